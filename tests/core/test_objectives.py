@@ -140,7 +140,7 @@ def test_memory_that_runs_out_in_the_check_takes_shorter_rows(
     monkeypatch.setattr(CausalObjective, "plain_losses", plain_losses)
     run = train(make_config(training__max_steps=2, training__batch_size=24))
     assert run.outcome.status == "completed", run.outcome
-    assert any("tried on rows of at most" in event["message"] for event in run.sink.of("log"))
+    assert any("checking them on rows of at most" in event["message"] for event in run.sink.of("log"))
 
 
 def test_examples_of_a_group_stay_in_one_step() -> None:

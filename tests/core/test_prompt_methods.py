@@ -90,7 +90,7 @@ def test_packing_asked_for_is_refused_with_a_reason_and_the_same_loss(
     assert auto.outcome.status == "completed", auto.outcome
     assert auto.codes() == []
     said = [event["message"] for event in asked.sink.of("warning")]
-    assert asked.codes() == ["padded_rows"] and "6 virtual tokens stand before each row" in said[0]
+    assert asked.codes() == ["padded_rows"] and "6 virtual tokens precede each row" in said[0]
     resolved = {event["field"]: event for event in auto.sink.of("resolved")}
     assert resolved["data.packing"]["value"] is False and "Virtual tokens" in resolved["data.packing"]["why"]
     assert asked.steps() == auto.steps()

@@ -106,7 +106,7 @@ def test_every_wait_before_the_first_step_is_announced_and_counted(told: dict[st
         "model",
         "weights of the model",
         "attaching the method",
-        "trying the fast ways to compute against plain forward passes",
+        "comparing fast ways to compute with plain forward passes",
         "training",
     ]
     assert [note for note in order if note in wanted] == wanted

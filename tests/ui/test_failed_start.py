@@ -44,7 +44,7 @@ async def test_a_failed_start_leads_back_to_its_field(
     run = fakes.make_run(store, "half", method={"rank": 7}, data={"path": "demo", "max_length": 99})
     failed(run, error)
     async with opened(size, open_run=run) as pilot:
-        await until(pilot, lambda: "The run did not begin" in text(pilot))
+        await until(pilot, lambda: "The run did not start" in text(pilot))
         shown = text(pilot)
         assert " ".join(LONG.split()) in " ".join(shown.split())  # whole, over several lines
         assert "Traceback" not in shown and "--set" not in shown and "r Resume" not in shown
@@ -65,10 +65,10 @@ async def test_a_failed_start_leads_back_to_its_field(
 async def test_what_may_go_better_another_time_can_be_tried_again(store: RunStore, opened: Opened) -> None:
     run = failed(fakes.make_run(store, "disk"), RunError("the hub did not answer."))
     async with opened(open_run=run) as pilot:
-        await until(pilot, lambda: "The run did not begin" in text(pilot))
+        await until(pilot, lambda: "The run did not start" in text(pilot))
         assert "r Resume" in text(pilot) and "the hub did not answer." in text(pilot)
         await pilot.press("r")
-        await until(pilot, lambda: "● running" in text(pilot) and "The run did not begin" not in text(pilot))
+        await until(pilot, lambda: "● running" in text(pilot) and "The run did not start" not in text(pilot))
 
 
 def test_a_real_failed_start_names_its_field_in_the_journal(store: RunStore, tmp_path: Path) -> None:

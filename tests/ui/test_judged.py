@@ -129,9 +129,9 @@ async def test_of_many_classes_those_are_named_that_are_confused(store: RunStore
     async with opened((80, 24), open_run=folder) as pilot:
         await results(pilot)
         shown = await whole(pilot)
-        assert "30 classes; 300 rows are right." in shown
-        first, second = (shown.index(f"class {a} taken for class {b}") for a, b in ((7, 3), (2, 9)))
-        assert first < second and "class 7 taken for class 3: 6 (38%)" in shown
+        assert "30 classes; 300 rows are correct." in shown
+        first, second = (shown.index(f"class {a} mistaken for class {b}") for a, b in ((7, 3), (2, 9)))
+        assert first < second and "class 7 mistaken for class 3: 6 (38%)" in shown
 
 
 @pytest.mark.parametrize("size", SIZES)

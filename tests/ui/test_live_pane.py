@@ -252,7 +252,7 @@ async def test_numbers_that_are_none_are_said_and_leave_the_curve_readable(
         await below_verdict(pilot)
         await until(pilot, lambda: "perplexity" in text(pilot))
         assert pilot.app.screen._view.verdict.verdict == "unstable"  # which says it, and the table does not
-        assert "Loss on held-out rows is no finite number" not in text(pilot)
+        assert "Loss on held-out rows is not a finite number" not in text(pilot)
         assert [line for line in text(pilot).split("\n") if "1.7500 → nan" in " ".join(line.split())]
         await pilot.press("escape", "escape")
         await until(pilot, lambda: "failed" in text(pilot) and "nan" in text(pilot))

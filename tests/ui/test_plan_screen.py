@@ -140,7 +140,7 @@ async def test_the_form_says_memory_and_fit_as_values_change(opened: Opened) -> 
         pilot.app.draft["training"] = {"batch_size": -1}
         screen._check()
         await pilot.pause()
-        assert "once every value is right" in text(pilot)
+        assert "when all values are valid" in text(pilot)
         pilot.app.draft.update(training={}, model={"name": "nobody/has-[red]this"})
         screen._check()
         await until(pilot, lambda: "No plan" in text(pilot) and "[red]" in text(pilot), 30)
@@ -218,7 +218,7 @@ async def test_the_range_test_suggests_a_rate_that_can_be_taken(opened: Opened) 
         pilot.app.card = "T4"
         screen = await to_plan(pilot)
         await pilot.press("r")
-        await until(pilot, lambda: re.search(r"step \d+ of 60, r ends it", text(pilot)), 240)
+        await until(pilot, lambda: re.search(r"step \d+ of 60, r stops it", text(pilot)), 240)
         growing = screen.query_one("#rates .words")
         seen: set[bool] = set()  # whether the curve was there before the test had ended
         await until(
@@ -265,7 +265,7 @@ async def test_without_a_gpu_the_run_is_held_against_the_ram(
         pilot.app.card = ""
         screen = await to_plan(pilot)
         shown = text(pilot)
-        assert "Fits this machine's RAM" in shown and "rough figures" in shown and "process" in shown
+        assert "Fits this machine's RAM" in shown and "rough estimate" in shown and "process" in shown
         assert screen.look.card.usable == 6.0
 
 
@@ -290,12 +290,12 @@ async def test_a_range_test_is_ended_by_the_key_that_began_it(opened: Opened) ->
         pilot.app.card = "T4"
         screen = await to_plan(pilot)
         await pilot.press("r")
-        await until(pilot, lambda: "r ends it" in text(pilot))
+        await until(pilot, lambda: "r stops it" in text(pilot))
         await until(pilot, lambda: screen._ranging.pid is not None, 20)
         await pilot.press("r")
         await until(pilot, lambda: screen._ranging is None, 20)
         await pilot.pause()
-        assert screen._ranged is None and "r ends it" not in text(pilot)
+        assert screen._ranged is None and "r stops it" not in text(pilot)
 
 
 async def test_leaving_gives_the_helpers_memory_back(opened: Opened) -> None:

@@ -70,13 +70,13 @@ async def test_a_key_is_named_only_where_it_offers_something(opened: Opened, tmp
         await until(pilot, lambda: "no such folder" in text(pilot))
         await pilot.press("ctrl+r")
         await until(pilot, lambda: "Give the folder" in text(pilot))
-        assert "F4 offers it" not in text(pilot)
+        assert "Press F4 to choose" not in text(pilot)
         pilot.app.pop_screen()
         pilot.app.draft = {"data": {"path": "demo"}, "method": {"layers": 99}}
         pilot.app.open_settings()
         await until(pilot, lambda: "99 is more than" in text(pilot))
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: "F4 offers it" in text(pilot))
+        await until(pilot, lambda: "Press F4 to choose" in text(pilot))
         await pilot.press("f4", "enter")
         await until(pilot, lambda: "✓ ready" in text(pilot))
         assert pilot.app.draft["method"]["layers"] == 3

@@ -31,7 +31,7 @@ FAULTS = {  # what is done, and what the log says of it
     "screen:render": "ZeroDivisionError: no paint",
     "input": "IndexError: of",
     "timer": "in deep",
-    "stall:1.6": "the screen stands still for",
+    "stall:1.6": "the screen has been frozen for",
     "toast": "",
     "lowest": "LookupError: no home",
 }
@@ -90,7 +90,7 @@ def test_a_fault_in_the_core_of_the_screen_leaves_terminal_and_run(
     assert screen.exit_code() == 1
     assert before == 0 and screen.modes() != 0
     text = " ".join(screen.text().split())
-    assert "The screen ended by a fault: RuntimeError: [bold the core failed" in text
+    assert "The screen ended because of an error: RuntimeError: [bold the core failed" in text
     assert "workbench.log" in text and "tui-tuner attach job" in text
     done = steps(tmp_path)
     screen.until(lambda: steps(tmp_path) > done, "a run that goes on")
@@ -146,7 +146,7 @@ def test_a_screen_that_stands_still_is_written_down_once(tmp_path: Path) -> None
     assert path == str(log.path) and seconds >= 0.9
     text = log.path.read_text()
     assert (
-        len(re.findall(r"stands still for \d", text)) == 1
+        len(re.findall(r"has been frozen for \d", text)) == 1
         and "MainThread" in text
         and "in test_a_screen_that" in text
     )

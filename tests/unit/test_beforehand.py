@@ -123,7 +123,7 @@ def test_devices_metrics_templates_and_phrases() -> None:
         check({"evaluation": {"metrics": ["nonsense"]}})
     with pytest.raises(ConfigError, match=r"evaluation\.best: 'nonsense' is not measured"):
         check({"evaluation": {"best": "nonsense"}})
-    with pytest.raises(ModelError, match="no readable chat template"):
+    with pytest.raises(ModelError, match="not a readable chat template"):
         check({"model": {"chat_template": "/none.jinja"}})
     with pytest.raises(DataError, match="no such file"):
         check({"data": {"cleaning": {"refusals": True, "phrases": "/none.yaml"}}})

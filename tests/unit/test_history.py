@@ -249,7 +249,7 @@ def test_a_run_that_is_on_is_neither_renamed_nor_deleted(tmp_path: Path) -> None
     folder = _run(store, "r")
     child = _owner(folder)
     for act in (lambda: trash.delete(store, folder), lambda: trash.rename(store, folder, "s")):
-        with pytest.raises(UsageError, match="is on"):
+        with pytest.raises(UsageError, match="is still running"):
             act()
     assert folder.path.is_dir()
     child.kill()
@@ -273,7 +273,7 @@ def test_a_lost_run_says_why_and_how_to_go_on(tmp_path: Path) -> None:
     assert not any("\x1b" in line for line in what.lines)
     assert what.resume == f"tui-tuner resume r --runs {tmp_path}"
     assert what.death.code == "unknown"
-    assert "without a word" in summary(folder)["message"]
+    assert "without reporting why" in summary(folder)["message"]
 
 
 def test_the_memory_killer_is_recognised_afterwards(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_the_memory_killer_is_recognised_afterwards(tmp_path: Path) -> None:
     journal.emit(Heartbeat(step=1, memory_host=int(then["memory_limit"] * 0.97)))
     journal.close()
     near = cause_of_death(folder, now)
-    assert near.code == "maybe_oom_killer" and "It held" in near.message
+    assert near.code == "maybe_oom_killer" and "It used" in near.message
     folder.write("manifest.json", json.dumps({**folder.manifest(), "host": "elsewhere"}))
     assert cause_of_death(folder, now).code == "other_host"
 
@@ -379,7 +379,7 @@ def test_xids_of_the_driver() -> None:
     clean = "NVRM: Xid (PCI:0000:01:00): 45, pid=12542, name=VLLM::Worker, channel 0x00000002"
     gsp = "NVRM: Xid (PCI:0000:65:00): 119, pid='N/A', Timeout waiting for RPC from GSP"
     fault = from_kernel_log([clean, mmu, bus])
-    assert fault is not None and fault.code == "gpu_lost" and "Xid 79 of GPU 0000:65:00" in fault.message
+    assert fault is not None and fault.code == "gpu_lost" and "Xid 79 for GPU 0000:65:00" in fault.message
     first = from_kernel_log([mmu, clean])
     assert first is not None and first.code == "gpu_illegal_access"
     firmware = from_kernel_log([gsp])

@@ -1,7 +1,7 @@
-"""The row ledger: what became of every row that was read. Its sums close exactly.
+"""Count the outcome of every row that was read. The sums of the ledger match exactly.
 
-Each row read ends in exactly one outcome. A row that was changed and then dropped counts as dropped; what
-was done to it before is kept as a *step*, counted apart, so `read` is always the sum of the outcomes.
+Each row has exactly one outcome. A row that was changed and then dropped counts as dropped; what was done to
+it before is a *step*, which is counted separately, so `read` is always the sum of the outcomes.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ OUTCOMES = (
     N_("merged"),
 )
 SAMPLES = 5
-COPIES = "validation_rows_trained"  # among `splits`: held-out rows with the texts of a row that is trained
-REPEATED = "training_rows_repeated"  # likewise: training rows whose texts another one has, too
+COPIES = "validation_rows_trained"  # in `splits`: held-out rows with the same texts as a trained row
+REPEATED = "training_rows_repeated"  # in `splits`: training rows with the same texts as another one
 SAMPLE_WIDTH = 160
 
 
 @dataclass
 class Reason:
-    """Rows with the same outcome for the same reason, and a few of them.
+    """The rows with the same outcome for the same reason, with a few samples.
 
-    `reason` is English, and stays so on disk: it is what rows are counted by. `_` translates it for people.
+    `reason` is in English, also on disk, since rows are counted by it. `_` translates it for people.
     """
 
     outcome: str
@@ -55,7 +55,7 @@ class Reason:
             )
 
     def to_json(self, name: str = "reason") -> dict[str, Any]:
-        """Plain values; `made` is there where the reason has values in it, and says how it was made."""
+        """Return plain values; `made` describes how a reason with values in it was made."""
         found = {name: str(self.reason), "count": self.count, "samples": self.samples}
         made = recipe(self.reason)
         return {**found, "made": made} if made else found
@@ -64,12 +64,13 @@ class Reason:
 def _shown(sample: object) -> str:
     try:
         return one_line(sample, SAMPLE_WIDTH)
-    except RecursionError:  # a value that is nested too deeply to be written
+    # A value that is nested too deeply cannot be written.
+    except RecursionError:
         return ""
 
 
 class Ledger:
-    """Counts rows by outcome and reason. `pieces` is the number of training rows they became."""
+    """Counts rows by outcome and reason. `pieces` is the number of training examples made from them."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -84,7 +85,7 @@ class Ledger:
     def count(
         self, outcome: str, origin: Origin, reason: str = "", sample: object = "", pieces: int = 0
     ) -> None:
-        """One row's end. `pieces` is how many training rows came of it.
+        """Count the outcome of a row. `pieces` is the number of training examples made from it.
 
         Raises:
             ValueError: not one of `OUTCOMES`.
@@ -99,11 +100,12 @@ class Ledger:
             self._add(self._reasons, outcome, reason, origin, sample)
 
     def step(self, name: str, origin: Origin, sample: object = "") -> None:
-        """Something done to, or noticed in, a row on its way; it does not end it."""
+        """Count something done to, or noticed in, a row, which is not its outcome."""
         self._add(self._steps, "step", name, origin, sample)
 
     def note(self, text: str) -> None:
-        """A remark on the whole data set, once."""
+        """Add a remark on the whole data set, once."""
+        # Files of one data set often lead to the same remark.
         if text not in self.notes:
             self.notes.append(text)
 
@@ -111,6 +113,7 @@ class Ledger:
     def _add(
         table: dict[tuple[str, str], Reason], outcome: str, reason: str, origin: Origin, sample: object
     ) -> None:
+        # A reason with values in it equals its English text, so it works as a key.
         found = table.get((outcome, reason))
         if found is None:
             found = table[outcome, reason] = Reason(outcome, reason)
@@ -118,15 +121,16 @@ class Ledger:
 
     @property
     def dropped_share(self) -> float:
-        """Dropped rows as a share of the rows read; 0 if none was read."""
+        """The share of dropped rows among the rows read; 0 if none was read."""
         return self.outcomes["dropped"] / self.read if self.read else 0.0
 
     @property
     def closes(self) -> bool:
-        """Whether the outcomes sum to the rows read, and the reasons of each to it."""
+        """Return whether the outcomes sum to the rows read, and the reasons to their outcomes."""
         by_outcome: dict[str, int] = {}
         for reason in self._reasons.values():
             by_outcome[reason.outcome] = by_outcome.get(reason.outcome, 0) + reason.count
+        # Rows that are kept unchanged need no reason.
         named = all(
             by_outcome.get(outcome, 0) == count
             for outcome, count in self.outcomes.items()
@@ -135,16 +139,16 @@ class Ledger:
         return named and sum(self.outcomes.values()) == self.read
 
     def reasons(self, outcome: str = "") -> list[Reason]:
-        """Reasons by count, most frequent first; of one outcome if given."""
+        """List the reasons of all outcomes or of one, the most frequent first."""
         found = [r for r in self._reasons.values() if not outcome or r.outcome == outcome]
         return sorted(found, key=lambda reason: -reason.count)
 
     def steps(self) -> list[Reason]:
-        """What was done to rows on their way, most frequent first."""
+        """List what was done to rows, the most frequent first."""
         return sorted(self._steps.values(), key=lambda reason: -reason.count)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: `read` = the sum of `outcomes`; every outcome but kept = the sum of its `reasons`."""
+        """Return plain values: `read` = sum of `outcomes`; an outcome but kept = sum of its `reasons`."""
         return {
             "read": self.read,
             "outcomes": dict(self.outcomes),
@@ -158,11 +162,12 @@ class Ledger:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Ledger:
-        """The ledger that `to_json` wrote."""
+        """Restore a ledger that `to_json` wrote."""
         ledger = cls()
         ledger.read, ledger.pieces = data["read"], data["pieces"]
         ledger.outcomes.update(data["outcomes"])
         ledger.splits, ledger.notes = dict(data["splits"]), list(data["notes"])
+        # Restored with their recipes, so that they can still be translated after a run is resumed.
         for item in data["reasons"]:
             reason = recall(item["reason"], item.get("made"))
             kept = Reason(item["outcome"], reason, item["count"], item["samples"])

@@ -1,4 +1,4 @@
-"""What a person sees of the data before a run: first rows, a full inspection, and one row's mask."""
+"""Show data before a run: its first rows, a full inspection, and the mask of one row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EDGES = (0, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65
 
 @dataclass
 class PreviewRow:
-    """One row as it stands in the file and as it was understood; `problem` if it was not."""
+    """One row as it is in the file, with its record, or a `problem` if it has none."""
 
     origin: str
     values: dict[str, Any]
@@ -35,7 +35,7 @@ class PreviewRow:
 
 @dataclass
 class Preview:
-    """The first rows. `detections` name the format of each file seen so far, `notes` what was left out."""
+    """The first rows. `detections` give the format of each file read so far, `notes` what was left out."""
 
     rows: list[PreviewRow]
     detections: list[dict[str, Any]]
@@ -47,7 +47,7 @@ class Preview:
 
 @dataclass
 class Lengths:
-    """A histogram of lengths with fixed edges, kept while rows stream by; mean and longest are exact."""
+    """A histogram of lengths with fixed edges, filled row by row; mean and longest are exact."""
 
     unit: str
     count: int = 0
@@ -67,6 +67,7 @@ class Lengths:
             {"from": low, "to": high, "rows": rows}
             for low, high, rows in zip(_EDGES, (*_EDGES[1:], None), self.bins, strict=True)
         ]
+        # Edges go up to 65,536 characters, which most data never reaches.
         while bars and not bars[-1]["rows"]:
             bars.pop()
         return {"unit": self.unit, "mean": mean, "longest": self.longest, "histogram": bars}
@@ -74,7 +75,7 @@ class Lengths:
 
 @dataclass
 class Inspection:
-    """All rows read once: formats, ledger, lengths in characters, labels. No tokens: that takes a model."""
+    """The result of reading all rows: formats, ledger, labels, and lengths in characters."""
 
     path: str
     ledger: Ledger
@@ -84,7 +85,7 @@ class Inspection:
     answer_lengths: Lengths
     labels: dict[str, int]
     seconds: float
-    refusal: DataError | None = None  # why the first row is of no use, where it was asked what can be used
+    refusal: DataError | None = None  # why the first unusable row is so, if a `check` was given
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -102,7 +103,7 @@ class Inspection:
 
 @dataclass
 class MaskToken:
-    """A token as the model sees it. `piece` counts from 0 where a row became several sequences."""
+    """A token as the model sees it. `piece` counts the sequences of a row from 0."""
 
     id: int
     text: str
@@ -113,15 +114,15 @@ class MaskToken:
 
 @dataclass
 class MaskView:
-    """One row's tokens with the loss mask; `outcome` and `reason` are its line in the ledger."""
+    """The tokens of one row with the loss mask; `outcome` and `reason` are its line in the ledger."""
 
     tokens: list[MaskToken]
     origin: str
     outcome: str
     reason: str
     notes: list[str]
-    format: str = ""  # the note about the record format, which some have said already
-    teaches: list[str] = field(default_factory=list)  # in words, where the tokens alone do not say it
+    format: str = ""  # the note about the record format, apart because some views show it elsewhere
+    teaches: list[str] = field(default_factory=list)  # sentences, if the tokens alone do not show it
 
     @property
     def all_notes(self) -> list[str]:
@@ -144,7 +145,7 @@ class MaskView:
 
 
 def first_rows(data: DataSection, count: int = 20) -> Preview:
-    """The first rows of the data, reading no more than needed.
+    """Read the first rows of the data, and no more than needed.
 
     Raises:
         DataError: the data cannot be read or understood.
@@ -159,12 +160,13 @@ def first_rows(data: DataSection, count: int = 20) -> Preview:
 
 
 def raw_rows(data: DataSection, count: int = 100) -> list[dict[str, Any]]:
-    """The first rows as they stand in the file, whatever their format: those that are not broken.
+    """Read the first rows that are not broken, as they are in the file, whatever their format.
 
     Raises:
         DataError: the data cannot be read.
     """
     files = (file for resolved in resolve(data) for file in resolved.files)
+    # Formats are not recognised here: this is what the user sees when that has failed.
     rows = (row for file in files for row in file.rows() if not row.problem)
     return [row.values for row in itertools.islice(rows, count)]
 
@@ -183,13 +185,13 @@ def inspect(
     check: Callable[[Read, Record], None] | None = None,
     each: Callable[[Read, str, str], None] | None = None,
 ) -> Inspection:
-    """Read everything once, clean as the section says, and count. Memory stays flat at any file size.
+    """Read, clean and count all rows. Memory use does not grow with the size of the files.
 
-    Stops early, with what was counted so far, when `cancelled` says so.
+    Stops early, with the counts so far, when `cancelled` returns True.
 
     Args:
         check: Raises `DataError` for a row that cannot be used, which is then counted as dropped.
-        each: Called with every row, its outcome in the ledger, and the reason where it was dropped.
+        each: Called with every row, its outcome in the ledger, and the reason if it was dropped.
 
     Raises:
         DataError: the data cannot be read or understood.
@@ -203,17 +205,22 @@ def inspect(
         why = ""
         try:
             record = _counted(read, cleaner, ledger, check)
+        # The first refusal explains the data set; the row is counted, and reading continues to count all of
+        # them.
         except DataError as error:
             refusal, record, why = refusal or error, None, error.what
             ledger.count("dropped", read.row.origin, N_("rows that this task cannot use"))
         if each is not None:
             each(read, ledger.last, why)
         if record is not None:
+            # In characters: tokens would need a tokenizer, and the user may not have chosen a model yet.
             lengths.add(sum(map(len, texts_of(record))))
             for answer in answers_of(record):
                 answers.add(len(answer))
+            # Labels of a regression may all differ: counting each would fill the memory.
             if isinstance(record, Labelled) and (len(labels) < 1000 or str(record.label) in labels):
                 labels[str(record.label)] += 1
+        # Reading the clock for each row would take longer than counting it.
         if ledger.read % 256 == 0 and time.monotonic() - last > 0.5:
             last = time.monotonic()
             if progress:
@@ -241,7 +248,7 @@ def inspect(
 def _counted(
     read: Read, cleaner: Cleaner, ledger: Ledger, check: Callable[[Read, Record], None] | None
 ) -> Record | None:
-    """A row's record after cleaning, counted; None if it was dropped."""
+    """Clean and count a row; returns its record, or None if it was dropped."""
     origin = read.row.origin
     record = read.begun(ledger)
     if record is None:

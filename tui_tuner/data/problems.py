@@ -1,4 +1,4 @@
-"""Why one row cannot be used; caught where rows are counted, so it ends in the ledger."""
+"""Define the exception for a row that cannot be used; it is caught where rows are counted for the ledger."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from tui_tuner.locales import _
 
 
 class RowProblem(Exception):
-    """A row that has to be dropped.
+    """The problem of a row that must be dropped.
 
     Args:
-        reason: The ledger's line; the same words for every row with the same problem, in English (`N_`).
-        detail: What is particular to this row.
+        reason: The ledger's line, in English (`N_`); the same for every row with the same problem.
+        detail: The part that differs from row to row.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -19,9 +19,10 @@ class RowProblem(Exception):
         super().__init__(reason, detail)
 
     def __str__(self) -> str:
-        """For people: the reason in their language, and the detail."""
+        """Return the reason in the user's language, with the detail."""
         return f"{_(self.reason)}: {self.detail}" if self.detail else _(self.reason)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive the way back from a worker process."""
+        # Subclasses have other constructors, which could not be called with these arguments when an exception
+        # comes back from a worker process.
         return (RowProblem, (self.reason, self.detail))

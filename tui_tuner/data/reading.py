@@ -1,4 +1,4 @@
-"""From `data.path` to records: resolves sources, recognises each file's format, converts row by row."""
+"""Read `data.path` as records: resolve sources, recognise each file's format, convert row by row."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from tui_tuner.text import one_line
 SAMPLE_ROWS = 200
 NOTED_FILES = 20
 MERGED = N_("a turn of the chat that begins above")
-LONGEST_CHAT = 10_000  # rows: a file without an end to its chat must not fill the memory
-LATE_COLUMNS = 200  # more names than that are keys of something, not columns
+LONGEST_CHAT = 10_000  # rows: a chat without an end must not fill the memory
+LATE_COLUMNS = 200  # more names than that are keys and not columns
 
 
 @dataclass
 class Read:
-    """One row: its record, or the problem that keeps it from being one.
+    """One row with its record, or the problem that prevents one.
 
     Args:
-        source: Which of the sources it is from; counts from 0.
-        format: The record format it was read as, and `columns` the column for each role.
-        steps: What was noticed in it, for the ledger: what it holds that is not used, with its value.
-        merged: It is part of the record of a row before it, and has none of its own.
+        source: The number of its source, from 0.
+        format: The record format that it was read as, and `columns` the column for each role.
+        steps: What was noticed in it, for the ledger: parts that are not used, with their values.
+        merged: It is part of the record of an earlier row, and has no record itself.
         order: How many rows of all sources come before it.
     """
 
@@ -50,9 +50,9 @@ class Read:
     order: int = 0
 
     def begun(self, ledger: Ledger) -> Record | None:
-        """The record of a row whose way through the ledger begins; None if it has ended there.
+        """Count what is known of the row so far; returns its record, or None if its outcome is counted.
 
-        What was noticed in the row is counted as steps; a row that is none is counted as dropped.
+        What was noticed in the row is counted as steps, and a row without a record as dropped or merged.
         """
         for name, sample in self.steps:
             ledger.step(name, self.row.origin, sample)
@@ -66,7 +66,7 @@ class Read:
 
 @dataclass
 class FileDetection:
-    """The format of one file (and of those after it with the same columns)."""
+    """The format of one file, and of the files after it with the same columns."""
 
     file: str
     detection: Detection
@@ -78,11 +78,11 @@ class FileDetection:
 
 @dataclass
 class Reading:
-    """A pass over all sources. Iterate it once; `detections` and `notes` fill while it goes.
+    """A pass over all sources. Iterate it once; `detections` and `notes` fill up meanwhile.
 
     Args:
-        picks: Where `data.limit` is less than there is, rows from anywhere are taken, and not the first.
-            Everything is read before the first row comes, so a glance at the data does without.
+        picks: If there are more rows than `data.limit`, take random rows instead of the first ones. This
+            reads everything before the first row comes, so a quick look at the data goes without it.
     """
 
     data: DataSection
@@ -108,15 +108,17 @@ class Reading:
             yield read
 
     def _picked(self, limit: int) -> Iterator[Read]:
-        """So many rows, each as likely as any other, in the order in which they stand: reservoir sampling."""
+        """Pick `limit` random rows, each equally likely, in file order (reservoir sampling)."""
         chance = random.Random(self.data.seed)
         kept: dict[int, list[Read]] = {}  # by place among the chosen: a record, and rows merged into it
         count, last = 0, -1
         for read in self._rows():
+            # Rows of one chat stay together: either all of them are picked, or none.
             if read.merged:
                 if last in kept:
                     kept[last].append(read)
                 continue
+            # Row number `count` replaces a kept one with probability limit / (count + 1).
             last = count if count < limit else chance.randint(0, count)
             if last < limit:
                 kept[last] = [read]
@@ -139,9 +141,11 @@ class Reading:
                     yield read
 
     def _file(self, file: DataFile, source: int, wanted: str) -> Iterator[Read]:
+        # The sample is read first and then chained with the rest: a stream cannot be read twice.
         rows = file.rows()
         head = list(itertools.islice(rows, SAMPLE_ROWS if file.kind not in ("document", "class") else 1))
         usable = [row.values for row in head if not row.problem]
+        # All rows of the sample are broken; the first good one after it decides.
         if not usable:
             for row in itertools.chain(head, rows):
                 if not row.problem:
@@ -154,13 +158,15 @@ class Reading:
             detection = self._detect(file, usable, wanted)
         except DataError:
             for _row in rows if file.kind == "sql" and not file.field else ():
-                pass  # that a dump holds several tables comes before what the first of them looks like
+                # Reading on may raise another error: that a dump has several tables is the better message.
+                pass
             raise
         self._note_encoding(file)
         known = {*detection.columns.values(), *detection.unused}
         beside = media.media_columns(known)
         format = find_format(detection.format)
         for row, others in _joined(itertools.chain(head, rows), format, detection.columns):
+            # Joined rows have one column for their turns, whose keys are noted separately.
             late = not row.problem and not format.joins and not known.issuperset(row.values)
             if late and self._take_late(row, detection, known):
                 beside = media.media_columns(known)
@@ -173,7 +179,7 @@ class Reading:
                 yield part
 
     def _take_late(self, row: Row, detection: Detection, known: set[str]) -> bool:
-        """A row after the sample has columns of its own: say what they are. Whether they are known now."""
+        """Take in new columns of a row after the sample; returns whether they are known now."""
         late = [str(name) for name, value in row.values.items() if name not in known and value is not None]
         noted = bool(late) and len(known) < 10 * LATE_COLUMNS
         if noted:
@@ -188,8 +194,8 @@ class Reading:
         guess = file.guessed_encoding() if self._files <= NOTED_FILES else ""
         if guess:
             note = _(
-                "{file} is not UTF-8: read as {encoding}, a guess. If letters look wrong, "
-                "say so in data.encoding.",
+                "{file} is not UTF-8 and is read as {encoding}, which is a guess. If letters look wrong, "
+                "set data.encoding.",
                 file=one_line(file.name),
                 encoding=guess,
             )
@@ -198,6 +204,7 @@ class Reading:
     def _detect(self, file: DataFile, usable: list[dict[str, Any]], wanted: str) -> Detection:
         names = {name for values in usable for name in values}
         for known in self.detections:
+            # A data set of a thousand files with the same columns is recognised once.
             same = {*known.detection.columns.values(), *known.detection.unused} == names
             if same and wanted in ("auto", known.detection.format):
                 known.files += 1
@@ -205,12 +212,13 @@ class Reading:
         columns = self.data.columns
         with about("data.columns" if columns else "data.format"):
             detection = recognise(usable, wanted, columns, one_line(file.name))
+        # Only for display, so a limit does no harm.
         if len(self.detections) < 1000:
             self.detections.append(FileDetection(file.name, detection))
         return detection
 
     def _convert(self, read: Read, format: Format, beside: dict[str, str]) -> None:
-        """Make the record of a row, and note what of the row is not in it; `beside` are columns of media."""
+        """Make the record of a row, and note what it leaves out; `beside` are columns of media."""
         row, needs = read.row, ""
         if row.problem:
             read.problem = RowProblem(row.problem, _shown(row))
@@ -219,6 +227,7 @@ class Reading:
             record, needs = self._record(read, format, beside)
             for text in texts_of(record):
                 if not text.isascii():
+                    # Half of a surrogate pair cannot be written, and tokenizers fail on it.
                     text.encode()
             read.record = record
         except UnicodeEncodeError:
@@ -232,17 +241,17 @@ class Reading:
         self._note_unused(read, format, needs)
 
     def _note_unused(self, read: Read, format: Format, needs: str = "") -> None:
-        """Note what nothing is made of, in rows that are dropped too, but for what a row is said to need."""
+        """Note the columns and keys that are not used, also in dropped rows, except what a row needs."""
         values = read.row.values
         for kind, name in sorted(format.leftovers(values, read.columns)):
             if name != needs:
                 read.steps.append((self._not_used(kind, name), values.get(name, "")))
 
     def _record(self, read: Read, format: Format, beside: dict[str, str]) -> tuple[Record, str]:
-        """The record, with what it needs beside its text left out (`data.media`), and where that shows.
+        """Make the record, without media if `data.media` says so; also returns where a need for media shows.
 
         Raises:
-            NeedsMedia: it is not to be read without.
+            NeedsMedia: it needs media, and `data.media` does not allow reading it without.
             RowProblem: as `Format.convert`.
         """
         values, columns, ignored = read.row.values, read.columns, self.data.media == "ignore"
@@ -265,18 +274,21 @@ class Reading:
             read.steps.append((media.AS_TEXT, ""))
         if lacks:
             read.steps.append((media.WITHOUT[lacks], where))
+        # Corrections of answers are not problems, but the ledger shows them.
         if isinstance(record, Question):
             read.steps += [(remark, record.answers[0][0]) for remark in record.remarks]
         return record, where
 
     def _not_used(self, kind: str, name: str) -> str:
-        """The ledger's line for a column, or a key of a turn, that nothing is made of."""
+        """Return the ledger's line for a column, or a key of a turn, that is not used."""
         known = self._unused.get((kind, name))
         if known is None:
             shown = one_line(name, 40)
+            # Rows with keys such as ids would otherwise make a line of the ledger for each of them.
             if len(self._unused) >= LATE_COLUMNS:
                 return N_("more columns and keys are not used")
-            if kind == "column" and shown.startswith("column "):  # of a file that names none
+            # A file without column names has columns that are already called "column 1" and so on.
+            if kind == "column" and shown.startswith("column "):
                 known = N_("{name} is not used", name=shown)
             elif kind == "column":
                 known = N_("column {name} is not used", name=shown)
@@ -287,7 +299,7 @@ class Reading:
 
 
 def _joined(rows: Iterable[Row], format: Format, columns: dict[str, str]) -> Iterator[tuple[Row, list[Row]]]:
-    """Each row of a record, and the rows that are part of it, where a format joins several."""
+    """Yield each row with the rows merged into it, where a format joins several."""
     chat: list[Row] = []
     for row in rows if format.joins else ():
         goes_on = chat and not row.problem and format.goes_on(chat[-1].values, row.values, columns)

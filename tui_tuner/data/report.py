@@ -1,4 +1,4 @@
-"""Inspections, previews and masks as lines for a terminal; what a file said is sanitised here."""
+"""Format inspections, previews and masks as lines for a terminal; text from files is sanitised here."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ UNTRAINED = "dim"
 
 
 def detection_lines(detections: list[dict[str, Any]]) -> list[str]:
-    """One line for each format found."""
+    """Describe each format that was found, with its columns."""
     lines = []
     for item in detections:
         columns = ", ".join(f"{role}: {one_line(name, 40)}" for role, name in item["columns"].items())
         sure = _("chosen") if item["chosen"] else _("{share:.0%} sure", share=item["confidence"])
         lines.append(f"{_files(item)}: {item['format']}, {sure}: {item['why']}")
         lines.append(f"  {columns}")
+        # Unused columns may be the ones that the user meant, so they are always shown.
         if item["unused"]:
             names = ", ".join(one_line(name, 40) for name in item["unused"][:12])
             lines.append("  " + _("not used: {columns}", columns=names))
@@ -45,12 +46,13 @@ def _files(item: dict[str, Any]) -> str:
 
 
 def ledger_lines(ledger: Ledger) -> list[str]:
-    """The ledger with reasons and one sample each."""
+    """List the ledger with its reasons and a few samples."""
     lines = [f"{ledger.read:>12,}  {_('rows read')}"]
     for outcome, count in ledger.outcomes.items():
         if not count:
             continue
         lines.append(f"{count:>12,}  {_(outcome)}")
+        # Two samples are enough to recognise a problem, and keep the list on a screen.
         for reason in ledger.reasons(outcome):
             lines.append(f"{reason.count:>16,}  {one_line(_(reason.reason))}")
             for sample in reason.samples[:2]:
@@ -61,7 +63,7 @@ def ledger_lines(ledger: Ledger) -> list[str]:
 
 
 def inspection_lines(found: Inspection) -> list[str]:
-    """What `data inspect` prints."""
+    """List the lines that `data inspect` prints."""
     lines = [*detection_lines(found.detections), "", *ledger_lines(found.ledger), ""]
     of_rows = N_("Length of a row: {mean:,.0f} characters on average, {longest:,} at most")
     of_answers = N_("Length of an answer: {mean:,.0f} characters on average, {longest:,} at most")
@@ -77,7 +79,7 @@ def inspection_lines(found: Inspection) -> list[str]:
 
 
 def preview_lines(found: Preview) -> list[str]:
-    """What `data preview` prints."""
+    """List the lines that `data preview` prints."""
     lines = detection_lines(found.detections)
     for row in found.rows:
         lines += ["", row.origin + (f"  {one_line(row.problem)}" if row.problem else "")]
@@ -86,7 +88,7 @@ def preview_lines(found: Preview) -> list[str]:
 
 
 def record_lines(shown: dict[str, Any]) -> list[str]:
-    """A record, or a row as it stands in its file: its turns, or what it holds."""
+    """List the turns of a record, or the values of a row."""
     turns = [turn for key in ("messages", "chosen", "rejected") for turn in _turns(shown, key)]
     plain = [
         f"  {one_line(key, 30)}: {one_line(mark_blanks(value), 200)}"
@@ -110,8 +112,9 @@ def _turns(shown: dict[str, Any], key: str) -> list[str]:
 
 
 def mask_lines(view: MaskView) -> list[Text]:
-    """What `data mask` prints: trained tokens in colour and between marks, special tokens visible."""
+    """List the lines that `data mask` prints: trained tokens in colour and between marks."""
     head = Text(f"{view.origin}: {_(view.outcome)}" + (f" ({one_line(view.reason)})" if view.reason else ""))
+    # A row that teaches a class or a tag has no trained tokens, so a share of 0 % would mislead.
     trained = sum(token.trained for token in view.tokens)
     said = {"tokens": len(view.tokens), "trained": trained}
     if view.teaches and not trained:
@@ -137,6 +140,7 @@ def mask_lines(view: MaskView) -> list[Text]:
         text = shown_token(token)
         style = TRAINED if token.trained else UNTRAINED
         line.append(text, f"{style} bold magenta" if token.special else style)
+        # Break the line where the text has one, so that a long chat can be read.
         if text.endswith("\u21b5"):
             lines.append(line)
             line = Text()
@@ -146,5 +150,5 @@ def mask_lines(view: MaskView) -> list[Text]:
 
 
 def shown_token(token: MaskToken) -> str:
-    """A token on one line; newlines and tabs as pictures."""
+    """Write a token on one line, with symbols for newlines and tabs."""
     return one_line(mark_blanks(token.text).replace("\t", "\u21e5"))

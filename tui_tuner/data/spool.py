@@ -1,8 +1,8 @@
-"""Rows of a pass over the data, to be looked at in any order afterwards: any row, words in rows, bad rows.
+"""Keep the rows of a pass over the data, to read them again in any order: by number, by words, or bad rows.
 
-Most kinds of files can only be read from their beginning, and none is held as a whole. So what a pass reads
-is put, compressed, into a file without a name, gone with the process. Of rows that can be read again from
-their places, such as those of JSON lines, only the places are put there. One thread adds; others look.
+Most kinds of files can only be read from their start, and none is held in memory as a whole. So the rows are
+compressed into a file without a name, which disappears with the process. For rows that can be read again from
+their places, such as JSON lines, only the places are stored. One thread adds rows; others read.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from tui_tuner.data.records import Origin, Row
 from tui_tuner.locales import N_
 
 BLOCK_ROWS, BLOCK_BYTES = 128, 256 << 10  # a block is full with either
-LONGEST = 4 << 20  # bytes of a row that are kept; of a longer one each text is kept in part
-_TEXT = 100_000  # characters of such a text
-_FREE = 1 << 30  # bytes of the disk that are left alone
+LONGEST = 4 << 20  # bytes of a row that is kept whole; the texts of a longer one are cut
+_TEXT = 100_000  # characters that are kept of such a text
+_FREE = 1 << 30  # bytes of the disk that stay free
 _BLOCKS_HELD = 8  # blocks that are held unpacked
 _CHANGED = N_("its file has changed since its rows were counted")
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A row as it was read, and what became of it: an outcome of the ledger, and why.
+    """A row as it was read, with its outcome in the ledger, and the reason.
 
-    `cut`: it is too long to be kept whole.
+    `cut`: it was too long to be kept whole.
     """
 
     read: Read
@@ -52,14 +52,18 @@ class Kept:
 
     @property
     def usable(self) -> bool:
-        """Whether it can be trained on, as far as that is known without its tokens."""
+        """Return whether it can be trained on, as far as that is known without its tokens."""
         return self.outcome != "dropped"
 
 
 class RowSpool:
-    """`count` rows so far; `bad` are those that are of no use, by their place; `done` once all were read.
+    """Stores rows on disk, to read them again in any order.
 
-    `full`: there was no room for more rows, though there are some.
+    Attributes:
+        count: Rows so far.
+        bad: The numbers of the rows that cannot be used.
+        done: All rows were read.
+        full: There are more rows, but no room for them.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -74,8 +78,8 @@ class RowSpool:
         self._held: OrderedDict[int, list[bytes]] = OrderedDict()
         self._formats: list[tuple[str, dict[str, str]]] = []
         self._files: list[str] = []
-        self._kinds: list[tuple[int, int, int, int, bool, str]] = []  # what rows with a place have in common
-        self._alike: tuple[Any, ...] = ()  # what the last of them was
+        self._kinds: list[tuple[int, int, int, int, bool, str]] = []  # what rows with places share
+        self._alike: tuple[Any, ...] = ()  # the kind of the last row
         self._kind = 0  # and its number
         self._placed = PlacedFiles()
         self.count = 0
@@ -85,11 +89,11 @@ class RowSpool:
 
     @property
     def kept_bytes(self) -> int:
-        """What it takes of the disk."""
+        """The bytes that it takes on the disk."""
         return self._end
 
     def close(self) -> None:
-        """Give the room on the disk back."""
+        """Delete the rows from the disk."""
         with self._lock:
             self._file.close()
             self._placed.close()
@@ -101,6 +105,7 @@ class RowSpool:
         if self.full:
             return
         placed = read.row.place is not None and read.problem is None and not reason and not read.row.problem
+        # Written outside of the lock: a long row must not make readers wait.
         line = b"" if placed else self._line(read, outcome, reason)
         with self._lock:
             line = line or self._place_line(read, outcome) or self._line(read, outcome, reason)
@@ -116,12 +121,13 @@ class RowSpool:
                 self._write_block()
 
     def _place_line(self, read: Read, outcome: str) -> bytes:
-        """Where a row stands, instead of the row; empty where it is to be copied. It is called locked."""
+        """Write the place of a row instead of the row; empty if it must be copied. Needs the lock."""
         row = read.row
         at, size = row.place or (0, LONGEST)
         if size >= LONGEST or self._file.closed:
             return b""
         alike = row.origin.file, read.format, read.columns, read.source, read.merged, outcome
+        # Rows of one file nearly always share everything but their places.
         if alike != self._alike:
             file = self._placed.number_of(row.origin.file)
             if file < 0:
@@ -134,7 +140,7 @@ class RowSpool:
         return b"%d,%d,%d,%d,%d" % (at, size, row.origin.row, row.origin.line or 0, self._kind)
 
     def _whole(self, line: bytes) -> bytes:
-        """The line of a row, read from its place where only that is known."""
+        """Return the line of a row, read from its place if only that is stored."""
         if line[:1] == b"[":
             return line
         at, size, row, number, kind = map(int, line.split(b","))
@@ -179,9 +185,11 @@ class RowSpool:
                 raise OSError
             self._file.write(block)
             self._file.flush()
-        except OSError:  # the disk is full: what is kept so far can be looked at
+        # The disk is full; the rows that are stored so far can still be read.
+        except OSError:
             self.full = True
             self.count = first
+            # Rows of the block that could not be written are not there, good or bad.
             while self.bad and self.bad[-1] >= first:
                 self.bad.pop()
         else:
@@ -190,10 +198,10 @@ class RowSpool:
             self._end += len(block)
         self._waiting, self._waiting_bytes = [], 0
 
-    # Looking
+    # Reading
 
     def row(self, index: int) -> Kept:
-        """A row, from 0.
+        """Read a row by its number, from 0.
 
         Raises:
             IndexError: it is not there (yet), or the spool was closed.
@@ -223,7 +231,8 @@ class RowSpool:
         if self._file.closed:
             raise IndexError(number)
         packed = os.pread(self._file.fileno(), end - start, start)
-        return zstandard.ZstdDecompressor().decompress(packed)  # threads may not share one
+        # A new one each time, since threads must not share a decompressor.
+        return zstandard.ZstdDecompressor().decompress(packed)
 
     def _kept(self, line: bytes) -> Kept:
         origin, values, broken, said, format, source, merged, outcome, reason, cut = _unpack(line)
@@ -236,15 +245,17 @@ class RowSpool:
             try:
                 read.record = find_format(name).convert(values, columns)
             except (RowProblem, RecursionError):
-                read.record = None  # it was read without its media: what stands in the file is shown
+                # It was read without its media; the row itself is shown instead.
+                read.record = None
         return Kept(read, outcome, reason, cut)
 
     def find(
         self, words: str, start: int, step: int, said: Callable[[int], None], cancelled: Callable[[], bool]
     ) -> int | None:
-        """The first row from `start` on, downwards (`step` 1) or upwards (-1), that holds words, in any case.
+        """Find the first row from `start` on, downwards (`step` 1) or upwards (-1), that contains `words`.
 
-        Only rows that are there are looked at. `said` is told the row that was come to, now and then.
+        Case does not matter. Only rows that are there already are searched. `said` is called now and then
+        with the number of the row that the search has reached.
         """
         wanted = words.casefold()
         escaped = json.dumps(wanted, ensure_ascii=False)[1:-1]
@@ -252,6 +263,7 @@ class RowSpool:
             said(first)
             if cancelled():
                 return None
+            # Whole blocks are searched first; few of them need their rows to be parsed.
             if escaped not in text.decode("utf-8", "replace").casefold():
                 continue
             lines = list(enumerate(text.split(b"\n"), first))
@@ -262,7 +274,7 @@ class RowSpool:
         return None
 
     def _texts(self, start: int, step: int) -> Iterator[tuple[int, bytes]]:
-        """The unpacked blocks from a row on, each with its first row."""
+        """Yield the unpacked blocks from a row on, each with the number of its first row."""
         with self._lock:
             number = bisect.bisect_right(self._firsts, start) - 1 if self._firsts else -1
         at = number if step > 0 else min(number, len(self._firsts) - 1)
@@ -287,7 +299,8 @@ class RowSpool:
 
 
 def _number_of(what: Any, known: list[Any]) -> int:
-    """The place of a thing among those known, the last of which is likely the same."""
+    """Return the index of a thing in a list, to which it is added if it is new."""
+    # The last one is the likeliest, and the list may be long.
     if known and known[-1] == what:
         return len(known) - 1
     try:
@@ -308,7 +321,8 @@ def _object(text: bytes) -> dict[str, Any] | None:
 def _packed(held: list[Any]) -> bytes:
     try:
         return orjson.dumps(held, default=str, option=orjson.OPT_NON_STR_KEYS)
-    except (TypeError, RecursionError):  # half a character, a huge number
+    # orjson refuses half of a surrogate pair and numbers of more than 64 bits; json writes them.
+    except (TypeError, RecursionError):
         try:
             return json.dumps(held, default=str).encode()
         except (TypeError, ValueError, RecursionError):
@@ -334,7 +348,7 @@ def _shortened(value: Any) -> Any:
 
 
 def _holds(value: Any, wanted: str) -> bool:
-    """Whether any text in a row holds words."""
+    """Return whether any text in a row contains words."""
     if isinstance(value, dict):
         return any(_holds(item, wanted) for item in value.values())
     if isinstance(value, list):

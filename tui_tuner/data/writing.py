@@ -1,4 +1,4 @@
-"""Data written out again: cleaned in its own layout, or converted to one plain layout; never half a file."""
+"""Write data again, cleaned in its own layout or converted to a plain one; never only half of a file."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ DEFAULT_CLEANING = (
 def clean_file(data: DataSection, out: str | None, force: bool = False) -> Ledger:
     """Write what cleaning keeps: unchanged rows exactly as they were read, changed ones as plain records.
 
-    With `out` None nothing is written. The ledger goes to `OUT.ledger.json`, the dropped rows to
+    Nothing is written if `out` is None. The ledger goes to `OUT.ledger.json` and dropped rows go to
     `OUT.dropped.jsonl`, so that cleaning can be undone.
 
     Raises:
-        UsageError: the file exists and `force` is not given, or it is one of the files read.
+        UsageError: the file exists and `force` is not given, or it is one of the files that are read.
         DataError: the data cannot be read or understood.
         DiskFullError: the file cannot be written.
     """
@@ -64,6 +64,7 @@ def _write(data: DataSection, out: str | None, force: bool, layout: _Layout) -> 
         return _checked(ledger, data)
     target = Path(out).expanduser()
     _check_target(target, data, force)
+    # Written under other names first: whatever happens, the files with the real names are complete.
     mark = uuid.uuid4().hex[:8]
     parts = {
         target: target.with_name(f".{target.name}.{mark}"),
@@ -75,8 +76,10 @@ def _write(data: DataSection, out: str | None, force: bool, layout: _Layout) -> 
         with open(kept, "wb") as file, open(dropped, "wb") as aside:
             for row, is_kept in _rows(data, ledger, layout):
                 (file if is_kept else aside).write(orjson.dumps(plain(row), default=str) + b"\n")
+        # Nothing gets its real name if there was no row: an empty file would look like a result.
         _checked(ledger, data)
         book.write_text(json.dumps(ledger.to_json(), ensure_ascii=False, indent=1), encoding="utf-8")
+        # Only now, since a rename cannot fail halfway as writing can.
         for whole, part in parts.items():
             part.replace(whole)
     except OSError as error:
@@ -90,7 +93,7 @@ def _write(data: DataSection, out: str | None, force: bool, layout: _Layout) -> 
 
 
 def _rows(data: DataSection, ledger: Ledger, layout: _Layout) -> Any:
-    """(row to write, kept or not), counting each."""
+    """Yield (row to write, whether it is kept), and count each row."""
     cleaner = Cleaner(data.cleaning)
     for read in Reading(data):
         origin = read.row.origin
@@ -118,16 +121,21 @@ def _checked(ledger: Ledger, data: DataSection) -> Ledger:
 def _check_target(target: Path, data: DataSection, force: bool) -> None:
     sources = data.path if isinstance(data.path, list) else [data.path]
     paths = [Path(item if isinstance(item, str) else item.path).expanduser() for item in sources]
+    # samefile also sees links: writing over the source would read what is being written.
     if any(path.exists() and target.exists() and path.samefile(target) for path in paths):
-        raise UsageError(_("is the file that is read."), where=one_line(target), hint=_("Choose another -o."))
+        raise UsageError(
+            _("is one of the files that are read."), where=one_line(target), hint=_("Choose another -o.")
+        )
     if target.exists() and not force:
-        raise UsageError(_("exists."), where=one_line(target), hint=_("Choose another -o, or give --force."))
+        raise UsageError(
+            _("already exists."), where=one_line(target), hint=_("Choose another -o, or add --force.")
+        )
     if not target.parent.is_dir():
         raise UsageError(_("no such folder."), where=one_line(target.parent))
 
 
 def _layout(record: Record) -> dict[str, Any]:
-    """A record as a row that is recognised again: chats as OpenAI messages, and so on."""
+    """Write a record as a row that will be recognised again: chats as OpenAI messages, and so on."""
     if isinstance(record, Chat):
         return _with_tools({"messages": _turns(record.messages)}, record.tools)
     if isinstance(record, Preference):
@@ -144,6 +152,7 @@ def _layout(record: Record) -> dict[str, Any]:
         key: value for key, value in asdict(record).items() if key != "kind" and value is not None
     }
     if record.kind == "labelled" and record.pair is not None:
+        # The names of columns by which this pair is recognised when the file is read again.
         row = {"sentence1": record.text, "sentence2": record.pair, "label": record.label}
     if record.kind == "question":
         texts, starts = [a for a, _unused in record.answers], [s for _unused, s in record.answers]

@@ -1,4 +1,4 @@
-"""Prompts answered before, during and after training, and held-out answers scored before and after."""
+"""Answer prompts before, during and after training, and score held-out answers before and after."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class HeldOutPrompt(Protocol):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt to answer: its tokens up to where the answer begins, and the data set's answer."""
+    """A prompt to answer: its tokens up to the beginning of the answer, and the reference answer."""
 
     ids: list[int]
     text: str
@@ -30,11 +30,11 @@ class Prompt:
 
 
 class GeneratedAnswers(Samples):
-    """What a model that writes text shows.
+    """Shows the answers of a model that writes text.
 
     Args:
-        encode: Token ids of a prompt of the user's.
-        held_out: Up to so many held-out rows as prompts, always the same ones.
+        encode: Returns the token ids of a user's prompt.
+        held_out: Returns up to so many held-out rows as prompts, always the same ones.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class GeneratedAnswers(Samples):
         self._held_out = held_out
 
     def prompts(self) -> list[Prompt]:
-        """Prompts of the config first, then held-out rows."""
+        """Return the prompts of the config, then held-out rows."""
         own = [Prompt(self._encode(text), text) for text in self.settings.prompts or []]
         return own + self._rows(self.settings.samples)
 
@@ -78,7 +78,7 @@ class GeneratedAnswers(Samples):
         if scored and len(rows) < len(scored):
             notes.append(
                 _(
-                    "{missing} of {count} held-out answers are not scored: memory ran out",
+                    "{missing} of {count} held-out answers were not scored because memory ran out",
                     missing=len(scored) - len(rows),
                     count=len(scored),
                 )
@@ -90,6 +90,7 @@ class GeneratedAnswers(Samples):
     def _generate(self, model: Any, prompts: list[Prompt], progress: Progress) -> list[Any]:
         from tui_tuner.evaluation.generation import generate
 
+        # The same row is often shown and scored: it is answered once.
         unique: dict[tuple[int, ...], int] = {}
         for prompt in prompts:
             unique.setdefault(tuple(prompt.ids), len(unique))

@@ -1,4 +1,4 @@
-"""Figures of predicted classes and numbers, as scikit-learn and SciPy define them."""
+"""Compute metrics of predicted classes and numbers, as scikit-learn and SciPy define them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import numpy as np
 
 
 def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Rows of each class (down) that were taken for each class (across), int64 [classes, classes]."""
+    """Count rows by true class (down) and predicted class (across), int64 [classes, classes]."""
+    # One number for each pair of classes, so that a single count gives the whole table.
     places = true.astype(np.int64) * classes + predicted.astype(np.int64)
     return np.bincount(places, minlength=classes * classes).reshape(classes, classes)
 
 
 def accuracy(true: np.ndarray, predicted: np.ndarray) -> float:
-    """Share of the rows that are right; of several classes at once, those in which every class is."""
+    """Return the share of correct rows; a row with several classes must have all of them right."""
     same = true == predicted
     return float((same.all(1) if same.ndim == 2 else same).mean())
 
 
 def matthews(table: np.ndarray) -> float:
-    """Matthews correlation of a confusion matrix, of any number of classes; 0 where it is undefined."""
+    """Return the Matthews correlation of a confusion matrix of any size; 0 where it is undefined."""
     counts = table.astype(np.float64)
     rows, true, predicted = counts.sum(), counts.sum(1), counts.sum(0)
     together = np.trace(counts) * rows - true @ predicted
@@ -30,17 +31,18 @@ def matthews(table: np.ndarray) -> float:
 
 
 def of_classes(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Precision, recall and F1 of each class, float64 [classes, 3]; 0 where one is 0 / 0.
+    """Return precision, recall and F1 of each class, float64 [classes, 3]; 0 for 0 / 0.
 
     Args:
-        hits, true, predicted: Rows of each class that were found, that there are, and that were said.
+        hits, true, predicted: For each class, the rows found correctly, the rows of it, and the rows
+            predicted.
     """
     hits, true, predicted = (np.asarray(part, dtype=np.float64) for part in (hits, true, predicted))
     return np.stack([_ratio(hits, predicted), _ratio(hits, true), _ratio(2 * hits, true + predicted)], axis=1)
 
 
 def pearson(true: np.ndarray, predicted: np.ndarray) -> float:
-    """Pearson's correlation; 0 where either side never changes."""
+    """Return Pearson's correlation; 0 if either side is constant."""
     one, other = (part.astype(np.float64) - part.astype(np.float64).mean() for part in (true, predicted))
     norms = float(np.linalg.norm(one)), float(np.linalg.norm(other))
     if not all(norms) or len(one) < 2:
@@ -49,8 +51,11 @@ def pearson(true: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def probabilities(logits: np.ndarray, several: bool) -> np.ndarray:
-    """Probabilities of the classes of each row, [rows, classes]; of several classes each for itself."""
+    """Return probabilities of the classes of each row, [rows, classes]; with several classes each on its
+    own.
+    """
     if several:
+        # The logistic function by tanh, which does not overflow for large negative logits.
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
     shifted = np.exp(logits - logits.max(-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(-1, keepdims=True))
@@ -61,6 +66,6 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def most_frequent(counts: Sequence[int] | np.ndarray, most: int) -> list[int]:
-    """The places of the `most` largest counts, in their own order."""
+    """Return the indices of the `most` largest counts, in ascending order."""
     order = sorted(range(len(counts)), key=lambda place: (-int(counts[place]), place))[:most]
     return sorted(order)

@@ -1,4 +1,4 @@
-"""What a model said before and after training, and how it was judged, in lines of text."""
+"""Compare a model's outputs before and after training, with their metrics, in lines of text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCORES = 3
 
 
 def comparison(view: RunView) -> list[str]:
-    """Held-out prompts answered before and after, and the metrics that moved."""
+    """Return held-out prompts answered before and after, and the metrics that changed."""
     before = {sample.index: sample for sample in view.samples if sample.stage == "before"}
     after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
     lines: list[str] = []
@@ -43,7 +43,7 @@ def comparison(view: RunView) -> list[str]:
 
 
 def tables_told(tables: Sequence[EvaluationTable], step: int | None) -> list[str]:
-    """The tables of the best evaluation, or else of the newest, in lines of text."""
+    """Return the tables of the best evaluation, or else of the newest, in lines of text."""
     steps = {table.step for table in tables}
     chosen = step if step in steps else max(steps, default=None)
     lines: list[str] = []
@@ -57,10 +57,11 @@ def tables_told(tables: Sequence[EvaluationTable], step: int | None) -> list[str
 
 
 def _pair(before: Sample, after: Sample) -> list[str]:
-    """One prompt with what was said of it before and after."""
+    """Return the lines of one prompt with its outputs before and after."""
     first, last = read_shown(before), read_shown(after)
     asked = after.prompt.strip()
-    inside = last.passage.strip() == asked and is_inside(last)  # the text stands below, with what was found
+    # A prompt that is the passage itself is shown below, with the spans found in it.
+    inside = last.passage.strip() == asked and is_inside(last)
     lines = [_line(_("prompt"), _flat(asked))] if asked and not inside else []
     lines += [_line(_("before"), _said(before, first)), _line(_("after"), _said(after, last))]
     if last.scores and last.passage and not last.wanted and not after.reference:
@@ -75,7 +76,7 @@ def _line(word: str, text: str) -> str:
 
 
 def _said(sample: Sample, told: Shown) -> str:
-    """What a model said, with the sign of right or wrong, and where in the text it stands."""
+    """Return a model's output with a sign of right or wrong and its place in the text."""
     if not is_inside(told):
         return _flat(sample.text) + ("" if sample.stopped else "  " + _("[did not stop]"))
     right = verdict(told)
@@ -88,7 +89,7 @@ def _said(sample: Sample, told: Shown) -> str:
 
 
 def prediction(told: Shown) -> str:
-    """What was predicted, and how sure the model is of that and of what comes next; safe for a terminal."""
+    """Return a prediction with its probability and the next likely ones; safe for a terminal."""
     if not told.scores:
         if told.found:
             return ""
@@ -100,22 +101,23 @@ def prediction(told: Shown) -> str:
 
 
 def choice_name(name: str) -> str:
-    """One of several choices; no text at all is no answer."""
+    """Return the name of a choice; an empty one means no answer."""
     return one_line(name.strip(), 60) or _("(no answer)")
 
 
 def share(score: float) -> str:
-    """A probability in words."""
+    """Format a probability."""
     return f"{score:.1%}"
 
 
 def _generated_metrics(view: RunView) -> tuple[dict[str, float | None], dict[str, float | None]]:
-    """Metrics of the first and the last evaluation that share names beyond the loss."""
+    """Return the metrics of the first and the last evaluation with other names than the loss."""
     scored = [dict(point.metrics) for point in view.evaluations if "loss" not in point.metrics]
     if len(scored) > 1:
         return scored[0], scored[-1]
     judged = [point for point in view.evaluations if "loss" in point.metrics]
-    if len(judged) > 1 and judged[0].step == 0:  # a task that is judged before its first step
+    # Tasks that generate no text are evaluated once before the first step.
+    if len(judged) > 1 and judged[0].step == 0:
         return dict(judged[0].metrics), dict(judged[-1].metrics)
     return {}, {}
 

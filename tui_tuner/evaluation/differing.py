@@ -1,4 +1,4 @@
-"""Two answers beside each other: which words of the one are not in the other."""
+"""Show two answers next to each other, and mark the words that differ."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tui_tuner.evaluation.repeats import Piece, fold_repeats, words_of
 from tui_tuner.text import sanitize
 
 MOST_COMPARED = 800  # words of an answer that are compared
-MOST_SHOWN = 200_000  # characters of an answer that was opened
-SHORT = 600  # of one that was not
-_GAP = 4  # line ends that are counted rather than shown
+MOST_SHOWN = 200_000  # characters of an expanded answer
+SHORT = 600  # characters of a collapsed answer
+_GAP = 4  # consecutive line ends that are counted instead of shown
 
 
 class Word(NamedTuple):
-    """A word with the blanks behind it; or a sign of the program's own, such as how often it repeats."""
+    """A word with the blanks after it, or a sign of the program, such as the number of repetitions."""
 
     text: str
     own: bool = False
@@ -26,7 +26,7 @@ class Telling(NamedTuple):
 
     Args:
         left: Characters of the answer that are not shown.
-        folded: Whether something stands once that was said several times.
+        folded: Whether repeated text is shown once.
     """
 
     words: list[Word]
@@ -35,7 +35,7 @@ class Telling(NamedTuple):
 
 
 def tell(text: str, whole: bool = False, short: int = SHORT) -> Telling:
-    """An answer in words, without what it repeats and without the end of a long one, unless `whole`."""
+    """Split an answer into words, without repetitions and the end of a long one unless `whole`."""
     text = sanitize(text.strip()).replace("\t", "    ")
     if whole:
         return Telling([Word(word) for word in words_of(text[:MOST_SHOWN])], max(0, len(text) - MOST_SHOWN))
@@ -58,14 +58,14 @@ def tell(text: str, whole: bool = False, short: int = SHORT) -> Telling:
 
 
 def _without_gap(word: str) -> list[Word]:
-    """A word; where many empty lines follow it, how many."""
+    """Return a word; many empty lines after it become a count."""
     bare = word.rstrip()
     lines = word[len(bare) :].count("\n")
     return [Word(word)] if lines < _GAP else [Word(bare), Word(f"\n↵ ×{lines:,}\n", True)]
 
 
 def _folded(piece: Piece) -> list[Word]:
-    """What repeats, once, in brackets where it is several words; and how often."""
+    """Return repeated text once, in brackets if it is several words, with the number of repetitions."""
     unit = piece.text.rstrip()
     words = [Word(word) for word in words_of(unit)]
     if len(words) > 1:
@@ -74,9 +74,10 @@ def _folded(piece: Piece) -> list[Word]:
 
 
 def differing(one: list[Word], other: list[Word]) -> tuple[set[int], set[int]]:
-    """The places of the words of each that the other does not have there."""
+    """Return the places of the words of each answer that the other does not have there."""
     first, second = _places(one), _places(other)
     bare = [one[at].text.strip() for at in first], [other[at].text.strip() for at in second]
+    # autojunk would ignore every frequent word of an answer of more than 200 words.
     matcher = SequenceMatcher(None, *bare, autojunk=False)
     apart: tuple[set[int], set[int]] = (set(), set())
     for tag, start, end, begin, close in matcher.get_opcodes():
@@ -87,5 +88,5 @@ def differing(one: list[Word], other: list[Word]) -> tuple[set[int], set[int]]:
 
 
 def _places(words: list[Word]) -> list[int]:
-    """Where the words are that are compared."""
+    """Return the places of the words that are compared."""
     return [at for at, word in enumerate(words) if not word.own and word.text.strip()][:MOST_COMPARED]

@@ -1,4 +1,4 @@
-"""Answers from a model: batched, greedy or drawn, ended by any stop token the model knows."""
+"""Generate answers from a model in batches, greedy or sampled, ended by any stop token the model knows."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from tui_tuner.methods.prompts import virtual_tokens
 from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 
-LEAST_TOKENS = 8  # of an answer that is shortened for want of memory
+LEAST_TOKENS = 8  # shortest answer tried after memory ran out
 
 _WORD_SECONDS = 0.5  # in a batch, between two calls of `on_progress`
-# Says where an assistant turn ends in a rendered template; no tokenizer merges it with what follows.
+# Marks the end of an assistant turn in a rendered template; no tokenizer merges it with the next text.
 _PROBE = "\u2042\u2042"
 
 
 @dataclass(frozen=True)
 class Generated:
-    """One answer.
+    """One generated answer.
 
     Args:
         ids: Its tokens, without the stop token that ended it.
-        text: The same as text, special tokens left out.
+        text: The tokens as text, without special tokens.
         stopped: Whether a stop token ended it; False at the length limit.
-        note: Why there is no answer, or a shorter one than asked for; empty otherwise.
-        short_of_memory: There is none, or a shorter one, as memory ran out: it says nothing of the model.
+        note: Why there is no answer, or only a shorter one; empty otherwise.
+        short_of_memory: There is no answer or a shorter one because memory ran out; it does not describe the
+            model.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -42,18 +43,18 @@ class Generated:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Tokens are drawn instead of taking the likeliest one; what is drawn for a prompt depends on no other.
+    """Settings for sampling tokens. The result for a prompt does not depend on the other prompts.
 
     Args:
         temperature: Above 0.
-        seeds: Of the random numbers, for each prompt.
+        seeds: A random seed for each prompt.
     """
 
     temperature: float
     seeds: Sequence[int]
 
     def of(self, places: Sequence[int]) -> Drawing:
-        """The same for some of the prompts."""
+        """Return the settings for some of the prompts."""
         return Drawing(self.temperature, [self.seeds[place] for place in places])
 
 
@@ -67,20 +68,19 @@ def generate(
     drawing: Drawing | None = None,
     on_halved: Callable[[int], None] | None = None,
 ) -> list[Generated]:
-    """Answer prompts, in the order given: greedily, unless tokens are to be drawn.
+    """Answer prompts, in the given order: greedily, unless `drawing` is given.
 
-    Prompts of similar length are answered together, padded on the left; before a model with virtual tokens
-    only those of the same length, as padding would stand between them and the text. If memory runs out, the
-    batch is halved down to one prompt at a time, then the answer may have half the tokens, and in the end
-    there is none. The model is left in the mode (train or eval) it was in.
+    Prompts of similar length are answered together, padded on the left. If memory runs out, the batch is
+    halved down to one prompt at a time, then the answer may have half the tokens, and in the end it is
+    empty. The model's mode (train or eval) is restored.
 
     Args:
         model: A causal language model of transformers, with or without adapters.
         prompts: Token ids, special tokens and generation prompt included.
-        max_new_tokens: Longest answer; less where the model's context ends before.
-        on_progress: Called with (done, total) prompts after each batch, and now and then in one, with how
-            many tokens are written; what it raises ends the generation.
-        on_halved: Told the size of a batch that memory suffices for, where it ran out with a larger one.
+        max_new_tokens: Longest answer; less if the model's context ends earlier.
+        on_progress: Called with (done, total) prompts after each batch, and sometimes during one with a note
+            on the tokens written; an exception from it ends the generation.
+        on_halved: Called with the new batch size after memory ran out.
     """
     stops = sorted(stop_tokens(model, tokenizer))
     answers: dict[int, Generated] = {
@@ -98,8 +98,9 @@ def generate(
     last = time.monotonic()
 
     def at_token(written: Any, most: int) -> None:
-        """`written` [answers, tokens so far] is on the device: it is looked at twice a second."""
+        """Report progress; `written` is [answers, tokens so far] on the device."""
         nonlocal last
+        # Reading from the device waits for it, so it happens twice a second and not for each token.
         if on_progress is not None and time.monotonic() - last > _WORD_SECONDS:
             last = time.monotonic()
             ended = count_ended(written, stops)
@@ -110,6 +111,8 @@ def generate(
         while todo:
             batch = todo[:batch_size]
             if virtual:
+                # Padding would stand between the virtual tokens and the text, which the model never saw in
+                # training.
                 batch = [i for i in batch if len(prompts[i]) == len(prompts[batch[0]])]
             chosen = [prompts[i] for i in batch]
             drawn = None if drawing is None else drawing.of(batch)
@@ -134,7 +137,7 @@ def generate(
 
 
 def count_ended(written: Any, stops: Sequence[int]) -> int:
-    """How many answers [answers, tokens] have come to a stop token."""
+    """Count the answers [answers, tokens] that have reached a stop token."""
     import torch
 
     if not stops:
@@ -143,10 +146,11 @@ def count_ended(written: Any, stops: Sequence[int]) -> int:
 
 
 def stop_tokens(model: Any, tokenizer: Any) -> set[int]:
-    """Ids of every token that ends an answer.
+    """Return the ids of all tokens that end an answer.
 
-    Those of the model's generation config and config, the tokenizer's eos token, and the special token that
-    the chat template writes after an assistant's words (`<|im_end|>`, `<|eot_id|>`, `<end_of_turn>`…).
+    These are the stop tokens of the model's generation config and config, the tokenizer's eos token, and the
+    special token that the chat template writes after an assistant's text (`<|im_end|>`, `<|eot_id|>`,
+    `<end_of_turn>`…).
     """
     found: set[int] = set()
     configs = (getattr(model, "generation_config", None), getattr(model, "config", None), tokenizer)
@@ -158,15 +162,14 @@ def stop_tokens(model: Any, tokenizer: Any) -> set[int]:
 
 
 def template_stop_token(tokenizer: Any) -> int | None:
-    """Id of the special token right after an assistant's words in the chat template, or None."""
+    """Return the id of the special token right after an assistant's text in the chat template, or None."""
     if not getattr(tokenizer, "chat_template", None):
         return None
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _PROBE}]
     try:
         rendered = render(tokenizer, messages)
-    except (
-        Exception
-    ):  # a template may refuse these two turns in any way it likes; then it names no stop token
+    # A template is a program: it may reject these two turns with any exception, and then names no stop token.
+    except Exception:
         return None
     _unused, probe, after = rendered.rpartition(_PROBE)
     if not probe:
@@ -177,7 +180,7 @@ def template_stop_token(tokenizer: Any) -> int | None:
 
 
 def context_length(model: Any) -> int | None:
-    """Longest sequence of the model in tokens, as its config states it; None if it states none."""
+    """Return the longest sequence of the model in tokens, as its config states it, or None."""
     config: Any = getattr(model, "config", None)
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
     for name in ("max_position_embeddings", "n_positions"):
@@ -201,7 +204,7 @@ def _answer(
     from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
     class Look(StoppingCriteria):  # type: ignore[misc]
-        """Ends nothing; what `at_token` raises does."""
+        """Calls `at_token` for each token. It never stops by itself, but an exception does."""
 
         def __call__(self, input_ids: Any, scores: Any, **_more: Any) -> Any:
             at_token(input_ids[:, longest:], room)
@@ -210,12 +213,13 @@ def _answer(
     longest = max(map(len, prompts))
     room = max_new_tokens if context is None else min(max_new_tokens, context - longest)
     pad = tokenizer.pad_token_id
+    # Any id will do, as the mask hides it; a tokenizer without one must not fail here.
     pad = pad if pad is not None else (stops[0] if stops else 0)
     ids = [[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
     seen = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     device = model.get_input_embeddings().weight.device
-    # Every setting that could make it anything but greedy is stated: what is left out is taken from the
-    # model's own generation config.
+    # Every setting that could make it anything but greedy is set here, because transformers fills in the
+    # others from the model's own generation config.
     config = GenerationConfig(
         do_sample=False,
         num_beams=1,
@@ -248,7 +252,7 @@ def _answer(
 
 
 def _noise(drawing: Drawing, device: Any) -> Any:
-    """What makes the likeliest token one that is drawn: Gumbel noise on the logits, from each row's own seed.
+    """Return processors that make the likeliest token a sampled one: Gumbel noise from each row's own seed.
 
     The maximum of logits / temperature - log(E), with E of the exponential distribution, is distributed as
     the softmax of logits / temperature (Gumbel's trick).
@@ -263,6 +267,7 @@ def _noise(drawing: Drawing, device: Any) -> Any:
             noise = torch.empty_like(scores, dtype=torch.float32)
             for row, generator in zip(noise, generators, strict=True):
                 row.exponential_(generator=generator)
+            # The exponential distribution can return 0 in float32, whose logarithm would be -inf.
             least = torch.finfo(torch.float32).tiny
             return scores.float() / drawing.temperature - noise.clamp_min_(least).log_()
 
@@ -279,7 +284,7 @@ def _shorter(
     at_token: Callable[[Any, int], None],
     drawing: Drawing | None = None,
 ) -> Generated:
-    """The answer to one prompt that had no memory for a longer one; an empty one where nothing fits."""
+    """Return a shorter answer to one prompt after memory ran out; an empty one if nothing fits."""
     while max_new_tokens >= LEAST_TOKENS:
         try:
             found = _answer(model, tokenizer, prompts, max_new_tokens, stops, context, at_token, drawing)[0]
@@ -290,7 +295,8 @@ def _shorter(
             max_new_tokens //= 2
             continue
         if found.stopped:
-            return found  # it needed no more
+            # It ended by itself, so nothing was cut.
+            return found
         note = _("cut short after {tokens} tokens: memory ran out", tokens=max_new_tokens)
         return replace(found, note=note, short_of_memory=True)
     note = _("not answered: memory ran out with a prompt of {tokens} tokens", tokens=len(prompts[0]))

@@ -1,11 +1,11 @@
-"""Answers and entities inside their text: parts to be written one after the other, on a screen or in a line.
+"""Show answers and entities inside their text: parts to write in sequence, on a screen or in a line.
 
-What tells them apart is written out, so that nobody needs colours:
+Signs distinguish them, so that colours are not needed:
 
-    [Ann Smith]PER         found, and right (or nobody knows)
-    [Paris]PER✗            found, and wrong; [Paris]PER✗LOC where the data has another label for it
-    {Berlin}LOC            in the data, and not found
-    [New York]~            an answer that shares a part with the data's
+    [Ann Smith]PER         found and correct (or nothing to compare with)
+    [Paris]PER✗            found but wrong; [Paris]PER✗LOC if the data has another label for it
+    {Berlin}LOC            in the data but not found
+    [New York]~            an answer that overlaps with the data's
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 from tui_tuner.evaluation.samples import Shown, Span
 from tui_tuner.text import one_line, sanitize
 
-MOST_SPANS = 2000  # of one text that are looked at
-AROUND = 240  # characters of a long text left standing on each side of what is marked
-SHORT = 900  # characters up to which a text is shown whole
+MOST_SPANS = 2000  # spans of one text that are used
+AROUND = 240  # characters of a long text shown on each side of a mark
+SHORT = 900  # longest text in characters that is shown whole
 LONGEST_LABEL = 24
 
-# What a part is, for its colour: plain text, a mark or label of the program's own, or text that is marked
+# Roles of a part, for its colour: plain text, a mark or label of the program, or marked text
 PLAIN, MARK, FOUND, RIGHT, PARTLY, WRONG, MISSED = "", "mark", "found", "right", "partly", "wrong", "missed"
 
 
 class Part(NamedTuple):
-    """A piece of what is written: text that is safe for a terminal, what it is (`RIGHT` ...), its label."""
+    """A piece of the output: text that is safe for a terminal, its role (`RIGHT` ...), its label."""
 
     text: str
     role: str = PLAIN
@@ -37,7 +37,7 @@ APART = Part("\n", MARK)  # before what has no place in the text
 
 
 class Marked(NamedTuple):
-    """A span that stands in the text, its verdict, and the label that the data has in its place."""
+    """A span in the text, its role, and the label that the data has there."""
 
     span: Span
     role: str
@@ -45,7 +45,7 @@ class Marked(NamedTuple):
 
 
 def read_shown(values: Any) -> Shown:
-    """What a task showed, from an event `sample` or from JSON; what is damaged in it is left out."""
+    """Read what a task showed from an event `sample` or from JSON; damaged values are left out."""
 
     def get(name: str) -> Any:
         return values.get(name) if isinstance(values, Mapping) else getattr(values, name, None)
@@ -80,7 +80,7 @@ def _number(value: Any) -> float | None:
 
 
 def _spans(values: Any, length: int) -> list[Span]:
-    """Spans that lie inside a text of so many characters, in their order."""
+    """Return the spans inside a text of this length, in order."""
     found = []
     for value in _listed(values):
         if isinstance(value, Span):
@@ -98,12 +98,12 @@ def _spans(values: Any, length: int) -> list[Span]:
 
 
 def is_inside(shown: Shown) -> bool:
-    """Whether what was shown lies in a text, or is a choice; otherwise it is a text that was written."""
+    """Return whether the output is in a text or is a choice, rather than text that was generated."""
     return bool(shown.passage or shown.found or shown.wanted or shown.scores)
 
 
 def verdict(shown: Shown) -> bool | None:
-    """Whether a prediction is what the data says; None where that is no matter of right or wrong."""
+    """Return whether a prediction agrees with the data; None if it cannot be right or wrong."""
     if shown.passage or shown.found or shown.wanted:
         found, wanted = _keys(shown.found), _keys(shown.wanted)
         if _labelled(shown) or not shown.scores:
@@ -117,7 +117,7 @@ def verdict(shown: Shown) -> bool | None:
 
 
 def same_words(one: str, other: str) -> bool:
-    """Whether two texts are equal but for letters' case, blanks, and points at their ends."""
+    """Return whether two texts are equal except for case, blanks and punctuation at the ends."""
     return _bare(one) == _bare(other)
 
 
@@ -134,15 +134,17 @@ def _labelled(shown: Shown) -> bool:
 
 
 def mark_spans(shown: Shown, judged: bool) -> tuple[list[Marked], list[Span]]:
-    """The spans to write into the text, none over another, and those of the data that found no place there.
+    """Return the spans to mark in the text, without overlaps, and those of the data that did not fit.
 
     Args:
-        judged: Whether `wanted` is what the data says; otherwise nobody knows what is right.
+        judged: Whether `wanted` has the correct spans; otherwise nothing is marked right or wrong.
     """
+    # Reversed, so that the first of several spans with equal edges wins.
     wanted = {(span.start, span.end): span for span in reversed(shown.wanted)}
     keys, labelled = _keys(shown.wanted), _labelled(shown)
     marks: list[Marked] = []
     for span in shown.found:
+        # Brackets cannot overlap in one line of text; the first span stays.
         if marks and span.start < marks[-1].span.end:
             continue
         same = wanted.get((span.start, span.end))
@@ -157,10 +159,12 @@ def mark_spans(shown: Shown, judged: bool) -> tuple[list[Marked], list[Span]]:
         else:
             marks.append(Marked(span, WRONG))
     if not judged or (not labelled and any(mark.role == RIGHT for mark in marks)):
-        return marks, []  # one of several answers is enough
+        # A question may have several correct answers, and one of them is enough.
+        return marks, []
     covered = [mark.span for mark in marks]
     left: list[Span] = []
     missed: list[Span] = []
+    # Without labels the spans are alternative answers, of which one is enough to show.
     for span in shown.wanted if labelled else shown.wanted[:1]:
         if (span.start, span.end) in {(one.start, one.end) for one in covered}:
             continue
@@ -177,10 +181,10 @@ def _overlap(one: Span, other: Span) -> bool:
 
 
 def inside_parts(shown: Shown, judged: bool = True, around: int = AROUND, short: int = SHORT) -> list[Part]:
-    """The text with what was found in it, and what should have been.
+    """Return the text with the spans that were found and those that should have been.
 
     Args:
-        around: Characters kept on each side of a mark, where the text is longer than `short`.
+        around: Characters kept on each side of a mark, if the text is longer than `short`.
     """
     text = shown.passage or shown.prompt
     marks, left = mark_spans(shown, judged)
@@ -217,13 +221,14 @@ def _marked_parts(text: str, mark: Marked) -> list[Part]:
 
 
 def _windows(text: str, spans: Sequence[Span], around: int, short: int) -> list[tuple[int, int]]:
-    """What of a text is shown: all of a short one, of a long one the parts around the spans."""
+    """Return the parts of a text to show: all of a short one, or the surroundings of the spans."""
     if len(text) <= short:
         return [(0, len(text))]
     if not spans:
         return [(0, _at_blank(text, min(2 * around, len(text)), 1))]
     kept: list[tuple[int, int]] = []
     for span in spans:
+        # Cut between words, so that no half word looks like a mistake of the model.
         start = _at_blank(text, max(0, span.start - around), -1)
         end = _at_blank(text, min(len(text), span.end + around), 1)
         if kept and start <= kept[-1][1]:
@@ -234,7 +239,7 @@ def _windows(text: str, spans: Sequence[Span], around: int, short: int) -> list[
 
 
 def _at_blank(text: str, place: int, way: int) -> int:
-    """The nearest end of a word in a direction; the place itself where there is none near."""
+    """Return the nearest end of a word in a direction, or the place itself if there is none near."""
     for step in range(24):
         at = place + way * step
         if at <= 0 or at >= len(text):
@@ -245,5 +250,5 @@ def _at_blank(text: str, place: int, way: int) -> int:
 
 
 def written(parts: Iterable[Part]) -> str:
-    """Parts as one line of plain text."""
+    """Join parts to one line of plain text."""
     return one_line("".join("  " if part == APART else part.text for part in parts).strip())

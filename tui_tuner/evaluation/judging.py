@@ -1,4 +1,4 @@
-"""What evaluations come to: the metric that decides, its best value, and the tables to compare."""
+"""Follow the evaluations of a run: the deciding metric, its best value, and the tables to compare."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DECIDES = "evaluation.best"
 
 
 class Judging:
-    """Fed with the events of a run; needs little memory and no time, however many evaluations there are."""
+    """Follows the events of a run; needs little memory and time, however many evaluations there are."""
 
     def __init__(self) -> None:
         self.name = "loss"
@@ -32,7 +32,7 @@ class Judging:
         return self._best[0] if self._best is not None else None
 
     def take(self, body: Body) -> None:
-        """Learn from an event."""
+        """Update the state with an event."""
         match body:
             case RunStarted():
                 self._config, self._own = body.config, body.metrics
@@ -55,7 +55,7 @@ class Judging:
                 self.tables.append(body)
 
     def told(self, body: Evaluation) -> str:
-        """An evaluation that was taken in, in words: the metric that decides first, and its best so far."""
+        """Describe the last evaluation: the deciding metric first, and its best value so far."""
         names = sorted(body.metrics, key=lambda name: name != self.name)
         metrics = ", ".join(
             f"{metric_word(name)} {metric_figure(name, body.metrics[name])}" for name in names
@@ -78,7 +78,8 @@ class Judging:
 
     def _add(self, step: int, value: float) -> None:
         self._values.append((step, value))
-        if best_of([(step, value)], self.higher) is None:  # no number, or before the first step
+        # NaN, or an evaluation before the first step, cannot be the best.
+        if best_of([(step, value)], self.higher) is None:
             return
         if self._best is None or (value > self._best[1] if self.higher else value < self._best[1]):
             self._best = (step, value)

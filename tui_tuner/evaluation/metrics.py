@@ -1,4 +1,4 @@
-"""Metrics of generated answers: what is counted, exactly, and which ones a data set can be judged by."""
+"""Define the metrics of generated answers, and choose those that a data set can be judged by."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tui_tuner.text import one_line
 
 @dataclass(frozen=True)
 class Scored:
-    """One generated answer and what it is judged against.
+    """One generated answer and the data it is judged by.
 
     Args:
-        prompt: The prompt as text; the marks of a chat template in it do no harm.
-        reference: The answer of the data set; empty where there is none.
+        prompt: The prompt as text; chat-template markers in it are ignored.
+        reference: The answer in the data set; empty if there is none.
         text: The generated answer, without its stop token.
         stopped: Whether the model ended it by a stop token (and not by the length limit).
     """
@@ -32,10 +32,10 @@ class Scored:
     stopped: bool
 
 
-# The two ways of writing an attribute list, each on one line and with two attributes at least: that of
-# AdvertiseGen, `key#value*key#value`, and `key: value | key: value`. A key is one word, so that what stands
-# before the first stays outside; a value may hold spaces. Of what stands between two bars only the first key
-# is tried: where no list follows it, none follows the others, and many colons take no quadratic time.
+# Two notations of an attribute list, on one line and with at least two attributes: that of AdvertiseGen,
+# `key#value*key#value`, and `key: value | key: value`. A key is one word, so that text before the first one
+# stays outside; a value may contain spaces. Between two bars only the first key is tried: if no list follows
+# it, none follows the others, and a text with many colons does not take quadratic time.
 _LISTS = (
     (re.compile(r"(?<![\w-])([\w-]++#[^#*\n]+(?:\*[^#*\n]+#[^#*\n]+)+)"), "*", "#"),
     (
@@ -49,7 +49,7 @@ _LISTS = (
     ),
 )
 _MARK = re.compile(r"<\|[^|>]*\|>|</?s>|</?[a-z]+_of_turn>|\[/?INST\]")
-# Scripts written without spaces: there a value is looked for anywhere, elsewhere as whole words. (Kana,
+# Scripts written without spaces, where a value may occur anywhere and not only as whole words. (Kana,
 # unified ideographs and their extensions, compatibility ideographs, Thai, Lao, Khmer, Burmese.)
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
@@ -60,10 +60,10 @@ _TOKEN = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
 
 
 def attributes(prompt: str) -> list[tuple[str, str]]:
-    """The (key, value) pairs of every attribute list in a prompt, in order.
+    """Return the (key, value) pairs of all attribute lists in a prompt, in order.
 
-    A list is `key#value*key#value` or `key: value | key: value`, with two pairs at least: a lone `#` or `:`
-    (a heading, `C#`, `Note: …`) is none.
+    A list is `key#value*key#value` or `key: value | key: value`, with at least two pairs: a lone `#` or `:`
+    (a heading, `C#`, `Note: …`) is not a list.
     """
     found: list[tuple[str, str]] = []
     for part in _MARK.split(prompt):
@@ -77,10 +77,11 @@ def attributes(prompt: str) -> list[tuple[str, str]]:
 
 
 def mentions(text: str, value: str) -> bool:
-    """Whether a text names a value: the same words in the same order, capitals and line breaks aside.
+    """Return whether a text contains a value: the same words in the same order, ignoring case and line
+    breaks.
 
-    A value that begins or ends with a letter or digit of a script with spaces must stand there as whole
-    words (`red` is not in `tired`); in scripts without spaces it may stand anywhere.
+    A value that begins or ends with a letter or digit of a script with spaces must occur as whole words
+    (`red` is not in `tired`); in scripts without spaces it may occur anywhere.
     """
     needle, hay = _plain(value), _plain(text)
     if not needle:
@@ -91,31 +92,31 @@ def mentions(text: str, value: str) -> bool:
 
 
 def attribute_coverage(rows: Sequence[Scored]) -> float | None:
-    """Attributes of the prompts that the answers mention, divided by all attributes of all prompts.
+    """Return the share of all attributes in the prompts that the answers mention.
 
-    Each distinct value of a prompt counts once, also if it stands under two keys; keys are not looked for.
-    Rows whose prompt has no attribute list are left out. None if no row has one.
+    Each distinct value of a prompt counts once, even with two keys; keys need not be mentioned. Rows whose
+    prompt has no attribute list are left out. None if no row has one.
     """
     return _coverage((row.prompt, row.text) for row in rows)
 
 
 def reference_coverage(rows: Sequence[Scored]) -> float | None:
-    """`attribute_coverage` of the references: how much of the attributes the data set itself mentions."""
+    """Return `attribute_coverage` of the references: the share that the data set itself mentions."""
     return _coverage((row.prompt, row.reference) for row in rows if row.reference)
 
 
 def stopped(rows: Sequence[Scored]) -> float | None:
-    """Share of the answers that the model ended itself, by a stop token."""
+    """Return the share of the answers that the model ended itself, by a stop token."""
     return _mean([float(row.stopped) for row in rows])
 
 
 def exact_match(rows: Sequence[Scored]) -> float | None:
-    """Share of the answers equal to the reference, white space aside; rows without a reference left out."""
+    """Return the share of the answers equal to the reference, ignoring white space; others are left out."""
     return _mean([float(_spaces(row.text) == _spaces(row.reference)) for row in rows if row.reference])
 
 
 def token_f1(rows: Sequence[Scored]) -> float | None:
-    """Mean over rows of F1 between the tokens of answer and reference, as multisets (SQuAD, 1606.05250).
+    """Return the mean F1 between the tokens of answer and reference, as multisets (SQuAD, 1606.05250).
 
     Tokens as in `tokens`; unlike SQuAD's script, articles are kept. Rows without a reference are left out.
     """
@@ -123,20 +124,20 @@ def token_f1(rows: Sequence[Scored]) -> float | None:
 
 
 def rouge_l(rows: Sequence[Scored]) -> float | None:
-    """Mean over rows of ROUGE-L (Lin 2004): F1 of the longest common subsequence of tokens.
+    """Return the mean ROUGE-L (Lin 2004): F1 of the longest common subsequence of tokens.
 
-    Tokens as in `tokens`, no stemming, precision and recall weighed alike, the whole answer as one sentence.
-    Rows without a reference are left out.
+    Tokens as in `tokens`, no stemming, precision and recall weighted equally, the whole answer as one
+    sentence. Rows without a reference are left out.
     """
     return _mean([_rouge_l(tokens(row.text), tokens(row.reference)) for row in rows if row.reference])
 
 
 def tokens(text: str) -> list[str]:
-    """Words and numbers, case folded; in scripts without spaces (Chinese, Thai…) single characters."""
+    """Split a text into words and numbers, case folded; scripts without spaces into characters."""
     return _TOKEN.findall(_plain(text))
 
 
-# A measure gives None where the rows carry nothing it could be counted on.
+# A measure returns None if the rows have nothing to count.
 MEASURES: dict[str, Callable[[Sequence[Scored]], float | None]] = {
     "attribute_coverage": attribute_coverage,
     "reference_coverage": reference_coverage,
@@ -148,9 +149,9 @@ MEASURES: dict[str, Callable[[Sequence[Scored]], float | None]] = {
 
 
 def chosen(names: Sequence[str] | str, rows: Sequence[Scored]) -> list[str]:
-    """Names of the metrics to measure; `auto` decides by the rows.
+    """Return the names of the metrics to measure; `auto` decides by the rows.
 
-    auto: always `stopped`; `attribute_coverage` if at least half of the prompts carry an attribute list;
+    auto: always `stopped`; `attribute_coverage` if at least half of the prompts have an attribute list;
     else `rouge_l` if at least half of the rows have a reference.
 
     Raises:
@@ -168,13 +169,13 @@ def chosen(names: Sequence[str] | str, rows: Sequence[Scored]) -> list[str]:
             raise ConfigError(
                 f"{_('unknown metric {name!r}.', name=one_line(name, 60))}{nearest(name, MEASURES)}",
                 where="evaluation.metrics",
-                hint=_("Known are auto, {measures}.", measures=", ".join(MEASURES)),
+                hint=_("Known metrics are auto, {measures}.", measures=", ".join(MEASURES)),
             )
     return list(dict.fromkeys(asked))
 
 
 def score(names: Sequence[str] | str, rows: Sequence[Scored]) -> dict[str, float]:
-    """Measure metrics, each from 0 to 1. One that the rows carry nothing for is left out, not set to 0.
+    """Measure metrics, each from 0 to 1. A metric that cannot be measured is left out, not set to 0.
 
     Args:
         names: `auto`, one name, or several names of `MEASURES`.
@@ -206,7 +207,9 @@ def _token_f1(answer: list[str], reference: list[str]) -> float:
 
 
 def _longest_common_subsequence(first: list[str], second: list[str]) -> int:
-    """Its length, with a bit for each token of `second` (Hyyrö 2004): a row of the table is one number."""
+    """Return its length (Hyyrö 2004)."""
+    # A bit for each token of `second`, so that a row of the table is one number: long answers take
+    # milliseconds.
     places: dict[str, int] = {}
     for place, token in enumerate(second):
         places[token] = places.get(token, 0) | 1 << place

@@ -1,4 +1,4 @@
-"""Runs to be laid over one another: their curves by step, token or time, and what differs between them."""
+"""Prepare runs to be compared: their curves by step, token or time, and their differences."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_seconds, one_line
 
-MOST_POINTS = 600  # of a curve; more steps are put together in equal groups
+MOST_POINTS = 600  # of a curve; more steps are averaged in equal groups
 BY = {"step": N_("step"), "tokens": N_("trained tokens"), "seconds": N_("seconds of training")}
-_HIGHEST = 1e30  # a value beyond it has no place on a scale
+_HIGHEST = 1e30  # larger values would leave no room for others on a scale
 _NOT_COMPARED = ("output.name", "output.folder")
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Where every step of a run lies by one measure."""
+    """The position of every step of a run by one measure."""
 
     steps: list[int]
     places: list[float]
 
     def at(self, step: int) -> float:
-        """The place of a step, or of the last one before it."""
+        """Return the position of a step, or of the last one before it."""
         found = bisect.bisect_right(self.steps, step)
+        # Evaluations may come before the first step, which is place 0.
         return self.places[found - 1] if found else 0.0
 
 
 @dataclass(frozen=True)
 class Overlaid:
-    """What of a run is drawn and compared.
+    """The data of a run that is drawn and compared.
 
     Args:
         curves: By step, tokens and seconds: the points (place, mean training loss) of equal groups of steps.
-        held_out: {metric: {measure: points}}, of evaluations on held-out rows.
-        verdict: The newest one, by its name; empty where the run gave none.
-        results: {what: value in words}, in the order in which they are shown.
-        settings: {field: value in words}.
+        held_out: {metric: {measure: points}} of evaluations on held-out rows.
+        verdict: Name of the newest one; empty if there is none.
+        results: {label: value as text}, in the order in which they are shown.
+        settings: {field: value as text}.
     """
 
     name: str
@@ -60,10 +61,11 @@ class Overlaid:
 
 
 def overlay(folder: RunFolder) -> Overlaid:
-    """Read a run whole: its journal, and its config. What is damaged is left out."""
+    """Read the whole journal and the config of a run. Damaged parts are left out."""
     view = view_of(folder)
     axes = _axes(view)
     names = dict.fromkeys(name for point in view.evaluations for name in point.metrics)
+    # By every measure at once: switching the axis must not read the journals again.
     held_out = {name: {by: _measured(view, name, axis) for by, axis in axes.items()} for name in names}
     return Overlaid(
         folder.name,
@@ -111,7 +113,7 @@ def _measured(view: RunView, name: str, axis: Axis) -> list[tuple[float, float]]
 
 
 def _results(view: RunView, state: str) -> dict[str, str]:
-    """State, how far it came, how long, how fast, and every metric as it was measured last."""
+    """Return state, progress, time, speed and the last value of every metric."""
     seconds = sum(point.seconds for point in view.steps if math.isfinite(point.seconds))
     tokens = sum(point.supervised_tokens for point in view.steps)
     found = {
@@ -139,8 +141,9 @@ def _results(view: RunView, state: str) -> dict[str, str]:
 
 
 def _settings(folder: RunFolder) -> dict[str, str]:
-    """Every field of the config with its value."""
+    """Return every field of the config with its value."""
     try:
+        # Addresses of notifications contain tokens, and a comparison is often shared.
         values = without_addresses(folder.config().model_dump(mode="json"))
     except TunerError:
         return {}
@@ -159,7 +162,7 @@ def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
 
 
 def differences(runs: Sequence[Mapping[str, str]]) -> list[tuple[str, list[str]]]:
-    """(what, the value of each run) of everything that is not the same in all of them."""
+    """Return (label, value of each run) of everything that differs between them."""
     names = dict.fromkeys(name for values in runs for name in values)
     rows = [(name, [values.get(name, "–") for values in runs]) for name in names]
     return [(name, values) for name, values in rows if len(set(values)) > 1]

@@ -1,4 +1,4 @@
-"""Logits of many sequences, computed together with padding where that changes nothing."""
+"""Compute the logits of many sequences together, with padding if that does not change them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from tui_tuner.compute.forward import ForwardWay, lay_padded, model_inputs
 from tui_tuner.methods.prompts import virtual_positions
 from tui_tuner.models.evaluating import evaluating
 
-# By how much logits may differ between a sequence alone and one with padding, as a share of the largest
+# Largest difference of logits between a sequence alone and one with padding, as a share of the largest logit
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-6}
-_COARSE = 0.05  # of numbers with 16 bits
+_COARSE = 0.05  # for 16-bit numbers
 _CHECKED = "_tui_tuner_padding_is_exact"
 
 
 def padded_logits(model: Any, rows: CheckRows, pad: int, batch_size: int) -> list[np.ndarray]:
-    """Logits of each sequence, float64: [classes], or [tokens, classes] where each token has a class.
+    """Return the logits of each sequence, float64: [classes], or [tokens, classes] if each token has a
+    class.
 
-    Some heads read the last place of a text, padding or not: where padding changes what a model says, only
-    sequences of one length are computed together.
+    Some heads read the last position even if it is padding: if padding changes a model's logits, only
+    sequences of equal length are computed together.
 
     Args:
-        pad: The id that stands behind the end of a shorter sequence.
+        pad: The id that fills shorter sequences.
     """
     import torch
 
@@ -53,7 +54,8 @@ def _groups(
 
 
 def _is_exact(model: Any, rows: CheckRows, pair: Sequence[int], way: ForwardWay, pad: int) -> bool:
-    """Whether a short sequence gives the same beside a longer one; tried once for a model."""
+    """Return whether padding leaves the logits of a short sequence unchanged; tried once for each model."""
+    # Past the module's own attribute access, which would look for parameters and submodules.
     known = model.__dict__.get(_CHECKED)
     if known is None:
         beside = _forward(model, rows, pair, way, pad)[1]

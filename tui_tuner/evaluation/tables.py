@@ -1,4 +1,4 @@
-"""Tables of evaluations as text: a confusion matrix, the figures of each class."""
+"""Format tables of evaluations as text: a confusion matrix, the figures of each class."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ TITLES = {
     "thresholds": N_("Thresholds for no answer"),
 }
 COUNTS = ("support", "rows", "questions")  # columns that count
-MOST_CLASSES = 8  # of a matrix that is drawn; of more, the pairs that are confused most
+MOST_CLASSES = 8  # largest matrix that is drawn; otherwise the pairs confused most are listed
 MOST_PAIRS = 12
 MOST_ROWS = 60
 LABEL = 18  # cells of a class name
 
 
 class Grid(NamedTuple):
-    """A table whose names are safe text and whose values are numbers, whatever the journal holds."""
+    """A table with safe names and numeric values, whatever the journal holds."""
 
     name: str
     rows: list[str]
@@ -37,7 +37,7 @@ class Grid(NamedTuple):
 
 
 class Confused(NamedTuple):
-    """How many times one class was taken for another, and the share of the rows of the true class."""
+    """How often one class was predicted for another, and the share of the true class's rows."""
 
     true: str
     predicted: str
@@ -46,10 +46,11 @@ class Confused(NamedTuple):
 
 
 def read_grid(table: EvaluationTable) -> Grid:
-    """The table of an event; what is damaged counts as nothing."""
+    """Read the table of an event; damaged values become None."""
     rows, columns = [one_line(name) for name in table.rows], [one_line(name) for name in table.columns]
     values: list[list[float | None]] = []
     for index in range(len(rows)):
+        # Rows, columns and values come from a journal and need not match in number.
         line = table.values[index] if index < len(table.values) else ()
         line = line if isinstance(line, list | tuple) else ()
         values.append([_number(line[place]) if place < len(line) else None for place in range(len(columns))])
@@ -63,22 +64,23 @@ def _number(value: object) -> float | None:
 
 
 def title_of(name: str) -> str:
-    """What a table is called; safe for a terminal."""
+    """Return the title of a table; safe for a terminal."""
     return _(TITLES[name]) if name in TITLES else one_line(name, 40)
 
 
 def cell_text(column: str, value: float | None) -> str:
-    """A value of a table as its column wants it: whole numbers whole, F1 and the like times 100."""
+    """Format a value for its column: counts as whole numbers, F1 and the like times 100."""
     if value is None:
         return "–"
     whole = math.isfinite(value) and value == int(value)
+    # JSON writes a count of 3.0 as a float, and an F1 of exactly 1 must stay 100.
     if isinstance(value, int) or (whole and (value > 1 or column in COUNTS)):
         return f"{int(value):,}"
     return metric_figure(column, value, 3)
 
 
 def row_shares(grid: Grid) -> list[list[float]]:
-    """Each value as a share of its row, 0 to 1: of all texts of a class, what they were taken for."""
+    """Return each value as a share of its row, 0 to 1: how the rows of a class were predicted."""
     shares = []
     for line in grid.values:
         counts = [value if value is not None and value > 0 and math.isfinite(value) else 0 for value in line]
@@ -88,7 +90,7 @@ def row_shares(grid: Grid) -> list[list[float]]:
 
 
 def most_confused(grid: Grid, most: int = MOST_PAIRS) -> list[Confused]:
-    """The pairs of classes that were taken for one another most often."""
+    """Return the pairs of classes that were confused most often."""
     shares = row_shares(grid)
     found = []
     for row, true in enumerate(grid.rows):
@@ -100,7 +102,7 @@ def most_confused(grid: Grid, most: int = MOST_PAIRS) -> list[Confused]:
 
 
 def table_lines(table: EvaluationTable) -> list[str]:
-    """A table in lines of text, compactly."""
+    """Format a table compactly in lines of text."""
     grid = read_grid(table)
     if not grid.rows or not grid.columns:
         return []
@@ -130,14 +132,14 @@ def table_lines(table: EvaluationTable) -> list[str]:
 
 def _pair_lines(pairs: Sequence[Confused]) -> list[str]:
     if not pairs:
-        return ["  " + _("No class was taken for another.")]
+        return ["  " + _("No class was mistaken for another.")]
     return ["  " + pair_line(pair) for pair in pairs]
 
 
 def pair_line(pair: Confused) -> str:
-    """A pair of classes in words."""
+    """Format a pair of confused classes."""
     return _(
-        "{true} taken for {predicted}: {count} ({share:.0%})",
+        "{true} mistaken for {predicted}: {count} ({share:.0%})",
         true=cut(pair.true, LABEL).strip(),
         predicted=cut(pair.predicted, LABEL).strip(),
         count=cell_text("", pair.times),
@@ -146,9 +148,10 @@ def pair_line(pair: Confused) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """Safe text in exactly so many cells of a terminal."""
+    """Fit safe text into exactly `width` cells of a terminal."""
     if cell_len(text) <= width:
         return set_cell_size(text, width)
+    # By cells and not characters: East Asian characters take two.
     return set_cell_size(set_cell_size(text, width - 1).rstrip() + "…", width)
 
 

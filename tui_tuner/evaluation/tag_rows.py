@@ -1,4 +1,4 @@
-"""Tags of many rows at once, as spans of characters."""
+"""Tag many rows at once, with results as spans of characters."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from tui_tuner.models.heads import class_names
 def tag_rows(
     model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
 ) -> list[list[dict[str, Any]] | RowProblem]:
-    """What is found in each row: `{start, end, label, score}`, in characters of its text.
+    """Return the spans found in each row: `{start, end, label, score}`, in characters of its text.
 
-    Words without a text are joined by single spaces, and the characters are those of that.
+    Rows of words are joined by single spaces to a text first.
     """
     names = class_names(model)
     scheme = bool(scheme_of([names]))
@@ -62,7 +62,7 @@ def _words_of(row: Record) -> Words:
 def _windows(
     words: WordTokenizer, config: RunConfig, texts: Sequence[Words]
 ) -> list[list[tuple[Window, Example]]]:
-    """The windows of each text that have words, with what the model reads of them."""
+    """Return the windows of each text that have words, with their examples."""
     filled = [place for place, text in enumerate(texts) if text.words]
     tokens = words.encoded([texts[place].words for place in filled])
     found: list[list[tuple[Window, Example]]] = [[] for _text in texts]

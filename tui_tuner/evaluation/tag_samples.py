@@ -1,4 +1,4 @@
-"""Texts with what a model finds in them: held-out rows before, during and after training, and a user's."""
+"""Show texts with the spans that a model finds in them: held-out rows and user texts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tui_tuner.locales import _
 from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.heads import class_names
 
-# A word with what joins its parts, a character of a script without spaces, or any other sign
+# A word with the signs that join its parts, a character of a script without spaces, or any other sign
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
     r"|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+(?:['’.&_-][^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+)*"
@@ -31,10 +31,10 @@ _WORD = re.compile(
 
 @dataclass(frozen=True)
 class Words:
-    """A text in words.
+    """A text split into words.
 
     Args:
-        places: Where each begins and ends, in characters.
+        places: Start and end of each word, in characters.
     """
 
     text: str
@@ -43,7 +43,7 @@ class Words:
 
 
 def join_words(words: Sequence[str]) -> Words:
-    """Words as a text, with spaces between them."""
+    """Join words to a text, with spaces between them."""
     places, at = [], 0
     for word in words:
         places.append((at, at + len(word)))
@@ -52,21 +52,21 @@ def join_words(words: Sequence[str]) -> Words:
 
 
 def split_text(text: str) -> Words:
-    """A text in words: at white space, and signs by themselves, as in most tagged data."""
+    """Split a text into words: at white space, with signs on their own, as in most tagged data."""
     places = [found.span() for found in _WORD.finditer(text)]
     return Words(text, [text[start:end] for start, end in places], places)
 
 
 @dataclass(frozen=True)
 class Guess:
-    """The tag of a word that a model finds, and its probability; `O` where the word has no token."""
+    """The predicted tag of a word, and its probability; `O` if the word has no token."""
 
     tag: str
     score: float
 
 
 class Tagger:
-    """A model that tags texts, one window at a time."""
+    """Tags texts with a model, one window at a time."""
 
     def __init__(self, model: Any, tokenizer: Any, config: RunConfig) -> None:
         self.model, self.config = model, config
@@ -74,7 +74,7 @@ class Tagger:
         self.names = class_names(model)
 
     def tag(self, words: Sequence[str]) -> list[Guess]:
-        """The tag of each word."""
+        """Predict the tag of each word."""
         import torch
 
         data = self.config.data
@@ -92,6 +92,7 @@ class Tagger:
                 inputs["token_type_ids"] = torch.tensor([types], device=device)
             with torch.no_grad():
                 logits = self.model(**inputs).logits
+            # Virtual tokens come first in the logits, so positions are counted from the end.
             shares = logits[0, -ids.shape[1] :][window.places].float().softmax(-1)
             best, classes = shares.max(-1)
             for word, score, number in zip(window.words, best.tolist(), classes.tolist(), strict=True):
@@ -100,11 +101,11 @@ class Tagger:
 
 
 def spans_of(words: Words, tags: Sequence[str], scheme: bool, scores: Sequence[float] = ()) -> list[Span]:
-    """What tags stand for, in characters of the text.
+    """Convert tags to spans, in characters of the text.
 
     Args:
-        scheme: Whether they are of a scheme, so that several words are one span.
-        scores: The probability of each word's tag; the mean of its words is that of a span.
+        scheme: Whether the tags follow a scheme, so that several words form one span.
+        scores: The probability of each word's tag; a span gets the mean of its words.
     """
     if scheme:
         parts = [(one.type, one.start, one.end) for one in entities_of(tags)]
@@ -122,14 +123,14 @@ def spans_of(words: Words, tags: Sequence[str], scheme: bool, scores: Sequence[f
 
 
 def in_words(text: str, spans: Sequence[Span]) -> str:
-    """Spans as a line of text."""
+    """Format spans as a line of text."""
     if not spans:
         return _("nothing found")
     return ", ".join(f"{text[span.start : span.end]} ({span.label})" for span in spans)
 
 
 def show(words: Words, found: Sequence[Guess], scheme: bool, wanted: Sequence[str] | None = None) -> Shown:
-    """A text with the spans that were found in it, and those that the data has."""
+    """Build a sample of a text with the spans found in it and those of the data."""
     spans = spans_of(words, [one.tag for one in found], scheme, [one.score for one in found])
     right = [] if wanted is None else spans_of(words, wanted, scheme)
     reference = "" if wanted is None else in_words(words.text, right)
@@ -138,13 +139,13 @@ def show(words: Words, found: Sequence[Guess], scheme: bool, wanted: Sequence[st
 
 
 class TagSamples(Samples):
-    """Held-out rows with what the model finds in them, after the texts of `evaluation.prompts`."""
+    """Shows held-out rows with the model's predictions, after the texts of `evaluation.prompts`."""
 
     def __init__(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> None:
         self.config, self.tokenizer, self.held_out = config, tokenizer, held_out
 
     def _rows(self, count: int) -> list[tuple[list[str], list[str]]]:
-        """Up to so many different held-out rows, always the same ones: their words and tags."""
+        """Return up to `count` different held-out rows, always the same ones: their words and tags."""
         if self.held_out is None:
             return []
         learned = self.held_out.store.meta["learned"]
@@ -175,7 +176,7 @@ class TagSamples(Samples):
 
 
 def tag_text(model: Any, tokenizer: Any, config: RunConfig, text: str) -> Shown:
-    """What a model finds in a text of the user's."""
+    """Find the tagged spans in a user's text."""
     words = split_text(text)
     with evaluating(model):
         tagger = Tagger(model, tokenizer, config)

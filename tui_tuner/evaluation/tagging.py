@@ -1,7 +1,7 @@
-"""Precision, recall and F1 of entities, counted as seqeval 1.2.2 counts them, and of tags without a scheme.
+"""Compute precision, recall and F1 of entities, as seqeval 1.2.2 does, and of tags without a scheme.
 
-Its usual count forgives: `I-PER` after `O` begins an entity. Its strict count knows the scheme, and what does
-not follow it is no entity. Nothing is imported that fetches or warns.
+Its default mode is lenient: `I-PER` after `O` begins an entity. Its strict mode knows the scheme, and tags
+that violate it form no entity. seqeval itself is not imported, because it downloads and warns.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Entity(NamedTuple):
 
 
 def entities_of(tags: Tags) -> list[Entity]:
-    """What tags stand for by the count that forgives."""
+    """Return the entities of tags in the lenient mode."""
     found: list[Entity] = []
     begin, before, kind = 0, OUTSIDE, ""
     for place, tag in enumerate([*tags, OUTSIDE]):
@@ -40,7 +40,7 @@ def entities_of(tags: Tags) -> list[Entity]:
 
 
 def one_text(rows: Sequence[Tags]) -> list[str]:
-    """The tags of all rows behind each other, with `O` between them, as seqeval reads them."""
+    """Join the tags of all rows, with `O` between them, as seqeval reads them."""
     return [tag for row in rows for tag in (*row, OUTSIDE)]
 
 
@@ -53,15 +53,15 @@ def _begins(before: str, letter: str) -> bool:
 
 
 class Rule(NamedTuple):
-    """How a scheme reads two neighbours: their prefixes, and whether their type is the same."""
+    """How a scheme reads two neighbouring tags: their prefixes, and whether their types are equal."""
 
-    begins: Callable[[str, str, bool], bool]  # the second begins an entity
-    goes_on: Callable[[str, str, bool], bool]  # it belongs to the entity of the first
-    closes: Callable[[str, str, bool], bool]  # where it does not, the entity of the first is whole
+    begins: Callable[[str, str, bool], bool]  # whether the second tag begins an entity
+    goes_on: Callable[[str, str, bool], bool]  # whether it continues the entity of the first
+    closes: Callable[[str, str, bool], bool]  # if not, whether the entity of the first is complete
 
 
 def _marked_ends(single: str, last: str) -> Rule:
-    """A beginning, and an end that has to come; one word alone has a prefix of its own."""
+    """Return the rule of a scheme with marked ends, where a single word has its own prefix."""
     return Rule(
         lambda a, b, same: b in ("B", single),
         lambda a, b, same: same and a in ("B", "I") and b in ("I", last),
@@ -93,8 +93,9 @@ RULES = {
 
 
 def strict_entities(tags: Tags, scheme: str) -> list[Entity]:
-    """What tags stand for by the rules of a scheme, one of `RULES`."""
+    """Return the entities of tags by the rules of a scheme, one of `RULES`."""
     rule = RULES[scheme]
+    # An O on both sides, so that the rules see a neighbour for the first and the last tag too.
     parts = [("O", "_"), *((tag[:1], tag[1:].strip("-") or "_") for tag in tags), ("O", "_")]
     found: list[Entity] = []
     place = 1
@@ -119,7 +120,7 @@ def _pair(holds: Callable[[str, str, bool], bool], parts: Sequence[tuple[str, st
 
 @dataclass
 class Counts:
-    """Of each type: how many were found and are right, how many were found, and how many there are."""
+    """For each type: the entities found correctly, all entities found, and all entities in the data."""
 
     right: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
@@ -132,20 +133,20 @@ class Counts:
         self.right.update(entity.type for entity in set(wanted) & set(found))
 
     def total(self) -> tuple[float, float, float]:
-        """Precision, recall and F1 over all types together."""
+        """Return precision, recall and F1 over all types together."""
         return scores(self.right.total(), self.found.total(), self.wanted.total())
 
     def types(self) -> list[str]:
-        """All types, sorted."""
+        """Return all types, sorted."""
         return sorted({*self.found, *self.wanted})
 
     def of(self, type: str) -> tuple[float, float, float]:
-        """Precision, recall and F1 of one type."""
+        """Return precision, recall and F1 of one type."""
         return scores(self.right[type], self.found[type], self.wanted[type])
 
 
 def scores(right: int, found: int, wanted: int) -> tuple[float, float, float]:
-    """Precision, recall and F1; 0 where nothing was found, or nothing is there."""
+    """Return precision, recall and F1; 0 if nothing was found or nothing is there."""
     precision = right / found if found else 0.0
     recall = right / wanted if wanted else 0.0
     both = precision + recall
@@ -154,12 +155,12 @@ def scores(right: int, found: int, wanted: int) -> tuple[float, float, float]:
 
 @dataclass
 class Judgement:
-    """What tags are worth.
+    """The evaluation of predicted tags.
 
     Args:
-        scheme: As `data.tagging.tags.known_scheme` names it; empty for tags without one, each of which is
-            then a class, `O` aside.
-        strict: None where the scheme is not known.
+        scheme: Its name in `data.tagging.tags.known_scheme`; empty for tags without a scheme, each of which
+            is then a class, except `O`.
+        strict: None if the scheme is unknown.
     """
 
     accuracy: float
@@ -170,15 +171,17 @@ class Judgement:
 
 
 def judge_tags(wanted: Sequence[Tags], found: Sequence[Tags]) -> Judgement:
-    """Hold the tags that a model found against those that are right.
+    """Compare the tags that a model found with the correct ones.
 
     Args:
-        wanted, found: A row each, with a tag for each word; the same number of words in both.
+        wanted, found: Rows of tags, one for each word; both have the same number of words.
     """
     scheme = scheme_of(wanted)
     right = words = 0
     counts, strict = Counts(), Counts() if scheme in RULES else None
     read = entities_of if scheme else _words
+    # seqeval's lenient mode reads all rows as one, its strict mode row by row; the O between rows makes
+    # up for it.
     counts.add(read(one_text(wanted)), read(one_text(found)))
     for row, guess in zip(wanted, found, strict=True):
         words += len(row)
@@ -190,7 +193,7 @@ def judge_tags(wanted: Sequence[Tags], found: Sequence[Tags]) -> Judgement:
 
 
 def scheme_of(rows: Sequence[Tags]) -> str:
-    """The scheme of the tags of all rows."""
+    """Return the scheme of the tags of all rows."""
     pairs = [find_beginnings(row) for row in rows]
     occurrences = Counter(tag for row in rows for tag in row)
     return known_scheme(
@@ -199,12 +202,12 @@ def scheme_of(rows: Sequence[Tags]) -> str:
 
 
 def _words(tags: Tags) -> list[Entity]:
-    """Each word with a tag as an entity of its own, for tags without a scheme."""
+    """Return each tagged word as an entity of its own, for tags without a scheme."""
     return [Entity(tag, place, place + 1) for place, tag in enumerate(tags) if tag != OUTSIDE]
 
 
 def _macro(wanted: Sequence[Tags], found: Sequence[Tags]) -> float:
-    """The mean of the F1 of each tag, `O` among them."""
+    """Return the mean F1 of all tags, including `O`."""
     counts = Counts()
     for row, guess in zip(wanted, found, strict=True):
         for one, other in zip(row, guess, strict=True):

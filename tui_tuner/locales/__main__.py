@@ -1,7 +1,7 @@
-"""Collects every sentence of the program for translators: `python -m tui_tuner.locales [FILE]`.
+"""Collect every sentence of the program for translators: `python -m tui_tuner.locales [FILE]`.
 
 Sentences are the literals inside `_`, `_n` and `N_`, the help of commands (their docstrings) and the first
-lines of presets. Without FILE, `tui_tuner.pot` beside this module is written.
+lines of presets. Without FILE, `tui_tuner.pot` is written next to this module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from tui_tuner.locales import DOMAIN, FOLDER
 
 PACKAGE = Path(FOLDER).parent
-COMMANDS = ("command", "callback")  # what makes a function's docstring a help text
+COMMANDS = ("command", "callback")  # decorators that make a function's docstring a help text
 HEAD = """msgid ""
 msgstr ""
 "Project-Id-Version: tui-tuner\\n"
@@ -28,7 +28,7 @@ msgstr ""
 
 @dataclass
 class Entry:
-    """A sentence, its plural (empty if it has none), and the places it stands in."""
+    """A sentence, its plural (empty if it has none), and the places where it occurs."""
 
     sentence: str
     plural: str = ""
@@ -36,9 +36,10 @@ class Entry:
 
 
 def collect(root: Path = PACKAGE) -> list[Entry]:
-    """Every sentence of the program, in the order of files and lines."""
+    """Return every sentence of the program, in the order of files and lines."""
     found: dict[str, Entry] = {}
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(root.rglob("*.py"))}
+    # Typer shows docstrings of commands as help, so they are sentences too.
     commands = {name for path, tree in trees.items() if path.parent.name == "cli" for name in _named(tree)}
     for path, tree in trees.items():
         helped = commands if path.parent.name == "cli" else set()
@@ -46,6 +47,7 @@ def collect(root: Path = PACKAGE) -> list[Entry]:
             if not sentence:
                 continue
             entry = found.setdefault(sentence, Entry(sentence))
+            # The same sentence may occur with and without a plural; gettext wants one entry.
             entry.plural = entry.plural or plural
             entry.places.append(f"{path.relative_to(root.parent).as_posix()}:{line}")
     for name, sentence in _presets(root):
@@ -54,7 +56,7 @@ def collect(root: Path = PACKAGE) -> list[Entry]:
 
 
 def _named(tree: ast.Module) -> Iterator[str]:
-    """Names of the functions that are commands: `app.command("run")(start.run)`, or decorated."""
+    """Yield the names of functions that are commands: `app.command("run")(start.run)`, or decorated."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _registers(node.func) and isinstance(node.args[0], ast.Attribute):
             yield node.args[0].attr
@@ -68,7 +70,7 @@ def _registers(node: ast.expr) -> bool:
 
 
 def _sentences(tree: ast.Module, commands: set[str]) -> Iterator[tuple[int, str, str]]:
-    """(line, sentence, plural) of each."""
+    """Yield (line, sentence, plural) of each sentence in a module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             words = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
@@ -81,7 +83,7 @@ def _sentences(tree: ast.Module, commands: set[str]) -> Iterator[tuple[int, str,
 
 
 def _presets(root: Path) -> Iterator[tuple[str, str]]:
-    """File and first line of each preset, which is what it is listed with."""
+    """Yield the file and the first line of each preset, which is its title in lists."""
     for folder in (root.parent / "presets", root / "presets"):
         for path in sorted(folder.glob("*.yaml")):
             first = path.read_text(encoding="utf-8").partition("\n")[0]
@@ -89,7 +91,7 @@ def _presets(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def template(entries: Iterable[Entry]) -> str:
-    """A gettext template (POT)."""
+    """Format the entries as a gettext template (POT)."""
     return "\n".join([HEAD, *map(_entry, entries)])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """A model: its config values, its published size and the hub ids that share them."""
+    """A model of the catalogue: its config values, its published size and the hub ids that share them."""
 
     config: dict[str, Any]
     ids: tuple[str, ...]
@@ -51,6 +51,8 @@ _QWEN3 = {"head_dim": 128}
 _MOE3 = {"head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8}
 _GRANITE = {"attention_bias": False, "mlp_bias": False}
 
+# Positional, unlike other tables here: a row then reads like the table in a model's paper, and a
+# wrong order fails the test against `parameters`.
 # kind, hidden, layers, heads, kv heads, ffn, vocabulary, tied, positions, more | hub ids | parameters
 _MODELS: tuple[tuple[_Shape, str, int | None], ...] = (
     (
@@ -342,6 +344,8 @@ _LARGE = {
 
 _OTHERS: tuple[tuple[dict[str, Any], str, int | None], ...] = (
     (
+        # The families below do not use the names of `_Shape.config`; what is left out of an entry has the
+        # default of its configuration class, as in the published file.
         {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
         "gpt2 openai-community/gpt2",
         124_439_808,
@@ -424,7 +428,7 @@ _OTHERS: tuple[tuple[dict[str, Any], str, int | None], ...] = (
 
 
 def entries() -> list[Entry]:
-    """Every model of the catalogue."""
+    """Return every model of the catalogue, those that share a shape as one entry."""
     shaped = [Entry(shape.config(), tuple(ids.split()), count) for shape, ids, count in _MODELS]
     return shaped + [Entry(dict(config), tuple(ids.split()), count) for config, ids, count in _OTHERS]
 
@@ -433,7 +437,8 @@ _BY_ID: dict[str, dict[str, Any]] = {}
 
 
 def find(name: str) -> dict[str, Any] | None:
-    """The config values of a hub id (upper and lower case are one), or None."""
+    """Return the config values of a hub id (case does not matter), or None if it is not in the catalogue."""
+    # Filled on first use, as most commands never look a model up.
     if not _BY_ID:
         for entry in entries():
             _BY_ID.update(dict.fromkeys((known.lower() for known in entry.ids), entry.config))
@@ -441,5 +446,5 @@ def find(name: str) -> dict[str, Any] | None:
 
 
 def names() -> list[str]:
-    """All hub ids of the catalogue."""
+    """Return all hub ids of the catalogue, in its order."""
     return [known for entry in entries() for known in entry.ids]

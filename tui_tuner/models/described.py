@@ -1,4 +1,4 @@
-"""Whether a model's config.json and its weights belong together, before anything is built."""
+"""Check before a model is built that its config.json and its weights belong together."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tui_tuner.text import one_line
 
 
 def check_described(model: ModelSection) -> None:
-    """A folder's config.json and weights speak of models of about the same size.
+    """Raise unless a folder's config.json and weights describe models of about the same size.
 
-    What is described and not stored would be made of random numbers, however large, before it is missed.
+    transformers fills weights that are described but not stored with random numbers, however many there are,
+    before it reports them as missing.
 
     Raises:
         ModelError: much more is described than stored.
@@ -28,6 +29,8 @@ def check_described(model: ModelSection) -> None:
         facts = facts_from_config(read_config(folder / "config.json"))
     except ModelError:
         return  # an architecture that is not in the table may name its sizes otherwise
+    # A factor of 4 is more than a head or a pooler that is counted but not stored can explain. Only families
+    # whose counts are verified can be judged.
     if facts.family.verified and facts.model_type in FAMILIES and facts.parameters > 4 * stored:
         raise ModelError(
             _(

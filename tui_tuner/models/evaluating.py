@@ -1,4 +1,4 @@
-"""Evaluation mode for a while."""
+"""Evaluation mode for the length of a `with` block."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Without dropout, and the mode it was in after it.
+    """Turn dropout off, and restore the mode that the model was in afterwards.
 
-    Gradient checkpointing acts in training mode alone, so a cache of keys and values works meanwhile.
+    Gradient checkpointing applies in training mode only, so a cache of keys and values works meanwhile.
     """
     training = model.training
     model.eval()

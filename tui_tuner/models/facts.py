@@ -1,4 +1,4 @@
-"""Shapes of a model from its `config.json`: no weights, no torch, no transformers.
+"""Shapes of a model from its `config.json`, without weights, torch or transformers.
 
 Names and defaults follow the configuration classes of transformers 5.23. What a config leaves out has the
 default of its class there, so a missing field is only an error where that class has no usable default.
@@ -66,12 +66,11 @@ class ModelFacts:
 
     @property
     def encoder(self) -> bool:
-        """True for models that read both ways (BERT and kin)."""
         return self.family.encoder
 
     @property
     def positions_end(self) -> bool:
-        """Whether positions are a table, beyond which there are none."""
+        """Return whether positions are a table, which limits how long a text can be."""
         return bool(self.beside.positions) if self.encoder else self.family.learned_positions
 
     @property
@@ -88,29 +87,27 @@ class ModelFacts:
 
     @property
     def dense_layers(self) -> int:
-        """How many layers of a mixture have no experts; those of `dense_places`, counted from 0."""
+        """Return how many layers of a mixture have no experts (`dense_places`, counted from 0)."""
         return len(self.dense_places)
 
     @cached_property
     def without_experts(self) -> ModelFacts:
-        """The same model if all its layers were like the dense ones."""
+        """Return the same model as if all its layers were dense."""
         return dataclasses.replace(self, experts=0, dense_places=())
 
     @cached_property
     def linears(self) -> tuple[Linear, ...]:
-        """Matrices of one layer (of the sparse kind, where a model mixes dense and sparse layers)."""
+        """Return the matrices of one layer (a sparse one, where a model mixes dense and sparse layers)."""
         mlp = self._experts() if self.moe else self._mlp(self.ffn)
         return (*self.beside.linears, *self._attention(), *mlp)
 
     @cached_property
     def layer_parameters(self) -> int:
-        """Parameters of one layer, norms included."""
         matrices = sum(linear.parameters for linear in self.linears)
         return matrices + self.norm_parameters + self.beside.in_layer
 
     @property
     def norm_parameters(self) -> int:
-        """Parameters of the norms in one layer."""
         per = self.hidden * (2 if self.family.norm == "layer" and self.family.norm_bias else 1)
         count = 0 if self.family.norm == "plain" else self.family.norms * per
         if self.family.qk_norm == "head":
@@ -118,35 +115,36 @@ class ModelFacts:
         elif self.family.qk_norm == "full":
             count += self.query_dim + self.kv_dim
         if self.low_rank_key:
+            # Latent attention norms the compressed keys and the compressed query, each over its own rank.
             count += self.low_rank_key + self.low_rank_query
         return count
 
     @property
     def embedding_width(self) -> int:
-        """Width of the embeddings, which a projection may widen."""
+        """Return the width of the embeddings, which a projection may widen to `hidden`."""
         return self.beside.embedding or self.hidden
 
     @property
     def own_layers(self) -> int:
-        """Layers that have weights of their own: fewer than there are where layers share them (ALBERT)."""
+        """Count the layers with their own weights: fewer than `layers` if layers share them (ALBERT)."""
         return min(self.layers, self.beside.layers or self.layers)
 
     @property
     def token_parameters(self) -> int:
-        """Parameters of the embeddings of tokens."""
         return self.vocab * self.embedding_width
 
     @property
     def embedding_parameters(self) -> int:
-        """Token embeddings, and learned positions and token types where there are any."""
+        """Count token embeddings, with learned positions and token types where there are any."""
         learned = self.beside.positions
         if self.family.learned_positions and not self.family.encoder:
+            # `max_positions` is what texts may use; the stored table also has the rows before the offset.
             learned = self.max_positions + self.family.position_offset
         return self.token_parameters + (learned + self.token_types) * self.embedding_width
 
     @property
     def head_parameters(self) -> int:
-        """Parameters of the output head that writes; 0 where it is tied to the embeddings."""
+        """Count the parameters of the language-model head; 0 where it is tied to the embeddings."""
         if self.family.encoder:
             norm = 3 * self.hidden if self.family.norm_bias else self.hidden  # and the dense layer's bias
             return self.hidden * self.hidden + self.vocab + norm
@@ -155,21 +153,23 @@ class ModelFacts:
 
     @property
     def final_norm(self) -> int:
-        """Parameters of the norm behind the layers; of an encoder with norms behind them, of that before."""
+        """Count the parameters of the norm after the layers, or of an encoder's norm before them."""
         if self.family.norm == "plain":
             return 0
         if self.family.encoder and self.family.norm_bias:
+            # DeBERTa norms after the projection of its embeddings, the other encoders before it.
             wide = self.hidden if self.family.disentangled else self.embedding_width
             return 2 * wide
         return self.hidden * (2 if self.family.norm == "layer" and self.family.norm_bias else 1)
 
     @cached_property
     def body_parameters(self) -> int:
-        """All parameters but those of a head."""
+        """Count all parameters except those of a head."""
         dense = 0
         if self.moe and self.dense_layers:
             attention = sum(linear.parameters for linear in self._attention())
             one = attention + sum(linear.parameters for linear in self._mlp(self.ffn)) + self.norm_parameters
+            # All layers are counted as sparse below, so a dense layer adds the (negative) difference.
             dense = self.dense_layers * (one - self.layer_parameters)
         layers = self.own_layers * self.layer_parameters + dense
         rest = self.beside.outside + self.beside.norms + self.final_norm
@@ -177,7 +177,6 @@ class ModelFacts:
 
     @cached_property
     def parameters(self) -> int:
-        """All parameters, with the head that writes."""
         return self.body_parameters + self.head_parameters
 
     def _attention(self) -> tuple[Linear, ...]:
@@ -187,6 +186,7 @@ class ModelFacts:
         if self.low_rank_key:
             return self._latent()
         if len(names) == 2:
+            # DeBERTa's biases of query and value are apart from the fused matrix, and counted in `beside`.
             fused_bias = bias and not self.family.disentangled
             fused = Linear(names[0], hidden, query + 2 * kv, fused_bias, "attention")
             return (fused, Linear(names[1], query, hidden, out_bias, "attention"))
@@ -198,7 +198,7 @@ class ModelFacts:
         )
 
     def _latent(self) -> tuple[Linear, ...]:
-        """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434)."""
+        """List the matrices of multi-head latent attention (DeepSeek-V2, arXiv 2405.04434)."""
         query = self.heads * self.head_dim
         found = []
         if self.low_rank_query:
@@ -206,6 +206,7 @@ class ModelFacts:
             found.append(Linear("q_b_proj", self.low_rank_query, query, False, "attention"))
         else:
             found.append(Linear("q_proj", self.hidden, query, False, "attention"))
+        # Heads share the rotary part of their keys, which comes with the compressed matrix.
         up = self.heads * (self.head_dim - self.rope_dim + self.value_dim)
         found += [
             Linear("kv_a_proj_with_mqa", self.hidden, self.low_rank_key + self.rope_dim, False, "attention"),
@@ -246,7 +247,7 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
         where: Shown in errors.
 
     Raises:
-        ModelError: a field is missing, no number, or absurd.
+        ModelError: a field is missing, not a number, or absurd.
     """
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
@@ -257,6 +258,7 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
     text = config.get("text_config")
     if isinstance(text, Mapping) and kind not in FAMILIES:
         merged = {**text}
+        # Multimodal configs keep this flag outside of `text_config`, where the language part would miss it.
         merged.setdefault("tie_word_embeddings", config.get("tie_word_embeddings"))
         merged.setdefault("model_type", kind)
         config, kind = merged, str(merged["model_type"])
@@ -264,7 +266,7 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
     values = Numbers(config, family, where)
     facts = _build(values, family, kind, name or str(config.get("_name_or_path") or kind))
     if facts.parameters > MOST_PARAMETERS:
-        what = _("describes {count:,} parameters, which no model has.", count=facts.parameters)
+        what = _("describes {count:,} parameters, more than any model has.", count=facts.parameters)
         raise ModelError(what, where=where)
     why = uncounted = ""
     if kind not in FAMILIES:
@@ -272,9 +274,9 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
     elif outer != kind:
         why = uncounted = _("only the language part of {name} is counted", name=one_line(outer, 60))
     elif isinstance(config.get("quantization_config"), Mapping):
-        why = _("the weights are stored quantised, and are counted as if they were not")
+        why = _("the weights are stored quantised but are counted as if they were not")
     elif not family.verified:
-        why = _("{name} was never measured", name=kind)
+        why = _("{name} has never been measured", name=kind)
     if why:
         facts = dataclasses.replace(facts, verified=False, why_unverified=why, uncounted=uncounted)
     return facts
@@ -283,10 +285,10 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
 def _not_in_table(kind: str, family: Family) -> str:
     if family.encoder:
         return _(
-            "the architecture {name} is not in the table, so it is taken for a BERT", name=one_line(kind, 60)
+            "the architecture {name} is not in the table, so it is treated as a BERT", name=one_line(kind, 60)
         )
     return _(
-        "the architecture {name} is not in the table, so it is taken for a Llama", name=one_line(kind, 60)
+        "the architecture {name} is not in the table, so it is treated as a Llama", name=one_line(kind, 60)
     )
 
 
@@ -300,16 +302,17 @@ def _build(values: Numbers, family: Family, kind: str, name: str) -> ModelFacts:
         head_dim = values.number("qk_nope_head_dim", 128) + rope_dim
     else:
         head_dim = values.number("head_dim", max(1, hidden // heads))
+        # A head_dim that the config states need not be hidden / heads (Gemma, Qwen3).
         if "head_dim" not in family.defaults and not values.config.get("head_dim") and hidden % heads:
             problem = _(
-                "hidden_size {hidden} is no multiple of num_attention_heads {heads}.",
+                "hidden_size {hidden} is not a multiple of num_attention_heads {heads}.",
                 hidden=hidden,
                 heads=heads,
             )
             raise ModelError(problem, where=values.where)
     if heads % kv_heads:
         problem = _(
-            "num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}.",
+            "num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}.",
             heads=heads,
             kv_heads=kv_heads,
         )
@@ -359,22 +362,20 @@ def _build(values: Numbers, family: Family, kind: str, name: str) -> ModelFacts:
 
 
 def _first_position(values: Numbers) -> int:
-    """Rows of the table of positions that no token reads."""
     padding = values.config.get("pad_token_id")
     if not values.family.padded_positions:
         return 0
+    # RoBERTa and kin count positions from the padding id + 1; their usual padding id is 1.
     known = isinstance(padding, int) and not isinstance(padding, bool) and 0 <= padding < 8
     return int(padding) + 1 if known and padding is not None else 2
 
 
 def _rate(values: Numbers, field: str, default: float) -> float:
-    """A rate of dropout while a model trains."""
     found = values.config.get(field, default)
     return float(found) if isinstance(found, int | float) else default
 
 
 def _dense(values: Numbers, layers: int) -> tuple[int, ...]:
-    """Which layers of a mixture have no experts."""
     first = values.number("first_k_dense_replace", 0, 0)
     step = values.number("decoder_sparse_step", 1)
     named = values.config.get("mlp_only_layers")
@@ -385,15 +386,15 @@ def _dense(values: Numbers, layers: int) -> tuple[int, ...]:
 
 
 def _shared(values: Numbers, family: Family) -> int:
-    """Inner size of the expert that every token passes."""
+    """Return the inner size of the shared expert, which every token passes; 0 without one."""
     if family.shared_field == "n_shared_experts":
         return values.number("n_shared_experts", 0, 0) * values.number("expert_size", 0, 0)
     return values.number(family.shared_field, 0, 0) if family.shared_field else 0
 
 
 def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
-    """Facts of the model that a config asks for: random weights of a given shape, `demo`, a folder, the
-    embedded catalogue, the hub's local cache or, with `network`, the hub itself.
+    """Return the shapes of the model that a config names: random weights of a given shape, `demo`, a folder,
+    the embedded catalogue, the hub's local cache or, with `network`, the hub itself.
 
     Raises:
         ModelError: no such model, or its config cannot be used.
@@ -421,6 +422,7 @@ def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
     from tui_tuner.models.catalog import find
 
     known = find(model.name)
+    # The catalogue describes the main revision; another one may have other shapes.
     if known is not None and model.revision is None:
         return facts_from_config(known, model.name, model.name)
     path = config_from_hub(model, network)
@@ -428,10 +430,7 @@ def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
 
 
 def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
-    """Check the shapes against the safetensors header, where weights are there.
-
-    They may have been stored with the head that writes, with one that decides, or with none.
-    """
+    """Compare the shapes with the safetensors header of a folder, if it has weights."""
     stored = stored_parameters(folder)
     if stored is None:
         return facts
@@ -440,6 +439,7 @@ def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
     least, most = facts.body_parameters, facts.parameters
     if facts.encoder:
         most += 2 * facts.hidden * (facts.hidden + 1)  # a pooler, and a layer of a head
+    # Half a percent covers buffers that some releases store with the weights.
     if 0.995 * least <= stored <= 1.005 * most:
         return facts
     why = _(

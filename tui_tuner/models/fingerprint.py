@@ -1,4 +1,6 @@
-"""What tells one model's weights from another's, in milliseconds: names, shapes, a little of each tensor."""
+"""Tell one model's weights from another's within milliseconds, by names, shapes and a few bytes of each
+tensor.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,14 @@ _PIECE = 128  # bytes that are read of each tensor: so many in its middle, and h
 
 
 def fingerprint(folder: Path) -> str:
-    """A short text that is the same for the same weights, however many files hold them; empty if unknown.
+    """Return a short text that is the same for the same weights, however many files hold them; empty if
+    unknown.
 
-    Of each tensor the name, type, shape and a few bytes count, so a model that was trained on, or another
-    revision with other weights, is told apart; a whole hash would read every byte of it.
+    It covers the name, type, shape and a few bytes of each tensor, which is enough to notice further training
+    or another revision; a full hash would have to read every byte.
     """
     try:
+        # Sorted by name: the same weights may be split into files in another way.
         tensors = sorted(one for path in _files(folder) for one in _tensors(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return ""
@@ -33,19 +37,21 @@ def fingerprint(folder: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files that transformers would load weights from."""
+    """List the files that transformers would load weights from."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
         return [single]
     if index.is_file():
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        # The index is a file from outside: only the name counts, so that it cannot point out of the folder.
         return [folder / Path(str(name)).name for name in sorted(set(names))]
     return sorted(folder.glob("*.safetensors"))
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, str, bytes]]:
-    """(name, type and shape, some bytes) of each tensor of a file."""
-    if not path.is_file():  # whoever opens a pipe waits for ever
+    """Yield (name, type and shape, some bytes) of each tensor of a file."""
+    # Opening a pipe would wait for a writer that never comes.
+    if not path.is_file():
         raise ValueError("no file")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -64,5 +70,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, str, bytes]]:
 
 def _some_of(file: BinaryIO, begin: int, end: int) -> bytes:
     fd, middle = file.fileno(), (begin + end) // 2
+    # The beginning alone would not do: the first rows of an embedding often belong to tokens that no
+    # training touches.
     first = os.pread(fd, min(_PIECE // 2, end - begin), begin)
     return first + os.pread(fd, min(_PIECE, end - middle), middle)

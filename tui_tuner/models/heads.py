@@ -1,4 +1,4 @@
-"""The classes that the head of a model tells apart, as its config.json names them."""
+"""Names of the classes of a model's head, as its config.json gives them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _UNNAMED = re.compile(r"LABEL_\d+")
 
 
 def head_classes(model: ModelSection, kind: str) -> list[str]:
-    """Names of the classes of the head in a model's files, by number; none where there is no such head.
+    """Return the class names of the head in a model's files, by number; empty if there is no such head.
 
     Args:
-        kind: How the name of the class of transformers ends, such as `ForSequenceClassification`.
+        kind: The end of the transformers class name, such as `ForSequenceClassification`.
     """
     if model.architecture is not None:
         return []
@@ -30,27 +30,29 @@ def head_classes(model: ModelSection, kind: str) -> list[str]:
         return []
     names = values.get("id2label")
     if not isinstance(names, Mapping):
-        count = values.get("num_labels", 2)  # what is left out of a config.json is the library's default
+        # A value that a config.json leaves out has the library's default, 2.
+        count = values.get("num_labels", 2)
         return [f"LABEL_{number}" for number in range(count if isinstance(count, int) else 2)]
     try:
+        # JSON has texts as keys: sorted as they are, class 10 would come before class 2.
         return [str(names[number]) for number in sorted(names, key=int)]
     except (ValueError, TypeError):
         return []
 
 
 def class_names(model: Any) -> list[str]:
-    """Names of the classes of a loaded model's head, by number."""
+    """Return the class names of a loaded model's head, by number."""
     named = model.config.id2label
     return [str(named[number]) for number in sorted(named)]
 
 
 def are_unnamed(names: list[str]) -> bool:
-    """Whether classes have nothing but the names that the library gives them."""
+    """Return whether classes have only the names that the library gives them."""
     return all(_UNNAMED.fullmatch(name) for name in names)
 
 
 def _read(model: ModelSection) -> Mapping[str, Any]:
-    """The model's config.json; nothing where it cannot be read, which loading will say."""
+    """Read the model's config.json; empty if it cannot be read, which loading will report."""
     try:
         source = model_source(model)
         if os.path.isdir(source):

@@ -1,4 +1,4 @@
-"""Weights on their way into memory: files read ahead meanwhile, and a count while they are loaded."""
+"""Bring weights into memory: read files ahead, and count the weights while they are loaded."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MOST_OF_FREE = 0.5  # share of the free memory that the files may have together
 class ReadAhead:
     """Reads the files of a model in a thread, so that loading finds them in the memory of the system.
 
-    Only files that are on this machine are read. Python's lock is free meanwhile, pieces that are in memory
-    are passed over, and nothing that goes wrong here is of any consequence.
+    Only files on this machine are read. Reading releases Python's lock, pieces that are already in memory are
+    skipped, and errors are ignored, as loading will report them.
 
     Attributes:
-        bytes: How many were read from the disk.
+        bytes: Number of bytes read from the disk.
     """
 
     def __init__(self, model: ModelSection) -> None:
@@ -43,17 +43,19 @@ class ReadAhead:
         self._thread.join(timeout=5)
 
     def wait(self) -> None:
-        """Until all is read."""
+        """Wait until everything is read."""
         self._thread.join()
 
     def _run(self) -> None:
-        with contextlib.suppress(Exception):  # whoever loads the files says what is wrong with them
+        with contextlib.suppress(Exception):
             files = weight_files(self._model)
+            # Files that fill the memory would push each other out of the cache before they are used.
             if sum(file.stat().st_size for file in files) <= MOST_OF_FREE * host_memory()[1]:
                 for file in files:
                     self._read(file)
 
     def _read(self, file: Path) -> None:
+        # One buffer for all pieces: only the system's cache matters, the bytes themselves are thrown away.
         buffer = bytearray(PIECE)
         descriptor = os.open(file, os.O_RDONLY)
         try:
@@ -67,18 +69,19 @@ class ReadAhead:
 
 
 def _in_memory(descriptor: int, offset: int) -> bool:
-    """Whether the last bytes of a piece can be had without waiting for a disk."""
+    """Return whether the last byte of a piece can be read without waiting for a disk."""
     if not hasattr(os, "RWF_NOWAIT"):
         return False
     size = os.fstat(descriptor).st_size
     try:
         return bool(os.preadv(descriptor, [bytearray(1)], min(size, offset + PIECE) - 1, os.RWF_NOWAIT))
-    except OSError:  # it would have to wait, or the file system does not tell
+    # EAGAIN: the read would wait. EOPNOTSUPP: the file system cannot answer without waiting.
+    except OSError:
         return False
 
 
 def weight_files(model: ModelSection) -> list[Path]:
-    """The safetensors files of a model on this machine; none where they cannot be told without loading it."""
+    """List the safetensors files of a model on this machine; empty if only loading could find them."""
     if model.architecture is not None:
         return []
     folder = folder_on_disk(model)
@@ -98,9 +101,10 @@ def weight_files(model: ModelSection) -> list[Path]:
 
 @contextlib.contextmanager
 def counting_weights(say: Callable[[int, int], None]) -> Iterator[None]:
-    """Say how many of a model's weights are loaded, and how many there are, while transformers loads them."""
+    """Report how many of a model's weights are loaded, and of how many, while transformers loads them."""
     from transformers.utils import logging
 
+    # A private hook of transformers 5: without it loading works the same, only uncounted.
     set_hook = getattr(logging, "set_tqdm_hook", None)
     if set_hook is None:
         yield
@@ -119,7 +123,7 @@ def counting_weights(say: Callable[[int, int], None]) -> Iterator[None]:
 
 
 class _Counted:
-    """A progress bar of transformers that says how far it is."""
+    """A progress bar of transformers that reports its progress."""
 
     def __init__(self, bar: Any, items: Any, say: Callable[[int, int], None]) -> None:
         self._bar, self._items, self._say = bar, items, say

@@ -1,9 +1,9 @@
-"""Small encoders with random weights, and the models inside this package, as folders that anything can load.
+"""Provide small encoders with random weights, and the models inside this package, as folders.
 
-`tiny-bert` and `tiny-distilbert` are made when they are first asked for, in the user's cache: config.json, a
-WordPiece tokenizer of the words in the rows of the demo, and weights drawn from a fixed seed. They know
-nothing, but they are of a real architecture, so that a task can be tried with no download, and an adapter
-names a model that is there. Nothing here imports torch.
+`tiny-bert` and `tiny-distilbert` are created on first use in the user's cache: config.json, a WordPiece
+tokenizer of the words in the demo's rows, and weights drawn from a fixed seed. They know nothing, but their
+architecture is real, so a task can be tried without a download, and an adapter names a base model that
+exists. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from tui_tuner.text import one_line
 
 SEED = 20_264
 WIDTH, INNER, LAYERS, HEADS, POSITIONS = 128, 512, 2, 4, 512
-# Of the random weights: about 1 / sqrt(WIDTH). With BERT's 0.02 so narrow a model is slow to learn
+# Standard deviation of the random weights, about 1 / sqrt(WIDTH): with BERT's 0.02 so narrow a model learns
+# slowly.
 SPREAD = 0.08
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _LETTERS = string.ascii_lowercase + string.digits
 _ENDINGS = ("s", "es", "ed", "ing", "er", "est", "ly", "en", "ness", "tion", "able", "ful", "less")
-# What words are made of that the demo does not have
+# Pieces that spell words which the demo does not contain
 _PIECES = (*string.punctuation, *_LETTERS, *(f"##{part}" for part in (*_LETTERS, *_ENDINGS)))
 
 
 def own_folder(name: str) -> Path | None:
-    """The folder of a model that this package brings or makes; None for all others.
+    """Return the folder of a model that this package brings or makes; None for all others.
 
     Raises:
         ModelError: there is no room to make it.
@@ -53,18 +54,19 @@ def own_folder(name: str) -> Path | None:
         return _tiny_folder(name, root)
     except OSError as error:
         raise ModelError(
-            _("cannot be made in {folder}: {problem}.", folder=one_line(root), problem=error.strerror),
+            _("cannot be created in {folder}: {problem}.", folder=one_line(root), problem=error.strerror),
             where=name,
-            hint=_("Make room there, or name another folder in XDG_CACHE_HOME."),
+            hint=_("Free some space there, or set XDG_CACHE_HOME to another folder."),
         ) from None
 
 
 def _root() -> Path:
-    """The user's cache of models, made if need be; a folder of this process alone where there can be none."""
+    """Return the user's cache of models, created if need be, or a temporary folder of this process."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     root = Path(home) / "tui-tuner" / "models"
     with contextlib.suppress(OSError):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A cache that belongs to somebody else could be filled with weights of their choice.
         if os.access(root, os.W_OK | os.X_OK) and root.stat().st_uid in (os.geteuid(), 0):
             return root
     return _passing_root()
@@ -76,18 +78,19 @@ def _passing_root() -> Path:
 
 
 def _tiny_folder(name: str, root: Path) -> Path:
-    """The folder of a tiny model, as a whole or not at all: two runs may make it at the same time."""
+    """Return the folder of a tiny model, complete: two runs may create it at the same time."""
     folder = root / f"{name}-{_edition()}"
     if _is_whole(folder):
         return folder
     made = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
     try:
         _write(name, made)
-        if _is_whole(folder):  # another thread or process was faster, and may have begun to read it
+        if _is_whole(folder):
             return folder
-        if folder.exists():  # a file of it was lost
+        # Incomplete: a cleaner of caches has deleted one of its files.
+        if folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process was faster: theirs is the same
+        with contextlib.suppress(OSError):
             made.rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -101,7 +104,7 @@ def _is_whole(folder: Path) -> bool:
 
 @cache
 def _edition() -> str:
-    """A name for what these models are made of: this file and the demo's rows."""
+    """Return a name for the version of these models: a digest of this file and of the demo's rows."""
     digest = hashlib.blake2b(Path(__file__).read_bytes(), digest_size=4)
     for path in sorted(Path(demo.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
@@ -126,7 +129,7 @@ def _write_json(path: Path, values: Any) -> None:
 
 
 def _texts() -> Iterator[str]:
-    """Every text of the rows of the demo that these models are tried with."""
+    """Yield every text of the demo rows that these models are tried with."""
     for review in demo.review_rows():
         yield review["text"]
     for tagged in demo.tag_rows():
@@ -137,14 +140,14 @@ def _texts() -> Iterator[str]:
 
 
 def _write_tokenizer(kind: str, folder: Path) -> int:
-    """Write a tokenizer as BERT has one (WordPiece, lower case) of these words; how many tokens it has."""
+    """Write a WordPiece tokenizer of these words, as BERT has it, and return its number of tokens."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     counts: Counter[str] = Counter()
     for text in _texts():
         counts.update(word for word, _place in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
-    # The trainer of the library orders words that are equally frequent as it happens, so it is not asked
+    # Built by hand: the library's trainer orders equally frequent words at random, so ids would vary.
     tokens = [*_SPECIAL, *_PIECES, *sorted(counts, key=lambda word: (-counts[word], word))]
     words = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
     tokenizer = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
@@ -232,7 +235,7 @@ def _embeddings(vocabulary: int) -> Shapes:
 
 
 def _bert_shapes(vocabulary: int) -> Shapes:
-    """Names and shapes of the weights as transformers has them."""
+    """Return names and shapes of BERT's weights, as transformers stores them."""
     found = {"embeddings.token_type_embeddings.weight": (2, WIDTH), **_embeddings(vocabulary)}
     for layer in (f"encoder.layer.{number}." for number in range(LAYERS)):
         for name in ("attention.self.query", "attention.self.key", "attention.self.value"):
@@ -246,7 +249,7 @@ def _bert_shapes(vocabulary: int) -> Shapes:
 
 
 def _distilbert_shapes(vocabulary: int) -> Shapes:
-    """Names and shapes of the weights as transformers has them."""
+    """Return names and shapes of DistilBERT's weights, as transformers stores them."""
     found = _embeddings(vocabulary)
     for layer in (f"transformer.layer.{number}." for number in range(LAYERS)):
         for name in ("q_lin", "k_lin", "v_lin", "out_lin"):
@@ -263,7 +266,7 @@ _SHAPES = {"bert": _bert_shapes, "distilbert": _distilbert_shapes}
 
 
 def _weights(shapes: Shapes) -> dict[str, Any]:
-    """Matrices from a normal distribution, biases zero, norms one: as transformers begins a model."""
+    """Draw weights as transformers initialises a model: normal matrices, zero biases, norms of one."""
     import numpy as np
 
     chance = np.random.default_rng(SEED)
@@ -275,5 +278,6 @@ def _weights(shapes: Shapes) -> dict[str, Any]:
             one = "norm" in name.lower() and name.endswith("weight")
             values = np.full(shape, 1.0 if one else 0.0, dtype=np.float32)
         found[name] = values
-    found["embeddings.word_embeddings.weight"][0] = 0.0  # of padding
+    # torch keeps the row of the padding token at zero (`padding_idx`), and so do trained models.
+    found["embeddings.word_embeddings.weight"][0] = 0.0
     return found

@@ -1,10 +1,9 @@
-"""What an objective is: implement this. One module in this folder holds one.
+"""The interface of an objective: implement this. Each module in this folder holds one.
 
-An objective lays examples into forward passes, says what their losses are and how much each example weighs,
-and measures held-out rows. The engine above it knows nothing of any loss: it keeps retry, resume, random
-states and accumulation. The loss of an optimizer step is the sum of what `loss` returns over all its micro-
-batches, divided by `weight` of the whole effective batch, so neither the micro-batch nor the number of
-devices changes it.
+An objective lays examples into forward passes, computes their losses and the weight of each example, and
+measures held-out rows. The engine above it knows no losses: it handles retry, resume, random states and
+accumulation. The loss of an optimizer step is the sum of `loss` over all its micro-batches, divided by
+`weight` of the whole effective batch, so neither the micro-batch nor the number of devices changes it.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from tui_tuner.text import human_bytes, one_line
 
 @dataclass(frozen=True)
 class EachExample:
-    """Values of a micro-batch that are kept for each example, and not added up.
+    """Values of a micro-batch that are kept for each example instead of being summed.
 
     Args:
         values: One tensor for each example, in the order of the micro-batch; of any shapes.
@@ -52,10 +51,10 @@ class EachExample:
 
 @dataclass(frozen=True)
 class EachLoss:
-    """The losses that a forward pass of held-out rows sums, one by one, so that rows can be told apart.
+    """The single losses of a forward pass on held-out rows, so that each row has its own figure.
 
     Args:
-        losses: [K] of each label in reading order, or [examples]; on the device.
+        losses: [K], one for each label in reading order, or [examples]; on the device.
     """
 
     losses: Any
@@ -63,7 +62,7 @@ class EachLoss:
 
 @dataclass(frozen=True)
 class RowLoss:
-    """What a held-out row came to: the mean loss of its labels, and how many it has."""
+    """The mean loss over the labels of a held-out row, and their number."""
 
     loss: float
     labels: int
@@ -71,7 +70,7 @@ class RowLoss:
 
 @dataclass(frozen=True)
 class Table:
-    """A table beside the metrics: what the event `EvaluationTable` says."""
+    """A table of an evaluation: the content of the event `EvaluationTable`."""
 
     name: str
     rows: Sequence[str]
@@ -81,13 +80,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Judged:
-    """What an evaluation says.
+    """The result of an evaluation.
 
     Args:
-        tables: Beside the metrics, for a screen.
-        files: Texts by the name of the file in the run's folder that gets them, such as predictions.
-        rows: The losses of held-out rows, the same ones in the same order each time; empty where an objective
-            has none for a row.
+        tables: Tables for a screen, in addition to the metrics.
+        files: Texts to write, by file name in the run's folder, such as predictions.
+        rows: The losses of held-out rows, the same ones in the same order each time; empty if the objective
+            has no loss per row.
     """
 
     metrics: dict[str, float]
@@ -100,7 +99,7 @@ class Objective(ABC):
     """Implement `losses`; the rest has defaults that fit a loss which is a sum over labels.
 
     Attributes:
-        packs: Whether examples may lie side by side in one row of the model.
+        packs: Whether several examples may be packed into one row of the model.
         decides: Whether an answer is one of a few choices: held-out rows are then judged and shown in
             `judged_way`.
     """
@@ -122,97 +121,96 @@ class Objective(ABC):
 
     @abstractmethod
     def losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-        """The loss of each thing learnt, [n] float32, in the order of the examples.
+        """Return the loss of each target, [n] float32, in the order of the examples.
 
         Args:
-            way: How to compute; `compute.forward.model_inputs` says what the model is given.
+            way: How to compute; `compute.forward.model_inputs` makes the inputs of the model.
         """
 
     def plain_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-        """The same for a single example, in the most plain way: what the fast ways are held against."""
+        """Return the same for a single example, computed plainly: the reference for the fast ways."""
         plain = replace(way, packing=False, compact=False, segments=False, shared=False)
         return self.losses(model, micro, plain)
 
     def loss(self, model: Any, micro: MicroBatch) -> Any:
-        """Sum of the losses of a micro-batch, a float32 scalar on the device."""
+        """Return the sum of the losses of a micro-batch, a float32 scalar on the device."""
         return self.losses(model, micro, self.way).sum()
 
     def weight(self, data: Rows, rows: Sequence[int]) -> float:
-        """What the summed loss of these examples is divided by: their number of labels.
+        """Return the divisor for the summed loss of these examples: their number of labels.
 
         A micro-batch of weight 0 is not computed.
         """
         return int(data.trained_tokens[list(rows)].sum())
 
     def begin_step(self) -> None:
-        """An optimizer step begins, or begins again after memory ran out in it: forget what was gathered."""
+        """Forget gathered figures: an optimizer step begins, or begins again after memory ran out."""
         return
 
     def metrics(self) -> Mapping[str, Any]:
-        """Figures of the optimizer step just computed, scalars on the device, gathered in `loss`.
+        """Return figures of the optimizer step just computed, scalars on the device, gathered in `loss`.
 
-        They are read together with the step's loss, so they cost no question to the device of their own.
+        They are read together with the step's loss, so they need no further synchronisation with the device.
         """
         return {}
 
     # ---- forward passes -----------------------------------------------------------------------------------
 
     def groups(self, data: Rows, rows: Sequence[int], size: MicroSize) -> list[list[int]]:
-        """Which examples share a forward pass."""
+        """Group the examples that share a forward pass."""
         return self.laying.groups(self.way, data, rows, size)
 
     def lay(
         self, data: Rows, rows: Sequence[int], training: bool = True, sizes: Sequence[int] = ()
     ) -> MicroBatch:
-        """A forward pass of these examples, in a row of one of these lengths where rows are filled up."""
+        """Lay these examples into a forward pass, filled to one of the `sizes` if rows are filled."""
         return self.laying.lay(self.way, data, rows, training, sizes)
 
     def batches(self, data: Rows, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
-        """The forward passes of an optimizer step."""
+        """Lay the examples of an optimizer step into forward passes."""
         sizes = self.laying.sizes_of_steps(size.tokens) if self.way.filled else ()
         return [self.lay(data, group, sizes=sizes) for group in self.groups(data, rows, size)]
 
     def held_out(
         self, data: Rows, groups: Sequence[Sequence[int]], size: MicroSize
     ) -> Callable[[Sequence[int]], MicroBatch]:
-        """Lays each of these groups into a forward pass of an evaluation."""
+        """Return a function that lays each of these groups into a forward pass of an evaluation."""
         sizes = sizes_of_groups(data, groups, size) if self.way.filled else ()
         return lambda rows: self.lay(data, rows, training=False, sizes=sizes)
 
     @contextlib.contextmanager
     def around(self, micro: MicroBatch) -> Iterator[None]:
-        """Wraps forward and backward of a training micro-batch."""
+        """Wrap forward and backward of a training micro-batch."""
         if self._noise is not None:
             self._noise.micro = micro
         with contextlib.nullcontext() if self._states is None else self._states.reading(micro):
             yield
 
     def showing(self) -> contextlib.AbstractContextManager[Any]:
-        """The numeric context in which the model shows what it makes of held-out rows."""
+        """Return the numeric context in which the model shows samples of held-out rows."""
         return (self.judged_way if self.decides else self.way).computing()
 
     # ---- held-out rows ------------------------------------------------------------------------------------
 
     @property
     def judged_way(self) -> ForwardWay:
-        """How held-out rows are computed where an answer is one of a few choices.
-
-        On a processor without autocast, as whoever loads the model computes them: 16 bits change scores that
-        are close, and then the figures of a run are not those that its saved model gives. A GPU's attention
-        in flat rows knows 16 bits alone.
-        """
+        """Return how held-out rows are computed if an answer is one of a few choices."""
+        # On a processor without autocast, like any program that loads the model: 16 bits swap close
+        # scores, and the figures of the run would not be those of its saved model. A GPU needs 16 bits,
+        # because its attention for flat rows knows no other type.
         return replace(self.way, autocast=None) if self.way.device == "cpu" else self.way
 
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
-        """Figures of a micro-batch of held-out rows, tensors that add up over micro-batches.
+        """Return figures of a micro-batch of held-out rows, tensors that add up over micro-batches.
 
-        Beside them an `EachLoss`, from which the rows' own losses come, and what is kept for each example.
+        An `EachLoss` among them gives the losses of single rows; an `EachExample` is kept for each example.
         """
         losses = self.losses(model, micro, self.way)
+        # float64: a float32 sum over a million labels loses the digits in which evaluations differ.
         return {"loss": losses.double().sum(), "each": EachLoss(losses)}
 
     def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
-        """What an evaluation on these held-out rows says; `summarise` is enough for what adds up.
+        """Return the result of an evaluation on these rows; `summarise` is enough for figures that add up.
 
         Args:
             sums: As for `summarise`; for each `EachExample`, a list with a numpy array for each row.
@@ -220,7 +218,7 @@ class Objective(ABC):
         return Judged(self.summarise(sums, weight))
 
     def summarise(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
-        """The metrics of an evaluation from what was added up.
+        """Return the metrics of an evaluation from the summed figures.
 
         Args:
             sums: On the CPU: a float for each scalar, a nested list for each larger tensor.
@@ -231,14 +229,14 @@ class Objective(ABC):
     # ---- before and after training ------------------------------------------------------------------------
 
     def prepare(self, setup: Setup) -> None:
-        """Settle on the fastest way that proves exact on rows of the first step, gradients included."""
+        """Choose the fastest way that proves exact on rows of the first step, gradients included."""
         self.laying = Laying(setup.pad, setup.config.data.max_length, setup.usual)
         self.randomness = find_randomness(setup.model)
         if self.randomness.problem:
             setup.voice.log(
                 _(
-                    "Whether training draws random numbers could not be found out ({why}), so it counts as "
-                    "if it did.",
+                    "Could not determine whether training draws random numbers ({why}), so it is treated "
+                    "as if it did.",
                     why=one_line(self.randomness.problem, 200),
                 )
             )
@@ -247,11 +245,12 @@ class Objective(ABC):
         self._checker = chooser.checker
         self.way, self.exact = checked.way, checked.exact
         if self.way.router and self.way.packing and not self.way.segments:
-            self.way = replace(self.way, filled=False)  # the router's loss would count the filler
+            # The router's loss would count the filler as tokens.
+            self.way = replace(self.way, filled=False)
         if checked.unsure:
             setup.voice.log(
                 _(
-                    "The fast ways to compute the loss were held against plain ones in 16 bits, not in "
+                    "The fast ways to compute the loss were compared with plain ones in 16 bits, not in "
                     "float32 ({why}).",
                     why=one_line(checked.unsure, 200),
                 )
@@ -260,13 +259,13 @@ class Objective(ABC):
             setup.voice.warn(
                 "self_check",
                 _(
-                    "The fast way to compute the loss is not taken for this model ({problem}), but a plainer "
+                    "The fast way to compute the loss is not used for this model ({problem}), but a plainer "
                     "one: packing {packing}, trained positions only {compact}.",
                     problem=one_line(checked.problem, 200),
                     packing=self.way.packing,
                     compact=self.way.compact,
                 ),
-                _("The loss is right, and training is slower."),
+                _("The loss is correct, but training is slower."),
             )
         if setup.config.training.neftune_alpha:
             self._noise = EmbeddingNoise(setup.model, setup.config.training.neftune_alpha)
@@ -275,11 +274,11 @@ class Objective(ABC):
 
     @property
     def random(self) -> bool:
-        """Whether training draws random numbers, so that a batch in other parts draws others."""
+        """Return whether training draws random numbers, so that other micro-batches would draw others."""
         return self.randomness.anything or self._noise is not None
 
     def wanted_way(self, setup: Setup) -> ForwardWay:
-        """The fastest way, or that of the run that is resumed, so that it continues with the same numbers."""
+        """Return the fastest way, or that of the run that is resumed, so that its numbers continue."""
         import torch
 
         config = setup.config
@@ -295,7 +294,8 @@ class Objective(ABC):
             virtual=virtual_positions(setup.model),
             filled=fills_rows(setup.device),
         )
-        if len(setup.state) in (3, 4):  # without the fourth, rows were not filled up
+        # Runs of older versions have three values: their rows were not filled.
+        if len(setup.state) in (3, 4):
             packing, compact, segments, filled = (*setup.state, False)[:4]
             wanted = replace(
                 wanted,
@@ -307,23 +307,23 @@ class Objective(ABC):
         return wanted
 
     def _may_pack(self, setup: Setup) -> bool:
-        """Whether examples may lie in one row; if not though it was asked for, the journal says why."""
+        """Return whether examples may share a row; a warning explains it if packing was requested."""
         virtual = virtual_tokens(setup.model)
         if virtual and setup.config.data.packing is True:
             setup.voice.warn(
                 "padded_rows",
                 _(
-                    "{virtual} virtual tokens stand before each row of a batch, so every sequence gets a "
-                    "row of its own, padded to the longest: side by side, only the first would have them "
-                    "before it.",
+                    "{virtual} virtual tokens precede each row of a batch, so every sequence gets its own "
+                    "row, padded to the longest: with packing, only the first sequence would follow them.",
                     virtual=virtual,
                 ),
-                _("The loss is right. Set data.packing to auto or false to silence this."),
+                _("The loss is correct. Set data.packing to auto or false to silence this warning."),
             )
         return not virtual
 
     def _share_beginnings(self, setup: Setup) -> None:
-        """Compute common beginnings once, where there are some and it is exact."""
+        """Compute common prefixes once, if there are enough of them and it is exact."""
+        # Sequences that share a prefix would also share its dropout; the router's loss would count it once.
         if not self.way.segments or self.random or self.way.router:
             return
         share = shared_prefix.saving(setup.rows, setup.batches)
@@ -336,7 +336,7 @@ class Objective(ABC):
             if not is_out_of_memory(error):
                 raise
             free_memory_of(error)
-            problem = _("memory ran out while it was tried")
+            problem = _("memory ran out during the check")
         if problem:
             why = one_line(problem, 200)
             setup.voice.log(
@@ -356,7 +356,7 @@ class Objective(ABC):
         self.laying.share(share)
 
     def _tell_of_filler(self, setup: Setup) -> None:
-        """Say what rows of few lengths cost, where they are flat."""
+        """Report the cost of filling rows up to a few lengths, if they are flat."""
         if not (self.way.filled and self.way.packing):
             return
         sizes, share = self.laying.expected(setup.tokens)
@@ -364,22 +364,23 @@ class Objective(ABC):
             return
         setup.voice.log(
             _(
-                "Rows have one of {count} lengths, so that the GPU sees few shapes: about {share:.1%} of "
-                "what is computed is filler, which no figure counts.",
+                "Rows are filled up to one of {count} lengths, so that the GPU sees few shapes: about "
+                "{share:.1%} of the computation is filler, which no figure includes.",
                 count=len(sizes),
                 share=share,
             )
         )
 
     def store_states(self, setup: Setup, folder: Path, check: Callable[[], None]) -> None:
-        """Store what enters the first trained layer for all epochs, where that can be done.
+        """Store the inputs of the first trained layer for all epochs, if possible.
 
         Args:
-            folder: The run's.
-            check: Called between rows; raises where the run shall stop.
+            folder: The run folder.
+            check: Called between rows; raises if the run is to stop.
         """
         if self._noise is not None or self._checker is None or self.way.router:
-            return  # the router's loss needs all layers
+            # Noise changes the inputs in each epoch, and the router's loss needs all layers.
+            return
 
         def progress(done: int, total: int) -> None:
             note = _("hidden states below the first trained layer")
@@ -409,7 +410,7 @@ class Objective(ABC):
                     "Memory ran out while hidden states below the first trained layer were stored: those "
                     "layers are computed in each epoch."
                 ),
-                _("The loss is the same, and training is slower."),
+                _("The loss is the same, but training is slower."),
             )
             return
         if self._states is not None:
@@ -428,18 +429,18 @@ class Objective(ABC):
             )
 
     def close(self) -> None:
-        """Take out what `store_states` put into the model."""
+        """Remove what `store_states` put into the model."""
         if self._states is not None:
             self._states.close()
             self._states = None
 
     @property
     def stored_layers(self) -> int:
-        """How many layers, from below, `store_states` has computed before the steps."""
+        """Return how many layers, counted from the first, `store_states` has computed in advance."""
         return 0 if self._states is None else self._states.frozen
 
     def state(self) -> list[bool]:
-        """How this run computes, for the run that resumes it: packing, compact, segments; filled if it is."""
+        """Return how this run computes, for resuming: packing, compact, segments, and filled if True."""
         return [self.way.packing, self.way.compact, self.way.segments, *[True] * self.way.filled]
 
 

@@ -1,4 +1,4 @@
-"""Which way an objective computes its loss: the fastest that proves exact on rows that the memory allows."""
+"""Choose how an objective computes its loss: the fastest way that proves exact on rows that fit."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from tui_tuner.objectives.setup import Setup
 
 CHECKED_ROWS = 4
 LONGEST_CHECKED = 1024  # tokens
-SHORTEST_CHECKED = 16  # tokens, where memory runs out on longer rows
-LONGEST_GRADED = 4096  # tokens of a window; beyond longer ones no gradients are compared
+SHORTEST_CHECKED = 16  # tokens, if memory runs out on longer rows
+LONGEST_GRADED = 4096  # tokens of the longest window for which gradients are compared
 
 
 class Chooser:
-    """Tries ways on rows of the first step, and on made-up ones.
+    """Checks ways of computing on rows of the first step and on made-up rows.
 
     Args:
-        losses: The objective's.
-        plain: The same for a single example, in the most plain way.
+        losses: The objective's `losses`.
+        plain: The objective's `plain_losses`.
 
     Attributes:
-        checker: With the rows that were tried last; `choose` makes it.
+        checker: The checker with the last rows; set by `choose`.
     """
 
     def __init__(self, setup: Setup, losses: LossesOf, plain: LossesOf) -> None:
@@ -46,19 +46,19 @@ class Chooser:
         self._count = PassCount(self._say)
 
     def _say(self, done: int, needed: int) -> None:
-        note = _("trying the fast ways to compute against plain forward passes")
+        note = _("comparing fast ways to compute with plain forward passes")
         if self.setup.config.training.compile:
-            note = _("compiling layers, and trying the fast ways to compute against plain forward passes")
+            note = _("compiling layers, and comparing fast ways to compute with plain forward passes")
         self.setup.voice.phase("loading", done, needed, note, "passes")
 
     def choose(self, wanted: ForwardWay) -> Checked:
-        """The fastest way, beginning with the wanted one, that proves exact. No lack of memory ends this."""
+        """Return the fastest way, starting with the wanted one, that proves exact, whatever the memory."""
         found = self._check_windows(self._check(wanted))
         self._count.end()
         return found
 
     def _check(self, wanted: ForwardWay) -> Checked:
-        """`self_check`; where memory runs out, on shorter rows, then in 16 bits, and last not at all."""
+        """Run `self_check`; if memory runs out, on shorter rows, then in 16 bits, and finally not at all."""
         setup = self.setup
         chosen = checked_rows(setup.batches[0], setup.rows.lengths, LONGEST_CHECKED)
         labels = chunk_rows(_vocabulary(setup.model), wanted.device)
@@ -75,7 +75,7 @@ class Chooser:
                 length = max(SHORTEST_CHECKED, length // 4)
                 setup.voice.log(
                     _(
-                        "Memory ran out while the fast ways were tried; they are tried on rows of at most "
+                        "Memory ran out while the fast ways were checked; checking them on rows of at most "
                         "{length} tokens.",
                         length=length,
                     )
@@ -85,7 +85,7 @@ class Chooser:
         return self._untried(wanted)
 
     def _try(self, checker: Checker, wanted: ForwardWay) -> Checked | None:
-        """`self_check`; None where memory ran out, all that it held let go of."""
+        """Run `self_check`; return None, with its memory released, if memory ran out."""
         try:
             return self_check(checker, wanted)
         except Exception as error:
@@ -95,35 +95,39 @@ class Chooser:
             return None
 
     def _own_numbers(self, checker: Checker, way: ForwardWay) -> bool:
-        """Whether an attempt was in the run's own numbers, so that one in 16 bits would be the same again."""
+        """Return whether an attempt used the run's own dtype, so that 16 bits would repeat it."""
         return bool(checker.unsure) or computes_in_float32(self.setup.model, way.autocast)
 
     def _untried(self, wanted: ForwardWay) -> Checked:
-        """What is taken where memory does not allow any check."""
+        """Return the way to use if memory does not allow any check."""
         voice = self.setup.voice
         what = _(
-            "Memory ran out while the fast ways to compute the loss were tried, even on very short rows."
+            "Memory ran out while the fast ways to compute the loss were checked, even on very short rows."
         )
-        if self.setup.state:  # it proved right when the run began
-            voice.warn("self_check", what, _("The run continues by the way that it was begun with."))
+        # The way was checked when the run began, and a change would change its numbers.
+        if self.setup.state:
+            voice.warn("self_check", what, _("The run continues with the way that it started with."))
             return Checked(wanted)
-        hint = _("Each sequence is computed alone, in the most plain way, which is right and slow.")
+        hint = _("Each sequence is computed alone, in the plainest way, which is correct but slow.")
         voice.warn("self_check", what, hint)
         return Checked(plainest(wanted), exact=False)
 
     def _check_windows(self, checked: Checked) -> Checked:
-        """The same way, or a plainer one where it does not end attention at the window that the model has.
+        """Return the same way, or a plainer one if it ignores the model's attention window.
 
-        The rows of the first step may all be shorter than a window that later ones exceed, so made-up rows
-        are tried, where the data has rows that long.
+        The rows of the first step may be shorter than a window that later ones exceed, so made-up rows are
+        checked if the data has rows that long.
         """
         longest = self.setup.longest_row
         beyond = [size for size in windows(self.setup.model) if size < longest]
         if not beyond or not (checked.exact and checked.way.packing):
             return checked
         assert self.checker is not None
-        size = beyond[-1]  # what lies beyond it lies beyond the smaller ones too
+        # Rows longer than the largest window are longer than the smaller ones too.
+        size = beyond[-1]
         rows = reach_beyond(self.checker.data, size, longest)
+        # From the strictest check to the one that needs least memory: gradients first, then float32 are given
+        # up.
         for graded, float32 in ((2, True), (0, True), (0, False)):
             if graded and size > LONGEST_GRADED:
                 continue
@@ -135,7 +139,8 @@ class Chooser:
                 break
         plainer = self._check(replace(checked.way, packing=False, segments=False))
         problem = _(
-            "memory ran out while rows longer than the model's window of {size} tokens were tried", size=size
+            "memory ran out while rows longer than the model's window of {size} tokens were checked",
+            size=size,
         )
         return replace(plainer, problem=problem)
 
@@ -159,7 +164,7 @@ class Chooser:
 
 
 def checked_rows(batch: Sequence[int], lengths: Any, longest: int) -> list[int]:
-    """A few short examples of a batch, and its longest one of at most `longest` tokens, shortest first."""
+    """Choose a few short examples of a batch, and its longest one of at most `longest` tokens."""
     rows = sorted(batch, key=lambda row: (int(lengths[row]), row))
     short, rest = rows[: CHECKED_ROWS - 1], rows[CHECKED_ROWS - 1 :]
     long = [row for row in rest if lengths[row] <= longest]
@@ -167,5 +172,5 @@ def checked_rows(batch: Sequence[int], lengths: Any, longest: int) -> list[int]:
 
 
 def _vocabulary(model: Any) -> int:
-    """Logits of a position, as far as the model's config tells."""
+    """Return the number of logits per position, as far as the model's config states it."""
     return int(getattr(model.config.get_text_config(), "vocab_size", 0) or 1)

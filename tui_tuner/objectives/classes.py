@@ -1,4 +1,4 @@
-"""The class of a text, several classes, or a number: cross-entropy, binary cross-entropy, squared error."""
+"""The objectives of classification and regression: cross-entropy, binary cross-entropy, squared error."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from tui_tuner.models.heads import class_names
 from tui_tuner.objectives.base import EachExample, EachLoss, Judged, Objective, Setup
 from tui_tuner.text import one_line, some_of
 
-_PROBED = 32  # tokens of the rows that tell which state of a text the head reads
+_PROBED = 32  # tokens of the rows that show which state of a text the head reads
 
 Judge = Callable[[np.ndarray, np.ndarray, Sequence[str]], Judged]
 
 
 class ClassObjective(Objective):
-    """Mean loss of the examples of the effective batch; weighed by class where the config says so.
+    """Mean loss of the examples of the effective batch, weighted by class if the config says so.
 
-    With weights, the loss of one class of several is the weighted mean, as of PyTorch's `CrossEntropyLoss`;
-    of several classes at once, a class that applies counts by its weight (`pos_weight`).
+    With weights, the loss for a single class is the weighted mean of PyTorch's `CrossEntropyLoss`; for
+    several classes at once, each class that applies counts by its weight (`pos_weight`).
 
     Args:
-        judge: Metrics and tables from logits [rows, classes], targets and the names of the classes.
-        base: Names of the classes of the base model's own head.
+        judge: Computes metrics and tables from logits [rows, classes], targets and class names.
+        base: Class names of the base model's own head.
     """
 
     decides = True
@@ -59,7 +59,7 @@ class ClassObjective(Objective):
         return self._losses(logits.float(), micro)
 
     def plain_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-        """One text without positions or mask, as any user would call the model."""
+        """Compute one text without positions or mask, as users call the model."""
         inputs = model_inputs(model, micro, way)
         inputs.pop("attention_mask", None)
         with way.computing():
@@ -67,7 +67,7 @@ class ClassObjective(Objective):
         return self._losses(logits.float(), micro)
 
     def _losses(self, logits: Any, micro: MicroBatch) -> Any:
-        """The loss of each example, [examples] float32."""
+        """Return the loss of each example, [examples] float32."""
         target = micro.columns["target"]
         if self.problem == REGRESSION:
             return (logits.squeeze(-1) - target.float()).square()
@@ -76,6 +76,8 @@ class ClassObjective(Objective):
             each = binary_cross_entropy_with_logits(
                 logits, target.float(), reduction="none", pos_weight=weights
             )
+            # The mean over classes, as in transformers, so that learning rates carry over whatever their
+            # number.
             return each.mean(-1)
         return cross_entropy(logits, target, weight=weights, reduction="none")
 
@@ -113,14 +115,14 @@ class ClassObjective(Objective):
         super().prepare(setup)
 
     def _say_what_is_learnt(self, setup: Setup) -> None:
-        """The classes, what guessing would give, and whether the model's own head is trained on."""
+        """Report the classes, what guessing would achieve, and whether the model's head is kept."""
         targets = targets_of(setup.rows)
         if self.problem == REGRESSION:
             spread = float(targets.astype(np.float64).var())
             setup.voice.log(
                 _(
-                    "The labels are numbers from {least:g} to {most:g}; always saying their mean gives a "
-                    "loss of {spread:.4g}.",
+                    "The labels are numbers from {least:g} to {most:g}; always predicting their mean gives "
+                    "a loss of {spread:.4g}.",
                     least=float(targets.min()),
                     most=float(targets.max()),
                     spread=spread,
@@ -133,7 +135,7 @@ class ClassObjective(Objective):
             counts = np.bincount(targets, minlength=len(self.names))
             setup.voice.log(
                 _(
-                    "Always saying {name} would be right in {share:.1%} of the training rows.",
+                    "Always predicting {name} would be right in {share:.1%} of the training rows.",
                     name=one_line(self.names[int(counts.argmax())], 40),
                     share=float(counts.max() / counts.sum()),
                 )
@@ -142,7 +144,7 @@ class ClassObjective(Objective):
             name.casefold() for name in self.names
         ]:
             setup.voice.log(
-                _("The model's own head tells these classes apart: it is trained on, and keeps their order.")
+                _("The model's own head has these classes: it is trained further and keeps their order.")
             )
 
     def _may_pack(self, setup: Setup) -> bool:
@@ -150,14 +152,14 @@ class ClassObjective(Objective):
         if not known:
             setup.voice.log(
                 _(
-                    "The attention of this model is its own and reads one text a row: rows are padded, and "
-                    "texts of similar length go together."
+                    "This model has its own attention, which reads one text per row: rows are padded, and "
+                    "texts of similar length are computed together."
                 )
             )
         return bool(known) and super()._may_pack(setup)
 
     def _find_pooled(self, setup: Setup) -> Pooled:
-        """Which state of a text the model's head reads."""
+        """Find which state of a text the model's head reads."""
         batch = setup.batches[0]
         order = sorted(batch, key=lambda row: int(setup.rows.lengths[row]))
         short = shorten(setup.rows, [order[0], order[-1]], _PROBED, 0)
@@ -169,17 +171,17 @@ class ClassObjective(Objective):
             return find_pooled(setup.model, micro, way)
 
     def _share_beginnings(self, setup: Setup) -> None:
-        """The head needs each text's own states, so none are shared."""
+        """Do nothing: the head needs each text's own states, so no prefix is shared."""
         return
 
 
 def send_weights(weights: np.ndarray | None, device: Any) -> Any:
-    """Weights of classes as float32 on a device; None where all count alike."""
+    """Return class weights as float32 on a device; None if all classes count alike."""
     return None if weights is None else send(torch.from_numpy(weights).float(), device)
 
 
 def targets_of(data: Rows, rows: Sequence[int] | None = None) -> np.ndarray:
-    """What these examples (all of them if None) are to be taken for: see `data.labels.numbering`."""
+    """Return the targets of these examples (all of them if None): see `data.labels.numbering`."""
     columns = getattr(data, "columns", None)
     if columns is not None:
         return np.asarray(columns["target"] if rows is None else columns["target"][list(rows)])

@@ -1,4 +1,4 @@
-"""What an objective is prepared with, and what it may say into the journal."""
+"""Define what an objective is prepared with, and its access to the journal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tui_tuner.models.device import Device
 
 
 class Voice(Protocol):
-    """What an objective may say into the journal (`training.watching.reporting.Reporter`)."""
+    """Writes an objective's messages to the journal (`training.watching.reporting.Reporter`)."""
 
     def warn(self, code: str, message: str, hint: str = "") -> None: ...
     def log(self, message: str) -> None: ...
@@ -21,14 +21,14 @@ class Voice(Protocol):
 
 @dataclass
 class Setup:
-    """What an objective is prepared with: one model and the rows it will be trained on.
+    """The model, rows and settings that an objective is prepared with.
 
     Args:
         batches: Row numbers of the first optimizer steps.
-        tokens: The most tokens that a micro-batch may have.
+        tokens: Most tokens of a micro-batch.
         pad: The token id of padding.
-        state: What `state` returned in the run that is resumed; empty for a new one.
-        longest_row: Tokens of the longest row that is trained or held out; 0 where all are short.
+        state: The result of `Objective.state` in the run that is resumed; empty for a new one.
+        longest_row: Tokens of the longest row, trained or held out; 0 if all are short.
         usual: Tokens of some optimizer steps, as far as this process computes them.
     """
 

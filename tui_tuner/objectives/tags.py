@@ -1,4 +1,4 @@
-"""A tag for each word: the cross-entropy of each labelled position, judged by entities over whole rows."""
+"""The objective of tagging: the cross-entropy of each labelled position, judged by entities of whole rows."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Judge = Callable[[Sequence[Sequence[str]], Sequence[Sequence[str]]], Judged]
 class TagObjective(Objective):
     """Sum of the cross-entropies of all labelled words, over their number in the effective batch.
 
-    With weights of classes it is the weighted mean of PyTorch's `CrossEntropyLoss`: each word counts by the
-    weight of its tag, above and below the line.
+    With class weights it is the weighted mean of PyTorch's `CrossEntropyLoss`: each word counts by the weight
+    of its tag, in the numerator and the denominator.
 
     Args:
-        judge: Metrics and tables from the tags of whole rows: those that are right, and those found.
+        judge: Computes metrics and tables from the correct and the predicted tags of whole rows.
 
     Attributes:
         names: The tag of each class.
@@ -52,10 +52,11 @@ class TagObjective(Objective):
         super().prepare(setup)
 
     def _logits(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-        """[K, classes] float32: the logits at the positions with a label, in reading order."""
+        """Return [K, classes] float32: the logits at labelled positions, in reading order."""
         with way.computing():
             logits = model(**model_inputs(model, micro, way)).logits
-        logits = logits[:, -micro.input_ids.shape[1] :]  # behind virtual tokens
+        # Virtual tokens come before the text and have no labels.
+        logits = logits[:, -micro.input_ids.shape[1] :]
         if micro.places is not None:
             return logits.flatten(0, 1)[micro.places].float()
         return logits[micro.keep].float()
@@ -88,12 +89,13 @@ class TagObjective(Objective):
         return Judged({**self.summarise(sums, weight), **judged.metrics}, judged.tables)
 
     def _whole_rows(self, rows: Rows, found: Sequence[Any]) -> tuple[list[list[str]], list[list[str]]]:
-        """The tags of each row that are right, and those that were found, its windows put together."""
+        """Return the correct and the predicted tags of each row, with its windows joined."""
         name, row_of = self.names, getattr(rows, "row", lambda index: index)
         wanted: dict[int, list[str]] = {}
         guessed: dict[int, list[str]] = {}
         for index, guess in enumerate(found):
-            if guess is None:  # a window without a word of its own
+            # A window may consist of words that another window labels.
+            if guess is None:
                 continue
             row = row_of(index)
             wanted.setdefault(row, []).extend(name[label] for label in labels_in(rows, index))
@@ -102,15 +104,16 @@ class TagObjective(Objective):
 
 
 def labels_in(data: Rows, row: int) -> np.ndarray:
-    """The labels of an example, without the positions that have none."""
+    """Return the labels of an example, without the positions that have none."""
     labels = data[row].labels
     return labels[labels != IGNORE]
 
 
 def labels_of(micro: MicroBatch) -> list[int]:
-    """How many labels each example of a forward pass has."""
+    """Count the labels of each example of a forward pass."""
     keep = micro.keep.cpu()
     if micro.position_ids is None:
         return [int(count) for count in keep.sum(1).tolist()]
+    # Segments include a last one for the filler, which has no labels and is dropped.
     parts = keep[0].split(micro.segments)
     return [int(part.sum()) for part in parts[: len(micro.lengths)]]

@@ -1,4 +1,4 @@
-"""How many rows and tokens a run will see, counted before it: quickly by default, or to the last token."""
+"""Rows and tokens of a run, counted before it: quickly by default, or to the last token."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Counted:
 
 
 def count(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> Counted:
-    """Rows and tokens, as far as a moment's reading tells. Asks no network and imports no torch.
+    """Estimate rows and tokens from a few seconds of reading. Uses no network and imports no torch.
 
     Rows are read for `seconds`; those of larger JSON-lines files are counted as lines. Tokens are those of
     the first rows' text, without what a chat template adds, times the rows.
@@ -70,8 +70,9 @@ def count(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> Cou
     except OSError as error:
         return Counted(None, _("the data cannot be read: {error}", error=one_line(error, 160)))
     rows = seen.count if seen.done else _lines(config)
+    # No readable row is an error of the data, unlike too many rows to count in time
     if seen.done and not rows:
-        return Counted(None, _("the data holds no row that can be read"))
+        return Counted(None, _("the data has no row that can be read"))
     if not rows:
         basis = _("more than {read:,} rows, not counted to the end; --data counts them", read=seen.count)
         return Counted(
@@ -81,9 +82,9 @@ def count(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> Cou
     tokens = _tokens(config, seen.first)
     if tokens is None:
         if seen.done:
-            basis = _("{rows:,} rows counted; the model's tokenizer is not here", rows=rows)
+            basis = _("{rows:,} rows counted; the model's tokenizer is not on this machine", rows=rows)
         else:
-            basis = _("{rows:,} lines counted; the model's tokenizer is not here", rows=rows)
+            basis = _("{rows:,} lines counted; the model's tokenizer is not on this machine", rows=rows)
         facts = DataFacts(training, validation_rows=held, outputs=seen.outputs, regression=seen.regression)
         return Counted(facts, basis)
     windows = tokens.windows / tokens.rows
@@ -91,6 +92,7 @@ def count(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> Cou
         round(training * windows),
         round(tokens.total * training / tokens.rows),
         round(tokens.supervised * training / tokens.rows),
+        # The longest row of a sample says nothing about the longest of all
         tokens.longest if tokens.rows == rows else None,
         round(held * windows),
         outputs=seen.outputs,
@@ -100,7 +102,7 @@ def count(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> Cou
 
 
 def _basis(config: RunConfig, seen: _Seen, rows: int, tokens: _Sample) -> str:
-    """What the counts rest on."""
+    """Describe what the counts rest on."""
     said = {"rows": rows, "read": tokens.rows}
     if tokens.windows > tokens.rows:
         return _(
@@ -125,7 +127,7 @@ def count_exactly(
     sink: Sink | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Counted:
-    """The same from the rows as training will see them. Tokenises everything, into the cache the run reads.
+    """Count the rows as training will see them. Tokenises everything, into the cache that the run reads.
 
     Args:
         sink: Told how far it is, by phases.
@@ -137,12 +139,14 @@ def count_exactly(
         DataError: the data cannot be read or used.
         ModelError, HubError: the tokenizer cannot be had.
     """
+    # Imported here, as it takes transformers along, which quick counts do without
     from tui_tuner.data.examples.prepare import prepare
     from tui_tuner.models.loading import load_tokenizer
 
     prepared = prepare(config, load_tokenizer(config.model), task, sink=sink, cancelled=cancelled)
     facts = counted_facts(prepared.train, prepared.validation)
     if config.task_kind.decides:
+        # Prepared rows have numbers for labels; the classes themselves are only in the raw rows
         quick = count(config, patience=EXACT_SECONDS).facts
         facts = replace(facts, outputs=quick.outputs, regression=quick.regression) if quick else facts
     return Counted(
@@ -158,7 +162,7 @@ def _paths(config: RunConfig) -> list[str]:
 
 
 def _local(config: RunConfig) -> bool:
-    """Whether all data is the embedded one or lies on a disk here."""
+    """Return whether all data is embedded or on a disk of this machine."""
     return all(path.startswith("demo") or os.path.exists(os.path.expanduser(path)) for path in _paths(config))
 
 
@@ -179,6 +183,7 @@ def _read(config: RunConfig, seconds: float, patience: float) -> _Seen:
     from tui_tuner.planning.heads.outputs import OutputCounter
 
     decides = bool(config.task_kind.decides)
+    # Classes may turn up in late rows, so heads are given more time than a mere count
     until = time.monotonic() + (max(seconds, patience) if decides else seconds)
     seen, counter = _Seen([], 0, True), OutputCounter(config)
     for read in Reading(config.data):
@@ -188,6 +193,7 @@ def _read(config: RunConfig, seconds: float, patience: float) -> _Seen:
                 seen.first.append(read)
             if decides:
                 counter.note(read.record)
+        # Two rows at least, for a share of held-out rows needs a row on both sides
         if time.monotonic() > until and seen.count >= 2:
             seen.done = False
             break
@@ -196,10 +202,11 @@ def _read(config: RunConfig, seconds: float, patience: float) -> _Seen:
 
 
 def _lines(config: RunConfig) -> int | None:
-    """Lines that are not empty of JSON-lines files; None for other kinds, and where there are too many."""
+    """Count the lines of JSON-lines files that are not empty; None for other files, or too many lines."""
     files = [Path(path).expanduser() for path in _paths(config)]
     if any(file.suffix.lower() not in (".jsonl", ".ndjson") or not file.is_file() for file in files):
         return None
+    # Counting newlines of larger files takes longer than the form may wait
     if sum(file.stat().st_size for file in files) > LINES_LIMIT:
         return None
     total = 0
@@ -207,6 +214,7 @@ def _lines(config: RunConfig) -> int | None:
         with open(file, "rb") as source:
             last = b"\n"
             while chunk := source.read(CHUNK):
+                # Empty lines are no rows. One that straddles two chunks is counted, which a guess can bear
                 total += chunk.count(b"\n") - chunk.count(b"\n\n")
                 last = chunk
             total += not last.endswith(b"\n")
@@ -215,10 +223,11 @@ def _lines(config: RunConfig) -> int | None:
 
 
 def _split(config: RunConfig, rows: int) -> tuple[int, int]:
-    """Rows held out, and rows trained."""
+    """Return how many rows are held out, and how many are trained on."""
     share = config.data.validation
     if not isinstance(share, float) or not 0 < share < 1:
         return 0, rows
+    # As the split of the data does it: at least one row on either side
     held = min(rows - 1, max(1, round(rows * share)))
     return held, rows - held
 
@@ -235,7 +244,7 @@ class _Sample:
 
 
 def _tokens(config: RunConfig, read: list[Read]) -> _Sample | None:
-    """Tokens of the first rows by the model's own tokenizer; None where it is not on this disk."""
+    """Count the tokens of the first rows with the model's own tokenizer; None if it is not on this disk."""
     from tui_tuner.data.records import Text, answers_of, texts_of
 
     tokenizer = _tokenizer(config)
@@ -259,7 +268,7 @@ def _tokens(config: RunConfig, read: list[Read]) -> _Sample | None:
 
 
 def row_tokens(config: RunConfig, records: list[Record]) -> list[int] | None:
-    """Tokens of each record, uncut and without a chat template's own; None where no tokenizer is here."""
+    """Count the tokens of each record, uncut, without those of a chat template; None without tokenizer."""
     from tui_tuner.data.records import texts_of
 
     tokenizer = _tokenizer(config)
@@ -269,7 +278,7 @@ def row_tokens(config: RunConfig, records: list[Record]) -> list[int] | None:
 
 
 def _sequences(config: RunConfig, tokenizer: Any, record: Record) -> tuple[list[int], int]:
-    """Lengths of the training sequences that a record becomes under a head, and what is learnt of them.
+    """Return the lengths of the sequences that a record becomes for a head, and their trained positions.
 
     A text has one label, a word one tag, and each window of a text with an answer two positions.
     """
@@ -280,6 +289,7 @@ def _sequences(config: RunConfig, tokenizer: Any, record: Record) -> tuple[list[
         question, context = _lengths(tokenizer, [record.question, record.context])
         special = _special(tokenizer, pair=True)
         windows = windows_of(context, most - special - min(question, most // 2), config.data.stride)
+        # The question is repeated in every window, and takes at most half of it
         found = [part + special + min(question, most // 2) for part in windows]
         return found, 2 * len(found)
     special = _special(tokenizer, pair=len(texts_of(record)) > 1)
@@ -292,12 +302,13 @@ def _sequences(config: RunConfig, tokenizer: Any, record: Record) -> tuple[list[
 
 
 def windows_of(tokens: int, room: int, shared: int) -> list[int]:
-    """Lengths of the windows that a text is read in.
+    """Return the lengths of the windows that a text is read in.
 
     Args:
         room: Tokens of a window. shared: Tokens that two of them share.
     """
     room = max(1, room)
+    # A stride as large as the window would never advance
     step = max(1, room - min(shared, room - 1))
     found = [min(tokens, room)]
     begin = 0
@@ -308,7 +319,7 @@ def windows_of(tokens: int, room: int, shared: int) -> list[int]:
 
 
 def _special(tokenizer: Any, pair: bool) -> int:
-    """Tokens that a tokenizer puts around a text, or around two."""
+    """Count the tokens that a tokenizer puts around one text, or around two."""
     return int(tokenizer.num_special_tokens_to_add(pair))
 
 
@@ -317,10 +328,11 @@ def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
 
 
 def _tokenizer(config: RunConfig) -> Any:
-    """The fast tokenizer's file, from the demo or a folder; None otherwise."""
+    """Return the fast tokenizer's file, of the demo or in a folder; None if there is neither."""
     name = config.model.tokenizer or config.model.name
     from tui_tuner.models.tiny import own_folder
 
+    # No hub is asked: this runs while a form is being filled in
     path = (own_folder(name) or Path(name).expanduser()) / PLAIN_TOKENIZER
     if not path.is_file():
         return None

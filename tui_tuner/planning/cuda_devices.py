@@ -1,4 +1,4 @@
-"""Which GPUs a process sees through CUDA, and in which order, from what NVML shows. Pure functions.
+"""The GPUs that a process sees through CUDA, in its order, from what NVML shows. Pure functions.
 
 NVML lists all GPUs by their slots. CUDA lists those that CUDA_VISIBLE_DEVICES names, in its order: indices,
 UUIDs or beginnings of them; indices count by slots or fastest first (CUDA_DEVICE_ORDER). Of parts of GPUs
@@ -53,7 +53,7 @@ class Seen:
 
 
 def seen_devices(gpus: Sequence[Listed], visible: str | None, order: str | None) -> list[Seen]:
-    """What CUDA shows a process, in its order.
+    """Return the devices that CUDA shows a process, in its order.
 
     Args:
         visible: CUDA_VISIBLE_DEVICES; None where it is not set.
@@ -78,6 +78,7 @@ def _counted(gpus: Sequence[Listed], order: str | None) -> list[int]:
     by_slot = sorted(range(len(gpus)), key=lambda place: gpus[place].bus)
     if order == BY_SLOT:
         return by_slot
+    # sorted is stable, so GPUs of the same speed stay in the order of their slots
     return sorted(by_slot, key=lambda place: -gpus[place].speed)
 
 
@@ -89,10 +90,11 @@ def _of(gpus: Sequence[Listed], gpu: int) -> list[Seen]:
 
 
 def _named(gpus: Sequence[Listed], counted: Sequence[int], entry: str) -> list[Seen]:
-    """What one entry of the list names; nothing where it is invalid or could be several."""
+    """Return the device that one entry of the list names; none if it is invalid or ambiguous."""
     if entry.startswith("MIG-"):
         return _part(gpus, entry)
     if entry.startswith("GPU-"):
+        # CUDA accepts any unambiguous beginning of a UUID
         same = [place for place, gpu in enumerate(gpus) if gpu.uuid.startswith(entry)]
         return _of(gpus, same[0]) if len(same) == 1 else []
     number = re.match(r"\+?(\d+)", entry)  # as C's strtoul reads it: what follows the digits does not count
@@ -103,6 +105,7 @@ def _named(gpus: Sequence[Listed], counted: Sequence[int], entry: str) -> list[S
 
 def _part(gpus: Sequence[Listed], entry: str) -> list[Seen]:
     """The part that `MIG-<UUID>` names; older drivers write `MIG-GPU-<UUID>/<instance>/<instance>`."""
+    # Drivers before 470 name parts by their GPU and the numbers of both instances
     older = re.fullmatch(r"MIG-(GPU-[^/]*)/(\d+)/(\d+)", entry)
     found = []
     for gpu, listed in enumerate(gpus):

@@ -1,4 +1,4 @@
-"""How long a run takes and what it costs: steps, tokens, arithmetic, time and money, with a range."""
+"""Duration and cost of a run: steps, tokens, arithmetic, time and money, with a range."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run has to do. `formula` says how `flops` came about; tokens are None where nobody counted."""
+    """The work of a run. `formula` shows how `flops` was computed; tokens are None if not counted."""
 
     steps: int
     tokens: int
@@ -37,7 +37,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Duration:
-    """Seconds with a range, and money; None where there is nothing to go by. `basis` says on what."""
+    """Seconds with a range, and money; None if nothing is known. `basis` names what they rest on."""
 
     work: Work
     seconds: float | None
@@ -57,9 +57,10 @@ def steps_in(config: RunConfig, rows: int) -> int:
 def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     """Steps, tokens and floating-point operations (`planning.flops`, and those of recomputation).
 
-    Rows are taken to be of their mean length. Where nobody counted trained tokens, all count as trained.
+    Every row counts as one of mean length. Unless trained tokens were counted, all count as trained.
     """
     steps = steps_in(config, data.rows)
+    # Epochs, from the steps: `max_steps` may end a run within one
     share = steps / math.ceil(max(1, data.rows) / config.training.batch_size)  # epochs
     rows, per_row = share * data.rows, data.mean or float(config.data.max_length)
     tokens = round(rows * per_row)
@@ -67,6 +68,7 @@ def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     cost = flops_of(facts, config.method, head=head_of(config, facts, data))
     row = [min(per_row, config.data.max_length)]
     targets = tokens if supervised is None else supervised
+    # A head over a whole text has one target for each row, a span two, whatever its length
     once = {TEXT: 1, SPAN: 2}.get(config.task_kind.decides)
     if supervised is None and once is not None:
         targets = round(rows) * once
@@ -112,8 +114,10 @@ def duration_of(
         speed: The same from a run of this kind on this machine.
     """
     work = work_of(config, facts, data)
+    # The surest source first: a throughput of this run, then of a run like it, then a prediction
     if tokens_per_second and tokens_per_second > 0:
         middle = work.tokens / tokens_per_second
+        # Steps of the same settings vary by about a tenth; another run of the same kind, by more
         return _priced(config, work, middle, middle * 0.9, middle * 1.15, _("measured throughput"))
     if speed is not None:
         middle = work.tokens / speed.tokens_per_second
@@ -127,7 +131,7 @@ def duration_of(
 
 
 def _predicted(config: RunConfig, facts: ModelFacts, data: DataFacts, card: Card, work: Work) -> Duration:
-    """By the model of a step's time, with the span of what machines differ by."""
+    """Predict the duration from the model of a step's time, with the spread between machines."""
     from tui_tuner.planning.estimate import resolve_for, setup_for  # which plan without a duration, too
 
     stack = installed()
@@ -149,9 +153,9 @@ def _predicted(config: RunConfig, facts: ModelFacts, data: DataFacts, card: Card
 
 
 def _nothing(card: Card | None) -> str:
-    """Why there is no time."""
+    """Explain why no time can be given."""
     if card is None or card.cpu:
-        return _("no run of this kind was timed on this machine; the first steps of one will tell")
+        return _("no run like this was timed on this machine yet; the first steps of one will show it")
     return _("the speed of {card} is not in the table; name a GPU instead", card=card.name)
 
 
@@ -166,7 +170,7 @@ class Outlook:
 
 
 def corrected(total: int, done: int, spent: float, pace: float, steps: int, apart: float = 0.0) -> Outlook:
-    """Time of a run under way.
+    """Return the time of a run that is in progress, from its own steps.
 
     Args:
         total: Optimizer steps of the run. done: Of these.
@@ -176,6 +180,7 @@ def corrected(total: int, done: int, spent: float, pace: float, steps: int, apar
         apart: Seconds of the evaluations and checkpoints to come.
     """
     left = pace * max(0, total - done) + apart
+    # Only the rest is uncertain: what is spent is known
     spread = 0.25 / math.sqrt(max(1, steps)) * left
     middle = spent + left
     return Outlook(
@@ -187,7 +192,7 @@ def corrected(total: int, done: int, spent: float, pace: float, steps: int, apar
 
 
 def price_of(config: RunConfig, seconds: float) -> float | None:
-    """What so many seconds of the machine cost; None without a price."""
+    """Return the cost of so many seconds of the machine; None without a price."""
     price = config.hardware.price_per_hour
     return None if price is None else seconds / 3600 * price
 

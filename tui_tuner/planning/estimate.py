@@ -76,17 +76,17 @@ class Estimate:
 
     @property
     def cache(self) -> float:
-        """What the allocator holds beyond tensors, in GiB."""
+        """Memory that the allocator reserves beyond tensors, in GiB."""
         return self.reserved - self.allocated
 
     @property
     def context(self) -> float:
-        """What the process takes on the device beside the allocator, in GiB: CUDA's context."""
+        """Memory on the device outside the allocator, in GiB: CUDA's context."""
         return self.device - self.reserved
 
     @property
     def upper(self) -> float:
-        """What has to be free on the device for the run to be safe, in GiB."""
+        """Memory that must be free on the device for the run to be safe, in GiB."""
         return self.device + self.allocated * self.band * 2 / 3 + 300 / 1024
 
     def to_json(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def estimate(
     data: DataFacts | None = None,
     network: bool = True,
 ) -> Estimate:
-    """Memory of a run, from its config and the model's config.json alone.
+    """Estimate the memory of a run from its config and the model's config.json alone.
 
     Args:
         config: The run; what is `auto` is resolved for the card first.
@@ -147,6 +147,7 @@ def resolve_for(
     """Resolve `auto` as on that card. A foreign stack is taken for Hugging Face's Trainer: mixed precision in
     bfloat16 over weights in bfloat16."""
     card = card or find_card(DEFAULT_CARD)
+    # Another stack means someone else's training script: what is left open there has the Trainer's defaults
     if stack.foreign:
         customary = {"model.dtype": "bfloat16", "training.autocast": True}
         open_ones = {path: value for path, value in customary.items() if get_value(config, path) == "auto"}
@@ -155,12 +156,12 @@ def resolve_for(
 
 
 def devices_of(config: RunConfig) -> int:
-    """GPUs that share a step; 1 on a processor."""
+    """Return how many GPUs share a step; 1 on a processor."""
     return config.hardware.devices if isinstance(config.hardware.devices, int) else 1
 
 
 def machine(card: Card, count: int = MOST_GPUS) -> Hardware:
-    """A machine with GPUs of one kind, as planning sees it; for RAM, this one without GPUs."""
+    """Return an imaginary machine with GPUs of one kind; for a processor, this one without GPUs."""
     if card.cpu:
         return replace(detect(), gpus=())
     gpus = tuple(Gpu(index, card.name, card.total, card.usable, card.capability) for index in range(count))
@@ -170,14 +171,16 @@ def machine(card: Card, count: int = MOST_GPUS) -> Hardware:
 def setup_for(
     config: ResolvedConfig, facts: ModelFacts, stack: Stack, card: Card | None, data: DataFacts | None = None
 ) -> Setup:
-    """The numbers that memory depends on."""
+    """Reduce a config to the numbers that memory depends on."""
     model, method, training = config.model, config.method, config.training
     card = card or find_card(DEFAULT_CARD)
     weight = WIDTHS[model.dtype]
     micro = training.micro_batch
     padded = not config.packs
+    # The fullest pass decides: memory must suffice for every step, not for a mean one
     batch, length, supervised = _with_virtual(config, _fullest(config, micro, data))
     full_logits = training.loss == "full_logits" or stack.foreign
+    # As transformers computes it; replaced below where this program's own core does
     attention, repeats = _attention(model.attention, padded), not stack.gqa_in_sdpa
     if not (padded or stack.foreign) and replaces(model.attention, card.device, facts.family.softcap):
         attention, repeats = attention_kind(facts, card.device, stack, compute_name(card.device, config))
@@ -199,6 +202,7 @@ def setup_for(
         quantization=model.quantization,
         double_quant=model.double_quant,
         weight=weight,
+        # Scripts for transformers 4 call `prepare_model_for_kbit_training`, which casts norms to float32
         norm=4 if model.quantization != "none" and stack.foreign and not stack.fused_experts else weight,
         embedding=weight,
         adapter=4,
@@ -222,29 +226,31 @@ def setup_for(
 
 
 def _fullest(config: ResolvedConfig, micro: int, data: DataFacts | None) -> tuple[int, int, float]:
-    """Sequences, their length and the share of trained tokens of the fullest forward pass there can be."""
+    """Return sequences, their length and the share of trained tokens of the fullest possible forward pass."""
     length = config.data.max_length
     if data is None or not data.heaviest:
         return micro, length, 1.0
     rows = micro
     batch, length = micro, min(length, data.longest or length)
+    # A flat pass holds as many rows as fit into micro-batch times max_length, whatever their number
     if config.packs:
         rows = -(-config.training.batch_size // devices_of(config))
         room = micro * config.data.max_length
         batch, length = 1, max(length, min(room, data.most_tokens(rows) or room))
     trained = data.most_supervised(rows)
+    # At least one trained token: a share of 0 would simulate a step without a loss
     share = 1.0 if trained is None else min(1.0, max(trained, 1) / (batch * length))
     return batch, length, share
 
 
 def _chunk(config: ResolvedConfig, facts: ModelFacts, card: Card, full_logits: bool) -> int:
-    """Positions whose logits exist at once; 0 where the loss is computed in one piece (`training.loss`)."""
+    """Return how many positions have logits at once; 0 if the loss is computed in one piece."""
     whole = full_logits or not config.packs or compute_name(card.device, config) == "float16"
     return 0 if whole or facts.family.softcap else chunk_rows(facts.vocab, "cpu" if card.cpu else "cuda")
 
 
 def _with_virtual(config: RunConfig, fullest: tuple[int, int, float]) -> tuple[int, int, float]:
-    """The same with the virtual tokens of a prompt method, none of which is trained on."""
+    """Add the virtual tokens of a prompt method, which have no labels."""
     batch, length, share = fullest
     virtual = 0 if config.method.has(Trait.PREFIX) else config.method.prompt_length
     return batch, length + virtual, share * length / (length + virtual)
@@ -267,11 +273,13 @@ def from_ledger(
     card = card or find_card(DEFAULT_CARD)
     peak = found.peak
     sizes = dict(peak.rows)
+    # DDP copies gradients into buckets of its own before they are reduced
     if devices > 1:
         sizes[BUCKETS] = sum(t.count * t.width * t.copies for t in trained_tensors(setup))
     allocated = sum(sizes.values())
     reserved = _reserved(allocated, setup, card)
     context = card.context + (NCCL if devices > 1 else 0.0)
+    # The first reason found is enough: the band is the same for all
     doubt = setup.facts.why_unverified if not setup.facts.verified else ""
     doubt = doubt or setup.stack.doubt() or missing(setup) or _doubt(card, devices)
     band = UNVERIFIED_BAND if doubt else VERIFIED_BAND
@@ -296,24 +304,25 @@ def from_ledger(
 
 
 def _reserved(allocated: float, setup: Setup, card: Card) -> float:
-    """Bytes that the allocator holds for so many allocated ones."""
+    """Return the bytes that the allocator reserves for so many allocated ones."""
     if card.cpu:
         return allocated * (1 + CPU_CACHE)
     share = EXPANDABLE if not setup.stack.foreign else PADDED_CACHE if setup.padded else PACKED_CACHE
+    # What runs on this GPU have shown beats the median of published ones
     if card.cache is not None:
         share = card.cache
     return -(-(allocated * (1 + share)) // SEGMENT) * SEGMENT
 
 
 def _doubt(card: Card, devices: int) -> str:
-    """Why figures for a device are less sure."""
+    """Explain why figures for a device are less certain; empty if they are not."""
     if card.cpu:
-        return _("a GPU's formulas, compared with few runs on processors")
+        return _("formulas made for GPUs, checked against few runs on processors")
     return _("several GPUs were never measured") if devices > 1 else ""
 
 
 def _notes(card: Card) -> tuple[str, ...]:
-    """What measurements of this machine have changed."""
+    """Describe what measurements of this machine changed."""
     if not card.runs:
         return ()
     said = {"context": card.context, "runs": card.runs, "error": card.error}

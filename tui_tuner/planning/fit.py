@@ -1,4 +1,4 @@
-"""Does it run on this GPU, and what would make it?
+"""The fit of a run to a GPU: whether it fits, and which changes would make it fit.
 
 What the user set is a hard constraint. What is `auto` is enumerated with the memory ledger; the choice is the
 one that changes the result least and, among those, runs fastest by the model of a step's time (`speed`).
@@ -66,11 +66,11 @@ class Fit:
 
     @property
     def spare(self) -> float:
-        """GiB left on the card beside the prediction and its margin; negative if it does not fit."""
+        """GiB left on the card after the prediction and its margin; negative if it does not fit."""
         return self.card.usable - self.estimate.upper
 
     def sentence(self) -> str:
-        """The verdict in words."""
+        """Describe whether it fits, and what would help, for a screen."""
         name = _(self.card.name)
         if self.fits:
             return _("Fits {card}: {spare:.1f} GiB to spare.", card=name, spare=self.spare)
@@ -81,9 +81,9 @@ class Fit:
             phase=_(self.estimate.phase),
         )
         if not self.smallest:
-            way = _("No settings here make it fit: take a larger card or a smaller model.")
+            way = _("No settings make it fit: use a larger GPU or a smaller model.")
         else:
-            way = _("It would with {changes}.", changes=listed(change.label for change in self.smallest))
+            way = _("It would fit with {changes}.", changes=listed(change.label for change in self.smallest))
         return f"{missing} {way}"
 
 
@@ -108,7 +108,7 @@ def fit(
     hardware: Hardware | None = None,
     levers: bool = True,
 ) -> Fit:
-    """Choose what is `auto` so that the run fits the card, and say what would help where it does not.
+    """Choose what is `auto` so that the run fits the card; if it cannot, find what would help.
 
     Args:
         hardware: The machine with the card; without it, one that has nothing else to choose by.
@@ -125,6 +125,7 @@ def fit(
     chosen = choice.config
     now = search.measure(chosen, card)
     fits = now.upper <= card.usable
+    # Combinations of changes are only of use where the run does not fit
     smallest = () if fits else search.smallest(chosen, card)
     found = tuple(search.levers(chosen, now, card)) if levers else ()
     return Fit(card, fits, now, chosen, found, smallest, choice.reasons())
@@ -153,7 +154,7 @@ def settle(
 
 
 def left_open(config: RunConfig) -> bool:
-    """Whether anything is to be chosen by memory and time."""
+    """Return whether any setting is left to be chosen by memory and time."""
     training = config.training
     return "auto" in (training.micro_batch, training.gradient_checkpointing, training.optimizer)
 
@@ -169,6 +170,7 @@ def _settled(
     if model_facts is None or not left_open(config):
         return base
     card = rated(calibrated(card_here(base.config, hardware)))
+    # Rates measured in this very run are newer than the ones on disk
     if rates is not None and not card.cpu:
         card = replace(card, rates=rates)
     choice = _Search(model_facts, installed(), data_facts).choose(config, base.config, card, look_on=True)
@@ -189,16 +191,18 @@ def which_cards(
     stack: Stack | None = None,
     data: DataFacts | None = None,
 ) -> Iterator[Candidate]:
-    """Every card of the table, alone and several of it, smallest cards first.
+    """Return every card of the table, alone and in groups, smallest cards first.
 
     Of several, each holds a copy of the model: they save time and no memory. A card that is too small is
     given alone only, and so is every card if the config names the number of devices.
     """
     search = _Search(facts or load_facts(config.model), stack or installed(), data)
+    # A number of devices that the user set is not varied
     named = isinstance(config.hardware.devices, int)
     for card in sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops)):
         for count in (devices_of(config),) if named else COUNTS:
             asked = with_values(config, {"hardware.devices": count})
+            # Devices share a step equally, so only divisors of the batch are offered
             if count > 1 and not named and config.training.batch_size % count:
                 break
             chosen = search.choose(asked, search.base(asked, card), card).config
@@ -219,22 +223,22 @@ class _Search:
     seen: Simulated = field(default_factory=dict)
 
     def base(self, config: RunConfig, card: Card) -> ResolvedConfig:
-        """The config with every `auto` resolved by rules, as on that card."""
+        """Return the config with every `auto` resolved by rules, as on that card."""
         return resolve_for(config, self.facts, card, self.stack, self.data).config
 
     def measure(self, config: ResolvedConfig, card: Card) -> Estimate:
-        """The estimate of a resolved config."""
+        """Estimate a resolved config, reusing earlier simulations."""
         setup = setup_for(config, self.facts, self.stack, card, self.data)
         return from_ledger(ledger(setup, self.seen), setup, card, devices=devices_of(config))
 
     def clock(self, config: ResolvedConfig, card: Card) -> Clock | None:
-        """The time of its step on a GPU; None on a processor, where a rule of thumb decides."""
+        """Return the step-time model for a GPU; None on a processor, where a rule of thumb decides."""
         if card.cpu:
             return None
         return Clock(config, setup_for(config, self.facts, self.stack, card, self.data), card, self.data)
 
     def choose(self, asked: RunConfig, base: ResolvedConfig, card: Card, look_on: bool = False) -> Choice:
-        """`base` with what is open in `asked` chosen: the fastest settings that fit, or else the smallest.
+        """Choose what is open in `asked`: the fastest settings that fit, or else the smallest.
 
         A plain optimizer comes before a fast step, as it changes the result least.
 
@@ -247,11 +251,13 @@ class _Search:
         fitting = self._fitting(options, base, card, seen)
         first = next(fitting, None)
         if first is None:
+            # Nothing fits: show the settings that come closest, with which advice is computed
             return Choice(min(seen.values(), key=lambda one: one[0])[1])
         option, made = first
         if not look_on or clock is None:
             return Choice(made, option)
         second = next((one for one, _made in fitting), None)
+        # To explain checkpointing, compare with the fastest option that does without it
         kept = [one for one in options if one.degree is False and one.optimizer == option.optimizer]
         keeping = next((one for one, _made in self._fitting(kept, base, card, seen)), None)
         again = clock.step(option.micro_batch, True).seconds / max(option.seconds or 0.0, 1e-9)
@@ -264,12 +270,13 @@ class _Search:
         card: Card,
         seen: dict[_Line, tuple[float, ResolvedConfig]],
     ) -> Iterator[tuple[Option, ResolvedConfig]]:
-        """Those that fit, in their order. `seen` keeps what the smallest of each kind wants."""
+        """Yield the options that fit, in their order. `seen` keeps what the smallest of each kind needs."""
         share = base.training.batch_size / devices_of(base)
 
         def line_of(option: Option) -> _Line:
             return option.degree, option.optimizer, option.micro_batch < share
 
+        # Options differ in hundreds of micro-batches; if the smallest of a line does not fit, no other does
         least: dict[_Line, int] = {}
         for option in options:
             micro = least.get(line_of(option), option.micro_batch)
@@ -290,7 +297,7 @@ class _Search:
                 yield option, made
 
     def levers(self, config: ResolvedConfig, now: Estimate, card: Card) -> Iterator[Lever]:
-        """What each possible change alone would save and cost."""
+        """Yield what each possible change alone would save and cost."""
         before = self.time_of(config, card)
         for change in possible_changes(config, card):
             changed = apply(config, (change,))
@@ -300,7 +307,7 @@ class _Search:
             yield Lever(change, now.device - found.device, time, fits, found.phase)
 
     def time_of(self, config: ResolvedConfig, card: Card) -> float:
-        """Time of a token, to be compared with that of other settings."""
+        """Return the time of a token, comparable only with that of other settings."""
         training = config.training
         clock = self.clock(config, card)
         if clock is None:
@@ -310,9 +317,10 @@ class _Search:
         return found.seconds / clock.work(training.micro_batch).total
 
     def smallest(self, config: ResolvedConfig, card: Card) -> tuple[Change, ...]:
-        """The fewest and mildest changes that make it fit; empty if none do."""
+        """Return the fewest and mildest changes that make it fit; empty if none do."""
         changes = possible_changes(config, card)
         if not config.method.has(Trait.ADAPTER) and config.model.architecture is None and not card.cpu:
+            # Offered although full fine-tuning cannot use it: groups pair it with the change to LoRA
             changes.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 2))
         if config.data.max_length > 512:
             quarter = config.data.max_length // 4
@@ -320,6 +328,7 @@ class _Search:
                 Change("data.max_length", quarter, _("sequences of {length} tokens", length=quarter), 3)
             )
         for count in range(1, MOST_CHANGES + 1):
+            # Mildest first: lower quality is only proposed where nothing milder fits
             for group in sorted(
                 groups_of(config, changes, count), key=lambda group: sum(c.quality for c in group)
             ):

@@ -1,4 +1,4 @@
-"""Floating-point operations of a model under a method: what a step has to compute, however it is computed.
+"""Floating-point operations that a step of a model with a method needs, however it computes them.
 
 These are *model* operations, those of the mathematics, which model FLOP utilisation (MFU) is measured by
 (PaLM, arXiv 2204.02311, appendix B): what is computed again for checkpointing, padding, dequantised weights
@@ -75,7 +75,7 @@ class Flops:
     weights: int = 0
 
     def step(self, segments: Iterable[float | Segment], targets: float) -> float:
-        """Operations of an optimizer step over these sequences.
+        """Return the operations of an optimizer step over these sequences.
 
         Args:
             segments: Tokens of each sequence, virtual ones not among them; or, where a beginning is shared,
@@ -101,11 +101,13 @@ class Flops:
     def _sizes(
         self, segments: Iterable[float | Segment], costs: Mapping[int | None, float]
     ) -> tuple[float, float]:
-        """Tokens, and operations of attention."""
+        """Return the number of tokens, and the operations of attention."""
         tokens, total = 0.0, 0.0
         for one in segments:
             found = one if isinstance(one, Segment) else Segment(one)
             before, count = found.before + self.prefix, found.tokens
+            # A rest that continues a shared beginning has no virtual tokens of its own: they stand before the
+            # beginning
             if not found.before:
                 count += self.virtual
             tokens += count
@@ -113,7 +115,7 @@ class Flops:
         return tokens, total
 
     def _pairs(self, tokens: float, before: int, window: int | None) -> float:
-        """Pairs of positions of which the first sees the second."""
+        """Count the pairs of positions of which the first attends to the second."""
         if not self.causal:
             seen = tokens + before
             return float(tokens * (seen if window is None else min(seen, 2 * window)))
@@ -133,7 +135,7 @@ def flops_of(
     stored: int = 0,
     stack: Stack | None = None,
 ) -> Flops:
-    """What a model costs under a method.
+    """Count the operations of a model with a method.
 
     Args:
         head: That of a task which decides; without it, a model that writes.
@@ -146,8 +148,11 @@ def flops_of(
     weights = 0
     pairs: dict[int | None, float] = {}
     twice: dict[int | None, float] = {}
+    # Scores cost 2 * head_dim for each pair and head, their sum over values 2 * value_dim: latent attention
+    # has two sizes
     width = 2.0 * facts.heads * (facts.head_dim + (facts.value_dim or facts.head_dim))
     for place, window in enumerate(windows_of(facts)):
+        # Stored layers are never computed during steps
         if place < stored:
             continue
         frozen, trained = _layer(facts, method, stack, place, place >= facts.layers - tops)
@@ -155,6 +160,7 @@ def flops_of(
         weights += round(frozen + trained)
         token += forward
         pairs[window] = pairs.get(window, 0.0) + (3 * width if back else width)
+        # The gradient of the input is needed even where no weight of this layer is trained
         if back:
             token += THROUGH * (frozen + trained) + OWN * trained
             again += forward
@@ -172,10 +178,11 @@ def flops_of(
 
 
 def _target(facts: ModelFacts, method: MethodSection, head: Head) -> float:
-    """The head over one position. One that decides is trained with every method."""
+    """Count the operations of the head at one position. A head that decides is trained with every method."""
     parts = head.parts(facts)
     if parts:
         return float(sum(part.matrix.weights for part in parts)) * (FORWARD + THROUGH + OWN)
+    # An encoder's head has a dense layer before the vocabulary (BERT's `cls.predictions.transform`)
     weights = float(facts.vocab * facts.hidden + (facts.hidden**2 if facts.encoder else 0))
     own = method.has(Trait.WHOLE_MODEL) or _trains_embeddings(method)
     return weights * (FORWARD + THROUGH + (OWN if own else 0))
@@ -186,7 +193,7 @@ def _trains_embeddings(method: MethodSection) -> bool:
 
 
 def _layers(facts: ModelFacts, method: MethodSection) -> tuple[int, int]:
-    """How many layers, from the top, gradients reach; and in how many of them something is trained."""
+    """Return how many layers, from the top, gradients reach, and in how many something is trained."""
     numbers = find_method(method.kind)
     tops = numbers.count_layers(method, facts.layers)
     terms = numbers.memory_terms(case_of(method, facts))
@@ -197,10 +204,11 @@ def _layers(facts: ModelFacts, method: MethodSection) -> tuple[int, int]:
 def _layer(
     facts: ModelFacts, method: MethodSection, stack: Stack, place: int, top: bool
 ) -> tuple[float, float]:
-    """Frozen and trained weights that a token meets in a layer."""
+    """Return the frozen and the trained weights that a token passes in a layer."""
     numbers, case = find_method(method.kind), case_of(method, facts, stack)
     frozen = trained = 0.0
     for linear in (facts.without_experts if place in facts.dense_places else facts).linears:
+        # A token passes only the experts that its router chooses
         share = facts.experts_per_token / facts.experts if linear.group == "expert" else 1.0
         weights = linear.weights * share
         if numbers.trains_layers:
@@ -213,7 +221,7 @@ def _layer(
 
 
 def windows_of(facts: ModelFacts) -> list[int | None]:
-    """Of each layer, how many positions one sees; None where it sees all before it."""
+    """Return for each layer how many positions one position attends to; None is all before it."""
     raw, whole = facts.raw, [None] * facts.layers
     window = _whole(raw.get("sliding_window"), 0)
     if not window or raw.get("use_sliding_window") is False:
@@ -221,9 +229,11 @@ def windows_of(facts: ModelFacts) -> list[int | None]:
     kinds = raw.get("layer_types")
     if isinstance(kinds, list) and len(kinds) == facts.layers:
         return [window if kind == "sliding_attention" else None for kind in kinds]
+    # Older configs of these families do not list the layers; the pattern is in their code
     every = _whole(raw.get("sliding_window_pattern"), PATTERNS.get(facts.model_type, 0))
     if every:
         return [window if (place + 1) % every else None for place in range(facts.layers)]
+    # Qwen configs carry a window that is switched off by default
     if facts.model_type.startswith("qwen"):
         if raw.get("use_sliding_window") is not True:
             return list(whole)
@@ -237,7 +247,7 @@ def _whole(value: Any, default: int) -> int:
 
 
 def peak_of(card: Card, dtype: str, tf32: bool = False) -> float | None:
-    """The most operations a second of a device in these numbers; None where no data sheet tells.
+    """Return the most operations a second of a device for a dtype; None if no data sheet has it.
 
     The table has dense 16-bit speed. TensorFloat-32 is half of that on every card that has it (Ampere and
     newer); float32 without it is computed elsewhere, and bfloat16 before Ampere is emulated.

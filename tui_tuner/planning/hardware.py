@@ -1,4 +1,4 @@
-"""What this machine has: GPUs through NVML, cores and memory through psutil. Imports no torch."""
+"""Hardware of this machine: GPUs through NVML, cores and memory through psutil. Imports no torch."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Hardware:
 
     @property
     def devices(self) -> tuple[Device, ...]:
-        """What a run can compute on: the usable GPUs, as this process counts them, and the processor."""
+        """Return the devices a run can use: usable GPUs, as this process counts them, and the processor."""
         return (*(self._gpu(index) for index in range(len(self.usable_gpus))), self._processor())
 
     def device_for(self, asked: int | str) -> Device:
@@ -92,7 +92,7 @@ def detect() -> Hardware:
     total, available = (size / GIB for size in host_memory())
     torch_cuda = _torch_has_cuda()
     if gpus and not torch_cuda:
-        notes.append(_("A GPU is here, but the installed torch is the CPU build."))
+        notes.append(_("This machine has a GPU, but the installed torch is the CPU build."))
     return Hardware(
         gpus=gpus,
         cpu=cpu,
@@ -119,6 +119,7 @@ def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
     except pynvml.NVMLError:
         return ()
     try:
+        # NVML ignores CUDA_VISIBLE_DEVICES, so CUDA's view is worked out from the whole list
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         parts = [_parts(pynvml, handle) for handle in handles]
         listed = [_listed(pynvml, handle, found) for handle, found in zip(handles, parts, strict=True)]
@@ -166,7 +167,7 @@ def _parts(nvml: Any, handle: Any) -> list[Any]:
 
 
 def _asked(nvml: Any, question: Callable[[], Any], otherwise: Any) -> Any:
-    """What NVML answers, or `otherwise` where this GPU, driver or binding has no answer."""
+    """Return NVML's answer, or `otherwise` if this GPU, driver or binding has none."""
     try:
         return question()
     except (nvml.NVMLError, AttributeError):
@@ -179,6 +180,7 @@ def _gpu(nvml: Any, seen: Seen, handles: Sequence[Any], parts: Sequence[Sequence
     own = whole if seen.part is None else parts[seen.gpu][seen.part]
     memory = nvml.nvmlDeviceGetMemoryInfo(own)
     capability = nvml.nvmlDeviceGetCudaComputeCapability(whole)
+    # Some drivers have no name for a MIG part
     name = _asked(nvml, lambda: nvml.nvmlDeviceGetName(own), None) or nvml.nvmlDeviceGetName(whole)
     return Gpu(
         index=seen.gpu,
@@ -234,9 +236,11 @@ def _cpu_model(cpuinfo: Path) -> tuple[str, frozenset[str]]:
 
 def _cores() -> int:
     """Cores this process may use: affinity and the container's CPU quota included."""
+    # Missing on macOS and Windows
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:
+        # A container may be limited to few cores on a machine with many (cgroup v2)
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         if quota != "max":
             cores = min(cores, max(1, round(int(quota) / int(period))))

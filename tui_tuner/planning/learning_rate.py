@@ -31,12 +31,14 @@ SMALL_SCRATCH_RATE = 1e-3  # nanoGPT's rate for models of about ten million para
 
 
 def customary(config: RunConfig, parameters: int | None = None, encoder: bool = False) -> Customary:
-    """The usual rate for this task, method and, from scratch, size.
+    """Return the usual rate for a task, a method and, from scratch, a size.
 
     Args:
         encoder: The model reads both ways, so a task that decides gives it a new head.
     """
     task = config.task_kind
+    # Random weights bear the high rates of pretraining only where the whole model is trained for long: tasks
+    # that learn from documents, or small models made for a task
     random = config.model.architecture is not None or is_tiny(config.model.name)
     if random and (task.plain_text or task.decides):
         return scratch(parameters)
@@ -49,13 +51,15 @@ def customary(config: RunConfig, parameters: int | None = None, encoder: bool = 
 
 
 def usual_rate(config: RunConfig, facts: ModelFacts | None) -> Customary:
-    """`customary` for a model, as far as it is known."""
+    """Return the customary rate for a model, as far as its facts are known."""
     return customary(config, facts.parameters, facts.encoder) if facts else customary(config)
 
 
 def scratch(parameters: int | None) -> Customary:
-    """Peak rate for training from random weights, from GPT-3's table (log-log between its sizes)."""
+    """Return the peak rate for random weights, from GPT-3's table (log-log between its sizes)."""
     source = N_("GPT-3 (arXiv 2005.14165) table 2.1 by size")
+    # GPT-3's table begins at 125M parameters; far below, extrapolating its slope gives rates nobody has
+    # trained with
     if parameters is None or parameters < 30e6:
         return Customary(SMALL_SCRATCH_RATE, 3e-4, 3e-3, N_("nanoGPT: 1e-3 for small models"))
     sizes = [math.log(size) for size, _unused in GPT3_RATES]
@@ -69,6 +73,7 @@ def scratch(parameters: int | None) -> Customary:
         right = next(index for index, size in enumerate(sizes) if size >= at)
         share = (at - sizes[right - 1]) / (sizes[right] - sizes[right - 1])
         rate = math.exp(rates[right - 1] + share * (rates[right] - rates[right - 1]))
+    # More digits would suggest a precision that an interpolation between eight published models lacks
     rate = float(f"{rate:.2g}")
     return Customary(rate, rate / 3, rate * 3, source)
 
@@ -98,7 +103,7 @@ def rules(
     data: DataFacts | None = None,
     steps_per_epoch: int | None = None,
 ) -> list[Rule]:
-    """Every rule, the chosen one first. Those that lack an input say which."""
+    """Apply every rule, the chosen one first. A rule that lacks an input names it."""
     usual = usual_rate(config, facts)
     chosen = Rule(
         N_("usual for the method"),
@@ -107,6 +112,7 @@ def rules(
         {"low": usual.low, "high": usual.high},
         usual.rate,
     )
+    # Published rules were fitted to language-model losses; a new head has other gradients
     if config.task_kind.decides:
         return [chosen]  # the other rules are about models that write
     found = [chosen, _square_root(facts, data, config, steps_per_epoch)]
@@ -130,6 +136,7 @@ def _square_root(
     source = _(known[3])
     if data is None or not data.supervised:
         return Rule(name, formula, source, {}, None, _("the data's supervised tokens"))
+    # The rule is about the tokens that one optimizer step averages over, so one epoch suffices to know them
     steps = steps or max(1, math.ceil(data.rows / config.training.batch_size))
     batch = data.supervised / steps
     inputs = {"base rate": known[1], "tokens per batch": batch, "pretraining batch": known[2]}
@@ -167,6 +174,7 @@ def _batch_scaling(config: RunConfig, usual: Customary) -> list[Rule]:
 def _lora_against_full(config: RunConfig, facts: ModelFacts | None) -> list[Rule]:
     method = find_method(config.method.kind)
     factor, full = method.rates.times_full, FULL_RATE.rate
+    # A rule for matrices says nothing about factors or virtual tokens
     if factor is None:
         return []
     found = [
@@ -183,6 +191,7 @@ def _lora_against_full(config: RunConfig, facts: ModelFacts | None) -> list[Rule
     ]
     exponent = None
     if facts is not None:
+        # Exponents were fitted per family, and differ tenfold: none can be assumed for other families
         exponent = next((p for part, p in HIDDEN_EXPONENT.items() if facts.model_type.startswith(part)), None)
     name, formula = N_("width of the model"), "5e-5 * factor * (2000 / hidden) ^ exponent"
     if facts is None or exponent is None:

@@ -53,7 +53,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The numbers beside memory."""
+    """The numbers of a plan other than memory."""
 
     rules: tuple[Rule, ...]
     rate: Rate
@@ -86,7 +86,9 @@ def plan(
     facts = facts or load_facts(config.model, network=network)
     if isinstance(card, str):
         card = find_card(card)
+    # A named card is planned by its data sheet; only this machine's own GPU was measured
     card = card or rated(calibrated(card_here(config, hardware)))
+    # Another stack is not what runs on this machine, so its hardware says nothing about it
     here = None if stack is not None and stack.foreign else hardware
     fitted = fit(config, card, facts=facts, stack=stack, data=data, hardware=here, levers=levers)
     used = fitted.config
@@ -112,7 +114,7 @@ def surroundings(
     card: Card | None = None,
     speed: Speed | None = None,
 ) -> Surroundings:
-    """What is said beside memory.
+    """Compute the numbers of a plan other than memory.
 
     Args:
         config: As asked for.
@@ -123,6 +125,7 @@ def surroundings(
     if data is not None and data.rows:
         steps = steps_in(config, data.rows)
         duration = duration_of(used, facts, data, card=card, speed=speed)
+        # With max_steps an epoch may never be completed, so the rule counts by rows and batch
         per_epoch = None if config.training.max_steps else max(1, round(steps / config.training.epochs))
     found = tuple(rules(config, facts, data, per_epoch))
     findings = tuple(advise(config, facts, data, duration))

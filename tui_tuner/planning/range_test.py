@@ -1,4 +1,4 @@
-"""What a learning-rate range test says: the loss against growing rates, and the rate it suggests.
+"""Evaluation of a learning-rate range test: loss against growing rates, and the rate it suggests.
 
 The test is that of Smith (arXiv 1506.01186): train a little while the rate grows from step to step, and look
 where the loss falls, and where it rises again. The suggestion is the smaller one of the rate where the loss
@@ -63,7 +63,7 @@ class RangeTest:
 
 
 def bounds(config: RunConfig) -> tuple[float, float]:
-    """The first and the last rate of a test that was not told any."""
+    """Return the first and the last rate of a test for which none were given."""
     usual = customary(config).rate
     return usual / DECADES, min(HIGHEST, usual * DECADES)
 
@@ -86,6 +86,7 @@ def smoothed(losses: Sequence[float]) -> list[float]:
 
     Its width is a fortieth of the steps, at least one and a half.
     """
+    # Averaged over both sides: a one-sided average lags behind, and would suggest too high a rate
     width = max(1.5, len(losses) / 40)
     reach = math.ceil(3 * width)
     found = []
@@ -98,18 +99,20 @@ def smoothed(losses: Sequence[float]) -> list[float]:
 
 
 def suggest(rates: Sequence[float], losses: Sequence[float], smooth: Sequence[float]) -> Suggestion:
-    """The rate a curve suggests, or why it suggests none."""
+    """Find the rate that a curve suggests, or why it suggests none."""
     if len(rates) < FEWEST:
         return Suggestion(
             None,
             None,
             None,
-            _("only {rates} steps; {fewest} are the fewest", rates=len(rates), fewest=FEWEST),
+            _("only {rates} steps; at least {fewest} are needed", rates=len(rates), fewest=FEWEST),
         )
     lowest = min(range(len(smooth)), key=smooth.__getitem__)
+    # The fall counts from the highest point before the minimum, as the loss may rise at first
     highest = max(range(lowest + 1), key=smooth.__getitem__)
     fall = smooth[highest] - smooth[lowest]
     noise = _noise(losses, smooth)
+    # A minimum at the very beginning means that even the lowest rates were too high, or noise
     if lowest < 2 or fall < max(CLEAR * noise, LEAST_FALL * abs(smooth[highest])):
         return Suggestion(
             None,
@@ -131,7 +134,7 @@ def suggest(rates: Sequence[float], losses: Sequence[float], smooth: Sequence[fl
 
 
 def _why(steepest: bool, falling: bool) -> str:
-    """Where on the curve the rate is, and whether the curve was at its end there."""
+    """Describe where on the curve the rate is, and whether the loss was still falling at the end."""
     if steepest and falling:
         return _(
             "where the loss falls steepest; the loss was still falling at the end, so a higher rate may do"
@@ -151,6 +154,7 @@ def _noise(losses: Sequence[float], smooth: Sequence[float]) -> float:
     lowest = max(FEWEST, min(range(len(smooth)), key=smooth.__getitem__))
     rest = [losses[place] - smooth[place] for place in range(min(lowest, len(smooth)))]
     spread = math.sqrt(sum(value * value for value in rest) / len(rest))
+    # A Gaussian of width w averages as many independent points as a window of 2 * sqrt(pi) * w
     averaged = max(1.5, len(losses) / 40) * 2 * math.sqrt(math.pi)
     return spread / math.sqrt(averaged)
 
@@ -158,6 +162,7 @@ def _noise(losses: Sequence[float], smooth: Sequence[float]) -> float:
 def plot(test: RangeTest, width: int = 72, height: int = 14) -> list[str]:
     """Loss against rate as lines of text: `·` a step's loss, `●` the smoothed one, `│` the suggested rate."""
     low, high = math.log10(test.rates[0]), math.log10(test.rates[-1])
+    # Without the divergent end, which would flatten everything before it into one line
     top = max(test.smooth[0], *test.smooth[: max(2, len(test.smooth) * 3 // 4)]) * 1.05
     bottom = min(min(test.smooth), *test.losses)
     inner = width - 9

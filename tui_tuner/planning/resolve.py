@@ -1,4 +1,4 @@
-"""What each `auto` becomes on this machine, with a sentence of why."""
+"""The value of each `auto` on this machine, with a sentence that explains it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Resolved:
     reasons: list[Resolution] = field(default_factory=list)
 
     def why(self, path: str) -> str:
-        """The sentence for a field; empty if the user had set it."""
+        """Return the sentence for a field; empty if the user had set it."""
         return next((reason.why for reason in self.reasons if reason.field == path), "")
 
 
@@ -120,7 +120,7 @@ class _Work:
 
     @property
     def device(self) -> Device:
-        """What trains."""
+        """The device that trains."""
         return self.hardware.device_for(self.config.hardware.devices)
 
     @property
@@ -177,24 +177,25 @@ def _attention(work: _Work) -> tuple[str, str]:
 
 def _packing(work: _Work) -> tuple[bool, str]:
     kind = work.model.model_type if work.model else ""
+    # State-space and recurrent models ignore the attention mask between packed rows
     if kind in RECURRENT_ALSO or any(kind.startswith(name) for name in RECURRENT):
-        return False, _(
-            "{kind} carries a state along the sequence, so rows side by side would mix.", kind=kind
-        )
+        return False, _("{kind} carries a state along the sequence, so packed rows would mix.", kind=kind)
     if work.model is not None and work.model.family.counts_places:
         return False, _(
-            "Attention of {kind} counts how far apart tokens are in a row, so each gets a row of its own.",
+            "Attention of {kind} counts how far apart tokens are in a row, so each sequence "
+            "gets its own row.",
             kind=one_line(kind, 60),
         )
     if work.config.method.prompt_length:
-        return False, _("Virtual tokens stand before each row, so every sequence gets a row of its own.")
-    return True, _("Rows lie side by side without padding and do not see each other.")
+        return False, _("Virtual tokens come before each row, so every sequence gets its own row.")
+    return True, _("Rows are packed without padding and do not attend to each other.")
 
 
 def _optimizer(work: _Work) -> tuple[str, str]:
+    # The search has looked at memory, the rules below have not
     if work.fitted and work.fitted.optimizer != "adamw":
         return work.fitted.optimizer, _("Its state takes a quarter of the memory, which the GPU needs.")
-    return "adamw", _("The optimizer these learning rates are made for.")
+    return "adamw", _("The optimizer that the usual learning rates are meant for.")
 
 
 def _checkpointing(work: _Work) -> tuple[Checkpointing, str]:
@@ -205,10 +206,10 @@ def _checkpointing(work: _Work) -> tuple[Checkpointing, str]:
         return degree, _("Without it the activations do not fit into the machine's memory.")
     method = work.config.method
     if method.has(Trait.PREFIX):
-        return False, _("Computing activations again would leave the prefix out.")
+        return False, _("Recomputed activations would lack the prefix.")
     if not method.has(Trait.CHECKPOINTABLE):
-        return False, _("With {kind}, activations cannot be computed again.", kind=method.kind)
-    return False, _("A step would take about 1.4 times as long; memory does not ask for it.")
+        return False, _("With {kind}, activations cannot be recomputed.", kind=method.kind)
+    return False, _("A step would take about 1.4 times as long, and the activations fit without it.")
 
 
 def _autocast(work: _Work) -> tuple[bool, str]:
@@ -221,9 +222,12 @@ def _micro_batch(work: _Work) -> tuple[int, str]:
         micro = work.fitted.micro_batch
         tokens = micro * work.config.data.max_length
         return micro, _("The fastest that fits: {tokens} tokens at once.", tokens=tokens)
+    # Without a model's shapes there is no ledger to ask, so a number of tokens takes its place
     budget = GPU_TOKENS if work.device.kind == "cuda" else CPU_TOKENS
     share = max(1, training.batch_size // work.devices)
+    # A micro-batch above the device's share of the batch would never be filled
     most = max(1, min(share, budget // work.config.data.max_length))
+    # Only divisors, so that every pass of a step has the same size
     micro = max(divisor for divisor in range(1, most + 1) if share % divisor == 0)
     tokens = micro * work.config.data.max_length
     return micro, _(
@@ -243,8 +247,9 @@ def _learning_rate(work: _Work) -> tuple[float, str]:
 
 def _every(work: _Work) -> tuple[int | float | None, str]:
     if not work.config.data.validation:
-        return None, _("Nothing is held out to evaluate on.")
+        return None, _("No rows are held out for evaluation.")
     steps = work.steps()
+    # As a share of the run, since its number of steps is not known yet
     if steps is None:
         return 1 / CHECKS_PER_RUN, _("{count} times in the run.", count=CHECKS_PER_RUN)
     return max(1, round(steps / CHECKS_PER_RUN)), _(
@@ -253,12 +258,13 @@ def _every(work: _Work) -> tuple[int | float | None, str]:
 
 
 def _best(work: _Work) -> tuple[str, str]:
-    return work.config.task_kind.best, _("What this task is judged by.")
+    return work.config.task_kind.best, _("The usual metric for this task.")
 
 
 def _save_every(work: _Work) -> tuple[int | float, str]:
     minutes = work.config.output.save_minutes
     every = work.config.evaluation.every
+    # The best checkpoint can only be kept if one is written at each evaluation
     if isinstance(every, int | float):
         return every, _(
             "At each evaluation, so the best one is kept, and at least every {minutes:g} minutes.",

@@ -31,13 +31,14 @@ class Speed:
 
 
 def measured(config: RunConfig, on_gpu: bool, root: str | Path | None = None) -> Speed | None:
-    """The speed of the newest run with the same model, method and kind of device; None without one.
+    """Return the speed of the newest run with the same model, method and kind of device, or None.
 
     Args:
         on_gpu: Whether the planned run trains on a GPU of this machine.
         root: Folder of the runs; the config's own otherwise.
     """
     try:
+        # The newest runs only: a folder may hold thousands
         folders = list(itertools.islice(RunStore(root or config.output.folder).runs(), LOOKED_AT))
     except (TunerError, OSError):
         return None
@@ -61,17 +62,20 @@ def _kind(config: RunConfig) -> tuple[Any, ...]:
 
 
 def _speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
-    """Tokens by seconds over the last steps in a journal; None if it was on the other kind of device."""
+    """Return tokens per second over the last steps of a journal; None for the other kind of device."""
     try:
         with open(folder.events, "rb") as file:
+            # Journals can be large: the device is named at the beginning, recent speed is at the end
             head = file.read(TAIL)
             file.seek(max(0, file.seek(0, 2) - TAIL))
             tail = file.read()
     except OSError:
         return None
     device = next((body.device for body in _bodies(head) if isinstance(body, RunStarted)), None)
+    # A run on the other kind of device says nothing about this one
     if device is None or device.lower().startswith("cpu") == on_gpu:
         return None
+    # The first steps are slower than the rest: kernels are loaded and memory is allocated
     steps = [body for body in _bodies(tail) if isinstance(body, Step) and body.step > WARM_UP]
     seconds = sum(body.seconds for body in steps if math.isfinite(body.seconds))
     tokens = sum(body.tokens for body in steps)
@@ -81,5 +85,5 @@ def _speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
 
 
 def _bodies(data: bytes) -> list[Body]:
-    """What whole events in a piece of a journal say; cut or damaged lines are passed over."""
+    """Decode the events in a piece of a journal; truncated or damaged lines are skipped."""
     return [event.body for line in data.splitlines() if (event := decode(line))]

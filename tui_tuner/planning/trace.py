@@ -1,4 +1,4 @@
-"""Tier 2: what to trace of the installed libraries' own code, and what that says of the ledger.
+"""Tier 2: a trace of the installed libraries' own code, compared with the ledger.
 
 Pure arithmetic: `launch.tracing` has it traced.
 """
@@ -50,8 +50,8 @@ class Check:
             )
         phase = max(self.phases, key=lambda name: self.phases[name][1])
         return _(
-            "A trace of the installed libraries says {traced:.2f} GiB allocated, not {computed:.2f} "
-            "({difference:+.1%}); peak: {phase}.",
+            "A trace of the installed libraries finds {traced:.2f} GiB allocated, not "
+            "{computed:.2f} ({difference:+.1%}); peak: {phase}.",
             traced=traced,
             computed=computed,
             difference=self.difference,
@@ -79,12 +79,14 @@ def check(setup: Setup, traces: dict[str, Any]) -> Check:
         traces: By the number of trained layers, as text: what `training.tracing.step.trace` returns.
     """
     trained, counts = setup.layers or setup.facts.layers, simulated_layers(setup)
+    # With so few layers that all were traced, both are the same trace
     few, more = traces[str(counts[0])], traces[str(counts[-1])]
     static = _static(setup, more)
     further = (trained - counts[0]) / max(1, counts[-1] - counts[0])
     sizes = {name: static + _extended(few["peaks"], more["peaks"], name, further) for name in more["peaks"]}
     sizes["step"] = static + _step(setup, more)
     computed = {phase.name: phase.total for phase in ledger(setup).phases}
+    # Phases that the ledger does not tell apart have nothing to be compared with
     phases = {
         title: (computed[title], sizes[name])
         for name, title in _PHASES.items()
@@ -102,11 +104,13 @@ def _extended(few: dict[str, float], more: dict[str, float], name: str, further:
 def _static(setup: Setup, trace: dict[str, Any]) -> float:
     """Bytes between two steps: weights as traced, and what follows from the trained tensors."""
     weights, trained = trace["weights"], setup.layers or setup.facts.layers
+    # Only some layers were traced, so weights are put together from one of each kind
     size = weights["rest"] + trained * weights["trained"] + (setup.facts.layers - trained) * weights["frozen"]
     if setup.facts.dense_layers:
         size = weights["whole"]  # all layers were traced
     if setup.states:
         size += _states(setup, trace)
+    # The trace has no allocator: the batch and the workspaces come from the ledger's own figures
     return size + 4 * rounded(8.0 * setup.tokens) + setup.workspace
 
 
@@ -138,24 +142,25 @@ def _step(setup: Setup, trace: dict[str, Any]) -> float:
 
 
 def untraceable(setup: Setup) -> str:
-    """Why a trace cannot answer for these settings; empty if it can."""
+    """Explain why these settings cannot be traced; empty if they can."""
     facts = setup.facts
     if setup.stack.foreign or setup.stack.program != "transformers":
-        return _("other library versions than the installed ones were asked for")
+        return _("library versions other than the installed ones were requested")
     if not facts.raw:
         return _("the model has no config.json")
     if facts.encoder and not setup.head:
         return _(
             "{model_type} writes no text, and is traced with a head that decides", model_type=facts.model_type
         )
+    # Tensors of a trace hold no data, so code that looks at values cannot run
     if facts.model_type == "modernbert":
-        return _("{model_type} looks at the values of its mask", model_type=facts.model_type)
+        return _("{model_type} reads the values of its mask", model_type=facts.model_type)
     if facts.family.shared:
         return _("its layers share their weights")
     if setup.train_embeddings:
-        return _("embeddings that are trained beside an adapter are not traced")
+        return _("embeddings trained together with an adapter are not traced")
     if setup.padded and setup.attention == "flash":
-        return _("FlashAttention 2 cuts padding out of each batch, which needs the batch")
+        return _("FlashAttention 2 removes the padding of each batch, which needs real rows")
     if facts.family.softcap and setup.attention != "eager":
         return _("{model_type} runs with eager attention only", model_type=facts.model_type)
     if setup.form not in TRACED or setup.virtual_tokens or setup.elsewhere or setup.own:
@@ -166,10 +171,11 @@ def untraceable(setup: Setup) -> str:
 
 
 def request_for(setup: Setup) -> dict[str, Any]:
-    """What the operation `trace` of a helper process needs to know."""
+    """Build the request for the operation `trace` of a helper process."""
     tokens = setup.tokens
     method: dict[str, Any] = {"kind": setup.kind}
     if not (setup.trains_weights or setup.virtual_tokens):
+        # Fields of the section `method` that a traced adapter reads
         method |= {
             "rank": setup.rank,
             "dropout": setup.dropout,

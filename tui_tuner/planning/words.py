@@ -20,7 +20,7 @@ from tui_tuner.text import human_money, human_seconds, one_line
 
 
 def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
-    """The estimate, number by number and row by row."""
+    """Format the estimate, number by number and row by row."""
     peak = _("peak of torch's allocator ({phase})", phase=_(found.phase))
     if cpu:
         device, whole = _("process"), _("with the process itself")
@@ -28,7 +28,7 @@ def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
         device, whole = _("device"), _("with the CUDA context, as nvidia-smi shows it")
     figures = (
         (_("allocated"), found.allocated, peak),
-        (_("reserved"), found.reserved, _("with what the allocator holds back")),
+        (_("reserved"), found.reserved, _("with what the allocator keeps cached")),
         (device, found.device, whole),
         (_("static"), found.static, _("between steps")),
     )
@@ -91,18 +91,19 @@ def settings_words(used: ResolvedConfig) -> str:
 
 
 def unfitted_lines(used: ResolvedConfig) -> list[str]:
-    """What the figures without a card rest on."""
+    """Explain what figures without a card rest on."""
     return [
         settings_words(used),
         _(
-            "No card is named, so nothing was fitted: these are the settings of a large GPU. --gpu NAME fits "
-            "the run into one, --cards shows them all, --set hardware.devices=cpu this machine's RAM."
+            "No GPU is named, so nothing was fitted: these are the settings for a large GPU. "
+            "--gpu NAME fits the run to one, --cards lists them all, --set "
+            "hardware.devices=cpu fits it to this machine's RAM."
         ),
     ]
 
 
 def surroundings_lines(found: Surroundings, counted: Counted) -> list[str]:
-    """Learning rate, time, money and advice."""
+    """Format learning rate, time, money and advice."""
     lines = ["", found.parameters.sentence()]
     lines += ["", _("learning rate  {rate:.3g}, {why}", rate=found.rate.value, why=found.rate.why)]
     for rule in found.rules:
@@ -119,7 +120,7 @@ def surroundings_lines(found: Surroundings, counted: Counted) -> list[str]:
 
 
 def mark_of(rule: Rule, rate: Rate) -> str:
-    """A sign for the rule that `auto` took."""
+    """Return a sign for the rule that `auto` took, else a space."""
     return "*" if rate.rule == rule.name else " "
 
 
@@ -135,7 +136,7 @@ def rule_words(rule: Rule) -> str:
 
 
 def fix_words(advice: Advice) -> str:
-    """A finding's fix as `--set` takes it."""
+    """Format a finding's fix as arguments of `--set`."""
     return " ".join(f"--set {path}={one_line(value)}" for path, value in (advice.fix or {}).items())
 
 
@@ -165,7 +166,7 @@ def _work_words(work: Work, counted: Counted) -> str:
     steps, tokens, trained = work.steps, work.tokens, work.supervised
     if counted.facts is None or counted.facts.tokens is None:
         return _(
-            "{steps:,} steps, at most {tokens:,} tokens (every row taken for max_length)",
+            "{steps:,} steps, at most {tokens:,} tokens (every row counted as max_length)",
             steps=steps,
             tokens=tokens,
         )
@@ -213,7 +214,7 @@ def card_lines(found: Iterable[tuple[Candidate, Duration | None]]) -> list[str]:
         verdict = _("fits") if candidate.fits else _("too small")
         head = f"  {card.name:18} {card.usable:6.1f} GiB  {wanted:6.1f} GiB  {verdict:9}"
         lines.append(f"{head}  {time}" if candidate.fits else head)
-    note = _("Of several GPUs each holds a copy of the model: they save time, not memory.")
+    note = _("Each of several GPUs holds a copy of the model: they save time, not memory.")
     return [*lines, f"  {note}"]
 
 

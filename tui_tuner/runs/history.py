@@ -1,4 +1,4 @@
-"""What can be said about runs without opening a screen: one summary each, from the journal and the folder."""
+"""Summarise runs from their journals and folders, without a screen."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ _STEP = 4 << 20  # bytes of a long journal read between two looks at the clock
 
 
 def summaries(store: RunStore, seconds: float | None = None) -> Iterator[dict[str, Any]]:
-    """A summary of each run, newest first.
+    """Yield a summary of each run, newest first.
 
     Args:
-        store: Where the runs are.
-        seconds: Time that may go into journals whose sums are not kept yet. Runs that do not get their turn
-            are marked `complete: false` and have no figures that need the whole journal.
+        seconds: Time limit for journals whose sums are not stored yet. Runs that are not reached in time are
+            marked `complete: false` and have no figures that need the whole journal.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
     for folder in store.runs():
@@ -42,14 +41,14 @@ def summaries(store: RunStore, seconds: float | None = None) -> Iterator[dict[st
 
 
 def view_of(folder: RunFolder) -> RunView:
-    """The whole journal, folded."""
+    """Build the view of a whole journal."""
     return fold(RunView(), JournalReader(folder.events).read())
 
 
 def summary(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
-    """Name, state, what was trained, how far it came, last loss, best metric, time, cost, disk use [bytes].
+    """Return name, state, model, progress, last loss, best metric, time, cost and disk use [bytes] of a run.
 
-    A damaged config or journal leaves fields empty instead of failing. `cost` is the price of the time during
+    A damaged config or journal leaves fields empty instead of failing. `cost` is the price of the time for
     which a process held the run. `deadline` is a value of `time.monotonic`.
     """
     known, complete = tally(folder, None if deadline is None else _STEP)
@@ -98,7 +97,7 @@ def summary(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
 
 
 def matches(row: dict[str, Any], words: Iterable[str] = (), state: str = "") -> bool:
-    """Whether a summary is in a state (if given) and holds each of the words somewhere, in any case."""
+    """Return whether a summary has this state (if given) and contains each of the words, in any case."""
     if state and row["state"] != state:
         return False
     names = ("name", "state", "task", "model", "method", "data", "device", "note", "message")
@@ -109,7 +108,7 @@ def matches(row: dict[str, Any], words: Iterable[str] = (), state: str = "") -> 
 
 @dataclass(frozen=True)
 class Lost:
-    """A run whose process is gone without a word: why, its last log lines, how to go on."""
+    """A run whose process ended without a report: the cause, its last log lines, the command to resume."""
 
     death: Death
     lines: tuple[str, ...]
@@ -117,13 +116,14 @@ class Lost:
 
 
 def lost(folder: RunFolder, lines: int = 5) -> Lost:
-    """What to show of a lost run. Never raises; the lines are safe for a terminal."""
-    scrubber().blank_out(folder.log)  # a killed process had no time to
+    """Collect what to show of a lost run. Never raises; the lines are safe for a terminal."""
+    # A process masks its log when it ends; a killed one could not.
+    scrubber().blank_out(folder.log)
     return Lost(cause_of_death(folder), tuple(log_tail(folder.log, lines)), resume_command(folder))
 
 
 def resume_command(folder: RunFolder) -> str:
-    """The command that goes on with a run, from the folder where one is now."""
+    """Return the command that resumes a run, for the current working folder."""
     root = folder.path.parent
     place = "" if str(root) == "runs" else f" --runs {shlex.quote(one_line(root))}"
     return f"tui-tuner resume {shlex.quote(one_line(folder.name))}{place}"
@@ -133,7 +133,7 @@ _COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
 
 
 def log_tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a log that hold something, safe for a terminal; empty where there is no log."""
+    """Return the last lines of a log that hold text, safe for a terminal; empty if there is no log."""
     try:
         with open_file(path) as file:
             size = file.seek(0, os.SEEK_END)
@@ -143,12 +143,13 @@ def log_tail(path: Path, lines: int) -> list[str]:
         return []
     # A progress bar redraws its line with carriage returns: only its last state counts.
     whole = [_COLOUR.sub("", line).rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    mask = scrubber().text  # what a library printed past Python may not be masked yet
+    # Output that a library printed past Python may not be masked yet.
+    mask = scrubber().text
     return [sanitize(mask(line.rstrip()))[:500] for line in whole if line.strip()][-lines:]
 
 
 def disk_use(path: Path) -> int:
-    """Bytes below a folder; links are not followed, and a file with two names counts once."""
+    """Count the bytes below a folder; links are not followed, and a file with two names counts once."""
     total = 0
     seen: set[tuple[int, int]] = set()
     for root, _, files in os.walk(path):
@@ -165,7 +166,7 @@ def disk_use(path: Path) -> int:
 
 
 def _config(folder: RunFolder) -> tuple[RunConfig | None, str]:
-    """The config, or what is wrong with it."""
+    """Return the config, or a message about what is wrong with it."""
     try:
         return folder.config(), ""
     except TunerError as error:
@@ -173,7 +174,7 @@ def _config(folder: RunFolder) -> tuple[RunConfig | None, str]:
 
 
 def _metric(config: RunConfig, known: Tally) -> str:
-    """What the run is judged by: as asked for, as it chose itself, or as its task is."""
+    """Return the metric that judges the run: as requested, as the run chose, or the task's own."""
     return known.judged_by if config.evaluation.best == "auto" and known.judged_by else config.best_metric
 
 

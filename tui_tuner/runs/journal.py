@@ -1,4 +1,4 @@
-"""Writing and following `events.jsonl`."""
+"""Write and follow `events.jsonl`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ _ONLY_NUMBERS = (Step, Heartbeat)
 class JournalWriter:
     """A `Sink` that appends to a journal: one `os.write` per event, from any thread.
 
-    `seq` continues after what the file already holds; a torn last line (power-off) is closed with a newline
-    first, so that the next event stays whole. `emit` never raises: if the disk refuses, events wait in memory
-    and are written, in order, before the next one; should they become too many, the oldest are given up,
-    counted in `lost`, and the journal says so. Tokens and passwords in texts are masked (`runs.secrets`).
+    `seq` continues after what the file already holds; an incomplete last line (power failure) is closed with
+    a newline first, so that the next event stays intact. `emit` never raises: if the disk refuses, events
+    wait in memory and are written, in order, before the next one. If there are too many, the oldest are
+    dropped and counted in `lost`, and the journal reports that. Tokens and passwords in texts are masked
+    (`runs.secrets`).
     """
 
     def __init__(self, path: Path, run: str, rank: int = 0) -> None:
@@ -49,16 +50,17 @@ class JournalWriter:
                     self._look_for_file()
                 self._queue(body)
                 self._flush()
-            except Exception:  # a journal must never end a run
+            # A journal must never end a run.
+            except Exception:
                 return
 
     @property
     def waiting(self) -> int:
-        """Events that the disk has refused so far."""
+        """Count the events that the disk has refused so far."""
         return len(self._waiting)
 
     def _look_for_file(self) -> None:
-        """Go on in a new file where somebody has deleted or replaced the journal."""
+        """Continue in a new file if the journal was deleted or replaced."""
         try:
             there = os.stat(self.path)
         except FileNotFoundError:
@@ -66,17 +68,22 @@ class JournalWriter:
         own = os.fstat(self._fd)
         if there is not None and (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino):
             return
-        fresh = open_private(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)  # not without its folder
+        # Fails if the whole folder is gone; the old file then stays open and takes the events.
+        fresh = open_private(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.close(self._fd)
         self._fd, self._torn = fresh, _ends_torn(self.path)
-        message = _("The journal was deleted or replaced while the run wrote it; what it said is gone.")
+        message = _(
+            "The journal was deleted or replaced while the run wrote it; the earlier events are lost."
+        )
         self._queue(Warned("journal_replaced", message))
 
     def _queue(self, body: Body) -> None:
         line = self._line(body)
         self._seq += 1
+        # Steps hold numbers only, and are too many to search each for secrets.
         if not isinstance(body, _ONLY_NUMBERS):
             line = scrubber().line(line)
+        # The masked line is counted, as this is the one that is subtracted when it is written.
         self._waiting.append(line)
         self._waiting_bytes += len(line)
         while self._waiting_bytes > MOST_WAITING and len(self._waiting) > 1:
@@ -101,6 +108,7 @@ class JournalWriter:
         try:
             written = os.write(self._fd, line)
         except OSError as error:
+            # Freeing the ballast makes room for a few hundred events, enough to report that the disk is full.
             if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not release(self.path.parent):
                 raise
             written = os.write(self._fd, line)
@@ -110,7 +118,7 @@ class JournalWriter:
             raise OSError(errno.ENOSPC, "short write")
 
     def sync(self) -> None:
-        """Force what was written to the disk."""
+        """Flush written events to the disk."""
         with contextlib.suppress(OSError):
             os.fsync(self._fd)
 
@@ -125,9 +133,9 @@ class JournalWriter:
 
 
 class JournalReader:
-    """Follows a journal by byte offset. A line without its newline yet waits for the next read.
+    """Follows a journal by byte offset. A line that has no newline yet is left for the next read.
 
-    With `tail`, only about the last so many bytes are read, from the first whole line in them.
+    With `tail`, only about that many bytes at the end are read, from the first complete line in them.
     """
 
     def __init__(self, path: Path, tail: int | None = None) -> None:
@@ -137,7 +145,7 @@ class JournalReader:
         self._file: tuple[int, int] | None = None
 
     def read(self, limit: int | None = None) -> list[Event]:
-        """Events that are new since the last call, at most about `limit` bytes of them."""
+        """Return the events since the last call, at most about `limit` bytes of them."""
         events: list[Event] = []
         for line in self.read_block(limit).splitlines():
             event = decode(line) if line.strip() else None
@@ -148,19 +156,21 @@ class JournalReader:
         return events
 
     def read_block(self, limit: int | None = None) -> bytes:
-        """The whole lines that are new since the last call, at most about `limit` bytes of them."""
+        """Return the complete lines since the last call, at most about `limit` bytes of them."""
         try:
             with open_file(self.path) as file:
                 status = os.fstat(file.fileno())
                 known, self._file = self._file, (status.st_dev, status.st_ino)
                 if status.st_size < self.offset or known not in (None, self._file):
-                    self.offset = 0  # cut, or replaced by another
+                    self.offset = 0  # truncated or replaced
                 file.seek(self.offset)
                 block = file.read(-1 if limit is None else limit)
                 if limit is not None and block and b"\n" not in block:
+                    # A line longer than the limit would otherwise never be complete.
                     block += file.readline(LONGEST_LINE)
                     if len(block) > LONGEST_LINE and not block.endswith(b"\n"):
-                        self.offset += len(block)  # no event: passed over piece by piece
+                        # No event is that long: the line is skipped, one piece per call.
+                        self.offset += len(block)
                         self.damaged += 1
                         return b"\n"
         except OSError:
@@ -184,7 +194,7 @@ def _line_start(path: Path, tail: int) -> int:
 
 
 def last_seq(path: Path) -> int:
-    """The highest `seq` near the end of a journal, -1 where there is none."""
+    """Return the highest `seq` near the end of a journal, or -1 if there is none."""
     try:
         with open_file(path) as file:
             file.seek(0, os.SEEK_END)
@@ -195,6 +205,7 @@ def last_seq(path: Path) -> int:
                 seqs = [event.seq for line in file.read(back).splitlines() if (event := decode(line))]
                 if seqs or back >= size:
                     return max(seqs, default=-1)
+                # The last chunk may be one long line, or damaged.
                 back = min(size, back * 4)
     except OSError:
         return -1

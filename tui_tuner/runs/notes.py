@@ -1,4 +1,4 @@
-"""What the user wrote about a run: a note and tags, in `notes.json` of its folder."""
+"""Store the user's note and tags for a run, in `notes.json` of its folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Notes:
 
 
 def read_notes(folder: RunFolder) -> Notes:
-    """The notes; empty where there are none, or a damaged file."""
+    """Read the note and tags; empty if there are none or the file is damaged."""
     try:
         data = json.loads(read_file(Path(folder.path) / _FILE))
     except (OSError, ValueError, RecursionError):
@@ -40,7 +40,7 @@ def read_notes(folder: RunFolder) -> Notes:
 
 
 def set_note(folder: RunFolder, note: str) -> None:
-    """Write the note; an empty one removes it.
+    """Write the note; an empty text removes it.
 
     Raises:
         UsageError: too long.
@@ -54,10 +54,10 @@ def set_note(folder: RunFolder, note: str) -> None:
 
 
 def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
-    """Add tags, or remove those written with a minus in front; returns what is left, sorted.
+    """Add tags, or remove those with a minus in front; return the resulting tags, sorted.
 
     Raises:
-        UsageError: an empty or too long tag, one with blanks, or too many.
+        UsageError: a tag is empty, too long or contains blanks, or there are too many.
         DiskFullError: the folder cannot be written.
     """
     known = read_notes(folder)
@@ -66,7 +66,7 @@ def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
         tag = change.removeprefix("-").removeprefix("+")
         if not tag or len(tag) > 40 or any(part.isspace() or not part.isprintable() for part in tag):
             raise UsageError(
-                _("{change!r} is no tag.", change=one_line(change)),
+                _("{change!r} is not a tag.", change=one_line(change)),
                 hint=_("A tag is one word of at most 40 characters."),
             )
         if change.startswith("-"):
@@ -81,4 +81,5 @@ def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
 
 def _write(folder: RunFolder, notes: Notes) -> None:
     kept = {"note": notes.note, "tags": list(notes.tags)}
+    # A run folder is often shared, and a note may quote a command line with a token.
     folder.write(_FILE, scrubber().text(json.dumps(kept, ensure_ascii=False)))

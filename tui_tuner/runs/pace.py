@@ -1,4 +1,4 @@
-"""How fast a run takes its steps, and a step as a line of text: both may be asked for a million times."""
+"""Measure the pace of a run, and format a step as text; both must be cheap enough for a million steps."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from tui_tuner.text import decimals, one_line
 if TYPE_CHECKING:
     from tui_tuner.runs.scan import Figures
 
-RECENT_STEPS = 1000  # kept at least; the pace is told from the last 50, also after going back some steps
+# Steps kept at least. The pace needs the last 50, also after a run went back some steps.
+RECENT_STEPS = 1000
 OF_SPEED, OF_TIME_LEFT = 20, 50  # steps
-BETWEEN = ("evaluating", "sampling", "saving")  # phases in which no step is taken, and that come again
+BETWEEN = ("evaluating", "sampling", "saving")  # recurring phases without steps
 
 
 def tokens_per_second(seconds: Sequence[float], trained: Sequence[int]) -> float | None:
-    """Trained tokens per second over the last steps; None before the first.
+    """Return trained tokens per second over the last steps; None before the first.
 
     Args:
-        seconds: Of each step.
-        trained: Tokens of each step.
+        seconds: Time of each step.
+        trained: Trained tokens of each step.
     """
     took = sum(seconds[-OF_SPEED:])
     return sum(trained[-OF_SPEED:]) / took if took > 0 else None
@@ -33,8 +34,7 @@ def tokens_per_second(seconds: Sequence[float], trained: Sequence[int]) -> float
 def seconds_left(
     seconds: Sequence[float], step: int, total: int, between: Between | None = None
 ) -> float | None:
-    """Remaining time from the last steps' pace, with the evaluations and checkpoints that were seen; None
-    where it cannot be known."""
+    """Estimate the remaining seconds from the last steps, evaluations and checkpoints; None if unknown."""
     recent = seconds[-OF_TIME_LEFT:]
     if len(recent) < 2 or not total:
         return None
@@ -44,12 +44,12 @@ def seconds_left(
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """What evaluations, answers and checkpoints take of the time of a process, by its phases.
+    """Measures the time of evaluations, answers and checkpoints in a process, by its phases.
 
     Args:
-        first: The step that the process began at. What comes before its first step does not come again.
-        phase, since: What is going on, and since when [Unix seconds].
-        seconds: That such phases took, up to the step `last`.
+        first: The step that the process started at. Phases before its first step do not recur.
+        phase, since: The current phase, and when it began [Unix seconds].
+        seconds: Time of such phases up to the step `last`.
     """
 
     first: int = 0
@@ -59,7 +59,7 @@ class Between:
     last: int = 0
 
     def after(self, phase: str, time: float, step: int) -> Between:
-        """The same once a phase has begun at that time, when so many steps were done."""
+        """Return the state after a phase began at this time and step."""
         if phase == self.phase:
             return self
         seconds, last = self.seconds, self.last
@@ -69,16 +69,16 @@ class Between:
 
     @property
     def each(self) -> float:
-        """Seconds of them for each step; 0 until there was one."""
+        """Return seconds of such phases per step; 0 until there was one."""
         return self.seconds / (self.last - self.first) if self.last > self.first else 0.0
 
 
 def mean_of(values: Sequence[float | None], seconds: Sequence[float]) -> float | None:
-    """The mean of what is known of some steps, by their time; None where nothing is.
+    """Return the time-weighted mean of the known values of some steps, or None if there are none.
 
     Args:
-        values: Of each step.
-        seconds: Of each step.
+        values: Value of each step, None if unknown.
+        seconds: Time of each step.
     """
     pairs = zip(values, seconds, strict=True)
     known = [(value, took) for value, took in pairs if value is not None and took > 0]
@@ -87,7 +87,7 @@ def mean_of(values: Sequence[float | None], seconds: Sequence[float]) -> float |
 
 
 class Pace:
-    """The last steps, as far as they tell the pace."""
+    """Keeps the last steps, as far as the pace needs them."""
 
     def __init__(self) -> None:
         self._steps: list[int] = []
@@ -95,18 +95,19 @@ class Pace:
         self._trained: list[int] = []
 
     def add(self, step: int, seconds: float, trained: int) -> None:
-        """A step, its seconds and its trained tokens."""
+        """Record a step, its seconds and its trained tokens."""
         self._steps.append(step)
         self._seconds.append(seconds)
         self._trained.append(trained)
         self._forget_old()
 
     def add_all(self, found: Sequence[Figures]) -> None:
-        """Steps, as `scan` has them; other lines among them are passed over."""
+        """Record steps from `scan`; other lines among them are skipped."""
         for _when, step, _e, _l, _r, _n, trained, _m, seconds, *_rest in found[-RECENT_STEPS:]:
             try:
                 took, number, tokens = float(seconds), int(step), int(trained)
-            except ValueError:  # another line, or what only looks like a number
+            # Another kind of line, or characters that only look like a number.
+            except ValueError:
                 continue
             self._steps.append(number)
             self._seconds.append(took)
@@ -114,12 +115,13 @@ class Pace:
         self._forget_old()
 
     def _forget_old(self) -> None:
+        # Only now and then: deleting at the front of a list moves all of it.
         if len(self._steps) >= 2 * RECENT_STEPS:
             for kept in (self._steps, self._seconds, self._trained):
                 del kept[:-RECENT_STEPS]
 
     def back_to(self, step: int) -> None:
-        """Forget steps after this one, which a run went back to."""
+        """Forget the steps after this one, which the run went back to."""
         kept = [index for index, number in enumerate(self._steps) if number <= step]
         self._seconds = [self._seconds[index] for index in kept]
         self._trained = [self._trained[index] for index in kept]
@@ -133,24 +135,24 @@ class Pace:
 
     @property
     def step(self) -> int:
-        """The last step; 0 before the first."""
+        """Return the last step; 0 before the first."""
         return self._steps[-1] if self._steps else 0
 
 
 def metric_figure(name: str, value: object, digits: int = 4) -> str:
-    """A metric as a person reads it: times 100 where its field does so, else as `figure` writes it."""
+    """Format a metric for a reader: times 100 if its field is shown so, else as `figure` does."""
     return hundredfold(name, value) or figure(value, digits)
 
 
 def figure(value: object, digits: int = 4) -> str:
-    """A number, or that it is none."""
+    """Format a number, or report that it is not one."""
     if not isinstance(value, int | float):
         return _("not a number")
     return f"{value:.{decimals(value, digits) if math.isfinite(value) else digits}f}"
 
 
 class StepText:
-    """A step in words; the sentences are looked up once, and filled in together."""
+    """Formats a step as text. The sentences are translated once and filled in together."""
 
     def __init__(self) -> None:
         begin = (
@@ -173,7 +175,7 @@ class StepText:
         speed: float,
         metrics: Mapping[str, float | None],
     ) -> str:
-        """A step's figures, between them the objective's own; no speed where what is learnt are no tokens."""
+        """Format a step's figures and the objective's own; no speed for tasks that do not train on tokens."""
         text = self._begin(step=step, total=total, epoch=epoch, loss=loss, rate=rate, norm=norm)
         for name, value in metrics.items():
             text += f"  {one_line(name, 40)} {figure(value)}"
@@ -181,10 +183,11 @@ class StepText:
 
 
 def _together(sentences: tuple[str, ...]) -> Callable[..., str]:
-    """What fills in these sentences, in the user's language unless a translation has other places."""
+    """Return the function that fills in these sentences, in the user's language if possible."""
     english, said = "  ".join(sentences), "  ".join(_(sentence) for sentence in sentences)
     sample = {"step": 1, "total": 1, "epoch": 0.5, "loss": "", "rate": 0.5, "norm": "", "speed": 0.5}
     try:
+        # Tried once here, since a translation with a wrong place must not fail at every step of a run.
         said.format(**sample)
     except (LookupError, ValueError, AttributeError, TypeError):
         return english.format

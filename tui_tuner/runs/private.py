@@ -1,4 +1,4 @@
-"""Files of a run folder, opened for writing: never through a link that somebody planted, never a pipe."""
+"""Open files of a run folder safely: never through a planted link, never a pipe."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from typing import BinaryIO
 
 
 def open_private(path: Path | str, flags: int) -> int:
-    """A descriptor of a regular file, made private to this user if it is new.
+    """Open a regular file and return its descriptor; a new file is private to this user.
 
     Raises:
-        OSError: as `os.open`; ELOOP for a link, EINVAL for what is no file.
+        OSError: as `os.open`; ELOOP for a link, EINVAL if it is not a regular file.
     """
     return _open(path, flags | os.O_NOFOLLOW)
 
 
 def open_file(path: Path | str) -> BinaryIO:
-    """A regular file to read; whoever opens a pipe in its place would wait for ever.
+    """Open a regular file for reading.
 
     Raises:
-        OSError: as `open`; EINVAL for what is no file.
+        OSError: as `open`; EINVAL if it is not a regular file.
     """
     return open(_open(path, os.O_RDONLY), "rb")
 
 
 def _open(path: Path | str, flags: int) -> int:
+    # Without O_NONBLOCK, opening a pipe in the file's place would wait for ever for its other end.
     fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -37,13 +38,14 @@ def _open(path: Path | str, flags: int) -> int:
 
 
 def read_file(path: Path | str, most: int = 16 << 20) -> str:
-    """The text of a small file.
+    """Read the text of a small file.
 
     Raises:
-        OSError: as `open_file`; EFBIG where it is larger than `most` bytes.
+        OSError: as `open_file`; EFBIG if it is larger than `most` bytes.
         UnicodeDecodeError: it is not UTF-8.
     """
     with open_file(path) as file:
+        # Not by its size: a file may grow between the two calls, and some report 0.
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
@@ -51,6 +53,6 @@ def read_file(path: Path | str, most: int = 16 << 20) -> str:
 
 
 def may_steer(fd: int) -> bool:
-    """Whether an open file can only have been written by this user (or the administrator)."""
+    """Return whether only this user or the administrator can have written an open file."""
     status = os.fstat(fd)
     return stat.S_ISREG(status.st_mode) and status.st_uid in (os.geteuid(), 0) and not status.st_mode & 0o022

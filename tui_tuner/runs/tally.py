@@ -1,7 +1,7 @@
-"""What a journal adds up to, without folding all of it again: one pass, kept in the run folder.
+"""Sum up a journal in one pass, and keep the sums in the run folder.
 
-A journal of 100 MB takes about a second to read. So the sums are kept beside it in `.summary.json`, together
-with how far they reach, and only what was appended since is read the next time.
+A journal of 100 MB takes about a second to read. So the sums are stored next to it in `.summary.json`, with
+the position that they reach, and the next call reads only what was appended since.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from tui_tuner.runs.wire import body_of, moment, peek, plain, real
 CACHE = ".summary.json"
 _CACHE_VERSION = 6
 _CHUNK = 8 << 20
-_HEAD = 256  # bytes at the start of a journal that tell it from another one
-_SILENCE = 60.0  # seconds; heartbeats come every 5, so nobody ran during a longer gap
+_HEAD = 256  # bytes at the start of a journal that identify it
+_SILENCE = 60.0  # seconds; heartbeats come every 5, so no process ran during a longer gap
 _MOST_EVALUATIONS = 5000
 
 
@@ -51,9 +51,9 @@ _MOST_EVALUATIONS = 5000
 class Tally:
     """Sums over the first `offset` bytes of a journal.
 
-    `paid_seconds` is how long a process held the run: gaps between events, but those in which nobody ran.
-    Steps that were done again after a kill were paid for, so they count. `training_seconds` is the part
-    spent in optimizer steps.
+    `paid_seconds` is how long a process held the run: all gaps between events except those in which no
+    process ran. Steps that were repeated after a kill were paid for, so they count. `training_seconds` is
+    the part spent in optimizer steps.
     """
 
     offset: int = 0
@@ -78,17 +78,17 @@ class Tally:
     hint: str = ""
     judged_by: str = ""  # the metric that `evaluation.best: auto` became
     directions: dict[str, bool] = field(default_factory=dict)  # of the task's metrics: is higher better?
-    verdict: str = ""  # the newest of the newest process; empty where it gave none
-    since_step: int | None = None  # from where on that holds
+    verdict: str = ""  # the newest of the newest process; empty if it gave none
+    since_step: int | None = None  # first step for which it holds
 
     def mean(self, sums: list[float]) -> float | None:
-        """The mean that such sums make; None where nothing was measured."""
+        """Return the mean of such sums; None if nothing was measured."""
         return sums[0] / sums[1] if sums[1] > 0 else None
 
     def best(self, metric: str) -> float | None:
-        """The best value of a metric over the evaluations that are part of the run's history; never NaN.
+        """Return the best value of a metric over the evaluations in the run's history; never NaN.
 
-        How the model did before its first step counts for nothing.
+        The evaluation before the first step does not count.
         """
         metric = canonical(metric)
         found = (real(metrics.get(metric)) for step, metrics in self.evaluations if step)
@@ -98,11 +98,10 @@ class Tally:
 
 
 def tally(folder: RunFolder, may_read: int | None = None) -> tuple[Tally, bool]:
-    """The sums of a run's journal, and whether they reach to its end.
+    """Return the sums of a run's journal, and whether they reach its end.
 
     Args:
-        folder: The run.
-        may_read: Bytes that may be read now; None reads to the end. What was read is kept for the next time.
+        may_read: Bytes that may be read now; None reads to the end. Later calls continue from there.
     """
     known = _load(folder)
     try:
@@ -110,6 +109,7 @@ def tally(folder: RunFolder, may_read: int | None = None) -> tuple[Tally, bool]:
             size = journal.seek(0, 2)
             journal.seek(0)
             head = hashlib.sha256(journal.read(min(_HEAD, known.offset or _HEAD))).hexdigest()[:16]
+            # The journal was truncated, or another one has taken its place.
             if known.offset > size or (known.offset and known.head != head):
                 known = Tally()
             start = known.offset
@@ -121,10 +121,12 @@ def tally(folder: RunFolder, may_read: int | None = None) -> tuple[Tally, bool]:
                 if not block:
                     break
                 left -= len(block)
+                # A block may end inside a line, which continues in the next one.
                 rest = _add(known, rest + block)
             complete = known.offset + len(rest) >= size
             if known.offset == start and not complete:
-                known.offset += len(rest)  # one endless line: damaged, and passed over piece by piece
+                # One endless line: it is damaged, and skipped one piece per call.
+                known.offset += len(rest)
             if known.offset != start:
                 journal.seek(0)
                 known.head = hashlib.sha256(journal.read(min(_HEAD, known.offset))).hexdigest()[:16]
@@ -136,7 +138,7 @@ def tally(folder: RunFolder, may_read: int | None = None) -> tuple[Tally, bool]:
 
 
 def _add(known: Tally, block: bytes) -> bytes:
-    """Count the whole lines of a block; returns what is left of a line that has no end yet."""
+    """Count the complete lines of a block; return the rest, a line without its end."""
     whole = block.rfind(b"\n") + 1
     for figures in scan(block[:whole]):
         line = figures[-1]
@@ -154,13 +156,14 @@ def _add(known: Tally, block: bytes) -> bytes:
 
 
 def _plain_step(known: Tally, figures: Figures) -> None:
-    """A step as its line has it."""
+    """Count a step from the figures that `scan` found in its line."""
     when, step, _epoch, loss, _rate, _norm, _trained, _memory, seconds, _metrics, mfu, busy, *_rest = figures
     try:
         time, number, took = float(when), int(step), float(seconds)
         last = known.loss if loss == b"null" else float(loss)
         used = float(mfu) if mfu else None, float(busy) if busy else None
-    except ValueError:  # what looks like a number, and is none
+    # `scan` does not check numbers: `1.2.3` may be among them.
+    except ValueError:
         return
     _pass_time(known, time)
     known.step, known.loss = number, last
@@ -169,7 +172,7 @@ def _plain_step(known: Tally, figures: Figures) -> None:
 
 
 def _add_use(known: Tally, seconds: float, mfu: float | None, busy: float | None) -> None:
-    """How well a GPU was used in so many seconds."""
+    """Add the use of a GPU over these seconds."""
     for total, share in ((known.mfu, mfu), (known.gpu_busy, busy)):
         if share is not None and math.isfinite(share):
             total[0] += share * seconds
@@ -186,18 +189,20 @@ def _pass_time(known: Tally, time: float) -> None:
 def _count(known: Tally, kind: type[Body], data: dict[str, Any]) -> None:
     version = data.get("v")
     _pass_time(known, moment(data))
+    # `type`, as JSON's true would be an int of 1.
     if type(version) is int and version > known.newest_version:
         known.newest_version = version
     if kind is Step:
         _step(known, data)
     elif kind in _HANDLERS:
         body = body_of(kind, data)
-        if type(body) is kind:  # and not Unknown
+        # An event with a damaged number is read as Unknown.
+        if type(body) is kind:
             _HANDLERS[kind](known, body)
 
 
 def _step(known: Tally, data: dict[str, Any]) -> None:
-    """Most of a long journal is steps, and only three of their fields are needed."""
+    """Count a step from its raw values: making an event would take most of the time of a long journal."""
     step = data.get("step")
     if type(step) is not int:
         return
@@ -233,6 +238,7 @@ def _rolled_back(known: Tally, body: RolledBack) -> None:
 
 def _back_to(known: Tally, step: int) -> None:
     known.step = step
+    # Evaluations after this step belong to a history that was discarded.
     known.evaluations = [item for item in known.evaluations if item[0] <= step]
 
 
@@ -243,6 +249,7 @@ def _phase(known: Tally, body: Phase) -> None:
 
 def _evaluation(known: Tally, body: Evaluation) -> None:
     known.evaluations.append([body.step, renamed(body.metrics)])
+    # The summary is rewritten after each read, so it must not grow with the run.
     del known.evaluations[:-_MOST_EVALUATIONS]
 
 
@@ -291,7 +298,7 @@ def _path(folder: RunFolder) -> Path:
 
 
 def _load(folder: RunFolder) -> Tally:
-    """The kept sums, or empty ones where they are missing, damaged or of another version."""
+    """Read the stored sums; empty if they are missing, damaged or of another version."""
     try:
         data = orjson.loads(read_file(_path(folder)))
     except (OSError, ValueError):
@@ -303,6 +310,7 @@ def _load(folder: RunFolder) -> Tally:
     for item in fields(Tally):
         value = data.get(item.name)
         default = getattr(empty, item.name)
+        # The file may be edited or damaged: one wrong type, and the journal is read again.
         if not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
             if item.name in ("started", "loss") and (value is None or isinstance(value, int | float)):
                 continue
@@ -324,7 +332,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _save(folder: RunFolder, known: Tally) -> None:
-    # A folder that cannot be written (read-only, full) only costs the time of reading it again.
+    # A folder that cannot be written (read-only, full) only costs the time of reading the journal again.
     with contextlib.suppress(DiskFullError, TypeError):
         kept = plain({"cache": _CACHE_VERSION, **asdict(known)}, spelt=True)
         folder.write(CACHE, orjson.dumps(kept).decode())

@@ -1,4 +1,4 @@
-"""The larger parts of a journal in lines of text: the row ledger, time, memory, kernels."""
+"""Format the larger parts of a journal as text: the row ledger, time, memory, kernels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tui_tuner.runs.events import Memory, RunDuration
 from tui_tuner.text import human_bytes, human_money, human_seconds, one_line
 
 REASONS_SHOWN = 5
+# Parts of a model, as `kernels` events name them.
 PARTS = (
     N_("attention"),
     N_("lora"),
@@ -18,11 +19,11 @@ PARTS = (
     N_("mlp"),
     N_("head"),
     N_("compile"),
-)  # of a model, as `kernels` events name them
+)
 
 
 def ledger_lines(ledger: Mapping[str, Any]) -> list[str]:
-    """The row ledger of a `ledger` event: its sums, then why rows were not taken as they are."""
+    """Format a `ledger` event: its sums, then the reasons why rows were changed or left out."""
     outcomes, read = ledger.get("outcomes") or {}, ledger.get("read", 0)
     parts = ", ".join(f"{_(one_line(name))} {count:,}" for name, count in outcomes.items() if count)
     if parts:
@@ -41,7 +42,7 @@ def ledger_lines(ledger: Mapping[str, Any]) -> list[str]:
 
 
 def _step_line(step: Mapping[str, Any]) -> str:
-    """What was done to rows, or noticed in them, such as a column that is not used."""
+    """Format a change to rows, or a remark on them such as an unused column."""
     what = one_line(_(recall(step.get("step"), step.get("made"))), 120)
     return _("rows: {count:,}: {what}", count=step.get("count", 0), what=what)
 
@@ -60,7 +61,7 @@ def _reason_line(reason: Mapping[str, Any]) -> str:
 
 
 def duration_line(body: RunDuration) -> str:
-    """How long a run takes, and what it costs where a price is known."""
+    """Format how long a run takes, and its cost if a price is known."""
     said = {
         "time": human_seconds(body.seconds),
         "low": human_seconds(body.low),
@@ -92,7 +93,7 @@ def _line_without_range(body: RunDuration) -> str:
 
 
 def memory_line(body: Memory) -> str:
-    """Measured memory beside the predicted one; empty where one of them is not known."""
+    """Format measured and predicted memory; empty if one of them is unknown."""
     measured, predicted = body.allocated, body.predicted_allocated
     if measured is None or predicted is None:
         return ""
@@ -106,8 +107,7 @@ def memory_line(body: Memory) -> str:
 
 
 def kernels_told(chosen: Iterable[Any]) -> list[tuple[str, str, str]]:
-    """Part, kernel (with the modules that use it) and reason of each entry of a `kernels` event; what is
-    damaged is passed over."""
+    """Return part, kernel with its number of layers, and reason for each intact entry of `kernels`."""
     found = []
     for one in chosen:
         if not isinstance(one, Mapping) or not one.get("part"):
@@ -120,12 +120,12 @@ def kernels_told(chosen: Iterable[Any]) -> list[tuple[str, str, str]]:
 
 
 def kernels_line(chosen: Iterable[Any]) -> str:
-    """What computes the parts of a model, in one line; empty where nothing is known."""
+    """Format the kernels of a model in one line; empty if nothing is known."""
     parts = ", ".join(f"{part} {kernel}" for part, kernel, _why in kernels_told(chosen))
     return _("kernels: {parts}", parts=parts) if parts else ""
 
 
 def use_words(mfu: float | None, busy: float | None) -> list[str]:
-    """How well a GPU is used, as far as it was measured."""
+    """Format how well a GPU is used, as far as it was measured."""
     found = [] if mfu is None else [_("MFU {share:.1%}", share=mfu)]
     return found if busy is None else [*found, _("GPU busy {share:.0%}", share=busy)]

@@ -1,4 +1,4 @@
-"""Renaming runs, and deleting them to a folder from which they come back."""
+"""Rename runs, and delete them to a trash folder from which they can be restored."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Deleted:
 
 
 def rename(store: RunStore, folder: RunFolder, name: str) -> RunFolder:
-    """Give a run that is not on another name.
+    """Rename a run that is not running.
 
     Raises:
-        UsageError: it is on, the name is taken or no folder name.
+        UsageError: it is running, or the name is taken or invalid.
     """
     check_name(name)
     target = folder.path.parent / name
@@ -45,27 +45,29 @@ def rename(store: RunStore, folder: RunFolder, name: str) -> RunFolder:
 
 
 def delete(store: RunStore, folder: RunFolder) -> Deleted:
-    """Move a run that is not on into the trash of its runs folder.
+    """Move a run that is not running to the trash of its runs folder.
 
     Raises:
-        UsageError: it is on.
+        UsageError: it is running.
     """
     trash = folder.path.parent / FOLDER
     with _at_rest(folder, _DELETE):
         trash.mkdir(mode=0o700, exist_ok=True)
         stamp = time.time()
+        # The time keeps several deleted runs of one name apart.
         target = trash / f"{folder.name}{_MARK}{stamp:.3f}"
         _move(folder.path, target)
     return Deleted(folder.name, target, stamp)
 
 
 def deleted(store: RunStore) -> list[Deleted]:
-    """What is in the trash, newest first."""
+    """List the runs in the trash, newest first."""
     found = []
     try:
         paths = list((store.root / FOLDER).iterdir())
     except OSError:
         return []
+    # Anything may be in the folder; what has no time in its name counts as the oldest.
     for path in paths:
         name, mark, stamp = path.name.rpartition(_MARK)
         try:
@@ -76,7 +78,7 @@ def deleted(store: RunStore) -> list[Deleted]:
 
 
 def restore(store: RunStore, name: str) -> RunFolder:
-    """Take the newest deleted run of a name out of the trash.
+    """Restore the newest deleted run of a name from the trash.
 
     Raises:
         UsageError: there is none, or a run of this name exists again.
@@ -90,12 +92,12 @@ def restore(store: RunStore, name: str) -> RunFolder:
             return RunFolder(target)
     raise UsageError(
         _("no run {name!r} in the trash.", name=one_line(name)),
-        hint=_("`tui-tuner runs trash` lists what is there."),
+        hint=_("`tui-tuner runs trash` lists the deleted runs."),
     )
 
 
 def empty(store: RunStore) -> tuple[int, int]:
-    """Delete for good what is in the trash; returns how many runs and how many bytes that was."""
+    """Delete the runs in the trash for good; return their number and size in bytes."""
     from tui_tuner.runs.history import disk_use
 
     count = size = 0
@@ -104,30 +106,31 @@ def empty(store: RunStore) -> tuple[int, int]:
         if item.path.is_symlink() or not item.path.is_dir():
             item.path.unlink(missing_ok=True)
         else:
-            shutil.rmtree(item.path)  # does not follow links
+            shutil.rmtree(item.path)  # this does not follow links
         count, size = count + 1, size + use
     return count, size
 
 
-# What is said where the disk refuses, and where the run is on
-_RENAME = N_("cannot be renamed: {problem}."), N_("is on, so it cannot be renamed.")
-_DELETE = N_("cannot be deleted: {problem}."), N_("is on, so it cannot be deleted.")
+# Messages for an error of the disk, and for a run that is running
+_RENAME = N_("cannot be renamed: {problem}."), N_("is still running and cannot be renamed.")
+_DELETE = N_("cannot be deleted: {problem}."), N_("is still running and cannot be deleted.")
 
 
 @contextmanager
 def _at_rest(folder: RunFolder, said: tuple[str, str]) -> Iterator[None]:
-    """Hold the run's lock, so that nobody starts it meanwhile; refuse if somebody runs it."""
+    """Hold the run's lock, so that it cannot be started meanwhile; raise if it is running."""
     try:
         fd = open_private(folder.path / ".lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise DiskFullError(_(said[0], problem=error.strerror), where=one_line(folder.path)) from None
     try:
         try:
+            # The same lock that a running process holds, so this fails while one does.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             name = one_line(folder.name)
             raise UsageError(
-                _(said[1]), where=name, hint=_("End it first: `tui-tuner stop {name}`.", name=name)
+                _(said[1]), where=name, hint=_("Stop it first: `tui-tuner stop {name}`.", name=name)
             ) from None
         if folder.alive():
             raise UsageError(_(said[1]), where=one_line(folder.name))

@@ -1,4 +1,4 @@
-"""`RunView`: what a run looks like now, folded from its events. Screens and printers read nothing else."""
+"""Build `RunView`, the current state of a run, from its events. Screens and printers read nothing else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ NO_TIME = Spent()
 
 @dataclass(frozen=True)
 class RunView:
-    """Immutable; `fold` gives the next one. `status`: new, running, paused, completed, stopped or failed."""
+    """The current state of a run, immutable; `fold` returns the next one.
+
+    `status`: new, running, paused, completed, stopped or failed.
+    """
 
     run: str = ""
     status: str = "new"
@@ -52,8 +55,8 @@ class RunView:
     started: float = 0.0
     last_time: float = 0.0
     phase: str = ""
-    progress: Progress = NO_PROGRESS  # how far the phase is
-    spent: Spent = NO_TIME  # where the time went
+    progress: Progress = NO_PROGRESS  # of the phase
+    spent: Spent = NO_TIME  # time by phase
     step: int = 0
     total_steps: int = 0
     epoch: float = 0.0
@@ -69,25 +72,25 @@ class RunView:
     exit_code: int | None = None
     message: str = ""
     hint: str = ""
-    field: str = ""  # of the config, where a failure comes from
+    field: str = ""  # config field that caused a failure
     advice: str = ""  # the hint for a screen
-    fixes: tuple[Mapping[str, Any], ...] = ()  # the ways that the hint tells: each {field: value}
-    rows_seen: bool = False  # a failure over rows that were read, and not over their file
+    fixes: tuple[Mapping[str, Any], ...] = ()  # the changes that the hint offers: each {field: value}
+    rows_seen: bool = False  # the failure is about rows that were read, not about their file
     host_memory: int = 0
-    memories: tuple[tuple[int, int], ...] = ()  # (step, resident bytes of the process), as heartbeats tell
+    memories: tuple[tuple[int, int], ...] = ()  # (step, resident bytes of the process), from heartbeats
     memory: Memory | None = None
     sources: tuple[ModelSource, ...] = ()  # of the newest process
     duration: RunDuration | None = None  # the newest
-    planned: RunDuration | None = None  # as it was before the first step
+    planned: RunDuration | None = None  # estimate from before the first step
     kernels: tuple[Mapping[str, Any], ...] = ()  # of the newest process: {part, kernel, why, layers} each
-    bottleneck: Bottleneck | None = None  # of the newest process; None where nothing limits it
-    between: pace.Between = NOTHING_BETWEEN  # time that no step takes
+    bottleneck: Bottleneck | None = None  # of the newest process; None if there is none
+    between: pace.Between = NOTHING_BETWEEN  # time outside of steps
     verdict: Verdict | None = None  # the newest of the newest process
     held_out: tuple[HeldOutRows, ...] = ()  # of the first, the best and the newest evaluation
 
     @property
     def verdict_name(self) -> str:
-        """The newest verdict by its name; empty where there is none."""
+        """Return the name of the newest verdict; empty if there is none."""
         return self.verdict.verdict if self.verdict is not None else ""
 
     @property
@@ -96,37 +99,37 @@ class RunView:
 
     @property
     def deciding(self) -> str:
-        """The name of the metric that decides which checkpoint is best."""
+        """Return the name of the metric that decides which checkpoint is best."""
         return decides(self.config, self.resolved)
 
     def is_better_higher(self, name: str) -> bool:
-        """The direction of a metric."""
+        """Return whether higher values of a metric are better."""
         return is_better_higher(name, self.metrics)
 
     def best_step(self) -> int | None:
-        """The step whose evaluation was the best by the deciding metric; None before the first one."""
+        """Return the step with the best evaluation by the deciding metric; None before the first one."""
         return _best_step(self.deciding, self.evaluations, self.metrics)
 
     def tokens_per_second(self) -> float | None:
-        """Trained tokens per second over the last steps; None before the first."""
+        """Return trained tokens per second over the last steps; None before the first."""
         recent = self.steps[-pace.OF_SPEED :]
         trained = [point.supervised_tokens for point in recent]
         return pace.tokens_per_second([point.seconds for point in recent], trained)
 
     def seconds_left(self) -> float | None:
-        """Remaining time from the pace of steps and evaluations; None where it cannot be known."""
+        """Estimate the remaining time from the pace of steps and evaluations; None if unknown."""
         if self.ended:
             return None
         seconds = [point.seconds for point in self.steps[-pace.OF_TIME_LEFT :]]
         return pace.seconds_left(seconds, self.step, self.total_steps, self.between)
 
     def mfu(self, steps: int = pace.OF_SPEED) -> float | None:
-        """Model FLOP utilisation over the last steps; None where nobody measured it."""
+        """Return the model FLOP utilisation over the last steps; None if not measured."""
         recent = self.steps[-steps:]
         return pace.mean_of([point.mfu for point in recent], [point.seconds for point in recent])
 
     def gpu_busy(self, steps: int = pace.OF_SPEED) -> float | None:
-        """Share of time in which the GPU computed over the last steps; None where nobody measured it."""
+        """Return the share of time in which the GPU computed over the last steps; None if not measured."""
         recent = self.steps[-steps:]
         return pace.mean_of([point.gpu_busy for point in recent], [point.seconds for point in recent])
 
@@ -137,7 +140,7 @@ def _best_step(name: str, evaluations: Iterable[Evaluation], own: Mapping[str, A
 
 
 def fold(view: RunView, events: Iterable[Event]) -> RunView:
-    """The view after more events. Kinds of newer versions are passed over."""
+    """Return the view after more events. Unknown kinds of newer versions are skipped."""
     draft, clock = _Draft(view), Clock(view.spent)
     for event in events:
         draft.values["last_time"] = event.time
@@ -150,7 +153,7 @@ def fold(view: RunView, events: Iterable[Event]) -> RunView:
 
 
 class _Draft:
-    """Collects changes of a batch, so that the tuples are copied once per batch and not once per event."""
+    """Collects the changes of a batch, so that tuples are copied once per batch and not once per event."""
 
     def __init__(self, view: RunView) -> None:
         self.view = view
@@ -171,6 +174,7 @@ class _Draft:
 
 
 def _run_started(draft: _Draft, event: Event, body: RunStarted) -> None:
+    # A journal has one such event for each process; the run began with the first.
     if draft.get("started") == 0.0:
         draft.values["started"] = event.time
     else:
@@ -206,11 +210,13 @@ def _rolled_back(draft: _Draft, _: Event, body: RolledBack) -> None:
 
 
 def _back_to(draft: _Draft, step: int) -> None:
-    """Steps after the checkpoint are done again: keep one history."""
+    """Drop the history after a step, because its later steps are repeated."""
     for name in ("steps", "evaluations", "tables", "held_out"):
         items = draft.list(name)
+        # In place: the list is the draft's own, and a new one would not reach it.
         items[:] = [point for point in items if point.step <= step]
     samples = draft.list("samples")
+    # Samples of the end have the last step's number, and the end has not come again yet.
     samples[:] = [sample for sample in samples if sample.step <= step and sample.stage != "after"]
     memories = draft.list("memories")
     memories[:] = [known for known in memories if known[0] <= step]
@@ -222,6 +228,7 @@ def _phase(draft: _Draft, event: Event, body: Phase) -> None:
     draft.values["between"] = draft.get("between").after(body.name, event.time, draft.get("step"))
     if body.name == "training" and body.total:
         draft.values["total_steps"] = body.total
+    # A phase that a thread reports late must not revive a run that has ended.
     if draft.get("status") in ("running", "paused"):
         draft.values["status"] = "paused" if body.name == "paused" else "running"
 
@@ -236,12 +243,12 @@ def _evaluation(draft: _Draft, _: Event, body: Evaluation) -> None:
 
 
 def _table(draft: _Draft, _: Event, body: EvaluationTable) -> None:
-    """Of many evaluations those are kept that are compared."""
+    """Keep a table, of many only those that are compared."""
     _keep_compared(draft, draft.list("tables"), body)
 
 
 def _held_out(draft: _Draft, _: Event, body: HeldOutRows) -> None:
-    """The same of the losses of single rows; rows that were measured once more replace what they were."""
+    """Keep the losses of single rows; rows that are measured again replace the earlier values."""
     rows = draft.list("held_out")
     rows[:] = [known for known in rows if known.step != body.step]
     _keep_compared(draft, rows, body)
@@ -250,6 +257,8 @@ def _held_out(draft: _Draft, _: Event, body: HeldOutRows) -> None:
 def _keep_compared(draft: _Draft, items: list[Any], body: EvaluationTable | HeldOutRows) -> None:
     name = decides(draft.get("config"), draft.get("resolved"))
     best = _best_step(name, draft.list("evaluations"), draft.get("metrics"))
+    # A confusion matrix for each of a thousand evaluations would fill the memory; the screen shows these
+    # three.
     kept = {body.step, items[0].step if items else body.step, best}
     items[:] = [item for item in items if item.step in kept]
     items.append(body)
@@ -279,6 +288,7 @@ def _finished(draft: _Draft, _: Event, body: Finished) -> None:
         hint=body.hint,
         field=body.field,
         advice=body.advice or body.hint,
+        # Fields of an event are sequences of anything: a damaged line must not break a screen.
         fixes=tuple(fix for fix in body.fixes if isinstance(fix, Mapping)),
         rows_seen=body.rows_seen,
         phase="",

@@ -1,7 +1,8 @@
-"""Events as lines: `{"v":1,"run":…,"seq":…,"time":…,"rank":0,"kind":…,…}`. Nobody else knows names of kinds.
+"""Convert events to lines and back: `{"v":1,"run":…,"seq":…,"time":…,"rank":0,"kind":…,…}`.
 
-A line may come from an older or a newer version, from a disk that was full or from somebody else: what cannot
-be read is None or a default, and nothing is raised. Fields of newer versions are passed over.
+Only this module knows the names of kinds. A line may come from an older or newer version, from a full disk or
+from another program: unreadable values become None or a default, and nothing is raised. Fields of newer
+versions are skipped.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from tui_tuner.runs.events import VERSION, Body, Event, Unknown, kind_of
 
 _HEAD = ("v", "run", "seq", "time", "rank", "kind")
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-_LATEST = 1e11  # Unix seconds (the year 5138) beyond which a time is damage, and no clock shows it
+_LATEST = 1e11  # Unix seconds (the year 5138); a later time is damage
 
 
 def encode(event: Event) -> bytes:
-    """One line, newline included. What JSON has not: NaN and infinities become "nan", "inf" and "-inf", other
-    things their text.
+    """Convert an event to one line with its newline.
+
+    NaN and infinities become "nan", "inf" and "-inf", other values that JSON lacks their text.
     """
     line = {
         "v": event.version,
@@ -41,19 +43,20 @@ def encode(event: Event) -> bytes:
 
 
 def fields_of(body: Body) -> dict[str, Any]:
-    """The fields of an event that stand in its line, by name; a pair is a list there."""
+    """Return the fields of an event that are written, by name; a pair becomes a list."""
     if isinstance(body, Unknown):
         return dict(body.fields)
     found = {}
     for slot in _SHAPES[type(body)].slots:
         value = getattr(body, slot.name)
+        # A sparse field whose default is None is written even if it is 0, which says something there.
         if value or not slot.sparse or (value is not None and slot.default is None):
             found[slot.name] = list(value) if isinstance(value, tuple) else value
     return found
 
 
 def decode(line: bytes) -> Event | None:
-    """An event, or None for a line that is none (torn, damaged, not ours). Newer versions are accepted."""
+    """Convert a line to an event, or None if it is not a valid event. Newer versions are accepted."""
     found = peek(line)
     if found is None:
         return None
@@ -74,8 +77,9 @@ def decode(line: bytes) -> Event | None:
 
 
 def peek(line: bytes) -> tuple[type[Body], dict[str, Any]] | None:
-    """The class of a line's event and its raw values, for sums over huge journals that need few of them; None
-    for a line that is no event.
+    """Return the class of a line's event and its raw values, or None if the line is not an event.
+
+    Sums over huge journals need only a few of the values.
     """
     try:
         data = orjson.loads(line)
@@ -86,25 +90,27 @@ def peek(line: bytes) -> tuple[type[Body], dict[str, Any]] | None:
 
 
 def body_of(kind: type[Body], data: Mapping[str, Any]) -> Body:
-    """The event of a class from a line's raw values; Unknown if a number that has no default is damaged."""
+    """Make the event of a class from raw values; Unknown if a number without a default is damaged."""
     shape = _SHAPES.get(kind)
     if shape is None:
         return _unknown(data)
     try:
         values = shape.get(data)
-    except KeyError:  # written by another version
+    # A field is missing: the line was written by another version.
+    except KeyError:
         return _read(kind, data)
     if tuple(map(type, values)) not in shape.fine:
         return _read(kind, data)
     lacks = data.keys().isdisjoint(shape.sparse_names)
     rest = shape.empty if lacks else [slot.of(data) for slot in shape.sparse]
     body: Body = shape.thawed(*values, *rest)
+    # See `_Shape`: a frozen dataclass would set each field by a call of its own.
     body.__class__ = kind
     return body
 
 
 def _read(kind: type[Body], data: Mapping[str, Any]) -> Body:
-    """`body_of` for a line that is not as this version writes it."""
+    """Do the work of `body_of` for a line that differs from how this version writes it."""
     values = [slot.of(data) for slot in _SHAPES[kind].slots]
     return _unknown(data) if any(value is MISSING for value in values) else kind(*values)
 
@@ -114,13 +120,13 @@ def _unknown(data: Mapping[str, Any]) -> Unknown:
 
 
 def moment(data: dict[str, Any]) -> float:
-    """When an event was written [Unix seconds]; 0 where its line does not tell."""
+    """Return when an event was written [Unix seconds]; 0 if its line has no valid time."""
     time = data.get("time", 0.0)
     return float(time) if type(time) in (float, int) and 0 < time < _LATEST else 0.0
 
 
 def real(value: Any, otherwise: Any = None) -> Any:
-    """A float from a raw value: a number, or the text of one that is not finite; or else `otherwise`."""
+    """Convert a raw value to a float: a number, or the text of a non-finite one; else `otherwise`."""
     if type(value) is float:
         return value
     if type(value) is int:
@@ -129,12 +135,15 @@ def real(value: Any, otherwise: Any = None) -> Any:
 
 
 def plain(value: Any, spelt: bool = False) -> Any:
-    """A copy that JSON can hold: no lone surrogates, string keys; NaN and infinity as None, or spelt out."""
+    """Copy a value so that JSON can hold it: no lone surrogates, string keys; NaN and infinity as None, or
+    spelled.
+    """
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, int):
+        # orjson refuses integers beyond 64 bits.
         return value if -(2**63) <= value < 2**64 else float(value) if abs(value) < 2**1000 else None
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else f"{value:f}" if spelt else None
@@ -142,7 +151,8 @@ def plain(value: Any, spelt: bool = False) -> Any:
         return {str(key): plain(item, spelt) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item, spelt) for item in value]
-    if isinstance(value, numbers.Real):  # numpy's
+    # numpy's scalars are neither int nor float.
+    if isinstance(value, numbers.Real):
         return plain(int(value) if isinstance(value, numbers.Integral) else float(value), spelt)
     return str(value)
 
@@ -187,8 +197,9 @@ def _or_none(read: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 _NONE = type(None)
-# By the type of a field: the types that need no reading, how to read others, and what stands for a missing
-# value of a field without a default. A number has nothing to stand for it: the event says nothing then.
+# By the type of a field: the types that need no conversion, the conversion of others, and the value for
+# a field that is missing and has no default. A number has no such value: without it the event means
+# nothing.
 _READERS: dict[Any, tuple[tuple[type, ...], Callable[[Any, Any], Any], Any]] = {
     int: ((int,), _whole, MISSING),
     float: ((float,), real, MISSING),
@@ -206,7 +217,7 @@ _READERS: dict[Any, tuple[tuple[type, ...], Callable[[Any, Any], Any], Any]] = {
 
 
 class _Slot(NamedTuple):
-    """How a field of a class is read."""
+    """Reads one field of a class."""
 
     name: str
     types: tuple[type, ...]
@@ -215,7 +226,7 @@ class _Slot(NamedTuple):
     sparse: bool
 
     def of(self, data: Mapping[str, Any]) -> Any:
-        """The field's value from a line's raw values; MISSING if it cannot be read and has no default."""
+        """Return the field's value from raw values; MISSING if it is unreadable and has no default."""
         value = data.get(self.name, self.default)
         if type(value) in self.types or value is self.default:
             return value
@@ -223,11 +234,12 @@ class _Slot(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """The fields of a class; and what reads a line as this version writes it in a few calls: the values that
-    are always there, the types they may have, the fields that are mostly not there, and their values then.
+    """The fields of a class, prepared so that a line of this version is read in a few calls: the values that
+    are always present, their possible types, the fields that are mostly absent, and their values then.
 
-    `thawed` is the class but for being frozen. A frozen dataclass sets each field with a call of its own,
-    half of the time to read a long journal; so bodies are made of this one, and then given their class.
+    `thawed` is the same class, not frozen. A frozen dataclass sets each field with a call of its own, which
+    takes half of the time to read a long journal; so bodies are made from this one and then given their
+    class.
     """
 
     slots: tuple[_Slot, ...]
@@ -250,6 +262,7 @@ def _shape(kind: type[Body]) -> _Shape:
     always = [slot for slot in slots if not slot.sparse]
     sparse = tuple(slot for slot in slots if slot.sparse)
     names = [slot.name for slot in always]
+    # With one name itemgetter returns the value itself instead of a tuple.
     get = itemgetter(*names) if len(names) > 1 else lambda data: (data[names[0]],)
     fine = frozenset(itertools.product(*(slot.types for slot in always)))
     sparse_names, empty = tuple(slot.name for slot in sparse), tuple(slot.default for slot in sparse)

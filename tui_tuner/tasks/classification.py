@@ -1,4 +1,4 @@
-"""Learn the class of a text or of a pair of texts, several classes, or a number."""
+"""Train a model to find the class of a text or of a pair of texts, several classes, or a number."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Classification(Task):
     # ---- rows ---------------------------------------------------------------------------------------------
 
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
-        """Rows of a batch are padded, and models that write find the last token by the padding after it."""
+        """Set a padding token if there is none."""
         if tokenizer.pad_token_id is not None:
             return []
         token = next(
@@ -99,7 +99,7 @@ class Classification(Task):
         if config.evaluation.best == "auto" and problem in BEST:
             found["evaluation.best"] = (
                 BEST[problem],
-                _("what data.problem {problem} is judged by", problem=problem),
+                _("the metric for data.problem {problem}", problem=problem),
             )
         return found
 
@@ -127,6 +127,8 @@ class Classification(Task):
         if values:
             new = has_other_classes(classes_of_run(config, Tally.of(learned)), self._base(config))
         model = load_model(config, device, tokenizer, self.auto_class, values, self.new_modules, new_head=new)
+        # Causal models with a head for classes read the last token before the padding, which they find by
+        # this id.
         settings = model.config.get_text_config()
         if tokenizer is not None and tokenizer.pad_token_id is not None:
             settings.pad_token_id = tokenizer.pad_token_id
@@ -146,7 +148,7 @@ class Classification(Task):
         return ShownClasses(config, tokenizer, held_out)
 
     def ask(self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = "") -> Shown:
-        """What class a text has; of a pair, `question` is the first text of it."""
+        """Return the classes of a text; for a pair, `question` is the first text."""
         from tui_tuner.tasks.classes.showing import classify_text
 
         if not text.strip():
@@ -156,7 +158,7 @@ class Classification(Task):
     def predict(
         self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
     ) -> list[Any]:
-        """`{label, probabilities}` of each text or pair; `{labels, probabilities}`, or `{value}`."""
+        """Return `{label, probabilities}` of each text or pair; `{labels, probabilities}`, or `{value}`."""
         from tui_tuner.tasks.classes.predicting import predict_classes
 
         return predict_classes(config, model, tokenizer, rows, batch_size)

@@ -1,4 +1,4 @@
-"""What tasks have in common whose models write text: next-token loss, stop tokens, answers to prompts."""
+"""Shared parts of tasks whose models write text: next-token loss, stop tokens, answers to prompts."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ class GenerativeTask(Task):
         return next_token_mask(example.labels)
 
     def finish_model(self, model: Any, learned: Mapping[str, Any]) -> None:
-        """Tokens that end the trained answers end generation too, also in what is saved."""
+        """Make the tokens that end trained answers end generation too, also in the saved model."""
         known = getattr(model.generation_config, "eos_token_id", None)
         known = [known] if isinstance(known, int) else list(known or [])
         wanted = sorted(set(learned.get("stop_tokens", {}).values()))
+        # The model's own stop tokens stay: answers that it learned before still end with them.
         stops = known + [token for token in wanted if token not in known]
         if stops:
             model.generation_config.eos_token_id = stops if len(stops) > 1 else stops[0]
@@ -44,7 +45,7 @@ class GenerativeTask(Task):
         return CausalObjective(config)
 
     def encode_prompt(self, tokenizer: Any, text: str) -> list[int]:
-        """Token ids of a prompt that the user wrote, up to where the answer begins."""
+        """Return the token ids of a prompt from the user, up to the beginning of the answer."""
         return list(tokenizer(text)["input_ids"])
 
     def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
@@ -60,7 +61,7 @@ class GenerativeTask(Task):
 
 
 def check_cuts(facts: Facts) -> list[Problem]:
-    """Warn of rows that lost their end."""
+    """Report rows that lost their end."""
     from tui_tuner.data.preflight import noted
 
     return noted(
@@ -68,6 +69,6 @@ def check_cuts(facts: Facts) -> list[Problem]:
         "cut",
         "answers_cut",
         "warning",
-        _("{count:,} rows were cut at max_length, and their stop token with them.", count=facts.count("cut")),
+        _("{count:,} rows were cut at max_length and have lost their stop token.", count=facts.count("cut")),
         _("Raise data.max_length, or set data.overlong to split."),
     )

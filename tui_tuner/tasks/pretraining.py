@@ -1,4 +1,4 @@
-"""Learn plain text, every token of it."""
+"""Train a causal model on plain text, with every token as a target."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tui_tuner.tasks.generative import GenerativeTask, check_cuts
 
 @dataclass
 class Documents(Begun):
-    """A batch of documents, and then their token ids."""
+    """A batch of documents, with their token ids after `tokenise`."""
 
     tokens: list[Sequence[int]] = field(default_factory=list)
 
 
 class DocumentEncoder(Encoder):
-    """Documents become sequences of at most `max_length` tokens, all of them learnt."""
+    """Cuts documents into sequences of at most `max_length` tokens, all of them trained on."""
 
     takes = (Text,)
 
@@ -65,7 +65,7 @@ class DocumentEncoder(Encoder):
 
 
 class Pretraining(GenerativeTask):
-    """From scratch or continued: every token of every document is a target."""
+    """Trains from scratch or further: every token of every document is a target."""
 
     records = (Text,)
     encoder_class = DocumentEncoder

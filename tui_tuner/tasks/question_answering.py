@@ -1,4 +1,4 @@
-"""Learn to find the answer to a question inside a text."""
+"""Train a model to find the answer to a question inside a text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class QuestionAnswering(Task):
-    """Where an answer begins and ends in its text, or that it has none (SQuAD 1.1 and 2.0)."""
+    """Finds where an answer begins and ends in its text, or that there is none (SQuAD 1.1 and 2.0)."""
 
     records = (Question,)
     encoder_class = QuestionEncoder
@@ -46,7 +46,11 @@ class QuestionAnswering(Task):
         METRICS["loss"],
         METRICS["f1"],
         METRICS["exact_match"],
-        Metric(NAME, N_("No-answer threshold"), N_("By how much no answer must score higher to be taken.")),
+        Metric(
+            NAME,
+            N_("No-answer threshold"),
+            N_("How much higher the score of no answer must be for it to be chosen."),
+        ),
     )
     auto_class = "AutoModelForQuestionAnswering"
     new_modules = ("qa_outputs", "score", "classifier", "head", "qa_classifier", "splinter_qass")
@@ -64,7 +68,7 @@ class QuestionAnswering(Task):
             return ""
         question = one_line(record.question, 200)
         if not record.answers:
-            return _("question: {question}; its text holds no answer", question=question)
+            return _("question: {question}; its text contains no answer", question=question)
         answer, start = record.answers[0]
         said = {"question": question, "answer": one_line(answer, 80), "start": start}
         if example.columns["start"] != example.columns["null"]:
@@ -87,7 +91,7 @@ class QuestionAnswering(Task):
                 "answers_torn",
                 "warning",
                 _(
-                    "{count:,} answers stand in no window as a whole: their questions are learnt as if they "
+                    "{count:,} answers are in no window as a whole: their questions are trained as if they "
                     "had none.",
                     count=facts.count(TORN),
                 ),
@@ -99,11 +103,11 @@ class QuestionAnswering(Task):
                 "answers_long",
                 "warning",
                 _(
-                    "{count:,} answers have more than {most} tokens, which is the most that is looked for.",
+                    "{count:,} answers have more than {most} tokens, the longest that is searched for.",
                     count=facts.count(LONG),
                     most=LONGEST_ANSWER,
                 ),
-                _("They are learnt, and will not be found whole."),
+                _("They are trained on, but will not be found whole."),
             ),
         ]
         if none and none >= rows:
@@ -113,7 +117,7 @@ class QuestionAnswering(Task):
                 "no_answers",
                 "error",
                 _("No question has an answer in its text, so there is nothing to find."),
-                _("Check that the column of answers is the right one (data.columns)."),
+                _("Check that data.columns names the right column of answers."),
             )
         return problems
 
@@ -123,13 +127,13 @@ class QuestionAnswering(Task):
     # ---- the model ----------------------------------------------------------------------------------------
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
-        """Two scores for each token, whatever a head had before: where the answer begins and ends."""
+        """Return two labels, whatever head the model had: the beginning and the end of the answer."""
         return {"num_labels": 2}
 
     def finish_model(self, model: Any, learned: Mapping[str, Any]) -> None:
-        """Where questions may have no answer, none is given where it scores higher, until more is known.
+        """Set the no-answer threshold to 0 if questions may have no answer, until an evaluation finds one.
 
-        Where each has one, a threshold that the base model brought along would hide answers of the new one.
+        If every question has an answer, a threshold of the base model is removed: it would hide answers.
         """
         kept = getattr(model.config, NAME, None)
         if learned.get("unanswerable") and kept is None:
@@ -153,7 +157,7 @@ class QuestionAnswering(Task):
         from tui_tuner.tasks.answering.showing import answer_question
 
         if not question.strip():
-            raise UsageError(_("a question is needed: what is asked of the text?"), where="--question")
+            raise UsageError(_("a question about the text is missing."), where="--question")
         if not text.strip():
             raise UsageError(_("the text is empty."), where="--text")
         try:
@@ -164,7 +168,7 @@ class QuestionAnswering(Task):
     def predict(
         self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
     ) -> list[Any]:
-        """`{answer, start, score}` of each question; nothing but the score where its text has no answer."""
+        """Return `{answer, start, score}` of each question; only the score if its text has no answer."""
         from tui_tuner.tasks.answering.showing import predict_answers
 
         return predict_answers(config, model, tokenizer, rows, batch_size)

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: prompts are read, answers are learnt."""
+"""Supervised fine-tuning: the model reads prompts and is trained on answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tui_tuner.tasks.generative import GenerativeTask, check_cuts
 
 @dataclass
 class Chats(Begun):
-    """A batch of rendered chats (and texts, where the user asked for them), and then what they became."""
+    """A batch of rendered chats (and of texts, if requested), and the results of each stage."""
 
     rendered: list[Rendered | RowProblem] = field(default_factory=list)
     of_chats: list[Any] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Chats(Begun):
 
 
 class AnswerEncoder(Encoder):
-    """Chats with their answers as labels; a text that the user calls one is learnt as a whole."""
+    """Encodes chats with their answers as labels; a row that is plain text on request is trained on whole."""
 
     takes = (Chat,)
     takes_if_told = (Text,)
@@ -52,8 +52,8 @@ class AnswerEncoder(Encoder):
         if not self.chats.tokens.exact_offsets:
             self.notes.append(
                 _(
-                    "This tokenizer cannot say where its tokens stand in the text: chats are tokenised in "
-                    "pieces, cut at the edges of answers."
+                    "This tokenizer does not report the positions of its tokens in the text: chats are "
+                    "tokenised in pieces, cut at the edges of answers."
                 )
             )
 
@@ -77,6 +77,8 @@ class AnswerEncoder(Encoder):
         for record in begun.records:
             try:
                 if isinstance(record, Chat):
+                    # The two iterators hold a result for each record of their kind, in the order of the
+                    # batch.
                     found.append(self._fit(record, next(of_chats)))
                 else:
                     found.append(fit_pieces(next(of_texts), self.config.data.overlong))
@@ -104,6 +106,7 @@ class AnswerEncoder(Encoder):
         for remark in sorted({remark for example in examples for remark in example.remarks}):
             facts.note(remark, origin)
         for example in examples:
+            # Counted per answer, while a note counts a row once.
             facts.add("answers_reasoning", example.remarks.count("reasoning"))
             facts.add("answers_reasoning_left_out", example.remarks.count("reasoning_left_out"))
             facts.add("answers", len(example.stops))
@@ -125,11 +128,11 @@ class AnswerEncoder(Encoder):
     def refusal(cls, config: RunConfig, where: str, record: Record) -> DataError:
         if isinstance(record, Text):
             return RowsError(
-                _("plain text holds no answers to train on."),
+                _("plain text has no answers to train on."),
                 where=where,
                 hint=advise(
                     N_(
-                        "Learn every token with {command}, or here with {here}.",
+                        "Train on every token with {command}, or within this task with {here}.",
                         command=setting({"task": "pretraining"}),
                         here=setting({"data.format": "text"}),
                     )
@@ -140,7 +143,7 @@ class AnswerEncoder(Encoder):
 
 
 class Sft(GenerativeTask):
-    """Teach answers: prompts are masked, answers are trained with their stop token."""
+    """Trains answers: prompts are masked, answers are trained with their stop token."""
 
     records = (Chat,)
     encoder_class = AnswerEncoder
@@ -185,7 +188,7 @@ class Sft(GenerativeTask):
 
 
 def out_of_order(chat: Chat) -> bool:
-    """Whether turns are in no valid order: an answer with no question before it, or the same side twice."""
+    """Return whether the turns of a chat are in an invalid order."""
     before = ""
     for message in chat.messages:
         role = message.role
@@ -198,6 +201,7 @@ def out_of_order(chat: Chat) -> bool:
         if wrong[role]:
             return True
         before = role
+    # A question at the end has no answer, so the chat teaches nothing there.
     return before == "user"
 
 

@@ -1,4 +1,4 @@
-"""Learn a tag for each word."""
+"""Train a model to find a tag for each word."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 STRICT = tuple(METRICS[name] for name in ("f1_strict", "precision_strict", "recall_strict"))
 
 
-SHOWN = 20  # words of a row, in a list of them
+SHOWN = 20  # tagged words of a row that are listed
 
 
 class TokenClassification(Task):
-    """Words in, a tag for each out; judged by whole entities where tags are of a scheme such as BIO."""
+    """Gives each word a tag; judged by whole entities if the tags follow a scheme such as BIO."""
 
     records = (Tagged,)
     encoder_class = TagEncoder
@@ -72,11 +72,11 @@ class TokenClassification(Task):
 
     def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
         names = tags_of(learned)
+        # The store holds hashes of tags, because no process that encodes rows knows all tags.
         places = {number_of(name): place for place, name in enumerate(names)}
         if len(places) < len(names):
-            raise DataError(
-                _("two tags cannot be told apart by their hashes: rename one of them."), field="data.path"
-            )
+            raise DataError(_("two tags have the same hash: rename one of them."), field="data.path")
+        # Held-out rows have a store of their own, with the tags found in them.
         own = rows.store.meta["learned"]
         unknown = sorted(set(own["tags"]) - set(names))
         if unknown:
@@ -97,6 +97,7 @@ class TokenClassification(Task):
         from tui_tuner.models.loading import load_model
 
         values = self.model_values(config, learned)
+        # A head with the same tags keeps its weights, so training continues it.
         new = bool(values) and has_other_tags(head_classes(config.model, HEAD), tags_of(learned))
         return load_model(config, device, tokenizer, self.auto_class, values, self.new_modules, new_head=new)
 
@@ -116,7 +117,7 @@ class TokenClassification(Task):
 
         if question.strip():
             raise UsageError(
-                _("task {task} tags a text and answers no question about it.", task=config.task),
+                _("task {task} tags a text and cannot answer a question about it.", task=config.task),
                 hint=_("Leave the question out."),
             )
         return tag_text(model, tokenizer, config, text)
@@ -124,19 +125,19 @@ class TokenClassification(Task):
     def predict(
         self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
     ) -> list[Any]:
-        """`[{start, end, label, score}]` of each row, in characters; of words as if joined by spaces."""
+        """Return `[{start, end, label, score}]` of each row, in characters of its words joined by spaces."""
         from tui_tuner.evaluation.tag_rows import tag_rows
 
         return tag_rows(model, tokenizer, config, rows, batch_size)
 
 
 def tags_of(learned: Mapping[str, Any]) -> list[str]:
-    """The tag of each class of a run's model."""
+    """Return the tag of each class of a run's model."""
     return order_tags(learned["tags"], learned["names"], learned["known"])
 
 
 def _unknown_tag(rows: TokenizedRows, tag: str, names: Sequence[str]) -> DataError:
-    """A tag of held-out rows that no training row has, with the first word that has it."""
+    """Make the error for a tag of held-out rows that no training row has, with the first word that has it."""
     from tui_tuner.data.tagging.encoder import name_tags
 
     store = rows.store
@@ -151,9 +152,7 @@ def _unknown_tag(rows: TokenizedRows, tag: str, names: Sequence[str]) -> DataErr
             tag=one_line(tag, 40),
         ),
         where=str(store.origin(row)),
-        hint=_(
-            "Correct the tag, add rows with it to those that are trained, or name all tags in data.names."
-        ),
+        hint=_("Correct the tag, add rows with it to the training rows, or list all tags in data.names."),
         field="data.validation",
     )
 

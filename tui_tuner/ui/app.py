@@ -1,4 +1,4 @@
-"""The Textual app: which screen is on, the run this process trains, themes and the way out.
+"""The Textual app: its screens, the run that this process trains, themes, and leaving.
 
 `run_app` is what the command line calls. Screens are imported when they are first shown.
 """
@@ -63,11 +63,11 @@ class TunerApp(SturdyApp[AppResult]):
         store: Where the runs are.
         open_run: Start in the live pane of this run.
         train: Train `open_run` in a thread of this process.
-        resume: Go on from its last checkpoint.
+        resume: Resume from its last checkpoint.
         config: Values to begin the settings with, as in a YAML config.
-        opened: A config that the form begins with at once, or a chat.
+        opened: A config to open in the form at once, or a chat.
         host_factory: What trains a run in this process.
-        way_out: How this process ends; None makes one of its own.
+        way_out: How this process ends; None creates one.
     """
 
     TITLE = "tui-tuner"
@@ -116,7 +116,7 @@ class TunerApp(SturdyApp[AppResult]):
 
     @property
     def draft(self) -> dict[str, Any]:
-        """Values of the settings form, as in a YAML config; it is kept on disk as it changes."""
+        """Values of the settings form, as in a YAML config; saved to disk as they change."""
         return self.drafts.draft.values
 
     @draft.setter
@@ -126,7 +126,7 @@ class TunerApp(SturdyApp[AppResult]):
 
     @property
     def helper(self) -> Helper:
-        """Does in processes of its own what needs torch; they start when they are asked."""
+        """Runs what needs torch in separate processes, which start when first needed."""
         from tui_tuner.launch.helper import Helper
 
         if self._helper is None:
@@ -135,12 +135,12 @@ class TunerApp(SturdyApp[AppResult]):
 
     @property
     def fetches(self) -> Fetches:
-        """The models that this process fetches, whatever screen is on view."""
+        """The models that this process downloads, independent of the screen shown."""
         from tui_tuner.ui.base_models.fetches import Fetches
 
         if self._fetches is None:
-
-            def ended(job: Job) -> None:  # in another thread
+            # Called in the download's thread, so it must not touch widgets itself.
+            def ended(job: Job) -> None:
                 self.call_later(self._fetch_ended, job)
 
             self._fetches = Fetches(ended)
@@ -148,7 +148,7 @@ class TunerApp(SturdyApp[AppResult]):
 
     @property
     def fetching(self) -> Job | None:
-        """The model that is fetched now."""
+        """The model that is being downloaded, if any."""
         return self._fetches.current if self._fetches is not None else None
 
     @property
@@ -163,6 +163,7 @@ class TunerApp(SturdyApp[AppResult]):
     def on_mount(self) -> None:
         self._watch_over()
         self.set_interval(POLL_SECONDS, self._tick)
+        # After the first paint: what the start made is then frozen out of the collector's search.
         self.call_after_refresh(self._garbage.begin)
         folder, train, resume = self._open
         if folder is not None:
@@ -189,8 +190,6 @@ class TunerApp(SturdyApp[AppResult]):
             self._garbage.touched()
         await super().on_event(event)
 
-    # Runs
-
     @property
     def training(self) -> bool:
         """True while this process trains a run."""
@@ -201,7 +200,7 @@ class TunerApp(SturdyApp[AppResult]):
         return self.training and self.host is not None and self.host.folder.path == folder.path
 
     def follow(self, folder: RunFolder) -> Follower:
-        """The one follower of a run, for any number of screens."""
+        """Return the run's one follower, shared by all screens."""
         from tui_tuner.ui.bridge import Follower
 
         if folder.path not in self._followers:
@@ -209,13 +208,11 @@ class TunerApp(SturdyApp[AppResult]):
         return self._followers[folder.path]
 
     def open_run(self, folder: RunFolder) -> None:
-        """Show the live pane of a run, whatever its state."""
         from tui_tuner.ui.screens.run import RunScreen
 
         self.push_screen(RunScreen(folder))
 
     def open_results(self, folder: RunFolder) -> None:
-        """Show what a run has brought."""
         from tui_tuner.ui.screens.results import ResultsScreen
 
         self.push_screen(ResultsScreen(folder))
@@ -223,13 +220,13 @@ class TunerApp(SturdyApp[AppResult]):
     def open_settings(
         self, name: str = "", told: Refusal | None = None, *, mend: bool = False, instead: bool = False
     ) -> None:
-        """Show the draft; `instead` of the screen on top, and else as `SettingsScreen` has it."""
+        """Show the draft, replacing the top screen if `instead`; the rest is as in `SettingsScreen`."""
         from tui_tuner.ui.screens.settings import SettingsScreen
 
         self._show(SettingsScreen(name, told, mend), instead)
 
     def open_data(self, *, instead: bool = False) -> None:
-        """Show the data of the draft, or let one choose some."""
+        """Show the data of the draft, or let the user choose some."""
         from tui_tuner.ui.screens.data import DataScreen
 
         self._show(DataScreen(), instead)
@@ -241,7 +238,6 @@ class TunerApp(SturdyApp[AppResult]):
             self.push_screen(screen)
 
     def train_here(self, folder: RunFolder, resume: bool = False) -> None:
-        """Train a run in a thread of this process."""
         self.host = self._host_factory(folder, resume)
         self._told_of_end = False
         if self._way_out is not None:
@@ -249,10 +245,12 @@ class TunerApp(SturdyApp[AppResult]):
         self.host.start()
 
     def launch(self, folder: RunFolder, resume: bool = False) -> None:
-        """Train a run: in a thread here if it fits and none is on, else in a process of its own."""
+        """Train a run: in a thread here if none is running, otherwise in a separate process."""
         devices = None
+        # A damaged config is reported by the run itself, in its journal.
         with contextlib.suppress(TunerError):
             devices = folder.config().hardware.devices
+        # A thread can train on one GPU only; several need a process for each, started by a launcher.
         if self.training or (isinstance(devices, int) and devices > 1):
             self._launch_detached(folder, resume)
         else:
@@ -283,7 +281,7 @@ class TunerApp(SturdyApp[AppResult]):
             self.say(_("The run folder cannot be written: {e}", e=error.strerror), "error")
 
     def say(self, text: str, severity: Any = "information", timeout: float = 5.0) -> None:
-        """A short notice in the corner; never read as markup."""
+        """Show a short notice in the corner; its text is never read as markup."""
         self.notify(text, severity=severity, timeout=timeout, markup=False)
 
     def _tick(self) -> None:
@@ -294,10 +292,13 @@ class TunerApp(SturdyApp[AppResult]):
         more = False
         for path, follower in tuple(self._followers.items()):
             if follower.listeners or self.hosts(follower.folder):
+                # Also without listeners: bell and end of a run trained here must not wait for a screen.
                 more = follower.poll() or more
+            # A follower holds the curves of its run in memory, but reopening a recent run should be instant.
             elif len(self._followers) > 8:
                 del self._followers[path]
         if more:
+            # One poll reads for a limited time; the short timer lets keys and painting in between.
             self.set_timer(0.01, self._tick)
         if not self._told_of_end and not self.training:
             self._told_of_end = True
@@ -312,19 +313,16 @@ class TunerApp(SturdyApp[AppResult]):
             return
         follower = self.follow(self.host.folder)
         follower.poll(force=True)
-        if not follower.view.ended and outcome.message:  # it ended before it could write a word
+        if not follower.view.ended and outcome.message:  # it ended before its first event
             self.say(one_line(outcome.message), "error", 20)
 
     def _fetch_ended(self, job: Job) -> None:
-        """Say what became of a model that was fetched, on whatever screen."""
         from tui_tuner.ui.screens.models.background import say_ended
 
         say_ended(self, job)
 
-    # The way out
-
     async def action_quit(self, sure: bool = False) -> None:
-        """Leave; with a run on in this process, ask what becomes of it, and of a model that is fetched."""
+        """Leave; first ask what to do with a run in this process and with a download."""
         if self.fetching is not None and not sure:
             from tui_tuner.ui.screens.models.background import ask_to_quit
 
@@ -335,6 +333,7 @@ class TunerApp(SturdyApp[AppResult]):
             return
         from tui_tuner.ui.screens.dialogs import QuitDialog
 
+        # Pressing quit again while it asks must not stack a second dialog.
         if isinstance(self.screen, QuitDialog):
             return
         self.push_screen(QuitDialog(self.host.folder.name if self.host else ""), self._quit_answered)
@@ -350,21 +349,22 @@ class TunerApp(SturdyApp[AppResult]):
                 self.leave()
 
     def leave(self, terminal_gone: bool = False, words: str = "") -> None:
-        """Close the screen. A run that is on in this process goes on without it."""
+        """Close the screen. A run in this process continues without it."""
         if self._way_out is not None:
             self._way_out.leaving()
+        # Also an ended run, if the command line started it: its outcome becomes the exit code.
         keep = self.host if self.training or self._open[1] else None
         self.exit(AppResult(0, keep, terminal_gone, words))
 
     def _watch_over(self) -> None:
-        """SIGHUP: the run goes on without a screen. SIGTERM, SIGINT: it saves and stops. Stalls are seen."""
+        """Handle SIGHUP (run without a screen), SIGTERM and SIGINT (save and stop), and watch for stalls."""
         if self.is_headless or self._way_out is None:
             return
         from tui_tuner.launch.terminal.leaving import Screen as Watched
 
         loop = asyncio.get_running_loop()
 
-        def close(gone: bool) -> None:  # in another thread
+        def close(gone: bool) -> None:  # called in the thread that receives signals
             loop.call_soon_threadsafe(self.leave, gone)
 
         mute = getattr(self._driver, "keep_off", lambda: None)
@@ -380,7 +380,7 @@ class TunerApp(SturdyApp[AppResult]):
         self.call_later(self.say, words, "warning", 15)
 
     def run(self, **more: Any) -> AppResult | None:
-        """As Textual's, with a way out that needs no event loop."""
+        """Run the app with a way out that needs no event loop."""
         if self._way_out is not None or more.get("headless"):
             return super().run(**more)
         from tui_tuner.launch.terminal.leaving import WayOut
@@ -392,7 +392,7 @@ class TunerApp(SturdyApp[AppResult]):
         finally:
             self._way_out.stand_down()
 
-    # What the terminal's driver asks for, in any thread
+    # Called by the terminal's driver, in any thread
 
     def screen_opens(self) -> None:
         if self._way_out is not None:
@@ -406,10 +406,9 @@ class TunerApp(SturdyApp[AppResult]):
         if self._way_out is not None:
             self._way_out.lost()
 
-    # Looks and help
+    # Themes and help
 
     def action_toggle_theme(self) -> None:
-        """Change between the light and the dark theme, and remember it."""
         self.theme = LIGHT if self.theme == DARK else DARK
         remember(theme=self.theme)
 
@@ -420,28 +419,28 @@ class TunerApp(SturdyApp[AppResult]):
             self.push_screen(HelpScreen(self.screen))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Ours are in `commands.TunerCommands`; Textual's own list would name things twice."""
+        """Return none: `commands.TunerCommands` has ours, and Textual's list would repeat them."""
         return ()
 
 
 if TYPE_CHECKING:
 
     def _serves_screens(app: TunerApp) -> Tuner:
-        """The app has what screens ask for: mypy compares the two here, as `tuner_of` cannot."""
+        """Let mypy check that the app implements `Tuner`, which the cast in `tuner_of` hides."""
         return app
 
 
 def run_app(store: RunStore, **more: Any) -> AppResult:
-    """Show the workbench, or what else the arguments of `TunerApp` ask for.
+    """Run the workbench; `more` are arguments of `TunerApp`.
 
-    While `AppResult.host` is alive the caller must keep the process: the run goes on without a screen
+    While `AppResult.host` is alive the caller must keep the process: the run continues without a screen
     (`launch.terminal.leaving.WayOut.end`).
     """
     app = TunerApp(store, **more)
     result = None
     try:
         result = app.run()
-    except (KeyboardInterrupt, OSError):  # thrown out of it, or the terminal went away under the driver
+    except (KeyboardInterrupt, OSError):  # interrupted, or the terminal vanished under the driver
         return AppResult(1, app.host if app.training else None, True)
     except Exception as error:  # a defect in Textual's core
         app.end_by(error)

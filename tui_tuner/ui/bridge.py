@@ -1,7 +1,7 @@
 """From a run's journal to the screen: a follower tails the file, folds it, and posts `RunUpdated`.
 
-Nothing else feeds a live pane, whoever trains the run, so that the pane of the process that trains, of an
-attached terminal and of a finished run are one and the same.
+Nothing else feeds a live pane, so that it looks the same in the process that trains, in an attached terminal
+and for a finished run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tui_tuner.runs.view import RunView, fold
 from tui_tuner.ui.loglines import LogLine, log_line
 
 _CHUNK = 128 * 1024
-_BUDGET = 0.03  # seconds of the event loop that one poll may take while it catches up
+_BUDGET = 0.03  # seconds that one poll may block the event loop while it catches up
 _ALIVE_SECONDS = 2.0
 _RUN_LOG_LINES = 12
 
@@ -38,8 +38,8 @@ class Snapshot:
     """A run as it is now: its view, its state (a view's status, or starting, or lost) and its log.
 
     Args:
-        state: It is `reading` while the journal of a run whose process is gone is not read to its end: what
-            became of the run stands there.
+        state: `reading` while the process has ended and its journal is not fully read: the last lines
+            report how the run ended.
     """
 
     folder: RunFolder
@@ -50,12 +50,12 @@ class Snapshot:
 
     @property
     def live(self) -> bool:
-        """True while the run can still be told something."""
+        """True while the run can still receive commands."""
         return self.state in ("starting", "running", "paused")
 
 
 class RunUpdated(Message, bubble=False):
-    """The latest snapshot; a newer one replaces one that still waits."""
+    """The latest snapshot; a newer one replaces one that is still queued."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__()
@@ -66,9 +66,9 @@ class RunUpdated(Message, bubble=False):
 
 
 class Follower:
-    """Follows one run for any number of listeners. `hosted` says whether this process trains it now.
+    """Follows one run for any number of listeners. `hosted` returns whether this process trains it.
 
-    With an `app` its terminal rings where the run's config asks for it.
+    With an `app`, its terminal's bell rings if the run's config asks for it.
     """
 
     def __init__(
@@ -94,18 +94,19 @@ class Follower:
         return Snapshot(self.folder, self.view, self.state(), tuple(self._log), self._log_total)
 
     def listen(self, listener: MessagePump) -> None:
-        """Post updates to `listener` from now on; what is known already comes first."""
+        """Post updates to `listener` from now on; the current snapshot is posted at once."""
         self.listeners.add(listener)
         self.poll(force=True)
 
     def poll(self, force: bool = False) -> bool:
-        """Read what is new and tell the listeners. True if there is more to read at once."""
+        """Read new events and post a snapshot. Returns True if there is more to read."""
         events: list[Event] = []
         more = True
         deadline = time.monotonic() + _BUDGET
         while more and time.monotonic() < deadline:
             chunk = self._reader.read(_CHUNK)
             events += chunk
+            # An empty read with bytes left is a torn last line: it is complete only at a later poll.
             more = bool(chunk) and self._behind()
         self._catching_up = more
         if events:
@@ -124,6 +125,7 @@ class Follower:
         if state != self._state:
             self._state = state
             force = True
+            # A process that was killed wrote nothing to the journal; its captured output may show why.
             if state in ("lost", "failed"):
                 self._keep_run_log()
         if events or force:
@@ -133,15 +135,16 @@ class Follower:
         return more
 
     def _ring(self, codes: str) -> None:
-        """Write to the terminal what asks for somebody's eyes: its bell, a notice."""
+        """Write a bell or a desktop notice (as escape codes) to the terminal."""
         driver = self._app._driver if codes and self._app is not None else None
         if driver is not None:
             driver.write(codes)
 
     def state(self) -> str:
-        """The view's status; `starting` before the first word of a run, `lost` if its process is gone."""
+        """Return the view's status, `starting` before the first event, or `lost` if the process is gone."""
         if self.view.ended and not self._catching_up and not self._hosted():
             return self.view.status
+        # While catching up, the status may be that of an earlier session of a resumed run.
         alive = self._is_alive()
         if not alive and self._catching_up:
             return "reading"
@@ -157,8 +160,10 @@ class Follower:
         if self._hosted():
             return True
         now = time.monotonic()
+        # Trying a file lock can be slow on a network drive, and every tick asks.
         if now - self._alive_checked > _ALIVE_SECONDS or not self._alive_checked:
             self._alive_checked = now
+            # A run with this process's id in its manifest that is not hosted any more has ended.
             mine = self.folder.manifest().get("pid") == os.getpid()
             self._alive = not mine and self.folder.alive()
         return self._alive
@@ -175,13 +180,13 @@ class Follower:
             self._log_total += 1
 
     def _keep_run_log(self) -> None:
-        """The last words of the libraries: what a lost or failed run leaves behind."""
+        """Append the last captured output of the libraries, for a lost or failed run."""
         for text in tail(self.folder.log, _RUN_LOG_LINES):
             self._keep(LogLine(0.0, "log", text))
 
 
 def tail(path: Path, count: int) -> list[str]:
-    """The last `count` lines of a text file that are not blank; none where it cannot be read."""
+    """Return the last `count` non-blank lines of a text file; none if it cannot be read."""
     with contextlib.suppress(OSError), open_file(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 64 * 1024))

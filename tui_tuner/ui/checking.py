@@ -1,4 +1,4 @@
-"""Whether a run can be started from a draft: the check that is made before there is a run folder."""
+"""Checks whether a run can be started from a draft, before a run folder is created."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from tui_tuner.ui.form import at, config_of, given
 if TYPE_CHECKING:
     from tui_tuner.launch.helper import Helper
 
-_PATIENCE = 60.0  # seconds for the first rows, with the start of the process
+_PATIENCE = 60.0  # seconds for the first rows, including the start of the process
 _OF_ROWS = ("data.columns", "data.format", "task")
-_BY_CODE = {DataError.exit_code: "data.path"}  # of runs that an older version ended
+_BY_CODE = {DataError.exit_code: "data.path"}  # for runs of an older version
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why nothing can be started.
+    """The reason why a run cannot be started.
 
     Args:
-        field: The dotted name of the field that it comes from; empty where nobody knows.
+        field: The dotted name of the field that causes it; empty if unknown.
         sentence: What is wrong.
         advice: What to do, in words for a screen.
-        fixes: The ways that these tell: values by the dotted names of their fields.
-        rows_seen: It is over rows that were read, and not over their file.
+        fixes: The fixes that the advice names: values by dotted field name.
+        rows_seen: The problem is in rows that were read, not in their file.
     """
 
     field: str
@@ -45,22 +45,22 @@ class Refusal:
 
     @property
     def of_rows(self) -> bool:
-        """Whether it may help to say what the rows are: there are some to be looked at."""
+        """True if describing the rows may help, as there are rows to look at."""
         return self.field in _OF_ROWS or (self.field == "data.path" and self.rows_seen)
 
     @property
     def task_fix(self) -> Mapping[str, Any] | None:
-        """The first way out that is another task for the same rows, which one key takes."""
+        """The first fix that is another task for the same rows, which one key applies."""
         return next((fix for fix in self.fixes if "task" in fix), None)
 
     @property
     def mendable(self) -> bool:
-        """Whether there is something to choose from."""
+        """True if the user can choose a fix."""
         return bool(self.fixes) or self.of_rows or self.field == "data.path"
 
 
 def check_start(values: Mapping[str, Any]) -> Refusal | None:
-    """Look at what a draft speaks of; None if a run can be started. Reads files, so it has its time."""
+    """Check a draft and its files; None if a run can be started. Slow: call it in a thread."""
     from tui_tuner.launch.beforehand import check_beforehand
 
     try:
@@ -71,7 +71,7 @@ def check_start(values: Mapping[str, Any]) -> Refusal | None:
 
 
 def check_place(values: Mapping[str, Any], runs: RunStore) -> Refusal | None:
-    """Whether the folder of a run could be made, where its config says or among the other runs."""
+    """Check that the run's folder can be created, in the config's folder or among the other runs."""
     config = config_of(values)
     try:
         store_for(values, config, runs).look(config.output.name)
@@ -81,12 +81,12 @@ def check_place(values: Mapping[str, Any], runs: RunStore) -> Refusal | None:
 
 
 def store_for(values: Mapping[str, Any], config: RunConfig, runs: RunStore) -> RunStore:
-    """Where a run of a draft is kept: in the folder that it names, or among the other runs."""
+    """Return the store of a draft's run: the folder that it names, or the other runs."""
     return RunStore(config.output.folder) if given(values, "output.folder") else runs
 
 
 def is_fetched(values: Mapping[str, Any]) -> bool:
-    """Whether a run of a draft would fetch its model first: only then it is known whether there is one."""
+    """Return whether a run of the draft would first download its model."""
     from tui_tuner.models.hub.local import find
     from tui_tuner.models.hub.place import is_path
 
@@ -97,19 +97,20 @@ def is_fetched(values: Mapping[str, Any]) -> bool:
 
 
 def try_rows(values: Mapping[str, Any], helper: Helper) -> Refusal | None:
-    """Whether rows of a draft that `check_start` has passed come through its template and its tokenizer.
+    """Try the first rows of a draft that passed `check_start` in its chat template and tokenizer.
 
-    Takes a while, in a helper process; nothing is asked for a model that would have to be fetched first. What
-    ends the helper says nothing about the rows.
+    Slow, in a helper process; no model is downloaded for it. A helper that ends is not a problem of the rows.
     """
     from tui_tuner.launch.helper import Cancelled
     from tui_tuner.launch.helper_process import ProcessEnded
 
     config = config_of(values)
+    # Remote code runs only in a run that the user has started, never for a check.
     if not _own_rows(config) or config.model.trust_remote_code:
         return None
     try:
         helper.ask("try_rows", {"config": config.model_dump(mode="json")}, seconds=_PATIENCE)
+    # Memory or libraries may fail in the helper; the run reports it itself, with more detail.
     except (Cancelled, ProcessEnded, RunError):
         return None
     except TunerError as error:
@@ -118,14 +119,14 @@ def try_rows(values: Mapping[str, Any], helper: Helper) -> Refusal | None:
 
 
 def _own_rows(config: RunConfig) -> bool:
-    """Whether there are rows that do not come with this package."""
+    """Return whether the data are files of the user, and not the demo data of this package."""
     paths = config.data.path if isinstance(config.data.path, list) else [config.data.path]
     names = [item if isinstance(item, str) else item.path for item in paths]
     return any(os.path.exists(os.path.expanduser(name)) for name in names)
 
 
 def better_start(values: Mapping[str, Any]) -> Refusal | None:
-    """The same of a draft that a run can be started from."""
+    """Return the suggestion of a better task for a draft; None if there is none or the draft is invalid."""
     try:
         return better_of(config_of(values))
     except TunerError:
@@ -133,7 +134,7 @@ def better_start(values: Mapping[str, Any]) -> Refusal | None:
 
 
 def better_of(config: RunConfig) -> Refusal | None:
-    """What is said of data that the task can use and another could use better. Reads the first rows."""
+    """Suggest a task that fits the data better than the config's, if any. Reads the first rows."""
     from tui_tuner.tasks.preview.suiting import better_task
 
     better = better_task(config)
@@ -143,24 +144,26 @@ def better_of(config: RunConfig) -> Refusal | None:
 
 
 def tiny_start(values: Mapping[str, Any]) -> Refusal | None:
-    """What a tiny model learns with, where a draft has one and other values. It is offered, not refused."""
+    """Suggest values for a tiny model with random weights, if the draft has others (never an error)."""
     from tui_tuner.config.tiny import values_to_take
 
     fix = values_to_take(values)
     if not fix:
         return None
-    told = _("{model} begins with random weights.", model=one_line(at(values, "model.name"), 40))
+    told = _("{model} starts with random weights.", model=one_line(at(values, "model.name"), 40))
     advice = _(
-        "Random weights learn with {values}.", values=listed(f"{path} {value}" for path, value in fix.items())
+        "Random weights need {values} to learn.",
+        values=listed(f"{path} {value}" for path, value in fix.items()),
     )
     return Refusal("model.name", told, advice, (fix,))
 
 
 def refusal_of(error: TunerError | OSError) -> Refusal:
-    """What an error says to a form."""
+    """Convert an error to a refusal that a form can show."""
     if not isinstance(error, TunerError):
         return Refusal("", str(error))
     field = field_of(error)
+    # A field is shown at its place in the form, so the sentence need not name it; a file must be named.
     named = known_field(error.where) or not error.where
     place = os.path.basename(error.where) if os.path.isabs(error.where) else error.where
     sentence = error.what if named else f"{place}: {error.what}"
@@ -169,15 +172,15 @@ def refusal_of(error: TunerError | OSError) -> Refusal:
 
 
 def refusal_of_run(view: RunView) -> Refusal:
-    """What the end of a run says to a form. A journal may be anybody's: what it names has to be there."""
+    """Convert the end of a run to a refusal. Journals are untrusted: only known fields are used."""
     named = known_field(view.field)
     field = named or _BY_CODE.get(view.exit_code or 0, "")
     fixes = [fix for fix in view.fixes if all(known_field(str(path)) == path for path in fix)]
-    seen = view.rows_seen or not named  # an older version told neither
+    seen = view.rows_seen or not named  # older versions recorded neither
     return Refusal(field, _without_folder(view.message), view.advice, tuple(fixes), seen)
 
 
 def _without_folder(sentence: str) -> str:
-    """A sentence that begins with the whole path of a file, with its name alone: a title is one line."""
+    """Shorten a path at the start of a sentence to the file name, as a title is one line."""
     place, colon, rest = sentence.partition(": ")
     return f"{os.path.basename(place)}{colon}{rest}" if os.path.isabs(place) and rest else sentence

@@ -1,4 +1,4 @@
-"""The command palette: what one can do from anywhere, by name; runs by their names."""
+"""The command palette: actions that are available everywhere, and runs, by name."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class TunerCommands(Provider):
         return tuner_of(self.app)
 
     def _actions(self) -> list[tuple[str, str, Callable[[], object]]]:
+        # Bindings that a screen inherits from Textual's Screen, such as those for focus, are no commands.
         own = {item.action for item in type(self.screen).BINDINGS if isinstance(item, Binding)}
         found: list[tuple[str, str, Callable[[], object]]] = [
             (binding.binding.description, _("On this screen"), partial(self._run, binding.binding.action))
@@ -39,12 +40,13 @@ class TunerCommands(Provider):
         app = self.tuner
         found += [
             (_("Home"), _("Runs and presets"), self._home),
-            (_("Models"), _("Search, fetch and choose a base model"), self._models),
+            (_("Models"), _("Search, download and choose a base model"), self._models),
             (_("Chat"), _("Talk to a run or another model"), self._chat),
-            (_("Light or dark"), _("Change the theme; it is remembered"), app.action_toggle_theme),
-            (_("Help"), _("What this screen shows, and its keys"), app.action_help),
-            (_("Quit"), _("Leave; it asks first while a run is on"), partial(self._run, "app.quit")),
+            (_("Light or dark"), _("Change the theme; the choice is remembered"), app.action_toggle_theme),
+            (_("Help"), _("Explain this screen and its keys"), app.action_help),
+            (_("Quit"), _("Leave; asks first while a run is active"), partial(self._run, "app.quit")),
         ]
+        # A binding of the screen wins over a general action of the same name.
         seen: set[str] = set()
         return [item for item in found if not (item[0] in seen or seen.add(item[0]))]  # type: ignore[func-returns-value]
 
@@ -84,12 +86,12 @@ class TunerCommands(Provider):
 
 
 def _plain(text: str) -> str:
-    """Text that is not read as markup: the palette takes a `Content` too, though it does not say so."""
+    """Return text that is not read as markup; the palette accepts `Content` too, despite its type hint."""
     return cast(str, Content(text))
 
 
 def _highlighted(matcher: Matcher, name: str) -> Content:
-    """As `matcher.highlight`, which reads a name as markup."""
+    """Highlight a name like `matcher.highlight`, which would read it as markup."""
     content = Content(name)
     for offset in matcher.fuzzy_search.match(matcher.query, name)[1]:
         content = content.stylize(matcher.match_style, offset, offset + 1)

@@ -1,4 +1,4 @@
-"""What the data screen shows. It is read in a worker thread; the data room is imported only there."""
+"""Reads what the data screen shows, in a worker thread; `tui_tuner.data` is imported only there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tui_tuner.tasks.preview.around import Around
     from tui_tuner.tasks.preview.forward_rows import ForwardRows
 
-DataPath = str | list[Any]  # as `data.path` of a draft: one, or several with their shares
+DataPath = str | list[Any]  # like `data.path` of a draft: one path, or several with their shares
 ROWS = 100
 MOST_AROUND = 200  # rows whose lengths are shown
 _BROKEN = "\ufffd"
@@ -38,7 +38,7 @@ _MOST_PARTS = 6
 
 @dataclass(frozen=True)
 class Token:
-    """One token as the model sees it; several (`count`) where it takes them to make one character.
+    """One token as the model sees it, or several (`count`) that form one character.
 
     `trained`: the model learns to produce it. `piece`: which sequence of the row, from 0.
     """
@@ -52,8 +52,8 @@ class Token:
 
 @dataclass(frozen=True)
 class Mask:
-    """A row's tokens. `outcome` and `reason`: what the row ledger says of it; `teaches`: what it teaches, in
-    words, where its tokens do not say it.
+    """A row's tokens. `outcome` and `reason` are those of the row ledger; `teaches` describes what the row
+    teaches, if its tokens do not show it.
     """
 
     tokens: tuple[Token, ...]
@@ -74,7 +74,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class Look:
-    """The first rows of a data set. `sure`: 0 to 1, how sure the format is; None if the user said it."""
+    """The first rows of a data set. `sure`: confidence of the format, 0 to 1; None if the user set it."""
 
     path: DataPath
     format: str
@@ -89,7 +89,8 @@ class Look:
 class Census:
     """All rows, counted: the ledger's outcomes, its most frequent reasons, lengths in characters.
 
-    A row that the task of the draft cannot use is counted as dropped; `refusal` says why the first one is.
+    A row that the task of the draft cannot use is counted as dropped; `refusal` is the reason of the first
+    one.
     """
 
     read: int
@@ -115,7 +116,7 @@ class ColumnSeen:
 
 @dataclass(frozen=True)
 class Table:
-    """The columns of a file, and which format and roles they are taken for, or might be."""
+    """The columns of a file, with the detected or most likely format and roles."""
 
     columns: tuple[ColumnSeen, ...]
     format: str
@@ -124,10 +125,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are read with certain columns: the lines of one, or why that cannot be.
+    """A row as it is read with certain columns: its lines, or why it cannot be read.
 
     Args:
-        place: Which row that is, from 0: the last one where it was asked for one beyond.
+        place: The row's number, from 0; the last one if the requested row does not exist.
     """
 
     format: str
@@ -136,11 +137,11 @@ class Reading:
     place: int = 0
 
 
-_SAID = ("format", "columns", "field", "encoding", "header")  # fields of `data` that are said of one file
+_SAID = ("format", "columns", "field", "encoding", "header")  # fields of `data` that describe one file
 
 
 def draft_for(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
-    """A draft with another path: what was said of the rows of the file before is not said of this one."""
+    """Return a draft with another path, without settings that describe the previous file."""
     found = copy.deepcopy(draft)
     data = found.get("data")
     data = data if isinstance(data, dict) else {}
@@ -151,13 +152,13 @@ def draft_for(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
 
 
 def held_out_draft(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
-    """A draft whose data are its held-out rows: they are read as those that are trained, and all of them."""
+    """Return a draft whose data are its held-out rows; read like training rows, without a limit."""
     data = draft.get("data")
     return {**draft, "data": {**(data if isinstance(data, dict) else {}), "path": path, "limit": None}}
 
 
 def sections(draft: dict[str, Any], path: DataPath) -> tuple[ModelSection, DataSection]:
-    """Model and data of a draft, with another path.
+    """Return model and data section of a draft with another path.
 
     Raises:
         ConfigError: the draft's model or data section is invalid.
@@ -167,12 +168,14 @@ def sections(draft: dict[str, Any], path: DataPath) -> tuple[ModelSection, DataS
 
 
 def _config(draft: dict[str, Any], path: DataPath, *more: str) -> RunConfig:
-    """The config of a draft with another path, and only the sections that data needs (and `more`)."""
+    """Build a config with another path from only the sections that data needs (and `more`)."""
     named = {name: draft.get(name) or {} for name in ("model", "method", *more)}
     if "task" in draft:
         named["task"] = draft["task"]
+    # A method that does not fit the task would make the config invalid, but does not affect how rows are
+    # read.
     if given(draft, "method.kind") not in methods_of(str(at(draft, "task"))):
-        named.pop("method")  # which says nothing about rows
+        named.pop("method")
     data = draft.get("data")
     return config_of({**named, "data": {**(data if isinstance(data, dict) else {}), "path": path}})
 
@@ -192,6 +195,7 @@ def look(draft: dict[str, Any], path: DataPath) -> Look:
     if not rows:
         where, hint = one_line(path), _("Check data.path.")
         raise DataError(_("holds no rows."), where=where, hint=hint, field="data.path")
+    # Detections exist only after rows were read: each file is recognised at its first row.
     detections = [item.to_json() for item in reading.detections]
     found = detections[0] if detections else {}
     notes = [one_line(note) for note in reading.notes]
@@ -217,7 +221,7 @@ def _kept(read: Read) -> Kept:
 
 
 def refusal(draft: dict[str, Any], path: DataPath) -> Refusal | None:
-    """Why the task of a draft cannot use `path`, if it cannot."""
+    """Return why the task of a draft cannot use `path`; None if it can."""
     try:
         return _refused(_config(draft, path))
     except TunerError as error:
@@ -225,7 +229,7 @@ def refusal(draft: dict[str, Any], path: DataPath) -> Refusal | None:
 
 
 def better(draft: dict[str, Any], path: DataPath) -> Refusal | None:
-    """What is said of `path` where another task fits it better than the draft's."""
+    """Return the suggestion of another task if one fits `path` better than the draft's."""
     try:
         return better_of(_config(draft, path))
     except TunerError:
@@ -233,7 +237,7 @@ def better(draft: dict[str, Any], path: DataPath) -> Refusal | None:
 
 
 def _refused(config: RunConfig) -> Refusal | None:
-    """Why the task of a config cannot use its data, if it cannot."""
+    """Return why the task of a config cannot use its data; None if it can."""
     from tui_tuner.launch.beforehand import check_data
 
     try:
@@ -244,7 +248,7 @@ def _refused(config: RunConfig) -> Refusal | None:
 
 
 def spool() -> RowSpool:
-    """Room for rows to be looked at in any order."""
+    """Create storage for rows that are viewed in any order."""
     from tui_tuner.data.examples.cache import cache_root
     from tui_tuner.data.spool import RowSpool
 
@@ -258,7 +262,7 @@ def census(
     cancelled: Callable[[], bool],
     kept: RowSpool | None = None,
 ) -> None:
-    """Read everything once and say the counts as they grow; `kept` gets every row.
+    """Read all rows once and report the counts as they grow; `kept` gets every row.
 
     Raises:
         DataError: it cannot be read or understood.
@@ -276,6 +280,7 @@ def census(
         kept.add if kept is not None else None,
     )
     if kept is not None:
+        # Only a spool with every row may answer for rows near its end.
         kept.done = not cancelled()
     refusal = refusal_of(inspection.refusal) if inspection.refusal is not None else None
     ledger, lengths = inspection.ledger, inspection.lengths
@@ -287,7 +292,7 @@ def census(
 
 
 def table(draft: dict[str, Any], path: DataPath) -> Table:
-    """The columns of `path`, whatever their format.
+    """Read the columns of `path`, whatever its format.
 
     Raises:
         DataError: it cannot be read, or has none.
@@ -307,6 +312,7 @@ def table(draft: dict[str, Any], path: DataPath) -> Table:
     try:
         found = recognise(sample.rows, data.format, data.columns, sample.where)
         refusal = _refused(config)
+        # The refusal may suggest other columns: the first suggestion that is not refused itself is shown.
         for fix in refusal.fixes if refusal is not None else ():
             told = dict(fix.get("data.columns") or {})
             if told and _refused(with_values(config, {"data.columns": told, "data.format": "auto"})) is None:
@@ -317,12 +323,13 @@ def table(draft: dict[str, Any], path: DataPath) -> Table:
         fix = next(iter(fixes_of(error.hint)), {})
     roles = data.columns or fix.get("data.columns") or {}
     format = fix.get("data.format") or (data.format if data.format != "auto" else "prompt_response")
+    # Roles of a previous file may name columns that this one does not have.
     known = {column.name for column in columns}
     return Table(columns, format, {role: name for role, name in roles.items() if name in known})
 
 
 def roles_of(format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The roles that a format needs, and those that it may have."""
+    """Return the required and the optional roles of a format."""
     from tui_tuner.data.formats import find_format
 
     found = find_format(format)
@@ -332,7 +339,7 @@ def roles_of(format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def read_as(
     draft: dict[str, Any], path: DataPath, format: str, columns: dict[str, str], place: int = 0
 ) -> Reading:
-    """How one of the first rows of `path`, counted from 0, is read with this format and these columns."""
+    """Read row `place` (from 0) of `path` with this format and these columns."""
     from tui_tuner.data.preview import first_rows
     from tui_tuner.data.report import record_lines
 
@@ -357,15 +364,16 @@ def _example(value: Any) -> str:
 
 
 def mask(draft: dict[str, Any], path: DataPath, row: int, kept: Kept | None = None) -> Mask:
-    """The tokens of one row (from 0), and which are trained; `kept` is the row, if it was read before.
+    """Return the tokens of one row (from 0) and which are trained; `kept` is the row if already read.
 
     Raises:
-        TunerError: no tokenizer, or a row that cannot be used.
+        TunerError: there is no tokenizer, or the row cannot be used.
     """
     from tui_tuner.tasks.preview.mask import mask_read, mask_row
 
     config = _config(draft, path)
     tokenizer = _tokenizer(config.model)
+    # The spool cuts very long rows, whose tokens would then be wrong: such a row is read from its file.
     if kept is not None and not kept.cut:
         view = mask_read(kept.read, config.model, config.data, tokenizer, config.task)
     else:
@@ -379,10 +387,10 @@ def mask(draft: dict[str, Any], path: DataPath, row: int, kept: Kept | None = No
 def around(
     draft: dict[str, Any], path: DataPath, row: int, kept: RowSpool | None = None
 ) -> tuple[Around, ForwardRows | None]:
-    """The rows around a row (from 0) as tokens, and the forward pass it would be in, if it has tokens.
+    """Tokenise the rows around a row (from 0), and lay out the forward pass that contains it, if any.
 
     Raises:
-        TunerError: no tokenizer, or rows that cannot be used.
+        TunerError: there is no tokenizer, or the rows cannot be used.
     """
     from tui_tuner.tasks.preview.around import look_around
     from tui_tuner.tasks.preview.forward_rows import forward_rows
@@ -400,10 +408,11 @@ def around(
 
 
 def _whole_characters(tokens: list[Any], tokenizer: Any) -> Iterator[Token]:
-    """Tokens as they are, but the parts of one character, which say nothing alone, side by side."""
+    """Yield tokens, with those that form one character merged, as they mean nothing alone."""
     at = 0
     while at < len(tokens):
         first, size, text = tokens[at], 1, str(tokens[at].text)
+        # Byte-level tokenizers split a character of several bytes; a part decodes to U+FFFD.
         if not first.special and _BROKEN in tokenizer.decode([first.id]):
             for longer in range(2, _MOST_PARTS + 1):
                 parts = tokens[at : at + longer]
@@ -419,7 +428,7 @@ def _whole_characters(tokens: list[Any], tokenizer: Any) -> Iterator[Token]:
 
 
 def tokenizer_here(draft: dict[str, Any]) -> bool:
-    """Whether the tokenizer of a draft is loaded."""
+    """Return whether the tokenizer of a draft is loaded."""
     try:
         return _config(draft, "demo").model.model_dump_json() in _tokenizers
     except TunerError:
@@ -427,11 +436,12 @@ def tokenizer_here(draft: dict[str, Any]) -> bool:
 
 
 def _tokenizer(model: ModelSection) -> Any:
-    """The tokenizer of a model, loaded once while the app is open."""
+    """Return the tokenizer of a model, loaded once per process."""
     from tui_tuner.models.loading import load_tokenizer
 
     key = model.model_dump_json()
     with _lock:
+        # Loaded inside the lock, since two threads would load the same files twice.
         if key not in _tokenizers:
             _tokenizers[key] = load_tokenizer(model)
         return _tokenizers[key]

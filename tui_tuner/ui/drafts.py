@@ -1,8 +1,8 @@
-"""What was typed into the settings and not started yet: a small file each, so that nothing ends it.
+"""Drafts of settings that were not started yet, each in a small file, so that none is lost.
 
-A draft is written a moment after each change, in a thread of its own, as a whole or not at all. Every
-workbench writes files of its own, so two that are open do not spoil each other's. Nothing heavy is imported
-before something is typed.
+A draft is written shortly after each change, in a separate thread and atomically. Every workbench writes its
+own files, so two that are open do not overwrite each other's. Nothing heavy is imported before the first
+change.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from tui_tuner.ui.editing.kept import (
 )
 from tui_tuner.ui.editing.undo import History, State, Step, snapshot
 
-MOST = 9  # are kept; the home screen lists them all
-REST = 0.4  # seconds without a change before it is written
+MOST = 9  # drafts that are kept; the home screen lists them all
+REST = 0.4  # seconds without a change before a draft is written
 Essence = tuple[dict[str, Any], dict[str, str], str, str]
 _NOTHING: Essence = ({}, {}, "", "")
 
 
 class DraftKeeper:
-    """The draft that is being edited, and its way to the disk.
+    """The draft that is being edited, and its file.
 
     Args:
-        values: What it begins with.
+        values: The values it starts with.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self.draft = Draft()
-        self.trouble = ""  # why the last one could not be kept
-        self._told = True  # whether that was said
+        self.trouble = ""  # why the last write failed
+        self._told = True  # whether that was reported
         self._begun: Essence = _NOTHING
         self._wake = threading.Condition()
-        self._waiting: tuple[str, str] | None = None  # what is to be written, and as which draft
+        self._waiting: tuple[str, str] | None = None  # the text to write, and the draft's name
         self._due = 0.0
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -61,7 +61,7 @@ class DraftKeeper:
         self.begin(values or {})
 
     def begin(self, values: Mapping[str, Any], name: str = "", **more: Any) -> None:
-        """Edit something else from here on. What was edited before stays among the drafts.
+        """Start editing other values. The previous draft stays among the drafts.
 
         Args:
             more: Other fields of the draft, such as its `file`.
@@ -71,10 +71,10 @@ class DraftKeeper:
         self.history = History(self._state())
 
     def begin_again(self, values: Mapping[str, Any], name: str, words: str, **more: Any) -> None:
-        """The same as one step of what is edited now: it can be taken back.
+        """Replace the values as one step of the current draft, which can be undone.
 
         Args:
-            words: What the step is called.
+            words: The name of the step.
         """
         self.flush()
         self._begin(values, name, **more)
@@ -85,19 +85,20 @@ class DraftKeeper:
         self._begun = _essence(self.draft)
 
     def opened(self) -> None:
-        """What was begun with is a draft to keep, though nothing in it has changed yet."""
+        """Keep the initial values as a draft, although nothing has changed yet."""
         self._begun = _NOTHING
         self.history.now = self._state()
         self.touch()
 
     def go_on(self, draft: Draft) -> None:
-        """Edit a draft that was kept; in a file of its own, for another workbench may have it open."""
+        """Resume a saved draft under a new file name, as another workbench may have it open."""
         self._put_aside()
         kept, draft.id = draft.id, ""
         known = self._histories.pop(kept, None)
-        if known is not None:  # of this session: what was done to it can still be undone
+        if known is not None:  # of this session: it can still be undone
             section, field_at, draft = draft.section, draft.at, known.now.draft
             draft.id, draft.section, draft.at = "", section, field_at
+        # Relative paths in the draft were meant from the folder in which it was written.
         elif draft.folder and draft.folder != os.getcwd():
             from tui_tuner.config.paths import take_from_beside
 
@@ -106,27 +107,28 @@ class DraftKeeper:
         self._begun = _NOTHING
         if not self._owned_by_another(kept):
             draft.id = own_name()
-            with contextlib.suppress(OSError):  # if it is gone, it is written anew
+            with contextlib.suppress(OSError):  # if it was deleted, it is written again
                 os.replace(path_of(kept), path_of(draft.id))
         self.history = known or History(self._state())
-        if draft.id and folder_of_text(kept).is_dir():  # its text is in the draft by now
+        if draft.id and folder_of_text(kept).is_dir():  # its text is part of the draft by now
             self.touch()
             self.flush()
             if not self.trouble:
+                # Only after the new file is safely written.
                 remove_draft(kept)
 
     def keep_text(self, text: str) -> None:
-        """Keep a text with mistakes, or one that could not be looked at: `^e` goes on with it."""
+        """Keep a text that has mistakes or could not be checked; `^e` opens it again."""
         self.draft.unread = text
         self.touch()
 
     def folder_for_text(self) -> Path:
-        """A new folder for a text of this draft, `TEXT`, while an editor has it.
+        """Create a folder for the draft's text while an editor has it open.
 
-        If this process is killed meanwhile, `read_drafts` finds it there.
+        If this process is killed meanwhile, `read_drafts` finds the text there.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: the folder cannot be created.
         """
         self.flush()
         self._stamp()
@@ -136,12 +138,12 @@ class DraftKeeper:
         return folder
 
     def saved(self) -> None:
-        """The draft was written to a file of the user's: that is no change that one would undo."""
+        """Note that the draft was saved to a user's file, which is not a step to undo."""
         self.history.now = self._state()
         self.touch()
 
     def _put_aside(self) -> None:
-        """Write what is edited, and remember what can be undone in it."""
+        """Write the current draft and remember its undo history."""
         self.flush()
         if self.draft.id:
             self._histories[self.draft.id] = self.history
@@ -151,20 +153,21 @@ class DraftKeeper:
     # Undo
 
     def undo(self) -> Step | None:
-        """Take the last change back; None where there is none."""
+        """Undo the last change and return it; None if there is none."""
         step = self.history.undo()
         if step is not None:
             self._restore(step.before)
         return step
 
     def redo(self) -> Step | None:
-        """Do again what was taken back last; None where nothing was."""
+        """Redo the last undone change and return it; None if there is none."""
         step = self.history.redo()
         if step is not None:
             self._restore(step.after)
         return step
 
     def _restore(self, state: State) -> None:
+        # The step replaced the whole draft by another one; the file of the one that is left must go.
         if state.draft is not self.draft:
             self.flush()
             remove_draft(self.draft.id)
@@ -178,26 +181,27 @@ class DraftKeeper:
 
     def _state(self) -> State:
         draft, history = self.draft, getattr(self, "history", None)
+        # Parts that did not change are shared with the last state, so that each letter costs no full copy.
         values = snapshot(draft.values, history.now.values if history is not None else {})
         return State(draft, values, dict(draft.texts), draft.name, draft.file, draft.yaml, self._begun)
 
     @property
     def changed(self) -> bool:
-        """Whether there is anything in the draft that it did not begin with."""
+        """True if the draft differs from the values it started with."""
         return _essence(self.draft) != self._begun
 
     def touch(self, words: str = "", typed: str = "") -> None:
-        """The draft has changed: keep it, once no other change comes for a moment.
+        """Note a change: the draft is written when no other change follows for a moment.
 
         Args:
-            words: What was done, where the names of the changed fields would not say it.
-            typed: The field whose text was changed by a letter.
+            words: A name for the change, if the names of the changed fields are not enough.
+            typed: The field in which the user is typing.
         """
         draft = self.draft
         self.history.note(self._state(), words, typed)
         if not self.changed:
             if draft.id:
-                self._hand_over("", draft.id)  # all is as it was: nothing to keep
+                self._hand_over("", draft.id)  # back at the start: delete the file
             return
         draft.id = draft.id or own_name()
         self._stamp()
@@ -209,15 +213,16 @@ class DraftKeeper:
         self.draft.folder = os.getcwd()
 
     def discard(self, draft: Draft) -> None:
-        """Forget a draft, on disk and, if it is the one that is edited, here."""
+        """Delete a draft, and clear the form if it is the current one."""
         self.flush()
         remove_draft(draft.id)
+        # Flushed first: the writing thread would otherwise bring the file back.
         self._histories.pop(draft.id, None)
         if draft.id == self.draft.id:
             self.begin({})
 
     def used(self) -> None:
-        """A run was started from the draft: it is kept there from now on."""
+        """Delete the draft after a run was started from it: the run folder has its values."""
         self.flush()
         if self.draft.id:
             remove_draft(self.draft.id)
@@ -225,7 +230,8 @@ class DraftKeeper:
         self._begun = _essence(self.draft)
 
     def flush(self) -> None:
-        """Write what waits, now."""
+        """Write a pending change now."""
+        # Held during the write, so that a caller who flushes also waits for the thread's write.
         with self._writing:
             with self._wake:
                 waiting, self._waiting = self._waiting, None
@@ -233,13 +239,13 @@ class DraftKeeper:
                 self._write(*waiting)
 
     def new_trouble(self) -> str:
-        """What is to be said of a draft that cannot be kept; empty once it was said."""
+        """Return a warning if drafts cannot be saved; empty after it was returned once."""
         if self._told or not self.trouble:
             return ""
         self._told = True
         return _(
-            "What you set cannot be kept: {folder}: {problem}. It lasts until the workbench closes; ^s in "
-            "the settings saves it elsewhere.",
+            "The draft cannot be saved: {folder}: {problem}. It is kept until the workbench closes; press ^s "
+            "in the settings to save it elsewhere.",
             folder=one_line(drafts_folder()),
             problem=one_line(self.trouble, 120),
         )
@@ -257,6 +263,7 @@ class DraftKeeper:
         while True:
             with self._wake:
                 while self._waiting is None:
+                    # The thread ends after a minute without work; the next change starts another.
                     if not self._wake.wait(60):
                         self._thread = None
                         return
@@ -273,8 +280,8 @@ class DraftKeeper:
         try:
             write_whole(path_of(name), text)
             self.trouble = ""
-        except OSError as error:  # it costs the memory, and no more
-            self._told = self._told and bool(self.trouble)  # one sentence until it has gone well again
+        except OSError as error:  # not fatal: the draft is still in memory
+            self._told = self._told and bool(self.trouble)  # warn once until a write succeeds
             self.trouble = error.strerror or str(error)
             return
         for old in read_drafts()[MOST:]:
@@ -283,14 +290,15 @@ class DraftKeeper:
 
     @staticmethod
     def _owned_by_another(name: str) -> bool:
-        """Whether another process that is alive has this draft open."""
+        """Return whether another running process has this draft open."""
         return is_alive(name) and name.partition("-")[0] != str(os.getpid())
 
 
 def _essence(draft: Draft) -> Essence:
-    """What makes two drafts differ: their values but for defaults, and texts that are no values."""
+    """Return what makes two drafts differ: non-default values, and texts that are not values."""
+    # The usual case when the workbench opens; importing the form would slow its start.
     if not draft.values and not draft.texts and not draft.yaml and not draft.unread:
-        return _NOTHING  # without importing the form: so it is when the workbench opens
+        return _NOTHING
     from tui_tuner.ui.form import differing
 
     return copy.deepcopy(differing(draft.values)), dict(draft.texts), draft.yaml, draft.unread

@@ -1,4 +1,4 @@
-"""The settings form without a screen: its sections, and the way from a typed text to a value and back."""
+"""The settings form without a screen: its sections, and the conversion of typed text to values and back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ SECTIONS: dict[str, str] = {
 
 
 def section_of(path: str) -> str:
-    """The section of the form that a field, or a key inside it, stands in."""
+    """Return the form section of a field, or of a key inside it."""
+    # The only section below a section; it must be tested before its parent.
     if path.startswith("data.cleaning"):
         return "data.cleaning"
     first = path.split(".")[0]
@@ -38,67 +39,69 @@ def section_of(path: str) -> str:
 
 
 def section_options(section: str) -> list[Option]:
-    """The fields of a section, in the order of the schema, the advanced ones last."""
+    """Return the fields of a section in the order of the schema, advanced ones last."""
     found = [option for path, option in options().items() if section_of(path) == section]
     return sorted(found, key=lambda option: option.advanced)
 
 
 def section_words(section: str) -> str:
-    """One line about a section."""
+    """Describe a section in one line."""
     return section_help().get(section, _("Clean-up of rows. Every step counts what it does."))
 
 
 def editor(option: Option) -> str:
-    """Which widget fits: `select`, `switch` or `input`."""
+    """Choose the widget of a field: `select`, `switch` or `input`."""
     if option.only_choices or (option.kinds == (bool,) and option.choices):
         return "select"
+    # A switch has two positions, so a field that may also be null needs an input.
     return "switch" if option.kinds == (bool,) and not option.optional else "input"
 
 
 def select_words(option: Option, values: Mapping[str, Any] | None = None) -> list[str]:
-    """What a select offers in a draft: of the methods those that can train its task, and the one it has."""
+    """Return a select's words; for the method, those that can train the draft's task, and the current one."""
     words = list(option.choices)
     if option.path == "method.kind" and values is not None:
+        # The current method stays, even if it does not fit: a select without its own value raises.
         fitting = (*methods_of(str(at(values, "task"))), str(value_of(values, option)))
         words = [word for word in words if word in fitting]
     return words if option.only_choices else [*words, "true", "false"]
 
 
 def word_help(option: Option, word: str) -> str:
-    """One line about a word that a field takes, untranslated; empty where nothing is told of it."""
+    """Describe a word that a field takes in one line, untranslated; empty if there is no description."""
     return word_told(option.path, word)
 
 
 def applies(values: Mapping[str, Any], path: str) -> bool:
-    """Whether a field, or a key inside it, has an effect on a run of the draft."""
+    """Return whether a field, or a key inside it, affects a run of the draft."""
     return has_effect(known_field(path) or path, getter(values))
 
 
 def applied(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A draft without what has no effect: it stays in the draft, for task and method may change back."""
+    """Return a draft without ineffective fields; the draft keeps them, as its task may change back."""
     get = getter(values)
     return without(values, [path for path in dependent() if not has_effect(path, get)])
 
 
 def value_of(values: Mapping[str, Any], option: Option) -> Any:
-    """The value in a draft, or the default."""
+    """Return the value of an option in a draft, or its default."""
     return at(values, option.path)
 
 
 def at(values: Mapping[str, Any], path: str) -> Any:
-    """The value of a field in a draft, or its default."""
+    """Return the value of a field in a draft, or its default."""
     return getter(values)(path)
 
 
 def given(values: Any, path: str) -> Any:
-    """What a draft holds under a dotted name; None where it holds nothing."""
+    """Return what a draft itself holds under a dotted name, without defaults; None if nothing."""
     for part in path.split("."):
         values = values.get(part) if isinstance(values, Mapping) else None
     return values
 
 
 def unknown(values: Mapping[str, Any]) -> list[str]:
-    """What a draft holds under names that no field has, or in place of a section."""
+    """List the dotted names in a draft that no field has, or that hold a value in place of a section."""
     return list(_unknown(values, ""))
 
 
@@ -110,38 +113,41 @@ def _unknown(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
         section = any(known.startswith(f"{path}.") for known in options())
         if section and isinstance(value, Mapping):
             yield from _unknown(value, f"{path}.")
+        # An empty section in YAML is null: nothing is set there, so nothing is wrong.
         elif not section or value is not None:
             yield path
 
 
 def differing(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a draft sets that is no default, by the dotted names."""
+    """Return the values of a draft that differ from the defaults, by dotted name."""
     found = {path: value_of(values, option) for path, option in options().items() if is_set(values, option)}
     return {**found, **{path: given(values, path) for path in unknown(values)}}
 
 
 def without(values: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
-    """A draft without these keys."""
+    """Return a deep copy of a draft without these dotted names."""
     kept = copy.deepcopy(dict(values))
     for path in paths:
         inner, parts = kept, path.split(".")
         while len(parts) > 1 and isinstance(inner.get(parts[0]), dict):
             inner = inner[parts.pop(0)]
+        # What is left of the name is one part, or all of it where a section is missing or no mapping.
         inner.pop(".".join(parts), None)
     return kept
 
 
 def is_set(values: Mapping[str, Any], option: Option) -> bool:
-    """True if the draft differs from the default."""
+    """Return whether the draft differs from the default."""
     return bool(value_of(values, option) != option.default)
 
 
 def show(value: Any) -> str:
-    """A value as text for an input: empty for null and [], YAML on one line for other lists and mappings."""
+    """Format a value for an input: empty for null and [], one line of YAML for other lists and mappings."""
     if value is None or value == []:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    # 2e-05 rather than 0.00002: learning rates are compared by their exponents.
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, str | int):
@@ -150,10 +156,10 @@ def show(value: Any) -> str:
 
 
 def parse(option: Option, text: str) -> Any:
-    """What a typed text means for a field.
+    """Convert typed text to the value of a field.
 
     Raises:
-        ValueError: with a sentence, if the text is no value at all.
+        ValueError: the text is not a value; its message is a sentence for the user.
     """
     text = text.strip()
     if not text:
@@ -162,16 +168,19 @@ def parse(option: Option, text: str) -> Any:
         if option.default == []:
             return []
         raise ValueError(_("{path}: expected {what}.", path=option.path, what=option.expects()))
+    # Words come first: `auto` in a field of numbers, and `none` where it is a word of the field.
     if text in option.choices:
         return text
     if option.optional and text in ("null", "~"):
         return None
+    # int before float, so that 3 stays a whole number in a field that takes both.
     for kind in (int, float):
         if kind in option.kinds:
             try:
                 return kind(text)
             except ValueError:
                 continue
+    # Fields that take a string or a list: only brackets mean a list, since `a, b` may be a file name.
     if text[0] in "[{" and (list in option.kinds or dict in option.kinds):
         return _yaml(option, text)
     if bool in option.kinds and text in ("true", "false"):
@@ -193,27 +202,28 @@ def _yaml(option: Option, text: str) -> Any:
 
 
 def config_of(values: Mapping[str, Any]) -> RunConfig:
-    """The config that a draft is, without what has no effect.
+    """Build the config of a draft, without fields that have no effect.
 
     Raises:
-        ConfigError: with one sentence for each problem.
+        ConfigError: the draft is invalid; it has a sentence for each problem.
     """
     return build_config(applied(values))
 
 
 def problems(values: Mapping[str, Any], untyped: Mapping[str, str]) -> dict[str, str]:
-    """The sentence for each field that is wrong: what could not be parsed, then what the config says.
+    """Return a sentence for each invalid field: from parsing its text, or from validating the config.
 
     Args:
-        untyped: Fields whose text is no value, with their sentence.
+        untyped: Fields whose text is not a value, with their sentence.
     """
     found = dict(config_problems(applied(values)))
+    # The text's own problem wins: the config only sees the value that was there before.
     found.update({path: sentence for path, sentence in untyped.items() if applies(values, path)})
     return found
 
 
 def take_texts(values: dict[str, Any], texts: dict[str, str]) -> dict[str, str]:
-    """Why each text of a draft is no value of its field. Those that are one by now become it, in place."""
+    """Parse a draft's texts again; valid ones become values in place. Returns a sentence for each other."""
     wrong = {}
     for path, text in tuple(texts.items()):
         try:
@@ -222,19 +232,19 @@ def take_texts(values: dict[str, Any], texts: dict[str, str]) -> dict[str, str]:
             wrong[path] = str(error)
             continue
         except KeyError:
-            value = text  # no field has this name any more: it is shown as such
+            value = text  # no field has this name any more: shown among the unknown keys
         put(values, path, value)
         del texts[path]
     return wrong
 
 
 def problem_of(path: str, found: Mapping[str, str]) -> str:
-    """The sentence for a field, or for a key inside it."""
+    """Return the problem of a field, or of a key inside it; empty if there is none."""
     if path in found:
         return found[path]
     return next((sentence for key, sentence in found.items() if key.startswith(f"{path}.")), "")
 
 
 def put(values: dict[str, Any], path: str, value: Any) -> None:
-    """Set a field of a draft."""
+    """Set a field of a draft in place, by its dotted name."""
     set_path(values, path, value)

@@ -1,4 +1,4 @@
-"""What the parts of the workbench know of each other: the app of its host, screens and widgets of the app."""
+"""Interfaces inside the workbench: the host as the app sees it, the app as screens and widgets see it."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ HostFactory = Callable[["RunFolder", bool], Host]
 
 @dataclass(frozen=True)
 class AppResult:
-    """What the screen leaves behind when it closes.
+    """The outcome of a closed screen, for the command line.
 
     Args:
-        exit_code: For the shell, where no run is on any more.
+        exit_code: For the shell, if no run is active any more.
         host: The run this process trains or trained last. While it is alive, the caller keeps the process.
         terminal_gone: The terminal hung up: nothing can be written to it.
-        words: For the shell: where a fault ended the screen, or how to see again what one has left.
+        words: For the shell: the error that ended the screen, or how to get back to what was left.
     """
 
     exit_code: int = 0
@@ -52,14 +52,14 @@ class AppResult:
 
 
 class Tuner(Protocol):
-    """What screens, widgets and the command palette may ask of the app (`app.TunerApp`).
+    """The part of the app (`app.TunerApp`) that screens, widgets and the command palette use.
 
     They import this and never the app, which imports them.
     """
 
     store: RunStore
     drafts: DraftKeeper
-    card: str  # the card that is planned for; empty: this machine
+    card: str  # the GPU that is planned for; empty: this machine
     host: Host | None
 
     @property
@@ -111,12 +111,12 @@ class Tuner(Protocol):
 
 
 def tuner_of(app: object) -> Tuner:
-    """The app of a screen or widget, as what it is here: Textual knows it only as an `App`."""
+    """Cast the app of a screen or widget, which Textual only types as `App`."""
     return cast(Tuner, app)
 
 
 def thread_host(folder: RunFolder, resume: bool) -> Host:
-    """The host of the workbench: a worker thread of this process."""
+    """Create the workbench's host: a worker thread of this process."""
     from tui_tuner.launch.thread import ThreadHost
 
     return ThreadHost(folder, resume=resume)

@@ -1,4 +1,4 @@
-"""The lines of the log pane, from events. Text of the run is still untrusted here."""
+"""Turns events into lines of the log pane. Text from the run is still untrusted here."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _COLOURS = {
 
 @dataclass(frozen=True)
 class LogLine:
-    """One line: Unix time (0 where it has none), level (a key of the colours above), text, hint."""
+    """One line: Unix time (0 if it has none), level (a key of `_COLOURS`), text and hint."""
 
     time: float
     level: str
@@ -52,7 +52,7 @@ class LogLine:
     hint: str = ""
 
     def line(self, variables: Mapping[str, str]) -> Text:
-        """The line, safe and in the theme's colours; a mark tells its level as well."""
+        """Render the line, sanitised and in the theme's colours; a mark shows its level, too."""
         mark, colour = _COLOURS.get(self.level, _COLOURS["info"])
         clock = time.strftime("%H:%M:%S", time.localtime(self.time)) if self.time else " " * 8
         parts = [(clock, "$dim"), (f" {mark} ", colour), (one_line(self.text), colour)]
@@ -62,12 +62,13 @@ class LogLine:
 
 
 def log_line(event: Event, phase: str, verdict: str = "") -> LogLine | None:
-    """The line an event leaves in the log; None for those the rest of the pane shows.
+    """Return the log line of an event; None for events that the rest of the pane shows.
 
     Args:
-        phase: The phase before this event, so that its progress does not fill the log.
-        verdict: The newest one before it.
+        phase: The phase before this event, so that its progress events add no lines.
+        verdict: The newest verdict before it.
     """
+    # Not among the makers: whether an end is good depends on the verdict, which they do not get.
     if isinstance(event.body, Finished):
         return finished_line(event.time, event.body, verdict)
     maker = _MAKERS.get(type(event.body))
@@ -81,6 +82,7 @@ def _started(time: float, body: RunStarted, phase: str) -> LogLine:
 
 
 def _phase(time: float, body: Phase, phase: str) -> LogLine | None:
+    # A phase posts its progress several times a second.
     if body.name == phase or not body.name:
         return None
     text = PHASES.get(body.name, body.name)
@@ -118,6 +120,7 @@ def _out_of_memory(time: float, body: OutOfMemory, phase: str) -> LogLine:
 
 def _log(time: float, body: Log, phase: str) -> LogLine:
     level = body.level.lower()
+    # Level names are those of whatever library wrote the message.
     return LogLine(time, level if level in _COLOURS else "info", body.message)
 
 
@@ -134,13 +137,13 @@ def _bottleneck(time: float, body: Bottleneck, phase: str) -> LogLine:
 
 def _command(time: float, body: CommandDone, phase: str) -> LogLine:
     said = {
-        "pause": _("told to pause"),
-        "continue": _("told to go on"),
-        "save": _("told to save"),
-        "evaluate": _("told to evaluate"),
-        "stop": _("told to stop"),
+        "pause": _("pause requested"),
+        "continue": _("continue requested"),
+        "save": _("save requested"),
+        "evaluate": _("evaluation requested"),
+        "stop": _("stop requested"),
     }
-    return LogLine(time, "info", said.get(body.command) or _("told: {command}", command=body.command))
+    return LogLine(time, "info", said.get(body.command) or _("command: {command}", command=body.command))
 
 
 def _verdict(time: float, body: Verdict, phase: str) -> LogLine:
@@ -149,8 +152,9 @@ def _verdict(time: float, body: Verdict, phase: str) -> LogLine:
 
 
 def finished_line(time: float, body: Finished, verdict: str) -> LogLine:
-    """The end of a run of which there is a verdict, or none."""
+    """Return the line of a run's end; `verdict` is empty if there is none."""
     level = {"completed": "good", "failed": "error"}.get(body.status, "warning")
+    # A completed run with a useless result must not look like a success.
     if level == "good" and verdict and worth_of(verdict) < 1:
         level = "warning" if is_useless(verdict) else "info"
     ended = status_words(body.status, verdict)

@@ -24,15 +24,16 @@ class Load:
 
 
 class Machine:
-    """Reads the load. Several GPUs are summed in memory and averaged in use."""
+    """Read the load. Memory of several GPUs is summed, their utilisation averaged."""
 
     def __init__(self) -> None:
+        # The first call only starts psutil's measurement; its result means nothing.
         psutil.cpu_percent(None)
         self.cpu_count = psutil.cpu_count() or 1
         self._nvml: Any = None
         self._gpus: list[Any] = []
         self.gpu_name = ""
-        with contextlib.suppress(Exception):  # no driver, no library, no device: then there is no GPU to show
+        with contextlib.suppress(Exception):  # no driver, library or device: no GPU to show
             import pynvml
 
             pynvml.nvmlInit()
@@ -40,15 +41,16 @@ class Machine:
             self._gpus = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
             if self._gpus:
                 name = pynvml.nvmlDeviceGetName(self._gpus[0])
+                # Older versions of pynvml return bytes.
                 self.gpu_name = name.decode() if isinstance(name, bytes) else str(name)
 
     def read(self) -> Load:
-        """The load since the last call."""
+        """Return the load since the last call."""
         memory = psutil.virtual_memory()
         load = Load(psutil.cpu_percent(None) / 100, memory.total - memory.available, memory.total)
         if not self._gpus:
             return load
-        with contextlib.suppress(Exception):  # a GPU that fell off the bus must not take the screen along
+        with contextlib.suppress(Exception):  # a GPU that fell off the bus must not break the screen
             return self._with_gpus(load)
         return load
 
@@ -56,6 +58,7 @@ class Machine:
         nvml = self._nvml
         memory = [nvml.nvmlDeviceGetMemoryInfo(gpu) for gpu in self._gpus]
         use = [nvml.nvmlDeviceGetUtilizationRates(gpu).gpu for gpu in self._gpus]
+        # Some virtual GPUs have no sensor, while their other figures can be read.
         temperature = None
         with contextlib.suppress(Exception):
             temperature = max(nvml.nvmlDeviceGetTemperature(g, nvml.NVML_TEMPERATURE_GPU) for g in self._gpus)

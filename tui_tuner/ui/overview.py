@@ -1,4 +1,4 @@
-"""One line for each run, read from the end of its journal: cheap enough to repeat while runs go on."""
+"""One row for each run, read from the end of its journal: cheap enough to repeat while runs are active."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from tui_tuner.runs.wire import decode
 from tui_tuner.ui.words import STATES, state_words
 
 _TAIL = 128 * 1024
-_AT_ONCE = 4 << 20  # bytes of a long journal that are added up at each look
+_AT_ONCE = 4 << 20  # bytes of a long journal that are summed up at a time
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """What a list of runs shows.
+    """A run as the list of runs shows it.
 
     Args:
         loss: Of the last step.
         when: Unix seconds of the last event.
-        metric, best: The metric that decides, and its best value, where it is not the loss.
-        task, model: As the config has them; empty where it cannot be read.
+        metric, best: The deciding metric and its best value, if it is not the loss.
+        task, model: From the config; empty if it cannot be read.
         tags, note: What the user wrote about it.
-        verdict: The one that its journal ends with; empty where it has none.
+        verdict: The last one in its journal; empty if there is none.
     """
 
     folder: RunFolder
@@ -56,7 +56,7 @@ class RunRow:
     verdict: str = ""
 
     def matches(self, words: Iterable[str]) -> bool:
-        """Whether all words occur in what is known of the run; `#word` in one of its tags."""
+        """Return whether all words occur in the run's texts; `#word` matches the start of a tag."""
         state = f"{self.state} {STATES[self.state][1] if self.state in STATES else ''}"
         state += f" {state_words(self.state, self.verdict)[1]}"
         parts = (self.folder.name, state, self.task, self.model, self.note, *self.tags)
@@ -69,14 +69,14 @@ class RunRow:
 
 
 def can_resume(state: str, steps: int, exit_code: int | None) -> bool:
-    """Whether it may help to go on with a run: not if its config or its data kept it from its first step."""
+    """Return whether resuming may help: not if the config or the data prevented the first step."""
     if state == "failed" and not steps:
         return exit_code not in (EXIT_CONFIG, EXIT_DATA)
     return state in ("stopped", "failed", "lost")
 
 
 def run_values(folder: RunFolder) -> dict[str, Any]:
-    """The settings of a run as a form takes them, to change and start again.
+    """Return the settings of a run as values of a form, to change them and start again.
 
     Raises:
         ConfigError: its config is damaged.
@@ -84,7 +84,9 @@ def run_values(folder: RunFolder) -> dict[str, Any]:
     config = folder.config()
     values = config.model_dump(mode="json", exclude_defaults=True)
     if not consent.allowed(config.model):
-        values["model"].pop("trust_remote_code")  # a stranger's word is not the user's
+        # The run folder may come from somebody else, so its consent to run code is not this user's.
+        values["model"].pop("trust_remote_code")
+    # A new run gets its own name and folder.
     for key in ("name", "folder"):
         values.get("output", {}).pop(key, None)
     if not values.get("output", True):
@@ -93,19 +95,19 @@ def run_values(folder: RunFolder) -> dict[str, Any]:
 
 
 def rows(store: RunStore, hosted: RunFolder | None = None) -> list[RunRow]:
-    """A row for each run, newest first. `hosted` is the one that this process trains now."""
+    """Return a row for each run, newest first. `hosted` is the one that this process trains."""
     return [row(folder, hosted is not None and hosted.path == folder.path) for folder in store.runs()]
 
 
 def overview_of(store: RunStore) -> Overview:
-    """The overview that all screens of this process share."""
+    """Return the overview that all screens of this process share."""
     return _OVERVIEWS.setdefault(store.root.absolute(), Overview(store))
 
 
 class Overview:
-    """The rows of a folder of runs, read again only where something of a run has changed.
+    """The rows of a folder of runs, each read again only when its files have changed.
 
-    A run at rest is told from one that is on by its files alone: whoever takes it writes its manifest.
+    Files alone show that an inactive run became active: a process that takes a run writes its manifest.
     """
 
     def __init__(self, store: RunStore) -> None:
@@ -113,7 +115,7 @@ class Overview:
         self._known: dict[Path, tuple[object, RunRow]] = {}
 
     def rows(self, hosted: RunFolder | None = None) -> Iterator[RunRow]:
-        """A row for each run, newest first, each as soon as it is read."""
+        """Yield a row for each run, newest first, as soon as it is read."""
         kept: dict[Path, tuple[object, RunRow]] = {}
         for folder in self._store.runs():
             mine = hosted is not None and hosted.path == folder.path
@@ -121,14 +123,16 @@ class Overview:
             known = self._known.get(folder.path)
             if known is None or marks is None or known[0] != marks:
                 found = row(folder, mine)
+                # An active run may die without touching its files, so its row is never taken from the cache.
                 known = (marks if found.state in _AT_REST else None, found)
             self._known[folder.path] = kept[folder.path] = known
             yield known[1]
+        # Only after a whole pass: a caller that stops early must not lose the rows it did not get to.
         self._known = kept
 
 
 def _mark(path: Path) -> tuple[int, int, int]:
-    """What changes with a file; zeros where there is none."""
+    """Return size, time and inode of a file; zeros if it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -137,7 +141,7 @@ def _mark(path: Path) -> tuple[int, int, int]:
 
 
 def row(folder: RunFolder, hosted: bool = False) -> RunRow:
-    """The row of a run, from the last events of its journal; a damaged journal leaves it empty."""
+    """Read the row of a run from the last events of its journal; a damaged journal leaves it empty."""
     events = _tail(folder)
     status = message = verdict = ""
     step = total = 0
@@ -149,6 +153,7 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
         judging.take(event.body)
         when = max(when, event.time)
         match event.body:
+            # A pause is only over with its own phase event: a step that was already running may end after it.
             case Step(step=done, loss=now):
                 step, loss, status = done, now, status if status == "paused" else "running"
             case Evaluation(metrics=metrics):
@@ -167,6 +172,7 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
     manifest = folder.manifest()
     ended = status in ("completed", "stopped", "failed")
     if not ended or hosted:
+        # A run with this process's id in its manifest that is not hosted any more has ended.
         mine = manifest.get("pid") == os.getpid()
         alive = hosted or (not mine and folder.alive())
         if alive:
@@ -174,6 +180,7 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
         elif not ended:
             status = "lost" if events or manifest else "new"
     with contextlib.suppress(OSError):
+        # A run without events is as old as its config.
         when = when or (folder.path / "config.yaml").stat().st_mtime
     notes = read_notes(folder)
     return RunRow(
@@ -187,7 +194,7 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
 
 
 def _trained(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, str]:
-    """Task and model; of a run that never began, from the text of its config: reading YAML takes too long."""
+    """Return task and model; for a run without events, by a search in its config, as parsing YAML is slow."""
     if not config:
         with contextlib.suppress(OSError, UnicodeDecodeError):
             text = read_file(folder.path / "config.yaml")
@@ -200,7 +207,7 @@ def _trained(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _best(folder: RunFolder, metric: str) -> tuple[str, float | None]:
-    """The metric that decides and its best value, from the sums beside the journal."""
+    """Return the deciding metric and its best value, from the tally next to the journal."""
     if metric == "loss":
         return "", None
     known, complete = tally(folder, _AT_ONCE)
@@ -208,26 +215,29 @@ def _best(folder: RunFolder, metric: str) -> tuple[str, float | None]:
 
 
 def _tail(folder: RunFolder) -> list[Event]:
-    """Events at the end of a journal, and the one with the total from its beginning."""
+    """Return the events at the end of a journal, and those from its start that occur once."""
     try:
         with open_file(folder.events) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
+            # Of a long journal only both ends are read; a short one is read whole, and `head` stays empty.
             head = file.read(_TAIL) if size > 2 * _TAIL else b""
             file.seek(len(head) and size - _TAIL)
             lines = file.read().split(b"\n")
     except OSError:
         return []
+    # The last line of the head is usually cut in the middle.
     begun = [event for line in _telling(head.split(b"\n")[:-1]) if (event := decode(line))]
     keep = [event for event in begun if isinstance(event.body, _ONCE)]
     return keep + [event for line in _telling(lines) if (event := decode(line))]
 
 
 def _telling(lines: list[bytes]) -> list[bytes]:
-    """Lines without those of which only the last of their kind tells anything: nearly all of a journal."""
+    """Drop lines that a later one of their kind supersedes: nearly all of a journal."""
     last: dict[bytes, int] = {}
     kinds = []
     for place, line in enumerate(lines):
+        # Parsing every line as JSON would take most of the time; the kind is found as bytes.
         start = line.find(_KIND, 0, _KIND_WITHIN)
         kind = line[start + len(_KIND) : line.find(b'"', start + len(_KIND))] if start >= 0 else b""
         kinds.append(kind)
@@ -239,12 +249,12 @@ def _telling(lines: list[bytes]) -> list[bytes]:
     ]
 
 
-_FILES = ("events.jsonl", "manifest.json", "notes.json", "config.yaml")  # what a row is made from
+_FILES = ("events.jsonl", "manifest.json", "notes.json", "config.yaml")  # the sources of a row
 _AT_REST = ("completed", "stopped", "failed", "lost", "new")
 _TASK = re.compile(r"^task:[ \t]*['\"]?(\w+)", re.MULTILINE)
 _MODEL = re.compile(r"^model:\s*\n(?:[ \t]+.*\n)*?[ \t]+name:[ \t]*['\"]?([^'\"\n#]+)", re.MULTILINE)
 _TASK_OF_OLD = "sft"  # of a config that names none
-_KIND, _KIND_WITHIN = b'"kind":"', 1000  # bytes of a line in which its kind stands
+_KIND, _KIND_WITHIN = b'"kind":"', 1000  # the kind is within this many bytes of a line
 _ONLY_LAST = (b"step", b"heartbeat", b"duration", b"sample", b"log", b"memory", b"table", b"ledger")
 _ONCE = (RunStarted, Resolved, Phase, Evaluation)
 _OVERVIEWS: dict[Path, Overview] = {}

@@ -1,4 +1,4 @@
-"""A plan in words and lines for the plan screen; each line with the settings it would change."""
+"""A plan as text for the plan screen: lines, each with the settings that it would change."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ LABEL = 23  # cells of a lever's name
 
 
 def lever_title() -> Content:
-    """What stands above the levers."""
+    """Return the header above the levers."""
     return Content(f"{column(_('change'), LABEL)}{_('GiB'):>7}{_('time'):>7}").stylize("$dim")
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A line of a list, more words about it, and the settings it stands for (empty if it is only said)."""
+    """A line of a list, an explanation, and the settings that it applies (empty if it is only a note)."""
 
     line: Content
     words: Content = field(default_factory=lambda: Content(""))
@@ -33,25 +33,25 @@ class Offer:
 
 
 def verdict(look: Look) -> Content:
-    """Whether it fits, where its peak is and how sure that is."""
+    """Describe whether the run fits, where its memory peaks, and the margin of error."""
     found, fitted = look.estimate, look.plan.fit
     mark = ("✓ ", "$success") if fitted.fits else ("✗ ", "$error")
     parts: list[Content | str | tuple[str, str]] = [mark, (one_line(fitted.sentence(), 300), "bold")]
     said = {"phase": _(found.phase), "share": f"{found.band:.0%}"}
     if fitted.fits:
-        parts.append(("  " + _("most of it in: {phase}, give or take {share}", **said), "$dim"))
+        parts.append(("  " + _("peak in: {phase}, give or take {share}", **said), "$dim"))
     else:
         parts.append(("  " + _("give or take {share}", share=said["share"]), "$dim"))
     return Content.assemble(*parts)
 
 
 def footing(look: Look, traced: str = "") -> Content:
-    """What the memory figures rest on, beside the formulas: doubts, measurements, a trace."""
+    """Describe the basis of the memory figures besides formulas: doubts, measurements, a trace."""
     found = look.estimate
     lines = []
     if not found.verified:
         why = one_line(found.reason, 150)
-        lines.append(Content.assemble((_("rough figures:"), "$warning"), (f" {why}", "$dim")))
+        lines.append(Content.assemble((_("rough estimate:"), "$warning"), (f" {why}", "$dim")))
     lines.append(safe(look.plan.parameters.sentence(), 200).stylize("$dim"))
     lines += [safe(note, 200).stylize("$dim") for note in found.notes]
     if traced:
@@ -60,9 +60,10 @@ def footing(look: Look, traced: str = "") -> Content:
 
 
 def lever_offers(look: Look) -> list[Offer]:
-    """What saves memory: first the smallest change that makes a misfit fit, then each lever."""
+    """List what saves memory: first the smallest change that makes the run fit, then each lever."""
     fitted = look.plan.fit
     offers = []
+    # Several changes at once, as each alone may not be enough.
     if fitted.smallest:
         label = listed([change.label for change in fitted.smallest])
         values = {change.path: change.value for change in fitted.smallest}
@@ -77,12 +78,12 @@ def lever_offers(look: Look) -> list[Offer]:
 
 
 def rule_offers(look: Look) -> list[Offer]:
-    """The learning-rate rules; the one in use is marked."""
+    """List the learning-rate rules, with a mark at the one in use."""
     rate = look.plan.rate
     offers = []
     if not rate.rule:
         line = Content.assemble(("● ", "$accent"), f"{rate.value:<10.3g}", _("set in the settings"))
-        words = Content(_("f here lets auto choose again."))
+        words = Content(_("Press f to reset to auto."))
         offers.append(Offer(line, words, {"training.learning_rate": "auto"}))
     for rule in look.plan.rules:
         used = rule.name == rate.rule
@@ -98,13 +99,14 @@ def rule_offers(look: Look) -> list[Offer]:
             parts += ["\n", safe(rule.source)]
         if used:
             parts += ["\n", (_("auto uses this one."), "$accent")]
+        # Rounded as it is shown, so that the form does not fill with digits that mean nothing.
         values = {} if rule.rate is None else {"training.learning_rate": float(f"{rule.rate:.3g}")}
         offers.append(Offer(line, Content.assemble(*parts), values))
     return offers
 
 
 def range_offers(test: RangeTest | None) -> list[Offer]:
-    """The range test's result with its plot; nothing before there was one."""
+    """Return the range test's result with its plot; empty before a test."""
     if test is None:
         return []
     found = test.suggestion
@@ -120,14 +122,15 @@ def range_offers(test: RangeTest | None) -> list[Offer]:
 
 
 def curve_words(points: Sequence[tuple[float, float]]) -> Content:
-    """The curve of a range test that is still growing: (rate, loss) each."""
+    """Plot the curve of a running range test; points are (rate, loss)."""
     test = evaluate([rate for rate, _loss in points], [loss for _rate, loss in points])
+    # A suggestion from half a curve would jump about while it grows.
     growing = replace(test, suggestion=replace(test.suggestion, rate=None))
     return Content("\n".join(plot(growing, 76, 9)))
 
 
 def advice_offers(look: Look) -> list[Offer]:
-    """What looks wrong, serious things first, each with its fix."""
+    """List the problems of the plan, serious ones first, each with its fix."""
     offers = []
     for advice in look.plan.advice:
         mark = ("✗ ", "$error") if advice.serious else ("! ", "$warning")
@@ -142,11 +145,11 @@ def advice_offers(look: Look) -> list[Offer]:
 
 
 def time_words(look: Look, width: int = 0) -> Content:
-    """Steps, tokens, arithmetic, time and money; what is not known says why."""
+    """Describe steps, tokens, arithmetic, time and money; unknown ones with a reason."""
     lines = [safe(line) for line in duration_lines(look.plan.duration, look.counted, width)]
     if look.config.hardware.price_per_hour is None:
-        money = _("unknown: m asks for the price of an hour")
+        money = _("unknown: press m to set the price per hour")
         lines.append(Content(f"{_('money'):8}{money}").stylize("$dim"))
     if not look.counted.exact:
-        lines.append(Content("\n" + _("t tokenises all rows, for exact counts.")).stylize("$dim"))
+        lines.append(Content("\n" + _("Press t to tokenise all rows for exact counts.")).stylize("$dim"))
     return Content("\n").join(lines)

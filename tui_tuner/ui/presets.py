@@ -18,7 +18,7 @@ class PresetRow:
 
 
 def preset_rows() -> list[PresetRow]:
-    """Every preset, `demo` first; none where the package came without them."""
+    """Return every preset, `demo` first; none if the package was installed without them."""
     try:
         from tui_tuner.config.presets import list_presets
     except ImportError:
@@ -28,7 +28,7 @@ def preset_rows() -> list[PresetRow]:
 
 
 def about(preset: PresetRow) -> str:
-    """The comment on top of a preset: what it does, and the command that runs it."""
+    """Read the comment at the top of a preset: its purpose, and the command that runs it."""
     lines = []
     with contextlib.suppress(OSError, UnicodeDecodeError), preset.path.open(encoding="utf-8") as file:
         for line in file:
@@ -39,7 +39,7 @@ def about(preset: PresetRow) -> str:
 
 
 def preset_values(preset: PresetRow) -> dict[str, Any]:
-    """The values a preset sets.
+    """Read the values that a preset sets.
 
     Raises:
         ConfigError: the file is damaged.

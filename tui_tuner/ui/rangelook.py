@@ -1,4 +1,4 @@
-"""The range test for the plan screen, in a helper process: it can be ended, and keeps nothing."""
+"""The plan screen's range test, in a helper process: it can be stopped and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class RangeProcess:
     """The range test of a draft. `end` may be called from another thread, also before `run`.
 
     Args:
-        helper: Whom to ask; None for one of its own.
-        progress: Told what is done, how far it is, and the curve so far, in the thread that runs it.
+        helper: The helper to use; None creates one.
+        progress: Called in the running thread with activity, steps done, steps in total, and the curve.
     """
 
     def __init__(
@@ -37,21 +37,22 @@ class RangeProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process that runs it, once there is one."""
+        """The id of the process that runs the test, once started."""
         return self._request.pid if self._request is not None else None
 
     def run(self, draft: dict[str, Any]) -> RangeTest | None:
-        """The curve and what it suggests; None if it was ended.
+        """Run the test and return its curve and suggestion; None if it was stopped.
 
         Raises:
-            ConfigError: the draft is invalid, or asks for several devices.
-            HardwareError: it asks for more GPUs than there are.
+            ConfigError: the draft is invalid, or sets several devices.
+            HardwareError: the draft sets more GPUs than there are.
             RunError: the test failed.
         """
         config = config_of(draft)
         check_hardware(config)
         arguments = {"config": config.model_dump(mode="json"), "steps": STEPS}
         self._request = self._helper.request("range_test", arguments, progress=self._heard)
+        # `end` may have been called before there was a request that it could cancel.
         if self._ended:
             return None
         try:
@@ -68,7 +69,7 @@ class RangeProcess:
         return evaluate(rates, losses, found["ended"])
 
     def end(self) -> None:
-        """End it, if it is on."""
+        """Stop the test if it is running, or will be."""
         self._ended = True
         if self._request is not None:
             self._request.cancel()

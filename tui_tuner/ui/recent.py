@@ -1,7 +1,7 @@
-"""Paths that were chosen before: a small private file beside the preferences, for every kind of file a list.
+"""Recently chosen paths: a small private file next to the preferences, with a list for each kind of file.
 
 Several workbenches may be open at once: each adds to what the others wrote. The file holds paths and nothing
-else. Both functions look at the disk, so a screen calls them in a thread of their own.
+else. Both functions access the disk, so screens call them in a thread.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ _PATIENCE = 0.5  # seconds that another workbench may take to write
 
 
 def recent(kind: str) -> list[str]:
-    """The paths of a kind that were chosen before and are still there, newest first."""
+    """Return the recent paths of a kind that still exist, newest first."""
     return [path for path in _read().get(kind, []) if os.path.exists(path)]
 
 
 def note_recent(kind: str, path: str) -> bool:
-    """Put a path first among those of its kind; False where it is not there or cannot be kept."""
+    """Put a path first among those of its kind; False if it does not exist or cannot be saved."""
     path = os.path.abspath(os.path.expanduser(path))
     if len(path) > _LONGEST or not os.path.exists(path):
         return False
     try:
         _path().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _alone():
+            # Read inside the lock: another workbench may have added a path since.
             held = _read()
             others = [other for other in held.get(kind, []) if other != path and os.path.exists(other)]
             _write({**held, kind: [path, *others][:MOST]})
@@ -63,7 +64,8 @@ def _read() -> dict[str, list[str]]:
 
 
 def _write(held: dict[str, list[str]]) -> None:
-    """Write the file as a whole or not at all; a name that is no Unicode is kept as JSON escapes it."""
+    """Write the file atomically; a name that is not valid Unicode is kept as JSON escapes."""
+    # In the same folder, because a rename is only atomic within one file system.
     fd, name = tempfile.mkstemp(dir=_path().parent, prefix=".recent-")
     try:
         with open(fd, "w", encoding="ascii") as file:
@@ -77,7 +79,8 @@ def _write(held: dict[str, list[str]]) -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Keep other workbenches from writing meanwhile, as far as the file system can do that."""
+    """Lock out other workbenches, as far as the file system supports locks."""
+    # A file of its own: the list itself is replaced, and a lock on the old file would guard nothing.
     fd = open_private(_path().with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
     try:
         end = time.monotonic() + _PATIENCE
@@ -87,7 +90,7 @@ def _alone() -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    break  # it hangs: a path that it wrote may be lost, and no more
+                    break  # the holder hangs: at worst its newest path is lost
                 time.sleep(0.01)
             except OSError:
                 break  # a file system without locks

@@ -1,4 +1,4 @@
-"""Text for the screen: untrusted text made safe, figures, ages, and the words and marks of a run's state."""
+"""Text for the screen: sanitised untrusted text, numbers, ages, and words and marks of a run's state."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tui_tuner.locales import _
 from tui_tuner.text import decimals, human_seconds, one_line, rough_seconds, sanitize
 from tui_tuner.verdicts.told import label_of, status_words, worth_of
 
-_MARK, _STYLE_ENDS = "\ue000", "\ue001"  # for private use, around what a style is for
+_MARK, _STYLE_ENDS = "\ue000", "\ue001"  # private-use characters around styled text
 
-# The mark tells the states apart without colour. The colours are names of the theme.
+# The marks distinguish the states without colour. The colours are variables of the theme.
 STATES: dict[str, tuple[str, str, str]] = {
     "new": ("○", _("new"), "$dim"),
     "reading": ("○", _("reading the journal"), "$primary"),
@@ -30,7 +30,7 @@ STATES: dict[str, tuple[str, str, str]] = {
     "lost": ("?", _("lost"), "$error"),
 }
 
-# Of a run that is complete, by what its result is worth
+# For completed runs, by how useful the result is
 _WORTH = {1: ("✓", "$success"), 0: ("~", "$foreground"), -1: ("!", "$warning")}
 
 PHASES: dict[str, str] = {
@@ -46,23 +46,25 @@ PHASES: dict[str, str] = {
 
 
 def safe(text: object, width: int = 0) -> Content:
-    """One line of untrusted text as content that is never read as markup."""
+    """Return one line of untrusted text as content that is never read as markup."""
     return Content(one_line(text, width))
 
 
 def block(text: object) -> Content:
-    """Untrusted text of several lines as content that is never read as markup."""
+    """Return several lines of untrusted text as content that is never read as markup."""
+    # A terminal would move to its own tab stops, and cells would no longer be where Textual counts them.
     return Content(sanitize(text).replace("\t", "    "))
 
 
 def mark(text: str, style: str = "$accent") -> str:
-    """A value for a place of a sentence that `marked` shows in a style of its own."""
+    """Mark a placeholder's value, for `marked` to show it in another style."""
     return f"{_MARK}{style}{_STYLE_ENDS}{text}{_MARK}"
 
 
 def marked(sentence: str, style: str = "") -> Content:
-    """A whole sentence in a style, and in it what `mark` has marked in another."""
+    """Render a translated sentence in one style, with the values from `mark` in theirs."""
     parts: list[tuple[str, str]] = []
+    # Marks come in pairs, so every second part is a marked one.
     for place, part in enumerate(sentence.split(_MARK)):
         own, _between, text = part.partition(_STYLE_ENDS) if place % 2 else (style, "", part)
         parts += [(text, own)] if text else []
@@ -70,16 +72,16 @@ def marked(sentence: str, style: str = "") -> Content:
 
 
 def state_content(state: str, with_word: bool = True, verdict: str = "") -> Content:
-    """A state's mark, and its word, in its colour; of a run that has ended, what came of it as well."""
+    """Render the mark and word of a state in its colour; for an ended run, with its verdict."""
     mark, word, colour = state_words(state, verdict)
     return Content.assemble((f"{mark} {word}" if with_word else mark, colour))
 
 
 def state_words(state: str, verdict: str = "", short: bool = False) -> tuple[str, str, str]:
-    """Mark, word and colour of a state; a result that is of no use is never complete in green.
+    """Return mark, word and colour of a state; a completed run with a useless result is not green.
 
     Args:
-        short: Of a run that is complete, its verdict alone.
+        short: For a completed run, return the verdict alone.
     """
     mark, word, colour = STATES.get(state, ("·", one_line(state, 12), "$dim"))
     if not verdict or state not in ("completed", "stopped"):
@@ -94,7 +96,8 @@ def state_words(state: str, verdict: str = "", short: bool = False) -> tuple[str
 
 
 def figure(value: object, digits: int = 4) -> str:
-    """A measured number, or a dash where there is none; `nan` and `inf` are measured numbers."""
+    """Format a measured number, or a dash if there is none; `nan` and `inf` are measured numbers."""
+    # bool is a subclass of int and would be shown as 1.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "–"
     if isinstance(value, int):
@@ -107,12 +110,12 @@ def figure(value: object, digits: int = 4) -> str:
 
 
 def measured(name: str, value: object, digits: int = 4) -> str:
-    """A metric as its field shows it, such as an F1 times 100."""
+    """Format a metric in its usual scale, such as F1 times 100."""
     return hundredfold(name, value) or figure(value, digits)
 
 
 def plain_value(value: object) -> str:
-    """A config value the way YAML spells it."""
+    """Format a config value as YAML spells it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -121,7 +124,7 @@ def plain_value(value: object) -> str:
 
 
 def age(moment: float, now: float | None = None) -> str:
-    """How long ago a moment (Unix seconds) was: `5 min ago`; a date once it is a week."""
+    """Format how long ago a moment (Unix seconds) was: `5 min ago`, or a date after a week."""
     seconds = (time.time() if now is None else now) - moment
     if moment <= 0:
         return ""
@@ -137,15 +140,15 @@ def age(moment: float, now: float | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration, in words."""
-    return human_seconds(max(seconds, 0.0))  # in this order, NaN stays NaN
+    # `max` returns its first argument where neither is greater, so NaN stays NaN.
+    return human_seconds(max(seconds, 0.0))
 
 
 rough = rough_seconds
 
 
 def span(low: float, high: float) -> str:
-    """A range of durations in few cells: `18–20 s`, `50 s–1.2 min`; one number where both ends agree."""
+    """Format a range of durations briefly: `18–20 s`, `50 s–1.2 min`; one number if both ends agree."""
     (first, unit), (last, other) = _in_its_unit(low), _in_its_unit(high)
     if unit == other:
         return f"{first} {unit}" if first == last else f"{first}–{last} {unit}"
@@ -153,7 +156,8 @@ def span(low: float, high: float) -> str:
 
 
 def _in_its_unit(seconds: float) -> tuple[str, str]:
-    seconds = max(seconds, 0.0)  # in this order, NaN stays NaN
+    seconds = max(seconds, 0.0)  # NaN stays NaN in this order
+    # 59.5 and 3570 are where rounding would show 60 of the smaller unit.
     if not math.isfinite(seconds) or seconds < 59.5:
         return f"{seconds:.0f}", _("s")
     value, unit = (seconds / 60, _("min")) if seconds < 3570 else (seconds / 3600, _("h"))
@@ -161,7 +165,7 @@ def _in_its_unit(seconds: float) -> tuple[str, str]:
 
 
 def bar(share: float, width: int) -> tuple[str, str]:
-    """The filled and the empty part of a bar of `width` cells; half a cell is its finest step."""
+    """Return the filled and the empty part of a bar of `width` cells, in steps of half a cell."""
     halves = round(max(0.0, min(1.0, share)) * width * 2)
     full, half = divmod(halves, 2)
     filled = "━" * full + ("╸" if half else "")
@@ -169,7 +173,7 @@ def bar(share: float, width: int) -> tuple[str, str]:
 
 
 def column(text: object, width: int) -> str:
-    """One line of untrusted text in exactly `width` terminal cells, with an ellipsis where it is cut."""
+    """Fit one line of untrusted text into exactly `width` terminal cells, with an ellipsis if it is cut."""
     line = one_line(text)
     fitted = set_cell_size(line, width)
     if fitted.rstrip() == line.rstrip() or width < 2:
@@ -178,7 +182,7 @@ def column(text: object, width: int) -> str:
 
 
 def flowed(parts: list[Content], joint: str, width: int) -> list[Content]:
-    """Parts on lines of so many cells, broken between them only."""
+    """Join parts into lines of at most `width` cells, broken only between parts."""
     lines: list[list[Content]] = []
     for part in parts:
         if lines and sum(one.cell_length + len(joint) for one in lines[-1]) + part.cell_length <= width:
@@ -189,7 +193,7 @@ def flowed(parts: list[Content], joint: str, width: int) -> list[Content]:
 
 
 def themed(variables: Mapping[str, str], *parts: tuple[str, str]) -> Text:
-    """A Rich text of (text, colour name such as `$dim`), for widgets that take no `Content`."""
+    """Build a Rich text from (text, colour such as `$dim`) pairs, for widgets that take no `Content`."""
     text = Text()
     for words, colour in parts:
         text.append(words, variables.get(colour.removeprefix("$"), "") if colour else "")
@@ -197,5 +201,5 @@ def themed(variables: Mapping[str, str], *parts: tuple[str, str]) -> Text:
 
 
 def share_words(share: float) -> str:
-    """A share of the whole, with as many digits as tell a small one from none."""
+    """Format a share as a percentage, with enough digits to distinguish a small one from none."""
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"

@@ -44,7 +44,7 @@ def test_shorter_rows_are_taken_where_memory_runs_out() -> None:
     causal, voice = prepared(memory, [900, 800, 700], 12_000_000)
     assert causal.way.packing and causal.way.segments and causal.exact
     assert memory.refused >= 1
-    assert any("tried on rows of at most 225 tokens" in line for line in voice.said)
+    assert any("checking them on rows of at most 225 tokens" in line for line in voice.said)
     assert memory.live == 0
 
 
@@ -162,5 +162,5 @@ def test_answers_that_memory_cut_short_are_not_scored(
     assert run.outcome.status == "completed", run.outcome
     said = [fields["message"] for fields in run.sink.of("log")]
     assert any("not answered: memory ran out" in line for line in said)
-    assert any("are not scored: memory ran out" in line for line in said)
+    assert any("were not scored because memory ran out" in line for line in said)
     assert all(fields["stage"] == "validation" for fields in run.sink.of("evaluation"))

@@ -111,7 +111,7 @@ def test_a_model_whose_attention_is_its_own_reads_padded_rows() -> None:
     model, data = classifier("deberta-v2"), Texts((5, 9, 30, 12))
     objective, voice = prepared(model, data, autocast=False)
     assert not objective.way.packing and objective.exact
-    assert any("reads one text a row" in said for said in voice.said)
+    assert any("reads one text per row" in said for said in voice.said)
     with torch.no_grad():
         found = objective.losses(model, objective.lay(data, [0, 1, 2, 3]), objective.way)
         wanted = torch.nn.functional.cross_entropy(

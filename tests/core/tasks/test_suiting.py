@@ -122,7 +122,7 @@ ANSWERED = np.array([IGNORE, IGNORE, 0, 1, IGNORE, IGNORE], dtype=np.int32)
             "question_answering",
             Question("Who?", "Ann is"),
             NOTHING,
-            "question: Who?; its text holds no answer",
+            "question: Who?; its text contains no answer",
         ),
         ("pretraining", Text("words"), NOTHING, ""),
     ],

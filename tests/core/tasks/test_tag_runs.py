@@ -128,7 +128,7 @@ def _ask(folder: Any) -> None:
     assert found.count(("Anna Meyer", "PER")) >= 28 and found.count(("Oslo", "LOC")) >= 28
     assert all(span.score is not None and 0 < span.score <= 1 for span in shown.found)
     assert shown.passage == text and task.ask(model, tokenizer, config, " \n").found == []
-    with pytest.raises(UsageError, match="answers no question"):
+    with pytest.raises(UsageError, match="cannot answer a question"):
         task.ask(model, tokenizer, config, text, "Who went home?")
 
 
@@ -197,7 +197,7 @@ def test_bad_rows_end_in_the_ledger_with_their_place(make: Make, train: Train) -
     ("change", "code", "words"),
     [
         ("one tag", "one_tag", "Every word has the tag O"),
-        ("numbers", "unnamed_tags", "nothing says what they stand for"),
+        ("numbers", "unnamed_tags", "their meaning is unknown"),
     ],
 )
 def test_what_would_teach_nothing_is_refused(

@@ -174,7 +174,7 @@ def test_windows_that_would_share_everything_are_refused() -> None:
 def test_a_tokenizer_that_knows_no_places_is_refused_with_what_to_do() -> None:
     from transformers import CanineTokenizer
 
-    with pytest.raises(ModelError, match="cannot say where") as error:
+    with pytest.raises(ModelError, match="cannot give the places") as error:
         PairWindows(CanineTokenizer(), 40, 5)
     assert "tokenizer.json" in error.value.hint
 
@@ -182,7 +182,7 @@ def test_a_tokenizer_that_knows_no_places_is_refused_with_what_to_do() -> None:
 def test_the_question_stands_first_whatever_side_is_padded() -> None:
     tokenizer = word_pieces()
     tokenizer.padding_side = tokenizer.truncation_side = "left"
-    assert "stand before their texts" in prefer_right(tokenizer)
+    assert "come before their texts" in prefer_right(tokenizer)
     assert not prefer_right(tokenizer)
     (windows,) = PairWindows(tokenizer, 24, 5).cut(["which city ?"], ["it rains " * 20])
     assert isinstance(windows, list) and tokenizer.decode(windows[0].ids[:4]) == "[CLS] which city?"

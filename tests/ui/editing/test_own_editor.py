@@ -52,7 +52,7 @@ def form(tmp_path: Path) -> Iterator[Open]:
         environment = {"EDITOR": "", "VISUAL": "", name: said}
         screen = Terminal(tmp_path, *python("-m", "tui_tuner", "edit", "mine.yaml"), **environment)
         opened.append(screen)
-        screen.shows("ready, ^r starts it")
+        screen.shows("ready, press ^r to start")
         screen.raw = b""
         screen.press("\x05")
         return screen
@@ -100,7 +100,7 @@ def test_an_editor_that_fails_or_changes_nothing_takes_nothing(form: Open, mode:
 
 def test_one_that_is_not_there_gives_way_to_the_editor_here(form: Open) -> None:
     screen = form("", command="/no/such/editor --wait")
-    screen.shows("program that is not there")
+    screen.shows("program that was not found")
     screen.shows("Apply")
 
 

@@ -102,9 +102,9 @@ async def test_names_that_terminals_fear_and_things_that_are_no_files(folder: Pa
         await listed(pilot)
         shown = text(pilot)
         assert "bad␛[2Jname.json" in shown and "new↵line.json" in shown and "\x1b" not in shown
-        assert shown.count("leads nowhere") == 2 and "not a file" in shown
+        assert shown.count("broken link") == 2 and "not a file" in shown
         await pilot.press("l", "i", "n", "tab", "enter")
-        await until(pilot, lambda: "is a link that leads nowhere" in text(pilot))
+        await until(pilot, lambda: "is a broken link" in text(pilot))
         await pilot.press("ctrl+u", *"empty/pi", "tab", "enter")
         await until(pilot, lambda: "is a pipe or a device" in text(pilot))
         assert not given

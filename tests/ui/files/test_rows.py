@@ -107,7 +107,7 @@ async def test_rows_are_found_gone_to_and_broken_ones_stand_alone(tmp_path: Path
         await pilot.press("N")
         await until(pilot, lambda: found.row == 1776)
         await pilot.press("slash", "ctrl+u", *"nowhere", "enter")
-        await until(pilot, lambda: "No more rows hold nowhere." in told(pilot))
+        await until(pilot, lambda: "No more rows contain nowhere." in told(pilot))
         assert found.row == 1776
         await pilot.press("g", *"2,501", "enter")
         await until(pilot, lambda: found.row == 2500)

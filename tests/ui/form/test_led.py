@@ -46,7 +46,7 @@ async def test_a_refused_start_takes_no_hand_away(
         pilot.app.open_settings()
         await until(pilot, lambda: "checking" in text(pilot) and pilot.app.focused is not None)
         await pilot.press("down", "enter", "ctrl+r")
-        await until(pilot, lambda: "then it starts" in text(pilot) and here(pilot) == "data.path")
+        await until(pilot, lambda: "then starting" in text(pilot) and here(pilot) == "data.path")
         if moved:
             await pilot.press("down")
             assert here(pilot) not in ("", "data.path")
@@ -91,7 +91,7 @@ async def test_what_a_tiny_model_learns_with_is_told_and_offered(
         await until(pilot, lambda: screen.focused is not None)
         await screen._go_to("model.name")
         await pilot.press("end", "y")
-        await until(pilot, lambda: "Random weights learn with" in text(pilot))
+        await until(pilot, lambda: "Random weights need" in text(pilot))
         assert "f4 Fix" in text(pilot)
         assert form.at(pilot.app.draft, "training.learning_rate") == 5e-5  # nothing is changed unasked
         await pilot.press("f4")
@@ -99,7 +99,7 @@ async def test_what_a_tiny_model_learns_with_is_told_and_offered(
         await pilot.press("enter")
         await until(pilot, lambda: form.at(pilot.app.draft, "training.learning_rate") == 1e-3)
         assert form.at(pilot.app.draft, "training.epochs") == 8
-        await until(pilot, lambda: "Random weights learn with" not in text(pilot))
+        await until(pilot, lambda: "Random weights need" not in text(pilot))
         assert here(pilot) == "model.name"
         await pilot.press("ctrl+z")
         await until(pilot, lambda: form.at(pilot.app.draft, "training.learning_rate") == 5e-5)
@@ -109,7 +109,7 @@ async def test_what_a_tiny_model_learns_with_is_told_and_offered(
     ("output", "field", "words"),
     [
         ({"folder": "rows.txt"}, "output.folder", "is a file, not a folder"),
-        ({"folder": "rows.txt/runs"}, "output.folder", "a run cannot be kept here"),
+        ({"folder": "rows.txt/runs"}, "output.folder", "a run cannot be stored here"),
         ({"name": "taken"}, "output.name", "a run of this name exists"),
     ],
 )
@@ -136,5 +136,5 @@ async def test_a_model_that_nobody_has_seen_is_not_called_ready(
     async with opened() as pilot:
         pilot.app.draft = {"data": {"path": "demo"}, "model": {"name": "nobody/nothing-xyz"}}
         pilot.app.open_settings()
-        await until(pilot, lambda: "^r fetches the model, then starts it" in text(pilot))
+        await until(pilot, lambda: "^r downloads the model, then starts" in text(pilot))
         assert "ready" not in text(pilot)

@@ -19,4 +19,4 @@ async def test_a_run_without_a_step_is_painted(
     fakes.begin(journal, 100)
     journal.close()
     async with opened(open_run=folder) as pilot:  # it asserts that there was no fault
-        await until(pilot, lambda: "The curve begins with the first step." in text(pilot))
+        await until(pilot, lambda: "The curve starts with the first step." in text(pilot))

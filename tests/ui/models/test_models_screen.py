@@ -144,7 +144,7 @@ async def test_a_model_is_fetched_left_off_and_goes_on_from_there(hub: PlayedHub
         assert row_of(pilot, "acme/tiny-chat").lstrip().startswith("⇣")
         await pilot.press("x")
         await until(pilot, lambda: "% here" in row_of(pilot, "acme/tiny-chat"))
-        await until(pilot, lambda: "f goes on" in text(pilot))
+        await until(pilot, lambda: "press f to resume" in text(pilot))
         assert not fetches.active and [model.whole for model in local_models()] == [False]
         hub.slow(None)
         before = hub.bytes_sent
@@ -210,7 +210,7 @@ async def test_a_gated_model_leads_to_the_login(hub: PlayedHub, opened: Opened, 
         await until(pilot, lambda: "Logged in as anna" in text(pilot))
         assert dialog.query_one(Input).value == ""
         await pilot.press("escape")
-        await until(pilot, lambda: "you may fetch it" in text(pilot), 20)
+        await until(pilot, lambda: "you have access" in text(pilot), 20)
         await pilot.press("f")
         await on(pilot, FailedDialog)
         await pilot.press("enter")
@@ -324,7 +324,7 @@ async def test_another_hub_and_a_name_that_is_wrong(hub: PlayedHub, opened: Open
     hub.add_demo("acme/tiny-chat")
     async with opened() as pilot:
         await searched(pilot, "acme/tiny-chta", "acme/tiny-chta")
-        assert "As it was typed" in text(pilot)
+        assert "As typed" in text(pilot)
         await until(pilot, lambda: "Did you mean acme/tiny-chat?" in flat(pilot))
         await pilot.press("slash", *(["backspace"] * 3), "h")
         await until(pilot, lambda: row_of(pilot, "acme/tiny-chat"))

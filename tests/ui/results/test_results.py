@@ -46,14 +46,14 @@ def said(folder: RunFolder) -> list[str]:
 def test_what_did_not_become_better_is_said_with_its_figures(store: RunStore) -> None:
     worse = judged(store, "worse", {9: 2.31, 30: 2.01, 40: 2.35}, {})
     assert said(worse) == [
-        "Loss on held-out rows did not become better: 2.3100 at step 9, 2.3500 at step 40.",
+        "Loss on held-out rows did not improve: 2.3100 at step 9, 2.3500 at step 40.",
         "Loss was best at step 30: 2.0100. That model is in the folder `best`.",
     ]
     assert said(judged(store, "better", {0: 3.0, 40: 2.0}, {})) == []
     before = judged(store, "from zero", {0: 2.0, 40: 2.5}, {})
-    assert said(before) == ["Loss on held-out rows did not become better: 2.0000 before, 2.5000 at step 40."]
+    assert said(before) == ["Loss on held-out rows did not improve: 2.0000 before, 2.5000 at step 40."]
     nan = judged(store, "nan", {9: 2.0, 40: math.nan}, {})
-    assert said(nan) == ["Loss on held-out rows is no finite number at step 40."]
+    assert said(nan) == ["Loss on held-out rows is not a finite number at step 40."]
     assert said(judged(store, "once", {40: 2.0}, {})) == []
 
 

@@ -187,10 +187,10 @@ async def test_a_verdict_that_fails_is_not_waited_for(
     async with opened(open_run=folder) as pilot:
         await until(pilot, lambda: "✓ completed" in text(pilot))
         await pilot.press("v")
-        await until(pilot, lambda: "The curves are being read" in text(pilot))
+        await until(pilot, lambda: "Reading the curves" in text(pilot))
         screen: Any = pilot.app.screen
         screen.work_failed("judging", "NameError")  # as the guard tells it
-        await until(pilot, lambda: "The curves are being read" not in text(pilot))
+        await until(pilot, lambda: "Reading the curves" not in text(pilot))
         assert "Measured" in text(pilot)
 
 

@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_made_is_a_wrong_config_and_a_full_disk_is_not(
 ) -> None:
     from tui_tuner.config.schema import RunConfig
 
-    with pytest.raises(UsageError, match="a run cannot be kept here"):
+    with pytest.raises(UsageError, match="a run cannot be stored here"):
         RunStore("/proc/x").create(RunConfig())
 
     def full(*_unused: object, **_more: object) -> None:

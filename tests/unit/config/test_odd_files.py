@@ -34,7 +34,7 @@ def test_devices_pipes_and_folders_are_refused_at_once(tmp_path: Path, read: Cal
     ("template", "words"),
     [
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "calls itself"),
-        ("{{ 'a' * 99999999999999999999 }}", "does not come to an end"),
+        ("{{ 'a' * 99999999999999999999 }}", "does not end"),
         ("{{ 1 // 0 }}", "fails"),
     ],
 )

@@ -157,7 +157,7 @@ def test_cleaned_file_its_ledger_and_what_was_dropped(tmp_path: Path) -> None:
     assert book == json.loads(json.dumps(ledger.to_json()))
     with pytest.raises(UsageError, match="exists"):
         clean_file(data, str(out))
-    with pytest.raises(UsageError, match="is the file that is read"):
+    with pytest.raises(UsageError, match="is one of the files that are read"):
         clean_file(data, str(source), force=True)
     assert sorted(item.name for item in tmp_path.iterdir()) == [
         "a.jsonl", "out.jsonl", "out.jsonl.dropped.jsonl", "out.jsonl.ledger.json",

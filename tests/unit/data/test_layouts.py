@@ -230,11 +230,11 @@ def test_labels_stay_labels() -> None:
 
 def test_a_guess_is_asked_about_and_what_is_asked_for_is_taken() -> None:
     rows = [{"name": f"n {number}", "body": "words", "place": "x"} for number in range(5)]
-    with pytest.raises(Ambiguous, match=r"not sure: text.*--set data\.format=text"):
+    with pytest.raises(Ambiguous, match=r"not certain: text.*--set data\.format=text"):
         recognise(rows)
     assert recognise(rows, "text").columns == {"text": "body"}
     long = [{"text": "a", "target": f"a sentence of its own, and quite a long one: {n}"} for n in range(40)]
-    with pytest.raises(Ambiguous, match="not sure"):
+    with pytest.raises(Ambiguous, match="not certain"):
         recognise(long)
 
 

@@ -180,7 +180,7 @@ def test_a_text_about_tags_is_text(tmp_path: Path, text: str) -> None:
     for media in ("drop", "ignore"):
         _ledger, steps, records = counted(path, media=media)
         assert records[0].messages[0].content == text
-        assert any("taken as text" in step for step in steps)
+        assert any("read as text" in step for step in steps)
 
 
 def test_a_class_of_a_text_beside_a_picture_needs_it_and_a_text_does_not(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_turns_of_a_chat_that_has_a_number_are_joined(tmp_path: Path) -> None:
 def test_turns_without_a_number_are_asked_about(tmp_path: Path) -> None:
     rows = [{"role": turn["role"], "content": turn["content"]} for turn in TURNS]
     path = write(tmp_path / "a.jsonl", rows)
-    with pytest.raises(DataError, match=r"no column says which chat.*--set data\.format=turns"):
+    with pytest.raises(DataError, match=r"no column identifies its chat.*--set data\.format=turns"):
         counted(path)
     _ledger, _steps, records = counted(path, format="turns")
     assert len(records) == 1 and len(records[0].messages) == 6

@@ -80,7 +80,7 @@ def test_it_writes_the_published_text(form: Published) -> None:
     tokenizer = tokenizer_of(form)
     note = choose_template(tokenizer, form.name)
     assert f"answers end with {form.end}." in note
-    assert "no token" not in note and "does not know" not in note
+    assert "no token" not in note and "does not have" not in note
     assert rendered(tokenizer, MESSAGES) == form.text
     assert rendered(tokenizer, MESSAGES[1:2], add_generation_prompt=True) == form.prompt
 
@@ -128,11 +128,11 @@ def test_names_as_others_spell_them(word: str, name: str) -> None:
 
 def test_an_unknown_name_is_told_near_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = byte_level(("<s>", "</s>"), None, "</s>")
-    with pytest.raises(ModelError, match="no chat template has this name") as error:
+    with pytest.raises(ModelError, match="no chat template and no file has this name") as error:
         choose_template(tokenizer, "lama3")
-    assert "llama3" in str(error.value.hint) and "by its path" in str(error.value.hint)
+    assert "llama3" in str(error.value.hint) and "its path" in str(error.value.hint)
     assert near_names("vicunna")[0] == "vicuna"
-    with pytest.raises(ModelError, match="no readable chat template"):
+    with pytest.raises(ModelError, match="not a readable chat template"):
         choose_template(tokenizer, "./lama3.jinja")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "zephyr").write_text("mine", encoding="utf-8")
@@ -157,7 +157,7 @@ def test_what_a_tokenizer_does_not_know_is_said() -> None:
     tokenizer = byte_level(("<s>", "</s>"), None, "</s>")
     note = choose_template(tokenizer, "llama3")
     assert "answers end with </s>." in note
-    assert "does not know <|eot_id|>" in note
+    assert "does not have <|eot_id|>" in note
     assert "<|start_header_id|>, <|end_header_id|>, <|eot_id|>: they are read in pieces" in note
     text = rendered(tokenizer, MESSAGES)
     assert text.endswith("See you.</s>") and "Bye<|eot_id|>" in text

@@ -336,7 +336,7 @@ def test_text_among_chats_is_trained_where_its_source_says_so(tmp_path: Path, to
     chats = write(tmp_path / "a.jsonl", rows_of(5))
     plain = tmp_path / "b.txt"
     plain.write_text("first document\nsecond document\n")
-    with pytest.raises(DataError, match="plain text holds no answers"):
+    with pytest.raises(DataError, match="plain text has no answers"):
         made(tmp_path, tokenizer, [str(chats), str(plain)], validation=None)
     found = made(tmp_path, tokenizer, [str(chats), {"path": str(plain), "format": "text"}], validation=None)
     assert len(found.train) == 7

@@ -67,7 +67,7 @@ def test_large_files_are_streamed_with_the_same_places(
         (
             asked(3, [{"text": "mat", "answer_start": 20}]),
             "an answer is not at its answer_start",
-            "answers: 'mat' at 20; it stands at 19, and nowhere else",
+            "answers: 'mat' at 20; it occurs only at 19",
         ),
         (
             asked(3, [{"text": "cat", "answer_start": 5}]),
@@ -76,13 +76,13 @@ def test_large_files_are_streamed_with_the_same_places(
         ),
         (asked(3, [{"text": "dog", "answer_start": 4}]), "an answer is not at its answer_start", "'dog'"),
         (asked(3, [{"text": "mat"}]), "", ""),
-        (asked(3, [{"text": "cat"}]), "an answer without a start stands at several places", "'cat'"),
-        (asked(3, [{"text": "dog"}]), "an answer does not stand in the context", "'dog'"),
+        (asked(3, [{"text": "cat"}]), "an answer without a start occurs at several places", "'cat'"),
+        (asked(3, [{"text": "dog"}]), "an answer is not in the context", "'dog'"),
         (asked(3, [{"text": "mat", "answer_start": "19"}]), "an answer has no text or no start", ""),
-        (asked(3, [], is_impossible=False), "is_impossible is false, and there is no answer", ""),
+        (asked(3, [], is_impossible=False), "is_impossible is false, but there is no answer", ""),
         (
             asked(3, [{"text": "mat", "answer_start": 19}], is_impossible=True),
-            "is_impossible is true, and there is an answer",
+            "is_impossible is true, but there is an answer",
             "",
         ),
     ],
@@ -95,7 +95,7 @@ def test_answers_that_do_not_fit_are_counted_with_their_place(
     record = found.begun(ledger)
     if not reason:
         assert record is not None and record.answers == [("mat", 19)]  # type: ignore[union-attr]
-        assert any("has no start" in step.reason for step in ledger.steps())
+        assert any("without a start" in step.reason for step in ledger.steps())
         return
     assert record is None
     (counted,) = ledger.reasons("dropped")

@@ -222,7 +222,7 @@ def test_a_word_of_which_nothing_is_made_takes_no_tag_from_another() -> None:
     assert facts.count("silent") == 2
     assert facts.rows("silent") == ["a.jsonl:7, word 2 (<U+200B>)", "a.jsonl:7, word 4 ()"]
     silent = [one for one in check_tags(facts, ()) if one.code == "silent_words"]
-    assert silent[0].message.startswith("The tokenizer makes nothing of 2 words")
+    assert silent[0].message.startswith("The tokenizer gives no tokens for 2 words")
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,10 @@ def test_faults_of_tags_are_counted_with_their_places() -> None:
     assert checked(good) == {}
     found = checked([*good, ["O", "I-PER"], ["B-PER", "X-PER"]])
     assert set(found) == {"tags_without_beginning", "unknown_prefix"}
-    assert "1 tag goes on with what has not begun, against the scheme BIO" in found["tags_without_beginning"]
+    assert (
+        "1 tag continues an entity that has not begun, against the scheme BIO"
+        in found["tags_without_beginning"]
+    )
     assert "a.conll:4, word 2 (I-PER)" in found["tags_without_beginning"]
     assert "a.conll:5, word 2 (X-PER)" in found["unknown_prefix"]
     assert set(checked([["O", "I-PER", "I-PER"] * 20, ["I-LOC", "B-LOC"] * 20])) == set(), (

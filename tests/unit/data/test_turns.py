@@ -103,20 +103,20 @@ def test_whether_a_turn_is_trained(key: str) -> None:
         assert turn(content="a", loss=2.31).train is None
         assert list(unused_keys({"role": "user", "content": "a", "loss": 2.31})) == ["loss"]
         return
-    with pytest.raises(RowProblem, match="trained as a whole, or not at all"):
+    with pytest.raises(RowProblem, match="trained as a whole or not at all"):
         turn(content="a", **{key: 0.5})
 
 
 def test_flags_that_say_both_are_refused() -> None:
     assert turn(content="a", train=True, weight=1).train is True
-    with pytest.raises(RowProblem, match="trained, and not to be"):
+    with pytest.raises(RowProblem, match="both as trained and as not trained"):
         turn(content="a", train=True, weight=0)
     spans = [
         {"begin_offset": 0, "end_offset": 1, "train": False},
         {"begin_offset": 2, "end_offset": 3, "train": False},
     ]
     assert turn(content="abcd", train_detail=spans).train is False
-    with pytest.raises(RowProblem, match="some of its characters"):
+    with pytest.raises(RowProblem, match="only some characters"):
         turn(content="abcd", train_detail=[spans[0], {**spans[1], "train": True}])
 
 

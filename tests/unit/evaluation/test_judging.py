@@ -94,7 +94,7 @@ def test_confused_pairs_are_those_with_the_most_rows() -> None:
         row = values[names.index(pair.true)]
         assert pair.times == row[names.index(pair.predicted)]
         assert pair.share == pytest.approx(pair.times / sum(row))
-    assert len(table_lines(table)) == 13 and "taken for" in table_lines(table)[1]
+    assert len(table_lines(table)) == 13 and "mistaken for" in table_lines(table)[1]
 
 
 def test_counts_are_whole_numbers_and_shares_are_not() -> None:
@@ -108,7 +108,7 @@ def test_a_text_is_read_or_refused_in_words(tmp_path: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbfone\r\ntwo \xe2\x82\xac")
     assert read_text(str(file)) == "one\ntwo €"
     bad: list[tuple[bytes, str]] = [
-        (b"", "empty"), (b" \n\t", "empty"), (b"caf\xe9", "no UTF-8 text, from byte 3"),
+        (b"", "empty"), (b" \n\t", "empty"), (b"caf\xe9", "not valid UTF-8, from byte 3"),
         (b"a\0b", "null bytes"), ("größe".encode("utf-16"), "null bytes"),
         (b"a" * (LARGEST + 1), "larger than"),
     ]  # fmt: skip

@@ -64,7 +64,7 @@ def tokenizer(template: str) -> Any:
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_template_without_an_end_is_a_problem_of_the_row(name: str) -> None:
-    with pytest.raises(RowProblem, match=r"does not come to an end"):
+    with pytest.raises(RowProblem, match=r"does not end"):
         render(tokenizer(ENDLESS[name]), TURN)
 
 

@@ -92,7 +92,7 @@ def test_a_broken_connection_goes_on_where_it_broke(tiny: PlayedHub, source: str
     api.fetch("acme/tiny", source=source, progress=said.append)
     assert tiny.bytes_sent == size_of_weights(tiny)
     assert {wanted for _m, _p, wanted in tiny.requests if wanted} == {"bytes=1000000-"}
-    assert any("goes on in" in one.note for one in said)
+    assert any("resuming in" in one.note for one in said)
 
 
 @pytest.mark.parametrize("ranges", ["none", "other"])
@@ -143,7 +143,7 @@ def test_an_address_of_a_file_that_holds_no_longer_is_asked_for_anew(
 
 def test_a_bare_refusal_blames_no_token_where_there_is_none(tiny: PlayedHub) -> None:
     tiny.refuse("/api/models/acme/", 401)
-    with pytest.raises(HubError, match="a private one needs a login") as told:
+    with pytest.raises(HubError, match="A private model needs a login") as told:
         api.fetch("acme/tiny")
     assert "this token" not in str(told.value)
 
@@ -155,7 +155,7 @@ def test_a_fetch_that_was_stopped_goes_on_where_it_was(tiny: PlayedHub, source: 
         api.fetch("acme/tiny", source=source, cancelled=lambda: part_on_disk(tmp_path) > 300_000)
     kept = part_on_disk(tmp_path)
     [partial] = [one for one in api.local_models(tmp_path) if one.name == "acme/tiny"]
-    assert not partial.whole and partial.missing == "a fetch that did not end" and partial.bytes >= kept
+    assert not partial.whole and partial.missing == "an unfinished download" and partial.bytes >= kept
     assert api.describe("acme/tiny", source=source).here >= kept
     time.sleep(0.1)  # the server notices that nobody listens
     tiny.slow(None)
@@ -281,7 +281,7 @@ def test_a_model_without_safetensors_is_refused_before_a_byte(hub: PlayedHub) ->
 def test_too_little_room_is_said_before_a_byte(tiny: PlayedHub, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10_000_000, 9_000_000, 1_000_000))
-    with pytest.raises(DiskFullError, match=r"takes 4\.6 MiB more, and 976\.6 KiB are free"):
+    with pytest.raises(DiskFullError, match=r"needs 4\.6 MiB more, but only 976\.6 KiB are free"):
         api.fetch("acme/tiny")
     assert not tiny.sent
 
@@ -297,7 +297,7 @@ def test_a_disk_that_becomes_full_leaves_what_can_be_gone_on_from(
             api.fetch("acme/tiny")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert os.strerror(errno.EFBIG) in str(told.value) and "goes on from there" in str(told.value)
+    assert os.strerror(errno.EFBIG) in str(told.value) and "resume from there" in str(told.value)
     kept = part_on_disk(tmp_path)
     assert kept == 1_500_000
     tiny.sent.clear()

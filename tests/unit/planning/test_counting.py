@@ -51,7 +51,7 @@ def test_tokens_come_near_those_of_the_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("path", "words"), [("someone/their-data", "not on this machine"), ("here.jsonl", "holds no row")]
+    ("path", "words"), [("someone/their-data", "not on this machine"), ("here.jsonl", "has no row")]
 )
 def test_absent_or_broken_data_is_said(tmp_path, monkeypatch, path, words):
     monkeypatch.chdir(tmp_path)

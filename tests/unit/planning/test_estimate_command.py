@@ -103,7 +103,7 @@ def test_a_processor_is_held_against_its_ram(config):
 
 
 def test_without_a_card_it_says_what_the_figures_rest_on(config):
-    assert "No card is named" in call(config) and "Micro-batch" in call(config)
+    assert "No GPU is named" in call(config) and "Micro-batch" in call(config)
 
 
 def test_weights_stored_quantised_are_not_verified(config, tmp_path):

@@ -61,7 +61,7 @@ def test_nothing_helps_a_hopeless_case():
         config(method={"kind": "full"}, model={"architecture": LLAMA_8B}), find_card("T4"), facts=FACTS
     )
     assert not found.fits and not found.smallest
-    assert "larger card" in found.sentence()
+    assert "larger GPU" in found.sentence()
 
 
 def test_levers_say_what_they_save():

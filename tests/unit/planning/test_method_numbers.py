@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from typing import Any
 
 import pytest
 
-from tui_tuner import methods
 from tui_tuner.config.kinds.methods import METHODS, MethodKind, Trait
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.methods import find_method
@@ -126,10 +127,10 @@ def register(monkeypatch: pytest.MonkeyPatch, kind: type[Method], *traits: Trait
     """A config with a stranger's method."""
     entry = MethodKind("stranger", "Stranger", "A method.", frozenset(traits), ("targets", "layers"))
     monkeypatch.setitem(METHODS, "stranger", entry)
-    made, known = kind("stranger"), methods.find_method
-    for name in ("flops", "learning_rate", "heads.parameters", "memory.methods", "traps.model"):
-        module = f"tui_tuner.planning.{name}"
-        monkeypatch.setattr(f"{module}.find_method", lambda one: made if one == "stranger" else known(one))
+    module = types.ModuleType("tui_tuner.methods.stranger")
+    vars(module)["METHODS"] = (kind("stranger"),)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    find_method.cache_clear()  # of the stranger of another test
     return run("stranger")
 
 

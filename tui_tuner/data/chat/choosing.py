@@ -1,4 +1,4 @@
-"""Which chat template a tokenizer gets: its own, one of this package's by name, or a file."""
+"""Choose the chat template for a tokenizer: its own, one of this package by name, or a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIELD = "model.chat_template"
 
 
 def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
-    """Make sure the tokenizer has a chat template, and say which in a few sentences, if it is not its own.
+    """Make sure that the tokenizer has a chat template; returns a note on it if it is not its own.
 
     The template is set on the tokenizer itself, so that it is saved with what is trained.
 
@@ -28,8 +28,7 @@ def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
             `tokenizer_default` for the tokenizer's own. A name wins over a file of the same name.
 
     Raises:
-        ModelError: the file is missing, no template has that name, or there is no token an answer could end
-            with.
+        ModelError: the file is missing, no template has that name, or no token could end an answer.
     """
     if wanted is not None and not is_own(wanted):
         name = template_name(wanted)
@@ -43,6 +42,7 @@ def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
         for text in template_texts(tokenizer):
             _of_length(text, str(getattr(tokenizer, "name_or_path", "") or "chat_template"))
         return ""
+    # ChatML is the format that other programs also fall back to.
     written = _set(tokenizer, "chatml")
     return _(
         "This tokenizer has no chat template: ChatML is used, and saved with the model; answers end with "
@@ -52,25 +52,26 @@ def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
 
 
 def _set(tokenizer: Any, name: str) -> Written:
+    # The template writes BOS itself, since chats are tokenised without special tokens.
     written = write(name, tokenizer, str(tokenizer.bos_token) if adds_bos(tokenizer) else "")
     if not written.end:
         raise ModelError(
-            _("this tokenizer has no eos token, and nothing else an answer could end with."),
+            _("this tokenizer has no eos token, nor any other that could end an answer."),
             where=FIELD,
             field="model.tokenizer",
-            hint=_("Give a tokenizer with an eos token in model.tokenizer."),
+            hint=_("Set a tokenizer with an eos token in model.tokenizer."),
         )
     tokenizer.chat_template = written.template
     return written
 
 
 def _remarks(written: Written) -> list[str]:
-    """What a template cannot be for this tokenizer."""
+    """List how a template falls short with this tokenizer."""
     found = []
     if written.wanted_end and written.end != written.wanted_end:
         found.append(
             _(
-                "This tokenizer does not know {wanted}, which ends answers elsewhere, so its {ending} does.",
+                "This tokenizer does not have {wanted}, which ends answers in this format; it uses {ending}.",
                 wanted=written.wanted_end,
                 ending=written.end,
             )
@@ -79,10 +80,10 @@ def _remarks(written: Written) -> list[str]:
         count = len(written.unknown)
         found.append(
             _n(
-                "The tokenizer has no token {tokens}: it is read in pieces, as plain text, which a model of "
-                "this format was never shown.",
-                "The tokenizer has no tokens {tokens}: they are read in pieces, as plain text, which a model "
-                "of this format was never shown.",
+                "The tokenizer has no token {tokens}: it is read in pieces, as plain text, which no model of "
+                "this format has seen in training.",
+                "The tokenizer has no tokens {tokens}: they are read in pieces, as plain text, which no "
+                "model of this format has seen in training.",
                 count,
                 tokens=", ".join(written.unknown),
             )
@@ -91,71 +92,73 @@ def _remarks(written: Written) -> list[str]:
 
 
 def check_template(wanted: str) -> None:
-    """Look for what `model.chat_template` asks for, without a tokenizer.
+    """Check the value of `model.chat_template` without a tokenizer.
 
     Raises:
-        ModelError: it is no name, and no readable file.
+        ModelError: it is neither a name nor a readable file.
     """
     if not is_own(wanted) and template_name(wanted) is None:
         read_template(wanted)
 
 
 def read_template(path: str) -> str:
-    """The text of a Jinja file.
+    """Read a Jinja file.
 
     Raises:
-        ModelError: missing, unreadable, or too large to be one.
+        ModelError: missing, unreadable, or too large for a template.
     """
     file = Path(path).expanduser()
     try:
-        if os.path.exists(file) and not file.is_file():  # a device or a pipe may never end
-            raise ModelError(_("is no regular file."), where=one_line(path), field=FIELD)
+        # Reading a device or a pipe may never end.
+        if os.path.exists(file) and not file.is_file():
+            raise ModelError(_("is not a regular file."), where=one_line(path), field=FIELD)
         if file.stat().st_size > 4 * MOST_LETTERS:
             raise ModelError(
-                _("is larger than 1 MiB, so it is no template."), where=one_line(path), field=FIELD
+                _("is larger than 1 MiB, too large for a template."), where=one_line(path), field=FIELD
             )
         return _of_length(file.read_text(encoding="utf-8-sig"), path)
     except (OSError, UnicodeDecodeError) as error:
+        # A bare word without a suffix is a mistyped name rather than a missing file.
         if isinstance(error, FileNotFoundError) and file.name == path and not file.suffix[1:].isalpha():
             raise _unknown(path) from None
         if isinstance(error, OSError):
-            what = _("no readable chat template: {problem}.", problem=error.strerror)
+            what = _("is not a readable chat template: {problem}.", problem=error.strerror)
         else:
-            what = _("no readable chat template: it is not UTF-8 text.")
+            what = _("is not a readable chat template: it is not UTF-8 text.")
         takes = _("model.chat_template takes a name, such as `llama3`, or the path of a Jinja file.")
+        # Where a relative path was looked for helps only if nothing is there.
         looked = "" if os.path.exists(file) else where_looked(path)
         raise ModelError(what, where=one_line(path), hint=f"{looked} {takes}".strip(), field=FIELD) from None
 
 
 def _of_length(text: str, where: str) -> str:
-    """A template that is not so long that to compile it alone would take seconds."""
+    """Return a template, unless it is so long that compiling it would take seconds."""
     if len(text) > MOST_LETTERS:
         raise ModelError(
             _(
-                "a chat template of {count:,} characters; {most:,} are taken.",
+                "the chat template has {count:,} characters; the limit is {most:,}.",
                 count=len(text),
                 most=MOST_LETTERS,
             ),
             where=one_line(where),
-            hint=_("Give a shorter one in model.chat_template."),
+            hint=_("Set a shorter one in model.chat_template."),
             field=FIELD,
         )
     return text
 
 
 def _unknown(wanted: str) -> ModelError:
-    """Neither a name nor a file."""
     near = near_names(wanted)
     if near:
         hint = _(
-            "Near names are {names}; `tui-tuner data templates` lists all. A Jinja file is given by its "
+            "Similar names are {names}; `tui-tuner data templates` lists all. For a Jinja file, give its "
             "path.",
             names=", ".join(near),
         )
     else:
-        hint = _("`tui-tuner data templates` lists the names. A Jinja file is given by its path.")
+        hint = _("`tui-tuner data templates` lists the names. For a Jinja file, give its path.")
     return ModelError(
-        _("no chat template has this name, and no file either."),
+        _("no chat template and no file has this name."),
         where=one_line(wanted),
         hint=hint,
         field=FIELD,

@@ -1,4 +1,4 @@
-"""The two edges of one answer in a rendered chat, found by rendering the chat in other ways."""
+"""Find the two edges of one answer in a rendered chat, by rendering the chat in other ways."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Render = Callable[[Sequence[Turn], Any, bool], str]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a turn's own words are: characters [first, end), and the kinds of pieces that were written.
+    """The place of a turn's own words: characters [first, end) of the rendered chat.
 
-    `missing` are the kinds that the template left out, `behind` is the text after them.
+    `missing` are the kinds of pieces that the template left out, `behind` is the text after the words.
     """
 
     first: int
@@ -29,7 +29,7 @@ class Place:
 
 @dataclass(frozen=True)
 class End:
-    """Where an answer ends, its stop token, and what is to be added for it to have one."""
+    """The end of an answer, its stop token, and the text to add so that it has one."""
 
     at: int
     stop: str
@@ -45,7 +45,7 @@ class Edges:
         self._learn()
 
     def _learn(self) -> None:
-        """What this template does with the plainest chat: its generation prompt, and what ends turns."""
+        """Try the template on the plainest chat: learn its generation prompt, and what ends turns."""
         user, answer, more = (plain_turn(r, PROBE + i) for i, r in enumerate(("user", "assistant", "user")))
         asked, bare = self._try([user], None, True), self._try([user], None, False)
         self.prompt = asked[len(bare) :] if asked and bare and asked.startswith(bare) else ""
@@ -65,8 +65,8 @@ class Edges:
         self.stops.learn(own, always)
 
     def _ending(self, run: list[str], header: str) -> list[str]:
-        """Those of the tokens behind an answer that end it: up to one that generation stops at, and without
-        the header of a next turn, which some templates always write."""
+        """Select the tokens after an answer that end it, up to one that generation stops at."""
+        # Some templates always write the header of a next turn there, which is not part of the end.
         size = next((i + 1 for i, token in enumerate(run) if token in self.stops.ends), len(run))
         return run[:1] + [token for token in run[1:size] if token in self.stops.ends or token not in header]
 
@@ -76,10 +76,10 @@ class Edges:
         except RowProblem:
             return None
 
-    # ---- where the words are ------------------------------------------------------------------------------
+    # ---- the place of the words ---------------------------------------------------------------------------
 
     def place(self, turns: Sequence[Turn], tools: Any, index: int, text: str) -> Place | None:
-        """The words of a turn in `text`, the rendered chat; None if they cannot be told for certain.
+        """Find the words of a turn in `text`, the rendered chat; None if their place is not certain.
 
         Raises:
             RowProblem: the template writes none of them.
@@ -95,6 +95,7 @@ class Edges:
                 nothing = nothing or bool(marked.pieces)
                 continue
             before, behind = gaps[0], gaps[-1]
+            # The marked chat must differ from the real one only in the words, or its edges mean nothing.
             if len(set(slots)) != len(slots) or not _fits(before, behind, text):
                 continue
             missing = marked.kinds - {marked.pieces[slot] for slot in slots if slot in marked.pieces}
@@ -104,7 +105,7 @@ class Edges:
         return self._place_plain(turns, tools, index, text)
 
     def _place_plain(self, turns: Sequence[Turn], tools: Any, index: int, text: str) -> Place | None:
-        """The same with plain words in the turn's place: nothing but its edges is known then."""
+        """Find a turn with plain words in its place, which shows only its edges."""
         probe = [*turns[:index], plain_turn(turns[index]["role"], PROBE), *turns[index + 1 :]]
         rendered = self._try(probe, tools, False)
         gaps = cut(rendered)[0] if rendered is not None else []
@@ -121,10 +122,13 @@ class Edges:
     def start(
         self, turns: Sequence[Turn], tools: Any, index: int, text: str, place: Place
     ) -> tuple[int, bool]:
-        """The first character that the model has to write, and whether the generation prompt is what stands
-        in front of it."""
+        """Find the first character that the model must write.
+
+        Also returns whether the generation prompt comes directly before it.
+        """
         asked = self._try(turns[:index], tools, True) if index else None
         if asked is not None and text.startswith(asked) and len(asked) <= place.first:
+            # The usual case: the chat up to here with the generation prompt is a prefix of the whole chat.
             if self.prompted or not text[len(asked) : place.first].strip():
                 return len(asked), True
             return self._behind_header(turns, tools, index, text, place, len(asked)), True
@@ -137,7 +141,8 @@ class Edges:
         if not self.prompted and both and not gap[len(both) :].strip():
             return reached + len(both), True
         if self.prompt.strip() and both[len(closing) - len(self.prompt) :].strip():
-            return reached + len(both), False  # the turn and the prompt begin alike, and part here
+            # The turn and the generation prompt begin with the same text, and differ from here on.
+            return reached + len(both), False
         for part in _parts_of(self.prompt):
             at = gap.rfind(part)
             if at >= 0:
@@ -145,7 +150,7 @@ class Edges:
         return max(reached, self._plain_start(turns, tools, index, text, place)), not self.prompted
 
     def _plain_start(self, turns: Sequence[Turn], tools: Any, index: int, text: str, place: Place) -> int:
-        """Where the words of a plain answer would begin in this one's place."""
+        """Find where the words of a plain answer would begin in the place of this one."""
         probe = self._try([*turns[:index], plain_turn("assistant", PROBE), *turns[index + 1 :]], tools, False)
         probe = probe or self._try([*turns[:index], plain_turn("assistant", PROBE)], tools, False)
         gaps = cut(probe)[0] if probe is not None else []
@@ -156,7 +161,7 @@ class Edges:
     def _behind_header(
         self, turns: Sequence[Turn], tools: Any, index: int, text: str, place: Place, asked: int
     ) -> int:
-        """For templates that know no generation prompt: the header of the answer is nobody's answer."""
+        """Skip the header of an answer, for templates that ignore the generation prompt."""
         probe = self._try([*turns[:index], plain_turn("assistant", PROBE)], tools, False)
         header = cut(probe)[0][0][asked:] if probe is not None else ""
         if probe is None or not header.strip():
@@ -164,7 +169,7 @@ class Edges:
         return asked + len(shared(header, text[asked : place.first]))
 
     def _end_before(self, turns: Sequence[Turn], tools: Any, index: int, text: str) -> int:
-        """Where the words of the turn before end."""
+        """Find where the words of the previous turn end."""
         if not index:
             return 0
         try:
@@ -174,7 +179,7 @@ class Edges:
         return place.end if place else 0
 
     def _closing_prompt(self, turns: Sequence[Turn], tools: Any, index: int) -> str:
-        """What the template writes between the words of the turn before and what the model writes."""
+        """Find what the template writes between the words of the previous turn and those of the model."""
         if not index:
             return ""
         for marked in ways_to_mark(turns[index - 1]):
@@ -184,10 +189,10 @@ class Edges:
                 return gaps[-1] if slots else ""
         return ""
 
-    # ---- where the answer ends ----------------------------------------------------------------------------
+    # ---- the end of the answer ----------------------------------------------------------------------------
 
     def end(self, turns: Sequence[Turn], tools: Any, index: int, text: str, place: Place) -> End:
-        """Behind the answer's stop token, or behind what closes it where there is none."""
+        """Find the end of an answer: after its stop token, or after what closes it if there is none."""
         last = index == len(turns) - 1
         calls = bool(turns[index].get("tool_calls"))
         ended = place.behind if last else self._ended(turns, tools, index)
@@ -195,7 +200,8 @@ class Edges:
         size, stop = self.stops.find(closing, calls)
         header = self._header_in(closing[:size] if stop else closing)
         if header is not None:
-            return End(place.end + len(closing[:header].rstrip()), "")  # the stop is that of an empty answer
+            # The stop found here ends another, empty answer.
+            return End(place.end + len(closing[:header].rstrip()), "")
         if not stop and not last:
             following = self._until_next(turns, tools, index, text, place)
             closing = closing if ended is not None else following
@@ -209,7 +215,7 @@ class Edges:
         return End(at + size, stop)
 
     def _header_in(self, closing: str) -> int | None:
-        """Where the header of another answer begins that some templates write behind a call."""
+        """Find where the header of another answer begins, which some templates write after a call."""
         parts = [part.strip() for part in _parts_of(self.prompt)]
         first = self.stops.first(self.prompt)
         if first and first not in self.stops.own.union(self.stops.ends, self._ends_users):
@@ -218,7 +224,7 @@ class Edges:
         return min((at for at in places if at >= 0), default=None)
 
     def _ended(self, turns: Sequence[Turn], tools: Any, index: int) -> str | None:
-        """What is written behind the words of an answer that ends the chat; None where it cannot."""
+        """Render what follows an answer that ends the chat; None if it cannot end one."""
         for marked in ways_to_mark(turns[index]):
             ended = self._try([*turns[:index], marked.turn], tools, False)
             if ended is not None and cut(ended)[1]:
@@ -226,7 +232,7 @@ class Edges:
         return None
 
     def _until_next(self, turns: Sequence[Turn], tools: Any, index: int, text: str, place: Place) -> str:
-        """What stands between the words of an answer and those of the next turn."""
+        """Return the text between the words of an answer and those of the next turn."""
         try:
             following = self.place(turns, tools, index + 1, text)
         except RowProblem:
@@ -234,16 +240,15 @@ class Edges:
         return text[place.end : following.first] if following else ""
 
     def _same_end(self, ended: str | None, following: str, calls: bool) -> tuple[int, str]:
-        """The stop in what follows an answer, if all that ends the chat is written in front of it too.
-
-        Some templates write more behind a call, such as its id, where the chat goes on.
-        """
+        """Find the stop after an answer, if everything that ends the chat is written before it too."""
+        # Some templates write more after a call, such as its id, if the chat continues.
         if ended is None:
             return self.stops.find(following, calls)
         size, stop = self.stops.find(following)
         alone, same = self.stops.find(ended, calls)
         both = len(shared(ended, following))
         if not same:  # a stop between turns only
+            # Alone at the end of a chat the answer has no stop; the template writes it only between turns.
             alone, same = len(ended.rstrip()), stop
             known = stop in self.stops.ends or stop in self._ends_users & self.stops.own
             before = following[both : size - len(stop)].rstrip() if known else ""
@@ -254,17 +259,15 @@ class Edges:
         return size, stop
 
     def _stop_between(self, following: str) -> tuple[int, str]:
-        """A stop token that the template writes between turns only, and that the next one may share."""
+        """Find a stop token that the template writes only between turns, and that the next turn may share."""
         size, stop = self.stops.begins(following)
         if not stop and self.stops.first(following) in self._ends_users & self.stops.own:
             size, stop = self.stops.begins(following, self.stops.own)
         return size, stop
 
     def _missing_stop(self, turns: Sequence[Turn], tools: Any, index: int, closing: str) -> str:
-        """What to add to a chat whose last answer has no stop token: what ends it where the chat goes on.
-
-        Nothing, where the template writes no token there either: such a model would never learn to stop.
-        """
+        """Find what to add to a last answer without a stop token: what ends it if the chat continues."""
+        # Nothing is added if the template writes no token there either; preflight reports such answers.
         between = self._going_on(turns, tools, index)
         if between is None:
             between = self._between
@@ -275,10 +278,11 @@ class Edges:
         return self.stops.ends[0] if self.stops.ends and self.stops.first(between) else ""
 
     def _going_on(self, turns: Sequence[Turn], tools: Any, index: int) -> str | None:
-        """What is written behind the words of an answer and in front of those of a turn that follows it."""
+        """Render what comes between the words of an answer and those of a turn that follows it."""
         follow = plain_turn("user", PROBE + 99_999)
         if calls := turns[index].get("tool_calls"):
             follow |= {"role": "tool", "name": calls[0]["function"]["name"]}
+            # Templates insist that a result follows its call, and some that their ids agree.
             follow |= {"tool_call_id": calls[0]["id"]} if "id" in calls[0] else {}
         for marked in ways_to_mark(turns[index]):
             gone_on = self._try([*turns[:index], marked.turn, follow], tools, False)
@@ -289,7 +293,7 @@ class Edges:
 
 
 def left_out(index: int, calls: bool = False) -> RowProblem:
-    """The problem of a row with an answer, or its calls, that the template does not write."""
+    """Make the problem of a row with an answer, or its calls, that the template does not write."""
     what = N_("the chat template leaves a whole answer out")
     if calls:
         what = N_("the chat template leaves out tool calls")
@@ -301,11 +305,11 @@ def _fits(before: str, behind: str, text: str) -> bool:
 
 
 def _parts_of(prompt: str) -> list[str]:
-    """A generation prompt, and what is left of it without the white space at its end, and without what it
-    opens for the model to think in: a turn in the middle of a chat may lack either."""
+    """List a generation prompt and its shorter forms, which turns in the middle of a chat may begin with."""
     parts: list[str] = []
     while prompt.strip():
         shortest = len(prompt.rstrip())
+        # White space at the end of a prompt is often trimmed in earlier turns.
         parts += [prompt[:size] for size in range(len(prompt), shortest - 1, -1)]
         rest = _without_opened(prompt)
         if rest == prompt:
@@ -315,7 +319,7 @@ def _parts_of(prompt: str) -> list[str]:
 
 
 def _without_opened(prompt: str) -> str:
-    """A generation prompt without what it opens at its end for the model to think in, such as `<think>`."""
+    """Return a generation prompt without what it opens at its end for reasoning, such as `<think>`."""
     shown = prompt.rstrip()
     start = max(shown.rfind("<"), shown.rfind("["))
     inner = shown[start + 1 : -1].lower()

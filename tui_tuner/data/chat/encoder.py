@@ -1,8 +1,8 @@
-"""From a chat or a text to an example: its token ids, and labels where an answer is to be learnt.
+"""Turn a chat into an example: its token ids, and labels where an answer is trained.
 
-The whole rendered chat is tokenised once, as it will be at inference, and the answers' characters are carried
-over to tokens by their offsets. A token that straddles the edge of an answer is trained if any of it belongs
-to the answer.
+The whole rendered chat is tokenised once, as at inference, and the characters of the answers are mapped to
+tokens by their offsets. A token across the edge of an answer is trained if any part of it belongs to the
+answer.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from tui_tuner.data.records import Chat, Example, Message, next_token_labels, ne
 from tui_tuner.locales import N_
 from tui_tuner.models.generation import generation_ends
 
-# A chat of this many characters is no chat; tokenising it whole would take gigabytes.
+# Longer chats are rejected: tokenising one as a whole would take gigabytes.
 MAX_CHAT = 4_000_000
 
 
 @dataclass
 class Encoded(Example):
-    """An example of next-token prediction, with what is known of its answers.
+    """An example of next-token prediction, with facts about its answers.
 
     Args:
-        answers: Token range and message of each answer that is trained.
-        stops: For each of them, whether its stop token is in it.
+        answers: The token range and the message of each answer that is trained.
+        stops: For each of them, whether it contains its stop token.
         remarks: What preflight counts, as in `remarks.REMARKS`.
     """
 
@@ -48,7 +48,7 @@ class Encoded(Example):
 
     @property
     def trained(self) -> np.ndarray:
-        """bool [length]: the tokens that are to be learnt."""
+        """bool [length]: the tokens that are trained."""
         return next_token_mask(self.labels)
 
 
@@ -56,7 +56,7 @@ class Encoded(Example):
 class Rendered:
     """The text of a chat, its answers that are trained, and remarks on them.
 
-    `everything` lists the ranges of characters that are trained beside the answers.
+    `everything` lists the ranges of characters that are trained in addition to the answers.
     """
 
     text: str
@@ -69,7 +69,7 @@ class ChatEncoder:
     """Encodes chats with one tokenizer. Its template must be chosen before (`choose_template`).
 
     Args:
-        ends: Texts of the tokens that the model's generation config stops at, beside the tokenizer's eos.
+        ends: Texts of the tokens that the model's generation config stops at, besides the tokenizer's eos.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class ChatEncoder:
 
     @classmethod
     def of(cls, config: RunConfig, tokenizer: Any) -> ChatEncoder:
-        """The encoder of a run."""
+        """Make the encoder of a run."""
         data = config.data
         ends = generation_ends(config.model, tokenizer)
         return cls(tokenizer, data.train_on, data.system, data.system_turns, ends)
@@ -101,15 +101,15 @@ class ChatEncoder:
         return render(self.tokenizer, messages, tools, generation)
 
     def messages(self, chat: Chat) -> list[Message]:
-        """The chat's turns, with the run's system message where it has none, and system turns where the run
-        wants them."""
+        """Return the chat's turns with the system messages that the run wants."""
         messages = chat.messages
+        # A row's own system message wins over that of the config.
         if self.system and (not messages or messages[0].role != "system"):
             messages = [Message("system", self.system), *messages]
         return messages if self.system_turns == "keep" else self._without_system(messages)
 
     def _without_system(self, messages: list[Message]) -> list[Message]:
-        """The turns without system messages; their text in front of the first question, if that is wanted."""
+        """Remove system messages; their text goes before the first question if the run asks for that."""
         said = [(m.content or "").strip() for m in messages if m.role == "system"]
         said = [text for text in said if text]
         others = [message for message in messages if message.role != "system"]
@@ -118,11 +118,12 @@ class ChatEncoder:
             if first is None:
                 return [Message("user", "\n\n".join(said)), *others]
             asked = "\n\n".join([*said, others[first].content or ""])
+            # A copy, since the record is shared with the store.
             others[first] = replace(others[first], content=asked)
         return others
 
     def text(self, chat: Chat, generation: bool = False) -> str:
-        """The rendered chat.
+        """Render a chat.
 
         Raises:
             RowProblem: the template refuses it.
@@ -130,7 +131,7 @@ class ChatEncoder:
         return self._render(self._spelling.turns(self.messages(chat)), chat.tools, generation)
 
     def encode(self, chat: Chat) -> Encoded:
-        """Token ids and mask of one chat.
+        """Encode one chat as token ids and a mask.
 
         Raises:
             RowProblem: the template refuses it, or an answer cannot be found in it.
@@ -141,12 +142,12 @@ class ChatEncoder:
         return found
 
     def encode_all(self, chats: Sequence[Chat]) -> list[Encoded | RowProblem]:
-        """`encode` for many at once; a chat that cannot be encoded gives its problem in its place."""
+        """Encode many chats at once; a chat that cannot be encoded is replaced by its problem."""
         rendered = self.rendered(chats)
         return self.masked(rendered, self.tokenised(rendered))
 
     def rendered(self, chats: Sequence[Chat]) -> list[Rendered | RowProblem]:
-        """The first third of `encode_all`: the text of each chat, and where its trained answers are."""
+        """Render each chat and find its trained answers: the first third of `encode_all`."""
         found: list[Rendered | RowProblem] = []
         for chat in chats:
             try:
@@ -156,7 +157,7 @@ class ChatEncoder:
         return found
 
     def tokenised(self, rendered: Sequence[Rendered | RowProblem]) -> list[Any]:
-        """The second third, which may run in another thread: encodings of those that have a text."""
+        """Tokenise the rendered chats: the second third, which may run in another thread."""
         work = [one for one in rendered if isinstance(one, Rendered)]
         edges = [
             [edge for span in one.spans for edge in (span.start, span.end)]
@@ -168,7 +169,7 @@ class ChatEncoder:
     def masked(
         self, rendered: Sequence[Rendered | RowProblem], found: list[Any]
     ) -> list[Encoded | RowProblem]:
-        """The last third: ids and mask of each chat."""
+        """Make ids and mask of each chat: the last third."""
         encodings = iter(found)
         return [
             one if isinstance(one, RowProblem) else self._masked(one, self.tokens.placed(next(encodings)))
@@ -182,6 +183,7 @@ class ChatEncoder:
             raise RowProblem(N_("the chat is longer than {most:,} characters", most=MAX_CHAT), f"{size:,}")
         text, spans = self._found(messages, chat.tools)
         remarks = self._remarks_on_turns(chat, messages, text, spans)
+        # Only the last answer can lack its stop; in the middle of a chat the template writes it.
         if spans and (added := spans[-1].added):
             end = spans[-1].end
             text = text[:end] + added + text[end:]
@@ -195,14 +197,15 @@ class ChatEncoder:
             if train:
                 wanted.append(span)
         remarks += remarks_on_answers(messages, wanted)
+        # Ranges outside of the answers: answers keep their own ends, even if everything is trained.
         rest = beside(spans, len(text)) if self.train_on == "everything" else []
         return Rendered(text, wanted, tuple(remarks), rest)
 
     def _found(self, messages: list[Message], tools: Any) -> tuple[str, list[Span]]:
-        """The template's text of the turns, and their answers.
+        """Render the turns and find their answers.
 
         Raises:
-            RowProblem: it refuses them, however they are spelt, or leaves out what is to be learnt.
+            RowProblem: the template refuses them in every spelling, or leaves out an answer.
         """
         try:
             return self._found_as_spelt(messages, tools)
@@ -214,10 +217,12 @@ class ChatEncoder:
         try:
             text, spans = self._turns.find(turns, tools)
         except RowProblem as problem:
+            # Nearly all templates take the first spelling, so the others are tried only after a failure.
             for other in other_spellings(turns):
                 with contextlib.suppress(RowProblem):
                     return self._turns.find(other, tools)
             raise problem
+        # The template wants the arguments of calls as text: given values, it has written Python.
         if writes_python(turns, text):
             text, spans = self._turns.find(arguments_as_text(turns) or turns, tools)
         return text, spans
@@ -225,7 +230,7 @@ class ChatEncoder:
     def _without_refused(
         self, messages: list[Message], tools: Any, problem: RowProblem
     ) -> tuple[str, list[Span]]:
-        """Without empty system turns, if it is these that the template refuses.
+        """Try again without empty system turns, in case the template refuses only those.
 
         Raises:
             RowProblem: it refuses more than that.
@@ -245,10 +250,11 @@ class ChatEncoder:
     def _remarks_on_turns(
         self, chat: Chat, messages: Sequence[Message], text: str, spans: Sequence[Span]
     ) -> list[str]:
-        """What the template passed over of a chat's tools and system messages, or the run changed in them."""
+        """List what the template left out of tools and system messages, or what the run changed in them."""
         found = []
         if chat.tools and not (self._spelling.writes_tools and tools_shown(chat.tools, text, spans)):
             found.append("tools_left_out")
+        # The beginning is enough, and templates may change white space further on.
         if any(m.role == "system" and (m.content or "").strip()[:200] not in text for m in messages):
             found.append("system_left_out")
         if self.system_turns != "keep" and any(m.role == "system" for m in chat.messages):
@@ -260,6 +266,7 @@ class ChatEncoder:
         trained = np.zeros(len(ids), dtype=bool)
         answers, stops = [], []
         for span in rendered.spans:
+            # An empty answer has no tokens.
             inside = tokens.between(span.start, span.end)
             if inside is None:
                 continue
@@ -267,6 +274,7 @@ class ChatEncoder:
             answers.append((first, end, span.index))
             stops.append(bool(span.stop))
             if span.stop and span.stop not in self.stop_tokens:
+                # The last token of the answer, which the text of the stop became in this very place.
                 self.stop_tokens[span.stop] = int(ids[end - 1])
             trained[first:end] = True
         for start, stop in rendered.everything:
@@ -274,6 +282,7 @@ class ChatEncoder:
             if beside is not None:
                 trained[beside[0] : beside[1]] = True
         bos = self._bos
+        # A template that writes BOS, and a tokenizer that adds it too.
         doubled = bos is not None and len(ids) > 1 and ids[0] == bos and ids[1] == bos
         return Encoded(
             ids,

@@ -1,7 +1,7 @@
-"""Markers put in the place of what a turn says, to see where a chat template writes it.
+"""Replace the pieces of a turn with markers, to see where a chat template writes them.
 
-A turn keeps its shape: reasoning stays reasoning and a call stays a call, so that templates which look into
-turns, or insist on their order, treat the marked turn as they treat the real one.
+A turn keeps its shape: reasoning stays reasoning and a call stays a call, so that templates that look into
+turns, or insist on their order, treat the marked turn like the real one.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any
 from tui_tuner.data.records import REASONING_KEYS
 
 Turn = dict[str, Any]
+# Letters and digits only: templates may trim, escape or quote anything else.
 _MARK = "qVzk{:d}kzVq"
-PROBE = 900_000  # markers from here on are looked for; those below are the words of a skeleton
+PROBE = 900_000  # markers from here on are those of a probe; lower ones are the words of a skeleton
 _PROBED = re.compile(r"qVzk(9\d{5})kzVq")
 _MARKED = re.compile(r"qVzk(\d{1,5})kzVq")
-# Reasoning inside the text of an answer: the block in front, and what is said after it
+# Reasoning inside of an answer: the block at its start, and the text after it
 INLINE = re.compile(
     r"(\s*+<think>\s*+)((?:\s++(?!</think>)|(?!</think>)\S)*+)(\s*+</think>\s*+)(.*)", re.DOTALL
 )
@@ -26,17 +27,14 @@ INLINE = re.compile(
 
 @dataclass(frozen=True)
 class Marked:
-    """A turn with markers in it; `pieces` tells for each marker what it stands for.
-
-    That is `content`, `reasoning` or `call N`.
-    """
+    """A turn with markers in it; `pieces` gives the kind of each: `content`, `reasoning` or `call N`."""
 
     turn: Turn
     pieces: dict[int, str]
 
     @property
     def kinds(self) -> set[str]:
-        """What the turn has pieces of."""
+        """The kinds of pieces that the turn has."""
         return set(self.pieces.values())
 
 
@@ -54,7 +52,7 @@ class _Pen:
 
 
 def mark(turn: Turn, first: int = PROBE, names: bool = False) -> Marked:
-    """A turn with each of its pieces replaced by a marker, numbered from `first`.
+    """Replace each piece of a turn with a marker, numbered from `first`.
 
     Args:
         names: Mark the names of called functions instead of the values of their arguments.
@@ -63,6 +61,7 @@ def mark(turn: Turn, first: int = PROBE, names: bool = False) -> Marked:
     marked = dict(turn)
     content = turn.get("content")
     if isinstance(content, str) and content.strip():
+        # Only an answer can have reasoning in its text; a user may write about the tag.
         found = INLINE.fullmatch(content) if turn["role"] == "assistant" else None
         if found and found[2]:
             after = pen.mark("content") if found[4].strip() else ""
@@ -93,7 +92,8 @@ def _mark_call(call: Any, kind: str, pen: _Pen, names: bool) -> Any:
             function["arguments"] = pen.mark(kind) if arguments.strip() else arguments
         else:
             function["arguments"] = _mark_values(arguments, kind, pen)
-    if pen.next == before:  # no text among the arguments
+    # Without a text among the arguments the name of the function shows where the call is.
+    if pen.next == before:
         function["name"] = pen.mark(kind)
     return {**call, "function": function}
 
@@ -109,30 +109,30 @@ def _mark_values(value: Any, kind: str, pen: _Pen) -> Any:
 
 
 def cut(text: str) -> tuple[list[str], list[int]]:
-    """The texts around the markers of a probe, and the number of each marker."""
+    """Split a text at the markers of a probe; returns the texts around them, and the number of each."""
     parts = _PROBED.split(text)
     return parts[0::2], [int(number) for number in parts[1::2]]
 
 
 def find_words(text: str) -> list[tuple[int, int, int]]:
-    """The words of a skeleton in its text: number, first character, end."""
+    """Find the words of a skeleton in its text: (number, first character, end) of each."""
     return [(int(found[1]), found.start(), found.end()) for found in _MARKED.finditer(text)]
 
 
 def plain_turn(role: str, number: int) -> Turn:
-    """A turn that says a marker and nothing else."""
+    """Make a turn whose content is a marker and nothing else."""
     return {"role": role, "content": _MARK.format(number)}
 
 
 def ways_to_mark(turn: Turn) -> Iterator[Marked]:
-    """A turn marked in each way that may show where it is written: values first, then names."""
+    """Yield the turn marked in each way that may show where it is written: values first, then names."""
     yield mark(turn)
     if turn.get("tool_calls"):
         yield mark(turn, names=True)
 
 
 def shared(one: str, two: str) -> str:
-    """What both begin with."""
+    """Return the longest common prefix."""
     size = next(
         (i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two))
     )

@@ -1,8 +1,8 @@
-"""What one rendering of a chat template may cost: steps, text, and the size of any one value.
+"""Limit what one rendering of a chat template may cost: steps, text, and the size of each value.
 
-Templates come with models of strangers. Steps and sizes are counted, and not seconds, so that a row is
-refused on every machine or on none; a clock is only the last resort. A larger chat may cost more: what is
-given is measured when the first allowance is used up, which never happens in an ordinary chat.
+Templates come with models from strangers. Steps and sizes are counted instead of seconds, so that a row is
+refused on every machine or on none; a clock is only the last resort. A larger chat may cost more: the chat is
+measured when the first allowance is used up, which never happens in an ordinary one.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from jinja2.utils import Namespace
 
 from tui_tuner.locales import _
 
-STEPS = 2_000_000  # parts of a template that are carried out: about a second
+STEPS = 2_000_000  # executed parts of a template: about a second
 STEPS_EACH = 50  # more for each character of the chat
-TEXT = 64 << 20  # characters written, counting what is thrown away again
+TEXT = 64 << 20  # characters written, including those that are discarded again
 TEXT_EACH = 1000
 LONGEST = 1 << 20  # characters of one text, items of one list with all that they hold
 LONGEST_EACH = 16
 MOST_ITEMS = 200_000
 MOST_BITS = 20_000  # of a whole number
 SECONDS = 2.0  # of this thread, whatever was counted
-SHORT = 4096  # characters of a text that costs nothing to speak of
+SHORT = 4096  # characters of a text whose cost can be ignored
 _CHUNK = 5_000  # steps between two looks at the clock
 _PER_STEP = 64  # characters that are read or written in the time of a step
 _WIDTHS = re.compile(r"\d{5,}|\*")
@@ -35,16 +35,17 @@ _CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
 class TooCostly(TemplateError):
-    """The template wants more than a rendering may cost."""
+    """The template exceeds what a rendering may cost."""
 
 
 class Meter:
-    """Counts one rendering down.
+    """Counts the cost of one rendering.
 
     Args:
-        given: The variables of the template, of which the chat is measured if the allowance is used up.
+        given: The variables of the template; the chat in them is measured if the allowance is used up.
     """
 
+    # Made for each rendering, and its methods run for each loop of a template: slots make it faster.
     __slots__ = ("_all_steps", "_began", "_given", "_known", "_more", "_steps", "_text")
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -63,44 +64,44 @@ class Meter:
         return True
 
     def wrote(self, characters: int) -> None:
-        """Count text that was made."""
+        """Count text that the template has made."""
         self._text -= characters
         if self._text < 0:
+            # The allowance for a large chat is added once, when it is first needed.
             self._text += self._extra() * TEXT_EACH if self._more is None else 0
             if self._text < 0:
-                raise TooCostly(_("it writes without an end"))
+                raise TooCostly(_("it writes text without end"))
         if characters > SHORT:
             self.tick(characters // _PER_STEP)
             self.fits(characters)
 
     def fits(self, characters: int) -> None:
-        """Refuse a text of so many characters before it is made, if that is too long."""
+        """Refuse a text of this length before it is made, if it is too long."""
         if characters > LONGEST and characters > LONGEST + self._extra() * LONGEST_EACH:
             raise TooCostly(_("it makes a text of {characters:,} characters", characters=characters))
 
     def added(self, first: Any, *others: Any) -> Any:
-        """Values put together by `+`, from left to right."""
+        """Add values with `+`, from left to right."""
         for other in others:
             first = first + other
             if type(first) is not str:
                 self.made(first)
             elif len(first) > SHORT:
                 self.wrote(len(first))
+        # Short texts are only subtracted; the limit is checked with the next larger one.
         if type(first) is str:
             self._text -= len(first)
         return first
 
     def joined(self, pieces: Iterable[str]) -> str:
-        """The pieces of a text that a template keeps, as one."""
+        """Join the pieces of a text that a template keeps."""
         pieces = list(pieces)
         self.wrote(sum(map(len, pieces)))
         return "".join(pieces)
 
     def shown(self, value: Any) -> Any:
-        """A value that is about to become text.
-
-        A list or mapping that is not known was given to the template, or lies in one that is known.
-        """
+        """Count a value that is about to become text."""
+        # A list or mapping that is not known was given to the template, or is inside of a known one.
         kind = type(value)
         if kind is str:
             self._text -= len(value)
@@ -115,7 +116,7 @@ class Meter:
         return value
 
     def made(self, value: Any) -> Any:
-        """A value that the template has made."""
+        """Count a value that the template has made."""
         kind = type(value)
         if kind is bool or kind is float or value is None:
             return value
@@ -124,17 +125,18 @@ class Meter:
         elif isinstance(value, _CONTAINERS):
             items, characters = self.measured(value)
             if characters > TEXT:
-                raise TooCostly(_("it makes a list without an end"))
+                raise TooCostly(_("it makes an endless list"))
             self.wrote(8 * items)
         elif isinstance(value, int):
             whole(value)
         return value
 
     def measured(self, value: Any) -> tuple[int, int]:
-        """How many values a list or mapping holds, each time they occur, and how many characters.
+        """Count the values that a list or mapping holds, each time they occur, and their characters.
 
-        A list of lists may hold one list many times: made into text, all of them are written.
+        A list may hold another one many times: as text, all of them are written.
         """
+        # A stack and not recursion: a template can nest lists deeper than Python allows calls.
         most, extended = MOST_ITEMS, False
         items = characters = walked = 0
         waiting = [value]
@@ -166,14 +168,17 @@ class Meter:
                 if not extended:
                     extended, most = True, most + self._extra() * LONGEST_EACH
                 if items + len(waiting) > most:
-                    raise TooCostly(_("it makes a list without an end"))
-        if isinstance(value, _CONTAINERS):  # kept, for another one may get its address otherwise
+                    raise TooCostly(_("it makes an endless list"))
+        # The value is kept alive with its sizes: otherwise another one could get its address.
+        if isinstance(value, _CONTAINERS):
             self._known[id(value)] = (value, items, characters)
         self.tick(walked)
         return items, characters
 
     def _next_chunk(self) -> None:
+        # Time of this thread: other work on the machine must not decide whether a row is refused.
         now = time.thread_time()
+        # The clock starts with the first full chunk: most renderings never read it.
         self._began = now if self._began is None else self._began
         if now - self._began > SECONDS:
             raise TooCostly(_("it takes more than {seconds:g} seconds", seconds=SECONDS))
@@ -181,12 +186,12 @@ class Meter:
         if self._all_steps < wanted and self._more is None:
             self._all_steps += self._extra() * STEPS_EACH
         if self._all_steps < wanted:
-            raise TooCostly(_("it goes on without an end"))
+            raise TooCostly(_("it does not end"))
         self._all_steps -= wanted
         self._steps += wanted
 
     def _extra(self) -> int:
-        """The size of the chat in characters, a value counting as 20."""
+        """Measure the chat in characters; each value counts as 20."""
         if self._more is None:
             self._more = 0
             names = ("messages", "tools", "documents")
@@ -213,18 +218,19 @@ def _size(value: Any) -> int:
 
 
 def whole(value: int) -> int:
-    """A whole number, if it is none of thousands of digits."""
+    """Return a whole number, unless it has thousands of digits."""
     if value.bit_length() > MOST_BITS:
         raise TooCostly(_("it computes with a number of thousands of digits"))
     return value
 
 
 def check_operation(meter: Meter, operator: str, left: Any, right: Any) -> None:
-    """Refuse `*`, `**`, `%` and `//` before they are carried out, if they make or take too much."""
+    """Refuse `*`, `**`, `%` and `//` before they are computed, if they make or take too much."""
     if isinstance(left, int) and isinstance(right, int):
         whole(left)
         whole(right)
         bits = left.bit_length()
+        # Computed in advance, because the result would already take the time and memory.
         if operator == "**" and right > 0 and bits > 1 and bits * right > MOST_BITS:
             raise TooCostly(_("it computes with a number of thousands of digits"))
         return
@@ -235,7 +241,7 @@ def check_operation(meter: Meter, operator: str, left: Any, right: Any) -> None:
         elif isinstance(times, int) and isinstance(what, list | tuple) and times > 0:
             items, _unused = meter.measured(what)
             if items * times > MOST_ITEMS:
-                raise TooCostly(_("it makes a list without an end"))
+                raise TooCostly(_("it makes an endless list"))
     elif operator == "%" and isinstance(left, str | bytes):
         check_format(meter, left, right if isinstance(right, tuple) else (right,))
 

@@ -1,11 +1,11 @@
-"""The moment a chat template is rendered at.
+"""Fix the moment at which chat templates are rendered.
 
-Some templates write today's date into every chat (`strftime_now`). A run renders with one moment from its
-first row to its last, and a resumed one with the moment it began with; the moment is kept on the tokenizer,
-which goes to other processes with it. Without one, templates write the date of now.
+Some templates write today's date into every chat (`strftime_now`). A run renders all rows with one moment,
+and a resumed run with the moment at which it began; it is kept on the tokenizer, which takes it along to
+other processes. Without one, templates write the current date.
 
-transformers gives `strftime_now` to each template as a global of its environment, and makes plain values of
-all keywords (a function becomes the text "<function>"), so the global is replaced by one that knows the
+transformers gives `strftime_now` to each template as a global of its environment, and turns all keywords into
+plain values (a function becomes the text "<function>"), so the global is replaced by one that knows the
 moment.
 """
 
@@ -24,19 +24,20 @@ _moment: ContextVar[datetime | None] = ContextVar("moment", default=None)
 
 
 def now() -> datetime:
-    """This second, as templates would be told it: local time, without a zone."""
+    """Return this second as templates get it: local time without a zone."""
+    # Asked of the library itself, so that both agree in the zone and in what they round.
     text = _compiled("{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}").render()
     return datetime.fromisoformat(text)
 
 
 def moment_of(tokenizer: Any) -> datetime | None:
-    """The moment this tokenizer's template is rendered at; None is now."""
+    """Return the moment at which this tokenizer's template is rendered; None means now."""
     found: datetime | None = getattr(tokenizer, _ATTRIBUTE, None)
     return found
 
 
 def set_moment(tokenizer: Any, moment: datetime | None) -> None:
-    """Render this tokenizer's template at that moment from here on; None is now, whenever that is."""
+    """Render this tokenizer's template at that moment from now on; None means the current time."""
     setattr(tokenizer, _ATTRIBUTE, moment)
 
 
@@ -54,7 +55,7 @@ def one_moment(tokenizer: Any) -> Iterator[datetime]:
 
 @contextmanager
 def rendering(tokenizer: Any) -> Iterator[None]:
-    """What is rendered inside with this tokenizer's template has its moment."""
+    """Render inside of it with this tokenizer's moment."""
     from tui_tuner.data.chat.sandbox import install
 
     install()
@@ -65,6 +66,7 @@ def rendering(tokenizer: Any) -> Iterator[None]:
         return
     for text in asking:
         _give_moment(text)
+    # A context variable and not a global: two threads may render with different moments.
     token = _moment.set(moment)
     try:
         yield
@@ -73,12 +75,12 @@ def rendering(tokenizer: Any) -> Iterator[None]:
 
 
 def dates_of(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
-    """What the tokenizer's templates write of the date: {format: text}; empty where they write none.
+    """Return what the tokenizer's templates write of the date: {format: text}; empty if they write none.
 
-    A template that makes a format up as it goes may write anything of the moment, which then stands for it.
+    A template that computes its format may write any part of the moment, so the whole moment is returned.
 
     Args:
-        moment: None is the tokenizer's own, or now.
+        moment: By default the tokenizer's own, or now.
     """
     found: dict[str, str] = {}
     for text in template_texts(tokenizer):
@@ -94,7 +96,7 @@ def dates_of(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
 
 
 def template_texts(tokenizer: Any) -> list[str]:
-    """The text of its template, or of each of its named templates."""
+    """Return the text of a tokenizer's template, or of each of its named templates."""
     template = getattr(tokenizer, "chat_template", None)
     if isinstance(template, dict):
         return [str(text) for text in template.values()]
@@ -102,7 +104,7 @@ def template_texts(tokenizer: Any) -> list[str]:
 
 
 def _compiled(text: str) -> Any:
-    """The template as transformers compiles it, and keeps it for its next use."""
+    """Compile a template as transformers does; it is cached there for the next use."""
     from tui_tuner.data.chat.sandbox import install
 
     install()
@@ -112,14 +114,16 @@ def _compiled(text: str) -> Any:
 
 
 def _give_moment(text: str) -> None:
-    """Let a template ask us for the date."""
+    """Replace the function that gives a template the date."""
     from jinja2 import TemplateError
 
     try:
         known = _compiled(text).environment.globals
     except TemplateError:
-        return  # rendering it says what is wrong
+        # Rendering the template reports what is wrong with it.
+        return
     own = known.get(FUNCTION)
+    # Replaced already; replacing it twice would nest the functions.
     if own is None or hasattr(own, "of_now"):
         return
 
@@ -133,7 +137,7 @@ def _give_moment(text: str) -> None:
 
 @lru_cache
 def _formats(text: str) -> frozenset[str] | None:
-    """The formats a template asks for a date in; None where they cannot be read off its text."""
+    """Return the formats in which a template wants the date; None if its text does not show them."""
     from jinja2 import TemplateError, nodes
 
     try:
@@ -141,6 +145,7 @@ def _formats(text: str) -> frozenset[str] | None:
     except TemplateError:
         return None
     named = [name for name in tree.find_all(nodes.Name) if name.name == FUNCTION]
+    # "strftime_now is defined" only asks whether the function is there.
     plain = {id(test.node) for test in tree.find_all(nodes.Test) if test.name in ("defined", "callable")}
     asked = {}
     for call in tree.find_all(nodes.Call):

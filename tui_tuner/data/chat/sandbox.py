@@ -1,8 +1,8 @@
-"""The sandbox that chat templates run in: that of Jinja, with a meter that ends what does not end by itself.
+"""Run chat templates in Jinja's sandbox, with a meter that ends those which do not end by themselves.
 
-transformers compiles and renders chat templates in Jinja's sandbox, which keeps a template from the machine
-but neither from time nor from memory. `install` gives transformers this one instead. What an ordinary
-template writes stays the same, letter by letter; each loop, call, filter and growing value is counted.
+transformers compiles and renders chat templates in Jinja's sandbox, which keeps a template away from the
+machine but limits neither time nor memory. `install` gives transformers this one instead. The output of an
+ordinary template is exactly the same; each loop, call, filter and growing value is counted.
 """
 
 from __future__ import annotations
@@ -55,10 +55,11 @@ _OPERATORS = frozenset(("*", "**", "%", "//"))
 
 @cache
 def install() -> None:
-    """Let transformers render every chat template of this process in this sandbox."""
+    """Make transformers render every chat template of this process in this sandbox."""
     from transformers.utils import chat_template_utils
 
     chat_template_utils.ImmutableSandboxedEnvironment = _Environment
+    # Templates that were compiled before belong to the old sandbox.
     chat_template_utils._compile_jinja_template.cache_clear()
 
 
@@ -79,13 +80,13 @@ class _Context(Context):
         return context
 
     def cut(self, value: Any, part: slice) -> Any:
-        """A slice, which holds no more than what it is cut from."""
+        """Return a slice, and count its size."""
         found = value[part]
         self.meter.wrote(len(found) if isinstance(found, str) else 8 * len(found))
         return found
 
     def joined(self, join: Callable[..., Any], parts: tuple[Any, ...]) -> Any:
-        """Texts put together by `~`."""
+        """Join texts with `~`, and count the result."""
         for part in parts:
             self.shown(part)
         text = join(parts)
@@ -94,7 +95,7 @@ class _Context(Context):
 
 
 class _Generator(CodeGenerator):
-    """Compiles a template so that what it makes passes the meter."""
+    """Compiles a template so that everything it makes is counted by the meter."""
 
     def write_commons(self) -> None:
         super().write_commons()
@@ -115,12 +116,13 @@ class _Generator(CodeGenerator):
             super()._output_child_post(node, frame, finalize)
 
     def _plainly(self, frame: Frame, finalize: Any) -> bool:
-        """Whether what is shown becomes text by `str` alone; texts are counted where they are joined."""
+        """Return whether a shown value becomes text by `str` alone; texts are counted when joined."""
         return not (frame.eval_ctx.volatile or frame.eval_ctx.autoescape or finalize.src)
 
     def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:
         parts: list[nodes.Expr] = []
         one: Any = node
+        # A chain of + becomes one call, so that the texts in between are not counted one by one.
         while isinstance(one, nodes.Add):
             parts.append(one.right)
             one = one.left
@@ -131,6 +133,7 @@ class _Generator(CodeGenerator):
         self.write(")")
 
     def _wrapped(self, node: nodes.Expr, frame: Frame, visit: Callable[..., None], parts: Any) -> None:
+        # Constants are as large as the template itself, whose length is limited.
         if all(isinstance(part, nodes.Const) for part in parts):
             visit(node, frame)
             return
@@ -151,6 +154,7 @@ class _Generator(CodeGenerator):
         self._wrapped(node, frame, super().visit_Dict, [pair.value for pair in node.items])
 
     def visit_Name(self, node: nodes.Name, frame: Frame) -> None:
+        # Python builds these two from arguments, outside of the other counted operations.
         if node.ctx == "load" and node.name in ("varargs", "kwargs"):
             self.write("context.made(")
             super().visit_Name(node, frame)
@@ -185,7 +189,7 @@ class _Generator(CodeGenerator):
 
 
 class _Formatter(SandboxedFormatter):
-    """`str.format` with widths that are held to what may be made."""
+    """`str.format` with limited widths."""
 
     def format_field(self, value: Any, format_spec: str) -> Any:
         digits = "".join(letter if letter.isdigit() else " " for letter in format_spec).split()
@@ -203,20 +207,24 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.globals.pop("lipsum", None)  # writes any number of random words
+        # `lipsum` writes any number of random words.
+        self.globals.pop("lipsum", None)
         self.filters = _Filters({name: _bounded(name, one) for name, one in self.filters.items()})
 
     def from_string(self, source: Any, *args: Any, **kwargs: Any) -> Any:
-        """Compile a template; one that cannot be costs its time once, and not for each row."""
+        """Compile a template; one that fails does so once, and not again for each row."""
+        # transformers caches compiled templates, but not failures.
         known = _failed.get(source)
         if known is not None:
             raise known.with_traceback(None)
         try:
             return super().from_string(source, *args, **kwargs)
+        # Python compiles what Jinja generates, and refuses code that is nested too deeply.
         except (RecursionError, MemoryError, SyntaxError):  # of Python's own compiler
-            error = TemplateError(_("it is nested too deeply, or too long, to be compiled"))
+            error = TemplateError(_("it is nested too deeply or too long to be compiled"))
         except TemplateError as problem:
             error = problem
+        # Only the last one: one template is in use at a time, and its text may be long.
         _failed.clear()
         _failed[source] = error
         raise error from None
@@ -227,10 +235,10 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     @staticmethod
     def concat(pieces: Iterable[str]) -> str:  # type: ignore[override]
-        """The whole text of a template."""
+        """Join the whole text of a template."""
         pieces = list(pieces)
         if sum(map(len, pieces)) > TEXT:
-            raise TooCostly(_("it writes without an end"))
+            raise TooCostly(_("it writes text without end"))
         return "".join(pieces)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -241,11 +249,13 @@ class _Environment(ImmutableSandboxedEnvironment):
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         __context.tick(12)
         owner = getattr(__obj, "__self__", None)
+        # The commonest calls of templates, on short texts, are not worth the checks.
         if type(owner) is str and len(owner) < SHORT and __obj.__name__ in _SHORTER:
             return super().call(__context, __obj, *args, **kwargs)
         if owner is not None and isinstance(owner, str | bytes | int | list | tuple | dict):
             name = getattr(__obj, "__name__", "")
             if name == "join" and args and isinstance(args[0], Iterator):
+                # An iterator can be read only once, so the check would leave nothing for the call.
                 args = (_listed(__context, args[0]), *args[1:])
             check_method(__context.meter, owner, name, args)
         result = super().call(__context, __obj, *args, **kwargs)
@@ -260,7 +270,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         @pass_context
         def fill(context: Any, *args: Any, **kwargs: Any) -> str:
             if mapping and (kwargs or len(args) != 1):
-                return str(wrapper(*args, **kwargs))  # says what is wrong
+                # Jinja's own wrapper raises the error for wrong arguments.
+                return str(wrapper(*args, **kwargs))
             given = args[0] if mapping else kwargs
             values = [*(() if mapping else args), *(given.values() if isinstance(given, dict) else ())]
             check_format(context.meter, text, values)
@@ -272,14 +283,15 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 class _Filters(dict[str, Any]):
-    """Filters by name; one that is added later is bounded like the others."""
+    """Filters by name; one that is added later is limited like the others."""
 
     def __setitem__(self, name: str, one: Any) -> None:
         super().__setitem__(name, _bounded(name, one))
 
 
 def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that counts what it is given and what it makes."""
+    """Wrap a filter so that its input and its result are counted."""
+    # They neither make nor read more than one value.
     if name in _FREE:
         return function
     passes = _PassArg.from_obj(function)
@@ -287,6 +299,7 @@ def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @pass_context
     @wraps(function)
     def bounded(context: Any, value: Any = None, *args: Any, **kwargs: Any) -> Any:
+        # Filters on a short text without arguments are by far the most frequent.
         if args or kwargs or type(value) is not str or len(value) > SHORT:
             value = _weighed(context, name, value, args, kwargs)
         if passes is None:
@@ -306,7 +319,7 @@ def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _weighed(context: Any, name: str, value: Any, args: Any, kwargs: Any) -> Any:
-    """Refuse a filter that would make or take too much; gives the value, an iterator as a list."""
+    """Refuse a filter that would make or take too much; returns the value, an iterator as a list."""
     meter: Meter = context.meter
     given = [*args, *kwargs.values()]
     if name in ("join", "sum") and isinstance(value, Iterator | range):
@@ -318,6 +331,7 @@ def _weighed(context: Any, name: str, value: Any, args: Any, kwargs: Any) -> Any
     for one in given:
         if isinstance(one, int) and abs(one) > MOST_ITEMS and name not in ("default", "truncate", "int"):
             raise TooCostly(_("it gives the filter {name} a number of millions", name=name))
+    # These filters turn their input into text first, which may be much larger than the input.
     if name in _TEXT and not isinstance(value, str):
         meter.shown(value)
     longest = max((_length(one) for one in given), default=0)
@@ -336,12 +350,12 @@ def _weighed(context: Any, name: str, value: Any, args: Any, kwargs: Any) -> Any
     elif name in ("center", "wordwrap", "truncate"):
         meter.fits(size * longest if name == "wordwrap" and longest > SHORT else size + longest)
     elif name == "sum" and size > 1000 and any(isinstance(one, list | tuple) for one in given):
-        raise TooCostly(_("it makes a list without an end"))
+        raise TooCostly(_("it makes an endless list"))
     return value
 
 
 def _length(value: Any) -> int:
-    """How much longer a text may become by one argument."""
+    """Return how much longer one argument can make a text."""
     if isinstance(value, int):
         return max(0, value)
     if isinstance(value, list | tuple):
@@ -350,7 +364,7 @@ def _length(value: Any) -> int:
 
 
 def _listed(context: Any, values: Iterator[Any]) -> list[Any]:
-    """The items of an iterator, as long as it ends."""
+    """Collect the items of an iterator, counting each, so that an endless one is refused."""
     found = []
     for value in values:
         context.tick(1)
@@ -359,10 +373,11 @@ def _listed(context: Any, values: Iterator[Any]) -> list[Any]:
 
 
 def _count_rounds(tree: nodes.Template) -> None:
-    """Let each round of a loop, and each call of a macro, count what is in it."""
+    """Make each round of a loop, and each call of a macro, count its steps."""
     found: list[Any] = list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block)))
     for node in found:
         tick = _code(f"context.tick({_weight(node.body)})", node.lineno)
+        # In front of the body, so that a loop with an empty body is counted too.
         node.body.insert(0, nodes.ExprStmt(tick, lineno=node.lineno))
         if isinstance(node, nodes.For) and node.test is not None:
             tick = _code(f"context.tick({_weight([node.test])})", node.lineno)
@@ -370,14 +385,15 @@ def _count_rounds(tree: nodes.Template) -> None:
 
 
 def _code(text: str, line: int) -> nodes.InternalName:
-    """Python in a template's tree, made as Jinja's parser makes its own names."""
+    """Put Python code into a template's tree."""
+    # InternalName refuses its constructor; the parser makes its own in the same way.
     made = object.__new__(nodes.InternalName)
     nodes.Node.__init__(made, text, lineno=line)
     return made
 
 
 def _weight(body: list[Any]) -> int:
-    """Parts that are carried out once in a body; inner loops and macros count themselves."""
+    """Count the parts of a body that run once; inner loops and macros count themselves."""
     steps, waiting = 1, list(body)
     while waiting:
         node = waiting.pop()

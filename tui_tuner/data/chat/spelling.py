@@ -1,7 +1,7 @@
-"""How the turns of a chat are spelt for one template, so that it writes what they hold.
+"""Spell the turns of a chat for one template, so that it writes everything in them.
 
 Templates look for reasoning under different keys, or inside the text, and take the arguments of a call as
-values or as JSON text. What a template does is tried on it, never read out of it.
+values or as JSON text. What a template does is found by rendering, never by reading it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _REASONING = plain_turn("assistant", PROBE + 1)["content"]
 
 
 class Spelling:
-    """Spells turns for one template. `render` gives the text of messages."""
+    """Spells turns for one template. `render` returns the text of messages."""
 
     def __init__(self, render: Callable[[Sequence[Turn], Any, bool], str]) -> None:
         self._render = render
+        # Kept, because finding out takes a rendering, and rows ask again and again.
         self._alone: dict[str, bool] = {}
 
     def turns(self, messages: Sequence[Message]) -> list[Turn]:
-        """What the template gets."""
         return [self._turn(message) for message in messages]
 
     def _turn(self, message: Message) -> Turn:
@@ -42,7 +42,8 @@ class Spelling:
         return turn
 
     def _with_reasoning(self, turn: Turn, reasoning: str, key: str) -> Turn:
-        """Under the key that the row has it, if the template writes that, or else as it does write it."""
+        """Add reasoning under the row's own key if the template writes that, else in a way that it writes."""
+        # Some templates skip reasoning in an answer that has no text.
         if not turn["content"] and not turn.get("tool_calls") and not self._writes_alone(key):
             others = [other for other in REASONING_KEYS if self._writes_alone(other)]
             if others:
@@ -57,36 +58,37 @@ class Spelling:
 
     @cached_property
     def _keys(self) -> list[str]:
-        """Keys under which the template writes the reasoning of a chat's last answer."""
+        """The keys whose reasoning the template writes in a chat's last answer."""
         return [key for key in REASONING_KEYS if _REASONING in self._try(_WORDS, **{key: _REASONING})]
 
     def _writes_alone(self, key: str) -> bool:
-        """Whether the reasoning of an answer that says nothing else is written from under this key."""
+        """Return whether the template writes reasoning under this key if the answer has nothing else."""
         if key not in self._alone:
             self._alone[key] = _REASONING in self._try("", **{key: _REASONING})
         return self._alone[key]
 
     @cached_property
     def _inline(self) -> str:
-        """The text of an answer with its reasoning inside."""
+        """A rendered answer with its reasoning inside of the text."""
         return self._try(_in_text(_REASONING, _WORDS))
 
     @cached_property
     def _knows_inline(self) -> bool:
-        """Whether the template does something about reasoning inside the text, or asks for it."""
+        """Return whether the template handles reasoning inside of the text, or asks for it."""
         if _REASONING not in self._inline:
             return False
         try:
             asked = self._render([plain_turn("user", PROBE)], None, True)
         except RowProblem:
             asked = ""
+        # If the block comes out as any other text would, the template does not know it.
         plain = self._try(_WORDS).replace(_WORDS, _in_text(_REASONING, _WORDS))
         return self._inline != plain or asked.rstrip().endswith("<think>")
 
     @cached_property
     def _inline_is_lost(self) -> bool:
-        """Whether the template writes reasoning from a key, but from the text not at all, or behind an empty
-        block of its own."""
+        """Return whether the template writes reasoning from a key, but loses that inside of the text."""
+        # It may drop the block, or write it after an empty one.
         if not self._keys:
             return False
         by_key = self._try(_WORDS, **{self._keys[0]: _REASONING})
@@ -94,11 +96,12 @@ class Spelling:
 
     @cached_property
     def writes_tools(self) -> bool:
-        """Whether the template writes the tools of a chat at all."""
+        """Return whether the template writes the tools of a chat at all."""
         tool = {"name": _WORDS, "description": _WORDS, "parameters": {"type": "object", "properties": {}}}
         try:
             asked = [plain_turn("user", PROBE + 2)]
             return _WORDS in self._render(asked, [{"type": "function", "function": tool}], True)
+        # A template that refuses the chat says nothing about tools, so no remark is made.
         except RowProblem:
             return True
 
@@ -111,12 +114,11 @@ class Spelling:
 
 
 def _in_text(reasoning: str, content: str = "") -> str:
-    """Reasoning inside the text of an answer."""
     return f"<think>\n{reasoning}\n</think>\n\n{content}"
 
 
 def other_spellings(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
-    """The turns as other templates want them: arguments as text, contents as parts, and both."""
+    """Yield the turns as other templates want them: arguments as text, contents as parts, and both."""
     as_text = arguments_as_text(turns)
     if as_text is not None:
         yield as_text
@@ -126,12 +128,12 @@ def other_spellings(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
 
 
 def _contents_as_parts(turns: Sequence[Turn]) -> list[Turn]:
-    """As templates of models that see want them."""
+    """Spell contents as lists of parts, as templates of vision models want them."""
     return [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
 
 
 def arguments_as_text(turns: Sequence[Turn]) -> list[Turn] | None:
-    """The turns with the arguments of calls as JSON text; None where all of them are text, or none is."""
+    """Return the turns with the arguments of calls as JSON text; None if that changes nothing."""
     found, changed = [], False
     for turn in turns:
         calls = []
@@ -147,7 +149,7 @@ def arguments_as_text(turns: Sequence[Turn]) -> list[Turn] | None:
 
 
 def writes_python(turns: Sequence[Turn], text: str) -> bool:
-    """Whether a template wrote the arguments of a call as Python shows a dict: it wanted text."""
+    """Return whether a template wrote the arguments of a call as Python shows a dict: it wanted text."""
     for turn in turns:
         for call in turn.get("tool_calls") or ():
             arguments = call["function"].get("arguments")

@@ -1,7 +1,7 @@
-"""Texts to token ids by the tokenizer's own batch call, and which tokens a range of characters became.
+"""Turn texts into token ids in batches, and find the tokens of a range of characters.
 
 The batch call of the tokenizers library works outside Python's lock and on every core, if the environment
-lets it; what comes back is asked for the few places that a loss mask needs, not for the place of every token.
+allows it; its result is asked only for the few places that a loss mask needs, not for that of every token.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 _SWITCH = "TOKENIZERS_PARALLELISM"
-# Words, white space, accents, a line break: a tokenizer class that does more than its backend differs here.
+# Words, white space, accents, a line break: shows whether a tokenizer class does more than its backend.
 _PROBE = "  The café at\nno. 12, '你好'?  "
 
 
@@ -25,15 +25,15 @@ class Placed(Protocol):
     ids: np.ndarray
 
     def between(self, start: int, end: int) -> tuple[int, int] | None:
-        """Tokens [first, last + 1) that any of the characters [start, end) went into; None if there are none.
+        """Return the tokens [first, last + 1) that contain any of the characters [start, end), or None.
 
-        White space that no token claims belongs to the token after it.
+        White space that no token covers belongs to the token after it.
         """
         ...
 
 
 class BatchTokenizer:
-    """One tokenizer's way from texts to ids, without special tokens of its own, padding or cutting."""
+    """Turns texts into ids with one tokenizer, without added special tokens, padding or truncation."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -42,20 +42,20 @@ class BatchTokenizer:
 
     @property
     def in_threads(self) -> bool:
-        """Whether a batch is tokenised outside Python's lock, so that a thread gains time."""
+        """Return whether a batch is tokenised outside Python's lock, so that a thread saves time."""
         return self._backend is not None
 
     def ids(self, texts: Sequence[str]) -> list[Sequence[int]]:
-        """Ids of each text."""
+        """Return the ids of each text."""
         if self._backend is None:
             return list(self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]) if texts else []
         found = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in found]
 
     def encoded(self, texts: Sequence[str], edges: Sequence[Sequence[int]]) -> list[Any]:
-        """What `placed` makes tokens of: for each text its encoding, still outside Python.
+        """Encode each text for `placed`; the encodings stay outside of Python.
 
-        `edges` are the characters that ranges of each text will begin or end with.
+        `edges` are the characters of each text at which ranges will begin or end.
         """
         if self._backend is not None:
             return list(self._backend.encode_batch(list(texts), add_special_tokens=False))
@@ -66,11 +66,11 @@ class BatchTokenizer:
         return [_Listed(ids, offsets) for ids, offsets in pairs]
 
     def placed(self, encoded: Any) -> Placed:
-        """The tokens of one text, from its part of `encoded`."""
+        """Return the tokens of one text, from its part of `encoded`."""
         return encoded if isinstance(encoded, _Listed) else _Asked(encoded)
 
     def _in_pieces(self, text: str, edges: Sequence[int]) -> _Listed:
-        """For tokenizers that cannot say where a token stands: the text is tokenised between the edges."""
+        """Tokenise a text piece by piece between the edges, for tokenizers without offsets."""
         ids: list[int] = []
         offsets: list[tuple[int, int]] = []
         for left, right in itertools.pairwise(sorted({0, len(text), *edges})):
@@ -81,7 +81,7 @@ class BatchTokenizer:
 
 
 class _Listed:
-    """Tokens with the characters of each."""
+    """Tokens with the range of characters of each."""
 
     def __init__(self, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> None:
         self.ids = np.asarray(ids, dtype=np.int32)
@@ -89,6 +89,7 @@ class _Listed:
         self._starts, self._ends = pairs[:, 0], pairs[:, 1]
         if len(pairs) > 1:
             starts = self._starts.copy()
+            # Trimmed white space is given to the token after it: it starts where the one before ends.
             starts[1:] = np.minimum(starts[1:], np.maximum.accumulate(self._ends)[:-1])
             self._starts = starts
 
@@ -100,7 +101,7 @@ class _Listed:
 
 
 class _Asked:
-    """Tokens in an `Encoding` of the tokenizers library, asked only around the edges of a range."""
+    """Tokens in an `Encoding` of the tokenizers library, which is read only around the edges of a range."""
 
     def __init__(self, encoding: Any) -> None:
         self.ids = np.array(encoding.ids, dtype=np.int32)
@@ -110,10 +111,11 @@ class _Asked:
         encoding = self._encoding
         first = encoding.char_to_token(start) if start < end else None
         last = encoding.char_to_token(end - 1) if start < end else None
-        # An edge in white space that was trimmed off, or beside a token of no characters: look at all tokens.
+        # The edge is in white space that was trimmed, or next to a token without characters.
         if first is None or last is None:
             return self._computed(start, end)
         count = len(self.ids)
+        # Several tokens may share one character, of which `char_to_token` returns only one.
         while first:
             begins, ends = encoding.token_to_chars(first - 1)
             if begins == ends:
@@ -135,7 +137,7 @@ class _Asked:
 
 
 def _backend(tokenizer: Any) -> Any:
-    """The tokenizer of the tokenizers library that does the work; None if the class around it does more."""
+    """Return the backend of the tokenizers library; None if the class around it does more than that."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
@@ -148,10 +150,7 @@ def _backend(tokenizer: Any) -> Any:
 
 @contextlib.contextmanager
 def all_cores(wanted: bool = True) -> Iterator[None]:
-    """Within it, batches are tokenised on every core; or, if not wanted, as the environment says.
-
-    Switched off again at the end: a process forked after that must not wait for threads it does not have.
-    """
+    """Tokenise batches on every core inside of it; if not `wanted`, as the environment says."""
     before = os.environ.get(_SWITCH)
     if not wanted:
         yield
@@ -160,6 +159,8 @@ def all_cores(wanted: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
+        # Switched off at the end: a process that is forked later would wait for threads that it does not
+        # have.
         os.environ[_SWITCH] = "false" if before is None else before
 
 

@@ -1,15 +1,15 @@
-"""Where, in the text of a rendered chat, each answer begins and ends: for any template, without knowing it.
+"""Find where each answer begins and ends in a rendered chat, for any template, without knowing the template.
 
-The span of an answer is all that the model has to write after the generation prompt, up to and including its
-stop token. It is found by rendering, never by reading the template:
+The span of an answer is everything that the model must write after the generation prompt, including its stop
+token. It is found by rendering, never by reading the template:
 
 1. *Skeleton.* A chat of the same roles, with a marker in place of each content, is rendered once. The text
    between markers is then the template's alone, and the edges of each answer in it (`edges`) hold for every
    chat that fits it piece by piece. Skeletons are kept.
-2. *Answer by answer*, where a chat does not fit: tool calls, reasoning that is stripped or wrapped anew,
-   templates that look into contents. Then the edges are looked for in the chat itself.
+2. *Answer by answer*, where a chat does not fit: tool calls, reasoning that is stripped or wrapped again,
+   templates that read contents. Then the edges are searched for in the chat itself.
 
-Where neither is certain, the row is named and not trained on.
+Where neither is certain, the row is reported and not trained on.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Span:
     """Characters [start, end) of the answer of message `index`; `stop` is its stop token's text, or empty.
 
     Args:
-        added: What has to be put in at `end` for the answer to stop.
+        added: Text that must be inserted at `end` for the answer to stop.
         missing: Kinds of pieces that the template left out: `content`, `reasoning`.
-        prompted: Whether the generation prompt is what stands in front of the answer.
+        prompted: Whether the generation prompt comes directly before the answer.
     """
 
     index: int
@@ -50,9 +50,9 @@ class Span:
 
 @dataclass(frozen=True)
 class _Shape:
-    """An answer of a skeleton: the gaps its edges are in, and how far from their inner ends.
+    """An answer of a skeleton: the gaps that its edges are in, and how far from their inner ends.
 
-    `lead` characters in front of its first slot belong to it, and `tail` behind its last one.
+    `lead` characters before its first slot belong to it, and `tail` characters after its last one.
     """
 
     first_slot: int
@@ -70,7 +70,7 @@ class _Skeleton:
 
 
 class Turns:
-    """Finds answers for one template. `render` gives the text of messages, `stops` what may end a turn."""
+    """Finds answers for one template. `render` returns a chat's text, `stops` knows what ends a turn."""
 
     def __init__(self, render: Render, stops: Stops) -> None:
         self._render = render
@@ -78,13 +78,14 @@ class Turns:
         self._skeletons: dict[tuple[str, ...], _Skeleton | None] = {}
 
     def find(self, messages: Sequence[Turn], tools: Any = None) -> tuple[str, list[Span]]:
-        """The text of a chat and the span of each answer in it.
+        """Render a chat, and find the span of each answer in it.
 
         Raises:
             RowProblem: the template refuses the chat, or an answer cannot be found for certain.
         """
         text = self._render(messages, tools, False)
         spans = None
+        # Tools change what a template writes around every turn, so chats with tools have no skeleton.
         if not tools and not any(map(self._is_particular, messages)):
             skeleton = self._skeleton(tuple(map(_shape_of, messages)))
             spans = _match(skeleton, messages, text) if skeleton else None
@@ -93,13 +94,13 @@ class Turns:
             spans = [self._find_one(messages, tools, index, text) for index in answers]
         for span in spans:
             message = messages[span.index]
+            # Without the reasoning nothing of this answer was written: it would train an empty answer.
             if "reasoning" in span.missing and not message["content"] and not message.get("tool_calls"):
                 raise left_out(span.index)
         return text, spans
 
     def _is_particular(self, message: Turn) -> bool:
-        """Whether a turn is more than words that could be others: a call, or reasoning in the text where the
-        generation prompt opens it."""
+        """Return whether a turn is more than replaceable words: it has a call, or reasoning in its text."""
         if message.get("tool_calls") or not isinstance(message["content"], str):
             return True
         return self._edges.opens and INLINE.fullmatch(message["content"]) is not None
@@ -117,7 +118,7 @@ class Turns:
         return span
 
     def _check_order(self, messages: Sequence[Turn], tools: Any, index: int, text: str, place: Place) -> None:
-        """Some templates write the text beside a call behind the call's result."""
+        """Refuse a chat whose template writes the text of a call after the call's result, as some do."""
         try:
             following = self._edges.place(messages, tools, index + 1, text)
         except RowProblem:
@@ -138,10 +139,12 @@ class Turns:
     def _skeleton(self, shape: tuple[str, ...]) -> _Skeleton | None:
         if shape not in self._skeletons:
             if len(self._skeletons) >= _MAX_SKELETONS:
+                # Chats of ever new shapes are rare; starting again is simpler than keeping the most used.
                 self._skeletons.clear()
             try:
                 self._skeletons[shape] = self._make_skeleton(shape)
             except RowProblem:
+                # The template refuses this shape with markers; its real chats are then tried one by one.
                 self._skeletons[shape] = None
         return self._skeletons[shape]
 
@@ -154,6 +157,7 @@ class Turns:
         text = self._render(messages, None, False)
         words = find_words(text)
         slots = [number for number, _first, _end in words]
+        # A template that writes a content twice gives no certain place.
         if len(set(slots)) != len(slots):
             return None
         shapes = []
@@ -161,6 +165,7 @@ class Turns:
             if not one.startswith("assistant"):
                 continue
             own = [place for place, slot in enumerate(slots) if slot // _A_TURN == index]
+            # Other turns are written between the pieces of this answer.
             if not own or own[-1] - own[0] != len(own) - 1:
                 return None
             first, end = words[own[0]][1], words[own[-1]][2]
@@ -174,23 +179,23 @@ class Turns:
 
 
 def _shape_of(message: Turn) -> str:
-    """A turn's role, and the key of its reasoning if it has any."""
+    """Return a turn's role, and the key of its reasoning if it has any."""
     return f"{message['role']} {_reasoning_key(message)}".rstrip()
 
 
 def _reasoning_key(message: Turn) -> str:
-    """The key that a turn has its reasoning under; empty if it has none."""
+    """Return the key of a turn's reasoning; empty if it has none."""
     return next((key for key in REASONING_KEYS if message.get(key)), "")
 
 
 def _missing(slots: Sequence[int], index: int) -> frozenset[str]:
-    """What the skeleton's answer `index` lacks of its content (the first marker) and its reasoning."""
+    """Return which of its content (the first marker) and its reasoning an answer of a skeleton lacks."""
     kinds = ("content", "reasoning")
     return frozenset(kind for number, kind in enumerate(kinds) if index * _A_TURN + number not in slots)
 
 
 def _match(skeleton: _Skeleton, messages: Sequence[Turn], text: str) -> list[Span] | None:
-    """Lay the skeleton over the real text; None if a piece does not fit. Templates may trim contents."""
+    """Match the skeleton with the real text; None if a piece does not fit."""
     if not text.startswith(skeleton.gaps[0]):
         return None
     at = len(skeleton.gaps[0])
@@ -198,6 +203,7 @@ def _match(skeleton: _Skeleton, messages: Sequence[Turn], text: str) -> list[Spa
     for place, slot in enumerate(skeleton.slots):
         gap = skeleton.gaps[place + 1]
         piece = _piece(messages[slot // _A_TURN], slot % _A_TURN)
+        # Templates may trim contents, each in its own way.
         variants = (piece, piece.strip(), piece.rstrip(), piece.lstrip(), piece.strip("\n"))
         fits = next(
             (v for v in variants if text.startswith(v, at) and text.startswith(gap, at + len(v))), None
@@ -219,6 +225,6 @@ def _match(skeleton: _Skeleton, messages: Sequence[Turn], text: str) -> list[Spa
 
 
 def _piece(message: Turn, number: int) -> str:
-    """A turn's content (0) or reasoning (1)."""
+    """Return a turn's content (0) or reasoning (1)."""
     key = "content" if number == 0 else _reasoning_key(message)
     return str(message.get(key) or "")

@@ -1,7 +1,7 @@
-"""Optional clean-up of records. Each step that changes or drops a row is counted in the ledger.
+"""Clean records, if the config asks for it. Each step that changes or drops a row is counted in the ledger.
 
-Steps that change run first (HTML, control characters), then those that drop, cheapest first; what is flagged
-(personal data) is only counted.
+Steps that change rows run first (HTML, control characters), then those that drop them, cheapest first;
+flagged rows (personal data) are only counted.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _SCRIPTS = {
 
 @dataclass
 class Cleaned:
-    """A record after cleaning."""
+    """A record after cleaning, and whether that changed it."""
 
     record: Record
     changed: bool = False
@@ -64,7 +64,7 @@ class Cleaner:
     """Applies the steps of a `CleaningSection`, row by row; remembers rows only as hashes.
 
     Raises:
-        ConfigError: the phrase file is missing or damaged, or a language is not known.
+        ConfigError: the phrase file is missing or damaged, or a language is unknown.
     """
 
     def __init__(self, section: CleaningSection) -> None:
@@ -77,16 +77,17 @@ class Cleaner:
         if unknown:
             raise ConfigError(
                 _(
-                    "languages that cannot be told: {languages}.",
+                    "languages that cannot be detected: {languages}.",
                     languages=", ".join(map(one_line, sorted(unknown))),
                 ),
                 where="data.cleaning.languages",
-                hint=_("Known are {languages}.", languages=", ".join(sorted({*_SCRIPTS, *STOP_WORDS}))),
+                hint=_("Supported are {languages}.", languages=", ".join(sorted({*_SCRIPTS, *STOP_WORDS}))),
             )
+        # Nothing to do is the usual case, and is decided once and not for every row.
         self._idle = section == CleaningSection(max_characters=None)
 
     def clean(self, record: Record, origin: Origin, ledger: Ledger) -> Cleaned | None:
-        """The cleaned record, or None if a step dropped it, which is then in the ledger."""
+        """Clean a record; None if a step dropped it, which is then in the ledger."""
         if self._idle:
             return Cleaned(record)
         try:
@@ -95,11 +96,12 @@ class Cleaner:
             detail = f"{problem}: {' | '.join(texts_of(record))}"
             ledger.count("dropped", origin, N_("HTML that cannot be parsed"), detail)
             return None
+        # At most one: the first reason is the one that counts.
         for outcome, reason in self._verdict(record):
             ledger.count(outcome, origin, reason, " | ".join(texts_of(record)))
             return None
         if self._languages and not language_of(" ".join(texts_of(record))):
-            ledger.step(N_("language cannot be told: kept"), origin, texts_of(record)[0])
+            ledger.step(N_("language not detected: kept"), origin, texts_of(record)[0])
         if self.section.personal_data:
             _flag(record, origin, ledger)
         return Cleaned(record, changed)
@@ -112,6 +114,7 @@ class Cleaner:
         elif self.section.html == "markdown":
             steps.append((N_("HTML to Markdown"), html_to_markdown))
         if self.section.control_characters:
+            # After HTML, whose entities may contain control characters.
             steps.append((N_("control characters removed"), lambda text: _CONTROL.sub("", text)))
         for name, step in steps:
             found = _mapped(record, step)
@@ -121,7 +124,7 @@ class Cleaner:
         return record, changed
 
     def _verdict(self, record: Record) -> list[tuple[str, str]]:
-        """At most one outcome and its reason; empty to keep the row."""
+        """Return at most one outcome with its reason; empty to keep the row."""
         section = self.section
         least, most = section.min_characters, section.max_characters
         texts = texts_of(record)
@@ -133,6 +136,7 @@ class Cleaner:
             return [("dropped", N_("shorter than {least} characters", least=least))]
         if most is not None and size > most:
             return [("dropped", N_("longer than {most} characters", most=most))]
+        # A turn that calls a tool says nothing, and that is not an empty answer.
         spoken = [m for m in getattr(record, "messages", []) if m.role == "assistant" and not m.tool_calls]
         if any(not (m.reasoning or m.content or "").strip() for m in spoken):
             return [("dropped", N_("an answer is empty"))]
@@ -148,6 +152,7 @@ class Cleaner:
 
     def _duplicate(self, texts: list[str]) -> list[tuple[str, str]]:
         if self.section.exact_duplicates:
+            # Only 16 bytes of each row stay in memory; two texts with one digest are not to be expected.
             key = hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=16).digest()
             if key in self._seen:
                 return [("deduplicated", N_("exact duplicate of an earlier row"))]
@@ -159,36 +164,42 @@ class Cleaner:
         return []
 
     def refuses(self, answer: str) -> bool:
-        """Whether an answer refuses, or speaks of being a language model."""
+        """Return whether an answer is a refusal, or says that a language model wrote it."""
+        # Phrases are compared without case, kind of apostrophe and white space.
         plain = " ".join(answer.lower().replace("’", "'").split())
         return any(phrase in plain for phrase in self.anywhere) or any(
-            phrase in plain[:_BEGINNING] for phrase in self.beginning
+            # "Sorry" at the start is a refusal; later in an answer it is only a word.
+            phrase in plain[:_BEGINNING]
+            for phrase in self.beginning
         )
 
 
 def _phrases(path: str | None) -> tuple[list[str], list[str]]:
-    """The built-in phrases and those of the user's file."""
+    """Load the built-in phrases and those of the user's file."""
     anywhere: list[str] = []
     beginning: list[str] = []
     for file in [PHRASES, *([Path(path).expanduser()] if path else [])]:
         where, field = one_line(file), "data.cleaning.phrases"
         try:
-            if file.exists() and not file.is_file():  # a device or a pipe may never end
-                raise ConfigError(_("is no regular file."), where=where, field=field)
+            # Reading a device or a pipe may never end.
+            if file.exists() and not file.is_file():
+                raise ConfigError(_("is not a regular file."), where=where, field=field)
             if file.stat().st_size > 4 * 1024 * 1024:
                 raise ConfigError(
-                    _("is larger than 4 MiB, so it is no phrase list."), where=where, field=field
+                    _("is larger than 4 MiB, too large for a phrase list."), where=where, field=field
                 )
             lists: Any = parse_yaml(file.read_text(encoding="utf-8-sig"))[0]
         except (OSError, UnicodeDecodeError, BadYaml) as error:
             raise ConfigError(
-                _("no readable phrase list: {error}.", error=one_line(error, 120)), where=where, field=field
+                _("is not a readable phrase list: {error}.", error=one_line(error, 120)),
+                where=where,
+                field=field,
             ) from None
         if isinstance(lists, list):
             lists = {"anywhere": lists}
         if not isinstance(lists, dict) or set(lists) - {"anywhere", "beginning"}:
             raise ConfigError(
-                _("a phrase list has the keys anywhere and beginning, or is a list."),
+                _("a phrase list must be a list, or have the keys anywhere and beginning."),
                 where=where,
                 field=field,
             )
@@ -200,7 +211,8 @@ def _phrases(path: str | None) -> tuple[list[str], list[str]]:
 
 
 def _mapped(record: Record, change: Callable[[str], str]) -> Record | None:
-    """The record with every text changed, or None if none did. What has positions is left."""
+    """Return the record with every text changed; None if no text changed."""
+    # Tags and answers in contexts are not here: they point at positions, which a change would move.
     if isinstance(record, Text | Labelled):
         new: Any = copy.copy(record)
         new.text = change(record.text)
@@ -252,7 +264,7 @@ _STOP_SETS = {code: set(words.split()) for code, words in STOP_WORDS.items()}
 
 
 def language_of(text: str) -> str:
-    """An ISO code by script, and for Latin script by its commonest words; empty if neither tells."""
+    """Detect the language by script, and Latin script by its commonest words; an ISO code, or empty."""
     letters = [char for char in text[:4000] if char.isalpha()]
     if not letters:
         return ""
@@ -269,5 +281,6 @@ def language_of(text: str) -> str:
     words = re.findall(r"[^\W\d_]+", text[:4000].lower())
     scores = {code: sum(word in known for word in words) for code, known in _STOP_SETS.items()}
     best, second, *_unused = sorted(scores, key=lambda code: -scores[code])
+    # Enough common words, and clearly more than those of the next language: many are shared.
     sure = scores[best] >= max(2, len(words) // 25) and scores[best] > 1.3 * scores[second]
     return best if sure else ""

@@ -1,4 +1,4 @@
-"""From a document to examples, every token of which is learnt."""
+"""Turn a document into examples in which every token is trained."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tui_tuner.data.chat.template import adds_bos
 from tui_tuner.data.chat.tokens import BatchTokenizer
 from tui_tuner.data.records import IGNORE
 
-# Longer documents are tokenised in parts of this size, cut in front of white space.
+# Longer documents are tokenised in parts of this size, cut before white space.
 TEXT_PART = 500_000
 
 
 class TextEncoder:
-    """Encodes documents: BOS where the tokenizer puts one, EOS behind each document, all of it learnt.
+    """Encodes documents: BOS if the tokenizer puts one, EOS after each document; every token is trained.
 
-    A document longer than `max_length` becomes several sequences; the first token of each has nothing in
-    front of it, so it cannot be predicted and is not trained.
+    A document longer than `max_length` becomes several sequences; the first token of each has nothing before
+    it, so it cannot be predicted and is not trained.
     """
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
@@ -33,11 +33,11 @@ class TextEncoder:
         self._back = [eos] if eos is not None else []
 
     def encode_all(self, texts: Sequence[str]) -> list[list[Encoded]]:
-        """The sequences of each document, in order."""
+        """Encode documents; returns the sequences of each, in order."""
         return self.pieces(self.tokenised(texts))
 
     def tokenised(self, texts: Sequence[str]) -> list[Sequence[int]]:
-        """The first half of `encode_all`, which may run in another thread: the ids of each document."""
+        """Tokenise each document: the first half of `encode_all`, which may run in another thread."""
         parts = [_parts(text) for text in texts]
         found = iter(self.tokens.ids([part for own in parts for part in own]))
         return [
@@ -45,7 +45,7 @@ class TextEncoder:
         ]
 
     def pieces(self, documents: Sequence[Sequence[int]]) -> list[list[Encoded]]:
-        """The second half: the sequences of each document."""
+        """Cut the ids of each document into sequences: the second half of `encode_all`."""
         return [self._pieces([*self._front, *ids, *self._back]) for ids in documents]
 
     def _pieces(self, ids: list[int]) -> list[Encoded]:
@@ -53,7 +53,8 @@ class TextEncoder:
         found = []
         cuts = [*range(0, len(whole), self.max_length), len(whole)]
         if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
-            cuts[-2] -= 1  # a last piece of one token would have nothing to learn
+            # A last piece of one token would have nothing to predict.
+            cuts[-2] -= 1
         for start, end in itertools.pairwise(cuts):
             own = whole[start:end]
             labels = np.append(own[1:], np.int32(IGNORE))
@@ -63,7 +64,7 @@ class TextEncoder:
 
 
 def _parts(text: str) -> list[str]:
-    """A document in parts of about `TEXT_PART` characters; nearly always the document itself."""
+    """Split a document into parts of about `TEXT_PART` characters; nearly always there is only one."""
     found = []
     start = 0
     while len(text) - start > TEXT_PART:

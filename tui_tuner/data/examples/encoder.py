@@ -1,4 +1,4 @@
-"""What a task says about its rows: which it takes, how a record becomes examples, what preflight notes."""
+"""Encode the rows of a task: which it takes, how a record becomes examples, what preflight notes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tui_tuner.text import one_line
 SAMPLES = 5
 Encodings = list[Fitted | RowProblem]
 
-# What a record of each kind is called where a task cannot use it, and what to do about it
+# The names of records where a task cannot use them
 _FORMAT_OF_RECORD = {
     "chat": "messages",
     "text": "text",
@@ -41,7 +41,7 @@ _ROWS = {
     "tagged": TASKS["token_classification"].rows,
     "question": TASKS["question_answering"].rows,
 }
-# The task that takes such records as they are. Formats say themselves how else their rows can be read
+# The task that takes such records as they are. Each format knows how else its rows can be read
 # (`Format.otherwise`)
 _HINTS = {
     "chat": N_("Fine-tune on chats with {command}.", command=setting({"task": "sft"})),
@@ -57,17 +57,17 @@ _HINTS = {
 
 @dataclass
 class Facts:
-    """What preflight wants to know of all rows: counts, and the first few rows of each kind of remark."""
+    """Facts about all rows for preflight: counts, and the first few rows of each kind of remark."""
 
     counts: dict[str, int] = field(default_factory=dict)
     samples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, what: str, count: int) -> None:
-        """Count things that need no row to be named."""
+        """Count things without a row."""
         self.counts[what] = self.counts.get(what, 0) + count
 
     def note(self, what: str, origin: object) -> None:
-        """Count a row, and keep its place if it is among the first."""
+        """Count a row, and keep its place if it is one of the first."""
         self.add(what, 1)
         samples = self.samples.setdefault(what, [])
         if len(samples) < SAMPLES:
@@ -77,7 +77,7 @@ class Facts:
         return self.counts.get(what, 0)
 
     def rows(self, what: str) -> list[str]:
-        """Places of the first few rows that were noted."""
+        """Return the places of the first few rows that were noted."""
         return self.samples.get(what, [])
 
 
@@ -95,9 +95,9 @@ class Encoder:
     `tokenise` and `finish` instead, the three thirds of `encode`.
 
     Attributes:
-        takes: Kinds of records it takes as they come.
-        takes_if_told: Kinds it takes only where the config says which format or columns the rows have.
-        notes: What the user should know of this tokenizer.
+        takes: Kinds of records that it takes in any case.
+        takes_if_told: Kinds that it takes only if the config gives the format or the columns of the rows.
+        notes: Remarks on this tokenizer for the user.
     """
 
     takes: tuple[type[Record], ...] = ()
@@ -109,30 +109,30 @@ class Encoder:
         self.notes: list[str] = []
 
     def encode_record(self, record: Any) -> Fitted:
-        """The examples of one record, none of them longer than `data.max_length`, and what was done for it.
+        """Encode one record as examples of at most `data.max_length` tokens, and report what that took.
 
         Raises:
-            RowProblem: it cannot be trained on; the reason ends in the ledger.
+            RowProblem: it cannot be trained on; the reason goes to the ledger.
         """
         raise NotImplementedError
 
     # ---- a batch, in three thirds -------------------------------------------------------------------------
 
     def encode(self, records: list[Record]) -> Encodings:
-        """Each record's examples, or the problem that keeps it from being trained on."""
+        """Encode each record; one that cannot be trained on is replaced by its problem."""
         begun = self.begin(records)
         self.tokenise(begun)
         return self.finish(begun)
 
     def begin(self, records: list[Record]) -> Begun:
-        """The first third: everything before the tokenizer."""
+        """Prepare a batch for the tokenizer: the first third."""
         return Begun(records)
 
     def tokenise(self, begun: Begun) -> None:
-        """The second third, which may run in another thread (`in_threads` tells whether that gains time)."""
+        """Tokenise a batch: the second third, which may run in another thread if `in_threads`."""
 
     def finish(self, begun: Begun) -> Encodings:
-        """The last third: labels, and what is too long is made to fit."""
+        """Make labels, and fit what is too long: the last third."""
         found: Encodings = []
         for record in begun.records:
             try:
@@ -143,25 +143,25 @@ class Encoder:
 
     @property
     def in_threads(self) -> bool:
-        """Whether `tokenise` works outside Python's lock."""
+        """Return whether `tokenise` works outside Python's lock, so that a thread saves time."""
         return False
 
-    # ---- what was learnt on the way -----------------------------------------------------------------------
+    # ---- what was learned on the way -----------------------------------------------------------------------
 
     def note_row(self, record: Record, fitted: Fitted, origin: object, facts: Facts) -> None:
-        """Note for preflight what is remarkable about a row. Called in file order, in one process."""
+        """Note facts about a row for preflight. Called in file order, in one process."""
 
     def learned(self) -> dict[str, Any]:
-        """What encoding found out beyond the examples, as JSON values; kept with the tokenised rows.
+        """Return what encoding found out beyond the examples, as JSON values; stored with the tokenised rows.
 
-        Large sets are encoded in several processes, each with an encoder of its own, and `learn` brings
-        together what they found. So an id that is put into an example must not depend on what this encoder
-        has seen before: number classes by the config, or by their sorted names.
+        Large sets are encoded in several processes, each with its own encoder, and `learn` merges what they
+        found. So an id in an example must not depend on what this encoder has seen before: number classes by
+        the config, or by their sorted names.
         """
         return {}
 
     def learn(self, learned: dict[str, Any]) -> None:
-        """Take in what another process has found out."""
+        """Merge what another process has found out."""
 
     # ---- which records ------------------------------------------------------------------------------------
 
@@ -175,6 +175,7 @@ class Encoder:
         error = cls.refusal(config, str(read.row.origin), record)
         way = find_format(read.format).otherwise(read.columns, read.row.values) if read.format else None
         if way is not None:
+            # The hint's columns belong to another format, so a format that is set must not stay.
             told = {} if config.data.format == "auto" else {"data.format": "auto"}
             others = (way.hint(told), error.hint) if way.better else (error.hint, way.hint(told))
             error.hint = hints(*others)
@@ -182,7 +183,7 @@ class Encoder:
 
     @classmethod
     def refusal(cls, config: RunConfig, where: str, record: Record) -> DataError:
-        """Why records of this kind cannot be used, and what can be done with them."""
+        """Make the error for records of a kind that cannot be used, with what can be done with them."""
         return RowsError(
             _(
                 "these rows are {format}, which task {task} cannot use.",
@@ -196,7 +197,7 @@ class Encoder:
 
 
 def _words_for(record: Record) -> str:
-    """What such records are: as the task that takes them says, or else as their format does."""
+    """Describe such records in the words of the task that takes them, or else of their format."""
     return _ROWS.get(record.kind) or RECORD_FORMATS[_FORMAT_OF_RECORD[record.kind]]
 
 
@@ -205,7 +206,7 @@ def _is_unlabelled(record: Record) -> bool:
 
 
 def format_told(config: RunConfig, source: int) -> bool:
-    """Whether the user said what the rows of a source are, for all data or for this source of several."""
+    """Return whether the config gives the format or the columns of a source."""
     data = config.data
     one = data.path[source] if isinstance(data.path, list) else None
     told = data.format != "auto" or (isinstance(one, Source) and one.format != "auto")
@@ -213,13 +214,13 @@ def format_told(config: RunConfig, source: int) -> bool:
 
 
 def fit_pieces(pieces: Sequence[Any], overlong: str) -> Fitted:
-    """A text that became one or several examples of at most `max_length` tokens.
+    """Keep, cut or drop a text that became one or more examples of at most `max_length` tokens.
 
     Raises:
-        RowProblem: nothing in it can be learnt, or what is too long is dropped.
+        RowProblem: nothing in it can be trained, or too long texts are dropped.
     """
     if not any(piece.trained_tokens for piece in pieces):
-        raise RowProblem(N_("nothing to learn: less than two tokens"))
+        raise RowProblem(N_("nothing to learn: fewer than two tokens"))
     if len(pieces) == 1:
         return Fitted(pieces)
     if overlong == "drop":
@@ -230,7 +231,7 @@ def fit_pieces(pieces: Sequence[Any], overlong: str) -> Fitted:
 
 
 class Writer(Protocol):
-    """Where encoded rows go: `store.StoreWriter`, or memory."""
+    """The destination of encoded rows: `store.StoreWriter`, or memory."""
 
     def add(
         self,
@@ -254,17 +255,18 @@ class CleanRow:
 
 
 class RowEncoder:
-    """Takes batches of rows through cleaning and a task's encoder to the store; each ends in the ledger."""
+    """Takes batches of rows through cleaning and a task's encoder to the store, and counts each row."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self.cleaner = Cleaner(encoder.config.data.cleaning)
         self.facts = Facts()
+        # A tokenizer without a vocabulary encodes every text to nothing, and every row would be dropped.
         if len(encoder.tokenizer) == 0:
             raise ModelError(_("the tokenizer has no vocabulary."))
 
     def add(self, batch: list[Read], writer: Writer, ledger: Ledger) -> None:
-        """Take a batch all the way to the store.
+        """Clean, encode and store a batch.
 
         Raises:
             DataError: records of a kind that the task cannot use.
@@ -273,7 +275,7 @@ class RowEncoder:
         self.store(rows, self.encoder.encode([row.record for row in rows]), writer, ledger)
 
     def clean(self, batch: list[Read], ledger: Ledger) -> list[CleanRow]:
-        """The rows of a batch that cleaning keeps; the others are counted.
+        """Return the rows of a batch that cleaning keeps; the others are counted.
 
         Raises:
             DataError: records of a kind that the task cannot use.
@@ -285,12 +287,13 @@ class RowEncoder:
                 continue
             self.encoder.check_kind(self.encoder.config, read, record)
             cleaned = self.cleaner.clean(record, read.row.origin, ledger)
+            # A dropped row was counted by the cleaner.
             if cleaned is not None:
                 rows.append(CleanRow(read.row.origin, read.source, cleaned.record, cleaned.changed))
         return rows
 
     def store(self, rows: list[CleanRow], found: Encodings, writer: Writer, ledger: Ledger) -> None:
-        """Write the examples of each row, or count why there are none."""
+        """Write the examples of each row, or count the reason why there are none."""
         for row, fitted in zip(rows, found, strict=True):
             if isinstance(fitted, RowProblem):
                 ledger.count("dropped", row.origin, fitted.reason, fitted.detail or _shown(row.record))
@@ -301,24 +304,27 @@ class RowEncoder:
         self.encoder.note_row(row.record, fitted, row.origin, self.facts)
         outcome, reason, record = fitted.outcome, fitted.reason, row.record
         if outcome == "kept" and row.changed:
+            # Splitting and cutting say more about a row than that it was cleaned.
             outcome, reason = "changed", N_("changed by cleaning")
         writer.add(row.origin, row.source, fitted.examples, record, content_hash(record), stratum(record))
         ledger.count(outcome, row.origin, reason, _shown(record) if reason else "", len(fitted.examples))
 
 
 def content_hash(record: Record) -> int:
-    """64 bits over the texts of a record, for keeping equal rows on one side of a split."""
+    """Hash the texts of a record to 64 bits, which keeps equal rows on one side of a split."""
     digest = hashlib.blake2b(digest_size=8)
     for text in texts_of(record):
         digest.update(text.strip().encode("utf-8", "replace"))
+        # Separates the texts, so that two of them never hash like one.
         digest.update(b"\x00")
     return int.from_bytes(digest.digest(), "little")
 
 
 def stratum(record: Record) -> int:
-    """64 bits of a record's label, so that each label is split alike; 0 where it has none."""
+    """Hash a record's label to 64 bits, by which rows are split in proportion; 0 if it has none."""
     if not isinstance(record, Labelled) or record.label is None:
         return 0
+    # `| 1`, because 0 means that there is no label.
     return int.from_bytes(hashlib.blake2b(str(record.label).encode(), digest_size=8).digest(), "little") | 1
 
 

@@ -1,6 +1,6 @@
-"""Rows longer than `max_length`: split between turns, cut, or dropped, as the run says; always counted.
+"""Split, cut or drop rows longer than `max_length`, as the config says; they are always counted.
 
-A long chat becomes several chats of whole exchanges, each beginning with the system message, as Vicuna did.
+A long chat becomes several chats of whole exchanges, each beginning with the system message, as in Vicuna.
 Every answer is in exactly one of them, so it is trained once.
 """
 
@@ -17,7 +17,7 @@ from tui_tuner.locales import N_, _
 
 @dataclass
 class Fitted:
-    """What became of a row: its examples, the outcome for the ledger, and why."""
+    """The result for a row: its examples, the outcome for the ledger, and the reason."""
 
     examples: Sequence[Example]
     outcome: str = "kept"
@@ -25,10 +25,10 @@ class Fitted:
 
 
 def fit(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int, overlong: str) -> Fitted:
-    """Make a chat fit.
+    """Make a chat fit into `max_length` tokens.
 
     Raises:
-        RowProblem: nothing of it fits, or nothing in it is trained.
+        RowProblem: no part of it fits, or no part is trained.
     """
     if not encoded.trained_tokens:
         raise RowProblem(N_("nothing to learn: no trained answer in the row"))
@@ -43,7 +43,8 @@ def fit(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int, ove
 
 def _truncate(encoded: Encoded, max_length: int) -> Fitted:
     labels = encoded.labels[:max_length].copy()
-    labels[-1:] = IGNORE  # what it predicts was cut off
+    # The token that this position predicts was cut off.
+    labels[-1:] = IGNORE
     if not (labels != IGNORE).any():
         raise RowProblem(N_("the answer lies beyond max_length"), _("{tokens} tokens", tokens=len(encoded)))
     inside = [answer for answer in encoded.answers if answer[1] <= max_length]
@@ -56,7 +57,7 @@ def _truncate(encoded: Encoded, max_length: int) -> Fitted:
         remarks=encoded.remarks,
     )
     lost = any(start < max_length < end for start, end, _unused in encoded.answers)
-    reason = N_("cut at max_length, inside an answer") if lost else N_("cut at max_length, behind an answer")
+    reason = N_("cut at max_length, inside an answer") if lost else N_("cut at max_length, after an answer")
     return Fitted([cut], "truncated", reason)
 
 
@@ -76,6 +77,7 @@ def _split(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int) 
     while start < len(exchanges):
         best, end = _longest(chat, system, exchanges, start, encoder, max_length)
         if best is None:
+            # This one exchange does not fit by itself.
             lost += 1
             start += 1
             continue
@@ -91,11 +93,12 @@ def _split(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int) 
 
 
 def _exchanges(chat: Chat) -> tuple[list[Message], list[list[Message]]]:
-    """The system message, and groups of turns that each begin with the user and end before the next one."""
+    """Split a chat into its system message and exchanges, each from a question to before the next one."""
     system = [message for message in chat.messages[:1] if message.role == "system"]
     groups: list[list[Message]] = []
     answered = True
     for message in chat.messages[len(system) :]:
+        # Several user turns before an answer belong together, and so do calls and results of tools.
         if not groups or (message.role == "user" and answered):
             groups.append([])
             answered = False
@@ -105,7 +108,7 @@ def _exchanges(chat: Chat) -> tuple[list[Message], list[list[Message]]]:
 
 
 def _mark_last(exchanges: list[list[Message]]) -> list[list[Message]]:
-    """Only the last answer of the whole chat is trained, whichever piece it ends up in."""
+    """Mark the last answer of the whole chat as the only one that is trained, in whichever piece it is."""
     answers = [
         (i, j) for i, group in enumerate(exchanges) for j, m in enumerate(group) if m.role == "assistant"
     ]
@@ -125,7 +128,7 @@ def _longest(
     encoder: ChatEncoder,
     max_length: int,
 ) -> tuple[Encoded | None, int]:
-    """The piece with most exchanges from `start` that fits, and where the next one begins."""
+    """Find the longest piece from exchange `start` that fits, and where the next one begins."""
 
     def piece(end: int) -> Encoded | None:
         messages = system + [message for group in exchanges[start:end] for message in group]
@@ -134,7 +137,8 @@ def _longest(
 
     low, best = start, None
     high = len(exchanges)
-    # Gallop, then halve: few encodings even for chats of hundreds of turns.
+    # Gallop, then halve: each try renders and tokenises the chat, and this takes few tries even for chats of
+    # hundreds of turns.
     step = 1
     while low < high:
         end = min(low + step, high)

@@ -1,4 +1,4 @@
-"""Held-out rows to be shown: their records, or prompts with a reference answer for generation."""
+"""Select held-out rows to show: their records, or prompts with a reference answer for generation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONTINUATION = 64
 
 @dataclass
 class HeldOut:
-    """A prompt up to and including the generation prompt, and the answer that the row holds."""
+    """A prompt including the generation prompt, and the answer of the row."""
 
     prompt_ids: list[int]
     prompt_text: str
@@ -28,7 +28,7 @@ class HeldOut:
 
 
 def prompts_of(rows: TokenizedRows | None, count: int, config: RunConfig, tokenizer: Any) -> list[HeldOut]:
-    """Up to `count` different validation rows in a seeded order; of a chat, the prompt of its last answer."""
+    """Select up to `count` different validation rows in a seeded order; of a chat, its last answer."""
     if rows is None or not len(rows) or count <= 0:
         return []
     encoder = ChatEncoder.of(config, tokenizer)
@@ -38,6 +38,7 @@ def prompts_of(rows: TokenizedRows | None, count: int, config: RunConfig, tokeni
     seen: set[int] = set()
     for index in order:
         number = rows.row(int(index))
+        # Several examples may come from one row.
         if number in seen:
             continue
         seen.add(number)
@@ -54,7 +55,7 @@ def prompts_of(rows: TokenizedRows | None, count: int, config: RunConfig, tokeni
 
 
 def some_records(rows: TokenizedRows | None, count: int, seed: int) -> list[dict[str, Any]]:
-    """The records of up to `count` different rows in a seeded order: always the same ones."""
+    """Return the records of up to `count` different rows in a seeded order, always the same ones."""
     if rows is None or count <= 0:
         return []
     order = np.random.default_rng(seed).permutation(len(rows))
@@ -63,7 +64,8 @@ def some_records(rows: TokenizedRows | None, count: int, seed: int) -> list[dict
 
 
 def _of_chat(record: dict[str, Any], encoder: ChatEncoder) -> HeldOut | None:
-    """The prompt is cut out of the very tokens that training would see, so both agree to the token."""
+    """Make a prompt and a reference from a chat's last answer; None if it has none."""
+    # The prompt is cut out of the tokens that training would see, so that both agree to the token.
     messages = [Message(**message) for message in record["messages"]]
     try:
         encoded = encoder.encode(Chat(messages, record.get("tools")))
@@ -85,7 +87,7 @@ def _of_chat(record: dict[str, Any], encoder: ChatEncoder) -> HeldOut | None:
 
 
 def _of_text(rows: TokenizedRows, index: int, tokenizer: Any) -> HeldOut | None:
-    """The first half of a document (64 tokens at most), to be continued; the reference is what follows."""
+    """Make a prompt of the first half of a document (at most 64 tokens); the reference is what follows."""
     ids = rows[index].ids
     if len(ids) < 4:
         return None

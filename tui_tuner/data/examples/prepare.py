@@ -1,4 +1,4 @@
-"""From a config and a tokenizer to tokenised training and validation rows, with every row accounted for."""
+"""Prepare tokenised training and validation rows from a config and a tokenizer; every row is counted."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from tui_tuner.text import one_line
 BATCH = 1024
 BATCH_CHARACTERS = 400_000
 REPORT_SECONDS = 0.9
-# What to do about the most frequent reason rows are dropped for, and in which field.
+# The way out for the most frequent reasons of dropped rows, and the field that it changes.
 _WAYS = (
     ("max_length", "data.max_length", N_("Raise data.max_length.")),
     (
         "refuses system messages",
         "data.system_turns",
         N_(
-            "Put them in front of the first question with {first}, or leave them out with {drop}.",
+            "Put them before the first question with {first}, or leave them out with {drop}.",
             first=setting({"data.system_turns": "first_user"}),
             drop=setting({"data.system_turns": "drop"}),
         ),
@@ -60,17 +60,17 @@ _WAYS = (
         "needs ",
         "data.media",
         N_(
-            "To train the text alone, without what it speaks of: {command}.",
+            "To train on the text alone, without its pictures, sounds or films: {command}.",
             command=setting({"data.media": "ignore"}),
         ),
     ),
 )
 _SEE = N_("See {command}.", command=Command("`tui-tuner data inspect FILE`", N_("the data screen")))
-_MEND_ROWS = N_("Mend them.")
+_MEND_ROWS = N_("Fix them.")
 
 
 class RowTask(Protocol):
-    """What preparing rows asks of a task (`tasks.base.Task`)."""
+    """The part of a task (`tasks.base.Task`) that preparing rows needs."""
 
     records: tuple[type[Record], ...]
     columns: Mapping[str, str]
@@ -83,17 +83,17 @@ class RowTask(Protocol):
 
 
 class Cancelled(TunerError):
-    """Preparing was cancelled by the user; nothing half-written is left."""
+    """The user cancelled; nothing half-written is left."""
 
     exit_code = EXIT_INTERRUPTED
 
 
 @dataclass
 class Prepared:
-    """What training needs of the data.
+    """The data as training needs it.
 
-    `detections` say which format each file has, `notes` what the user should know (a fallback template, files
-    that were skipped), `learned` is what the task's encoder found out beyond the examples.
+    `detections` give the format of each file, `notes` are for the user (a fallback template, skipped files),
+    `learned` is what the task's encoder found out beyond the examples.
     """
 
     train: TokenizedRows
@@ -108,7 +108,7 @@ class Prepared:
 
     @property
     def stop_ids(self) -> list[int]:
-        """Tokens that end the trained answers."""
+        """The ids of the tokens that end trained answers."""
         return sorted(set(self.learned.get("stop_tokens", {}).values()))
 
 
@@ -123,15 +123,15 @@ def prepare(
 ) -> Prepared:
     """Read, clean, tokenise and split the data of a run, or take it from the cache.
 
-    What the task needs of the tokenizer, such as a chat template, is set on it. `cache_dir` defaults to the
-    user's cache folder. Chats are rendered at the tokenizer's moment (`chat/moment.py`), or now.
+    The tokenizer is changed: it gets what the task needs, such as a chat template. `cache_dir` defaults to
+    the user's cache folder. Chats are rendered at the tokenizer's moment (`chat/moment.py`), or now.
 
     Raises:
         DataError: the data cannot be read or used, or too many rows would be dropped.
         PreflightError: a check found something that would waste the run.
         HubError: a hub data set cannot be reached.
         ModelError: the template cannot be used.
-        Cancelled: `cancelled` said so.
+        Cancelled: `cancelled` returned True.
     """
     with one_moment(tokenizer):
         return _prepare(config, tokenizer, task, sink, cache_dir, cancelled)
@@ -153,13 +153,17 @@ def _prepare(
     ledger = Ledger.from_json(store.meta["ledger"])
     _check_dropped(ledger, config.data, sink)
     second = held_ledger = None
+    # A path; a number is the share that is split off.
     if isinstance(config.data.validation, str):
+        # `limit` is for training rows; held-out rows are all used.
         held = config.data.model_copy(update={"path": config.data.validation, "limit": None})
+        # An error in the validation file must not point to the field of the training file.
         with about("data.validation", instead_of="data.path"):
             second = _tokenised(config, held, tokenizer, task, root, sink, stop)
         held_ledger = Ledger.from_json(second.meta["ledger"])
         _check_dropped(held_ledger, held, sink)
     train, validation = split_examples(store, second, config.data, ledger)
+    # Numbers of classes are known only now, when every process has reported what it found.
     for rows in (train, validation):
         if rows is not None:
             task.number(rows, store.meta["learned"], config)
@@ -186,6 +190,7 @@ def _prepare(
             sink.emit(Warned(problem.code, problem.sentence(), problem.hint, problem.on_screen))
         for note in prepared.notes:
             sink.emit(Log(note))
+    # After everything was reported, so that the journal has the warnings as well as the error.
     if config.data.preflight == "stop":
         report.stop()
     return prepared
@@ -200,7 +205,7 @@ def _tokenised(
     sink: Sink | None,
     stop: Callable[[], bool],
 ) -> Store:
-    """The store of one data section: from the cache, or made now."""
+    """Return the store of one data section, from the cache or newly made."""
     sources = resolve(data)
     key = cache_key(config, data, tokenizer, sources, task)
     store = cache.open_store(root, key, sink)
@@ -212,15 +217,18 @@ def _tokenised(
     beside = cache.beside(root, key)
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Only when something is written: a run whose rows are cached needs no time for this.
         cache.forget_old(root)
         _write(config, data, tokenizer, task, beside, sink, stop, rows_about(sources, data.limit))
         return cache.keep(beside, root, key)
+    # Reading errors are DataErrors already, so what arrives here is a failed write.
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise DiskFullError(
             _("tokenised rows cannot be written: {problem}.", problem=error.strerror or one_line(error)),
             where=one_line(root),
         ) from None
+    # Also for KeyboardInterrupt and Cancelled: no half-written folder may stay.
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -236,7 +244,7 @@ def _write(
     stop: Callable[[], bool],
     about: int | None = None,
 ) -> None:
-    """Tokenise into `folder`; `about` is the estimated number of rows, for progress alone."""
+    """Tokenise into `folder`; `about` is an estimate of the rows, used only for progress."""
     ledger, reading = Ledger(), Reading(data, picks=data.pick == "random")
     encoder = task.encoder(config, tokenizer)
     rows_encoder = RowEncoder(encoder)
@@ -252,10 +260,12 @@ def _write(
             rows_encoder.store(rows, found, writer, ledger)
             if sink and time.monotonic() - last > REPORT_SECONDS:
                 last = time.monotonic()
+                # An estimate that was already passed is not shown as a total.
                 total = about if about is not None and about > ledger.read else None
                 note = "" if total is None else _("total estimated")
                 sink.emit(Phase("tokenizing", ledger.read, total, note, "rows"))
         if not writer.examples:
+            # The counts go out before the error: they say why no row is left.
             if sink and ledger.read:
                 sink.emit(RowLedger(**ledger.to_json()))
             raise nothing_left(data, ledger, bool(reading.detections))
@@ -274,7 +284,7 @@ def _write(
 
 
 def _made_of(config: RunConfig, data: DataSection, tokenizer: Any, task: RowTask) -> dict[str, Any]:
-    """What a store was made of, in words, for a list of the cache."""
+    """Describe what a store was made from, for a list of the cache."""
     paths = data.path if isinstance(data.path, list) else [data.path]
     return {
         "data": [path if isinstance(path, str) else path.path for path in paths],
@@ -299,15 +309,16 @@ def _cleaned(reading: Reading, encoder: RowEncoder, ledger: Ledger) -> Iterator[
 
 
 def full(rows: int, characters: int) -> bool:
-    """Whether so much text makes a batch: larger ones wait for each other, smaller ones cost more calls."""
+    """Return whether this much text makes a batch."""
+    # Larger batches wait for each other in the workers, and smaller ones cost more calls.
     return rows >= BATCH or characters >= BATCH_CHARACTERS
 
 
 def nothing_left(data: DataSection, ledger: Ledger, legible: bool) -> DataError:
-    """What is said where no row is left: that there was none, or the most frequent reason with its first row.
+    """Make the error for data without a usable row: no rows, or the most frequent reason with its first row.
 
     Args:
-        legible: Whether any row could be looked at: not all were broken lines.
+        legible: Whether any row could be read; False if all were broken lines.
     """
     if not ledger.read:
         return DataError(
@@ -344,6 +355,7 @@ def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None
     if sample["text"]:
         parts[0] += f" ({sample['text']})"
     share = ledger.dropped_share
+    # Rounded up, so that the suggested value really accepts this share.
     accepted = float(_rounded_up(share))
     raise DataError(
         _(
@@ -363,7 +375,7 @@ def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None
 
 
 def _way_out(reason: str, otherwise: str) -> str:
-    """What to do about rows that are dropped for a reason."""
+    """Return the way out for rows that are dropped for a reason."""
     return next((way for words, _field, way in _WAYS if words in reason), otherwise)
 
 
@@ -372,7 +384,7 @@ def _rounded_up(share: float) -> float:
 
 
 def texts(config: RunConfig) -> Iterator[str]:
-    """Every piece of text in the data, for learning a tokenizer.
+    """Yield every piece of text in the data, for training a tokenizer.
 
     Raises:
         DataError: the data cannot be read.

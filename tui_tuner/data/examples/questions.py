@@ -1,4 +1,4 @@
-"""Questions about a text as examples: windows, each with the place of the answer in it."""
+"""Encode questions about a text as windows, each with the place of the answer in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui_tuner.data.records import IGNORE, Example, Question, Record
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import N_, _
 
-LONGEST_ANSWER = 30  # tokens of the longest answer that is looked for
+LONGEST_ANSWER = 30  # tokens of the longest answer that is searched for
 START, END = 1, 2  # bits of a label: the answer begins here, and ends here
 COLUMNS = {"start": "int32", "end": "int32", "null": "int32", "window": "int32", COLUMN: "int64"}
 WITHOUT = "questions without an answer"
@@ -28,7 +28,7 @@ LONG = "answers longer than can be found"
 class QuestionEncoder(Encoder):
     """Each window of a question's text is an example: where the answer begins and ends, or the null position.
 
-    Of several right answers the first is learnt.
+    Of several right answers the first one is trained.
     """
 
     takes = (Question,)
@@ -39,7 +39,7 @@ class QuestionEncoder(Encoder):
         if data.stride >= data.max_length:
             raise ConfigError(
                 _(
-                    "windows of {most} tokens cannot share {stride}.",
+                    "windows of {most} tokens cannot share {stride} tokens.",
                     most=data.max_length,
                     stride=data.stride,
                 ),
@@ -65,6 +65,7 @@ class QuestionEncoder(Encoder):
     def _fit(self, record: Question, windows: list[Window] | RowProblem) -> Fitted:
         if isinstance(windows, RowProblem):
             raise windows
+        # A model of such rows may answer "none"; others must always answer.
         self.unanswerable |= not record.answers
         tokens = answer_tokens(record, windows)
         overlong = self.config.data.overlong
@@ -74,6 +75,7 @@ class QuestionEncoder(Encoder):
         if len(windows) == 1:
             return Fitted(examples)
         if overlong == "truncate":
+            # Otherwise the row would teach that a question with an answer has none.
             if tokens is not None and examples[0].columns["start"] == windows[0].null:
                 raise RowProblem(N_("the answer lies beyond max_length"))
             return Fitted(examples[:1], "truncated", N_("cut at max_length"))
@@ -88,6 +90,7 @@ class QuestionEncoder(Encoder):
         held = [end - start + 1 for start, end, null in spans if start != null]
         if not held:
             facts.note(TORN, origin)
+        # Trained, but prediction searches no longer spans, so evaluation counts it as wrong.
         elif held[0] > LONGEST_ANSWER:
             facts.note(LONG, origin)
 
@@ -99,15 +102,16 @@ class QuestionEncoder(Encoder):
 
 
 def answer_tokens(record: Question, windows: list[Window]) -> tuple[int, int] | None:
-    """The tokens of the answer that is learnt, among all of the text's; None where there is no answer.
+    """Find the tokens of the trained answer among all of the text; None if there is no answer.
 
     Raises:
-        RowProblem: no token stands for any of its characters.
+        RowProblem: no token contains any of its characters.
     """
     if not record.answers:
         return None
     text, start = record.answers[0]
     bare = text.strip()
+    # Tokens do not contain white space at the edges of an answer.
     start += len(text) - len(text.lstrip())
     tokens = tokens_of(windows, start, start + len(bare))
     if tokens is None:
@@ -116,17 +120,18 @@ def answer_tokens(record: Question, windows: list[Window]) -> tuple[int, int] | 
 
 
 def example_of(window: Window, number: int, tokens: tuple[int, int] | None) -> Example:
-    """A window as an example; labels say where the answer begins and ends."""
+    """Make an example of a window; its labels mark the first and the last token of the answer."""
     start, end = span_in(window, tokens)
     labels = np.full(len(window.ids), IGNORE, dtype=np.int32)
     labels[start] = START
+    # An answer of a single token has both bits.
     labels[end] = END if end != start else START | END
     columns = {"start": start, "end": end, "null": window.null, "window": number, COLUMN: window.types}
     return Example(window.ids, labels, columns)
 
 
 def answer_mask(labels: np.ndarray) -> np.ndarray:
-    """bool [length]: the tokens of the answer, from where it begins to where it ends."""
+    """Return the tokens from the first to the last one of the answer, bool [length]."""
     mask = np.zeros(len(labels), dtype=bool)
     places = np.flatnonzero(labels != IGNORE)
     if len(places):

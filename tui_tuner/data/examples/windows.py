@@ -1,8 +1,8 @@
-"""A question and its text as windows that fit a model, and where each token of the text stands in it.
+"""Cut a question and its text into windows that fit a model, with the place of each token in the text.
 
-The tokenizer's own pair template joins them (`[CLS] question [SEP] text [SEP]`, where it has one); only the
-text is cut, and two windows that follow one another share `stride` of its tokens. Places are characters, as
-the tokenizers library gives them: a token that stands for a part of a character counts for all of it.
+The tokenizer's own pair template joins them (`[CLS] question [SEP] text [SEP]`, if it has one); only the text
+is cut, and consecutive windows share `stride` of its tokens. Places are in characters, as the tokenizers
+library gives them: a token for a part of a character counts for all of it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Window:
     Args:
         ids: int32 [tokens].
         types: Token types, packed (`token_types`).
-        null: The position that stands for no answer: the tokenizer's CLS token, or its first one.
-        context: int32 [tokens, 2]: the characters of the text that each token stands for; (-1, -1) for one
-            that is none of the text's.
-        base: How many tokens of the text stand before this window.
+        null: The position that means "no answer": the tokenizer's CLS token, or the first one.
+        context: int32 [tokens, 2]: the characters of the text in each token; (-1, -1) for a token outside
+            of the text.
+        base: How many tokens of the text come before this window.
     """
 
     ids: np.ndarray
@@ -42,7 +42,7 @@ class Window:
 
     @property
     def first(self) -> int:
-        """The first position that is the text's."""
+        """Return the first position of the text."""
         return int(np.argmax(self.context[:, 0] >= 0))
 
 
@@ -50,19 +50,19 @@ class PairWindows:
     """Cuts pairs into windows.
 
     Raises:
-        ModelError: the tokenizer cannot say where its tokens stand.
+        ModelError: the tokenizer cannot give the places of its tokens.
     """
 
     def __init__(self, tokenizer: Any, max_length: int, stride: int) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError(
                 _(
-                    "this tokenizer ({name}) cannot say where its tokens stand in a text, so answers cannot "
-                    "be found in it.",
+                    "this tokenizer ({name}) cannot give the places of its tokens in a text, so answers "
+                    "cannot be found in it.",
                     name=type(tokenizer).__name__,
                 ),
                 hint=_(
-                    "Take a model whose folder holds a tokenizer.json, or name such a folder in "
+                    "Choose a model whose folder contains a tokenizer.json, or set such a folder in "
                     "model.tokenizer."
                 ),
                 field="model.tokenizer",
@@ -72,9 +72,10 @@ class PairWindows:
         prefer_right(tokenizer)
 
     def cut(self, questions: Sequence[str], contexts: Sequence[str]) -> list[list[Window] | RowProblem]:
-        """The windows of each pair, or why it has none."""
+        """Cut each pair into windows; one that cannot be cut is replaced by its problem."""
         asked = self.tokenizer(list(questions), add_special_tokens=False)["input_ids"] if questions else []
         room = [self.max_length - self._special - len(ids) for ids in asked]
+        # With no more room than the stride the tokenizer would make windows for ever.
         fits = [place for place, tokens in enumerate(room) if tokens > self.stride]
         found: list[list[Window] | RowProblem] = [self._too_long(len(ids)) for ids in asked]
         if not fits:
@@ -102,10 +103,12 @@ class PairWindows:
         encoding = batch.encodings[number]
         ids = np.array(encoding.ids, dtype=np.int32)
         context = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+        # Special tokens and the question have offsets too, but not in the text.
         context[np.array([one != 1 for one in encoding.sequence_ids], dtype=bool)] = -1
         types = batch["token_type_ids"][number] if "token_type_ids" in batch else ()
         base = 0
         if before is not None:
+            # Tokens of the text so far, less those that this window repeats.
             base = before.base + int((before.context[:, 0] >= 0).sum()) - self.stride
         return Window(ids, pack_types(types), null_position(self.tokenizer, ids), context, base)
 
@@ -122,7 +125,8 @@ class PairWindows:
 
 
 def null_position(tokenizer: Any, ids: np.ndarray) -> int:
-    """Where no answer is scored: at CLS; of a tokenizer without one at BOS, or else the first token."""
+    """Return the position that means "no answer": CLS, else BOS, else the first token."""
+    # XLNet has CLS at the end, so the position is searched for.
     for token in (tokenizer.cls_token_id, tokenizer.bos_token_id):
         if token is not None and (places := np.flatnonzero(ids == token)).size:
             return int(places[0])
@@ -130,23 +134,22 @@ def null_position(tokenizer: Any, ids: np.ndarray) -> int:
 
 
 def prefer_right(tokenizer: Any) -> str:
-    """Let a tokenizer cut and pad on the right; what the user should know where it did otherwise.
-
-    The question stands before its text, for a model that reads from left to right must have read it. Who
-    loads the result elsewhere puts it there by the side on which the tokenizer pads.
-    """
+    """Make a tokenizer cut and pad on the right; returns a note for the user if it did not before."""
+    # A model that reads from left to right must know the question before its text. Other programs that load
+    # the result place the question by the side on which the tokenizer pads.
     tokenizer.truncation_side = "right"
     if tokenizer.padding_side == "right":
         return ""
     tokenizer.padding_side = "right"
-    return _("The tokenizer pads on the right now: questions stand before their texts, and are saved so.")
+    return _(
+        "The tokenizer now pads on the right, so that questions come before their texts, and is saved so."
+    )
 
 
 def tokens_of(windows: Sequence[Window], start: int, end: int) -> tuple[int, int] | None:
-    """The tokens that characters [start, end) of the text went into: [first, last] among all of its tokens.
+    """Find the tokens of the text that contain characters [start, end): [first, last] among all of them.
 
-    An answer may begin or end inside a token: the whole token is taken. White space at its edges belongs to
-    no answer.
+    An answer may begin or end inside a token, which is then taken whole.
     """
     found: set[int] = set()
     for window in windows:
@@ -157,7 +160,7 @@ def tokens_of(windows: Sequence[Window], start: int, end: int) -> tuple[int, int
 
 
 def span_in(window: Window, tokens: tuple[int, int] | None) -> tuple[int, int]:
-    """The positions [first, last] of these tokens in a window; those of no answer where it lacks some."""
+    """Return the positions [first, last] of these tokens in a window; the null position if it lacks some."""
     if tokens is not None:
         first, last = (token - window.base + window.first for token in tokens)
         count = int((window.context[:, 0] >= 0).sum())

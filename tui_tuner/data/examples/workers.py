@@ -1,11 +1,11 @@
-"""Tokenising on several cores; batches come back in the order they went.
+"""Tokenise on several cores; batches come back in order.
 
-The tokenizers library has threads of its own and holds no lock of Python while it works, so a few cores are
-busy without any other process. On many cores Python, which reads, renders and masks, becomes the slower half:
-large sets are then rendered and tokenised in processes, and so are all sets of a tokenizer written in Python.
+The tokenizers library has its own threads and works outside Python's lock, so a few cores are busy without
+another process. On many cores Python, which reads, renders and masks, becomes the slower half: large sets are
+then rendered and tokenised in processes, and so are all sets of a tokenizer written in Python.
 
-Processes are spawned, not forked: the program may be running threads (a screen, CUDA) that a fork would tear.
-If they cannot be started or die, the work is done here instead; the result is the same.
+Processes are spawned, not forked: the program may be running threads (a screen, CUDA) that do not survive a
+fork. If processes cannot be started or die, the work is done here instead, with the same result.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from tui_tuner.data.chat.tokens import all_cores
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings
 from tui_tuner.data.records import Record
 
-# Starting a process costs as long as tokenising some thousand rows.
+# Starting a process takes as long as tokenising a few thousand rows.
 WORTH_ROWS = 8192
 # With more cores than this, and more rows, processes are faster than the tokenizer's threads.
 THREADS_DO = 3
 THREADS_DO_ROWS = 50_000
 _MAX_WORKERS = 32
-_UNDER_WAY = 2  # batches with the tokenizer at once: one waits for Python while the other is worked on
+_UNDER_WAY = 2  # batches in the tokenizer at once: one waits for Python while the other is tokenised
 T = TypeVar("T")
 MakeEncoder = Callable[[RunConfig, Any], Encoder]
 _encoder: Encoder | None = None
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def encoded_in_order(
     encoder: Encoder, batches: Iterable[tuple[T, list[Record]]], make: MakeEncoder
 ) -> Generator[tuple[T, Encodings]]:
-    """Each batch's tag with its encodings, in the order they came. At most a few batches are under way.
+    """Encode batches; yields each one's tag with its encodings, in order. Only a few are in progress at once.
+
+    Close the generator if you leave it early: threads and processes end only then.
 
     Args:
         make: Makes such an encoder in another process, from a config and a tokenizer; it is sent there by
             name.
-
-    Close it when it is left early: threads and processes end then, and not before.
     """
     wanted = encoder.config.data.workers
     count = min(cores(), _MAX_WORKERS) if wanted == "auto" else wanted
@@ -64,6 +64,7 @@ def encoded_in_order(
     try:
         for tag, records in batches:
             seen += len(records)
+            # How many rows there are is not known before they are read, so processes start only now.
             if isinstance(way, _Here) and count > 1 and seen > begin_at:
                 yield from way.rest()
                 way.close()
@@ -75,17 +76,17 @@ def encoded_in_order(
 
 
 def _worth_rows(encoder: Encoder, count: int) -> float:
-    """Rows from which on processes are worth their start and their messages."""
+    """Return the number of rows above which processes are worth their start and their messages."""
     if not encoder.in_threads:
         return WORTH_ROWS
     return THREADS_DO_ROWS if count > THREADS_DO else math.inf
 
 
 class _Here:
-    """This process: while the tokenizer works on some batches, the next are read and rendered.
+    """Encodes in this process: while the tokenizer works on some batches, the next ones are rendered.
 
     Args:
-        threads: Use every core, if the tokenizer works outside Python's lock.
+        threads: Use every core if the tokenizer works outside Python's lock.
     """
 
     def __init__(self, encoder: Encoder, threads: bool) -> None:
@@ -125,10 +126,12 @@ class _Here:
 class _Pool:
     def __init__(self, encoder: Encoder, make: MakeEncoder, workers: int) -> None:
         self._encoder = encoder
+        # Enough for workers to stay busy, and no more batches than that in memory.
         self._limit = workers * 3
         self._waiting: deque[tuple[Any, list[Record], Future[Any] | None]] = deque()
         self._executor: ProcessPoolExecutor | None = None
         try:
+            # Pickled here and not by the pool, so that what cannot be pickled is noticed now.
             made = (pickle.dumps((make, encoder.tokenizer)), encoder.config.model_dump_json())
             self._executor = ProcessPoolExecutor(
                 workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=made
@@ -156,7 +159,7 @@ class _Pool:
         return tag, found
 
     def _guarded(self, work: Callable[[ProcessPoolExecutor], Any]) -> Any:
-        """The result of `work`, or None once the processes are gone."""
+        """Return the result of `work`, or None if the processes have ended."""
         if self._executor is None:
             return None
         try:
@@ -174,14 +177,16 @@ class _Pool:
 def _start(made: bytes, config: str) -> None:
     global _encoder
     threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
+    # Ctrl-C reaches the whole group of processes; only the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Every core has a worker already; more threads would only compete with them.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     make, tokenizer = pickle.loads(made)
     _encoder = make(RunConfig.model_validate_json(config), tokenizer)
 
 
 def _end_with_parent() -> None:
-    """A worker that waits for records would wait for ever if the process that sends them is killed."""
+    # A worker that waits for records would wait for ever if the process that sends them is killed.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""How rows are laid out: a module for each format of `config.kinds.formats.RECORD_FORMATS`."""
+"""Find record formats: a module for each, under its name in `config.kinds.formats.RECORD_FORMATS`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import import_module
 from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.data.formats.base import Ambiguous, Format, Match
 
-# Formats that share a module, which has the name of the family.
+# Formats that share a module, by the name of the module.
 _FAMILIES = {"text_label": "labelled", "sentence_pair": "labelled"}
 
 
@@ -17,16 +17,17 @@ def find_format(name: str) -> Format:
     """The format of a name in `config.kinds.formats.RECORD_FORMATS`.
 
     Raises:
-        KeyError: there is no such format. A config that was built has a known one, or `auto`, which is none.
+        KeyError: there is no such format. A valid config has a known one, or `auto`, which is not a format.
     """
-    if name not in format_names():  # nothing but a known name is ever imported
+    # Only a known name is ever imported: this one may come from a config.
+    if name not in format_names():
         raise KeyError(name)
     formats: tuple[Format, ...] = import_module(f"{__name__}.{_FAMILIES.get(name, name)}").FORMATS
     return {format.name: format for format in formats}[name]
 
 
 def format_names() -> list[str]:
-    """Every format, in the order of `RECORD_FORMATS`."""
+    """List the names of all formats, in the order of `RECORD_FORMATS`."""
     return [name for name in RECORD_FORMATS if name != "auto"]
 
 

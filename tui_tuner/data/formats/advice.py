@@ -1,4 +1,4 @@
-"""What to do about rows that no format fits: settings with this file's own columns, which can be followed."""
+"""Advise on rows that no format fits, with settings that name this file's own columns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN = 12
 
 
 def columns_seen(sample: Sample) -> str:
-    """The columns with what they hold."""
+    """List the columns with the kinds of their values."""
     names = [
         f"{one_line(column.name, 40)} ({', '.join(column.kinds) or _('empty')})"
         for column in itertools.islice(sample.columns.values(), SHOWN + 1)
@@ -29,29 +29,30 @@ def columns_seen(sample: Sample) -> str:
 
 
 def not_recognised(sample: Sample) -> DataError:
-    """No format fits these rows by itself."""
+    """Make the error for rows that no format fits."""
     segments = next((column for column in sample.of_kind("objects") if _are_segments(column)), None)
     if segments:
         return DataError(
             _(
-                "{name} holds segments of text, each with a label that says whether it is trained: such "
-                "labels cannot be followed.",
+                "{name} contains segments of text, each with a label whether it is trained: such labels are "
+                "not supported.",
                 name=one_line(segments.name, 40),
             ),
             where=sample.where,
-            hint=advise(N_("To learn every segment: {command}.", command=_text_alone(segments))),
+            hint=advise(N_("To train on every segment: {command}.", command=_text_alone(segments))),
             field="data.columns",
         )
+    # Checked before the general error, whose advice would name the "columns" of a row.
     value = _row_as_names(sample)
     if value is not None:
         return DataError(
             _(
-                "its first line is taken for the names of its columns, and looks like a row: {name} is a "
-                "value of other rows too.",
+                "its first line is read as column names, but looks like a row: {name} is also a value of "
+                "other rows.",
                 name=one_line(value, 40),
             ),
             where=sample.where,
-            hint=advise(N_("Write a line of names above it, such as text,label or prompt,response.")),
+            hint=advise(N_("Add a line of names above it, such as text,label or prompt,response.")),
             field="data.columns",
         )
     return DataError(
@@ -63,23 +64,28 @@ def not_recognised(sample: Sample) -> DataError:
 
 
 def _row_as_names(sample: Sample) -> str | None:
-    """A name in a table's first line that is a value of its own column: a row, in a file without names."""
+    """Find a name in a table's first line that is also a value of its column."""
+    # Only tables have a line of names; elsewhere a name that is also a value is a coincidence.
     if not sample.where.lower().endswith((".csv", ".tsv", ".tab")):
         return None
     return next((column.name for column in sample.columns.values() if column.name in column.values), None)
 
 
 def too_unsure(sample: Sample, found: Sequence[tuple[Format, Match]]) -> Ambiguous:
-    """Formats that may be meant, none of them surely."""
+    """Make the error for formats of which none fits with enough confidence."""
     names = "; ".join(
         _("{format} ({why}, {share:.0%} sure)", format=format.name, why=match.why, share=match.confidence)
         for format, match in found
     )
     return Ambiguous(
-        _("the record format is not sure: {formats}. {columns}", formats=names, columns=columns_seen(sample)),
+        _(
+            "the record format is not certain: {formats}. {columns}",
+            formats=names,
+            columns=columns_seen(sample),
+        ),
         where=sample.where,
         hint=hints(
-            advise(N_("Say so with {command}.", command=setting({"data.format": found[0][0].name}))),
+            advise(N_("Choose it with {command}.", command=setting({"data.format": found[0][0].name}))),
             by_columns(sample),
         ),
         field="data.format",
@@ -87,11 +93,12 @@ def too_unsure(sample: Sample, found: Sequence[tuple[Format, Match]]) -> Ambiguo
 
 
 def does_not_fit(sample: Sample, wanted: str, recognised: Callable[[], str]) -> DataError:
-    """The format that was asked for is not theirs; `recognised` finds out the name of what is."""
+    """Make the error for a format that does not fit; `recognised` finds the name of the one that does."""
     try:
         name = recognised()
         fix = setting({"data.format": name})
         said: str = advise(N_("They look like {format}: {command}.", format=name, command=fix))
+    # No format fits at all; that error already has the best advice.
     except DataError as error:
         said = error.hint
     return DataError(
@@ -108,23 +115,25 @@ def does_not_fit(sample: Sample, wanted: str, recognised: Callable[[], str]) -> 
 
 
 def by_columns(sample: Sample) -> Hint:
-    """A setting that says which column is what, with columns of this file; words where none holds text."""
+    """Suggest a setting that names this file's columns; words only, if none holds text."""
     written = [column for column in sample.columns.values() if column.written and not _numbers_rows(column)]
+    # "source" names the origin of a row in many data sets.
     worded = [column for column in written if column.worded and column.plain != "source"]
+    # Columns of words first: numbers are rarely what a model should be asked.
     best = worded if len(worded) > 1 else written
     if len(best) > 1:
         asks = _first(best, sample.named("prompt"), best[0])
         others = [column for column in best if column is not asks]
         roles = {"prompt": asks.name, "response": _first(others, _answering(others), others[0]).name}
         command = set_columns(roles, format="prompt_response")
-        return advise(N_("Say which column is what, such as {command}.", command=command))
+        return advise(N_("Name the columns, such as {command}.", command=command))
     if best:
-        return advise(N_("To learn the text alone: {command}.", command=_text_alone(best[0])))
+        return advise(N_("To train on the text alone: {command}.", command=_text_alone(best[0])))
     return advise(N_("Write each row with prompt and response, or as messages with role and content."))
 
 
 def _numbers_rows(column: Column) -> bool:
-    """Whether a column's name says that it tells rows apart: nobody wants to learn to write that."""
+    """Return whether a column only identifies rows, judging by its name."""
     return column.plain in ("id", "uuid", "index") or column.plain.endswith(("_id", "_hash"))
 
 
@@ -133,19 +142,20 @@ def _first(columns: Sequence[Column], wanted: Sequence[Column], otherwise: Colum
 
 
 def _answering(columns: Sequence[Column]) -> list[Column]:
-    """Columns whose names sound as if they answered."""
+    """List the columns whose names suggest an answer."""
     words = ("answer", "response", "output", "completion", "reply", "summary", "target")
     return [column for column in columns if any(word in column.plain for word in words)]
 
 
 def with_more(sample: Sample, format: Format, told: Columns, missing: Sequence[str]) -> Hint:
-    """What the user said, without roles that the format has not and with columns for those it lacks."""
+    """Suggest the user's columns without roles that the format does not have, and with the missing ones."""
     roles = {role: name for role, name in told.items() if role in format.needed + format.more}
     left = [c for c in sample.columns.values() if c.filled and c.name not in roles.values()]
     for role in missing:
         best = (
             [c for c in left if plain_name(role) in c.plain] or [c for c in left if _may_be(role, c)] or left
         )
+        # No column is left for this role, so another format must be chosen.
         if not best:
             return by_columns(sample)
         roles[role] = best[0].name
@@ -166,6 +176,6 @@ def _text_alone(column: Column) -> Setting:
 
 
 def _are_segments(column: Column) -> bool:
-    """axolotl's `input_output`: texts, each with a label of its own."""
+    """Return whether a column holds axolotl's `input_output`: texts, each with its own label."""
     found = column.example
     return isinstance(found, list) and isinstance(found[0], dict) and {"text", "label"} <= set(found[0])

@@ -1,4 +1,4 @@
-"""Alpaca: instruction, input and output."""
+"""Read Alpaca rows: instruction, input and output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Alpaca(PromptResponse):
         return Match(roles, 0.99, _("instruction and output"))
 
     def fits_told(self, told: Columns, sample: Sample) -> bool:
-        return False  # under any other names it is prompt_response
+        # Under any other names the rows are prompt_response.
+        return False
 
 
 FORMATS = (Alpaca(),)

@@ -1,4 +1,4 @@
-"""What a record format is: implement this. A module in this folder holds one, or a family of close ones."""
+"""Define a record format: implement this. A module in this folder has one, or a family of similar ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tui_tuner.text import one_line
 
 @dataclass
 class Match:
-    """Rows fit a format: the column for each role, how sure it is (0 to 1), and why."""
+    """A format that fits rows: the column for each role, the confidence (0 to 1), and the reason."""
 
     columns: Columns
     confidence: float
@@ -30,7 +30,7 @@ class Match:
 class Way:
     """Another way to read the same rows: `words` with a place for the command, the task, and the roles.
 
-    `better`: it makes more of these rows than the format itself, so it is told unasked.
+    `better`: it uses more of these rows than the format itself, so it is suggested first.
     """
 
     words: str
@@ -39,30 +39,31 @@ class Way:
     better: bool = False
 
     def hint(self, more: Mapping[str, Any] | None = None) -> Hint:
-        """What to do, for people; `more` settings come with it."""
+        """Make the hint for people; `more` are further settings."""
+        # The task and the columns go together: one without the other fails the next check.
         fix = {"task": self.task, **(more or {}), "data.columns": dict(self.columns)}
         return advise(N_(self.words, command=setting(fix)))
 
 
 class Ambiguous(DataError):
-    """Columns that look alike: the user has to say which is which."""
+    """Columns that look alike: the user must choose."""
 
 
 class Format(ABC):
-    """Everything that is particular to one layout of rows.
+    """Everything that is specific to one layout of rows.
 
     A format is named in `config.kinds.formats.RECORD_FORMATS`; its module has the same name, and an instance
     of it in the tuple `FORMATS`. It keeps no state: one instance serves all files.
 
     Attributes:
         name: As in `RECORD_FORMATS`.
-        needed: Roles that it cannot do without, such as `("prompt", "response")`. The user names columns by
-            role in `data.columns`.
-        more: Roles that rows may have or lack. A column that only rows after the sample have may still become
-            one of them (`columns.SELDOM`), by its name.
-        rank: Formats are asked from low to high, from the particular to the general, and the first that fits
-            is taken: 10 for one that nothing else could be, 90 for one that almost anything could be.
-        rank_told: The same where the user has named the columns, if it differs.
+        needed: Required roles, such as `("prompt", "response")`. The user names columns by role in
+            `data.columns`.
+        more: Optional roles. A column that only rows after the sample have may still become one of them
+            (`columns.SELDOM`), by its name.
+        rank: Formats are tried from low to high, from the specific to the general, and the first that fits
+            is used: 10 for one that nothing else could be, 90 for one that almost anything could be.
+        rank_told: The rank if the user has named the columns, where it differs.
         joins: Rows are turns, and several make a record: see `turns.Flat`.
     """
 
@@ -75,10 +76,10 @@ class Format(ABC):
 
     @abstractmethod
     def recognise(self, sample: Sample, asked: bool) -> Match | None:
-        """Whether rows are in this format, by the names and values of their columns.
+        """Match rows with this format, by the names and values of their columns; None if they do not fit.
 
         Args:
-            asked: The user asked for this format, so values may be odd as long as the columns are there.
+            asked: The user asked for this format, so values may be unusual if the columns are there.
 
         Raises:
             Ambiguous: several columns could be the same one (`ask`).
@@ -86,57 +87,60 @@ class Format(ABC):
 
     @abstractmethod
     def convert(self, values: Values, columns: Columns) -> Record:
-        """One record.
+        """Convert a row to a record.
 
         Args:
             values: The row.
             columns: The column for each role; all of `needed`, some of `more`.
 
         Raises:
-            RowProblem: the row lacks what the format needs, or holds something else.
+            RowProblem: the row does not have what the format needs.
         """
 
     def lacking(self, told: Columns) -> list[str]:
-        """Roles that these, which the user has named, do not suffice without."""
+        """List the required roles that are missing from those that the user has named."""
         return [role for role in self.needed if role not in told]
 
     def leftovers(self, values: Values, columns: Columns) -> set[tuple[str, str]]:
-        """What a row holds that nothing is made of: ("column" or "key", its name)."""
+        """Return the parts of a row that are not used: ("column" or "key", name)."""
         return leftovers(values, columns)
 
     def goes_on(self, before: Values, values: Values, columns: Columns) -> bool:
-        """Whether a row belongs to the record of the row before it, where a format `joins` rows."""
+        """Return whether a row belongs to the record of the previous row, if the format `joins` rows."""
         return False
 
     def join(self, rows: Sequence[Values], columns: Columns) -> Values:
-        """The rows of one record as the row that `convert` gets, where a format `joins` them."""
+        """Join the rows of one record into the row that `convert` gets, if the format `joins` rows."""
         return rows[0]
 
     def otherwise(self, columns: Columns, values: Values) -> Way | None:
-        """How the same rows can be trained on by a task that takes no records of this format, if at all."""
+        """Suggest how a task that takes no records of this format can use the same rows; None if none can."""
         return None
 
     def complete(self, told: Columns, sample: Sample) -> Columns:
-        """Roles that the user has named, with those that follow from them."""
+        """Add the roles that follow from those that the user has named."""
         return told
 
     def fits_told(self, told: Columns, sample: Sample) -> bool:
-        """Whether roles that the user has named make this format."""
+        """Return whether the roles that the user has named make this format."""
+        # All required roles are enough: optional ones may be left to recognition.
         return set(self.needed) <= set(told)
 
 
 def set_columns(roles: Mapping[str, str], **more: Any) -> Setting:
-    """The setting that says which column is what, after `more` fields of `data`."""
+    """Make the setting that names the columns, after `more` fields of `data`."""
     return setting({**{f"data.{name}": value for name, value in more.items()}, "data.columns": dict(roles)})
 
 
 def ask(sample: Sample, role: str, candidates: Sequence[str], others: Mapping[str, str]) -> Ambiguous:
-    """What to raise if several columns could be one role; `others` are the roles that are clear."""
+    """Make the error for several columns that could be one role; `others` are the roles that are clear."""
+    # Names of columns come from the file, and may hold anything.
     names = [one_line(name, 40) for name in candidates]
+    # The first candidate is only an example; with the clear roles the command works as it is.
     command = set_columns({**others, role: candidates[0]})
     return Ambiguous(
         _("several columns could be the {role}: {names}.", role=role, names=", ".join(names)),
         where=sample.where,
-        hint=advise(N_("Say which one, such as {command}.", command=command)),
+        hint=advise(N_("Choose one, such as {command}.", command=command)),
         field="data.columns",
     )

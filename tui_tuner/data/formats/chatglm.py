@@ -1,4 +1,4 @@
-"""ChatGLM: prompt, response and the rounds before them."""
+"""Read ChatGLM rows: prompt, response and the earlier rounds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class ChatGLM(PromptResponse):
 
     def recognise(self, sample: Sample, asked: bool) -> Match | None:
         if sample.get("instruction") and sample.get("output") and not asked:
-            return None  # alpaca, which has a history too
+            # This is alpaca, which has a history too.
+            return None
         history = sample.named("history", "lists", "list")
         prompts, answers = sample.named("prompt", "text"), sample.named("response", "text")
         if (not history and not asked) or len(prompts) != 1 or len(answers) != 1:

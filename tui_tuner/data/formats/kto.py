@@ -1,4 +1,4 @@
-"""KTO: an answer, and whether it is good."""
+"""Read KTO rows: an answer, and whether it is good."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 GOOD_NAMES = ("kto_tag", "label", "is_good", "desirable", "thumbs_up", "score")
-# Names that say it all: zero and one are false and true there
+# Names that are clear enough to read zero and one as false and true
 SURE_NAMES = ("kto_tag", "is_good", "desirable", "thumbs_up")
 _GOOD = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 ANSWER = Troubles(N_("the answer is not text"), N_("the answer is empty"), N_("the answer is missing"))
@@ -38,7 +38,8 @@ class KTO(Format):
         roles = {"good": good[0].name, **sample.optional("system", "tools")}
         turns = turn_columns(sample)
         prompts = sample.named("prompt", "text", "objects")
-        if len(prompts) > 1:  # an input beside an instruction adds to it
+        # An input next to an instruction is part of the prompt.
+        if len(prompts) > 1:
             prompts = [column for column in prompts if column.plain != "input"] or prompts
         answers = sample.named("response", "text", "objects")
         if turns:
@@ -48,7 +49,7 @@ class KTO(Format):
             roles |= sample.optional("input", taken=list(roles.values()))
         else:
             return None
-        why = _("{name} says whether the answer is good", name=one_line(good[0].name, 40))
+        why = _("{name} shows whether the answer is good", name=one_line(good[0].name, 40))
         return Match(roles, 0.995, why)
 
     def convert(self, values: Values, columns: Columns) -> Judged:
@@ -61,6 +62,7 @@ class KTO(Format):
         else:
             answer = answer_of(values.get(columns["response"]), ANSWER)
             messages = prompt_of(values, columns) + answer
+        # The judgement is about the last answer.
         if messages[-1].role != "assistant":
             raise RowProblem(N_("the chat does not end with an answer"))
         if messages[0].role != "system":
@@ -72,7 +74,7 @@ class KTO(Format):
         return [role for role in (*answered, *self.needed) if role not in told]
 
     def otherwise(self, columns: Columns, values: Values) -> Way:
-        words = N_("To train on all answers, the good and the bad: {command}.")
+        words = N_("To train on all answers, good and bad: {command}.")
         return Way(words, "sft", {role: name for role, name in columns.items() if role != "good"})
 
 

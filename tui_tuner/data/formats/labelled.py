@@ -1,4 +1,4 @@
-"""A text, or two, with a class, several classes or a number: for classifiers and regressions.
+"""Read a text, or two, with a class, several classes or a number, for classification and regression.
 
 Several classes are a list of names, or a column of 0 and 1 for each class.
 """
@@ -44,9 +44,9 @@ SECOND = Troubles(
 )
 
 
-# Pairs whose columns other formats have, too: they are pairs where there is a label
+# Pairs of names that other formats have too; they are pairs only if there is a label
 LABELLED_PAIRS = (("question", "sentence"), ("question", "passage"), ("sentence", "question"))
-LABELS = ("text", "number", "bool", "texts", "numbers", "list")  # what a label may be
+LABELS = ("text", "number", "bool", "texts", "numbers", "list")  # kinds of values of a label
 MOST_FLAGS = 1000  # columns of 0 and 1
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True, "": False}
 _IDS = ("id", "idx", "index", "guid", "uid", "uuid", "example_id", "unnamed:_0", "")
@@ -66,6 +66,7 @@ class TextLabel(Format):
             return _flagged(sample, texts, asked)
         if not texts:
             return None
+        # A column called "text" is certain enough; among others, such as title and body, the user decides.
         if len(texts) > 1 and not {"text"} & {column.plain for column in texts}:
             raise ask(sample, "text", [column.name for column in texts], {"label": labels[0].name})
         if len(labels) > 1 and labels[0].plain != "label":
@@ -75,6 +76,7 @@ class TextLabel(Format):
             text=one_line(texts[0].name, 40),
             label=one_line(labels[0].name, 40),
         )
+        # Texts that all differ in a column called "label" may be answers, so the user is asked.
         sure = 0.93 if _are_classes(labels[0], len(sample.rows)) else 0.6
         return Match({"text": texts[0].name, "label": labels[0].name}, sure, why)
 
@@ -117,23 +119,22 @@ class SentencePair(Format):
         second = text_of(values.get(columns["pair"]), SECOND)
         label = _label_of(values.get(columns["label"])) if "label" in columns else None
         if label == "-" and columns["label"] == "gold_label":
-            label = None  # in SNLI and MNLI: those who were asked did not agree
+            # In SNLI and MNLI this means that the annotators did not agree.
+            label = None
         return Labelled(first, label, second)
 
     def otherwise(self, columns: Columns, values: Values) -> Way:
         if "label" not in columns:
-            words = N_("To learn the first text alone: {command}.")
+            words = N_("To train on the first text alone: {command}.")
             return Way(words, "pretraining", {"text": columns["text"]})
         roles = {"prompt": columns["text"], "input": columns["pair"], "response": columns["label"]}
         return Way(N_("To learn to write the class as an answer: {command}."), "sft", roles)
 
 
 def _flagged(sample: Sample, texts: Sequence[Column], asked: bool) -> Match | None:
-    """A text, and a column of 0 and 1 for each of several classes.
-
-    Such columns may mean anything beside a text, so there have to be a few of them, and nothing else, unless
-    the user says what the rows are.
-    """
+    """Match a text with a column of 0 and 1 for each of several classes."""
+    # Such columns next to a text may mean anything, so there must be at least three of them and nothing else,
+    # unless the user asked for this format.
     flags = [column for column in sample.columns.values() if _is_flag(column)]
     others = [column for column in sample.columns.values() if column not in flags and column.filled]
     if not texts:
@@ -154,12 +155,12 @@ def _flagged(sample: Sample, texts: Sequence[Column], asked: bool) -> Match | No
 
 
 def label_roles(names: Sequence[str]) -> dict[str, str]:
-    """Roles for columns of 0 and 1, one for each class."""
+    """Name the roles of columns of 0 and 1, one for each class."""
     return {"label" if number == 1 else f"label {number}": name for number, name in enumerate(names, 1)}
 
 
 def _is_flag(column: Column) -> bool:
-    """Whether a column holds 0 and 1, and nothing else."""
+    """Return whether a column holds only 0 and 1."""
     return (
         bool(column.filled)
         and column.plain not in _IDS
@@ -170,22 +171,23 @@ def _is_flag(column: Column) -> bool:
 
 
 def _flags_of(values: Values, flags: Columns) -> list[str | int | float] | None:
-    """The classes that apply to a row; None where none of the columns says anything.
+    """Return the classes that apply to a row; None if all of their columns are empty.
 
     Raises:
-        RowProblem: a column holds something else than 0 and 1.
+        RowProblem: a column holds something other than 0 and 1.
     """
     found: list[str | int | float] = []
     said = 0
     for name in flags.values():
         value = values.get(name)
+        # An empty cell says nothing about its class, and is not the same as 0.
         if value is None or is_nan(value) or value == "":
             continue
         said += 1
         flag = _FLAGS.get(str(value).strip().lower())
         if flag is None:
             raise RowProblem(
-                N_("a column of a class holds something else than 0 and 1"), f"{name}: {one_line(value, 60)}"
+                N_("a column of a class holds something other than 0 and 1"), f"{name}: {one_line(value, 60)}"
             )
         if flag:
             found.append(name)
@@ -193,18 +195,19 @@ def _flags_of(values: Values, flags: Columns) -> list[str | int | float] | None:
 
 
 def _are_classes(column: Column, rows: int) -> bool:
-    """Whether values come again, or are short: long texts that all differ are no classes."""
+    """Return whether values repeat or are short: long texts that all differ are not classes."""
     return rows < 20 or column.mean_length < 30 or 2 * len(column.values) < min(column.filled, 200)
 
 
 def _label_of(value: Any) -> str | int | float | list[str | int | float] | None:
-    """A label as it stands, or a list of them; a list may be written out, as tables do.
+    """Read a label or a list of them; a list may be written as text, as in tables.
 
     Raises:
         RowProblem: it is something else.
     """
     if is_nan(value):
         return None
+    # Tables keep lists as text.
     if isinstance(value, str) and value[:1] == "[" and value.rstrip()[-1:] == "]":
         value = _read_list(value)
     if isinstance(value, list | tuple):
@@ -217,7 +220,7 @@ def _label_of(value: Any) -> str | int | float | list[str | int | float] | None:
 
 
 def _read_list(text: str) -> Any:
-    """A list that is written as JSON or as Python writes it; any other text as it is."""
+    """Parse a list written as JSON or in Python's syntax; any other text is returned unchanged."""
     found = loads_if_json(text)
     if isinstance(found, list) or len(text) > _LISTED:
         return found

@@ -1,4 +1,4 @@
-"""OpenAI messages: a list of turns with role and content; and other lists of what is said in turn."""
+"""Read OpenAI messages, a list of turns with role and content, and other lists of turns."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tui_tuner.data.records import Chat
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
-OTHER_CHATS = ("chosen", "rejected", "history")  # may hold turns too, but never the chat itself
-CHAT_NAMES = (*NAMES["messages"], "data")  # the last is UltraChat's, and too common a name for anything else
+OTHER_CHATS = ("chosen", "rejected", "history")  # may hold turns too, but are never the chat itself
+CHAT_NAMES = (*NAMES["messages"], "data")  # the last is UltraChat's, and too common for any other use
 
 
 class Messages(Format):
@@ -23,14 +23,14 @@ class Messages(Format):
     rank = 30
 
     def spelt_like_this(self, column: Column) -> bool:
-        """Whether the turns of a column have the keys of this format."""
+        """Return whether the turns of a column have the keys of this format."""
         return turn_keys(column) != FROM_VALUE
 
     def recognise(self, sample: Sample, asked: bool) -> Match | None:
         columns = [c for c in sample.columns.values() if c.filled and turn_keys(c)]
         columns = [c for c in columns if c.plain not in OTHER_CHATS and not _half(c, sample)]
         known = [column for column in columns if column in sample.named("messages")]
-        # texts or rounds that only the column's name makes a chat
+        # Lists of texts or rounds are a chat only if their column is called like one.
         named = [c for c in sample.named(CHAT_NAMES) if chat_shape(c.example)] if not columns else []
         best = known or columns or named
         if len(best) > 1:
@@ -38,7 +38,7 @@ class Messages(Format):
         if not best or not self.spelt_like_this(best[0]):
             return None
         roles = {"messages": best[0].name, **sample.optional("system", "tools", taken=[best[0].name])}
-        # MT-Bench keeps questions alone like this, and each second one would be taken for an answer
+        # MT-Bench keeps only questions like this, and every second one would be taken for an answer.
         sure = 0.6 if chat_shape(best[0].example) == "texts" and best[0].plain == "turns" else 0.9
         return Match(roles, 0.99 if known else sure, _why(best[0]))
 
@@ -55,7 +55,7 @@ class Messages(Format):
         return Chat(messages, tools_in(values, columns))
 
     def fits_told(self, told: Columns, sample: Sample) -> bool:
-        # Beside an answer that is chosen or judged, a chat is the prompt.
+        # Next to an answer that is chosen or judged, a chat is the prompt.
         return (
             "messages" in told
             and not {"chosen", "good"} & set(told)
@@ -64,7 +64,7 @@ class Messages(Format):
 
 
 def _half(column: Column, sample: Sample) -> bool:
-    """Whether a column is only the turns that ask, or those that answer, the others being beside it."""
+    """Return whether a column holds only the questions or the answers, and another column the rest."""
     prompts, answers = sample.named("prompt"), sample.named("response")
     return bool(prompts and answers) and column in (*prompts, *answers)
 

@@ -1,4 +1,4 @@
-"""Preference: a better and a worse answer to the same prompt."""
+"""Read preferences: a better and a worse answer to the same prompt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui_tuner.locales import N_, _
 
 CHOSEN_NAMES = ("chosen", "chosen_response", "preferred", "response_chosen", "better", "accepted")
 REJECTED_NAMES = ("rejected", "rejected_response", "dispreferred", "response_rejected", "worse", "reject")
-# Two columns whose names differ in such a word alone, as `messages_chosen` and `messages_rejected`
+# Two columns whose names differ only in such a word, such as `messages_chosen` and `messages_rejected`
 _OPPOSITES = (
     ("chosen", "rejected"),
     ("preferred", "non_preferred"),
@@ -66,13 +66,15 @@ class Preferences(Format):
             prompt = turns_of(values.get(columns["messages"]))
         elif "prompt" in columns:
             prompt = prompt_of(values, columns)
-        if chosen[0].role != "assistant" and rejected[0].role != "assistant":  # both hold the whole chat
+        # Both answers contain the whole chat.
+        if chosen[0].role != "assistant" and rejected[0].role != "assistant":
             shared = _shared(chosen, rejected)
             prompt = _together(prompt, chosen[:shared])
             chosen, rejected = chosen[shared:], rejected[shared:]
         elif len(prompt) > 1 and prompt[-1].plain() == chosen[0].plain():
-            prompt = prompt[:-1]  # a chat that ends with the chosen answer
-        # A layout that repeats the prompt inside one of the answers.
+            # The chat of the prompt already ends with the chosen answer.
+            prompt = prompt[:-1]
+        # Some layouts repeat the prompt inside of one of the answers.
         chosen, rejected = _without(prompt, chosen), _without(prompt, rejected)
         if chosen[-1].role != "assistant":
             raise RowProblem(CHOSEN.missing)
@@ -99,7 +101,7 @@ class Preferences(Format):
 
 
 def _asking(sample: Sample, taken: list[str]) -> Columns:
-    """The columns before the answers."""
+    """Find the columns of the prompt."""
     roles: Columns = sample.optional("system", "tools", taken=taken)
     turns = [column for column in turn_columns(sample) if column.name not in taken]
     prompts = [c for c in sample.named("prompt", "text", "objects", "object") if c.name not in taken]
@@ -112,10 +114,11 @@ def _asking(sample: Sample, taken: list[str]) -> Columns:
 
 
 def _opposites(sample: Sample) -> tuple[list[Column], list[Column]]:
-    """Filled columns whose names say that one is better than the other."""
+    """Find two columns whose names say that one is better than the other."""
     filled = {column.plain: column for column in sample.columns.values() if column.filled}
     for better, worse in _OPPOSITES:
         for name, column in filled.items():
+            # Only whole words between underscores: "better" must not match inside of another word.
             other = filled.get(name.replace(better, worse)) if better in name.split("_") else None
             if other is not None and other is not column:
                 return [column], [other]
@@ -123,7 +126,7 @@ def _opposites(sample: Sample) -> tuple[list[Column], list[Column]]:
 
 
 def _shared(chosen: list[Message], rejected: list[Message]) -> int:
-    """How many turns two chats have in common in front; the last turn of each is its answer."""
+    """Count the turns that two chats share at their start; the last turn of each is its answer."""
     shared = 0
     while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared].plain() == rejected[shared].plain():
         shared += 1
@@ -131,11 +134,10 @@ def _shared(chosen: list[Message], rejected: list[Message]) -> int:
 
 
 def _together(prompt: list[Message], shared: list[Message]) -> list[Message]:
-    """The prompt of a row that has one by itself and in front of both answers.
-
-    Either may say more: the answers a system message, and the prompt the whole chat with the chosen answer.
-    """
+    """Merge the prompt of a row with the turns that both answers share."""
+    # Either may have more: the answers a system message, the prompt the whole chat with the chosen answer.
     asked, front = [m.plain() for m in prompt], [m.plain() for m in shared]
+    # The shorter one is part of the longer one, which then says everything.
     both = all(message in front for message in asked) or (front and asked[: len(front)] == front)
     return shared if both else prompt + shared
 

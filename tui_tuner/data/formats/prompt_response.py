@@ -1,4 +1,4 @@
-"""One column asks and one answers, under any of their customary names."""
+"""Read a prompt column and a response column, under any of their usual names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui_tuner.data.records import Chat, Message
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
-# Names that say too little alone: they are prompt and response only side by side.
+# Names that are too vague alone: they are prompt and response only as pairs.
 PAIRS = (
     ("content", "summary"),
     ("document", "summary"),
@@ -32,7 +32,7 @@ PAIRS = (
 )
 
 
-SPAN = 4  # times as long as an answer that is found inside it a text is at least
+SPAN = 4  # a text is at least this many times longer than an answer found inside of it
 
 
 class PromptResponse(Format):
@@ -48,13 +48,14 @@ class PromptResponse(Format):
         answers = sample.named("response", "text") or _speaking(sample, "response")
         if not prompts or not answers:
             return _known_pair(sample)
-        # An input beside an instruction (or another prompt) adds to it, as in alpaca.
+        # An input next to an instruction (or another prompt) is part of the prompt, as in alpaca.
         if len(prompts) > 1:
             prompts = [column for column in prompts if column.plain != "input"] or prompts
         if len(prompts) > 1:
             raise ask(sample, "prompt", [c.name for c in prompts], {"response": answers[0].name})
         if len(answers) > 1:
             raise ask(sample, "response", [c.name for c in answers], {"prompt": prompts[0].name})
+        # Texts with classes in a column called "answer" would otherwise train a model to write them.
         if not asked and _looks_like_class(answers[0], len(sample.rows)):
             if sample.named(LABEL_NAMES):
                 return None
@@ -65,6 +66,7 @@ class PromptResponse(Format):
 
     def convert(self, values: Values, columns: Columns) -> Chat:
         prompt = prompt_of(values, columns)
+        # A prompt that is a list of turns may begin with its own system message.
         messages = system_of(values, columns) if prompt[0].role != "system" else []
         for question, answer in history_of(values.get(columns["history"])) if "history" in columns else []:
             messages += [Message("user", question), Message("assistant", answer)]
@@ -78,17 +80,17 @@ class PromptResponse(Format):
         if not isinstance(text, str) or not isinstance(answer, str) or not _stands_inside(answer, text):
             return None
         roles = {"question": columns["prompt"], "context": columns["input"], "answers": columns["response"]}
-        words = N_("Learn to find answers inside their texts with {command}.")
+        words = N_("To learn to find answers inside their texts: {command}.")
         return Way(words, "question_answering", roles, better=True)
 
 
 def _stands_inside(answer: str, text: str) -> bool:
-    """Whether an answer is a part of a much longer text, word for word."""
+    """Return whether an answer is a literal part of a much longer text."""
     return bool(answer.strip()) and SPAN * len(answer) < len(text) and answer in text
 
 
 def _speaking(sample: Sample, role: str) -> list[Column]:
-    """Columns of a role that hold turns, or numbers and booleans among or instead of words."""
+    """List the columns of a role that hold turns, or numbers and booleans as well as words."""
     named = sample.named(role)
     turns = [column for column in named if turn_keys(column)]
     if turns:
@@ -101,13 +103,13 @@ def _speaking(sample: Sample, role: str) -> list[Column]:
 def _answers_or_classes(sample: Sample, prompt: Column, answer: Column) -> Ambiguous:
     return Ambiguous(
         _(
-            "{name} could be answers or classes: it holds few short values, again and again.",
+            "{name} could be answers or classes: it has few short values that repeat.",
             name=one_line(answer.name, 40),
         ),
         where=sample.where,
         hint=advise(
             N_(
-                "Learn to write them with {answers}; they are classes with {command}.",
+                "To learn to write them, use {answers}; to learn them as classes, use {command}.",
                 answers=setting({"data.format": "prompt_response"}),
                 command=setting(
                     {
@@ -135,7 +137,7 @@ def _why(prompt: str, answer: str) -> str:
 
 
 def _looks_like_class(column: Column, rows: int) -> bool:
-    """Few short values that come again and again are classes, not answers."""
+    """Return whether a column has few short values that repeat, as classes do and answers do not."""
     return (
         rows >= 20 and len(column.values) <= max(2, rows // 10) and column.mean_length < 30
     ) and column.plain in ("target", "answer", "output")

@@ -1,4 +1,4 @@
-"""Extractive question answering: a question, a context, and answers with their place in it (SQuAD)."""
+"""Read extractive question answering: a question, a context, and answers with their place (SQuAD)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUESTION = Troubles(
     N_("the question is not text"), N_("the question is empty"), N_("the question is missing")
 )
 CONTEXT = Troubles(N_("the context is not text"), N_("the context is empty"), N_("the context is missing"))
-FOUND = N_("an answer has no start, and is taken where its text stands, at one place alone")
+FOUND = N_("an answer without a start was found at the only place of its text")
 IMPOSSIBLE = "is_impossible"
 READ_BESIDE = ("id", IMPOSSIBLE)
 
@@ -31,6 +31,7 @@ class QuestionAnswering(Format):
         answers = sample.get("answers") or sample.get("answer") or sample.empty("answers")
         if not question or not context or not answers:
             return None
+        # Plain texts have no places, and are more likely answers to be written.
         if answers.filled and not answers.mostly("object", "objects") and not asked:
             return None
         roles = {"question": question.name, "context": context.name, "answers": answers.name}
@@ -47,11 +48,12 @@ class QuestionAnswering(Format):
             remarks += remark
         _must_agree(values.get(IMPOSSIBLE), bool(answers))
         name = values.get("id")
+        # A bool is an int for Python, but not an id.
         known = str(name) if isinstance(name, str | int) and not isinstance(name, bool) else ""
         return Question(question, context, answers, known, list(dict.fromkeys(remarks)))
 
     def leftovers(self, values: Values, columns: Columns) -> set[tuple[str, str]]:
-        """What says which row it is, and whether it has an answer, is read."""
+        """Return the parts of a row that are not used; its id and `is_impossible` are read."""
         return super().leftovers(values, columns) - {("column", name) for name in READ_BESIDE}
 
     def otherwise(self, columns: Columns, values: Values) -> Way:
@@ -60,7 +62,7 @@ class QuestionAnswering(Format):
 
 
 def _pairs(found: Any) -> list[tuple[Any, Any]]:
-    """Text and start of each answer, as they stand in the row; no start where a row gives the text alone."""
+    """List text and start of each answer in the row; the start is None if a row has only the text."""
     found = loads_if_json(found)
     if isinstance(found, dict):
         texts, starts = found.get("text", []), found.get("answer_start", [])
@@ -77,32 +79,34 @@ def _pairs(found: Any) -> list[tuple[Any, Any]]:
 
 
 def _placed(text: Any, start: Any, context: str) -> tuple[list[tuple[str, int]], list[str]]:
-    """An answer where it stands in the context, and what was mended; none where it stands for no answer.
+    """Find an answer in the context; returns it with remarks on corrections, or nothing for "no answer".
 
-    Where a row gives no offset, the text has to stand at one place alone.
+    If a row has no start, the text must occur exactly once.
 
     Raises:
-        RowProblem: it does not stand where it should.
+        RowProblem: the answer is not where it should be.
     """
     if not isinstance(text, str) or not (start is None or _is_number(start)):
         raise RowProblem(N_("an answer has no text or no start"))
     if not text.strip() or (start is not None and start < 0 and text not in context):
-        return [], []  # words for that the context has no answer
+        # Some data sets write a sentence such as "unanswerable" in the place of an answer.
+        return [], []
     if start is not None and start >= 0 and context[start : start + len(text)] == text:
         return [(text, start)], []
     place = context.find(text)
+    # Only a text that occurs once has a certain place.
     alone = place >= 0 and context.find(text, place + 1) < 0
     if start is None and alone:
         return [(text, place)], [FOUND]
     if start is None and place >= 0:
-        raise RowProblem(N_("an answer without a start stands at several places"), repr(text[:40]))
+        raise RowProblem(N_("an answer without a start occurs at several places"), repr(text[:40]))
     if start is None:
-        raise RowProblem(N_("an answer does not stand in the context"), repr(text[:40]))
+        raise RowProblem(N_("an answer is not in the context"), repr(text[:40]))
     shown = text[:40]
     detail = _("answers: {text!r} at {start}", text=shown, start=start)
     if alone:
         detail = _(
-            "answers: {text!r} at {start}; it stands at {place}, and nowhere else",
+            "answers: {text!r} at {start}; it occurs only at {place}",
             text=shown,
             start=start,
             place=place,
@@ -115,11 +119,11 @@ def _is_number(start: Any) -> bool:
 
 
 def _must_agree(impossible: Any, answered: bool) -> None:
-    """Raise `RowProblem` where a row says both that it has an answer and that it has none."""
+    """Raise `RowProblem` for a row that contradicts itself about having an answer."""
     if impossible is True and answered:
-        raise RowProblem(N_("is_impossible is true, and there is an answer"))
+        raise RowProblem(N_("is_impossible is true, but there is an answer"))
     if impossible is False and not answered:
-        raise RowProblem(N_("is_impossible is false, and there is no answer"))
+        raise RowProblem(N_("is_impossible is false, but there is no answer"))
 
 
 FORMATS = (QuestionAnswering(),)

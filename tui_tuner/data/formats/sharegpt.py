@@ -1,4 +1,4 @@
-"""ShareGPT: a list of turns with from and value."""
+"""Read ShareGPT rows: a list of turns with from and value."""
 
 from __future__ import annotations
 

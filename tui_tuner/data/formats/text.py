@@ -1,4 +1,4 @@
-"""Plain text: a document in each row."""
+"""Read plain text: a document in each row."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class PlainText(Format):
 
 
 def _joined(value: list[Any]) -> Any:
-    """Tokens, or axolotl's segments, as one text: only a column that the user names holds them."""
+    """Join tokens, or axolotl's segments, into one text."""
+    # Only a column that the user has named can hold such lists.
     if value and all(isinstance(item, str) for item in value):
         return " ".join(value)
     if value and all(isinstance(item, dict) and isinstance(item.get("text"), str) for item in value):

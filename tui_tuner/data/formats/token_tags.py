@@ -1,4 +1,4 @@
-"""Tokens with a tag for each, as for named entities."""
+"""Read tokens with a tag for each, as for named entities."""
 
 from __future__ import annotations
 
@@ -34,20 +34,22 @@ class TokenTags(Format):
         return super().fits_told(self.complete(told, sample), sample)
 
     def complete(self, told: Columns, sample: Sample) -> Columns:
-        """Tags alone are enough where a column can only be the tokens."""
+        """Add the tokens if the user has named only the tags."""
         tokens = sample.named(TOKEN_NAMES, "texts")
+        # Only one column can hold the tokens, so the user need not name it.
         if "tags" not in told or "tokens" in told or not tokens:
             return told
         return {"tokens": tokens[0].name, **told}
 
     def convert(self, values: Values, columns: Columns) -> Tagged:
         tokens, tags = (loads_if_json(values.get(columns[role])) for role in ("tokens", "tags"))
+        # An empty list is a row without words, and not a row of the wrong kind.
         if tokens == []:
             raise RowProblem(N_("the row has no words"))
         if not isinstance(tokens, list):
             raise RowProblem(N_("the tokens are not a list of texts"), _kind(tokens, columns["tokens"]))
         if not isinstance(tags, list):
-            raise RowProblem(N_("the tags are missing, or no list"), _kind(tags, columns["tags"]))
+            raise RowProblem(N_("the tags are missing or not a list"), _kind(tags, columns["tags"]))
         if len(tokens) != len(tags):
             raise RowProblem(
                 N_("not as many tags as tokens"),
@@ -59,19 +61,20 @@ class TokenTags(Format):
         found: list[str | int] = []
         for place, tag in enumerate(tags, 1):
             if isinstance(tag, float) and tag.is_integer():
-                tag = int(tag)  # a table with gaps in it writes whole numbers so
+                # A table with empty cells writes whole numbers like this.
+                tag = int(tag)
             if isinstance(tag, bool) or not isinstance(tag, str | int) or tag == "":
                 raise RowProblem(N_("a tag is neither text nor a number"), _at(tag, place, columns["tags"]))
             found.append(tag)
         return Tagged(tokens, found)
 
     def otherwise(self, columns: Columns, values: Values) -> Way:
-        words = N_("To learn the sentences alone, their tokens joined by spaces: {command}.")
+        words = N_("To train on the sentences alone, their tokens joined by spaces: {command}.")
         return Way(words, "pretraining", {"text": columns["tokens"]})
 
 
 def _are_lists(column: Column, *kinds: str) -> bool:
-    """Whether a column holds such lists, as they are or, in a table, written as JSON."""
+    """Return whether a column holds such lists, as they are or written as JSON in a table."""
     if column.mostly(*kinds):
         return True
     return column.mostly("text") and kind_of(loads_if_json(column.example)) in kinds

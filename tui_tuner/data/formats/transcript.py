@@ -1,4 +1,4 @@
-"""A whole chat in one text, as in HH-RLHF."""
+"""Read a whole chat from one text, as in HH-RLHF."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Transcript(Messages):
     def recognise(self, sample: Sample, asked: bool) -> Match | None:
         columns = [column for column in sample.columns.values() if _are_transcripts(column, sample)]
         if any(column in sample.named("prompt") for column in columns) and sample.named("response"):
-            return None  # the rounds before an answer that has a column of its own
+            # These are the rounds before an answer that is in another column.
+            return None
         if len(columns) > 1:
             raise ask(sample, "messages", [column.name for column in columns], {})
         if not columns:
@@ -26,15 +27,16 @@ class Transcript(Messages):
         name = columns[0].name
         roles = {"messages": name, **sample.optional("system", "tools", taken=[name])}
         return Match(
-            roles, 0.95, _("{name} holds what a human and an assistant say", name=one_line(name, 40))
+            roles, 0.95, _("{name} holds the turns of a human and an assistant", name=one_line(name, 40))
         )
 
     def fits_told(self, told: Columns, sample: Sample) -> bool:
-        return False  # a chat in a column that the user names is `messages`, however it is spelt
+        # A chat in a column that the user has named is `messages`, in whatever spelling.
+        return False
 
 
 def _are_transcripts(column: Column, sample: Sample) -> bool:
-    """Whether at least 90 % of the filled rows are."""
+    """Return whether at least 90 % of the filled rows are transcripts."""
     if not column.mostly("text") or not is_transcript(column.example):
         return False
     return sum(is_transcript(row.get(column.name)) for row in sample.rows) >= 0.9 * column.filled

@@ -1,4 +1,4 @@
-"""A tree of messages and the replies to each (OASST): read along its best replies."""
+"""Read a tree of messages with the replies to each (OASST), along its best replies."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ class Tree(Messages):
 
     def convert(self, values: Values, columns: Columns) -> Chat:
         path = _path(values.get(columns["messages"]))
-        while path and path[-1].get("role") in ("user", "prompter"):  # a question that nobody answered
+        # A question at the end that has no answer.
+        while path and path[-1].get("role") in ("user", "prompter"):
             path.pop()
         return super().convert({"path": path}, {"messages": "path"})
 
     def leftovers(self, values: Values, columns: Columns) -> set[tuple[str, str]]:
         root = columns["messages"]
+        # The root is left out, because its keys are counted along the path below.
         found = super().leftovers({**values, root: None}, columns)
         path = _path(values.get(root)) if _is_message(values.get(root)) else []
+        # Replies outside of the path are lost, which the ledger must show.
         if any(len(message.get("replies") or []) > 1 for message in path):
             found.add(("key", "replies"))
         return found | {("key", key) for turn in path for key in unused_keys(turn) if key != "replies"}
@@ -58,7 +61,7 @@ def _is_message(value: Any) -> bool:
 
 
 def _path(message: Any) -> list[dict[str, Any]]:
-    """From the first message along the best reply to each: the lowest rank, or the first."""
+    """Follow the best reply to each message: the one with the lowest rank, or the first."""
     path = []
     while isinstance(message, dict):
         path.append(message)

@@ -1,4 +1,4 @@
-"""A turn in each row: rows that follow each other are a chat."""
+"""Read a turn from each row: consecutive rows are a chat."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JOINED = "turns"  # the column of the joined row
 
 
 class Flat(Messages):
-    """Rows are joined before they are read: `join` and `goes_on` are for `data.reading`."""
+    """One turn in each row. Rows are joined before conversion: `data.reading` calls `join` and `goes_on`."""
 
     name = "turns"
     needed: tuple[str, ...] = ("role", "content")
@@ -40,12 +40,14 @@ class Flat(Messages):
             return None
         found = {"role": roles[0].name, "content": contents[0].name}
         if any(column.plain in PARENT_NAMES for column in sample.columns.values()):
+            # With parents, consecutive rows need not follow each other in the chat.
             raise _of_tree(sample, contents[0])
         chats = [column for column in sample.named(CONVERSATION_NAMES) if column.mostly("text", "number")]
         if chats and _comes_again(chats[0], sample):
             found["conversation"] = chats[0].name
-            why = _("a turn in each row, and {name} says of which chat", name=one_line(chats[0].name, 40))
+            why = _("a turn in each row, and {name} identifies the chat", name=one_line(chats[0].name, 40))
             return Match(found, 0.95, why)
+        # A role, a text and a label: that is a text to classify.
         if not asked and sample.named(LABEL_NAMES):
             return None
         if not asked:
@@ -53,19 +55,21 @@ class Flat(Messages):
         return Match(found, 0.9, _("a turn in each row; a system message begins a new chat"))
 
     def goes_on(self, before: Values, values: Values, columns: Columns) -> bool:
-        """Whether a row belongs to the chat of the row before it."""
+        """Return whether a row belongs to the chat of the previous row."""
         if "conversation" in columns:
             name = columns["conversation"]
             return bool(before.get(name) == values.get(name))
+        # Without a column for the chat, only a system message can mark the start of the next one.
         return str(values.get(columns["role"])).strip().lower() not in ("system", "developer")
 
     def join(self, rows: Sequence[Values], columns: Columns) -> Values:
-        """The rows of one chat as one row."""
+        """Join the rows of one chat into one row."""
         role, content, chat = columns["role"], columns["content"], columns.get("conversation")
         turns: list[dict[str, Any]] = []
         for values in rows:
             turn = {"role": values.get(role), "content": values.get(content)}
             others = {key: value for key, value in values.items() if key not in (role, content, chat)}
+            # Other columns are kept as keys of the turn, such as the calls of tools.
             turns.append({**others, **turn})
         return {JOINED: turns}
 
@@ -73,7 +77,7 @@ class Flat(Messages):
         return super().convert(values, {"messages": JOINED})
 
     def leftovers(self, values: Values, columns: Columns) -> set[tuple[str, str]]:
-        # of a joined row it is the first one's: each of the others is asked about by itself
+        # For a joined row only its first one counts: the caller asks for each of the others separately.
         turn = values[JOINED][0] if JOINED in values else self.join([values], columns)[JOINED][0]
         return {("column", key) for key in unused_keys(turn)}
 
@@ -82,19 +86,19 @@ class Flat(Messages):
 
 
 def _speak(column: Column) -> bool:
-    """Whether a column names who speaks, and nothing else."""
+    """Return whether a column holds only names of speakers."""
     return all(value.strip().lower() in SPOKEN for value in column.values)
 
 
 def _comes_again(column: Column, sample: Sample) -> bool:
-    """Whether rows that follow each other share a value."""
+    """Return whether consecutive rows share a value."""
     values = [row.get(column.name) for row in sample.rows]
     return any(one is not None and one == other for one, other in itertools.pairwise(values))
 
 
 def _one_chat(sample: Sample) -> Ambiguous:
     return Ambiguous(
-        _("each row is one turn, and no column says which chat it belongs to."),
+        _("each row is one turn, and no column identifies its chat."),
         where=sample.where,
         hint=advise(
             N_(
@@ -109,11 +113,11 @@ def _one_chat(sample: Sample) -> Ambiguous:
 
 def _of_tree(sample: Sample, content: Column) -> DataError:
     return DataError(
-        _("each row is one message of a tree: several answers to the same message are no chat."),
+        _("each row is one message of a tree: several answers to one message are not a chat."),
         where=sample.where,
         hint=advise(
             N_(
-                "Put each path from a first message to a last one into a row with messages; or learn the "
+                "Put each path from a first message to a last one into a row with messages; or train on the "
                 "texts alone: {command}.",
                 command=setting({"task": "pretraining", "data.columns": {"text": content.name}}),
             )

@@ -1,7 +1,7 @@
-"""From a text (or a pair) with its label to an example: ids, token types, and what the label is.
+"""Encode a text (or a pair) with its label as an example: ids, token types, and the label.
 
-What a class's number is can only be said when all rows were seen, and rows are seen by several processes: an
-example has the hash of its class's name, which `Classification.number` replaces.
+The number of a class is known only after all rows were read, by several processes. Until then an example has
+the hash of its class's name, which `Classification.number` replaces.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ _COUNTED = ("rows", "texts", "fractions", "lists", "several")
 
 
 class LabelEncoder(Encoder):
-    """Texts and pairs with labels, called as their tokenizer wants them.
+    """Encodes texts and pairs with labels as their tokenizer wants them.
 
     Args:
-        base: Names of the classes of the base model's own head.
+        base: Names of the classes of the base model's head.
     """
 
     takes = (Labelled,)
 
     @classmethod
     def check_kind(cls, config: RunConfig, read: Read, record: Record) -> None:
-        """The same; of texts with columns beside them, one may be the label under another name."""
+        """Raise `DataError` for a record that is not labelled."""
+        # A text with other columns next to it may have its label under an unknown name.
         text = read.columns.get("text")
         beside = [name for name in read.row.values if name != text]
         if not isinstance(record, Text) or text is None or not beside:
@@ -49,14 +50,14 @@ class LabelEncoder(Encoder):
             return
         raise RowsError(
             _(
-                "no column is known as the label of a text; beside {text} there are: {names}.",
+                "no column is recognised as the label of a text; next to {text} there are: {names}.",
                 text=one_line(text, 40),
                 names=", ".join(some_of(beside, 8)),
             ),
             where=str(read.row.origin),
             hint=advise(
                 N_(
-                    "Say which it is with {command}.",
+                    "Choose the column with {command}.",
                     command=setting({"data.columns": {"text": text, "label": beside[0]}}),
                 )
             ),
@@ -94,8 +95,9 @@ class LabelEncoder(Encoder):
         return bool(getattr(self.tokenizer, "is_fast", False))
 
     def _tokens(self, records: Sequence[Labelled]) -> list[dict[str, list[int]]]:
-        """Ids and, where the tokenizer gives them, token types of each record; nothing is cut."""
+        """Tokenise records without cutting them; returns their ids and, if there are any, token types."""
         found: list[dict[str, list[int]]] = [{} for _record in records]
+        # A tokenizer wants single texts and pairs in separate calls.
         for pairs in (False, True):
             places = [place for place, one in enumerate(records) if (one.pair is not None) == pairs]
             if not places:
@@ -113,7 +115,7 @@ class LabelEncoder(Encoder):
         most = self.config.data.max_length
         length = len(encoded["input_ids"])
         if not length:
-            raise RowProblem(N_("the tokenizer makes nothing of the text"))
+            raise RowProblem(N_("the tokenizer gives no tokens for the text"))
         if length > most:
             if self.config.data.overlong == "drop":
                 raise RowProblem(N_("longer than max_length"), _("{tokens} tokens", tokens=length))
@@ -122,7 +124,7 @@ class LabelEncoder(Encoder):
         try:
             types = pack_types(encoded.get("token_type_ids", ()))
         except ValueError:
-            raise RowProblem(N_("the tokenizer numbers its texts in an order that is not known")) from None
+            raise RowProblem(N_("the tokenizer gives token types in an unknown order")) from None
         columns = {"class": name, "value": value, COLUMN: types}
         example = Example(ids, np.full(len(ids), IGNORE, dtype=np.int32), columns)
         if length <= most:
@@ -132,9 +134,9 @@ class LabelEncoder(Encoder):
         return Fitted([example], "truncated", N_("cut at max_length"))
 
     def shortened(self, record: Labelled) -> dict[str, list[int]]:
-        """What the tokenizer makes of a text, cut to `max_length` as it cuts itself.
+        """Tokenise a text cut to `max_length` by the tokenizer itself.
 
-        Special tokens stay, and of a pair the longer text gives way first.
+        Special tokens stay, and of a pair the longer text is cut first.
 
         Raises:
             RowProblem: it is too long and cannot be cut.
@@ -149,7 +151,8 @@ class LabelEncoder(Encoder):
                 max_length=most,
                 return_attention_mask=False,
             )
-        except Exception as error:  # some tokenizers cannot cut pairs
+        # Some tokenizers cannot cut pairs, and raise errors of many kinds.
+        except Exception as error:
             raise RowProblem(N_("longer than max_length, and cannot be cut"), one_line(error, 80)) from None
         found = {name: list(encoded[name]) for name in encoded}
         if len(found["input_ids"]) > most:
@@ -157,10 +160,10 @@ class LabelEncoder(Encoder):
         return found
 
     def _label(self, record: Labelled) -> tuple[int, float]:
-        """The hash of a single class (0 for several), and the number that the label is (NaN for none).
+        """Return the hash of a single class (0 for several), and the label as a number (NaN if it is none).
 
         Raises:
-            RowProblem: there is no label, or it is not what `data.problem` says.
+            RowProblem: there is no label, or it does not fit `data.problem`.
         """
         asked, between = self.config.data.problem, self.config.data.label_separator
         labels, several = labels_of(record.label, between), are_listed(record.label, between)
@@ -169,15 +172,15 @@ class LabelEncoder(Encoder):
         numbers = [number_of(label) for label in labels]
         number = numbers[0] if len(numbers) == 1 else None
         if asked == REGRESSION and number is None:
-            raise RowProblem(N_("the label is no number"), one_line(record.label, 80))
+            raise RowProblem(N_("the label is not a number"), one_line(record.label, 80))
         if asked == SINGLE and len(labels) != 1:
-            raise RowProblem(N_("the row has not one class but a list of them"), one_line(record.label, 80))
+            raise RowProblem(N_("the row has a list of classes, not one class"), one_line(record.label, 80))
         if asked in (SINGLE, MULTI) and any(one is not None and not is_whole(one) for one in numbers):
             raise RowProblem(N_("the label is a number with a fraction, not a class"), str(record.label))
         name = class_hash(class_name(labels[0])) if len(labels) == 1 and asked != MULTI else 0
         return name, math.nan if number is None or (several and asked == MULTI) else number
 
-    # ---- what all rows say --------------------------------------------------------------------------------
+    # ---- facts about all rows -----------------------------------------------------------------------------
 
     def note_row(self, record: Record, fitted: Fitted, origin: object, facts: Facts) -> None:
         assert isinstance(record, Labelled)
@@ -201,6 +204,7 @@ class LabelEncoder(Encoder):
                 facts.note(key, origin)
             else:
                 facts.note("too many", origin)
+        # Once is enough: the note is about the setting and not about this row.
         if fitted.outcome == "truncated" and self.config.data.overlong == "split" and not self._cut:
             self._cut = True
             self.notes.append(
@@ -212,16 +216,17 @@ class LabelEncoder(Encoder):
 
 
 class LabelledBatch(Begun):
-    """A batch of records, and then what the tokenizer made of each."""
+    """A batch of records, and later the tokens of each."""
 
     encoded: list[dict[str, list[int]]]
 
 
 def tally_of(facts: Facts, base: Sequence[str] = ()) -> Tally:
-    """What was noted of the labels of all rows."""
+    """Sum up what was noted of the labels of all rows."""
     classes = {
         key.removeprefix("class "): count for key, count in facts.counts.items() if key.startswith("class ")
     }
+    # With this many names the labels are not classes, and a partial list would mislead.
     if facts.count("too many"):
         classes = {}
     return Tally(classes, **{name: facts.count(name) for name in _COUNTED}, base=list(base))

@@ -1,4 +1,4 @@
-"""The labels of encoded rows as the numbers that a model learns: the column `target`."""
+"""Turn the labels of encoded rows into the numbers that a model learns: the column `target`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SHOWN = 20
 def number_rows(
     rows: TokenizedRows, problem: str, numbers: Mapping[str, int], separator: str | None = None
 ) -> None:
-    """Put the column `target` in the place of what encoding gave.
+    """Replace the columns of the encoder with the column `target`.
 
-    It is int64 [rows] of one class of several, uint8 [rows, classes] of 0 and 1 of several classes, and
-    float32 [rows] of a regression.
+    It is int64 [rows] for one class of several, uint8 [rows, classes] of 0 and 1 for several classes at once,
+    and float32 [rows] for a regression.
 
     Args:
-        numbers: {name of a class, as the rows spell it: its number}.
+        numbers: {name of a class, as in the rows: its number}.
         separator: `data.label_separator`.
 
     Raises:
@@ -38,21 +38,23 @@ def number_rows(
     hashes, values = rows.columns["class"], rows.columns["value"]
     if problem == REGRESSION:
         target = values.astype(np.float32)
-        _refuse(rows, ~np.isfinite(target), _("the label is no number"), "regression")
+        _refuse(rows, ~np.isfinite(target), _("the label is not a number"), "regression")
     elif problem == MULTI:
         target = _several(rows, numbers, separator)
     else:
-        _refuse(rows, hashes == 0, _("the row has not one class but a list of them"), "single")
+        # Encoding writes 0 where a row has no single class.
+        _refuse(rows, hashes == 0, _("the row has a list of classes, not one class"), "single")
         known = {class_hash(name): number for name, number in numbers.items()}
         _refuse_unknown(rows, ~np.isin(hashes, list(known)), numbers, separator)
         rows.renumber(known, "class")
         target = rows.columns["class"]
+    # What encoding wrote is of no further use, and models must not get it.
     rows.columns = {name: part for name, part in rows.columns.items() if name not in ("class", "value")}
     rows.add_column("target", target)
 
 
 def _several(rows: TokenizedRows, numbers: Mapping[str, int], separator: str | None) -> np.ndarray:
-    """What classes each row has, uint8 [rows, classes]."""
+    """Mark the classes of each row, uint8 [rows, classes]."""
     found = np.zeros((len(rows), len(set(numbers.values()))), dtype=np.uint8)
     unknown = np.zeros(len(rows), dtype=bool)
     for place in range(len(rows)):
@@ -66,7 +68,8 @@ def _several(rows: TokenizedRows, numbers: Mapping[str, int], separator: str | N
 
 
 def names_of_row(rows: TokenizedRows, place: int, separator: str | None) -> list[str]:
-    """The classes that a row has in the file."""
+    """Return the classes of a row in the file."""
+    # The names are in the record only; the store keeps hashes.
     label: Any = rows.store.record(rows.row(place))["label"]
     return [class_name(one) for one in labels_of(label, separator)]
 
@@ -74,7 +77,7 @@ def names_of_row(rows: TokenizedRows, place: int, separator: str | None) -> list
 def _refuse_unknown(
     rows: TokenizedRows, unknown: np.ndarray, numbers: Mapping[str, int], separator: str | None
 ) -> None:
-    """Raise `DataError` for rows whose class is none of those that are learnt."""
+    """Raise `DataError` for rows whose class is not one of the trained classes."""
     if not unknown.any():
         return
     place = int(np.flatnonzero(unknown)[0])
@@ -114,7 +117,7 @@ def _refuse(rows: TokenizedRows, wrong: np.ndarray, what: str, problem: str) -> 
         where=str(rows.origin(place)),
         hint=advise(
             N_(
-                "Mend the rows, or have them counted and left out with {command}.",
+                "Fix the rows, or count them and leave them out with {command}.",
                 command=setting({"data.problem": problem}),
             )
         ),

@@ -1,4 +1,4 @@
-"""How much each class counts in the loss."""
+"""Weigh the classes in the loss."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FIELD = "training.class_weights"
 def class_weights(
     asked: Mapping[str, float] | str, targets: np.ndarray, names: Sequence[str], problem: str
 ) -> np.ndarray | None:
-    """A weight for each class, float64 [classes]; None where all count alike.
+    """Return a weight for each class, float64 [classes]; None if all have the same weight.
 
-    `balanced` is rows / (classes * rows of the class), over the classes that have rows. Of several classes at
-    once each is weighed for itself: rows without it / rows with it.
+    `balanced` is rows / (classes * rows of the class), over the classes that have rows. With several classes
+    at once, the weight of each is rows without it / rows with it.
 
     Args:
         targets: Of the training rows: int [rows], or [rows, classes] of 0 and 1 for several classes.
@@ -35,11 +35,14 @@ def class_weights(
     if asked == "none" or problem == REGRESSION:
         return None
     if isinstance(asked, Mapping):
+        # The config may write 1 where the data has "1.0": both are one class.
         told = {class_name(name): weight for name, weight in asked.items()}
         return np.array([told.get(name, 1.0) for name in names])
     counts = np.zeros(len(names))
     if problem == MULTI:
+        # As in the `pos_weight` of binary cross-entropy.
         counts = targets.sum(0).astype(float)
+        # A class without rows keeps weight 1: there is nothing to balance, and no division by zero.
         rare = np.where(counts > 0, counts, 1.0)
         return np.where(counts > 0, np.maximum(len(targets) - counts, 1.0) / rare, 1.0)
     counts = np.bincount(targets, minlength=len(names)).astype(float)
@@ -48,12 +51,12 @@ def class_weights(
 
 
 def check_weights(asked: Mapping[str, float] | str, names: Sequence[str], problem: str) -> None:
-    """Raise `ConfigError` unless these classes can be weighed so."""
+    """Raise `ConfigError` unless these classes can have these weights."""
     if asked == "none":
         return
     if problem == REGRESSION:
         raise ConfigError(
-            _("the labels are numbers, and there are no classes to weigh."),
+            _("the labels are numbers, so there are no classes to weigh."),
             where=FIELD,
             hint=_("Set it to none, or data.problem to single."),
         )
@@ -75,5 +78,5 @@ def check_weights(asked: Mapping[str, float] | str, names: Sequence[str], proble
                     weight=weight,
                 ),
                 where=FIELD,
-                hint=_("Leave the rows of a class out of the data if they are not to be learnt."),
+                hint=_("To leave a class out of training, remove its rows from the data."),
             )

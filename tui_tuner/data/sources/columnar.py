@@ -1,4 +1,4 @@
-"""Readers of Parquet and Arrow files: plain rows, without what the format only filled in."""
+"""Read Parquet and Arrow files as plain rows, without the nulls that the format only filled in."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _REASONS = {
 
 
 def read_parquet(path: Path, name: str) -> Iterator[Row]:
-    """Rows of a Parquet file, a few hundred in memory at a time.
+    """Read the rows of a Parquet file, a few hundred in memory at a time.
 
     Raises:
-        DataError: damaged, or no Parquet.
+        DataError: damaged, or not Parquet.
     """
     return _rows("parquet", path, name)
 
 
 def read_arrow(path: Path, name: str) -> Iterator[Row]:
-    """Rows of an Arrow file or stream (Feather, and what `datasets` saves).
+    """Read the rows of an Arrow file or stream (Feather, and what `datasets` saves).
 
     Raises:
-        DataError: damaged, or no Arrow.
+        DataError: damaged, or not Arrow.
     """
     return _rows("arrow", path, name)
 
@@ -52,6 +52,7 @@ def _rows(kind: str, path: Path, name: str) -> Iterator[Row]:
                 number += 1
                 yield Row(Origin(name, number), {}, _REASONS[found.reason])
         else:
+            # The first batch has the schema of the whole file.
             if converters is None:
                 named = class_converters(found.batch.schema.metadata)
                 converters = {
@@ -63,6 +64,7 @@ def _rows(kind: str, path: Path, name: str) -> Iterator[Row]:
             for values in _values(found.batch):
                 number += 1
                 yield Row(Origin(name, number), _plain(values, converters))
+    # The last thing that comes is the count that the file gives of itself.
     must_agree(name, number, expected)
 
 
@@ -74,20 +76,19 @@ def _plain(values: dict[str, Any], converters: dict[str, Callable[[Any], Any] | 
             binary = isinstance(value, bytes | bytearray)
             value = convert(value)
             if binary and value is None:
-                continue  # a picture or the like has no place in a row
+                # The column is dropped and not null: a picture is not a missing value.
+                continue
         found[name] = value
     return found
 
 
 def _converter(kind: Any) -> Callable[[Any], Any] | None:
-    """What makes plain values of Python's, for a type of Arrow; None where they are plain already.
-
-    A struct has the keys of all rows, and null in those that a row did not have: they are left out. Keys of a
-    map are those of its row, with whatever they hold. Numbers that are none (NaN) are null, as in JSON.
-    """
+    """Return a function that makes values of an Arrow type plain; None if they are plain already."""
     from pyarrow import types
 
     if types.is_struct(kind):
+        # A struct has the keys of all rows, with null for those that this row did not have: they are left
+        # out, or every message would seem to have every key.
         inner = {
             kind.field(place).name: _converter(kind.field(place).type) for place in range(kind.num_fields)
         }
@@ -95,12 +96,14 @@ def _converter(kind: Any) -> Callable[[Any], Any] | None:
             name: _applied(inner[name], item) for name, item in value.items() if item is not None
         }
     if types.is_map(kind):
+        # Unlike a struct, a map has the keys of its own row, so null values in it mean something.
         key, item = _converter(kind.key_type), _converter(kind.item_type)
         return lambda value: {str(_applied(key, k)): _applied(item, v) for k, v in _pairs(value)}
     if types.is_nested(kind) and hasattr(kind, "value_type"):
         one = _converter(kind.value_type)
         return None if one is None else lambda value: [_applied(one, item) for item in value]
     if types.is_floating(kind):
+        # NaN is null, as in JSON, which has no other way to write it.
         return lambda value: value if math.isfinite(value) else None
     if types.is_decimal(kind):
         return _decimal
@@ -122,10 +125,11 @@ def _decimal(value: Decimal) -> int | float:
 
 
 def _values(batch: Any) -> list[dict[str, Any]]:
-    """Rows of a batch; moments that Python cannot name (before year 1, after 9999) as their numbers."""
+    """Return the rows of a batch; dates that Python cannot hold (before year 1, after 9999) as numbers."""
     try:
         return list(batch.to_pylist())
     except (ArithmeticError, ValueError, LookupError):
+        # One such value fails the whole batch; only then are values read one by one, which is slow.
         columns = {
             field.name: [_scalar(item) for item in column]
             for field, column in zip(batch.schema, batch.columns, strict=True)

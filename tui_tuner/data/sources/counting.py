@@ -1,4 +1,4 @@
-"""About how many rows a data set has, from its size and some blocks of it, for a progress bar's end."""
+"""Estimate the rows of a data set from its size and some blocks of it, for the end of a progress bar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_FILES = 1000
 
 
 def rows_about(sources: list[Resolved], limit: int | None = None) -> int | None:
-    """Estimated rows, at most `limit`; None where files do not tell (packed, JSON, a hub set)."""
+    """Estimate the rows, at most `limit`; None where it cannot be known (packed, JSON, a hub set)."""
     files = [file for resolved in sources for file in resolved.files]
     total = 0
     files_read = files[:MOST_FILES]
@@ -27,6 +27,7 @@ def rows_about(sources: list[Resolved], limit: int | None = None) -> int | None:
         if found is None:
             return None
         total += found
+    # Of very many files the first thousand are taken as typical.
     total = round(total * len(files) / max(1, min(len(files), MOST_FILES)))
     return total if limit is None else min(total, limit)
 
@@ -43,11 +44,13 @@ def _rows(file: DataFile) -> int | None:
 
 
 def _lines(file: DataFile) -> int | None:
-    """Size over the mean row, in blocks all over the file (of CSV in the first: quotes hold lines)."""
+    """Divide the size by the mean row, measured in blocks all over the file."""
     seen = lines = 0
     with open(Path(file.path), "rb") as source:
         if compression(source.read(4)):
             return None
+        # A CSV is read from its start only: quoted cells contain line ends, and a block in the middle does
+        # not show whether it starts inside of quotes.
         for block in range(1 if file.kind == "csv" else BLOCKS):
             source.seek(block * max(0, file.size - BLOCK) // BLOCKS)
             data = source.read(BLOCK)

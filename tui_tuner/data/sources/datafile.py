@@ -1,4 +1,4 @@
-"""One file of a data set, and the reader that its kind needs."""
+"""Describe one file of a data set, and pick the reader for its kind."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PACKED = {".gz", ".zst", ".zstd"}
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file (or zip member, or hub data set, or the demo) with a reader's name."""
+    """One file, zip member, hub data set or demo set, with the name of its reader."""
 
     path: str
     kind: str
@@ -57,7 +57,7 @@ class DataFile:
         return f"{self.path}/{self.member}" if self.member else self.path
 
     def guessed_encoding(self) -> str:
-        """The encoding its text is read in, if that is a guess; empty for UTF-8 and binary files."""
+        """Return the encoding if it is only a guess; empty for UTF-8 and binary files."""
         if self.encoding is not None or self.kind in ("parquet", "arrow", "hub", "demo"):
             return ""
         with open_bytes(Path(self.path), self.member) as source:
@@ -66,18 +66,19 @@ class DataFile:
         return "" if name.startswith("utf") else name
 
     def rows(self) -> Iterator[Row]:
-        """Every row of the file, broken ones with their problem.
+        """Read every row of the file; broken rows carry their problem.
 
         Raises:
             DataError: the file as a whole cannot be read, or holds more rows than a file of its size can.
         """
+        # Neither has a size on disk to compare with.
         most = sys.maxsize if self.kind in ("hub", "demo") else _most_rows(self)
         try:
             for number, row in enumerate(_READERS[self.kind](self), 1):
                 if number > most:
                     raise DataError(
                         _(
-                            "holds more than {rows:,} rows, too many for its size: that is no data.",
+                            "holds more than {rows:,} rows, too many for its size: it is not data.",
                             rows=most,
                         ),
                         where=one_line(self.name),
@@ -94,15 +95,17 @@ class DataFile:
 
 
 def _most_rows(file: DataFile) -> int:
-    """More rows than this come only out of a file that unpacks to nothing but the same again and again."""
+    """Return the most rows that a file of this size can plausibly hold."""
     try:
         size = os.path.getsize(file.path)
     except OSError:
         return FREE_ROWS
+    # Only a file that unpacks to the same bytes over and over holds more rows than this.
     return max(FREE_ROWS, ROWS_RATIO * size)
 
 
 def _without_depths(row: Row) -> Row:
+    # Only the names of the columns are shown: printing the values would recurse as deeply as they do.
     names = ", ".join(map(str, itertools.islice(row.values, 20)))
     return Row(row.origin, {"": names[:200]}, N_("nested more than {most} deep", most=MAX_DEPTH))
 
@@ -118,14 +121,16 @@ def _bytes_reader(
 
 
 def _json_rows(file: DataFile) -> Iterator[Row]:
+    # The size on disk says nothing about the text of a packed file.
     packed = file.member or Path(file.path).suffix.lower() in PACKED
     with open_bytes(Path(file.path), file.member) as source:
         yield from read_json(source, file.name, None if packed else file.size, file.field, file.encoding)
 
 
 def _jsonl_rows(file: DataFile) -> Iterator[Row]:
-    """Lines; a file that begins with a bracket may be a JSON list under the wrong name."""
+    """Read JSON lines; a file that begins with a bracket may be a JSON list under the wrong name."""
     with open_bytes(Path(file.path), file.member) as source:
+        # `peek` may give more than asked for, or less at the end of a file.
         if not is_json_list(source.peek(HEAD)[:HEAD]):
             yield from read_jsonl(source, file.name, file.encoding)
             return
@@ -133,7 +138,7 @@ def _jsonl_rows(file: DataFile) -> Iterator[Row]:
 
 
 def _csv_rows(file: DataFile) -> Iterator[Row]:
-    """Rows of a table; tagged sentences where the columns between tabs are surely those."""
+    """Read a table, or tagged sentences where tab-separated columns clearly are those."""
     with open_bytes(Path(file.path), file.member) as source:
         if file.told in ("auto", "token_tags") and is_conll(source.peek(HEAD)[:HEAD]):
             yield from read_conll(source, file.name, file.encoding)
@@ -142,14 +147,14 @@ def _csv_rows(file: DataFile) -> Iterator[Row]:
 
 
 def _class_rows(file: DataFile) -> Iterator[Row]:
-    """The whole file is one text."""
+    """Read a file of a class folder: the whole file is one labelled text."""
     with open_bytes(Path(file.path), file.member) as source:
         for row in read_document(source, file.name, file.encoding):
             yield row if row.problem else Row(row.origin, {**row.values, "label": file.label})
 
 
 def _text_rows(file: DataFile) -> Iterator[Row]:
-    """Lines of text; tagged sentences or JSON where they look like it and `data.format` does not say text."""
+    """Read lines of text, or tagged sentences or JSON if they look like it and `data.format` is not text."""
     with open_bytes(Path(file.path), file.member) as source:
         head = b"" if file.told == "text" else source.peek(HEAD)[:HEAD]
         read = read_conll if is_conll(head) else read_jsonl if is_jsonl(head) else read_text
@@ -161,10 +166,10 @@ def _text_rows(file: DataFile) -> Iterator[Row]:
 
 
 def _must_be_text(head: bytes, file: DataFile) -> None:
-    """Ask about lines that look like rows of something else.
+    """Refuse lines that look like rows of another kind, and ask which it is.
 
     Raises:
-        DataError: they do.
+        DataError: the lines look like tagged sentences or a table.
     """
     if is_blocks(head):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Readers of line-wise and JSON files: each gives `Row`s, broken ones with their reason."""
+"""Read line-wise and JSON files as `Row`s; broken rows carry their reason."""
 
 from __future__ import annotations
 
@@ -34,23 +34,25 @@ _JSON_BUFFER = 8 * 1024 * 1024
 
 
 def too_blank(name: str, line: int) -> DataError:
-    """What is wrong with a file that goes on and on with blank lines."""
+    """Make the error for a file that has blank lines without end."""
     return DataError(
-        _("more than {count:,} blank lines follow one another: that is no data.", count=MOST_BLANK),
+        _("more than {count:,} blank lines in a row: this is not data.", count=MOST_BLANK),
         where=f"{one_line(name)}:{line}",
         hint=_("Remove the blank lines."),
     )
 
 
 def raw_lines(file: io.BufferedReader, name: str) -> Iterator[tuple[int, int, bytes | None]]:
-    """(line number from 1, bytes before it, bytes without the line end); None for a line over `MAX_LINE`,
-    which is skipped.
+    """Yield (line number from 1, bytes before it, bytes without the line end).
+
+    The bytes are None for a line longer than `MAX_LINE`, which is skipped.
 
     Raises:
         DataError: blank lines without end.
     """
     number = blank = end = 0
     while True:
+        # One byte more than allowed, so that a line of exactly MAX_LINE is not taken for a longer one.
         line = file.readline(MAX_LINE + 1)
         if not line:
             return
@@ -70,7 +72,7 @@ def raw_lines(file: io.BufferedReader, name: str) -> Iterator[tuple[int, int, by
 
 
 def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
-    """One JSON value on each line: an object, or a list of turns; blank lines are not rows.
+    """Read one JSON value from each line: an object, or a list of turns; blank lines are not rows.
 
     Raises:
         DataError: lines were lost.
@@ -101,6 +103,7 @@ def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> I
 def _json_row(line: bytes, origin: Origin, encoding: str, place: tuple[int, int] | None = None) -> Row:
     try:
         value = orjson.loads(line)
+        # `type(...) is dict` and no call: this line runs for every row of every JSONL file.
         return Row(origin, value, "", place) if type(value) is dict else row_of(value, origin)
     except orjson.JSONDecodeError:
         shown = {"": line[:200].decode("utf-8", "replace")}
@@ -109,8 +112,11 @@ def _json_row(line: bytes, origin: Origin, encoding: str, place: tuple[int, int]
         except orjson.JSONDecodeError:
             pass
         try:
+            # Only now, because most lines in another encoding are plain ASCII, which orjson has read
+            # already.
             if encoding not in ("utf-8", "utf-8-sig"):
                 return row_of(loads(line.decode(encoding).encode()), origin)
+            # orjson reports wrong bytes and broken JSON with the same error
             line.decode("utf-8")
         except UnicodeDecodeError:
             return Row(origin, shown, N_("not UTF-8 text"))
@@ -120,7 +126,7 @@ def _json_row(line: bytes, origin: Origin, encoding: str, place: tuple[int, int]
 
 
 def reencoded(file: io.BufferedReader, encoding: str) -> io.BufferedReader:
-    """The same text as UTF-8."""
+    """Return a file with the same text as UTF-8."""
     text = io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="")
 
     class Recoded(io.RawIOBase):
@@ -142,10 +148,10 @@ def reencoded(file: io.BufferedReader, encoding: str) -> io.BufferedReader:
 def read_json(
     file: io.BufferedReader, name: str, size: int | None, field: str | None = None, told: str | None = None
 ) -> Iterator[Row]:
-    """A JSON list of objects, or an object that holds one under a key; also one object after another.
+    """Read a JSON list of objects, an object that holds one under a key, or one object after another.
 
     Args:
-        size: Of the file, in bytes; None where it is packed, and nobody knows.
+        size: Bytes of the file; None if it is packed, so that the size is unknown.
 
     Raises:
         DataError: broken JSON (with its line), no list in it, or several and no `field`.
@@ -158,6 +164,7 @@ def read_json(
         if len(begin) <= most:
             yield from _whole_json(begin, encoding, name, field)
             return
+        # A packed file whose text is too large to hold at once: what was read goes in front of the rest.
         file = io.BufferedReader(_Chained(begin, file), HEAD)  # type: ignore[type-var]
     if encoding not in ("utf-8", "utf-8-sig"):
         file = reencoded(file, encoding)
@@ -165,7 +172,7 @@ def read_json(
 
 
 class _Chained(io.RawIOBase):
-    """What was read of a file, and then its rest."""
+    """The part of a file that was read already, followed by its rest."""
 
     def __init__(self, begin: bytes, rest: io.BufferedReader) -> None:
         self._begin, self._rest = io.BytesIO(begin), rest
@@ -188,6 +195,7 @@ def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Ite
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(_("holds bytes that are not text."), where=f"{where}:{line}") from None
     except orjson.JSONDecodeError as error:
+        # A .json file that holds JSON lines is common enough to be read as such.
         first, _unused, rest = text.lstrip().partition(b"\n")
         if first[:1] in (b"{", b"[") and rest.strip() and _is_json(first):
             yield from read_jsonl(io.BufferedReader(io.BytesIO(text)), name)  # type: ignore[arg-type]
@@ -199,7 +207,7 @@ def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Ite
         raise DataError(
             _("broken JSON: {error}.", error=one_line(error.msg)),
             where=f"{where}:{error.lineno}",
-            hint=_("Mend or remove that line."),
+            hint=_("Fix or remove that line."),
         ) from None
     rows = _list_in(value, where, field)
     if _is_squad(rows):
@@ -209,7 +217,7 @@ def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Ite
 
 
 def _several(text: bytes) -> list[Any]:
-    """Objects one after the other, however many lines each takes; empty if they are something else."""
+    """Parse objects that follow one another over any number of lines; empty if the text is something else."""
     try:
         found = list(concatenated(text))
     except ValueError:
@@ -226,7 +234,7 @@ def _is_json(text: bytes) -> bool:
 
 
 def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
-    """The list of rows in a JSON value."""
+    """Find the list of rows in a JSON value."""
     for part in field.split(".") if field and isinstance(value, dict) else ():
         value = value.get(part) if isinstance(value, dict) else None
         if value is None:
@@ -239,12 +247,14 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
     if isinstance(value, list):
         return value
     if not isinstance(value, dict):
-        raise DataError(_("holds no list of rows."), where=where)
+        raise DataError(_("contains no list of rows."), where=where)
     table = pandas_rows(value)
     if table:
         return table
     lists = {key: item for key, item in value.items() if isinstance(item, list) and item}
+    # Lists of objects win over lists of plain values, which are often metadata.
     tables = {key: item for key, item in lists.items() if isinstance(item[0], dict)} or lists
+    # Plain lists of one length are columns, as `Dataset.to_dict` writes them.
     if len(tables) > 1 and len({len(item) for item in tables.values()}) == 1 and tables is lists:
         return [dict(zip(tables, values, strict=True)) for values in zip(*tables.values(), strict=True)]
     if len(tables) > 1:
@@ -252,7 +262,7 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
         raise DataError(
             _("several keys hold rows: {names}.", names=names),
             where=where,
-            hint=advise(N_("Say which one: {command}", command=setting({"data.field": next(iter(tables))}))),
+            hint=advise(N_("Choose one: {command}", command=setting({"data.field": next(iter(tables))}))),
             field="data.field",
         )
     if tables:
@@ -261,7 +271,7 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
 
 
 def _is_squad(value: list[Any]) -> bool:
-    """Whether a list has SQuAD's nesting: articles of paragraphs with questions."""
+    """Return whether a list has SQuAD's nesting: articles of paragraphs with questions."""
     return bool(value) and isinstance(value[0], dict) and isinstance(value[0].get("paragraphs"), list)
 
 
@@ -285,7 +295,7 @@ def _streamed_json(file: io.BufferedReader, name: str, field: str | None) -> Ite
         raise DataError(what, where=where) from None
     if not number:
         raise DataError(
-            _("holds no list of rows."),
+            _("contains no list of rows."),
             where=where,
             hint=_("Name its key in data.field."),
             field="data.field",
@@ -293,10 +303,11 @@ def _streamed_json(file: io.BufferedReader, name: str, field: str | None) -> Ite
 
 
 def _first_list(file: io.BufferedReader) -> tuple[str, io.BufferedReader]:
-    """ijson's prefix of the first list of objects, judged by the first bytes."""
+    """Return ijson's prefix of the first list of objects, judging by the first bytes."""
     import ijson
 
     head = file.peek(HEAD)[:HEAD]
+    # ijson would have to parse up to the first object to know its prefix.
     if head.lstrip()[:1] == b"[":
         return "item", file
     prefix = ""
@@ -311,7 +322,7 @@ def _first_list(file: io.BufferedReader) -> tuple[str, io.BufferedReader]:
 
 
 def read_text(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
-    """Every line that is not blank is a document.
+    """Read each line that is not blank as a document.
 
     Raises:
         DataError: lines were lost.

@@ -1,4 +1,4 @@
-"""Paths as they are pasted: quoted, with backslashes before blanks, as a file:// URL."""
+"""Understand paths as they are pasted: quoted, with escaped blanks, or as a file:// URL."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from tui_tuner.config.paths import plainer
 
 
 def as_meant(text: str) -> str:
-    """The path that a text means: as it stands if that is there, else what a shell or a browser made of it.
-
-    What leads nowhere in any reading comes back as it stands.
-    """
+    """Return the path that a pasted text means; the text itself if no reading of it exists."""
+    # The text as written comes first: a file may really have quotes or backslashes in its name.
     for name in (text, *plainer(text)):
         try:
             path = os.path.expanduser(name)

@@ -1,4 +1,4 @@
-"""The lines of PostgreSQL's COPY … FROM stdin, which is how pg_dump writes rows."""
+"""Read the lines of PostgreSQL's COPY … FROM stdin, which is how pg_dump writes rows."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tui_tuner.data.sources.sqltext import copy_text
 from tui_tuner.locales import N_
 from tui_tuner.text import human_bytes
 
-CUT = N_("a COPY block without its end")
+CUT = N_("a COPY block without an end")
 
 
 def copied(lexer: Lexer, options: list[Token]) -> Iterator[tuple[list[Any], int, str]]:
-    """(cells, line, problem) of each row in a block.
+    """Yield (cells, line, problem) for each row in a block.
 
     Args:
-        lexer: It stands behind the semicolon that ends the statement.
-        options: Tokens between FROM and that semicolon.
+        lexer: At the position after the semicolon that ends the statement.
+        options: The tokens between FROM and that semicolon.
     """
     lexer.rest_of_line()
     told: dict[str, str] = {}
@@ -44,14 +44,17 @@ def copied(lexer: Lexer, options: list[Token]) -> Iterator[tuple[list[Any], int,
                 line,
                 "",
             )
+    # The block ended without \. so rows may be missing.
     yield [], lexer.line, CUT
 
 
 def _lines(lexer: Lexer) -> Iterator[tuple[str | None, int]]:
-    """Lines with their numbers; one that ends in a lone backslash goes on in the next."""
+    """Yield lines with their numbers; a line that ends in a single backslash continues in the next one."""
     begun, begin = "", 0
     for text in lexer.raw_lines():
         line = begin or lexer.line
+        # An odd number of backslashes at the end: the last one escapes the line feed, which is part of the
+        # value.
         if text is not None and text != "\\." and (len(text) - len(text.rstrip("\\"))) % 2:
             begun, begin = f"{begun}{text[:-1]}\\n", line
             continue

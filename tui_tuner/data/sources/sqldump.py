@@ -1,8 +1,8 @@
-"""Rows out of an SQL dump of MySQL, PostgreSQL, SQLite, SQL Server or Oracle; nothing is executed.
+"""Read the rows of an SQL dump of MySQL, PostgreSQL, SQLite, SQL Server or Oracle; nothing is executed.
 
 Statements are read as a stream, one list of values after the other, so a dump of any size takes the memory
-of one row. A parser of whole statements would have to be given them cut apart, which takes the very same
-knowledge of quotes and comments, and would hold each of them as a tree.
+of one row. A parser for whole statements would need them split first, which takes the same knowledge of
+quotes and comments, and would hold each of them as a tree.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tui_tuner.text import one_line
 
 _TRIED = 256 * 1024  # characters of a dump that are read in each dialect that it could be in
 _SIGNED = 64 * 1024  # and those that are searched for signs of one
-# What only one program writes, and then what speaks for a dialect (texts may hold that as well)
+# Patterns that only one program writes; and then signs of a dialect, which may also occur in texts
 _SURE = {
     "mysql": r"-- (?:MySQL|MariaDB) dump|^-- phpMyAdmin SQL Dump|^/\*!40101 SET ",
     "old postgres": r"^SET standard_conforming_strings = off",
@@ -44,10 +44,10 @@ _OWN_TABLES = re.compile(r"sqlite_(?:sequence|stat\d|master|schema)")  # SQLite'
 def read_sql(
     file: io.BufferedReader, name: str, wanted: str | None = None, told: str | None = None
 ) -> Iterator[Row]:
-    """Rows of the table `wanted`, or of the only table with rows.
+    """Read the rows of the table `wanted`, or of the only table with rows.
 
     Raises:
-        DataError: no rows, several tables and none named, or statements that were lost.
+        DataError: no rows, several tables and none chosen, or lost statements.
     """
     head = file.peek(HEAD)[:HEAD]
     encoding = encoding_of(head, len(head) < HEAD, told)
@@ -59,16 +59,18 @@ def read_sql(
     )
     dump = _Dump(name, encoding, Statements(lexer), wanted.lower().split(".") if wanted else [])
     yield from dump.rows()
+    # The lexer counts INSERT lines in the raw text as well: a quote that is closed wrongly would swallow
+    # statements without any other sign.
     if lexer.astray or (lexer.inside and dump.statements.lost):
         raise DataError(
             _(
                 "{lines:,} lines begin with INSERT, and only {read:,} of them were read as statements: "
-                "a quote before one of the others is not closed, or closed twice.",
+                "a quote before one of the others is not closed, or is closed twice.",
                 lines=lexer.raw,
                 read=lexer.met,
             ),
             where=one_line(name),
-            hint=_("Export the table again, as CSV or JSON if it can be."),
+            hint=_("Export the table again, as CSV or JSON if possible."),
         )
 
 
@@ -89,6 +91,7 @@ class _Dump:
         several = False
         for found in self.statements:
             table = [part.lower() for part in found.table]
+            # sqlite_sequence and the like would make a second table of every dump.
             if table and _OWN_TABLES.fullmatch(table[-1]) and not self.told:
                 continue
             if table:
@@ -99,8 +102,11 @@ class _Dump:
             if table and not _same(table, self.wanted):
                 several = not self.told
                 continue
+            # The longer name is kept, so that a.chats and b.chats are different tables.
             if len(table) > len(self.wanted) and not self.told:
                 self.wanted = table
+            # Rows of the first table go out until another one appears; `_check` then ends the file with an
+            # error, because the user must choose.
             if not several:
                 number += 1
                 yield self._row(found, number)
@@ -116,7 +122,7 @@ class _Dump:
             raise DataError(
                 _("rows of several tables: {tables}.", tables=", ".join([*shown, *["…"] * (len(most) > 12)])),
                 where=one_line(self.name),
-                hint=advise(N_("Say which one: {command}", command=setting({"data.field": most[0]}))),
+                hint=advise(N_("Choose one: {command}", command=setting({"data.field": most[0]}))),
                 field="data.field",
             )
         if number:
@@ -124,11 +130,11 @@ class _Dump:
         hint = _("Export the table with its data.")
         if self.told and self.counts:
             tables = ", ".join(one_line(key, 40) for key in list(self.counts)[:12])
-            hint = _("It holds rows of {tables}.", tables=tables)
+            hint = _("It contains rows of {tables}.", tables=tables)
         if self.told:
-            what = _("holds no INSERT into {table!r}.", table=one_line(".".join(self.wanted)))
+            what = _("contains no INSERT into {table!r}.", table=one_line(".".join(self.wanted)))
         else:
-            what = _("holds no INSERT statement.")
+            what = _("contains no INSERT statement.")
         raise DataError(what, where=one_line(self.name), hint=hint)
 
     def _row(self, found: Found, number: int) -> Row:
@@ -145,15 +151,15 @@ class _Dump:
 
 
 def _same(one: list[str], other: list[str]) -> bool:
-    """Whether two names are of one table: `public.chats` is `chats`."""
+    """Return whether two names mean the same table: `public.chats` is `chats`."""
     common = min(len(one), len(other))
     return one[-common:] == other[-common:]
 
 
 def dialect_of(head: str) -> str:
-    """The dialect of a dump, by its first characters: the one in which they read without trouble.
+    """Detect the dialect of a dump: the one in which its first characters parse with the fewest problems.
 
-    Where several do, signs that only one of them has decide; then the SQL standard.
+    Among equals, the dialect with the most signs wins; then the SQL standard.
     """
     sample = head[:_TRIED]
     for name, pattern in _SURE.items():
@@ -163,13 +169,14 @@ def dialect_of(head: str) -> str:
     likely = [name for name in sorted(signs, key=lambda name: -signs[name]) if signs[name]]
     candidates = [*likely, "standard", *([] if "mysql" in likely else ["mysql"])]
     if len(sample) < len(head) or len(head) >= HEAD // 4:
+        # A statement cut by the end of the sample would count as a problem in every dialect.
         sample = sample[: sample.rfind("\n") + 1]
     trouble = {name: _trouble(sample, name) for name in candidates}
     return min(candidates, key=lambda name: (trouble[name], candidates.index(name)))
 
 
 def _trouble(sample: str, dialect: str) -> int:
-    """How many statements of a sample cannot be read in a dialect."""
+    """Count the statements of a sample that cannot be read in a dialect."""
     statements = Statements(Lexer(io.StringIO(sample, newline=""), DIALECTS[dialect]))
     problems = sum(bool(found.problem) for found in statements)
     return problems + statements.lost + statements.lexer.inside

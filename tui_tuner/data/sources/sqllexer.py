@@ -1,7 +1,7 @@
-"""Tokens of an SQL dump, one after the other: a file of any size is read in blocks, and nothing is executed.
+"""Split an SQL dump into tokens: a file of any size is read in blocks, and nothing is executed.
 
-Quotes, escapes and comments are told apart here and nowhere else, by one pattern for each dialect, so that a
-dash in a text is never a comment and a semicolon in it never an end.
+Quotes, escapes and comments are distinguished only here, by one pattern for each dialect, so that a dash in a
+text is never a comment and a semicolon in it never ends a statement.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from tui_tuner.data.sources.sqltext import c_text, mysql_text
 
 MAX_TEXT = 32 * 1024 * 1024
 BLOCK = 1024 * 1024
-# How a statement with rows begins where it begins a line; see `Lexer.astray`.
+# The start of a statement with rows at the start of a line; see `Lexer.astray`.
 _FORMS = ("\nINSERT ", "\ninsert ", "\nInsert ", "\nREPLACE INTO ")
 _FIRST = {form.split()[0] for form in _FORMS}
 _BEFORE = max(map(len, _FORMS)) - 1
 
 Token = tuple[str, Any]
 END: Token = ("end", "")
-INNER = "inner ;"  # a semicolon where DELIMITER has named something else: it ends nothing
+INNER = "inner ;"  # a semicolon after DELIMITER has chosen another mark: it does not end a statement
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What differs between dumps.
+    """The differences between dumps.
 
     Args:
         backslash: A backslash in a quoted text begins an escape.
@@ -57,6 +57,7 @@ DIALECTS = {
 
 
 def _pattern(dialect: Dialect) -> re.Pattern[str]:
+    # Possessive quantifiers (++, *+) keep a text without an end from being tried again at every position.
     escaped = r"(?:[^Q\\]++|\\.|QQ)*+Q"
     plain = r"(?:[^Q]++|QQ)*+Q"
     body = escaped if dialect.backslash else plain
@@ -83,11 +84,11 @@ _CLOSERS = {"[": "]", "(": ")", "{": "}", "<": ">"}
 
 
 class Lexer:
-    """Tokens of a text file as (kind, value).
+    """Splits a text file into tokens (kind, value).
 
-    Kinds are `text` (a quoted text, decoded), `double` (in double quotes: a name, or a text where a value
-    stands), `name` (quoted otherwise), `word`, `number` (as written), `mark` (punctuation), `broken` (a text
-    without an end, or too long; the value says which) and `end`.
+    Kinds are `text` (a quoted text, decoded), `double` (in double quotes: a name, or a text in the place of a
+    value), `name` (quoted otherwise), `word`, `number` (as written), `mark` (punctuation), `broken` (a text
+    without an end, or too long; the value is `open` or `long`) and `end`.
     """
 
     def __init__(self, text: Any, dialect: Dialect) -> None:
@@ -101,32 +102,32 @@ class Lexer:
         self._lines, self._counted = 0, 0  # line ends before `_counted`, a place in the buffer
         self._tail = "\n"
         self._back: Token | None = None
-        self._skipped = False  # something too long was passed over, and not looked into
+        self._skipped = False  # something too long was skipped without being searched
 
     @property
     def line(self) -> int:
-        """The line at which the last token begins, from 1."""
+        """Return the line at which the last token begins, from 1."""
         self._lines += self._buffer.count("\n", self._counted, self._begin)
         self._counted = max(self._counted, self._begin)
         return max(1, self._lines)
 
     @property
     def astray(self) -> bool:
-        """Whether lines that begin with INSERT, as counted in the raw text, were not all come across."""
+        """Return whether some lines that begin with INSERT in the raw text were never read as statements."""
         return not self._skipped and self.raw != self.met + self.inside
 
     @property
     def begins_line(self) -> bool:
-        """Whether nothing but blanks stands before the last token on its line."""
+        """Return whether only blanks come before the last token on its line."""
         before = self._buffer.rfind("\n", 0, self._begin)
         return before >= 0 and not self._buffer[before : self._begin].strip()
 
     def push(self, token: Token) -> None:
-        """Give a token back; `next` returns it again."""
+        """Put a token back; `next` returns it again."""
         self._back = token
 
     def next(self) -> Token:
-        """The next token; `END` once the file has ended."""
+        """Return the next token; `END` after the file has ended."""
         if self._back is not None:
             token, self._back = self._back, None
             return token
@@ -139,10 +140,12 @@ class Lexer:
                 self._more()
                 continue
             if found.end() + 2 >= len(self._buffer) and not self._eof:
-                self._more()  # it may go on in the next block
+                # The token may continue in the next block, and so may a mark of two characters.
+                self._more()
                 continue
             kind = found.lastgroup or ""
             self._begin = begin = found.start(kind)
+            # MySQL dumps put DELIMITER around routines, whose statements contain semicolons.
             if self.delimiter != ";" and self._buffer.startswith(self.delimiter, begin):
                 self._pos = begin + len(self.delimiter)
                 return ("mark", ";")
@@ -154,7 +157,7 @@ class Lexer:
                 return read
 
     def _token(self, kind: str, begin: int, end: int) -> Token | None:
-        """The token there; None for a comment, or where more has to be read first."""
+        """Return the token there; None for a comment, or if more text must be read first."""
         buffer = self._buffer
         if kind == "mark" and buffer[begin] in ("'\"`[" if self.dialect.brackets else "'\"`"):
             return self._unclosed("]" if buffer[begin] == "[" else buffer[begin])
@@ -162,7 +165,8 @@ class Lexer:
             return self._long(kind, begin, end)
         self._pos = end
         if kind == "mark" and self.dialect.mysql and buffer.startswith("*/", begin):
-            return None  # the end of /*!50705 … */, wherever it stands
+            # The end of /*!50705 … */, whose content was read as code.
+            return None
         if kind == "word":
             value = buffer[begin:end]
             if self.dialect.postgres and value in ("E", "e") and buffer.startswith("'", end):
@@ -189,10 +193,11 @@ class Lexer:
         return (kind, value)
 
     def _long(self, kind: str, begin: int, end: int) -> Token | None:
-        """A comment, a dollar quote, a `q'[…]'`: what ends at a word of its own."""
+        """Read a comment, a dollar quote or a `q'[…]'`: each ends at its own closing mark."""
         opener = self._buffer[begin:end]
         if kind == "open" and len(opener) > 2:
-            self._pos = end  # /*!40101 … */: code for MySQL; its end is passed over too
+            # /*!40101 … */ is code for MySQL: only its marks are skipped.
+            self._pos = end
             return None
         if kind == "open":
             close = "*/"
@@ -213,6 +218,7 @@ class Lexer:
                 moved = self._more()
                 begin, start, stop = begin - moved, start - moved, max(start, stop) - moved
                 continue
+            # Comments nest in these two dialects only.
             if kind == "open" and (self.dialect.postgres or self.dialect.name == "mssql"):
                 depth += self._buffer.count("/*", stop, found)
             stop = found + len(close)
@@ -222,7 +228,7 @@ class Lexer:
         return None if kind == "open" else ("text", self._buffer[start : stop - len(close)])
 
     def _unclosed(self, quote: str) -> Token | None:
-        """A quote whose end is not in the buffer."""
+        """Handle a quote whose end is not in the buffer."""
         if self._eof:
             self._look_inside(self._begin, len(self._buffer))
             self._pos = len(self._buffer)
@@ -233,6 +239,7 @@ class Lexer:
         self._skipped = True
         backslash = self.dialect.backslash and (quote == "'" or (self.dialect.mysql and quote == '"'))
         place, quote = (self._begin + 2, "'") if quote == "E" else (self._begin + 1, quote)
+        # Only the end of the text is wanted, so its parts are dropped as they are read.
         body = r"(?:[^Q\\]++|\\.|QQ)*+" if backslash or place > self._begin + 1 else r"(?:[^Q]++|QQ)*+"
         inner = re.compile(body.replace("Q", quote), re.S)
         while True:
@@ -245,12 +252,15 @@ class Lexer:
             place -= self._more()
 
     def _more(self) -> int:
-        """Read on; how far what is in the buffer has moved towards its begin."""
-        cut = max(0, self._pos - 1)  # one character before is kept: whether a token begins its line
+        """Read another block; returns how far the text in the buffer has moved towards its start."""
+        # One character before the position is kept, to know whether a token begins its line.
+        cut = max(0, self._pos - 1)
         self._lines += self._buffer.count("\n", self._counted, cut)
         kept = self._buffer[cut:]
+        # Reading twice as much each time keeps the copying linear for one very long text.
         block = self._text.read(max(BLOCK, len(kept)))
         self._eof = not block
+        # The end of the last block is counted again with the new one, for the start of a line may be cut.
         self.raw += sum((self._tail + block).count(form) - self._tail.count(form) for form in _FORMS)
         self._tail = (self._tail + block)[-_BEFORE:]
         self._buffer = kept + block
@@ -260,16 +270,16 @@ class Lexer:
         return cut
 
     def _look_inside(self, begin: int, end: int) -> None:
-        """Count lines in a text or a comment that look like the begin of a statement."""
+        """Count the lines in a text or a comment that look like the start of a statement."""
         if self._buffer.find("\n", begin, end) >= 0:
             self.inside += sum(self._buffer.count(form, begin, end) for form in _FORMS)
 
     def rest_of_line(self) -> str:
-        """What follows on this line; it is consumed, its end too."""
+        """Consume and return the rest of this line."""
         return next(self.raw_lines(), "") or ""
 
     def raw_lines(self) -> Iterator[str | None]:
-        """Lines as they stand, without their end; None for one that is too long."""
+        """Yield raw lines without their end; None for a line that is too long."""
         while True:
             end = self._buffer.find("\n", self._pos)
             while end < 0 and not self._eof and len(self._buffer) - self._pos <= MAX_TEXT:

@@ -1,4 +1,4 @@
-"""Statements of an SQL dump: which of them hold rows, and the rows; the others are passed over."""
+"""Read the statements of an SQL dump that contain rows; the others are skipped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STARTS = {
 
 @dataclass
 class Found:
-    """A row, or the problem of what would have been one. An empty `table`: nobody knows whose it is."""
+    """A row, or the problem that there was with one. `table` is empty if its table is not known."""
 
     table: tuple[str, ...]
     line: int
@@ -42,7 +42,7 @@ class Found:
 
 
 class Statements:
-    """Iterates over the rows of a dump. `lost` counts statements whose end was not where it should be."""
+    """Iterates over the rows of a dump. `lost` counts statements that did not end where they should."""
 
     def __init__(self, lexer: Lexer) -> None:
         self.lexer = lexer
@@ -65,6 +65,7 @@ class Statements:
                 yield from self._statement(value.upper())
             elif token == ("mark", "\\"):  # a command of psql
                 self.lexer.rest_of_line()
+            # What clients write between statements, such as Oracle's slash.
             elif token not in (_SEMICOLON, ("mark", "/"), ("mark", "*/")):
                 yield from self._skip()
 
@@ -82,15 +83,16 @@ class Statements:
         elif word in ("LOAD", "BULK"):
             yield Found((), self.lexer.line, {}, ELSEWHERE)
             yield from self._skip()
+        # These two may begin a block, whose statements are read like any others.
         elif word not in ("BEGIN", "END"):
             yield from self._skip()
 
     def _skip(self, routine: bool = False, quiet: bool = False) -> Iterator[Found]:
-        """Pass over the rest of a statement; an INSERT inside of it is named as a problem.
+        """Skip the rest of a statement; an INSERT inside of it is reported as a problem.
 
         Args:
-            routine: It is a trigger or the like, whose statements end with semicolons of their own.
-            quiet: It is a definition, such as a rule, in which an INSERT may stand.
+            routine: It is a trigger or the like, whose inner statements also end with semicolons.
+            quiet: It is a definition, such as a rule, that may contain an INSERT.
         """
         depth = 0
         while True:
@@ -108,6 +110,8 @@ class Statements:
             word = value.upper()
             if word == "GO" and self.lexer.begins_line:
                 return
+            # Nesting is tracked by words, since END IF, END LOOP and END CASE close other blocks than
+            # BEGIN.
             if routine:
                 depth += word in ("BEGIN", "CASE")
                 if word == "END":
@@ -119,18 +123,22 @@ class Statements:
                         self.lexer.push(after)
                 continue
             if word in ("INSERT", "REPLACE") and not quiet:
+                # The statement before has lost its semicolon; SQL Server does not require one.
                 if self.lexer.begins_line:
                     self.lexer.push(token)
                     return
                 line = self.lexer.line
                 after = self.lexer.next()
+                # WITH … INSERT INTO, or the like: rows that only the database can compute.
                 if after[0] == "word" and after[1].upper() == "INTO":
                     yield Found((), line, {}, NOT_PLAIN)
                 else:
                     self.lexer.push(after)
 
     def _create(self) -> Iterator[Found]:
-        """A CREATE TABLE names columns; routines hold statements of their own, which are none of the dump."""
+        """Read a CREATE statement: the columns of a table; routines and other objects are skipped."""
+        # TABLE or the kind of routine comes after a few words such as OR REPLACE DEFINER = …; the limit
+        # keeps a damaged CREATE from taking the whole file.
         for _unused in range(24):
             kind, value = token = self.lexer.next()
             word = value.upper() if kind == "word" else ""
@@ -139,6 +147,7 @@ class Statements:
                 yield from self._skip()
                 return
             if word in _ROUTINES:
+                # Oracle ends a routine with a slash on its own line.
                 if self.lexer.dialect.oracle:
                     for text in self.lexer.raw_lines():
                         if text is not None and text.strip() == "/":
@@ -171,10 +180,11 @@ class Statements:
                 break
         if last != _CLOSE:
             self.lexer.push(last)
+        # By the last part only: INSERT may leave out the schema that CREATE has.
         self._columns[name[-1].lower()] = columns
 
     def _item(self) -> tuple[list[Token], Token]:
-        """The tokens of one column or constraint, and what ends it."""
+        """Collect the tokens of one column or constraint; also returns the token that ends it."""
         item: list[Token] = []
         depth = 0
         while True:
@@ -187,13 +197,14 @@ class Statements:
             item.append(token)
 
     def _name(self, token: Token) -> tuple[tuple[str, ...], Token]:
-        """A name of dotted parts, and the token after it; no parts if it is none."""
+        """Read a name of dotted parts, and the token after it; no parts if it is not a name."""
         parts: list[str] = []
         while token[0] in ("word", "name", "double"):
             parts.append(token[1])
             token = self.lexer.next()
             if token != ("mark", "."):
                 break
+            # SQL Server may leave out the schema: database..table
             while token == ("mark", "."):
                 token = self.lexer.next()
         return tuple(parts), token
@@ -209,6 +220,7 @@ class Statements:
         while True:
             ended = yield from self._into(table, token, line)
             after = self.lexer.next() if ended else _SEMICOLON
+            # Oracle's INSERT ALL has one INTO for each row.
             if every and after[0] == "word" and after[1].upper() == "INTO":
                 line = self.lexer.line
                 table, token = self._name(self.lexer.next())
@@ -229,7 +241,7 @@ class Statements:
             return
 
     def _into(self, table: tuple[str, ...], token: Token, line: int) -> Generator[Found, None, bool]:
-        """Rows of what follows the name of a table; returns whether it ended as it should."""
+        """Read the rows after the name of a table; returns whether the statement ended as it should."""
         columns: list[str] = []
         while True:
             kind, value = token
@@ -262,14 +274,14 @@ class Statements:
         return False
 
     def _until(self, what: str) -> Token:
-        """Pass over tokens up to this one, or the end of the statement; the one that was met."""
+        """Skip tokens up to this one, or the end of the statement; returns the last one."""
         while True:
             token = self.lexer.next()
             if str(token[1]).upper() == what or token[0] in ("end", "broken") or token == _SEMICOLON:
                 return token
 
     def _listed(self) -> tuple[list[str], bool]:
-        """The names in brackets; False if it is a query."""
+        """Read names in brackets; the second value is False if it is a query."""
         names: list[str] = []
         while True:
             token = self.lexer.next()
@@ -285,10 +297,11 @@ class Statements:
                 return names, token != _SEMICOLON and token[0] not in ("end", "broken")
 
     def _lists(self, table: tuple[str, ...], columns: list[str]) -> Generator[Found, None, bool]:
-        """Lists of values, one after the other."""
+        """Read the lists of values that follow VALUES."""
         while True:
             token = self.lexer.next()
             line = self.lexer.line
+            # MySQL 8 may write VALUES ROW(…), ROW(…).
             if token[0] == "word" and token[1].upper() == "ROW":
                 token = self.lexer.next()
             if token != _OPEN:
@@ -313,7 +326,7 @@ class Statements:
                 return True
 
     def _assigned(self, table: tuple[str, ...], line: int) -> Generator[Found, None, bool]:
-        """MySQL's INSERT INTO … SET name = value, …: one row."""
+        """Read MySQL's INSERT INTO … SET name = value, …, which is one row."""
         row: dict[str, Any] = {}
         problem = ""
         while True:
@@ -339,6 +352,7 @@ class Statements:
         names = columns
         if not names:
             known = self._columns.get(table[-1].lower() if table else "", [])
+            # Dumps leave out computed columns in some versions, and write them in others.
             stored = [name for name, computed in known if not computed]
             names = stored if len(stored) == len(values) else [name for name, _unused in known]
         names = names or [f"column {place}" for place in range(1, len(values) + 1)]
@@ -348,7 +362,7 @@ class Statements:
         return Found(table, line, row, "" if len(names) == len(values) else COUNT)
 
     def _copy(self) -> Iterator[Found]:
-        """PostgreSQL's COPY … FROM stdin, with its lines."""
+        """Read PostgreSQL's COPY … FROM stdin, with its lines."""
         line = self.lexer.line
         table, token = self._name(self.lexer.next())
         columns: list[str] = []
@@ -366,6 +380,7 @@ class Statements:
         if not options or options[0][1].upper() != "STDIN":
             yield Found(table, line, {}, ELSEWHERE)
             return
+        # Without a list of columns COPY has those of the table, in their order.
         columns = columns or [name for name, _unused in self._columns.get(table[-1].lower(), [])]
         for cells, line, problem in copied(self.lexer, options):
             if problem:
@@ -375,7 +390,7 @@ class Statements:
 
 
 def _column(item: list[Token], keys: bool) -> tuple[str, bool] | None:
-    """The column that a part of a CREATE TABLE declares, and whether it is computed; None for a constraint.
+    """Return the column that a part of a CREATE TABLE declares, and whether it is computed; None for others.
 
     Args:
         keys: `KEY` and `INDEX` begin a constraint, as they do in MySQL; elsewhere they are names.

@@ -1,6 +1,6 @@
-"""Values as they stand in INSERT statements: literals, casts, and the functions that dumps are written with.
+"""Read the values of INSERT statements: literals, casts, and the functions that dumps are written with.
 
-Whatever else would have to be computed is named as the row's problem, never guessed.
+Any other value would need a database to compute it, and becomes the row's problem; it is never guessed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from tui_tuner.locales import N_
 
 
 class Unknown:
-    """A value that only the database could give, such as NOW() or DEFAULT: the row goes without it."""
+    """A value that only the database knows, such as NOW() or DEFAULT; the row is kept without it."""
 
 
 UNKNOWN = Unknown()
-COMPUTED = N_("an SQL value that would have to be computed")
+COMPUTED = N_("an SQL value that a database must compute")
 NOT_CLOSED = N_("an SQL text that is not closed")
 TOO_LONG = N_("an SQL text that is too long")
 NO_LIST = N_("SQL that cannot be parsed")
@@ -30,7 +30,7 @@ _MOMENT = {
     "LASTVAL", "LAST_INSERT_ID", "LAST_INSERT_ROWID", "SCOPE_IDENTITY", "RAND", "RANDOM", "CURRENT_USER",
     "SESSION_USER", "USER", "DEFAULT",
 }  # fmt: skip
-# Functions whose first argument, if it is a text, says the value as well as their result does.
+# Functions whose first argument, if it is a text, is as good as their result.
 _FIRST = {
     "TO_DATE", "TO_TIMESTAMP", "TO_TIMESTAMP_TZ", "TO_CLOB", "TO_NCLOB", "TO_NUMBER", "STR_TO_DATE", "DATE",
     "TIMESTAMP", "DATETIME", "JSON", "JSONB", "JSON_COMPACT", "PARSE_JSON",
@@ -53,7 +53,7 @@ _CLOSING = {")": "(", "]": "[", "}": "{"}
 
 
 class Trouble(Exception):
-    """Why a list of values gives no row. `lost`: the lexer may stand anywhere in the statement."""
+    """The reason why a list of values gives no row. `lost`: the lexer may be anywhere in the statement."""
 
     def __init__(self, reason: str, lost: bool = False) -> None:
         self.reason, self.lost = reason, lost
@@ -68,10 +68,10 @@ class Values:
         self._depth = 0
 
     def row(self) -> list[Any]:
-        """The values of a list whose opening bracket has just been read.
+        """Read the values of a list, after its opening bracket.
 
         Raises:
-            Trouble: it is no row; the lexer stands behind its closing bracket, unless `lost`.
+            Trouble: the list is not a row; the lexer is after its closing bracket, unless `lost`.
         """
         next = self._lexer.next
         values: list[Any] = []
@@ -96,10 +96,11 @@ class Values:
             raise Trouble(COMPUTED) from None
 
     def _plain(self, token: Token) -> tuple[Any, Token]:
-        """A value and the token after it; most are a text, a number or NULL, and nothing more."""
+        """Read a value and the token after it; nearly all are a single text, number or NULL."""
         kind, raw = token
         after = self._lexer.next()
         if after[0] == "mark" and after[1] in (",", ")"):
+            # The common case first: nearly all values of a dump need none of the grammar below.
             if kind in ("text", "double"):
                 return raw, after
             if kind == "number":
@@ -110,17 +111,19 @@ class Values:
         return self.expression(token)
 
     def expression(self, token: Token) -> tuple[Any, Token]:
-        """The value of what begins with this token, and the token after it.
+        """Read the expression that begins with this token; returns its value and the token after it.
 
         Raises:
-            Trouble: it would have to be computed.
+            Trouble: a database must compute it.
         """
         value, after = self._term(token)
         while True:
             if after == ("mark", "::") or (after[0] == "word" and after[1].upper() in ("COLLATE", "AT")):
                 after = self._type()
+            # Dumps split long texts into pieces joined like this.
             elif after in (("mark", "||"), ("mark", "+")):
                 other, following = self._term(self._lexer.next())
+                # SQL Server joins texts with +; between numbers it is a sum.
                 if after[1] == "+" and not (isinstance(value, str) and isinstance(other, str)):
                     raise Trouble(COMPUTED)
                 value, after = _joined(value, other), following
@@ -128,7 +131,7 @@ class Values:
                 return value, after
 
     def _type(self) -> Token:
-        """Pass over the type of a cast, or a collation; the token after it."""
+        """Skip the type of a cast, or a collation; returns the token after it."""
         depth = 0
         while True:
             token = self._lexer.next()
@@ -167,6 +170,7 @@ class Values:
                 return None, self._lexer.next()
             self._refuse(after)
         self._refuse(token)
+        # For the type checker: `_refuse` never returns.
         raise AssertionError
 
     def _inside(self) -> tuple[Any, Token]:
@@ -174,7 +178,7 @@ class Values:
         return self.expression(self._lexer.next())
 
     def _adjacent(self, text: str) -> tuple[str, Token]:
-        """Quoted texts one after the other are one text."""
+        """Join quoted texts that follow one another, which SQL treats as one text."""
         after = self._lexer.next()
         while after[0] == "text":
             text += after[1]
@@ -190,6 +194,7 @@ class Values:
             return self._function(name)
         if after == ("mark", "[") and name == "ARRAY":
             return self._arguments("]"), self._lexer.next()
+        # The lexer splits U&'…' into three tokens.
         if name == "U" and after == ("mark", "&"):
             text = self._lexer.next()
             if text[0] == "text":
@@ -208,13 +213,14 @@ class Values:
         raise AssertionError
 
     def _prefixed(self, name: str, text: Token) -> tuple[Any, Token]:
-        """N'…', X'…', B'…', _utf8mb4'…', DATE '…'."""
+        """Read N'…', X'…', B'…', _utf8mb4'…' or DATE '…'."""
         if name == "_BINARY" and text[0] == "number":
             return _number(text[1]), self._lexer.next()
         value, after = self._adjacent(text[1])
         if name == "X":
             return _known(bytes_text(hex_bytes(value))), after
         if name == "B":
+            # MySQL's BIT columns are numbers; elsewhere a bit string is a text.
             whole = self._lexer.dialect.mysql and len(value) <= _MOST_BITS
             return (int(value or "0", 2) if whole else value), after
         if name in ("_BINARY", "BINARY"):
@@ -225,9 +231,10 @@ class Values:
         raise AssertionError
 
     def _function(self, name: str) -> tuple[Any, Token]:
-        """The value of a function; the lexer stands behind its opening bracket."""
+        """Read the value of a function, after its opening bracket."""
         if name in ("CAST", "TRY_CAST", "CONVERT", "TRY_CONVERT"):
             return self._cast(name)
+        # Their arguments are skipped and not read: whatever they are, the result is not known.
         if name in _MOMENT and name not in _FIRST:
             self._depth += 1
             self._leave(self._depth - 1)
@@ -242,9 +249,10 @@ class Values:
         return arguments[0], self._lexer.next()
 
     def _cast(self, name: str) -> tuple[Any, Token]:
-        """CAST(value AS type), and CONVERT(value, type), CONVERT(value USING …), CONVERT(type, value)."""
+        """Read CAST(value AS type), CONVERT(value, type), CONVERT(value USING …) or CONVERT(type, value)."""
         token = self._lexer.next()
         self._depth += 1
+        # A type comes first in SQL Server only; functions and literals that begin with a word are excluded.
         typed = token[0] in ("word", "name") and token[1].upper() not in ("N", "X", "NULL", "CAST", "CHAR")
         if name.endswith("CONVERT") and typed and not token[1].startswith("_"):
             if self._type() != ("mark", ","):  # SQL Server's: the type comes first
@@ -275,7 +283,7 @@ class Values:
         return values
 
     def _refuse(self, token: Token) -> None:
-        """Raise what is wrong with a token that cannot stand where it stands."""
+        """Raise the error for a token that is not allowed here."""
         kind, raw = token
         if kind == "broken":
             raise Trouble(TOO_LONG) if raw == "long" else Trouble(NOT_CLOSED, lost=True)
@@ -283,14 +291,15 @@ class Values:
             self._lexer.push(token)
             raise Trouble(NO_LIST, lost=True)
         if kind == "mark" and (raw in ("(", "[", "{") or raw in _CLOSING):
+            # A bracket is put back, so that `_leave` counts it.
             self._lexer.push(token)
         raise Trouble(COMPUTED if kind != "text" else NO_LIST)
 
     def _leave(self, depth: int = 0) -> None:
-        """Pass over what is left of the list, or of the brackets deeper than `depth`.
+        """Skip the rest of the list, or of the brackets deeper than `depth`.
 
         Raises:
-            Trouble: the statement ends before.
+            Trouble: the statement ends before that.
         """
         while self._depth > depth:
             token = self._lexer.next()
@@ -310,13 +319,14 @@ def _number(raw: str) -> Any:
 
 
 def _known(value: str | None) -> Any:
-    """Binary values that are no text have no place in a row."""
+    # Bytes that are not text, such as pictures, are left out of a row.
     return UNKNOWN if value is None else value
 
 
 def _joined(*values: Any) -> Any:
     if any(isinstance(value, Unknown | list | dict) for value in values):
         raise Trouble(COMPUTED)
+    # NULL joined with anything is NULL in SQL.
     if any(value is None for value in values):
         return None
     return _not_too_long("".join(map(str, values)))
@@ -329,6 +339,7 @@ def _replaced(values: list[Any]) -> Any:
     text, old, new = str(text), str(old), str(new)
     if not old:
         return text
+    # REPLACE can make a text of gigabytes out of a short one.
     if len(text) + text.count(old) * len(new) > MAX_TEXT:
         raise Trouble(TOO_LONG)
     return text.replace(old, new)

@@ -1,4 +1,4 @@
-"""Bytes of a file, compressed or not, with limits that a decompression bomb runs into; and text encodings."""
+"""Open files, compressed or not, with limits against decompression bombs; and guess text encodings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEAD = 1024 * 1024
 
 
 class _Counted(io.RawIOBase):
-    """Raw bytes out of a decompressor; stops at a ratio that no honest file has."""
+    """Raw bytes out of a decompressor, which stops at an implausible compression ratio."""
 
     def __init__(self, source: IO[bytes], size: int, where: str) -> None:
         self._source = source
@@ -39,6 +39,7 @@ class _Counted(io.RawIOBase):
         try:
             block = self._source.read(len(buffer))
         except Exception as error:
+            # zstandard is optional and slow to import, so its error is recognised by name.
             if isinstance(error, zips.DAMAGED) or type(error).__name__ == "ZstdError":
                 raise DataError(
                     _("is damaged: {error}.", error=one_line(error, 120)), where=self._where
@@ -56,7 +57,7 @@ class _Counted(io.RawIOBase):
 
 
 def compression(head: bytes) -> str:
-    """`gz`, `zst`, `zip` or an empty string, from the first bytes."""
+    """Return `gz`, `zst`, `zip` or an empty string, judging by the first bytes."""
     if head[:2] == b"\x1f\x8b":
         return "gz"
     if head[:4] == b"\x28\xb5\x2f\xfd":
@@ -66,7 +67,7 @@ def compression(head: bytes) -> str:
 
 @contextmanager
 def open_bytes(path: Path, member: str | None = None) -> Iterator[io.BufferedReader]:
-    """The bytes of a file, unpacked; of one member where it is a zip.
+    """Open a file, or one member of a zip, and give its unpacked bytes.
 
     Raises:
         DataError: missing, unreadable, damaged, encrypted, or a decompression bomb.
@@ -78,10 +79,13 @@ def open_bytes(path: Path, member: str | None = None) -> Iterator[io.BufferedRea
             raw.seek(0)
             size = path.stat().st_size
             if packed == "gz":
+                # The first bytes decide and not the suffix: many ".json" files are gzip in fact.
                 source: Any = gzip.GzipFile(fileobj=raw)
             elif packed == "zst":
                 import zstandard
 
+                # Files written with `zstd --long=27` need this window, and a larger one could claim
+                # gigabytes of memory from a few bytes.
                 source = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(
                     raw, read_across_frames=True
                 )
@@ -102,7 +106,7 @@ def open_bytes(path: Path, member: str | None = None) -> Iterator[io.BufferedRea
 
 
 def _member(path: Path, member: str, raw: IO[bytes], where: str) -> tuple[zips.Member, int]:
-    """One file of a zip, and the bytes that it takes there."""
+    """Open one file of a zip; return it and the packed bytes that it takes."""
     try:
         about = zips.members_of(path)[member]
         return zips.Member(raw, about), about.compress_size
@@ -113,7 +117,7 @@ def _member(path: Path, member: str, raw: IO[bytes], where: str) -> tuple[zips.M
 
 
 def zip_members(path: Path) -> list[str]:
-    """Names of the files in a zip, in its order.
+    """List the names of the files in a zip, in archive order.
 
     Raises:
         DataError: damaged, too many, or a decompression bomb.
@@ -138,7 +142,7 @@ def zip_members(path: Path) -> list[str]:
 def _bomb(limit: int, where: str) -> DataError:
     return DataError(
         _(
-            "unpacks to more than {limit}, which is too much for its size: that is no data, or a "
+            "unpacks to more than {limit}, which is too much for its size: it is not data, or it is a "
             "decompression bomb.",
             limit=human_bytes(limit),
         ),
@@ -148,8 +152,9 @@ def _bomb(limit: int, where: str) -> DataError:
 
 
 def encoding_of(head: bytes, whole: bool, told: str | None = None) -> str:
-    """The text encoding of a file from its first bytes, or the one `told`. `whole`: nothing comes after.
+    """Detect the text encoding of a file from its first bytes, unless it is `told`.
 
+    `whole` means that nothing follows `head`.
     A byte order mark decides; then UTF-8 if it decodes; else charset-normalizer's best guess; else Latin-1,
     which decodes anything.
     """
@@ -157,6 +162,7 @@ def encoding_of(head: bytes, whole: bool, told: str | None = None) -> str:
         return _known(told)
     for mark, name in (
         (b"\xef\xbb\xbf", "utf-8-sig"),
+        # UTF-32 first: its little-endian mark begins with the one of UTF-16.
         (b"\xff\xfe\x00\x00", "utf-32"),
         (b"\x00\x00\xfe\xff", "utf-32"),
         (b"\xff\xfe", "utf-16"),
@@ -164,6 +170,7 @@ def encoding_of(head: bytes, whole: bool, told: str | None = None) -> str:
     ):
         if head.startswith(mark):
             return name
+    # Must come before UTF-8: ASCII letters with NULs between them are valid UTF-8.
     if _looks_utf16(head):
         return "utf-16-le" if head[1:200:2].count(0) > head[0:200:2].count(0) else "utf-16-be"
     block = head if whole else head[: _last_whole(head)]
@@ -178,13 +185,15 @@ def encoding_of(head: bytes, whole: bool, told: str | None = None) -> str:
     return _guess(head)
 
 
-# Of host names, which take quadratic time or no text with errors in it
+# Codecs for host names: they take quadratic time, or cannot decode text that has errors in it
 _NO_ENCODINGS = ("idna", "punycode", "undefined")
 
 
 def _known(name: str) -> str:
-    """What Python calls an encoding; it knows by name what is none of text, too, such as `hex` and `zip`."""
+    """Return Python's name of an encoding; codecs that are not for text, such as `hex`, are refused."""
     try:
+        # A trial decode, because `lookup` also finds codecs such as `hex` and `zip`, which are not for
+        # text.
         b"a".decode(name, "replace")
         found = codecs.lookup(name).name
         if found not in _NO_ENCODINGS:
@@ -194,8 +203,8 @@ def _known(name: str) -> str:
     raise DataError(_("unknown encoding {name!r}.", name=one_line(name)), where="data.encoding")
 
 
-# Encodings of Latin letters, which a guess can hardly tell apart. Western European is meant most often, so it
-# is taken where nearly all its letters are those of Western languages.
+# Encodings of Latin letters, which a guess can hardly distinguish. Western European is the most common, so it
+# is used where nearly all its letters are those of Western languages.
 _LATIN = re.compile(
     r"cp125[02478]|iso8859_(?:1|2|3|4|9|10|13|14|15|16)|latin_1|hp_roman8|mac_(?:latin2|roman|iceland|turkish)"
     r"|cp(?:437|775|85[0278]|86[0135])"
@@ -216,18 +225,19 @@ def _guess(head: bytes) -> str:
             return "cp1252"
     if best is None:
         return "latin-1"
+    # GB18030 contains both older sets, and files that claim them often use its characters.
     return {"gb2312": "gb18030", "gbk": "gb18030", "ascii": "utf-8"}.get(best.encoding, best.encoding)
 
 
 def _looks_utf16(head: bytes) -> bool:
-    """UTF-16 without a mark: ASCII text has a NUL in every other byte."""
+    """Detect UTF-16 without a mark: ASCII text in it has a NUL in every other byte."""
     sample = head[:200]
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
     return len(sample) >= 4 and max(even, odd) > len(sample) * 0.4 and min(even, odd) == 0
 
 
 def _last_whole(block: bytes) -> int:
-    """Where a block may be cut without cutting a UTF-8 character."""
+    """Return where a block can be cut without splitting a UTF-8 character."""
     for back in range(1, 5):
         if len(block) >= back and block[-back] >= 0xC0:
             return len(block) - back

@@ -1,7 +1,7 @@
-"""An independent count beside every reader: what was read has to sum to what a file holds.
+"""Count lines independently of every reader: what was read must sum to what a file contains.
 
 Lines are counted in the raw blocks as they pass, which costs next to nothing, by code that knows nothing of
-rows; columnar files say themselves how many rows they have. Reading that ends early compares nothing.
+rows; columnar files give their own number of rows. If reading stops early, nothing is compared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tui_tuner.text import one_line
 
 
 class LineTally(io.RawIOBase):
-    """Bytes of another file, with the line ends in them counted on the way."""
+    """Pass on the bytes of another file, and count the line ends in them."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -30,29 +30,29 @@ class LineTally(io.RawIOBase):
         block = self._source.read(len(buffer))
         if block:
             self._ends += block.count(b"\n")
+            # The last byte decides whether a line without an end follows the last line feed.
             self._last = block[-1:]
         buffer[: len(block)] = block
         return len(block)
 
     @property
     def ends(self) -> int:
-        """Line feeds so far."""
         return self._ends
 
     @property
     def lines(self) -> int:
-        """Lines so far; the last one counts without a line end too."""
+        """Return the lines so far; the last one counts even without a line end."""
         return self._ends + (self._last != b"\n")
 
 
 def tallied(file: io.BufferedReader) -> tuple[io.BufferedReader, LineTally]:
-    """The same file, and the tally of what is read of it."""
+    """Return the same file, and the tally of what is read from it."""
     tally = LineTally(file)
     return io.BufferedReader(tally, HEAD), tally
 
 
 def must_agree(name: str, read: int, there: int) -> None:
-    """Compare rows read with those that a file says it has.
+    """Compare the rows read with the number that the file gives.
 
     Raises:
         DataError: they differ.
@@ -61,12 +61,12 @@ def must_agree(name: str, read: int, there: int) -> None:
         raise DataError(
             _("{read:,} rows were read, but the file holds {there:,}.", read=read, there=there),
             where=one_line(name),
-            hint=_("The file is damaged: write it anew."),
+            hint=_("The file is damaged: write it again."),
         )
 
 
 def lines_must_agree(name: str, accounted: int, there: int) -> None:
-    """Compare the lines of rows, blanks and comments with those that are there.
+    """Compare the lines of rows, blanks and comments with all lines of the file.
 
     Raises:
         DataError: they differ.
@@ -79,5 +79,5 @@ def lines_must_agree(name: str, accounted: int, there: int) -> None:
                 there=there,
             ),
             where=one_line(name),
-            hint=_("Convert the file to JSONL, one row a line, and say which file it was."),
+            hint=_("Convert the file to JSONL, one row per line, and report which file it was."),
         )

@@ -1,4 +1,4 @@
-"""Files in a zip archive: an index that is read once, and members that are unpacked as far as asked for."""
+"""Read zip archives: an index that is read once, and members that are unpacked only as far as asked for."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Encrypted(Exception):
 
 
 def members_of(path: Path) -> dict[str, zipfile.ZipInfo]:
-    """The files in a zip by name, in its order; of several with one name the last, as unzipping leaves it.
+    """Return the files in a zip by name, in archive order; of several with one name the last.
 
     Raises:
         OSError: it cannot be read.
-        zipfile.BadZipFile: damaged, or files that share bytes, as no program writes them.
+        zipfile.BadZipFile: damaged, or members that overlap, which no program writes.
         ValueError, NotImplementedError, ...: damaged (`DAMAGED`).
     """
     status = path.stat()
@@ -43,11 +43,13 @@ def members_of(path: Path) -> dict[str, zipfile.ZipInfo]:
 
 @lru_cache(maxsize=2)
 def _index(path: Path, changed: int, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The same; kept, for each file in it is opened by itself, as long as the archive is not written anew."""
+    # Each member is opened by itself, so without a cache the index would be read once for each of them.
+    # The time and the size are part of the key: an archive that was written again is indexed again.
     with zipfile.ZipFile(path) as archive:
         found = {item.filename: item for item in archive.infolist() if not item.is_dir()}
     places = sorted(found.values(), key=lambda item: item.header_offset)
     for one, following in pairwise(places):
+        # Members that share bytes are how a small zip bomb unpacks to petabytes.
         if following.header_offset < one.header_offset + _HEADER.size + one.compress_size:
             raise zipfile.BadZipFile("files overlap")
     return found
@@ -56,14 +58,14 @@ def _index(path: Path, changed: int, size: int) -> dict[str, zipfile.ZipInfo]:
 class Member(io.RawIOBase):
     """The bytes of one member, unpacked piece by piece; checked against its length and checksum at the end.
 
-    `zipfile` unpacks all of a block of bz2 or LZMA at once, which may be a thousand times as large.
+    `zipfile` unpacks a whole block of bz2 or LZMA at once, which can be a thousand times larger.
 
     Args:
         source: The archive, for this member alone.
 
     Raises:
         Encrypted: it has a password.
-        zipfile.BadZipFile, NotImplementedError: damaged, or packed in a way that is not known.
+        zipfile.BadZipFile, NotImplementedError: damaged, or an unknown compression method.
     """
 
     def __init__(self, source: IO[bytes], about: zipfile.ZipInfo) -> None:
@@ -74,6 +76,7 @@ class Member(io.RawIOBase):
             raise zipfile.BadZipFile("no file begins where the archive says")
         if (flags | about.flag_bits) & _ENCRYPTED:
             raise Encrypted
+        # The header at the member is read as well as the index: they differ in archives made to mislead.
         if method != about.compress_type:
             raise zipfile.BadZipFile("the archive contradicts itself")
         source.seek(name + more, io.SEEK_CUR)
@@ -92,6 +95,7 @@ class Member(io.RawIOBase):
             raise NotImplementedError(f"compression method {method}")
         _version, size = struct.unpack("<HH", self._packed(4))
         first, dictionary = struct.unpack("<BI", self._packed(size)[:5])
+        # The decompressor allocates the whole dictionary at once, before the first byte.
         if dictionary > _MAX_DICTIONARY:
             raise NotImplementedError("an LZMA dictionary that is too large")
         rest, lc = divmod(first, 9)
@@ -108,7 +112,7 @@ class Member(io.RawIOBase):
         return True
 
     def read(self, size: int | None = -1) -> bytes:
-        """At most so many bytes; none at the end."""
+        """Read at most `size` bytes; returns no bytes at the end."""
         most = _BLOCK if size is None or size < 0 else size
         block = b""
         while not block and not self._ended:
@@ -124,11 +128,13 @@ class Member(io.RawIOBase):
                     raise zipfile.BadZipFile(str(error)) from None
                 self._ended = self._unpack.eof
                 if starved and not block and not self._ended:
-                    if self._given != self._about.file_size:  # LZMA need not have an end of its own
+                    # An LZMA stream may have no end marker; then only its length says that it is whole.
+                    if self._given != self._about.file_size:
                         raise EOFError("it ends too early")
                     self._ended = True
         self._given += len(block)
         self._sum = zlib.crc32(block, self._sum)
+        # Checked with each block: a lying header must not unpack without end.
         if self._given > self._about.file_size:
             raise zipfile.BadZipFile("it is longer than the archive says")
         if self._ended and (self._given, self._sum) != (self._about.file_size, self._about.CRC):
@@ -137,7 +143,7 @@ class Member(io.RawIOBase):
 
 
 class _Deflated:
-    """zlib's decompressor with the manners of the others."""
+    """zlib's decompressor with the interface of those of bz2 and lzma."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(-zlib.MAX_WBITS)

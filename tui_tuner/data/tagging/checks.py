@@ -1,4 +1,4 @@
-"""What is wrong or doubtful about the tags of all rows together."""
+"""Check the tags of all rows together for errors and doubtful cases."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _ALLOW_INSIDE = ("IOB1", "IOE2")
 
 
 def check_tags(facts: Facts, head: Sequence[str] = (), names: Sequence[str] = ()) -> list[Problem]:
-    """Problems with the tags of the rows.
+    """List the problems with the tags of the rows.
 
     Args:
-        head: The classes of the base model's own head; none for most models.
-        names: All tags there may be, in their order (`data.names`); empty if any may be.
+        head: The classes of the base model's head; empty for most models.
+        names: All allowed tags in their order (`data.names`); empty if any tag is allowed.
     """
     tags, scheme = counts_of(facts), scheme_in(facts)
     return [
@@ -48,27 +48,28 @@ def check_tags(facts: Facts, head: Sequence[str] = (), names: Sequence[str] = ()
             "silent_words",
             "warning",
             _n(
-                "The tokenizer makes nothing of {count:,} word: it is neither trained nor judged, and no "
-                "other word has its tag.",
-                "The tokenizer makes nothing of {count:,} words: they are neither trained nor judged, and no "
-                "other words have their tags.",
+                "The tokenizer gives no tokens for {count:,} word: it is neither trained nor evaluated, and "
+                "its tag is not used.",
+                "The tokenizer gives no tokens for {count:,} words: they are neither trained nor evaluated, "
+                "and their tags are not used.",
                 facts.count("silent"),
                 count=facts.count("silent"),
             ),
-            _("Take out what no reader sees, such as control characters, or leave it: it does no harm."),
+            _("Remove invisible characters, such as control characters, or leave them: they do no harm."),
         ),
     ]
 
 
 def _check_count(facts: Facts, tags: Mapping[str, int]) -> list[Problem]:
-    """One tag teaches nothing, and very many are no tags."""
+    """Check the number of tags: a single one teaches nothing, and very many are not tags."""
     hint = _("Does data.columns name the right column for the tags?")
     if len(tags) == 1:
         tag = one_line(next(iter(tags)), 40)
-        said = _("Every word has the tag {tag}: there is nothing to tell apart.", tag=tag)
+        said = _("Every word has the tag {tag}, so there is nothing to learn.", tag=tag)
         return [Problem("one_tag", "error", said, hint)]
     if len(tags) <= MOST:
         return []
+    # A rare one is shown: it is the most likely to be recognised as a word.
     rare = min(tags, key=lambda tag: tags[tag])
     said = _("The rows have {count:,} different tags: these look like words, not tags.", count=len(tags))
     return [
@@ -89,13 +90,13 @@ def _check_numbers(facts: Facts, tags: Mapping[str, int]) -> list[Problem]:
             "unnamed_tags",
             "error",
             _(
-                "The tags are numbers, {count} of them, and nothing says what they stand for. Entities "
-                "cannot be told by them.",
+                "The tags are {count} numbers without names, so their meaning is unknown and entities cannot "
+                "be recognised.",
                 count=len(tags),
             ),
             advise(
                 N_(
-                    "Name them in their order, beginning with that of 0, such as {command} for {example}.",
+                    "Name them in their order, beginning with 0, such as {command} for {example}.",
                     command=names,
                     example=example,
                 )
@@ -109,7 +110,8 @@ def _check_numbers(facts: Facts, tags: Mapping[str, int]) -> list[Problem]:
 def _check_head(
     facts: Facts, tags: Mapping[str, int], head: Sequence[str], names: Sequence[str]
 ) -> list[Problem]:
-    """Whether the head that the base model has tells other tags apart."""
+    """Check whether the base model's head has other tags than the rows."""
+    # Names such as LABEL_0 say nothing, so they decide no order.
     known = [] if are_unnamed(list(head)) else head
     wanted = order_tags(tags, names, known)
     if not has_other_tags(head, wanted):
@@ -120,12 +122,12 @@ def _check_head(
             "new_head",
             "warning",
             _(
-                "The model's own head tells other tags apart ({own}) than those of the rows ({wanted}): it "
-                "gets new outputs with random weights.",
+                "The model's own head has other tags ({own}) than the rows ({wanted}): it gets new outputs "
+                "with random weights.",
                 own=_listed(head),
                 wanted=_listed(wanted),
             ),
-            _("To train that head on, name the tags as it does."),
+            _("To continue training that head, name the tags as it does."),
             facts.count(other),
             facts.rows(other),
         )
@@ -137,16 +139,17 @@ def _listed(tags: Sequence[str]) -> str:
 
 
 def _check_scheme(facts: Facts, tags: Mapping[str, int], scheme: str) -> list[Problem]:
-    """What breaks the rules of the scheme. It is learnt as it stands: nothing is repaired."""
+    """Check the tags against the rules of their scheme. Nothing is repaired: they are trained as they are."""
     if not scheme:
         return []
     name = NAMES.get(scheme, scheme)
-    left = _("It is learnt as it stands. The usual F1 forgives it, the strict one does not.")
+    left = _("It is trained as it is. The usual F1 tolerates it, the strict one does not.")
     found: list[Problem] = []
+    # In IOB1 and IOE2 an entity may begin with I.
     if scheme not in _ALLOW_INSIDE:
         words = _n(
-            "{count:,} tag goes on with what has not begun, against the scheme {scheme}.",
-            "{count:,} tags go on with what has not begun, against the scheme {scheme}.",
+            "{count:,} tag continues an entity that has not begun, against the scheme {scheme}.",
+            "{count:,} tags continue an entity that has not begun, against the scheme {scheme}.",
             facts.count("beginning"),
             count=facts.count("beginning"),
             scheme=name,
@@ -154,8 +157,8 @@ def _check_scheme(facts: Facts, tags: Mapping[str, int], scheme: str) -> list[Pr
         found += noted(facts, "beginning", "tags_without_beginning", "warning", words, left)
     if scheme in MARKED:
         words = _n(
-            "{count:,} tag begins what has no end, against the scheme {scheme}.",
-            "{count:,} tags begin what has no end, against the scheme {scheme}.",
+            "{count:,} tag begins an entity that has no end, against the scheme {scheme}.",
+            "{count:,} tags begin an entity that has no end, against the scheme {scheme}.",
             facts.count("end"),
             count=facts.count("end"),
             scheme=name,
@@ -167,8 +170,8 @@ def _check_scheme(facts: Facts, tags: Mapping[str, int], scheme: str) -> list[Pr
         shown = _listed(strange)
         places = [place for tag in strange for place in facts.rows(f"{SEEN}{tag}")][:_SHOWN]
         words = _n(
-            "{count:,} word has a tag that the scheme {scheme} does not know: {tags}.",
-            "{count:,} words have tags that the scheme {scheme} does not know: {tags}.",
+            "{count:,} word has a tag that is not in the scheme {scheme}: {tags}.",
+            "{count:,} words have tags that are not in the scheme {scheme}: {tags}.",
             count,
             count=count,
             scheme=name,
@@ -179,11 +182,12 @@ def _check_scheme(facts: Facts, tags: Mapping[str, int], scheme: str) -> list[Pr
 
 
 def _check_rare(facts: Facts, tags: Mapping[str, int], scheme: str) -> list[Problem]:
-    """Classes with so few words that little can be learnt, or said, of them."""
+    """Check for classes with too few words to learn or to evaluate."""
     words: Counter[str] = Counter()
     for tag, count in tags.items():
         words[split_tag(tag)[1] if scheme else tag] += count if tag != OUTSIDE else 0
     few = sorted(((count, name) for name, count in words.items() if 0 < count < FEW))
+    # In a handful of rows every class is rare.
     if not few or facts.count("words") < 100:
         return []
     named = ", ".join(f"{one_line(name, 40) or '-'} ({count})" for count, name in few[:_SHOWN])
@@ -200,7 +204,7 @@ def _check_rare(facts: Facts, tags: Mapping[str, int], scheme: str) -> list[Prob
                 least=FEW,
                 names=named,
             ),
-            _("Add rows with them, or expect little of them; training.class_weights makes them count more."),
+            _("Add rows with them, or expect low scores; training.class_weights gives them more weight."),
             sum(count for count, _unused in few),
             facts.rows(f"{SEEN}{first}"),
         )

@@ -1,7 +1,7 @@
-"""Words with tags become tokens with labels: the first token of a word has its tag, the others have none.
+"""Encode words with tags as tokens with labels: the first token of a word has its tag, the others have none.
 
 A text longer than `max_length` is read in windows of whole words. Neighbouring windows share words, so that
-each stands somewhere inside, and it is labelled there alone: it is trained once, and judged once.
+each word is well inside of one window, and it is labelled only there: it is trained and evaluated once.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ COLUMNS = {COLUMN: "int64"}
 
 @dataclass
 class TaggedExample(Example):
-    """A window with labels. `silent`: the words of the row, from 0, of which the tokenizer makes nothing."""
+    """A window with labels. `silent` are the words of the row, from 0, for which there are no tokens."""
 
     silent: Sequence[int] = ()
 
 
 @dataclass
 class Sentences(Begun):
-    """A batch of records, and then the tokens of their words."""
+    """A batch of records, and later the tokens of their words."""
 
     tokens: list[WordTokens] = field(default_factory=list)
 
 
 class TagEncoder(Encoder):
-    """Words with tags, in windows.
+    """Encodes words with tags in windows.
 
-    Labels are numbers that do not depend on other rows (`tags.number_of`); the task puts classes in their
-    place when all tags are known.
+    Labels are numbers that do not depend on other rows (`tags.number_of`); the task replaces them with
+    classes when all tags are known.
 
     Args:
-        known: The tags that the base model's own head knows. They name the numbers that rows may hold for
-            tags, where `data.names` does not.
+        known: The tags of the base model's head. They name numbers that rows have for tags, if `data.names`
+            does not.
     """
 
     takes = (Tagged,)
@@ -72,7 +72,7 @@ class TagEncoder(Encoder):
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know; when all rows were seen, of their tags, too."""
+        """Remarks for the user; after all rows were read, also on their tags."""
         said = baseline(self._facts)
         return [*self._notes, *([said] if said else [])]
 
@@ -103,10 +103,10 @@ class TagEncoder(Encoder):
         return self.words.in_threads
 
     def tags_of(self, record: Tagged) -> list[str]:
-        """The tags of a record by name.
+        """Return the tags of a record by name.
 
         Raises:
-            RowProblem: a number that has no name though others do.
+            RowProblem: a number has no name though others do.
         """
         return name_tags(record.tags, self.numbering, self.named)
 
@@ -115,7 +115,7 @@ class TagEncoder(Encoder):
         data = self.config.data
         windows = windows_of(self.words, tokens, data.max_length, data.stride)
         if not any(window.words for window in windows):
-            raise RowProblem(N_("no word of it becomes a token"))
+            raise RowProblem(N_("the tokenizer gives no tokens for its words"))
         outcome, reason = "kept", ""
         if len(windows) > 1:
             if data.overlong == "drop":
@@ -133,12 +133,14 @@ class TagEncoder(Encoder):
             labels = np.full(len(window.ids), IGNORE, dtype=np.int32)
             labels[window.places] = [number_of(tags[word]) for word in window.words]
             columns = {COLUMN: pack_types(self.words.types_of(len(window.ids)) or [0])}
+            # Words without tokens belong to no window, so the first one carries them.
             examples.append(TaggedExample(window.ids, labels, columns, silent if not examples else ()))
         return Fitted(examples, outcome, reason)
 
     def note_row(self, record: Record, fitted: Fitted, origin: object, facts: Facts) -> None:
         assert isinstance(record, Tagged)
         note_tags(self.tags_of(record), origin, facts)
+        # The same object all along, so that `notes` can sum it up at the end.
         self._facts = facts
         if fitted.outcome == "split":
             self._note_stride()
@@ -149,12 +151,12 @@ class TagEncoder(Encoder):
                 facts.note("silent", Place(origin, word, record.tokens[word]))
 
     def _note_stride(self) -> None:
-        """Say that windows share less than the config asks for, where they do."""
+        """Add a note if windows share less than the config asks for."""
         data, room = self.config.data, room_of(self.words, self.config.data.max_length)
         if data.stride > room // 2 and not self._notes:
             self._notes.append(
                 _(
-                    "Windows of {length} tokens share {shared} at most, not the {stride} of data.stride.",
+                    "Windows of {length} tokens share at most {shared}, not the {stride} of data.stride.",
                     length=data.max_length,
                     shared=room // 2,
                     stride=data.stride,
@@ -169,14 +171,14 @@ class TagEncoder(Encoder):
 
 
 def name_tags(tags: Sequence[str | int], names: Sequence[str], only: Sequence[str] = ()) -> list[str]:
-    """Tags by name; numbers that nobody names stay numbers, as text.
+    """Return tags by name; numbers without names become text.
 
     Args:
-        names: Of the numbers.
-        only: The tags there may be; any, if empty.
+        names: The names of the numbers.
+        only: The allowed tags; empty if any tag is allowed.
 
     Raises:
-        RowProblem: a number that has no name though others do, or a tag that there must not be.
+        RowProblem: a number has no name though others do, or a tag is not allowed.
     """
     found = []
     for place, tag in enumerate(tags):
@@ -187,7 +189,7 @@ def name_tags(tags: Sequence[str | int], names: Sequence[str], only: Sequence[st
             raise RowProblem(
                 N_("a tag that data.names does not have")
                 if isinstance(tag, str) or only
-                else N_("a number that none of the model's tags has"),
+                else N_("a number that is not one of the model's tags"),
                 _("{tag} at word {place}", tag=one_line(tag, 40), place=place + 1),
             )
         found.append(name)

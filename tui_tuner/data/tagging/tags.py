@@ -1,7 +1,7 @@
-"""Tags of words: schemes such as BIO, what breaks their rules, and which number a tag has.
+"""Understand tags of words: schemes such as BIO, what breaks their rules, and the number of a tag.
 
-A tag of a scheme is a prefix and a type, `B-PER`; `O` is no part of anything. `evaluation.tagging` counts
-what such tags stand for.
+A tag of a scheme is a prefix and a type, such as `B-PER`; `O` is outside of everything. `evaluation.tagging`
+counts the entities of such tags.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from functools import lru_cache
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.models.heads import are_unnamed, head_classes
 
-HEAD = "ForTokenClassification"  # how classes of transformers that tag words are called
+HEAD = "ForTokenClassification"  # the suffix of transformers' classes that tag words
 OUTSIDE = "O"
 _PREFIXED = re.compile(r"([A-Z])-(.+)", re.S)
-_BARE = frozenset("BIESLUM")  # a tag without a type: there is but one kind
+_BARE = frozenset("BIESLUM")  # tags without a type, if there is only one kind of entity
 PREFIXES = {"IOB1": "IB", "IOB2": "BI", "IOE2": "IE", "IOBES": "BIES", "BILOU": "BILU", "BMES": "BMES"}
-MARKED = ("IOBES", "BILOU", "BMES")  # schemes in which an entity ends with a letter of its own
+MARKED = ("IOBES", "BILOU", "BMES")  # schemes with a letter for the end of an entity
 _INSIDE, _OPEN = frozenset("IELM"), frozenset("BIM")
-NAMES = {"IOB2": "BIO", "IOBES": "BIOES"}  # what people call them
+NAMES = {"IOB2": "BIO", "IOBES": "BIOES"}  # their common names
 
 
 @lru_cache(maxsize=4096)
 def split_tag(tag: str) -> tuple[str, str]:
-    """Prefix and type of a tag; an empty prefix for one that has none, such as a part of speech."""
+    """Split a tag into prefix and type; the prefix is empty for tags such as parts of speech."""
     if tag in _BARE:
         return tag, ""
     found = _PREFIXED.fullmatch(tag)
@@ -34,20 +34,20 @@ def split_tag(tag: str) -> tuple[str, str]:
 
 
 def known_scheme(tags: Mapping[str, int], begins_inside: bool = False, begins: bool = True) -> str:
-    """The scheme of these tags: a key of `PREFIXES`, or an empty name for tags without one.
-
-    A few tags that are in no scheme are mistakes among many that are.
+    """Recognise the scheme of these tags: a key of `PREFIXES`, or empty if they have none.
 
     Args:
         tags: How often each occurs.
         begins_inside: Whether any entity begins with `I`.
-        begins: Whether any begins with `B` that has no need to: the words before are none of its type.
+        begins: Whether any begins with `B` without need: no entity of its type is directly before it.
     """
+    # A few tags in no scheme are taken for mistakes if most tags are in one.
     of_words = {tag: count for tag, count in tags.items() if tag != OUTSIDE}
     in_scheme = {tag: count for tag, count in of_words.items() if split_tag(tag)[0] in _BARE}
     if not in_scheme or 2 * sum(in_scheme.values()) <= sum(of_words.values()):
         return ""
     letters = {split_tag(tag)[0] for tag in in_scheme}
+    # IOB1 uses B only between two entities of one type; data with both habits is read as IOB2.
     if letters <= {"B", "I"}:
         return "IOB1" if begins_inside and not begins else "IOB2"
     if letters == {"I", "E"}:
@@ -57,7 +57,7 @@ def known_scheme(tags: Mapping[str, int], begins_inside: bool = False, begins: b
 
 
 def _nearest(tags: Mapping[str, int]) -> str:
-    """The scheme that most of these tags belong to."""
+    """Return the scheme that most of these tags belong to."""
 
     def share(name: str) -> int:
         return sum(count for tag, count in tags.items() if split_tag(tag)[0] in PREFIXES[name])
@@ -66,7 +66,7 @@ def _nearest(tags: Mapping[str, int]) -> str:
 
 
 def find_beginnings(tags: Sequence[str]) -> tuple[bool, bool]:
-    """Whether an entity begins with `I`, and whether one has a `B` that does not part two of a type."""
+    """Return whether an entity begins with `I`, and whether one has a `B` that separates nothing."""
     inside = needless = False
     before = ("", "")
     for tag in tags:
@@ -80,12 +80,13 @@ def find_beginnings(tags: Sequence[str]) -> tuple[bool, bool]:
 
 
 def find_faults(tags: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """What may break the rules of a scheme, with the place of the word, from 0.
+    """Yield what may break the rules of a scheme, with the place of the word, from 0.
 
-    `beginning`: `I` or an end, and nothing of its type before it, which IOB1 and IOE2 allow; `end`: `B` or
+    `beginning`: `I` or an end with nothing of its type before it, which IOB1 and IOE2 allow; `end`: `B` or
     `I` without an end after it, which only schemes with ends forbid (`MARKED`).
     """
     before, opened = ("", ""), False
+    # One more tag, so that an entity at the end of the text is closed too.
     for place, tag in enumerate([*tags, OUTSIDE]):
         now = ("", "") if tag == OUTSIDE else split_tag(tag)
         inside = now[0] in _INSIDE
@@ -99,14 +100,14 @@ def find_faults(tags: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 def order_tags(tags: Collection[str], numbered: Sequence[str] = (), known: Sequence[str] = ()) -> list[str]:
-    """The tag of each class.
+    """Return the tags in the order of their classes.
 
-    As the model that is trained has them, where its head knows all of them; as the data numbers them; or
-    else sorted, with `O` first.
+    The order is that of the base model's head if it has all of them, else that of the numbers in the data,
+    else sorted with `O` first.
 
     Args:
-        numbered: The names of the numbers that the rows hold.
-        known: The classes of a base model that tags words already.
+        numbered: The names of the numbers in the rows.
+        known: The classes of a base model that already tags words.
     """
     for given in (known, numbered):
         if given and set(tags) <= set(given):
@@ -116,21 +117,20 @@ def order_tags(tags: Collection[str], numbered: Sequence[str] = (), known: Seque
 
 @lru_cache(maxsize=4096)
 def number_of(tag: str) -> int:
-    """A number for a tag that does not depend on other tags: 31 bits of a hash of its name."""
+    """Number a tag independently of other tags, by 31 bits of a hash of its name."""
+    # Positive int32, so that it never equals IGNORE.
     return int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=4).digest(), "little") & 0x7FFFFFFF
 
 
 def known_tags(model: ModelSection) -> list[str]:
-    """The tags that the head of a base model tells apart by name already; none for most models."""
+    """Return the named tags of a base model's head; empty for most models."""
     found = head_classes(model, HEAD)
     return [] if are_unnamed(found) or len(set(found)) < len(found) else found
 
 
 def has_other_tags(head: Sequence[str], tags: Sequence[str]) -> bool:
-    """Whether the head in a model's files is one for other tags than those of a run, in their order.
-
-    One without names is taken for the run's own where it has as many classes.
-    """
+    """Return whether the head in a model's files has other tags than the run, or another order of them."""
+    # A head without names is taken for the run's own if it has the same number of classes.
     if not head or list(head) == list(tags):
         return False
     return not (are_unnamed(list(head)) and len(head) == len(tags))

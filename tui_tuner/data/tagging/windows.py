@@ -1,4 +1,4 @@
-"""The tokens of texts that come in words, and windows of whole words where there are too many of them."""
+"""Tokenise texts that come as words, and cut long ones into windows of whole words."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 
 @dataclass
 class WordTokens:
-    """The tokens of a text that comes in words.
+    """The tokens of a text that comes as words.
 
     Args:
-        ids: Of all words, one after another, without tokens around them.
-        counts: How many tokens each word became; 0 for one of which the tokenizer makes nothing.
+        ids: Those of all words, one after another, without tokens around them.
+        counts: The number of tokens of each word; 0 if the tokenizer gives none for it.
     """
 
     ids: list[int]
@@ -24,11 +24,11 @@ class WordTokens:
 
 
 class WordTokenizer:
-    """Any tokenizer's way from words to tokens."""
+    """Turns words into tokens with any tokenizer."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self._kept: dict[str, list[int]] = {}  # of tokenizers that cannot say which word a token is from
+        self._kept: dict[str, list[int]] = {}  # for tokenizers that cannot give the word of a token
         self.before: list[int] = []
         self.after: list[int] = []
         self._types: tuple[list[int], list[int]] = ([], [])
@@ -36,6 +36,7 @@ class WordTokenizer:
 
     def _look_around(self) -> None:
         """Find the tokens that the tokenizer puts before and after a text, and their types."""
+        # Tried and not read from a template: tokenizers add these tokens in many ways.
         plain = self.encoded([["a"]])[0].ids
         encoded = self.tokenizer(["a"], is_split_into_words=True)
         whole, types = list(encoded["input_ids"]), list(encoded.get("token_type_ids") or ())
@@ -47,7 +48,7 @@ class WordTokenizer:
                 return
 
     def types_of(self, length: int) -> list[int] | None:
-        """Types of the tokens of a window, where those around a text have their own (XLNet, Funnel)."""
+        """Return the token types of a window, if the tokens around a text have their own (XLNet, Funnel)."""
         first, last = self._types
         if not (any(first) or any(last)):
             return None
@@ -55,11 +56,11 @@ class WordTokenizer:
 
     @property
     def in_threads(self) -> bool:
-        """Whether the work is done outside Python's lock."""
+        """Return whether the work is done outside Python's lock."""
         return bool(getattr(self.tokenizer, "is_fast", False))
 
     def encoded(self, texts: Sequence[Sequence[str]]) -> list[WordTokens]:
-        """The tokens of each text."""
+        """Tokenise each text."""
         if not self.in_threads:
             return [self._word_by_word(words) for words in texts]
         if not texts:
@@ -83,6 +84,7 @@ class WordTokenizer:
         if found is None:
             ids = self.tokenizer([word], is_split_into_words=True, add_special_tokens=False)["input_ids"]
             found = list(ids) if word else []
+            # Words repeat, but the number of different ones has no limit.
             if len(self._kept) < 500_000:
                 self._kept[word] = found
         return found
@@ -94,7 +96,7 @@ class Window:
 
     Args:
         ids: int32, with the tokens around it.
-        words: The words that are labelled here, from 0, and `places`, where the first token of each stands.
+        words: The words that are labelled here, from 0; `places` are the positions of their first tokens.
     """
 
     ids: np.ndarray
@@ -103,19 +105,21 @@ class Window:
 
 
 def windows_of(words: WordTokenizer, tokens: WordTokens, max_length: int, stride: int) -> list[Window]:
-    """A text in windows of at most `max_length` tokens, whole words in each.
+    """Cut a text into windows of at most `max_length` tokens, with whole words.
 
-    Each word that has a token is labelled in one window: that in which it stands furthest from an edge at
-    which the text goes on. Of a word longer than a window the beginning is kept.
+    Each word that has a token is labelled in one window: the one in which it is furthest from an edge where
+    the text continues. Of a word longer than a window the beginning is kept.
 
     Args:
-        stride: Tokens that neighbours share, half a window at most.
+        stride: Tokens that neighbours share, at most half a window.
     """
     room = room_of(words, max_length)
     if len(tokens.ids) <= room:
         return [_whole(words, tokens)]
     ends = [0, *accumulate(min(count, room) for count in tokens.counts)]  # cut to what fits
+    # Two counts: of all tokens, and of those that are kept of words longer than a window.
     starts = [0, *accumulate(tokens.counts)]
+    # With more than half shared, windows would hardly advance.
     edges = _edges(ends, room, min(stride, room // 2))
     found = []
     for first, last in edges:
@@ -127,6 +131,7 @@ def windows_of(words: WordTokenizer, tokens: WordTokens, max_length: int, stride
         found.append(Window(np.array([*words.before, *ids, *words.after], dtype=np.int32)))
     at = 0
     for word in range(len(tokens.counts)):
+        # A word without tokens has no position to label.
         if ends[word + 1] == ends[word]:
             continue
         at = _window_of(word, edges, ends, at)
@@ -136,7 +141,7 @@ def windows_of(words: WordTokenizer, tokens: WordTokens, max_length: int, stride
 
 
 def _whole(words: WordTokenizer, tokens: WordTokens) -> Window:
-    """A text that is short enough."""
+    """Make one window of a text that is short enough."""
     counts = np.array(tokens.counts)
     labelled = np.flatnonzero(counts)
     places = len(words.before) + np.cumsum(counts) - counts
@@ -145,15 +150,15 @@ def _whole(words: WordTokenizer, tokens: WordTokens) -> Window:
 
 
 def room_of(words: WordTokenizer, max_length: int) -> int:
-    """Tokens of words that a window has room for."""
+    """Return how many tokens of words fit into a window."""
     return max(1, max_length - len(words.before) - len(words.after))
 
 
 def _edges(ends: Sequence[int], room: int, shared: int) -> list[tuple[int, int]]:
-    """The first word of each window, and the word behind its last.
+    """Find the first word of each window, and the word after its last one.
 
     Args:
-        ends: Tokens before each word, and of all words.
+        ends: The tokens before each word, and last those of all words.
     """
     count, first, last = len(ends) - 1, 0, 0
     found: list[tuple[int, int]] = []
@@ -166,21 +171,23 @@ def _edges(ends: Sequence[int], room: int, shared: int) -> list[tuple[int, int]]
         begin = last
         while begin > first + 1 and ends[last] - ends[begin - 1] <= shared:
             begin -= 1
-        while ends[last + 1] - ends[begin] > room:  # what is shared must leave room for the next word
+        # The shared words must leave room for the next word, or the loop would never advance.
+        while ends[last + 1] - ends[begin] > room:
             begin += 1
         first = begin
 
 
 def _window_of(word: int, edges: Sequence[tuple[int, int]], ends: Sequence[int], at: int) -> int:
-    """The window in which a word stands furthest from an edge at which the text goes on; the first of equals.
+    """Find the window in which a word is furthest from an edge where the text continues; the first of equals.
 
     Args:
-        at: The window of the word before it: no word's is before that.
+        at: The window of the previous word; that of this word is never before it.
     """
     best, margin = at, -1.0
     while at < len(edges) and edges[at][0] <= word:
         first, last = edges[at]
         if word < last:
+            # The ends of the text are not cut, so a word near them has all of its context.
             left = float("inf") if first == 0 else ends[word] - ends[first]
             right = float("inf") if last == len(ends) - 1 else ends[last] - ends[word + 1]
             if min(left, right) > margin:
@@ -190,7 +197,7 @@ def _window_of(word: int, edges: Sequence[tuple[int, int]], ends: Sequence[int],
 
 
 def beginning_of(tokens: WordTokens, window: Window, words: WordTokenizer) -> WordTokens:
-    """The words of a text that its first window holds."""
+    """Return the words of a text that are in its first window."""
     room = len(window.ids) - len(words.before) - len(words.after)
     counts: list[int] = []
     for count in tokens.counts:

@@ -93,6 +93,7 @@ class MethodNumbers:
         linears = {(one.name, one.inputs, one.outputs): one for one in facts.without_experts.linears}
         linears |= {(one.name, one.inputs, one.outputs): one for one in facts.linears}
         counted = {key: self.count_parameters(one, case) for key, one in linears.items() if case.adapts(one)}
+        # Where nothing is beside a layer, the ledger simulates no adapter at all
         counts = tuple((*key, count) for key, count in counted.items() if count)
         elsewhere, own = self.count_elsewhere(case), self.count_own(facts, section)
         return replace(

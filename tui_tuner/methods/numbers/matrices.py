@@ -65,6 +65,7 @@ class LowRankNumbers(MethodNumbers):
     def _stabilise(self, section: MethodSection, new_head: bool) -> Customary:
         """Divide LoRA's rate by the square root of the rank, as updates are that much larger."""
         lora = LORA.new_head if new_head and LORA.new_head else LORA.usual
+        # rsLoRA scales by alpha / sqrt(rank) where LoRA scales by alpha / rank: sqrt(rank) times as much
         rate = lora.rate / math.sqrt(section.rank)
         source = N_(
             "rsLoRA (arXiv 2312.03732): LoRA's {rate:g} / sqrt(rank), as the update is larger", rate=lora.rate
@@ -84,6 +85,7 @@ class LowRankNumbers(MethodNumbers):
         return _low_rank(linear, case) + (linear.outputs if self.magnitudes else 0)
 
     def weigh(self, linear: Linear, case: MethodCase) -> Passed:
+        # Magnitudes multiply element by element, which is no product of matrices
         return Passed(trained=float(_low_rank(linear, case) * linear.copies))
 
     def memory_terms(self, case: MethodCase) -> Terms:
@@ -101,6 +103,7 @@ class HadamardNumbers(MethodNumbers):
         return 2 * _low_rank(linear, case)
 
     def weigh(self, linear: Linear, case: MethodCase) -> Passed:
+        # However few numbers are trained, the product is with the whole update matrix, and so is its gradient
         return Passed(trained=float(linear.weights), instead=True)
 
     def memory_terms(self, case: MethodCase) -> Terms:
@@ -119,6 +122,7 @@ class SharedRandomNumbers(MethodNumbers):
         return case.section.rank + linear.outputs
 
     def weigh(self, linear: Linear, case: MethodCase) -> Passed:
+        # The random matrices take part in both passes, and only vectors are trained
         return Passed(frozen=float(_low_rank(linear, case) * linear.copies))
 
     def memory_terms(self, case: MethodCase) -> Terms:

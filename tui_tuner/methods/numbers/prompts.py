@@ -34,6 +34,7 @@ class PromptNumbers(MethodNumbers):
         return case.section.virtual_tokens * _width(case, decides)
 
     def weigh(self, linear: Linear, case: MethodCase) -> Passed:
+        # Virtual tokens lengthen a sequence, and put nothing beside a matrix
         return Passed()
 
     def memory_terms(self, case: MethodCase) -> Terms:
@@ -52,6 +53,7 @@ class PTuningNumbers(PromptNumbers):
 
     def count_elsewhere(self, case: MethodCase, decides: bool = False) -> int:
         width = _width(case, decides)
+        # PEFT's default is the width of the virtual tokens themselves
         inner = case.section.encoder_size or case.facts.embedding_width
         network = (width + 1) * inner + (inner + 1) * inner + (inner + 1) * width
         return case.section.virtual_tokens * width + network
@@ -93,6 +95,7 @@ class PrefixNumbers(PromptNumbers):
         preference: bool = False,
         parameters: int | None = None,
     ) -> Customary:
+        # The published rates for a network are those of models that write
         if section.encoder_size is not None and not (new_head or preference):
             return self.network_rate
         return super().customary_rate(
@@ -102,6 +105,7 @@ class PrefixNumbers(PromptNumbers):
     def count_elsewhere(self, case: MethodCase, decides: bool = False) -> int:
         count, inner, facts = case.section.virtual_tokens, case.section.encoder_size, case.facts
         keys, every = facts.kv_dim, facts.layers * 2 * facts.kv_dim
+        # Without a network each layer's keys and values are one embedding table
         if inner is None:
             return count * every
         return count * keys + (keys + 1) * inner + (inner + 1) * every

@@ -54,6 +54,7 @@ class Rates:
     times_full: int | None = None
 
 
+# A beginning for methods without a published rate; a range test finds a better one
 UNPUBLISHED = Rates(
     Customary(
         1e-4,

@@ -60,6 +60,7 @@ class MethodCase:
 
 def targets_of(section: MethodSection) -> frozenset[str]:
     """`method.targets` as a set of names; `all-linear` for a method that does not read it."""
+    # Such a method may put something beside any layer, so none is excluded
     if not section.reads("targets"):
         return frozenset({ALL})
     return frozenset([section.targets] if isinstance(section.targets, str) else section.targets)

@@ -45,6 +45,7 @@ class WholeModelNumbers(MethodNumbers):
         preference: bool = False,
         parameters: int | None = None,
     ) -> Customary:
+        # The one published case in which the size of a pretrained encoder changes the rate
         if new_head and not preference and parameters is not None and parameters < SMALL_ENCODER:
             return SMALL_ENCODER_RATE
         return super().customary_rate(
@@ -64,8 +65,10 @@ class TopLayersNumbers(MethodNumbers):
 
     def count_own(self, facts: ModelFacts, section: MethodSection) -> int:
         """The last layers and the norm behind them."""
+        # Layers that share weights (ALBERT) are trained once, whatever number is asked for
         count = min(section.layers or 1, facts.own_layers)
         found = facts.beside.norms
+        # Encoders with norms behind their layers have no final norm; the one before them stays frozen
         if not (facts.encoder and facts.family.norm_bias):
             found += facts.final_norm
         for place in range(facts.own_layers - count, facts.own_layers):

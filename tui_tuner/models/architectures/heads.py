@@ -1,7 +1,7 @@
-"""The shapes of heads that decide, in place of the one that writes, by task and architecture.
+"""Shapes of heads for classes and spans, by task and architecture.
 
-Read from the modelling code of transformers 5.23 (`modeling_layers.py`, `models/*/modeling_*.py`). A head has
-the names that it has there, for adapters and copies find it by them.
+Read from the modelling code of transformers 5.23 (`modeling_layers.py`, `models/*/modeling_*.py`). A head
+keeps its names there, because adapters and copies find it by them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ TEXT, TOKEN, SPAN = "text", "token", "span"  # `config.kinds.tasks.TaskKind.deci
 class Part:
     """A module outside of the layers. `matrix` has its dotted name; `norm`: it is a norm of so many numbers.
 
-    `inside` says that it stands in the backbone, pretrained where the files have it, like BERT's pooler; all
-    others are the head, which every method trains whole. `first` says that it reads one position of each
-    text, where other modules read every position.
+    `inside` means that it is part of the backbone, pretrained if the files have it, like BERT's pooler; all
+    others are the head, which every method trains whole. `first` means that it reads one position of each
+    text, while other modules read every position.
     """
 
     matrix: Linear
@@ -34,11 +34,11 @@ class Part:
 
 
 def head_parts(facts: ModelFacts, decides: str, outputs: int) -> tuple[Part, ...]:
-    """The modules between the layers and the outputs of a head, in the order in which they compute.
+    """Return the modules between the layers and the outputs of a head, in the order of computation.
 
     Args:
-        decides: For what the head decides: `TEXT`, `TOKEN` or `SPAN`; anything else has no such head.
-        outputs: Classes, or numbers; of a span always two.
+        decides: `TEXT`, `TOKEN` or `SPAN`; any other value has no such head.
+        outputs: Number of classes or values; always two for a span.
     """
     family, hidden = facts.family, facts.hidden
     kinds = {TEXT: family.text_head, TOKEN: family.token_head, SPAN: family.span_head}
@@ -61,16 +61,16 @@ def head_parts(facts: ModelFacts, decides: str, outputs: int) -> tuple[Part, ...
     name = {"dense": "classifier.out_proj", "score": "score", "qa_outputs": "qa_outputs"}.get(
         kind, "classifier"
     )
-    # a decoder's head for a whole text has no bias, and reads every position before one is chosen
+    # A decoder's head for a whole text has no bias, and reads every position before one is chosen.
     bias = not (kind == "score" and first)
     parts.append(Part(Linear(name, hidden, outputs, bias), first=first and facts.encoder))
     return tuple(parts)
 
 
 def _prediction(facts: ModelFacts, outputs: int) -> tuple[Part, ...]:
-    """ModernBERT's: the layer that it was pretrained with, and a classifier behind it.
+    """Return the parts of ModernBERT's head: its pretrained layer and a classifier.
 
-    For a text its positions are pooled first.
+    For a whole text, the positions are pooled before them.
     """
     hidden = facts.hidden
     norm = 2 * hidden if facts.raw.get("norm_bias") else hidden

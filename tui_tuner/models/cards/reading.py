@@ -1,4 +1,4 @@
-"""What lies beside the weights of a model: its card (README.md), and whether it has a chat template."""
+"""Read the files next to a model's weights: its card (README.md), and whether it has a chat template."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SAME |= {
 
 @dataclass(frozen=True)
 class CardWords:
-    """What a card says: empty where it says nothing. `based_on` are ids or folders it was made from."""
+    """Facts from a card, empty where it has none. `based_on` has the ids or folders it was made from."""
 
     licence: str = ""
     languages: tuple[str, ...] = ()
@@ -49,11 +49,12 @@ class CardWords:
 
 
 def read_card(folder: Path) -> CardWords:
-    """The head of README.md in a model's folder; nothing in it is trusted to have its type."""
+    """Read the head of README.md in a model's folder; no value in it is trusted to have its type."""
     path = folder / "README.md"
     try:
         if not path.is_file() or path.stat().st_size > _MOST_CARD:
             return CardWords()
+        # Cards are written by hand: one wrong byte must not hide the licence.
         head = _HEAD.match(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return CardWords()
@@ -70,10 +71,11 @@ def _values(text: str) -> Any:
 
 
 def card_words(values: Any) -> CardWords:
-    """Licence and languages of a card's values, however they are written."""
+    """Return licence and languages from a card's values, in any of the forms that cards use."""
     if not hasattr(values, "get"):
         return CardWords()
     licence = values.get("license")
+    # The hub's own convention: a licence that it does not list is "other" with a name of its own.
     if licence == "other" and isinstance(values.get("license_name"), str):
         licence = values.get("license_name")
     based = values.get("base_model")
@@ -85,7 +87,7 @@ def card_words(values: Any) -> CardWords:
 
 
 def language_codes(told: Any) -> tuple[str, ...]:
-    """ISO 639-1 codes where a language has one, in the order they are told in; other words are left out."""
+    """Return ISO 639-1 codes, where a language has one, in the order given; other words are left out."""
     found: dict[str, None] = {}
     for word in _listed(told):
         code = word.strip().lower().replace("_", "-")
@@ -102,10 +104,10 @@ def _listed(told: Any) -> list[str]:
 
 
 def has_chat_template(folder: Path, names: Iterable[str] | None = None) -> bool | None:
-    """Whether the tokenizer in a folder has a chat template; None where there is no tokenizer.
+    """Return whether the tokenizer in a folder has a chat template; None if there is no tokenizer.
 
     Args:
-        names: Of the files in it, where they are known.
+        names: Names of the files in the folder, if they are known already.
     """
     if names is None:
         try:
@@ -113,6 +115,7 @@ def has_chat_template(folder: Path, names: Iterable[str] | None = None) -> bool 
         except OSError:
             return None
     there = set(names)
+    # Newer releases write the template into its own file, older ones into the tokenizer's settings.
     if any(name.startswith("chat_template.") for name in there):
         return True
     if "tokenizer_config.json" not in there:

@@ -1,4 +1,4 @@
-"""Bringing a model onto this machine: what is missing, room for it, files side by side, and how far it is."""
+"""Download a model to this machine: what is missing, free space, parallel files, and progress."""
 
 from __future__ import annotations
 
@@ -35,14 +35,16 @@ from tui_tuner.text import one_line
 WORKERS = 4
 POLL_SECONDS = 0.1
 SAY_SECONDS = 0.2
-STILL_SECONDS = 2.0  # after which it is said again that nothing moves
-LET_GO_SECONDS = 1.5  # for workers to end after a stop; one that hangs in the system is left behind
+# A download that stands still is reported again after this time, so that a screen knows it is alive.
+STILL_SECONDS = 2.0
+# Time for workers to end after a stop; one that hangs in a system call is left behind.
+LET_GO_SECONDS = 1.5
 RATE_SECONDS = 8.0
 _MARGIN = 256 << 20
 
 
 class Store(Protocol):
-    """Where the files of one model go."""
+    """The local cache that the files of one model are written to."""
 
     @property
     def client(self) -> Any: ...
@@ -64,7 +66,7 @@ def fetch(
     cancelled: CancelledCall,
     weights: bool = True,
 ) -> Path:
-    """See `api.fetch`."""
+    """Download a model; see `api.fetch_model`."""
     client = client_of(source)
     if is_offline() and (found := find(name, revision, source, weights)) is not None:
         return found
@@ -83,10 +85,11 @@ def fetch(
 
 
 def fetch_config(name: str, revision: str | None, source: str) -> Path:
-    """The `config.json` of a model alone, where its shapes are all that is wanted.
+    """Download only the `config.json` of a model, for its shapes.
 
     Raises:
-        HubError: as `api.describe` does; or the model has none.
+        HubError: as `api.describe` does.
+        ModelError: the model has no config.json.
     """
     client = client_of(source)
     model = client.describe(name, revision)
@@ -105,13 +108,15 @@ def _store(model: Described) -> Store:
 
 
 def with_here(model: Described) -> Described:
-    """The same, with how much of it is on this machine."""
+    """Return the description with the bytes of it that are already on this machine."""
     store = _store(model)
     return replace(model, here=sum(store.here(file)[0] for file in model.files))
 
 
 class _Fetch:
-    """One fetch: workers that bring files, and this thread, which says how far they are."""
+    """Downloads the missing files of a model in worker threads, and reports progress from the calling
+    thread.
+    """
 
     def __init__(
         self, store: Store, files: list[HubFile], progress: ProgressCall, cancelled: CancelledCall
@@ -136,7 +141,7 @@ class _Fetch:
         return folder
 
     def _look(self) -> list[HubFile]:
-        """What is not here whole."""
+        """List the files that are missing or incomplete, and record what is here."""
         missing = []
         for file in self._files:
             have, whole = self._store.here(file)
@@ -152,6 +157,8 @@ class _Fetch:
         done, total = self._watch.totals()
         needed, folder = total - done, _existing(self._store.disk)
         free = shutil.disk_usage(folder).free
+        # A disk that is full to the last byte breaks other programs; for a small model 256 MiB would refuse
+        # too much.
         margin = max(1 << 20, min(_MARGIN, needed // 20))
         if needed > 0 and needed + margin > free:
             raise problems.too_little_room(name, needed + margin, free, folder, self._store.variable)
@@ -168,8 +175,11 @@ class _Fetch:
                 if self._cancelled():
                     raise Cancelled
                 self._say()
+                # Joining returns as soon as the first worker ends, so that a small download does not wait for
+                # the poll.
                 workers[0].join(POLL_SECONDS) if workers[0].is_alive() else time.sleep(POLL_SECONDS)
         finally:
+            # Closes the open connections: a worker that waits for bytes would not notice the stop for 10 s.
             self._watch.hang_up()
             until = time.monotonic() + LET_GO_SECONDS
             for worker in workers:
@@ -178,7 +188,7 @@ class _Fetch:
             raise self._errors[0]
 
     def _bring(self) -> None:
-        """A worker: files one after the other."""
+        """Download files from the queue, one after the other, until it is empty (a worker thread)."""
         while not self._watch.stop.is_set():
             try:
                 file = self._waiting.get_nowait()
@@ -199,6 +209,7 @@ class _Fetch:
 
     def _bring_one(self, file: HubFile) -> None:
         watch = self._watch
+        # Size and checksum come from the answer for the file itself, as the list may lack them.
         item = patiently(lambda: self._store.item(file), file.name, watch)
         if item.size is not None:
             watch.sized(item, item.size)
@@ -207,7 +218,7 @@ class _Fetch:
         patiently(lambda: self._store.settle(file), file.name, watch)
 
     def _say(self, now: bool = False) -> None:
-        """Tell how far it is, if that is news; and now and then if it is not."""
+        """Report progress if it has changed, and now and then if it has not."""
         watch, time_now = self._watch, time.monotonic()
         done, total = watch.totals()
         self._rate.at(done, time_now)
@@ -230,14 +241,15 @@ class _Fetch:
 
 
 class _Rate:
-    """Bytes a second of the last seconds."""
+    """Measures bytes per second over the last seconds."""
 
     def __init__(self) -> None:
         self._points: list[tuple[float, int]] = []
 
     def at(self, done: int, now: float) -> None:
         if self._points and done < self._points[-1][1]:
-            self._points.clear()  # a file begins anew
+            # A file starts over, so earlier points would give a negative rate.
+            self._points.clear()
         self._points.append((now, done))
         while len(self._points) > 2 and now - self._points[1][0] > RATE_SECONDS:
             self._points.pop(0)
@@ -249,7 +261,7 @@ class _Rate:
 
 
 def _meanwhile(call: Callable[[], Described], cancelled: CancelledCall) -> Described:
-    """What `call` returns, asked in a thread, so that a hub that does not answer can be left."""
+    """Run `call` in a thread and return its result, so that a hub that hangs can be cancelled."""
     answer: list[Described] = []
     failed: list[BaseException] = []
 
@@ -271,5 +283,5 @@ def _meanwhile(call: Callable[[], Described], cancelled: CancelledCall) -> Descr
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """Return the folder, or its nearest parent that exists."""
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())

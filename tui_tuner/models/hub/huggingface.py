@@ -1,4 +1,4 @@
-"""The Hugging Face Hub, or a mirror of it: searching it, and what a model on it is."""
+"""Search the Hugging Face Hub or a mirror of it, and describe its models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tui_tuner.models.hub.kinds import HUGGINGFACE, Described, Found, HubFile
 from tui_tuner.models.hub.net import answers, asked, is_offline, patience, session, small_json
 from tui_tuner.text import one_line
 
-# Tasks, by the hub's words, whose models read text and nothing else
+# Tasks, by the hub's names, whose models read text only
 TEXT = frozenset(
     {
         *(
@@ -40,7 +40,8 @@ _FIELDS = (
     "library_name",
 )
 _NEAREST = 3
-_SIZES = {  # bytes of a number, by the names of safetensors
+# Bytes per number, by the type names of safetensors
+_SIZES = {
     **{"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2},
     **{"F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1},
 }
@@ -48,7 +49,7 @@ MOST_CONFIG = 16 << 20  # bytes
 
 
 class HuggingFace:
-    """Functions of one hub, under one name."""
+    """The calls of one hub, grouped so that `client_of` can choose."""
 
     @staticmethod
     def endpoint() -> str:
@@ -58,7 +59,7 @@ class HuggingFace:
 
     @classmethod
     def search(cls, query: str, limit: int) -> list[Found]:
-        """Text models, most used first."""
+        """Search for text models, most downloaded first."""
         endpoint = cls.endpoint()
         try:
             rows = asked(lambda: _list(endpoint, query, limit), patient=False)
@@ -80,6 +81,7 @@ class HuggingFace:
         except Exception as error:
             problem = problems.in_words(error, name, HUGGINGFACE, endpoint, revision)
             if type(error).__name__ == "RepositoryNotFoundError":
+                # Compared by name: the class moved between releases of the client.
                 problem = problems.unknown(name, HUGGINGFACE, nearest(name, cls.search))
             raise problem from None
         row = dict(vars(info))
@@ -96,7 +98,7 @@ class HuggingFace:
 
     @classmethod
     def config(cls, model: Described) -> dict[str, Any] | None:
-        """Its `config.json`, by one question; None if it is not to be had."""
+        """Read the `config.json` of a model in one request; None if it is not available."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers
 
@@ -107,9 +109,10 @@ class HuggingFace:
 
 
 def _list(endpoint: str, query: str, limit: int) -> list[Mapping[str, Any]]:
-    """Rows of the hub's list of models. More than asked for, as those that read no text are left out here."""
+    """Request rows of the hub's list of models."""
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
+    # Three times as many as wanted, because models that do not read text are dropped afterwards.
     values: list[tuple[str, Any]] = [("sort", "downloads"), ("direction", -1), ("limit", 3 * limit)]
     if query:
         values.append(("search", query))
@@ -123,16 +126,17 @@ def _list(endpoint: str, query: str, limit: int) -> list[Mapping[str, Any]]:
 
 
 def _is_text(row: Mapping[str, Any]) -> bool:
-    """Whether a model reads text, and comes in a format that can be trained, as far as the hub says."""
+    """Return whether a model reads text and has a trainable format, as far as the hub reports it."""
     kind, tags = row.get("pipeline_tag"), _words(row.get("tags"))
     if isinstance(kind, str) and kind not in TEXT:
         return False
     other = {"gguf", "diffusers", "mlx", "onnx"} & tags
+    # Conversions for other programs are left out; a model without any tag may still be trainable.
     return "safetensors" in tags or not other
 
 
 def _found(row: Mapping[str, Any]) -> Found:
-    """A row of a search; nothing in it is trusted to have its type."""
+    """Convert a search row to `Found`; no value in it is trusted to have its type."""
     card: Any = row.get("cardData")
     tags = _words(row.get("tags"))
     licence = _value(card, "license")
@@ -156,12 +160,12 @@ def _found(row: Mapping[str, Any]) -> Found:
 
 
 def _value(card: Any, name: str) -> Any:
-    """A value of a card, whichever a version of the client makes of it; None where there is none."""
+    """Return a value of a card, which is a mapping or an object depending on the client's version."""
     return card.get(name) if isinstance(card, Mapping) or hasattr(card, "get") else None
 
 
 def _parameters(safetensors: Any) -> int | None:
-    """By the headers of its safetensors files, which the hub has read; None if it has not."""
+    """Count parameters from the safetensors headers that the hub has read; None if it has not."""
     total, by_type = _of(safetensors, "total"), _of(safetensors, "parameters")
     if isinstance(by_type, Mapping) and not (_is_count(total) and total):
         total = sum(count for count in by_type.values() if _is_count(count))
@@ -169,7 +173,7 @@ def _parameters(safetensors: Any) -> int | None:
 
 
 def _bytes(safetensors: Any) -> int | None:
-    """Of all weights; None where a type is not known, or nothing is told."""
+    """Add up the bytes of all weights; None if a type is unknown or nothing is reported."""
     by_type = _of(safetensors, "parameters")
     if not isinstance(by_type, Mapping) or not by_type:
         return None
@@ -182,12 +186,12 @@ def _bytes(safetensors: Any) -> int | None:
 
 
 def _of(told: Any, name: str) -> Any:
-    """A value of an object, or of a mapping, whichever a version of the client makes of an answer."""
+    """Return a value of an object or a mapping, depending on the client's version."""
     return told.get(name) if isinstance(told, Mapping) else getattr(told, name, None)
 
 
 def _files(info: Any, name: str) -> list[HubFile]:
-    """All files of a model; where the description has no sizes, by the list of its files."""
+    """List all files of a model; if its description has no sizes, from the list of the repository."""
     files = [
         _file(one.rfilename, one.size, getattr(one, "blob_id", None), getattr(one, "lfs", None))
         for one in info.siblings or []
@@ -196,7 +200,8 @@ def _files(info: Any, name: str) -> list[HubFile]:
         return files
     try:
         return _tree(name, str(info.sha)) or files
-    except Exception:  # a mirror may know no such list: sizes are told by the files themselves
+    # A mirror may not offer this list; sizes then come with each file.
+    except Exception:
         return files
 
 
@@ -220,15 +225,16 @@ def _file(name: str, size: Any, git: Any, lfs: Any) -> HubFile:
 
 
 def _needs_code(config: Any, names: Iterable[str]) -> bool:
-    """Whether the classes of a model are in Python files beside it."""
+    """Return whether the classes of a model are defined in Python files that come with it."""
     if isinstance(config, Mapping) and config.get("auto_map"):
         return True
     return any(name.startswith(("modeling_", "configuration_")) and name.endswith(".py") for name in names)
 
 
 def nearest(name: str, search: Any) -> list[str]:
-    """Names like this one on a hub; empty if it cannot be asked."""
+    """Find similar names on a hub; empty if it cannot be reached."""
     part = name.rpartition("/")[2]
+    # The hub's search needs every word to match, so shorter and looser forms of the name follow.
     words = [part, part.replace("-", " ").replace("_", " "), part[: max(3, len(part) * 2 // 3)]]
     found: dict[str, None] = {}
     for word in dict.fromkeys(words):
@@ -243,7 +249,7 @@ def nearest(name: str, search: Any) -> list[str]:
 
 
 def reachable() -> bool:
-    """Whether the hub can be asked now: it is allowed, and it answers."""
+    """Return whether the hub may be used and answers now."""
     return not is_offline() and answers(HuggingFace.endpoint())
 
 
@@ -256,7 +262,7 @@ def _is_count(value: Any) -> bool:
 
 
 def cache_folder() -> str:
-    """Where huggingface_hub keeps models on this machine (HF_HUB_CACHE, HF_HOME)."""
+    """Return where huggingface_hub keeps models on this machine (HF_HUB_CACHE, HF_HOME)."""
     from huggingface_hub import constants
 
     return os.path.expanduser(constants.HF_HUB_CACHE)

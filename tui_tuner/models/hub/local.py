@@ -1,4 +1,4 @@
-"""Models on this machine: in the caches of the hubs, and in folders next to the working one."""
+"""Find models on this machine: in the caches of the hubs, and in folders next to the working folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ _MOST_INDEX = 64 << 20
 
 
 def find(name: str, revision: str | None, source: str, weights: bool = True) -> Path | None:
-    """The folder of a hub model that is here whole, or (without `weights`) its tokenizer; else None."""
+    """Return the folder of a hub model that is complete here, or (without `weights`) its tokenizer; else
+    None.
+    """
     place = ms_store.folder_of(name, revision) if source == MODELSCOPE else snapshot(name, revision)
     if place is None:
         return None
@@ -30,7 +32,7 @@ def find(name: str, revision: str | None, source: str, weights: bool = True) -> 
 
 
 def lacks(folder: Path) -> str:
-    """What a model folder lacks to be loaded, in words; empty if nothing."""
+    """Return what a model folder lacks to be loadable, as text; empty if nothing."""
     if not (folder / "config.json").is_file():
         return _("no config.json")
     if (folder / SINGLE).is_file():
@@ -40,12 +42,12 @@ def lacks(folder: Path) -> str:
         return _("no safetensors weights")
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        return _("{missing} of {count} weight files are not here", missing=len(missing), count=len(names))
+        return _("{missing} of {count} weight files are missing", missing=len(missing), count=len(names))
     return ""
 
 
 def _shards(folder: Path) -> list[str] | None:
-    """The weight files that the index of a folder names; None if it has none."""
+    """List the weight files that the index of a folder names; None if it has none."""
     path = folder / INDEX
     try:
         if path.stat().st_size > _MOST_INDEX:
@@ -57,7 +59,7 @@ def _shards(folder: Path) -> list[str] | None:
 
 
 def local_models(folder: Path) -> list[LocalModel]:
-    """All of them, last used first."""
+    """List all models on this machine, last used first."""
     found = [*_in_cache(), *_of_modelscope(), *_in_folders(folder)]
     return sorted(found, key=lambda one: (-one.used, one.name))
 
@@ -79,14 +81,17 @@ def _in_cache() -> Iterator[LocalModel]:
                     size,
                     False,
                     _changed(place / "blobs"),
-                    _("a fetch that did not end"),
+                    _("an unfinished download"),
                 )
             continue
         current = snapshot(name, None) or revisions[0]
         missing = lacks(current)
+        # The client's cache keeps blobs of all revisions together, so parts cannot be assigned to one of
+        # them.
         if missing and any(path.name.endswith(".incomplete") for path in _files(place / "blobs")):
-            missing = _("a fetch that did not end")
-        size = size or sum(_size(path) for path in _files(current))  # a disk without links has no blobs
+            missing = _("an unfinished download")
+        # On a disk without links the client stores files in the snapshot and leaves `blobs` empty.
+        size = size or sum(_size(path) for path in _files(current))
         yield LocalModel(name, HUGGINGFACE, current.name, current, size, not missing, _used(current), missing)
 
 
@@ -95,14 +100,15 @@ def _of_modelscope() -> Iterator[LocalModel]:
         missing = lacks(place)
         parts = [path for path in _files(place / ms_store.PARTS) if not path.name.endswith(".lock")]
         if missing and parts:
-            missing = _("a fetch that did not end")
+            missing = _("an unfinished download")
         size = sum(_size(path) for path in [*_files(place), *parts])
         yield LocalModel(name, MODELSCOPE, revision, place, size, not missing, _used(place), missing)
 
 
 def _in_folders(folder: Path) -> Iterator[LocalModel]:
-    """Folders of models in a folder, and one step deeper."""
+    """Yield the models in a folder and one level deeper."""
     near = [folder, *_folders(folder)]
+    # A link may point to a whole disk, or back to this folder.
     deeper = [inner for outer in near[1:] if not outer.is_symlink() for inner in _folders(outer)]
     for place in [*near, *deeper][:_MOST_FOLDERS]:
         if place.name.startswith(".") or not (place / "config.json").is_file():
@@ -119,6 +125,7 @@ def _in_folders(folder: Path) -> Iterator[LocalModel]:
 
 def _is_model(config: Path) -> bool:
     try:
+        # Other programs have a config.json too, and this scan runs while a screen waits.
         if config.stat().st_size > 1 << 20:
             return False
         return "model_type" in json.loads(config.read_text(encoding="utf-8"))
@@ -155,12 +162,13 @@ def _changed(path: Path) -> float:
 
 
 def _used(folder: Path) -> float:
-    """When a file of a folder was read or written last."""
+    """Return when a file of a folder was last read or written."""
     times = [0.0]
     for path in _files(folder):
         try:
             status = path.stat()
         except OSError:
             continue
+        # Many disks are mounted without access times; then the last write is the best guess.
         times.append(max(status.st_atime, status.st_mtime))
     return max(times)

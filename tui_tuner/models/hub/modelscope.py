@@ -1,7 +1,7 @@
-"""ModelScope (modelscope.cn, or another address of it): searching it, and what a model on it is.
+"""Search ModelScope (modelscope.cn or another address), and describe its models.
 
-Its plain HTTP interface is used, as documented by what its own library asks: `openapi/v1/models` to search,
-`api/v1/models/NAME` for what one is, `…/repo/files` for its files, `…/repo?FilePath=` for one of them.
+This uses its plain HTTP interface, as its own library does: `openapi/v1/models` searches,
+`api/v1/models/NAME` describes a model, `…/repo/files` lists its files, `…/repo?FilePath=` downloads one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _client: Any = None
 
 
 def client() -> Any:
-    """An HTTP client of its own: the one of the other hub sends what belongs to that."""
+    """Return an HTTP client for this hub alone: the client of the other hub adds its own headers."""
     global _client
     if is_offline():
         raise problems.offline()
@@ -40,7 +40,7 @@ def client() -> Any:
 
 
 def headers() -> dict[str, str]:
-    """With the token of this hub, if there is one; it is not passed on to another address."""
+    """Return request headers, with the token of this hub if there is one."""
     token, _unused = find_token(MODELSCOPE)
     told = {"User-Agent": "tui-tuner"}
     if token:
@@ -54,28 +54,31 @@ def file_url(name: str, file: str, revision: str) -> str:
 
 
 class ModelScope:
-    """Functions of one hub, under one name."""
+    """The calls of one hub, grouped so that `client_of` can choose."""
 
     @staticmethod
     def endpoint() -> str:
-        """MODELSCOPE_ENDPOINT, or MODELSCOPE_DOMAIN as its library reads it (a domain, or an address)."""
+        """Return MODELSCOPE_ENDPOINT, or MODELSCOPE_DOMAIN (a domain or an address), as its own library
+        reads it.
+        """
         told = os.environ.get("MODELSCOPE_ENDPOINT") or os.environ.get("MODELSCOPE_DOMAIN") or DOMAIN
         return (told if "://" in told else f"https://{told}").strip().rstrip("/")
 
     @classmethod
     def search(cls, query: str, limit: int) -> list[Found]:
-        """Text models, most used first."""
+        """Search for text models, most downloaded first."""
         values = {"search": query, "sort": "downloads", "page_number": 1, "page_size": min(3 * limit, 100)}
         data = _ask(f"/openapi/v1/models?{urlencode(values)}", query, patient=False)
         rows = data.get("models") or data.get("Models") or []
         found = [_found(row) for row in rows if isinstance(row, dict)]
+        # Models without a task are kept, because many there have none.
         text = [one for one in found if one.name and one.kind in ("", *TEXT)]
         return sorted(text, key=lambda one: -(one.downloads or 0))[:limit]
 
     @classmethod
     def describe(cls, name: str, revision: str | None) -> Described:
         if not _NAME.fullmatch(name) or {".", ".."} & set(name.split("/")):
-            hint = _("A model of ModelScope is called owner/name, such as Qwen/Qwen3-0.6B.")
+            hint = _("A ModelScope id looks like owner/name, such as Qwen/Qwen3-0.6B.")
             raise ModelError(_("is neither a folder here nor a hub id."), where=one_line(name), hint=hint)
         try:
             about = _found({"id": name, **_ask(f"/api/v1/models/{quote(name)}", name)})
@@ -106,7 +109,7 @@ class ModelScope:
 
     @classmethod
     def config(cls, model: Described) -> dict[str, Any] | None:
-        """Its `config.json`, by one question; None if it is not to be had."""
+        """Read the `config.json` of a model in one request; None if it is not available."""
         if not any(file.name == "config.json" for file in model.files):
             return None
         url = file_url(model.name, "config.json", model.revision or BRANCH)
@@ -114,10 +117,10 @@ class ModelScope:
 
 
 def _ask(path: str, name: str, patient: bool = True) -> dict[str, Any]:
-    """`Data` of an answer; errors in words.
+    """Send a request and return the `Data` of the answer.
 
     Raises:
-        HubError: with `unknown` set where the hub has no such thing.
+        HubError: the request failed; its `unknown` is True if the hub has no such thing.
     """
     endpoint = ModelScope.endpoint()
 
@@ -135,10 +138,13 @@ def _ask(path: str, name: str, patient: bool = True) -> dict[str, Any]:
         raise problem from None
     if not isinstance(answer, dict):
         raise problems.not_a_hub(one_line(name), endpoint)
+    # The hub answers errors with status 200 and a code inside, in two spellings.
     code = answer.get("Code", answer.get("code", 200))
     if answer.get("Success", answer.get("success", True)) is False or code not in (200, "200", "", None):
         said = answer.get("Message") or answer.get("message") or code
-        refused = HubError(_("ModelScope refuses: {error}.", error=one_line(said, 200)), where=one_line(name))
+        refused = HubError(
+            _("ModelScope refused the request: {error}.", error=one_line(said, 200)), where=one_line(name)
+        )
         lower = str(said).lower()
         refused.unknown = "not exist" in lower or "not found" in lower  # type: ignore[attr-defined]
         raise refused
@@ -147,7 +153,7 @@ def _ask(path: str, name: str, patient: bool = True) -> dict[str, Any]:
 
 
 def _found(row: Mapping[str, Any]) -> Found:
-    """A row of a search, or what is said of one model; nothing in it is trusted to have its type."""
+    """Convert a search row or a model's description to `Found`; no value is trusted to have its type."""
     name = row.get("id") if "/" in str(row.get("id") or "") else f"{row.get('Path')}/{row.get('Name')}"
     tasks = row.get("tasks") or row.get("Tasks") or []
     first = tasks[0] if isinstance(tasks, list) and tasks else ""
@@ -167,11 +173,12 @@ def _found(row: Mapping[str, Any]) -> Found:
 
 
 def _day(changed: Any) -> str:
-    """A day, of seconds or milliseconds since 1970 or of a text."""
+    """Return the day of a time in seconds or milliseconds since 1970, or of a text."""
     if isinstance(changed, str):
         return one_line(changed)[:10]
     if not isinstance(changed, (int, float)) or changed <= 0:
         return ""
+    # 1e11 seconds would be the year 5138, so such a number counts milliseconds.
     seconds = changed / 1000 if changed > 1e11 else changed
     try:
         return datetime.fromtimestamp(seconds, UTC).date().isoformat()

@@ -1,8 +1,8 @@
-"""Models of ModelScope on this machine: a folder for each revision, in the cache of this program.
+"""Keep models of ModelScope on this machine: a folder for each revision, in this program's cache.
 
-Files have their own names there, so that transformers loads the folder; what is still on its way lies in
-`.parts`, and `.fetched.json` tells which version of each file is here. A file of another version stays until
-all that a fetch takes has come, so that one that is left breaks no model that worked.
+Files have their own names there, so that transformers can load the folder. Unfinished files are in `.parts`,
+and `.fetched.json` records which version of each file is here. A file of an older version stays until the
+whole download is complete, so that an abandoned download does not break a working model.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tui_tuner.models.hub.transfer import Item
 
 PARTS = ".parts"
 NOTE = ".fetched.json"
-VARIABLE = "TUI_TUNER_MODELS"  # names another folder for the cache
+VARIABLE = "TUI_TUNER_MODELS"  # environment variable for another cache folder
 
 
 def cache_root() -> Path:
-    """`TUI_TUNER_MODELS`, or a folder in the user's cache."""
+    """Return `TUI_TUNER_MODELS`, or a folder in the user's cache."""
     told = os.environ.get(VARIABLE)
     if told:
         return Path(told).expanduser() / "modelscope"
@@ -36,22 +36,23 @@ def cache_root() -> Path:
 
 
 def folder_of(name: str, revision: str | None) -> Path | None:
-    """The folder of a revision; None if nothing of it is here."""
+    """Return the folder of a revision, or None if nothing of it is here."""
     place = _place(name, revision)
     return place if place.is_dir() else None
 
 
 def _place(name: str, revision: str | None) -> Path:
-    """Names as they are; only what a name cannot have in a path is written in another way."""
+    """Return the path for a revision; characters that a path cannot hold are quoted."""
     owner, _unused, model = name.partition("/")
     parts = [quote(part, safe="") for part in (owner, model, revision or modelscope.BRANCH)]
+    # `quote` leaves dots alone, and a part of dots only would lead out of the cache.
     return cache_root().joinpath(
         *(part.replace(".", "%2E") if set(part) == {"."} else part for part in parts)
     )
 
 
 def all_folders() -> Iterator[tuple[str, str, Path]]:
-    """Name, revision and folder of all that is here."""
+    """Yield name, revision and folder of every model in the cache."""
     for place in sorted(cache_root().glob("*/*/*")):
         if place.is_dir():
             owner, model, revision = (unquote(part) for part in place.parts[-3:])
@@ -59,7 +60,7 @@ def all_folders() -> Iterator[tuple[str, str, Path]]:
 
 
 class ModelScopeStore:
-    """One revision of a model."""
+    """One revision of a ModelScope model in the cache."""
 
     variable = VARIABLE
 
@@ -78,8 +79,9 @@ class ModelScopeStore:
         return self.folder
 
     def here(self, file: HubFile) -> tuple[int, bool]:
-        """How many bytes of a file are here, and whether it is whole and of this version."""
+        """Return how many bytes of a file are here, and whether it is complete and of this version."""
         places = [self._new(file)]
+        # Without a checksum on either side the name and the size decide.
         if self._noted.get(file.name, "") == file.sha256:
             places.append(self.folder / file.name)
         for place in places:
@@ -96,11 +98,12 @@ class ModelScopeStore:
             return 0
 
     def _part(self, file: HubFile) -> Path:
-        """Named by the version too: a part of another version is no beginning of this one."""
+        """Return the path of an unfinished file."""
+        # The version is in the name: a part of another version is not the beginning of this one.
         return self.folder / PARTS / f"{quote(file.name, safe='')}.{file.sha256[:16] or 'unknown'}"
 
     def _new(self, file: HubFile) -> Path:
-        """Where a file waits, whole, to take the place of one of another version."""
+        """Return where a complete file waits to replace one of another version."""
         part = self._part(file)
         return part.with_name(f"{part.name}.new")
 
@@ -119,18 +122,20 @@ class ModelScopeStore:
         )
 
     def settle(self, file: HubFile) -> None:
-        """Note which version of a file is here, unless it waits."""
+        """Record which version of a file is here, unless it still waits."""
         if not self._new(file).exists():
             self._note({file.name: file.sha256})
 
     def finish(self, files: list[HubFile]) -> Path:
-        """Put what waits into its place; once all of a model is here, remove what the hub no longer has."""
+        """Move waiting files into place; then delete files that the hub no longer has."""
         come = {file.name: file.sha256 for file in files if self._new(file).exists()}
         for file in files:
             if file.name in come:
                 os.replace(self._new(file), self.folder / file.name)
         gone: set[str] = set()
+        # A fetch without weights must not delete the weights that an earlier one brought.
         if len(files) == len(self._model.files):
+            # The note is a file that others can edit; a name such as ../x must not delete anything.
             gone = {name for name in self._noted if is_inside(name)} - {file.name for file in files}
         for name in gone:
             (self.folder / name).unlink(missing_ok=True)
@@ -139,7 +144,8 @@ class ModelScopeStore:
         return self.folder
 
     def _note(self, come: Mapping[str, str], gone: Collection[str] = ()) -> None:
-        with self._lock:  # several workers settle files
+        # Several workers settle files at the same time.
+        with self._lock:
             note = {**_read_note(self.folder), **come}
             self._noted = {name: sha for name, sha in note.items() if name not in gone}
             new = self.folder / f"{NOTE}.{os.getpid()}"

@@ -1,4 +1,4 @@
-"""What goes wrong with a hub, in words: what happened, where, and what to do next. Never a token."""
+"""Turn failures of a hub into errors: what happened, where, and what to do next. Never shows a token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui_tuner.text import human_bytes, human_seconds, one_line
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-_GOES_ON = N_("What was fetched stays: fetching it again goes on from there.")
+_GOES_ON = N_("The downloaded part is kept: fetch it again to resume from there.")
 _LIST = Command("`tui-tuner models list`", N_("the models screen"))
 
 
@@ -29,10 +29,10 @@ def in_words(
     revision: str | None = None,
     fetching: bool = False,
 ) -> TunerError:
-    """The error that a user reads, of whatever a client of a hub raised.
+    """Convert an exception of a hub's client to the error that a user reads.
 
     Args:
-        fetching: Files were being fetched, so there may be some to go on from.
+        fetching: Files were being downloaded, so there may be a part to resume from.
     """
     if isinstance(error, TunerError):
         return error
@@ -40,7 +40,8 @@ def in_words(
     status = getattr(getattr(error, "response", None), "status_code", None)
     kind = type(error).__name__
     again = _(_GOES_ON) if fetching else _("Try again in a while.")
-    if isinstance(error, (UnicodeError, library().LocalProtocolError)):  # a header that cannot be sent
+    # These mean a header that cannot be sent, and the token is the only part of it that users provide.
+    if isinstance(error, (UnicodeError, library().LocalProtocolError)):
         token, origin = find_token(source)
         if token and not is_token(token):
             return no_token(origin)
@@ -57,6 +58,7 @@ def in_words(
         return _of_status(error, int(status), where, source, endpoint, again)
     if isinstance(error, json.JSONDecodeError):
         return not_a_hub(where, endpoint)
+    # After the HTTP errors, some of which are OSErrors without an errno.
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return no_room_left(Path(error.filename or "."), error)
     return _of_network(error, where, hub, endpoint, again)
@@ -65,23 +67,24 @@ def in_words(
 def _of_status(
     error: BaseException, status: int, where: str, source: str, endpoint: str, again: str
 ) -> TunerError:
-    """An answer of the hub that refuses."""
+    """Convert an HTTP status of the hub to an error."""
     hub, kind = LABELS.get(source, source), type(error).__name__
     if kind == "RepositoryNotFoundError" or (status == 404 and kind != "RemoteEntryNotFoundError"):
         return unknown(where, source, [])
     if status == 404:
         return HubError(
-            _("the hub lists a file that it does not have."), where=where, hint=_("Try another revision.")
+            _("the hub lists a file but does not have it."), where=where, hint=_("Try another revision.")
         )
-    if status == 401:  # a mirror may say no more of what is private or not there
+    # A mirror may answer 401 for models that are private and for models that do not exist.
+    if status == 401:
         return wrong_token(where, source) if find_token(source)[0] else unknown(where, source, [])
     if status == 403:
         return HubError(
-            _("{hub} refuses (403 forbidden): this token may not read it.", hub=hub),
+            _("{hub} refused access (403 forbidden): this token may not read the model.", hub=hub),
             where=where,
             hint=advise(
                 N_(
-                    "Give the token the right to read this model, or log in with another one: {command}.",
+                    "Give the token permission to read this model, or log in with another token: {command}.",
                     command=log_in(source),
                 )
             ),
@@ -90,20 +93,22 @@ def _of_status(
         wait = retry_after(error.response.headers)  # type: ignore[attr-defined]
         what = (
             _(
-                "{hub} has had too many requests (429), and asks to wait {time}.",
+                "{hub} reports too many requests (429) and asks to wait {time}.",
                 hub=hub,
                 time=human_seconds(wait),
             )
             if wait
-            else _("{hub} has had too many requests (429).", hub=hub)
+            else _("{hub} reports too many requests (429).", hub=hub)
         )
         return HubError(
-            what, where=where, hint=_("Wait and try again; those who are logged in may ask more often.")
+            what,
+            where=where,
+            hint=_("Wait and try again; the limit is higher for accounts that are logged in."),
         )
     if status >= 500:
         return HubError(
             _(
-                "{hub} has trouble of its own (error {status} at {endpoint}).",
+                "{hub} has an internal problem (error {status} at {endpoint}).",
                 hub=hub,
                 status=status,
                 endpoint=endpoint,
@@ -112,27 +117,29 @@ def _of_status(
             hint=again,
         )
     return HubError(
-        _("{hub} refuses (error {status}).", hub=hub, status=status),
+        _("{hub} refused the request (error {status}).", hub=hub, status=status),
         where=where,
         hint=_("Try another revision."),
     )
 
 
 def _of_network(error: BaseException, where: str, hub: str, endpoint: str, again: str) -> TunerError:
-    """A connection that failed or broke, or an error that nobody foresaw."""
+    """Convert a failed or broken connection, or an unexpected exception, to an error."""
     text = one_line(error, 200) or type(error).__name__
     http = library()
+    # A ProxyError is a TransportError too, so it is asked about first.
     if isinstance(error, http.ProxyError):
         return HubError(
-            _("the proxy refuses: {error}.", error=text),
+            _("the proxy refused the connection: {error}.", error=text),
             where=where,
-            hint=_("Look at HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment."),
+            hint=_("Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment."),
         )
+    # httpx has no class for failed certificates, only this text.
     if "CERTIFICATE" in text.upper() or "SSL" in text.upper():
         return HubError(
-            _("no safe connection to {endpoint}: {error}.", endpoint=endpoint, error=text),
+            _("no secure connection to {endpoint}: {error}.", endpoint=endpoint, error=text),
             where=where,
-            hint=_("Behind a proxy with a certificate of its own, name that in SSL_CERT_FILE."),
+            hint=_("Behind a proxy with its own certificate, set SSL_CERT_FILE to that certificate."),
         )
     if isinstance(error, (http.TransportError, ConnectionError, TimeoutError)):
         return unreachable(where, endpoint, text)
@@ -140,63 +147,66 @@ def _of_network(error: BaseException, where: str, hub: str, endpoint: str, again
 
 
 def offline(where: str = "") -> HubError:
-    """A hub that the environment forbids to ask."""
+    """Make the error for a hub that the environment forbids to use."""
     return HubError(
-        _("the hub is not asked: HF_HUB_OFFLINE is set."),
+        _("the hub is not used because HF_HUB_OFFLINE is set."),
         where=where,
-        hint=advise(N_("Unset it, or take a model of this machine: {command}.", command=_LIST)),
+        hint=advise(N_("Unset it, or use a model on this machine: {command}.", command=_LIST)),
     )
 
 
 def unreachable(where: str, endpoint: str, why: str = "") -> HubError:
-    """A hub that does not answer."""
+    """Make the error for a hub that does not answer."""
     what = (
         _("the hub at {endpoint} cannot be reached: {error}.", endpoint=endpoint, error=why.rstrip("."))
         if why
         else _("the hub at {endpoint} cannot be reached.", endpoint=endpoint)
     )
+    # A forgotten proxy variable is easy to overlook, and no error text mentions it.
     proxies = [name for name in _PROXIES if os.environ.get(name)]
     if proxies:
-        hint = _("It is asked through a proxy, for {names} is set: check that.", names=", ".join(proxies))
+        hint = _("Requests go through a proxy because {names} is set: check it.", names=", ".join(proxies))
     else:
-        hint = _("Check the connection, or name a mirror in HF_ENDPOINT.")
-    here = advise(N_("See what is on this machine: {command}.", command=_LIST))
+        hint = _("Check the connection, or set HF_ENDPOINT to a mirror.")
+    here = advise(N_("See the models on this machine: {command}.", command=_LIST))
     return HubError(what, where=where, hint=hints(hint, here))
 
 
 def not_a_hub(where: str, endpoint: str) -> HubError:
-    """A server that answers with a web page where the interface of a hub was asked."""
+    """Make the error for a server that answers with a web page instead of data."""
     return HubError(
-        _("{endpoint} answers with something else than a hub does, such as a web page.", endpoint=endpoint),
+        _("{endpoint} does not answer like a hub: it may have sent a web page.", endpoint=endpoint),
         where=where,
-        hint=_("A network may ask for a login in the browser first; or HF_ENDPOINT names no hub."),
+        hint=_(
+            "The network may need a login in the browser first, or HF_ENDPOINT is not the address of a hub."
+        ),
     )
 
 
 def unknown(name: str, source: str, nearest: list[str]) -> HubError:
-    """A model that the hub does not have, or does not show to this user."""
+    """Make the error for a model that the hub does not have, or does not show to this user."""
     if nearest:
         names = ", ".join(one_line(near, 80) for near in nearest)
         hint = advise(
             N_(
-                "Did you mean {names}? A private one needs a login: {command}.",
+                "Did you mean {names}? A private model needs a login: {command}.",
                 names=names,
                 command=log_in(source),
             )
         )
     else:
         hint = advise(
-            N_("Check the spelling; a private one needs a login: {command}.", command=log_in(source))
+            N_("Check the spelling. A private model needs a login: {command}.", command=log_in(source))
         )
     return HubError(_("is not on {hub}.", hub=LABELS.get(source, source)), where=one_line(name), hint=hint)
 
 
 def gated(name: str, source: str, endpoint: str, disabled: bool = False) -> HubError:
-    """A model whose owner wants to know who asks."""
+    """Make the error for a gated model, or one that the hub has disabled."""
     if disabled:
-        return HubError(_("access to it is disabled by the hub."), where=one_line(name))
+        return HubError(_("the hub has disabled access to it."), where=one_line(name))
     return HubError(
-        _("is gated: its owner wants to know who asks."),
+        _("is gated: its owner approves each account."),
         where=one_line(name),
         hint=advise(
             N_(
@@ -212,7 +222,7 @@ def no_revision(name: str, revision: str | None) -> HubError:
     return HubError(
         _("has no revision {revision}.", revision=one_line(revision or "", 80)),
         where=one_line(name),
-        hint=_("Give a branch, a tag or a commit of it, or leave it empty for the newest."),
+        hint=_("Give a branch, a tag or a commit of the model, or leave it empty for the newest."),
         field="model.revision",
     )
 
@@ -223,8 +233,8 @@ def wrong_token(where: str, source: str) -> HubError:
         where=where,
         hint=advise(
             N_(
-                "Make a new one on the hub's page of tokens and log in with it: {command}. A token in the "
-                "environment (HF_TOKEN, MODELSCOPE_API_TOKEN) goes first.",
+                "Create a new one on the hub's token page and log in with it: {command}. A token in the "
+                "environment (HF_TOKEN, MODELSCOPE_API_TOKEN) takes precedence.",
                 command=log_in(source),
             )
         ),
@@ -232,27 +242,27 @@ def wrong_token(where: str, source: str) -> HubError:
 
 
 def no_token(where: str = "") -> HubError:
-    """What stands where a token is looked for, and cannot be one."""
+    """Make the error for a text that cannot be a token."""
     return HubError(
-        _("this is no token: one is a single word of letters and digits."),
+        _("this is not a token: a token is a single word of letters and digits."),
         where=where,
-        hint=_("Copy it from the hub's page of tokens."),
+        hint=_("Copy it from the hub's token page."),
     )
 
 
 def no_weights(name: str, pickled: bool) -> ModelError:
-    """A model without safetensors weights."""
+    """Make the error for a model without safetensors weights."""
     what = (
-        _("has its weights as Python pickles alone, which can run code: they are not fetched.")
+        _("has its weights only as Python pickles, which can run code: they are not fetched.")
         if pickled
-        else _("has no safetensors weights of a model for transformers.")
+        else _("has no safetensors weights that transformers can load.")
     )
     return ModelError(
         what,
         where=one_line(name),
         hint=advise(
             N_(
-                "Look for another copy of it with {command}, or have it converted: "
+                "Look for another copy of it with {command}, or convert it: "
                 "https://huggingface.co/spaces/safetensors/convert",
                 command=Command("`tui-tuner models search`", N_("the search of the models screen")),
             )
@@ -261,15 +271,15 @@ def no_weights(name: str, pickled: bool) -> ModelError:
 
 
 def too_little_room(name: str, needed: int, free: int, folder: Path, variable: str) -> DiskFullError:
-    """Refused before anything is fetched.
+    """Make the error for a download that does not fit on the disk, before it starts.
 
     Args:
-        needed: Bytes with the margin.
-        variable: What names another folder for models of this hub.
+        needed: Bytes to download plus the margin.
+        variable: The environment variable for another cache folder of this hub.
     """
     return DiskFullError(
         _(
-            "fetching it takes {needed} more, and {free} are free in {folder}.",
+            "fetching it needs {needed} more, but only {free} are free in {folder}.",
             needed=human_bytes(needed),
             free=human_bytes(free),
             folder=one_line(folder),
@@ -277,8 +287,8 @@ def too_little_room(name: str, needed: int, free: int, folder: Path, variable: s
         where=one_line(name),
         hint=advise(
             N_(
-                "Make room, or set {variable} to a folder on a larger disk. See what other models take: "
-                "{command}.",
+                "Free some space, or set {variable} to a folder on a larger disk. See how much space other "
+                "models take: {command}.",
                 variable=variable,
                 command=_LIST,
             )
@@ -287,11 +297,11 @@ def too_little_room(name: str, needed: int, free: int, folder: Path, variable: s
 
 
 def no_room_left(path: Path, error: OSError) -> DiskFullError:
-    """The disk became full, or a limit was reached, while a file was written."""
+    """Make the error for a disk that became full while a file was written."""
     return DiskFullError(
         _("the disk is full: {problem}.", problem=error.strerror or one_line(error)),
         where=one_line(path),
-        hint=_("Make room. {again}", again=_(_GOES_ON)),
+        hint=_("Free some space. {again}", again=_(_GOES_ON)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Where tokens of hubs lie: the environment, the file of huggingface_hub, and a file for ModelScope."""
+"""Find and store hub tokens: the environment, the file of huggingface_hub, and a file for ModelScope."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _LEAST, _MOST = 8, 1000  # characters of a token
 
 
 def is_token(text: str) -> bool:
-    """Whether this may be a token, which is a single word that a header of a request can hold."""
+    """Return whether a text can be a token, which is a single word that a request header can hold."""
     return _LEAST <= len(text) <= _MOST and text.isascii() and text.isprintable() and " " not in text
 
 
 def modelscope_file() -> Path:
-    """Where the token for ModelScope lies."""
+    """Return the path of the file with the ModelScope token."""
     home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(home) / "tui-tuner" / "modelscope_token"
 
 
 def find_token(source: str) -> tuple[str, str]:
-    """A token and where it is from; empty if there is none."""
+    """Return a token and where it comes from; both empty if there is none."""
     for variable in VARIABLES[source]:
         if token := (os.environ.get(variable) or "").strip():
             return token, variable
@@ -39,7 +39,7 @@ def find_token(source: str) -> tuple[str, str]:
 
 
 def token_file(source: str) -> Path:
-    """The file that holds the token, whether it is there or not."""
+    """Return the file that holds the token, whether it exists or not."""
     if source == MODELSCOPE:
         return modelscope_file()
     from huggingface_hub import constants
@@ -48,9 +48,10 @@ def token_file(source: str) -> Path:
 
 
 def write_token(path: Path, token: str) -> None:
-    """Write a token where only its user can read it."""
+    """Write a token so that only its user can read it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    # The mode is set when the file is created: a later chmod would leave it readable for a moment.
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(token)
     os.replace(new, path)

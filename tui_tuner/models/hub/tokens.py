@@ -1,6 +1,6 @@
-"""Who is logged in to a hub. A token is shown to the hub alone, and kept in a file that only its user reads.
+"""Log in to a hub. A token is sent to the hub only, and stored in a file that only its user can read.
 
-Tokens of Hugging Face lie where huggingface_hub has them, so that `hf auth` sees them too.
+Tokens of Hugging Face are stored where huggingface_hub keeps them, so that `hf auth` sees them too.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from tui_tuner.text import one_line
 
 
 def who(source: str) -> Who | None:
-    """Who is logged in; None if nobody is. Where the hub cannot be asked, the name is empty.
+    """Return who is logged in, or None. The name is empty if the hub cannot be reached.
 
     Raises:
-        HubError: the hub does not know the token, or it can be none.
+        HubError: the hub does not know the token, or the text cannot be a token.
     """
     token, origin = find_token(source)
     if not token:
@@ -45,7 +45,7 @@ def who(source: str) -> Who | None:
 
 
 def login(token: str, source: str) -> Who:
-    """See `api.login`."""
+    """Check and store a token; see `api.login`."""
     token = token.strip()
     if not is_token(token):
         raise problems.no_token()
@@ -68,7 +68,7 @@ def login(token: str, source: str) -> Who:
 
 
 def logout(source: str) -> bool:
-    """See `api.logout`."""
+    """Delete the stored token; see `api.logout`."""
     file = token_file(source)
     there = file.exists()
     if source == MODELSCOPE:
@@ -76,6 +76,7 @@ def logout(source: str) -> bool:
     elif there:
         _forget_huggingface(file)
     for variable in VARIABLES[source]:
+        # Without this error the user would believe to be logged out while the variable still works.
         if os.environ.get(variable):
             raise HubError(
                 _(
@@ -88,19 +89,20 @@ def logout(source: str) -> bool:
 
 
 def _forget_huggingface(file: Path) -> None:
-    """The token in use, and not others that are stored under names of their own."""
+    """Delete the token in use, but not others that are stored under their own names."""
     from huggingface_hub import logout as forget
     from huggingface_hub.utils import get_stored_tokens
 
     active = file.read_text(encoding="utf-8", errors="replace").strip()
     names = [name for name, token in get_stored_tokens().items() if token == active]
-    with _quiet(), suppress(OSError):  # it says that the environment still holds one
+    # The client raises OSError if the environment still holds a token, which `logout` reports itself.
+    with _quiet(), suppress(OSError):
         forget(names[0] if names else None)
     file.unlink(missing_ok=True)
 
 
 def _name_of(token: str, source: str) -> str:
-    """Whose token it is, by the hub itself."""
+    """Ask the hub whose token it is."""
     if source == MODELSCOPE:
         return _name_on_modelscope(token)
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
@@ -131,7 +133,7 @@ def _name_on_modelscope(token: str) -> str:
 
 
 def _without(error: Any, token: str) -> Any:
-    """The same error without the token, whatever a client put into its text."""
+    """Return the same error with the token removed from its text."""
     return type(error)(
         error.what.replace(token, "[secret]"), where=error.where, hint=error.hint, field=error.field
     )
@@ -139,7 +141,7 @@ def _without(error: Any, token: str) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the client of the hub from telling what it does in a log of its own."""
+    """Keep the hub's client from logging what it does."""
     log = logging.getLogger("huggingface_hub")
     before = log.level
     log.setLevel(logging.ERROR)

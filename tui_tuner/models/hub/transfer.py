@@ -1,4 +1,4 @@
-"""One file on its way from a hub: in parts that survive a break, counted, checked, tried again."""
+"""Download one file from a hub in parts that survive an interruption: counted, checked, retried."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from tui_tuner.models.hub.kinds import Cancelled
 from tui_tuner.models.hub.net import BUSY, LONGEST_WAIT, network_errors, patience, pause_after
 from tui_tuner.text import human_seconds, one_line
 
-ATTEMPTS = 6  # in a row that bring no byte
+ATTEMPTS = 6  # consecutive attempts that bring no byte
 PIECE = 1 << 20  # bytes read at a time from a part on the disk
-MOST_AT_ONCE = 40_000_000_000  # bytes asked for in one request: hosts of large files refuse more than 50 GB
+# Bytes in one request: the hosts of large files refuse more than 50 GB.
+MOST_AT_ONCE = 40_000_000_000
 Answer = TypeVar("Answer")
 DAMAGED = 2  # times a file may arrive with another checksum
 
 
 @dataclass
 class Item:
-    """A file to fetch.
+    """A file to download.
 
     Attributes:
-        part: Where it grows; whatever lies there is taken as its beginning.
-        whole: Where it is put when it is whole and checked.
-        lock: Held while it grows, so that two processes do not write the same part.
-        sha256, git: What its content is checked against; empty is not told.
+        part: The unfinished file; its content is taken as the beginning of the file.
+        whole: Where the file is moved when it is complete and checked.
+        lock: Held during the download, so that two processes do not write the same part.
+        sha256, git: Expected checksum of its content; empty if unknown.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Item:
 
 
 class Watch:
-    """What the workers of a fetch tell whoever waits for them, and whether they are to stop."""
+    """Shared state of a download: progress of the workers, and the request to stop."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -61,11 +62,11 @@ class Watch:
         self.sizes: dict[str, int] = {}
         self.finished: set[str] = set()
         self.file = ""
-        self._notes: dict[str, str] = {}  # why a file that is being fetched does not move
+        self._notes: dict[str, str] = {}  # why a file that is being downloaded does not move
         self._busy: set[str] = set()
 
     def at(self, item: Item, count: int) -> None:
-        """So many bytes of a file are here now."""
+        """Record how many bytes of a file are here now."""
         with self._lock:
             self.done[item.name] = count
             self.file = item.name
@@ -91,15 +92,16 @@ class Watch:
                 self.finished.add(name)
 
     def moving(self) -> tuple[str, str]:
-        """The file that moved last, and why nothing moves if nothing does."""
+        """Return the file that moved last, and the reason if nothing moves."""
         with self._lock:
+            # A note is shown only if every file waits: one that still moves says more.
             if self._busy and self._busy <= self._notes.keys():
                 name = max(self._busy, key=lambda one: self.sizes.get(one, 0))
                 return name, self._notes[name]
             return self.file if self._busy else "", ""
 
     def totals(self) -> tuple[int, int]:
-        """Bytes that are here, and bytes of all."""
+        """Return the bytes that are here, and the bytes of all files."""
         with self._lock:
             return sum(self.done.values()), sum(self.sizes.values())
 
@@ -113,8 +115,10 @@ class Watch:
 
     @contextlib.contextmanager
     def listening(self, response: Any) -> Iterator[None]:
-        """While a response is read, `hang_up` can end that read: a server that says nothing holds nobody."""
+        """Register the socket of a response while it is read, so that `hang_up` can end the read."""
         stream = response.extensions.get("network_stream")
+        # httpx offers no way to end a read from another thread, and a silent server would hold the worker for
+        # 10 s.
         found = stream.get_extra_info("socket") if stream is not None else None
         with self._lock:
             if found is not None:
@@ -131,17 +135,19 @@ class Watch:
         with self._lock:
             for one in self._sockets:
                 with contextlib.suppress(OSError):
+                    # The method of the base class: an SSL socket's own would first detach its session, under
+                    # the reader.
                     socket.socket.shutdown(one, socket.SHUT_RDWR)
 
 
 def download(item: Item, client: Any, watch: Watch) -> None:
-    """Fetch a file, or what is missing of it, and put it in its place.
+    """Download a file, or the missing rest of it, and move it into place.
 
     Raises:
-        Cancelled: the fetch is to stop.
-        HubError: the hub refuses, does not answer in many attempts, or sends something damaged twice.
-        Exception: whatever the HTTP client raises of an answer that no other attempt would change.
-        OSError: the disk is full, or cannot be written.
+        Cancelled: the download was asked to stop.
+        HubError: the hub refuses, does not answer in many attempts, or sends damaged data twice.
+        Exception: an error of the HTTP client that another attempt would not change.
+        OSError: the disk is full or cannot be written.
     """
     with _locked(item, watch):
         if item.whole.exists():
@@ -161,30 +167,33 @@ def download(item: Item, client: Any, watch: Watch) -> None:
             watch.at(item, 0)
             if damaged == DAMAGED:
                 raise HubError(
-                    _("arrived damaged twice: its checksum is another one than the hub tells."),
+                    _("arrived damaged twice: its checksum differs from the one that the hub reports."),
                     where=one_line(item.name),
-                    hint=_("A proxy or a mirror may change files on their way. Nothing of it was kept."),
+                    hint=_("A proxy or a mirror may change files in transit. The damaged file was deleted."),
                 )
-            watch.say(item.name, _("arrived damaged, it is fetched again"))
+            watch.say(item.name, _("arrived damaged, downloading it again"))
 
 
 def _receive_all(item: Item, client: Any, watch: Watch, digest: _Digest) -> None:
-    """Until all bytes of a file are here, with pauses that grow while none comes."""
+    """Request a file until all of its bytes are here, with growing pauses while none arrive."""
     broken: tuple[type[BaseException], ...] = (*network_errors(), _Busy)
     patience = _Patience(item.name, watch)
-    furthest = _size(item.part)  # a server that cannot go on sends the same bytes again: no news
+    # A server that cannot resume sends the same bytes again; only bytes beyond these count as progress.
+    furthest = _size(item.part)
     while True:
         try:
             asked_for = _receive(item, client, watch, digest)
             have = _size(item.part)
             if have == item.size:
                 return
-            if have == asked_for:  # there is more to ask for
+            # This request ended at its own limit, `MOST_AT_ONCE`, which is no failure.
+            if have == asked_for:
                 furthest = max(furthest, have)
                 continue
-            problem: BaseException = ConnectionError(_("the server sent less than the whole file"))
+            problem: BaseException = ConnectionError(_("the server sent only part of the file"))
         except broken as error:
-            watch.check()  # a connection that was hung up because the fetch is to stop
+            # A stop closes the connection, which looks like a network error here.
+            watch.check()
             problem = error.error if isinstance(error, _Busy) else error
         have = _size(item.part)
         patience.after(problem, moved=have > furthest)
@@ -192,7 +201,7 @@ def _receive_all(item: Item, client: Any, watch: Watch, digest: _Digest) -> None
 
 
 def patiently(call: Callable[[], Answer], name: str, watch: Watch) -> Answer:
-    """What `call` returns, with pauses that grow where a connection fails or a hub is busy."""
+    """Return the result of `call`, retried with growing pauses if a connection fails or a hub is busy."""
     patience = _Patience(name, watch)
     while True:
         try:
@@ -205,14 +214,14 @@ def patiently(call: Callable[[], Answer], name: str, watch: Watch) -> Answer:
 
 
 class _Patience:
-    """Pauses before another attempt, said in words."""
+    """Waits before another attempt, and reports why."""
 
     def __init__(self, name: str, watch: Watch) -> None:
         self._name, self._watch = name, watch
         self._attempt = 0
 
     def after(self, problem: BaseException, moved: bool = False) -> None:
-        """Wait after a problem, or raise it: where waiting cannot help, or has not for long."""
+        """Wait after a problem, or raise it if waiting cannot help or has been tried long enough."""
         self._attempt = 0 if moved else self._attempt + 1
         wait = pause_after(problem, max(0, self._attempt - 1))
         if wait is None or self._attempt >= ATTEMPTS or wait > LONGEST_WAIT:
@@ -222,32 +231,33 @@ class _Patience:
 
 
 class _Busy(Exception):
-    """An answer that is another one in a while."""
+    """Wraps an error that a later attempt may avoid."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
 
 def _told(problem: BaseException, wait: float, attempt: int) -> str:
-    """Why nothing moves, and for how long."""
+    """Describe why nothing moves, and for how long."""
     time_left = human_seconds(max(1, round(wait)))
     status = getattr(getattr(problem, "response", None), "status_code", None)
     if status == 429:
-        return _("the hub has too many requests, again in {time}", time=time_left)
+        return _("the hub has too many requests, retrying in {time}", time=time_left)
     if status is not None:
-        return _("the hub has trouble (error {status}), again in {time}", status=status, time=time_left)
+        return _("the hub has a problem (error {status}), retrying in {time}", status=status, time=time_left)
     if attempt > 1:
         return _("no connection, attempt {attempt} in {time}", attempt=attempt + 1, time=time_left)
-    return _("the connection broke, it goes on in {time}", time=time_left)
+    return _("the connection broke, resuming in {time}", time=time_left)
 
 
 def _receive(item: Item, client: Any, watch: Watch, digest: _Digest) -> int | None:
-    """One request: what is missing of a file, or much of it, appended to its part.
+    """Send one request for the missing rest of a file, or a part of it, and append the answer.
 
-    Returns how many bytes are to be here then; None for all.
+    Returns how many bytes should be here then; None for all.
     """
     with open(item.part, "ab", buffering=0) as file:
         have = os.fstat(file.fileno()).st_size
+        # Too long for this version of the file, so it cannot be its beginning.
         if item.size is not None and have > item.size:
             file.truncate(0)
             have = 0
@@ -255,6 +265,7 @@ def _receive(item: Item, client: Any, watch: Watch, digest: _Digest) -> int | No
         watch.at(item, have)
         if have == item.size:
             return have
+        # Offsets count bytes of the file, not of a compressed transfer.
         headers = {**item.headers, "Accept-Encoding": "identity"}
         until = have + MOST_AT_ONCE if item.size is not None and item.size > have + MOST_AT_ONCE else None
         if have or until:
@@ -277,16 +288,18 @@ def _receive(item: Item, client: Any, watch: Watch, digest: _Digest) -> int | No
 
 
 def _begins_at(response: Any, have: int, item: Item) -> int | None:
-    """The byte of the file that an answer begins with; None where nobody asked for what it holds.
+    """Return the byte of the file that an answer begins with; None if it does not fit the request.
 
-    Raises where it is no file at all.
+    Raises an error if the answer is not a file at all.
     """
     status = response.status_code
-    if status == 416:  # the part is longer than the file: begin anew
+    # The part is longer than the file, so the download starts over.
+    if status == 416:
         return None
     if status not in (200, 206):
         _refused(response, item)
     kind = response.headers.get("content-type", "")
+    # A network with a login page answers everything with 200 and HTML, which would become a weight file.
     if kind.startswith("text/html") and not item.name.endswith((".html", ".htm")):
         raise problems.not_a_hub(one_line(item.name), str(response.request.url.host))
     if status == 200:
@@ -296,14 +309,14 @@ def _begins_at(response: Any, have: int, item: Item) -> int | None:
 
 
 def _refused(response: Any, item: Item) -> None:
-    """Raise what huggingface_hub makes of an answer that refuses."""
+    """Raise the error that huggingface_hub makes of a refusal."""
     from huggingface_hub.utils import hf_raise_for_status
 
     response.read()
     host, status = response.request.url.host, response.status_code
     if status not in BUSY and host != urlsplit(item.url).hostname:
-        # addresses of files on another host hold for a while alone, and the hub gives new ones; no token goes
-        # there, so this is not about one
+        # Addresses on another host expire, and the hub gives out new ones, so another attempt helps. No token
+        # is sent there, so the refusal is not about one.
         raise ConnectionError(_("{host} refuses (error {status})", host=one_line(host), status=status))
     try:
         hf_raise_for_status(response)
@@ -322,9 +335,11 @@ def _append(file: Any, response: Any, have: int, item: Item, watch: Watch, diges
     for piece in response.iter_bytes():
         watch.check()
         if item.size is not None and have + len(piece) > item.size:
-            piece = piece[: item.size - have]  # more than the hub told: the checksum says whether it matters
+            # Longer than the hub reported: the checksum decides whether that matters.
+            piece = piece[: item.size - have]
         view = memoryview(piece)
-        while view:  # an unbuffered file may take less than all
+        # An unbuffered file may write fewer bytes than given.
+        while view:
             view = view[file.write(view) :]
         digest.add(piece)
         have += len(piece)
@@ -337,7 +352,7 @@ def _append(file: Any, response: Any, have: int, item: Item, watch: Watch, diges
 
 
 class _Digest:
-    """The checksum of a file, made while it arrives; of what lay there before, from the disk."""
+    """Computes the checksum of a file while it arrives, and of an earlier part from the disk."""
 
     def __init__(self, item: Item) -> None:
         self._item = item
@@ -348,7 +363,8 @@ class _Digest:
         self._count = 0
         self._hash = hashlib.sha256()
         if not item.sha256 and item.git and item.size is not None:
-            self._hash = hashlib.sha1(usedforsecurity=False)  # git's way to name a file
+            # Git names a file by the SHA-1 of a header with its length and its content.
+            self._hash = hashlib.sha1(usedforsecurity=False)
             self._hash.update(b"blob %d\0" % item.size)
 
     def add(self, piece: bytes) -> None:
@@ -356,11 +372,11 @@ class _Digest:
         self._count += len(piece)
 
     def catch_up(self, part: Path, have: int, watch: Watch, item: Item) -> None:
-        """Take in what is on the disk and was not seen."""
+        """Add the bytes on the disk that were not seen yet."""
         if self._count == have:
             return
         self.begin()
-        watch.say(item.name, _("checking what is here"))
+        watch.say(item.name, _("checking the downloaded part"))
         with open(part, "rb") as file:
             while self._count < have and (piece := file.read(min(PIECE, have - self._count))):
                 watch.check()
@@ -380,7 +396,7 @@ def _size(path: Path) -> int:
 
 @contextlib.contextmanager
 def _locked(item: Item, watch: Watch) -> Iterator[None]:
-    """Hold the lock of a file, which the client of the hub takes too; said while another process has it."""
+    """Hold the lock of a file, which the hub's client uses too, and report if another process has it."""
     from filelock import FileLock, Timeout
 
     item.lock.parent.mkdir(parents=True, exist_ok=True)
@@ -394,7 +410,8 @@ def _locked(item: Item, watch: Watch) -> Iterator[None]:
         except Timeout:
             if time.monotonic() - began > 0.5:
                 watch.say(item.name, _("another process is fetching it"))
-        except NotImplementedError:  # a file system without locks: parts are checked by their sums anyway
+        # The file system has no locks; the checksum still finds a part that two processes wrote.
+        except NotImplementedError:
             yield
             return
     try:

@@ -1,4 +1,4 @@
-"""What the head of a run has to decide about: how many classes, counted before the run."""
+"""The head of a run and its number of classes, counted before the run."""
 
 from __future__ import annotations
 
@@ -38,11 +38,13 @@ def head_of(config: RunConfig, facts: ModelFacts, data: DataFacts | None = None)
     decides = config.task_kind.decides
     if not decides:
         return Head()
+    # Some checkpoints come without pooler weights, and random models have none that is trained
     pooler = facts.new_pooler or config.model.architecture is not None
     if decides == SPAN:
         return Head(decides, 2, pooler, _("where an answer begins, and where it ends"))
     if decides == TEXT and config.data.problem == REGRESSION:
         return Head(decides, 1, pooler, _("a number"))
+    # Rows win over config.json: a checkpoint's old head is replaced where the classes differ
     if data is not None and data.outputs:
         return Head(decides, data.outputs, pooler, _said(decides, data))
     named = named_classes(facts.raw)
@@ -53,12 +55,12 @@ def head_of(config: RunConfig, facts: ModelFacts, data: DataFacts | None = None)
         decides,
         USUAL,
         pooler,
-        _("neither the rows nor config.json name classes, so {count} are taken", count=USUAL),
+        _("neither the rows nor config.json name classes, so {count} are assumed", count=USUAL),
     )
 
 
 def _said(decides: str, data: DataFacts) -> str:
-    """Where the count of the rows is from."""
+    """Describe where the number of classes comes from."""
     count = data.outputs
     if decides == TOKEN:
         return _n("{count} tag in the rows", "{count} tags in the rows", count, count=count)
@@ -86,8 +88,9 @@ class OutputCounter:
     full: bool = False
 
     def note(self, record: Record) -> None:
-        """Look at the labels of a record; those without any are passed over."""
+        """Count the labels of a record; a record without labels is skipped."""
         if isinstance(record, Tagged):
+            # A column of free text given as tags must not fill the memory
             if len(self.tags) < MOST_CLASSES:
                 self.tags.update(record.tags)
         elif isinstance(record, Labelled):
@@ -111,11 +114,13 @@ class OutputCounter:
                 self.full = True
 
     def found(self) -> tuple[int, bool]:
-        """How many outputs these rows ask for, 0 where they say nothing; and whether they are numbers."""
+        """Return how many outputs these rows need, 0 if unknown; and whether their labels are numbers."""
         if self.tags:
             return len(self._tags()), False
         if not self.tally.rows:
             return 0, False
+        # Too many different labels for classes: they are judged as numbers, without the names that were
+        # dropped
         tally = Tally(rows=self.tally.rows, fractions=self.tally.fractions) if self.full else self.tally
         problem, _why = settle_problem(self.config.data.problem, tally)
         if problem == REGRESSION:

@@ -40,7 +40,7 @@ class Parameters:
 
     @property
     def share(self) -> float:
-        """The trained part."""
+        """Trained parameters as a share of all."""
         return self.trained / self.total if self.total else 0.0
 
     def sentence(self) -> str:
@@ -72,7 +72,7 @@ class Parameters:
 def parameters_of(
     config: RunConfig, facts: ModelFacts, data: DataFacts | None = None, stack: Stack | None = None
 ) -> Parameters:
-    """Parameters of a run, as far as its rows and its model's config tell."""
+    """Count the parameters of a run from its rows and its model's config."""
     head = head_of(config, facts, data)
     found = count_parameters(
         facts, config.method, head.decides, head.outputs, new_pooler=head.new_pooler, stack=stack
@@ -89,7 +89,7 @@ def count_parameters(
     new_pooler: bool = False,
     stack: Stack | None = None,
 ) -> Parameters:
-    """Parameters of a run's model with its method.
+    """Count the parameters of a model with a method.
 
     Args:
         decides: For what the task's head decides (`TaskKind.decides`); empty for a model that writes.
@@ -100,6 +100,7 @@ def count_parameters(
     parts = head_parts(facts, decides, outputs)
     base = facts.parameters
     if parts:
+        # The head that writes is not loaded at all for a task that decides
         base = facts.body_parameters + sum(part.parameters for part in parts)
     head = [part for part in parts if new_pooler or not part.inside]
     kept = sum(part.parameters for part in head)
@@ -112,8 +113,10 @@ def count_parameters(
     base += numbers.count_twice(case, {part.matrix.name.split(".")[0] for part in head})
     if method.reads("train_embeddings") and method.train_embeddings:
         kept += facts.token_parameters
+        # A tied head is the embedding matrix itself: PEFT trains one copy of both
         if not parts and not facts.tied:
             kept += facts.head_parameters
+    # What an adapter trains beside itself is in the model twice (see above), what other methods train is not
     trained = added + kept + numbers.count_own(facts, method)
     if not trained and not doubt:
         doubt = _("{kind} does not declare what it trains", kind=method.kind)
@@ -121,7 +124,7 @@ def count_parameters(
 
 
 def adapted(case: MethodCase, parts: tuple[Part, ...], head: list[Part]) -> Iterator[Linear]:
-    """Every matrix that gets an adapter, in and outside of the layers."""
+    """Yield every matrix that gets an adapter, inside and outside the layers."""
     facts, named = case.facts, case.section.layers if case.section.reads("layers") else None
     tops = min(named or facts.own_layers, facts.own_layers)
     for place in range(facts.own_layers - tops, facts.own_layers):
@@ -135,22 +138,23 @@ def adapted(case: MethodCase, parts: tuple[Part, ...], head: list[Part]) -> Iter
 
 
 def virtual_parameters(facts: ModelFacts, method: MethodSection, decides: bool) -> int:
-    """What makes the virtual tokens of a prompt method, as PEFT does; 0 for any other."""
+    """Count the parameters that make virtual tokens, as PEFT does; 0 for any other method."""
     if not method.has(Trait.VIRTUAL_TOKENS):
         return 0
     return find_method(method.kind).count_elsewhere(case_of(method, facts), decides)
 
 
 def _doubt(facts: ModelFacts, method: MethodSection, parts: tuple[Part, ...]) -> str:
-    """Why the counts may be others."""
+    """Explain why the counts may be wrong; empty if they are exact."""
     if facts.uncounted:
         return facts.uncounted
     targets = targets_of(method) - {ALL}
     if not method.reads("targets"):
         return ""
     if facts.low_rank_key and method.has(Trait.ADAPTER):
-        return _("adapters of {name} were not looked at", name=facts.model_type)
+        return _("adapters of {name} have not been verified", name=facts.model_type)
     known = {step for linear in facts.linears for step in (linear.name, linear.name.split(".")[-1])}
+    # PEFT matches the last part of a name anywhere in the model, so modules of a head count as targets too
     known |= {part.matrix.name.split(".")[-1] for part in parts}
     if targets - known:
         return _("method.targets has names that are not in the table of this architecture")

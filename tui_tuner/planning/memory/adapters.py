@@ -14,7 +14,7 @@ from tui_tuner.planning.memory.setup import Setup
 
 
 class AdaptedLinear(Protocol):
-    """What an adapter needs of the linear layer it is attached to."""
+    """The part of a linear layer that its adapter uses."""
 
     @property
     def quantised(self) -> bool: ...
@@ -25,7 +25,7 @@ class AdaptedLinear(Protocol):
 
 
 class Adapter:
-    """What one linear layer gets. `parameters` are trained."""
+    """An adapter of one linear layer. `parameters` are trained."""
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         self.setup, self.shape = setup, shape
@@ -37,7 +37,7 @@ class Adapter:
         return self.setup.compute if self.setup.autocast else self.setup.adapter
 
     def trained(self, count: float) -> Parameter:
-        """A new parameter of so many elements, in the adapter's dtype."""
+        """Add a trained parameter of so many elements, in the adapter's dtype."""
         parameter = Parameter(count, self.setup.adapter)
         self.parameters.append(parameter)
         return parameter
@@ -68,6 +68,7 @@ class Lora(Adapter):
     def low_rank(self, tape: Tape, x: Tensor, rows: float) -> Tensor:
         """`lora_B(lora_A(x))` of so many vectors."""
         compute = self.compute
+        # Autocast casts input and weights for each product; the copies are what autograd keeps
         x_in = tape.cast(x, compute)
         copies = self._copies(tape, compute)
         low = tape.op(
@@ -85,6 +86,7 @@ class Lora(Adapter):
 
     def _copies(self, tape: Tape, compute: int) -> tuple[Buffer, ...]:
         """Autocast's 16-bit copies of the adapter."""
+        # Without a cast there is no copy to cache
         if self.down.width == compute:
             return ()
         copy = Buffer(tape.meter, (self.down.count + self.up.count) * compute, "16-bit copies of weights")
@@ -106,6 +108,7 @@ class Dora(Lora):
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.base(tape, x)
         width = result.width
+        # PEFT's quantised layers skip their own cast when autocast is active
         left_to_autocast = self.setup.autocast and base.quantised
         x = dropout(tape, x if left_to_autocast else tape.cast(x, self.setup.adapter), self.setup.dropout)
         held = self._norm(tape, x.width, base)
@@ -129,7 +132,7 @@ class Dora(Lora):
         return tape.op(part.count, width, (part,), (part.buffer,), parameters=grads, extra=extra)
 
     def _norm(self, tape: Tape, width: int, base: AdaptedLinear) -> list[Buffer]:
-        """What lives until the layer is through: the product, and the frozen weight as wide as the input."""
+        """Return what lives until the layer is done: the product, and the frozen weight as wide as inputs."""
 
         def matrix(count: float, of_width: int) -> Buffer:
             return Buffer(tape.meter, count * of_width, "norms of weights")
@@ -142,6 +145,7 @@ class Dora(Lora):
         del unit
         held.append(matrix(whole, width) if width != compute else product)
         del product
+        # A quantised weight is dequantised for the norm, in the width that products have
         stored = setup.compute if base.quantised else setup.weight
         weight = matrix(whole, stored) if base.quantised else None
         if stored != width:

@@ -23,6 +23,7 @@ class Vera(Adapter):
         rows, width = base.rows(x), self.compute
         wide = dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
         wide = tape.cast(wide, width)
+        # The vectors multiply in the adapter's dtype, outside of the products that autocast narrows
         low = self._times(tape, tape.op(rows * self.setup.rank, width, (wide,)), self.inner)
         del wide
         high = tape.op(rows * self.shape.outputs, width, (tape.cast(low, width),))
@@ -39,7 +40,7 @@ class Delta(Adapter):
     """`result + x @ delta.T`: the whole update matrix is made in each forward pass, and kept (LyCORIS)."""
 
     def update(self, tape: Tape) -> Tensor:
-        """The update, made from what is trained."""
+        """Compute the update matrix from the trained tensors."""
         raise NotImplementedError
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
@@ -47,6 +48,7 @@ class Delta(Adapter):
         delta = tape.cast(self.update(tape), self.compute)
         wide = tape.cast(tape.cast(x, self.setup.adapter), self.compute)
         count = base.rows(x) * self.shape.outputs
+        # The update is only kept where the input needs a gradient, which the first layer's does not
         saved = (wide.buffer, delta.buffer) if wide.node else (wide.buffer,)
         high = tape.op(count, self.compute, (wide, delta), saved)
         del wide, delta, saved
@@ -76,6 +78,7 @@ class Lokr(Delta):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
+        # LoKr splits both sides by default into factors as alike as possible
         left, right = factor(shape.outputs), factor(shape.inputs)
         self.small = self.trained(float(left * right))
         self.low = [self.trained(float(setup.rank * side // part))
@@ -112,6 +115,7 @@ class Boft(Adapter):
         identity = Buffer(tape.meter, size * width)
         grads = ((self.blocks, self.blocks.count * adapter),)
         diagonal = tape.cast(tape.op(size, adapter, (), parameters=grads), width)
+        # Two products with the permutation, before and after the factor, keep the same buffer
         permutation = Buffer(tape.meter, size * width)
         rotation = tape.op(size, width, (diagonal,), (permutation,))
         rotation = tape.op(size, width, (rotation,), (permutation,))
@@ -145,6 +149,7 @@ class Oft(Adapter):
         adapter = self.setup.adapter
         grads = ((self.blocks, self.blocks.count * adapter),)
         size = float(self.shape.inputs * self.block)
+        # The series multiplies by the same matrix again and again, and each power is needed in its derivative
         powers = Buffer(tape.meter, self.POWERS * size * adapter)
         rotation = tape.op(size, adapter, (), (powers,), parameters=grads)
         del powers
@@ -204,6 +209,7 @@ class General(Adapter):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
+        # A name alone is ambiguous: dense layers of a mixture use the names of its experts
         place = (shape.name, shape.inputs, shape.outputs)
         count = next((count for *of, count in setup.counts if tuple(of) == place), 0)
         self.own = self.trained(float(count) * shape.copies)
@@ -233,5 +239,5 @@ FORMS: dict[Form, type[Adapter]] = {
 
 
 def adapter_for(setup: Setup, shape: Linear) -> Adapter:
-    """The adapter of `setup.form` for a matrix of this shape."""
+    """Make the adapter of `setup.form` for a matrix of this shape."""
     return FORMS[setup.form](setup, shape)

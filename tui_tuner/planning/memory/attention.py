@@ -18,6 +18,7 @@ APART = "apart"  # a kernel for each sequence of a flat row, whose results are p
 
 def attention(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     """Projections, rotation, attention and the output projection of one layer."""
+    # Names are rebound at each line as in the modelling code: an old tensor dies where the name is reused
     query, key, value = _project(layer, tape, x)
     if not layer.family.learned_positions:
         turn = rotate_at_once if layer.setup.quick else rotate
@@ -70,6 +71,7 @@ def _latent(layer: LayerParts, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, T
 def attend(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """The product of attention itself: fused kernels with or without a mask, or eager."""
     setup, facts = layer.setup, layer.setup.facts
+    # These kernels take 16 bits only, and under autocast norms of queries and keys return float32
     if query.width == SINGLE and setup.compute == HALF and setup.attention in ("flash", APART):
         query, key, value = (tape.cast(part, HALF) for part in (query, key, value))
     if setup.attention == "eager":
@@ -89,7 +91,7 @@ def attend(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Ten
 
 
 def _takes_views(setup: Setup, query: Tensor) -> bool:
-    """Whether a flat row goes through PyTorch's memory-efficient attention, for which keys are repeated."""
+    """Return whether a flat row uses PyTorch's memory-efficient attention, for which keys are repeated."""
     if setup.attention == EFFICIENT:
         return True
     unfit = query.width == SINGLE or setup.facts.attention_dropout > 0  # for flash attention
@@ -119,7 +121,7 @@ def attention_kind(facts: ModelFacts, device: Device, stack: Stack, dtype: str) 
 
 
 def means_of(stack: Stack) -> Means:
-    """What torch has to compute attention with, by its version; the signature of its `varlen_attn` grew."""
+    """Return torch's means for attention, by its version; the signature of its `varlen_attn` grew."""
     grown = [("is_causal", 10), ("window_size", 11), ("scale", 11), ("enable_gqa", 13)]
     names = {name for name, minor in grown if stack.at_least("torch", 2, minor)}
     efficient = frozenset({"cu_seqlens_q", "cu_seqlens_k", "custom_mask_type", "scale", "window_size"})
@@ -130,7 +132,7 @@ _KINDS = {Kernel.EACH: APART, Kernel.EFFICIENT: EFFICIENT, Kernel.PADDED: EFFICI
 
 
 def whole(tape: Tape, part: Tensor) -> Tensor:
-    """A tensor of its own in place of a view of a larger one (`contiguous`)."""
+    """Copy a view of a larger tensor into one of its own (`contiguous`)."""
     own = part.buffer.size <= part.count * part.width
     return part if own else tape.op(part.count, part.width, (part,))
 
@@ -138,6 +140,7 @@ def whole(tape: Tape, part: Tensor) -> Tensor:
 def expand(layer: LayerParts, tape: Tape, part: Tensor) -> Tensor:
     """Keys or values, repeated for all heads that share them."""
     facts = layer.setup.facts
+    # Latent attention makes keys for every head, so there is nothing to repeat
     shared = 1 if facts.low_rank_key else facts.heads // facts.kv_heads
     return part if shared == 1 else tape.op(part.count * shared, part.width, (part,))
 
@@ -169,6 +172,7 @@ def _eager(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Ten
     setup = layer.setup
     key, value = expand(layer, tape, key), expand(layer, tape, value)
     count = setup.facts.heads * setup.scores
+    # matmul is on autocast's 16-bit list, softmax on its float32 list
     width = HALF if setup.autocast else query.width
     scores = tape.op(count, width, (query, key), (query.buffer, key.buffer))
     scores = tape.op(count, width, (scores,))

@@ -37,6 +37,7 @@ def loss(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tu
         holder.append(hidden)
         del hidden
         return decide(setup, tape, holder.pop()), None
+    # Kernels that never write all logits
     if setup.logits == "tiled":
         return _tiled(setup, tape, hidden)
     if setup.logits == "supervised" and 0 < setup.chunk < setup.tokens * setup.supervised:
@@ -69,6 +70,7 @@ def _plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tuple[
     probabilities = Buffer(tape.meter, count * SINGLE)
     scores = tape.op(count, SINGLE, (scores,), (probabilities,), view=probabilities)
     result = tape.op(1, SINGLE, (scores,))
+    # A loop that holds on to its outputs keeps both versions until the next step
     kept = (half, logits.buffer) if setup.logits == "kept" and not stack.keeps_half_logits else (half,)
     del logits, scores, half, hidden, chosen, probabilities
     if setup.logits == "kept":
@@ -91,6 +93,7 @@ def _chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -
     meter.cache.clear()  # autocast ends with the hidden states
     del hidden
     chosen = tape.cast(chosen, width)
+    # Made once and used by all chunks
     copy = Buffer(meter, weights * width, "16-bit copies of weights") if setup.embedding != width else None
     kept = [Buffer(meter, chosen.count * width)]
     chunk = float(setup.chunk * facts.vocab)
@@ -100,6 +103,8 @@ def _chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -
         meter.held.append(own)
         grads = ((own, weights * width),)
         kept.append(Buffer(meter, weights * SINGLE))
+        # The gradient of the head is summed over chunks in float32, each chunk's product made in the weights'
+        # width first
         product = Buffer(meter, weights * width + chunk * (SINGLE + width))
         del product
     beside = min(chunk, setup.tokens * setup.supervised * facts.vocab - chunk)
@@ -159,7 +164,7 @@ def tensor_sizes(part: Part) -> Iterator[float]:
 
 
 def trains(setup: Setup, part: Part) -> bool:
-    """Whether a module of the head has a gradient."""
+    """Return whether a module of the head is trained."""
     return setup.whole_model or part in setup.head_whole
 
 
@@ -175,6 +180,7 @@ def decide(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
     if any(part.first for part in setup.head) or (not facts.encoder and _of_text(last)):
         # gathered: a gradient for every position is made of those of the chosen ones
         state = tape.op(float(setup.batch * facts.hidden), state.width, (state,))
+    # transformers' question-answering heads have no dropout
     elif last.matrix.name != SPAN_HEAD:
         state = dropout(tape, state, facts.dropout)
     for place, part in enumerate(setup.head):
@@ -188,13 +194,14 @@ def decide(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
             state = tape.op(state.count, state.width, (state,), (kept,), view=kept)
             del kept
     logits = tape.cast(state, SINGLE)
+    # log_softmax keeps its result, as large as the few logits
     kept = Buffer(tape.meter, logits.count * SINGLE)
     scores = tape.op(logits.count, SINGLE, (logits,), (kept,), view=kept)
     return tape.op(1, SINGLE, (scores,))
 
 
 def _of_text(part: Part) -> bool:
-    """Whether a decoder's head reads whole texts, of which it needs the last state alone."""
+    """Return whether a decoder's head reads whole texts, and needs only the last state of each."""
     return part.matrix.name == "score" and not part.matrix.bias
 
 

@@ -24,12 +24,13 @@ class Port(Node):
 
     def receive(self, gradient: Buffer) -> None:
         super().receive(gradient)
+        # The step itself gets an empty gradient, which makes the tape run it once any output has one
         if self.step.grad is None:
             self.step.grad = Buffer(gradient.meter, 0.0)
 
 
 def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
-    """What each layer returns for the same input."""
+    """Compute several layers for the same input as one step; return the result of each."""
     setup, meter = matrices[0].setup, tape.meter
     width = setup.compute if setup.autocast else x.width
     x = tape.cast(x, width)
@@ -45,6 +46,7 @@ def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
     step = Node(0.0, edges, (low, *(one.buffer for one in inputs)), 0.0)
     ports = [Port(one.count * width, step) for one in found]
     sizes = [one.count * width for one in ((x, *inputs) if setup.dropout else inputs) if one.node]
+    # A number, as a reference to the buffer would keep it alive beyond the step
     low_size = low.size
 
     def back(_unused: Buffer) -> list[Buffer]:
@@ -56,10 +58,12 @@ def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
             to_ups.append(Buffer(meter, one.lora.up.count * one.lora.up.width))
             if sizes:
                 numbers = Buffer(meter, _made(one, width), "dequantised weights")
+                # One input gradient for all matrices: each adds to it in place
                 results = results or [Buffer(meter, sizes[0], "activation gradients")]
                 del numbers
         results += [Buffer(meter, size, "activation gradients") for size in sizes[1:]]
         to_downs = [Buffer(meter, one.lora.down.count * one.lora.down.width) for one in matrices]
+        # Freed before adapters receive theirs, as locals of autograd's function are
         del backs, above
         for port in ports:
             port.grad = None
@@ -88,6 +92,6 @@ def _multiplied(tape: Tape, x: Tensor, matrix: Matrix, width: int) -> Buffer:
 
 
 def _made(matrix: Matrix, width: int) -> float:
-    """Bytes of the copy of a weight that a product is computed with; 0 where it is used as it is."""
+    """Return the bytes of the copy of a weight that a product needs; 0 if it is used as it is."""
     own = not matrix.quantised and matrix.width == width
     return 0.0 if own else matrix.count / matrix.shape.copies * width

@@ -21,6 +21,7 @@ class Layer(LayerParts):
             return self._parallel(tape, x)
         if self.family.encoder and self.family.norm_bias:
             return self._post_norm(tape, x)
+        # Bound for as long as in the modelling code: the residual stays alive until it is added
         residual = x
         sandwich = self.family.norms == 4
         after = self.family.norm_after
@@ -42,6 +43,7 @@ class Layer(LayerParts):
         return self._join(tape, residual, hidden)
 
     def _join(self, tape: Tape, residual: Tensor, hidden: Tensor) -> Tensor:
+        # Granite scales what each branch adds to the residual
         if self.family.multipliers:
             hidden = tape.op(hidden.count, hidden.width, (hidden,))
         return add(tape, residual, dropout(tape, hidden, self.setup.facts.dropout))

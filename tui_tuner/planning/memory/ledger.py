@@ -64,7 +64,7 @@ class Ledger:
 
     @property
     def peak(self) -> Phase:
-        """The phase that needs most."""
+        """The phase with the highest total."""
         return max(self.phases, key=lambda phase: phase.total)
 
 
@@ -101,7 +101,8 @@ _SIMULATED = tuple(name for name in Setup.__dataclass_fields__ if name not in _S
 
 
 def _moving(setup: Setup) -> dict[str, dict[str, float]]:
-    """Peaks of the phases over all trained layers, without what is static."""
+    """Return the peaks of the phases over all trained layers, without static memory."""
+    # Frozen layers below keep nothing, so they are left out of the line
     kinds, counts = layer_kinds(setup)[1], simulated_layers(setup)
     if len(counts) == 1:
         return _simulate(setup, kinds)
@@ -114,6 +115,8 @@ def _moving(setup: Setup) -> dict[str, dict[str, float]]:
         share = (kinds.count(dense) - few.count(dense)) / step
         for phase in [phase for phase in peaks if phase in more]:
             rows, start, longer = peaks[phase], base[phase], more[phase]
+            # A row may be missing in either simulation: what is not in memory at the peak is not in its
+            # breakdown
             for row in {**start, **longer}:
                 grown = share * (longer.get(row, 0.0) - start.get(row, 0.0))
                 rows[row] = rows.get(row, 0.0) + grown
@@ -121,7 +124,7 @@ def _moving(setup: Setup) -> dict[str, dict[str, float]]:
 
 
 def _representative(kinds: tuple[bool, ...], count: int) -> tuple[bool, ...]:
-    """So many layers that stand for all: the first, and the last ones, among which one has experts where any
+    """Choose so many layers to stand for all: the first, and the last ones, one of them with experts if any
     layer but the first has, as the backward pass may peak there."""
     last = [kinds[-1]]
     if kinds[-1] and not all(kinds[1:]):
@@ -131,7 +134,7 @@ def _representative(kinds: tuple[bool, ...], count: int) -> tuple[bool, ...]:
 
 
 def simulated_layers(setup: Setup) -> tuple[int, ...]:
-    """Numbers of trained layers from which the line goes on to all of them; one number where they are few.
+    """Return the numbers of layers to simulate and extrapolate from; one number if there are few layers.
 
     Where every second layer keeps what it computed, two layers are what repeats; where inputs go to the host,
     the last layers differ from the others. All of them where autocast keeps a copy of each trained weight
@@ -153,8 +156,10 @@ def _sum(left: dict[str, float], right: dict[str, float]) -> dict[str, float]:
 
 
 def _step_rows(setup: Setup) -> dict[str, float]:
+    # Accumulated gradients count as static already, and those of an optimizer in the backward pass are gone
     kept = setup.accumulate or setup.in_backward
     gradients = 0.0 if kept else sum(t.count * t.width * t.copies for t in trained_tensors(setup))
+    # The first step creates the states while all gradients are still there
     made = 0.0 if setup.states else optimizer_states(setup)
     return {"gradients": gradients, "temporary": step_temporary(setup), "optimizer states": made}
 
@@ -174,6 +179,7 @@ def _simulate(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str, floa
         hidden = tape.op(count, setup.embedding, (), parameters=((table, table.count * table.width),))
     else:
         hidden = tape.source(count, setup.embedding, grad=setup.embedding_grad)
+    # The embeddings' gradient outlives the backward pass, like that of every parameter
     meter.held.append(table)
     if setup.virtual_tokens and not setup.prefix:
         hidden = prepend(setup, tape, hidden)
@@ -182,6 +188,7 @@ def _simulate(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str, floa
     if facts.family.multipliers:
         hidden = tape.op(count, hidden.width, (hidden,))
     hidden = dropout(tape, hidden, facts.dropout)
+    # One of each kind is enough, as they keep nothing for a backward pass
     for dense in set(layer_kinds(setup)[0]):  # nothing is kept of the layers below the trained ones
         hidden = layer_of(of_kind(setup, dense), False)(tape, hidden)
     for index, dense in enumerate(kinds):
@@ -192,6 +199,7 @@ def _simulate(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str, floa
         name = FIRST if index == 0 else LAST if last else MIDDLE
         tape.marks[len(tape.nodes)] = name  # the backward pass of this layer begins here
     meter.enter(LOSS)
+    # Handed over in a list: an argument would stay referenced by this frame, and never leave the peak
     holder = [hidden]
     del hidden
     result, gradient = loss_of(setup, tape, holder, table)
@@ -213,10 +221,13 @@ def _lowest(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
 
 
 def _layer(setup: Setup, tape: Tape, hidden: Tensor, above: int) -> Tensor:
-    """A trained layer with so many above it."""
+    """Run a trained layer that has so many above it."""
     layer = layer_of(setup, True)
+    # Its parameters, and later their gradients, live as long as the model
     tape.meter.held.append(layer)
     if setup.checkpointing and not (setup.every_second and above % 2 == 0):
+        # The last layers' inputs are needed at once in the backward pass, so moving them away would only cost
+        # time
         stays = above < ON_DEVICE and setup.stack.program == "transformers"
         return checkpointed(tape, layer, hidden, setup.offload and not stays)
     return layer(tape, hidden)

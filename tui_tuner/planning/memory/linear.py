@@ -23,6 +23,7 @@ class Matrix:
         self.quantised = setup.quantization != "none" and setup.stack.quantises(shape)
         self.width = setup.weight
         self.trained = trained
+        # Fused experts are one 3-D parameter, multiplied by a grouped product
         self.grouped = shape.group == "expert" and setup.stack.fused_experts
         self.weight = Parameter(self.count, self.width) if full else None
         self.bias = (
@@ -39,7 +40,7 @@ class Matrix:
 
     @property
     def joint(self) -> bool:
-        """Whether it and its adapter are one step of autograd, with others that read the same input."""
+        """Whether it and its adapter share a step of autograd with others that read the same input."""
         fits = self.setup.autocast or self.width == self.setup.adapter == self.setup.compute
         return self.setup.quick and fits and type(self.adapter) is Lora
 
@@ -92,6 +93,7 @@ class Matrix:
             return out
         inner = tape.cast(x, width)
         old = setup.stack.keeps_4bit_input
+        # Old versions dequantise into float16 and cast afterwards, so both copies exist at once
         whole *= 2 if old else 1
         temporary = Buffer(tape.meter, whole, "dequantised weights")
         out = tape.op(out_count, width, (inner,), (inner.buffer,) if old else (), extra=whole)
@@ -101,6 +103,7 @@ class Matrix:
     def _kept_input(self, tape: Tape, x: Tensor) -> tuple[Buffer, ...]:
         """Linear8bitLt keeps its input as an attribute, not as autograd's: it stays until the whole backward
         pass is through, and non-reentrant checkpointing, which this program uses, does not spare it."""
+        # Reentrant checkpointing, the Trainer's default, does spare it
         if self.setup.stack.foreign:
             return (x.buffer,)
         kept = x.node is not None if tape.recording else self.trained

@@ -45,6 +45,7 @@ class LitLayer:
         self.full = setup.trains_weights and trained
         self.parameters: list[Parameter] = []
         self.linears = {shape.name: LitMatrix(self, shape) for shape in linears(setup.facts)}
+        # Parallel blocks read one norm for attention and MLP (`shared_attention_norm`)
         shared = self.family.parallel and setup.facts.model_type not in NO_SHARED_NORM
         self.norms = [self.norm_weight() for _ in range(1 if shared else 2)]
         self.prompt = self.gate = None
@@ -148,12 +149,14 @@ def lit_norm(layer: LitLayer, tape: Tape, x: Tensor, weight: Parameter | None) -
     grads = ((weight, weight.count * SINGLE),) if weight else ()
     if layer.family.norm != "rms":
         return tape.op(x.count, x.width, (x,), (x.buffer,), parameters=grads)
+    # lit-gpt writes RMSNorm out in float32, and every intermediate that a derivative needs is kept
     single = tape.cast(x, SINGLE)
     power = tape.op(x.count, SINGLE, (single, single), (single.buffer,))
     mean = tape.op(x.count / layer.setup.facts.hidden, SINGLE, (power,))
     del power
     normed = tape.op(x.count, SINGLE, (single, mean), (single.buffer,), extra=x.count * SINGLE)
     del single, mean
+    # A frozen weight needs no gradient, so its input is not kept
     kept = (normed.buffer,) if weight else ()
     scaled = tape.op(x.count, SINGLE, (normed,), kept, parameters=grads)
     del normed
@@ -184,6 +187,7 @@ class LitMatrix:
         facts, targets = self.setup.facts, self.setup.targets
         everything = "all-linear" in targets
         if self.shape.name != "attn":
+            # lit-gpt names the output projection `proj`; targets are given by the names in transformers
             known = {"proj": "o_proj"}.get(self.shape.name, self.shape.name)
             return [self.shape.outputs] if everything or known in targets else []
         sizes = {"q_proj": facts.query_dim, "k_proj": facts.kv_dim, "v_proj": facts.kv_dim}
@@ -206,6 +210,7 @@ class LitMatrix:
             rows * sum(self.parts), HALF, (low,), (low.buffer,), parameters=((self.up, self.up.count * HALF),)
         )
         del low
+        # Only queries, keys and values share a matrix of which a part may have no adapter
         if sum(self.parts) < self.shape.outputs:
             update = self._pad(tape, update, rows)
         update = tape.op(update.count, HALF, (update,))  # * scaling
@@ -263,6 +268,7 @@ def lit_loss(
     pair: tuple[Parameter, ...] = ()
     if setup.form is Form.LLAMA_ADAPTER_V2:
         pair = tuple(Parameter(float(facts.vocab), setup.adapter) for _ in range(2))
+    # Each piece is so many positions of every row of the batch
     pieces = [min(PIECE, setup.length - start) * setup.batch for start in range(0, setup.length, PIECE)]
     halves = []
     for rows in pieces:
@@ -273,6 +279,7 @@ def lit_loss(
         halves.append(half)
         del part, half
     del hidden
+    # Fabric converts all pieces of the output at once, while the 16-bit ones still exist
     wholes = [tape.cast(half, SINGLE) for half in halves]
     del halves
     losses = []
@@ -281,5 +288,6 @@ def lit_loss(
         scores = tape.op(whole.count, SINGLE, (whole,), (kept,), view=kept)
         losses.append(tape.op(whole.count / facts.vocab, SINGLE, (scores,)))
         del kept, scores
+    # The training step keeps its `logits` until it returns
     tape.held = tuple(whole.buffer for whole in wholes)
     return tape.op(1, SINGLE, tuple(losses)), None

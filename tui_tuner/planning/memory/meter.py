@@ -45,6 +45,7 @@ class Meter:
         self._mark()
 
     def _mark(self) -> None:
+        # The breakdown is copied only at a new peak, which keeps simulations fast
         if self.live > self.top and self.phase:
             self.top = self.live
             self.peaks[self.phase] = dict(self.kinds)
@@ -99,6 +100,7 @@ class Parameter:
             cast = Buffer(gradient.meter, needed, gradient.kind) if gradient.size != needed else None
             del cast
         elif self.grad is None:
+            # A gradient of the weight's own dtype becomes `.grad` itself; another is cast into a new tensor
             if gradient.size == needed:
                 gradient.relabel("gradients")
                 self.grad = gradient
@@ -123,6 +125,8 @@ class Node:
         """Add a gradient, in place where nobody else holds the one already here."""
         if self.grad is None:
             self.grad = gradient
+        # autograd adds in place only if it alone holds the gradient: one reference here, one of getrefcount's
+        # argument
         elif sys.getrefcount(self.grad) > 2:
             self.grad = Buffer(gradient.meter, self.size, gradient.kind)
 
@@ -204,6 +208,7 @@ class Tape:
             return
         out.node.grad = gradient if gradient is not None else Buffer(self.meter, out.node.size)
         del gradient
+        # Nodes leave the list before they run, as a graph is freed while it is walked
         while self.nodes:
             phase = self.marks.pop(len(self.nodes), "")
             if phase:
@@ -214,6 +219,7 @@ class Tape:
                 self._step(node)
 
     def _step(self, node: Node) -> None:
+        # From here on this frame alone holds the gradient, so that it is freed as early as in autograd
         incoming, node.grad = node.grad, None
         assert incoming is not None
         if node.redo is not None:
@@ -225,8 +231,10 @@ class Tape:
             kind = HEAD if self.meter.kind == HEAD else "activation gradients"
             results = [incoming if size == SAME else Buffer(self.meter, size, kind) for _, size in node.edges]
             del temporary
+        # What the derivative kept goes before the results are handed on
         node.saved = None
         del incoming
+        # Popped one by one: a result that was handed on must not stay referenced by a list here
         targets = [target for target, _ in node.edges]
         node.edges = []
         while targets:
@@ -249,6 +257,7 @@ def checkpointed(
     saved = None if offload else x.buffer
     node = Node(out.count * out.width, [(x.node, 0.0)] if x.node else [], saved, 0.0)
 
+    # The closure must not refer to `x`: that would keep the input alive even where it was offloaded
     kept, count, width, meter = [saved], x.count, x.width, tape.meter
     wanted = x.node is not None  # the first layer's input may have no gradient
 

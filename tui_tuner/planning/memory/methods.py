@@ -1,4 +1,4 @@
-"""What a config's method comes down to in the numbers of a `Setup`."""
+"""The fields of a `Setup` that follow from a config's method."""
 
 from __future__ import annotations
 

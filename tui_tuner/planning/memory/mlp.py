@@ -52,6 +52,7 @@ def _shared(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     if SHARED + SHARED_GATE not in layer.linears:
         return out
     gate = layer.linear(tape, x, SHARED + SHARED_GATE)
+    # A sigmoid, which keeps its result
     gate = tape.op(gate.count, gate.width, (gate,), (gate.buffer,))
     return tape.op(out.count, out.width, (gate, out), (gate.buffer, out.buffer))
 
@@ -88,9 +89,11 @@ def _looped(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     facts = layer.setup.facts
     router = layer.linear(tape, x, "gate")
     weights = tape.op(router.count, SINGLE, (router,))
+    # A tensor of zeros, into which every expert adds its rows
     total = tape.source(x.count, x.width)
     for number, (_unused, share) in enumerate(layer.groups):
         rows = layer.tokens * facts.experts_per_token * share
+        # Indexing copies an expert's rows out of all rows
         own = tape.op(rows * facts.hidden, x.width, (x,))
         out = mlp(layer, tape, own, suffix=expert_name("", number))
         scale = tape.op(rows, x.width, (weights,))

@@ -14,6 +14,7 @@ def norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Te
     """RMSNorm as transformers writes it (a float32 copy is kept), or PyTorch's layer_norm."""
     family = setup.facts.family
     if family.norm in ("layer", "plain"):
+        # layer_norm is on autocast's float32 list
         inner = tape.cast(x, SINGLE) if setup.autocast else x
         grads = ((parameter, parameter.count * inner.width),) if parameter else ()
         return tape.op(x.count, inner.width, (inner,), (inner.buffer,), parameters=grads)
@@ -89,6 +90,7 @@ def activate(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
     """SiLU or GELU: one kernel that keeps its input; or `gelu_new`, written out in eight."""
     if setup.facts.activation != "gelu_new":
         return tape.op(x.count, x.width, (x,), (x.buffer,))
+    # Each line of `0.5 * x * (1 + tanh(c * (x + 0.044715 * x**3)))` is a kernel with a result of its own
     half = tape.op(x.count, x.width, (x,))
     inner = tape.cast(x, SINGLE if setup.autocast else x.width)  # autocast runs pow in float32
     width = inner.width
@@ -110,5 +112,6 @@ def dropout(tape: Tape, x: Tensor, rate: float) -> Tensor:
     """Keeps a mask of one byte an element; nothing at rate 0."""
     if not rate:
         return x
+    # torch keeps a boolean mask, one byte an element, even where the input has 16 bits
     mask = Buffer(tape.meter, x.count)
     return tape.op(x.count, x.width, (x,), (mask,))

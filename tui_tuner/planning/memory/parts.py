@@ -1,4 +1,4 @@
-"""What one decoder or encoder layer is made of: its linear layers, norms and prefix, and which are trained.
+"""The parts of one decoder or encoder layer: linear layers, norms and prefix, and which are trained.
 
 In which order they compute is `layers.Layer`, with `attention` and `mlp`.
 """
@@ -27,6 +27,7 @@ def expert_groups(experts: int, per_token: int) -> list[tuple[int, float]]:
     The last is the busiest alone. Before it come halves of what is left, so that few stand for many and none
     of them peaks above the last: of each, at least as much is still to come.
     """
+    # No expert can get more than one row of each token
     busiest = min(1.0 / per_token, BUSIEST / experts)
     groups, left = [], experts - 1
     while left:
@@ -50,6 +51,7 @@ class LayerParts:
         self.family = facts.family
         self.tokens = float(setup.tokens)
         self.full = setup.trains_weights and trained
+        # Only transformers 4 loops over experts; 5 computes all in one product
         apart = facts.moe and not setup.stack.fused_experts
         self.groups = expert_groups(facts.experts, facts.experts_per_token) if apart else []
         self.linears = {
@@ -74,7 +76,7 @@ class LayerParts:
                 yield (SHARED if linear.group == "shared" else "") + linear.name, linear
 
     def _head_norms(self) -> tuple[Parameter | None, Parameter | None]:
-        """Those of queries and keys."""
+        """Return the norms of queries and keys."""
         facts, kind = self.setup.facts, self.family.qk_norm
         if not kind:
             return None, None
@@ -112,6 +114,7 @@ class LayerParts:
 
     def _same_input(self) -> list[tuple[str, ...]]:
         """Names of matrices of one module that read the same input and get an adapter of the same kind."""
+        # Latent attention reads the hidden states in its first projections only
         latent = ("q_a_proj", "q_proj", "kv_a_proj_with_mqa")
         mlp = self.family.mlp[:-1]
         sets = [latent if self.setup.facts.low_rank_key else self.family.attention[:-1], mlp]
@@ -122,5 +125,5 @@ class LayerParts:
         ]
 
     def output_name(self) -> str:
-        """The projection behind attention."""
+        """Return the name of the projection after attention."""
         return next(n for n in reversed(self.names) if self.linears[n].shape.group == "attention")

@@ -1,4 +1,4 @@
-"""Which model code runs: transformers (with PEFT), or a program with model code of its own.
+"""The model code that runs: transformers (with PEFT), or a program with its own model code.
 
 A program is part of the stack, by name and version; see `stack.PROGRAMS`.
 """
@@ -21,25 +21,27 @@ ProgramLayer = Layer | LitLayer | TuneLayer
 
 
 def missing(setup: Setup) -> str:
-    """What the program asked for does not have, or was not read for; transformers is taken in its place."""
+    """Explain what the requested program lacks (then transformers is simulated); empty if nothing."""
     facts, family, name = setup.facts, setup.facts.family, setup.stack.program
     if name == "transformers":
         return ""
     forms = (Form.LOW_RANK, *ADAPTERS) if name == "lit-gpt" else (Form.LOW_RANK,)
+    # Their sources were read for LoRA, full fine-tuning and lit-gpt's own adapters only
     other = setup.whole_layers or setup.virtual_tokens or setup.elsewhere or setup.own
     if other or setup.form not in forms:
-        return _("{name} was not looked at for {kind}", name=name, kind=setup.kind)
+        return _("{name} has not been verified for {kind}", name=name, kind=setup.kind)
+    # Features of models that these programs implement otherwise, or not at all
     plain = not (facts.moe or facts.low_rank_key or family.encoder or family.learned_positions)
     known = plain and family.norms <= 2 and not family.qk_norm and not family.norm_after
     if name == "torchtune":
         known = known and family.norm == "rms" and len(family.attention) == 4 and len(family.mlp) == 3
     else:
         known = known and (len(family.mlp) == 3 or not family.gated)
-    return "" if known else _("{name} was not looked at for {kind}", name=name, kind=facts.model_type)
+    return "" if known else _("{name} has not been verified for {kind}", name=name, kind=facts.model_type)
 
 
 def program_of(setup: Setup) -> str:
-    """The program whose code is followed."""
+    """Return the name of the program whose code is simulated."""
     return "transformers" if missing(setup) else setup.stack.program
 
 
@@ -74,17 +76,17 @@ def layer_kinds(setup: Setup) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
 
 
 def counted(kinds: tuple[bool, ...]) -> list[tuple[bool, int]]:
-    """Each kind of layer that there is, and how many."""
+    """Count the layers of each kind."""
     return [(dense, kinds.count(dense)) for dense in sorted(set(kinds))]
 
 
 def of_kind(setup: Setup, dense: bool) -> Setup:
-    """The setup for a dense layer of a mixture, or for any other."""
+    """Return the setup for a dense layer of a mixture, or for any other layer."""
     return replace(setup, facts=setup.facts.without_experts) if dense else setup
 
 
 def layer_of(setup: Setup, trained: bool) -> ProgramLayer:
-    """A layer of the model as the program writes it."""
+    """Make a layer of the model as the program implements it."""
     kinds: dict[str, type[LitLayer] | type[TuneLayer]] = {"lit-gpt": LitLayer, "torchtune": TuneLayer}
     kind = kinds.get(program_of(setup))
     return kind(setup, trained) if kind else Layer(setup, trained)
@@ -101,7 +103,7 @@ def loss_of(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) ->
 
 
 def quantised_head(setup: Setup) -> bool:
-    """Whether the output head is quantised like every other linear layer."""
+    """Return whether the output head is quantised like every other linear layer."""
     return program_of(setup) == "lit-gpt" and setup.quantization != "none" and not setup.facts.tied
 
 
@@ -121,5 +123,6 @@ def table_uses(setup: Setup) -> int:
     """Gradients that the embeddings get before an optimizer in the backward pass steps; 0 keeps them."""
     if not setup.in_backward:
         return 0
+    # A head in pieces adds a gradient for each piece; a tied table gets one more from the embeddings
     pieces = PIECES if setup.logits == "chunked" and program_of(setup) == "torchtune" else 1
     return 1 + pieces if setup.facts.tied else 1

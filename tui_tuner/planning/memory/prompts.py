@@ -25,6 +25,7 @@ def trained_sizes(setup: Setup) -> list[float]:
 
 def layer_size(setup: Setup) -> float:
     """Elements of one layer's prefix where it is trained as it is; 0 where a network makes it."""
+    # A network makes all layers' prefixes at once; without it each layer's part is trained as it is
     direct = setup.prefix and not setup.encoder
     return float(setup.virtual_tokens * 2 * setup.facts.kv_dim) if direct else 0.0
 
@@ -39,6 +40,7 @@ def prepend(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
     parameters = [Parameter(size, SINGLE) for size in trained_sizes(setup)]
     tape.meter.held += parameters
     table, *network = parameters
+    # PEFT keeps its prompt encoder in float32; only autocast computes it in 16 bits
     width = setup.compute if setup.autocast else SINGLE
     prompts = tape.op(rows * setup.facts.hidden, SINGLE, (), parameters=((table, table.count * SINGLE),))
     widths = (setup.encoder, setup.encoder, setup.facts.hidden)

@@ -1,4 +1,4 @@
-"""All that memory depends on, in plain numbers: what a config and a software stack come down to."""
+"""Everything that memory depends on, in plain numbers, from a config and a software stack."""
 
 from __future__ import annotations
 
@@ -110,6 +110,7 @@ class Setup:
     @property
     def scores(self) -> float:
         """Pairs of positions of which one attends to the other, masked ones included."""
+        # Sequences of a flat row do not attend to each other; a padded batch computes masked pairs as well
         if self.flat:
             return float(self.tokens) * min(self.tokens, self.row or self.tokens)
         keys = self.length + (self.virtual_tokens if self.prefix else 0)
@@ -118,6 +119,8 @@ class Setup:
     @property
     def embedding_grad(self) -> bool:
         """Gradients flow into the embeddings' output: they are trained, or reentrant checkpointing asks."""
+        # Reentrant checkpointing (the Trainer's default) gives no gradients unless an input has one, so PEFT
+        # and the Trainer make the embeddings' output require it
         reentrant = self.checkpointing and not self.trains_weights and self.stack.program == "transformers"
         reentrant = reentrant and self.stack.foreign
         return self.trains_table or reentrant
@@ -125,6 +128,7 @@ class Setup:
     @property
     def head_whole(self) -> tuple[Part, ...]:
         """The parts of the head that every method trains, all of them."""
+        # A pretrained pooler is part of the backbone, and stays frozen beside an adapter
         return tuple(part for part in self.head if self.new_pooler or not part.inside)
 
     @property

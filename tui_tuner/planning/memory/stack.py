@@ -1,4 +1,4 @@
-"""What memory depends on in the libraries, by version.
+"""Behaviour of the libraries that memory depends on, by version.
 
 Read from their sources: transformers 4.45.2, 4.48.1, 4.50.3 and 5.23 (`loss/loss_utils.py`, `modeling_*.py`,
 `integrations/sdpa_attention.py`, `training_args.py`), PEFT 0.12 and 0.21 (`tuners/lora`), bitsandbytes 0.43
@@ -39,7 +39,7 @@ class Stack:
         return next((name for name in PROGRAMS if name in self.versions), "transformers")
 
     def at_least(self, package: str, *version: int) -> bool:
-        """Whether a package is this version or newer; unknown packages are taken as new."""
+        """Return whether a package is this version or newer; unknown packages count as new."""
         found = _numbers(self.versions.get(package, ""))
         return not found or found >= version
 
@@ -75,13 +75,14 @@ class Stack:
         return self.at_least("transformers", 5)
 
     def quantises(self, linear: Linear) -> bool:
-        """Whether bitsandbytes holds this matrix in 4 or 8 bits."""
+        """Return whether bitsandbytes holds this matrix in 4 or 8 bits."""
         if linear.group == "router":
             return not self.fused_experts
         return linear.group != "expert" or not self.fused_experts
 
     def adapts(self, linear: Linear, targets: frozenset[str]) -> bool:
-        """Whether an adapter sits on this matrix."""
+        """Return whether this matrix gets an adapter."""
+        # A router of transformers 5 is a parameter too, with no linear layer to wrap
         if self.fused_experts and linear.group in ("expert", "router"):
             return False
         if "all-linear" in targets or linear.name in targets:
@@ -89,7 +90,8 @@ class Stack:
         return any(linear.name.endswith(f".{target}") for target in targets)  # as peft compares names
 
     def doubt(self) -> str:
-        """Why figures for this stack are less sure; empty if its code was read."""
+        """Explain why figures for this stack are less certain; empty if its code was read."""
+        # Versions between the oldest and the newest that were read are taken to behave like them
         read = READ
         if self.program != "transformers":
             read = {self.program: READ_PROGRAMS[self.program]}
@@ -97,11 +99,11 @@ class Stack:
             found = _numbers(self.versions.get(package, ""))
             if found and not low <= found[:2] <= high:
                 version = self.versions[package]
-                return _("{package} {version} was not looked at", package=package, version=version)
+                return _("{package} {version} has not been verified", package=package, version=version)
         return ""
 
     def named(self) -> dict[str, str]:
-        """The versions that decide, for people to read."""
+        """Return the versions that memory depends on, for people to read."""
         names = ("transformers", "torch", "peft")
         if self.program != "transformers":
             names = (self.program, "torch", "bitsandbytes")
@@ -120,7 +122,7 @@ def installed() -> Stack:
 
 @cache
 def _version(package: str) -> str:
-    """What is installed of a package; empty for nothing. A fifth of a plan's time went into asking again."""
+    """Return the installed version of a package; empty if there is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -152,7 +154,9 @@ def parse_stack(text: str) -> Stack:
                 )
             )
         asked[package] = version
+    # Packages that were not named stay as installed, so one version can be varied alone
     here = installed()
+    # Naming exactly what is installed changes nothing: this program's own loop is planned for
     foreign = any(here.versions.get(package) != version for package, version in asked.items())
     return Stack({**here.versions, **asked}, foreign)
 

@@ -1,4 +1,4 @@
-"""What lies in memory before the first step and between steps, tensor by tensor."""
+"""Memory before the first step and between steps, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ ADAM = ("adamw", "adam")
 
 
 def rounded(size: float) -> float:
-    """Bytes that the allocator hands out for a tensor."""
+    """Round up to what the allocator hands out for a tensor of so many bytes."""
     return -(-size // ROUND) * ROUND
 
 
 def static_rows(setup: Setup) -> dict[str, float]:
-    """Bytes of each named row between two steps.
+    """Return the bytes of each named row between two steps.
 
     Rows: weights, quantisation constants, adapters, optimizer states, gradients (if accumulation
     keeps them), batch, workspace.
     """
     rows = {"weights": 0.0, "quantisation constants": 0.0, "adapters": 0.0}
+    # Each tensor is rounded on its own: thousands of small ones in blocks of 512 bytes add up
     for count, width, copies in frozen_tensors(setup):
         rows["weights"] += rounded(count * width) * copies
     for elements, outputs, copies in quantised_tensors(setup):
@@ -59,6 +60,7 @@ def static_rows(setup: Setup) -> dict[str, float]:
 
 def shadow_bytes(setup: Setup) -> float:
     """16-bit copies of LoRA matrices that are kept for all layers (`compute.low_rank.shadow`)."""
+    # Copies exist only where float32 adapters are computed in 16 bits by this program's own kernels
     if not setup.quick or setup.adapter == setup.compute:
         return 0.0
     size = 0.0
@@ -89,7 +91,7 @@ class Trained:
 
 
 def trained_tensors(setup: Setup) -> Iterator[Trained]:
-    """Every trained tensor, grouped by size."""
+    """Yield every trained tensor, grouped by size."""
     facts = setup.facts
     if setup.virtual_tokens:
         for size in trained_sizes(setup):
@@ -123,6 +125,7 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     facts = setup.facts
     for dense, frozen in counted(_frozen_layers(setup)):
         layer = layer_of(of_kind(setup, dense), False)
+        # ALBERT's layers share weights: many layers, one set of tensors
         copies = frozen * _own(setup)
         for matrix in layer.linears.values():
             if not matrix.quantised:
@@ -143,6 +146,7 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
                 setup.trains_weights and trains(setup, part)
             ):  # an adapter's copy leaves the original there
                 yield from ((size, setup.embedding, 1) for size in tensor_sizes(part))
+        # A quantised head is among the quantised tensors
         head = facts.head_parameters - (facts.vocab * facts.hidden if quantised_head(setup) else 0)
         if head and not setup.head:
             yield float(head), setup.embedding, 1
@@ -150,7 +154,7 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
 
 
 def _own(setup: Setup) -> float:
-    """The part of the layers that has weights of its own."""
+    """Return the share of the layers that have their own weights (ALBERT's share them)."""
     return setup.facts.own_layers / setup.facts.layers
 
 
@@ -162,6 +166,7 @@ def _frozen_layers(setup: Setup) -> tuple[bool, ...]:
 
 def _constants(setup: Setup, elements: float, outputs: int) -> float:
     """Quantisation constants of one matrix: absmax, and with double quantisation its own constants."""
+    # LLM.int8 keeps one float32 scale for each output; 4-bit formats one for each block of 64 weights
     if setup.quantization == "int8":
         return rounded(outputs * SINGLE)
     blocks = elements / ABSMAX_BLOCK
@@ -177,8 +182,10 @@ def state_bytes(optimizer: str, count: float, width: int) -> float:
     if optimizer in ADAM:
         return 2 * rounded(count * width)
     if optimizer.endswith("8bit"):
+        # Below this size bitsandbytes keeps 32-bit states whatever the optimizer is called (`min_8bit_size`)
         if count < SMALL_STATE:
             return 2 * rounded(count * SINGLE)
+        # bitsandbytes makes paged buffers from this size on only
         if optimizer.startswith("paged") and count >= PAGED_STATE:
             return 0.0  # managed memory, outside torch's counters
         return 2 * (rounded(count) + rounded(count / 256 * SINGLE))
@@ -188,8 +195,9 @@ def state_bytes(optimizer: str, count: float, width: int) -> float:
 
 
 def step_temporary(setup: Setup) -> float:
-    """Bytes that exist only while the optimizer steps."""
+    """Return the bytes that exist only while the optimizer steps."""
     tensors = list(trained_tensors(setup))
+    # The for-each AdamW writes the denominators of all tensors at once; the fused one keeps nothing
     if setup.optimizer in ADAM and setup.foreach:
         return sum(rounded(t.count * t.width) * t.copies for t in tensors)
     if setup.optimizer == "adafactor":

@@ -123,6 +123,7 @@ class TuneMatrix:
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         rows = x.count / self.shape.inputs
         grads = ((self.weight, self.count * HALF),) if self.weight else ()
+        # A frozen weight needs no input for its gradient, whether quantised or not
         saved = (x.buffer,) if self.weight else ()
         whole = self.count * HALF if self.quantised else 0.0
         temporary = Buffer(tape.meter, whole, "dequantised weights")
@@ -137,6 +138,7 @@ class TuneMatrix:
             rows * self.shape.outputs, HALF, (low,), (low.buffer,),
             parameters=((self.up, self.up.count * HALF),),
         )  # fmt: skip
+        # The compiler fuses the scaling into the sum
         if not self.setup.compiled:
             high = tape.op(high.count, HALF, (high,))  # * alpha / rank
         return tape.op(out.count, HALF, (), same=(out, high))
@@ -154,6 +156,7 @@ def tune_loss(
     facts = setup.facts
     full = setup.whole_model
     weight = parameter(setup, float(facts.hidden), setup.norm) if full else None
+    # The final norm is outside of the layers, which alone are compiled
     hidden = tune_norm(setup, tape, holder.pop(), weight, False)
     tape.meter.kind = HEAD
     if setup.offload:

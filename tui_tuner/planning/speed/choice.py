@@ -1,4 +1,4 @@
-"""Which of the settings that are open is taken, and what the others would have cost."""
+"""The choice among open settings, and what the alternatives would have cost."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Option:
         }
 
     def words(self) -> str:
-        """What is set, for a sentence in which it stands beside another."""
+        """Describe the settings, for a sentence that compares them with others."""
         said = {"micro": self.micro_batch, "optimizer": self.optimizer}
         if self.degree is False:
             return _("micro-batch {micro} without checkpointing and with {optimizer}", **said)
@@ -102,7 +102,7 @@ class Choice:
             if not self.config.method.has(Trait.CHECKPOINTABLE) or self.again is None:
                 return ""
             return _(
-                "{time} a step predicted; with it {later}, and memory does not ask for it.",
+                "{time} a step predicted; with it {later}, and the activations fit without it.",
                 time=step_words(seconds),
                 later=step_words(seconds * self.again),
             )
@@ -140,7 +140,9 @@ def open_options(asked: RunConfig, base: ResolvedConfig, card: Card) -> Iterator
         most, optimizers, degrees = min(most, base.training.micro_batch), ["adamw"], [False, True]
     if not base.method.has(Trait.CHECKPOINTABLE):
         degrees = [False]
+    # Divisors of the device's share, so that all passes of a step are alike
     micros = [n for n in range(1, min(share, most) + 1) if share % n == 0]
+    # What the user set is the only option for that field
     fixed, degree, optimizer = training.micro_batch, training.gradient_checkpointing, training.optimizer
     for one in itertools.product(
         [fixed] if isinstance(fixed, int) else micros,
@@ -158,11 +160,14 @@ def ranked(options: list[Option], base: ResolvedConfig, clock: Clock | None) -> 
     """
     if clock is None:
         return sorted(options, key=lambda one: (_mild(one), relative_time(_tokens(one, base), one.degree)))
+    # The optimizer does not change a pass, so each pair is timed once
     pairs = dict.fromkeys((option.micro_batch, option.degree) for option in options)
     seconds = {pair: clock.step(*pair).seconds for pair in pairs}
     timed = [replace(one, seconds=seconds[one.micro_batch, one.degree]) for one in options]
 
     def rank(one: Option) -> tuple[int, int, int, int]:
+        # Times within a few percent count as equal: the model is no more accurate, and a choice must not flip
+        # on noise
         slowness = round(math.log(max(one.seconds or 0.0, 1e-9)) / ALIKE)
         return _mild(one), slowness, DEGREES.index(one.degree), -one.micro_batch
 
@@ -178,7 +183,7 @@ def _tokens(option: Option, base: ResolvedConfig) -> int:
 
 
 def relative_time(tokens: int, degree: Checkpointing, quantised: bool = False) -> float:
-    """Time of a token on a processor relative to a busy one without recomputation."""
+    """Return the time of a token relative to a busy processor without recomputation."""
     time = 1 + BUSY_TOKENS / tokens
     again = (
         1.0 if degree is False else (1 + CHECKPOINT_COST) / 2 if degree == EVERY_SECOND else CHECKPOINT_COST

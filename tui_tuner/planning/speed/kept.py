@@ -16,12 +16,12 @@ from tui_tuner.text import one_line
 
 
 def rates_file() -> Path:
-    """Where they are kept: beside what was learned of memory."""
+    """Return the file of the rates, next to the measurements of memory."""
     return calibration_file().with_name("rates.json")
 
 
 def keep_rates(gpu: str, found: Rates, path: Path | None = None) -> Rates:
-    """Keep what was measured, and return what is to be chosen by.
+    """Keep a measurement, and return the rates to choose by.
 
     Two measurements are never quite the same, and a choice must not change with them from run to run: what is
     kept already stays unless the new one is clearly another. Where the disk refuses, nothing is kept.
@@ -29,12 +29,14 @@ def keep_rates(gpu: str, found: Rates, path: Path | None = None) -> Rates:
     path = path or rates_file()
     all_kept = _read(path)
     before = _rates(all_kept.get(one_line(gpu)))
+    # Keep the first: choices would otherwise change between runs with the noise of the measurement
     if before is not None and before.near(found):
         return before
     values = {name: value for name, value in asdict(found).items() if name != "measured"}
     text = json.dumps({**all_kept, one_line(gpu): values}, indent=1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Written next to it and renamed: a reader or a crash never sees half a file
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         beside.write_text(text + "\n", encoding="utf-8")
         beside.replace(path)
@@ -44,12 +46,12 @@ def keep_rates(gpu: str, found: Rates, path: Path | None = None) -> Rates:
 
 
 def kept_rates(gpu: str, path: Path | None = None) -> Rates | None:
-    """What is kept of a kind of GPU; None where nothing is, or it is damaged."""
+    """Return the rates kept for a kind of GPU; None if there are none, or the file is damaged."""
     return _rates(_read(path or rates_file()).get(one_line(gpu)))
 
 
 def rated(card: Card, path: Path | None = None) -> Card:
-    """A GPU of this machine with the rates that were measured on it."""
+    """Return a GPU of this machine with the rates that were measured on it."""
     found = None if card.cpu else kept_rates(card.name, path)
     return card if found is None else replace(card, rates=found)
 
@@ -63,9 +65,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _rates(values: Any) -> Rates | None:
-    """Rates as they were kept; None where they make no sense."""
+    """Parse kept rates; None if they are invalid."""
     names = ("launch", "products", "memory", "link")
     try:
+        # The file may have been edited, or be from another version
         numbers = [float(values[name]) for name in names]
     except (TypeError, ValueError, KeyError):
         return None

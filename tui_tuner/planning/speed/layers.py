@@ -1,4 +1,4 @@
-"""What a layer launches and moves on a GPU, part by part: a table, counted through tensors without data.
+"""Launches and memory traffic of a layer on a GPU, part by part: a table, counted with empty tensors.
 
 A part launches operations and reads and writes memory in them, apart from products of matrices, which
 `step` weighs by their arithmetic. There is a figure for each part as transformers and PEFT compute it, and
@@ -21,7 +21,7 @@ from tui_tuner.planning.memory.setup import Setup
 
 @dataclass(frozen=True)
 class Kernels:
-    """Which parts are computed in fewer operations than the libraries do by themselves."""
+    """The parts that are computed in fewer operations than by the libraries."""
 
     norm: bool = True
     rotary: bool = True
@@ -106,13 +106,14 @@ APART = Cost(1, 1, 9, 9)  # dropout before an adapter
 
 
 def layer_cost(setup: Setup, tokens: float, length: float, trained: bool, kernels: Kernels = OURS) -> Cost:
-    """One layer over so many tokens at once.
+    """Return the cost of one layer over so many tokens at once.
 
     Args:
         length: Tokens that see each other.
         trained: Whether anything in it, or below it, has a gradient; otherwise its pass back is nothing.
         kernels: What computes the parts.
     """
+    # Other stacks run the libraries' code, without this program's kernels
     if setup.stack.foreign:
         kernels = LIBRARIES
     found = _between(setup, tokens, length, trained, kernels)
@@ -120,6 +121,7 @@ def layer_cost(setup: Setup, tokens: float, length: float, trained: bool, kernel
         found = found + _matrix(setup, linear, tokens * share_of(setup.facts, linear), trained)
     if trained and setup.rank:
         found = found + _adapters(setup, tokens, kernels)
+    # Layers below all trained ones have no backward pass
     return found if trained else Cost(found.forward, 0.0, found.bytes_forward, 0.0)
 
 
@@ -139,6 +141,7 @@ def _between(setup: Setup, tokens: float, length: float, trained: bool, kernels:
         norm = norm + (Cost(0, 1) if rms and kernels.norm else TRAINED_RMS if rms else TRAINED_LAYER)
     spread = wide if kernels.norm else 1.0  # the libraries' norms are float32 anyway
     found = norm.wide(tokens * facts.hidden * spread).times(max(1, family.norms))
+    # Norms and rotations of queries and keys are as wide as these, not as the hidden states
     heads = facts.query_dim + facts.kv_dim
     if family.qk_norm:
         found = found + norm.wide(tokens * heads / 2).times(2)
@@ -167,12 +170,12 @@ def _between(setup: Setup, tokens: float, length: float, trained: bool, kernels:
 
 
 def _mixed(setup: Setup) -> bool:
-    """Whether weights are float32 under autocast."""
+    """Return whether weights are float32 under autocast."""
     return setup.autocast and setup.weight == 4
 
 
 def _grouped(setup: Setup) -> bool:
-    """Whether adapters are computed by this program, those that read the same at once."""
+    """Return whether this program computes adapters with the same input in one step."""
     return bool(setup.rank) and setup.form is Form.LOW_RANK and setup.autocast and not setup.trains_weights
 
 
@@ -184,6 +187,7 @@ def _activation(facts: ModelFacts, tokens: float, kernels: Kernels, autocast: bo
         return gated.wide(tokens * inner) + routing
     if facts.family.gated:
         return gated.wide(tokens * facts.ffn)
+    # These activations are written out in several operations instead of one kernel
     written = facts.activation in ("gelu_new", "gelu_fast", "gelu_pytorch_tanh") or facts.model_type == "gpt2"
     if written:
         return (WRITTEN_OUT + WIDENED.times(2) if autocast else WRITTEN_OUT).wide(tokens * facts.ffn)
@@ -213,6 +217,7 @@ def _adapters(setup: Setup, tokens: float, kernels: Kernels) -> Cost:
     adapted = [linear for linear in facts.linears if setup.stack.adapts(linear, setup.targets)]
     found = Cost()
     if kernels.lora and _grouped(setup):
+        # Dropout gives each matrix its own input, which then cannot be grouped
         groups = (
             len(adapted) if setup.dropout else len({(one.group, one.inputs, _last(one)) for one in adapted})
         )
@@ -235,5 +240,5 @@ def _adapters(setup: Setup, tokens: float, kernels: Kernels) -> Cost:
 
 
 def _last(linear: Linear) -> bool:
-    """Whether a matrix stands behind attention or at the end of its block: no other reads what it reads."""
+    """Return whether a matrix is the last of attention or of its block: no other reads the same input."""
     return linear.name.split(".")[-1] in ("o_proj", "down_proj", "out_proj", "c_proj", "fc2", "dense", "w2")

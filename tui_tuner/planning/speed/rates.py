@@ -1,4 +1,4 @@
-"""How fast a machine is at the four things that a training step consists of."""
+"""Speed of a machine at the four things that a training step consists of."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNKNOWN = (150.0, 900.0)  # TFLOP/s and GB/s of a card that nobody knows: choice
 
 @dataclass(frozen=True)
 class Rates:
-    """What a machine reaches.
+    """Speeds that a machine reaches.
 
     Args:
         launch: Seconds of the processor for each operation that it launches on the GPU.
@@ -38,13 +38,13 @@ class Rates:
     measured: bool = False
 
     def near(self, other: Rates) -> bool:
-        """Whether two measurements say the same: apart by less than a fifth in everything."""
+        """Return whether two measurements agree: within a fifth in everything."""
         mine, yours = ((one.launch, one.products, one.memory, one.link) for one in (self, other))
         return all(5 / 6 <= a / b <= 6 / 5 for a, b in zip(mine, yours, strict=True))
 
 
 def rates_words(found: Rates) -> str:
-    """What was measured, in a sentence."""
+    """Describe the measured rates in a sentence."""
     return _(
         "This GPU: {launch:.1f} microseconds of the processor for a launch, {products:,.0f} TFLOP/s in "
         "products of matrices, {memory:,.0f} GB/s of memory, {link:.0f} GB/s from the host.",
@@ -56,8 +56,10 @@ def rates_words(found: Rates) -> str:
 
 
 def usual_rates(tflops: float, bandwidth: float, capability: tuple[int, int]) -> Rates:
-    """What a data sheet and common experience say of a card; 0 TFLOP/s are those of an unknown one."""
+    """Estimate rates from a data sheet and common experience; 0 TFLOP/s is a card without a data sheet."""
     if not tflops:
+        # Choices only compare settings with each other, so rough figures are enough; no duration is shown
+        # from them
         tflops, bandwidth = UNKNOWN
     return Rates(
         launch=LAUNCH,
@@ -68,5 +70,5 @@ def usual_rates(tflops: float, bandwidth: float, capability: tuple[int, int]) ->
 
 
 def step_words(seconds: float) -> str:
-    """Seconds of a step, as short as they can be told apart."""
+    """Format the seconds of a step with as few digits as comparisons need."""
     return _("{seconds:.2f} s", seconds=seconds) if seconds >= 0.1 else _("{ms:.1f} ms", ms=seconds * 1000)

@@ -87,7 +87,7 @@ class Workload:
 
 
 def workload(config: ResolvedConfig, micro: int, data: DataFacts | None) -> Workload:
-    """How a step of a mean batch is cut into passes of at most so many sequences."""
+    """Cut a step of a mean batch into passes of at most so many sequences."""
     rows = max(1, math.ceil(config.training.batch_size / devices_of(config)))
     most = config.data.max_length
     mean, share = float(most), 1.0
@@ -119,15 +119,16 @@ class Clock:
         self._elements, self._tensors = _trained(setup)
 
     def work(self, micro: int) -> Workload:
-        """What a step computes on this device, cut into passes."""
+        """Return the work of a step on this device, cut into passes."""
         return workload(self.config, micro, self.data)
 
     def step(self, micro: int, degree: Checkpointing) -> StepTime:
-        """Predict a step."""
+        """Predict the time of a step."""
         rates, work = self.rates, self.work(micro)
         one, tail = self._pass(work, degree), self._optimizer()
         launching, computing = one.launches * rates.launch, one.products + one.moved + one.copies
         return StepTime(
+            # Launches are asynchronous: the slower of processor and GPU decides, not their sum
             seconds=work.passes * max(launching, computing) + max(tail.host, tail.device),
             host=work.passes * launching + tail.host,
             device=work.passes * computing + tail.device,
@@ -147,6 +148,7 @@ class Clock:
     def _with(self, launch: float, others: float) -> Clock:
         """The same at so many times the seconds of a launch, and of what the GPU does."""
         clock = copy.copy(self)
+        # A copied clock shares the cache, whose entries hold for the old rates only
         clock._parts = {}
         clock.rates = replace(
             self.rates,
@@ -160,6 +162,7 @@ class Clock:
     def _optimizer(self) -> _Tail:
         """Clipping and the step itself: fused over all tensors, or one by one."""
         name = self.setup.optimizer
+        # Fused optimizers take about 32 tensors in one launch
         launches = 10 + (self._tensors if name in PER_TENSOR else self._tensors / 32)
         moved = self._elements * (CLIPPED + STEPPED.get(name, 28))
         return _Tail(launches * self.rates.launch, moved / self.rates.memory)
@@ -167,15 +170,19 @@ class Clock:
     def _pass(self, work: Workload, degree: Checkpointing) -> _Sum:
         """One micro-batch forward and back."""
         facts = self.setup.facts
+        # The same for all degrees and optimizers: this is what makes a search over hundreds of options quick
         if work not in self._parts:
             self._parts[work] = _Parts.of(self.setup, self.rates, work, self.attention)
         parts, trained = self._parts[work], self.setup.layers or facts.layers
+        # Checkpointing computes the forward pass of a layer a second time
         again = 0 if degree is False else trained // 2 if degree == EVERY_SECOND else trained
         found = parts.forward.times(trained + again) + parts.back.times(trained) + parts.head
         if trained < facts.layers:
             found = found + parts.frozen.times(facts.layers - trained)
         if degree == OFFLOAD:
             copied = work.tokens * facts.hidden * self.setup.weight / self.rates.link
+            # A copy to the host hides behind the next layer's forward pass, one back behind forward and
+            # backward
             away, home = parts.forward, parts.forward + parts.back
             late = sum(max(0.0, copied - one.products - one.moved) for one in (away, home))
             found = found + _Sum(launches=float(OFFLOADED * trained), copies=late * trained)
@@ -239,6 +246,7 @@ def _product(linear: Linear, rows: float, setup: Setup, rates: Rates) -> float:
     """Seconds of one product with a matrix, all of its copies."""
     flops = 2.0 * rows * linear.weights
     width = setup.compute
+    # Of few rows, reading the matrix takes longer than multiplying by it
     touched = width * (linear.weights + rows * linear.copies * (linear.inputs + linear.outputs))
     return max(flops / rates.products, touched / rates.memory)
 
@@ -250,6 +258,7 @@ def _head(setup: Setup, rates: Rates, work: Workload) -> _Sum:
         return _deciding(setup, rates, work)
     rows = work.tokens * (1.0 if setup.logits == "full" else work.supervised)
     head = Linear("head", facts.hidden, facts.vocab)
+    # Forward and the gradient of the input; the gradient of the weights only where they are trained
     ways = 3 if setup.trains_table else 2
     pieces = math.ceil(rows / setup.chunk) if setup.chunk else 1
     launches = OUTSIDE + PIECE.times(pieces)
@@ -273,6 +282,7 @@ def _deciding(setup: Setup, rates: Rates, work: Workload) -> _Sum:
 def _trained(setup: Setup) -> tuple[float, float]:
     """Trained elements, as many as there would be in float32, and tensors."""
     tensors = list(trained_tensors(setup))
+    # In float32 elements, since the costs of optimizers are given for these
     elements = sum(tensor.count * tensor.copies * tensor.width / 4 for tensor in tensors)
     return elements, sum(tensor.copies for tensor in tensors)
 

@@ -22,7 +22,7 @@ def advise(
     data: DataFacts | None = None,
     duration: Duration | None = None,
 ) -> list[Advice]:
-    """All findings, serious ones first."""
+    """Return all findings, serious ones first."""
     case = Case(config, facts, data or DataFacts(0), duration)
     found = [replace(advice, code=code) for code, look in TRAPS.items() if (advice := look(case)) is not None]
     return sorted(found, key=lambda advice: not advice.serious)

@@ -1,4 +1,4 @@
-"""What advice is made of: a case that is looked at, the looks, and what one finds."""
+"""The parts of advice: a case, the traps that are tried on it, and their findings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Case:
-    """What is looked at. `data` has no rows, and `facts` is None, where nothing is known."""
+    """A run that traps are tried on. `data` has no rows, and `facts` is None, if nothing is known."""
 
     config: RunConfig
     facts: ModelFacts | None
@@ -43,11 +43,12 @@ TRAPS: dict[str, Trap] = {}  # by code; filled by the modules of traps
 
 
 def trap(look: Trap) -> Trap:
-    """Register a look at a case; its name is the code of what it finds."""
+    """Register a trap; its function's name is the code of its findings."""
+    # Codes are part of the JSON output, so a trap's function must not be renamed
     TRAPS[look.__name__] = look
     return look
 
 
 def found(text: str, reason: str, fix: dict[str, Any] | None = None, serious: bool = False) -> Advice:
-    """What a look has found; its code is added by whoever calls the looks."""
+    """Make a finding; `advise` adds its code."""
     return Advice("", text, reason, fix, serious)

@@ -31,7 +31,7 @@ def no_prefix(case: Case) -> Advice | None:
     if facts is None or not method.has(Trait.PREFIX) or facts.family.takes_prefix:
         return None
     return found(
-        _("{model_type} takes no keys and values from outside.", model_type=facts.model_type),
+        _("{model_type} does not accept keys and values from outside.", model_type=facts.model_type),
         _("Prefix tuning has nowhere to put its prefix; prompt_tuning puts virtual tokens before the text."),
         {"method.kind": "prompt_tuning"},
         serious=True,
@@ -42,12 +42,13 @@ def no_prefix(case: Case) -> Advice | None:
 def random_body(case: Case) -> Advice | None:
     """Random weights that nothing trains; adapters beside such are refused when a config is read."""
     config = case.config
+    # Adapters on random weights are refused when a config is read, so they need no finding here
     trained = config.method.has(Trait.WHOLE_MODEL) or config.method.has(Trait.ADAPTER)
     if config.model.architecture is None or trained:
         return None
     return found(
-        _("the model has random weights, and most of them are left as they are."),
-        _("The layers above can only use what those below have learnt before."),
+        _("the model has random weights, and most of them are not trained."),
+        _("The top layers can only use what the layers below have already learned."),
         {"method.kind": "full"},
         serious=True,
     )

@@ -52,7 +52,7 @@ def unread_beside(case: Case) -> Advice | None:
 
 
 def _unread(case: Case, by: str) -> Advice | None:
-    """That fields are set and have no effect, with this task, this method, or other fields as they are."""
+    """Find fields that are set without effect, because of the task, the method, or other fields."""
     for one in unread_said(case.config):
         if one.by == by:
             return found(one.said, one.reason, {path: options()[path].default for path in one.fields})
@@ -63,13 +63,14 @@ def _unread(case: Case, by: str) -> Advice | None:
 def lora_scale(case: Case) -> Advice | None:
     method = case.config.method
     scale = method.alpha / method.rank
+    # rsLoRA divides by sqrt(rank) and has a trap of its own, below
     if not method.has(Trait.RANKED) or find_method(method.kind).stabilised or 0.25 <= scale <= 4:
         return None
     return found(
         _("alpha / rank is {scale:g}.", scale=scale),
         _(
-            "The update is scaled by it, usually by 1 to 2; far from there the learning rate no longer means "
-            "what it usually does."
+            "The update is multiplied by it, usually by 1 to 2; far outside that range the "
+            "usual learning rates do not apply."
         ),
         {"method.alpha": float(2 * method.rank)},
     )
@@ -86,7 +87,7 @@ def rslora_scale(case: Case) -> Advice | None:
             alpha=method.alpha,
             scale=method.alpha / method.rank**0.5,
         ),
-        _("It divides by the square root of the rank, so alpha near the rank is plenty."),
+        _("It divides by the square root of the rank, so an alpha near the rank is enough."),
         {"method.alpha": float(method.rank)},
     )
 
@@ -104,8 +105,9 @@ def high_rank(case: Case) -> Advice | None:
 
 
 def unknown_targets(method: MethodSection, facts: ModelFacts) -> tuple[list[str], set[str]]:
-    """Names in `method.targets` that no linear layer of the model has, and those that there are."""
+    """Return the names in `method.targets` that no linear layer of the model has, and all valid names."""
     known = {linear.name.split(".")[-1] for linear in facts.linears}
+    # The table of an unverified architecture, or of experts, may lack names that the model has
     if not method.reads("targets") or not facts.verified or facts.moe:
         return [], known
     asked = [method.targets] if isinstance(method.targets, str) else method.targets
@@ -128,7 +130,7 @@ def no_such_target(case: Case) -> Advice | None:
             model_type=facts.model_type,
             wrong=one_line(", ".join(wrong), 80),
         ),
-        _("Nothing there would be trained. It has {known}.", known=", ".join(sorted(known))),
+        _("Nothing would be trained there. Its linear layers are {known}.", known=", ".join(sorted(known))),
         {"method.targets": "all-linear"},
         serious=True,
     )
@@ -141,11 +143,11 @@ def more_layers_than_there_are(case: Case) -> Advice | None:
     if not layers or not method.reads("layers") or facts is None or layers <= facts.layers:
         return None
     text = _(
-        "method.layers is {asked}, and the model has {layers}.",
+        "method.layers is {asked}, but the model has {layers}.",
         asked=layers,
         layers=facts.layers,
     )
-    return found(text, _("A run does not begin so."), {"method.layers": facts.layers}, serious=True)
+    return found(text, _("A run would not start."), {"method.layers": facts.layers}, serious=True)
 
 
 @trap
@@ -153,6 +155,7 @@ def float16(case: Case) -> Advice | None:
     facts = case.facts
     if case.config.model.dtype != "float16" or facts is None:
         return None
+    # Many published configs leave the dtype out, so families known to be trained in bfloat16 count too
     if facts.weights_dtype != "bfloat16" and (facts.weights_dtype or facts.model_type not in BFLOAT16):
         return None
     return found(
@@ -168,7 +171,7 @@ def float16_weights(case: Case) -> Advice | None:
     if case.config.model.dtype != "float16" or case.config.method.has(Trait.ADAPTER):
         return None
     return found(
-        _("float16 weights are trained themselves."),
+        _("the weights themselves are trained in float16."),
         _("Small updates vanish and gradients underflow; mixed precision over float32 weights does not."),
         {"model.dtype": "float32"},
         serious=True,
@@ -180,7 +183,7 @@ def bfloat16_weights(case: Case) -> Advice | None:
     if case.config.model.dtype != "bfloat16" or case.config.method.has(Trait.ADAPTER):
         return None
     return found(
-        _("bfloat16 weights are trained themselves."),
+        _("the weights themselves are trained in bfloat16."),
         _("Updates below 1/256 of a weight are rounded away; float32 keeps them, at twice the memory."),
         {"model.dtype": "float32"},
     )
@@ -190,10 +193,12 @@ def bfloat16_weights(case: Case) -> Advice | None:
 def learning_rate(case: Case) -> Advice | None:
     rate = case.config.training.learning_rate
     usual = usual_rate(case.config, case.facts)
+    # Small models bear higher rates (GPT-3's table), so only rates far above are reported for them
     small = case.facts is not None and case.facts.parameters < SMALL
     highest = 4 * usual.high * (SMALL_TAKES if small else 1)
     if not isinstance(rate, float) or usual.low / 2 <= rate <= highest:
         return None
+    # Too high a rate ruins a run, too low a rate only wastes time: only the first is serious
     above, kind = rate > usual.high, case.config.method.kind
     if above:
         text = _("learning rate {rate:g} is far above what is usual for {kind}.", rate=rate, kind=kind)
@@ -237,7 +242,7 @@ def tokens_beyond(case: Case) -> Advice | None:
             tokens=listed([one_line(name, 40) for name in names[:5]]),
         ),
         _(
-            "Rows that hold one are refused. model.resize_token_embeddings of transformers makes room, and "
-            "method.train_embeddings trains what is put there."
+            "Rows that contain one are rejected. model.resize_token_embeddings of "
+            "transformers makes room, and method.train_embeddings trains the new rows."
         ),
     )

@@ -22,6 +22,7 @@ def too_long(case: Case) -> Advice | None:
     length, facts, virtual = case.config.data.max_length, case.facts, case.config.method.prompt_length
     if facts is None or not facts.max_positions or length + virtual <= facts.max_positions:
         return None
+    # Virtual tokens take positions of the model as the text does
     room = facts.max_positions - virtual
     if virtual:
         text = _(
@@ -39,7 +40,7 @@ def too_long(case: Case) -> Advice | None:
         )
     return found(
         text,
-        _("It has never seen such positions, and learnt position tables end there."),
+        _("The model was never trained on such positions, and tables of learned positions end there."),
         {"data.max_length": room} if room >= 8 else None,
         serious=True,
     )
@@ -50,12 +51,13 @@ def long_for_data(case: Case) -> Advice | None:
     length, longest = case.config.data.max_length, case.data.longest
     if not longest or case.config.data.packing is True or length <= 2 * longest:
         return None
+    # Rounded up with room to spare, as later rows may be a little longer
     fitting = max(64, -(-longest // 64) * 64)
     if fitting >= length:
         return None
     return found(
         _("max_length {length}, but the longest row has {longest} tokens.", length=length, longest=longest),
-        _("Memory is planned for rows that do not exist, so fewer fit side by side."),
+        _("Memory is reserved for rows of that length, so fewer fit into a pass."),
         {"data.max_length": fitting},
     )
 
@@ -66,12 +68,13 @@ def logits(case: Case) -> Advice | None:
     if facts is None or training.loss != "full_logits":
         return None
     rows = training.micro_batch if isinstance(training.micro_batch, int) else 1
+    # Logits in float32, their log-softmax, and its gradient: 4 bytes each
     gib = 12 * facts.vocab * case.config.data.max_length * rows / 2**30
     if gib <= 4:
         return None
     return found(
         _("logits of all positions take about {gib:.0f} GiB at their peak.", gib=gib),
-        _("In evaluation as in training; the loss needs those of trained tokens only."),
+        _("This holds for evaluation too; the loss only needs the logits of trained tokens."),
         {"training.loss": "auto"},
     )
 
@@ -87,7 +90,7 @@ def few_rows(case: Case) -> Advice | None:
             case.data.rows,
             count=case.data.rows,
         ),
-        _("So few are learnt by heart within an epoch or two; a few hundred is a usable start."),
+        _("A model memorises so few within an epoch or two; a few hundred rows are a usable start."),
     )
 
 
@@ -111,19 +114,20 @@ def few_steps(case: Case) -> Advice | None:
         return None
     if training.batch_size > case.data.rows:
         return None  # said by `batch_over_rows`
+    # Halved only as often as needed: a small batch has noisier gradients
     smaller = training.batch_size
     while smaller > 1 and steps_of(case.data.rows, smaller, training.epochs) < FEW_STEPS:
         smaller //= 2
     fix = {"training.batch_size": smaller, **_smaller_micro(case, smaller)}
     return found(
         _n("the run has {count} step.", "the run has {count} steps.", case.steps, count=case.steps),
-        _("The learning rate rises and falls within them; a smaller batch gives more."),
+        _("The learning rate rises and falls within them; a smaller batch gives more steps."),
         fix if training.batch_size > 1 else None,
     )
 
 
 def _smaller_micro(case: Case, batch: int) -> dict[str, Any]:
-    """The micro-batch that a smaller batch allows, where one is set that it does not."""
+    """Return a fix for the micro-batch if a smaller batch does not allow the one that is set."""
     micro = case.config.training.micro_batch
     return {"training.micro_batch": batch} if isinstance(micro, int) and micro > batch else {}
 
@@ -131,11 +135,12 @@ def _smaller_micro(case: Case, batch: int) -> dict[str, Any]:
 @trap
 def many_epochs(case: Case) -> Advice | None:
     training = case.config.training
+    # With max_steps the number of passes is what the user counted out; documents bear many passes
     if training.max_steps is not None or training.epochs <= MANY_EPOCHS or case.config.task_kind.plain_text:
         return None
     return found(
         _("{epochs:g} passes over the same rows.", epochs=training.epochs),
-        _("Answers are learnt by heart after a few; 1 to 5 is usual. Watch the loss on held-out rows."),
+        _("Answers are memorised after a few; 1 to 5 is usual. Watch the loss on held-out rows."),
         {"training.epochs": 3.0},
     )
 
@@ -152,7 +157,7 @@ def warmup(case: Case) -> Advice | None:
         text = _("the warm-up takes {share:.0%} of the run.", share=warmup)
     return found(
         text,
-        _("The rate reaches its peak only to fall at once, or never does."),
+        _("The rate falls as soon as it reaches its peak, or never reaches it."),
         {"training.warmup": 0.03},
         serious=warmup >= 1,
     )
@@ -183,6 +188,7 @@ def costly_evaluation(case: Case) -> Advice | None:
         return None
     evaluations = case.steps // every
     trained = case.steps * case.config.training.batch_size
+    # A forward pass is a third of a step: there is no backward pass, which costs twice as much
     share = evaluations * case.data.validation_rows / 3 / trained
     if share < 0.5:
         return None
@@ -214,7 +220,7 @@ def compiling(case: Case) -> Advice | None:
             case.steps,
             steps=case.steps,
         ),
-        _("That takes from seconds to minutes and saves a share of each step: a short run gets slower."),
+        _("Compiling takes seconds to minutes and saves part of each step, so a short run gets slower."),
         {"training.compile": "auto"},
     )
 
@@ -226,6 +232,7 @@ def budget(case: Case) -> Advice | None:
         return None
     if duration.cost_high <= limit:
         return None
+    # Serious only if the expected cost is too high, not the upper end of its range
     over = duration.cost > limit
     return found(
         _(
@@ -234,7 +241,7 @@ def budget(case: Case) -> Advice | None:
             cost_high=human_money(duration.cost_high),
             limit=limit,
         ),
-        _("It is saved and stopped when that is spent, and can be resumed."),
+        _("The run is saved and stopped when the budget is spent, and can be resumed."),
         {"hardware.budget": float(math.ceil(duration.cost_high * 100) / 100)},
         serious=over,
     )

@@ -1,4 +1,4 @@
-"""Where the time of a run went: seconds of each phase, from the moments of its events alone."""
+"""Add up the time of a run by phase, from the times of its events."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from tui_tuner.runs.events import Event, Finished, Phase
 
-AWAY = "away"  # nobody ran: between the end of one process and the beginning of the next
-SILENCE = 60.0  # seconds without an event, after which nobody ran; heartbeats come every 5
+AWAY = "away"  # no process: between the end of one and the start of the next
+SILENCE = 60.0  # seconds without an event that mean no process ran; heartbeats come every 5
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds by phase up to the event at `last` [Unix seconds], when `phase` was on."""
+    """Seconds by phase up to the event at `last` [Unix seconds], during `phase`."""
 
     last: float = 0.0
     phase: str = AWAY
@@ -21,19 +21,20 @@ class Spent:
 
     @property
     def whole(self) -> float:
-        """Seconds in which a process had the run."""
+        """Return the seconds for which a process held the run."""
         return sum(seconds for phase, seconds in self.seconds.items() if phase != AWAY)
 
 
 class Clock:
-    """Adds up what passes from one event to the next."""
+    """Adds up the time between events."""
 
     def __init__(self, spent: Spent) -> None:
         self._last, self._phase, self._seconds = spent.last, spent.phase, dict(spent.seconds)
 
     def take(self, event: Event) -> None:
-        """The next event of the journal."""
+        """Take the next event of the journal."""
         passed = event.time - self._last
+        # A clock that was set back between two events must not subtract time.
         if self._last and passed > 0:
             phase = self._phase if passed < SILENCE else AWAY
             self._seconds[phase] = self._seconds.get(phase, 0.0) + passed

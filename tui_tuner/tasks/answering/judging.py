@@ -1,4 +1,4 @@
-"""Held-out questions judged: exact match, F1, the threshold, and how each kind of question does."""
+"""Judge answers to held-out questions: exact match, F1, the threshold, and each kind of question."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIGURES = ("exact_match", "f1")
 
 
 def judge_answers(questions: Sequence[Answered], told: float | str) -> tuple[Judged, float | None]:
-    """Metrics and tables, and the threshold that was used; None where each question has an answer.
+    """Return metrics, tables and the threshold that was used, or None if every question has an answer.
 
     Args:
         told: `evaluation.null_threshold`.
@@ -36,6 +36,8 @@ def judge_answers(questions: Sequence[Answered], told: float | str) -> tuple[Jud
         "exact_match": best_threshold(questions, raw.exact),
         "f1": best_threshold(questions, raw.f1),
     }
+    # Not the best threshold itself: that one equals the score of some question, where rounding would
+    # decide.
     threshold = clear_of(questions, best["f1"]) if isinstance(told, str) else float(told)
     scores = with_threshold(questions, raw, threshold)
     tables = [_by_kind(questions, scores), _thresholds(questions, raw, threshold, best)]
@@ -47,7 +49,7 @@ def _means(scores: Scores) -> dict[str, float]:
 
 
 def _by_kind(questions: Sequence[Answered], scores: Scores) -> Table:
-    """Questions with and without an answer, as SQuAD 2.0 names them."""
+    """Return the table of questions with and without an answer, as SQuAD 2.0 names them."""
     values = []
     for wanted in (True, False):
         own = [place for place, one in enumerate(questions) if bool(one.answers) == wanted]
@@ -57,7 +59,7 @@ def _by_kind(questions: Sequence[Answered], scores: Scores) -> Table:
 
 
 def _thresholds(questions: Sequence[Answered], raw: Scores, used: float, best: Mapping[str, float]) -> Table:
-    """What the threshold in use gives, and those with the best scores."""
+    """Return the table of the threshold in use and those with the best scores."""
     rows = {"used": used, **{f"best_{name}": value for name, value in best.items()}}
     values = []
     for value in rows.values():
@@ -67,10 +69,10 @@ def _thresholds(questions: Sequence[Answered], raw: Scores, used: float, best: M
 
 
 def write_predictions(answered: Mapping[str, Answered], threshold: float | None) -> dict[str, str]:
-    """Files that SQuAD's scripts read: an answer for each id, and by how much no answer scores higher.
+    """Return files for SQuAD's scripts: an answer for each id, and how much higher no answer scores.
 
     Args:
-        threshold: None where each question gets an answer.
+        threshold: None if every question gets an answer.
     """
     found = {
         name: "" if threshold is not None and one.no_answer > threshold else one.text

@@ -1,4 +1,4 @@
-"""Logits of where answers begin and end, by example: their losses, and the best of them."""
+"""Compute logits for the beginnings and ends of answers, their losses, and the best candidates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui_tuner.methods.prompts import virtual_tokens
 
 
 def span_logits(model: Any, micro: MicroBatch, way: ForwardWay, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Logits of beginnings and ends, each [examples, longest] float32; -inf behind the end of an example."""
+    """Return logits of beginnings and ends, each [examples, longest] float32; -inf after an example's end."""
     with way.computing():
         found = _reading(model)(**inputs)
     return tuple(  # type: ignore[return-value]
@@ -27,11 +27,9 @@ def span_logits(model: Any, micro: MicroBatch, way: ForwardWay, inputs: Mapping[
 
 
 def _reading(model: Any) -> Any:
-    """The model that is called: an adapter's wrapper in peft drops token types and positions for this task.
-
-    The adapter is in the layers of what it wraps, so nothing else is left out. Virtual tokens come from the
-    wrapper, which is called then.
-    """
+    """Return the model to call."""
+    # peft's wrapper for this task drops token types and positions. The adapter is in the layers of the
+    # wrapped model, so calling that one loses nothing; only virtual tokens come from the wrapper.
     return model.get_base_model() if hasattr(model, "peft_config") and not virtual_tokens(model) else model
 
 
@@ -43,12 +41,12 @@ def _by_example(logits: Any, micro: MicroBatch) -> Any:
 
 
 def span_losses(starts: Any, ends: Any, micro: MicroBatch) -> Any:
-    """The loss of each example, [examples] float32."""
+    """Return the loss of each example, [examples] float32."""
     lengths = send_numbers(micro.lengths, starts.device)
 
     def loss(logits: Any, column: str) -> Any:
         places = micro.columns[column].long()
-        # only examples that were cut short for a check lack the place
+        # Only examples that were shortened for a check lack the position.
         places = torch.where(places < lengths, places, IGNORE)
         return cross_entropy(logits, places, ignore_index=IGNORE, reduction="none")
 
@@ -56,14 +54,16 @@ def span_losses(starts: Any, ends: Any, micro: MicroBatch) -> Any:
 
 
 def best_edges(starts: Any, ends: Any, null: Any) -> list[Any]:
-    """For each example [4, k + 1] float64 on the CPU: positions and logits of the best beginnings and ends.
+    """Return [4, k + 1] float64 on the CPU for each example: positions and logits of the best edges.
 
-    The last column is the null position's: its two logits added up stand in the second row.
+    Rows are begin positions, begin logits, end positions, end logits. The last column is that of the null
+    position, with the sum of its two logits.
     """
     most = min(N_BEST, starts.shape[1])
     begin, end = starts.topk(most), ends.topk(most)
     at = null[:, None]
-    score = starts.gather(1, at) + ends.gather(1, at)  # in float32, as elsewhere
+    # Added in float32 like the scores of answers, with which it is compared.
+    score = starts.gather(1, at) + ends.gather(1, at)
     best = torch.stack(
         [begin.indices.double(), begin.values.double(), end.indices.double(), end.values.double()], dim=1
     )

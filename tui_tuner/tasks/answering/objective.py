@@ -1,4 +1,4 @@
-"""Learn where an answer begins and ends: the mean of two cross-entropies over the tokens of a window."""
+"""The objective of finding answers: the mean of two cross-entropies over the tokens of a window."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tui_tuner.tasks.answering.threshold import keep_threshold
 class SpanObjective(Objective):
     """(cross-entropy of the beginning + that of the end) / 2 for each window, over the number of windows.
 
-    Both are over the tokens of the window itself, wherever it lies: what stands beside it in a flat row, or
-    behind it as padding, is no choice. That is the loss of transformers' heads for a window without padding.
+    Both run over the tokens of the window itself: neighbours in a flat row and padding are not candidates.
+    This is the loss of transformers' heads for a window without padding.
     """
 
     decides = True
@@ -34,7 +34,7 @@ class SpanObjective(Objective):
         super().prepare(setup)
 
     def _share_beginnings(self, setup: Setup) -> None:
-        """Windows are compared token by token, so each is laid out whole."""
+        """Do nothing: a window's tokens compete with each other, so each window is laid out whole."""
 
     # ---- the loss -----------------------------------------------------------------------------------------
 
@@ -42,7 +42,7 @@ class SpanObjective(Objective):
         return span_losses(*span_logits(model, micro, way, model_inputs(model, micro, way)), micro)
 
     def plain_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-        """One window without positions or mask, as any user would call the model."""
+        """Compute the losses of one window without positions or mask, as users call the model."""
         inputs = model_inputs(model, micro, way)
         inputs = {name: inputs[name] for name in ("input_ids", "token_type_ids") if name in inputs}
         return span_losses(*span_logits(model, micro, way, inputs), micro)
@@ -64,7 +64,7 @@ class SpanObjective(Objective):
         }
 
     def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
-        """Exact match and F1 over all questions; the model's config keeps the threshold."""
+        """Compute exact match and F1 over all questions, and store the threshold in the model's config."""
         assert self._reader is not None
         answered = self._reader.collect(rows, sums["spans"])  # type: ignore[arg-type]
         judged, threshold = judge_answers(list(answered.values()), self.config.evaluation.null_threshold)

@@ -1,4 +1,4 @@
-"""From what a model says of windows to answers: of held-out rows, and of a text of the user's own."""
+"""Convert a model's outputs for windows to answers, of held-out rows and of the user's own texts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tui_tuner.models.evaluating import evaluating
 from tui_tuner.tasks.answering.logits import best_edges, span_logits
 
 AT_ONCE = 256  # questions that are cut into windows together
-BATCH = 8  # windows of a forward pass where no run has found out how many fit
+BATCH = 8  # windows of a forward pass if no run has measured how many fit
 
 
 class Reader:
-    """Knows where the tokens of held-out windows stand in their texts; asked again at each evaluation.
+    """Maps tokens of held-out windows to characters of their texts, at each evaluation.
 
-    The rows hold ids alone, so their texts are tokenised once more, at the first evaluation.
+    The rows contain ids only, so their texts are tokenised again at the first evaluation.
     """
 
     def __init__(self, config: RunConfig, tokenizer: Any) -> None:
@@ -40,9 +40,9 @@ class Reader:
         self._of: Any = None
 
     def collect(self, rows: TokenizedRows, edges: Sequence[np.ndarray]) -> dict[str, Answered]:
-        """Each question among the rows with its best answer, by its id, in the order of their rows.
+        """Return each question among the rows with its best answer, by its id, in the order of the rows.
 
-        One without an id, or with that of an earlier one, is called by its place.
+        A question without an id, or with a repeated id, is named by its origin.
         """
         places = self._places(rows)
         own: dict[int, list[int]] = {}
@@ -59,7 +59,7 @@ class Reader:
         return answered
 
     def _places(self, rows: TokenizedRows) -> list[np.ndarray]:
-        """For each example of the rows, the characters of its tokens."""
+        """Return, for each example of the rows, the characters of its tokens."""
         if self._of is not rows:
             self._contexts = self._cut_again(rows)
             self._of = rows
@@ -79,18 +79,19 @@ class Reader:
         for index in range(len(rows)):
             windows = cut.get(rows.row(index), [])
             number = int(rows.columns["window"][index])
+            # A tokenizer that was updated since would give wrong characters without any error.
             if number >= len(windows) or not np.array_equal(windows[number].ids, rows[index].ids):
                 raise RunError(
-                    _("the tokenizer makes other tokens of this row than when it was prepared."),
+                    _("the tokenizer now makes other tokens of this row than during preparation."),
                     where=str(rows.origin(index)),
-                    hint=_("Start the run anew."),
+                    hint=_("Start a new run."),
                 )
             contexts.append(windows[number].context)
         return contexts
 
 
 def scores_of(edges: np.ndarray, context: np.ndarray) -> WindowScores:
-    """What `best_edges` gave of a window, with where its tokens stand."""
+    """Combine the result of `best_edges` for a window with the positions of its tokens."""
     return WindowScores(edges[:2, :-1], edges[2:, :-1], float(edges[1, -1]), context)
 
 
@@ -102,10 +103,10 @@ def read_answers(
     progress: Callable[[int, int], None] = lambda done, total: None,
     batch_size: int = BATCH,
 ) -> list[Found | RowProblem]:
-    """The answers that a model finds in texts of any length; why not where a question cannot be asked.
+    """Find a model's answers in texts of any length; a `RowProblem` for a question that cannot be asked.
 
     Args:
-        progress: Told (windows done, windows in all).
+        progress: Called with (windows done, all windows).
         batch_size: Windows of a forward pass.
     """
     cut = windows.cut(questions, contexts)
@@ -123,8 +124,9 @@ def read_answers(
 def _read(
     model: Any, windows: list[Window], pad: int, progress: Callable[[int, int], None], batch_size: int
 ) -> Any:
-    """What the model says of each window, in their order; the longest are computed first."""
+    """Return the best edges of each window, in their order."""
     rows = CheckRows([example_of(window, 0, None) for window in windows])
+    # The longest first: groups of equal length need little padding, and memory runs out at once or never.
     order = sorted(range(len(windows)), key=lambda place: -len(windows[place].ids))
     way = ForwardWay(packing=False, compact=False, segments=False, virtual=virtual_positions(model))
     found: list[Any] = [None] * len(windows)

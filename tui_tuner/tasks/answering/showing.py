@@ -1,4 +1,4 @@
-"""Answers shown inside their text, before, during and after training, and to whoever asks."""
+"""Show answers inside their text, before, during and after training, and on request."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SCORES = 5  # answers with probabilities
 
 
 class ShownAnswers(Samples):
-    """A few held-out questions, always the same ones, with what the model answers.
+    """Shows a few held-out questions, always the same ones, with the model's answers.
 
     Args:
-        held_out: Rows that are never trained; None for none.
+        held_out: Rows that are never trained on, or None.
     """
 
     def __init__(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> None:
@@ -62,16 +62,17 @@ def show_answer(
     wanted: Sequence[Any] | None = None,
     most: int = PASSAGE,
 ) -> Shown:
-    """An answer inside the part of its text that is shown.
+    """Show an answer inside a part of its text.
 
     Args:
-        threshold: By how much no answer must score higher; None where each question has one.
-        wanted: The right answers as (text, start); None where nobody knows them.
-        most: Characters of the text that are shown.
+        threshold: How much higher no answer must score; None if every question has an answer.
+        wanted: The correct answers as (text, start); None if unknown.
+        most: Most characters of the text to show.
     """
     ranked = found.ranked(context, threshold, SCORES)
     best, share = ranked[0]
     answers = [] if best is None else [Span(best.start, best.end, score=share)]
+    # Several annotators often mark the same answer; dict.fromkeys keeps one.
     right = [Span(start, start + len(text)) for text, start in dict.fromkeys(map(tuple, wanted or ()))]
     begin, end = _shown_part(context, answers or right, most)
     return Shown(
@@ -86,12 +87,13 @@ def show_answer(
 
 
 def _shown_part(context: str, spans: Sequence[Span], most: int) -> tuple[int, int]:
-    """About `most` characters with the first span in the middle, cut between words."""
+    """Return the bounds of about `most` characters around the first span, cut between words."""
     if len(context) <= most:
         return 0, len(context)
     middle = (spans[0].start + spans[0].end) // 2 if spans else 0
     begin = min(max(0, middle - most // 2), len(context) - most)
     end = begin + most
+    # Cutting at a blank must never remove a part of the answer itself.
     first, last = (spans[0].start, spans[0].end) if spans else (begin + 1, end)
     if begin and (space := context.find(" ", begin, min(first, begin + most // 4))) >= 0:
         begin = space + 1
@@ -101,7 +103,7 @@ def _shown_part(context: str, spans: Sequence[Span], most: int) -> tuple[int, in
 
 
 def _moved(spans: Sequence[Span], begin: int, end: int) -> list[Span]:
-    """Those that lie in the part that is shown, in its own characters."""
+    """Return the spans inside the shown part, in its own characters."""
     return [
         Span(one.start - begin, one.end - begin, one.label, one.score)
         for one in spans
@@ -110,10 +112,10 @@ def _moved(spans: Sequence[Span], begin: int, end: int) -> list[Span]:
 
 
 def answer_question(config: RunConfig, model: Any, tokenizer: Any, text: str, question: str) -> Shown:
-    """What a model answers to a question about a text of any length.
+    """Answer a question about a text of any length.
 
     Raises:
-        RowProblem: the question is too long to be asked.
+        RowProblem: the question is too long.
     """
     data = config.data
     windows = PairWindows(tokenizer, data.max_length, data.stride)
@@ -126,7 +128,7 @@ def answer_question(config: RunConfig, model: Any, tokenizer: Any, text: str, qu
 def predict_answers(
     config: RunConfig, model: Any, tokenizer: Any, rows: Sequence[Record], batch_size: int
 ) -> list[dict[str, Any] | RowProblem]:
-    """The best answer of each question with its place in the text and its probability."""
+    """Return the best answer of each question with its position in the text and its probability."""
     data = config.data
     asked = [row for row in rows if isinstance(row, Question)]
     read = read_answers(
@@ -144,5 +146,6 @@ def predict_answers(
             continue
         best, share = answer.ranked(row.context, threshold, SCORES)[0]
         text = None if best is None else row.context[best.start : best.end]
+        # The probability is that of the answer given, even if it is "no answer".
         found.append({"answer": text, "start": None if best is None else best.start, "score": share})
     return found

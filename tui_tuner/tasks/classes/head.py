@@ -1,4 +1,4 @@
-"""Which classes a model's head tells apart: those of the rows, in the order of a head that is there."""
+"""Decide which classes a model's head has: those of the rows, in the order of an existing head."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tui_tuner.data.labels.names import class_name, in_order
 from tui_tuner.data.labels.problem import REGRESSION, Tally, settle_problem
 from tui_tuner.models.heads import are_unnamed
 
-REGRESSED = "LABEL_0"  # what transformers calls the one output of a regression
+REGRESSED = "LABEL_0"  # transformers' name for the output of a regression
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Classes:
     """The classes of a run.
 
     Args:
-        names: By number, as the model's config will name them.
-        numbers: The number of each class as the rows spell it.
-        kept: The base model's own head tells these classes apart, and is trained on.
+        names: Class names by number, for the model's config.
+        numbers: The number of each class, by its spelling in the rows.
+        kept: The base model's own head has these classes, and is trained further.
     """
 
     problem: str
@@ -30,9 +30,10 @@ class Classes:
 
 
 def classes_of_run(config: RunConfig, tally: Tally) -> Classes:
-    """The classes of the rows. A head of the base model that knows them keeps its names and their order.
+    """Return the classes of the rows. A head of the base model with the same classes keeps its names and
+    order.
 
-    It knows them if it has the same names but for capitals, or if the rows have its numbers for names.
+    It has the same classes if its names differ only in case, or if the rows use its numbers as names.
     """
     problem, _why = settle_problem(config.data.problem, tally)
     if problem == REGRESSION:
@@ -50,10 +51,10 @@ def classes_of_run(config: RunConfig, tally: Tally) -> Classes:
 
 
 def has_other_classes(classes: Classes, base: Sequence[str]) -> bool:
-    """Whether the head in a model's files is one for something else.
+    """Return whether the head in a model's files was made for other classes.
 
     Args:
-        base: What the files say, which may be those of a run's own model.
+        base: Class names in the files, which may be those of a run's own model.
     """
     if not base:
         return False

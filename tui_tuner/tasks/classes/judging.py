@@ -1,4 +1,4 @@
-"""What an evaluation of a classifier says: metrics, the confusion matrix, and figures of each class."""
+"""Evaluate a classifier: metrics, the confusion matrix, and figures of each class."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FIGURES = ("precision", "recall", "f1", "rows")
 
 
 def judge_classes(problem: str, logits: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> Judged:
-    """Metrics and tables.
+    """Compute metrics and tables.
 
     Args:
-        logits: [rows, classes], or [rows, 1] of a regression.
-        targets: int [rows]; 0 and 1, [rows, classes], for several classes; numbers of a regression.
+        logits: [rows, classes], or [rows, 1] for a regression.
+        targets: int [rows]; 0 and 1, [rows, classes], for several classes; float [rows] for a regression.
     """
     if problem == REGRESSION:
         return Judged({"pearson": pearson(targets, logits[:, 0])})
@@ -37,7 +37,8 @@ def judge_classes(problem: str, logits: np.ndarray, targets: np.ndarray, names: 
     table = confusion(targets, predicted, len(names))
     true, said = table.sum(1), table.sum(0)
     figures = of_classes(np.diag(table), true, said)
-    there = (true > 0) | (said > 0)  # a class that nobody has and nobody named says nothing
+    # A class that is neither in the rows nor predicted has no F1, and must not count as 0 in the macro mean.
+    there = (true > 0) | (said > 0)
     metrics = {
         "accuracy": accuracy(targets, predicted),
         **_means(figures[there]),
@@ -53,13 +54,13 @@ def _judge_several(predicted: np.ndarray, true: np.ndarray, names: Sequence[str]
 
 
 def _means(figures: np.ndarray) -> dict[str, float]:
-    """Macro means of precision, recall and F1."""
+    """Return macro means of precision, recall and F1."""
     means = figures.mean(0).tolist() if len(figures) else [0.0] * 3
     return {"f1_macro": means[2], "precision": means[0], "recall": means[1]}
 
 
 def confusion_of(table: np.ndarray, names: Sequence[str]) -> Table:
-    """A confusion matrix as a table; of many classes, of the frequent ones."""
+    """Return a confusion matrix as a table, limited to the most frequent classes."""
     kept = most_frequent(table.sum(1), MOST_CONFUSED)
     shown = [names[place] for place in kept]
     return Table("confusion", shown, shown, table[np.ix_(kept, kept)].tolist())

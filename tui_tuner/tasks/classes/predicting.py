@@ -1,4 +1,4 @@
-"""Classes of many texts at once, with the probability of each."""
+"""Predict the classes of many texts at once, with probabilities."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROBLEMS = {"multi_label_classification": MULTI, "regression": REGRESSION}
 def predict_classes(
     config: RunConfig, model: Any, tokenizer: Any, rows: Sequence[Record], batch_size: int
 ) -> list[dict[str, Any] | RowProblem]:
-    """What the head says of each text or pair, with the probabilities of all classes."""
+    """Return the prediction for each text or pair, with the probabilities of all classes."""
     encoder = LabelEncoder(config, tokenizer)
     records = [Labelled(row.text, None) if isinstance(row, Text) else row for row in rows]
     encoded = [_encode(encoder, row) for row in records if isinstance(row, Labelled)]
@@ -40,17 +40,17 @@ def _encode(encoder: LabelEncoder, record: Labelled) -> Example | RowProblem:
         values = encoder.shortened(record)
         ids = np.asarray(values["input_ids"], dtype=np.int32)
         if not len(ids):
-            return RowProblem(N_("the tokenizer makes nothing of the text"))
+            return RowProblem(N_("the tokenizer produces no tokens from the text"))
         types = pack_types(values.get("token_type_ids", ()))
     except RowProblem as problem:
         return problem
     except ValueError:
-        return RowProblem(N_("the tokenizer numbers its texts in an order that is not known"))
+        return RowProblem(N_("the tokenizer uses an unknown order of token types"))
     return Example(ids, np.full(len(ids), IGNORE, dtype=np.int32), {COLUMN: types})
 
 
 def _problem(config: RunConfig, model: Any) -> str:
-    """Whether the head has one class for a text, several, or a number: a run says it, or else the model."""
+    """Return whether the head has one class per text, several, or a number, from the run or the model."""
     if config.data.problem != "auto":
         return str(config.data.problem)
     said = _PROBLEMS.get(str(getattr(model.config, "problem_type", None)))

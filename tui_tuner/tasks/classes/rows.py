@@ -1,4 +1,4 @@
-"""What is wrong or doubtful about the labels of all rows together."""
+"""Check the labels of all rows together for errors and doubtful cases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 8
 
 
 def check_labels(facts: Facts, config: RunConfig, tally: Tally) -> list[Problem]:
-    """Errors and warnings about labels; each names rows."""
+    """Return errors and warnings about labels, with example rows."""
     if not tally.rows:
         return []
     classes = classes_of_run(config, tally)
@@ -34,6 +34,7 @@ def check_labels(facts: Facts, config: RunConfig, tally: Tally) -> list[Problem]
     least = 2 if classes.problem == SINGLE else 1
     if len(tally.classes) < least:
         return [*found, _one_class(facts, tally)]
+    # The checks below name classes, which makes no sense for labels that are free text.
     if differing := _free_text(facts, tally):
         return found + differing
     found += _alike(facts, tally) + _missing_by_number(facts, tally)
@@ -44,20 +45,20 @@ def _new_head(tally: Tally, names: list[str], problem: str) -> Problem:
     own = listed(some_of(tally.base, _SHOWN))
     if problem == REGRESSION:
         what = _(
-            "The model's own head tells {count} classes apart ({own}), and these labels are numbers: it gets "
-            "a new output with random weights.",
+            "The model's own head has {count} classes ({own}), but these labels are numbers: it gets a new "
+            "output with random weights.",
             count=len(tally.base),
             own=own,
         )
     else:
         wanted = listed(some_of(names, _SHOWN))
         what = _(
-            "The model's own head tells other classes apart ({own}) than those of the rows ({wanted}): it "
-            "gets new outputs with random weights.",
+            "The model's own head has other classes ({own}) than the rows ({wanted}): it gets new outputs "
+            "with random weights.",
             own=own,
             wanted=wanted,
         )
-    hint = _("To train that head on, name the classes of the rows as it does.")
+    hint = _("To keep training that head, use its class names in the rows.")
     return Problem("new_head", "warning", what, hint)
 
 
@@ -67,29 +68,32 @@ def _numbers(facts: Facts) -> list[Problem]:
         "texts",
         "label_no_number",
         "error",
-        _("{count:,} labels are no numbers.", count=facts.count("texts")),
+        _("{count:,} labels are not numbers.", count=facts.count("texts")),
         advise(
-            N_("Mend them, or learn classes with {command}.", command=setting({"data.problem": "single"}))
+            N_(
+                "Correct them, or train on classes with {command}.",
+                command=setting({"data.problem": "single"}),
+            )
         ),
     )
 
 
 def _fractions(facts: Facts) -> list[Problem]:
-    """Numbers with a fraction among classes."""
+    """Report numbers with a fraction among classes."""
     return noted(
         facts,
         "fractions",
         "label_fraction",
         "error",
         _n(
-            "{count:,} label is a number with a fraction, and the others are classes (data.problem).",
-            "{count:,} labels are numbers with a fraction, and the others are classes (data.problem).",
+            "{count:,} label is a number with a fraction, but the others are classes (data.problem).",
+            "{count:,} labels are numbers with a fraction, but the others are classes (data.problem).",
             facts.count("fractions"),
             count=facts.count("fractions"),
         ),
         advise(
             N_(
-                "Mend them, learn numbers with {numbers}, or leave those rows out with {single}.",
+                "Correct them, train on numbers with {numbers}, or leave those rows out with {single}.",
                 numbers=setting({"data.problem": REGRESSION}),
                 single=setting({"data.problem": SINGLE}),
             )
@@ -99,10 +103,10 @@ def _fractions(facts: Facts) -> list[Problem]:
 
 def _too_many(count: int, facts: Facts) -> Problem:
     what = _(
-        "The labels are too many to be classes: beside the first 10,000, {count:,} rows have others.",
+        "There are too many labels to be classes: after the first 10,000, {count:,} rows have others.",
         count=count,
     )
-    hint = _("Say in data.columns which column is the label.")
+    hint = _("Set in data.columns which column is the label.")
     return Problem("too_many_classes", "error", what, hint, count, facts.rows("too many"))
 
 
@@ -110,32 +114,32 @@ def _one_class(facts: Facts, tally: Tally) -> Problem:
     name = next(iter(tally.classes), None)
     if name is None:
         what = _("No row has any class, so there is nothing to learn.")
-        return Problem("no_class", "error", what, _("Look at the labels."), tally.rows, facts.rows("rows"))
+        return Problem("no_class", "error", what, _("Check the labels."), tally.rows, facts.rows("rows"))
     what = _(
         "All {rows:,} rows have the same class, {name!r}, so there is nothing to tell apart.",
         rows=tally.rows,
         name=one_line(name, 60),
     )
-    hint = _("Add rows of other classes, or say in data.columns which column is the label.")
+    hint = _("Add rows of other classes, or set in data.columns which column is the label.")
     return Problem("one_class", "error", what, hint, tally.rows, facts.rows("rows"))
 
 
 def _free_text(facts: Facts, tally: Tally) -> list[Problem]:
-    """Labels that hardly come again are texts, or numbers."""
+    """Report labels that rarely repeat, which are texts or numbers."""
     different = len(tally.classes)
     if different <= max(20, tally.rows // 2):
         return []
     what = _(
-        "{different:,} different labels in {rows:,} rows are hardly classes: most of them come but once.",
+        "{different:,} different labels in {rows:,} rows are unlikely to be classes: most occur only once.",
         different=different,
         rows=tally.rows,
     )
-    hint = _("Say in data.columns which column is the label, or what a label is in data.problem.")
+    hint = _("Set in data.columns which column is the label, or in data.problem what a label is.")
     return [Problem("labels_differ", "error", what, hint, tally.rows, facts.rows("rows"))]
 
 
 def _alike(facts: Facts, tally: Tally) -> list[Problem]:
-    """Classes that differ in capitals alone, as `True` and `true` do, are slips as a rule."""
+    """Report classes that differ only in case, such as `True` and `true`, which are usually mistakes."""
     groups: dict[str, list[str]] = {}
     for name in tally.names:
         groups.setdefault(name.casefold(), []).append(name)
@@ -144,33 +148,34 @@ def _alike(facts: Facts, tally: Tally) -> list[Problem]:
         return []
     shown = ["/".join(one_line(name, 40) for name in same) for same in alike[:_SHOWN]]
     what = _(
-        "Classes that differ in nothing but capitals are learnt as different ones: {names}.",
+        "Classes that differ only in case are trained as different classes: {names}.",
         names=", ".join(shown + ["…"] * (len(alike) > _SHOWN)),
     )
-    hint = _("Write each class in one way in the rows, unless it is meant so.")
+    hint = _("Use one spelling for each class in the rows, unless this is intended.")
     rows = [row for same in alike[:_SHOWN] for name in same for row in facts.rows(f"class {name}")[:1]]
     count = sum(tally.classes[name] for same in alike for name in same)
     return [Problem("classes_alike", "warning", what, hint, count, rows[:FEW_ROWS])]
 
 
 def _missing_by_number(facts: Facts, tally: Tally) -> list[Problem]:
-    """-1 is how some data sets say that a row has no label."""
+    """Report the label -1, which marks rows without a label in some data sets."""
     others = [name for name in tally.classes if name != "-1"]
     count = tally.classes.get("-1", 0)
+    # -1 next to 0 and 1 is a class of its own in sentiment data (negative, neutral, positive).
     if not count or set(others) <= {"0", "1"} or not all(name.isdecimal() for name in others):
         return []
     what = _n(
-        "{count:,} row has the label -1, which is learnt as a class like the others.",
-        "{count:,} rows have the label -1, which is learnt as a class like the others.",
+        "{count:,} row has the label -1, which is trained as a class like the others.",
+        "{count:,} rows have the label -1, which is trained as a class like the others.",
         count,
         count=count,
     )
-    hint = _("Where it means that there is no label, take those rows out.")
+    hint = _("If it means that there is no label, remove those rows.")
     return [Problem("label_minus_one", "warning", what, hint, count, facts.rows("class -1"))]
 
 
 def _shares(facts: Facts, tally: Tally, problem: str) -> list[Problem]:
-    """Classes with very few rows, and one that has most of them."""
+    """Report classes with very few rows, and a class with most of them."""
     found = []
     rare = sorted((count, name) for name, count in tally.classes.items() if count < FEW_ROWS)
     if rare:
@@ -183,7 +188,7 @@ def _shares(facts: Facts, tally: Tally, problem: str) -> list[Problem]:
             few=FEW_ROWS,
             names=", ".join(shown + ["…"] * (len(rare) > _SHOWN)),
         )
-        hint = _("So few can hardly be learnt or judged: add some, or join classes.")
+        hint = _("So few rows are hardly enough to learn or judge a class: add some, or merge classes.")
         rows = [row for _count, name in rare[:_SHOWN] for row in facts.rows(f"class {name}")][:FEW_ROWS]
         found.append(
             Problem("few_rows_of_class", "warning", what, hint, sum(count for count, _name in rare), rows)
@@ -206,7 +211,10 @@ def _shares(facts: Facts, tally: Tally, problem: str) -> list[Problem]:
         )
         weigh = setting({"training.class_weights": "balanced"})
         hint = advise(
-            N_("Rare classes count more with {command}; f1_macro shows how they do.", command=weigh)
+            N_(
+                "Rare classes count more with {command}; f1_macro shows how well they are predicted.",
+                command=weigh,
+            )
         )
         found.append(Problem("unequal_classes", "warning", what, hint))
     return found

@@ -1,4 +1,4 @@
-"""Texts with the classes that a model gives them, before, during and after training, and to whoever asks."""
+"""Show texts with the classes that a model gives them, before, during and after training, and on request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LONGEST = 2000  # characters of a text that are kept for showing
 
 
 class ShownClasses(Samples):
-    """Texts of the user's and a few held-out rows, always the same, with what the model makes of them."""
+    """Shows the user's texts and a few held-out rows, always the same, with the model's predictions."""
 
     def __init__(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> None:
         self.config = config
@@ -51,10 +51,10 @@ class ShownClasses(Samples):
 
 
 def show_classes(config: RunConfig, model: Any, encoder: LabelEncoder, record: Labelled) -> Shown:
-    """What a model makes of one text or pair, with the probabilities of the likeliest classes.
+    """Predict one text or pair, with the probabilities of the likeliest classes.
 
     Raises:
-        RowProblem: it is longer than max_length, and not to be cut.
+        RowProblem: it is longer than max_length and may not be cut.
     """
     logits = read_logits(model, encoder, record)
     names = class_names(model)
@@ -65,7 +65,7 @@ def show_classes(config: RunConfig, model: Any, encoder: LabelEncoder, record: L
 
 
 def read_logits(model: Any, encoder: LabelEncoder, record: Labelled) -> np.ndarray:
-    """Logits of one text, float64 [classes]. The model is left in the mode that it was in."""
+    """Return the logits of one text, float64 [classes]. The model's mode is restored."""
     import torch
 
     from tui_tuner.compute.forward import reads_types
@@ -82,7 +82,7 @@ def read_logits(model: Any, encoder: LabelEncoder, record: Labelled) -> np.ndarr
 
 
 def words_of(problem: str, logits: np.ndarray, names: Sequence[str]) -> tuple[str, list[tuple[str, float]]]:
-    """What a model says, in words, and the likeliest classes with their probabilities."""
+    """Format a prediction, and return the likeliest classes with their probabilities."""
     if problem == REGRESSION:
         return f"{logits[0]:.4g}", []
     chances = probabilities(logits[None], problem == MULTI)[0]
@@ -94,7 +94,7 @@ def words_of(problem: str, logits: np.ndarray, names: Sequence[str]) -> tuple[st
 
 
 def _wanted(record: Labelled, config: RunConfig, names: Sequence[str]) -> str:
-    """What the data set says, in the words that the model has for it."""
+    """Return the label in the data, in the names that the model has for its classes."""
     if record.label is None:
         return ""
     labels = [class_name(one) for one in labels_of(record.label, config.data.label_separator)]
@@ -102,16 +102,17 @@ def _wanted(record: Labelled, config: RunConfig, names: Sequence[str]) -> str:
         return labels[0]
     folded = {name.casefold(): name for name in names}
     known = [folded.get(label.casefold(), label) for label in labels]
+    # Rows may use the numbers of the classes where the model has names.
     if all(label not in names and label.isdecimal() and int(label) < len(names) for label in known):
         known = [names[int(label)] for label in known]
     return ", ".join(known) or _("none")
 
 
 def classify_text(config: RunConfig, model: Any, tokenizer: Any, text: str, question: str) -> Shown:
-    """What a model makes of a text of the user's own; with a question, of the pair of both.
+    """Predict the class of the user's own text, or of the pair of question and text.
 
     Raises:
-        UsageError: it is longer than max_length, and not to be cut.
+        UsageError: it is longer than max_length and may not be cut.
     """
     record = Labelled(question, None, text) if question.strip() else Labelled(text, None)
     try:

@@ -1,4 +1,4 @@
-"""What an evaluation of tags says: metrics, and a table with a row for each type."""
+"""Evaluate tags: metrics, and a table with a row for each type."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui_tuner.tasks.classes.judging import MOST_CLASSES, confusion_of
 
 
 def judge_rows(wanted: Sequence[Tags], found: Sequence[Tags]) -> Judged:
-    """Hold the tags that a model found against those that are right, a row each."""
+    """Compare the tags that a model found with the correct ones, row by row."""
     judgement = judge_tags(wanted, found)
     tables = [class_table(judgement)]
     if not judgement.scheme:
@@ -23,7 +23,7 @@ def judge_rows(wanted: Sequence[Tags], found: Sequence[Tags]) -> Judged:
 
 
 def metrics_of(judgement: Judgement) -> dict[str, float]:
-    """The metrics of an evaluation by their names."""
+    """Return the metrics of an evaluation by name."""
     found = {"accuracy": judgement.accuracy}
     found |= dict(zip(("precision", "recall", "f1"), judgement.counts.total(), strict=True))
     if not judgement.scheme:
@@ -35,7 +35,7 @@ def metrics_of(judgement: Judgement) -> dict[str, float]:
 
 
 def class_table(judgement: Judgement) -> Table:
-    """Precision, recall and F1 of each type, and how often it is there; of very many, the frequent ones."""
+    """Return precision, recall, F1 and frequency of each type, limited to the most frequent types."""
     counts = judgement.counts
     types = counts.types()
     kept = [types[place] for place in most_frequent([counts.wanted[type] for type in types], MOST_CLASSES)]
@@ -48,7 +48,7 @@ def class_table(judgement: Judgement) -> Table:
 
 
 def confusion_table(wanted: Sequence[Tags], found: Sequence[Tags]) -> Table:
-    """Words of each tag (down) that were taken for each tag (across); of many tags, the frequent ones."""
+    """Count the words of each tag (rows) by the predicted tag (columns), for the most frequent tags."""
     true, said = (list(chain.from_iterable(rows)) for rows in (wanted, found))
     names = sorted({*true, *said})
     number = {name: place for place, name in enumerate(names)}

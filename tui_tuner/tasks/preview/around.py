@@ -1,4 +1,4 @@
-"""The rows around one row as tokens: their lengths, how much of them is trained, and the row's neighbours."""
+"""Show the rows around one row as tokens: their lengths, their trained share, and the row's neighbours."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from tui_tuner.data.reading import Read
 
 ROWS = 200
-CHARACTERS = 2_000_000  # no more text than this is tokenised, so that huge documents come at once too
+CHARACTERS = 2_000_000  # most text that is tokenised, so that huge documents appear at once too
 _UNCUT = 2**31 - 1
 
 
 @dataclass
 class Around:
-    """`rows` rows from `first` on (from 1). `lengths`: tokens of each whole row, before it is made to fit.
+    """`rows` rows starting at `first` (from 1). `lengths`: tokens of each whole row, before it is fitted.
 
-    `pieces`: the sequences they became, each as (row from 1, bool [length], True where trained).
+    `pieces`: the sequences made of them, each as (row from 1, bool [length], True where trained).
     """
 
     first: int
@@ -45,26 +45,26 @@ class Around:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all sequences."""
+        """Count the tokens of all sequences."""
         return sum(len(trained) for _row, trained in self.pieces)
 
     @property
     def trained(self) -> int:
-        """Trained tokens of all sequences."""
+        """Count the trained tokens of all sequences."""
         return int(sum(trained.sum() for _row, trained in self.pieces))
 
     @property
     def share(self) -> float:
-        """Trained tokens as a share of all; 0 if there are none."""
+        """Return trained tokens as a share of all; 0 if there are none."""
         return self.trained / self.tokens if self.tokens else 0.0
 
     @property
     def longer(self) -> int:
-        """Rows that are longer than `max_length`."""
+        """Count the rows that are longer than `max_length`."""
         return sum(length > self.max_length for length in self.lengths)
 
     def bars(self) -> list[tuple[int, int, int]]:
-        """(above, up to, rows) of each range of lengths, from the shortest row to the longest.
+        """Return (above, up to, rows) of each range of lengths, from the shortest row to the longest.
 
         Ranges double in width; `max_length` is always an edge.
         """
@@ -72,11 +72,13 @@ class Around:
             return []
         limit = self.max_length
         doubled = itertools.takewhile(lambda edge: edge < max(self.lengths), (8 << n for n in range(32)))
+        # An edge close to `max_length` would give a sliver of a bar, so it is left out.
         edges = [edge for edge in doubled if edge <= limit / 1.25 or edge >= limit * 1.25]
         edges = sorted({0, *edges, *([limit] if max(self.lengths) > limit / 1.25 else [])})
         if edges[-1] < max(self.lengths):
             edges.append(edges[-1] * 2)
         edges[-1] = max(edges[-1], max(self.lengths))
+        # numpy's ranges include their lower edge; minus a half they include the upper one instead.
         counts = np.histogram(np.asarray(self.lengths) - 0.5, edges)[0]
         bars = list(zip(edges, edges[1:], counts.tolist(), strict=False))
         while not bars[0][2]:
@@ -84,7 +86,7 @@ class Around:
         return bars
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `histogram` counts whole rows by their tokens."""
+        """Return plain values; `histogram` counts whole rows by their tokens."""
         return {
             "first_row": self.first,
             "rows": self.rows,
@@ -113,7 +115,7 @@ def look_around(
     """Tokenise the first `count` rows of the data, or the `count` that end with `row` (from 1).
 
     Args:
-        kept: Gives any row up to `row` (from 0) that was read before, so that nothing is read again.
+        kept: Returns a row (from 0) that was read before, so that nothing is read again.
 
     Raises:
         UsageError: there is no such row.
@@ -126,6 +128,7 @@ def look_around(
     config, task = RunConfig(task=name, model=model, data=data), find_task(name)
     tokenizer, _notes = own_tokenizer(config, tokenizer)
     encoder, ledger, held = RowEncoder(task.encoder(config, tokenizer)), Ledger(), Collected()
+    # Rows that do not survive the limit are encoded again without it, so that their length is known.
     uncut = config.model_copy(update={"data": data.model_copy(update={"max_length": _UNCUT})})
     whole = RowEncoder(task.encoder(uncut, tokenizer))
     found = Around(first, len(reads), data.max_length, ledger.outcomes)
@@ -142,11 +145,12 @@ def look_around(
 
 
 def _window_of(kept: Callable[[int], Read], row: int, count: int) -> tuple[list[Read], int]:
-    """The same of rows that were read before."""
+    """Do the same with rows that were read before."""
     last = max(row, count)
     reads: list[Read] = []
     first, characters = max(0, last - count), 0
-    for at in range(row - 1, first - 1, -1):  # those before it, as far as there is room
+    # Backwards from the row itself, so that it is included whatever the neighbours take.
+    for at in range(row - 1, first - 1, -1):
         read = kept(at)
         characters += sum(map(len, texts_of(read.record))) if read.record is not None else 0
         if reads and characters > CHARACTERS:
@@ -166,7 +170,7 @@ def _window_of(kept: Callable[[int], Read], row: int, count: int) -> tuple[list[
 
 
 def _window(data: DataSection, row: int, count: int) -> tuple[list[Read], int]:
-    """Rows up to `count` and `CHARACTERS`, with `row` among them, and the number of the first."""
+    """Read up to `count` rows and `CHARACTERS`, including `row`; return them and the first row's number."""
     first = max(1, row - count + 1)
     reads: list[Read] = []
     size = 0

@@ -1,6 +1,6 @@
-"""Data files of a folder, and what each is for: what the guide suggests before anything is chosen.
+"""Find the data files of a folder and what each is for: the suggestions of the guide.
 
-Only the first rows of a file are read, so that a folder of large files is looked through in a moment.
+Only the first rows of a file are read, so that a folder of large files is searched in a moment.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 
-MOST_FILES = 24  # are looked into
+MOST_FILES = 24  # files that are opened
 _MOST_FOLDERS = 40
 _ROWS = 20
-_LARGE = 64 << 20  # bytes; a packed or nested file of this size takes long before its first row
+_LARGE = 64 << 20  # bytes; a compressed or nested file of this size takes long to its first row
 _SUFFIXES = (
     ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather", ".txt", ".md",
     ".conll", ".conllu", ".bio", ".iob", ".zip", ".jsonl.gz", ".csv.gz", ".jsonl.zst",
@@ -38,10 +38,10 @@ class FoundFile:
     """A file that may be data.
 
     Args:
-        path: As it is typed in the folder that was looked at.
+        path: Path relative to the folder that was searched.
         size: In bytes.
-        task: The task that its rows are for; empty where none can use them.
-        problem: Why nothing can be done with it; empty where something can.
+        task: The task that its rows are for; empty if none can use them.
+        problem: Why it cannot be used; empty if it can.
     """
 
     path: str
@@ -51,16 +51,16 @@ class FoundFile:
 
     @property
     def rows_words(self) -> str:
-        """What its rows are, in a few words."""
+        """Describe its rows in a few words."""
         return _(TASKS[self.task].rows) if self.task in TASKS else ""
 
     def suits(self, task: str) -> bool:
-        """Whether its rows are for a task."""
+        """Return whether its rows are for a task."""
         return bool(task) and self.task == task
 
     @property
     def held_out(self) -> bool:
-        """Whether its name says that it is for judging, and not for training."""
+        """Return whether its name suggests held-out data rather than training data."""
         return bool(_HELD_OUT.search(os.path.basename(self.path)))
 
 
@@ -69,10 +69,10 @@ def find_data(
     said: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> tuple[FoundFile, ...]:
-    """The data files of a folder, the likeliest first; where it has none, those one folder further down.
+    """Find the data files of a folder, the likeliest first; if it has none, those one level deeper.
 
     Args:
-        said: Called with how many files were looked into, and of how many.
+        said: Called with the number of files opened so far and the number of all.
     """
     paths = list(_candidates(folder, "")) or [
         path for name in _folders(folder) for path in _candidates(os.path.join(folder, name), name)
@@ -80,6 +80,7 @@ def find_data(
     paths = paths[:MOST_FILES]
     found = []
     for count, path in enumerate(paths):
+        # Between files only: reading the first rows of one takes a moment at most.
         if cancelled is not None and cancelled():
             break
         if said is not None:
@@ -89,10 +90,10 @@ def find_data(
 
 
 def look_into(path: str, place: str) -> FoundFile:
-    """What the first rows of a file are for; raises nothing.
+    """Find what the first rows of a file are for; raises nothing.
 
     Args:
-        place: Where it lies, if `path` is relative to another folder than the working one.
+        place: Its full path, if `path` is relative to another folder than the working one.
     """
     try:
         size = os.path.getsize(place)
@@ -103,11 +104,11 @@ def look_into(path: str, place: str) -> FoundFile:
     except (TunerError, OSError) as error:
         what = error.what if isinstance(error, TunerError) else (error.strerror or str(error))
         return FoundFile(path, size, "", what)
-    return FoundFile(path, size, task, "" if task else _("holds nothing that a task could learn"))
+    return FoundFile(path, size, task, "" if task else _("holds nothing that a task can train on"))
 
 
 def task_of_rows(path: str) -> str:
-    """The task that most of the first rows of a data set are for; empty where no task can use them.
+    """Return the task that most of the first rows of a data set are for; empty if no task can use them.
 
     Raises:
         TunerError: it cannot be read or understood.
@@ -126,6 +127,7 @@ def task_of_rows(path: str) -> str:
             continue
         task = name_of_task(record) or ""
         way = find_format(read.format).otherwise(read.columns, read.row.values) if read.format else None
+        # A row may fit two tasks; its format knows which one it was more likely made for.
         if way is not None and way.better and way.task in TASKS:
             task = way.task
         votes[task] += 1
@@ -151,6 +153,7 @@ def _is_data(entry: os.DirEntry[str]) -> bool:
         size = entry.stat().st_size if entry.is_file() else 0
     except OSError:
         return False
+    # Formats that can be read from the start are accepted at any size.
     return size > 0 and (size < _LARGE or name.endswith((".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")))
 
 
@@ -167,7 +170,8 @@ def _folders(folder: str) -> list[str]:
 
 
 def _likely(found: FoundFile) -> tuple[bool, bool, bool, bool, int, str]:
-    """Usable ones first, those of training before others and those for judging last, the largest first."""
+    """Return the sort key: usable first, training data before other, held-out data last, large first."""
     name = os.path.basename(found.path)
-    text = found.task == "pretraining"  # a note or a page is text, and seldom what is meant
+    # A note or a page is text too, but seldom the data set.
+    text = found.task == "pretraining"
     return (not found.task, found.held_out, text, not _TRAINING.search(name), -found.size, found.path)

@@ -1,4 +1,4 @@
-"""One row as the model sees it: its tokens, and which of them are trained."""
+"""Show one row as the model sees it: its tokens, and which of them are trained."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ from tui_tuner.text import one_line
 if TYPE_CHECKING:
     import numpy as np
 
-DEFAULT_TASK = "sft"  # says why it cannot use a row that no task takes
+DEFAULT_TASK = "sft"  # explains why a row cannot be used, if no task takes it
 
 
 def mask_row(
     model: ModelSection, data: DataSection, row: int, tokenizer: Any = None, wanted: str = DEFAULT_TASK
 ) -> MaskView:
-    """The tokens of the `row`-th row of the data (from 1) and which of them are trained.
+    """Return the tokens of the `row`-th row of the data (from 1) and which of them are trained.
 
     The tokenizer is loaded from `model` unless given, and left as it is. A row is shown as the `wanted` task
-    sees it, or where that takes no such rows as the first task that does: plain text is shown as in
-    pretraining.
+    sees it, or else as the first task that takes such rows: plain text is shown as in pretraining.
 
     Raises:
         UsageError: there is no such row.
@@ -41,7 +40,7 @@ def mask_row(
         ModelError: the tokenizer cannot be used.
     """
     if row < 1:
-        raise UsageError(_("rows count from 1."), where="--row")
+        raise UsageError(_("rows are counted from 1."), where="--row")
     reading = Reading(data)
     read = next(itertools.islice(reading, row - 1, None), None)
     if read is None:
@@ -54,7 +53,7 @@ def mask_row(
 
 
 def mask_read(read: Read, model: ModelSection, data: DataSection, tokenizer: Any, wanted: str) -> MaskView:
-    """The same of a row that was read before.
+    """Return the same for a row that was read before.
 
     Raises:
         ModelError: the tokenizer cannot be used.
@@ -70,6 +69,7 @@ def _view(
     detections: list[FileDetection],
     wanted: str,
 ) -> MaskView:
+    # The row became part of another one, and has no tokens of its own.
     if read.merged:
         return MaskView([], str(read.row.origin), "merged", _(MERGED), [])
     if read.record is None:
@@ -87,6 +87,7 @@ def _view(
         for token in _tokens(tokenizer, example.ids, task.trained_mask(example), number)
     ]
     teaches = _described(task, read.record, collected.examples)
+    # The ledger saw this one row only, so exactly one outcome has a count.
     outcome = next(name for name, count in ledger.outcomes.items() if count)
     reasons = ledger.reasons(outcome)
     why = _(reasons[0].reason) if reasons else ""
@@ -99,7 +100,7 @@ def _view(
 
 
 def _described(task: Task, record: Record, examples: Sequence[Example]) -> list[str]:
-    """What each sequence of a row teaches; once where it is the same for all."""
+    """Describe what each sequence of a row teaches; once if it is the same for all."""
     said = [task.describe(record, example) for example in examples]
     if len(set(said)) < 2:
         return list(filter(None, said[:1]))
@@ -111,7 +112,7 @@ def _described(task: Task, record: Record, examples: Sequence[Example]) -> list[
 
 
 def task_to_show(record: Record | None, wanted: str) -> str:
-    """The wanted task if it takes such records, or the first that does; the wanted one where none does."""
+    """Return the wanted task if it takes such records, else the first that does, else the wanted one."""
     if record is None or isinstance(record, find_task(wanted).records):
         return wanted
     return name_of_task(record) or wanted
@@ -130,7 +131,7 @@ def _found_note(detections: list[FileDetection]) -> str:
 
 
 class Collected:
-    """Takes rows as a `StoreWriter` does and keeps them in memory."""
+    """Takes rows as a `StoreWriter` does, but keeps them in memory."""
 
     def __init__(self) -> None:
         self.examples: list[Example] = []
@@ -157,17 +158,18 @@ def _tokens(tokenizer: Any, ids: np.ndarray, trained: np.ndarray, piece: int) ->
 
 
 def special_ids(tokenizer: Any) -> set[int]:
-    """Ids of tokens that are no text: bos, eos, turn markers."""
+    """Return the ids of tokens that are not text: bos, eos, turn markers."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return set(tokenizer.all_special_ids) | {int(key) for key, token in added.items() if token.special}
 
 
 def token_texts(tokenizer: Any, ids: list[int]) -> list[str]:
-    """The text of each token with its leading space; the vocabulary entry of a part of a character."""
+    """Return the text of each token with its leading space, or its vocabulary entry."""
     raw = tokenizer.convert_ids_to_tokens(ids)
     texts = []
     for place, token in enumerate(ids):
         before = ids[max(0, place - 1) : place]
+        # Decoders drop the space of a first token, so each is decoded after the one before it.
         lead = _decode(tokenizer, before) if before else ""
         both = _decode(tokenizer, [*before, token])
         text = both[len(lead) :] if both.startswith(lead) else _decode(tokenizer, [token])

@@ -1,4 +1,4 @@
-"""Data that a task can use, and another task could use better: what it is, and how to change to that."""
+"""Recognise data that another task could use better, and suggest how to change to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import N_, _
 from tui_tuner.tasks import find_task, name_of_task
 
-LOOKED_AT = 20  # rows at the beginning of the data
+LOOKED_AT = 20  # rows read from the beginning of the data
 MOST_OF_THEM = 0.9
 
 
@@ -27,9 +27,9 @@ class Better:
     """Another task for the same rows.
 
     Args:
-        task: Its name.
-        sentence: What the rows are, and a question.
-        hint: How to change to it, as `config.advice` makes it.
+        task: Name of the task.
+        sentence: A description of the rows, and a question.
+        hint: How to change to it, from `config.advice`.
     """
 
     task: str
@@ -38,16 +38,17 @@ class Better:
 
 
 def better_task(config: RunConfig) -> Better | None:
-    """A task that fits the data better than the one asked for; None where it fits, or nobody can tell.
+    """Return a task that fits the data better than the requested one, or None.
 
-    Nothing is said where the user has said what the rows are. Reads the first rows; raises nothing.
+    None also if the user has stated the format of the rows. Reads the first rows; raises nothing.
     """
     if format_told(config, 0):
         return None
     try:
         ways = _ways(config)
     except (TunerError, OSError):
-        return None  # what is wrong with the data is said elsewhere
+        # Problems of the data are reported by the checks before a start.
+        return None
     if not ways:
         return None
     way, count = Counter(ways).most_common(1)[0]
@@ -59,9 +60,9 @@ def better_task(config: RunConfig) -> Better | None:
 
 
 def other_task(config: RunConfig) -> Better | None:
-    """The task that the data are for, where that is not the one asked for: it cannot use them, or less well.
+    """Return the task that the data are for, if the requested one cannot use them or only less well.
 
-    Raises nothing, and says nothing of data that no task can use.
+    Raises nothing; None for data that no task can use.
     """
     better = better_task(config)
     if better is not None:
@@ -81,7 +82,7 @@ def other_task(config: RunConfig) -> Better | None:
 
 
 def _for_task(name: str) -> Better:
-    hint = advise(N_("Choose it with {command}.", command=setting({"task": name})))
+    hint = advise(N_("Select it with {command}.", command=setting({"task": name})))
     return Better(name, _("These rows are {kind}: task {task}?", kind=_(TASKS[name].rows), task=name), hint)
 
 
@@ -89,7 +90,7 @@ _Way = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
 def _ways(config: RunConfig) -> list[_Way | None]:
-    """How each of the first usable rows could be read by another task, in values that can be counted."""
+    """Return how another task could read each of the first usable rows, in values that can be counted."""
     task, ledger = find_task(config.task), Ledger()
     found: list[_Way | None] = []
     for read in islice(Reading(config.data), LOOKED_AT):

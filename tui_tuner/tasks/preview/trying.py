@@ -1,7 +1,7 @@
-"""Whether rows of a run's data come through its template and its tokenizer: tried on the first ones.
+"""Try whether rows of a run's data survive its template and its tokenizer, with the first rows.
 
-What is wrong with all rows of a file (a template that refuses them, nothing left to learn, all too long) is
-said before a run is begun. Work for a helper process: it loads the tokenizer.
+Problems of all rows of a file (a template that rejects them, nothing left to train on, all too long) are
+reported before a run starts. This is work for a helper process, because it loads the tokenizer.
 """
 
 from __future__ import annotations
@@ -26,29 +26,31 @@ from tui_tuner.tasks import Task, find_task
 from tui_tuner.tasks.preview.mask import Collected
 from tui_tuner.tasks.preview.own_tokenizer import own_tokenizer
 
-FIRST, MOST = 8, 512  # rows that are tried at once, and in all: later ones may be better
-LONGEST = 10.0  # seconds of trying: whoever has asked waits
-_tokenizers: dict[str, Any] = {}  # of this process, the newest alone
+FIRST, MOST = 8, 512  # rows that are tried at first, and in all: later ones may be better
+LONGEST = 10.0  # seconds: a user waits for the answer
+_tokenizers: dict[str, Any] = {}  # the newest one of this process
 
 
 def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -> int:
-    """Encode rows of each source until one comes through; returns of how many sources one has.
+    """Encode rows of each source until one survives; return the number of sources with such a row.
 
-    A source of which none does is no fault where another has some, for a run trains on what is left.
+    A source without such a row is not an error if another has some, because a run trains on what is left.
 
     Raises:
-        DataError: none of any source does, and all rows were tried that a run could take.
+        DataError: no row of any source survives, and all rows that a run could use were tried.
         TunerError: the tokenizer or the template cannot be used.
     """
     task, data = find_task(config.task), config.data
     tokenizer, _notes = own_tokenizer(config, _tokenizer(config.model))
     ledger, done, tried, until = Ledger(), 0, 0, time.monotonic() + LONGEST
-    whole = True  # nothing is left that nobody knows about
+    # False once rows are left untried: then no error can be certain.
+    whole = True
     legible = False
-    limit = None if data.pick == "random" else data.limit  # where these are picked, any may be among them
+    limit = None if data.pick == "random" else data.limit  # a random pick may contain any row
     for resolved in resolve(data):
         if limit is not None and (done or tried >= limit):
-            break  # a run may not come so far
+            # The run's own limit may end it before this source.
+            break
         if resolved.far_off:
             whole = False
             continue
@@ -73,25 +75,26 @@ def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -
 
 
 def _teaches(task: Task, example: Example) -> bool:
-    """Whether anything is learnt from an example: at its tokens, or as a whole, such as its class."""
+    """Return whether an example trains anything: its tokens, or a value for all of it, such as its class."""
     if task.trained_mask(example).any():
         return True
     return bool(task.columns) and bool((example.labels == IGNORE).all())
 
 
 def answer(arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]) -> int:
-    """For a helper process: `config` as plain values. What is not on this machine yet is not asked for."""
+    """Try the rows of `config`, in plain values, for a helper process. Nothing is downloaded."""
     config = build_config(arguments["config"])
     try:
         if not _is_here(config.model):
             return 0
         return try_rows(config, cancelled)
-    except HubError:  # the run fetches it, and sees
+    # The run downloads the tokenizer and reports problems with its rows itself.
+    except HubError:
         return 0
 
 
 def _is_here(model: ModelSection) -> bool:
-    """Whether the tokenizer is on this machine; one that is yet to be learnt is not."""
+    """Return whether the tokenizer is on this machine; one that is yet to be trained is not."""
     if model.tokenizer == "train":
         return False
     source = tokenizer_source(model)

@@ -1,6 +1,6 @@
-"""Models that are being fetched: one after the other, in a thread, whatever screen is on view.
+"""The download queue for models: one at a time, in a thread, independent of the screen.
 
-What was fetched stays on the disk, so one that is left goes on where it was when it is fetched again.
+Downloaded parts stay on disk, so a cancelled download resumes when it is started again.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from tui_tuner.models.hub.kinds import Progress
 
 WAITING, FETCHING, DONE, FAILED, LEFT = "waiting", "fetching", "done", "failed", "left"
-_STILL = 15.0  # seconds without a byte after which that is said
+_STILL = 15.0  # seconds without a byte before that is reported
 
 
 @dataclass
 class Job:
-    """A model that is fetched, was, or waits for its turn.
+    """The download of a model: active, finished or waiting.
 
     Args:
-        done, total: Bytes; None for a total that nobody knows.
-        file: The one that came last.
-        note: Why it does not move, in words.
-        rate: Bytes a second lately.
+        done, total: Bytes; `total` is None if unknown.
+        file: The current file.
+        note: Why it makes no progress, in words.
+        rate: Recent bytes per second.
         error: Why it failed.
-        folder: Where it is, once it is whole.
+        folder: The model's folder, once complete.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Job:
 
     @property
     def active(self) -> bool:
-        """Whether it is fetched, or will be."""
+        """True while it is downloading or waiting."""
         return self.state in (WAITING, FETCHING)
 
     @property
     def share(self) -> float | None:
-        """How much of it is here, from 0 to 1; None where nobody knows."""
+        """The downloaded share, 0 to 1; None if the total is unknown."""
         return min(1.0, self.done / self.total) if self.total else None
 
     @property
@@ -68,16 +68,16 @@ class Job:
 
     @property
     def left(self) -> float | None:
-        """Seconds to its end at the rate of late; None where nobody can tell."""
+        """Seconds left at the recent rate; None if unknown."""
         return (self.total - self.done) / self.rate if self.rate and self.total else None
 
     def still(self, now: float) -> float:
-        """For how many seconds nothing has come, once that is worth a word; else 0."""
+        """Return the seconds without progress if worth reporting, otherwise 0."""
         quiet = now - self.moved
         return quiet if self.state == FETCHING and self.moved and quiet >= _STILL else 0.0
 
     def hear(self, progress: Progress) -> None:
-        """How far it is."""
+        """Take over a progress report."""
         now = time.monotonic()
         if progress.done != self.done:
             self.moved = now
@@ -90,7 +90,7 @@ class Fetches:
     """The models that this process fetches.
 
     Args:
-        ended: Called in a thread when one has come to its end, whatever that was.
+        ended: Called in a thread when a download has ended in any way.
     """
 
     def __init__(self, ended: Callable[[Job], None]) -> None:
@@ -102,45 +102,47 @@ class Fetches:
 
     @property
     def active(self) -> list[Job]:
-        """What is fetched now, and then what waits."""
+        """The current download, then the waiting ones."""
         with self._lock:
             return [job for job in self.jobs if job.active]
 
     @property
     def current(self) -> Job | None:
-        """What is fetched now."""
+        """The current download, if any."""
         return next(iter(self.active), None)
 
     def of(self, name: str, source: str) -> Job | None:
-        """The newest job for a model."""
+        """Return the newest job of a model, if any."""
         with self._lock:
             jobs = [job for job in self.jobs if (job.name, job.source) == (name, source)]
         return jobs[-1] if jobs else None
 
     def add(self, name: str, source: str, revision: str | None = None, total: int | None = None) -> Job:
-        """Fetch a model when its turn comes; the one that is already wanted, where there is one."""
+        """Queue a download and return its job, or the job that is already queued for the model."""
         with self._lock:
             for job in self.jobs:
                 if job.active and (job.name, job.source, job.revision) == (name, source, revision):
                     return job
             job = Job(name, source, revision, total=total)
             self.jobs.append(job)
+            # Decided inside the lock: the thread may be just about to end with an empty queue.
             begin, self._running = not self._running, True
         if begin:
             threading.Thread(target=self._work, name="fetch", daemon=True).start()
         return job
 
     def leave(self, job: Job) -> None:
-        """Fetch no more of it; what is here stays."""
+        """Cancel a download; downloaded parts stay on disk."""
         with self._lock:
             waited = job.state == WAITING
             if job.active:
                 job.state = LEFT
+        # A download that was under way ends itself, and reports from its own thread.
         if waited:
             self._ended(job)
 
     def close(self) -> None:
-        """Leave all of them: the program ends."""
+        """Cancel all downloads because the program ends."""
         with self._lock:
             self._closed = True
             for job in self.jobs:
@@ -166,16 +168,17 @@ class Fetches:
         job.moved = time.monotonic()
         try:
             folder = hubs.fetch(job.name, job.source, job.revision, job.hear, lambda: job.state == LEFT)
-        except Exception as error:  # also of a library: one model that fails must not end the queue
+        except Exception as error:  # also of libraries: one failed model must not end the queue
             with self._lock:
                 if job.state == FETCHING:
                     job.state, job.error = FAILED, error
             return
         with self._lock:
+            # Otherwise it was cancelled in the last moment, which must stay so.
             if job.state == FETCHING:
                 job.state, job.folder = DONE, folder
 
 
 def is_expected(error: BaseException | None) -> bool:
-    """Whether an error says what to do, or comes from the disk or the net."""
+    """Return whether an error needs no report: one of ours, of the disk, or of the network."""
     return isinstance(error, TunerError | OSError)

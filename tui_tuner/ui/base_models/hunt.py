@@ -1,4 +1,4 @@
-"""What the screen of models knows so far, and what of it is shown; no widgets, no threads."""
+"""The state of the model screen: known models and which of them are shown; no widgets, no threads."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Hunt:
 
     Args:
         source: The hub that is searched.
-        query: What is typed.
-        asked: The query that the hub was asked, or is being asked.
+        query: The typed text.
+        asked: The last query that was sent to the hub.
         answered: The query that `found` answers.
-        error: Why the hub gave no answer.
+        error: Why the hub did not answer.
         shown: The rows of the screen by their keys.
         cursor: The key of the row under the cursor.
     """
@@ -59,12 +59,12 @@ class Hunt:
 
     @property
     def waiting(self) -> bool:
-        """Whether the hub has been asked and has not answered."""
+        """True while an answer of the hub is awaited."""
         return bool(self.asked) and self.asked != self.answered and not self.error
 
     @property
     def rows(self) -> list[Row]:
-        """What is shown, in its order."""
+        """The rows to show, in order."""
         rows = ordered(self._told_rows(), self.view.order)
         if self.view.licence:
             rows = [row for row in rows if row.licence == self.view.licence]
@@ -73,8 +73,10 @@ class Hunt:
         return rows
 
     def _told_rows(self) -> list[Row]:
-        """All rows for what is typed, each with what has been told of its model."""
+        """Return all rows for the typed text, each with what is known about its model."""
         others = known() if self.source == HUGGINGFACE else []
+        # Until the hub answers, what it found for the last text is filtered, so that the list does not go
+        # empty.
         found = self.found if self.answered == self.query else matching(self.found, self.query)
         rows = merged(matching(self.here, self.query), found, matching(others, self.query))
         rows += typed(self.query, self.source, rows)
@@ -94,6 +96,7 @@ class Hunt:
             updated=row.updated or told.updated,
         )
         if row.partial:
+            # Its `bytes` are those on the disk, which the hub does not know.
             return replace(row, total=told.total or row.total)
         if not row.here and told.total:
             return replace(row, bytes=told.total, derived=False)
@@ -105,23 +108,24 @@ class Hunt:
 
     @property
     def licences(self) -> list[str]:
-        """The licences of the rows, however they are filtered."""
+        """The licences of all rows, including those filtered out."""
         return licences(self._told_rows())
 
     def list_here(self, rows: list[Row]) -> None:
-        """These models are on this machine. Those that were listed before stay where they are."""
+        """Set the models of this machine. Those listed before keep their order."""
+        # A row that moves while the user reaches for it would get the key that was meant for another.
         places = {row.key: place for place, row in enumerate(self.here)} if self.looked else {}
         self.here, self.looked = sorted(rows, key=lambda row: places.get(row.key, -1)), True
 
     def see(self, rows: list[Row], cursor: str) -> None:
-        """These rows are on the screen, in this list; threads look them up by their keys."""
+        """Note the rows on the screen; threads look them up by their keys."""
         self.shown, self.cursor = {row.key: row for row in rows}, cursor
 
     def to_ask(self, in_sight: list[Row]) -> list[str]:
-        """The rows to ask about next, the one under the cursor first.
+        """Return the keys of rows to ask about next, the one under the cursor first.
 
-        Of models that a hub has found only those in sight, and of those known beforehand only the one under
-        the cursor: each costs requests.
+        Only visible search results, and of models in the catalogue only the one under the cursor, because
+        each costs requests.
         """
         rows = [row for row in (self.shown.get(self.cursor), *in_sight) if row is not None]
         keys = [row.key for row in rows if self._asks(row)]
@@ -133,19 +137,19 @@ class Hunt:
         return row.here or row.place in (HUB, TYPED) or row.key == self.cursor
 
     def to_plan(self, in_sight: list[Row]) -> list[str]:
-        """The rows whose fit to work out next: those in sight, and all where only what fits is shown."""
+        """Return the keys of rows to plan next: visible ones, or all if only fitting models are shown."""
         rows = [row for row in (self.shown.get(self.cursor), *in_sight) if row is not None]
         rows += self.shown.values() if self.view.fitting else ()
         keys = [row.key for row in rows if row.key not in self.fits]
         return [key for key in dict.fromkeys(keys) if self._can_plan(self.shown[key])]
 
     def _can_plan(self, row: Row) -> bool:
-        """Whether its shape is known, or nobody will tell."""
+        """Return whether a model's shapes are known, or will not become known."""
         known_here = row.folder is not None or not row.on_hub or row.place == KNOWN
         return known_here or row.key in self.told or row.key in self.failed or find(row.name) is not None
 
     def hear(self, key: str, told: Told | None, failed: str) -> None:
-        """What was told of a row, or why nothing was. Its fit is worked out anew by it."""
+        """Store the answer about a row, or why there is none. Its fit is then computed again."""
         if told is not None:
             self.told[key] = told
         else:
@@ -154,7 +158,8 @@ class Hunt:
             self.fits.pop(key, None)
 
     def forget_failures(self) -> None:
-        """Ask again for what no hub has told, or has told only in part to somebody who was not logged in."""
+        """Forget failed and partial answers, to ask again (for example after logging in)."""
+        # A hub lists a gated model without its config to users who are not logged in.
         in_part = [key for key, told in self.told.items() if not told.config]
         for key in (*self.failed, *in_part):
             self.fits.pop(key, None)
@@ -163,10 +168,10 @@ class Hunt:
 
 
 def values_for(draft: Mapping[str, Any], row: Row, remote_code: bool = False) -> Mapping[str, Any]:
-    """What taking a model changes in a draft, by the dotted names of its fields; the name is always among it.
+    """Return the values that choosing a model changes in a draft, by dotted name; always with the name.
 
-    Code of the model before is no longer agreed to, its revision is none of this one, and weights take the
-    place of random ones.
+    Consent to remote code and the revision of the previous model do not carry over, and random weights are
+    replaced by the model's.
     """
     wanted: dict[str, Any] = {
         "model.revision": row.revision,

@@ -1,7 +1,7 @@
-"""Threads for what may take its time, such as a hub's answer; the newest that is wanted is done first.
+"""Threads for slow requests, such as those to a hub; the newest request comes first.
 
-They are daemons, and not workers of the screen: a hub that does not answer must neither use up the threads
-that other work waits for, nor keep the program when one leaves it.
+They are daemon threads, not workers of the screen: a hub that does not answer must neither use up the threads
+that other work needs, nor keep the program from exiting.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Wanted = TypeVar("Wanted", bound=Hashable)
 
 
 class Lookers(Generic[Wanted]):
-    """Does `work` with what is wanted, in a few threads, which end when there is nothing left to do.
+    """Runs `work` for requests in a few threads, which end when none are left.
 
     Args:
-        work: Called in a thread; what it raises goes to `failed`.
+        work: Called in a thread; its errors go to `failed`.
         failed: Called in a thread.
-        most: Threads at the same time.
+        most: The maximum number of threads.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Lookers(Generic[Wanted]):
         self._closed = False
 
     def want(self, things: Sequence[Wanted]) -> None:
-        """Do these next, the first of them first, and nothing that was wanted before and has not begun."""
+        """Replace all pending requests by these, in this order; running ones continue."""
         with self._lock:
             if self._closed:
                 return
@@ -46,18 +46,19 @@ class Lookers(Generic[Wanted]):
 
     @property
     def busy(self) -> bool:
-        """Whether anything is being done, or waits for it."""
+        """True while requests are running or pending."""
         with self._lock:
             return bool(self._busy or self._wanted)
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Start no further requests."""
         with self._lock:
             self._closed, self._wanted = True, []
 
     def _look(self) -> None:
         while True:
             with self._lock:
+                # A thing that is requested again while it runs must not run twice at a time.
                 thing = next((one for one in self._wanted if one not in self._busy), None)
                 if thing is None:
                     self._threads -= 1

@@ -1,4 +1,4 @@
-"""The list of models one can begin with: of this machine, known beforehand, found by a hub."""
+"""The rows of the model list: models on this machine, in the catalogue, and found on a hub."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from tui_tuner.locales import _
 from tui_tuner.models.hub.kinds import HUGGINGFACE, LABELS
 
-HERE, KNOWN, HUB, TYPED = "here", "known", "hub", "typed"  # where a row comes from, in the order of the list
+HERE, KNOWN, HUB, TYPED = "here", "known", "hub", "typed"  # the origins of a row
 PLACES = (HERE, HUB, TYPED, KNOWN)
 ORDERS = ("given", "smallest", "largest", "name", "downloads")
 _EMBEDDED = ("demo", "tiny")
 _WEIGHTS = (".safetensors", ".bin")
-_MOST_FOLDERS, _MOST_NEAR = 400, 40  # that are looked into, and that are listed
+_MOST_FOLDERS, _MOST_NEAR = 400, 40  # searched, and listed
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class Row:
     """One model of the list.
 
     Args:
-        name: What `model.name` takes: a hub id, a folder, `demo` or `tiny`.
-        place: Where the row comes from (one of `PLACES`).
-        source: The hub that it is of; empty for a folder and what is inside this package.
-        parameters: How many; None where nobody knows.
-        bytes: On the disk, of a model of this machine; of others what a download takes. None: unknown.
-        whole: Of this machine, and nothing of it is missing.
-        total: Bytes of the whole, of one that is here in part; None where nobody knows.
-        derived: `bytes` follows from the number of parameters: 16 bits each.
-        folder: Where its config.json is on this machine.
-        missing: What one that is here in part lacks, in words.
+        name: A value of `model.name`: a hub id, a folder, `demo` or `tiny`.
+        place: The row's origin (one of `PLACES`).
+        source: Its hub; empty for a folder and embedded models.
+        parameters: Their number; None if unknown.
+        bytes: Size on disk for a model on this machine, otherwise of a download; None if unknown.
+        whole: It is on this machine, and complete.
+        total: Bytes of the whole model if it is incomplete here; None if unknown.
+        derived: `bytes` is computed from the number of parameters, 16 bits each.
+        folder: The folder of its config.json on this machine.
+        missing: What is missing of an incomplete model, in words.
     """
 
     name: str
@@ -55,31 +55,31 @@ class Row:
 
     @property
     def key(self) -> str:
-        """What tells rows apart, also in the list on the screen."""
+        """The row's identity, also in the list on the screen."""
         return f"{self.source}:{self.name}@{self.revision or ''}"
 
     @property
     def here(self) -> bool:
-        """Whether something of it is on this machine."""
+        """True if at least a part of it is on this machine."""
         return self.place == HERE
 
     @property
     def partial(self) -> bool:
-        """Whether a part of it is on this machine."""
+        """True if only a part of it is on this machine."""
         return self.here and not self.whole
 
     @property
     def on_hub(self) -> bool:
-        """Whether a hub can be asked for it."""
+        """True if it comes from a hub."""
         return bool(self.source)
 
 
 @dataclass(frozen=True)
 class View:
-    """What of the list is shown, and in which order.
+    """Filter and order of the list.
 
     Args:
-        fitting: Only models that fit, or of which that is not known yet.
+        fitting: Only models that fit, or whose fit is not known yet.
         licence: Only models with this licence; empty for all.
     """
 
@@ -89,13 +89,13 @@ class View:
 
 
 def embedded() -> list[Row]:
-    """The models inside this package; a plan of them needs no network."""
+    """Return the models inside this package."""
     return [Row(name, HERE, whole=True) for name in _EMBEDDED]
 
 
 @cache
 def known(source: str = HUGGINGFACE) -> list[Row]:
-    """Models whose shapes this package knows, one name of each, smallest first."""
+    """Return the models of the catalogue, one name per shape, smallest first."""
     from tui_tuner.models.catalog import entries
     from tui_tuner.models.facts import facts_from_config
 
@@ -107,14 +107,14 @@ def known(source: str = HUGGINGFACE) -> list[Row]:
 
 
 def _plainest(ids: Sequence[str]) -> str:
-    """One name for a shape: where there is one, a model tuned to answer, for it has a chat template."""
+    """Choose one name for a shape: if possible an instruct model, as these have a chat template."""
     tuned = [name for name in ids if name.lower().endswith(("-instruct", "-it", "-chat"))]
     owned = [name for name in ids if "/" in name]
     return (tuned or owned or list(ids))[-1]
 
 
 def folders_near(roots: Iterable[Path]) -> list[Row]:
-    """Folders with a model in them, in these folders and in theirs; not in hidden ones."""
+    """Return model folders among these folders and up to two levels below; hidden ones are skipped."""
     found: dict[Path, Row] = {}
     for looked, folder in enumerate(_folders(roots), 1):
         if looked > _MOST_FOLDERS or len(found) >= _MOST_NEAR:
@@ -140,14 +140,17 @@ def _children(folder: Path) -> list[Path]:
                 Path(one.path)
                 for one in entries
                 if not one.name.startswith((".", "__")) and one.is_dir(follow_symlinks=False)
+                # A folder with thousands of entries, such as a data set of images, must not use up the whole
+                # search.
             )[:100]
     except OSError:
         return []
 
 
 def _folder_row(folder: Path) -> Row | None:
-    """The row of a folder with a model; None for one without weights and a config."""
+    """Return the row of a model's folder; None if it has no weights or no config."""
     try:
+        # Tested first, since nearly all folders fail here, and listing each would be slow.
         if not (folder / "config.json").is_file():
             return None
         with os.scandir(folder) as entries:
@@ -161,13 +164,13 @@ def _folder_row(folder: Path) -> Row | None:
 
 
 def matching(rows: Iterable[Row], query: str) -> list[Row]:
-    """The rows whose names hold all words of a query, in upper or lower case."""
+    """Return the rows whose names contain all words of a query, ignoring case."""
     words = query.lower().split()
     return [row for row in rows if all(word in row.name.lower() for word in words)]
 
 
 def typed(query: str, source: str, others: Iterable[Row]) -> list[Row]:
-    """A row for what was typed, where it looks like a hub id and nothing else in the list is called so."""
+    """Return a row for the typed text if it looks like a hub id that no other row has."""
     name = query.strip()
     if not looks_like_id(name) or any(row.name.lower() == name.lower() for row in others):
         return []
@@ -175,14 +178,15 @@ def typed(query: str, source: str, others: Iterable[Row]) -> list[Row]:
 
 
 def looks_like_id(name: str) -> bool:
-    """Whether this may be the id of a model on a hub: `owner/name`."""
+    """Return whether a text may be the id of a model on a hub: `owner/name`."""
     owner, slash, rest = name.partition("/")
     letters = f"{owner}{rest}".replace("-", "").replace("_", "").replace(".", "")
     return bool(slash and owner and rest and letters.isascii() and letters.isalnum()) and len(name) <= 96
 
 
 def merged(here: Sequence[Row], found: Sequence[Row], others: Sequence[Row]) -> list[Row]:
-    """One list without doubles; what a hub tells of a model that is here goes with its row."""
+    """Merge the lists without duplicates; facts from a hub are added to rows of this machine."""
+    # Hub ids ignore case, and caches may have another spelling than the search.
     told = {(row.source, row.name.lower()): row for row in found}
     first = [_told(row, told.get((row.source, row.name.lower()))) for row in here]
     seen = {(row.source, row.name.lower()) for row in here}
@@ -210,7 +214,7 @@ def _told(row: Row, hub: Row | None) -> Row:
 
 
 def ordered(rows: Sequence[Row], order: str) -> list[Row]:
-    """The rows in another order, within each place."""
+    """Sort the rows within each place."""
     by = {
         "smallest": lambda row: row.bytes if row.bytes is not None else 1 << 62,
         "largest": lambda row: -(row.bytes or 0),
@@ -222,22 +226,22 @@ def ordered(rows: Sequence[Row], order: str) -> list[Row]:
 
 
 def licences(rows: Iterable[Row]) -> list[str]:
-    """The licences that there are in a list, the most frequent first."""
+    """Return the licences in a list, most frequent first."""
     names = [row.licence for row in rows if row.licence]
     return sorted(set(names), key=lambda name: (-names.count(name), name))
 
 
 def place_words(place: str, source: str) -> str:
-    """The heading of a part of the list."""
+    """Return the heading of a part of the list."""
     if place == HERE:
         return _("On this machine")
     if place == KNOWN:
-        return _("Known beforehand, to be fetched")
+        return _("In the catalogue, to be downloaded")
     if place == TYPED:
-        return _("As it was typed")
+        return _("As typed")
     return _("Found on {hub}", hub=hub_words(source))
 
 
 def hub_words(source: str) -> str:
-    """What a hub calls itself."""
+    """Return the display name of a hub."""
     return LABELS.get(source, source)

@@ -1,4 +1,4 @@
-"""What is told of one model: by a hub, or by the files in a folder of this machine."""
+"""The description of a model, from a hub or from the files in a local folder."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _MOST_FILES = 2000
 
 @dataclass(frozen=True)
 class Told:
-    """What is known of a model; None stands for what nobody has told.
+    """What is known about a model; None means unknown.
 
     Args:
-        files: Names and bytes of what a download takes, or of what is in the folder.
+        files: Names and sizes of the files of a download, or in the folder.
         total: Bytes of all of them.
-        here: How many of these bytes are on this machine already.
-        remote_code: It brings Python code that it cannot be loaded without.
-        page: The address of its page.
-        commit: The revision that this was told of.
+        here: How many of these bytes are already on this machine.
+        remote_code: It needs Python code of its own to be loaded.
+        page: The address of its page on the hub.
+        commit: The revision that this describes.
     """
 
     files: tuple[tuple[str, int | None], ...] = ()
@@ -45,7 +45,8 @@ class Told:
     commit: str = ""
 
     def value(self, *names: str) -> Any:
-        """A value of its config.json, or of the text part in it, by the first of these names it has."""
+        """Return the first of these fields in its config.json or in the text part of it."""
+        # Models that also read images keep the shapes of their text part in a section.
         text = self.config.get("text_config")
         for values in (self.config, text if isinstance(text, Mapping) else {}):
             for name in names:
@@ -55,10 +56,10 @@ class Told:
 
 
 def told_of_folder(folder: Path) -> Told:
-    """What the files in a folder tell.
+    """Describe a model by the files in its folder.
 
     Raises:
-        ModelError: it has no config.json, or one that cannot be read.
+        ModelError: config.json is missing or cannot be read.
     """
     config = read_config(folder / "config.json")
     files = _files(folder)
@@ -68,6 +69,7 @@ def told_of_folder(folder: Path) -> Told:
         total=sum(size or 0 for _name, size in files),
         config=config,
         safetensors=any(name.endswith(".safetensors") for name in names),
+        # Many configs name an auto_map whose code is part of transformers by now and not in the folder.
         remote_code=bool(config.get("auto_map")) and any(name.endswith(".py") for name in names),
         chat_template=has_chat_template(folder, names),
     )
@@ -86,12 +88,12 @@ def _files(folder: Path) -> tuple[tuple[str, int | None], ...]:
 
 
 def told_parameters(row: Row, told: Told | None) -> int | None:
-    """How many parameters a model has, if anybody has told."""
+    """Return the number of parameters, if known."""
     return row.parameters or (told.parameters if told else None)
 
 
 def shape_words(told: Told) -> list[str]:
-    """Architecture, layers, context, vocabulary and number format, each where the config has it."""
+    """List architecture, layers, context, vocabulary and number format, as far as the config has them."""
     layers = told.value("num_hidden_layers", "n_layer", "n_layers", "num_layers")
     context = told.value("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
     vocabulary = told.value("vocab_size")
@@ -109,14 +111,14 @@ def _number(value: Any) -> bool:
 
 
 def template_words(told: Told) -> str:
-    """Whether it has a chat template, in words."""
+    """Describe whether the model has a chat template; empty if unknown."""
     if told.chat_template is None:
         return ""
     return _("chat template") if told.chat_template else _("no chat template")
 
 
 def files_words(told: Told) -> str:
-    """How many files there are, and how large they are together."""
+    """Describe number and total size of the files."""
     if not told.files:
         return ""
     if told.total is None:
@@ -125,11 +127,12 @@ def files_words(told: Told) -> str:
 
 
 def count_words(count: int | None) -> str:
-    """A number of parameters: `0.6 B`, `135 M`."""
+    """Format a number of parameters: `0.6 B`, `135 M`."""
     if count is None:
         return ""
     if count >= 950_000_000_000:
         return f"{count / 1e12:.1f} T"
+    # From here on models are named in billions: 0.6B, but 500M.
     if count >= 550_000_000:
         return f"{count / 1e9:.1f} B"
     return f"{count / 1e6:.0f} M" if count >= 1_000_000 else f"{count / 1e3:.0f} K"

@@ -1,4 +1,4 @@
-"""What is wrong with a text that somebody has edited, line by line, and what of it is right."""
+"""Checks an edited YAML text: mistakes by line, and the values that are valid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
 from tui_tuner.ui.form import applied, given, put, without
 
-_TRIES = 5  # what is taken away because of one problem may show another
+_TRIES = 5  # removing one wrong value may reveal another problem
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Wrong:
     """One mistake.
 
     Args:
-        line: Where it stands, from 1; 0 where no line has it.
-        shown: That line.
-        path: The dotted name that it is about; empty where it is about the text.
+        line: Its number, from 1; 0 if it belongs to no line.
+        shown: The text of that line.
+        path: The dotted name that it is about; empty if it is about the whole text.
     """
 
     line: int
@@ -39,13 +39,13 @@ class Wrong:
 
 @dataclass
 class Reading:
-    """A text, read.
+    """A text after parsing and checking.
 
     Args:
-        values: What it says; of a text that is no YAML, what can be read of it.
-        whole: Whether all of it could be read.
-        peer: The program whose config it looks like.
-        notes: What is to be known of its paths.
+        values: Its values; of invalid YAML, those that could be read.
+        whole: True if all of it could be parsed.
+        peer: Another program whose config it looks like.
+        notes: Notes about its paths.
     """
 
     values: dict[str, Any]
@@ -55,7 +55,7 @@ class Reading:
     notes: list[str] = field(default_factory=list)
 
     def right(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        """The values that are right; in the place of a wrong one, what was there before."""
+        """Return the valid values, with those from before in place of invalid ones."""
         values = copy.deepcopy(self.values)
         for attempt in range(_TRIES):
             problems = [path for path in config_problems(applied(values)) if path]
@@ -63,6 +63,7 @@ class Reading:
                 return values
             for path in problems:
                 name = known_field(path)
+                # Only on the first try: the old value may itself be what does not fit the new values.
                 old = given(before, name) if name and not attempt else None
                 values = without(values, [name or path])
                 if old is not None:
@@ -71,14 +72,14 @@ class Reading:
 
 
 def read_text(text: str, folder: Path | None = None) -> Reading:
-    """Read a text; relative paths in it are seen from a folder, if one is given."""
+    """Parse and check a text; its relative paths are relative to `folder`, if given."""
     lines = text.splitlines()
     if not text.strip():
         return Reading(
             {}, [Wrong(0, "", "", _("The text is empty: every setting would be at its default."))], False
         )
     if len(text.encode("utf-8", "replace")) > MAX_CONFIG_BYTES:
-        return Reading({}, [Wrong(0, "", "", _("It is larger than 1 MiB, so it is no config."))], False)
+        return Reading({}, [Wrong(0, "", "", _("It is larger than 1 MiB, so it is not a config."))], False)
     try:
         values, places = parse_yaml(text)
     except BadYaml as bad:
@@ -86,7 +87,7 @@ def read_text(text: str, folder: Path | None = None) -> Reading:
     if values is None:
         values = {}
     if not isinstance(values, dict):
-        sentence = _("It holds no `key: value` lines.")
+        sentence = _("It has no `key: value` lines.")
         return Reading({}, [Wrong(1, lines[0], "", sentence)], False)
     return _judged(values, places, lines, folder)
 
@@ -101,6 +102,7 @@ def _judged(
     for path, sentence in problems.items():
         line = _line_of(path, places)
         wrong.append(Wrong(line, _at(lines, line), path, sentence))
+    # Problems without a line come last.
     wrong.sort(key=lambda one: one.line or len(lines) + 1)
     return Reading(
         values, wrong, True, peers.whose(path for path in problems if path not in options()), notes
@@ -108,7 +110,7 @@ def _judged(
 
 
 def _without_empty(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values without the sections of which nothing but comments is left."""
+    """Return the values without sections that contain nothing but comments."""
     found = {}
     for key, value in values.items():
         if f"{prefix}{key}" in sections():
@@ -120,7 +122,7 @@ def _without_empty(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _line_of(path: str, places: Mapping[str, int]) -> int:
-    """The line of a name, or of the nearest that it lies in."""
+    """Return the line of a name, or of the nearest section around it."""
     while path:
         if path in places:
             return places[path]
@@ -133,21 +135,22 @@ def _at(lines: list[str], line: int) -> str:
 
 
 def _in_parts(text: str, bad: BadYaml) -> Reading:
-    """Of a text that is no YAML, the parts that are: from one key at the left edge to the next."""
+    """Read the valid parts of invalid YAML; a part reaches from one unindented key to the next."""
     lines = text.splitlines()
     values: dict[str, Any] = {}
     wrong = []
+    # Unindented comments, list items and closing brackets do not start a part of their own.
     starts = [number for number, line in enumerate(lines) if re.match(r"[^\s#\-\]}]", line)]
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         try:
             found = parse_yaml("\n".join(lines[start:end]) + "\n")[0]
             if not isinstance(found, dict):
-                raise BadYaml(_("it holds no `key: value` lines"), 1)
-            values = {**found, **values}  # of a key that stands twice, the first: it is told below
+                raise BadYaml(_("it has no `key: value` lines"), 1)
+            values = {**found, **values}  # of a duplicate key the first counts; it is reported below
         except BadYaml as problem:
             line = start + min(problem.line or 1, end - start)
             wrong.append(Wrong(line, _at(lines, line), problem.path, _told(problem)))
-    if not wrong:  # each part alone is fine: it is their order, or a key that stands twice
+    if not wrong:  # each part alone is valid: the problem is their order, or a duplicate key
         wrong = [Wrong(bad.line or 0, _at(lines, bad.line or 0), bad.path, _told(bad))]
     known = {key: value for key, value in values.items() if isinstance(key, str)}
     return Reading(known, wrong, False)
@@ -161,5 +164,5 @@ def _told(bad: BadYaml) -> str:
 
 
 def is_config(reading: Reading) -> bool:
-    """Whether a text has anything of a config in it."""
+    """Return whether a text contains any field of a config."""
     return any(path in options() or known_field(path) for path in flat(reading.values)) or bool(reading.peer)

@@ -1,4 +1,4 @@
-"""A draft of the settings, and the file that it is kept in; beside it, its text while an editor has that."""
+"""Drafts of settings and their files; next to a draft, its text while an external editor has it open."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import Any
 from tui_tuner.runs.private import open_private
 from tui_tuner.ui.preferences import preferences_path
 
-LARGEST = 1 << 20  # bytes; a larger file is none of ours
-TEXT, OF_TEXT = "settings.yaml", "draft.json"  # a draft's text in an editor, and what it is a text of
+LARGEST = 1 << 20  # bytes; a larger file is not ours
+TEXT, OF_TEXT = "settings.yaml", "draft.json"  # a draft's text in an editor, and the draft that it belongs to
 _VERSION = 1
 
 
 @dataclass
 class Draft:
-    """Values of the form, as in a YAML config, and where one was.
+    """Values of the form, as in a YAML config, and the user's place in it.
 
     Args:
-        id: The name of its file; empty for one that was not kept yet.
-        texts: What stands in a field and is no value, by the field.
-        name: What it began as: a preset, a file, or a run.
+        id: The name of its file; empty if it was not saved yet.
+        texts: Texts of fields that are not valid values, by field.
+        name: Its origin: a preset, a file, or a run.
         file: The config file that it was opened from, which saving offers.
-        yaml: Its values as YAML with the comments of whoever wrote them; empty where nobody did.
+        yaml: Its values as YAML with the user's comments; empty if there is no such text.
         known: The `digest` of each config file as it was last read or written for this draft.
-        unread: A text that was edited as YAML and has mistakes, until it is taken or thrown away.
+        unread: A text edited as YAML that has mistakes, until it is accepted or discarded.
         section: The section that was open, and `at` the field that had the focus.
-        folder: The working folder, which relative paths are to be seen from.
+        folder: The working folder, to which relative paths refer.
         about: For a list of drafts: its data, task and method.
         saved: Unix seconds.
     """
@@ -51,7 +51,7 @@ class Draft:
     saved: float = 0.0
 
     def written(self) -> str:
-        """As its file has it, without secrets."""
+        """Return the content of its file, without secrets."""
         from tui_tuner.runs.secrets import scrubber
 
         held = {
@@ -71,30 +71,32 @@ class Draft:
 
 
 def digest(text: str) -> str:
-    """What tells one text of a file from another."""
+    """Return a hash that changes with the text."""
     import hashlib
 
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def drafts_folder() -> Path:
-    """Where they are."""
+    """Return the folder of all drafts."""
     return preferences_path().parent / "drafts"
 
 
 def read_drafts() -> list[Draft]:
-    """The drafts that are kept, newest first. What cannot be read is left alone and passed over."""
+    """Read the saved drafts, newest first. Unreadable files are skipped and left alone."""
     found = {}
     with contextlib.suppress(OSError):
         read = [read_draft(path) for path in drafts_folder().glob("*.json")]
         left = [_left_draft(path) for path in drafts_folder().glob(f"*/{TEXT}")]
+        # A text left by an editor is newer than the draft of the same name, so it comes last.
         found = {draft.id: draft for draft in (*read, *left) if draft is not None}
     return sorted(found.values(), key=lambda draft: -draft.saved)
 
 
 def _left_draft(path: Path) -> Draft | None:
-    """A draft whose text was in an editor when its process was killed, as the editor has left it."""
+    """Return a draft whose process was killed while an editor had its text, with that text."""
     name = path.parent.name
+    # While its process lives, an editor is still open, and the text is not left behind.
     draft = None if is_alive(name) else read_draft(path.with_name(OF_TEXT))
     if draft is None:
         return None
@@ -107,7 +109,7 @@ def _left_draft(path: Path) -> Draft | None:
 
 
 def read_draft(path: Path) -> Draft | None:
-    """A draft, whatever version wrote it. What this one does not know is kept: the form shows it."""
+    """Read a draft of any version. Values that this version does not know are kept and shown by the form."""
     try:
         if path.stat().st_size > LARGEST:
             return None
@@ -115,6 +117,7 @@ def read_draft(path: Path) -> Draft | None:
         saved = float(held.get("saved") or path.stat().st_mtime)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
+    # The file may be damaged or edited by hand: each part is checked by its type.
     values, about = held.get("values"), held.get("about")
     if not isinstance(values, dict):
         return None
@@ -140,12 +143,13 @@ def _words(held: Any) -> dict[str, str]:
 
 
 def is_alive(name: str) -> bool:
-    """Whether the process that a draft is named by is there."""
+    """Return whether the process is running whose id begins the draft's name."""
     pid = name.partition("-")[0]
     if not pid.isdigit():
         return False
     try:
         os.kill(int(pid), 0)
+    # Signal 0 only checks; a process of another user exists as well.
     except PermissionError:
         return True
     except (OSError, OverflowError):
@@ -154,7 +158,7 @@ def is_alive(name: str) -> bool:
 
 
 def remove_draft(name: str) -> None:
-    """Forget a draft."""
+    """Delete a draft's file and the folder of its text."""
     with contextlib.suppress(OSError):
         path_of(name).unlink(missing_ok=True)
     if name and folder_of_text(name).is_dir():
@@ -176,7 +180,7 @@ def folder_of_text(name: str) -> Path:
 
 
 def in_short(values: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Data, task and method of a draft, in words of its own."""
+    """Return data, task and method of a draft, for a list of drafts."""
     from tui_tuner.ui.form import at
 
     path = at(values, "data.path")
@@ -189,7 +193,7 @@ def in_short(values: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that nobody else may read, as a whole or not at all.
+    """Write a private file atomically.
 
     Raises:
         OSError: it cannot be written.
@@ -200,5 +204,6 @@ def write_whole(path: Path, text: str) -> None:
     with open(handle, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)
         file.flush()
+        # Without it a power cut may leave an empty file under the new name.
         os.fsync(file.fileno())
     os.replace(other, path)

@@ -1,4 +1,4 @@
-"""Any config as the beginning of a draft: a file, a preset, a run; whatever is wrong in it comes along."""
+"""Opens any config as a draft: a file, a preset or a run, including its mistakes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tui_tuner.ui.overview import run_values
 
 @dataclass(frozen=True)
 class Opened:
-    """What the form is to begin with.
+    """The config that a form starts with.
 
     Args:
-        name: What it is called on the screen.
+        name: Its name on the screen.
         text: The YAML as it was found; empty for a run.
-        file: The file that saving offers; empty for a preset and a run, which are not written over.
+        file: The file that saving offers; empty for a preset and a run, which are not overwritten.
     """
 
     name: str
@@ -37,22 +37,23 @@ class Opened:
 
     @property
     def values(self) -> dict[str, Any]:
-        """What it says, be it right or wrong."""
+        """All its values, valid or not."""
         return self.reading.values
 
     def of_file(self, yaml: str | None = None) -> dict[str, Any]:
-        """For a draft that begins with it: its file, and its text or another that was made of it."""
+        """Return fields for a draft that starts with it: its file, and its text or one derived from it."""
         known = {self.file: digest(self.text)} if self.file else {}
         return {"file": self.file, "yaml": self.text if yaml is None else yaml, "known": known}
 
 
 def open_config(name: str, store: RunStore) -> Opened:
-    """What a name stands for: a preset, a YAML file, a run's folder, or a run's name.
+    """Open a preset, a YAML file, a run's folder, or a run by its name.
 
     Raises:
-        ConfigError: there is none of that name, or it is no config at all.
-        RunError, UsageError: it fits several runs.
+        ConfigError: nothing has that name, or it is not a config.
+        RunError, UsageError: the name matches several runs.
     """
+    # Presets come first, so that a name in the documentation always means the same.
     presets = {preset.name: preset.path for preset in list_presets()}
     if name in presets:
         return open_file(presets[name], preset=name)
@@ -66,6 +67,7 @@ def open_config(name: str, store: RunStore) -> Opened:
     if path.is_dir():
         return open_run(RunFolder(path))
     if os.path.lexists(path):
+        # Saving must never overwrite the config of a run, so the file opens like its run.
         if path.name == "config.yaml" and consent.of_a_run(path):
             return open_run(RunFolder(path.absolute().parent))
         return open_file(path)
@@ -81,7 +83,7 @@ def open_config(name: str, store: RunStore) -> Opened:
 
 
 def open_run(folder: RunFolder) -> Opened:
-    """The settings of a run, to change and start again.
+    """Open the settings of a run, to change and start them again.
 
     Raises:
         ConfigError: its config is damaged.
@@ -90,20 +92,20 @@ def open_run(folder: RunFolder) -> Opened:
 
 
 def open_file(path: Path, preset: str = "") -> Opened:
-    """A YAML file. Its relative paths keep what they mean beside it; a preset's mean the working folder.
+    """Open a YAML file. Its relative paths refer to its folder, those of a preset to the working folder.
 
     Raises:
-        ConfigError: it cannot be read, or has nothing of a config in it.
+        ConfigError: it cannot be read, or contains no field of a config.
     """
     text = text_of_config(path)
     if not text.strip():
-        hint = _("Begin from a preset: `tui-tuner presets` lists them.")
+        hint = _("Start from a preset: `tui-tuner presets` lists them.")
         raise ConfigError(_("is empty."), where=one_line(path), hint=hint)
     reading = read_text(text, None if preset else path.absolute().parent)
     if not reading.whole and not is_config(reading):
         first = reading.wrong[0]
         where = f"{one_line(path)}:{first.line}" if first.line else one_line(path)
-        hint = _("Begin from a preset: `tui-tuner presets` lists them.")
+        hint = _("Start from a preset: `tui-tuner presets` lists them.")
         raise ConfigError(first.sentence, where=where, hint=hint)
     if preset:
         return Opened(preset, reading)

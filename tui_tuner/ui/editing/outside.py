@@ -1,8 +1,8 @@
-"""An editor of the user's own in the terminal of the screen, which waits for it.
+"""Runs the user's editor in the terminal of the workbench, which waits for it.
 
-The editor is a job of its own, as a shell would have it: keys that are signals reach it alone, and stopping
-it stops the workbench with it. The event loop turns meanwhile, so that a run that is on here is followed, and
-a signal to end still ends the screen; nothing is painted.
+The editor is a separate job, as in a shell: keys that send signals reach only the editor, and stopping it
+stops the workbench, too. The event loop keeps running meanwhile, so that a run here is followed and a signal
+still ends the screen; nothing is painted.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 _LINES = ("vi", "vim", "nvim", "view", "nano", "pico", "emacs", "emacsclient", "micro", "joe", "ne", "kak")
-_WRITES_AGAIN = b"\x1b[?1049l\x1b[?25h\x1b[0m"  # what a killed editor leaves undone
+# Leave the alternate screen, show the cursor and reset colours, as a killed editor did not
+_WRITES_AGAIN = b"\x1b[?1049l\x1b[?25h\x1b[0m"
 _LOOK = 0.1
-# Stops until it has the terminal, and becomes the editor then
+# Stops until it is the terminal's foreground job, then becomes the editor
 _WAITS = 'kill -STOP $$; exec "$@"'
 
 
@@ -41,12 +42,12 @@ class Editor:
     trouble: str = ""
 
     def at_line(self, line: int) -> tuple[str, ...]:
-        """The command line that begins at a line, where its option for that is known."""
+        """Return the command that opens the editor at a line, if its option for that is known."""
         return (*self.words, f"+{line}") if line and Path(self.words[0]).name in _LINES else self.words
 
 
 def find_editor() -> Editor | None:
-    """The editor that the environment names; None where it names none."""
+    """Return the editor set in the environment; None if none is set."""
     for name in ("VISUAL", "EDITOR"):
         said = os.environ.get(name, "").strip()
         if not said:
@@ -62,7 +63,7 @@ def find_editor() -> Editor | None:
         words[0] = os.path.expanduser(words[0])
         if shutil.which(words[0]) is None:
             trouble = _(
-                "${name} names a program that is not there: {command}", name=name, command=one_line(said, 80)
+                "${name} names a program that was not found: {command}", name=name, command=one_line(said, 80)
             )
             return Editor(trouble=trouble)
         return Editor(tuple(words))
@@ -70,10 +71,10 @@ def find_editor() -> Editor | None:
 
 
 async def edit(app: App[Any], command: tuple[str, ...], path: Path) -> str:
-    """Run an editor on a file until it ends; gives why its text is not simply taken, empty for no reason.
+    """Run an editor on a file until it exits. Returns why its text should not be used, or an empty string.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the editor cannot be started.
     """
     driver: Any = app._driver
     with app.suspend():
@@ -97,7 +98,7 @@ def _told(name: str, status: int) -> str:
 
 
 class _Job:
-    """A process in front of the terminal, in a group of its own."""
+    """A foreground process of the terminal, in its own process group."""
 
     def __init__(self, command: tuple[str, ...], keys: int, paint: int) -> None:
         self._command, self._keys, self._paint = command, keys, paint
@@ -109,7 +110,8 @@ class _Job:
         with contextlib.suppress(termios.error):
             self._before = termios.tcgetattr(self._keys)
         kept = {number: signal.getsignal(number) for number in (signal.SIGTTIN, signal.SIGTTOU)}
-        for number in kept:  # what is ignored here would be ignored by the editor
+        # A child inherits ignored signals, and an editor that ignores these two could not be stopped.
+        for number in kept:
             signal.signal(number, signal.SIG_DFL)
         try:
             self._process = subprocess.Popen(
@@ -123,14 +125,15 @@ class _Job:
             for number, handler in kept.items():
                 signal.signal(number, handler)
         loop = asyncio.get_running_loop()
+        # A thread, because waiting for a stopped child (WUNTRACED) has no counterpart in asyncio.
         threading.Thread(target=self._wait, args=(loop,), name="editor", daemon=True).start()
 
     async def ended(self) -> int:
-        """The status that it ended with."""
+        """Wait for the editor to exit and return its wait status."""
         return await self._done
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait in a thread of its own; when the editor is stopped, all of us are."""
+        """Wait for the editor in a separate thread; when it is stopped, stop this process as well."""
         assert self._process is not None
         pid, first = self._process.pid, True
         while True:
@@ -140,6 +143,7 @@ class _Job:
                 status = 0
             if not os.WIFSTOPPED(status):
                 break
+            # The first stop is that of the shell that waits for the terminal; later ones come from the user.
             if not first:
                 self._in_front(os.getpgrp())
                 self._stop_all()
@@ -147,16 +151,18 @@ class _Job:
             self._in_front(pid)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGCONT)
+        # Popen did not see the exit, and would wait for a process id that may be reused.
         self._process.returncode = os.waitstatus_to_exitcode(status)
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(self._say, status)
 
     def _stop_all(self) -> None:
-        """Stop as the editor is; come back once the shell has put this job in front again."""
+        """Stop this job like the editor, and return when the shell has brought it to the foreground again."""
         with contextlib.suppress(OSError):
             if os.getpgid(os.getppid()) == os.getpgrp():
-                os.kill(os.getppid(), signal.SIGSTOP)  # the process that the shell knows
-        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # to this thread: it goes no further
+                os.kill(os.getppid(), signal.SIGSTOP)  # the parent is the process that the shell waits for
+        # To this thread: a signal to the process may stop it only after this thread has run some lines more.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         while not self._is_in_front():
             time.sleep(_LOOK)
 
@@ -164,20 +170,21 @@ class _Job:
         try:
             return os.tcgetpgrp(self._keys) == os.getpgrp()
         except OSError:
-            return True  # no terminal any more: who waits would wait for ever
+            return True  # the terminal is gone: do not wait forever
 
     def _say(self, status: int) -> None:
         if not self._done.done():
             self._done.set_result(status)
 
     def _in_front(self, group: int) -> None:
-        with contextlib.suppress(OSError):  # no terminal of ours
+        with contextlib.suppress(OSError):  # not our controlling terminal
             os.tcsetpgrp(self._keys, group)
 
     def give_back(self) -> None:
-        """Take the terminal back, as it was; end the editor if the screen is closing."""
+        """Restore the terminal; end the editor if the screen is closing."""
         process = self._process
         if process is not None and process.returncode is None:
+            # SIGCONT follows because a stopped process does not receive SIGHUP before it continues.
             for number in (signal.SIGHUP, signal.SIGCONT):
                 with contextlib.suppress(OSError):
                     os.killpg(process.pid, number)

@@ -1,7 +1,6 @@
-"""A draft as a YAML text: for an editor, with all fields; for a file, with what is set.
+"""Writes a draft as YAML: with all fields for an editor, with the set ones for a file.
 
-Whoever has comments of their own in the text keeps them: it is the text that the draft came from, with the
-values of now.
+The user's own comments are kept: the result is the text that the draft came from, with the current values.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ class Written:
     """A text for a file.
 
     Args:
-        unread: Fields that stand in it as comments, for they have no effect on its run.
-        lost: The comments of a text of one's own could not be kept.
+        unread: Fields written as comments because they do not affect the run.
+        lost: The user's comments could not be kept.
     """
 
     text: str
@@ -41,7 +40,7 @@ class Written:
 
 
 def for_editor(draft: Draft) -> str:
-    """The draft with every field: those at their defaults are comments. What is no value stands there too."""
+    """Write the draft with every field; defaults are comments. Texts that are not values are included."""
     held = copy.deepcopy(draft.values)
     for path, text in draft.texts.items():
         put(held, path, text)
@@ -51,18 +50,18 @@ def for_editor(draft: Draft) -> str:
 
 
 def from_editor(text: str) -> str:
-    """The text without what `for_editor` has put into it."""
+    """Return the text without the lines that `for_editor` added."""
     head = {f"# {line}" for line in _editor_head()}
     return without_defaults("\n".join(line for line in text.splitlines() if line not in head)).lstrip("\n")
 
 
 def for_file(draft: Draft, path: Path) -> Written:
-    """The draft as a config that says the same from where it will lie."""
+    """Write the draft as a config that means the same in the folder of `path`."""
     held = flat(draft.values)
     unread = {name: value for name, value in held.items() if not applies(draft.values, name)}
     unread = {name: value for name, value in unread.items() if not _is_default(name, value)}
     kept = {name: value for name, value in held.items() if applies(draft.values, name)}
-    # For a tiny model, what a file leaves open is no default (`config.tiny`): the form's values are told
+    # With a tiny model, an omitted field does not get its default (`config.tiny`): write the form's value
     told = [name for name in values_to_take(draft.values) if applies(draft.values, name)]
     kept |= {name: at(draft.values, name) for name in told}
     text, own = _text_of(draft, kept, path.absolute().parent, _file_head(draft, path), told=told)
@@ -82,16 +81,17 @@ def _text_of(
     unread: bool = False,
     told: Collection[str] = (),
 ) -> tuple[str, bool]:
-    """Values as a text that lies in a folder, and whether it is the draft's own."""
+    """Return values as a text for a folder, and whether it is the draft's own text."""
     if draft.yaml:
         text = patched(draft.yaml, _wanted(draft, held, folder), told)
+        # A text that cannot be changed in place is written again, without the user's comments.
         if text is not None:
             return text, True
     return commented(_placed_in(held, folder), head, unread=unread, told=told), False
 
 
 def _wanted(draft: Draft, held: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """What the draft's own text is to say: paths stay as they are written where they lead to the same."""
+    """Return the values for the draft's own text; paths stay as written if they mean the same."""
     try:
         own = parse_yaml(draft.yaml)[0]
     except BadYaml:
@@ -103,6 +103,7 @@ def _wanted(draft: Draft, held: Mapping[str, Any], folder: Path) -> dict[str, An
     for path in written:
         if path not in held and path in options():
             if applies(draft.values, path):
+                # The form reset this field, so the line in the text must not bring the old value back.
                 wanted[path] = options()[path].default
         elif path in PATHS and path in held and same_value(meant[path], there[path]):
             wanted[path] = written[path]
@@ -110,14 +111,14 @@ def _wanted(draft: Draft, held: Mapping[str, Any], folder: Path) -> dict[str, An
 
 
 def _placed_in(held: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Values for a file in a folder: paths relative to the working folder are absolute elsewhere."""
+    """Return values for a file in a folder; relative paths become absolute outside the working folder."""
     if folder.resolve() == Path.cwd().resolve():
         return dict(held)
     return _meaning(held, Path.cwd())
 
 
 def _meaning(held: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Values as they are read in a folder: its paths, and those of the working folder, are absolute."""
+    """Return values as read from a folder: paths found there or in the working folder become absolute."""
     nested: dict[str, Any] = {}
     for path, value in held.items():
         put(nested, path, copy.deepcopy(value))
@@ -136,8 +137,8 @@ def _is_default(path: str, value: Any) -> bool:
 
 def _editor_head() -> list[str]:
     return [
-        _("All settings of the form. What is set comes first in each section; below it, behind #, stands"),
-        _("what is at its default: take the # away and change it. Save and leave the editor to take it."),
+        _("All settings of the form. Set values come first in each section; defaults follow as comments."),
+        _("To change a default, remove the # and edit it. Save and close the editor to apply the text."),
     ]
 
 

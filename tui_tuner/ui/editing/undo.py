@@ -1,7 +1,7 @@
-"""What was changed in a draft, step by step: to take back, and to do again.
+"""The undo history of a draft.
 
-A step is the draft before and after it. What is typed into one field without leaving it is one step. Steps
-are kept while the program runs, the last `MOST` of them; states share what did not change between them.
+A step holds the draft before and after it. Text typed into one field without leaving it is one step. The last
+`MOST` steps are kept while the program runs; states share the parts that did not change.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 from tui_tuner.locales import _, _n
 from tui_tuner.text import listed, one_line
 
-MOST = 1000  # steps that can be taken back: more than anybody counts, and a few MB of memory
-_NAMED = 3  # fields of a step that are named
+MOST = 1000  # steps that can be undone; they take a few MB of memory
+_NAMED = 3  # fields of a step that are named in its description
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class State:
     """A draft at one time.
 
     Args:
-        draft: Which draft it was (a `kept.Draft`): beginning from something else makes another.
-        begun: What that draft began with.
+        draft: The draft (a `kept.Draft`); starting from another config makes another one.
+        begun: The values that the draft started with.
     """
 
     draft: Any
@@ -36,7 +36,7 @@ class State:
     begun: Any
 
     def same(self, other: State) -> bool:
-        """Whether nothing that one could take back lies between the two."""
+        """Return whether the two states differ in nothing that can be undone."""
         return (
             self.draft is other.draft
             and self.texts == other.texts
@@ -50,8 +50,8 @@ class Step:
     """One change.
 
     Args:
-        words: What it was, where a list of fields would not say it: a preset, an edit as YAML.
-        typed: The field that it was typed into, letter by letter; else empty.
+        words: A description, if the list of fields is not enough: a preset, an edit as YAML.
+        typed: The field in which it was typed, letter by letter; otherwise empty.
     """
 
     before: State
@@ -61,31 +61,32 @@ class Step:
 
     @property
     def fields(self) -> list[str]:
-        """The fields that it changed, by their dotted names."""
+        """The dotted names of the fields that it changed."""
         return changed_fields(self.before, self.after)
 
 
 @dataclass
 class History:
-    """The steps of a draft, and where in them one is."""
+    """The done and undone steps of a draft."""
 
     now: State
     done: list[Step] = field(default_factory=list)
     undone: list[Step] = field(default_factory=list)
-    _entered: str = ""  # the field whose next letter begins a step of its own
+    _entered: str = ""  # the field whose next letter starts a new step
 
     def enter(self, path: str) -> None:
-        """The focus came into a field: what is typed into it is a step of its own.
+        """Note that a field got the focus: text typed into it is a new step.
 
-        What was typed into the field before may still be on its way here.
+        Text typed into the previous field may still arrive after this.
         """
         self._entered = path
 
     def note(self, state: State, words: str = "", typed: str = "") -> None:
-        """The draft may have changed."""
+        """Add a step if the draft has changed."""
         if state.same(self.now):
             return
         last = self.done[-1] if self.done else None
+        # After an undo, the next letter must not be merged into the step that is then last.
         goes_on = bool(typed) and self._entered != typed and not self.undone
         if goes_on and last is not None and last.typed == typed:
             self.done[-1] = Step(last.before, state, last.words, typed)
@@ -100,11 +101,11 @@ class History:
         self.now = state
 
     def undo(self) -> Step | None:
-        """The step that is taken back; None where there is none."""
+        """Undo the last step and return it; None if there is none."""
         return self._move(self.done, self.undone, back=True)
 
     def redo(self) -> Step | None:
-        """The step that is done again; None where there is none."""
+        """Redo the last undone step and return it; None if there is none."""
         return self._move(self.undone, self.done, back=False)
 
     def _move(self, source: list[Step], target: list[Step], back: bool) -> Step | None:
@@ -113,12 +114,13 @@ class History:
         step = source.pop()
         target.append(step)
         self.now = step.before if back else step.after
+        # Typing on in the field of this step is a new step, or undoing it again would take both.
         self._entered = step.typed
         return step
 
 
 def snapshot(values: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of values that shares with an earlier one the sections that are as they were."""
+    """Copy values, but share sections that equal those of an earlier copy."""
     return {
         key: before[key] if key in before and _alike(before[key], value) else copy.deepcopy(value)
         for key, value in values.items()
@@ -126,7 +128,7 @@ def snapshot(values: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, 
 
 
 def changed_fields(before: State, after: State) -> list[str]:
-    """The fields in which two states differ, in the order of the form."""
+    """Return the fields in which two states differ, in the order of the form."""
     from tui_tuner.ui.form import given, options, unknown, value_of
 
     names = [
@@ -135,12 +137,13 @@ def changed_fields(before: State, after: State) -> list[str]:
         if not _alike(value_of(before.values, option), value_of(after.values, option))
         or before.texts.get(path) != after.texts.get(path)
     ]
+    # A dict and not a set: the order of the draft is kept.
     strange = dict.fromkeys([*unknown(before.values), *unknown(after.values)])
     return names + [path for path in strange if given(before.values, path) != given(after.values, path)]
 
 
 def words_of_step(step: Step, back: bool) -> str:
-    """What was taken back, or done again, in a few words."""
+    """Describe an undone or redone step in a few words."""
     fields = step.fields
     if step.words:
         what = _n(
@@ -172,7 +175,7 @@ def _shown(state: State, path: str) -> str:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two values mean the same."""
-    from tui_tuner.config.writing.flat import same_value  # what it imports is not needed before a change
+    """Return whether two values mean the same in YAML."""
+    from tui_tuner.config.writing.flat import same_value  # imported late: not needed before the first change
 
     return same_value(one, other)

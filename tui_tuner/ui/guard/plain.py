@@ -1,4 +1,4 @@
-"""What is shown where the lowest screen cannot be: nothing that could fail."""
+"""The replacement for a lowest screen that cannot be shown; nothing in it can fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tui_tuner.text import one_line
 
 
 class PlainScreen(Screen[Any]):
-    """Says that a screen cannot be shown; Enter tries it again."""
+    """Report that a screen cannot be shown; Enter tries it again."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,r", "again", _("Try again")),
@@ -29,7 +29,8 @@ class PlainScreen(Screen[Any]):
     def compose(self) -> ComposeResult:
         words = _("This screen cannot be shown. A run in this process continues.")
         what = _("The reason is in {path}.", path=one_line(self._log))
-        yield Static(Content(f"{words}\n{what}\n\n{_('Enter tries again, q quits.')}"))
+        yield Static(Content(f"{words}\n{what}\n\n{_('Press Enter to try again, q to quit.')}"))
 
     def action_again(self) -> None:
+        # There is no screen below this one, so it is replaced and not popped.
         self.app.switch_screen(self.app.get_default_screen())

@@ -1,9 +1,9 @@
-"""What the terminal shows already is not sent again.
+"""Sends only what differs from what the terminal already shows.
 
 Textual sends the whole screen after each change of its layout, and the whole of a widget that was refreshed.
-Opening one file is many such changes, and over a slow line each takes seconds. Here what was painted is
-remembered line by line, and only what differs goes out: from the first cell of a line that is another one to
-the last. Lines with characters of other widths than one cell go out whole, as terminals differ about these.
+Opening one file causes many such changes, and over a slow line each takes seconds. Here painted lines are
+remembered, and of each line only the cells from the first to the last difference are sent. Lines with
+characters that are not one cell wide are sent whole, as terminals disagree about their widths.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from textual.strip import Strip
 
 _TEXT = "\0"  # stands for the text, in what is written around it
 
-Run = tuple[str, str]  # neighbouring cells of one look: their text, and what is written around it
+Run = tuple[str, str]  # adjacent cells of one style: their text, and the escape codes around it
 Line = list[Run]
 
 
@@ -30,15 +30,15 @@ class Painted:
         self._lines: dict[int, Line] = {}
 
     def forget(self) -> None:
-        """The terminal may show something else by now: the next layout is painted whole."""
+        """Forget all lines, so that the next layout is painted whole."""
         self._lines.clear()
 
     def only_changes(self, update: CompositorUpdate) -> CompositorUpdate:
-        """The same update, which sends what differs once it is written."""
+        """Wrap an update so that writing it sends only the differences."""
         return _Changes(self, update) if isinstance(update, LayoutUpdate | ChopsUpdate) else update
 
     def changes(self, update: CompositorUpdate, console: Console) -> str:
-        """What has to be written so that the terminal shows it, which is taken for done."""
+        """Return the escape codes that bring the terminal to this update, and remember it as shown."""
         colors = console._color_system or ColorSystem.TRUECOLOR
         try:
             if isinstance(update, LayoutUpdate):
@@ -49,6 +49,7 @@ class Painted:
                     self._piece(y, x, _line_of([strip], colors)) for y, x, strip in _pieces(update)
                 )
         except BaseException:
+            # Some lines are noted as painted by now, but nothing of them will be sent.
             self.forget()
             raise
         return update.render_segments(console)
@@ -62,6 +63,7 @@ class Painted:
         old = self._lines.get(y)
         if old is None:
             return _written(y, x, piece)
+        # With wide characters columns cannot be counted by letters, so the line is no longer known.
         if not (_is_plain(old) and _is_plain(piece)):
             del self._lines[y]
             return _written(y, x, piece)
@@ -76,12 +78,12 @@ class _Changes(CompositorUpdate):
         self._update = update
 
     def render_segments(self, console: Console) -> str:
-        """Asked for where it is written, and only there."""
+        """Return the differences; computed here because this is only called when the update is written."""
         return self._painted.changes(self._update, console)
 
 
 def _pieces(update: ChopsUpdate) -> Iterator[tuple[int, int, Strip]]:
-    """Row, column and what goes there, as Textual writes it."""
+    """Yield row, column and strip of each changed piece, by the same rules as Textual's own."""
     for y, first, last in update.spans:
         for end, (x, strip) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
             if strip is None or x > last or end <= first:
@@ -99,7 +101,7 @@ def _line_of(strips: Iterable[Strip], colors: ColorSystem) -> Line:
 
 
 def _joined(runs: Iterable[Run]) -> Line:
-    """The same with one run where neighbours look the same."""
+    """Merge adjacent runs of the same style."""
     line: Line = []
     for text, look in runs:
         if line and line[-1][1] == look:
@@ -115,17 +117,20 @@ def _difference(y: int, old: Line, new: Line) -> str:
     width = _width(new)
     if not (_is_plain(old) and _is_plain(new)) or _width(old) != width:
         return _written(y, 0, new)
+    # Both lines have the same width here, so the common end can be counted from the right.
     first = _same_cells(old, new)
     last = width - _same_cells(_reversed(old), _reversed(new))
     return _written(y, first, _cut(new, first, last))
 
 
 def _same_cells(one: Line, other: Line) -> int:
-    """How many cells from the left are the same."""
+    """Count the cells that are equal from the left."""
     rest, others = iter(one), iter(other)
     (text, look), (text2, look2) = next(rest, ("", "")), next(others, ("", ""))
     cells = 0
     while text and text2 and look == look2:
+        # Runs of the two lines need not end at the same cells: compare up to the nearer end, then go to the
+        # next run.
         least = min(len(text), len(text2))
         same = next(
             (at for at, pair in enumerate(zip(text, text2, strict=False)) if pair[0] != pair[1]), least
@@ -146,7 +151,7 @@ def _reversed(line: Line) -> Line:
 
 
 def _cut(line: Line, first: int, last: int) -> Line:
-    """The cells of a plain line from one column to before another."""
+    """Return the cells of a plain line from column `first` up to, but not including, `last`."""
     found: Line = []
     x = 0
     for text, look in line:
@@ -159,6 +164,7 @@ def _cut(line: Line, first: int, last: int) -> Line:
 
 def _written(y: int, x: int, line: Line) -> str:
     text = "".join(look.replace(_TEXT, text) for text, look in line)
+    # The cursor position in escape codes counts from 1.
     return f"\x1b[{y + 1};{x + 1}H{text}" if text else ""
 
 
@@ -170,6 +176,7 @@ def _is_plain(line: Line) -> bool:
     return all(text.isascii() or _one_cell_each(text) for text, _unused in line)
 
 
+# The same words are painted again and again, and measuring each letter is slow.
 @lru_cache(4096)
 def _one_cell_each(text: str) -> bool:
     return all(cell_len(letter) == 1 for letter in set(text))

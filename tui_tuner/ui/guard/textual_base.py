@@ -1,10 +1,10 @@
-"""What is mended in Textual at its base, for every widget, its own ones included; see `mend`.
+"""Fixes for defects in Textual's base classes, for every widget, including Textual's own; see `mend`.
 
-- A message whose handler raises ends the message loop of its widget there: a screen would take no key any
-  more, and the app would end. Here the app is told, and the loop goes on.
-- A timer with a negative delay never gives up its turn (`Timer._run` leaves its `continue` for nothing), so
-  that the screen stands still for ever; a notice whose time is over while it is made has such a delay. One of
-  zero divides by it, and a short one whose moment has passed while threads held the interpreter never comes.
+- In Textual a handler that raises ends the message loop of its widget: a screen would take no more keys, and
+  the app would end. Here the app is informed, and the loop continues.
+- A timer with a negative interval never yields (`Timer._run` loops by `continue` without waiting), so that
+  the screen freezes; a notice that expires while it is mounted has such an interval. An interval of zero is
+  divided by, and a short timer whose moment passed while threads held the interpreter is never called.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ _mended = False
 
 
 class Survivor:
-    """An app that goes on after a fault; `fault_in` is told of each."""
+    """An app that continues after a fault; `fault_in` is called with each."""
 
     def fault_in(self, pump: MessagePump, message: Message, error: BaseException) -> None:
-        """What a handler of a message has raised."""
+        """Handle an error that a message handler raised."""
         raise NotImplementedError
 
 
 def mend() -> None:
-    """Mend both, once in a process."""
+    """Apply both fixes, once per process."""
     global _mended
+    # Applied twice, each wrapper would wrap the other and report every fault twice.
     if not _mended:
         _mended = True
         _mend_messages()
@@ -52,8 +53,10 @@ def _mend_messages() -> None:
             await dispatch(self, message)
         except _LET_THROUGH:
             raise
-        except BaseException as error:  # also what C libraries and `sys.exit` raise
+        except BaseException as error:
+            # BaseException, because pyo3 panics and `sys.exit` in a handler must not end the app either.
             app = active_app.get(None)
+            # The messages by which an app ends must not be survived.
             if not isinstance(app, Survivor) or isinstance(message, _OF_THE_END):
                 raise
             app.fault_in(self, message, error)
@@ -66,14 +69,16 @@ def _mend_timers() -> None:
 
     @wraps(make)
     def __init__(self: Timer, event_target: Any, interval: float, **more: Any) -> None:
-        if not interval > SHORTEST:  # NaN too
+        # Written as `not >` so that NaN is caught, too.
+        if not interval > SHORTEST:
             interval = SHORTEST
         if more.get("repeat") == 0:
-            more["skip"] = False  # it ticks once: that time must not be skipped
+            # It ticks only once: if that one is late, it must not be skipped.
+            more["skip"] = False
         make(self, event_target, interval, **more)
 
     Timer.__init__ = __init__  # type: ignore[method-assign]
 
 
 class WorkStopped(TunerError):
-    """Stands for what is no `Exception` and was raised by work in a worker."""
+    """A `BaseException` that was raised in a worker, as an `Exception`."""

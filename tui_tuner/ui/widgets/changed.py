@@ -1,7 +1,7 @@
-"""Lines of which only those that have changed go to the terminal: what keeps a live pane quiet.
+"""Lines of which only the changed ones are sent to the terminal, so that a live pane sends little.
 
-A changed line is sent from the widget's left edge up to its last changed cell. So what changes stands in a
-widget of its own, beside what does not.
+A changed line is sent from the widget's left edge to its last changed cell, so changing and fixed content are
+put into separate widgets side by side.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Lines(Widget):
         return Content("\n").join(self.lines)
 
     def show(self, *lines: Content) -> None:
-        """Draw `lines` where they differ from what is there."""
+        """Show lines; only the cells that differ are drawn again."""
         old, self.lines = self.lines, lines
         pairs = enumerate(zip_longest(old, lines, fillvalue=Content("")))
         spans = [(y, *difference(before, after)) for y, (before, after) in pairs]
@@ -37,12 +37,14 @@ class Lines(Widget):
 
 
 def difference(old: Content, new: Content) -> tuple[int, int]:
-    """The cells from start up to end in which two lines differ; equal numbers if they do not."""
+    """Return the cells [start, end) in which two lines differ; equal numbers if they do not."""
     before, after = old.plain, new.plain
     first = _same(before, after)
+    # The same letters in another colour: give up on the common start, which is rare.
     if _within(old, 0, first) != _within(new, 0, first):
         first = 0
     last = max(len(before), len(after))
+    # Only with one cell for each letter, and no shift, are equal ends at equal cells.
     if len(before) == len(after) and cell_len(before) == len(before) == cell_len(after):
         same = _same(before[::-1], after[::-1])
         if _within(old, last - same, last) == _within(new, last - same, last):
@@ -53,12 +55,12 @@ def difference(old: Content, new: Content) -> tuple[int, int]:
 
 
 def _within(content: Content, start: int, end: int) -> set[tuple[int, int, str]]:
-    """The styles between two characters."""
+    """Return the styles between two characters."""
     clipped = ((max(s.start, start), min(s.end, end), str(s.style)) for s in content.spans)
     return {span for span in clipped if span[0] < span[1]}
 
 
 def _same(first: str, second: str) -> int:
-    """How many characters two texts have in common from their beginning."""
+    """Count the characters that two texts share at their start."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((index for index, (a, b) in pairs if a != b), min(len(first), len(second)))

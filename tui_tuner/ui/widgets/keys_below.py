@@ -1,4 +1,4 @@
-"""The keys of a screen, in its last line."""
+"""The footer with the keys of a screen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textual.widgets import Footer
 
 
 class KeysBelow(Footer):
-    """Textual's footer, made anew only where other keys are to be shown: not whenever the focus moves."""
+    """Textual's footer, rebuilt only when other keys are shown, not whenever the focus moves."""
 
     def __init__(self) -> None:
         super().__init__(compact=True, show_command_palette=False)
@@ -23,6 +23,7 @@ class KeysBelow(Footer):
         ]
 
     def compose(self) -> ComposeResult:
+        # Before that Textual composes an empty footer, which must not count as shown.
         if self._bindings_ready:
             self._shown = self._offered
         yield from super().compose()
@@ -30,6 +31,7 @@ class KeysBelow(Footer):
     def bindings_changed(self, screen: Screen[object]) -> None:
         self._bindings_ready = True
         if screen.app.app_focus and self.is_attached and screen is self.screen:
+            # Bindings change several times while the focus moves: compared only after they have settled.
             self.call_after_refresh(self._renew)
 
     async def _renew(self) -> None:

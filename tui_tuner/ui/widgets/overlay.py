@@ -1,4 +1,4 @@
-"""Curves of several runs in one chart. The letter of each stands on its curve, so nobody needs colours."""
+"""Curves of several runs in one chart. Each curve carries its run's letter, so colours are not needed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tui_tuner.locales import _
 
 LETTERS = "ABCDEF"
 COLOURS = ("$curve", "$curve-validation", "$success", "$secondary", "$error", "$warning")
-TRAINING = ""  # the measure that is no metric of held-out rows
-_LETTERS_EACH = 4  # how often the letter of a run stands on its curve
+TRAINING = ""  # the measure that is not a metric of held-out rows
+_LETTERS_EACH = 4  # how often a curve shows its letter
 Points = list[tuple[float, float]]
 
 
@@ -40,7 +40,7 @@ class OverlayChart(Widget):
         self.app.theme_changed_signal.subscribe(self, lambda _theme: self._draw(force=True))
 
     def show(self, runs: Sequence[Overlaid], by: str, metric: str) -> None:
-        """Draw a measure of these runs."""
+        """Draw one measure of these runs."""
         self._runs, self._by, self._metric = runs, by, metric
         self.border_title = Content.assemble(
             self._title(), "  ", *[part for place, run in enumerate(runs) for part in _named(place, run)]
@@ -57,6 +57,7 @@ class OverlayChart(Widget):
 
     def _draw(self, force: bool = False) -> None:
         size = self.content_size
+        # By identity: comparing curves of thousands of points would cost as much as drawing them.
         key = (size, self._by, self._metric, tuple(id(run) for run in self._runs))
         if not size.width or not size.height or (key == self._drawn and not force):
             return
@@ -64,7 +65,7 @@ class OverlayChart(Widget):
         lines = [points_of(run, self._by, self._metric) for run in self._runs]
         marks = [points_of(run, self._by, "loss") if not self._metric else [] for run in self._runs]
         if not any(lines) and not any(marks):
-            words = Content(_("None of these runs has measured that.")).plain
+            words = Content(_("None of these runs has measured this.")).plain
             self._lines = [
                 Strip(Text(words).render(self.app.console)).adjust_cell_length(size.width, self.rich_style)
             ]
@@ -97,7 +98,7 @@ class OverlayChart(Widget):
 
 
 def points_of(run: Overlaid, by: str, metric: str) -> Points:
-    """What is drawn of a run."""
+    """Return the points of a run's curve."""
     return list(run.curves.get(by, ()) if metric == TRAINING else run.held_out.get(metric, {}).get(by, ()))
 
 
@@ -113,11 +114,11 @@ def _build(
     frame: tuple[tuple[int, int, int], tuple[int, int, int]],
     size: tuple[int, int],
 ) -> str:
-    """The chart as ANSI text.
+    """Draw the chart as ANSI text.
 
     Args:
-        marks: Points of each run beside its line, with its letter in lower case. Where there are some, the
-            first tenth of a line sets no scale, or all the rest of a training loss would look flat.
+        marks: Further points of each run, drawn as its letter in lower case. If there are any, the first
+            tenth of a line does not count for the scale, or the rest of a training loss would look flat.
         frame: The colours of the background and of the axes.
     """
     width, height = size
@@ -127,11 +128,13 @@ def _build(
     plot.axes_color(frame[0])
     plot.ticks_color(frame[1])
     plot.plotsize(width, height)
+    # `plotsize` alone is limited to the size of the process's terminal, which may be none.
     plot._set_size(width, height)
     falls = any(marks)
     told = [value for line in lines for _place, value in (line[len(line) // 10 :] if falls else line)]
     told += [value for line in marks for _place, value in line]
     low, high, step = limits(min(told), max(told), max(2, height // 3))
+    # A chart with a single point at 0 still needs an axis of some length.
     right = max(max(place for line in (*lines, *marks) for place, _value in line), 1e-9)
     plot.xlim(0, right)
     plot.ylim(low, high)
@@ -159,7 +162,7 @@ def _build(
 
 
 def _spread(points: Points, shift: int) -> Points:
-    """Some points of a line, the last of them always; of several lines not the same."""
+    """Choose points for a line's letters, always with the last; shifted so that letters do not overlap."""
     if len(points) <= _LETTERS_EACH:
         return points
     step = len(points) / _LETTERS_EACH
@@ -168,7 +171,7 @@ def _spread(points: Points, shift: int) -> Points:
 
 
 def _short(value: float, whole: float) -> str:
-    """A place on the axis in few letters: `1.5M`, `20k`."""
+    """Format a position on the axis briefly: `1.5M`, `20k`."""
     for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if whole >= 10 * power or (whole >= power and power > 1e3):
             return f"{value / power:.{0 if whole >= 10 * power else 1}f}{letter}" if value else "0"
@@ -176,10 +179,11 @@ def _short(value: float, whole: float) -> str:
 
 
 def limits(low: float, high: float, ticks: int) -> tuple[float, float, float]:
-    """Round limits around `low`..`high`, and the distance of the ticks."""
+    """Return round limits around `low`..`high` and the distance between ticks."""
     span = max(high - low, abs(high) * 0.02, 1e-9)
     raw = span / max(1, ticks)
     power = 10.0 ** math.floor(math.log10(raw))
+    # The tolerance keeps a range that is exactly a round number from getting the next larger step.
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
     bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
     return bottom, top if top > bottom else bottom + step, step

@@ -1,4 +1,4 @@
-"""The top line: where we are, and the run that this process trains."""
+"""The top line: the current place, and the run that this process trains."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tui_tuner.ui.words import safe, state_content
 
 
 class TopBar(Horizontal):
-    """One line. The right end shows the hosted run, unless the screen has words of its own.
+    """One line. The right end shows the hosted run, unless the screen sets its own text.
 
-    Each end has half of the line, and what the other one leaves.
+    Each end gets half of the line, plus what the other one does not need.
     """
 
     DEFAULT_CSS = """
@@ -33,10 +33,11 @@ class TopBar(Horizontal):
         self._share()
 
     def _share(self) -> None:
-        """Give the right end what the left one leaves, and at least half."""
+        """Give the right end what the left one does not need, and at least half."""
         width = self.content_size.width
         hosted = self.query_one("#hosted", Static)
         most = max(width // 2, width - self._led().cell_length - 2)
+        # Setting a style causes a layout even if the value is the same.
         if width and hosted.styles.max_width != Scalar.from_number(most):
             hosted.styles.max_width = most
 
@@ -49,7 +50,7 @@ class TopBar(Horizontal):
         self._look()
 
     def lead(self, crumb: Content) -> None:
-        """Say that we are elsewhere, or look at something else."""
+        """Change the breadcrumb."""
         if crumb.markup != self._crumb.markup:
             self._crumb = crumb
             self.query_one("#crumb", Static).update(self._led())
@@ -61,12 +62,12 @@ class TopBar(Horizontal):
         return Content.assemble(*parts)
 
     def say(self, content: Content) -> None:
-        """Put the screen's own words at the right end, for good."""
+        """Set the screen's own text for the right end, permanently."""
         self._own = content
         self._put(content)
 
     def _put(self, content: Content) -> None:
-        """Put words there, after how far a model is that is fetched."""
+        """Show text at the right end, after the progress of a download."""
         share = _fetched(self.app)
         if share:
             content = Content.assemble((share, "$primary"), "  ", content)
@@ -76,11 +77,13 @@ class TopBar(Horizontal):
 
     def _look(self) -> None:
         app = self.app
+        # Covered screens keep their timers, and need not draw.
         if not self.screen.is_active:
             return
         if self._own is not None:
             self._put(self._own)
             return
+        # Tests show screens in other apps, which host no run.
         host = getattr(app, "host", None)
         if host is None or not app.training:  # type: ignore[attr-defined]
             self._put(Content(""))
@@ -99,7 +102,7 @@ class TopBar(Horizontal):
 
 
 def _fetched(app: object) -> str:
-    """How far the model is that is fetched now; empty where there is none."""
+    """Format the progress of the current download; empty if there is none."""
     job = getattr(app, "fetching", None)
     if job is None:
         return ""

@@ -29,7 +29,7 @@ async def file_to_choose(stage: Stage) -> Shown:
     note_recent("data", "rows.jsonl")
     async with stage.app() as pilot:
         pilot.app.push_screen(ChooseFile("Choose the data", "", (".jsonl",)))
-        await until(pilot, lambda: "leads nowhere" in text(pilot) and "↺" in text(pilot))
+        await until(pilot, lambda: "broken link" in text(pilot) and "↺" in text(pilot))
         await pilot.press("down", "down")
         yield pilot
 

@@ -120,7 +120,7 @@ async def run_not_begun(stage: Stage) -> Shown:
     fakes.claim_dead(folder)
     stage.clock.now = BEGAN
     async with stage.app(open_run=folder) as pilot:
-        await shows(pilot, "The run did not begin")
+        await shows(pilot, "The run did not start")
         yield pilot
 
 

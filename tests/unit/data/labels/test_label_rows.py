@@ -147,7 +147,7 @@ def test_a_column_of_0_and_1_for_each_class(read: Read, tmp_path: Path) -> None:
     prepared = read(path, format="text_label", columns={"text": "comment_text", "label": "toxic, rude"})
     assert names(prepared) == ["rude", "toxic"] and targets(prepared)[:3] == [[1, 0], [0, 1], [0, 0]]
     reasons = {one.reason: one.count for one in prepared.ledger.reasons("dropped")}
-    assert reasons == {"the label is missing": 1, "a column of a class holds something else than 0 and 1": 1}
+    assert reasons == {"the label is missing": 1, "a column of a class holds something other than 0 and 1": 1}
     rows = [{"id": "x", "comment_text": "some words", "toxic": 0, "rude": 1, "threat": 0}] * 3
     assert recognise(rows).format == "text_label"
     assert recognise([{"text": "a", "seen": 1, "kept": 0}] * 3).format == "text", "which may mean anything"
@@ -233,8 +233,8 @@ def test_rows_without_a_label_are_counted_by_file_and_row(read: Read) -> None:
     ("problem", "label", "reason"),
     [
         ("single", 0.5, "the label is a number with a fraction, not a class"),
-        ("single", ["a", "b"], "the row has not one class but a list of them"),
-        ("regression", "often", "the label is no number"),
+        ("single", ["a", "b"], "the row has a list of classes, not one class"),
+        ("regression", "often", "the label is not a number"),
         ("multi", 0.5, "the label is a number with a fraction, not a class"),
     ],
 )
@@ -281,7 +281,7 @@ def test_doubtful_labels_are_said(read: Read, labels: list[Any], code: str) -> N
 def test_a_label_under_another_name_is_asked_for(read: Read) -> None:
     rows = [{"text": f"I feel so, number {one}", "mood": ("happy", "sad")[one % 2]} for one in range(30)]
     with pytest.raises(
-        RowsError, match=r"no column is known as the label.*beside text there are: mood\."
+        RowsError, match=r"no column is recognised as the label.*next to text there are: mood\."
     ) as error:
         read(rows)
     assert "data.columns={text: text, label: mood}" in error.value.hint

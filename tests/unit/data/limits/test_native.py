@@ -171,7 +171,7 @@ def test_a_small_file_does_not_unpack_to_gigabytes(tmp_path: Path, name: str) ->
     assert path.stat().st_size < 100_000
     rows = read_parquet(path, name) if path.suffix == ".parquet" else read_arrow(path, name)
     peak = 0
-    with pytest.raises(DataError, match=f"^{name}.*no data"):
+    with pytest.raises(DataError, match=f"^{name}.*not data"):
         for number, _row in enumerate(rows):
             if number % 10_000 == 0:
                 peak = max([peak, *(one.memory_info().rss for one in children())])

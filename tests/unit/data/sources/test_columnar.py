@@ -120,7 +120,7 @@ def test_a_damaged_offset_of_arrow_ends_in_words_and_not_the_process(tmp_path: P
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "a.arrow" in done.stdout and "no readable Arrow" in done.stdout
+    assert "a.arrow" in done.stdout and "not a readable Arrow" in done.stdout
 
 
 @pytest.mark.parametrize("kept", ["List", "Sequence", "plain"])

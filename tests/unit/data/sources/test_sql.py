@@ -287,10 +287,10 @@ def test_what_only_the_database_knows_is_left_out_of_the_row() -> None:
 PROBLEMS = {
     "INSERT INTO t SELECT a, b FROM other;": ["an INSERT without plain values"],
     "INSERT INTO t DEFAULT VALUES;": ["an INSERT without plain values"],
-    "INSERT INTO t VALUES (1, upper('x')), (2, 'y');": ["an SQL value that would have to be computed", ""],
+    "INSERT INTO t VALUES (1, upper('x')), (2, 'y');": ["an SQL value that a database must compute", ""],
     "INSERT INTO t VALUES (1 + 2, 'x'), (2, (SELECT 1)), (3, 'z');": [
-        "an SQL value that would have to be computed",
-        "an SQL value that would have to be computed",
+        "an SQL value that a database must compute",
+        "an SQL value that a database must compute",
         "",
     ],
     "INSERT INTO t VALUES (1), (2, 'y', 3), (3, 'z');": [
@@ -309,7 +309,7 @@ PROBLEMS = {
     "LOAD DATA INFILE 'x.csv' INTO TABLE t;": ["a statement that loads rows from another file"],
     "COPY t (a, b) FROM '/x.csv';": ["a statement that loads rows from another file"],
     "COPY t (a, b) FROM stdin;\n1\tx\n2\n\\.\n": ["", "not as many values as columns"],
-    "COPY t (a, b) FROM stdin;\n1\tx": ["", "a COPY block without its end"],
+    "COPY t (a, b) FROM stdin;\n1\tx": ["", "a COPY block without an end"],
 }
 
 

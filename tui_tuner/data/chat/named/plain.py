@@ -1,6 +1,6 @@
-"""The formats that texts around turns describe, each as its authors publish it.
+"""Define the formats that put a text before and after each turn, as their authors publish them.
 
-No tools: a row with tools is refused by these. BOS stands where the published text has one.
+They have no tools: a row with tools is refused. BOS is where the published text has one.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ PLAIN: dict[str, Sides] = {
         ends=("<|im_end|>",),
         tokens=("<|im_start|>", "<|im_sep|>", "<|im_end|>"),
     ),
-    # Answers of these three go straight on to the next question; what ends the chat is what stops the model.
+    # In these three an answer is followed directly by the next question; only the last one has an end token.
     "chatglm2": Sides(
         start=(),
         front=("[gMASK]", "sop"),

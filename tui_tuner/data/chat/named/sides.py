@@ -1,7 +1,7 @@
-"""Formats that put a text before and behind each turn: described by those texts, and written as Jinja.
+"""Describe formats by the texts before and after each turn, and write them as Jinja.
 
-Most published chat formats are of this kind. What is written is one plain template for one tokenizer, with
-its BOS and end token as literals, so it says the same wherever it is loaded later.
+Most published chat formats are of this kind. The result is one plain template for one tokenizer, with its
+BOS and end token as literals, so it writes the same wherever it is loaded later.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from dataclasses import dataclass
 
 
 class Mark(enum.Enum):
-    """What a tokenizer decides: its BOS where it puts one before text, its BOS in any case, what ends an
-    answer, and its eos where that is another token."""
+    """A token that depends on the tokenizer.
+
+    `BOS` is written only if the tokenizer puts one before text, `ANY_BOS` in any case; `END` ends an answer,
+    and `EOS` is the eos token if that is not `END`.
+    """
 
     BOS = "bos"
     ANY_BOS = "any_bos"
@@ -28,14 +31,14 @@ Pieces = Sequence[str | Mark]
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a template has to know of a tokenizer.
+    """The tokens of a tokenizer that a template needs.
 
     Args:
-        bos: Its BOS, if it puts one in front of plain text; else empty.
+        bos: Its BOS, if it puts one before plain text; else empty.
         any_bos: Its BOS, or empty if it has none.
-        end: What ends an answer.
-        eos: Its eos, or empty where that is `end`.
-        known: Every token.
+        end: The token that ends an answer.
+        eos: Its eos, or empty if that is `end`.
+        known: All of its tokens.
     """
 
     bos: str
@@ -45,7 +48,7 @@ class Tokens:
     known: frozenset[str]
 
     def text(self, pieces: Pieces) -> str:
-        """Pieces with the tokenizer's own tokens in their places."""
+        """Join pieces, with the tokenizer's own tokens in the place of marks."""
         return "".join(
             piece if isinstance(piece, str) else str(getattr(self, piece.value)) for piece in pieces
         )
@@ -53,21 +56,21 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Sides:
-    """A format by the texts around its turns.
+    """A format described by the texts around its turns.
 
     Args:
-        user: Before and behind what a user says.
-        answer: Before an answer; also what asks for one, unless `prompt` says otherwise.
-        after: Behind an answer.
-        last: Behind the answer that ends the chat, where it differs.
-        system: Before and behind a system turn.
-        fold: Before and behind a system text inside the first question; `system` is not used then.
-        prompt: What asks for an answer.
-        start: In front of everything.
-        front: Tokens in front of everything that are left out if the tokenizer does not know them.
+        user: Before and after a user turn.
+        answer: Before an answer; also the generation prompt, unless `prompt` is given.
+        after: After an answer.
+        last: After the answer that ends the chat, if that differs.
+        system: Before and after a system turn.
+        fold: Before and after a system text inside the first question; `system` is not used then.
+        prompt: The generation prompt.
+        start: At the start of the chat.
+        front: Tokens at the start that are left out if the tokenizer does not have them.
         preamble: The system text of a chat that has none.
-        trim: White space around contents is removed; with `fold`, around the question with what is in it.
-        trim_folded: It is removed from the question before a system text is put in.
+        trim: Remove white space around contents; with `fold`, around the question with the system text in it.
+        trim_folded: Remove it from the question before a system text is inserted.
         rounds: Text before each question, with the number of the round in place of {}.
         ends: Tokens that may end an answer, best first; none means eos.
         tokens: Tokens that the format needs.
@@ -91,14 +94,16 @@ class Sides:
 
 
 def literal(text: str) -> str:
-    """A text as a Jinja literal, whatever it holds."""
+    """Write any text as a Jinja literal."""
+    # A JSON string is a valid Jinja literal too, with the same escapes.
     return json.dumps(text, ensure_ascii=False)
 
 
 def write_sides(name: str, sides: Sides, tokens: Tokens) -> str:
-    """The Jinja of a format for a tokenizer."""
+    """Write the Jinja template of a format for a tokenizer."""
     system = [tokens.text(pieces) for pieces in sides.system]
-    anywhere = sides.fold is None and bool(system[0])  # a system turn that has a mark of its own
+    # Only a system turn with its own mark is recognisable in the middle of a chat.
+    anywhere = sides.fold is None and bool(system[0])
     lines = _opening(name, sides, tokens)
     if sides.fold is None:
         written = _shown(_around(system, "system", sides.trim))
@@ -109,6 +114,7 @@ def write_sides(name: str, sides: Sides, tokens: Tokens) -> str:
     if anywhere:
         lines += ["{%- else -%}", _shown(_around(system, "turn.content", sides.trim))]
     lines += ["{%- endif -%}", "{%- endfor -%}"]
+    # No question came after the system text, so it would be lost silently.
     if sides.fold is not None:
         homeless = f"The {name} format writes a system turn into a question, and here is none."
         lines.append(f"{{%- if state.system is not none -%}}{_refuse(homeless)}{{%- endif -%}}")
@@ -119,7 +125,7 @@ def write_sides(name: str, sides: Sides, tokens: Tokens) -> str:
 
 
 def _opening(name: str, sides: Sides, tokens: Tokens) -> list[str]:
-    """Up to the first turn: what is refused, the system text, what stands in front of everything."""
+    """Write the part before the first turn: what is refused, the system text, and the start of the chat."""
     given = "none" if sides.preamble is None else literal(sides.preamble)
     lines = [
         f"{{%- if tools -%}}{_refuse(f'This {name} template writes no tools.')}{{%- endif -%}}",
@@ -132,6 +138,7 @@ def _opening(name: str, sides: Sides, tokens: Tokens) -> list[str]:
         "{%- endif -%}",
     ]
     if sides.fold is not None:
+        # A plain variable that is set inside of a loop is lost after each round in Jinja.
         lines.append("{%- set state = namespace(system=system) -%}")
     elif sides.rounds:
         lines.append("{%- set state = namespace(round=0) -%}")
@@ -157,6 +164,7 @@ def _question(sides: Sides, tokens: Tokens) -> list[str]:
         lines.append("{%- set state.round = state.round + 1 -%}")
         lines.append(_shown(f"{opening} ~ state.round ~ {closing}"))
     content = "turn.content"
+    # The system text goes into the first question only; the state then becomes none.
     if sides.fold is not None:
         content = "content"
         own = _content("turn.content", sides.trim_folded)
@@ -176,6 +184,7 @@ def _answer(sides: Sides, tokens: Tokens) -> list[str]:
     lines = [_shown(_around((sides.answer, ""), "turn.content", sides.trim))]
     after = tokens.text(sides.after)
     last = after if sides.last is None else tokens.text(sides.last)
+    # While an answer is asked for, the last one so far is not the last of the chat.
     if last != after:
         ends = f"{literal(last)} if loop.last and not add_generation_prompt else {literal(after)}"
         return [*lines, _shown(ends)]
@@ -191,7 +200,7 @@ def _content(name: str, trim: bool) -> str:
 
 
 def _around(sides: Sequence[str], name: str, trim: bool) -> str:
-    """What joins a content with the texts around it."""
+    """Write the expression that joins a content with the texts around it."""
     return " ~ ".join(_parts(sides, _content(name, trim)))
 
 

@@ -1,4 +1,4 @@
-"""The chat template of a name, written for one tokenizer."""
+"""Write a named chat template for one tokenizer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _DEEPSEEK = ("<｜User｜>", "<｜Assistant｜>")
 
 @dataclass(frozen=True)
 class Filed:
-    """A format with turns that texts around them do not describe: the Jinja file beside this module.
+    """A format that is too complex for texts around turns: a Jinja file next to this module.
 
     Args:
-        file: Its name, without the ending. It reads `bos`, `end` and what `settings` adds.
+        file: Its name without the suffix. It reads `bos`, `end` and what `settings` adds.
         settings: More variables; a tuple is the first of these tokens that the tokenizer knows, else its end.
         ends: Tokens that may end an answer, best first; none means eos.
         tokens: Tokens that the format needs.
-        front: Tokens in front of everything, as `start`; those that the tokenizer does not know are left out.
+        front: Tokens at the start, as `start`; those that the tokenizer does not have are left out.
     """
 
     file: str
@@ -40,7 +40,10 @@ def _qwen(preamble: str | None, thinks: bool) -> Filed:
 
 
 def _qwen35(opening: str, json: bool = False) -> Filed:
-    """`opening` is what an answer begins with; `json`: true and null are written so, not as in Python."""
+    """Make a Qwen 3.5 format.
+
+    `opening` is the start of an answer; with `json`, true and null are written as in JSON, not as in Python.
+    """
     return Filed("qwen35", {"opening": opening, "json": json}, ("<|im_end|>",), _CHATML)
 
 
@@ -86,9 +89,9 @@ class Written:
     """A template for one tokenizer.
 
     Args:
-        end: What ends an answer; empty if the tokenizer has nothing that could.
-        wanted_end: What would end it if the tokenizer knew it; empty if that is its eos.
-        unknown: Tokens of the format that the tokenizer does not know.
+        end: The token that ends an answer; empty if the tokenizer has none that could.
+        wanted_end: The token that the format ends answers with; empty if that is the eos.
+        unknown: Tokens of the format that the tokenizer does not have.
     """
 
     template: str
@@ -98,11 +101,13 @@ class Written:
 
 
 def write(name: str, tokenizer: Any, bos: str) -> Written:
-    """The template of a name in `config.chat_templates.CHAT_TEMPLATES`; `bos` is what begins plain text."""
+    """Write a template of `config.chat_templates.CHAT_TEMPLATES`; `bos` is what plain text begins with."""
     form = FORMATS[name]
     known = frozenset(tokenizer.get_vocab())
     eos = str(tokenizer.eos_token or "")
+    # A base model's tokenizer may lack the end token of the format; its eos can still be learned.
     end = next((token for token in form.ends if token in known), eos)
+    # eos is left empty where it ends answers anyway, so that it is not written twice.
     tokens = Tokens(bos, str(tokenizer.bos_token or ""), end, "" if end == eos else eos, known)
     if isinstance(form, Sides):
         template = write_sides(name, form, tokens)
@@ -117,6 +122,7 @@ def _header(form: Filed, tokens: Tokens) -> str:
     if form.front:
         values["start"] = "".join(token for token in form.front if token in tokens.known)
     for name, value in values.items():
+        # Tuples are alternatives for one token, in the order of preference.
         if isinstance(value, tuple):
             values[name] = next((token for token in value if token in tokens.known), tokens.end)
     return "".join(f"{{%- set {name} = {_jinja(value)} -%}}\n" for name, value in values.items())

@@ -1,4 +1,4 @@
-"""What a row holds that nothing is made of: its columns, and the keys of its turns."""
+"""Find the parts of a row that are not used: columns, and keys of turns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OF_TURNS = ("messages", "prompt", "response", "chosen", "rejected", "history") 
 
 
 def leftovers(values: Values, columns: Columns) -> set[tuple[str, str]]:
-    """("column" or "key", name) of each; what holds nothing is none."""
+    """Return ("column" or "key", name) for each part with a value that is not used."""
     found = set()
     if len(values) > len(columns) or values.keys() - columns.values():
         used = columns.values()
@@ -26,6 +26,7 @@ def leftovers(values: Values, columns: Columns) -> set[tuple[str, str]]:
     for role, name in columns.items():
         value = values.get(name) if role in _OF_TURNS else None
         if isinstance(value, str):
+            # Parsing every text as JSON would be slow, so the first character decides.
             value = loads_if_json(value) if value[:1] in "[{ \n" else None
         if value is not None:
             found |= {("key", key) for key in _in_turns(value)}

@@ -1,9 +1,9 @@
-"""Rows that need a picture, sound or film: a language model reads their text alone.
+"""Find rows that need a picture, sound or film, of which a language model reads only the text.
 
-They are told by columns beside the text (`images`, `video_path`), by parts of a turn's content
-(`{"type": "image_url"}`), and by placeholders in a question (`<image>`). A placeholder counts where the file
-has a column for media, and otherwise at the very beginning or end of a question, where data sets put it: in
-the middle of a sentence it is a tag that somebody writes about, and so it is beside a closing tag.
+They have columns next to the text (`images`, `video_path`), parts in a turn's content
+(`{"type": "image_url"}`), or placeholders in a question (`<image>`). A placeholder counts if the file has a
+column for media, and otherwise at the very start or end of a question, where data sets put it: in the middle
+of a sentence, or with a closing tag, it is a tag that the text is about.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NEEDS = {
     "picture": N_("needs a picture"),
     "film": N_("needs a film"),
     "sound": N_("needs sound"),
-    "file": N_("needs a file beside its text"),
+    "file": N_("needs a file with its text"),
 }
 WITHOUT = {
     "picture": N_("read without the picture it needs"),
@@ -30,7 +30,7 @@ WITHOUT = {
     "sound": N_("read without the sound it needs"),
     "file": N_("read without the file it needs"),
 }
-AS_TEXT = N_("<image>, <video> or <audio> in a question is taken as text: no column holds any")
+AS_TEXT = N_("<image>, <video> or <audio> in a question is read as text: no column holds media")
 
 _STEMS = {
     "picture": ("image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"),
@@ -54,7 +54,7 @@ _PARTS = (
     ("document", "file"),
 )
 _PLACE = re.compile(r"<\|?(image|video|audio)(?:[_-]?\d+|_pad|_placeholder)?\|?>", re.IGNORECASE)
-# Qwen-VL's and Qwen-Audio's: the place of a file between tags, which nobody writes in a sentence
+# Qwen-VL's and Qwen-Audio's: the path of a file between tags, which does not occur in a sentence
 _FILED = re.compile(
     r"<(img|image|video|audio)>\s*+[^<>\s][^<>\s./]*+[./](?=[^<>\s])[^<>\s]++\s*+</\1>", re.IGNORECASE
 )
@@ -62,7 +62,7 @@ _PLACE_KIND = {"img": "picture", "image": "picture", "video": "film", "audio": "
 
 
 class NeedsMedia(RowProblem):
-    """A turn has a part that is no text. `kind` is a key of `NEEDS`."""
+    """A turn has a part that is not text. `kind` is a key of `NEEDS`."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
         self.kind = kind
@@ -70,23 +70,23 @@ class NeedsMedia(RowProblem):
 
 
 def kind_of_part(part: dict[str, Any]) -> str:
-    """What a content part shows, a key of `NEEDS`; empty if it is nothing of the kind."""
+    """Return the kind of media in a content part, a key of `NEEDS`; empty if it has none."""
     said = part.get("type")
     names = [said] if isinstance(said, str) else [key for key, value in part.items() if not is_empty(value)]
     return next((kind for name in names for word, kind in _PARTS if word in str(name).lower()), "")
 
 
 def media_columns(names: Iterable[object]) -> dict[str, str]:
-    """Columns that hold pictures, sound or films, by their names: column -> kind."""
+    """Return the columns of pictures, sound or films, judging by their names: column -> kind."""
     kinds = ((str(name), _COLUMNS.get(plain_name(str(name)), "")) for name in names)
     return {name: kind for name, kind in kinds if kind}
 
 
 def needed(record: Record, values: Values, beside: dict[str, str], columns: Columns) -> tuple[str, str]:
-    """What a row needs beside its text (a key of `NEEDS`, or nothing), and where that shows.
+    """Return what a row needs besides its text (a key of `NEEDS`, or empty), and where that shows.
 
     Args:
-        beside: The file's columns that hold media (`media_columns`).
+        beside: The file's columns of media (`media_columns`).
         columns: The columns that the record was made from.
     """
     if beside and isinstance(record, Chat | Judged | Preference | Labelled | Question):
@@ -94,24 +94,25 @@ def needed(record: Record, values: Values, beside: dict[str, str], columns: Colu
             if not _nothing(values.get(name)) and name not in columns.values():
                 return kind, name
     for text in _questions(record):
+        # The cheap test first: this runs for every question of every row.
         if "<" in text and (found := _placeholder(text, bool(beside))):
             return _PLACE_KIND[found.group(1).lower()], found.group()
     return "", ""
 
 
 def speaks_of_media(record: Record) -> bool:
-    """Whether a question has a placeholder in it that is taken as text."""
+    """Return whether a question has a placeholder that is read as text."""
     return any("<" in text and _PLACE.search(text) for text in _questions(record))
 
 
 def without_places(record: Record) -> None:
-    """Take the placeholders out of a record's questions, in place."""
+    """Remove the placeholders from a record's questions, in place."""
     for message in _asking(record):
         message.content = _PLACE.sub("", _FILED.sub("", message.content or "")).strip()
 
 
 def without_parts(values: Values, names: Iterable[str]) -> Values:
-    """A row without the content parts of its turns, in these columns, that are no text."""
+    """Return a row without the parts of its turns in these columns that are not text."""
     found = dict(values)
     for name in names:
         loaded = loads_if_json(values.get(name))
@@ -132,6 +133,7 @@ def _text_parts(value: Any) -> Any:
 
 
 def _is_media_part(item: dict[str, Any]) -> bool:
+    # A turn is not a part, and a part with a text is kept for its text.
     return "role" not in item and "from" not in item and not item.get("text") and bool(kind_of_part(item))
 
 
@@ -139,6 +141,7 @@ def _placeholder(text: str, anywhere: bool) -> re.Match[str] | None:
     if filed := _FILED.search(text):
         return filed
     plain, begin, end = text.lower(), len(text) - len(text.lstrip()), len(text.rstrip())
+    # With a closing tag it is HTML that the question is about.
     closed = {name: f"</{name}" in plain for name in _PLACE_KIND}
     for found in _PLACE.finditer(text):
         if closed[found.group(1).lower()]:
@@ -159,5 +162,5 @@ def _questions(record: Record) -> list[str]:
 
 
 def _nothing(value: Any) -> bool:
-    """Whether a cell of media holds none: empty or false, or a list of empty ones."""
+    """Return whether a cell has no media: it is empty or false, or a list of empty values."""
     return value is False or is_empty(value) or (isinstance(value, list) and all(map(is_empty, value)))

@@ -1,4 +1,4 @@
-"""One turn of a chat, in any of the customary spellings: who speaks, what is said, thought and called."""
+"""Read one turn of a chat in any of the usual spellings: speaker, content, reasoning and calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import REASONING_KEYS, Message
 from tui_tuner.locales import N_, _
 
-# Who speaks, in the words of public data sets -> role
+# Names of speakers in public data sets -> role
 SPOKEN = {
     "system": "system",
     "developer": "system",
@@ -46,14 +46,14 @@ SPOKEN = {
     "tool_result": "tool",
     "ipython": "tool",
 }
-CALLERS = ("function_call", "tool_call")  # whose words are the JSON of a call
+CALLERS = ("function_call", "tool_call")  # their content is the JSON of a call
 
 ROLE_KEYS = ("role", "from", "speaker", "sender")
 CONTENT_KEYS = ("content", "value", "text", "utterance", "message")
-# Whether a turn is trained, as OpenAI, axolotl, ms-swift, Megatron and others name it
+# Keys for whether a turn is trained, in OpenAI, axolotl, ms-swift, Megatron and others
 FLAGS = ("train", "training", "weight", "loss_weight", "loss_mask", "loss_scale", "loss")
 _FLAGS = frozenset(FLAGS)
-DETAIL = "train_detail"  # axolotl's: which characters of a turn are trained
+DETAIL = "train_detail"  # axolotl's key for the characters of a turn that are trained
 _YES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 _SPOKEN_PARTS = ("text", "output_text", "input_text", "refusal")
 _THOUGHT_PARTS = ("thinking", "reasoning", "reasoning_text")
@@ -65,7 +65,7 @@ _THOUGHT_KEYS = ("thinking", "reasoning", "reasoning_content", "text", "content"
 
 @dataclass
 class Parts:
-    """What a turn's content holds. `text` is None where it has no part of text."""
+    """The parts of a turn's content. `text` is None if there is no text."""
 
     text: str | None = None
     thoughts: list[str] = field(default_factory=list)
@@ -74,18 +74,19 @@ class Parts:
 
 
 def spoken_by(item: dict[str, Any]) -> str | None:
-    """Who speaks in a turn, as it is written there; None if nobody is named."""
+    """Return the speaker of a turn, as it is written there; None if there is none."""
     key = _key_of(item, ROLE_KEYS)
     return item[key] if key and isinstance(item[key], str) else None
 
 
 def messages_of(item: dict[str, Any]) -> list[Message]:
-    """A turn as messages: one, or with the results of tools that Anthropic's turns of a user hold, several.
+    """Read a turn as messages: several if a user turn in Anthropic's format contains results of tools.
 
     Raises:
-        RowProblem: no role, an unknown one, nothing said, or something that is not text.
+        RowProblem: the role is missing or unknown, there is no content, or it is not text.
     """
-    if item.keys() in _PLAIN_KEYS:  # most turns: somebody says a text
+    # Most turns have a role and a text and nothing more.
+    if item.keys() in _PLAIN_KEYS:
         plain, text = item.values() if next(iter(item)) in ROLE_KEYS else reversed(item.values())
         if isinstance(text, str) and plain in _PLAIN_ROLES:
             return [Message(SPOKEN[plain], text)]
@@ -99,6 +100,7 @@ def messages_of(item: dict[str, Any]) -> list[Message]:
     key = _key_of(item, CONTENT_KEYS)
     value = item[key] if key else None
     train = _train_flag(item)
+    # ShareGPT writes a call as the text of a turn with its own role.
     if who in CALLERS and not item.get("tool_calls"):
         return [Message("assistant", None, calls_of_text(value), train=train)]
     parts = _parts(value)
@@ -119,15 +121,17 @@ def messages_of(item: dict[str, Any]) -> list[Message]:
     )
     if not parts.results:
         return [message]
+    # Results of tools come before the question in the same turn, as the model must read them.
     return [*parts.results, message] if parts.text else parts.results
 
 
 def unused_keys(item: dict[str, Any]) -> Iterator[str]:
-    """Keys of a turn that hold something and that nothing was made of."""
+    """Yield the keys of a turn that have a value and are not used."""
     if item.keys() in _PLAIN_KEYS:
         return
     spoken = (spoken_by(item) or "").strip().lower()
     used = {_key_of(item, ROLE_KEYS), _key_of(item, CONTENT_KEYS), DETAIL}
+    # "loss" may also be a measured value, which is not a flag and so is not used.
     used |= _FLAGS if _flag(item, "loss") is not None else _FLAGS - {"loss"}
     if SPOKEN.get(spoken) == "assistant":
         used |= {_reasoning_key(item), "function_call"}
@@ -139,30 +143,30 @@ def unused_keys(item: dict[str, Any]) -> Iterator[str]:
 
 
 def _key_of(item: dict[str, Any], keys: tuple[str, ...]) -> str:
-    """The first of these keys that holds something, or else that is there; empty if none is."""
+    """Return the first of these keys that has a value, or else that is there; empty if none is."""
     there = [key for key in keys if key in item]
     return next((key for key in there if not is_empty(item[key])), there[0] if there else "")
 
 
 def _function_call(item: dict[str, Any]) -> Any:
-    """OpenAI's older spelling of one call."""
+    """Return a call in OpenAI's older spelling; None if there is none."""
     found = loads_if_json(item.get("function_call"))
     return found if isinstance(found, dict) and found.get("name") else None
 
 
-# ---- whether it is trained --------------------------------------------------------------------------------
+# ---- the training flag --------------------------------------------------------------------------------
 
 
 def _train_flag(item: dict[str, Any]) -> bool | None:
-    """Whether a turn says that it is trained, or that it is not; None if it does not say.
+    """Return whether a turn is marked as trained or as not trained; None if it has no mark.
 
     Raises:
-        RowProblem: it says something between, or both.
+        RowProblem: the mark is a share, or marks contradict each other.
     """
     found = {flag for key in item.keys() & _FLAGS if (flag := _flag(item, key)) is not None}
     found |= _details(item.get(DETAIL))
     if len(found) > 1:
-        raise RowProblem(N_("a turn is said to be trained, and not to be"))
+        raise RowProblem(N_("a turn is marked both as trained and as not trained"))
     return found.pop() if found else None
 
 
@@ -175,14 +179,15 @@ def _flag(item: dict[str, Any], key: str) -> bool | None:
     plain = str(value).strip().lower() if isinstance(value, str) else ""
     if plain in _YES:
         return _YES[plain]
-    if key == "loss":  # a number that somebody measured, perhaps
+    # A number under this key may be a measured loss.
+    if key == "loss":
         return None
-    why = N_("a turn's {key} is neither true nor false: a turn is trained as a whole, or not at all", key=key)
+    why = N_("a turn's {key} is neither true nor false: a turn is trained as a whole or not at all", key=key)
     raise RowProblem(why, repr(value)[:40])
 
 
 def _details(value: Any) -> set[bool]:
-    """What axolotl's spans of a turn say, where they all say the same."""
+    """Return the flags of axolotl's spans of a turn, which must all be equal."""
     value = loads_if_json(value)
     if is_empty(value):
         return set()
@@ -191,11 +196,11 @@ def _details(value: Any) -> set[bool]:
         part["train"] for part in parts if isinstance(part, dict) and isinstance(part.get("train"), bool)
     ]
     if len(flags) < len(parts) or len(set(flags)) > 1:
-        raise RowProblem(N_("a turn trains some of its characters and others not (train_detail)"))
+        raise RowProblem(N_("only some characters of a turn are trained (train_detail)"))
     return set(flags)
 
 
-# ---- what is said and thought -----------------------------------------------------------------------------
+# ---- content and reasoning -----------------------------------------------------------------------------
 
 
 def _reasoning_key(item: dict[str, Any]) -> str:
@@ -203,7 +208,7 @@ def _reasoning_key(item: dict[str, Any]) -> str:
 
 
 def _reasoning(item: dict[str, Any], parts: Parts) -> tuple[str, str]:
-    """What was thought before an answer, and the key that keeps it."""
+    """Return the reasoning before an answer, and its key."""
     key = _reasoning_key(item)
     if not key:
         return "".join(parts.thoughts), REASONING_KEYS[0]
@@ -218,13 +223,15 @@ def _reasoning(item: dict[str, Any], parts: Parts) -> tuple[str, str]:
 
 
 def _parts(value: Any) -> Parts:
-    """A turn's content: a text, or a list of parts."""
+    """Read a turn's content, a text or a list of parts."""
     if value is None or is_nan(value):
         return Parts()
     if isinstance(value, str):
         return Parts(value)
+    # Tables turn short answers such as "42" or "true" into numbers and booleans.
     if isinstance(value, bool | int | float):
         return Parts(str(value))
+    # An object as content, such as the result of a tool, is written as JSON.
     if isinstance(value, dict):
         return Parts(orjson.dumps(value).decode())
     if not isinstance(value, list):
@@ -243,7 +250,7 @@ def _parts(value: Any) -> Parts:
 
 
 def _part(part: dict[str, Any], found: Parts) -> list[str]:
-    """Sort one part into `found`; what it says is returned."""
+    """Add one part to `found`, and return its text."""
     kind = part.get("type") or "text"
     if kind in _SPOKEN_PARTS and (text := _text_in(part, _TEXT_KEYS)) is not None:
         return [text]
@@ -251,6 +258,7 @@ def _part(part: dict[str, Any], found: Parts) -> list[str]:
         found.thoughts.append(thought)
     elif kind in ("tool_use", "tool_call", "function_call") and (calls := _calls_in(part)):
         found.calls += calls
+    # Anthropic puts results of tools into a user turn; other formats have a role for them.
     elif kind == "tool_result":
         call_id = part.get("tool_use_id") or part.get("tool_call_id")
         said = _parts(part.get("content")).text or ""
@@ -265,7 +273,7 @@ def _part(part: dict[str, Any], found: Parts) -> list[str]:
 
 
 def _calls_in(part: dict[str, Any]) -> list[dict[str, Any]]:
-    """The calls of a part: itself, or what it holds, which may be JSON text; none if it is no call."""
+    """Return the calls of a part: itself, or its content, which may be JSON; empty if it is not a call."""
     if isinstance(part.get("name"), str):
         return [part]
     for key in ("value", "content", "function", "tool_call"):
@@ -277,7 +285,7 @@ def _calls_in(part: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _text_in(part: Any, keys: tuple[str, ...]) -> str | None:
-    """The text under the first of these keys that holds one; a list of parts there is joined."""
+    """Return the text under the first of these keys that has one; a list of parts is joined."""
     if not isinstance(part, dict):
         return None
     there = [key for key in keys if key in part]

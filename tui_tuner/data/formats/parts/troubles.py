@@ -1,6 +1,6 @@
-"""What may be wrong with a text in a row: whole sentences for each, for not every language has one `is`.
+"""Name what may be wrong with a text in a row, in whole sentences, which translations need.
 
-Those that several formats know are here; a format has those of its own columns in its module.
+Those of several formats are here; a format has those of its own columns in its module.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tui_tuner.locales import N_
 
 @dataclass(frozen=True)
 class Troubles:
-    """Reasons for the ledger."""
+    """The reasons for the ledger if a text is not text, empty or missing."""
 
     not_text: str
     empty: str

@@ -1,4 +1,4 @@
-"""Turns of a chat: lists of them, prompts, answers and earlier rounds, in the customary layouts."""
+"""Read turns of a chat: lists of turns, prompts, answers and earlier rounds, in the usual layouts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui_tuner.locales import N_, _
 
 FROM_VALUE = ("from", "value")  # the keys of a turn in ShareGPT
 ROLE_CONTENT = ("role", "content")
-CHAT_KEYS = ("messages", "conversations", "conversation")  # what holds the turns where a chat is an object
+CHAT_KEYS = ("messages", "conversations", "conversation")  # keys of the turns if a chat is an object
 
 # Rounds: the question and the answer in one object, as in MOSS, Firefly and XTuner
 _ASKS = ("human", "user", "input", "question", "prompt", "instruction")
@@ -24,10 +24,10 @@ _ANSWERS = ("assistant", "gpt", "bot", "output", "answer", "response")
 
 
 def chat_shape(value: Any) -> str:
-    """What a value is as a chat: `from_value`, `role_content`, `rounds`, `pairs`, `texts`, or nothing.
+    """Return the shape of a chat: `from_value`, `role_content`, `rounds`, `pairs` or `texts`; else empty.
 
-    Texts that only stand in a list (`texts`), or two by two (`pairs`), are a chat where the column's name
-    says so: question and answer follow each other.
+    A plain list of texts (`texts`), or of texts in twos (`pairs`), is a chat only if the column has the name
+    of one: questions and answers then alternate.
     """
     value = loads_if_json(value)
     if isinstance(value, dict):
@@ -51,21 +51,21 @@ def chat_shape(value: Any) -> str:
 
 
 def turn_keys(column: Column) -> tuple[str, str] | None:
-    """The keys of role and content in a column of turns, or None if it holds none."""
+    """Return the keys of role and content in a column of turns; None if it holds no turns."""
     shape = chat_shape(column.example)
     return {"from_value": FROM_VALUE, "role_content": ROLE_CONTENT}.get(shape)
 
 
 def turn_columns(sample: Sample) -> list[Column]:
-    """Columns that hold turns and have the name of a chat."""
+    """List the columns that hold turns and have the name of a chat."""
     return [column for column in sample.named("messages") if chat_shape(column.example)]
 
 
 def turns_of(value: Any) -> list[Message]:
-    """A list of turns in any of the layouts, or its JSON, or a transcript.
+    """Read a list of turns in any layout, as JSON, or as a transcript.
 
     Raises:
-        RowProblem: it is none, or empty.
+        RowProblem: the value is not a chat, or empty.
     """
     if is_transcript(value):
         return turns_of_transcript(value)
@@ -75,6 +75,7 @@ def turns_of(value: Any) -> list[Message]:
     if value is None or value == [] or value == "":
         raise RowProblem(N_("the chat is empty"))
     shape = chat_shape(value)
+    # Two by two: questions and answers alternate.
     if shape == "texts":
         value = [value[number : number + 2] for number in range(0, len(value), 2)]
     if shape in ("texts", "pairs"):
@@ -93,7 +94,7 @@ def _bare(text: str, answers: int) -> Message:
 
 
 def _turns_in(value: dict[str, Any]) -> Any:
-    """What an object holds as its turns; None if nothing."""
+    """Return the turns in an object; None if it has none."""
     return next((value[key] for key in CHAT_KEYS if isinstance(loads_if_json(value.get(key)), list)), None)
 
 
@@ -103,7 +104,7 @@ def _round_keys(item: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def round_leftovers(item: dict[str, Any]) -> set[str]:
-    """Keys of a round that nothing is made of."""
+    """Return the keys of a round that are not used."""
     return set(item) - {*(_round_keys(item) or ()), "system"}
 
 
@@ -118,7 +119,7 @@ def _round(item: dict[str, Any]) -> list[Message]:
 
 
 def system_of(values: Values, columns: Columns) -> list[Message]:
-    """The system message from a column of its own, if there is one."""
+    """Read the system message from its column, if there is one."""
     if "system" not in columns:
         return []
     text = text_of(values.get(columns["system"]), troubles.SYSTEM, False)
@@ -126,10 +127,8 @@ def system_of(values: Values, columns: Columns) -> list[Message]:
 
 
 def prompt_text(values: Values, columns: Columns) -> str:
-    """What is asked: the prompt, and the input below it where there is one.
-
-    An instruction that is empty leaves the input to ask by itself.
-    """
+    """Return the text of the prompt, with the input below it if there is one."""
+    # If the instruction is empty, the input alone is the prompt.
     more = text_of(values.get(columns["input"]), troubles.INPUT, False) if "input" in columns else ""
     prompt = text_of(values.get(columns["prompt"]), troubles.PROMPT, not more.strip())
     if not prompt.strip():
@@ -138,7 +137,7 @@ def prompt_text(values: Values, columns: Columns) -> str:
 
 
 def prompt_of(values: Values, columns: Columns) -> list[Message]:
-    """The turns before an answer: a list of them, a transcript, or one text that asks."""
+    """Read the turns before an answer from a list, a transcript or a text."""
     value = values.get(columns["prompt"])
     if is_transcript(value) or isinstance(value, dict | list) or chat_shape(value) in _TYPED:
         return turns_of(value)
@@ -149,12 +148,10 @@ _TYPED = ("from_value", "role_content")
 
 
 def answer_of(value: Any, wrong: Troubles, whole: bool = False) -> list[Message]:
-    """An answer by itself: a text, a turn, or a list of turns.
-
-    Of SQuAD's answers, which say the same thing several times, it is the first.
+    """Read an answer from a text, a turn or a list of turns; of SQuAD's equivalent answers the first.
 
     Args:
-        whole: A text may hold the whole chat that ends with the answer, as a transcript or as JSON.
+        whole: A text may contain the whole chat that ends with the answer, as a transcript or as JSON.
     """
     if whole and is_transcript(value):
         return turns_of_transcript(value)
@@ -162,13 +159,14 @@ def answer_of(value: Any, wrong: Troubles, whole: bool = False) -> list[Message]
         return turns_of(value)
     if isinstance(value, dict) and set(value) & set(ROLE_KEYS):
         return messages_of(value)
+    # Some preference sets write each answer as a list of one text.
     if whole and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         value = value[0]
     return [Message("assistant", text_of(_first_answer(value), wrong))]
 
 
 def _first_answer(value: Any) -> Any:
-    """The first text of SQuAD's `{"text": […], "answer_start": […]}` or `[{"text": …}, …]`."""
+    """Return the first text of SQuAD's `{"text": […], "answer_start": […]}` or `[{"text": …}, …]`."""
     if isinstance(value, list) and all(isinstance(item, dict) and "text" in item for item in value):
         value = value[0]["text"] if value else None
     elif isinstance(value, dict) and set(value) >= {"text", "answer_start"}:
@@ -182,7 +180,7 @@ def _first_answer(value: Any) -> Any:
 
 
 def history_of(value: Any) -> list[tuple[str, str]]:
-    """Earlier rounds, as [[question, answer], …] or as turns."""
+    """Read earlier rounds from [[question, answer], …] or from turns."""
     value = loads_if_json(value)
     if not value:
         return []
@@ -190,6 +188,7 @@ def history_of(value: Any) -> list[tuple[str, str]]:
         raise RowProblem(N_("history is not a list"))
     if all(isinstance(item, dict) for item in value):
         turns = turns_of(value)
+        # The format has no place for other roles, so anything else would be lost.
         if len(turns) % 2 or any(t.role != ("user", "assistant")[i % 2] for i, t in enumerate(turns)):
             raise RowProblem(N_("history does not alternate between user and assistant"))
         return [(a.content or "", b.content or "") for a, b in zip(turns[::2], turns[1::2], strict=True)]

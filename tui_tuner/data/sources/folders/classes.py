@@ -1,4 +1,4 @@
-"""A folder whose subfolders are classes, with a file for each text, as the film reviews of IMDB come."""
+"""Read a folder whose subfolders are classes, with one file per text, such as the IMDB film reviews."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tui_tuner.data.sources.datafile import PACKED, DataFile
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 
-# Subfolders of these names are classes; others are only where data.format says that there are some
+# Subfolders of these names are classes; others only if data.format asks for classes
 _CLASSES = {"pos", "neg", "neu", "positive", "negative", "neutral", "ham", "spam", "fake", "real"}
 _UNLABELLED = {"unsup", "unlabeled", "unlabelled", "unsupervised"}
 _TRAINING = re.compile(r"train(?:ing)?", re.IGNORECASE)
@@ -21,11 +21,11 @@ _NOT_TOLD = "auto"
 
 
 def class_files(root: Path, told: str, notes: list[str]) -> list[DataFile]:
-    """A data file for each text, classes in turn, so that the first rows have all; empty if there are none.
+    """Return a data file for each text; empty if the folder has no classes.
 
     Args:
         told: `data.format`.
-        notes: Gets what was passed over.
+        notes: Receives what was skipped.
     """
     if told not in (_NOT_TOLD, "text_label"):
         return []
@@ -34,21 +34,24 @@ def class_files(root: Path, told: str, notes: list[str]) -> list[DataFile]:
     named = [path for path in classes if path.name.lower() not in _UNLABELLED]
     if len(named) < 2:
         return []
+    # Any folder may have two subfolders of texts, so without a format only well-known names are taken for
+    # classes.
     if told == _NOT_TOLD and not all(path.name.lower() in _CLASSES for path in named):
         return []
     _note(root, folder, [path for path in classes if path not in named], notes)
+    # Classes take turns, so that the first rows, which are previewed and checked, contain all of them.
     by_class = [_files_of(path) for path in named]
     return [file for turn in itertools.zip_longest(*by_class) for file in turn if file is not None]
 
 
 def _training_part(root: Path) -> Path:
-    """The part of a distribution that is trained on, where it has several."""
+    """Return the subfolder for training, if the folder has several parts."""
     parts = [path for path in _folders(root) if _TRAINING.fullmatch(path.name)]
     return parts[0] if len(parts) == 1 and not _TRAINING.fullmatch(root.name) else root
 
 
 def _classes_in(folder: Path) -> list[Path]:
-    """Subfolders that hold nothing but texts, or nothing at all if any holds something else."""
+    """Return the subfolders if all of them contain only texts; else nothing."""
     found = _folders(folder)
     for path in found:
         with os.scandir(path) as items:

@@ -1,23 +1,23 @@
-"""Reads Parquet and Arrow files for `native.process`, in a process of its own that may crash.
+"""Read Parquet and Arrow files for `native.process`, in a separate process that may crash.
 
-A script, not a module of the package: started by its path with `python -P`, it imports the standard library
-and pyarrow, and nothing from the folder that it is started in. Requests come as lines of JSON on its standard
-input; `bytes` and `rows` are the most that a file may hold, and `row` the most bytes of one:
+This is a script, not a module of the package: started by its path with `python -P`, it imports the standard
+library and pyarrow, and nothing from the working folder. Requests come as lines of JSON on standard input;
+`bytes` and `rows` are the most that a file may hold, and `row` the most bytes of a row:
 
     {"kind": "parquet", "path": "…", "memory": bytes, "bytes": bytes, "rows": number, "row": bytes}
     {"kind": "count", "paths": ["…"], "memory": bytes}
 
-Answers go to standard output as frames: a letter, eight bytes of length, and so many bytes.
+Answers go to standard output as frames: a letter, eight bytes of length, and that many bytes.
 
     S  an Arrow schema of plain types; columns with the metadata `json` hold JSON as text
     B  a record batch of it, validated and small
-    P  JSON: {"rows": n, "reason": "large" or "text"}: rows that stand here and could not be sent
-    N  JSON: rows of one file to be counted, or null
+    P  JSON: {"rows": n, "reason": "large" or "text"}: rows of this place that could not be sent
+    N  JSON: the number of rows of one counted file, or null
     E  JSON: the rows that the file says it has; the request is done
     X  JSON: {"reason": "damaged", …, "text": "…"}: the file cannot be read
 
-It ends with its parent: the kernel kills it once the other end of the pipe is closed whose number is its
-argument (on Linux), and writing to nobody ends it anywhere.
+It ends with its parent: on Linux the kernel kills it once the other end of the pipe is closed whose number is
+its argument, and elsewhere it ends when it writes and nothing reads any more.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ BATCH_BYTES = 1024 * 1024  # what a pipe takes at once, so that the next batch i
 BATCH_ROWS = 1024
 BATCH_CELLS = 100_000  # of wide tables
 METADATA_BYTES = 4 * 1024 * 1024  # of a schema
-CHECKED_DEPTH = 32  # nesting that is written as it is; Arrow's own limit for files is 64
+CHECKED_DEPTH = 32  # deepest nesting that is sent unchanged; Arrow's own limit for files is 64
+# Seconds of CPU time without an answer, and the bytes of file that add another second
 CPU_FREE, CPU_RATE = (
     3,
     2_000_000,
-)  # seconds of CPU without an answer, and bytes of file that are worth one more
+)
 
 
 class Refused(Exception):
@@ -69,7 +70,7 @@ class Sender:
         self.patience()
 
     def patience(self) -> None:
-        """Let the kernel end this process if it works for long without a further answer."""
+        """Let the kernel end this process if it works too long without another answer."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         until = int(used.ru_utime + used.ru_stime + self._allowance) + 1
         with contextlib.suppress(ValueError, OSError):
@@ -88,7 +89,7 @@ class Sender:
         self.frame(kind, json.dumps(value).encode("utf-8", "replace"))
 
     def batch(self, batch: Any) -> None:
-        """Rows, in pieces that are small and valid, each row that is not with its reason."""
+        """Send rows in small, valid pieces; a row that cannot be sent is replaced by its reason."""
         if batch.num_rows == 0:
             return
         try:
@@ -98,7 +99,8 @@ class Sender:
             if found.nbytes > BATCH_BYTES and found.num_rows > 1:
                 raise MemoryError
             problem = ""
-        except MemoryError:  # so it is halved; what does not fit into memory is, too
+        except MemoryError:
+            # raised above for batches that are too large, and by Arrow under the limit on memory
             if batch.num_rows > 1:
                 half = min(batch.num_rows // 2, self._most(batch))
                 for start in range(0, batch.num_rows, half):
@@ -122,7 +124,7 @@ class Sender:
         return max(1, min(BATCH_ROWS, BATCH_CELLS // max(1, batch.num_columns)))
 
     def _one(self, batch: Any) -> tuple[Any, str]:
-        """A single row, which may be large, or the reason why it is not sent."""
+        """Return a single row, which may be large, or the reason why it is not sent."""
         if batch.nbytes > 4 * self._request["row"]:
             return None, "large"
         try:
@@ -142,15 +144,16 @@ class Sender:
             raise Refused("bytes")
 
     def _plain(self, batch: Any) -> Any:
-        """The batch in plain types, valid.
+        """Convert a batch to plain types, and validate it.
 
         Raises:
-            UnicodeError: a text in it is none.
+            UnicodeError: a text in it is not valid UTF-8.
         """
         import pyarrow
 
         columns = [plain_column(column) for column in batch.columns]
         arrays = [array for array, _coded in columns]
+        # One schema for all batches of a file: the parent reads it once.
         if self._schema is None:
             coded = [{"json": "1"} if coded else None for _array, coded in columns]
             fields = [
@@ -163,6 +166,7 @@ class Sender:
         try:
             found.validate(full=True)
         except pyarrow.ArrowInvalid as error:
+            # Arrow has no type of error for this; only the text differs from that for a damaged file.
             if "UTF8" in str(error):
                 raise UnicodeError(str(error)) from None
             raise
@@ -170,13 +174,13 @@ class Sender:
 
 
 def kept_metadata(metadata: Any) -> dict[bytes, bytes] | None:
-    """What of a schema's metadata the parent reads: the names of classes."""
+    """Keep only the part of a schema's metadata that the parent reads: the names of classes."""
     written = (metadata or {}).get(b"huggingface", b"")
     return {b"huggingface": written} if 0 < len(written) <= METADATA_BYTES else None
 
 
 def plain_column(array: Any) -> tuple[Any, bool]:
-    """A column in types that are read without ado, and whether it is JSON as text."""
+    """Convert a column to types that the parent reads safely; also returns whether it became JSON text."""
     from pyarrow import types
 
     kind = array.type
@@ -186,6 +190,7 @@ def plain_column(array: Any) -> tuple[Any, bool]:
         return plain_column(array.dictionary_decode())
     if is_plain(kind):
         return array, False
+    # The parent may not know the types of views, whose plain forms are one cast away.
     wanted = {"string_view": "large_string", "binary_view": "large_binary"}.get(str(kind))
     if wanted:
         return array.cast(wanted), False
@@ -193,7 +198,7 @@ def plain_column(array: Any) -> tuple[Any, bool]:
 
 
 def is_plain(kind: Any, depth: int = 0) -> bool:
-    """Whether a type is written and read as it is."""
+    """Return whether a type can be sent unchanged."""
     from pyarrow import types
 
     if depth > CHECKED_DEPTH or hasattr(kind, "storage_type") or types.is_dictionary(kind):
@@ -212,7 +217,7 @@ def is_plain(kind: Any, depth: int = 0) -> bool:
 
 
 def as_json(array: Any) -> Any:
-    """A column of any type as JSON: for unions, dictionaries in lists, and what else few programs write."""
+    """Write a column of any type as JSON: for unions, dictionaries in lists, and other rare types."""
     import pyarrow
 
     values = [json.dumps(listed(value), default=str) for value in map(value_of, array)]
@@ -227,7 +232,8 @@ def value_of(scalar: Any) -> Any:
 
 
 def listed(value: Any) -> Any:
-    """A value that JSON can hold; of an object only the keys that are not null: Arrow fills in the others."""
+    """Convert a value to one that JSON can hold."""
+    # Keys with null are dropped: Arrow fills them in for every row that does not have them.
     if isinstance(value, dict):
         return {str(name): listed(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
@@ -269,12 +275,13 @@ def check_rows(rows: int, send: Sender) -> None:
 
 
 def read_group(table: Any, group: int, most: int, send: Sender) -> None:
-    """Send the rows of a row group; with fewer at a time where so many do not fit into memory."""
+    """Send the rows of a row group; fewer at a time if they do not fit into memory."""
     begun = send.rows
     while True:
         done = send.rows - begun
         try:
             for batch in table.iter_batches(batch_size=most, row_groups=[group], use_threads=False):
+                # A second attempt begins the group again, so rows that were sent already are skipped.
                 over, done = min(done, batch.num_rows), done - min(done, batch.num_rows)
                 if over < batch.num_rows:
                     send.batch(batch.slice(over))
@@ -302,6 +309,7 @@ def read_arrow(path: str, send: Sender) -> int:
         distinct(schema.names)
         for batch in batches:
             check_rows(batch.num_rows, send)
+            # Arrow trusts the offsets in a file; without this a damaged one crashes in `slice`.
             batch.validate()
             counts += batch.num_rows
             send.batch(batch)
@@ -332,7 +340,7 @@ READERS = {"parquet": read_parquet, "arrow": read_arrow}
 
 
 def answer(request: dict[str, Any], send: Sender) -> tuple[bytes, Any]:
-    """Do what is asked; returns the last frame, which says so where it cannot be done."""
+    """Answer a request; returns the last frame, which gives the reason if the file cannot be read."""
     try:
         import pyarrow
     except ImportError as error:
@@ -355,7 +363,7 @@ def answer(request: dict[str, Any], send: Sender) -> tuple[bytes, Any]:
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[str]:
-    """The path, or where it is no UTF-8, which Arrow does not take, another one of the same file."""
+    """Give the path, or if it is not UTF-8, which Arrow refuses, another path of the same file."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -366,8 +374,9 @@ def opened(path: str) -> Iterator[str]:
 
 
 def limit_memory(limit: int) -> None:
-    """Let allocations fail beyond so many bytes (Linux; elsewhere the system's own limits hold)."""
+    """Make allocations fail beyond `limit` bytes (on Linux; elsewhere the system's own limits apply)."""
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    # A limit above the hard one would be refused, and then there would be none.
     if hard not in (resource.RLIM_INFINITY, -1):
         limit = min(limit, hard)
     with contextlib.suppress(ValueError, OSError):
@@ -377,11 +386,12 @@ def limit_memory(limit: int) -> None:
 def end_with_parent(lifeline: int) -> None:
     """Let the kernel kill this process once the other end of a pipe is closed (Linux only).
 
-    Nothing may ever be written to it, for that kills as well: the kernel tells of what is written only after
-    it can be read, so requests could not come this way without a race.
+    Nothing may ever be written to that pipe: writing kills as well.
     """
     if sys.platform != "linux":
         return
+    # O_ASYNC sends the signal F_SETSIG names when the pipe changes, and SIGKILL needs no thread that still
+    # runs Python.
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | fcntl.FASYNC)
@@ -390,7 +400,7 @@ def end_with_parent(lifeline: int) -> None:
 
 
 def requests() -> Iterator[dict[str, Any]]:
-    """What is asked."""
+    """Yield requests until standard input ends."""
     rest = b""
     while True:
         while b"\n" not in rest:
@@ -406,9 +416,11 @@ def main() -> None:
     """Answer one request after the other, until standard input ends."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Crashes are expected here, and must not leave core files of gigabytes.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = os.dup(1)
-    os.dup2(2, 1)  # what a library prints is no frame
+    # What a library prints must not end up between frames.
+    os.dup2(2, 1)
     end_with_parent(int(sys.argv[1]))
     for request in requests():
         send = Sender(out, request)

@@ -1,4 +1,4 @@
-"""An answer that is being written, as Markdown or as plain text."""
+"""The text of an answer while it is generated, as Markdown or plain text."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from textual.widgets import Markdown, Static
 from tui_tuner.text import sanitize
 from tui_tuner.ui.words import block
 
-_LONGEST = 40_000  # characters beyond which an answer is plain text: each block of Markdown is a widget
+_LONGEST = 40_000  # longer answers (characters) are plain text: each block of Markdown is a widget
 _SHORTEST = 0.1  # seconds between two drawings; each sends lines to a terminal that may be far away
 _LONGEST_PAUSE = 2.0
-_SHARE = 4  # for each second that a drawing took, so many without one
+_SHARE = 4  # seconds of pause for each second that a drawing took
 
-# Entries of a list after which the next one begins another widget: `Markdown` makes all entries of a list
-# that grows anew with each piece.
+# List entries after which a new widget starts: `Markdown` rebuilds all entries of a growing list with each
+# piece.
 _ENTRIES = 20
 _ENTRY = re.compile(r"(?:[-*+]|\d{1,9}[.)])[ \t]+\S|[ \t]+(?:[-*+]|\d{1,9}[.)])[ \t]+\S")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 
-# What would hide a part of what a model wrote (HTML, references), lead elsewhere, or make a character that
-# `sanitize` has not seen (entities)
+# Rules that would hide a part of the answer (HTML, references), link elsewhere, or produce characters that
+# `sanitize` has not checked (entities)
 _OFF = ("html_block", "html_inline", "link", "image", "autolink", "linkify", "reference", "entity")
 
 
 def parser() -> MarkdownIt:
-    """Markdown without links, images, HTML and entities, which stand there as they were written."""
+    """Create a Markdown parser that shows links, images, HTML and entities as they were written."""
     made = MarkdownIt("gfm-like", {"html": False, "linkify": False, "breaks": True, "maxNesting": 20})
     return made.disable(list(_OFF), ignoreInvalid=True)
 
 
 class AnswerText(Vertical):
-    """What a model has written so far; it draws no more often than it has the time for.
+    """The text that a model has written so far, drawn only as often as there is time.
 
     Args:
-        plain: Show the text as it is.
+        plain: Show the text unformatted.
     """
 
     DEFAULT_CSS = """
@@ -77,16 +77,16 @@ class AnswerText(Vertical):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the text is shown as it is."""
+        """True if the text is shown unformatted."""
         return self._plain or len(self._text) > _LONGEST
 
     @property
     def is_drawn(self) -> bool:
-        """Whether nothing waits to be drawn."""
+        """True if all of the text is drawn."""
         return not self._waits and "".join(self._shown) == self._text
 
     async def show_as(self, plain: bool) -> None:
-        """As plain text, or as Markdown."""
+        """Show the text as plain text or as Markdown."""
         if plain != self._plain:
             was, self._plain = self.is_plain, plain
             if was != self.is_plain:
@@ -98,7 +98,7 @@ class AnswerText(Vertical):
             await self.mount_all(self._made())
 
     def write(self, text: str) -> None:
-        """The text is this by now."""
+        """Set the text; it is drawn after a pause."""
         self._text = sanitize(text)
         if not self._waits and self._text != "".join(self._shown):
             self._waits = True
@@ -107,6 +107,8 @@ class AnswerText(Vertical):
     async def _draw(self) -> None:
         if not self.is_attached:
             return
+        # Measured until the next refresh, since Textual builds and paints the widgets only after this
+        # returns.
         began = time.monotonic()
         self._waits = False
         shown = [child for child in self.children if isinstance(child, Markdown)]
@@ -120,12 +122,13 @@ class AnswerText(Vertical):
         self.call_after_refresh(self._took, began)
 
     async def _draw_parts(self, widgets: list[Markdown]) -> None:
-        """Only what has changed: mostly the end of the last part."""
+        """Draw only the changed parts, usually the end of the last one."""
         parts, before = in_parts(self._text), self._shown
         self._shown = parts
         for widget, part, was in zip(widgets, parts, before, strict=False):
             if part.startswith(was):
                 if part != was:
+                    # Appending parses only the new text; updating would build every block again.
                     await widget.append(part[len(was) :])
             else:
                 await widget.update(part)
@@ -144,13 +147,14 @@ def _markdown(text: str) -> Markdown:
 
 
 def in_parts(text: str) -> list[str]:
-    """A text cut before entries of long lists; the parts together are the text.
+    """Split a text before entries of long lists; joined, the parts are the text.
 
-    Only whole lines decide, so that the parts of a text that grows stay what they are.
+    Only complete lines decide, so that the parts of a growing text stay the same.
     """
     parts, entries, fence = [""], 0, ""
     for line in text.splitlines(keepends=True):
         found = _FENCE.match(line)
+        # A fence is only closed by one of the same kind that is at least as long.
         if found and (not fence or found[1].startswith(fence)):
             fence = "" if fence else found[1]
         if not fence and line.endswith("\n") and _ENTRY.match(line):

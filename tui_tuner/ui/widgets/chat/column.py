@@ -1,4 +1,4 @@
-"""A column of a chat: the turns of one model, one below the other."""
+"""A column of a chat with the turns of one model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tui_tuner.ui.words import safe
 
 
 class Column(VerticalScroll, can_focus=True):
-    """Up and down choose a turn, and scroll where one is longer than the column."""
+    """A column of turns: up and down choose one, or scroll if it is longer than the column."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "step(-1)", show=False),
@@ -32,7 +32,7 @@ class Column(VerticalScroll, can_focus=True):
     def __init__(self, model: Origin, plain: bool, hint: Content) -> None:
         super().__init__(classes="panel")
         self.model = model
-        self.facts: dict[str, Any] = {}  # what `chat_open` told of it
+        self.facts: dict[str, Any] = {}  # the facts from `chat_open`
         self._plain = plain
         self._hint = hint
         self._chosen: Turn | None = None
@@ -40,12 +40,12 @@ class Column(VerticalScroll, can_focus=True):
 
     @property
     def views(self) -> list[TurnView]:
-        """From the first turn to the last."""
+        """The turns, first to last."""
         return list(self.query_children(TurnView))
 
     @property
     def chosen(self) -> TurnView | None:
-        """The turn that keys are about: the last one where none was chosen."""
+        """The turn that keys apply to: the chosen one, or the last."""
         views = self.views
         return next((view for view in views if view.turn is self._chosen), views[-1] if views else None)
 
@@ -55,18 +55,19 @@ class Column(VerticalScroll, can_focus=True):
         return self.chosen.reply if self.chosen else None
 
     def told(self, facts: dict[str, Any]) -> None:
-        """What is known of the model once it is loaded."""
+        """Take over the facts of the loaded model."""
         self.facts = facts
         for view in self.views:
             view.context = facts.get("context")
             view.show()
         if not facts.get("template", True):
-            self.border_subtitle = Content(_("no chat template: it goes on with the text"))
+            self.border_subtitle = Content(_("no chat template: it continues the text"))
 
     async def show(self, turns: Sequence[Turn]) -> None:
-        """Have these turns; those that are there already stay as they are."""
+        """Show these turns; existing ones stay."""
         views = self.views
         same = 0
+        # Compared by identity: another version of a turn has the same text before its answer.
         while same < min(len(views), len(turns)) and views[same].turn is turns[same]:
             same += 1
         with self.app.batch_update():
@@ -82,19 +83,20 @@ class Column(VerticalScroll, can_focus=True):
         if self._chosen not in turns:
             self._chosen = None
         self.mark()
+        # An anchored column would jump to the end before the new turns are laid out.
         self.anchor(False)
         self.call_after_refresh(self._follow)
 
     def _follow(self) -> None:
-        """Stay at the end of what is written, once it is longer than the column.
+        """Follow the end of the text once it is longer than the column.
 
-        A shorter one begins at the top, so that answers side by side begin on the same line.
+        A shorter text starts at the top, so that answers side by side start on the same line.
         """
         if self.max_scroll_y > 0 and not self.is_anchored:
             self.anchor()
 
     def draw(self, turn: Turn) -> None:
-        """What there is of a turn by now."""
+        """Draw the current state of a turn."""
         for view in self.views:
             if view.turn is turn:
                 view.show()
@@ -102,18 +104,18 @@ class Column(VerticalScroll, can_focus=True):
             self.call_after_refresh(self._follow)
 
     async def show_as(self, plain: bool) -> None:
-        """As plain text, or as Markdown."""
+        """Show answers as plain text or as Markdown."""
         self._plain = plain
         for view in self.views:
             await view.show_as(plain)
 
     def choose(self, turn: Turn | None) -> None:
-        """Keys are about this turn from here on; None is the last one."""
+        """Choose the turn that keys apply to; None is the last one."""
         self._chosen = turn
         self.mark()
 
     def mark(self) -> None:
-        """Show which turn keys are about, while they come here."""
+        """Show which turn keys apply to, while the column has the focus."""
         chosen = self.chosen if self.has_focus else None
         for view in self.views:
             view.choose(view is chosen)
@@ -123,10 +125,11 @@ class Column(VerticalScroll, can_focus=True):
         self.mark()
 
     def action_step(self, by: int) -> None:
-        """The next turn or the one before; as long as the end of this one is not on view, a line of it."""
+        """Go to the next or previous turn, or scroll by a line while this one has more to show."""
         views, now = self.views, self.chosen
         if now is None:
             return
+        # A turn longer than the column is read line by line before the next one is chosen.
         top, height = self.scroll_offset.y, self.scrollable_content_region.height
         begin, end = now.virtual_region.y, now.virtual_region.bottom
         if by > 0 and end > top + height and self.max_scroll_y > top:
@@ -140,7 +143,7 @@ class Column(VerticalScroll, can_focus=True):
                 self._bring(views[place], by)
 
     def _bring(self, view: TurnView, by: int) -> None:
-        """Scroll so that one reads on: to the beginning of the next turn, or the end of the one before."""
+        """Scroll to the start of the next turn, or to the end of the previous one, to read on."""
         region, height = view.virtual_region, self.scrollable_content_region.height
         if by > 0:
             if region.bottom > self.scroll_offset.y + height:

@@ -1,4 +1,4 @@
-"""Where one types what is said: Enter sends it, Alt+Enter or ^j begins a new line, Up brings older ones."""
+"""The chat's input: Enter sends, Alt+Enter or ^j starts a new line, Up recalls older messages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tui_tuner.text import sanitize
 
 
 class PromptInput(TextArea):
-    """Grows to six lines."""
+    """A text area for messages that grows up to six lines."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        # before the keys of a text area, for which Enter is a new line
+        # priority, because Enter is a new line in a text area
         Binding("enter", "send", _("Send"), priority=True),
         Binding("alt+enter,ctrl+j,shift+enter", "new_line", _("New line"), show=False, priority=True),
         Binding("pageup", "turn_page(-1)", _("Read further up"), show=False),
@@ -31,17 +31,17 @@ class PromptInput(TextArea):
     """
 
     class Sent(Message):
-        """Enter was pressed, and the field is empty now."""
+        """Enter was pressed; the field is now empty."""
 
         def __init__(self, text: str) -> None:
             super().__init__()
             self.text = text
 
     class Refused(Message):
-        """Enter was pressed where nothing may be sent: the text stays."""
+        """Enter was pressed while nothing may be sent; the text stays."""
 
     class Paged(Message):
-        """A page up or down was asked for."""
+        """The user wants to scroll a page up or down."""
 
         def __init__(self, by: int) -> None:
             super().__init__()
@@ -51,12 +51,13 @@ class PromptInput(TextArea):
         super().__init__(placeholder=_("Type a message; Enter sends it"), soft_wrap=True, id="prompt")
         self.highlight_cursor_line = False
         self.may_send: Callable[[], bool] = lambda: True
-        self.before: list[str] = []  # what Up brings, the last one first
+        self.before: list[str] = []  # messages that Up recalls, newest first
         self._at = -1
         self._typed = ""
 
     def action_send(self) -> None:
-        self.call_later(self._send)  # such a key overtakes letters that were typed before it
+        # A priority binding overtakes letters that were typed before it and are still queued.
+        self.call_later(self._send)
 
     def _send(self) -> None:
         text = self.text.strip()
@@ -72,7 +73,7 @@ class PromptInput(TextArea):
         self.post_message(PromptInput.Sent(text))
 
     def put(self, text: str) -> None:
-        """Have this text, the cursor at its end."""
+        """Set the text, with the cursor at its end."""
         self.text = text
         self.move_cursor(self.document.end)
 
@@ -96,13 +97,14 @@ class PromptInput(TextArea):
 
     def _turn(self, by: int) -> None:
         if self._at < 0:
+            # Down brings the unsent text back.
             self._typed = self.text
         self._at += by
         self.put(self._typed if self._at < 0 else self.before[self._at])
 
     @on(TextArea.Changed)
     def _clean(self) -> None:
-        """Characters that steer a terminal, or that nobody sees, may have been pasted: they are left out."""
+        """Remove pasted characters that are invisible or control the terminal."""
         text = self.text
         if sanitize(text) != text:
             self.put("".join(character for character in text if sanitize(character) == character))

@@ -1,4 +1,4 @@
-"""Tokens with their borders, laid into lines of a width; only lines on view are drawn."""
+"""Tokens with their boundaries, laid out in lines; only visible lines are drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Part = tuple[str, str]
 
 
 class TokenLines(LongList):
-    """A text with a border before each token, or a line for each."""
+    """A text with a boundary mark before each token, or one token per line."""
 
     has_cursor = False
 
@@ -26,7 +26,7 @@ class TokenLines(LongList):
         self._ids = False
 
     def show_tokens(self, tokens: Sequence[tuple[int, str, bool]], ids: bool) -> None:
-        """Show these, one on a line with its number if `ids`."""
+        """Show tokens as (id, text, special); with `ids`, one per line with its id."""
         self._tokens, self._ids = tokens, ids
         width = max(10, self.scrollable_content_region.width)
         self._lines = [] if ids else laid(tokens, width)
@@ -46,7 +46,7 @@ def _shown(text: str, special: bool) -> Part:
 
 
 def laid(tokens: Sequence[tuple[int, str, bool]], width: int) -> list[list[Part]]:
-    """Lines of so many cells; a new line in the text is one here, and an end of it is marked."""
+    """Lay out tokens in lines of `width` cells; line breaks of the text are kept and marked."""
     lines: list[list[Part]] = [[]]
     used = 0
     for _id, text, special in tokens:
@@ -56,6 +56,7 @@ def laid(tokens: Sequence[tuple[int, str, bool]], width: int) -> list[list[Part]
                 lines.append([])
                 used = 0
             border = "" if place else _BORDER
+            # The text of a token may end in a line break; what follows it is the next token.
             if not piece and place:
                 continue
             if used and used + cell_len(border + piece) > width:
@@ -74,7 +75,7 @@ def laid(tokens: Sequence[tuple[int, str, bool]], width: int) -> list[list[Part]
 
 
 def _cut(text: str, first: int, width: int) -> list[str | None]:
-    """A text in parts that fit, with None for a new line."""
+    """Split a text into parts that fit, with None for each line break."""
     parts: list[str | None] = []
     now, room = "", first
     for character in text:

@@ -1,4 +1,4 @@
-"""A turn of a chat in a column: what was said, what the model answered, and figures of the answer."""
+"""A turn of a chat in a column: the prompt, the model's answer, and its figures."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MOST_SHOWN = 4000  # characters of a prompt
 
 
 class TurnView(Vertical):
-    """One turn as one model has answered it.
+    """A turn with the answer of one model.
 
     Args:
-        context: Tokens that fit the model's context; None where nobody knows.
+        context: The model's context length in tokens; None if unknown.
     """
 
     DEFAULT_CSS = """
@@ -40,7 +40,7 @@ class TurnView(Vertical):
 
     @property
     def reply(self) -> Reply | None:
-        """What the model has answered so far."""
+        """The model's answer so far."""
         return self.turn.replies.get(self.model)
 
     def compose(self) -> ComposeResult:
@@ -52,13 +52,14 @@ class TurnView(Vertical):
         self.set_class(not (self.reply and self.reply.text), "-silent")
 
     def choose(self, chosen: bool) -> None:
-        """Mark it as the one that keys are about."""
+        """Set whether keys apply to this turn."""
         if chosen != self._chosen:
             self._chosen = chosen
             self._redraw()
 
     def show(self) -> None:
-        """What there is by now."""
+        """Show the current state of the turn."""
+        # Pieces of an answer may arrive before the view is composed, which shows them itself.
         if not self.is_mounted or not self.children:
             return
         reply = self.reply
@@ -68,7 +69,7 @@ class TurnView(Vertical):
         self._redraw()
 
     async def show_as(self, plain: bool) -> None:
-        """As plain text, or as Markdown."""
+        """Show the answer as plain text or as Markdown."""
         self._plain = plain
         await self.query_one(AnswerText).show_as(plain)
 
@@ -76,6 +77,7 @@ class TurnView(Vertical):
         if not self.children:
             return
         said, figures = self._said(), self._figures()
+        # Many pieces arrive each second, and the prompt and the figures rarely change with them.
         told = said.markup, figures.markup
         if told[0] != self._told[0]:
             self.query_one(".said", Static).update(said)
@@ -105,14 +107,14 @@ class TurnView(Vertical):
         elif reply.note:
             parts.append(block(reply.note).stylize("$warning"))
         if not reply.text and not reply.error:
-            parts.append(Content(_("no text: the model ended at once")))
+            parts.append(Content(_("no text: the model stopped immediately")))
         if reply.first:
             parts += [Content(words) for words in measured_words(reply, self.context)]
         return Content(" · ").join(Content.assemble(part) for part in parts)
 
 
 def measured_words(reply: Reply, context: int | None) -> list[str]:
-    """What was measured of an answer: its length, its speed, and how full the context is."""
+    """Describe the length and speed of an answer, and the use of the context."""
     words = [_n("{n} token", "{n} tokens", reply.tokens, n=reply.tokens)]
     if reply.rate is not None:
         words.append(_("{rate}/s", rate=f"{reply.rate:.1f}" if reply.rate < 100 else f"{reply.rate:.0f}"))

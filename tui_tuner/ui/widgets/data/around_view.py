@@ -1,4 +1,4 @@
-"""Lengths of rows in tokens, and sequences as they lie in a forward pass, as content for the mask viewer."""
+"""Draws the lengths of rows and the sequences of a forward pass, for the mask viewer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _MOST_NAMED = 12
 
 
 def around_content(around: Around, cells: int) -> Content:
-    """A histogram of whole rows in tokens, max_length marked."""
+    """Draw a histogram of row lengths in tokens, with max_length marked."""
     counts = ", ".join(f"{count:,} {_(name)}" for name, count in around.outcomes.items() if count)
     lines = [Content.assemble((_("Tokens of a row") + "  ", "bold"), (counts, "$dim"))]
     bars = around.bars()
+    # All rows may have been dropped, so there may be no bars.
     most = max((count for _low, _high, count in bars), default=0)
     for low, high, count in bars:
         bar = "█" * round(count / most * max(1, cells - _LABEL)) or ("▏" if count else "")
@@ -45,7 +46,7 @@ def around_content(around: Around, cells: int) -> Content:
 
 
 def forward_content(laid: ForwardRows, row: int, cells: int) -> Content:
-    """The forward pass with a row (from 1) in it: █ trained, ░ read, │ an edge, · padding."""
+    """Draw the forward pass that contains a row (from 1): █ trained, ░ read, │ an edge, · padding."""
     from tui_tuner.tasks.preview.forward_rows import drawn, sums
 
     lines = [Content(_title(laid)).stylize("bold")]
@@ -57,7 +58,7 @@ def forward_content(laid: ForwardRows, row: int, cells: int) -> Content:
     named += ["…"] if len(ones) > _MOST_NAMED else []
     lines.append(Content(_("row (tokens): {rows}", rows=", ".join(named))))
     lines.append(Content(sums(laid)))
-    words = _("A run deals its rows out in a random order: the neighbours are an example.")
+    words = _("A run draws its rows in random order: the neighbours are only an example.")
     lines.append(Content(words).stylize("$dim"))
     return Content("\n").join(lines)
 

@@ -1,4 +1,4 @@
-"""How a file is read: its format, which column is what, and why its rows cannot be used, if they cannot."""
+"""Shows how a file is read: its format, the roles of its columns, and why its rows cannot be used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tui_tuner.ui.words import mark, marked, safe
 
 
 class HowRead(Static):
-    """A refusal first, with the key that offers what can be done; then the format."""
+    """A refusal, if any, with the key for its fixes; then the format."""
 
     DEFAULT_CSS = "HowRead { height: auto; max-height: 7; padding: 0 1; }"
 
@@ -24,7 +24,7 @@ class HowRead(Static):
         better: Refusal | None = None,
         task: str = "",
     ) -> None:
-        """Draw what is known of the file; `better`: that another task than `task` fits its rows better."""
+        """Show what is known about the file; `better` suggests another task than `task`."""
         parts = [_refused(refusal, task)] if refusal is not None else []
         parts += [_better(better)] if better is not None else []
         parts += [_how(look)] if look is not None else []
@@ -32,13 +32,13 @@ class HowRead(Static):
 
 
 def _refused(refusal: Refusal, task: str) -> Content:
-    """Why the rows cannot be used, and the key that offers what can be done."""
+    """Return why the rows cannot be used, and the key for its fixes."""
     sentence = Content.assemble(("✗ ", "$error"), Content(one_line(refusal.sentence)).stylize("$error"))
     advice = (one_line(refusal.advice) + " ", "$dim") if refusal.advice else ""
     if refusal.task_fix is not None and refusal.task_fix["task"] == task:
-        words = _("{key} does that, {other} offers what else can be done.", key=mark("k"), other=mark("u"))
+        words = _("{key} does that, {other} shows other options.", key=mark("k"), other=mark("u"))
         return Content.assemble(sentence, "\n", advice, marked(words))
-    offer = marked(_("{key} offers what can be done.", key=mark("u")))
+    offer = marked(_("{key} shows the options.", key=mark("u")))
     return Content.assemble(sentence, "\n", *_other_task(refusal), advice, offer)
 
 
@@ -48,16 +48,16 @@ def _better(better: Refusal) -> Content:
 
 
 def _other_task(said: Refusal) -> list[Content]:
-    """The key that takes the task which the rows are for, if there is one."""
+    """Return the key that switches to the task that fits the rows, if there is one."""
     if said.task_fix is None:
         return []
     task = mark(one_line(said.task_fix["task"], 40), "bold")
-    return [marked(_("{key} makes it task {task}.", key=mark("k"), task=task)), Content(" ")]
+    return [marked(_("{key} sets task {task}.", key=mark("k"), task=task)), Content(" ")]
 
 
 def _how(look: datalook.Look) -> Content:
-    """The format, how sure it is, why, and which column is what."""
-    sure = _("as you said") if look.sure is None else _("{p:.0%} sure", p=look.sure)
+    """Return the format, its confidence and reason, and the roles of the columns."""
+    sure = _("as set") if look.sure is None else _("{p:.0%} sure", p=look.sure)
     parts: list[Content | str | tuple[str, str]] = [(one_line(look.format), "bold $primary"), f"  {sure}"]
     if look.why:
         parts.append((f"  {one_line(look.why)}", "$dim"))
@@ -69,7 +69,7 @@ def _how(look: datalook.Look) -> Content:
 
 
 def counts(census: datalook.Census, held_out: bool = False) -> Content:
-    """The row ledger in one line."""
+    """Format the row ledger in one line."""
     counts = ", ".join(f"{count:,} {_(name)}" for name, count in census.outcomes.items() if count)
     if held_out and census.done:
         words = _("{n:,} held-out rows: {counts}", n=census.read, counts=counts)

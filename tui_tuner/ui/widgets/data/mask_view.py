@@ -1,4 +1,4 @@
-"""A row as tokens. Trained ones stand between ▸ and ◂, on a ground of their own; special ones are violet."""
+"""A row as tokens. Trained ones are between ▸ and ◂ on a coloured background; special ones are violet."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from tui_tuner.tasks.preview.forward_rows import ForwardRows
 
 _TRAINED = "$trained on $trained-back"
-_MOST = 6000  # tokens drawn at once; the title says how many there are
+_MOST = 6000  # tokens that are drawn; the title has the total
 
 
 class MaskView(VerticalScroll):
-    """Shows a `Mask`; `t` puts a bar between tokens."""
+    """Shows a `Mask`; `t` draws a bar between tokens."""
 
     DEFAULT_CSS = "MaskView { height: 1fr; padding: 0 1; } MaskView > Static { height: auto; }"
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id, classes="panel")
         self.borders = False
-        self.lengths = False  # the lengths of the rows around are shown, not the tokens of one
+        self.lengths = False  # shows the lengths of the rows around instead of tokens
         self.mask: Mask | None = None
 
     def compose(self) -> ComposeResult:
@@ -41,13 +41,14 @@ class MaskView(VerticalScroll):
         self.say(Content(_("The tokens of a row appear here.")).stylize("$dim"))
 
     def say(self, words: Content) -> None:
-        """Words instead of tokens."""
+        """Show words instead of tokens."""
         self.mask = None
         self.border_title = Content(_("Tokens"))
         self.query_one(Static).update(words)
 
     def show(self, mask: Mask, row: int) -> None:
-        """Draw the tokens of a row (from 0)."""
+        """Show the tokens of a row (from 0)."""
+        # Toggling the borders shows the same mask again, and must not lose the place.
         if self.mask is not mask:
             self.scroll_home(animate=False)
         self.mask = mask
@@ -79,7 +80,7 @@ class MaskView(VerticalScroll):
         self.query_one(Static).update(Content("\n").join(parts))
 
     def show_around(self, around: Around, laid: ForwardRows | None, row: int) -> None:
-        """Draw the rows around a row (from 0): its forward pass, and a histogram of lengths."""
+        """Show the rows around a row (from 0): its forward pass and a histogram of lengths."""
         self.mask = None
         title = _(
             "rows {first:,} to {last:,}: {tokens:,} tokens, {trained:,} trained ({share:.0%})",
@@ -99,11 +100,12 @@ class MaskView(VerticalScroll):
 
 
 def mask_content(tokens: tuple[Token, ...], borders: bool) -> Content:
-    """The tokens in a row; a newline is drawn as ↵ and as a newline."""
+    """Draw tokens one after the other; a newline is drawn as ↵ and a line break."""
     parts: list[tuple[str, str]] = []
     inside = False
     piece = 0
     for token in tokens:
+        # A row longer than max_length gives several sequences; no loss reaches over their border.
         if token.piece != piece:
             parts.append((("◂" if inside else "") + "\n", "bold $trained"))
             parts.append((_("── sequence {n} ──", n=token.piece + 1) + "\n", "$accent"))

@@ -1,4 +1,4 @@
-"""The tokens of a row, or the lengths of rows, worked out in threads while the screen goes on."""
+"""The tokens of a row, or the lengths of rows, computed in threads."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tui_tuner.ui.words import block
 if TYPE_CHECKING:
     from tui_tuner.ui.widgets.data.row_list import RowList
 
-_DELAY = 0.15  # seconds the cursor must rest on a row before its tokens are worked out
-_TICK = 0.5  # seconds between two looks at how long something has taken
-_SILENT = 0.4  # seconds that something may take before it is said
+_DELAY = 0.15  # seconds the cursor must rest on a row before its tokens are computed
+_TICK = 0.5  # seconds between two updates of the waiting time
+_SILENT = 0.4  # seconds of waiting before it is shown
 
 
 class TokenPane(MaskView, Works):
-    """What `look_at` asks for, as soon as it is known; what was asked before is passed over."""
+    """Shows what `look_at` requested last, as soon as it is computed."""
 
     class _Found(Message):
         def __init__(self, turn: int, found: Any, error: str) -> None:
@@ -40,26 +40,27 @@ class TokenPane(MaskView, Works):
         super().__init__(id=id)
         self._turn = 0
         self._asked: tuple[dict[str, Any], datalook.DataPath, int, RowList] | None = None
-        self._since: float | None = None  # when work on it began
+        self._since: float | None = None  # when the work started
 
     def on_mount(self) -> None:
         self.set_interval(_TICK, self._say_wait)
 
     def forget(self) -> None:
-        """Show nothing, until another row is asked for."""
+        """Clear the pane until another row is requested."""
         self._turn += 1
         self._asked = self._since = None
         self.say(Content(""))
 
     def look_at(self, draft: dict[str, Any], path: datalook.DataPath, row: int, rows: RowList) -> None:
-        """Show a row (from 0), once the cursor rests on it."""
+        """Show a row (from 0) when the cursor rests on it."""
         self._turn += 1
         self._asked = (draft, path, row, rows)
         turn = self._turn
+        # Holding a cursor key passes many rows, and tokenising each of them would lag behind.
         self.set_timer(_DELAY, lambda: self._begin(turn))
 
     def again(self, draft: dict[str, Any]) -> None:
-        """The same row, by another model."""
+        """Show the same row with another model."""
         if self._asked is not None:
             self.say(Content(""))
             self._asked = (draft, *self._asked[1:])
@@ -67,6 +68,7 @@ class TokenPane(MaskView, Works):
             self._begin(self._turn)
 
     def _begin(self, turn: int) -> None:
+        # The cursor has moved on while the timer ran.
         if turn != self._turn or self._asked is None:
             return
         draft, path, row, rows = self._asked
@@ -77,7 +79,7 @@ class TokenPane(MaskView, Works):
             self._mask(turn, draft, path, row, rows)
 
     def _say_wait(self) -> None:
-        """How long it takes, once it takes long; what is shown of another row stays meanwhile."""
+        """Show the waiting time if it is long; the tokens of another row stay visible meanwhile."""
         if self._since is None or self._asked is None or (self.mask is not None and not self.lengths):
             return
         seconds = time.monotonic() - self._since
@@ -85,6 +87,7 @@ class TokenPane(MaskView, Works):
             return
         draft = self._asked[0]
         model = one_line(at(draft, "model.name"), 30)
+        # The first load of a tokenizer takes seconds, which should not look like the work on the row.
         if datalook.tokenizer_here(draft):
             words = _("Tokenising rows… {n:.0f} s", n=seconds)
         elif self.lengths:
@@ -137,7 +140,7 @@ class TokenPane(MaskView, Works):
             self.show_around(around, laid, row)
 
     def toggle_lengths(self) -> None:
-        """Lengths of the rows and the row among its neighbours, or the tokens of the row again."""
+        """Switch between the tokens of the row and the lengths of the rows around it."""
         self.lengths = not self.lengths
         if self._asked is not None:
             self.say(Content(""))

@@ -1,6 +1,6 @@
-"""A row in words: who says what, a text and its class, words and their tags, a question and its answer.
+"""Formats rows: turns by role, a text and its class, words and their tags, a question and its answer.
 
-Roles are named, and coloured besides. What is wrong with a row stands apart from what it holds.
+Roles are named as well as coloured. A row's problem is shown apart from its content.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ from tui_tuner.runs.wire import plain
 from tui_tuner.text import mark_blanks, one_line, sanitize
 
 _ROLES = {"user": "$primary", "assistant": "$trained", "system": "$special", "tool": "$accent"}
-_MOST_TAGS = 2000  # words with tags that are told
-LONGEST = 2_000_000  # characters of a row that are told whole
+_MOST_TAGS = 2000  # words with tags that are shown
+LONGEST = 2_000_000  # characters of a row that are shown at most
 Part = tuple[str, str, str]  # a label, its colour, a text
 
 
 def lines_of(record: Record | None) -> int:
-    """How many lines a row wants where there is little room."""
+    """Return how many lines a row needs in the list."""
     return 3 if isinstance(record, Preference | Question) else 2
 
 
 def brief(kept: Kept, width: int, lines: int) -> list[Content]:
-    """A row in a few lines of so many cells; of a long chat the first question and the last answer."""
+    """Format a row in a few lines; of a long chat the first question and the last answer."""
     problem = problem_of(kept)
     parts = parts_of(kept)
-    alone = bool(problem) and kept.read.record is None  # of others it stands in the row, opened whole
+    # A row with a record only gets a mark here; its problem is shown when the row is opened.
+    alone = bool(problem) and kept.read.record is None
     first = [Content.assemble(("✗ ", "$error"), (_cut(problem, width - 2), "$error"))] if alone else []
     left = lines - len(first)
     if len(parts) > left:
@@ -62,7 +63,7 @@ def brief(kept: Kept, width: int, lines: int) -> list[Content]:
 
 
 def _most_telling(parts: list[Part], lines: int) -> list[Part]:
-    """So many parts: the last ones, and before them the first that is no system text."""
+    """Choose `lines` parts: the first that is not a system text, and the last ones."""
     if lines <= 0:
         return []
     if lines == 1:
@@ -74,8 +75,9 @@ def _most_telling(parts: list[Part], lines: int) -> list[Part]:
 
 
 def _laid(label: str, colour: str, text: str, width: int, lines: int) -> list[Content]:
-    """A part over at most so many lines, its label before the first."""
+    """Lay out a part in at most `lines` lines, starting with its label."""
     head = f"{one_line(label, 24)}: " if label else ""
+    # Cut before it is sanitised: a row may have millions of characters, and the list draws often.
     shown = one_line(mark_blanks(text[: width * lines * 2 + 40]))
     pieces = chop_cells(head + shown, max(8, width))
     if len(pieces) > lines:
@@ -94,7 +96,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def problem_of(kept: Kept) -> str:
-    """What is wrong with a row; empty where nothing is."""
+    """Return the problem of a row; empty if it has none."""
     read = kept.read
     if read.problem is not None:
         return f"{_(read.problem.reason)}: {read.problem.detail}" if _tells(kept) else _(read.problem.reason)
@@ -106,7 +108,7 @@ def problem_of(kept: Kept) -> str:
 
 
 def _tells(kept: Kept) -> bool:
-    """Whether the detail of a problem says more than the row, which is shown beside it."""
+    """Return whether a problem's detail says more than the row, which is shown next to it."""
     problem = kept.read.problem
     if problem is None or not problem.detail:
         return False
@@ -116,10 +118,10 @@ def _tells(kept: Kept) -> bool:
 
 
 def parts_of(kept: Kept) -> list[Part]:
-    """What a row holds, part by part; a row that was not understood as it stands in its file."""
+    """Return the parts of a row; for a row that was not understood, its raw columns."""
     read = kept.read
     if read.merged:
-        return [("", "", _("a turn of the chat that begins above"))]
+        return [("", "", _("a turn of the chat that starts above"))]
     if read.record is None:
         if list(read.row.values) == [""]:
             return [("", "", str(read.row.values[""]))]
@@ -174,7 +176,7 @@ def _class(label: Any) -> str:
 
 
 def text_of(value: Any, indent: bool = False) -> str:
-    """A value of a row as text: as JSON, unless it is text."""
+    """Return a value of a row as text; other values as JSON."""
     if isinstance(value, str):
         return value
     option = orjson.OPT_INDENT_2 if indent else 0
@@ -184,17 +186,18 @@ def text_of(value: Any, indent: bool = False) -> str:
         return str(value)
 
 
-# A row, whole
+# A whole row
 
 
 def whole(kept: Kept, width: int) -> list[Content]:
-    """Everything in a row, in lines of so many cells."""
+    """Format everything in a row, in lines of `width` cells."""
     found: list[Content] = []
     problem = problem_of(kept)
     if problem:
         found += [Content(line).stylize("$error") for line in _wrapped("✗ " + problem, width)] + [Content("")]
+    # The spool cuts very long rows, so what follows is not all of it.
     if kept.cut:
-        words = _("This row is too long to be kept whole: long texts are shown in part.")
+        words = _("This row is too long to be stored in full: long texts are shown in part.")
         found += [Content(line).stylize("$warning") for line in _wrapped(words, width)] + [Content("")]
     told = 0
     for label, colour, text in _all_parts(kept):
@@ -223,6 +226,7 @@ def _all_parts(kept: Kept) -> Iterator[Part]:
                     yield _("{kind} · {role}", kind=name, role=label), colour, text
     else:
         yield from parts_of(kept)
+    # Columns that the format does not read are shown last, as they may be missed by mistake.
     used = set(read.columns.values()) if record is not None else set(read.row.values)
     for name, value in read.row.values.items():
         if name not in used and value not in (None, "", [], {}):
@@ -242,7 +246,7 @@ def _whole_turns(messages: Sequence[Message]) -> Iterator[Part]:
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """Text in lines of at most so many cells, broken between words where that is near."""
+    """Wrap text into lines of `width` cells, broken between words if possible."""
     room = max(8, width - len(indent))
     found: list[str] = []
     for line in sanitize(mark_blanks(text)).replace("\t", "    ").split("\n"):

@@ -1,4 +1,4 @@
-"""What each method would cost with the draft as it is: memory, and how much is trained."""
+"""The cost of each method with the current draft: memory, and the share of weights trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tui_tuner.ui.hosting import tuner_of
 
 
 class Costed(Message):
-    """What each method costs, in a few words, by its name."""
+    """The cost of each method in a few words, by name."""
 
     def __init__(self, turn: int, costs: dict[str, str]) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Costed(Message):
 
 
 class MethodCosts(Widget, Works):
-    """`ask` it for a draft; it answers with `Costed`, and only for the draft that was asked last."""
+    """Answers `ask` with `Costed`, but only for the last draft."""
 
     DEFAULT_CSS = "MethodCosts { display: none; }"
 
@@ -33,9 +33,10 @@ class MethodCosts(Widget, Works):
         self._asked: dict[str, Any] | None = None
 
     def ask(self, values: dict[str, Any]) -> None:
-        """Work it out, unless that was done for these values."""
+        """Compute the costs, unless that was done for these values."""
         if values == self._asked:
             return
+        # A copy, since the form changes the draft in place while the worker plans.
         self._asked = copy.deepcopy(values)
         self._turn += 1
         self._work(self._turn, self._asked, tuner_of(self.app).card)
@@ -50,9 +51,10 @@ class MethodCosts(Widget, Works):
             self.post_message(Costed(turn, costs))
 
     def work_failed(self, group: str, words: str) -> None:
-        self._asked = None  # the choice goes without numbers
+        self._asked = None  # ask again next time; the list shows no numbers until then
 
     @on(Costed)
     def _costed(self, message: Costed) -> None:
+        # Stopped here, so that the form never sees the answer for an older draft.
         if message.turn != self._turn:
             message.stop()

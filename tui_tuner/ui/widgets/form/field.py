@@ -1,4 +1,4 @@
-"""One field of the settings form: label, editor, unit, and a line for its help or what is wrong with it."""
+"""A field of the settings form: label, editor, unit, and a line for its help or its problem."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ class FieldSelect(Select[str], inherit_bindings=False):
     """A select that leaves the arrow keys to the form."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "show_overlay", _("Choose"), show=False)]
-    stale = False  # other words were offered while it was open
+    stale = False  # True if its words changed while it was open
 
     def _watch_value(self, value: Any) -> None:
         super()._watch_value(value)
         for current in self.query(SelectCurrent):
-            current.update(str(value))  # without what the list tells of it
+            # Textual shows the whole prompt, whose description would not fit into the line.
+            current.update(str(value))
 
     def watch_expanded(self, expanded: bool) -> None:
-        """Closed, it takes the words that came while it was open."""
+        """When closed, take over words that came while it was open."""
         if self.stale and not expanded:
             next(node for node in self.ancestors if isinstance(node, Field)).renew_words()
 
 
 class FieldChanged(Message):
-    """A field was edited: its new value, or the sentence that says why its text is no value."""
+    """A field was edited: its new value, or a sentence that explains why the text is not a value."""
 
     def __init__(self, option: Option, value: Any, sentence: str) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class FieldChanged(Message):
 
 
 class Field(Vertical):
-    """A field; `value` is the one it begins with."""
+    """A field; `value` is its initial value."""
 
     DEFAULT_CSS = """
     Field { height: 2; padding: 0 1; }
@@ -76,7 +77,7 @@ class Field(Vertical):
         self._words = list(words) or select_words(option)
         self._costs: Mapping[str, str] = {}
         self._marked: tuple[bool, str, Any] = (False, "?", None)
-        # Made here: a field is marked as soon as it is in the form, which may be before it is composed.
+        # Created here, because a field may be marked before it is composed.
         self._label = Static(self._named("  "), classes="label")
         self._below = Static(self._help(), classes="words")
 
@@ -88,11 +89,12 @@ class Field(Vertical):
         yield self._below
 
     def take(self, value: Any) -> None:
-        """Show another value; nobody is told, for it is not edited here."""
+        """Show another value without a message, as the user did not edit it here."""
+        # 1 == True == 1.0, but they are shown differently.
         if value == self._value and type(value) is type(self._value):
             return
         self._value = value
-        self._marked = (False, "?", None)  # it is marked anew
+        self._marked = (False, "?", None)  # marked again by the form
         for old in self.query("Input, FieldSelect, Switch"):
             with self.prevent(Input.Changed, Select.Changed, Switch.Changed):
                 if not self._takes(old, value):
@@ -100,7 +102,7 @@ class Field(Vertical):
             return
 
     def _takes(self, old: Widget, value: Any) -> bool:
-        """Put a value into the editor that is there, if it is the one for it."""
+        """Put a value into the existing editor; False if it needs another one."""
         kind = self._kind(value)
         if kind == "switch" and isinstance(old, Switch):
             old.value = value
@@ -113,15 +115,16 @@ class Field(Vertical):
         return True
 
     def _change_editor(self, old: Widget) -> None:
-        """Another editor in the place of one that cannot hold the value."""
+        """Replace an editor that cannot hold the value."""
         new, had_focus = self._editor(), old.has_focus
         self.query_one(Horizontal).mount(new, after=self._label)
         old.remove()
+        # Removing the focused widget would move the focus to another field.
         if had_focus:
             self.screen.set_focus(new)
 
     def _kind(self, value: Any) -> str:
-        """The editor that can hold a value: a draft may hold what no switch and no list has."""
+        """Return the editor that can hold a value: a draft may hold values that a switch or a list cannot."""
         kind = editor(self.option)
         if kind == "switch":
             return kind if isinstance(value, bool) else "input"
@@ -142,7 +145,7 @@ class Field(Vertical):
         )
 
     def mark(self, changed: bool, sentence: str) -> None:
-        """Show whether the value differs from its default, and what is wrong with it."""
+        """Show whether the value differs from its default, and its problem."""
         if (changed, sentence, self._value) == self._marked:
             return
         self._marked = (changed, sentence, self._value)
@@ -157,24 +160,25 @@ class Field(Vertical):
         return Content.assemble(sign, self.option.path.rpartition(".")[2].replace("_", " "))
 
     def tell(self, costs: Mapping[str, str]) -> None:
-        """Say beside each word what it costs. A list that is open stays as it is until it is opened again."""
+        """Show the cost next to each word. An open list stays as it is until it is opened again."""
         if costs != self._costs:
             self._costs = costs
             self.renew_words()
 
     def offer(self, words: list[str]) -> None:
-        """Offer other words; what is chosen stays chosen."""
+        """Offer other words; the choice stays."""
         if words != self._words:
             self._words = words
             self.renew_words()
 
     def renew_words(self) -> None:
-        """Offer the words as they are by now; in a list that is open, once it is closed."""
+        """Update the offered words; an open list is updated when it is closed."""
         for select in self.query(FieldSelect):
             select.stale = select.expanded
             if select.expanded:
                 continue
             value, words = select.value, self._words
+            # A select raises if its value is not among its options.
             if value not in words:
                 self._words = [*words, str(value)]
             with self.prevent(Select.Changed):
@@ -182,14 +186,14 @@ class Field(Vertical):
                 select.value = value
 
     def _offered(self) -> list[tuple[str | Content, str]]:
-        """The words to choose from, each with a line about it where there is one."""
+        """Return the words to choose from, with their descriptions."""
         return [
             (_with_help(word, self._costs.get(word, ""), word_help(self.option, word)), word)
             for word in self._words
         ]
 
     def _help(self) -> Content:
-        """About what is chosen, where something is told of it; else about the field."""
+        """Return the help of the chosen word, or else of the field."""
         return Content(_(word_help(self.option, show(self._value)) or self.option.help))
 
     @on(Input.Changed)
@@ -212,6 +216,7 @@ class Field(Vertical):
         self._changed(event.value, "")
 
     def _changed(self, value: Any, sentence: str) -> None:
+        # Textual also posts Changed for a value that was just set from outside.
         if value != self._value or sentence or type(value) is not type(self._value):
             self._value = value
             self.post_message(FieldChanged(self.option, value, sentence))

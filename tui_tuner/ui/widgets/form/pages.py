@@ -1,7 +1,7 @@
-"""The pages of the settings form, one a section, made as they are first shown.
+"""The pages of the settings form, one per section, created when first shown.
 
-A page is never made anew: fields come into it, are shown and hidden, and take other values where they stand,
-so that neither the focus nor what one looks at moves.
+A page is never rebuilt: its fields are added, shown, hidden and changed in place, so that neither the focus
+nor the scrolling moves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tui_tuner.ui.widgets.form.sections import Sections
 
 
 class Page(VerticalScroll, inherit_bindings=False):
-    """The fields of a section; the arrow keys go from field to field instead of scrolling."""
+    """The fields of a section; the arrow keys move between fields instead of scrolling."""
 
     def __init__(self, section: str) -> None:
         super().__init__(id=f"page-{section.replace('.', '-')}", can_focus=False)
@@ -31,12 +31,12 @@ class Page(VerticalScroll, inherit_bindings=False):
 
     @property
     def fields(self) -> list[Field]:
-        """Those that were made, in their order."""
+        """The fields created so far, in order."""
         return [child for child in self.children if isinstance(child, Field)]
 
 
 class FormPages(ContentSwitcher):
-    """Shows a section of a draft. Advanced fields are folded, but for those that are set or asked for."""
+    """Shows a section of a draft. Advanced fields are hidden unless they are set or were requested."""
 
     DEFAULT_CSS = """
     FormPages { width: 1fr; height: 1fr; border-top: solid $line; border-title-color: $dim; }
@@ -46,17 +46,17 @@ class FormPages(ContentSwitcher):
     def __init__(self) -> None:
         super().__init__(id="fields")
         self.advanced = False
-        self._wanted: set[str] = set()  # advanced fields that are shown all the same
+        self._wanted: set[str] = set()  # advanced fields that are shown anyway
 
     @property
     def fields(self) -> list[Field]:
-        """The fields on view, in their order."""
+        """The visible fields, in order."""
         page = self._page
         return [field for field in page.fields if field.display] if page is not None else []
 
     @property
     def here(self) -> Field | None:
-        """The field that has the focus."""
+        """The field with the focus, if any."""
         return next((field for field in self.fields if field.has_focus_within), None)
 
     @property
@@ -68,39 +68,40 @@ class FormPages(ContentSwitcher):
         return self.query_one(f"#{self.current}", Page) if self.current else None
 
     async def show(self, section: str, draft: Draft) -> None:
-        """Show a section."""
         page = next((one for one in self._pages if one.section == section), None)
         if page is None:
             page = Page(section)
             await self.mount(page)
         self.current = page.id
+        # Awaited, so that the caller finds the fields mounted and can focus one.
         for made in self.follow(draft):
             await made
         self.border_title = Content(_(form.section_words(section)))
 
     async def show_field(self, path: str, draft: Draft) -> Field | None:
-        """Show the section of a field, and the field in it, be it an advanced one."""
+        """Show the section of a field and the field itself, even if it is advanced."""
         if form.applies(draft.values, path):
             self._wanted.add(path)
         await self.show(form.section_of(path), draft)
         return next((field for field in self.fields if field.option.path == path), None)
 
     def fold(self, draft: Draft) -> None:
-        """Show the advanced fields, or fold them again; the one in focus stays."""
+        """Show or hide the advanced fields; the focused one stays visible."""
         self.advanced = not self.advanced
         here = self.here
+        # Folding also hides fields that were requested before, but never the focused one.
         self._wanted = {here.option.path} if here is not None else set()
         self.follow(draft)
 
     def take(self, draft: Draft) -> None:
-        """Show other values in the fields, where they stand."""
+        """Show the values of another draft in the existing fields."""
         for page in self._pages:
             for field in page.fields:
                 field.take(_held(draft, field.option))
         self.follow(draft)
 
     def mark(self, draft: Draft, problems: Mapping[str, str]) -> None:
-        """Show what applies; mark what differs from its default, and what is wrong."""
+        """Show applicable fields; mark those that are set or have a problem."""
         self.follow(draft)
         for page in self._pages:
             for field in page.fields:
@@ -108,7 +109,7 @@ class FormPages(ContentSwitcher):
                 field.mark(form.is_set(draft.values, field.option), sentence)
 
     def follow(self, draft: Draft) -> list[AwaitMount]:
-        """Bring what applies into sight; what does not leaves it, and keeps what was typed into it."""
+        """Show fields that apply and hide the others, which keep their text."""
         made = [await_mount for page in self._pages for await_mount in self._complete(page, draft)]
         page = self._page
         folded = 0
@@ -121,7 +122,7 @@ class FormPages(ContentSwitcher):
         return made
 
     def _complete(self, page: Page, draft: Draft) -> list[AwaitMount]:
-        """Show the fields of a page that apply, and make those that are not there yet."""
+        """Show the fields of a page that apply, and create missing ones."""
         there = {field.option.path: field for field in page.fields}
         before: Field | None = None
         new: list[Field] = []
@@ -132,7 +133,8 @@ class FormPages(ContentSwitcher):
             if field is not None:
                 made += _put(page, new, before)
                 new, before = [], field
-                if not shown and field.has_focus_within:  # no other field takes its keys
+                # Textual would focus a neighbour, which would then get keys meant for this field.
+                if not shown and field.has_focus_within:
                     self.screen.set_focus(self.screen.query_one(Sections).list)
                 field.display = shown
                 field.offer(form.select_words(option, draft.values))
@@ -142,7 +144,7 @@ class FormPages(ContentSwitcher):
         return made + _put(page, new, before)
 
     def _shows(self, option: Option, draft: Draft) -> bool:
-        """Whether a field that applies is on view. An advanced one that was set stays until one folds."""
+        """Return whether an applicable field is visible. A set advanced one stays until they are hidden."""
         path = option.path
         if option.advanced and (path in draft.texts or form.is_set(draft.values, option)):
             self._wanted.add(path)
@@ -150,7 +152,7 @@ class FormPages(ContentSwitcher):
 
 
 def _put(page: Page, fields: list[Field], before: Field | None) -> list[AwaitMount]:
-    """Fields into a page, below another one or at its top."""
+    """Mount fields below another one, or at the top of the page."""
     if not fields:
         return []
     if before is not None:
@@ -159,5 +161,5 @@ def _put(page: Page, fields: list[Field], before: Field | None) -> list[AwaitMou
 
 
 def _held(draft: Draft, option: Option) -> Any:
-    """What a field shows: the text that is no value, or the value."""
+    """Return what a field shows: its invalid text, or its value."""
     return draft.texts.get(option.path, form.value_of(draft.values, option))

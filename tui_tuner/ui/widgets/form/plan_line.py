@@ -1,4 +1,4 @@
-"""Two lines under the settings: memory, fit and time of the run they describe, worked out as one types."""
+"""Two lines under the settings: memory, fit and time of the run, updated while the user types."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tui_tuner.ui.words import rough, safe, share_words
 if TYPE_CHECKING:
     from tui_tuner.ui.planlook import Look
 
-REST = 0.35  # seconds without a change before it is worked out
+REST = 0.35  # seconds without a change before the plan is computed
 
 
 class Planned(Message):
-    """A plan for the draft numbered `turn`, or why there is none."""
+    """The plan of the draft numbered `turn`, or why there is none."""
 
     def __init__(self, turn: int, look: Look | None, error: str) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Planned(Message):
 
 
 class Looked(Message):
-    """What the line shows, for who shows more of it; None where there are no numbers."""
+    """The plan that the line shows, for other widgets; None if there is none."""
 
     def __init__(self, look: Look | None) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Looked(Message):
 
 
 class PlanLine(Static, Works):
-    """`ask` it after each change."""
+    """Shows a summary of the plan; call `ask` after each change."""
 
     DEFAULT_CSS = """
     PlanLine { height: 2; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -55,7 +55,7 @@ class PlanLine(Static, Works):
         self._timer: Timer | None = None
 
     def ask(self, draft: dict[str, Any]) -> None:
-        """Work it out for this draft, once no other comes for a moment."""
+        """Plan this draft when no other follows for a moment."""
         self._turn += 1
         if self._timer is not None:
             self._timer.stop()
@@ -63,12 +63,13 @@ class PlanLine(Static, Works):
         self._timer = self.set_timer(REST, lambda: self._begin(turn, kept))
 
     def clear(self) -> None:
-        """The draft is wrong: no numbers."""
+        """Show no numbers, because the draft is invalid."""
         self._turn += 1
-        self.update(Content(_("The numbers follow once every value is right.")).stylize("$dim"))
+        self.update(Content(_("The plan appears when all values are valid.")).stylize("$dim"))
         self.post_message(Looked(None))
 
     def _begin(self, turn: int, draft: dict[str, Any]) -> None:
+        # The draft may have become invalid while the timer ran.
         if turn == self._turn:
             self._work(turn, draft, tuner_of(self.app).card)
 
@@ -78,6 +79,7 @@ class PlanLine(Static, Works):
 
         found, error = None, ""
         try:
+            # No network: a hub must not be asked at every letter of a model's name.
             found = planlook.look(draft, card, tuner_of(self.app).store.root, network=False)
         except (TunerError, OSError) as problem:
             error = words_of(problem)
@@ -101,7 +103,7 @@ class PlanLine(Static, Works):
 
 
 def summary(look: Look) -> Content:
-    """Memory against the card, time, and how many remarks there are, on one line."""
+    """Return memory, fit, time and number of notes in one line."""
     need = look.estimate.device
     planned = look.plan
     fits = planned.fit.fits
@@ -128,7 +130,7 @@ def summary(look: Look) -> Content:
 
 
 def parts_line(look: Look) -> Content:
-    """How much is trained, and what takes most of the memory; the rest is on the plan screen."""
+    """Return the number of trained weights and the largest part of the memory."""
     found, parameters = look.estimate, look.plan.parameters
     rows = [row for row in found.rows if row.phase == found.phase]
     most = max(rows, key=lambda row: row.gib, default=None)
@@ -144,7 +146,7 @@ def parts_line(look: Look) -> Content:
 
 
 def short_count(count: int) -> str:
-    """A number of weights as one says it: 122,880, 10.1 M, 8.03 B."""
+    """Format a number of weights: 122,880, 10.1 M, 8.03 B."""
     for size, letter in ((1e9, "B"), (1e6, "M")):
         if count >= size:
             return f"{count / size:.3g} {letter}"

@@ -1,4 +1,4 @@
-"""The list of sections, with how much in each is wrong."""
+"""The list of sections, with the number of problems in each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui_tuner.ui import form
 
 
 class Sections(VerticalScroll):
-    """One of them is current; what stands in the list is redrawn only where it has changed."""
+    """The sections, one of them current; only changed entries are redrawn."""
 
     DEFAULT_CSS = """
     Sections { width: 17; border-top: solid $line; border-title-color: $dim; }
@@ -45,16 +45,17 @@ class Sections(VerticalScroll):
         self.list.highlighted = list(form.SECTIONS).index(section)
 
     def neighbour(self, by: int) -> str:
-        """The section so many places below the current one; empty where there is none."""
+        """Return the section `by` places below the current one; empty if there is none."""
         names = list(form.SECTIONS)
         index = names.index(self.current) + by
         return names[index] if 0 <= index < len(names) else ""
 
     def mark(self, problems: Iterable[str]) -> None:
-        """Show how many of these fields lie in each section."""
+        """Show how many of these fields are in each section."""
         counts = Counter(form.section_of(path) for path in filter(None, problems))
         for index, (key, label) in enumerate(form.SECTIONS.items()):
             words = Content.assemble(label, (f" ✗{counts[key]}", "$error") if counts[key] else "")
+            # Replacing a prompt draws the whole list again, which over a slow line is seen.
             if words != self._marked[index]:
                 self._marked[index] = words
                 self.list.replace_option_prompt_at_index(index, words)

@@ -1,4 +1,4 @@
-"""How a draft stands: what is wrong with it, whether it can be started, and why not."""
+"""The state of a draft: its problems, whether it can be started, and why not."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """What is known of a draft; no widget.
+    """What is known about a draft; not a widget.
 
     Args:
-        told: Why a run with these values has failed; it stands at its field until a value changes.
+        told: Why a run with these values failed; shown at its field until a value changes.
     """
 
     def __init__(self, told: Refusal | None = None) -> None:
         self.told = told
-        self.untyped: dict[str, str] = {}  # fields whose text is no value, with their sentence
+        self.untyped: dict[str, str] = {}  # fields whose text is not a value, with a sentence each
         self.problems: dict[str, str] = {}
-        self.refusal: Refusal | None = None  # of the check before a start
+        self.refusal: Refusal | None = None  # from the check before a start
         self.better: Refusal | None = None  # another task fits the data better
         self.passed = False
-        self.fetches = False  # a start would fetch the model first
+        self.fetches = False  # a start would download the model first
 
     @property
     def why(self) -> Refusal | None:
@@ -39,53 +39,57 @@ class Standing:
 
     @property
     def said(self) -> Refusal | None:
-        """What there is to say of the data."""
+        """The refusal, or the suggestion of another task."""
         return self.why or self.better
 
     def begin(self, values: Mapping[str, Any]) -> bool:
-        """The values have changed: what the check said is of the past. Gives whether it is to look again."""
+        """Forget the last check because values changed. Returns whether to check again."""
         self.refusal, self.passed, self.better = None, False, None
         return self.look(values)
 
     def answered(self, values: Mapping[str, Any], answer: Checked) -> None:
-        """The check has come back."""
+        """Take over the result of a check."""
+        # A new start replaces the message of the run that failed before.
         self.told = None if answer.start else self.told
         self.refusal, self.passed, self.better = answer.refusal, answer.refusal is None, answer.better
         self.fetches = answer.fetches
         self.look(values)
 
     def refuse(self, refusal: Refusal) -> None:
-        """The start itself has failed."""
+        """Note that the start itself failed."""
         self.refusal, self.passed = refusal, False
 
     def look(self, values: Mapping[str, Any]) -> bool:
-        """Find what is wrong with the values by themselves; where that is nothing, what was said of them.
+        """Find the problems of the values themselves, or else show the refusal as the problem.
 
         Returns:
-            Whether there is nothing wrong with them by themselves.
+            Whether the values themselves are valid.
         """
         self.problems = form.problems(values, self.untyped)
         sound = not self.problems
+        # Problems of the values come first: the check that refused saw older ones.
         if self.why is not None and not self.problems:
-            self.problems = {self.why.field: self.why.sentence}  # of no field: in the title and the help
+            self.problems = {
+                self.why.field: self.why.sentence
+            }  # without a field it is shown in the title and the help
         return sound
 
     def typed(self, path: str, sentence: str) -> None:
-        """What stands in a field is a value, or is none, as `sentence` says."""
+        """Note that a field's text is a value, or not a value because of `sentence`."""
         self.untyped.pop(path, None)
         if sentence:
             self.untyped[path] = sentence
 
     def of_section(self, section: str) -> list[str]:
-        """What is wrong in a section, or in none."""
+        """Return the problems of a section, and those without a field."""
         problems = self.problems.items()
         return [text for path, text in problems if not path or form.section_of(path) == section]
 
     def title(self, starting: bool) -> Content:
-        """The whole in a few words.
+        """Describe the state in a few words.
 
         Args:
-            starting: A start waits for the check that is on.
+            starting: A start waits for the running check.
         """
         count, refusal = len(self.problems), self.why
         if count and (refusal is None or self.problems.get(refusal.field) != refusal.sentence):
@@ -93,9 +97,9 @@ class Standing:
         if count:
             return Content.assemble("✗ ", safe(refusal.sentence if refusal else "")).stylize("$error")
         if starting:
-            return Content(_("checking, then it starts…")).stylize("$primary")
+            return Content(_("checking, then starting…")).stylize("$primary")
         if not self.passed:
             return Content(_("checking…")).stylize("$dim")
         if self.fetches:
-            return Content(_("^r fetches the model, then starts it")).stylize("$primary")
-        return Content(_("✓ ready, ^r starts it")).stylize("$success")
+            return Content(_("^r downloads the model, then starts")).stylize("$primary")
+        return Content(_("✓ ready, press ^r to start")).stylize("$success")

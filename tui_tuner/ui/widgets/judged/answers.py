@@ -1,6 +1,6 @@
-"""Held-out prompts one at a time: the prompt, two answers beside each other, and what the data says.
+"""Held-out prompts, one at a time: the prompt, two answers side by side, and the data's answer.
 
-Words that one answer has and the other has not are underlined, so that nobody needs colours.
+Words that only one of the answers has are underlined, so that colours are not needed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tui_tuner.ui.widgets.judged.pair import judged_content, text_stands_below
 from tui_tuner.ui.widgets.judged.spans import legend
 from tui_tuner.ui.widgets.judged.stages import REFERENCE, Sides, by_prompt, key_of, stage_name, with_reference
 
-_NARROW = 56  # cells in which two columns have no room
-_PROMPT = 240  # characters of a prompt that was not opened
+_NARROW = 56  # widths in cells that are too narrow for two columns
+_PROMPT = 240  # characters of a folded prompt
 
 
 class Answers(Vertical):
-    """One prompt of several. Keys come from where it is shown: `turn`, `turn_side`, `open_whole`."""
+    """One prompt of several. The screen maps keys to `turn`, `turn_side` and `open_whole`."""
 
     DEFAULT_CSS = """
     Answers { height: auto; }
@@ -40,11 +40,13 @@ class Answers(Vertical):
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._shown: tuple[tuple[Sample, ...], bool] | None = None  # the answers, whether their run has ended
+        self._shown: tuple[tuple[Sample, ...], bool] | None = (
+            None  # the answers, and whether their run has ended
+        )
         self._prompts: list[tuple[int, list[Sample]]] = []
         self._at = 0
         self._sides = Sides()
-        self._before: Sides | None = None  # the sides that were left for the data's answer
+        self._before: Sides | None = None  # the sides before the data's answer was shown
         self._whole = False
         self._drawn: tuple[object, ...] = ()
 
@@ -60,7 +62,8 @@ class Answers(Vertical):
         self.set_class(self.size.width < _NARROW, "-stacked")
 
     def show(self, samples: tuple[Sample, ...], ended: bool = False) -> None:
-        """Take the answers of a run; drawn if what is shown of them has changed."""
+        """Set the answers of a run; redrawn only if the visible ones have changed."""
+        # The view keeps the same tuple until a sample is added, so identity is enough.
         if self._shown is not None and samples is self._shown[0] and ended == self._shown[1]:
             return
         self._shown = samples, ended
@@ -73,24 +76,24 @@ class Answers(Vertical):
 
     @property
     def count(self) -> int:
-        """How many prompts there are."""
+        """The number of prompts."""
         return len(self._prompts)
 
     def turn(self, by: int) -> None:
-        """Another prompt: so many further, around the end."""
+        """Move by `by` prompts, wrapping around."""
         if self._prompts:
             self._at = (self._at + by) % len(self._prompts)
             self._whole = False
             self._draw()
 
     def turn_side(self, side: str) -> None:
-        """Another stage at the `left` or the `right`."""
+        """Show another stage at the `left` or the `right`."""
         if self._prompts:
             self._sides.turn(side, with_reference(self._prompts[self._at][1]))
             self._draw()
 
     def show_reference(self) -> None:
-        """What the data says at the right, beside the newest answer; again, what stood there before."""
+        """Show the data's answer next to the newest one; called again, restore what was there before."""
         if self._before is not None:
             self._sides, self._before = self._before, None
         elif self._prompts and self._prompts[self._at][1][0].reference.strip():
@@ -100,7 +103,7 @@ class Answers(Vertical):
         self._draw()
 
     def open_whole(self) -> None:
-        """All of long and repeated answers; again, only their beginning."""
+        """Show long and repeated answers in full; called again, only their start."""
         self._whole = not self._whole
         self._draw()
 
@@ -109,12 +112,14 @@ class Answers(Vertical):
             return
         stages = self._prompts[self._at][1]
         left, right = self._sides.of(with_reference(stages))
+        # A view comes several times a second, and nearly always with the same answers.
         drawn = (self._at, len(self._prompts), len(stages), left, right, self._whole)
         if drawn == self._drawn:
             return
         self._drawn = drawn
         self.set_class(right is not None, "-two")
         self.query_one("#prompt", Static).update(self._prompt(left))
+        # With two answers both are shown already, so there is nothing to change to.
         several = len(with_reference(stages)) > 2 or (right is None and len(stages) > 1)
         keys = (",", ".") if several else ("", "")
         self._draw_sides((left, right), keys)
@@ -123,7 +128,7 @@ class Answers(Vertical):
         self.query_one("#signs", Static).update(legend([one for one in shown if is_inside(one)]))
 
     def _draw_sides(self, sides: tuple[Sample, Sample | None], keys: tuple[str, str]) -> None:
-        """Two answers, with the words underlined that only one of them has; or what was found in a text."""
+        """Draw two answers with their differences underlined, or what was found in a text."""
         told = [None if sample is None else self._telling(sample) for sample in sides]
         apart: tuple[set[int], set[int]] = (set(), set())
         if told[0] is not None and told[1] is not None:
@@ -139,7 +144,7 @@ class Answers(Vertical):
                 box.show(_always(answer_content(sample, telling, words, key)))
 
     def _telling(self, sample: Sample) -> Telling | None:
-        """An answer that was written; None for what was found in a text, or chosen."""
+        """Return a generated answer; None for spans found in a text and for choices."""
         return None if is_inside(read_shown(sample)) else tell(sample.text, self._whole)
 
     def _show_judged(self, box: Fitted, sample: Sample, key: str) -> None:
@@ -147,7 +152,7 @@ class Answers(Vertical):
         box.show(lambda width: judged_content(head(sample, key), told, width, whole))
 
     def _prompt(self, sample: Sample) -> Content:
-        """Which prompt of how many; and what was asked, unless that stands below."""
+        """Return number and text of the prompt, without the text if it is shown below."""
         number = _("{number:,} of {count:,}", number=self._at + 1, count=len(self._prompts))
         arrows = (" ←→", "$accent") if len(self._prompts) > 1 else ""
         start = Content.assemble((number, "bold"), arrows, "  ")
@@ -167,12 +172,12 @@ class Answers(Vertical):
 
 
 def head(sample: Sample, key: str) -> Content:
-    """The stage of an answer, and the key that shows another one."""
+    """Return the stage of an answer and the key that shows another one."""
     return Content.assemble((stage_name(sample), "$primary"), (f"  {key}" if key else "", "$accent"))
 
 
 def answer_content(sample: Sample, telling: Telling, apart: set[int], key: str = "") -> Content:
-    """Stage and text of an answer; says so where it is empty or did not stop by itself."""
+    """Return stage and text of an answer, with a note if it is empty or was cut off."""
     colour = "$success" if sample.stage != "before" else "$warning"
     said = _words(telling, apart, "", f"underline {colour}")
     parts = [
@@ -188,7 +193,7 @@ def answer_content(sample: Sample, telling: Telling, apart: set[int], key: str =
 
 
 def _words(telling: Telling, apart: set[int], style: str, apart_style: str = "") -> Content:
-    """Words in runs of one style: the blanks between two that are marked are marked as well."""
+    """Join words into runs of one style; spaces between two marked words are marked as well."""
     parts: list[tuple[str, str]] = []
     for place, word in enumerate(telling.words):
         bare = word.text.rstrip()
@@ -211,7 +216,7 @@ def _words(telling: Telling, apart: set[int], style: str, apart_style: str = "")
 
 
 def _left(telling: Telling) -> Content:
-    """How much of an answer is not shown, and the key that shows it."""
+    """Return how much of an answer is hidden, and the key that shows it."""
     if telling.left:
         more = _n(
             "… {count:,} more character", "… {count:,} more characters", telling.left, count=telling.left
@@ -225,9 +230,9 @@ def _none() -> Content:
 
 
 def _nothing() -> Content:
-    return Content(_("No answers yet. Held-out prompts are answered before, during and after.")).stylize(
-        "$dim"
-    )
+    return Content(
+        _("No answers yet. Held-out prompts are answered before, during and after training.")
+    ).stylize("$dim")
 
 
 def _empty(_width: int) -> Content:
@@ -235,5 +240,5 @@ def _empty(_width: int) -> Content:
 
 
 def _always(content: Content) -> Draw:
-    """The same content at every width."""
+    """Draw the same content at every width."""
     return lambda _width: content

@@ -1,4 +1,4 @@
-"""A table of figures, such as those of each class."""
+"""A table of figures, such as metrics per class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LABEL, _SMALLEST, _GAP = 20, 7, 2  # cells of a name at the left, of a column, 
 
 
 def figures_content(grid: Grid, width: int) -> Content:
-    """Names at the left, a column for each figure; columns that have no room are counted."""
+    """Draw a row per name and a column per figure; columns that do not fit are named below."""
     label = min(_LABEL, max((len(name) for name in grid.rows), default=0) + 1)
     heads = [metric_word(name) for name in grid.columns]
     texts = [
@@ -27,6 +27,7 @@ def figures_content(grid: Grid, width: int) -> Content:
         for place, head in enumerate(heads)
     ]
     room, fits = width - label, 0
+    # Whole columns only: half a number would be read as another number.
     while fits < len(widths) and room >= widths[fits]:
         room -= widths[fits]
         fits += 1

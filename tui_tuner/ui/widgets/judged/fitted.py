@@ -1,4 +1,4 @@
-"""Text that is laid out for the width it gets."""
+"""Text that is laid out for its actual width."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LIKELY = 76  # cells
 
 
 class Fitted(Static):
-    """A `Static` whose content is made for its width, again whenever that changes."""
+    """A `Static` whose content is drawn for its width, and again whenever the width changes."""
 
     DEFAULT_CSS = "Fitted { height: auto; width: 1fr; }"
 
@@ -29,12 +29,12 @@ class Fitted(Static):
             self._update()
 
     def show(self, draw: Draw) -> None:
-        """Another content. Before there is a width, it is made for a likely one."""
+        """Set another content. Before the width is known, a likely one is assumed."""
         self._draw = draw
         self._update()
 
     def _update(self) -> None:
-        """Lay out anew only what is another content: most is the same at every width."""
+        """Update only if the content differs; most is the same at every width."""
         drawn = self._draw(self._width or _LIKELY)
         if self._drawn is None or not same_content(drawn, self._drawn):
             self._drawn = drawn
@@ -42,5 +42,5 @@ class Fitted(Static):
 
 
 def same_content(one: Content, other: Content) -> bool:
-    """Whether two contents look the same."""
+    """Return whether two contents look the same."""
     return one.plain == other.plain and one.spans == other.spans

@@ -1,4 +1,4 @@
-"""A confusion matrix: true classes down, predicted ones across; numbers, and their shares behind."""
+"""A confusion matrix: true classes in rows, predicted ones in columns, with counts and shaded shares."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from tui_tuner.locales import _
 from tui_tuner.ui.words import column
 
 _LABEL, _NARROWEST, _WIDEST = 16, 6, 12  # cells of a class name at the left, and of a column
-_SHADES = " ░▒▓█"  # beside the number, for themes and terminals without colours
+_SHADES = " ░▒▓█"  # next to the number, for themes and terminals without colours
 
 
 def confusion_content(grid: Grid, width: int) -> Content:
-    """The matrix in so many cells of a terminal; where it does not fit, the pairs that are confused most."""
+    """Draw the matrix in `width` cells, or list the most confused pairs if it does not fit."""
     label = min(_LABEL, max((len(name) for name in (*grid.rows, _("true \\ found"))), default=0) + 1)
     each = min(_WIDEST, (width - label) // max(1, len(grid.columns)))
+    # Narrower columns would cut numbers, and a matrix of many classes is not readable anyway.
     if len(grid.columns) > MOST_CLASSES or each < _NARROWEST or not grid.columns:
         return _pairs(grid)
     heads = "".join(_to_the_right(column(name, each - 2).rstrip(), each - 1) + " " for name in grid.columns)
@@ -46,14 +47,14 @@ def _shade(share: float) -> str:
 
 
 def _style(share: float, right: bool) -> str:
-    """The colour behind a cell: the more of the row it has, the fuller."""
+    """Return the colour of a cell: the larger its share of the row, the stronger."""
     if share <= 0:
         return "$dim"
     return f"on {'$success' if right else '$error'} {round(10 + share * 40)}%"
 
 
 def _pairs(grid: Grid) -> Content:
-    """The pairs of classes that were taken for one another most often, a line each."""
+    """List the most confused pairs of classes, one per line."""
     pairs = most_confused(grid)
     right = sum(
         value or 0
@@ -61,10 +62,10 @@ def _pairs(grid: Grid) -> Content:
         for predicted, value in zip(grid.columns, values, strict=True)
         if name == predicted
     )
-    said = _("{count} classes; {right:,.0f} rows are right.", count=len(grid.rows), right=right)
+    said = _("{count} classes; {right:,.0f} rows are correct.", count=len(grid.rows), right=right)
     if not pairs:
-        return Content(f"{said} {_('No class was taken for another.')}").stylize("$dim")
-    lines = [Content(f"{said} {_('Taken for another most often:')}").stylize("$dim")]
+        return Content(f"{said} {_('No class was confused with another.')}").stylize("$dim")
+    lines = [Content(f"{said} {_('Most often confused:')}").stylize("$dim")]
     for pair in pairs:
         style = _style(pair.share, right=False)
         lines.append(Content.assemble((_shade(pair.share), style), " ", pair_line(pair)))

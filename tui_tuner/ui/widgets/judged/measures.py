@@ -1,4 +1,4 @@
-"""The metrics of a run: as they were first measured, at the best evaluation, and last, with when that was."""
+"""The metrics of a run: first, best and last values, and when they were measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME, _VALUE = 28, 15  # cells
 
 
 class Moved(NamedTuple):
-    """A metric, where it was measured first and last; None where that was once."""
+    """A metric with its first and last evaluation; `last` is None if there was only one."""
 
     name: str
     first: Evaluation
@@ -28,7 +28,7 @@ class Moved(NamedTuple):
 
 
 def moved(view: RunView) -> list[Moved]:
-    """Everything that was evaluated, what decides in front."""
+    """Return all metrics, with the deciding one first."""
     found: dict[str, list[Evaluation]] = {}
     for point in view.evaluations:
         for name, value in point.metrics.items():
@@ -39,12 +39,13 @@ def moved(view: RunView) -> list[Moved]:
 
 
 def metrics_content(view: RunView) -> Content:
-    """A table for each pair of moments; above it what is to be said of the run in words."""
+    """Draw remarks on the run, then a table for each pair of moments."""
     rows = moved(view)
     if not rows:
         return Content(_("Nothing was evaluated.")).stylize("$dim")
     best = _at_best(view)
     width = min(max(len(metric_word(row.name)) for row in rows), _NAME)
+    # Metrics of samples are measured less often than the loss, and need headings of their own.
     groups: dict[tuple[str, str], list[Moved]] = {}
     for row in rows:
         groups.setdefault((_moment(row.first), _moment(row.last)), []).append(row)
@@ -61,7 +62,7 @@ def _remark(said: str, bad: bool) -> Content:
 
 
 def _moment(point: Evaluation | None) -> str:
-    """When something was measured: before training, after it, or at a step."""
+    """Name the time of an evaluation: before or after training, or a step."""
     if point is None:
         return ""
     if point.step == 0:
@@ -98,7 +99,7 @@ def _has_best(rows: list[Moved], best: dict[str, float | None]) -> bool:
 
 
 def _at_best(view: RunView) -> dict[str, float | None]:
-    """What the best evaluation measured; empty where that is the last one, or there is none."""
+    """Return the metrics of the best evaluation; empty if it is the last one or there is none."""
     name, step = view.deciding, view.best_step()
     last = max((point.step for point in view.evaluations if name in point.metrics), default=None)
     if step is None or step == last:
@@ -111,7 +112,7 @@ def _at_best(view: RunView) -> dict[str, float | None]:
 
 
 def _way(name: str, first: float, last: float, higher: bool) -> tuple[str, str]:
-    """The sign of how a metric moved, in the colour of better or worse; none from or to NaN."""
+    """Return an arrow for the change of a metric, coloured by better or worse; blank for NaN."""
     if math.isnan(first) or math.isnan(last):
         return "   ", "$dim"
     if last == first:

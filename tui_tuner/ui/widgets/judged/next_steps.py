@@ -1,4 +1,4 @@
-"""What one can do with a run that has ended: commands and lines of code, each whole, to be copied."""
+"""Next steps with a run that has ended: complete commands and lines of code to copy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tui_tuner.ui.words import flowed
 
 
 class NextStep(NamedTuple):
-    """What can be done, and what is typed for it: a command, or lines of Python (`code`)."""
+    """A next step and the text for it: a command, or lines of Python (`code`)."""
 
     words: str
     text: str
@@ -28,10 +28,10 @@ class NextStep(NamedTuple):
 
 
 def next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
-    """The keys that lead on from a run, each with what it does; the likeliest first."""
+    """Return the keys for next steps with their descriptions, the most likely first."""
     words = {
         "c": _("talk to it"),
-        "b": _("beside its base"),
+        "b": _("compare with its base"),
         "a": _("ask it about a text"),
         "u": _("use it on a file"),
     }
@@ -40,34 +40,34 @@ def next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
 
 
 def keys_content(keys: list[tuple[str, str]], width: int) -> Content:
-    """Keys on lines of so many cells, broken between two of them only."""
+    """Lay out keys in lines of `width` cells, broken only between keys."""
     parts = [Content.assemble((key, "bold $accent"), f" {words}") for key, words in keys]
     return Content("\n").join(flowed(parts, "   ", width))
 
 
 def next_steps(folder: RunFolder, view: RunView, state: str, live: bool) -> list[NextStep]:
-    """What can be done with a run in its state."""
+    """Return the steps that are possible in the state of a run."""
     name, runs = shlex.quote(folder.name), runs_option(folder)
     said = {
         "c": _("talk to it (or press c)"),
-        "b": _("talk to it and to what it began with (or press b)"),
+        "b": _("talk to it and to its base model (or press b)"),
         "a": _("ask it about a text of your own (or press a)"),
         "u": _("use it on each row of a file (or press u)"),
     }
     leads = leads_of(folder, kind_of(view.config))
     steps = [NextStep(said[lead.key], lead.command) for lead in leads]
     if state in ("stopped", "failed", "lost"):
-        words = _("go on from the last checkpoint (or press r)")
+        words = _("resume from the last checkpoint (or press r)")
         steps.append(NextStep(words, f"tui-tuner resume {name}{runs}"))
     if live:
-        steps.append(NextStep(_("see it from another terminal"), f"tui-tuner attach {name}{runs}"))
+        steps.append(NextStep(_("watch it from another terminal"), f"tui-tuner attach {name}{runs}"))
     steps += _again(folder)
     code = load_code(folder, view)
     return [*steps, NextStep(_("use it in Python"), code, True)] if code else steps
 
 
 def _again(folder: RunFolder) -> list[NextStep]:
-    """The same training again, with its own number of epochs or steps to be changed."""
+    """Suggest training again with another number of epochs or steps."""
     path = folder.path / "config.yaml"
     if not path.is_file():
         return []
@@ -84,7 +84,7 @@ def _again(folder: RunFolder) -> list[NextStep]:
 
 
 def load_code(folder: RunFolder, view: RunView) -> str:
-    """Lines of Python that load the model a run made; empty where it made none."""
+    """Return lines of Python that load the model of a run; empty if it has none."""
     place = next((path for path in (folder.best, folder.last) if path.is_dir()), None)
     if place is None:
         return ""
@@ -93,17 +93,18 @@ def load_code(folder: RunFolder, view: RunView) -> str:
     name = find_task(kind.name).auto_class if kind is not None else "AutoModelForCausalLM"
     library = "transformers"
     if (place / "adapter_config.json").is_file():
-        if kind is not None and kind.decides:  # the base model has to be told of the classes first
+        # The base model must be loaded with the number of classes, which takes more lines than fit here.
+        if kind is not None and kind.decides:
             return _("# the lines are in {path}", path=os.path.join(where, "README.md"))
         name, library = name.replace("AutoModel", "AutoPeftModel"), "peft"
     return f"from {library} import {name}\nfolder = {where!r}\nmodel = {name}.from_pretrained(folder)"
 
 
 def broken(command: str, width: int, long: Callable[[str], int] = len) -> list[str]:
-    """A command on lines of at most so many cells, which a shell reads as one; no argument is broken.
+    """Break a command into lines of at most `width` cells that a shell reads as one; arguments stay whole.
 
     Args:
-        long: The cells of a text.
+        long: Returns the cells of a text.
     """
     lines: list[str] = []
     for word in _words(command):
@@ -115,11 +116,12 @@ def broken(command: str, width: int, long: Callable[[str], int] = len) -> list[s
 
 
 def _words(command: str) -> list[str]:
-    """The arguments as they are quoted; a flag stays with its value."""
+    """Split a command into quoted arguments, each flag together with its value."""
     try:
         words = [shlex.quote(word) for word in shlex.split(command)]
     except ValueError:
         return [command]
+    # A flag at the end of a line and its value on the next would be hard to read.
     joined: list[str] = []
     for word in words:
         if joined and joined[-1].startswith("--") and " " not in joined[-1]:

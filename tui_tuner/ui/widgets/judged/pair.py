@@ -1,4 +1,4 @@
-"""What a model found in a text, or chose: the prediction, its place in the text, and the other choices."""
+"""The prediction of a model about a text: a span or a choice, its place in the text, and other choices."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _AROUND, _SHORT = 120, 700  # characters around an answer, and of a passage that
 
 
 def text_stands_below(told: Shown, prompt: str) -> bool:
-    """Whether a prompt is the text in which something was found, so that it need not be shown twice."""
+    """Return whether a prompt is the text shown below, so that it need not be shown twice."""
     if told.passage:
         return told.passage.strip() == prompt.strip()
     return bool(told.found or told.wanted)
 
 
 def judged_content(head: Content, told: Shown, width: int, whole: bool = False) -> Content:
-    """Stage, right or wrong, the prediction, where it stands in the text, and other choices."""
+    """Draw stage, correctness, the prediction, its place in the text, and other choices."""
     right = verdict(told)
     sign, style = {None: ("", ""), True: ("✓ ", "$success"), False: ("✗ ", "$error")}[right]
     words = {None: "", True: _("right"), False: _("wrong")}[right]
@@ -33,11 +33,11 @@ def judged_content(head: Content, told: Shown, width: int, whole: bool = False) 
 
 
 def judged_parts(told: Shown, width: int, judged: bool, whole: bool = False) -> list[Content]:
-    """The prediction, the text with it inside, and the choices.
+    """Draw the prediction, the text around it, and the choices.
 
     Args:
-        judged: Whether the data says what is right.
-        whole: All of a long text, and not only what lies around the answers.
+        judged: True if the data has the right answer.
+        whole: Show all of a long text, not only the parts around the answers.
     """
     inside = bool(told.passage or told.found or told.wanted)
     said = told.text.strip()
@@ -50,6 +50,7 @@ def judged_parts(told: Shown, width: int, judged: bool, whole: bool = False) -> 
     if inside:
         parts.append(inside_content(told, judged, _AROUND, MOST_SHOWN if whole else _SHORT))
     if told.scores:
-        right = "" if inside and not told.wanted else told.reference  # no answer is a choice without text
+        # In a text, "no answer" is a choice of its own, whose text is empty.
+        right = "" if inside and not told.wanted else told.reference
         parts.append(scores_content(told.scores, width, right if judged else None))
     return parts

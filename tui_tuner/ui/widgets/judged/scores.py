@@ -14,10 +14,10 @@ _NUMBER, _BAR, _NAME = 7, 16, 40  # cells
 
 
 def scores_content(scores: Sequence[tuple[str, float]], width: int, right: str | None = None) -> Content:
-    """A line for each of the likeliest choices.
+    """Draw a line for each of the most likely choices.
 
     Args:
-        right: What the data says, which gets a sign; None where nobody knows.
+        right: The right choice, which gets a mark; None if unknown.
     """
     shown = scores[:MOST]
     names = [choice_name(name) for name, _score in shown]

@@ -1,4 +1,4 @@
-"""Answers and entities inside their text. Brackets, signs and labels tell them apart; colours come on top."""
+"""Answers and entities in their text, distinguished by brackets, signs and labels; colours are extra."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LABELS = ("$primary", "$accent", "$secondary", "$success", "$warning")  # entit
 
 
 def inside_content(shown: Shown, judged: bool = True, around: int = 240, short: int = 900) -> Content:
-    """The text, with what was found in it and what should have been."""
+    """Draw a text with the found and the expected spans."""
     labels = sorted({span.label for span in (*shown.found, *shown.wanted) if span.label})
     parts: list[str | tuple[str, str]] = []
     for part in inside_parts(shown, judged, around, short):
@@ -43,7 +43,7 @@ def inside_content(shown: Shown, judged: bool = True, around: int = 240, short: 
 
 
 def legend(shown: list[Shown]) -> Content:
-    """What the signs mean, as far as they occur."""
+    """Explain the signs that occur."""
     roles = {mark.role for one in shown for mark in mark_spans(one, judged=True)[0]}
     said = {
         RIGHT: f"[{_('right')}]",

@@ -1,4 +1,4 @@
-"""The tables of a run's evaluations: those of the best one, and beside them how it began."""
+"""The tables of a run's best evaluation, next to those of the first one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui_tuner.ui.widgets.judged.matrix import confusion_content
 
 
 class Compared(NamedTuple):
-    """A table of the best evaluation (or the newest), and the same of the first where that is another."""
+    """A table of the best (or newest) evaluation, and the same of the first one if that is another."""
 
     step: int
     grid: Grid
@@ -25,7 +25,7 @@ class Compared(NamedTuple):
 
 
 def chosen_tables(view: RunView) -> list[Compared]:
-    """The tables to show, as they came."""
+    """Return the tables to show, in their order."""
     steps = {table.step for table in view.tables}
     if not steps:
         return []
@@ -37,7 +37,7 @@ def chosen_tables(view: RunView) -> list[Compared]:
 
 
 class Tables(Vertical):
-    """Each table with its title; beside a confusion matrix the one before training, if there is room."""
+    """Tables with titles; next to a confusion matrix the one before training, if there is room."""
 
     DEFAULT_CSS = """
     Tables { height: auto; display: none; }
@@ -51,7 +51,7 @@ class Tables(Vertical):
         self.border_title = Content(_("Held-out rows"))
 
     async def show(self, tables: list[Compared]) -> None:
-        """Draw these instead of what is there."""
+        """Replace the tables."""
         await self.remove_children()
         self.set_class(bool(tables), "-any")
         if tables:

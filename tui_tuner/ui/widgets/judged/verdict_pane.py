@@ -1,4 +1,4 @@
-"""The verdict on a run: what it is and means, how sure, on what evidence, and what to change."""
+"""The verdict on a run: its meaning, confidence, evidence, and what to change."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from tui_tuner.verdicts.words import Advice
 
 
 class CurvePiece(RunChart):
-    """The losses around the step from which on a verdict holds."""
+    """The losses around the step since which a verdict holds."""
 
     DEFAULT_CSS = "CurvePiece { height: 8; min-height: 8; padding: 0; border: none; }"
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
+        # RunChart draws the border of a panel, but here the pane around it has one.
         self.remove_class("panel")
         self._since: int | None = None
 
     def show_since(self, view: RunView, since: int | None) -> None:
-        """Draw the piece of this run's curve."""
+        """Draw that piece of a run's curve."""
         self._since, self._view = since, view
         self.repaint(force=True)
 
@@ -38,11 +39,11 @@ class CurvePiece(RunChart):
         return piece_of(self._view, self._since, columns)
 
     def _title(self, chart: Chart) -> None:
-        """The pane around it has one."""
+        """Set no title: the pane around it has one."""
 
 
 class VerdictPane(Vertical):
-    """In words, with the piece of the curve beside or below them; hidden where there is no verdict."""
+    """The verdict in words, with a piece of the curve; hidden if there is no verdict."""
 
     DEFAULT_CSS = """
     VerdictPane { height: auto; display: none; layout: vertical; }
@@ -58,14 +59,14 @@ class VerdictPane(Vertical):
         yield CurvePiece()
 
     def wait(self) -> None:
-        """A journal of an older version is being judged."""
+        """Show that the journal of an older version is being judged."""
         self.add_class("-judged")
         self.query_one(CurvePiece).display = False
-        said = Content(_("The curves are being read …")).stylize("$dim")
+        said = Content(_("Reading the curves…")).stylize("$dim")
         self.query_one(Fitted).show(lambda _width: said)
 
     def show(self, view: RunView) -> None:
-        """Show the verdict of a run; nothing where there is none."""
+        """Show the verdict of a run, or nothing if there is none."""
         found = view.verdict
         self.set_class(found is not None, "-judged")
         if found is None:
@@ -81,7 +82,7 @@ def _nothing(_width: int) -> Content:
 
 
 def verdict_words(found: Verdict) -> Content:
-    """A verdict in lines."""
+    """Format a verdict in lines: headline, meaning, evidence and advice."""
     sign, _word, colour = state_words("completed", found.verdict)
     head = Content.assemble(
         (f"{sign} {headline(found)}", f"bold {colour}"), ("  " + confidence_words(found.confidence), "$dim")
@@ -93,7 +94,7 @@ def verdict_words(found: Verdict) -> Content:
     if advice:
         said = _("What to do:")
         if ways_of(found):
-            said = _("What to change; {key} makes a new config of it:", key=mark("F4"))
+            said = _("What to change ({key} creates a new config):", key=mark("F4"))
         lines.append(marked(said, "$dim"))
         lines += [advice_content(number, item) for number, item in enumerate(advice, 1)]
     return Content("\n").join(lines)
@@ -104,13 +105,13 @@ def _point(said: str) -> Content:
 
 
 def advice_content(number: int, item: Advice) -> Content:
-    """A piece of advice with the values that it sets."""
+    """Format a piece of advice with the values that it sets."""
     values = values_words(item)
     return Content.assemble((f"{number} ", "bold"), item.words, (f"  {values}" if values else "", "$accent"))
 
 
 def values_words(item: Advice) -> str:
-    """The values of a piece of advice, as a config has them."""
+    """Format the values of a piece of advice as in a config."""
     return ", ".join(
         f"{one_line(path, 60)} = {one_line(written(value), 60)}" for path, value in item.values.items()
     )

@@ -1,5 +1,5 @@
-"""The charts of a run, one at a time. Drawn by plotext at most once a second, thinned to its width, and only
-the lines that changed go to the terminal.
+"""The charts of a run, one at a time. Drawn by plotext at most once a second, thinned to the width; only
+changed lines are sent to the terminal.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REPAINT_SECONDS = 1.0
 
 
 class RunChart(Widget):
-    """Training as a line, evaluations as points, and what decides where it is another metric."""
+    """Training as a line, evaluations as points, and the deciding metric if it is not the loss."""
 
     DEFAULT_CSS = "RunChart { width: 1fr; height: 1fr; min-height: 4; }"
 
@@ -39,8 +39,9 @@ class RunChart(Widget):
         self._drawn: tuple[Any, ...] = ()
         self._lines: list[Strip] = []
         self._plot: Any = None
-        self._said: tuple[Any, ...] = ()  # what the title tells
-        self._counted: tuple[int, Step | None, int] = (0, None, 0)  # steps, the last of them, not finite
+        self._said: tuple[Any, ...] = ()  # the content of the title
+        # The number of steps, the last of them, and how many losses are not finite.
+        self._counted: tuple[int, Step | None, int] = (0, None, 0)
 
     def on_mount(self) -> None:
         self.set_interval(REPAINT_SECONDS, self.repaint)
@@ -48,21 +49,21 @@ class RunChart(Widget):
         self._title(Chart("loss", _("Loss")))
 
     def show(self, view: RunView) -> None:
-        """Take the newest view; it is drawn at the next repaint (at once, if it is the first)."""
+        """Set the newest view; it is drawn at the next repaint (at once if it is the first)."""
         first = not self._view.steps and not self._view.evaluations
         self._view = view
         if first and (view.steps or view.evaluations):
             self.repaint()
 
     def turn(self, by: int) -> None:
-        """The next chart that this run has something for, or the one before."""
+        """Show the next or previous chart that has data."""
         keys = list(charts_of(self._view))
         place = keys.index(self.shown) if self.shown in keys else 0
         self.shown = keys[(place + by) % len(keys)]
         self.repaint(force=True)
 
     def turn_axis(self) -> None:
-        """The next meaning of the x axis."""
+        """Change the unit of the x axis."""
         names = list(AXES)
         self.axis = names[(names.index(self.axis) + 1) % len(names)]
         self.repaint(force=True)
@@ -71,9 +72,10 @@ class RunChart(Widget):
         self.repaint(force=True)
 
     def repaint(self, force: bool = False) -> None:
-        """Draw anew if anything changed, and refresh the lines that differ."""
+        """Draw again if anything changed, and refresh the lines that differ."""
         size, view = self.content_size, self._view
         key = (len(view.steps), len(view.evaluations), view.total_steps, len(view.memories), size)
+        # A dialog leaves the chart visible around it; a full screen does not.
         covered = not self.screen.is_active and not isinstance(self.app.screen, ModalScreen)
         if (key == self._drawn and not force) or not size.width or not size.height or covered:
             return
@@ -90,7 +92,7 @@ class RunChart(Widget):
             self.refresh(*(Region(0, y, cells, 1) for y, cells in rows))
 
     def _chart(self, columns: int) -> Chart:
-        """What is drawn, thinned to so many columns of dots."""
+        """Return the data to draw, thinned to `columns` columns of dots."""
         return chart_of(self._view, self.shown, self.axis, columns)
 
     def render_line(self, y: int) -> Strip:
@@ -99,10 +101,11 @@ class RunChart(Widget):
         return Strip.blank(self.size.width, self.rich_style)
 
     def _title(self, chart: Chart) -> None:
-        """Which chart it is, what its marks mean, and what its scales are; drawn when it changes."""
+        """Update the title with the legend and the scales, if it has changed."""
         missing = self._count_missing() if chart.key == "loss" else 0
         metric = metric_name(chart.scored, self._view.metrics) if chart.scored else ""
         lined, marked = chart.key != "loss" and bool(chart.line), chart.key.startswith("metric:")
+        # Setting the title draws the whole border, so it is only set when its content changes.
         said = (chart.title, metric, missing, lined, marked, self.axis, chart.log, unit_of(chart))
         if said == self._said:
             return
@@ -123,9 +126,10 @@ class RunChart(Widget):
         self.border_title = Content("  ").join(parts)
 
     def _count_missing(self) -> int:
-        """How many losses cannot stand in the chart, because they are NaN or infinite."""
+        """Count the losses that cannot be drawn because they are NaN or infinite."""
         steps, (seen, last, missing) = self._view.steps, self._counted
-        if seen > len(steps) or (seen and steps[seen - 1] is not last):  # some are done again
+        # Only new steps are counted: a run has hundreds of thousands, and the title is checked each second.
+        if seen > len(steps) or (seen and steps[seen - 1] is not last):  # the run was rolled back
             seen, missing = 0, 0
         missing += missing_of(steps[seen:])
         self._counted = (len(steps), steps[-1] if steps else None, missing)
@@ -147,11 +151,11 @@ class RunChart(Widget):
         ]
 
     def _empty(self, width: int, height: int) -> list[Strip]:
-        said = _("The curve begins with the first step.")
+        said = _("The curve starts with the first step.")
         if self.shown == "loss" and self._count_missing():
             said = _("No loss so far is a finite number.")
         elif self.shown.startswith("metric:"):
-            said = _("The points begin with the first evaluation.")
+            said = _("The points start with the first evaluation.")
         words = Text(said, style=self._colour("dim", "#808080").rich_color.name)
         blank = Strip.blank(width, self.rich_style)
         line = (
@@ -176,7 +180,7 @@ class RunChart(Widget):
 
 
 def changed_cells(old: Strip, new: Strip) -> int:
-    """How many cells of a line there are up to the last that differs."""
+    """Count the cells of a line up to the last one that differs."""
     if old.cell_length != new.cell_length:
         return max(old.cell_length, new.cell_length)
     ends = zip(_from_the_end(old), _from_the_end(new), strict=False)

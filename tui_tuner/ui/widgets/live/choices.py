@@ -1,4 +1,4 @@
-"""What every `auto` of the config became, and why; with kernels, rows of the ledger and versions."""
+"""The value of every `auto` and its reason; with kernels, row counts and versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui_tuner.ui.words import column, figure, plain_value, safe
 
 
 class Choices(VerticalScroll):
-    """Text only; drawn anew when one of its sources has changed."""
+    """A text that is drawn again when one of its sources has changed."""
 
     DEFAULT_CSS = "Choices { height: 1fr; padding: 0 1; } Choices > Static { height: auto; }"
 
@@ -25,17 +25,18 @@ class Choices(VerticalScroll):
         self._sources: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
-        yield Static(Content(_("Nothing was decided yet.")), classes="dim")
+        yield Static(Content(_("Nothing has been decided yet.")), classes="dim")
 
     def show(self, view: RunView) -> None:
-        """Draw what is known."""
+        """Show the choices made so far."""
         sources = (view.resolved, view.ledger, view.device, view.kernels)
+        # Views are folded without copying unchanged parts, so identity is enough.
         if self._sources and all(map(operator.is_, sources, self._sources)):
             return
         self._sources = sources
         lines = [*_resolved(view), *_kernels(view), *_ledger(view), *_versions(view)]
         self.query_one(Static).update(
-            Content("\n").join(lines) if lines else Content(_("Nothing was decided yet."))
+            Content("\n").join(lines) if lines else Content(_("Nothing has been decided yet."))
         )
 
 
@@ -49,7 +50,7 @@ def _resolved(view: RunView) -> list[Content]:
 
 
 def _kernels(view: RunView) -> list[Content]:
-    """What computes each part of the model, and why nothing faster."""
+    """List the kernel of each part of the model, and why no faster one is used."""
     return [
         Content.assemble(
             (column(_("kernel: {part}", part=part), 32), "$dim"), " ", (kernel, "bold"), (f"  {why}", "$dim")

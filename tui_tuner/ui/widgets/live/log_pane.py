@@ -1,4 +1,4 @@
-"""The log of a run: what happened, newest at the bottom."""
+"""The log of a run, newest lines at the bottom."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tui_tuner.ui.bridge import Snapshot
 
 
 class LogPane(RichLog):
-    """Appends the lines that are new, and stays at the end unless one has scrolled up."""
+    """Appends new lines and stays at the end, unless the user has scrolled up."""
 
     DEFAULT_CSS = "LogPane { height: 1fr; padding: 0 1; }"
 
@@ -24,7 +24,7 @@ class LogPane(RichLog):
         self.app.theme_changed_signal.subscribe(self, lambda _theme: self._again())
 
     def show(self, snapshot: Snapshot) -> None:
-        """Append what came since the last snapshot."""
+        """Append the lines since the last snapshot."""
         self._last = snapshot
         new = snapshot.log_total - self._seen
         if new <= 0:
@@ -33,7 +33,9 @@ class LogPane(RichLog):
         self._at_end = first or self.is_vertical_scroll_end
         for line in snapshot.log[-new:]:
             self.write(line.line(self.app.theme_variables), scroll_end=first)
-        if self._at_end and not first:  # at once: `write` would scroll after it has been drawn unscrolled
+        # At once: `write` would scroll only after the lines were drawn unscrolled, and all would be sent
+        # twice.
+        if self._at_end and not first:
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     @on(Resize)
@@ -42,6 +44,7 @@ class LogPane(RichLog):
             self.call_after_refresh(self.scroll_end, animate=False, x_axis=False)
 
     def _again(self) -> None:
+        # Lines hold the colours of the theme in which they were written.
         self.clear()
         self._seen = 0
         if self._last is not None:

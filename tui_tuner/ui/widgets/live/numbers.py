@@ -1,4 +1,4 @@
-"""The figures of a run and the load of the machine, a line each; a line is drawn only when it changes."""
+"""The figures of a run and the load of the machine, one per line; only changed lines are drawn."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tui_tuner.ui.words import figure, measured, rough, span
 
 _LABEL = 14  # cells of the column of labels
 LOSSES = ("loss", "validation_loss", "eval_loss")
-_MOST_METRICS = 4  # of an objective, so that the rows below them stay in sight
+_MOST_METRICS = 4  # metrics of an objective, so that the rows below stay visible
 
 
 class Numbers(Horizontal):
-    """Label and value in two columns. Rows nobody measured are left out."""
+    """Labels and values in two columns. Rows without a measurement are omitted."""
 
     DEFAULT_CSS = f"""
     Numbers {{ width: 31; height: 1fr; }}
@@ -42,8 +42,9 @@ class Numbers(Horizontal):
         self.border_title = Content(_("Figures"))
 
     def show(self, snapshot: Snapshot, load: Load | None) -> None:
-        """Draw the figures of a run, and the machine's where the run is on it."""
+        """Show the figures of a run, and the machine's load if the run is on it."""
         rows = [*_run_rows(snapshot.view), *(_machine_rows(load) if load else ())]
+        # These rows come and go with the size of the pane; those above never do.
         room = self.size.height - len(rows)
         rows += list(_more_rows(snapshot.view))[: max(0, room)]
         wide = self.size.width >= 38
@@ -58,7 +59,7 @@ def _value(label: str, value: str, share: float | None, wide: bool) -> Content:
         return Content(value)
     cells = 6 if wide else 0
     filled = round(max(0.0, min(1.0, share)) * cells)
-    calm = label.startswith(_("CPU")) or label in (_("MFU"), _("GPU busy"))  # the more of them, the better
+    calm = label.startswith(_("CPU")) or label in (_("MFU"), _("GPU busy"))  # high values are good
     colour = "$warning" if share > 0.92 and not calm else "$primary"
     gauge = (("▪" * filled, colour), ("·" * (cells - filled) + " ", "$line")) if cells else ()
     return Content.assemble(*gauge, value)
@@ -69,6 +70,7 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     yield _("loss"), figure(last.loss if last else None), None
     yield from _judged_rows(view)
     values = [loss for point in view.evaluations if (loss := validation_loss(point)) is not None]
+    # `min` of a list that contains NaN depends on the order of its values.
     finite = [loss for loss in values if math.isfinite(loss)]
     if values:
         yield _("validation"), figure(values[-1]), None
@@ -106,13 +108,14 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
 
 
 def _more_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
-    """What is worth a row where there is room for it, the most useful first."""
+    """Yield rows that are shown if there is room, the most useful first."""
     recent = view.steps[-OF_SPEED:]
     took = [step.seconds for step in recent if step.seconds > 0]
     if took:
         each = sum(took) / len(took)
         yield _("time per step"), f"{each:.2f} s" if each < 10 else rough(each), None
-    if view.steps and view.ended:  # while it grows each second, it would be much of what a terminal gets
+    # During a run these change each second, and would be a large part of the terminal's traffic.
+    if view.steps and view.ended:
         yield _("tokens"), _rounded(sum(step.tokens for step in view.steps)), None
         yield "  " + _("trained"), _rounded(sum(step.supervised_tokens for step in view.steps)), None
     if view.evaluations:
@@ -128,7 +131,7 @@ def _more_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
 
 
 def _rounded(count: int) -> str:
-    """A count in three figures."""
+    """Round a count to three digits."""
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= size:
             return f"{count / size:.3g}{unit}" if count < 1000 * size else f"{count / size:,.0f}{unit}"
@@ -136,7 +139,7 @@ def _rounded(count: int) -> str:
 
 
 def _judged_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
-    """The metric that decides, where it is not the loss: its newest value, and the best so far."""
+    """Yield the deciding metric if it is not the loss: its newest and its best value."""
     name = view.deciding
     if name in LOSSES:
         return
@@ -151,7 +154,7 @@ def _judged_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
 
 
 def _time_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
-    """The whole run as its steps tell, what was planned, and money."""
+    """Yield the duration of the whole run by its steps, the planned one, and the cost."""
     found = view.duration
     if found is None:
         return
@@ -180,5 +183,5 @@ def _pair(used: int, total: int) -> str:
 
 
 def validation_loss(point: Evaluation) -> float | None:
-    """The loss an evaluation measured, if it measured one; it may be NaN or infinite."""
+    """Return the loss of an evaluation, if it has one; it may be NaN or infinite."""
     return next((value for name in LOSSES if (value := point.metrics.get(name)) is not None), None)

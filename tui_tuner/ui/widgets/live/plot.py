@@ -1,4 +1,4 @@
-"""A chart as text: round ticks on both axes, a logarithmic scale where the range asks for it."""
+"""Draws charts as text, with round ticks and a logarithmic scale for large ranges."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 def build(plot: Any, palette: Palette, chart: Chart, axis: str, width: int, height: int) -> str:
-    """The chart as lines with ANSI colours."""
+    """Draw a chart as lines with ANSI colours."""
     plot.clear_figure()
     plot.theme("clear")
     plot.canvas_color(palette["background"])
     plot.axes_color(palette["background"])
     plot.ticks_color(palette["dim"])
     plot.plotsize(width, height)
+    # `plotsize` alone is limited to the size of the process's terminal, which may be none.
     plot._set_size(width, height)
     _x_axis(plot, chart, axis, width)
     line, marks = _y_axis(plot, chart, height)
@@ -42,24 +43,25 @@ def build(plot: Any, palette: Palette, chart: Chart, axis: str, width: int, heig
 
 
 def nice_limits(low: float, high: float, ticks: int) -> tuple[float, float, float]:
-    """Round limits around `low`..`high` and the distance of the ticks: 1, 2, 2.5 or 5 times a power of ten.
+    """Return round limits around `low`..`high` and the tick distance: 1, 2, 2.5 or 5 times a power of ten.
 
     They change in jumps, so that a falling curve does not redraw the whole chart with every step.
     """
     span = max(high - low, abs(high) * 0.02, 1e-9)
     step = nice_step(span / max(1, ticks))
     bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
-    return bottom, top if top > bottom else bottom + step, step  # a constant may lie on a tick
+    # A constant curve that lies on a tick would get a scale without height.
+    return bottom, top if top > bottom else bottom + step, step
 
 
 def nice_step(raw: float) -> float:
-    """The next round number from `raw` upwards."""
+    """Return the smallest round number of at least `raw`."""
     power = 10.0 ** math.floor(math.log10(raw))
     return next(factor * power for factor in _ROUND if factor * power >= raw * 0.999)
 
 
 def x_ticks(right: float, axis: str, width: int, left: float = 0.0) -> tuple[float, list[float], list[str]]:
-    """The end of an x axis, its ticks at round numbers, and their labels.
+    """Return the end of an x axis, its round ticks, and their labels.
 
     The end of an axis of steps is the last step; the others grow in jumps.
     """
@@ -67,6 +69,7 @@ def x_ticks(right: float, axis: str, width: int, left: float = 0.0) -> tuple[flo
     unit, name = _unit_of_x(right, axis)
     step = nice_step((right - left) / unit / parts)
     if axis == "step":
+        # There are no fractions of a step.
         step = max(1.0, float(math.ceil(step)))
     end = right if axis == "step" else math.ceil(right / unit / step * 0.999) * step * unit
     count = math.floor(end / unit / step + 1e-9)
@@ -97,7 +100,7 @@ def _x_axis(plot: Any, chart: Chart, axis: str, width: int) -> None:
 
 
 def _y_axis(plot: Any, chart: Chart, height: int) -> tuple[Points, Points]:
-    """Set the scale; the line and the marks as they are drawn on it."""
+    """Set the scale, and return line and marks as drawn on it."""
     values = [y for _unused, y in (*settled(chart.line), *chart.marks)] or [0.0, 1.0]
     most = max(2, height // 3)
     if chart.log:
@@ -109,6 +112,7 @@ def _y_axis(plot: Any, chart: Chart, height: int) -> tuple[Points, Points]:
         return _logged(chart.line), _logged(chart.marks)
     scale = _scale(chart.kind, max(map(abs, values)))
     low, high, step = nice_limits(min(values) / scale, max(values) / scale, most)
+    # The limits leave some room below, where no value can be.
     if min(values) >= 0:
         low = max(low, 0.0)
     plot.ylim(low * scale, high * scale)
@@ -120,7 +124,7 @@ def _y_axis(plot: Any, chart: Chart, height: int) -> tuple[Points, Points]:
 
 
 def unit_of(chart: Chart) -> str:
-    """The unit that the scale of a chart is in; empty where it has none."""
+    """Return the unit of a chart's scale; empty if it has none."""
     if chart.kind != "bytes":
         return ""
     values = [y for _unused, y in chart.line] or [0.0]
@@ -161,8 +165,9 @@ def _padded(labels: list[str]) -> list[str]:
 
 
 def log_ticks(low: float, high: float, most: int) -> tuple[float, float, list[float]]:
-    """Limits of a logarithmic scale (as powers of ten), and ticks on it: powers of ten, with 2 and 5 where
-    there is room."""
+    """Return the limits of a logarithmic scale (as powers of ten) and its ticks: powers of ten, and 2 and 5
+    times them if there is room.
+    """
     bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
     powers = [10.0**power for power in range(bottom, max(top, bottom + 1) + 1)]
     if 3 * len(powers) <= 2 * most:
@@ -177,12 +182,12 @@ def _logged(points: Points) -> Points:
 
 
 def add_scores(plot: Any, colour: tuple[int, int, int], scores: Points, name: str, height: int) -> None:
-    """The metric that decides, on a scale of its own at the right."""
+    """Draw the deciding metric on a separate scale at the right."""
     values = [y for _unused, y in scores]
     low, high, step = nice_limits(min(values), max(values), max(2, height // 4))
     ticks = [low + index * step for index in range(round((high - low) / step) + 1)]
     labels = [f"{100 * tick:.0f}" if hundredfold(name, tick) else f"{tick:.2f}" for tick in ticks]
     plot.ylim(low, high, yside="right")
-    # plotext leaves room for the line of a right axis, and without one its widest labels lose their end
+    # plotext reserves a cell for the line of a right axis; without the line the widest labels would be cut
     plot.yticks(ticks, [f"{label} " for label in labels], yside="right")
     plot.scatter([x for x, _unused in scores], values, marker="◆", color=colour, yside="right")

@@ -1,4 +1,4 @@
-"""Where a run stands: state, phase, step, time left, a bar, and what limits its speed."""
+"""The progress of a run: state, phase, step, time left, a bar, and what limits its speed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tui_tuner.ui.widgets.judged.next_steps import keys_content
 from tui_tuner.ui.widgets.live.verdict_line import verdict_content
 from tui_tuner.ui.words import PHASES, bar, block, duration, rough, safe, state_content, state_words
 
-_OF_STEPS = ("training", "paused")  # phases whose count is that of the run
+_OF_STEPS = ("training", "paused")  # phases that count the steps of the run
 
 
 class RunHead(Vertical):
-    """Words and a bar; a line more for the verdict, and one for what limits the speed or comes next."""
+    """Words and a bar; if needed, lines for the verdict and for the bottleneck or the next steps."""
 
     DEFAULT_CSS = """
     RunHead { height: auto; padding: 1 1 0 1; }
@@ -35,10 +35,10 @@ class RunHead(Vertical):
         yield Lines(id="limit")
 
     def show(self, snapshot: Snapshot, keys: list[tuple[str, str]] | None = None) -> None:
-        """Draw a run's progress.
+        """Show a run's progress.
 
         Args:
-            keys: That lead on from a run that has ended, each with what it does.
+            keys: The keys for next steps of an ended run, with descriptions.
         """
         verdict = snapshot.view.verdict_name
         parts = [state_content(snapshot.state, verdict=verdict)]
@@ -64,11 +64,12 @@ class RunHead(Vertical):
 
 
 def _share(snapshot: Snapshot) -> tuple[float, str]:
-    """How much of the run, or of the phase before it trains, is done; and how to say it."""
+    """Return the share done of the run, or of a phase before training, and a text for it."""
     view = snapshot.view
     found = view.progress
     if snapshot.live and view.phase not in (*_OF_STEPS, ""):
         said = progress_words(found, time.time())
+        # A phase within training, such as an evaluation without a count, shows the progress of the run.
         if found.total or not view.total_steps:
             return (min(found.done / found.total, 1.0) if found.total else 0.0), said
         return view.step / view.total_steps, said
@@ -81,14 +82,14 @@ def _share(snapshot: Snapshot) -> tuple[float, str]:
 def _words(snapshot: Snapshot) -> list[Content]:
     view = snapshot.view
     if snapshot.state == "starting" and view.phase == "":
-        return [Content(_("waiting for its first word"))]
+        return [Content(_("waiting for its first event"))]
     words: list[Content] = []
     if snapshot.live and view.phase and view.phase not in _OF_STEPS:
         name = PHASES.get(view.phase)
         words.append(Content(name) if name else safe(view.phase, 30))
         words.append(safe(view.progress.note, 60).stylize("$dim"))
         since = time.time() - (view.last_time or time.time())
-        if since >= 5:  # heartbeats are 5 s apart: a silence is worth a word
+        if since >= 5:  # heartbeats are 5 s apart, so one is late
             words.append(Content(_("silent for {t}", t=duration(since))).stylize("$warning"))
         if not view.steps:
             return words
@@ -101,6 +102,7 @@ def _words(snapshot: Snapshot) -> list[Content]:
     if snapshot.state == "paused":
         held = view.progress.seconds(time.time())
         words.append(Content(_("for {t}", t=duration(held))).stylize("$warning"))
+    # A finished run does not get older, and clocks of other machines may be ahead.
     now = max(view.last_time, time.time()) if snapshot.live and view.phase in _OF_STEPS else view.last_time
     if view.started and now > view.started:
         took = duration(now - view.started)

@@ -1,4 +1,4 @@
-"""Sentences around a live pane: what a run is, and how it is seen again by who leaves it."""
+"""Sentences around a live pane: what a run is, and how to return to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tui_tuner.ui.bridge import Snapshot
 
 
 def about(snapshot: Snapshot) -> Content:
-    """Model, method and device of a run."""
+    """Describe model, method and device of a run."""
     config = snapshot.view.config
     model, method = config.get("model"), config.get("method")
     name = model.get("name") if isinstance(model, dict) else None
@@ -25,41 +25,41 @@ def about(snapshot: Snapshot) -> Content:
 
 
 def attach_command(folder: RunFolder) -> str:
-    """The command that shows a run again, from the folder where one is now."""
+    """Return the command that shows a run again from the current folder."""
     return _command("attach", folder)
 
 
 def left_words(snapshot: Snapshot) -> str:
-    """What the shell is told once somebody has left the pane of a run that another process trains."""
+    """Return a message for the shell after leaving the pane of a run that another process trains."""
     folder = snapshot.folder
     said = {"name": one_line(folder.name), "attach": one_line(attach_command(folder))}
     if snapshot.state == "paused":
         return _(
-            "run {name} stays paused; `{go_on}` lets it go on, and `{attach}` shows it",
+            "run {name} stays paused; `{go_on}` continues it, `{attach}` shows it",
             go_on=one_line(_command("continue", folder)),
             name=said["name"],
             attach=said["attach"],
         )
     if snapshot.live:
-        return _("run {name} goes on; see it with `{attach}`", name=said["name"], attach=said["attach"])
+        return _("run {name} continues; watch it with `{attach}`", name=said["name"], attach=said["attach"])
     return ""
 
 
 def detach_question(paused: bool) -> str:
-    """Asked of who leaves a run that this process trains."""
+    """Return the question before leaving a run that this process trains."""
     if paused:
         return _(
-            "Close the workbench? The run stays paused in the background, without a screen, until it is told "
-            "to go on. See it again, and let it go on, with"
+            "Close the workbench? The run stays paused in the background, without a screen, until you "
+            "continue it. To watch or continue it, use"
         )
     return _(
-        "Close the workbench and let the run go on in the background, without a screen, to its end? See it "
-        "again with"
+        "Close the workbench and let the run continue in the background, without a screen, to its end? To "
+        "watch it, use"
     )
 
 
 def is_local(folder: RunFolder) -> bool:
-    """Whether a run is on this machine."""
+    """Return whether a run is on this machine."""
     return folder.manifest().get("host") in (None, socket.gethostname())
 
 

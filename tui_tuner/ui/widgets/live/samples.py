@@ -1,4 +1,4 @@
-"""Answers that were generated during a run, with the keys that go through them."""
+"""Answers that were generated during a run, with the keys to browse them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tui_tuner.ui.widgets.judged.answers import Answers
 
 
 class AnswerKeys(VerticalScroll):
-    """What scrolls around answers, or holds them beside other things, and passes them their keys."""
+    """A container of answers that passes their keys to them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right", "turn(1)", _("Next prompt"), show=False),
-        Binding("left", "turn(-1)", _("Prompt before"), show=False),
-        Binding("shift+right", "turn(10)", _("Ten prompts on"), show=False),
+        Binding("left", "turn(-1)", _("Previous prompt"), show=False),
+        Binding("shift+right", "turn(10)", _("Ten prompts forward"), show=False),
         Binding("shift+left", "turn(-10)", _("Ten prompts back"), show=False),
-        Binding("comma", "turn_side('left')", _("Another stage at the left"), show=False),
-        Binding("full_stop", "turn_side('right')", _("Another stage at the right"), show=False),
-        Binding("f", "reference", _("Beside the reference"), show=False),
+        Binding("comma", "turn_side('left')", _("Another stage on the left"), show=False),
+        Binding("full_stop", "turn_side('right')", _("Another stage on the right"), show=False),
+        Binding("f", "reference", _("Compare with the reference"), show=False),
         Binding("w", "whole", _("Whole answers"), show=False),
     ]
 
@@ -32,12 +32,12 @@ class AnswerKeys(VerticalScroll):
         return self.query_one(Answers)
 
     def action_turn(self, by: int) -> None:
-        """Another prompt, from its beginning."""
+        """Go to another prompt and scroll to its start."""
         self.answers.turn(by)
         self.stay()
 
     def stay(self) -> None:
-        """Where one reads after another prompt has come."""
+        """Scroll to the start after another prompt is shown."""
         self.scroll_home(animate=False)
 
     def action_turn_side(self, side: str) -> None:
@@ -59,5 +59,5 @@ class Samples(AnswerKeys):
         yield Answers()
 
     def show(self, view: RunView) -> None:
-        """Draw the answers, if there are others than before."""
+        """Show the answers of a run, if they have changed."""
         self.answers.show(view.samples, view.ended)

@@ -1,4 +1,4 @@
-"""What a chart shows of a run: its points by step, tokens or time, thinned so that no spike is lost."""
+"""The data of a run's charts: points by step, tokens or time, thinned so that no spike is lost."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from tui_tuner.ui.widgets.live.numbers import LOSSES, validation_loss
 
 Points = list[tuple[float, float]]
 AXES = {"step": N_("by step"), "tokens": N_("by tokens"), "time": N_("by time")}
-MOST_METRICS = 4  # that have a chart each
-_HIGHEST = 1e30  # a value beyond it, infinite or NaN, has no place on any scale
+MOST_METRICS = 4  # metrics with a chart each
+_HIGHEST = 1e30  # larger values, infinity and NaN are not drawn
 _HEIGHT = itemgetter(1)
-_LEAST_AROUND = 5.0  # steps on each side of one that is marked
-_LOG_RANGE = 50.0  # of the largest value to the smallest, from which a scale is logarithmic
+_LEAST_AROUND = 5.0  # steps on each side of a marked one
+_LOG_RANGE = 50.0  # ratio of the largest to the smallest value that makes a scale logarithmic
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn.
+    """The data of a chart.
 
     Args:
-        key, title: Its name, and what stands above it.
+        key, title: Its name and its heading.
         line: Of training; thinned.
         marks: Of evaluations.
-        scores: What decides, on a scale of its own; `scored` is its name.
+        scores: The deciding metric, on a separate scale; `scored` is its name.
         left, right: The ends of the x axis.
-        since: A place on it that is marked; None for none.
+        since: A marked position on it, if any.
         kind: How its values are written: plain, rate, count, bytes or hundred (100 times the value).
     """
 
@@ -56,14 +56,14 @@ class Chart:
 
     @property
     def log(self) -> bool:
-        """Whether its range asks for a logarithmic scale."""
+        """True if its range needs a logarithmic scale."""
         values = [y for _unused, y in (*settled(self.line), *self.marks)]
         low = min(values, default=0.0)
         return low > 0 and max(values) / low >= _LOG_RANGE and self.kind not in ("hundred", "rate")
 
 
 def charts_of(view: RunView) -> dict[str, str]:
-    """The charts that a run has something for, by key, with their titles; the loss comes first."""
+    """Return the charts that have data, by key with their titles; the loss comes first."""
     found = {
         "loss": _("Loss"),
         "rate": _("Learning rate"),
@@ -82,7 +82,7 @@ def charts_of(view: RunView) -> dict[str, str]:
 
 
 def chart_of(view: RunView, key: str, axis: str, columns: int) -> Chart:
-    """A chart of a run, thinned to so many columns of dots."""
+    """Return a chart of a run, thinned to `columns` columns of dots."""
     at = _Axis(view, axis)
     title = charts_of(view).get(key, "")
     if key.startswith("metric:"):
@@ -111,12 +111,13 @@ def chart_of(view: RunView, key: str, axis: str, columns: int) -> Chart:
 
 
 def piece_of(view: RunView, since: int | None, columns: int) -> Chart:
-    """The losses around a step that is marked, by steps; without one, all of them."""
+    """Return the losses around a marked step; all of them if there is none."""
     last = max(view.step, 2)
     if since is None or since <= 0 or since >= last:
         return replace(chart_of(view, "loss", "step", columns), scores=[], scored="", right=float(last))
     left = max(0.0, since - max(_LEAST_AROUND, last / 4))
     right = min(float(last), since + max(2 * _LEAST_AROUND, last / 2))
+    # Thinned to more columns than are shown, so that the piece itself has enough of them.
     whole = chart_of(view, "loss", "step", math.ceil(columns * last / (right - left)))
     line = [point for point in whole.line if left <= point[0] <= right]
     marks = [point for point in whole.marks if left <= point[0] <= right]
@@ -124,7 +125,7 @@ def piece_of(view: RunView, since: int | None, columns: int) -> Chart:
 
 
 def _memory(view: RunView, at: _Axis, title: str, columns: int) -> Chart:
-    """Of the device, where there is one; else of the process."""
+    """Return the memory of the device if there is one, otherwise of the process."""
     if any(step.memory_reserved for step in view.steps[-1:]):
         line = thinned(view.steps, at, lambda step: float(step.memory_reserved), columns)
         return Chart("memory", _("Device memory held"), line, right=at.right, kind="bytes")
@@ -140,35 +141,37 @@ _OF_STEPS: dict[str, tuple[Callable[[Step], float | None], str]] = {
 
 
 class _Axis:
-    """Where the steps of a run stand on the x axis."""
+    """Positions of the steps of a run on the x axis."""
 
     def __init__(self, view: RunView, name: str) -> None:
         self.steps = view.steps
         self._numbers: list[int] = []
         self._sums: list[float] = []
+        # The number of steps is known in advance, so this axis does not grow with the run.
         if name == "step" or not view.steps:
             self.right = float(max(view.total_steps, view.step, 2))
             self.right = max([self.right, *(float(point.step) for point in view.evaluations[-1:])])
             return
         self._numbers = [step.step for step in view.steps]
         each: Iterable[float] = (step.tokens if name == "tokens" else step.seconds for step in view.steps)
+        # One NaN in a damaged journal would make every later position NaN.
         self._sums = list(accumulate(value if math.isfinite(value) else 0.0 for value in each))
         self.right = max(self._sums[-1], 1e-3)
 
     def of(self, step: int) -> float:
-        """The place of a step."""
+        """Return the position of a step by its number."""
         if not self._sums:
             return float(step)
         index = bisect_right(self._numbers, step)
         return self._sums[index - 1] if index else 0.0
 
     def of_index(self, index: int) -> float:
-        """The place of the step that is the `index`th."""
+        """Return the position of a step by its index."""
         return self._sums[index] if self._sums else float(self.steps[index].step)
 
 
 def thinned(steps: Sequence[Step], at: _Axis, read: Callable[[Step], float | None], columns: int) -> Points:
-    """The values of all steps, thinned to so many columns."""
+    """Return the values of all steps, thinned to `columns` columns."""
     return _fewer(
         [
             (at.of_index(index), value)
@@ -180,13 +183,14 @@ def thinned(steps: Sequence[Step], at: _Axis, read: Callable[[Step], float | Non
 
 
 def _fewer(points: Points, columns: int) -> Points:
-    """Where there are more points than columns, the least and the greatest of each group of them, in their
-    order: a mean would hide a spike.
+    """Reduce points to the least and the greatest of each column, in their order: a mean would hide a
+    spike.
     """
     size = max(1, math.ceil(len(points) / max(1, columns)))
     found: Points = []
     for start in range(0, len(points), size):
         group = points[start : start + size]
+        # `reversed`, so that a flat group gives its first and its last point, and not one point twice.
         found += sorted({min(group, key=_HEIGHT), max(reversed(group), key=_HEIGHT)})
     return found
 
@@ -196,22 +200,22 @@ def _placed(at: _Axis, values: Iterable[tuple[int, float | None]]) -> Points:
 
 
 def settled(line: Points) -> Points:
-    """The part of a curve that sets the scale: without its first tenth, where the loss often falls so far
-    that everything after it would look flat. What lies above the scale leaves the chart at its top.
+    """Return the part of a curve that sets the scale: without its first tenth, where the loss often falls so
+    far that the rest would look flat. Values above the scale leave the chart at its top.
     """
     return line[len(line) // 10 :] if len(line) > 20 else line
 
 
 def not_finite(loss: float | None) -> bool:
-    """Whether there is a loss, and it is NaN or infinite."""
+    """Return whether there is a loss that is NaN or infinite."""
     return loss is not None and not math.isfinite(loss)
 
 
 def missing_of(steps: Sequence[Step]) -> int:
-    """How many losses cannot stand in a chart."""
+    """Count the losses of steps that cannot be drawn."""
     return sum(not_finite(point.loss) for point in steps)
 
 
 def missing_in(evaluations: Sequence[Evaluation]) -> int:
-    """The same of evaluations."""
+    """Count the losses of evaluations that cannot be drawn."""
     return sum(not_finite(validation_loss(point)) for point in evaluations)

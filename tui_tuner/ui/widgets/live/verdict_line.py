@@ -1,4 +1,4 @@
-"""What the curves of a run say, on one line of its live pane; it is drawn when it changes, and only then."""
+"""The verdict on a run's curves as a line of its live pane, drawn only when it changes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from tui_tuner.runs.view import RunView
 from tui_tuner.ui.words import column, mark, marked, state_words
 from tui_tuner.verdicts.told import headline, verdict_line, ways_of
 
-LEADS_TO_STOP = ("overfit", "unstable", "memorised")  # more steps of these make nothing better
+LEADS_TO_STOP = ("overfit", "unstable", "memorised")  # verdicts that more steps do not improve
 
 
 def verdict_content(view: RunView, live: bool, width: int) -> Content | None:
-    """The newest verdict with its best evidence, and the key that acts on it; None where there is none."""
+    """Return the newest verdict with its best evidence and the key that acts on it, if there is one."""
     found = view.verdict
     if found is None:
         return None
     sign, _word, colour = state_words("completed", found.verdict)
+    # While the run lasts, overfitting is no result yet: it can still be stopped at the best checkpoint.
     if live and found.verdict == "overfit":
         sign, colour = "!", "$warning"
     words, key = _words(view, live), _key(view, live)
     room = width - 2
+    # The key matters most while there is time to act, so the words are cut first.
     if key.plain and (live or cell_len(words) + 2 + key.cell_length <= room):
         room -= 2 + key.cell_length
-    else:  # the footer has it, too
+    else:  # the footer shows the key, too
         key = Content("")
     words = column(words, room).rstrip()
     head, colon, rest = words.partition(":")
@@ -34,7 +36,7 @@ def verdict_content(view: RunView, live: bool, width: int) -> Content | None:
 
 
 def _key(view: RunView, live: bool) -> Content:
-    """What a key does about it; empty where there is nothing to be done."""
+    """Return the key that acts on the verdict; empty if there is none."""
     found = view.verdict
     if found is None:
         return Content("")
@@ -56,12 +58,12 @@ def _words(view: RunView, live: bool) -> str:
 
 
 def stop_question(view: RunView) -> str:
-    """Asked of who stops a run that overfits; empty where it does not."""
+    """Return the question before stopping a run that overfits; empty if it does not."""
     best = view.best_step()
     if view.verdict_name != "overfit" or best is None or view.ended:
         return ""
     return _(
-        "Stop here? Held-out rows were best at step {best:,}: that model is in the folder `best`, and stays "
+        "Stop here? Held-out rows were best at step {best:,}: that model is in the folder `best` and stays "
         "there. A checkpoint is saved first, and the run can be resumed.",
         best=best,
     )

@@ -1,4 +1,4 @@
-"""What is known of the model under the cursor: its shape, its files, what it takes here."""
+"""Details of the model under the cursor: its shape, its files, and the memory it needs here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tui_tuner.ui.words import age, safe
 
 
 class Details(Static):
-    """`show` it a model; what does not fit is left out at the end, and a key shows all of it."""
+    """Shows a model with `show`; lines that do not fit are cut off, and a key shows all."""
 
     DEFAULT_CSS = "Details { text-wrap: wrap; }"
 
@@ -31,27 +31,28 @@ class Details(Static):
         self._shown = ""
 
     def show(self, content: Content) -> None:
-        """Draw it where it differs from what is there."""
+        """Draw the content if it has changed."""
         if content.markup != self._shown:
             self._shown = content.markup
             self.update(content)
 
 
 def details(row: Row, told: Told | None, error: str, fit: Fit | None, job: Job | None) -> list[Content]:
-    """Lines about a model, the most important ones first.
+    """Describe a model in lines, the most important ones first.
 
     Args:
-        error: Why a hub tells nothing of it.
+        error: Why there is no answer from its hub.
     """
     gated = told is not None and told.gated and not told.config
-    verdict = [] if gated else _verdict(fit)  # of one whose config only those get who may read it
+    # The hub keeps the config of a gated model from users without access, so its fit is not known.
+    verdict = [] if gated else _verdict(fit)
     lines = [_name_line(row), *_state(row, job), *verdict, *_warnings(row, told)]
     if told is not None:
         lines += [Content(" · ".join(parts)) for parts in _facts(row, told) if parts]
     elif error:
         lines.append(Content.assemble(("✗ ", "$error"), safe(error)))
     elif row.on_hub or row.folder is not None:
-        lines.append(Content(_("Asking for its config and its files…")).stylize("$dim"))
+        lines.append(Content(_("Loading its config and file list…")).stylize("$dim"))
     return lines
 
 
@@ -75,21 +76,21 @@ def _verdict(fit: Fit | None) -> list[Content]:
 
 
 def _state(row: Row, job: Job | None) -> list[Content]:
-    """What of it is on this machine, and what came of fetching it."""
+    """Describe how much is on this machine, and a failed download."""
     if job is not None and job.state == FAILED:
-        words = _("Fetching failed: {why} f says what can be done.", why=one_line(job.words, 300))
+        words = _("Download failed: {why} Press f to see what to do.", why=one_line(job.words, 300))
         return [Content(words).stylize("$error")]
     if row.partial or (job is not None and job.state == LEFT):
         done = row.bytes if row.partial else job.done if job is not None else 0
         total = row.total or (job.total if job is not None else None)
         if total:
             words = _(
-                "partial: {done} of {total} are here, f goes on",
+                "partial: {done} of {total} downloaded, press f to resume",
                 done=human_bytes(done or 0),
                 total=human_bytes(total),
             )
         else:
-            words = _("partial: {done} are here, f goes on", done=human_bytes(done or 0))
+            words = _("partial: {done} downloaded, press f to resume", done=human_bytes(done or 0))
         return [Content(words).stylize("$warning")]
     return []
 
@@ -97,21 +98,22 @@ def _state(row: Row, job: Job | None) -> list[Content]:
 def _warnings(row: Row, told: Told | None) -> list[Content]:
     lines = []
     if told is not None and told.remote_code:
-        words = _("Brings its own Python code, which runs with your rights: you are asked before.")
+        words = _("Includes its own Python code, which runs with your permissions: you are asked first.")
         lines.append(Content(words).stylize("$warning"))
+    # A model that is complete here has been granted and needs no further access.
     if (row.gated or (told is not None and told.gated)) and not row.whole:
         lines.append(_gated(told))
     if told is not None and told.safetensors is False and told.files:
-        lines.append(Content(_("Its weights are no safetensors files.")).stylize("$warning"))
+        lines.append(Content(_("Its weights are not safetensors files.")).stylize("$warning"))
     return lines
 
 
 def _gated(told: Told | None) -> Content:
-    """What a model asks for that its owner gives to some: its config says whether one is among them."""
+    """Describe the access to a gated model; its config is only visible with access."""
     if told is None:
-        return Content(_("Gated: its owner wants to know who asks.")).stylize("$warning")
+        return Content(_("Gated: its owner wants to know who downloads it.")).stylize("$warning")
     if told.config:
-        return Content(_("Gated, and you may fetch it.")).stylize("$dim")
+        return Content(_("Gated, and you have access.")).stylize("$dim")
     words = _("Gated: accept its terms at {page}, then log in with l.", page=one_line(told.page))
     return Content(words).stylize("$warning")
 
@@ -133,7 +135,7 @@ def _facts(row: Row, told: Told) -> list[list[str]]:
 
 
 def file_lines(told: Told) -> list[Content]:
-    """The files, largest first."""
+    """List the files, largest first."""
     files = sorted(told.files, key=lambda file: -(file[1] or 0))
     return [
         Content.assemble(

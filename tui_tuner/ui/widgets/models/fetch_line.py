@@ -1,4 +1,4 @@
-"""One line about the model that is fetched now: bytes, rate, and the time that is left."""
+"""A line about the current download: bytes, rate and time left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BAR = 6
 
 
 class FetchLine(Lines):
-    """Nothing where nothing is fetched; it looks once a second."""
+    """Shows the current download, updated each second; hidden if there is none."""
 
     DEFAULT_CSS = "FetchLine { display: none; padding: 0 1; } FetchLine.-on { display: block; }"
 
@@ -29,7 +29,7 @@ class FetchLine(Lines):
         self.look()
 
     def look(self) -> None:
-        """Draw how far it is."""
+        """Draw the progress."""
         jobs = self._fetches.active
         self.set_class(bool(jobs), "-on")
         if jobs and self.screen.is_active:
@@ -37,7 +37,7 @@ class FetchLine(Lines):
 
 
 def fetch_line(jobs: list[Job], now: float) -> Content:
-    """The line for what is fetched, and what waits."""
+    """Format the current download and the number of waiting ones."""
     job, waiting = jobs[0], len(jobs) - 1
     parts: list[str | tuple[str, str] | Content] = [("⇣ ", "$primary"), safe(job.name.rpartition("/")[2], 18)]
     if waiting:
@@ -50,7 +50,7 @@ def fetch_line(jobs: list[Job], now: float) -> Content:
     if job.note:
         parts += ["  ", safe(job.note).stylize("$warning")]
     elif still:
-        parts.append(("  " + _("nothing came for {time}", time=duration(still)), "$warning"))
+        parts.append(("  " + _("no data for {time}", time=duration(still)), "$warning"))
     else:
         parts += ["  " + _("{size}/s", size=human_bytes(rate))] if rate is not None else []
         parts += ["  " + _("~{time} left", time=rough(left))] if left is not None else []
@@ -58,7 +58,7 @@ def fetch_line(jobs: list[Job], now: float) -> Content:
 
 
 def amount_words(job: Job) -> str:
-    """Bytes that are here, of how many."""
+    """Format the downloaded bytes and the total."""
     if job.total is None:
         return human_bytes(job.done)
     return _("{done} of {total}", done=human_bytes(job.done), total=human_bytes(job.total))

@@ -1,4 +1,4 @@
-"""The list of models: a line each, under the heading of where they come from."""
+"""The list of models, one per line, under headings for their origin."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tui_tuner.ui.base_models.told import count_words
 from tui_tuner.ui.words import column
 
 _MARK, _COUNT, _SIZE, _LICENCE, _FIT = 2, 7, 11, 13, 13
-_NARROW = 64  # cells below which the licence is left out
+_NARROW = 64  # narrower lists (in cells) omit the licence
 _HEAD = "head "
 _MOVING = ("up", "down", "home", "end", "pageup", "pagedown")
 
 
 class Heads(Widget):
-    """The names of the columns, over a `ModelList`."""
+    """The column headings above a `ModelList`."""
 
     DEFAULT_CSS = "Heads { height: 1; padding-right: 1; }"
 
@@ -36,18 +36,18 @@ class Heads(Widget):
 
 
 class Scrolled(Message):
-    """Other models are in sight."""
+    """Other models have become visible."""
 
 
 class ModelList(OptionList):
     """Rows of models; the id of an option is the key of its row."""
 
-    DEFAULT_CSS = "ModelList { scrollbar-gutter: stable; }"  # so that columns stay under their heads
+    DEFAULT_CSS = "ModelList { scrollbar-gutter: stable; }"  # keeps columns under their headings
 
     def __init__(self, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.rows: dict[str, Row] = {}
-        self.held = False  # somebody has put the cursor where it is
+        self.held = False  # the user has moved the cursor
         self._shown: list[str] = []
         self._keys: list[str] = []
         self._fits: Mapping[str, Fit] = {}
@@ -75,7 +75,7 @@ class ModelList(OptionList):
 
     @property
     def in_sight(self) -> list[Row]:
-        """The rows on view."""
+        """The visible rows."""
         first = int(self.scroll_offset.y)
         keys = self._keys[first : first + max(1, self.scrollable_content_region.height)]
         return [self.rows[key] for key in keys if key in self.rows]
@@ -83,17 +83,18 @@ class ModelList(OptionList):
     def show(
         self, rows: Sequence[Row], fits: Mapping[str, Fit], jobs: Mapping[str, Job], cursor: str = ""
     ) -> None:
-        """Draw these rows; only lines that differ are touched while the rows are the same.
+        """Show rows; while they are the same ones, only changed lines are redrawn.
 
         Args:
-            cursor: The row, by its key or its name, that the cursor goes to unless it is held; else to the
-                first that the task can use.
+            cursor: Key or name of the row that gets the cursor, unless the user has moved it; otherwise the
+                first row that the task can use.
         """
         self.rows = {row.key: row for row in rows}
         self._fits, self._jobs = fits, jobs
         keys: list[str] = []
         place = ""
         for row in rows:
+            # Rows come sorted by place, so a new place starts a new heading.
             if row.place != place:
                 place = row.place
                 keys.append(f"{_HEAD}{place}")
@@ -101,6 +102,7 @@ class ModelList(OptionList):
         if keys == self._keys:
             self._draw()
             return
+        # Answers of hubs come late and in between: the cursor must stay on its model.
         under = self.highlighted_option if self.held else None
         kept = under.id if under is not None else None
         self._keys = keys
@@ -117,6 +119,7 @@ class ModelList(OptionList):
         width = self.scrollable_content_region.width or self.size.width
         if not width:
             return
+        # Replacing the prompt of an option lays out the list again, so only changed lines are replaced.
         for index, key in enumerate(self._keys):
             line = self._line(key, width)
             if force or line.markup != self._shown[index]:
@@ -132,21 +135,21 @@ class ModelList(OptionList):
 
 
 def _widths(width: int) -> tuple[int, int]:
-    """Cells for the name and for the licence."""
+    """Return the widths of name and licence in cells."""
     licence = _LICENCE if width >= _NARROW else 0
     return max(8, width - _MARK - _COUNT - _SIZE - licence - _FIT), licence
 
 
 def heading(width: int) -> Content:
-    """The names of the columns, over `row_line`."""
+    """Return the column headings for `row_line`."""
     name, licence = _widths(width)
     text = " " * _MARK + column(_("model"), name) + _("params").rjust(_COUNT) + _("size").rjust(_SIZE)
     text += ("  " + column(_("licence"), licence - 2)) if licence else ""
-    return Content(text + "  " + column(_("takes"), _FIT - 2)).stylize("$dim")
+    return Content(text + "  " + column(_("needs"), _FIT - 2)).stylize("$dim")
 
 
 def row_line(row: Row, fit: Fit | None, job: Job | None, width: int) -> Content:
-    """Name, parameters, size, licence and fit of a model in `width` cells."""
+    """Format name, parameters, size, licence and fit of a model in `width` cells."""
     name_width, licence_width = _widths(width)
     mark, colour = _mark(row, job)
     parts: list[str | tuple[str, str]] = [
@@ -165,7 +168,7 @@ def row_line(row: Row, fit: Fit | None, job: Job | None, width: int) -> Content:
 
 
 def shortened(name: str, width: int) -> str:
-    """A name in so many cells, without the middle or the end of its owner, as the rest tells models apart."""
+    """Shorten a name to `width` cells by cutting its owner, as the rest distinguishes models."""
     line = one_line(name)
     owner, slash, rest = line.rpartition("/")
     left = width - cell_len(rest) - 2
@@ -199,7 +202,7 @@ def _size(row: Row, job: Job | None) -> str:
 
 
 def fit_words(fit: Fit | None) -> tuple[str, str]:
-    """The verdict in a few cells: a mark, and the memory that it takes."""
+    """Return a short verdict (mark and memory) and its style."""
     if fit is None:
         return "…", "$dim"
     if fit.state == UNKNOWN:

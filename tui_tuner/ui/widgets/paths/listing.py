@@ -1,4 +1,4 @@
-"""Folders as a path field needs them: what is in one, what completes a name. No Textual; threads call it."""
+"""Folder listings and name completion for path fields. No Textual; called in threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 FOLDER, FILE, BROKEN, OTHER, MISSING = "folder", "file", "broken", "other", ""
-DATA_SUFFIXES = (  # those of `data.sources.files.KINDS`, which takes long to import
+DATA_SUFFIXES = (  # same as `data.sources.files.KINDS`, which is slow to import
     ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".parquet", ".pq", ".arrow", ".feather", ".txt",
     ".text", ".md", ".markdown", ".html", ".htm", ".sql", ".conll", ".conllu", ".bio", ".iob", ".zip",
 )  # fmt: skip
@@ -18,27 +18,28 @@ _TELL = 0.2  # seconds between two counts
 
 @dataclass(frozen=True)
 class Entry:
-    """One name in a folder, and what it is: a link is what it leads to, BROKEN if that is nothing."""
+    """A name in a folder and its kind; a link has the kind of its target, or BROKEN."""
 
     name: str
     kind: str
 
     @property
     def written(self) -> str:
-        """The name as a path field has it: a folder ends in a slash."""
+        """The name as shown in a path field: folders end in a slash."""
         return self.name + "/" if self.kind == FOLDER else self.name
 
 
 @dataclass(frozen=True)
 class Details:
-    """Size in bytes, and when it was changed (Unix seconds)."""
+    """Size in bytes and time of change in Unix seconds."""
 
     size: int
     changed: float
 
 
 def split_path(text: str) -> tuple[str, str]:
-    """What is typed as the folder, and the name that begins after it: `~/data/` and `sh` of `~/data/sh`."""
+    """Split typed text into folder and start of a name: `~/data/sh` into `~/data/` and `sh`."""
+    # These are folders, although no slash follows yet; completing them as names would find nothing.
     if text in ("~", "..") or text.endswith("/.."):
         return text + "/", ""
     folder, slash, name = text.rpartition("/")
@@ -46,12 +47,12 @@ def split_path(text: str) -> tuple[str, str]:
 
 
 def real_folder(written: str) -> str:
-    """The absolute path of a folder as it was typed; of nothing, the working folder."""
+    """Return the absolute path of a typed folder; of empty text, the working folder."""
     return os.path.abspath(os.path.expanduser(written or "."))
 
 
 def short_path(path: str) -> str:
-    """A path as short as it can be typed: from the home folder on where it lies there."""
+    """Shorten a path with `~` if it is in the home folder."""
     home = os.path.expanduser("~")
     if path == home or path.startswith(home.rstrip("/") + "/"):
         return "~" + path[len(home.rstrip("/")) :]
@@ -59,11 +60,11 @@ def short_path(path: str) -> str:
 
 
 def kind_of(path: str) -> str:
-    """What is at a path, MISSING for nothing.
+    """Return the kind of a path; MISSING if nothing exists there.
 
     Raises:
-        OSError: it cannot be looked at.
-        ValueError: it can be no path.
+        OSError: the path cannot be read.
+        ValueError: the text cannot be a path.
     """
     try:
         mode = os.stat(path).st_mode
@@ -73,13 +74,13 @@ def kind_of(path: str) -> str:
 
 
 def read_folder(folder: str, said: Callable[[int], None], cancelled: Callable[[], bool]) -> list[Entry]:
-    """Everything in a folder, folders first, by name.
+    """List everything in a folder, folders first, by name.
 
     Args:
-        said: Called with how many were found, now and then.
+        said: Called now and then with the number of names found.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the folder cannot be read.
     """
     found: list[Entry] = []
     last = time.monotonic()
@@ -101,12 +102,12 @@ def _kind(entry: os.DirEntry[str]) -> str:
         if entry.is_file():
             return FILE
         return BROKEN if entry.is_symlink() and not os.path.exists(entry.path) else OTHER
-    except OSError:  # a link that leads to itself, a folder nobody may look into
+    except OSError:  # a link to itself, or a folder without permission
         return BROKEN if entry.is_symlink() else OTHER
 
 
 def details_of(path: str) -> Details | None:
-    """Size and age of what is at a path; None where that cannot be told."""
+    """Return size and time of change of a path; None if unknown."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -115,14 +116,15 @@ def details_of(path: str) -> Details | None:
 
 
 class Names:
-    """What is in a folder, ready to be asked with every key that is typed, however much it is.
+    """The names in a folder, prepared for a search with every key typed, however many they are.
 
-    Hidden entries fit only a name that begins with a dot.
+    Hidden entries only match a name that starts with a dot.
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.all = list(entries)
         self.shown = [one for one in entries if not one.name.startswith(".")]
+        # Folded once here: a folder of a million names is searched at every key.
         self._folded = [one.name.casefold() for one in self.all]
         self._shown_folded = [one.name.casefold() for one in self.shown]
 
@@ -130,7 +132,7 @@ class Names:
         return (self.all, self._folded) if name.startswith(".") else (self.shown, self._shown_folded)
 
     def fitting(self, name: str) -> list[Entry]:
-        """The entries that a typed name fits: those that begin so, else those that hold it, in any case."""
+        """Return entries that start with a typed name, or else contain it, ignoring case."""
         entries, folded = self._asked(name)
         if not name:
             return entries
@@ -147,22 +149,25 @@ class Names:
         return [one for one, text in zip(entries, folded, strict=True) if text.startswith(wanted)]
 
     def completed(self, name: str) -> str:
-        """A typed name, as far as it can be completed: an entry, or what all that begin so have in common.
+        """Complete a typed name to an entry, or to the common start of all matching ones.
 
-        Capitals are taken as typed where an entry begins exactly so, and else as the entries have them.
+        Upper and lower case stay as typed if an entry matches exactly; otherwise those of the entries are
+        used.
         """
         begin = self._begin(name)
         if len(begin) == 1:
             return begin[0].written
+        # Matches that differ in case may share less than what was typed, which must not get shorter.
         common = _common_beginning([one.name for one in begin])
         return common if len(common) >= len(name) and begin else name
 
     def first(self, name: str) -> Entry | None:
-        """The first entry that begins exactly so."""
+        """Return the first entry that starts exactly with a name."""
         return next((one for one in self._asked(name)[0] if one.name.startswith(name)), None)
 
 
 def _common_beginning(names: Sequence[str]) -> str:
+    # All names lie between the smallest and the largest, so their common start is that of these two.
     low, high = min(names, default=""), max(names, default="")
     for place, character in enumerate(low):
         if high[place : place + 1] != character:
@@ -171,7 +176,7 @@ def _common_beginning(names: Sequence[str]) -> str:
 
 
 def is_suited(entry: Entry, suffixes: tuple[str, ...]) -> bool:
-    """Whether an entry is looked for: a folder leads on, a file has a suffix of those (and may be packed)."""
+    """Return whether to offer an entry: a folder, or a file with one of the suffixes (maybe compressed)."""
     if entry.kind == FOLDER:
         return True
     name = entry.name.lower()

@@ -1,4 +1,4 @@
-"""A path field, and below it what is there: every part of choosing a file, for a screen or a dialog."""
+"""A path field with a list of the folder below: the file picker of screens and dialogs."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from tui_tuner.ui.widgets.paths.listing import (
 from tui_tuner.ui.widgets.paths.path_input import PathInput
 from tui_tuner.ui.widgets.paths.path_list import Item, PathList
 
-_UNSEEN = "unseen"  # no path here, and may be taken
+_UNSEEN = "unseen"  # not a path on this machine, but may be chosen
 _NAMED = 40  # characters of a folder in a sentence
 _MOST_RECENT = 5  # lines above a folder
 
 
 class PathPicker(Vertical):
-    """Tells what was chosen (`Taken`); the list is on view while `open` is set.
+    """Reports the chosen path (`Taken`); the list is visible while the class `-open` is set.
 
     Args:
-        suffixes: Of files that are looked for, in small letters; others are dimmed. None: any.
-        kind: Of the paths chosen before that are shown at the top.
-        unseen: Whether a text may be taken that is no path here, such as a name on the hub.
-        folders: A folder may be taken, too.
+        suffixes: Suffixes of suitable files in lower case; others are dimmed. Empty: all are suitable.
+        kind: The kind of recent paths that are shown at the top.
+        unseen: Returns whether a text that is not a path here may be chosen, such as a name on the hub.
+        folders: A folder may be chosen, too.
     """
 
     DEFAULT_CSS = """
@@ -63,7 +63,7 @@ class PathPicker(Vertical):
     """
 
     class Taken(Message):
-        """A path, or a text that is none here, was chosen."""
+        """A path was chosen, or a text that `unseen` accepts."""
 
         def __init__(self, path: str) -> None:
             super().__init__()
@@ -94,8 +94,8 @@ class PathPicker(Vertical):
         super().__init__(id=id)
         self._start, self._suffixes, self._kind, self._label = start, suffixes, kind, label
         self._placeholder, self._unseen, self._folders = placeholder, unseen, folders
-        self._typed = start  # while the cursor is in the list, the field shows its line
-        self._came_from = ""  # the name of the folder that was left upwards
+        self._typed = start  # kept here, as the field shows the line under the cursor
+        self._came_from = ""  # the name of the folder from which the user went up
         self._recent: list[Item] = []
 
     def compose(self) -> ComposeResult:
@@ -119,31 +119,31 @@ class PathPicker(Vertical):
         return self.query_one(PathList)
 
     def say(self, words: Content) -> None:
-        """One line above the list."""
+        """Show a line above the list."""
         self.query_one("#where", Static).update(words)
 
     def say_problem(self, words: str) -> None:
-        """What is wrong with the path."""
+        """Show a problem of the path above the list."""
         self.say(Content.assemble(("✗ ", "$error"), (one_line(words), "$error")))
 
     def put(self, path: str) -> None:
-        """Have a path in the field, and show what is in its folder."""
+        """Put a path into the field and list its folder."""
         with self.prevent(Input.Changed):
             self.field.put(path)
         self.field.look()
         self._show_typed(path)
 
     def show_beside(self, path: str) -> None:
-        """Show what is beside a path, the cursor on it; without one, what is in the working folder."""
+        """List the folder that contains a path, with the cursor on it; without a path, the working folder."""
         folder, name = os.path.split(os.path.abspath(path)) if path else (os.getcwd(), "")
         self._came_from = name
         self.put(short_path(folder).rstrip("/") + "/")
 
     def opened(self, yes: bool) -> None:
-        """Show the list, or only the field."""
+        """Show or hide the list."""
         self.set_class(yes, "-open")
 
-    # What is there
+    # The list
 
     def _read_recent(self) -> None:
         items = []
@@ -190,7 +190,7 @@ class PathPicker(Vertical):
             self._fill()
 
     def _leading(self) -> list[Item]:
-        """The lines above those of the folder."""
+        """Return the lines above those of the folder."""
         folder, name = split_path(self._typed)
         items = []
         if self._typed in (self._start, "") or not folder:
@@ -200,13 +200,13 @@ class PathPicker(Vertical):
         here = self.field.folder
         if not name:
             if self._folders:
-                items.append(Item(_("./  (take this folder)"), here, "here"))
+                items.append(Item(_("./  (choose this folder)"), here, "here"))
             if here != os.path.dirname(here):
                 items.append(Item("../", short_path(os.path.dirname(here)) + "/", "up"))
         return items
 
     def _fill(self) -> None:
-        """Show what fits the typed text, the cursor on the first that does."""
+        """List what matches the typed text, with the cursor on the first match."""
         field = self.field
         leading = self._leading()
         if field.problem:
@@ -216,6 +216,7 @@ class PathPicker(Vertical):
             return
         folder, name = split_path(self._typed)
         fit = field.names.fitting(name) if field.names is not None else []
+        # A recent path at the top gets the cursor; `../` and `./` do not, or Enter would leave the folder.
         at = len(leading) if not any(one.kind in (FILE, FOLDER) for one in leading) else 0
         for place, entry in enumerate(fit if self._came_from else ()):
             if entry.name == self._came_from:
@@ -230,9 +231,9 @@ class PathPicker(Vertical):
         if not names.all:
             words = _("{folder} is empty.", folder=folder)
         elif not names.shown and not fit:
-            words = _("{folder} holds only hidden names: type a dot to see them.", folder=folder)
+            words = _("{folder} has only hidden names: type a dot to see them.", folder=folder)
         elif not fit:
-            words = _("Nothing in {folder} fits.", folder=folder)
+            words = _("Nothing in {folder} matches.", folder=folder)
         else:
             of = len(names.all if split_path(self._typed)[1].startswith(".") else names.shown)
             if fit == of:
@@ -240,7 +241,7 @@ class PathPicker(Vertical):
                     "{count:,} name in {folder}", "{count:,} names in {folder}", fit, folder=folder, count=fit
                 )
             else:
-                words = _("{fit:,} of {count:,} names in {folder} fit", folder=folder, fit=fit, count=of)
+                words = _("{fit:,} of {count:,} names in {folder} match", folder=folder, fit=fit, count=of)
         self.say(Content(words).stylize("$dim"))
 
     # Keys of the field
@@ -263,6 +264,7 @@ class PathPicker(Vertical):
             if self.paths.count and self.has_class("-open"):
                 self.paths.focus()
             return
+        # A name that the list shows as a file exists; anything else is looked up in a thread.
         name, names = split_path(text)[1], self.field.names
         if name and names is not None and any(one.name == name and one.kind == FILE for one in names.all):
             self.post_message(PathPicker.Taken(text))
@@ -271,9 +273,10 @@ class PathPicker(Vertical):
         threading.Thread(target=self._find, args=(text,), daemon=True).start()
 
     def _find(self, text: str) -> None:
-        """What a typed text leads to; it may be quoted or escaped, as it is where it was copied from."""
+        """Find the path of a typed text, which may be quoted or escaped from where it was copied."""
         path, kind, problem = text, MISSING, ""
         stripped = text.strip()
+        # As typed first: a name may really begin with a quote or end with a space.
         for meant in dict.fromkeys((text, stripped, *plainer(stripped))):
             try:
                 kind = kind_of(os.path.expanduser(meant))
@@ -289,7 +292,7 @@ class PathPicker(Vertical):
 
     def on_path_picker__found(self, message: _Found) -> None:
         if message.text != self.field.value:
-            return  # it was typed on
+            return  # the text has changed since
         if message.kind == MISSING:
             self._say_missing(message.text.strip(), message.problem)
         elif message.kind == _UNSEEN:
@@ -311,6 +314,7 @@ class PathPicker(Vertical):
             return
         folder, name = split_path(text)
         known = self.field.names.all if self.field.names is not None else []
+        # difflib compares with every name, which in a huge folder would block the screen.
         names = [entry.name for entry in islice(known, 5000)]
         close = difflib.get_close_matches(name, names, n=1)
         if close:
@@ -324,7 +328,7 @@ class PathPicker(Vertical):
 
     @on(LongList.Highlighted, "#paths")
     def _highlighted(self, event: LongList.Highlighted) -> None:
-        """The field shows the line under the cursor, while the cursor is in the list."""
+        """Show the line under the cursor in the field, while the list has the focus."""
         event.stop()
         paths = self.paths
         if paths.has_focus and event.index < paths.count:
@@ -336,6 +340,7 @@ class PathPicker(Vertical):
             self._follow(paths.item(paths.cursor).path)
 
     def _follow(self, path: str) -> None:
+        # Without a Changed event, which would take the shown path for typed text and filter the list by it.
         with self.prevent(Input.Changed):
             self.field.put(path)
 
@@ -351,15 +356,15 @@ class PathPicker(Vertical):
         elif item.kind == FOLDER:
             self.put(item.path.rstrip("/") + "/")
         elif item.kind == BROKEN:
-            self.say_problem(_("{path} is a link that leads nowhere.", path=one_line(item.path, 60)))
+            self.say_problem(_("{path} is a broken link.", path=one_line(item.path, 60)))
         elif item.kind == OTHER:
-            self.say_problem(_("{path} is a pipe or a device, and no file.", path=one_line(item.path, 60)))
+            self.say_problem(_("{path} is a pipe or a device, not a file.", path=one_line(item.path, 60)))
         else:
             self.post_message(PathPicker.Taken(item.path))
 
     @on(PathList.Up)
     def _up(self) -> None:
-        """To the folder above, the cursor on the one that was left."""
+        """Go to the parent folder, with the cursor on the folder that was left."""
         here = self.field.folder
         if here == os.path.dirname(here):
             return
@@ -367,7 +372,7 @@ class PathPicker(Vertical):
         self.put(short_path(os.path.dirname(here)).rstrip("/") + "/")
 
     def _leave_list(self, typed: str) -> None:
-        """Back to the field, which has again what was typed, and this behind it."""
+        """Return to the field with its typed text, followed by what was typed in the list."""
         self.screen.set_focus(self.field)
         if typed:
             self.put(self._typed + typed)
@@ -377,6 +382,6 @@ class PathPicker(Vertical):
 
 
 def _named(folder: str) -> str:
-    """A folder in a sentence; of a long path the end, which tells it from others."""
+    """Shorten a folder for a sentence; of a long path the end is kept, which distinguishes it."""
     shown = one_line(short_path(folder))
     return shown if len(shown) <= _NAMED else "…" + shown[1 - _NAMED :]

@@ -1,4 +1,4 @@
-"""What the workers of the plan screen tell it."""
+"""Messages from the plan screen's workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Traced(Message):
-    """What the trace of the installed libraries says."""
+    """The result of the trace of the installed libraries."""
 
     def __init__(self, turn: int, sentence: str) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Traced(Message):
 
 
 class Counting(Message):
-    """How many rows are tokenised."""
+    """How many rows are tokenised so far."""
 
     def __init__(self, turn: int, done: int, total: int, unit: str) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Counting(Message):
 
 
 class RangeStep(Message):
-    """How far the range test is, and its curve so far: (rate, loss) each."""
+    """The range test's progress and its curve so far, as (rate, loss)."""
 
     def __init__(self, doing: str, done: int, total: int, points: list[tuple[float, float]]) -> None:
         super().__init__()

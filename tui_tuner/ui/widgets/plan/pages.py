@@ -1,4 +1,4 @@
-"""The pages of a plan: one at a time, or all of them side by side where there is room."""
+"""The pages of a plan: one at a time, or all side by side if there is room."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pages(Container):
     """
 
     class Marked(Message):
-        """The cursor went to a page, as its list has the focus."""
+        """The cursor moved to a page because its list got the focus."""
 
         def __init__(self, page: str) -> None:
             super().__init__()
@@ -64,11 +64,11 @@ class Pages(Container):
             yield Static(classes="words")
 
     def on_mount(self) -> None:
-        for number, (name, title) in enumerate(PAGES.items()):  # seen where all pages are
+        for number, (name, title) in enumerate(PAGES.items()):  # visible where all pages are shown
             self.query_one(f"#{name}").border_title = Content(f"{number + 1} {title}")
 
     def show(self, page: str) -> None:
-        """Turn to a page, and put the cursor there."""
+        """Show a page and move the focus to it."""
         self.page = page
         for name in PAGES:
             self.query_one(f"#{name}").set_class(name == page, "-on")
@@ -77,7 +77,7 @@ class Pages(Container):
             self.screen.set_focus(wanted)
 
     def on_descendant_focus(self) -> None:
-        """Where all pages are seen, Tab goes from one to the next."""
+        """Follow the focus: with all pages visible, Tab moves from one to the next."""
         focused = self.screen.focused
         found = [
             name
@@ -88,15 +88,16 @@ class Pages(Container):
             self.post_message(self.Marked(found[0]))
 
     def marked(self) -> Offer | None:
-        """The offer under the cursor; None where there is none to take."""
+        """Return the offer under the cursor; None if there is none to apply."""
         if self.page not in LISTS:
             return None
         index, offers = self.query_one(LISTS[self.page], OptionList).highlighted, self.offers[self.page]
         return None if index is None or index >= len(offers) or not offers[index].values else offers[index]
 
     def fill(self, page: str, offers: list[Offer]) -> None:
-        """Put offers on a page; the cursor stays where it is."""
+        """Put offers on a page; the cursor stays at its place."""
         box = self.query_one(LISTS[page], OptionList)
+        # Remembered by position: after a change of the draft the offers are other objects.
         before = box.highlighted or 0
         self.offers[page] = offers
         box.clear_options()
@@ -110,12 +111,13 @@ class Pages(Container):
         box.add_option(Option(Content(words.get(page, "")).stylize("$dim"), disabled=True))
 
     def explain(self, page: str, words: Content) -> None:
-        """Words below the list of a page that has some."""
+        """Show an explanation below the list of a page."""
         self.query_one(f"#{page} .words", Static).update(words)
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        """More about the offer under the cursor."""
+        """Explain the offer under the cursor."""
         for page in ("rates", "advice"):
             mine = event.option_list.id == LISTS[page].removeprefix("#")
+            # The event may be older than the offers: it was posted before the list was filled again.
             if mine and event.option_index < len(self.offers[page]):
                 self.explain(page, self.offers[page][event.option_index].words)

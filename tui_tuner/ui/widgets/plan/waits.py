@@ -1,4 +1,4 @@
-"""What a screen waits for: a name, a count where there is one, and the seconds, moving each second."""
+"""What a screen is waiting for: a name, a count if there is one, and the seconds passed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tui_tuner.text import one_line
 
 @dataclass(frozen=True)
 class Wait:
-    """One thing that is waited for.
+    """One thing that a screen waits for.
 
     Args:
-        words: What it is.
-        began: When it began [seconds of `time.time`].
-        progress: How far it is, where that is known.
-        ending: How it is ended, in words.
+        words: Its name.
+        began: Its start, in seconds of `time.time`.
+        progress: Its progress, if known.
+        ending: How to cancel it, in words.
     """
 
     words: str
@@ -30,7 +30,7 @@ class Wait:
     ending: str = ""
 
     def said(self, now: float) -> str:
-        """All of it, on one line."""
+        """Describe it in one line."""
         counted = progress_words(self.progress, now) if self.progress.total or self.progress.done else ""
         seconds = int(now - self.began)
         taken = _("{seconds} s", seconds=seconds) if seconds and not counted else ""
@@ -39,31 +39,32 @@ class Wait:
 
 
 class Waits:
-    """The things that a screen waits for, by name; the newest is said."""
+    """The things that a screen waits for, by name; the newest is shown."""
 
     def __init__(self) -> None:
         self._waits: dict[str, Wait] = {}
 
     def begin(self, name: str, words: str, ending: str = "") -> None:
-        """Something is waited for from now on."""
+        """Start waiting for something."""
         self._waits.pop(name, None)
+        # Removed first, so that it becomes the newest: a dict keeps the place of an existing key.
         self._waits[name] = Wait(words, time.time(), ending=ending)
 
     def count(self, name: str, done: int, total: int, unit: str, words: str = "") -> None:
-        """How far it is."""
+        """Note the progress of a wait."""
         wait = self._waits.get(name)
         if wait is not None:
             progress = wait.progress.after(Phase(name, done, total, words, unit), time.time())
             self._waits[name] = replace(wait, words=one_line(words) or wait.words, progress=progress)
 
     def end(self, name: str) -> None:
-        """It is waited for no more."""
+        """Stop waiting for something."""
         self._waits.pop(name, None)
 
     def __bool__(self) -> bool:
         return bool(self._waits)
 
     def said(self) -> Content:
-        """The newest of them."""
+        """Describe the newest wait; empty if there is none."""
         wait = next(reversed(self._waits.values()), None)
         return Content(wait.said(time.time())).stylize("$dim") if wait is not None else Content("")

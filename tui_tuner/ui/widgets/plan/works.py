@@ -1,4 +1,4 @@
-"""What takes time on the plan screen: a trace of the libraries, and the range test with its growing curve."""
+"""The plan screen's slow checks: a trace of the libraries, and the range test with its growing curve."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class LongWorks(Screen[None]):
-    """A screen with a plan that can be checked by a trace, and by a range test."""
+    """A screen with a plan that a trace and a range test can check."""
 
     look: planlook.Look | None
     waits: Waits
@@ -39,11 +39,11 @@ class LongWorks(Screen[None]):
     _ranged: RangeTest | None
 
     def say_waits(self) -> None:
-        """Say what is waited for."""
+        """Show what the screen is waiting for."""
         raise NotImplementedError
 
     def draw_traced(self) -> None:
-        """Say what the trace says."""
+        """Show the result of the trace."""
         raise NotImplementedError
 
     def draw_ranged(self, look: planlook.Look) -> None:
@@ -81,12 +81,13 @@ class LongWorks(Screen[None]):
     def _trace_done(self, message: Traced) -> None:
         self.waits.end("trace")
         self.say_waits()
+        # The plan may have changed since: the trace of an older one says nothing about this one.
         if message.turn == self.turn:
             self.traced = message.sentence
             self.draw_traced()
 
     def action_range(self) -> None:
-        """Train some steps over growing learning rates, in a process of its own; end it if it is on."""
+        """Train some steps with increasing learning rates in a separate process; stop it if it is running."""
         tuner = tuner_of(self.app)
         self.query_one(Pages).show("rates")
         if self._ranging is not None:
@@ -96,9 +97,13 @@ class LongWorks(Screen[None]):
             tuner.say(_("A run is training in this process; a range test would need its device."), "warning")
             return
         self._ranging = RangeProcess(tuner.helper, self._range_is_at)
-        self.waits.begin("range", _("range test:"), _("r ends it"))
+        self.waits.begin("range", _("range test:"), _("r stops it"))
         self.say_waits()
-        tuner.say(_("The range test trains some steps; its curve grows here. Leaving ends it."), timeout=8)
+        tuner.say(
+            _("The range test trains some steps; its curve is shown here. Leaving this screen stops it."),
+            timeout=8,
+        )
+        # A copy, since the user may edit the draft while the worker reads it.
         self._range(self._ranging, copy.deepcopy(tuner.draft))
 
     def _range_is_at(self, doing: str, done: int, total: int, points: list[tuple[float, float]]) -> None:
@@ -115,11 +120,12 @@ class LongWorks(Screen[None]):
 
     @on(RangeStep)
     def _range_step(self, message: RangeStep) -> None:
+        # Posted from a thread, a step may arrive after the end of its test.
         if self._ranging is None:
             return
         if message.points:
             words = _("range test: step {done} of {total}", done=message.done, total=message.total)
-            self.waits.begin("range", words, _("r ends it"))
+            self.waits.begin("range", words, _("r stops it"))
             if len(message.points) > 1:
                 self.query_one(Pages).explain("rates", curve_words(message.points))
         else:
