@@ -1,4 +1,4 @@
-"""Events to lines: what a run looks like without a screen. A fold over the journal, like the live pane."""
+"""Prints the events of a run as lines, without a screen. A fold over the journal, like the live pane."""
 
 from __future__ import annotations
 
@@ -63,43 +63,41 @@ from tui_tuner.text import human_bytes, human_seconds, one_line
 from tui_tuner.verdicts.gain import gain_words, gains_between
 from tui_tuner.verdicts.told import status_words, verdict_line
 
-READ_AT_ONCE = 4 << 20  # bytes of a journal whose events are in memory at a time
-# What a printer's view is folded from: the rest only makes its lists longer, event by event
+READ_AT_ONCE = 4 << 20  # bytes of a journal that are in memory at a time
+# Only these events are folded into a printer's view: others would only grow its lists
 _OF_STATUS = (RunStarted, RolledBack, Phase, Finished)
 _COMPARED = (RunStarted, RolledBack, Evaluation, Sample)
-DURATION_MOVED = 0.1  # share by which it is worth another line
+DURATION_MOVED = 0.1  # relative change that is worth another line
 
 
 class _Printer:
-    """What printers share: lines of a feed are written together; the view knows whether a run has ended."""
+    """Base of printers: writes the lines of a feed together, and keeps a view of the run's status."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._out = write
         self._lines: list[str] = []
-        self.view = RunView()  # without lists, which would be copied with each event
+        self.view = RunView()  # its lists stay empty, as they would be copied with each event
 
     def feed(self, events: Iterable[Event]) -> None:
-        """Print events."""
         for event in events:
             self._take(event)
         self._send()
 
     def feed_block(self, block: bytes) -> None:
-        """Print whole lines of a journal."""
+        """Print complete lines of a journal."""
         raise NotImplementedError
 
     def _take(self, event: Event) -> None:
         raise NotImplementedError
 
     def _take_line(self, line: bytes) -> None:
-        """A line as it stands in a journal; what is no event says nothing."""
+        """Print the event in a journal's line; ignore lines that are not events."""
         for part in line.splitlines():
             event = decode(part) if part.strip() else None
             if event is not None:
                 self._take(event)
 
     def _look_at(self, event: Event) -> None:
-        """Keep the view up to date."""
         if isinstance(event.body, _OF_STATUS):
             self.view = replace(fold(self.view, [event]), steps=())
 
@@ -113,35 +111,35 @@ class _Printer:
 
 
 class LinePrinter(_Printer):
-    """Prints what a person wants to read. `write` gets one line each; text from outside is sanitised.
+    """Prints events for people. `write` gets one line at a time; text from outside is sanitised.
 
     Args:
-        folder: Of the run, where one is told what to type.
+        folder: The run's folder, if commands for the run should be printed.
     """
 
     def __init__(self, write: Callable[[str], None], folder: RunFolder | None = None) -> None:
         super().__init__(write)
         self._folder = folder
         self._verdict: Verdict | None = None
-        self._rows: list[HeldOutRows] = []  # of the first, the best and the newest evaluation
-        self.step_seconds = STEP_LINE_SECONDS  # at least, from one line of a step to the next
+        self._rows: list[HeldOutRows] = []  # of the first, best and newest evaluation
+        self.step_seconds = STEP_LINE_SECONDS  # at least, between two lines about steps
         self._pace, self._between = Pace(), Between()
         self._step_text = StepText()
-        self._shown: list[Event] = []  # what is compared at the end
+        self._shown: list[Event] = []  # events that are compared at the end
         self._judging = Judging()
         self._last_step_line = 0.0
         self._phases = PhaseLines()
         self._last_duration = 0.0
 
     def feed_block(self, block: bytes) -> None:
-        """Print whole lines of a journal; of steps, which are most of a long one, no events are made."""
+        """Print complete lines of a journal; make no events of steps, which are most of a long one."""
         found = scan(block)
-        added = 0  # lines whose steps the pace knows of
+        added = 0  # lines whose steps were added to the pace
         due, last = self._last_step_line + self.step_seconds, self.view.total_steps or math.inf
         for index, figures in enumerate(found):
             try:
                 when, step = float(figures[0]), int(figures[1])
-            except ValueError:  # another line, or one with what only looks like a number
+            except ValueError:  # not a step, or with something that only looks like a number
                 if figures[-1]:
                     self._pace.add_all(found[added:index])
                     added = index + 1
@@ -169,7 +167,7 @@ class LinePrinter(_Printer):
             handler(self, event, body)
 
     def _forget_undone(self, body: Body) -> None:
-        """Steps after the one that a run goes back to are no part of its pace."""
+        """Remove steps from the pace that a run repeats after a rollback or resume."""
         back = body.step if isinstance(body, RolledBack) else None
         if isinstance(body, RunStarted):
             back = body.resumed_from
@@ -220,7 +218,7 @@ class LinePrinter(_Printer):
         self._line(event, f"{_(one_line(body.what))}: {one_line(body.text)}")
 
     def _ledger(self, event: Event, body: RowLedger) -> None:
-        # what stands inside a ledger's tables is as it was written, and may be damaged
+        # the contents of a ledger's tables are not validated and may be damaged
         with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError):
             for line in ledger_lines(fields_of(body)):
                 self._line(event, line)
@@ -229,7 +227,7 @@ class LinePrinter(_Printer):
 
     def _print_figures(self, when: float, step: int, figures: Figures) -> None:
         _when, _step, epoch, loss, rate, norm, _trained, memory, seconds, metrics, mfu, busy, *_rest = figures
-        float(seconds)  # a line with one number that only looks like one says nothing
+        float(seconds)  # raises for damaged lines, of which nothing is printed
         self._print_step(
             when,
             step,
@@ -289,6 +287,7 @@ class LinePrinter(_Printer):
 
     def _duration(self, event: Event, body: RunDuration) -> None:
         before = self._last_duration
+        # The estimate is updated often, mostly by little
         if before and abs(body.seconds / before - 1) < DURATION_MOVED:
             return
         self._last_duration = body.seconds
@@ -335,13 +334,14 @@ class LinePrinter(_Printer):
         self._line(event, _("out of memory: {message}", message=one_line(body.message)))
 
     def _held_out(self, event: Event, body: HeldOutRows) -> None:
+        # The gain at the end compares the first with the best evaluation, so others need not be kept
         kept = {0, self._judging.best_step} - {body.step}
         self._rows = [*(rows for rows in self._rows if rows.step in kept), body]
 
     def _judged(self, event: Event, body: Verdict) -> None:
-        """A verdict while it goes on; the last one stands before the last line."""
+        """Print a changed verdict of a running run; the final one is printed at the end."""
         before, self._verdict = self._verdict, body
-        word = before.verdict if before is not None else "unclear"  # as every run is at first
+        word = before.verdict if before is not None else "unclear"  # as for every run at first
         if not body.final and word != body.verdict:
             self._say_verdict(event, body)
 
@@ -387,7 +387,7 @@ class LinePrinter(_Printer):
     }
 
     def tick(self, now: float) -> None:
-        """Nothing may have come for a while: say that what goes on still does."""
+        """Print that the current phase is still going on, if no event came for a while."""
         text = "" if self.view.ended or self.view.status == "new" else self._phases.going_on(now)
         if text:
             self._say(now, text)
@@ -395,10 +395,10 @@ class LinePrinter(_Printer):
 
 
 class RawPrinter(_Printer):
-    """Prints the journal's own lines."""
+    """Prints the journal's own JSON lines."""
 
     def feed_block(self, block: bytes) -> None:
-        """Print whole lines of a journal; steps in one piece."""
+        """Print complete lines of a journal, with consecutive steps as one block."""
         for lines, steps in whole_lines(block):
             if steps:
                 self._lines.append(lines[:-1].decode())
@@ -412,18 +412,18 @@ class RawPrinter(_Printer):
 
 
 def writer(stream: TextIO) -> Writer:
-    """A `write` for the printers."""
+    """Return a `write` function for the printers."""
     return Writer(stream)
 
 
 def print_new(reader: JournalReader, printer: LinePrinter | RawPrinter) -> None:
-    """Print what is new in a journal, a part of it in memory at a time."""
+    """Print the new lines of a journal, one block at a time."""
     while block := reader.read_block(READ_AT_ONCE):
         printer.feed_block(block)
 
 
 class Follower:
-    """Feeds a printer from a journal in a thread of its own, so that a slow terminal never slows training."""
+    """Feeds a printer from a journal in a separate thread, so that a slow terminal never slows training."""
 
     def __init__(self, events: Path, printer: LinePrinter | RawPrinter, from_end: bool = False) -> None:
         self.printer = printer
@@ -437,7 +437,7 @@ class Follower:
         self._thread.start()
 
     def finish(self, timeout: float = 10.0) -> None:
-        """Print what is left, then stop."""
+        """Print the remaining lines, then stop."""
         self._done.set()
         self._thread.join(timeout)
 

@@ -153,7 +153,7 @@ def test_a_background_process_that_is_slow_is_waited_for(
     pid = start_detached(folder, say=said.append)
     assert folder.manifest()["pid"] == pid
     (words,) = said
-    assert "has not begun" in words and "still waiting" in words
+    assert "has not started" in words and "still waiting" in words
     assert os.waitpid(pid, 0)[0] == pid
     assert folder.state() == "failed" and "none.jsonl" in folder.events.read_text()
 
@@ -189,7 +189,7 @@ def test_a_background_process_that_dies_first_says_how(
     worker_begins: Callable[[str], RunFolder], ends: str, words: str
 ) -> None:
     folder = worker_begins(f"import os, sys\nif any('launch.worker' in i for i in sys.orig_argv): {ends}")
-    with pytest.raises(RunError, match=f"the background process {words}, before it began.") as ended:
+    with pytest.raises(RunError, match=f"the background process {words} before it started the run.") as ended:
         start_detached(folder)
     assert "run.log" in ended.value.hint
 

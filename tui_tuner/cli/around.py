@@ -1,4 +1,4 @@
-"""What `data mask` prints below the tokens of a row: its forward pass, and the lengths of the rows around."""
+"""Output of `data mask` below the tokens of a row: its forward pass, and the lengths of nearby rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_NAMED = 12
 
 
 def forward_lines(laid: ForwardRows, row: int) -> list[Text]:
-    """The forward pass as it lies in memory: █ trained, ░ read, │ an edge, · padding."""
+    """Draw the layout of a forward pass: █ trained, ░ read, │ an edge, · padding."""
     from tui_tuner.tasks.preview.forward_rows import drawn, sums
 
     lines = [Text(), Text(_heading(laid))]
@@ -32,7 +32,7 @@ def forward_lines(laid: ForwardRows, row: int) -> list[Text]:
     named += ["…"] if len(ones) > _MOST_NAMED else []
     lines.append(Text(_("row (tokens): {rows}", rows=", ".join(named))))
     lines.append(Text(sums(laid)))
-    lines.append(Text(_("A run deals its rows out in a random order: the neighbours are an example.")))
+    lines.append(Text(_("A run shuffles its rows: the neighbours shown here are only an example.")))
     return lines
 
 
@@ -48,7 +48,7 @@ def _heading(laid: ForwardRows) -> str:
 
 
 def around_lines(around: Around) -> list[Text]:
-    """Trained share and a histogram of whole rows in tokens, max_length marked."""
+    """Show the trained share and a histogram of row lengths in tokens, with `max_length` marked."""
     last = around.first + around.rows - 1
     counts = ", ".join(f"{count:,} {_(name)}" for name, count in around.outcomes.items() if count)
     lines = [
@@ -66,6 +66,7 @@ def around_lines(around: Around) -> list[Text]:
     bars = around.bars()
     most = max((count for _low, _high, count in bars), default=0)
     for low, high, count in bars:
+        # A bar that rounds to nothing still shows that there are rows
         bar = "█" * round(count / most * _BAR) or ("▏" if count else "")
         lines.append(Text(f"{low + 1:>7,}–{high:<7,} {count:>6,} {bar}"))
         if high == around.max_length:

@@ -1,4 +1,4 @@
-"""All commands in one place: what exists, and which module does it."""
+"""Registers all commands with their functions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ app = typer.Typer(
     cls=GroupedCommands,
     help=N_("A workbench for fine-tuning language models that lives in a terminal."),
     epilog=N_(
-        "Without a command it opens the workbench. --debug, anywhere, shows the traceback of an error."
+        "Without a command, the workbench opens. --debug at any position shows the traceback of an error."
     ),
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -59,14 +59,18 @@ def workbench(
         bool, typer.Option("--version", help=N_("Show the version."), callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Open the workbench, or do one of the commands."""
+    """Open the workbench, or run one of the commands."""
     if context.invoked_subcommand is None:
         raise typer.Exit(open_workbench(runs_folder))
     source = context.get_parameter_source("runs_folder")
+    # The option has a default, so only its source shows whether the user gave it
     if source is not None and source.name == "COMMANDLINE":
         raise UsageError(
-            _("--runs before a command is for the workbench alone."),
-            hint=_("Put it behind: tui-tuner {command} … --runs FOLDER.", command=context.invoked_subcommand),
+            _("--runs before a command only applies to the workbench."),
+            hint=_(
+                "Put it after the command: tui-tuner {command} … --runs FOLDER.",
+                command=context.invoked_subcommand,
+            ),
         )
 
 
@@ -94,7 +98,7 @@ app.add_typer(models.app, name="models")
 
 
 def command() -> Any:
-    """All commands, their help in the user's language."""
+    """Build the command group, with help in the user's language."""
     made = get_command(app)
     complete_help(made)
     return made

@@ -1,4 +1,4 @@
-"""`tui-tuner data`: look at data, at the tokens a model will see, and write it cleaned or converted."""
+"""`tui-tuner data`: inspect data and the tokens a model will see, and write cleaned or converted files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tui_tuner.tasks.preview.suiting import Better
 
 app = typer.Typer(
-    help=N_("Look at data before it is trained on: formats, rows, tokens, cleaning."),
+    help=N_("Check data before training: formats, rows, tokens, cleaning."),
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -38,7 +38,7 @@ Force = Annotated[bool, typer.Option("--force", help=N_("Overwrite an existing f
 
 @app.command()
 def inspect(file: File, format: Format = "auto", set_: Sets = None, json: Json = False) -> None:
-    """Read every row: what format it is, how many rows become what, and why."""
+    """Read every row, and report its format, how many rows are kept or dropped, and why."""
     from tui_tuner.data.preview import inspect as inspected
 
     config = _config(file, format, set_)
@@ -59,7 +59,7 @@ def preview(
     set_: Sets = None,
     json: Json = False,
 ) -> None:
-    """Show the first rows as they will be understood."""
+    """Show how the first rows are read."""
     from tui_tuner.data.preview import first_rows
 
     config = _config(file, format, set_)
@@ -69,6 +69,7 @@ def preview(
         return
     from tui_tuner.data.report import preview_lines
 
+    # A hint at a better task comes last, where it is still visible after a long preview
     _print_lines([*preview_lines(found), *task.lines()])
 
 
@@ -83,7 +84,7 @@ def mask(
     set_: Sets = None,
     json: Json = False,
 ) -> None:
-    """Show the exact tokens of a row, which of them are trained, and the rows it is trained beside."""
+    """Show the exact tokens of a row, which of them are trained, and the rows trained together with it."""
     from tui_tuner.models.loading import load_tokenizer
     from tui_tuner.tasks.preview.mask import mask_row
 
@@ -91,6 +92,7 @@ def mask(
     with _quiet():
         tokenizer = load_tokenizer(config.model)
         view = mask_row(config.model, config.data, row, tokenizer, config.task)
+        # Within `_quiet`, as tokenising more rows may print warnings, too
         around, laid = _around(config, row, tokenizer)
     if json:
         more = {"around": around and around.to_json(), "forward_pass": laid and laid.to_json()}
@@ -114,11 +116,11 @@ def clean(
     set_: Sets = None,
     force: Force = False,
     preview_only: Annotated[
-        bool, typer.Option("--dry-run", help=N_("Say what would happen, and write nothing."))
+        bool, typer.Option("--dry-run", help=N_("Report what would happen without writing anything."))
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write the rows cleaned, as they are otherwise, and a ledger beside them (OUT.ledger.json).
+    """Write cleaned rows, otherwise unchanged, and a ledger next to them (OUT.ledger.json).
 
     Choose steps with --set data.cleaning.STEP=…; without any, exact duplicates, refusals and control
     characters are cleaned.
@@ -126,6 +128,7 @@ def clean(
     from tui_tuner.data.writing import DEFAULT_CLEANING, clean_file
 
     chosen = set_ or []
+    # Defaults apply only if the user chose no step at all, so that a single step can be run alone
     if not any(item.startswith("data.cleaning.") for item in chosen):
         chosen = [*chosen, *DEFAULT_CLEANING]
     ledger = clean_file(_config(file, format, chosen).data, None if preview_only else out, force)
@@ -136,7 +139,7 @@ def clean(
 def convert(
     file: File, out: Out, format: Format = "auto", set_: Sets = None, force: Force = False, json: Json = False
 ) -> None:
-    """Write every row in one plain layout (chats as messages), and a ledger beside it (OUT.ledger.json)."""
+    """Write every row in one standard layout (chats as messages), and a ledger (OUT.ledger.json)."""
     from tui_tuner.data.writing import convert_file
 
     ledger = convert_file(_config(file, format, set_).data, out, force)
@@ -145,7 +148,7 @@ def convert(
 
 @app.command()
 def templates(json: Json = False) -> None:
-    """List the chat templates that model.chat_template knows by name, and what else they are called."""
+    """List the chat templates that model.chat_template knows by name, with their other names."""
     from tui_tuner.config.chat_templates import CHAT_TEMPLATES, other_names
 
     rows = [(name, _(words), other_names(name)) for name, words in CHAT_TEMPLATES.items()]
@@ -156,14 +159,12 @@ def templates(json: Json = False) -> None:
         _print_lines([f"{name:<16} {words}"])
         if also:
             _print_lines([f"{'':<16} " + _("also called {names}", names=", ".join(also))])
-    _print_lines(
-        [_("Case, points, hyphens and underscores do not count. Any other template is a Jinja file.")]
-    )
+    _print_lines([_("Case, dots, hyphens and underscores are ignored. Any other template is a Jinja file.")])
 
 
 @dataclass(frozen=True)
 class _OtherTask:
-    """The task that rows are for, where it is not the one asked for."""
+    """The task that the rows fit, if it is not the one asked for."""
 
     better: Better | None
 
@@ -183,14 +184,15 @@ def _other_task(config: RunConfig) -> _OtherTask:
 
 
 def _around(config: RunConfig, row: int, tokenizer: Any) -> tuple[Any, Any]:
-    """The rows around a row as tokens and the forward pass it would be in; None where they cannot be made."""
+    """Tokenise the rows around a row, and lay out its forward pass; (None, None) if that is not possible."""
     from tui_tuner.errors import DataError
     from tui_tuner.tasks.preview.around import look_around
     from tui_tuner.tasks.preview.forward_rows import forward_rows
 
     try:
         around = look_around(config.model, config.data, row, tokenizer, wanted=config.task)
-    except DataError:  # a row of another kind among them, which inspect and run explain
+    except DataError:
+        # A neighbouring row is of another kind, which `inspect` and `run` report
         return None, None
     return around, forward_rows(around, row, config)
 
@@ -220,7 +222,7 @@ def _config(file: str, format: str, sets: list[str] | None, model: str = "demo")
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Libraries say nothing on the way."""
+    """Silence the progress bars and warnings of libraries."""
     from tui_tuner.models.loading import quiet_libraries
 
     quiet_libraries()
@@ -234,6 +236,7 @@ def _print_json(value: Any) -> None:
 
     from tui_tuner.runs.wire import plain
 
+    # As bytes: JSON is UTF-8, whatever the encoding of the terminal
     sys.stdout.buffer.write(orjson.dumps(plain(value), default=str) + b"\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""`tui-tuner edit`: the form over any config."""
+"""`tui-tuner edit`: opens any config in the form."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def edit(
     from tui_tuner.ui.editing.opening import open_config
 
     store = RunStore(runs)
+    # A config that cannot be opened is reported even without a terminal
     opened = open_config(config, store)
     require_screen(
         _("editing a config needs a terminal."),
-        _("Change the file in an editor, and check it with `tui-tuner estimate CONFIG`."),
+        _("Edit the file with a text editor, and check it with `tui-tuner estimate CONFIG`."),
     )
     raise typer.Exit(show(store, opened=opened))

@@ -1,4 +1,4 @@
-"""How far a fetch is, told in a terminal: one line in its place, plain lines in a file, or JSON lines."""
+"""Progress of a download: one updating line in a terminal, plain lines in a file, or JSON lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JSON_SECONDS = 1.0
 
 
 def progress_words(at: Progress) -> str:
-    """How far a fetch is, in one line: bytes, share, rate, time left, and why it stands still."""
+    """Describe the progress of a download in one line: bytes, share, rate, time left, or why it waits."""
     if not at.total:
         return _("asking the hub")
     said = {
@@ -40,11 +40,12 @@ def progress_words(at: Progress) -> str:
 
 
 class Told:
-    """A fetch on its way, as a call of `progress`."""
+    """Prints the progress of a download; an instance is the `progress` callback."""
 
     def __init__(self, name: str, as_json: bool) -> None:
         self._name, self._json = one_line(name), as_json
         self._in_place = sys.stderr.isatty() and not as_json
+        # So that the first line is printed at once
         self._last = -PLAIN_SECONDS
         self._note = ""
         self._at = Progress("", 0, 0, 0, 0)
@@ -57,6 +58,7 @@ class Told:
         elif self._json and waited >= JSON_SECONDS:
             self._last = now
             self._line("progress")
+        # In a log file a line now and then is enough, but a reason for waiting is printed at once
         elif not self._json and (waited >= PLAIN_SECONDS or at.note != self._note) and at.total:
             self._last, self._note = now, at.note
             typer.echo(f"{self._name}: {progress_words(at)}", err=True)
@@ -68,23 +70,26 @@ class Told:
             return
         size = human_bytes(self._at.total)
         said = {"name": self._name, "size": size, "folder": one_line(folder)}
-        typer.echo(_("{name} is here: {size} in {folder}", **said) if self._at.total else one_line(folder))
+        typer.echo(
+            _("{name} is on this machine: {size} in {folder}", **said) if self._at.total else one_line(folder)
+        )
 
     def stopped(self) -> None:
         self.clear()
         if self._json:
             self._line("stopped")
-        stays = _("Stopped. What was fetched stays, and the same command goes on from there.")
+        stays = _("Stopped. Downloaded parts stay, and the same command continues from there.")
         typer.echo(stays, err=True)
 
     def clear(self) -> None:
-        """Leave no half line behind."""
+        """Erase the progress line."""
         if self._in_place:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
     def _write(self, text: str) -> None:
         width = max(20, shutil.get_terminal_size().columns - 1)
+        # \r goes to the start of the line and \x1b[K erases it; a longer line would wrap and not be erased
         sys.stderr.write("\r\x1b[K" + one_line(text, width))
         sys.stderr.flush()
 

@@ -1,4 +1,4 @@
-"""`tui-tuner runs`: what ran here, and keeping it in order."""
+"""`tui-tuner runs`: lists runs, and renames, annotates, deletes and restores them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATES = (
     N_("failed"),
     N_("lost"),
 )
-_SCAN_SECONDS = 3.0  # for long journals that were not read before
+_SCAN_SECONDS = 3.0  # for reading long journals for the first time
 
 app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 
@@ -38,7 +38,7 @@ def runs(
     context: typer.Context,
     runs: Annotated[str, typer.Option("--runs", help=N_("Folder that holds the runs."))] = "runs",
     search: Annotated[
-        str, typer.Option("--search", help=N_("Only runs that hold all these words."), metavar="WORDS")
+        str, typer.Option("--search", help=N_("Only runs that contain all these words."), metavar="WORDS")
     ] = "",
     state: Annotated[
         str,
@@ -47,16 +47,18 @@ def runs(
         ),
     ] = "",
     whole: Annotated[
-        bool, typer.Option("--all", help=N_("Read every journal to its end, however long it takes."))
+        bool, typer.Option("--all", help=N_("Read every journal to its end, no matter how long it takes."))
     ] = False,
     json: Json = False,
 ) -> None:
     """List the runs, newest first; rename, note, tag, delete and restore them."""
+    # Subcommands have a --runs of their own; without it they use this one
     context.obj = runs
     if context.invoked_subcommand is not None:
         return
     from tui_tuner.runs.history import matches, summaries
 
+    # A mistyped --runs would otherwise look like a folder without runs
     if Path(runs).expanduser().is_file():
         raise UsageError(
             _("is a file, not a folder."), where=one_line(runs), hint=_("Choose another folder with --runs.")
@@ -102,13 +104,11 @@ def _print(rows: list[dict[str, Any]], runs: str, filtered: bool) -> None:
     size = human_bytes(sum(row["bytes"] for row in rows))
     typer.echo(_n("{count} run, {size}", "{count} runs, {size}", len(rows), count=len(rows), size=size))
     if not all(row["complete"] for row in rows):
-        typer.echo(
-            _("some journals are long and were not read to their end yet: run this again, or use --all")
-        )
+        typer.echo(_("some long journals have not been read to the end yet: run this again, or use --all"))
 
 
 def _state(row: dict[str, Any]) -> str:
-    """How a run ended, and what came of it."""
+    """Describe the state of a run, with its verdict."""
     from tui_tuner.verdicts.told import status_words
 
     return status_words(row["state"], row["verdict"] or "")
@@ -140,7 +140,7 @@ def _details(row: dict[str, Any]) -> list[str]:
     if used:
         found.append(", ".join(used))
     if row["newer_journal"]:
-        found.append(_("written by a newer tui-tuner: what this one does not know is not shown"))
+        found.append(_("written by a newer tui-tuner: events unknown to this version are not shown"))
     if row["host"]:
         found.append(_("on the machine {host}", host=one_line(row["host"])))
     if row["model_from"]:
@@ -148,6 +148,7 @@ def _details(row: dict[str, Any]) -> list[str]:
     if row["state"] == "failed" and row["message"]:
         found.append(one_line(row["message"], 200))
     if row["state"] == "lost":
+        # Only for lost runs: reading the traces of a death takes a while
         from tui_tuner.runs.history import lost
 
         what = lost(RunFolder(Path(row["folder"])), 3)
@@ -162,7 +163,7 @@ def _figure(label: str, value: float | None) -> str:
 
 
 def _best(row: dict[str, Any]) -> str:
-    """The best value of the metric that decides, as its field shows it."""
+    """Format the best value of the metric that decides which checkpoint is best."""
     from tui_tuner.config.deciding import metric_name
     from tui_tuner.runs.pace import metric_figure
 
@@ -186,7 +187,9 @@ def rename(context: typer.Context, run: Name, name: str, runs: RunsFolder = None
 def note(
     context: typer.Context,
     run: Name,
-    text: Annotated[list[str] | None, typer.Argument(help=N_("The note; nothing removes it."))] = None,
+    text: Annotated[
+        list[str] | None, typer.Argument(help=N_("The note; leave it out to remove the note."))
+    ] = None,
     runs: RunsFolder = None,
 ) -> None:
     """Write a note about a run."""
@@ -219,21 +222,22 @@ def delete(context: typer.Context, names: Names, runs: RunsFolder = None) -> Non
     from tui_tuner.runs import trash
 
     store = _store(context, runs)
+    # All names are looked up first: a mistyped one must not leave half of them deleted
     for folder in [store.find(name) for name in names]:
         trash.delete(store, folder)
         typer.echo(
-            _("{name} is in the trash; `tui-tuner runs restore` brings it back", name=one_line(folder.name))
+            _("{name} is in the trash; `tui-tuner runs restore` restores it", name=one_line(folder.name))
         )
 
 
 @app.command("restore")
 def restore(context: typer.Context, names: Names, runs: RunsFolder = None) -> None:
-    """Take deleted runs out of the trash."""
+    """Restore deleted runs from the trash."""
     from tui_tuner.runs import trash
 
     store = _store(context, runs)
     for name in names:
-        typer.echo(_("{name} is back", name=one_line(trash.restore(store, name).name)))
+        typer.echo(_("{name} is restored", name=one_line(trash.restore(store, name).name)))
 
 
 @app.command("trash")
@@ -241,11 +245,11 @@ def show_trash(
     context: typer.Context,
     runs: RunsFolder = None,
     empty: Annotated[
-        bool, typer.Option("--empty", help=N_("Delete what is in the trash, for good."))
+        bool, typer.Option("--empty", help=N_("Permanently delete the contents of the trash."))
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help=N_("Do not ask."))] = False,
 ) -> None:
-    """List what is in the trash, or empty it."""
+    """List the runs in the trash, or empty it."""
     from tui_tuner.runs import trash
     from tui_tuner.runs.history import disk_use
 
@@ -263,10 +267,13 @@ def show_trash(
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(
-                _("emptying the trash cannot be undone."), hint=_("Add --yes where nobody can be asked.")
+                _("emptying the trash cannot be undone."), hint=_("Add --yes to confirm without a terminal.")
             )
         ask = _n(
-            "Delete {count} run for good?", "Delete {count} runs for good?", len(found), count=len(found)
+            "Permanently delete {count} run?",
+            "Permanently delete {count} runs?",
+            len(found),
+            count=len(found),
         )
         typer.confirm(ask, abort=True)
     count, size = trash.empty(store)

@@ -1,4 +1,4 @@
-"""`tui-tuner models`: models of this machine and of the hubs, fetching one, and logging in."""
+"""`tui-tuner models`: lists, searches and downloads models, and logs in to hubs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tui_tuner.models.hub.kinds import Described, Found, LocalModel
 
 app = typer.Typer(
-    help=N_("Models of this machine and of the hubs: what is here, searching, fetching, logging in."),
+    help=N_("Models on this machine and on hubs: list, search, download, log in."),
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -47,14 +47,14 @@ Source = Annotated[
 Name = Annotated[str, typer.Argument(help=N_("Its id, such as Qwen/Qwen3-0.6B."), metavar="NAME")]
 Revision = Annotated[
     str | None,
-    typer.Option("--revision", help=N_("Branch, tag or commit; else the newest.")),
+    typer.Option("--revision", help=N_("Branch, tag or commit; by default the newest.")),
 ]
-Names = Annotated[bool, typer.Option("--names", help=N_("Names alone, one a line, for a pipe."))]
+Names = Annotated[bool, typer.Option("--names", help=N_("Print only names, one per line, for a pipe."))]
 
 
 @app.command("list", epilog=N_("\b\nExamples:\n  tui-tuner models list\n  tui-tuner models list --json"))
 def show_local(names: Names = False, json: Json = False) -> None:
-    """List the models of this machine: their size, and whether they are whole."""
+    """List the models on this machine: their size, and whether they are complete."""
     from tui_tuner.models.hub import api
     from tui_tuner.models.hub.huggingface import cache_folder
     from tui_tuner.models.hub.ms_store import cache_root
@@ -82,19 +82,19 @@ def show_local(names: Names = False, json: Json = False) -> None:
 
 
 def hub_address() -> str:
-    """The hub in use, and whether it is not to be asked."""
+    """Return the address of the hub in use, and whether the network is off."""
     from tui_tuner.models.hub import api
     from tui_tuner.models.hub.net import is_offline
 
     address = one_line(api.endpoint())
-    return _("{address} (not asked: HF_HUB_OFFLINE is set)", address=address) if is_offline() else address
+    return _("{address} (not used: HF_HUB_OFFLINE is set)", address=address) if is_offline() else address
 
 
 def _local_line(one: LocalModel) -> str:
     import time
 
     used = time.strftime("%Y-%m-%d", time.localtime(one.used)) if one.used else "-"
-    state = _("whole") if one.whole else _("partial: {missing}", missing=one.missing)
+    state = _("complete") if one.whole else _("partial: {missing}", missing=one.missing)
     hub = LABELS.get(one.source, _("folder"))
     return f"{human_bytes(one.bytes):>9}  {used}  {one_line(one.name)}  ({hub}, {state})"
 
@@ -108,9 +108,9 @@ def _local_line(one: LocalModel) -> str:
     ),
 )
 def search(
-    query: Annotated[list[str], typer.Argument(help=N_("Words of its name."), metavar="WORD...")],
+    query: Annotated[list[str], typer.Argument(help=N_("Words in its name."), metavar="WORD...")],
     source: Source = HUGGINGFACE,
-    limit: Annotated[int, typer.Option("--limit", help=N_("At most so many."), min=1, max=100)] = 20,
+    limit: Annotated[int, typer.Option("--limit", help=N_("Show at most this many."), min=1, max=100)] = 20,
     names: Names = False,
     json: Json = False,
 ) -> None:
@@ -125,7 +125,7 @@ def search(
         typer.echo(one.name if names else _found_line(one))
     if not found:
         hub = LABELS[source]
-        typer.echo(_("no text model of {hub} has these words", hub=hub), err=True)
+        typer.echo(_("no text model on {hub} matches these words", hub=hub), err=True)
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -145,7 +145,7 @@ def _found_line(one: Found) -> str:
 
 @app.command("show", epilog=N_("\b\nExample:\n  tui-tuner models show Qwen/Qwen3-0.6B"))
 def show(name: Name, revision: Revision = None, source: Source = HUGGINGFACE, json: Json = False) -> None:
-    """Show what a model on a hub is, and what fetching it would take."""
+    """Show the facts about a model on a hub, and the size of its download."""
     from tui_tuner.models.hub import api
 
     model = api.describe(name, revision, source)
@@ -163,9 +163,9 @@ def _facts(model: Described) -> list[tuple[str, str]]:
     files = len(model.files)
     size = human_bytes(model.bytes)
     count = _n("{count} file, {size}", "{count} files, {size}", files, count=files, size=size)
-    here = _("{size} of it are here", size=human_bytes(model.here)) if model.here else ""
+    here = _("{size} of it already on this machine", size=human_bytes(model.here)) if model.here else ""
     if model.files and not model.missing:
-        here = _("all of it is here")
+        here = _("all of it on this machine")
     if not model.safetensors:
         here = _("no safetensors weights: it cannot be trained")
     return [
@@ -203,7 +203,7 @@ def fetch(
     source: Source = HUGGINGFACE,
     json: Json = False,
 ) -> None:
-    """Bring a model onto this machine; what is here already is not fetched again."""
+    """Download a model to this machine; files that are already here are not downloaded again."""
     from tui_tuner.cli.fetching import Told
     from tui_tuner.models.hub import api
 
@@ -211,9 +211,11 @@ def fetch(
     if name == "-":
         names = [line.strip() for line in sys.stdin.read().splitlines() if line.strip()]
         if not names:
-            raise UsageError(_("no names came through the pipe."), hint=_("Give one name a line."))
+            raise UsageError(_("the pipe contained no names."), hint=_("Give one name per line."))
     for one in names:
+        # One printer per model, as each has its own name and totals
         told = Told(one, json)
+        # Names from a pipe may be folders that `models list` printed
         if revision is None and (here := _folder_here(one)) is not None:
             told.done(here)
             continue
@@ -222,6 +224,7 @@ def fetch(
         except KeyboardInterrupt:
             told.stopped()
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        # Whatever ends the download, its progress line must not be mixed with the error message
         except BaseException:
             told.clear()
             raise
@@ -229,13 +232,13 @@ def fetch(
 
 
 def _folder_here(name: str) -> Path | None:
-    """The model's folder, where it is no name of a hub."""
+    """Return the path if a name is a model folder; None if it is a hub id."""
     from tui_tuner.config.kinds.tasks import TINY
 
     if name in ("demo", TINY):
         raise UsageError(
-            _("{name}: comes with this package, so there is nothing to fetch.", name=name),
-            hint=_("It is named as it is: --set model.name={name}.", name=name),
+            _("{name} is included in this package, so there is nothing to download.", name=name),
+            hint=_("Use it by its name: --set model.name={name}.", name=name),
         )
     folder = Path(name).expanduser()
     return folder if (folder / "config.json").is_file() else None
@@ -252,21 +255,23 @@ def login(
     source: Source = HUGGINGFACE,
     token_there: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> None:
-    """Log in to a hub with a token, which is asked for without showing it, or read from a pipe."""
+    """Log in to a hub with a token, which is read from a hidden prompt or a pipe."""
     from getpass import getpass
 
     from tui_tuner.models.hub import api
 
-    if token_there:  # said without repeating it, as the parser would
+    # An error of our own, as the parser's would print the token
+    if token_there:
         raise UsageError(
-            _("a token is not taken as an argument: everybody on this machine could read it there."),
-            hint=_("Leave it out and be asked for it, or send it through a pipe."),
+            _("a token is not accepted as an argument: other users of this machine could read it."),
+            hint=_("Leave it out to be asked for it, or send it through a pipe."),
         )
     if sys.stdin.isatty():
         page = _TOKEN_PAGES[source]
-        typer.echo(_("Make a token on {page}; it is not shown while you paste it.", page=page), err=True)
+        typer.echo(_("Create a token on {page}; it is not shown while you paste it.", page=page), err=True)
         token = getpass(f"{_('Token:')} ", stream=sys.stderr)
     else:
+        # Only one line: files with a token usually end with a newline
         token = sys.stdin.readline()
     who = api.login(token, source)
     typer.echo(_("logged in to {hub} as {name}", hub=LABELS[source], name=who.name or "?"))
@@ -274,29 +279,34 @@ def login(
 
 @app.command("logout")
 def logout(source: Source = HUGGINGFACE) -> None:
-    """Forget the token of a hub that is stored on this machine."""
+    """Delete the token of a hub that is stored on this machine."""
     from tui_tuner.models.hub import api
 
     hub = LABELS[source]
     was = api.logout(source)
-    typer.echo(_("logged out of {hub}", hub=hub) if was else _("nobody was logged in to {hub}", hub=hub))
+    typer.echo(_("logged out of {hub}", hub=hub) if was else _("you were not logged in to {hub}", hub=hub))
 
 
 @app.command("who")
 def who(source: Source = HUGGINGFACE, json: Json = False) -> None:
-    """Tell who is logged in to a hub, and where the token is from."""
+    """Show who is logged in to a hub, and where the token comes from."""
     from tui_tuner.models.hub import api
 
     found = api.who(source)
     if json:
         _print_json({"hub": api.endpoint(source), "who": asdict(found) if found else None})
     elif found is None:
-        typer.echo(_("nobody is logged in to {hub}", hub=LABELS[source]))
+        typer.echo(_("you are not logged in to {hub}", hub=LABELS[source]))
     elif not found.name:
         origin = one_line(found.origin)
-        typer.echo(_("there is a token in {origin}; the hub could not be asked whose", origin=origin))
+        typer.echo(
+            _(
+                "there is a token in {origin}; the hub could not be reached to check whose it is",
+                origin=origin,
+            )
+        )
     else:
-        typer.echo(_("{name}, by the token in {origin}", name=found.name, origin=one_line(found.origin)))
+        typer.echo(_("{name}, with the token in {origin}", name=found.name, origin=one_line(found.origin)))
     if found is None:
         raise typer.Exit(EXIT_FAILED)
 

@@ -1,4 +1,4 @@
-"""`tui-tuner estimate`: the numbers before a run."""
+"""`tui-tuner estimate`: memory, learning rate, time and money of a run before it starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tui_tuner.planning.plan import Surroundings
     from tui_tuner.planning.trace import Check
 
-PATIENCE = 60.0  # seconds of reading rows for the classes in them
+PATIENCE = 60.0  # seconds for reading rows, to count the classes in them
 Config = Annotated[str, typer.Argument(help=N_("A YAML file, or the name of a preset."), metavar="CONFIG")]
 GpuOption = Annotated[
     str | None,
@@ -52,11 +52,13 @@ def estimate(
     gpu: GpuOption = None,
     stack: StackOption = None,
     cards: Annotated[
-        bool, typer.Option("--cards", help=N_("Say which of the known GPUs would do the job."))
+        bool, typer.Option("--cards", help=N_("List the known GPUs that could run it."))
     ] = False,
     trace: Annotated[
         bool,
-        typer.Option("--trace", help=N_("Check the figure against the installed libraries (some seconds).")),
+        typer.Option(
+            "--trace", help=N_("Check the estimate against the installed libraries (takes some seconds).")
+        ),
     ] = False,
     data: Annotated[
         bool, typer.Option("--data", help=N_("Tokenise all data as the run would, for exact counts."))
@@ -64,7 +66,7 @@ def estimate(
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Say what a run needs before it starts: memory, learning rate, time, money, and what looks wrong."""
+    """Estimate a run before it starts: memory, learning rate, time, cost, and possible problems."""
     from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
     from tui_tuner.launch.beforehand import check_metrics
@@ -80,12 +82,16 @@ def estimate(
     from tui_tuner.tasks import find_task
 
     run = load_config(find_preset(config), sets or (), say_aside)
+    # A typing error is reported before rows are counted, which takes up to a minute
     check_metrics(run)
+    # For a GPU that is named, this machine does not matter, and detecting it takes a while
     hardware = None if gpu else detect()
+    # Other library versions are those of another machine, so this machine's GPU says nothing
     card = None if gpu or stack or hardware is None else _own(run, hardware)
     if gpu:
         card, run = counted_card(gpu, run)
     versions = parse_stack(stack) if stack else None
+    # Unlike the checks before a run, this may ask the hub for a config.json
     facts = load_facts(run.model)
     counted = count_exactly(run, find_task(run.task)) if data else count(run, patience=PATIENCE)
     known = counted.facts
@@ -93,6 +99,7 @@ def estimate(
     found = fitted.estimate if fitted else compute(run, facts=facts, stack=versions, data=known)
     used = fitted.config if fitted else resolve_for(run, facts, None, versions or installed(), known).config
     around = _around(run, used, facts, counted, card, hardware)
+    # Building the model takes seconds, so it is only done if the tables may be wrong
     if around.parameters.doubt:
         around = replace(around, parameters=_on_model(run, facts, counted, around.parameters))
     table = list(_cards(run, facts, versions, counted)) if cards else []
@@ -115,7 +122,7 @@ def estimate(
 
 
 def _own(run: RunConfig, hardware: Hardware) -> Card | None:
-    """What the run would train on here; None where that is a processor that nobody asked for."""
+    """Return the device of a run on this machine; None for a processor that was not asked for."""
     from tui_tuner.planning.calibration import calibrated
     from tui_tuner.planning.gpus import card_here
 
@@ -131,7 +138,7 @@ def _around(
     card: Card | None,
     hardware: Hardware | None,
 ) -> Surroundings:
-    """Learning rate, time, money and advice; `hardware` where past runs of this machine tell the speed."""
+    """Compute learning rate, time, cost and advice; with `hardware`, use speeds measured on this machine."""
     from tui_tuner.planning.plan import surroundings
     from tui_tuner.planning.throughput import measured
 
@@ -142,7 +149,7 @@ def _around(
 
 
 def _on_model(run: RunConfig, facts: ModelFacts, counted: Counted, guess: Parameters) -> Parameters:
-    """Parameters as the model itself has them, where no table tells."""
+    """Count parameters on the model itself, if the tables are not sure."""
     from tui_tuner.launch.counting import count_on_model
     from tui_tuner.tasks import find_task
 
@@ -153,7 +160,7 @@ def _on_model(run: RunConfig, facts: ModelFacts, counted: Counted, guess: Parame
 def _cards(
     run: RunConfig, facts: ModelFacts, versions: Stack | None, counted: Counted
 ) -> Iterator[tuple[Candidate, Duration | None]]:
-    """The table of GPUs, and how long the run takes on each."""
+    """Yield the known GPUs that could run it, with the time on each."""
     from tui_tuner.planning.duration import duration_of
     from tui_tuner.planning.fit import which_cards
 
@@ -165,7 +172,7 @@ def _cards(
 def _traced(
     run: ResolvedConfig, facts: ModelFacts, card: Card | None, versions: Stack | None, counted: Counted
 ) -> Check:
-    """Tier 2 for a resolved run."""
+    """Check a memory estimate by tracing a step with the installed libraries."""
     from tui_tuner.launch.tracing import Tracer
     from tui_tuner.planning.estimate import setup_for
     from tui_tuner.planning.memory.stack import installed

@@ -1,4 +1,4 @@
-"""`tui-tuner presets`: which there are, and what stands in one."""
+"""`tui-tuner presets`: lists the presets, or prints one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from tui_tuner.text import one_line
 
 
 class _Presets(TyperGroup):
-    """`presets NAME` is `presets show NAME`."""
+    """A group in which `presets NAME` means `presets show NAME`."""
 
     def resolve_command(self, context: Any, arguments: list[str]) -> Any:
         if arguments and not arguments[0].startswith("-") and arguments[0] not in self.commands:
+            # Names of presets are not commands, so Typer would report an unknown command
             arguments = ["show", *arguments]
         return super().resolve_command(context, arguments)
 
@@ -55,7 +56,7 @@ def presets(context: typer.Context, json: Json = False) -> None:
 
 @app.command("show")
 def show(name: Annotated[str, typer.Argument(help=N_("The name of a preset."), metavar="NAME")]) -> None:
-    """Print the file of a preset, to begin a config of your own from."""
+    """Print the file of a preset, as a start for your own config."""
     from tui_tuner.config.presets import list_presets
 
     known = {preset.name: preset.path for preset in list_presets()}
@@ -67,4 +68,5 @@ def show(name: Annotated[str, typer.Argument(help=N_("The name of a preset."), m
             f"{_('no preset {name!r}.', name=one_line(name, 80))}{nearest(name, known)}",
             hint=_("`tui-tuner presets` lists them."),
         )
+    # Exactly the file, without the changes that a terminal library would make to long lines
     sys.stdout.write(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""`tui-tuner lr`: a short real run over growing learning rates."""
+"""`tui-tuner lr`: a learning rate range test, a short real run with growing rates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lr(
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Train a little while the learning rate grows, plot the loss, and suggest a rate. Nothing is kept."""
+    """Train briefly with a growing learning rate, plot the loss, and suggest a rate. Nothing is saved."""
     from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
     from tui_tuner.errors import UsageError
@@ -41,9 +41,12 @@ def lr(
         raise UsageError(
             _("the first rate, {low:g}, is not below the last, {high:g}.", low=low, high=high), where="--low"
         )
+    # Before anything imports torch, which reads these variables only once
     prepare_environment()
+    # Libraries print while they load, which must not mix with the progress or the JSON
     with captured(None) as terminal:
-        from tui_tuner.training.range_test import range_test  # seconds: torch, transformers, peft
+        # Takes seconds: torch, transformers, peft
+        from tui_tuner.training.range_test import range_test
 
         shown = ""
 
@@ -68,7 +71,7 @@ def lr(
 
 
 def describe(found: RangeTest) -> list[str]:
-    """Plot and suggestion as lines of text."""
+    """Format the plot and the suggestion as lines of text."""
     from tui_tuner.planning.range_test import SOURCE, plot
 
     suggestion = found.suggestion

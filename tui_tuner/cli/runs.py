@@ -1,4 +1,4 @@
-"""Commands about runs that exist: attach, stop and the other controls; and doctor."""
+"""Commands for existing runs (attach, stop and other controls), and doctor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import human_seconds, one_line
 
 COMMAND_HELP = {
-    "stop": N_("Save a checkpoint and end a run; it can be resumed."),
+    "stop": N_("Save a checkpoint and stop a run; it can be resumed."),
     "pause": N_("Pause a run at its next step."),
     "continue": N_("Continue a paused run."),
     "save": N_("Save a checkpoint now."),
@@ -27,7 +27,7 @@ _STOP_LIMIT = 600.0
 
 
 def attach(run: RunName = "last", runs: Runs = "runs", no_tui: NoTui = False, json: Json = False) -> None:
-    """Watch a run, live or ended, from any terminal."""
+    """Watch a run from any terminal, while it is running or afterwards."""
     store = RunStore(runs)
     folder = store.find(run)
     from tui_tuner.cli.screen import can_show, show
@@ -50,19 +50,21 @@ def _follow(folder: RunFolder, json: bool) -> int:
         usual, printer.step_seconds = printer.step_seconds, step_seconds(folder.events)
         if printer.step_seconds > usual:
             between = human_seconds(printer.step_seconds)
-            write(
-                _("a long journal: of its steps, one every {time} is printed; --json has all", time=between)
-            )
+            write(_("a long journal: one step every {time} is printed; --json prints all", time=between))
     while True:
+        # Asked before reading: events written between the two calls would otherwise be missed at the end
         alive = folder.alive()
         print_new(reader, printer)
         if write.problem is not None:
+            # A full disk is an error; a reader that has exited is not
             raise write.problem
         if printer.view.ended or not alive:
             break
         if write.gone:
-            return EXIT_DONE  # whoever read this has left
+            # The reader of the pipe has exited
+            return EXIT_DONE
         if isinstance(printer, LinePrinter):
+            # The old part of the journal is printed; new steps come at the usual interval
             printer.step_seconds = usual
             printer.tick(time.time())
         time.sleep(0.25)
@@ -81,7 +83,7 @@ def _follow(folder: RunFolder, json: bool) -> int:
 
 
 def sender(command: str) -> Callable[[str, str], None]:
-    """The command-line function that sends one control command to a run."""
+    """Make the command-line function that sends a control command to a run."""
 
     def send_command(run: RunName = "last", runs: Runs = "runs") -> None:
         from tui_tuner.runs.control import send
@@ -104,7 +106,9 @@ def sender(command: str) -> Callable[[str, str], None]:
 
 def _wait_until_stopped(folder: RunFolder) -> int:
     deadline = time.monotonic() + _STOP_LIMIT
+    # A run may save for minutes, and the user wants to know when it is safe to continue
     while folder.alive() and time.monotonic() < deadline:
+        # A process may stay for some seconds after the run has ended, to write its last files
         if folder.state() in ("completed", "stopped", "failed"):
             break
         time.sleep(0.2)
@@ -118,11 +122,11 @@ def doctor(
     resume: Annotated[
         str | None,
         typer.Option(
-            "--resume", help=N_("Prove on this config that a killed run resumes exactly."), metavar="CONFIG"
+            "--resume", help=N_("Test with this config that a killed run resumes exactly."), metavar="CONFIG"
         ),
     ] = None,
 ) -> None:
-    """Check this machine: versions, devices, disk; with --resume, prove exact resume."""
+    """Check this machine: versions, devices, disk; with --resume, test exact resuming."""
     if resume is not None:
         from tui_tuner.cli.machine.prove import prove_resume
 

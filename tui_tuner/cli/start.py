@@ -1,4 +1,4 @@
-"""Commands that start a run: `demo`, `run`, `resume`, and the workbench itself."""
+"""Commands that start or resume a run: `demo`, `run` and `resume`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
-    from tui_tuner.config.schema import RunConfig  # pydantic takes 0.1 s, and `--help` needs none
+    from tui_tuner.config.schema import RunConfig  # pydantic takes 0.1 s, which `--help` should not cost
 
 ConfigPath = Annotated[
     str, typer.Argument(help=N_("A YAML file, or the name of a preset."), metavar="CONFIG")
@@ -25,7 +25,7 @@ RunName = Annotated[str, typer.Argument(help=N_("Name or folder of a run, or `la
 def demo(
     sets: Sets = None, runs: Runs = "runs", no_tui: NoTui = False, json: Json = False, detach: Detach = False
 ) -> None:
-    """Fine-tune the small model inside this package on the data inside this package."""
+    """Fine-tune the small model of this package on the data of this package."""
     raise typer.Exit(
         train(_new(RunStore(runs), _config("demo", sets, runs)), no_tui=no_tui, json=json, detach=detach)
     )
@@ -65,11 +65,12 @@ def resume(
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help=N_("Take over a run that another machine seems to train.")),
+        typer.Option("--force", help=N_("Take over a run that another machine seems to be training.")),
     ] = False,
 ) -> None:
     """Continue a run from its last checkpoint."""
     folder = RunStore(runs).find(run)
+    # Before the checks, which would refuse a run of another machine
     if force and folder.elsewhere():
         folder.disown()
     _check_resumable(folder)
@@ -80,12 +81,12 @@ def resume(
 
 
 def begin(config: RunConfig, *, no_tui: bool, json: bool, detach: bool) -> int:
-    """Train a config in a run folder of its own; the exit code."""
+    """Train a config in a new run folder; return the exit code."""
     return train(_new(RunStore(config.output.folder), config), no_tui=no_tui, json=json, detach=detach)
 
 
 def train(folder: RunFolder, going_on: bool = False, *, no_tui: bool, json: bool, detach: bool) -> int:
-    """Train in the host that fits: a child, the screen's thread, or this process without a screen."""
+    """Train in a background process, behind a screen, or in this process; return the exit code."""
     if detach:
         return _detached(folder, going_on, json)
     from tui_tuner.cli.screen import can_show
@@ -111,23 +112,28 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
     from tui_tuner.runs.control import Control
 
     control = Control(folder.control)
+    # From here on Ctrl+C ends the run in an orderly way, even while it is still loading
     install(control)
     with captured(folder.log) as terminal:
         write = writer(terminal.out)
         printer = RawPrinter(write) if json else TellingPrinter(write, terminal.out, folder)
+        # Of a resumed run, only new events are printed
         follower = Follower(folder.events, printer, from_end=True)
         if not json:
+            # Before the first event, so that the folder is known even if the start hangs
             write(_("run folder {path}", path=one_line(folder.path)))
         follower.start()
 
         def end(code: int) -> None:
             follower.finish(1.0)
+            # Called when the run does not end by itself: normal exit would wait for its threads
             os._exit(code)
 
         try:
             ended = host(folder, control, going_on, end)
             if not folder.events.exists() and ended.message:
-                write(one_line(ended.message))  # nobody can read it in the run's folder
+                # Without a journal, the message can be read nowhere else
+                write(one_line(ended.message))
         finally:
             follower.finish()
         if not json and ended.exit_code == 0:
@@ -146,7 +152,7 @@ def _detached(folder: RunFolder, going_on: bool, json: bool) -> int:
         typer.echo(orjson.dumps({"run": folder.name, "folder": str(folder.path), "pid": pid}).decode())
     else:
         name, runs = one_line(folder.name), one_line(runs_option(folder))
-        typer.echo(_("run {name} goes on in the background (pid {pid})", name=name, pid=pid))
+        typer.echo(_("run {name} is training in the background (pid {pid})", name=name, pid=pid))
         typer.echo(_("watch it  tui-tuner attach {name}{runs_option}", name=name, runs_option=runs))
         typer.echo(_("stop it   tui-tuner stop {name}{runs_option}", name=name, runs_option=runs))
     return 0
@@ -162,15 +168,16 @@ def _config(name: str, sets: list[str] | None, runs: str | None) -> RunConfig:
 
 
 def _new(store: RunStore, config: RunConfig) -> RunFolder:
-    """A run folder, once nothing is known to be wrong with the config."""
+    """Create a run folder after checking the config."""
     from tui_tuner.launch.beforehand import check_beforehand
 
+    # Before the folder is created, so that a mistake leaves no empty run behind
     check_beforehand(config)
     return store.create(config)
 
 
 def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
-    """The run of the config's own name: a new one, or the old one to go on with."""
+    """Return (run folder with the config's name, whether it exists and is to be continued)."""
     name = config.output.name
     if name == "auto":
         raise ConfigError(
@@ -182,16 +189,18 @@ def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
     if not (folder.path / "config.yaml").is_file():
         return _new(store, config), False
     if folder.state() == "completed":
+        # Schedulers start the same command again and again; a finished run is not an error for them
         raise typer.Exit(0)
     from tui_tuner.config import consent
 
-    consent.remember(config.model)  # the config is the user's own
+    # The user named this config, so its model is trusted as in a new run
+    consent.remember(config.model)
     _name_changes(folder, config)
     return folder, True
 
 
 def _name_changes(folder: RunFolder, config: RunConfig) -> None:
-    """Say so if the config asks for something else than the run it goes on with, which keeps its own."""
+    """Warn of fields in which a config differs from the run that it continues, as they are ignored."""
     from tui_tuner.config.load import absolute_paths
     from tui_tuner.config.options import get_value, options
 
@@ -205,7 +214,7 @@ def _name_changes(folder: RunFolder, config: RunConfig) -> None:
     if changed:
         typer.echo(
             _(
-                "{name} goes on with its own config; what differs here is not used: "
+                "{name} continues with its own config; these differences are ignored: "
                 "{changed}. For a new config, choose another output.name.",
                 name=one_line(folder.name),
                 changed=", ".join(changed),
@@ -215,26 +224,28 @@ def _name_changes(folder: RunFolder, config: RunConfig) -> None:
 
 
 def _edit(folder: RunFolder, sets: list[str]) -> None:
-    """Change the config of a run, as an editor would, if the run can take it on its way."""
+    """Change the config of a run before resuming it, if the changes are allowed."""
     from tui_tuner.config.load import absolute_paths, dump_config, load_config
     from tui_tuner.runs.secrets import refuse_secrets
     from tui_tuner.training.resuming import check_edits
 
     if folder.alive():
         raise UsageError(
-            _("is running, and its config cannot be changed now."),
+            _("is running, so its config cannot be changed now."),
             where=one_line(folder.name),
             hint=_("Stop it first: `tui-tuner stop {name}`", name=one_line(folder.name)),
         )
+    # The config in a run's folder must not depend on where a command was started
     config = absolute_paths(load_config(folder.path / "config.yaml", sets, say_aside))
     check_edits(folder, config)
     text = dump_config(config)
+    # A token given with --set would otherwise be stored in the run's folder
     refuse_secrets(text, "config")
     folder.write("config.yaml", text)
 
 
 def _ask_consent(folder: RunFolder, agreed: bool) -> None:
-    """The user's word for the code of the run's model, if it asks for any and they have not given it."""
+    """Ask for consent to run the code of the run's model, if it has any and consent is missing."""
     from tui_tuner.cli.screen import can_show
     from tui_tuner.config import consent
     from tui_tuner.launch.host import require_consent
@@ -244,7 +255,8 @@ def _ask_consent(folder: RunFolder, agreed: bool) -> None:
         return
     if not agreed and can_show():
         question = _(
-            "{name} runs code that comes with the model {model}, and you have not agreed to that here. "
+            "{name} runs code that comes with the model {model}, and you have not agreed to that on this "
+            "machine. "
             "Run it?",
             name=one_line(folder.name),
             model=one_line(config.model.name, 120),
@@ -260,5 +272,5 @@ def _check_resumable(folder: RunFolder) -> None:
         raise UsageError(
             _("has completed; there is nothing left to do."),
             where=one_line(folder.name),
-            hint=_("To train further, start a new run from its model in `last`."),
+            hint=_("To continue training, start a new run from its model in `last`."),
         )

@@ -1,4 +1,4 @@
-"""Lines of a run, and the bell or a notice of the terminal that they are printed in."""
+"""Prints lines of a run, with the terminal's bell or notification."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tui_tuner.runs.store import RunFolder
 
 
 class TellingPrinter(LinePrinter):
-    """A `LinePrinter` that rings where the config asks for it; never into a pipe or a file."""
+    """A `LinePrinter` that also rings the bell or notifies, as configured; never in a pipe or a file."""
 
     def __init__(self, write: Callable[[str], None], stream: TextIO, folder: RunFolder | None = None) -> None:
         super().__init__(write, folder)
@@ -23,8 +23,10 @@ class TellingPrinter(LinePrinter):
     def _take(self, event: Event) -> None:
         super()._take(event)
         codes = self._notices.take(event)
-        with contextlib.suppress(OSError, ValueError):  # the terminal is gone
+        # The terminal may have been closed
+        with contextlib.suppress(OSError, ValueError):
             if codes and self._stream.isatty():
+                # Lines that are still collected go first, so that the codes do not split one
                 self._send()
                 self._stream.write(codes)
                 self._stream.flush()

@@ -1,4 +1,4 @@
-"""What was answered in the guide: five questions, each of which may be left open."""
+"""Answers to the guide's questions, each of which is optional."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers, in the order of the questions; None where one was left out.
+    """The answers, in the order of the questions; None for an open one.
 
     Args:
         task: A goal of `goals.GOALS`, or the name of a task.
@@ -17,8 +17,8 @@ class Answers:
         model: A model's name or folder.
         machine: A GPU's name or size, `cpu`, or `here`.
         budget: The most money or time: a number in the currency of the price, or `2 h`, `30 min`.
-        judge: How it is judged: a metric's name, `held-out`, or prompts of one's own.
-        more: Fields of the config that were set beside the questions, by their dotted names.
+        judge: How to judge the result: a metric's name, `held-out`, or a list of prompts.
+        more: Config fields that were set directly, by their dotted names.
     """
 
     task: str | None = None

@@ -1,4 +1,4 @@
-"""Words of the answers about machine, money and judging, and what they mean."""
+"""Parses the answers about machine, budget and judging."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ _PRICE = re.compile(
 
 
 def read_machine(asked: str | None) -> tuple[Machine, float | None]:
-    """What `here`, `cpu`, `RTX 4090`, `24 GB` or `RTX 4090 at 0.40/h` mean: a machine, and its price.
+    """Parse `here`, `cpu`, `RTX 4090`, `24 GB` or `RTX 4090 at 0.40/h` into (machine, price of an hour).
 
     Raises:
-        ConfigError: no such GPU, or several.
+        ConfigError: an unknown GPU, an ambiguous name, or several GPUs.
     """
     text = (asked or HERE).strip()
     priced = _PRICE.search(text)
     price = float(priced[1]) if priced else None
+    # The price is cut off first, as the rest must be exactly a GPU's name
     text = text[: priced.start()].strip() if priced else text
     plain = text.lower()
     try:
         found = find_machine(HERE if plain in _HERE else CPU if plain in _CPU else text)
     except TunerError as error:
-        hint = f"{error.hint} {_('Or write here, or cpu.')}".strip()
+        hint = f"{error.hint} {_('Or write “here” or “cpu”.')}".strip()
+        # An error of the catalogue of GPUs knows no answer; with the key, a file of answers can add its line
         raise ConfigError(error.what, where="machine", hint=hint, field="machine") from None
     if found.devices > 1:
         raise ConfigError(
             _(
-                "{value} are several GPUs, and several do not train one run together yet.",
+                "{value} means several GPUs, and a run cannot use more than one yet.",
                 value=one_line(text, 80),
             ),
             where="machine",
@@ -51,7 +53,7 @@ def read_machine(asked: str | None) -> tuple[Machine, float | None]:
 
 
 def read_limit(asked: str | float | None, price: float | None = None) -> Budget:
-    """What `5`, `$5`, `2 h` or `30 min` mean.
+    """Parse a budget such as `5`, `$5`, `2 h` or `30 min`.
 
     Raises:
         ConfigError: neither money nor time, or not above zero.
@@ -64,46 +66,49 @@ def read_limit(asked: str | float | None, price: float | None = None) -> Budget:
 
 @dataclass(frozen=True)
 class Judge:
-    """How it is judged, beside the loss on held-out rows: by a metric, or by prompts of one's own."""
+    """How the result is judged, in addition to the loss on held-out rows."""
 
     best: str = ""  # measured on held-out rows
     scored: str = ""  # of answers that are generated
-    prompts: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()  # answered before and after, for the user to read
 
 
 def read_judge(asked: Any, task: str) -> Judge:
-    """What `held-out`, the name of a metric or a list of prompts mean for a task.
+    """Parse `held-out`, the name of a metric or a list of prompts for a task.
 
     Raises:
-        ConfigError: nothing that this task can be judged by.
+        ConfigError: this task cannot be judged by it.
     """
     from tui_tuner.config.kinds.tasks import TASKS
     from tui_tuner.tasks import find_task
 
     if asked is None:
         return Judge()
+    # Only a file of answers can hold a list; on the screen prompts are typed one by one
     if isinstance(asked, list | tuple):
         prompts = tuple(item for item in asked if isinstance(item, str) and item.strip())
         if len(prompts) == len(asked) and prompts:
             return Judge(prompts=prompts)
-        raise _no_judge(_("a list of prompts holds texts alone."), known_judges(task))
+        raise _no_judge(_("a list of prompts may hold only texts."), known_judges(task))
+    # People write “Exact match” or “exact-match” for exact_match
     name = canonical(str(asked).strip().lower().replace(" ", "_").replace("-", "_"))
     if name == HELD_OUT.replace("-", "_"):
         return Judge()
     kind, found = TASKS[task], find_task(task)
     if name in [metric.name for metric in found.metrics if metric.name not in found.kept]:
         return Judge(best=name)
+    # Metrics of generated answers are independent of the task's own metrics
     if kind.writes:
         from tui_tuner.evaluation.metrics import MEASURES
 
         if name in MEASURES:
             return Judge(scored=name)
-    said = _("task {task} is not judged by {value!r}.", task=task, value=one_line(str(asked), 80))
+    said = _("task {task} cannot be judged by {value!r}.", task=task, value=one_line(str(asked), 80))
     raise _no_judge(said, known_judges(task))
 
 
 def known_judges(task: str) -> tuple[str, ...]:
-    """What a task can be judged by: `held-out`, and the metrics that it has."""
+    """List what a task can be judged by: `held-out` and its metrics."""
     from tui_tuner.config.kinds.tasks import TASKS
     from tui_tuner.tasks import find_task
 

@@ -1,6 +1,6 @@
-"""The data question of the guide: what a file is, how much of it there is, and what is wrong with it.
+"""The guide's look at data: format, counts, and problems of a file or data set.
 
-The rows are read once, to the end or for as long as one waits, and it is said which. Imports no torch.
+The rows are read once, to the end or until the time is up; the result says which. Imports no torch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from tui_tuner.tasks import find_task, name_of_task
 from tui_tuner.tasks.preview.suiting import better_task
 from tui_tuner.text import one_line
 
-SECONDS = 8.0  # of reading: whoever has asked waits; most files that fit a disk's cache are read by then
+SECONDS = 8.0  # of reading, as the user is waiting; most files that fit a disk's cache are read by then
 FIRST = 3  # rows that are shown
 
 Stop = Callable[[], bool]
@@ -49,23 +49,23 @@ Stop = Callable[[], bool]
 
 @dataclass(frozen=True)
 class DataLook:
-    """What the rows are.
+    """Figures and concerns about the rows of a data set.
 
     Args:
-        task: What they were looked at for: the task asked for, or else the one that they suit.
-        rows: All rows; None where nobody knows. `read` of them were looked at, `whole`: those are all.
+        task: The task they were judged for: the one asked for, or else the one that they fit.
+        rows: All rows; None if unknown. `read` of them were read; `whole`: those are all.
         usable: Rows of those read that the task can use; `refused` the others, by reason.
         basis: How they were counted, in a sentence.
-        suits: Tasks that the rows are for, as they come.
+        suits: Tasks that the rows fit, the most frequent first.
         format: The record format, and `columns` the column of each role.
-        characters: How long a row is; `answers`: an answer; `tokens`: a row, where a tokenizer is here.
+        characters: Lengths of rows; `answers`: of answers; `tokens`: of rows, with a local tokenizer.
         total_tokens: Of all rows; None without a tokenizer or a count of rows.
-        labels: Rows of each class; `tags`: marked places of each kind. The most frequent ones.
-        problem: What labels are: `single`, `multi`, `regression`; empty without labels.
-        language: An ISO code where nearly all rows are in one language that can be told.
+        labels: Rows of each class; `tags`: marks of each kind. The most frequent ones.
+        problem: The kind of labels: `single`, `multi`, `regression`; empty without labels.
+        language: An ISO code if nearly all rows are in one language that was recognised.
         first: The first rows, each as lines.
-        to_mark: Rows with a text and nothing said of it, which can be marked by hand (`guiding.annotate`).
-        need: How many such rows are needed, by whose rule.
+        to_mark: Rows with a text but no label, which can be annotated by hand (`guiding.annotate`).
+        need: The rule for the number of rows needed.
     """
 
     path: str
@@ -98,11 +98,11 @@ class DataLook:
 
     @property
     def can_train(self) -> bool:
-        """Whether nothing stands in the way."""
+        """Return whether no concern blocks the start."""
         return not any(concern.stops for concern in self.concerns)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
@@ -116,19 +116,20 @@ def look_at_data(
     seconds: float = SECONDS,
     said: Callable[[int], None] | None = None,
 ) -> DataLook:
-    """Read rows and judge them. Raises nothing: what is wrong is a concern.
+    """Read rows and judge them. Raises nothing: every problem becomes a concern.
 
     Args:
         path: As `data.path`.
-        task: A name of `config.kinds.tasks.TASKS`; None looks for the one that the rows are for.
+        task: A name of `config.kinds.tasks.TASKS`; None chooses the task that the rows fit.
         columns: As `data.columns`.
-        stop: Whether to give up; what was read by then is judged.
-        more: Other fields by their dotted names, such as `model.name`, whose tokenizer counts tokens where
-            it is on this machine, and `data.validation`. Fields that say nothing of rows are left aside.
+        stop: Returns true to stop early; the rows read by then are judged.
+        more: Other fields by their dotted names, such as `data.validation`, and `model.name`, whose
+            tokenizer counts tokens if it is on this machine. Fields unrelated to rows are ignored.
         seconds: How long to read at most.
-        said: Told how many rows were read, now and then.
+        said: Called now and then with the number of rows read.
     """
     began = time.monotonic()
+    # Any task will do to read the rows; the right one is found by looking at them
     config = build_config({"task": task or "sft", "data": {"path": path}})
     try:
         config = _config(config, columns, more or {})
@@ -146,7 +147,7 @@ def look_at_data(
 
 
 def _config(config: RunConfig, columns: Mapping[str, str] | None, more: Mapping[str, Any]) -> RunConfig:
-    """The config with what was said of the rows, and with a model if that is possible for the task."""
+    """Set the fields about rows, and those about the model if they are valid for the task."""
     told = {name: value for name, value in more.items() if name.startswith("data.") and name != "data.path"}
     if columns:
         told["data.columns"] = dict(columns)
@@ -154,12 +155,13 @@ def _config(config: RunConfig, columns: Mapping[str, str] | None, more: Mapping[
     model = {name: value for name, value in more.items() if name.startswith("model.")}
     try:
         return with_values(config, model) if model else config
-    except TunerError:  # what is wrong with the model is said where models are chosen
+    except TunerError:
+        # Errors about the model are reported when the model is chosen
         return config
 
 
 def _suited(config: RunConfig) -> str:
-    """The task that the first row is for, as it comes; the one asked for where nobody can tell."""
+    """Return the task that the first usable row fits; the task of the config if there is none."""
     ledger = Ledger()
     try:
         for read in islice(Reading(config.data), 20):
@@ -172,7 +174,7 @@ def _suited(config: RunConfig) -> str:
 
 
 class _Looking:
-    """One look at a data set."""
+    """Reads a data set once and turns its counts into a `DataLook`."""
 
     def __init__(
         self,
@@ -191,11 +193,11 @@ class _Looking:
         self.suits: Counter[str] = Counter()
         self.first: list[tuple[str, ...]] = []
         self.read = 0
-        self.bare = 0  # rows with a text and nothing said of it
+        self.bare = 0  # rows with a text but no label
         self.whole = True
 
     def look(self) -> DataLook:
-        """Read, count and judge.
+        """Read the rows until the time is up; return their figures and concerns.
 
         Raises:
             DataError: it cannot be read or understood.
@@ -203,6 +205,7 @@ class _Looking:
         reading = Reading(self.config.data)
         for read in self._in_time(reading):
             self._take(read)
+        # An empty file is an error like an unreadable one, not a data set with zero rows
         if not self.read:
             raise DataError(_("holds no rows."), where=one_line(self.path), hint=_("Check data.path."))
         self.tally.finish()
@@ -211,6 +214,7 @@ class _Looking:
         self.tally.tokens = self._token_lengths()
         tokens = Spread.of(self.tally.tokens)
         share = self.tally.rows / self.read
+        # Rows that the task cannot use count no tokens, at the share seen so far
         total = round(tokens.mean * rows * share) if tokens and rows else None
         return DataLook(
             path=one_line(self.path),
@@ -243,7 +247,7 @@ class _Looking:
         )
 
     def _in_time(self, reading: Reading) -> Iterator[Read]:
-        """The rows, until the time is up or nobody waits any more."""
+        """Yield the rows until the time is up or `stop` returns true."""
         for read in reading:
             yield read
             if time.monotonic() > self.until or (self.read % 64 == 0 and self.stop()):
@@ -255,6 +259,7 @@ class _Looking:
     def _take(self, read: Read) -> None:
         ledger = Ledger()
         record = read.begun(ledger)
+        # Rows that a format merges into one chat are counted with the row that they end up in
         if read.merged:
             return
         self.read += 1
@@ -265,9 +270,11 @@ class _Looking:
             return
         suited = name_of_task(record)
         if suited is not None:
+            # Counted even if the task asked for cannot use the row: this is how another task is suggested
             self.suits[suited] += 1
         if len(self.first) < FIRST:
             self.first.append(_shown(record))
+        # Rows that another task could use are counted as refused, and not in the statistics
         if self._can_use(read, record):
             self.tally.add(read, record)
 
@@ -289,9 +296,10 @@ class _Looking:
         return True
 
     def _lines(self) -> int | None:
-        """Rows of a file that was not read to its end: counted as lines, where it has them."""
+        """Count the lines of a file that was not read to its end; None if they are not its rows."""
         facts = count(self.config, seconds=0.0).facts
         rows = facts.rows + facts.validation_rows if facts else 0
+        # Fewer lines than rows: one line holds several rows, so the count says nothing
         return rows if rows >= self.read else None
 
     def _token_lengths(self) -> list[int]:
@@ -301,11 +309,11 @@ class _Looking:
     def _basis(self, rows: int | None) -> str:
         if self.whole:
             return _n(
-                "{count:,} row, all of them read", "{count:,} rows, all of them read", rows or 0, count=rows
+                "{count:,} row, all of it read", "{count:,} rows, all of them read", rows or 0, count=rows
             )
         if rows is not None:
-            return _("{rows:,} lines; the first {read:,} rows read", rows=rows, read=self.read)
-        return _("the first {read:,} rows read; how many more there are was not counted", read=self.read)
+            return _("{rows:,} lines; the first {read:,} rows were read", rows=rows, read=self.read)
+        return _("the first {read:,} rows were read; the rest was not counted", read=self.read)
 
     def _concerns(self, tokens: Spread | None, total: int) -> Iterator[Concern]:
         if not self.tally.rows:
@@ -322,7 +330,7 @@ class _Looking:
                         reason=one_line(_(reason)),
                         count=number,
                     ),
-                    _("Mend the file, or say which column is what (data.columns)."),
+                    _("Fix the file, or name the columns (data.columns)."),
                     stops=True,
                     fixes=by_hand(self.config) if self.bare else (),
                 )
@@ -332,18 +340,20 @@ class _Looking:
             fixes = tuple((words_of_fix(fix), fix) for fix in better.hint.fixes)
             yield Concern("better_task", better.sentence, better.hint.on_screen, fixes=fixes)
         limit = _limit(self.config)
-        # Told small only where all rows are known: the rest may hold what is missing
+        # "Too few" is only certain if every row was read: the rest may hold what is missing
         for concern in concerns_of(self.tally, self.config, self.read, self.refused, tokens, total, limit):
             if self.whole or concern.code not in ("few_rows", "few_in_class", "one_class", "no_tags"):
                 yield concern
+        # Last, as it reads a second file
         yield from self._copies()
 
     def _copies(self) -> Iterator[Concern]:
-        """Rows of a file that is held out, compared with those that are trained."""
+        """Compare the rows of a separate held-out file with the training rows."""
         held = self.config.data.validation
         if not isinstance(held, str):
             return
         copies = seen = 0
+        # The limit is about training rows; a held-out file is always read whole
         data = self.config.data.model_copy(update={"path": held, "validation": None, "limit": None})
         until = time.monotonic() + SECONDS
         try:
@@ -361,7 +371,7 @@ class _Looking:
 
 
 def _limit(config: RunConfig) -> int:
-    """Tokens that the model takes at most, as far as its config.json is here; 0 where nobody can tell."""
+    """Return the model's limit in tokens; 0 if its config.json is not on this machine."""
     try:
         return load_facts(config.model, network=False).max_positions
     except (TunerError, OSError):
@@ -376,7 +386,7 @@ def _shown(record: Record) -> tuple[str, ...]:
 
 
 def say_look(look: DataLook) -> list[str]:
-    """The figures as sentences, one a line; concerns are told apart from them."""
+    """Describe the figures in sentences, one per line, without the concerns."""
     lines = [look.basis]
     if look.usable < look.read and look.usable:
         lines.append(
@@ -384,7 +394,8 @@ def say_look(look: DataLook) -> list[str]:
         )
     if look.tokens is not None:
         words = _(
-            "{mean:,.0f} tokens a row on average, half of them at most {median:,}, the longest {longest:,}",
+            "{mean:,.0f} tokens per row on average, half of the rows at most {median:,}, the longest "
+            "{longest:,}",
             mean=look.tokens.mean,
             median=look.tokens.median,
             longest=look.tokens.longest,
@@ -394,8 +405,8 @@ def say_look(look: DataLook) -> list[str]:
             lines.append(_("about {count:,} tokens in all", count=look.total_tokens))
     elif look.characters is not None:
         words = _(
-            "{mean:,.0f} characters a row on average, half of them at most {median:,}, the longest "
-            "{longest:,} (tokens are counted once the model's tokenizer is here)",
+            "{mean:,.0f} characters per row on average, half of the rows at most {median:,}, the longest "
+            "{longest:,} (tokens are counted once the model's tokenizer is on this machine)",
             mean=look.characters.mean,
             median=look.characters.median,
             longest=look.characters.longest,
@@ -415,7 +426,7 @@ def say_look(look: DataLook) -> list[str]:
             )
         )
     if look.language:
-        lines.append(_("language: {code}, as far as the words tell", code=look.language))
+        lines.append(_("language: {code}, judging by the words", code=look.language))
     return [line for line in lines if line]
 
 

@@ -1,7 +1,7 @@
-"""What a row looks like: a few rows for each kind of record, as text and as a file that can be trained on.
+"""Example rows for each kind of record, as text and as a file that can be trained on.
 
-Which kind a task takes is asked of the task, so one that is added gets the rows of its kind; one whose rows
-are of no kind known here gets what it says of itself.
+The task itself names the kinds of records it takes, so a new task gets examples of its kind; one with an
+unknown kind gets its own description of its rows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CONTEXT = (
 
 
 def _asked(question: str, answer: str) -> dict[str, Any]:
-    """A question about the text above; without an answer where it holds none."""
+    """Build a question about `_CONTEXT`; an empty answer makes it unanswerable."""
     found = {"text": [answer], "answer_start": [_CONTEXT.index(answer)]} if answer else None
     nothing: dict[str, list[Any]] = {"text": [], "answer_start": []}
     return {"question": question, "context": _CONTEXT, "answers": found or nothing}
@@ -153,31 +153,32 @@ EXAMPLES: dict[str, Rows] = {
     "preference": _PREFERENCES,
     "judged": _JUDGED,
 }
-OF_GOALS: dict[str, Rows] = {"rewrite": _REWRITES}  # where a goal's rows are not those of its task
+OF_GOALS: dict[str, Rows] = {"rewrite": _REWRITES}  # goals whose example rows differ from those of their task
 
 
-ANNOTATED = ("chat", "labelled", "tagged", "question")  # kinds of records that can be made by hand here
+ANNOTATED = ("chat", "labelled", "tagged", "question")  # kinds of records that can be annotated by hand
 
 
 def kinds_of_rows(task: str) -> list[str]:
-    """The kinds of records that a task takes, as `data.records` calls them."""
+    """List the kinds of records that a task takes, by their names in `data.records`."""
     from tui_tuner.tasks import find_task
 
+    # Goals may name tasks that do not exist yet
     if task not in TASKS:
         return []
     return [str(getattr(record, "kind", "")) for record in find_task(task).records]
 
 
 def can_annotate(task: str) -> bool:
-    """Whether rows of a task can be made by hand here (`guiding.annotate`)."""
+    """Return whether rows of a task can be annotated by hand (`guiding.annotate`)."""
     return any(kind in ANNOTATED for kind in kinds_of_rows(task))
 
 
 def example_rows(task: str, goal: str = "") -> Rows:
-    """Rows of the shape that a task takes, 3 to 6 of them; none where that is not known.
+    """Return 3 to 6 example rows for a task; none if its kind of record is unknown.
 
     Args:
-        goal: What it is learnt for, as `goals.GOALS` names it.
+        goal: The name of a goal in `goals.GOALS`, which may have examples of its own.
     """
     kinds = kinds_of_rows(task)
     if goal in OF_GOALS and "chat" in kinds:
@@ -186,7 +187,7 @@ def example_rows(task: str, goal: str = "") -> Rows:
 
 
 def example_text(task: str, goal: str = "") -> str:
-    """The example file of a task as it is written; what the task says of its rows where there is none."""
+    """Return the content of a task's example file; the task's description of its rows if there is none."""
     rows = example_rows(task, goal)
     if rows:
         return _as_csv(rows) if _is_table(rows) else _as_lines(rows)
@@ -200,20 +201,18 @@ def example_text(task: str, goal: str = "") -> str:
 
 
 def explain_example(task: str, goal: str = "") -> str:
-    """What a row holds and how many are needed, in sentences."""
+    """Explain in sentences what a row holds and how many rows are needed."""
     rows = example_rows(task, goal)
     said = [say_need(task)]
     if rows and _is_table(rows):
-        said.insert(
-            0, _("A line for each row; the first one names the columns: {names}.", names=_names(rows))
-        )
+        said.insert(0, _("One row per line; the first line names the columns: {names}.", names=_names(rows)))
     elif rows:
-        said.insert(0, _("A JSON object on each line, with {names}.", names=_names(rows)))
+        said.insert(0, _("One JSON object per line, with {names}.", names=_names(rows)))
     return " ".join(said)
 
 
 def write_example(task: str, folder: Path | str = ".", goal: str = "") -> Path:
-    """Write the example file of a task into a folder under a name that is free; returns its path.
+    """Write the example file of a task into a folder under an unused name; return its path.
 
     Raises:
         UsageError: there are no examples of this task, or no such folder.
@@ -222,18 +221,19 @@ def write_example(task: str, folder: Path | str = ".", goal: str = "") -> Path:
     rows = example_rows(task, goal)
     if not rows:
         raise UsageError(
-            _("there are no example rows of task {task}.", task=one_line(task, 40)),
-            hint=_("What its rows are: {words}", words=one_line(example_text(task), 300)),
+            _("there are no example rows for task {task}.", task=one_line(task, 40)),
+            hint=_("Its rows: {words}", words=one_line(example_text(task), 300)),
         )
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UsageError(_("no such folder."), where=one_line(folder))
     ending = "csv" if _is_table(rows) else "jsonl"
     stem = f"example-{goal if goal in OF_GOALS else task}"
+    # The user may have edited an earlier example, so it is never overwritten
     for number in count(1):
         path = folder / (f"{stem}.{ending}" if number == 1 else f"{stem}-{number}.{ending}")
         try:
-            # O_EXCL: what lies there is never overwritten, not even by two at the same time
+            # "x" is O_EXCL: an existing file is never overwritten, not even in a race
             with open(path, "x", encoding="utf-8", newline="") as file:
                 file.write(example_text(task, goal))
                 file.flush()
@@ -249,7 +249,7 @@ def write_example(task: str, folder: Path | str = ".", goal: str = "") -> Path:
 
 
 def _is_table(rows: Rows) -> bool:
-    """Whether rows are plain texts with a class, which people keep in tables."""
+    """Return whether rows are texts with a class, which people usually keep in tables."""
     return "label" in rows[0]
 
 

@@ -1,7 +1,7 @@
-"""What a model can be taught, in a user's words: each goal with the tasks that can do it.
+"""Goals in a user's words, each with the tasks that can reach it.
 
-A goal is offered once one of its tasks is in the registry `config.kinds.tasks.TASKS`; the first of them that
-is there does it. A task that no goal names makes a goal of its own, from its `TaskKind`.
+A goal is offered once one of its tasks is in the registry `config.kinds.tasks.TASKS`; the first registered
+one is used. A task that no goal names becomes a goal of its own, from its `TaskKind`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tui_tuner.text import one_line
 
 @dataclass(frozen=True)
 class Goal:
-    """Something to learn.
+    """Something that a model can be taught.
 
     Args:
-        name: In files of answers.
-        words: What it is called.
-        means: What is learnt, and from which rows; a sentence or two.
-        example: A row, and what the model does with its like afterwards.
-        tasks: The tasks that can do it, the best first.
-        rows: What its rows are, in a few words; empty for those of its task.
+        name: Its name in files of answers.
+        words: Its label.
+        means: What the model learns, and from which rows; a sentence or two.
+        example: An input, and what the trained model makes of it.
+        tasks: The tasks that can reach it, the best first.
+        rows: Its rows in a few words; empty if they are those of its task.
     """
 
     name: str
@@ -39,18 +39,18 @@ class Goal:
 
     @property
     def task(self) -> str | None:
-        """The task that does it; None while there is none."""
+        """Return the registered task that reaches it; None if there is none."""
         own = (kind.name for kind in TASKS.values() if kind.goal == self.name)
         return next((name for name in (*self.tasks, *own) if name in TASKS), None)
 
     @property
     def offered(self) -> bool:
-        """Whether it can be chosen."""
+        """Return whether a registered task can reach it."""
         return bool(self.task)
 
     @property
     def needs(self) -> str:
-        """What its rows are."""
+        """Describe its rows in a few words."""
         return self.rows or (TASKS[self.task].rows if self.task else "")
 
 
@@ -59,8 +59,8 @@ GOALS: tuple[Goal, ...] = (
         "style",
         N_("Answer in my style"),
         N_(
-            "It learns to answer as your examples do: their tone, their length, their form. Each row is a "
-            "question, or a whole chat, with the answer that you would give."
+            "It learns to answer like your examples: their tone, length and form. Each row is a "
+            "question or a whole chat, with the answer you would give."
         ),
         N_("“Where is my order?” → “It left on Monday, Ada. You can follow it here: …”"),
         ("sft",),
@@ -92,7 +92,7 @@ GOALS: tuple[Goal, ...] = (
         N_("It learns to turn one text into another: into a language, a summary, a title, a form."),
         N_("“The meeting was moved from Monday to Wednesday, as …” → “Meeting: now Wednesday”"),
         ("seq2seq", "sequence_to_sequence", "sft"),
-        N_("texts with what is to become of them"),
+        N_("texts with the texts they should become"),
     ),
     Goal(
         "prefer",
@@ -105,8 +105,8 @@ GOALS: tuple[Goal, ...] = (
     Goal(
         "speak",
         N_("Speak a language or a trade"),
-        N_("It reads plain texts, and picks up their language, their words and what they know."),
-        N_("A folder of manuals → it goes on in their words"),
+        N_("It reads plain text and picks up its language, vocabulary and knowledge."),
+        N_("A folder of manuals → it continues in their words"),
         ("pretraining",),
     ),
     Goal(
@@ -121,13 +121,13 @@ GOALS: tuple[Goal, ...] = (
 
 
 def goals() -> tuple[Goal, ...]:
-    """What can be chosen: the goals that a task is there for, and tasks that no goal names."""
+    """List the goals on offer: those with a registered task, and tasks that no goal names."""
     offered = [goal for goal in GOALS if goal.offered]
     return (*offered, *_own_goals(offered))
 
 
 def _own_goals(offered: list[Goal]) -> Iterator[Goal]:
-    """A goal for each task that none of these leads to."""
+    """Yield a goal for each task that no other goal names."""
     named = {name for goal in GOALS for name in goal.tasks}
     names = {goal.name for goal in GOALS}
     done = {goal.task for goal in offered}
@@ -137,21 +137,22 @@ def _own_goals(offered: list[Goal]) -> Iterator[Goal]:
 
 
 def own_goal(kind: TaskKind) -> Goal:
-    """A goal made of what a task says of itself."""
+    """Build a goal from a task's own label and help."""
     return Goal(kind.name, kind.goal or kind.label, kind.help, kind.example or kind.rows, (kind.name,))
 
 
 def goal_of(task: str) -> Goal:
-    """The first goal that this task does."""
+    """Return the first goal that a task reaches."""
+    # Reversed, as later keys replace earlier ones and the first goal of a task should stay
     first = {goal.task: goal for goal in reversed(goals())}
     return first.get(task) or own_goal(TASKS[task])
 
 
 def find_goal(text: str) -> Goal:
-    """The goal that is meant by its name, its words (English or translated), or the name of a task.
+    """Find a goal by its name, its label (English or translated), or the name of a task.
 
     Raises:
-        ConfigError: none is, or one that no task can do yet.
+        ConfigError: it is unknown, or no task can reach it yet.
     """
     asked = _plain(text)
     for goal in goals():
@@ -160,10 +161,11 @@ def find_goal(text: str) -> Goal:
     for kind in TASKS.values():
         if asked in map(_plain, (kind.name, kind.label, _(kind.label))):
             return goal_of(kind.name)
+    # A goal of the list without a registered task gets a better message than an unknown word
     later = next((g for g in GOALS if asked in map(_plain, (g.name, g.words, _(g.words), *g.tasks))), None)
     if later is not None:
         raise ConfigError(
-            _("nothing here can do “{goal}” yet.", goal=_(later.words)),
+            _("“{goal}” is not supported yet.", goal=_(later.words)),
             where="task",
             hint=_("Known are {names}.", names=_known()),
             field="task",
@@ -177,7 +179,7 @@ def find_goal(text: str) -> Goal:
 
 
 def _known() -> str:
-    """Every goal with its name, and the tasks."""
+    """List all names that an answer may use: goals with their labels, and tasks."""
     said = [f"{goal.name} ({_(goal.words)})" for goal in goals() if goal.name not in TASKS]
     return ", ".join((*said, *TASKS))
 
@@ -185,10 +187,11 @@ def _known() -> str:
 def _meant(asked: str) -> str:
     names = {_plain(name): name for goal in goals() for name in (goal.name, _(goal.words))}
     names |= {_plain(name): name for name in TASKS}
+    # difflib's default cutoff, which finds typing errors in short words
     close = difflib.get_close_matches(asked, names, n=1, cutoff=0.6)
     return _("Did you mean {name}?", name=names[close[0]]) if close else ""
 
 
 def _plain(text: str) -> str:
-    """Words without what people write in many ways."""
+    """Normalise case, spaces, hyphens and punctuation for comparing."""
     return re.sub(r"[\W_]+", " ", text.lower()).strip()

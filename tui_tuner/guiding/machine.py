@@ -1,6 +1,6 @@
-"""The question of the machine: what is here, other cards to plan for, and what a budget buys.
+"""The guide's machine question: this machine, other GPUs to plan for, budgets, and notifications.
 
-No price is known here: what an hour costs is typed by whoever pays for it.
+No prices are built in: the user enters the price of an hour.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from tui_tuner.planning.speed.kept import rated
 from tui_tuner.text import human_bytes, human_money, human_seconds, one_line
 
 HERE, CPU = "here", "cpu"
-STEP = 0.25  # GiB to which free memory is rounded down, so that a plan is good for more than a moment
+STEP = 0.25  # GiB to which free memory is rounded down, so that small fluctuations do not change a plan
 _KEPT_SECONDS = 5.0
 _NUMBER = r"(\d+(?:[.,]\d+)?)"
-# A sign, the code of a currency, or what people write for the usual ones
+# A currency sign, a currency code, or the usual names
 _CURRENCY = r"(?:[$€£¥₹]|[A-Z]{3}|(?i:usd|eur|gbp|cny|jpy|chf|inr|euros?|dollars?|pounds?|yuan|yen))"
 _UNITS = {
     "h": 3600.0,
@@ -57,12 +57,12 @@ _seen: tuple[float, Hardware] | None = None
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run is planned for.
+    """The machine that a run is planned for.
 
     Args:
-        asked: As it was named: `here`, `cpu`, or a GPU.
+        asked: The name in the answer: `here`, `cpu`, or a GPU.
         card: Its first GPU, or its RAM.
-        config: Fields that follow, by their dotted names.
+        config: Config fields that follow from it, by their dotted names.
     """
 
     asked: str
@@ -73,23 +73,23 @@ class Machine:
 
     @property
     def here(self) -> bool:
-        """Whether it is this one."""
+        """Return whether it is this machine."""
         return self.asked in (HERE, CPU)
 
     @property
     def values(self) -> dict[str, Any]:
-        """What it means for the config."""
+        """Return the config fields that follow from it."""
         return dict(self.config or {})
 
     @property
     def name(self) -> str:
-        """What it is called, in a sentence."""
+        """Return its name for use in a sentence."""
         return _(self.card.name) if self.devices == 1 else f"{self.devices} x {one_line(self.card.name)}"
 
 
 @dataclass(frozen=True)
 class MachineChoice:
-    """A machine that can be chosen. `means` says what it has, `values` what it sets."""
+    """A machine on offer. `means` describes it, `values` are the config fields it sets."""
 
     asked: str
     words: str
@@ -98,19 +98,21 @@ class MachineChoice:
 
 
 def find_machine(asked: str | None = HERE) -> Machine:
-    """The machine of a name: `here`, `cpu`, a GPU (`RTX 4090`, `24 GiB`), or several of it (`2xH100`).
+    """Find a machine by name: `here`, `cpu`, a GPU (`RTX 4090`, `24 GiB`), or several (`2xH100`).
 
     Raises:
-        HardwareError: no such card.
+        HardwareError: unknown GPU.
     """
     name = (asked or HERE).strip()
     plain = name.lower()
     if plain in (HERE, CPU, ""):
         hardware, config = seen_hardware(), RunConfig()
         values = {"hardware.devices": CPU} if plain == CPU else {}
+        # With the memory overhead and the speed that earlier runs showed on this machine
         card = rated(calibrated(card_here(with_values(config, values), hardware)))
         usable = math.floor(card.usable / STEP) * STEP
         if plain == CPU:
+            # A plan for the processor must not see a GPU, or `auto` would choose it
             hardware = replace(hardware, gpus=())
         return Machine(plain or HERE, replace(card, usable=usable), hardware, config=values)
     card, config = counted_card(name, RunConfig())
@@ -119,8 +121,9 @@ def find_machine(asked: str | None = HERE) -> Machine:
 
 
 def seen_hardware() -> Hardware:
-    """This machine, looked at once in a few seconds."""
+    """Detect the hardware of this machine; the result is kept for a few seconds."""
     global _seen
+    # Several threads of the guide may ask at the same time, and detecting the hardware takes a while
     with _lock:
         if _seen is None or time.monotonic() - _seen[0] > _KEPT_SECONDS:
             _seen = (time.monotonic(), detect())
@@ -128,12 +131,12 @@ def seen_hardware() -> Hardware:
 
 
 def machine_lines(folder: Path | None = None) -> tuple[str, ...]:
-    """What is here: GPU, processor, memory, and room for models and runs in a folder (the working one)."""
+    """Describe GPU, processor, memory, and the free disk space of a folder (default: the working folder)."""
     hardware = seen_hardware()
     lines = [_gpu_words(hardware)]
     lines.append(
         _(
-            "{cpu} with {cores} cores; {free:.1f} of {total:.1f} GiB of memory are free.",
+            "{cpu} with {cores} cores; {free:.1f} of {total:.1f} GiB of memory free.",
             cpu=hardware.cpu or "CPU",
             cores=hardware.cores,
             free=hardware.available_gib,
@@ -142,14 +145,14 @@ def machine_lines(folder: Path | None = None) -> tuple[str, ...]:
     )
     free = free_disk(folder)
     if free is not None:
-        lines.append(_("{size} are free on the disk of this folder.", size=human_bytes(free)))
+        lines.append(_("{size} free on the disk of this folder.", size=human_bytes(free)))
     return (*lines, *hardware.notes)
 
 
 def _gpu_words(hardware: Hardware) -> str:
     gpus = hardware.usable_gpus
     if not gpus:
-        return _("No GPU that can train: the processor does, which is enough for small models.")
+        return _("No GPU for training: the processor trains, which is enough for small models.")
     first = gpus[0]
     told = {"name": first.name, "free": first.free_gib, "total": first.total_gib}
     if len(gpus) == 1:
@@ -160,7 +163,7 @@ def _gpu_words(hardware: Hardware) -> str:
 
 
 def free_disk(folder: Path | None = None) -> int | None:
-    """Bytes that can be written in a folder; None where that cannot be asked."""
+    """Return the free bytes on the disk of a folder; None if unknown."""
     try:
         return shutil.disk_usage(folder or Path.cwd()).free
     except OSError:
@@ -168,15 +171,16 @@ def free_disk(folder: Path | None = None) -> int | None:
 
 
 def machine_choices() -> tuple[MachineChoice, ...]:
-    """This machine, its processor alone where it has a GPU, and every GPU of the table, smallest first."""
+    """List this machine, its processor if it has a GPU, and every known GPU, smallest first."""
     hardware = seen_hardware()
     found = [MachineChoice(HERE, _("This machine"), machine_lines()[0], {})]
     if hardware.usable_gpus:
-        means = _("Slower by far; leaves the GPU to others.")
+        means = _("Much slower; leaves the GPU to others.")
         found.append(MachineChoice(CPU, _("The processor of this machine"), means, {"hardware.devices": CPU}))
+    # By memory, then by speed: the first card on which a model fits is the smallest that will do
     for card in sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops)):
         means = _(
-            "{usable:.0f} GiB, {speed:g} TFLOP/s by its data sheet: planned for here, trained elsewhere.",
+            "{usable:.0f} GiB, {speed:g} TFLOP/s by its data sheet: plan here, train elsewhere.",
             usable=card.usable,
             speed=card.tflops,
         )
@@ -186,7 +190,7 @@ def machine_choices() -> tuple[MachineChoice, ...]:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most time or money. Each is None where it is not known: money without a price is no time."""
+    """A limit of time or money. Unknown values are None: without a price, money does not give a time."""
 
     seconds: float | None = None
     money: float | None = None
@@ -198,9 +202,9 @@ class Budget:
 
     @property
     def values(self) -> dict[str, float]:
-        """For the config: the run stops, resumably, before it costs more.
+        """Return the config fields by which a run stops before it costs more.
 
-        A time becomes money by its price; without one no field holds it.
+        A time becomes money by the price; without a price there is no field for it.
         """
         found = {} if self.price is None else {"hardware.price_per_hour": self.price}
         if self.money is not None and self.price:
@@ -208,23 +212,25 @@ class Budget:
         return found
 
     def allows(self, seconds: float | None) -> bool | None:
-        """Whether a run of so many seconds is within; None where nobody can tell."""
+        """Return whether a run of so many seconds is within the budget; None if unknown."""
         if seconds is None or self.seconds is None:
             return None
         return seconds <= self.seconds
 
     def words(self) -> str:
-        """What it buys, as a sentence; empty where there is none."""
+        """Describe what the budget buys in a sentence; empty without a budget."""
         if not self.given:
             return ""
         if self.money is None:
-            return _("{time} at most.", time=human_seconds(self.seconds or 0.0))
+            return _("At most {time}.", time=human_seconds(self.seconds or 0.0))
         if self.seconds is None:
             if self.price is None:
-                return _("What {money} buys needs the price of an hour.", money=human_money(self.money))
-            return _("An hour costs nothing, so {money} set no limit.", money=human_money(self.money))
+                return _(
+                    "To plan with {money}, the price of an hour is needed.", money=human_money(self.money)
+                )
+            return _("An hour costs nothing, so {money} sets no limit.", money=human_money(self.money))
         return _(
-            "{money} buy {time} at {price} an hour.",
+            "{money} buys {time} at {price} per hour.",
             money=human_money(self.money),
             time=human_seconds(self.seconds),
             price=human_money(self.price or 0.0),
@@ -232,10 +238,10 @@ class Budget:
 
 
 def read_budget(asked: str | float | None, price: float | None = None) -> Budget:
-    """A budget as it was typed: `2 h`, `30 min`, `1 h 30 min`, or an amount of money.
+    """Parse a budget: `2 h`, `30 min`, `1 h 30 min`, or an amount of money.
 
     Args:
-        price: Of an hour, in the same currency.
+        price: The price of an hour, in the same currency.
 
     Raises:
         ConfigError: neither a time nor an amount.
@@ -246,6 +252,7 @@ def read_budget(asked: str | float | None, price: float | None = None) -> Budget
     if seconds is not None:
         if not 0 < seconds < math.inf:
             raise _no_budget(asked)
+        # A price of 0 buys any time, so it gives no amount of money either
         money = seconds / 3600 * price if price else None
         return Budget(seconds, money, price)
     money = _money_in(asked)
@@ -263,11 +270,12 @@ def _no_budget(asked: object) -> ConfigError:
 
 
 def _seconds_in(text: str) -> float | None:
-    """`1 h 30 min`, `90min`, `1:30` (hours and minutes); None for what has no unit of time."""
+    """Parse `1 h 30 min`, `90min` or `1:30` (hours and minutes) into seconds; None without a unit of time."""
     clock = re.fullmatch(r"\s*(\d{1,4}):([0-5]\d)\s*", text)
     if clock:
         return int(clock.group(1)) * 3600.0 + int(clock.group(2)) * 60.0
     parts = re.findall(rf"{_NUMBER}\s*([a-z]+)", text.lower())
+    # Anything left over, such as “2 h of RTX”, means that this is not a time
     rest = re.sub(rf"{_NUMBER}\s*([a-z]+)", "", text.lower()).replace(",", "").replace("and", "").strip()
     if not parts or rest or any(unit not in _UNITS for _number, unit in parts):
         return None
@@ -275,7 +283,8 @@ def _seconds_in(text: str) -> float | None:
 
 
 def _money_in(asked: str | float) -> float | None:
-    """An amount, with or without a sign or name of a currency around it."""
+    """Parse an amount of money, with or without a currency sign or name; None if it is not one."""
+    # YAML reads `budget: yes` as true, which Python would count as 1
     if isinstance(asked, bool):
         return None
     if isinstance(asked, (int, float)):
@@ -286,8 +295,8 @@ def _money_in(asked: str | float) -> float | None:
 
 @lru_cache(maxsize=1)
 def processor_speed() -> float:
-    """Floating-point operations a second of this processor in float32, by a product of matrices that takes
-    some hundredths of a second; 0 where it cannot be tried."""
+    """Measure float32 operations per second of this processor with a matrix product of some hundredths of a
+    second; 0 if it cannot be measured."""
     try:
         import numpy as np
     except ImportError:
@@ -299,19 +308,20 @@ def processor_speed() -> float:
     for _unused in range(4):
         start = time.perf_counter()
         left @ left
+        # The fastest of four: other programs can only make it slower
         best = min(best, time.perf_counter() - start)
     return 2.0 * size**3 / best if best > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class MessageChoice:
-    """A way to hear of the end of a run, of a failure, and of a GPU that stands idle.
+    """A way to be notified when a run ends or fails, or its GPU is idle.
 
     Args:
         name: `none`, `bell`, `desktop`, `ntfy` or `webhook`.
-        words: What it is called. needs: What has to be there for it.
-        values: Fields of the config; empty where `asks` has to be answered first.
-        asks: What has to be typed: the question, and what stands before the answer in the entry.
+        words: Its label. needs: Its requirements.
+        values: Config fields; empty if `asks` must be answered first.
+        asks: (question to the user, prefix of the answer in the config entry).
     """
 
     name: str
@@ -321,14 +331,15 @@ class MessageChoice:
     asks: tuple[str, str] | None = None
 
     def values_of(self, answer: str = "") -> dict[str, Any]:
-        """The fields for what was typed.
+        """Return the config fields for the user's answer.
 
         Raises:
-            ConfigError: it is no place that a message can be sent to.
+            ConfigError: messages cannot be sent to it.
         """
         if self.asks is None:
             return dict(self.values)
         before, typed = self.asks[1], answer.strip()
+        # Users who know the notation may type the prefix themselves
         entries = entries_in(typed if typed.startswith(before) else before + typed) or [typed]
         problem = next(filter(None, map(problem_of, entries)), "")
         if problem:
@@ -337,10 +348,10 @@ class MessageChoice:
 
 
 def message_choices() -> tuple[MessageChoice, ...]:
-    """How one hears of a run while nobody watches (`output.notify`)."""
+    """List the ways to be notified about a run (`output.notify`)."""
     return (
         MessageChoice(
-            "none", _("No message"), _("Nothing: the list of runs says how it ended."), {NOTIFY: []}
+            "none", _("No message"), _("Nothing: the list of runs shows how it ended."), {NOTIFY: []}
         ),
         MessageChoice(
             "bell",
@@ -350,20 +361,20 @@ def message_choices() -> tuple[MessageChoice, ...]:
         ),
         MessageChoice(
             "desktop",
-            _("A notice on the desktop"),
-            _("That you sit at the machine that trains; over SSH nobody sees it."),
+            _("A desktop notification"),
+            _("You must sit at the machine that trains; it is not visible over SSH."),
             {NOTIFY: ["desktop"]},
         ),
         MessageChoice(
             "ntfy",
-            _("A message to a phone, by ntfy"),
-            _("The app ntfy, and a topic that nobody guesses: whoever knows it can read along."),
+            _("A message to a phone, via ntfy"),
+            _("The ntfy app, and a topic that is hard to guess: anyone who knows it can read the messages."),
             asks=(_("The topic, such as my-runs-7391"), "ntfy:"),
         ),
         MessageChoice(
             "webhook",
             _("A message to a chat or a program"),
-            _("The address of a webhook, which counts as a secret: ${NAME} keeps it out of the config."),
-            asks=(_("The address, or ${NAME} for a variable of the environment"), ""),
+            _("The address of a webhook. Treat it as a secret: ${NAME} keeps it out of the config."),
+            asks=(_("The address, or ${NAME} for an environment variable"), ""),
         ),
     )

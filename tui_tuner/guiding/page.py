@@ -20,10 +20,10 @@ _INDENT = "  "
 
 
 def page_lines(proposal: Proposal, width: int = WIDTH) -> list[str]:
-    """What will happen, each setting with its reason, and what may go wrong; safe for a terminal."""
+    """Lay out summary, settings with reasons, and concerns as lines that are safe for a terminal."""
     lines: list[str] = []
     if proposal.summary:
-        lines += [_("What will happen"), ""]
+        lines += [_("The plan"), ""]
         for sentence in proposal.summary:
             lines += wrapped(sentence, width, f"{_INDENT}* ", _INDENT * 2)
         lines.append("")
@@ -35,7 +35,7 @@ def page_lines(proposal: Proposal, width: int = WIDTH) -> list[str]:
         lines.append("")
     stops = [concern for concern in proposal.concerns if concern.stops]
     others = [concern for concern in proposal.concerns if not concern.stops]
-    for title, concerns in ((_("This stands in the way"), stops), (_("Mind this"), others)):
+    for title, concerns in ((_("Problems to solve first"), stops), (_("Please note"), others)):
         if concerns:
             lines += [title, ""]
             for concern in concerns:
@@ -45,11 +45,12 @@ def page_lines(proposal: Proposal, width: int = WIDTH) -> list[str]:
 
 
 def _concern_lines(concern: Concern, width: int) -> Iterator[str]:
-    """What it is, the way out, and the settings that take it."""
+    """Yield the message, the advice, and the settings of each fix."""
     yield from wrapped(concern.message, width, f"{_INDENT}! ", _INDENT * 2)
     if concern.way_out:
         yield from wrapped(concern.way_out, width, _INDENT * 2)
     for words, values in concern.fixes:
+        # Many concerns have one fix whose label repeats the advice
         if words != concern.way_out:
             yield from wrapped(_("{words}:", words=words.rstrip(".:")), width, _INDENT * 2)
         if values:
@@ -57,10 +58,10 @@ def _concern_lines(concern: Concern, width: int) -> Iterator[str]:
 
 
 def wrapped(text: str, width: int, first: str = "", then: str | None = None) -> list[str]:
-    """Lines of at most so many cells, each word whole where it fits; safe for a terminal.
+    """Wrap text to a width in terminal cells, breaking only words that are too long; safe for a terminal.
 
     Args:
-        first: In front of the first line. then: In front of the others; as the first where left out.
+        first: Prefix of the first line. then: Prefix of the others; by default the same.
     """
     then = first if then is None else then
     lines, line = [], first
@@ -72,7 +73,9 @@ def wrapped(text: str, width: int, first: str = "", then: str | None = None) -> 
         if space:
             lines.append(line)
             line = then
+        # A path or hash may be longer than a whole line
         if cell_len(line) + cell_len(word) > width:
+            # Cells, not characters: Chinese characters take two each
             *whole, word = chop_cells(word, max(8, width - cell_len(then)))
             for piece in whole:
                 lines.append(line + piece)
@@ -82,7 +85,7 @@ def wrapped(text: str, width: int, first: str = "", then: str | None = None) -> 
 
 
 def proposal_json(proposal: Proposal) -> dict[str, Any]:
-    """Plain values of a proposal."""
+    """Return a proposal as plain values for JSON."""
     answers = proposal.answers
     return {
         "answers": {
@@ -113,15 +116,17 @@ def _span(span: tuple[float, float, float] | None) -> dict[str, float] | None:
 
 
 def config_text(proposal: Proposal, head: Iterable[str] = ()) -> str:
-    """The config as YAML, with the reason of each setting as a comment; paths are absolute.
+    """Write the config as YAML with absolute paths and the reason of each setting as a comment.
 
     Raises:
-        ConfigError: the values make no config.
+        ConfigError: the values are not a valid config.
     """
     import yaml
 
     config = absolute_paths(build_config(proposal.values))
+    # Through YAML and back, so paths and tuples have the form in which a config file holds them
     values = yaml.safe_load(dump_config(config))
+    # Only fields that the proposal sets are written: defaults may change with a later version
     set_fields = flat(proposal.values)
     kept = {path: value for path, value in flat(values).items() if path in set_fields}
     why = {one.field: one.why for one in proposal.settings if one.field in kept}

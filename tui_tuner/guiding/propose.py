@@ -1,6 +1,6 @@
-"""From five answers to a config: each setting with its reason, from these rows and this machine.
+"""Turns up to five answers into a config, with a reason for each setting from these rows and this machine.
 
-Every answer may be left out. Where no data is named, rows of this package are taken, and that is said.
+Every answer is optional. Without data, demo rows of this package are used, and a concern says so.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from tui_tuner.text import one_line
 
 CORPUS = "demo-corpus"
 DEMO_TEXTS = 4000  # of 50,000
-LONGEST = 8192  # tokens of a row that are looked at; a model may take more
+LONGEST = 8192  # tokens of a row that are counted; a model may take more
 LONGEST_OF_ENCODERS = 512
 DEFAULT_STRIDE = 128
 SHORT = {"data.stride": 8}
-# Of the concerns about the rows, those that are decided here, with the model and the machine known
+# Concerns of the look at the data that the proposal decides itself, as it knows model and machine
 _DECIDED = ("too_long",)
 
 
 def propose(
     answers: Answers, root: str | Path | None = None, said: Said | None = None, stop: Stop | None = None
 ) -> Proposal:
-    """What will be trained, and how.
+    """Propose a config for the answers, as far as they allow.
 
     Args:
-        root: The folder that paths of the answers are looked for in, before the working folder.
-        said: Told what is going on, and how far it is.
-        stop: Asked whether to give up; what is known by then is proposed.
+        root: The folder in which paths of the answers are looked up first, before the working folder.
+        said: Called with progress messages.
+        stop: Returns true to stop early; what is known by then is proposed.
 
     Raises:
-        ConfigError: an answer that means nothing, or values in `more` that contradict each other.
+        ConfigError: an answer that is not understood, or contradictory values in `more`.
     """
     draft = Draft(answers, said or (lambda words: None), stop or (lambda: False))
     return _Proposing(draft, Path(root) if root else Path.cwd()).all()
@@ -56,7 +56,7 @@ def propose(
 
 @dataclass
 class _Proposing:
-    """The way from answers to a proposal."""
+    """Settles one question after another; later ones read what earlier ones have set in the draft."""
 
     draft: Draft
     root: Path
@@ -76,6 +76,7 @@ class _Proposing:
         facts = self._settle_model(machine, budget)
         if facts is None:
             return self._done()
+        # Before planning, as the price is part of what the plan computes
         spending.settle_budget(draft, budget, _is_money(answers.budget))
         self._settle_machine(machine)
         tokens = self._count(facts)
@@ -84,10 +85,12 @@ class _Proposing:
         draft.said(_("looking for settings that fit"))
         found = self._settle_training(facts, tokens, machine)
         spent = spending.spent_by(found, machine, budget.price)
+        # Fewer steps change warm-up, evaluations and time, so the plan is made again
         if spending.keep_within(draft, found, spent, budget):
             found = ways.plan_of(draft.config(), facts, tokens.facts, machine)
             spent = spending.spent_by(found, machine, budget.price)
         self._settle_judge(judge, tokens)
+        # Last, so that fields covered by a question appear with the reason given there
         draft.take_own()
         telling.tell_open(draft, found)
         telling.add_concerns(draft, found, tokens, spent, budget, machine)
@@ -95,19 +98,20 @@ class _Proposing:
         return self._done(summary, spent)
 
     def _told(self, path: str) -> str:
-        """A field of the config that the user has set beside the questions."""
+        """Return a text field that the user has set directly; empty if there is none."""
         value = self.draft.answers.more.get(path)
         return value if isinstance(value, str) else ""
 
     # ---- data and task ------------------------------------------------------------------------------------
 
     def _settle_data(self, goal: Goal | None) -> str | None:
-        """Data and task; the name of the task, or None where the rows stop everything."""
+        """Set data and task; return the task's name, or None if the rows cannot be used at all."""
         draft = self.draft
         named = self._told("data.path") or draft.answers.data
         if not named:
             return self._take_demo(goal)
         path = self._found(named)
+        # Set before the task is known, as the config must name its data; the reason follows below
         draft.values["data.path"] = path
         if path.startswith(DEMO):
             task: str | None = (goal.task if goal else None) or ("pretraining" if path == CORPUS else "sft")
@@ -116,31 +120,31 @@ class _Proposing:
         if task is None:
             return None
         looked = self.look
-        why = _("It is what “{goal}” takes.", goal=_(goal.words)) if goal else ""
+        why = _("The task for “{goal}”.", goal=_(goal.words)) if goal else ""
         if looked is not None and not goal:
             why = _("The rows are {words}.", words=_(TASKS[task].rows))
-        draft.set("task", task, why or _("It is what these rows are for."))
+        draft.set("task", task, why or _("The task that these rows fit."))
         shown = _("Their format is {format}.", format=looked.format) if looked and looked.format else ""
         draft.set("data.path", path, " ".join(filter(None, (looked.basis + "." if looked else "", shown))))
         return task
 
     def _take_demo(self, goal: Goal | None) -> str:
-        """Rows of this package, which are said to be no more than that."""
+        """Use demo rows of this package, with a concern that says so; return the task."""
         draft = self.draft
         task = (goal.task if goal else None) or "sft"
         kind = TASKS[task]
-        said = _("It is what “{goal}” takes.", goal=_(goal.words)) if goal else _("Nothing was said of it.")
+        said = _("The task for “{goal}”.", goal=_(goal.words)) if goal else _("No task was named.")
         draft.set("task", task, said)
         path = CORPUS if kind.plain_text and kind.demo == DEMO else DEMO
-        draft.set("data.path", path, _("No data was named: these are rows of this package, to try it with."))
+        draft.set("data.path", path, _("No data was named: these are demo rows of this package."))
         if kind.plain_text:
             draft.set("data.limit", DEMO_TEXTS, _("Enough to see how it works."))
         draft.add(
             Concern(
                 "demo_rows",
                 _(
-                    "No data was named, so it learns from rows of this package: it shows how it works, and "
-                    "no more."
+                    "No data was named, so it trains on demo rows of this package: that shows how training "
+                    "works, and no more."
                 ),
                 _("Name a file of your own: {rows}.", rows=_(kind.rows)),
                 about="data",
@@ -149,9 +153,9 @@ class _Proposing:
         return task
 
     def _suited(self, path: str, goal: Goal | None) -> str | None:
-        """The task for rows of the user's own, once they were looked at."""
+        """Look at the user's rows; return the task they fit, or None if a concern blocks the start."""
         draft = self.draft
-        draft.said(_("looking at the rows"))
+        draft.said(_("checking the rows"))
         more = {name: value for name, value in draft.answers.more.items() if name.startswith("data.")}
         task = goal.task if goal else None
         self.look = looked = look_at_data(
@@ -159,15 +163,16 @@ class _Proposing:
             task,
             stop=draft.stop,
             more=more,
-            said=lambda count: draft.said(_("{count:,} rows looked at", count=count)),
+            said=lambda count: draft.said(_("{count:,} rows checked", count=count)),
         )
         draft.add(*(replace(one, about="data") for one in looked.concerns if one.code not in _DECIDED))
+        # Counting tokens of rows that cannot be trained on would only repeat the error
         if draft.stuck:
             return None
         return task or (looked.suits[0] if looked.suits else looked.task)
 
     def _found(self, path: str) -> str:
-        """The path as it leads somewhere, or as it is."""
+        """Return the absolute path of an existing file or folder; any other name unchanged."""
         if path.startswith(DEMO):
             return path
         written = Path(path).expanduser()
@@ -180,9 +185,10 @@ class _Proposing:
 
     def _settle_model(self, machine: Machine, budget: Budget) -> ModelFacts | None:
         draft = self.draft
-        draft.said(_("looking at the model"))
+        draft.said(_("checking the model"))
         name = self._told("model.name") or draft.answers.model
         if name:
+            # `demo` and the tiny models are names of this package, even if a folder has the same name
             here = self.root / Path(name).expanduser()
             path = os.path.abspath(here) if here.is_dir() and name != DEMO and not is_tiny(name) else name
             draft.set("model.name", path, _("It was asked for."))
@@ -211,7 +217,7 @@ class _Proposing:
     # ---- rows and training --------------------------------------------------------------------------------
 
     def _count(self, facts: ModelFacts) -> rows.Tokens | None:
-        """The rows as they will be trained on; the length of a sequence and the share held out with them."""
+        """Count the rows, and set `max_length` and the held-out share by them; None if they are unusable."""
         draft = self.draft
         draft.said(_("counting tokens"))
         try:
@@ -223,12 +229,14 @@ class _Proposing:
     def _counted(self, facts: ModelFacts) -> rows.Tokens:
         draft, kind = self.draft, self.draft.config().task_kind
         most = min(facts.max_positions or LONGEST, LONGEST_OF_ENCODERS if facts.encoder else LONGEST)
+        # Virtual tokens of prompt tuning take up positions of the model, too
         most = max(8, most - draft.config().method.prompt_length)
         first = min(most, rules.TEXT_LENGTH) if kind.plain_text else most
         if draft.own("data.max_length"):
             first = draft.config().data.max_length
         loose: dict[str, Any] = {"data.preflight": "off", "data.max_dropped": 1.0}
         counter = rows.TokenCounter(draft.said, draft.stop)
+        # The first count allows the longest length the model takes, to learn how long the rows really are
         begun = {**loose, "data.max_length": first}
         if not draft.own("data.validation"):
             begun["data.validation"] = 0.05
@@ -238,8 +246,11 @@ class _Proposing:
         steps.settle_held_out(draft, pieces)
         length = draft.config().data.max_length
         if not any(one > length for one in seen.lengths) and not kind.plain_text:
-            loose["data.max_length"] = first  # all fit in both, and the tokens are there
+            loose["data.max_length"] = (
+                first  # all rows fit either way, so the cached tokens of the first count can be used
+            )
         tokens = counter.count(draft.config(loose))
+        # Each round raises the share, up to a limit, so this ends
         while kind.plain_text and steps.hold_more(draft, tokens):
             tokens = counter.count(draft.config(loose))
         return tokens
@@ -247,13 +258,12 @@ class _Proposing:
     def _settle_training(self, facts: ModelFacts, tokens: rows.Tokens, machine: Machine) -> Plan:
         draft = self.draft
         tiny = is_tiny(draft.values.get("model.name"))
+        # Tiny models take tried values first; `settle` then leaves those alone
         if not tiny:
             steps.settle_steps(draft, tokens.facts.rows)
         found = ways.choose_way(draft, facts, tokens.facts, machine)
         for path, value in values_to_take(draft.nested()).items():
-            draft.set(
-                path, value, _("What so small a model learns with from random weights, found by trying.")
-            )
+            draft.set(path, value, _("Found by trial, for models this small that start from random weights."))
         if tiny:
             steps.settle_steps(draft, tokens.facts.rows)
         steps.settle_rate(draft, facts, found)
@@ -266,7 +276,7 @@ class _Proposing:
             draft.set("evaluation.best", judge.best, _("It decides which checkpoint is best, as you asked."))
         if judge.scored:
             draft.set("evaluation.metrics", [judge.scored], _("Answers are scored by it, as you asked."))
-            why = _("So many held-out rows are answered and scored.")
+            why = _("The number of held-out rows that are answered and scored.")
             draft.set("evaluation.metric_rows", min(64, held), why)
         if judge.prompts:
             why = _("Your own prompts, answered before and after.")
@@ -279,6 +289,7 @@ class _Proposing:
             draft.nested(),
             summary,
             draft.in_order(),
+            # sorted() is stable: blocking concerns first, the others in the order in which they were found
             tuple(sorted(draft.concerns, key=lambda concern: not concern.stops)),
             spent.seconds if spent else None,
             spent.cost if spent else None,
@@ -286,6 +297,6 @@ class _Proposing:
 
 
 def _is_money(budget: str | float | None) -> bool:
-    """Whether a budget was given as money: its time follows from the price, and not the other way round."""
+    """Return whether the budget is an amount of money, whose time follows from the price."""
     found = asked.read_limit(budget)
     return found.money is not None

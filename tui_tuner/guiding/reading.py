@@ -1,4 +1,4 @@
-"""Answers from a YAML file: every mistake is told with its file, line and key, and what is known."""
+"""Reads answers from a YAML file; every error names the file, line and key, and the known values."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 KEYS = ("task", "data", "model", "machine", "budget", "judge")
-_NUMBERS = ("machine", "budget")  # which may be written as one
+_NUMBERS = ("machine", "budget")  # keys that may be written as a number
 
 
 @dataclass(frozen=True)
 class AnswersFile:
-    """The answers of a file, and where each stands.
+    """The answers of a file, with the line of each.
 
     Args:
-        path: As it was named.
-        lines: The line of each key, from 1.
+        path: The path as the user wrote it.
+        lines: The line of each key, counted from 1.
     """
 
     answers: Answers
@@ -36,16 +36,17 @@ class AnswersFile:
 
     @property
     def folder(self) -> Path:
-        """Where paths of the answers are looked for first."""
+        """Return the folder in which paths of the answers are looked up first."""
         return self.path.parent.absolute()
 
     def place(self, key: str) -> str:
-        """`answers.yaml:3`."""
+        """Format the place of a key, such as `answers.yaml:3`."""
         line = self.lines.get(key)
         return f"{one_line(self.path)}:{line}" if line else one_line(self.path)
 
     def placed(self, error: ConfigError) -> ConfigError:
-        """An error about an answer, with its place."""
+        """Add the place in the file to an error about an answer."""
+        # Errors of parsers name the answer in `where`, those of the config name a field
         key = error.where if error.where in KEYS else error.field
         if key not in KEYS:
             return error
@@ -53,21 +54,22 @@ class AnswersFile:
 
 
 def read_answers(path: str | Path) -> Answers:
-    """The answers in a YAML file. Keys that are missing or empty are left out.
+    """Read the answers in a YAML file; missing and empty keys are None.
 
     Raises:
-        ConfigError: the file is missing or no YAML, or holds unknown keys or values.
+        ConfigError: the file is missing or not valid YAML, or holds unknown keys or values.
     """
     return read_answers_file(path).answers
 
 
 def read_answers_file(path: str | Path) -> AnswersFile:
-    """The same with the place of each answer.
+    """Read the answers of a file together with their lines.
 
     Raises:
         ConfigError: as `read_answers`.
     """
     file = Path(path)
+    # The lines are needed before the answers are checked, so that every error can name its own
     values, lines = _read(file)
     found = AnswersFile(Answers(), file, lines)
     for key in values:
@@ -84,7 +86,7 @@ def read_answers_file(path: str | Path) -> AnswersFile:
 
 
 def _read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """What stands in a file of answers; nothing where it is empty."""
+    """Parse a file of answers into (values, line of each key); both empty for an empty file."""
     try:
         values, lines = parse_yaml(read_text(file))
     except BadYaml as bad:
@@ -99,10 +101,10 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 
 def _checked(key: str, value: Any) -> Any:
-    """A value of the right kind; None where it is left out.
+    """Check the type of a value; None for an empty one.
 
     Raises:
-        ConfigError: of another kind.
+        ConfigError: the value has another type.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
@@ -112,8 +114,10 @@ def _checked(key: str, value: Any) -> Any:
         raise _wrong_kind(key, value, _("held-out, the name of a metric, or a list of prompts"))
     if isinstance(value, str):
         return value.strip()
+    # YAML reads `yes` and `on` as booleans, which Python counts as integers
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if key in _NUMBERS and number:
+        # `machine: 24` means 24 GB; the parser of machines reads text
         return value if key == "budget" else f"{value:g}"
     raise _wrong_kind(key, value, _("a text or a number") if key in _NUMBERS else _("a text"))
 
@@ -124,10 +128,10 @@ def _wrong_kind(key: str, value: Any, expected: str) -> ConfigError:
 
 
 def _check_words(answers: Answers) -> None:
-    """Words that mean something, as far as it can be told without looking at data.
+    """Check that the answers can be understood, as far as that needs no look at the data.
 
     Raises:
-        ConfigError: one that means nothing.
+        ConfigError: an answer that is not understood.
     """
     goal = find_goal(answers.task) if answers.task else None
     asked.read_machine(answers.machine)

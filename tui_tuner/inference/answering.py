@@ -1,4 +1,4 @@
-"""An answer of a model, piece by piece as it is written."""
+"""Generates answers of one or several models, token by token."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tui_tuner.text import one_line
 
 @dataclass
 class Answer:
-    """What a model wrote.
+    """An answer of a model, with its figures.
 
     Args:
-        stopped: By a token that ends an answer; False at the limit, or where it was cancelled.
-        first: Seconds from the prompt to the first token; `seconds` to the last.
-        note: Why it is shorter than asked for, or empty.
+        stopped: Whether a stop token ended it; False at the limit, or if it was cancelled.
+        first: Seconds from the prompt to the first token; `seconds`: to the last.
+        note: Why it is shorter than asked for; empty otherwise.
     """
 
     text: str = ""
@@ -38,12 +38,12 @@ class Answer:
 
     @property
     def rate(self) -> float | None:
-        """Tokens a second after the first one; None where there are too few to tell."""
+        """Return tokens per second after the first one; None if there are too few."""
         spent = self.seconds - self.first
         return (self.tokens - 1) / spent if self.tokens > 1 and spent > 0 else None
 
     def plain(self) -> dict[str, Any]:
-        """In plain values."""
+        """Return plain values for JSON, `rate` included."""
         return {**asdict(self), "rate": self.rate}
 
 
@@ -52,19 +52,21 @@ class Stopped(Exception):
 
 
 class Pieces:
-    """Text of tokens as they come: what a character still lacks bytes for is held back."""
+    """Decodes tokens one by one, holding back characters whose bytes are incomplete."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
-        self._said = 0  # tokens whose text was given out
-        self._shown = 0  # tokens in front of them, for the spaces between
+        self._said = 0  # tokens whose text was returned
+        # Tokenizers drop a leading space, so each piece is decoded together with the tokens before it
+        self._shown = 0  # where decoding starts, some tokens before `_said`
 
     def add(self, token: int) -> str:
-        """The text that a further token adds; often empty."""
+        """Return the text that a further token adds; often empty."""
         self._ids.append(token)
         before = self._decode(self._ids[self._shown : self._said])
         now = self._decode(self._ids[self._shown :])
+        # U+FFFD at the end: a character whose remaining bytes are in tokens to come
         if len(now) <= len(before) or now.endswith("\ufffd"):
             return ""
         piece = now[len(before) :]
@@ -72,7 +74,7 @@ class Pieces:
         return piece
 
     def rest(self) -> str:
-        """What was held back."""
+        """Return the text that was held back."""
         before = self._decode(self._ids[self._shown : self._said])
         return self._decode(self._ids[self._shown :])[len(before) :]
 
@@ -81,20 +83,21 @@ class Pieces:
 
 
 class Turns:
-    """Lets several answers be written side by side in one process: one token each, in turn."""
+    """Lets several threads generate answers in one process: one token each, in turn."""
 
     def __init__(self, count: int) -> None:
         self._ready = threading.Condition()
+        # All participants share one GPU or CPU and torch's one random generator, so only one runs at a time
         self._at = 0
         self._on = [True] * count
 
     def take(self, me: int) -> None:
-        """Wait for one's turn."""
+        """Wait for the turn of a participant."""
         with self._ready:
             self._ready.wait_for(lambda: self._at == me)
 
     def give(self, me: int, done: bool = False) -> None:
-        """Hand the turn to the next one that is at work."""
+        """Pass the turn to the next participant that is not done."""
         with self._ready:
             self._on[me] = not done
             for step in range(1, len(self._on) + 1):
@@ -105,7 +108,7 @@ class Turns:
             self._ready.notify_all()
 
     def alone(self, me: int) -> bool:
-        """Whether nobody else is at work."""
+        """Return whether all other participants are done."""
         return not any(on for place, on in enumerate(self._on) if place != me)
 
 
@@ -116,11 +119,11 @@ def answer_all(
     on_piece: Callable[[int, str, int], None],
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Answer]:
-    """Let each model answer its prompt, all at once.
+    """Let each model answer its prompt, all at the same time.
 
     Args:
         prompts: Token ids for each model, special tokens included.
-        on_piece: Told (number of the model, text, tokens so far), from several threads, one at a time.
+        on_piece: Called with (number of the model, text, tokens so far), from several threads, one at a time.
 
     Raises:
         UsageError: a prompt is empty, or fills the model's context.
@@ -141,8 +144,9 @@ def answer_each(
     on_piece: Callable[[int, str, int], None],
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Answer | BaseException]:
-    """As `answer_all`, with what went wrong in the place of an answer: the others keep theirs."""
+    """Answer as `answer_all`, but return the error of a model in the place of its answer."""
     turns = Turns(len(loaded))
+    # Slots instead of appending: threads finish in any order
     found: list[Answer | BaseException] = [Answer()] * len(loaded)
 
     def work(me: int) -> None:
@@ -156,7 +160,8 @@ def answer_each(
                 cancelled,
                 lambda numbers: _pass_on(turns, me, numbers),
             )
-        except BaseException as error:  # it is told to whoever asked
+        except BaseException as error:
+            # Returned to the caller, as a thread has no other way
             found[me] = error
         finally:
             turns.give(me, done=True)
@@ -165,6 +170,7 @@ def answer_each(
     for thread in others:
         thread.start()
     if loaded:
+        # The first model answers in this thread: with one model there is no thread at all
         work(0)
     for thread in others:
         thread.join()
@@ -173,6 +179,7 @@ def answer_each(
 
 def _pass_on(turns: Turns, me: int, numbers: _Numbers) -> None:
     if not turns.alone(me):
+        # The generator's state belongs to one answer, so it is saved before another thread generates
         numbers.leave()
         turns.give(me)
         turns.take(me)
@@ -198,7 +205,7 @@ def _answer(
     numbers = _Numbers(sampling, device)
 
     class Streamer(BaseStreamer):  # type: ignore[misc]
-        """Gets the prompt first, then each token; what it raises ends the generation."""
+        """Receives the prompt first, then each token; an exception raised here ends the generation."""
 
         prompt = True
 
@@ -209,12 +216,15 @@ def _answer(
             token = int(value.reshape(-1)[0])
             answer.seconds = time.monotonic() - begun
             answer.first = answer.first or answer.seconds
+            # The stop token itself is not part of the text; generate() ends after it
             if token in stops:
                 answer.stopped = True
                 return
             answer.tokens += 1
             piece = pieces.add(token)
-            piece = piece if answer.text else piece.lstrip()  # as answers are shown everywhere
+            piece = (
+                piece if answer.text else piece.lstrip()
+            )  # no blanks at the start, as in samples and predictions
             answer.text += piece
             on_piece(piece, answer.tokens)
             if cancelled():
@@ -238,11 +248,12 @@ def _answer(
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        # The traceback holds the tensors of the failed pass until it is cleared
         free_memory_of(error)
         raise OutOfMemoryError(
             _("there is not enough memory for {count:,} tokens.", count=len(prompt) + answer.tokens),
             where=one_line(loaded.origin.name),
-            hint=_("Start the chat anew, ask for fewer tokens, or use the processor (--device cpu)."),
+            hint=_("Start a new chat, ask for fewer tokens, or use the processor (--device cpu)."),
         ) from None
     rest = pieces.rest()
     if rest:
@@ -254,12 +265,17 @@ def _answer(
 
 
 def _room(model: Any, prompt: Sequence[int], wanted: int) -> tuple[int, str]:
-    """How many tokens an answer may have, and why they are fewer than wanted."""
+    """Return (tokens an answer may have, why they are fewer than wanted).
+
+    Raises:
+        UsageError: the prompt is empty or fills the context.
+    """
     if not prompt:
         raise UsageError(_("the prompt is empty."))
     context = context_length(model)
     if context is None:
         return wanted, ""
+    # Virtual tokens of prompt tuning take up positions of the context
     context -= virtual_tokens(model)
     if len(prompt) >= context:
         raise UsageError(
@@ -268,7 +284,7 @@ def _room(model: Any, prompt: Sequence[int], wanted: int) -> tuple[int, str]:
                 count=len(prompt),
                 context=context,
             ),
-            hint=_("Start the chat anew, or take earlier turns out."),
+            hint=_("Start a new chat, or remove earlier turns."),
         )
     room = min(wanted, context - len(prompt))
     note = "" if room == wanted else _("cut short: the context of {context} tokens is full", context=context)
@@ -276,10 +292,11 @@ def _room(model: Any, prompt: Sequence[int], wanted: int) -> tuple[int, str]:
 
 
 def _settings(sampling: Sampling, room: int, stops: set[int], tokenizer: Any) -> Any:
-    """Every setting is stated: what is left out is taken from the model's own generation config."""
+    """Build a generation config that sets every option."""
     from transformers import GenerationConfig
 
     pad = tokenizer.pad_token_id
+    # Options left out here would be taken from the model's own generation config
     return GenerationConfig(
         do_sample=sampling.temperature > 0,
         temperature=sampling.temperature or 1.0,
@@ -292,13 +309,14 @@ def _settings(sampling: Sampling, room: int, stops: set[int], tokenizer: Any) ->
         max_new_tokens=room,
         max_length=None,
         eos_token_id=sorted(stops) or None,
+        # generate() needs one even for a single prompt, and warns if it has to choose it
         pad_token_id=pad if pad is not None else (min(stops) if stops else 0),
         use_cache=True,
     )
 
 
 class _Numbers:
-    """The random numbers of one answer, kept apart from those of others that are written meanwhile."""
+    """Random numbers of one answer, separate from those of answers generated at the same time."""
 
     def __init__(self, sampling: Sampling, device: Any) -> None:
         import torch
@@ -307,6 +325,7 @@ class _Numbers:
         self._cuda = device.type == "cuda"
         self._device = device
         if self._drawn:
+            # Seeding changes the process's generator, so its state is restored afterwards
             seed = sampling.seed if sampling.seed is not None else torch.seed()
             kept = self._read()
             torch.manual_seed(seed)
@@ -314,12 +333,12 @@ class _Numbers:
             self._write(kept)
 
     def enter(self) -> None:
-        """Draw one's own numbers from here on."""
+        """Put the generator into this answer's state."""
         if self._drawn:
             self._write(self._state)
 
     def leave(self) -> None:
-        """Keep where one is."""
+        """Save the generator's state before another answer uses it."""
         if self._drawn:
             self._state = self._read()
 

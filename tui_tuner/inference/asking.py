@@ -1,4 +1,4 @@
-"""What the model of a run makes of a text of the user's own: for `tui-tuner ask` and a helper process."""
+"""Asks a model about the user's own text, for `tui-tuner ask` and a helper process."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.tasks import find_task
 from tui_tuner.training.load_run import LoadedRun
 
-_warm: dict[str, Models] = {}  # of a helper process, by device: the model that was asked last
+_warm: dict[str, Models] = {}  # in a helper process: the models of the last question, by device
 
 
 def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
-    """Ask a model about a text.
+    """Ask a model about a text, with its task's own way to answer.
 
     Raises:
-        UsageError: the task has no such answer, the text is too long, or a question is missing.
+        UsageError: models of the task cannot be asked, the text is too long, or a question is missing.
         OutOfMemoryError: there is not enough memory for this text.
     """
     import torch
 
     task = find_task(loaded.config.task)
     if loaded.config.task_kind.writes:
-        raise UsageError(_("task {task} answers no questions about a text.", task=loaded.config.task))
+        raise UsageError(_("a model of task {task} cannot be asked about a text.", task=loaded.config.task))
     try:
+        # No gradients, which would keep every activation in memory
         with torch.inference_mode():
             return task.ask(loaded.model, loaded.tokenizer, loaded.config, text, question)
     except RowProblem as problem:
@@ -46,12 +47,12 @@ def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
         free_memory_of(error)
         raise OutOfMemoryError(
             _("there is not enough memory for this text."),
-            hint=_("Give a shorter text, or ask on the processor (--device cpu)."),
+            hint=_("Shorten the text, or use the processor (--device cpu)."),
         ) from None
 
 
 def to_json(shown: Shown) -> dict[str, Any]:
-    """What was shown, in plain values; spans are in characters of `passage`."""
+    """Convert an answer to plain values; spans are in characters of `passage`."""
     values = asdict(shown)
     values["passage"] = shown.passage or (shown.prompt if shown.found else "")
     values["scores"] = [list(choice) for choice in shown.scores]
@@ -61,7 +62,7 @@ def to_json(shown: Shown) -> dict[str, Any]:
 
 
 def load_asked(origin: Origin, device: str = "auto") -> LoadedRun:
-    """The model that is asked, from wherever it is.
+    """Load the model to ask, of a run or any other origin.
 
     Raises:
         TunerError: it cannot be loaded.
@@ -73,19 +74,20 @@ def load_asked(origin: Origin, device: str = "auto") -> LoadedRun:
 def answer(
     arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any] | None:
-    """The operation `ask` of a helper process, which keeps the model for the next question.
+    """Run the operation `ask` of a helper process, which keeps the model for the next question.
 
     Args:
-        arguments: `model` (an `Origin` in plain values) or `run` (its folder, and `which` if wanted), `text`;
-            if wanted `question` and `device`.
-        progress: Told `doing`: fetching, loading or answering; while loading, the `name` of a model and
-            `done` of `total` weights, and the same in bytes while one is brought here before that.
+        arguments: `model` (an `Origin` in plain values) or `run` (its folder; optionally `which`), `text`;
+            optionally `question` and `device`.
+        progress: Called with `doing`: fetching, loading or answering; while loading, with the `name` of a
+            model and `done` of `total` weights; while fetching, the same in bytes.
 
     Returns:
-        What `to_json` does; None where it was cancelled.
+        The result of `to_json`; None if it was cancelled.
     """
     device = str(arguments.get("device", "auto"))
     if device not in _warm:
+        # Models of another device are released first: both together may not fit into memory
         _warm.clear()
         _warm[device] = Models(device)
 
@@ -101,6 +103,7 @@ def answer(
     except Cancelled:
         return None
     (loaded,) = _warm[device].load([origin], say)
+    # Loading may have taken minutes, in which the user may have left
     if cancelled():
         return None
     progress({"doing": "answering"})

@@ -1,4 +1,4 @@
-"""Models of hubs that others are made of are brought onto this machine, counted, before they are loaded."""
+"""Downloads base models that are missing on this machine, with progress, before they are loaded."""
 
 from __future__ import annotations
 
@@ -18,32 +18,35 @@ from tui_tuner.models.hub.place import is_path, settle
 def bring_missing(
     origins: Sequence[Origin], told: Callable[[str, Progress], None], cancelled: CancelledCall
 ) -> None:
-    """Fetch what these need and is not here. Without a network nothing is: loading says what one can do.
+    """Download the missing base models of these origins; offline, do nothing and let loading report it.
 
     Args:
-        told: Which model is fetched, and how far that is.
+        told: Called with the name of the model and the progress of its download.
 
     Raises:
-        Cancelled: `cancelled` said so; what was fetched stays.
-        HubError, ModelError, DiskFullError: as `models.hub.api.fetch` does.
+        Cancelled: `cancelled` returned true; parts that were downloaded stay.
+        HubError, ModelError, DiskFullError: as `models.hub.api.fetch`.
     """
     for model in bases_not_here(origins):
         bring(model, partial(told, model.name), cancelled)
 
 
 def bring(model: ModelSection, progress: ProgressCall, cancelled: CancelledCall = lambda: False) -> None:
-    """Fetch a model, which the hub need not be asked about again to load it."""
+    """Download a model, and remember its revision so that loading needs no network."""
     api.fetch(model.name, revision=model.revision, source=model.hub, progress=progress, cancelled=cancelled)
-    if model.hub == HUGGINGFACE and not model.trust_remote_code:  # code may come from yet another model
+    # Remote code may refer to yet another model
+    if model.hub == HUGGINGFACE and not model.trust_remote_code:
         settle(model.name, model.revision)
 
 
 def bases_not_here(origins: Sequence[Origin]) -> list[ModelSection]:
-    """Models of hubs whose weights these need, and which are not on this machine whole."""
+    """List the hub models whose weights these origins need and that are not complete on this machine."""
     missing: dict[tuple[str, str | None], ModelSection] = {}
+    # Offline nothing can be downloaded; loading then reports which model is missing
     for origin in [] if is_offline() else origins:
         if origin.kind == "run" and origin.checkpoint != BASE and not (place_of(origin) / ADAPTER).is_file():
-            continue  # its own weights are all there are
+            # The run saved all its weights, so it needs no base model
+            continue
         model = config_of(origin).model
         if model.architecture is not None or is_path(model.name):
             continue

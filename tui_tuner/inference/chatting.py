@@ -1,4 +1,4 @@
-"""The operations `chat_open`, `chat_answer` and `chat_tokens` of a helper process, which keeps its models."""
+"""Operations `chat_open`, `chat_answer` and `chat_tokens` of a helper process, which keeps its models."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from tui_tuner.models.hub.kinds import Cancelled
 from tui_tuner.models.hub.kinds import Progress as Fetched
 
 Progress = Callable[[Any], None]
-PIECE_SECONDS = 0.05  # between two messages of one answer: a screen draws no faster, and a slow line not more
+PIECE_SECONDS = (
+    0.05  # between two messages of one answer: a screen draws no faster, and slow connections are not flooded
+)
 
-_models: dict[str, Models] = {}  # of this process; of one device at a time
+_models: dict[str, Models] = {}  # loaded in this process, for one device at a time
 
 
 def open_chat(
@@ -30,12 +32,12 @@ def open_chat(
     """Load the models of a chat.
 
     Args:
-        arguments: `models` (each an `Origin` in plain values) and, if wanted, `device`.
-        progress: Told {"fetching": name, "done": bytes, "total": bytes} where a model has to be brought here
-            first, then {"loading": name, "done": weights, "total": weights}.
+        arguments: `models` (each an `Origin` in plain values), optionally `device`.
+        progress: Called with {"fetching": name, "done": bytes, "total": bytes} while a model is downloaded,
+            then with {"loading": name, "done": weights, "total": weights}.
 
     Returns:
-        For each what a screen says of it: `context`, `template`, `device`, `dtype`, `parameters`.
+        For each model the facts of `describe`.
     """
     return [describe(one) for one in _load(arguments, progress, cancelled)]
 
@@ -43,17 +45,16 @@ def open_chat(
 def answer_chat(
     arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
 ) -> list[dict[str, Any]]:
-    """Let the models answer.
+    """Let the models of a chat answer.
 
     Args:
         arguments: As `open_chat`, with `sampling` and `turns`: for each model its list of turns, None for one
-            that is only kept.
-        progress: Told {"model": number, "piece": text, "tokens": so far}, and what `open_chat` tells.
+            that only stays loaded.
+        progress: Called with {"model": number, "piece": text, "tokens": so far}, and as by `open_chat`.
 
     Returns:
-        For each model that was asked an `Answer` in plain values, with what there was where it was cancelled;
-        for one that could not answer {"error": why}, while the others do. Nothing where it was cancelled
-        before the models were there.
+        For each model with turns an `Answer` in plain values, incomplete if it was cancelled, or
+        {"error": why} if it could not answer. Nothing if it was cancelled before the models were loaded.
     """
     loaded = _load(arguments, progress, cancelled)
     if not loaded:
@@ -66,6 +67,7 @@ def answer_chat(
             try:
                 prompts[place] = encode_chat(loaded[place], turns)
             except TunerError as error:
+                # A template that refuses the turns is one model's problem; the others still answer
                 found[place] = {"error": words_of(error)}
     told = Telling(progress, list(prompts))
     asked = [loaded[place] for place in prompts]
@@ -77,6 +79,7 @@ def answer_chat(
         elif isinstance(answer, TunerError):
             found[place] = {"error": words_of(answer)}
         else:
+            # Anything but our own errors is a bug, and must not look like a model's refusal
             raise answer
     return [found[place] for place in sorted(found)]
 
@@ -84,14 +87,14 @@ def answer_chat(
 def chat_tokens(
     arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
 ) -> list[list[tuple[int, str, bool]]]:
-    """The exact tokens that `answer_chat` would give to each model: (id, text, special)."""
+    """Return the exact tokens that `answer_chat` would pass to each model: (id, text, special)."""
     loaded = _load(arguments, progress, cancelled)
     turns = zip(loaded, arguments["turns"] if loaded else [], strict=True)
     return [show_tokens(one, encode_chat(one, said)) for one, said in turns if said is not None]
 
 
 def describe(loaded: Loaded) -> dict[str, Any]:
-    """What a user may want to know of a loaded model."""
+    """Return facts about a loaded model for a chat's heading."""
     weight = loaded.model.get_input_embeddings().weight
     return {
         "name": loaded.origin.label,
@@ -104,12 +107,12 @@ def describe(loaded: Loaded) -> dict[str, Any]:
 
 
 class Telling:
-    """Puts pieces together, so that a fast model sends no message for each token.
+    """Joins pieces of answers, so that a fast model does not send a message for each token.
 
-    The first piece of an answer is told at once.
+    The first piece of an answer is sent at once.
 
     Args:
-        models: The number of each model that answers, as it is told.
+        models: The numbers of the answering models, as sent in messages.
     """
 
     def __init__(self, progress: Progress, models: Sequence[int]) -> None:
@@ -120,14 +123,14 @@ class Telling:
         self._last = [0.0] * count
 
     def add(self, model: int, piece: str, tokens: int) -> None:
-        """A piece of the answer of a model, and how many tokens it has by now."""
+        """Add a piece to a model's answer; `tokens` is the length of the answer so far."""
         self._waiting[model] += piece
         self._tokens[model] = tokens
         if time.monotonic() - self._last[model] >= PIECE_SECONDS:
             self._tell(model)
 
     def rest(self) -> None:
-        """Tell what waits."""
+        """Send the pieces that are still waiting."""
         for model, text in enumerate(self._waiting):
             if text:
                 self._tell(model)
@@ -141,7 +144,7 @@ class Telling:
 
 
 def _load(arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]) -> list[Loaded]:
-    """The models; none where it was cancelled while one was fetched."""
+    """Load the models of a chat; return none if it was cancelled during a download."""
     device = str(arguments.get("device", "auto"))
     if device not in _models:
         _models.clear()
@@ -154,6 +157,7 @@ def _load(arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[
         progress({"fetching": name, "done": at.done, "total": at.total})
 
     origins = [Origin.of(one) for one in arguments["models"]]
+    # Checked before anything is downloaded: a model that cannot write would be fetched for nothing
     check_writes(origins)
     try:
         bring_missing(origins, fetched, cancelled)

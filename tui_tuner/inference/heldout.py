@@ -1,4 +1,4 @@
-"""Prompts that a run has held out: what one may say to its model first."""
+"""Prompts from a run's held-out rows, as suggestions for a first message to its model."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from tui_tuner.runs.events import Sample
 from tui_tuner.runs.wire import decode
 
 _MOST = 20
-_BYTES = 1 << 22  # of a journal: its first samples stand at its beginning
+_BYTES = 1 << 22  # of a journal, whose first samples are near its beginning
 
 
 def held_out_prompts(origin: Origin) -> list[str]:
-    """Those of its journal; none for what is no run."""
+    """Return prompts of the samples in a run's journal; none for other models."""
     if origin.kind != "run":
         return []
     found: dict[int, str] = {}
     try:
         with open(Path(origin.path) / "events.jsonl", "rb") as file:
             for line in file.read(_BYTES).split(b"\n"):
+                # Decoding is slow, and hardly any line is a sample
                 event = decode(line) if b'"sample"' in line else None
                 if event is not None and isinstance(event.body, Sample) and event.body.prompt.strip():
+                    # Each evaluation writes its samples again; one prompt per row is enough
                     found.setdefault(event.body.index, event.body.prompt)
                 if len(found) >= _MOST:
                     break

@@ -1,6 +1,6 @@
-"""Answers that a user found good or bad, kept as rows that can be trained on.
+"""Answers that the user rated, saved as rows for training.
 
-Three JSONL files, each in a layout that `data.formats` reads, and TRL too:
+Three JSONL files, each in a layout that both `data.formats` and TRL read:
 
     kept.jsonl              good answers, as chats       {"messages": [...]}
     kept-judged.jsonl       good and bad ones (KTO)      {"prompt": [...], "completion": [...], "label": true}
@@ -24,9 +24,9 @@ Row = dict[str, Any]
 
 
 def keep(folder: Path, reply: Reply, rivals: Sequence[Reply]) -> list[str]:
-    """Write what is thought of an answer now (`reply.good`), in the place of what was written before.
+    """Save the rating of an answer (`reply.good`), replacing its earlier rating.
 
-    A good answer is preferred to each rival that is not good, and a good rival to one that is not.
+    A good answer is preferred to each rival that is not good, and the other way round.
 
     Args:
         rivals: Other answers to the same messages.
@@ -41,6 +41,7 @@ def keep(folder: Path, reply: Reply, rivals: Sequence[Reply]) -> list[str]:
     good, judged = {"messages": reply.chat}, _judged(reply)
     pairs = [_pair(reply, other) for other in rivals if reply.good and not other.good]
     pairs += [_pair(other, reply) for other in rivals if other.good and not reply.good]
+    # A changed rating may turn a pair around, so both orders are removed
     both = {_key(_pair(reply, other)) for other in rivals} | {_key(_pair(other, reply)) for other in rivals}
     with _alone(folder):
         _write(folder / GOOD, [good] if reply.good else [], lambda row: _key(row) == _key(good))
@@ -72,13 +73,16 @@ def _key(row: Row) -> str:
 
 
 def _write(path: Path, rows: list[Row], replaces: Callable[[Row], bool]) -> None:
-    """Put rows at the end of a file, and take out those that they replace; whole or not at all.
+    """Append rows to a file and remove those that they replace, atomically.
 
-    Lines that are none of ours stay as they are.
+    Lines that are not valid rows stay unchanged.
     """
+    # Replacing a symbolic link would leave its target as it is
     path = Path(os.path.realpath(path))
     text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
-    lines = text.removesuffix("\n").split("\n") if text else []  # U+2028 may stand in a string of JSON
+    lines = (
+        text.removesuffix("\n").split("\n") if text else []
+    )  # splitlines() would break at U+2028, which JSON strings may contain
     kept = [line for line in lines if not _is_row(line, replaces)]
     if len(kept) == len(lines) and not rows:
         return
@@ -89,6 +93,7 @@ def _write(path: Path, rows: list[Row], replaces: Callable[[Row], bool]) -> None
         with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write("".join(f"{line}\n" for line in lines))
             file.flush()
+            # On disk before the rename, so that a crash leaves either the old file or the new one
             os.fsync(handle)
         os.replace(other, path)
     except BaseException:
@@ -107,7 +112,7 @@ def _is_row(line: str, replaces: Callable[[Row], bool]) -> bool:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """While another workbench keeps an answer in this folder, wait."""
+    """Hold a lock on the folder, waiting for other workbenches that write to it."""
     handle = os.open(folder / ".kept.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

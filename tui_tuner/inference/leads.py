@@ -1,4 +1,4 @@
-"""What is typed to go on with a run that has made a model: to talk to it, to ask it, to use it on a file."""
+"""Commands for using the model of a run: chat, ask, predict, and training it again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tui_tuner.verdicts.told import advice_of
 
 
 class Lead(NamedTuple):
-    """A command: what it does, and how it is typed from where one is. `key` does the same on a screen."""
+    """A label and a command that works from the current folder; `key` does the same on a screen."""
 
     words: str
     command: str
@@ -26,12 +26,12 @@ class Lead(NamedTuple):
 
 
 def has_model(folder: RunFolder) -> bool:
-    """Whether a run has saved a model, whole or as a checkpoint."""
+    """Return whether a run has saved a model or a checkpoint."""
     return folder.best.is_dir() or folder.last.is_dir() or any(folder.checkpoints.glob("step-*"))
 
 
 def leads_of(folder: RunFolder, kind: TaskKind | None) -> list[Lead]:
-    """Where the model of a run leads, by what its task is for; nothing where it has none."""
+    """List the commands for a run's model, depending on its task; none without a model."""
     if kind is None or not has_model(folder):
         return []
     name, runs = shlex.quote(folder.name), runs_option(folder)
@@ -46,7 +46,7 @@ def leads_of(folder: RunFolder, kind: TaskKind | None) -> list[Lead]:
 
 
 def lead_lines(folder: RunFolder, kind: TaskKind | None) -> list[str]:
-    """The same as lines for people: what it does, and the command."""
+    """List the commands as lines of label and command."""
     return [
         _("{what}: {command}", what=lead.words, command=one_line(lead.command, 4000))
         for lead in leads_of(folder, kind)
@@ -54,18 +54,20 @@ def lead_lines(folder: RunFolder, kind: TaskKind | None) -> list[str]:
 
 
 def again_command(folder: RunFolder, values: Mapping[str, Any]) -> str:
-    """The command that trains a run's own config again, with these values in it."""
+    """Return the command that trains a run's config again with changed values."""
     path = shlex.quote(here(folder.path / "config.yaml"))
     return f"tui-tuner run {path} --set output.name=auto {setting(values)}"
 
 
 def verdict_leads(folder: RunFolder | None, verdict: Verdict) -> list[str]:
-    """What a verdict leads to, as lines: each piece of advice, and the command that acts on it."""
+    """List the advice of a verdict as lines, each with the command that follows it."""
+    # A verdict of a running run may still change, so only one that asks for action is shown
     if not verdict.final:
         if folder is None or verdict.verdict != "overfit":
             return []
+        # While a run is training, overfitting is the only verdict that one should act on at once
         command = f"tui-tuner stop {shlex.quote(folder.name)}{runs_option(folder)}"
-        return [_("stop here, and keep the best checkpoint: {command}", command=one_line(command, 4000))]
+        return [_("stop now and keep the best checkpoint: {command}", command=one_line(command, 4000))]
     lines = []
     for item in advice_of(verdict):
         lines.append(_("advice: {words}", words=item.words))
@@ -75,16 +77,17 @@ def verdict_leads(folder: RunFolder | None, verdict: Verdict) -> list[str]:
 
 
 def runs_option(folder: RunFolder) -> str:
-    """What a command has to be told of the folder of runs, unless it looks there anyway."""
+    """Return the `--runs` option for a run's folder; empty for the default folder."""
     root = here(folder.path.parent)
     return "" if root == "runs" else f" --runs {shlex.quote(root)}"
 
 
 def here(path: Path) -> str:
-    """A path as one would type it from where one is; absolute where it lies elsewhere."""
+    """Return a path relative to the current folder; absolute if it is outside."""
     whole = os.path.abspath(path)
     try:
         inside = os.path.relpath(whole)
-    except (OSError, ValueError):  # where one is was deleted
+    except (OSError, ValueError):
+        # The current folder may have been deleted
         return whole
     return whole if inside.startswith("..") else inside

@@ -1,4 +1,4 @@
-"""Loaded models; those that began with the same base model share its weights in memory."""
+"""Loads models for inference; those with the same base model share its weights in memory."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tui_tuner.text import one_line
 from tui_tuner.training.base_model import check_base, read_base, require_base
 from tui_tuner.training.load_run import choose_device, load_run
 
-Said = Callable[[str, int, int], None]  # which model is loaded, how many of its weights are, of how many
+Said = Callable[[str, int, int], None]  # name of the model, weights loaded so far, all weights
 
 
 class Loaded(NamedTuple):
-    """A model of transformers or peft in evaluation mode, its tokenizer, and what it belongs to."""
+    """A model of transformers or peft in evaluation mode, with its tokenizer, config and task."""
 
     origin: Origin
     model: Any
@@ -41,26 +41,29 @@ class Loaded(NamedTuple):
 
 
 class Models:
-    """Keeps what was loaded until another set is asked for.
+    """Keeps loaded models until another set is requested.
 
     Args:
-        device: `cpu`, `cuda:0` or `auto`: a GPU where there is one.
+        device: `cpu`, `cuda:0` or `auto` (a GPU if there is one).
     """
 
     def __init__(self, device: str = "auto") -> None:
         self.device = choose_device(device)
         self._bases: dict[str, Any] = {}
-        self._taken: dict[Origin, str] = {}  # the base that each was made of
+        self._taken: dict[Origin, str] = {}  # the base model of each
         self._loaded: dict[tuple[Origin, Any], Loaded] = {}
 
     def load(self, origins: Sequence[Origin], say: Said = lambda *_: None) -> list[Loaded]:
-        """Load these models, and let go of all others.
+        """Load these models, and release all others.
 
         Raises:
             RunError, ModelError, HubError, HardwareError, ConfigError: one of them cannot be loaded.
-            OutOfMemoryError: there is no room for them.
+            OutOfMemoryError: they do not fit into memory.
         """
+        # A run may write a better model while a chat with it is open: its stamp then differs, and it is
+        # loaded again
         wanted = [(origin, stamp(origin)) for origin in origins]
+        # Others are released before anything is loaded, as both together may not fit
         self._loaded = {key: one for key, one in self._loaded.items() if key in wanted}
         self._let_go()
         self._check_room([origin for origin, seen in wanted if (origin, seen) not in self._loaded])
@@ -70,19 +73,21 @@ class Models:
         return [self._loaded[key] for key in wanted]
 
     def _check_room(self, origins: Sequence[Origin]) -> None:
-        """Raise `OutOfMemoryError` unless what has to be loaded fits."""
+        """Raise `OutOfMemoryError` if the models to be loaded do not fit."""
         new: dict[str, tuple[Origin, RunConfig]] = {}
         for origin in origins:
             config = config_of(origin)
             adapter = _adapter(origin)
+            # Full checkpoints, and adapters that change the base's tensors, need a copy of their own
             own = origin.checkpoint not in ("", BASE) if adapter is None else not _shares(origin, adapter)
+            # Models that share weights need their memory only once
             key = _source_key(config, self.device) + (origin.label if own else "")
             if not any(base.startswith(key) for base in self._bases):
                 new[key] = (origin, config)
         check_room(new.values(), self.device)
 
     def _let_go(self) -> None:
-        """Of base models that nothing is made of any more."""
+        """Release base models that no loaded model uses any more."""
         origins = {one.origin for one in self._loaded.values()}
         kept = {base for origin, base in self._taken.items() if origin in origins}
         self._bases = {key: base for key, base in self._bases.items() if key in kept}
@@ -96,9 +101,10 @@ class Models:
             if not is_out_of_memory(error):
                 raise
             problem = one_line(error, 200)
+            # The frames of the error hold the tensors that were loaded so far
             free_memory_of(error)
             raise OutOfMemoryError(
-                _("memory ran out while the model was loaded ({problem}).", problem=problem),
+                _("ran out of memory while loading the model ({problem}).", problem=problem),
                 where=one_line(origin.name),
                 hint=_("Compare fewer models, or load them on the processor (--device cpu)."),
             ) from None
@@ -127,9 +133,10 @@ class Models:
         return Loaded(origin, model.eval(), tokenizer, fitted(config, model, tokenizer), task)
 
     def _load_adapter(self, origin: Origin, config: RunConfig, task: Task) -> tuple[RunConfig, Any, Any]:
-        """A base model with an adapter that no run is known of, and its tokenizer."""
+        """Load an adapter that no run here made; return (config, model, tokenizer)."""
         folder, name = Path(origin.path), one_line(origin.name)
-        read_stored(folder)  # damaged files are found before a large model is loaded
+        # Reports damaged files before a large model is loaded
+        read_stored(folder)
         require_base(config.model, name)
         if not origin.any_base:
             check_base(config.model, read_base(folder), name)
@@ -143,10 +150,10 @@ class Models:
     def _sharing(
         self, origin: Origin, adapter: Path | None, head: Mapping[str, Any]
     ) -> Callable[[RunConfig, str, Any, Mapping[str, Any]], Any]:
-        """Loads a base model, or makes another of the weights of one that is here.
+        """Return a loader that reuses the weights of a base model that is loaded already.
 
         Args:
-            head: What the model's config has to say for the head that an adapter brings.
+            head: Model config values for the head of an adapter.
         """
         shares = _shares(origin, adapter)
 
@@ -161,22 +168,24 @@ class Models:
 
 
 def _shares(origin: Origin, adapter: Path | None) -> bool:
-    """Whether what is made of a base model leaves its tensors as they are."""
+    """Return whether a model leaves its base model's tensors unchanged."""
     return adapter is None or origin.checkpoint == BASE or read_stored(adapter).leaves_base
 
 
 def share_weights(model: Any) -> Any:
-    """Another model of the same tensors: what is attached to it, or set on its config, is its own."""
+    """Copy a model without its tensors: attached adapters and config changes stay separate."""
     tensors = itertools.chain(model.parameters(), model.buffers())
+    # deepcopy takes objects from its memo instead of copying them, here all tensors
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
 def stamp(origin: Origin) -> Any:
-    """What changes when a run writes this model anew; None for what does not change."""
+    """Return a value that changes when a run overwrites this model; None if it cannot change."""
     if origin.kind == "hub" or origin.checkpoint == BASE:
         return None
     try:
         found = place_of(origin).stat()
+        # A run replaces `best` by renaming a new folder, which gives it a new inode
         return found.st_ino, found.st_mtime_ns
     except OSError:
         return None
@@ -188,7 +197,7 @@ def _adapter(origin: Origin) -> Path | None:
 
 
 def _tokenizer_of(folder: Path, config: RunConfig) -> Any:
-    """The tokenizer beside an adapter, or the base model's."""
+    """Load the tokenizer saved with an adapter, or else the base model's."""
     own = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
     return load_tokenizer(config.model.model_copy(update={"tokenizer": str(folder)} if own else {}))
 
@@ -201,8 +210,9 @@ def _base_key(
     head: Mapping[str, Any],
     tokenizer: Any,
 ) -> str:
-    """What two models must have in common to begin with the same weights."""
+    """Return a key that is equal for models that start from the same weights."""
     scratch = config.model.architecture is not None or bool(task.new_modules)
+    # Random weights depend on the seed, and on the vocabulary's size
     own = [config.training.seed, len(tokenizer)] if scratch else []
     values = {**task.model_values(config, learned), **head}
     return _source_key(config, device) + json.dumps(
@@ -211,9 +221,10 @@ def _base_key(
 
 
 def _source_key(config: RunConfig, device: str) -> str:
-    """Which weights a config names, and how they are held."""
+    """Return a key of the weights that a config names and the form in which they are loaded."""
     section = config.model.model_dump(mode="json")
     section["name"] = os.path.realpath(section["name"]) if os.path.isdir(section["name"]) else section["name"]
+    # These change nothing about the weights, so models that differ in them can share
     for name in ("tokenizer", "chat_template", "trust_remote_code"):
         section.pop(name, None)
     section["dtype"] = str(torch_dtype(section["dtype"], device))

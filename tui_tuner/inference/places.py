@@ -1,4 +1,4 @@
-"""Where a model lies, the config that loads it, and the head that an adapter needs under it."""
+"""Folder, config and head of a model to be loaded."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tui_tuner.tasks import Task
 from tui_tuner.text import one_line
 from tui_tuner.training.base_model import other_base, pinned, read_base
 
-_OWN_CODE = "auto_map"  # in a JSON file of a model: Python files beside it that it needs
+_OWN_CODE = "auto_map"  # in a model's JSON files: names Python files in the same folder
 
 
 def place_of(origin: Origin) -> Path:
-    """The folder of a model, or of a run's checkpoint; a hub id as it is."""
+    """Return the folder of a model or of a run's checkpoint; a hub id unchanged."""
     path = Path(origin.path)
     if origin.kind != "run":
         return path
@@ -40,7 +40,7 @@ def place_of(origin: Origin) -> Path:
 
 
 def config_of(origin: Origin) -> RunConfig:
-    """The config of a run; for a model that no run made, one that names it.
+    """Return the config of a run; for other models, build one that names the model.
 
     Raises:
         ConfigError, ModelError: it is damaged.
@@ -55,23 +55,25 @@ def config_of(origin: Origin) -> RunConfig:
         values = _base_of(origin)
     section = ModelSection(**values)
     agreed = section.model_copy(update={"trust_remote_code": True})
+    # A folder without code needs no consent, and none may be looked up for it
     trusts = not is_path(section.name) or _brings_code(Path(section.name).expanduser())
-    if trusts and consent.allowed(agreed):  # they have agreed to this very code before
+    # The user has agreed to exactly this code before
+    if trusts and consent.allowed(agreed):
         values["trust_remote_code"] = True
     config = build_config({"task": origin.task, "model": values})
     return _exact(config, Path(origin.path), origin.any_base) if origin.kind == "adapter" else config
 
 
 def _exact(config: RunConfig, folder: Path, any_base: bool) -> RunConfig:
-    """With the commit of the hub that was trained on."""
+    """Set the hub commit that the adapter was trained on."""
     exact = config.model if any_base else pinned(config.model, read_base(folder))
     return config if exact is config.model else with_values(config, {"model.revision": exact.revision})
 
 
 def _base_of(origin: Origin) -> dict[str, Any]:
-    """Name and revision of the model that an adapter belongs to.
+    """Return name and revision of an adapter's base model.
 
-    Where its folder is gone, or was another machine's, a name that is known everywhere is taken in its place.
+    If its folder does not exist here, the hub id in the adapter's record is used instead.
     """
     if origin.base:
         told = other_base(origin.base)
@@ -86,26 +88,26 @@ def _base_of(origin: Origin) -> dict[str, Any]:
 
 
 def require_consent(origin: Origin, config: RunConfig) -> None:
-    """Raise `ConfigError` where a model brings code that nobody here has agreed to run."""
+    """Raise `ConfigError` if a model comes with code that the user has not agreed to run."""
     folder = Path(config.model.name).expanduser()
     if config.model.trust_remote_code or not os.path.isdir(folder) or not _brings_code(folder):
         return
     raise ConfigError(
-        _("brings Python code of its own, and you have not agreed to run it."),
+        _("comes with its own Python code, and you have not agreed to run it."),
         where=one_line(origin.name if origin.kind != "adapter" else config.model.name),
-        hint=_("Look at the .py files beside it, and agree with --trust-remote-code."),
+        hint=_("Check the .py files in its folder, and agree with --trust-remote-code."),
         field=consent.FIELD,
     )
 
 
 def agree(origin: Origin) -> None:
-    """Take down that the user agrees to run the code that a model comes with."""
+    """Record that the user agrees to run the code that comes with a model."""
     section = config_of(origin).model.model_copy(update={"trust_remote_code": True})
     consent.remember(section)
 
 
 def _brings_code(folder: Path) -> bool:
-    """Whether the files of a folder name Python files of its own for a model that transformers has not."""
+    """Return whether a folder has its own Python code for a model type that transformers lacks."""
     names = ("config.json", "tokenizer_config.json")
     told = [read_json(folder / name) for name in names]
     if not any(values.get(_OWN_CODE) for values in told) or not any(folder.glob("*.py")):
@@ -123,7 +125,8 @@ def load_headed(
     learned: Mapping[str, Any],
     head: Mapping[str, Any],
 ) -> Any:
-    """A base model; with `head`, which an adapter brings, one with as many outputs, which are random yet."""
+    """Load a base model; with `head`, give it a new head of that shape, still with random weights."""
+    # The task's own loader creates a head that matches the run's data
     if not head:
         return task.load(config, device, tokenizer, learned)
     from tui_tuner.models.loading import load_model
@@ -134,19 +137,21 @@ def load_headed(
     wanted = list(head.get("id2label", {}).values()) or ["?"] * int(head.get("num_labels", 0))
     other = bool(there) and (there != wanted if "id2label" in head else len(there) != len(wanted))
     model = load_model(config, device, tokenizer, task.auto_class, values, task.new_modules, new_head=other)
-    if tokenizer.pad_token_id is not None:  # models that write find the end of a text by it
+    if (
+        tokenizer.pad_token_id is not None
+    ):  # classifiers made of decoder models find the last token of a text by it
         model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return model
 
 
 def task_tokens(task: Task, config: RunConfig, tokenizer: Any) -> None:
-    """What a task with a head of its own needs of a tokenizer; one that writes goes by what is saved."""
+    """Add the tokens that a task with its own head needs; tasks that write use the saved tokenizer."""
     if task.new_modules:
         task.prepare_tokenizer(config, tokenizer)
 
 
 def fitted(config: RunConfig, model: Any, tokenizer: Any) -> RunConfig:
-    """The config of a model that no run made: what its labels are, and how long a text it reads at once."""
+    """Adapt the config of a model that no run made: kind of labels and longest text."""
     if config.task_kind.writes:
         return config
     values: dict[str, Any] = {}
@@ -154,10 +159,12 @@ def fitted(config: RunConfig, model: Any, tokenizer: Any) -> RunConfig:
     context = context_length(model)
     if context is not None:
         longest.append(context - virtual_tokens(model) - first_position(model))
+    # transformers writes 10^30 where a tokenizer has no limit
     if 0 < int(tokenizer.model_max_length) < 1 << 30:
         longest.append(int(tokenizer.model_max_length))
     if min(longest) < config.data.max_length:
         values["data.max_length"] = min(longest)
+        # Windows must be longer than their overlap
         values["data.stride"] = min(config.data.stride, min(longest) // 4)
     if config.task_kind.decides == "text":
         values["data.problem"] = problem_of(model.config.to_dict())

@@ -1,4 +1,4 @@
-"""What can be told to be wrong with a config before there is a run folder: in a moment, without torch."""
+"""Config checks that need no run folder and no torch, and take only a moment."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tui_tuner.text import listed, one_line
 if TYPE_CHECKING:
     from tui_tuner.training.ranks import Ranks
 
-MOST_ROWS = 1000  # are read to find one that can be used
+MOST_ROWS = 1000  # read in search of a usable one
 
 
 def check_beforehand(config: RunConfig) -> None:
-    """Look for the files, folders, devices and names that a config speaks of. Asks no hub.
+    """Check the files, folders, devices and names in a config. Uses no network.
 
     Raises:
-        DataError: a data file is missing, empty or of no known kind, or holds rows that the task cannot use.
-        ModelError: a model folder without config, tokenizer or weights, or a missing chat template.
+        DataError: a data file is missing, empty or of unknown format, or its rows do not fit the task.
+        ModelError: a model folder lacks config, tokenizer or weights, or a chat template is missing.
         HardwareError: more GPUs than this machine has.
-        ConfigError: an unknown metric, several devices, or layers that the model has not.
+        ConfigError: an unknown metric, several devices, or layers that the model does not have.
         UsageError: this is one of several processes.
     """
     check_hardware(config)
@@ -41,10 +41,10 @@ def check_beforehand(config: RunConfig) -> None:
 
 
 def check_metrics(config: RunConfig) -> None:
-    """What decides which checkpoint is best is measured, and so is what answers are scored by.
+    """Check that the metrics named in a config are measured for its task.
 
     Raises:
-        ConfigError: one of that is not so.
+        ConfigError: a metric is unknown or not measured.
     """
     task = find_task(config.task)
     measured = [metric.name for metric in task.metrics if metric.name not in task.kept]
@@ -61,13 +61,14 @@ def check_metrics(config: RunConfig) -> None:
 
 
 def check_hardware(config: RunConfig) -> None:
-    """There are as many devices as the config names, and they can train together.
+    """Check that the devices named in a config exist and that a run can use them.
 
     Raises:
         HardwareError: more GPUs than this machine has.
-        ConfigError: several devices; they do not train together yet.
+        ConfigError: several devices, which a run cannot use yet.
         UsageError: this is one of several processes.
     """
+    # First: with several processes, every other check would print its error several times
     one_process()
     devices = config.hardware.devices
     if not isinstance(devices, int):
@@ -78,17 +79,17 @@ def check_hardware(config: RunConfig) -> None:
     check_devices(config, detect())
     if devices > 1:
         raise ConfigError(
-            _("asks for {devices} GPUs, and several do not train one run together yet.", devices=devices),
+            _("asks for {devices} GPUs, but a run cannot use more than one yet.", devices=devices),
             where="hardware.devices",
-            hint=_("Set it to 1 or auto; `tui-tuner estimate` may plan for several."),
+            hint=_("Set it to 1 or auto; `tui-tuner estimate` can plan for several."),
         )
 
 
 def one_process() -> Ranks:
-    """This process, alone.
+    """Return the ranks of this process; there must be only one.
 
     Raises:
-        UsageError: torchrun has started several; they do not train one run together yet.
+        UsageError: torchrun has started several processes, which a run cannot use yet.
     """
     from tui_tuner.training.ranks import Ranks
 
@@ -96,7 +97,7 @@ def one_process() -> Ranks:
     if ranks.world > 1:
         raise UsageError(
             _(
-                "this is one of {world} processes, and several do not train one run together yet.",
+                "this is one of {world} processes, but a run cannot use more than one yet.",
                 world=ranks.world,
             ),
             where="WORLD_SIZE",
@@ -115,7 +116,8 @@ def _check_model(config: RunConfig) -> None:
     model = config.model
     if model.architecture is None:
         with about("model.name"):
-            source = model_source(model) if is_path(model.name) else ""  # a run fetches what is missing
+            # A hub's model is downloaded by the run
+            source = model_source(model) if is_path(model.name) else ""
             if os.path.isdir(source):
                 check_weights(Path(source))
                 check_described(model)
@@ -130,10 +132,10 @@ def _check_model(config: RunConfig) -> None:
 
 
 def check_method(config: RunConfig) -> None:
-    """What the method asks of the model is there, where the model's shapes are known here.
+    """Check that the model has what the method needs, if the model's shapes are known without a network.
 
     Raises:
-        ConfigError: more layers than it has, layers of other names, or a prefix that it cannot take.
+        ConfigError: more layers than the model has, unknown layer names, or an unsupported prefix.
     """
     from tui_tuner.models.facts import load_facts
     from tui_tuner.planning.data_facts import DataFacts
@@ -145,7 +147,8 @@ def check_method(config: RunConfig) -> None:
 
     try:
         facts = load_facts(config.model, network=False)
-    except TunerError:  # the run will see: it may know a shape that planning does not
+    except TunerError:
+        # Left to the run, which may know shapes that planning does not
         return
     beside = no_prefix(Case(config, facts, DataFacts(0), None))
     if beside is not None:
@@ -156,13 +159,13 @@ def check_method(config: RunConfig) -> None:
         raise ConfigError(
             _("{asked} is more than this model's {layers} layers.", asked=asked, layers=facts.layers),
             where="method.layers",
-            hint=advise(N_("Take them all with {command}.", command=every)),
+            hint=advise(N_("Use all of them with {command}.", command=every)),
         )
     wrong, known = unknown_targets(method, facts)
     if wrong:
         every = setting({"method.targets": "all-linear"})
         hint = N_(
-            "Its linear layers are {names}; {command} takes all.", names=listed(sorted(known)), command=every
+            "Its linear layers are {names}; {command} uses all.", names=listed(sorted(known)), command=every
         )
         raise ConfigError(
             _("this model has no layer {name!r}.", name=one_line(wrong[0])),
@@ -172,10 +175,10 @@ def check_method(config: RunConfig) -> None:
 
 
 def check_data(config: RunConfig) -> None:
-    """The data files are there, their first rows are recognised, and the task takes such rows. Asks no hub.
+    """Check that the data files exist and their first rows fit the task. Uses no network.
 
     Raises:
-        DataError: one of that is not so.
+        DataError: a file is missing or unreadable, or its rows do not fit.
     """
     data = config.data
     _check_rows(config, data)
@@ -193,16 +196,18 @@ def check_data(config: RunConfig) -> None:
 
 
 def _check_rows(config: RunConfig, data: DataSection) -> None:
-    """The first usable row of each source, as far as it is quickly read; that there is one in any of them."""
+    """Check the first usable row of each source; at least one source must have one."""
     from tui_tuner.data.ledger import Ledger
     from tui_tuner.data.reading import Reading
     from tui_tuner.data.sources.files import resolve
 
     check_kind = getattr(find_task(config.task).encoder_class, "check_kind", None)
     ledger = Ledger()
-    usable = False  # or may be: not everything was read
+    # Also set for sources that were not read to their end
+    usable = False
     legible = False
     for number, resolved in enumerate(resolve(data)):
+        # Data sets on hubs are checked by the run, which downloads them
         if resolved.far_off:
             usable = True
             continue
@@ -216,6 +221,7 @@ def _check_rows(config: RunConfig, data: DataSection) -> None:
             if check_kind is not None:
                 check_kind(config, replace(read, source=number), record)
             break
+        # The rows read so far are unusable, but the file has more
         usable = usable or looked == MOST_ROWS
         legible = legible or bool(reading.detections)
     if not usable:

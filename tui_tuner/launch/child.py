@@ -1,4 +1,4 @@
-"""A run in a process of its own, in a session of its own: no terminal can take it along."""
+"""Starts runs in separate processes with their own session, so that closing a terminal does not end them."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_seconds, one_line
 
-SLOW = 60.0  # seconds after which a process that has not begun is said to be slow
+SLOW = 60.0  # seconds after which a process that has not started the run is reported as slow
 _POLL = 0.05
 
 
 def start_worker(folder: RunFolder, resume: bool = False) -> Child:
-    """The worker of a run, with its output in the run's log. It outlives this process.
+    """Start the worker process of a run, with its output in the run's log. It outlives this process.
 
     Raises:
         RunError: the log cannot be written.
-        OSError: the system starts no process.
+        OSError: the process cannot be started.
     """
     log = open_log(folder.log)
     try:
+        # Absolute: the worker must find it whatever its working folder is
         arguments = [str(folder.path.resolve()), *["--resume"] * resume, *_consent(folder)]
         return Child("tui_tuner.launch.worker", *arguments, stdout=log, stderr=log)
     finally:
+        # The child has its own copy of the descriptor
         os.close(log)
 
 
 def _consent(folder: RunFolder) -> list[str]:
-    """Where the user's word cannot be kept on the disk, it is handed on."""
+    """Pass the user's consent to the worker, in case it could not be saved to the disk."""
     from tui_tuner.config import consent
 
     try:
         model = folder.config().model
     except TunerError:
-        return []  # the worker says so
+        # The worker will report the same error
+        return []
     agreed = model.trust_remote_code and consent.allowed(model)
     return ["--trust-remote-code"] * agreed
 
@@ -50,23 +53,24 @@ def start_detached(
     say: Callable[[str], None] = lambda _: None,
     enough: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Start the worker of a run, and wait until it owns the run, however long that takes.
+    """Start the worker of a run, and wait without limit until it has taken over the run.
 
-    If an exception (Ctrl-C) ends the wait, the worker is ended too: nobody would know that it trains.
+    If an exception (Ctrl+C) ends the wait, the worker is killed, as the user would not know that it trains.
 
     Args:
-        say: Told, once, when it takes long.
-        enough: Whether to wait no longer, and leave the worker to itself.
+        say: Called once if it takes long.
+        enough: Returns true to stop waiting and leave the worker running.
 
     Returns:
         The worker's process id.
 
     Raises:
-        RunError: the worker ended before it owned the run.
+        RunError: the worker ended before it took over the run.
     """
     child = start_worker(folder, resume)
     began, said = time.monotonic(), False
     try:
+        # The worker writes its pid into the manifest once it holds the run's lock
         while folder.manifest().get("pid") != child.pid:
             if child.poll() is not None:
                 raise _ended(folder, child)
@@ -74,7 +78,7 @@ def start_detached(
                 said = True
                 say(
                     _(
-                        "the background process has not begun after {slow}; still waiting for it.",
+                        "the background process has not started the run after {slow}; still waiting.",
                         slow=human_seconds(SLOW),
                     )
                 )
@@ -90,7 +94,7 @@ def start_detached(
 def _ended(folder: RunFolder, child: Child) -> RunError:
     death = child.death()
     return RunError(
-        _("the background process {ended}, before it began.", ended=death.message),
+        _("the background process {ended} before it started the run.", ended=death.message),
         where=one_line(folder.path),
         hint=f"{death.hint} {_('Its output is in {path}.', path=one_line(folder.log))}".strip(),
     )

@@ -1,4 +1,4 @@
-"""Parameters of a model whose shapes are in no table: a helper process builds it without data, and counts."""
+"""Counts parameters of models that no table covers: a helper process builds the model without data."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def count_on_model(
     auto_class: str,
     peft_type: str,
 ) -> Parameters:
-    """What the model itself says; `guess`, with its doubt, where it cannot be built.
+    """Count the parameters on the model itself; return `guess`, with its doubt, if it cannot be built.
 
     Args:
-        auto_class, peft_type: Of the task.
+        auto_class, peft_type: As in the task.
     """
     head = head_of(config, facts, data)
     request = {
@@ -43,6 +43,7 @@ def count_on_model(
     try:
         with Helper() as helper:
             found = helper.request(OPERATION, request, seconds=SECONDS).wait()
+    # An estimate with a doubt is better than none
     except (TunerError, ProcessEnded):
         return guess
     return replace(guess, trained=found["trained"], total=found["total"], doubt="")

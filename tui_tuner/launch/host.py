@@ -1,4 +1,4 @@
-"""What all hosts share: one call of the training core with a journal, a control and the run held."""
+"""Shared by all hosts: runs the training core once, with journal, control and the run's lock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended, in this process."""
+    """The outcome of a run in this process."""
 
     status: str
     exit_code: int
@@ -43,28 +43,31 @@ class Ended:
 def host(
     folder: RunFolder, control: Control, resume: bool = False, end: Callable[[int], None] | None = None
 ) -> Ended:
-    """Train `folder`'s run in this thread until it ends. The core reports its own failures in the journal.
+    """Train the run of `folder` in this thread until it ends. The core reports its failures in the journal.
 
     Args:
         folder: The run.
-        control: What it is told.
-        resume: Whether it goes on from its last checkpoint.
-        end: Ends this process with an exit code, where it is there for the run alone: a stop before the first
-            step does not wait then for what is just read, imported or loaded.
+        control: Where its commands come from.
+        resume: Whether to continue from its last checkpoint.
+        end: Ends this process with an exit code, if it exists only for the run: then a stop before the first
+            step does not wait for reading, importing or loading.
 
     Raises:
         UsageError: another process trains this run, or this is one of several processes.
-        ConfigError: the folder's config is damaged, or asks for code that nobody here agreed to run.
+        ConfigError: the folder's config is damaged, or needs code that the user has not agreed to run.
     """
     from tui_tuner.launch.beforehand import one_process
 
     ranks = one_process()
+    # Asked before this process writes into the folder, which would hide the traces
     death = cause_of_death(folder) if folder.state() == "lost" else None
     with owned(folder):
         config = folder.config()
         require_consent(folder, config)
+        # Space that is freed for the journal when the disk is full, so that the run can report it
         ballast.put(folder.path)
-        scrubber().blank_out(folder.log)  # what a process that was killed has left
+        # A process that was killed could not mask its last lines
+        scrubber().blank_out(folder.log)
         journal = _open_journal(folder)
         notifier = Notifier(journal, folder.name, config.output.notify)
 
@@ -74,27 +77,29 @@ def host(
 
         try:
             stopping = Stopping(control, sync, end)
+            # Events pass the watchdog, then the notifier, then reach the journal
             with _crashes_logged(folder), Watchdog(notifier, folder.path, stopping=stopping) as sink:
                 if death is not None:
                     message = f"{_('The run was lost.')} {death.message}"
                     sink.emit(Warned(f"lost_{death.code}", message, death.hint))
                 return _train(folder, sink, control, config, resume, ranks)
         finally:
+            # Messages about the end are sent in threads, and the journal must stay open for their results
             notifier.wait()
             journal.close()
             scrubber().blank_out(folder.log)
 
 
 def require_consent(folder: RunFolder, config: RunConfig) -> None:
-    """The user has agreed to the code that the run's model comes with, if any is to run.
+    """Check that the user has agreed to the code that comes with the run's model, if there is any.
 
     Raises:
-        ConfigError: they have not: the folder may be a stranger's.
+        ConfigError: they have not; the folder may come from somebody else.
     """
     from tui_tuner.config import consent
 
     hint = _(
-        "Look at that code, and agree with `tui-tuner resume {name} --trust-remote-code`.",
+        "Check that code, and agree with `tui-tuner resume {name} --trust-remote-code`.",
         name=one_line(folder.name),
     )
     consent.require(config.model, str(folder.path / "config.yaml"), hint)
@@ -107,19 +112,20 @@ def _open_journal(folder: RunFolder) -> JournalWriter:
         raise RunError(
             _("the journal cannot be written: {problem}.", problem=error.strerror),
             where=one_line(folder.events),
-            hint=_("Move away what is there, and look at its permissions."),
+            hint=_("Check its permissions, and move away anything else with this name."),
         ) from None
 
 
 @contextmanager
 def _crashes_logged(folder: RunFolder) -> Iterator[None]:
-    """Let a crash inside a library (a segmentation fault) leave the threads' stacks in the run's log."""
+    """Let a crash in a library (segmentation fault) write the threads' stacks into the run's log."""
     if faulthandler.is_enabled():
         yield
         return
     try:
         fd = open_private(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    except OSError:  # no room: the run itself will say so
+    except OSError:
+        # The disk is full, which the run itself reports
         yield
         return
     try:
@@ -139,7 +145,8 @@ def _train(
     try:
         if resume:
             check_edits(folder, config)
-        check_data(config)  # a wrong path is told in a moment, and not after the imports
+        # Reports a wrong path at once, not after the slow imports
+        check_data(config)
     except TunerError as error:
         ended = Finished.failed(error)
         journal.emit(ended)
@@ -147,7 +154,8 @@ def _train(
     journal.emit(Phase("loading", note=_("importing torch and transformers")))
     prepare_environment()
     try:
-        from tui_tuner.training import session  # seconds: torch, transformers, peft
+        # Takes seconds: torch, transformers, peft
+        from tui_tuner.training import session
     except Exception as error:
         message = _("the training core cannot be imported: {error}", error=error)
         hint = _("Check the installation with `tui-tuner doctor`.")

@@ -1,8 +1,8 @@
-"""Keeping what libraries print off the screen, and in the run's log.
+"""Redirects the output of libraries from the screen to the run's log.
 
-Libraries write to `sys.stderr`, to old log handlers, or straight to file descriptors 1 and 2 from C. Any of
-it would corrupt a live screen or the JSON on standard output, so both descriptors point at a file while a run
-is on, and whoever may speak to the user gets a copy of the real ones.
+Libraries write to `sys.stderr`, to old log handlers, or from C directly to file descriptors 1 and 2. This
+would corrupt a live screen or the JSON on standard output, so both descriptors point to a file during a run,
+and code that writes to the user gets copies of the real ones.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from tui_tuner.locales import _
 from tui_tuner.runs.private import open_private
 from tui_tuner.text import one_line
 
-_LONGEST_LINE = 65536  # characters kept back while a line is not ended
+_LONGEST_LINE = 65536  # characters of an unfinished line that are held back
 
 
 @dataclass(frozen=True)
 class Terminal:
-    """The real standard output and standard error, while descriptors 1 and 2 point at a log."""
+    """The real standard output and standard error, while descriptors 1 and 2 point to a log."""
 
     out: TextIO
     err: TextIO
 
 
 class Writer:
-    """Writes lines to a stream, and goes quiet when the reader or the terminal is gone (`gone`)."""
+    """Writes lines to a stream, and stops silently when its reader or terminal is `gone`."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.gone = False
-        self.problem: OSError | None = None  # why, if it is not that the reader has left
+        self.problem: OSError | None = None  # the error, unless the reader of a pipe has exited
 
     def __call__(self, line: str) -> None:
         self.lines([line])
 
     def lines(self, lines: Sequence[str]) -> None:
-        """Write these at once."""
+        """Write lines in one call."""
         if self.gone or not lines:
             return
         try:
@@ -60,14 +60,15 @@ class Writer:
 
 @contextmanager
 def captured(log: Path | None) -> Iterator[Terminal]:
-    """Point descriptors 1 and 2 at `log` (or nowhere), and give the real ones to the body.
+    """Point descriptors 1 and 2 to `log` (or nowhere) during the body, which gets the real ones.
 
-    `sys.__stdout__` and `sys.__stderr__` are the real ones too while this lasts, for Textual draws on those.
+    `sys.__stdout__` and `sys.__stderr__` are the real ones, too, as Textual draws on those.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     real = Terminal(_copy(1), _copy(2))
     saved = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+    # Descriptors, not only sys.stdout: libraries in C write to 1 and 2 directly
     target = redirect(log)
     sys.stdout = sys.stderr = cast(TextIO, _ScrubbedStream(target))
     sys.__stdout__, sys.__stderr__ = real.out, real.err  # type: ignore[misc,assignment]
@@ -82,7 +83,7 @@ def captured(log: Path | None) -> Iterator[Terminal]:
 
 
 def redirect(log: Path | None) -> int:
-    """Point descriptors 1 and 2 at the end of `log`; the way to move to another run's log. Returns 1."""
+    """Point descriptors 1 and 2 to the end of `log`, also to switch to another run's log. Returns 1."""
     fd = os.open(os.devnull, os.O_WRONLY) if log is None else open_log(log)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
@@ -91,7 +92,7 @@ def redirect(log: Path | None) -> int:
 
 
 def open_log(log: Path) -> int:
-    """A descriptor that appends to a log.
+    """Open a log for appending, and return its descriptor.
 
     Raises:
         RunError: it cannot be written.
@@ -107,9 +108,9 @@ def open_log(log: Path) -> int:
 
 
 class _ScrubbedStream(io.TextIOBase):
-    """A stream to a log: masks tokens and passwords, line by line, and is silent if the disk is full.
+    """Writes to a log, masking tokens and passwords line by line; ignores errors such as a full disk.
 
-    An error from here would end up in the middle of whatever library printed something.
+    An exception from here would surface in the middle of the library that printed something.
     """
 
     encoding = "utf-8"
@@ -129,6 +130,7 @@ class _ScrubbedStream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         with self._lock:
+            # Only whole lines are masked: a secret could be split over two writes
             whole, newline, rest = (self._line + text).rpartition("\n")
             self._line = rest
             if len(rest) > _LONGEST_LINE:
@@ -155,14 +157,16 @@ class _ScrubbedStream(io.TextIOBase):
 
 
 def open_missing_streams() -> None:
-    """Give this process the standard streams that whoever started it (cron, a service) has closed.
+    """Open the standard streams that the parent process (cron, a service) has closed.
 
-    A file opened later would get the number of a closed one, and whatever a library prints would land in it.
+    Otherwise a file opened later would get the number of a closed one, and libraries would print into it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
-            taken = getattr(sys, name) is None  # by a file that was opened since, and is not ours to print on
+            taken = (
+                getattr(sys, name) is None
+            )  # by a file that was opened since, which must not be written to
         except OSError:
             taken = False
             nowhere = os.open(os.devnull, os.O_RDWR)
@@ -179,7 +183,7 @@ def open_missing_streams() -> None:
 
 
 def scrub_streams() -> None:
-    """Mask secrets in what this process writes to its standard streams, where they already are a log."""
+    """Mask secrets in the standard streams of a process whose streams already point to a log."""
     sys.stdout.flush()
     sys.stderr.flush()
     sys.stdout, sys.stderr = cast(TextIO, _ScrubbedStream(1)), cast(TextIO, _ScrubbedStream(2))
@@ -188,7 +192,8 @@ def scrub_streams() -> None:
 def _copy(fd: int) -> TextIO:
     try:
         copy = os.dup(fd)
-    except OSError:  # closed by whoever started us
+    except OSError:
+        # The parent process may have closed the stream
         copy = os.open(os.devnull, os.O_WRONLY)
     return _stream(copy, close=True)
 
@@ -201,5 +206,6 @@ def _quietly_flush(real: Terminal) -> None:
     for stream in (real.out, real.err):
         try:
             stream.flush()
-        except OSError:  # the terminal is gone
+        except OSError:
+            # The terminal may have been closed
             continue

@@ -1,8 +1,8 @@
-"""Proving that a killed run resumes exactly: train, kill, resume, compare.
+"""Tests that a killed run resumes exactly: train, kill, resume, compare.
 
-The same short run is trained twice, once undisturbed and once killed with SIGKILL at a random moment, each in
-processes of its own, and what they wrote is compared: every number of every step, every evaluation, and the
-bytes of the weights.
+The same short run is trained twice in separate processes, once undisturbed and once killed with SIGKILL at a
+random step. Then their results are compared: every number of every step, every evaluation, and the bytes of
+the weights.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Proof:
-    """What a comparison found. `differences` is empty if the runs are equal, bit for bit."""
+    """The result of a comparison. `differences` is empty if the runs are bit-for-bit equal."""
 
     steps: int = 0
     killed_at: list[int] = field(default_factory=list)
@@ -56,12 +56,14 @@ class Proof:
 
 
 def short_version(config: RunConfig, root: Path) -> RunConfig:
-    """The user's config with few steps, frequent checkpoints and evaluations, and repeatable kernels."""
+    """Shorten a config to few steps, with frequent checkpoints and evaluations and deterministic kernels."""
     steps = min(config.training.max_steps or STEPS, STEPS)
     rows = 4 * config.training.batch_size * steps
     short: dict[str, Any] = {
         "training.max_steps": steps,
+        # Some GPU kernels give slightly different results each time, which would look like an inexact resume
         "training.deterministic": True,
+        # Each step reaches the journal at once, so that a kill comes right after its step
         "training.report_every": 0.001,
         "data.limit": min(config.data.limit or rows, max(rows, 200)),
         "output.folder": str(root),
@@ -78,7 +80,7 @@ def short_version(config: RunConfig, root: Path) -> RunConfig:
 
 
 def prove(config: RunConfig, root: Path, say: Say, chance: random.Random | None = None) -> Proof:
-    """Train `config` twice below `root`, once with a kill in the middle, and compare.
+    """Train `config` twice in `root`, once with a kill in the middle, and compare the runs.
 
     Raises:
         RunError: a run fails, or ends before it can be killed.
@@ -91,19 +93,21 @@ def prove(config: RunConfig, root: Path, say: Say, chance: random.Random | None 
     steps = len(_steps(whole))
     if steps < 3:
         raise RunError(
-            _("the run has {steps} steps; it takes 3 to kill one in the middle.", steps=steps),
+            _("the run has {steps} steps, but at least 3 are needed to kill it in the middle.", steps=steps),
             hint=_("Train longer."),
         )
+    # A fast run may end between the step's event and the kill
     for attempt in range(_ATTEMPTS):
         killed = store.create(_named(config, f"killed-{attempt + 1}"))
+        # Not at the last steps: the run could end between the step's event and the kill
         target = chance.randint(1, steps - 2)
-        say(_("training again, to be killed at step {target}", target=target))
+        say(_("training again, with a kill at step {target}", target=target))
         if kill_at_step(killed, target):
             break
-        say(_("it was done before it could be killed; once more"))
+        say(_("it finished before it could be killed; trying again"))
     else:
         raise RunError(
-            _("the run is too quick to be killed in the middle."), hint=_("Give it more or longer steps.")
+            _("the run is too fast to be killed in the middle."), hint=_("Use more or longer steps.")
         )
     say(_("resuming"))
     run_to_end(killed, resume=True)
@@ -113,10 +117,10 @@ def prove(config: RunConfig, root: Path, say: Say, chance: random.Random | None 
 
 
 def run_to_end(folder: RunFolder, resume: bool = False) -> None:
-    """Train in a process of its own.
+    """Train a run to its end in a separate process.
 
     Raises:
-        RunError: it fails; with the end of its log.
+        RunError: the run failed; with the end of its log.
     """
     child = start_worker(folder, resume)
     try:
@@ -129,10 +133,10 @@ def run_to_end(folder: RunFolder, resume: bool = False) -> None:
 
 
 def kill_at_step(folder: RunFolder, step: int, resume: bool = False) -> bool:
-    """Train until the journal speaks of `step`, then send SIGKILL; whether it came before the end.
+    """Train until `step` is in the journal, then send SIGKILL; return whether that was before the end.
 
     Raises:
-        RunError: the run fails by itself before.
+        RunError: the run failed by itself before.
     """
     child = start_worker(folder, resume)
     reader = JournalReader(folder.events)
@@ -151,7 +155,7 @@ def kill_at_step(folder: RunFolder, step: int, resume: bool = False) -> bool:
 
 
 def compare(whole: RunFolder, killed: RunFolder) -> Proof:
-    """Compare every step, evaluation and weight file of two runs; steps done twice count twice."""
+    """Compare every step, evaluation and weight file of two runs; steps that were repeated count twice."""
     expected, found = _steps(whole), Proof()
     found.steps = len(expected)
     seen: set[int] = set()
@@ -195,7 +199,7 @@ def _compare_files(whole: RunFolder, killed: RunFolder, found: Proof) -> None:
 
 
 def _weights(folder: RunFolder) -> Iterator[Path]:
-    """Take-home weights, and all that the newest checkpoint resumes from."""
+    """Yield the final weights, and the files that the newest checkpoint is resumed from."""
     for name in (folder.last, folder.best):
         yield from name.rglob("*.safetensors")
     steps = sorted(folder.checkpoints.glob("step-*"), key=lambda path: int(path.name[5:]))
@@ -217,7 +221,7 @@ def _steps(folder: RunFolder) -> dict[int, dict[str, str]]:
 
 
 def _numbers(step: Step) -> dict[str, str]:
-    """What has to be equal to the last bit, in words: so that a NaN is equal to itself."""
+    """Return the numbers of a step that must be bit-for-bit equal, as text, so that NaN equals NaN."""
     return {name: repr(getattr(step, name)) for name in _NUMBERS} | {
         f"metrics.{name}": repr(value) for name, value in step.metrics.items()
     }
@@ -233,7 +237,7 @@ def _evaluations(folder: RunFolder) -> dict[tuple[int, str], str]:
 
 def _differences(step: int, expected: dict[str, str] | None, got: dict[str, str]) -> list[str]:
     if expected is None:
-        return [_("step {step} is one too many", step=step)]
+        return [_("step {step} is only in the killed run", step=step)]
     return [
         _(
             "step {step}: {name} {expected} became {got}",
@@ -253,7 +257,7 @@ def _digest(path: Path) -> str:
 
 
 def _failed(folder: RunFolder, child: Child) -> RunError:
-    """What the journal, or else the log, says about a run that failed."""
+    """Describe a failed run with the message in its journal, or else the end of its log."""
     said = [body.message for body in _bodies(folder) if isinstance(body, Finished)]
     lines = said[-1:] or log_tail(folder.log, 3)
     death = child.death()

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT stop a run resumably; SIGHUP (terminal gone) lets it go on."""
+"""Signal handlers: SIGTERM and SIGINT stop a run resumably; at SIGHUP (terminal closed) it continues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _IMPATIENT = 3
 
 
 def install(control: Control, on_hangup: Callable[[], None] | None = None) -> None:
-    """Install handlers; main thread only. The third SIGINT or SIGTERM ends the process without saving."""
+    """Install the handlers (main thread only). The third SIGINT or SIGTERM ends the process unsaved."""
     seen = {signal.SIGINT: 0, signal.SIGTERM: 0}
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -21,6 +21,7 @@ def install(control: Control, on_hangup: Callable[[], None] | None = None) -> No
         seen[which] += 1
         if seen[which] >= _IMPATIENT:
             signal.signal(which, signal.SIG_DFL)
+            # With the default action, so that the parent sees which signal ended the process
             os.kill(os.getpid(), which)
         control.request("stop", reason=which.name)
 
@@ -30,4 +31,5 @@ def install(control: Control, on_hangup: Callable[[], None] | None = None) -> No
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+    # The default action would end the run when its terminal is closed
     signal.signal(signal.SIGHUP, hangup)

@@ -1,4 +1,4 @@
-"""A run in a worker thread of this process: the workbench's own host."""
+"""Hosts a run in a worker thread of this process, for the workbench."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class ThreadHost:
         self.control = Control(folder.control)
         self.outcome: Ended | None = None
         self._log_output = log_output
+        # Not a daemon: the interpreter must wait for the run when the screen closes
         self._thread = threading.Thread(target=self._run, name=f"run-{folder.name}", daemon=False)
 
     def start(self) -> None:
-        """Begin. Returns at once; everything that happens is in the journal."""
+        """Start training and return at once; the journal reports everything."""
         if self._log_output:
             redirect(self.folder.log)
         self._thread.start()

@@ -1,4 +1,4 @@
-"""The memory trace: asks a helper process to trace the installed libraries, and compares with the ledger."""
+"""Traces memory with the installed libraries in a helper process, and compares it with the ledger."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ OPERATION = "trace"
 
 
 class Tracer:
-    """Checks setups against traces. Close it, or use `with`.
+    """Checks memory estimates against traces. Close it or use `with`.
 
     Args:
-        seconds: After so long without an answer, a trace is given up.
-        helper: The helper to ask, which stays open; None for one of its own.
+        seconds: Time limit for a trace.
+        helper: A helper to use, which stays open; None to create one.
     """
 
     def __init__(self, seconds: float = 120.0, helper: Helper | None = None) -> None:
@@ -33,7 +33,8 @@ class Tracer:
         self.close()
 
     def close(self) -> None:
-        """Give up traces under way, and end the tracing process."""
+        """Cancel running traces, and end the tracing process."""
+        # A copy, as each request removes itself when it ends
         for request in tuple(self._requests):
             request.cancel()
         if self._own:
@@ -42,11 +43,11 @@ class Tracer:
             self.helper.rest(OPERATION)
 
     def check(self, setup: Setup) -> Check:
-        """Trace a setup.
+        """Trace a setup, and compare it with its estimate.
 
         Raises:
-            RunError: the settings cannot be traced (see `untraceable`), or it failed.
-            Cancelled: closed meanwhile.
+            RunError: the settings cannot be traced (see `untraceable`), or the trace failed.
+            Cancelled: closed while waiting.
         """
         refusal = untraceable(setup)
         if refusal:
@@ -56,7 +57,7 @@ class Tracer:
         try:
             return check(setup, request.wait())
         except ProcessEnded as error:
-            hint = f"{_('The computed figure remains unchecked.')} {error.hint}".strip()
+            hint = f"{_('The estimate remains unchecked.')} {error.hint}".strip()
             raise RunError(_("the trace: {what}", what=error.what), where="memory", hint=hint) from None
         finally:
             self._requests.discard(request)

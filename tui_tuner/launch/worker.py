@@ -17,13 +17,14 @@ from tui_tuner.runs.store import RunFolder
 
 
 def main(arguments: list[str]) -> int:
-    """Train the run folder named in the arguments; returns the exit code."""
+    """Train the run folder named in the arguments; return the exit code."""
     paths = [argument for argument in arguments if argument not in ("--resume", "--trust-remote-code")]
     if len(paths) != 1:
         return EXIT_CONFIG
     open_missing_streams()
     folder = RunFolder(Path(paths[0]))
     control = Control(folder.control)
+    # Before anything slow, so that a stop that comes early is not lost
     install(control)
     scrub_streams()
     try:

@@ -1,4 +1,4 @@
-"""What a message about a run says: a fold over its events, and the words for its end."""
+"""Composes messages about a run from its events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IDLE = "gpu_idle"  # the code of the warning that a GPU has nothing to do
 
 
 class NotSent(Exception):
-    """Why a message did not get there, in words without an address. `again`: another attempt may help."""
+    """Reports why a message was not delivered, without any address. `again`: a retry may help."""
 
     def __init__(self, why: str, again: bool = False) -> None:
         super().__init__(why)
@@ -38,7 +38,7 @@ class NotSent(Exception):
 
 @dataclass(frozen=True)
 class Message:
-    """A message: its title, a few lines, whether it is bad news, and the same as fields for programs."""
+    """A message with title, a few lines of text, and fields for programs; `bad` marks bad news."""
 
     title: str
     text: str
@@ -47,12 +47,12 @@ class Message:
 
     @property
     def whole(self) -> str:
-        """All of it as one text."""
+        """Return title and text as one text."""
         return f"{self.title}\n{self.text}".rstrip()
 
 
 class Story:
-    """Fed with the events of one process of a run; gives a message for each that calls for one.
+    """Turns the events of one process of a run into messages, for those that the user should know of.
 
     Args:
         run: The name of the run.
@@ -68,7 +68,7 @@ class Story:
         self._measured: dict[str, float | None] = {}
 
     def see(self, body: Body) -> Message | None:
-        """Note an event; a message where somebody should be told."""
+        """Note an event; return a message if the user should be notified."""
         match body:
             case Step(step=step):
                 self._step = step
@@ -131,13 +131,14 @@ class Story:
         return Message(title, text, bad, fields)
 
     def _spent(self) -> tuple[float, float | None]:
-        """Seconds and money so far; the seconds of this process where no more is known."""
+        """Return (seconds, money) spent so far; without an estimate, only the seconds of this process."""
         if self._duration is None:
             return time.monotonic() - self._began, None
         return self._duration.spent or time.monotonic() - self._began, self._duration.cost_spent
 
     def _figures(self, seconds: float, cost: float | None) -> str:
-        """The newest measurement, the time, and what it cost."""
+        """Format the newest measurement, the time and the cost."""
+        # The metric that decides which checkpoint is best is the one the user cares about
         value = self._measured.get(self._deciding)
         parts = []
         if isinstance(value, int | float):

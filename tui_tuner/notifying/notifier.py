@@ -1,4 +1,4 @@
-"""Tells who asked for it how a run is, from the process that trains: a sink, and a thread that sends."""
+"""Sends notifications about a run from the process that trains: a sink, and threads that send."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tui_tuner.notifying.message import Message, NotSent, Story
 from tui_tuner.notifying.sending import name_of, pause, send
 from tui_tuner.runs.events import Body, Sink, Warned
 
-PATIENCE = 10.0  # seconds after the run's last word in which messages may still be on their way
-IN_HASTE = 5.0  # the same where the process is asked to end
-_OF_A_TERMINAL = ("bell",)  # what whoever has the terminal does
+PATIENCE = 10.0  # seconds to wait for messages after the run has ended
+IN_HASTE = 5.0  # the same if the process was asked to stop
+_OF_A_TERMINAL = ("bell",)  # sent by the process that has the terminal
 
 
 class Notifier:
-    """A `Sink` in front of the journal. Nothing here delays the run, and nothing fails it.
+    """A `Sink` in front of the journal that sends messages without delaying or failing the run.
 
     Args:
         sink: The journal.
@@ -34,26 +34,29 @@ class Notifier:
         self._deadline = float("inf")
 
     def emit(self, body: Body) -> None:
-        """Pass an event on, then look whether somebody is to be told of it."""
+        """Pass on an event, then send a message if it calls for one."""
+        # The journal first: a message must never be ahead of what it reports
         self._sink.emit(body)
         if not self._entries:
             return
         try:
             message = self._story.see(body)
-        except Exception:  # an event with odd values; the run goes on
+        except Exception:
+            # An event with odd values must not fail the run
             return
         if message is not None:
             self._start(message)
 
     def _start(self, message: Message) -> None:
-        """A thread for each place: one that hangs keeps no other waiting."""
+        """Send in one thread per destination, so that one that hangs does not delay the others."""
         for entry in self._entries:
             thread = threading.Thread(target=self._send, args=(entry, message), name="notify", daemon=True)
             with self._changed:
                 self._pending.append(entry)
             try:
                 thread.start()
-            except RuntimeError:  # the system has no more threads, or the interpreter ends
+            except RuntimeError:
+                # No more threads are available, or the interpreter is ending
                 self._done(entry)
 
     def _send(self, entry: str, message: Message) -> None:
@@ -72,7 +75,7 @@ class Notifier:
             self._changed.notify_all()
 
     def _say(self, entry: str, why: str) -> None:
-        """Say once of a place that it was not reached."""
+        """Warn once for each destination that could not be reached."""
         with self._changed:
             news = entry not in self._failed
             self._failed.add(entry)
@@ -80,17 +83,17 @@ class Notifier:
             self._sink.emit(
                 Warned(
                     "notify_failed",
-                    _("No message got to {place}: {why}.", place=name_of(entry), why=why),
-                    _("Look at output.notify. The run itself is not touched by it."),
+                    _("No message could be sent to {place}: {why}.", place=name_of(entry), why=why),
+                    _("Check output.notify. The run itself is not affected."),
                 )
             )
 
     def wait(self, seconds: float = PATIENCE) -> None:
-        """Wait for what is on its way, so long at most; what is not through by then is said, and left."""
+        """Wait up to so many seconds for pending messages; warn of those that are still not delivered."""
         until = time.monotonic() + seconds
         self._deadline = until
         with self._changed:
             self._changed.wait_for(lambda: not self._pending, seconds)
             late = list(dict.fromkeys(self._pending))
         for entry in late:
-            self._say(entry, _("it takes too long"))
+            self._say(entry, _("sending takes too long"))

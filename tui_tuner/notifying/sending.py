@@ -1,4 +1,4 @@
-"""A message on its way: to ntfy, to a webhook, to this desktop. No error holds an address."""
+"""Sends messages to ntfy, webhooks or this desktop. Errors never contain an address."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SECONDS = 5.0  # for a connection, and for each piece of an answer
 WAITS = (1.0, 3.0)  # seconds before the second and the third attempt
 BUSY = (408, 425, 429, 500, 502, 503, 504)  # worth another attempt
 MOST_REDIRECTS = 3
-MOST_TEXT = 3500  # bytes: ntfy makes a file of what is longer than 4,096
+MOST_TEXT = 3500  # bytes: ntfy turns text of more than 4,096 bytes into an attachment
 NTFY = "https://ntfy.sh"
 NTFY_SERVER, NTFY_TOKEN = "NTFY_SERVER", "NTFY_TOKEN"
-# What belongs to other services: a config by somebody else must not send it anywhere
+# Secrets of other services: a config by somebody else must not send them anywhere
 _FOREIGN: tuple[str, ...] = ("HF_", "HUGGING", "MODELSCOPE", "AWS_", "AZURE_", "GOOGLE_", "OPENAI")
 _FOREIGN += (
     "ANTHROPIC",
@@ -47,10 +47,10 @@ def send(entry: str, message: Message, wait: Callable[[float], bool] = lambda _s
     """Send a message to one entry of `output.notify` other than the bell.
 
     Args:
-        wait: Waits so many seconds; True where there is no time for another attempt.
+        wait: Waits so many seconds; returns True if there is no time for another attempt.
 
     Raises:
-        NotSent: it did not get there.
+        NotSent: it was not delivered.
     """
     for pause in (*WAITS, None):
         try:
@@ -62,9 +62,10 @@ def send(entry: str, message: Message, wait: Callable[[float], bool] = lambda _s
 
 
 def _send_once(entry: str, message: Message) -> None:
+    # ${HF_TOKEN} in somebody else's config would send the user's token to an address of their choice
     foreign = [name for name in _names(entry) if name.upper().startswith(_FOREIGN)]
     if foreign:
-        raise NotSent(_("{name} belongs to another service, and is not sent anywhere", name=foreign[0]))
+        raise NotSent(_("{name} belongs to another service and must not be sent", name=foreign[0]))
     place, missing = filled(entry, os.environ)
     if missing:
         raise NotSent(_("{name} is not set in the environment", name=", ".join(missing)))
@@ -75,7 +76,7 @@ def _send_once(entry: str, message: Message) -> None:
     elif place.startswith(("http://", "https://")):
         _post(place, _for_webhook(message), {"Content-Type": "application/json"})
     elif place != "bell":
-        raise NotSent(_("what its variable holds is no address"))
+        raise NotSent(_("its environment variable does not contain an address"))
 
 
 def _names(entry: str) -> list[str]:
@@ -83,18 +84,19 @@ def _names(entry: str) -> list[str]:
 
 
 def name_of(entry: str) -> str:
-    """An entry as it is named where it failed."""
+    """Return an entry in a form that may be shown, without secrets."""
     return shown_entry(entry)
 
 
 def _for_webhook(message: Message) -> bytes:
-    """JSON that chats show as it is (`text` for Slack, `content` for Discord), and fields for programs."""
+    """Build JSON that chats can show (`text` for Slack, `content` for Discord), with fields for programs."""
+    # Discord refuses more than 2,000 characters
     body = {"title": message.title, "text": message.whole, "content": message.whole[:1900], **message.fields}
     return json.dumps(body, ensure_ascii=False, allow_nan=False, default=str).encode()
 
 
 def _for_ntfy(place: str, message: Message) -> tuple[str, bytes, dict[str, str]]:
-    """Address, body and headers of a message to a topic."""
+    """Return (address, body, headers) of a message to an ntfy topic."""
     server = os.environ.get(NTFY_SERVER, "").strip() or NTFY
     address = place if "://" in place else f"{server.rstrip('/')}/{place}"
     headers = {
@@ -108,11 +110,12 @@ def _for_ntfy(place: str, message: Message) -> tuple[str, bytes, dict[str, str]]
     token = os.environ.get(NTFY_TOKEN, "").strip()
     if token and _may_have_token(address, server):
         headers["Authorization"] = f"Bearer {token}"
+    # Cutting bytes may split a character, which decoding with "ignore" drops
     return address, message.text.encode()[:MOST_TEXT].decode("utf-8", "ignore").encode(), headers
 
 
 def _may_have_token(address: str, server: str) -> bool:
-    """Whether an address is on the server that the token is for: a config may be by somebody else."""
+    """Return whether an address is on the token's own server, as the config may be by somebody else."""
     try:
         asked, own = urlsplit(address), urlsplit(server)
         same = (asked.scheme, asked.hostname, asked.port) == (own.scheme, own.hostname, own.port)
@@ -122,7 +125,7 @@ def _may_have_token(address: str, server: str) -> bool:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is followed with the same message; never to another scheme, but from http to https."""
+    """Follows redirects with the same message, but to no other scheme except from http to https."""
 
     max_redirections = MOST_REDIRECTS
     max_repeats = 1
@@ -135,7 +138,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             raise NotSent(_("it leads on to an address that is not followed"))
         kept = dict(req.header_items())
         if new.netloc != old.netloc:
+            # Another server must not get the credentials
             kept.pop("Authorization", None)
+        # The message has arrived, and the answer is elsewhere
         if code == 303:
             return None
         return urllib.request.Request(newurl, req.data, kept, method="POST")
@@ -144,10 +149,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _post(address: str, body: bytes, headers: Mapping[str, str]) -> None:
-    """One attempt.
+    """Post a message once.
 
     Raises:
-        NotSent: no answer, or one that says no.
+        NotSent: there was no answer, or an error.
     """
     try:
         address, own = _without_login(address)
@@ -162,7 +167,8 @@ def _post(address: str, body: bytes, headers: Mapping[str, str]) -> None:
         error.close()
         if error.code == 303:
             return
-        if 300 <= error.code < 400:  # to a file, or round and round
+        # A redirect to another kind of address, or in a loop
+        if 300 <= error.code < 400:
             raise NotSent(_("it leads on to an address that is not followed")) from None
         again = error.code in BUSY
         raise NotSent(_("the server answered with status {status}", status=error.code), again) from None
@@ -175,11 +181,11 @@ def _post(address: str, body: bytes, headers: Mapping[str, str]) -> None:
     except (OSError, http.client.HTTPException):
         raise NotSent(_("the connection broke"), again=True) from None
     except (ValueError, UnicodeError):
-        raise NotSent(_("it is no address that a message can be sent to")) from None
+        raise NotSent(_("it is not an address that messages can be sent to")) from None
 
 
 def _without_login(address: str) -> tuple[str, dict[str, str]]:
-    """An address without the name and password in it, which become a header."""
+    """Return an address without user name and password, which become a header."""
     parts = urlsplit(address)
     if parts.username is None:
         return address, {}
@@ -191,7 +197,7 @@ def _without_login(address: str) -> tuple[str, dict[str, str]]:
 
 
 def pause(done: Callable[[], bool], deadline: Callable[[], float]) -> Callable[[float], bool]:
-    """A `wait` for `send` that gives up where the time is over."""
+    """Return a `wait` for `send` that gives up after the deadline."""
 
     def wait(seconds: float) -> bool:
         until = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""The bell and the notices of a terminal: for whoever shows a run in one, wherever it is trained."""
+"""Bell and notifications of the terminal that shows a run, wherever the run is trained."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from tui_tuner.runs.events import Event, RunStarted
 from tui_tuner.text import one_line
 
 BELL, END = "\a", "\x1b\\"
-FRESH = 60.0  # seconds after which what happened is read as history
-_BY_777 = ("rxvt", "foot", "vte")  # terminals that know OSC 777; others that know any know OSC 9
+FRESH = 60.0  # seconds after which an event counts as history
+_BY_777 = ("rxvt", "foot", "vte")  # terminals that support OSC 777; others use OSC 9
 
 
 class TerminalNotices:
-    """Fed with the events of a run as they are read; gives what to write to the terminal, mostly nothing."""
+    """Turns the events of a run into control codes for the terminal, if they call for a notification."""
 
     def __init__(self) -> None:
         self._story: Story | None = None
         self._entries: list[str] = []
 
     def take(self, event: Event, now: float | None = None) -> str:
-        """What an event makes of the terminal. What is older than a minute is history."""
+        """Return the control codes for an event; empty for most, and for events older than a minute."""
         body = event.body
         if isinstance(body, RunStarted):
             self._story, self._entries = Story(event.run), _entries_of(body.config)
         if self._story is None or not self._entries:
             return ""
         message = self._story.see(body)
+        # Attaching to a run replays its journal, which must not ring for what happened hours ago
         if message is None or abs((time.time() if now is None else now) - event.time) > FRESH:
             return ""
         return codes_for(self._entries, message)
 
 
 def codes_for(entries: Sequence[str], message: Message) -> str:
-    """What to write to a terminal for a message; empty where none of the entries is a terminal's."""
+    """Return the control codes for a message; empty if no entry is for the terminal."""
     codes = BELL if "bell" in entries else ""
     if "desktop" in entries and not has_desktop():
         codes += notice(message)
@@ -45,7 +46,8 @@ def codes_for(entries: Sequence[str], message: Message) -> str:
 
 
 def notice(message: Message) -> str:
-    """The control sequence by which a terminal shows a notice: OSC 777 or OSC 9, through tmux if need be."""
+    """Return the control sequence of a notification: OSC 777 or OSC 9, wrapped for tmux if needed."""
+    # A semicolon separates the fields of these sequences
     title = one_line(f"tui-tuner: {message.title}", 100).replace(";", ",")
     text = one_line(message.text, 200).replace(";", ",")
     kind = f"{os.environ.get('TERM', '')} {'vte' if os.environ.get('VTE_VERSION') else ''}"
@@ -53,7 +55,8 @@ def notice(message: Message) -> str:
         code = f"\x1b]777;notify;{title};{text}{END}"
     else:
         code = f"\x1b]9;{title}. {text}{END}"
-    if os.environ.get("TMUX"):  # which hands on what is wrapped so, where it is told to
+    # Tmux passes on sequences that are wrapped like this, if allow-passthrough is on
+    if os.environ.get("TMUX"):
         code = "\x1bPtmux;" + code.replace("\x1b", "\x1b\x1b") + END
     return code
 

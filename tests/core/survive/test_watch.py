@@ -54,7 +54,7 @@ def test_a_stall_is_said_with_the_stack_of_every_thread(tmp_path: Path) -> None:
         assert "standing_still_here" in text and f"pid {os.getpid()}" in text
         watchdog.emit(Step(step=8, seconds=0.01))
         _until(lambda: sink.of("log"))
-        assert "going on" in sink.of("log")[0]["message"]
+        assert "continuing" in sink.of("log")[0]["message"]
     go_on.set()
     thread.join()
 

@@ -58,7 +58,7 @@ async def test_questions_and_answers_are_typed_and_become_a_file(opened: Opened,
         await pilot.press("tab")
         await typed(pilot, "Hello!")
         await pilot.press("ctrl+s")
-        assert "1 row; 9 more until something begins to show" in text(pilot)
+        assert "1 row; 9 more until an effect begins to show" in text(pilot)
         assert rows("my-answers.jsonl") == [{"prompt": "Hi?", "response": "Hello!"}]
         await typed(pilot, "Half")
         await pilot.press("ctrl+s")  # the answer is missing

@@ -287,5 +287,5 @@ def test_json_tells_what_no_command_had_foreseen(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     told = capsys.readouterr()
-    assert ended.value.code == 1 and "defect" in told.err
+    assert ended.value.code == 1 and "bug in tui-tuner" in told.err
     assert json.loads(told.out)["error"]["code"] == 1

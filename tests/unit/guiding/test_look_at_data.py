@@ -66,9 +66,9 @@ def test_tokens_are_told_as_such_only_where_the_tokenizer_is_here(tmp_path: Path
     path = lines(tmp_path / "a.jsonl", chats(60))
     here = look_at_data(path, "sft", more={"model.name": "demo"})
     away = look_at_data(path, "sft", more={"model.name": "nobody/nothing-here"})
-    assert any("tokens a row" in line for line in say_look(here))
+    assert any("tokens per row" in line for line in say_look(here))
     assert away.tokens is None and away.total_tokens is None
-    assert any("characters a row" in line for line in say_look(away))
+    assert any("characters per row" in line for line in say_look(away))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "parquet", "arrow", "zip", "gz"])

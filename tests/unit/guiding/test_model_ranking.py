@@ -185,7 +185,7 @@ def test_the_model_of_a_run_comes_after_those_it_began_with(alone: Path):
     (run / "events.jsonl").write_text("")
     found = [one for one in rank_models("sft", data=ROWS) if one.here]
     assert [one.origin for one in found] == ["folder", "run", "package"]
-    assert "learnt something else" in found[1].why
+    assert "already trained on something else" in found[1].why
 
 
 def test_a_folder_that_is_not_whole_cannot_be_taken(alone: Path):
@@ -215,7 +215,7 @@ def test_a_hub_is_asked_only_where_that_is_allowed(hub: PlayedHub):  # noqa: F81
     found = rank_models("sft", data=ROWS, network=True, languages=("de",))
     acme = next(one for one in found if one.name == "acme/small-instruct")
     assert acme.origin == "hub" and acme.fits and acme.licence == "mit" and acme.fetch
-    assert acme.languages == ("de", "en") and acme.speaks and "It knows de" in acme.why
+    assert acme.languages == ("de", "en") and acme.speaks and "it knows de" in acme.why
     assert found[0].origin != "package"  # what can be fetched comes before a toy
     hub.refuse("/api/models", 500)
     assert rank_models("sft", data=ROWS, network=True)

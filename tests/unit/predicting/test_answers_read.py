@@ -31,7 +31,7 @@ def test_a_label_is_found_however_it_is_written(answer: str, label: str) -> None
 @pytest.mark.parametrize("answer", ["", "goodness", "bad", "Cobol", "正 面"])
 def test_what_is_none_of_the_labels(answer: str) -> None:
     label, problem = read_label(answer, LABELS)
-    assert label is None and problem.startswith("the answer names none of the labels")
+    assert label is None and problem.startswith("the answer contains none of the labels")
     assert answer in problem
 
 
@@ -79,4 +79,4 @@ def test_json_in_an_answer(answer: str, found: object) -> None:
 @pytest.mark.parametrize("answer", ["", "{", '{"name": 1}', '["name", "price"]', '{"name": 1, "price": 2'])
 def test_json_that_is_none_or_lacks_a_key(answer: str) -> None:
     found, problem = read_json(answer, ("name", "price"))
-    assert found is None and problem.startswith("the answer is no JSON object")
+    assert found is None and problem.startswith("the answer contains no JSON object")

@@ -163,5 +163,5 @@ def test_options_that_cannot_be(tmp_path: Path, more: dict[str, Any]) -> None:
 
 
 def test_a_head_is_asked_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="writes no text"):
+    with pytest.raises(UsageError, match="does not write text"):
         job(tmp_path, "classification", labels=("a", "b")).check()

@@ -18,13 +18,13 @@ def test_places_are_filled_in_and_nothing_is_carried_out() -> None:
 def test_a_row_without_anything_for_the_prompt_is_a_problem() -> None:
     template = parse_template("{a}{b}")
     assert template.fill({"a": "x"}, {}) == "x"
-    with pytest.raises(RowProblem, match="nothing for the prompt"):
+    with pytest.raises(RowProblem, match="no values for the prompt"):
         template.fill({"a": None, "c": 1}, {})
 
 
 @pytest.mark.parametrize(("text", "line"), [("a {", 1), ("a\n} b", 2), ("\n\n{}", 3), ("{a{b}}", 1)])
 def test_a_brace_without_its_other_half_is_named_by_its_line(text: str, line: int) -> None:
-    with pytest.raises(UsageError, match=f"line {line} is no place"):
+    with pytest.raises(UsageError, match=f"line {line} is not a valid placeholder"):
         parse_template(text)
 
 

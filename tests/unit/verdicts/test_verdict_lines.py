@@ -65,7 +65,7 @@ def test_while_it_runs_a_word_is_said_once_and_where_to_stop(tmp_path: Path) -> 
     journal.emit(runs.OVERFIT)
     journal.emit(replace(runs.OVERFIT, step=62))
     journal.close()
-    told = [line for line in lines_of(folder) if "verdict" in line or "stop here" in line]
+    told = [line for line in lines_of(folder) if "verdict" in line or "stop now" in line]
     assert len(told) == 2 and told[0].startswith("verdict: Overfitting since step 40: Held-out loss rose")
     assert f"tui-tuner stop live --runs {tmp_path / 'runs'}" in told[1]
 

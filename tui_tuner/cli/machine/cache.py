@@ -1,4 +1,4 @@
-"""`tui-tuner cache`: tokenised rows that are kept for the next run, and making room."""
+"""`tui-tuner cache`: lists and deletes tokenised rows that are kept for later runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tui_tuner.data.examples.cache import Cached
 
 app = typer.Typer(
-    help=N_("Tokenised rows that are kept for the next run: what is there, and making room."),
+    help=N_("Tokenised rows kept for later runs: list and delete them."),
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -26,7 +26,7 @@ app = typer.Typer(
 
 @app.command("list")
 def show(json: Json = False) -> None:
-    """List what is cached, last used first."""
+    """List the cached data, most recently used first."""
     from tui_tuner.data.examples.cache import cache_root, cached
 
     root = cache_root()
@@ -56,19 +56,20 @@ def show(json: Json = False) -> None:
 def clean(
     older_than: Annotated[
         float | None,
-        typer.Option("--older-than", help=N_("Delete what was not used for this many days."), min=0),
+        typer.Option("--older-than", help=N_("Delete data that was not used for this many days."), min=0),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help=N_("Delete everything that no run is using."))] = False,
     yes: Annotated[bool, typer.Option("--yes", help=N_("Do not ask."))] = False,
     json: Json = False,
 ) -> None:
-    """Delete what was not used for 30 days, what is damaged and what was never finished."""
+    """Delete cached data that was not used for 30 days, is damaged or was never finished."""
     from tui_tuner.data.examples.cache import cache_root, cached, delete, to_clean
 
     if every and older_than is not None:
-        raise UsageError(_("--all and --older-than ask for different things."), hint=_("Give one of them."))
+        raise UsageError(_("--all and --older-than contradict each other."), hint=_("Give only one of them."))
     root = cache_root()
     found = cached(root)
+    # Never includes data in use, so a running job cannot lose its rows
     chosen = to_clean(found, older_than, every)
     if chosen and not yes:
         _ask(chosen)
@@ -90,8 +91,8 @@ def clean(
     if in_use:
         typer.echo(
             _n(
-                "{count} store is in use by a run and stays",
-                "{count} stores are in use by runs and stay",
+                "{count} store is in use by a run and was kept",
+                "{count} stores are in use by runs and were kept",
                 in_use,
                 count=in_use,
             )
@@ -106,8 +107,8 @@ def clean(
 def _ask(chosen: list[Cached]) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
-            _("deleting tokenised rows costs the time to make them again."),
-            hint=_("Add --yes where nobody can be asked."),
+            _("deleted rows must be tokenised again, which takes time."),
+            hint=_("Add --yes to confirm without a terminal."),
         )
     count, size = len(chosen), human_bytes(sum(one.bytes for one in chosen))
     ask = _n(

@@ -1,4 +1,4 @@
-"""`tui-tuner doctor`: what this machine has, and what is wrong with it."""
+"""`tui-tuner doctor`: reports the hardware and libraries of this machine, and problems with them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LITTLE_DISK = 5 * 2**30
 
 
 def checkup(json: bool) -> int:
-    """Print versions, devices and disk, each problem with its mend; returns the exit code."""
+    """Print versions, devices, disk space and problems with their fixes; return the exit code."""
     facts, problems = _versions()
     facts["device"] = _device(problems)
     facts |= _hub()
@@ -39,7 +39,8 @@ def checkup(json: bool) -> int:
     if free < _LITTLE_DISK:
         problems.append(
             _(
-                "only {free} free here: checkpoints may not fit. Use --runs on a larger disk.",
+                "only {free} of disk space free here: checkpoints may not fit. Use --runs with a larger "
+                "disk.",
                 free=human_bytes(free),
             )
         )
@@ -58,7 +59,7 @@ def checkup(json: bool) -> int:
         for problem in problems:
             typer.echo(_("problem: {problem}", problem=one_line(problem)))
         if not problems:
-            typer.echo(_("all is well"))
+            typer.echo(_("no problems found"))
     return EXIT_FAILED if problems else EXIT_DONE
 
 
@@ -67,6 +68,7 @@ def _versions() -> tuple[dict[str, str], list[str]]:
     problems = []
     for name in _LIBRARIES:
         try:
+            # From the metadata: importing the libraries would take many seconds
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             facts[name] = _("missing")
@@ -80,7 +82,7 @@ def _versions() -> tuple[dict[str, str], list[str]]:
 
 
 def _hub() -> dict[str, str]:
-    """Where models come from, and where they are kept."""
+    """Return the address of the hub and the folder of its cache."""
     from tui_tuner.cli.models import hub_address
     from tui_tuner.models.hub.huggingface import cache_folder
 
@@ -97,6 +99,7 @@ def _device(problems: list[str]) -> str:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return ", ".join(names)
     try:
+        # torch reports no GPU both without one and with a CPU build; the driver tells which it is
         import pynvml
 
         pynvml.nvmlInit()
@@ -107,13 +110,14 @@ def _device(problems: list[str]) -> str:
                     "that fits the driver (https://pytorch.org/get-started/locally/)."
                 )
             )
-    except Exception:  # no driver: a machine without a GPU is in order
+    except Exception:
+        # No driver: a machine without a GPU is not a problem
         return _cpu(torch.get_num_threads())
     return _cpu(torch.get_num_threads())
 
 
 def _kernels() -> dict[str, list[dict[str, Any]]]:
-    """For each device, by its name, what can compute the parts of a model there, and why not the rest."""
+    """List for each device the kernels for the parts of a model, and why others cannot be used."""
     try:
         from tui_tuner.planning.hardware import detect
         from tui_tuner.training.watching.kernels import kernels_on
@@ -122,7 +126,8 @@ def _kernels() -> dict[str, list[dict[str, Any]]]:
             f"{device.place} {device.name}".strip(): [asdict(one) for one in kernels_on(device)]
             for device in detect().devices
         }
-    except Exception:  # a torch that cannot be imported is told elsewhere
+    except Exception:
+        # A torch that cannot be imported is reported by `_device`
         return {}
 
 

@@ -1,4 +1,4 @@
-"""`tui-tuner doctor --resume CONFIG`: whether a killed run of this config resumes exactly."""
+"""`tui-tuner doctor --resume CONFIG`: tests whether a killed run of a config resumes exactly."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SHOWN = 5
 
 
 def prove_resume(config: str, json: bool) -> int:
-    """Train a short version of `config` with and without a kill, compare, print the verdict.
+    """Train a short version of `config` with and without a kill, compare them, and print the result.
 
-    Returns the exit code: 0 if the runs are equal bit for bit.
+    Returns the exit code: 0 if the runs are bit-for-bit equal.
     """
     from tui_tuner.cli.start import _config
     from tui_tuner.launch.beforehand import check_hardware
@@ -28,7 +28,7 @@ def prove_resume(config: str, json: bool) -> int:
 
     asked = _config(config, None, None)
     check_hardware(asked)
-    # Below the runs folder, for that is the disk that checkpoints are meant for.
+    # Inside the folder of runs, as that is the disk that checkpoints are meant for
     runs = Path(asked.output.folder).expanduser()
     made = not runs.exists()
     runs.mkdir(parents=True, exist_ok=True)
@@ -56,6 +56,7 @@ def prove_resume(config: str, json: bool) -> int:
         return error.exit_code
     finally:
         shutil.rmtree(root, ignore_errors=True)
+        # A folder that was created for the test alone is removed again
         if made and not any(runs.iterdir()):
             runs.rmdir()
     if json:

@@ -1,4 +1,4 @@
-"""Answers a shell that completes a command line; `completion` prints the script that asks."""
+"""Answers requests of a shell for completions; the script from `completion` sends them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from tui_tuner.cli.shell.words import offer_words
 
 
 def complete() -> int:
-    """Print what could stand at the cursor, a line each. Nothing heavy is imported."""
+    """Print possible words at the cursor, one per line. Imports nothing heavy, as every Tab calls it."""
     from typer.completion import completion_init
 
     completion_init()
     _keep_rich_out()
     _join_around_equals()
     made = command()
+    # After `command()`, as parameters only exist once the commands are built
     offer_words(made)
     try:
         made(args=[], prog_name=PROGRAM, complete_var=VARIABLE)
@@ -27,7 +28,7 @@ def complete() -> int:
 
 
 def _keep_rich_out() -> None:
-    """Zsh and fish show help beside words. Typer loads Rich to take markup out of it, and ours has none."""
+    """Keep Typer from importing Rich to strip markup from help texts: ours have none, and it is slow."""
     with contextlib.suppress(ImportError, AttributeError):
         from typer import _completion_classes
 
@@ -35,7 +36,7 @@ def _keep_rich_out() -> None:
 
 
 def _join_around_equals() -> None:
-    """Bash takes `method.kind=lora` apart at the =, and what is completed is the word behind it alone."""
+    """Join the parts of words such as `method.kind=lora`, which Bash splits at the =."""
     if os.environ.get(VARIABLE) != "complete_bash":
         return
     words = os.environ.get("COMP_WORDS", "").split("\n")
@@ -46,6 +47,7 @@ def _join_around_equals() -> None:
         glued = bool(joined) and (word == "=" or (index > 1 and words[index - 1] == "="))
         if glued:
             joined[-1] += word
+            # The cursor's word moves left by one for each part that is joined before it
             place -= index <= cursor
         else:
             joined.append(word)

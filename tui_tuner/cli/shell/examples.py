@@ -1,4 +1,4 @@
-"""Examples for the help of each command, by its name: what follows `tui-tuner`. A test parses them."""
+"""Examples in the help of each command, without the leading `tui-tuner`. A test parses them."""
 
 from __future__ import annotations
 

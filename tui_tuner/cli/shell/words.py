@@ -1,4 +1,4 @@
-"""What a shell is offered for the values of options and arguments: presets, runs, fields, templates."""
+"""Completions for the values of options and arguments: presets, runs, fields, templates."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _YAML = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class Word:
-    """One word that could stand there, with the attributes that Click asks for.
+    """A possible word, with the attributes that Click expects.
 
     Args:
-        whole: What it is compared as, where the shell completes only the end of it.
+        whole: The text to compare with the input, if the shell completes only the end of the word.
     """
 
     value: str
@@ -35,9 +35,9 @@ Offer = Callable[[Any, str], Iterable[Word]]
 
 
 def offer_words(made: Any, path: str = "") -> None:
-    """Let every parameter of a command, and of those below it, offer what it may be.
+    """Attach completions to every parameter of a command and its subcommands.
 
-    Which that is, its placeholder in the help tells; where nothing is offered, a shell offers files.
+    The placeholder in its help decides which; without completions, the shell offers files.
     """
     for parameter in made.params:
         offer = BY_PLACE.get((path, parameter.name)) or BY_METAVAR.get(
@@ -50,11 +50,12 @@ def offer_words(made: Any, path: str = "") -> None:
 
 
 def _among(offer: Offer) -> Callable[[Any, str], list[Word]]:
-    """Of what is offered, what goes on from what is typed; a Tab never fails."""
+    """Wrap an offer so that it only returns words that begin with the input, and never fails."""
 
     def complete(context: Any, incomplete: str) -> list[Word]:
         try:
             return [word for word in offer(context, incomplete) if word.goes_on(incomplete)]
+        # An error message would end up in the middle of the user's command line
         except Exception:
             return []
 
@@ -70,7 +71,7 @@ def presets(_context: Any, _incomplete: str) -> Iterator[Word]:
 
 
 def configs(context: Any, incomplete: str) -> Iterator[Word]:
-    """Presets, and YAML files beside what is typed."""
+    """Yield presets, and YAML files in the folder of the input."""
     yield from presets(context, incomplete)
     folder, _slash, begun = incomplete.rpartition("/")
     place = Path(os.path.expanduser(folder or ("/" if incomplete.startswith("/") else ".")))
@@ -80,24 +81,28 @@ def configs(context: Any, incomplete: str) -> Iterator[Word]:
 
 
 def runs(context: Any, incomplete: str) -> Iterator[Word]:
-    """Runs of the folder that --runs names, the newest first, and `last`."""
+    """Yield `last` and the runs in the folder of --runs, newest first."""
     from tui_tuner.runs.store import RunStore
 
+    # A path: the shell completes files itself
     if incomplete.startswith((".", "/", "~")):
         return
+    # `runs` subcommands take --runs before or after their own name
     named = context.params.get("runs") or (context.parent.params.get("runs") if context.parent else None)
     yield Word("last")
     for index, folder in enumerate(RunStore(named or "runs").runs()):
         if index >= _MOST_RUNS:
             return
+        # Other names would need quoting, which differs between shells
         if folder.name.isprintable() and " " not in folder.name:
             yield Word(folder.name)
 
 
 def which_model(context: Any, _incomplete: str) -> Iterator[Word]:
-    """The models of the run that is named: best, last, and its checkpoints."""
+    """Yield the models of the named run: best, last, base, and its checkpoints."""
     from tui_tuner.runs.store import RunStore
 
+    # Offered before the run is looked up, which may fail
     yield from (Word("best"), Word("last"), Word("base"))
     folder = RunStore(context.params.get("runs") or "runs").find(context.params.get("model") or "last")
     steps = [place.name for place in folder.checkpoints.glob("step-*")]
@@ -105,7 +110,7 @@ def which_model(context: Any, _incomplete: str) -> Iterator[Word]:
 
 
 def settings(_context: Any, incomplete: str) -> Iterator[Word]:
-    """`section.field=`, and behind the = what the field may be."""
+    """Yield `section.field=`, or after the = the values of that field."""
     from tui_tuner.config.options import options
     from tui_tuner.locales import _
 
@@ -114,7 +119,7 @@ def settings(_context: Any, incomplete: str) -> Iterator[Word]:
         for option in options().values():
             yield Word(f"{option.path}=", _(option.help))
         return
-    # Bash completes the part behind the = alone
+    # Bash completes only the part after the =
     before = "" if os.environ.get(VARIABLE) == "complete_bash" else f"{path}="
     for value in _values(path):
         yield Word(f"{before}{value}", whole=f"{path}={value}")

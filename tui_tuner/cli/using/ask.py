@@ -1,4 +1,4 @@
-"""`tui-tuner ask`: what a trained model finds in a text of the user's own."""
+"""`tui-tuner ask`: asks a trained model about the user's own text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _BAR = 20  # cells
 _CHOICES = 8
-_AROUND, _SHORT = 300, 2000  # characters around what was found, and of a text that is printed whole
+_AROUND, _SHORT = 300, 2000  # characters shown around a finding; longest text that is printed in full
 _STYLES = {"mark": "dim", "found": "bold green"}
 _LABELS = ("bold green", "bold yellow", "bold cyan", "bold magenta", "bold blue", "bold red")
 
@@ -53,7 +53,7 @@ def ask(
     runs: Runs = "runs",
     json: Json = False,
 ) -> None:
-    """Show what a model finds in a text: an answer, its class, names and places."""
+    """Show what a model finds in a text: an answer, a class, or names and places."""
     from tui_tuner.evaluation.asked import read_text
 
     origin = the_origin(model, checkpoint or which, runs, base, any_base, trust_remote_code)
@@ -72,37 +72,42 @@ def ask(
 
 
 def _check(origin: Origin, question: str) -> None:
-    """Refuse what cannot be asked, before anything heavy is imported."""
+    """Raise `UsageError` if the model cannot be asked, before anything heavy is imported."""
     kind, name = TASKS[origin.task], one_line(origin.name)
     if kind.writes:
         raise UsageError(
-            _("trains task {task}, whose model writes text; ask finds things in one.", task=origin.task)
+            _(
+                "is for task {task}, whose models write text; ask is for models that analyse text.",
+                task=origin.task,
+            )
             if origin.kind == "run"
-            else _("is a model that writes text; ask finds things in one."),
+            else _("is a model that writes text; ask is for models that analyse text."),
             where=name,
-            hint=_("Talk to it with `tui-tuner chat {name}`.", name=name),
+            hint=_("Chat with it: `tui-tuner chat {name}`.", name=name),
         )
     if kind.question and not question.strip():
         raise UsageError(
             _("a question is missing."),
             where="--question",
-            hint=_("Say what to look for: --question 'Who won the match?'"),
+            hint=_("Add one, such as --question 'Who won the match?'"),
         )
 
 
 def _ask(origin: Origin, device: str, text: str, question: str, quiet: bool) -> Shown:
-    """Load the model and ask it; what libraries print goes nowhere."""
+    """Load the model and ask it, with the output of libraries suppressed."""
     from tui_tuner.launch.environment import prepare_environment
     from tui_tuner.launch.output import captured
 
     prepare_environment()
+    # Before the output is captured, so that the progress of a download is visible
     fetch_missing([origin])
     with captured(None) as terminal:
         if not quiet and terminal.err.isatty():
             terminal.err.write(_("loading the model…") + "\r")
             terminal.err.flush()
         try:
-            from tui_tuner.inference.asking import ask_run, load_asked  # seconds: torch, transformers
+            # Takes seconds: torch, transformers
+            from tui_tuner.inference.asking import ask_run, load_asked
 
             return ask_run(load_asked(origin, device), text, question)
         finally:
@@ -114,13 +119,14 @@ def _print(shown: Shown) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
+    # In a pipe or file, lines stay as they are in the text
     wraps = sys.stdout.isatty()
     for line in answer_lines(shown):
         console.print(line, soft_wrap=not wraps)
 
 
 def answer_lines(shown: Shown) -> list[Text]:
-    """The prediction, the text with what was found in it, and the choices with their probabilities."""
+    """Format the prediction, the text with its findings marked, and the choices with their probabilities."""
     from rich.text import Text
 
     from tui_tuner.evaluation.inside import inside_parts
@@ -146,7 +152,7 @@ def answer_lines(shown: Shown) -> list[Text]:
 
 
 def _choices(shown: Shown) -> list[Text]:
-    """A line for each of the likeliest choices: number, bar, name."""
+    """Format the most likely choices, one per line: probability, bar, name."""
     from rich.text import Text
 
     from tui_tuner.evaluation.compared import choice_name, share
@@ -160,7 +166,7 @@ def _choices(shown: Shown) -> list[Text]:
 
 
 def _entities(shown: Shown) -> list[Text]:
-    """What was found of each label, in a line each."""
+    """Format the findings of each label, one label per line."""
     from rich.text import Text
 
     text = shown.passage or shown.prompt

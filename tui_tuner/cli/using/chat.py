@@ -1,4 +1,4 @@
-"""`tui-tuner chat`: talk to a run, an adapter, a model folder or a hub id; several answer side by side."""
+"""`tui-tuner chat`: chats with one or several models (runs, adapters, model folders, hub ids)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 With = Annotated[
     list[str] | None,
     typer.Option(
-        "--with", help=N_("Another that answers too; `base` is what RUN began with."), metavar="RUN"
+        "--with", help=N_("Another model that also answers; `base` is the base model of RUN."), metavar="RUN"
     ),
 ]
 
@@ -46,17 +46,22 @@ def chat(
     checkpoint: Checkpoint = "",
     system: Annotated[str, typer.Option("--system", help=N_("The system prompt."), metavar="TEXT")] = "",
     temperature: Annotated[
-        float, typer.Option("--temperature", help=N_("0 takes the likeliest token each time."))
+        float, typer.Option("--temperature", help=N_("0 always takes the most likely token."))
     ] = 0.0,
-    top_p: Annotated[float, typer.Option("--top-p", help=N_("Share of the probability to draw from."))] = 1.0,
-    top_k: Annotated[int, typer.Option("--top-k", help=N_("So many likeliest tokens; 0 is all."))] = 0,
+    top_p: Annotated[
+        float,
+        typer.Option("--top-p", help=N_("Draw from the most likely tokens with this total probability.")),
+    ] = 1.0,
+    top_k: Annotated[
+        int, typer.Option("--top-k", help=N_("Draw from this many most likely tokens; 0 is all."))
+    ] = 0,
     penalty: Annotated[
-        float, typer.Option("--repetition-penalty", help=N_("Above 1, repeats become less likely."))
+        float, typer.Option("--repetition-penalty", help=N_("Above 1, repetitions become less likely."))
     ] = 1.0,
     max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", help=N_("The longest answer, in tokens."))
+        int, typer.Option("--max-new-tokens", help=N_("Maximum length of an answer in tokens."))
     ] = 512,
-    seed: Annotated[int | None, typer.Option("--seed", help=N_("Of the random numbers."))] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help=N_("Seed of the random numbers."))] = None,
     device: Device = "auto",
     base: Base = "",
     any_base: AnyBase = False,
@@ -65,7 +70,7 @@ def chat(
     no_tui: NoTui = False,
     json: Json = False,
 ) -> None:
-    """Talk to a trained model: a screen in a terminal, else a line in and an answer out."""
+    """Chat with a trained model: on a screen in a terminal, otherwise line by line."""
     first = the_origin(model, checkpoint, runs, base, any_base, trust_remote_code)
     origins = [first, *find_others(first, others or [], runs, trust_remote_code)]
     values = {
@@ -97,7 +102,7 @@ def _on_screen(origins: list[Origin], system: str, values: dict[str, Any], devic
 
 
 def find_others(first: Origin, names: list[str], runs: str, agreed: bool = False) -> list[Origin]:
-    """The models that answer beside the first one; `base` is what that began with."""
+    """Find the models that answer in addition to the first one; `base` is its base model."""
     from tui_tuner.inference.origin import BASE, base_of
 
     return [base_of(first) if one == BASE else the_origin(one, "", runs, agreed=agreed) for one in names]
@@ -108,6 +113,7 @@ def _plain(origins: list[Origin], system: str, values: dict[str, Any], device: s
     from tui_tuner.launch.output import captured
 
     prepare_environment()
+    # Before the output is captured, so that the progress of a download is visible
     fetch_missing(origins)
     with captured(None) as terminal, _stopping() as asked:
         talk = Talk(origins, system, values, device, terminal.out, as_json, asked)
@@ -119,6 +125,7 @@ def _plain(origins: list[Origin], system: str, values: dict[str, Any], device: s
             terminal.err.write("\x1b[2K")
             terminal.err.flush()
         while True:
+            # Ctrl+C during the last answer has stopped that answer, not the chat
             asked.clear()
             line = _read_line(terminal.err, sys.stdin.isatty())
             if line is None:
@@ -128,7 +135,7 @@ def _plain(origins: list[Origin], system: str, values: dict[str, Any], device: s
 
 
 def _read_line(where: TextIO, typed: bool) -> str | None:
-    """The next line of standard input; None at its end, or at Ctrl+C."""
+    """Read the next line of standard input; None at its end or after Ctrl+C."""
     if typed:
         where.write("> ")
         where.flush()
@@ -140,20 +147,23 @@ def _read_line(where: TextIO, typed: bool) -> str | None:
 
 
 def _readable(text: str) -> str:
-    """A text with a sign in the place of each byte that is no text: no tokenizer takes those."""
+    """Replace bytes that are not valid UTF-8, which tokenizers refuse."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 @contextmanager
 def _stopping() -> Iterator[threading.Event]:
-    """Set by Ctrl+C: it ends the answer that is being written; while a line is read, the chat."""
+    """Yield an event that Ctrl+C sets: it stops the current answer, or the chat while a line is read."""
     asked = threading.Event()
 
     def stop(_number: int, _frame: object) -> None:
         asked.set()
+        # While an answer is generated, an exception could arise anywhere in torch; the event is checked per
+        # token
         if not _answering.is_set():
             raise KeyboardInterrupt
 
+    # Python's own handler would interrupt the generation with an exception
     before = signal.signal(signal.SIGINT, stop)
     try:
         yield asked
@@ -165,10 +175,10 @@ _answering = threading.Event()
 
 
 class Talk:
-    """Turns of a chat with one model or several, written to a stream.
+    """A chat with one or several models, written to a stream.
 
     Args:
-        asked: Set where the answer is to end.
+        asked: Set when the answer should stop.
     """
 
     def __init__(
@@ -189,7 +199,7 @@ class Talk:
         self._sampling: Sampling | None = None
 
     def load(self) -> None:
-        """Load the models."""
+        """Check the options and load the models."""
         from tui_tuner.inference.loading import Models
         from tui_tuner.inference.origin import check_writes
         from tui_tuner.inference.sampling import Sampling
@@ -199,13 +209,14 @@ class Talk:
         self._loaded = Models(self._device).load(self._origins)
 
     def ask(self, text: str) -> None:
-        """Write what the models answer, and keep it for the turns that follow."""
+        """Write the models' answers, and keep them for the following turns."""
         from tui_tuner.inference.answering import answer_all
         from tui_tuner.inference.prompts import encode_chat
 
         assert self._sampling is not None
         for turns in self._turns:
             turns.append({"role": "user", "content": text})
+        # Each model has its own turns, as each answers its own earlier answers
         prompts = [encode_chat(one, turns) for one, turns in zip(self._loaded, self._turns, strict=True)]
         heard = self._hear_json if self._json else _InOrder(self._write, self._labels).add
         _answering.set()
@@ -249,7 +260,7 @@ class Talk:
 
 
 class _InOrder:
-    """Several answers one after the other, though they are written at once: what comes early waits."""
+    """Prints answers that are generated at the same time one after the other."""
 
     def __init__(self, write: Callable[[str], None], labels: list[str]) -> None:
         self._write, self._labels = write, labels
@@ -257,7 +268,8 @@ class _InOrder:
         self._at = -1 if labels else 0
 
     def add(self, place: int, piece: str, tokens: int) -> None:
-        """A piece of an answer."""
+        """Print a piece of the current answer; pieces of later ones wait."""
+        # A model can write control sequences, which would change the terminal
         text = sanitize(piece)
         if self._at < 0:
             self._begin(0)
@@ -267,7 +279,7 @@ class _InOrder:
             self._waiting[place] = self._waiting.get(place, "") + text
 
     def end(self) -> None:
-        """All answers are whole."""
+        """Print the answers that are still waiting."""
         if self._labels and self._at < 0:
             self._begin(0)
         for place in range(self._at + 1, len(self._labels)):

@@ -1,4 +1,4 @@
-"""What `chat`, `ask` and `predict` share: how a model is named on the command line, found and fetched."""
+"""Shared by `chat`, `ask` and `predict`: options that name a model, finding it, and downloading its base."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Checkpoint = Annotated[
     str,
     typer.Option(
         "--checkpoint",
-        help=N_("best, last, step-N or base; the best where there is one."),
+        help=N_("best, last, step-N or base; by default the best one."),
         metavar="WHICH",
     ),
 ]
@@ -33,29 +33,29 @@ Base = Annotated[
     str,
     typer.Option(
         "--base",
-        help=N_("Folder or hub id of the base model, where it is not where it was."),
+        help=N_("Folder or hub id of the base model, if it has moved."),
         metavar="FOLDER",
     ),
 ]
 AnyBase = Annotated[
     bool,
     typer.Option(
-        "--any-base", help=N_("Take a base model with other weights than the adapter was trained on.")
+        "--any-base", help=N_("Accept a base model with other weights than the adapter was trained on.")
     ),
 ]
 TrustCode = Annotated[
     bool,
-    typer.Option("--trust-remote-code", help=N_("Agree to run the code that the model comes with.")),
+    typer.Option("--trust-remote-code", help=N_("Agree to run the code that comes with the model.")),
 ]
 
 
 def the_origin(
     name: str, checkpoint: str, runs: str, base: str = "", any_base: bool = False, agreed: bool = False
 ) -> Origin:
-    """The model that a command names; what a run under way has by now is said.
+    """Find the model that a command names; print a note if its run is still training.
 
     Args:
-        agreed: The user agrees to run the code that the model comes with.
+        agreed: Whether the user agrees to run the code that comes with the model.
     """
     from tui_tuner.inference.origin import find_origin
     from tui_tuner.runs.store import RunStore
@@ -64,6 +64,7 @@ def the_origin(
     if agreed:
         from tui_tuner.inference.places import agree
 
+        # Recorded before the model is loaded, which is what asks for it
         agree(found)
     note = training_note(found)
     if note:
@@ -72,7 +73,7 @@ def the_origin(
 
 
 def fetch_missing(origins: list[Origin]) -> None:
-    """Fetch the models of hubs that these begin with and that are not here, telling how far that is."""
+    """Download missing base models, with progress."""
     from tui_tuner.cli.fetching import Told
     from tui_tuner.inference.bringing import bases_not_here, bring
 
@@ -88,7 +89,7 @@ def fetch_missing(origins: list[Origin]) -> None:
 
 
 def training_note(origin: Origin) -> str:
-    """That a run is still training, and of which step its model is; empty where it is not."""
+    """Return a note that a run is still training, with the step of its model; empty otherwise."""
     from tui_tuner.inference.origin import step_of
     from tui_tuner.runs.store import RunFolder
 
@@ -97,5 +98,5 @@ def training_note(origin: Origin) -> str:
     step = step_of(origin)
     if step is None:
         return _("{name} is still training.", name=one_line(origin.name))
-    return _("{name} is still training; this is its model of step {step:,}.",
+    return _("{name} is still training; this is its model at step {step:,}.",
              name=one_line(origin.name), step=step)  # fmt: skip

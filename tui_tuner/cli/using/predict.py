@@ -1,4 +1,4 @@
-"""`tui-tuner predict`: use a model on a file; what is there already is not predicted again."""
+"""`tui-tuner predict`: predicts the rows of a file with a model; an interrupted job is resumed."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from tui_tuner.inference.predicting.engine import Predicted
     from tui_tuner.inference.predicting.job import Job
 
-_EVERY = 5.0  # seconds between two lines where there is no terminal
-_IMPATIENT = 3  # signals, the last of which ends the process at once
+_EVERY = 5.0  # seconds between two lines without a terminal
+_IMPATIENT = 3  # the number of signals after which the process ends at once
 _SHOWN = 8  # reasons
 
 
@@ -43,43 +43,37 @@ def predict(
     ],
     output: Annotated[
         str,
-        typer.Option("--output", "-o", help=N_("JSONL file to write: a line for each row."), metavar="OUT"),
+        typer.Option("--output", "-o", help=N_("JSONL file to write, with one line per row."), metavar="OUT"),
     ],
     prompt: Annotated[
         str,
         typer.Option(
             "--prompt",
-            help=N_(
-                "A text file with {column} places, filled in for each row; or carp: clues, reasoning, label."
-            ),
+            help=N_("A text file with {column} placeholders for each row; or carp: clues, reasoning, label."),
             metavar="carp|FILE",
         ),
     ] = "",
     labels: Annotated[
         str,
-        typer.Option(
-            "--labels", help=N_("What an answer must be one of, with commas between."), metavar="A,B"
-        ),
+        typer.Option("--labels", help=N_("The labels to choose from, separated by commas."), metavar="A,B"),
     ] = "",
     json_keys: Annotated[
         str,
-        typer.Option(
-            "--json-keys", help=N_("An answer must be a JSON object with these keys."), metavar="A,B"
-        ),
+        typer.Option("--json-keys", help=N_("Answers must be JSON objects with these keys."), metavar="A,B"),
     ] = "",
     retries: Annotated[
-        int, typer.Option("--retries", help=N_("How often to ask again without a valid label or JSON."))
+        int, typer.Option("--retries", help=N_("How often to ask again if the label or JSON is not valid."))
     ] = 0,
     checkpoint: Checkpoint = "",
     column: Annotated[
         list[str] | None,
         typer.Option(
             "--column",
-            help=N_("Which column is what, such as text=body. Repeatable."),
+            help=N_("The column of a role, such as text=body. Repeatable."),
             metavar="ROLE=COLUMN",
         ),
     ] = None,
-    field: Annotated[str, typer.Option("--field", help=N_("The column that is added."))] = "prediction",
+    field: Annotated[str, typer.Option("--field", help=N_("The name of the new column."))] = "prediction",
     format: Annotated[
         str, typer.Option("--format", help=N_("Record format of FILE."), metavar="FORMAT")
     ] = "auto",
@@ -87,29 +81,29 @@ def predict(
         str,
         typer.Option("--part", help=N_("Key (JSON), table (SQL) or member (zip) that holds the rows.")),
     ] = "",
-    system: Annotated[str, typer.Option("--system", help=N_("System prompt of rows without one."))] = "",
+    system: Annotated[str, typer.Option("--system", help=N_("System prompt for rows without one."))] = "",
     max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", help=N_("The longest answer, in tokens."))
+        int, typer.Option("--max-new-tokens", help=N_("Maximum length of an answer in tokens."))
     ] = 256,
     temperature: Annotated[
-        float, typer.Option("--temperature", help=N_("0 takes the likeliest token each time."))
+        float, typer.Option("--temperature", help=N_("0 always takes the most likely token."))
     ] = 0.0,
-    seed: Annotated[int, typer.Option("--seed", help=N_("Of the random numbers."))] = 0,
+    seed: Annotated[int, typer.Option("--seed", help=N_("Seed of the random numbers."))] = 0,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", help=N_("Rows computed at once; 0 chooses."))
+        int, typer.Option("--batch-size", help=N_("Rows computed at once; 0 is automatic."))
     ] = 0,
     device: Device = "auto",
     base: Base = "",
     any_base: AnyBase = False,
     trust_remote_code: TrustCode = False,
-    force: Annotated[bool, typer.Option("--force", help=N_("Begin anew where OUT exists."))] = False,
+    force: Annotated[bool, typer.Option("--force", help=N_("Overwrite OUT if it exists."))] = False,
     runs: Runs = "runs",
     json: Json = False,
 ) -> None:
-    """Predict every row of a file; the same command goes on where it was ended.
+    """Predict every row of a file; if interrupted, the same command continues.
 
-    OUT has the columns of FILE and one more, in the same order. Its file OUT.state.json says what it was
-    made of.
+    OUT has the rows of FILE in the same order, with one more column. The file OUT.state.json records what it
+    was made from.
     """
     from tui_tuner.inference.predicting.job import Job
 
@@ -137,10 +131,10 @@ def predict(
 
 
 def read_prompt(name: str) -> str:
-    """The text of a prompt's file; `carp` as it is.
+    """Read the file of a prompt; return `carp` and an empty name unchanged.
 
     Raises:
-        UsageError, DataError: there is no such file, or it holds no text.
+        UsageError, DataError: there is no such file, or it contains no text.
     """
     from tui_tuner.evaluation.asked import read_text
     from tui_tuner.inference.predicting.wording import CARP
@@ -169,7 +163,7 @@ def _columns(told: list[str]) -> dict[str, str]:
 
 
 def _listed(text: str, option: str) -> tuple[str, ...]:
-    """The parts of a list; commas inside of quotes belong to a part, as in CSV."""
+    """Split a list at its commas, except inside quotes, as in CSV."""
     import csv
 
     if not text.strip():
@@ -178,7 +172,7 @@ def _listed(text: str, option: str) -> tuple[str, ...]:
         (row,) = csv.reader([text.replace("\n", " ")], skipinitialspace=True, strict=True)
     except (csv.Error, ValueError):
         raise UsageError(
-            _("a quote has no other half."), where=option, hint=_('Write it as a,b or "a, with a comma",b.')
+            _("a quote is not closed."), where=option, hint=_('Write it as a,b or "a, with a comma",b.')
         ) from None
     return tuple(part.strip() for part in row)
 
@@ -189,8 +183,11 @@ def _run(job: Job, as_json: bool) -> int:
 
     prepare_environment()
     with captured(None) as terminal, _asked_to_stop() as asked:
-        from tui_tuner.inference.predicting.engine import predict as work  # seconds: torch, transformers
+        from tui_tuner.inference.predicting.engine import (
+            predict as work,
+        )  # takes seconds: torch, transformers
 
+        # Standard output is for JSON alone, so that it can be piped
         said = Saying(terminal.out if as_json else terminal.err, as_json)
         try:
             found = work(job, said.hear, asked.stop)
@@ -211,20 +208,21 @@ def _code(found: Predicted, number: int) -> int:
 
 
 class _Asked:
-    """How often, and by which signal, the work was asked to end."""
+    """Counts the signals that ask the job to stop."""
 
     def __init__(self) -> None:
         self.times = self.number = 0
 
     def stop(self) -> int:
-        """As `engine.predict` wants to know it."""
+        """Return GO, AFTER_BATCH or AT_ONCE, as `engine.predict` expects."""
         return min(self.times, 2)
 
     def hear(self, number: int, _frame: object) -> None:
-        """A signal has come."""
+        """Handle a signal; the third one ends the process."""
         self.times += 1
         self.number = number
         if self.times >= _IMPATIENT:
+            # The default action ends the process even while torch holds the interpreter
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
@@ -241,7 +239,7 @@ def _asked_to_stop() -> Iterator[_Asked]:
 
 
 class Saying:
-    """What happens, in words: a line in place on a terminal, a line now and then, or JSON lines."""
+    """Prints progress: one updating line on a terminal, a line now and then, or JSON lines."""
 
     def __init__(self, out: TextIO, as_json: bool) -> None:
         self._out, self._json = out, as_json
@@ -249,7 +247,7 @@ class Saying:
         self._last, self._shown = -_EVERY, ""
 
     def hear(self, message: dict[str, Any]) -> None:
-        """A message of the work."""
+        """Print a progress message of the job."""
         if self._json:
             self._line(message)
         elif "note" in message:
@@ -265,12 +263,12 @@ class Saying:
                 self._write(line + "\n")
 
     def end(self, found: Predicted) -> None:
-        """It came to an end."""
+        """Print the outcome as a JSON line, with --json."""
         if self._json:
             self._line(found.plain())
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Erase the progress line."""
         if self._live and self._shown:
             self._write("\r\x1b[K")
             self._shown = ""
@@ -296,7 +294,7 @@ class Saying:
 
 
 def words(message: dict[str, Any]) -> str:
-    """A message as a line."""
+    """Format a progress message as a line."""
     doing = message.get("doing")
     if doing == "counting":
         return _n("reading the file: {count:,} row", "reading the file: {count:,} rows", message["rows"],
@@ -312,6 +310,7 @@ def words(message: dict[str, Any]) -> str:
     done, total = message["rows"], message["total"]
     now = done - message["before"]
     parts = [_("row {done:,} of {total:,}", done=done, total=total)]
+    # The rate is that of this attempt alone
     if now > 0 and message["seconds"] > 0:
         rate = now / message["seconds"]
         parts.append(_("{rate:.3g} rows/s", rate=rate))
@@ -327,16 +326,16 @@ def words(message: dict[str, Any]) -> str:
 
 
 def summary(found: Predicted) -> list[str]:
-    """What it came to, in lines."""
+    """Describe the outcome in lines."""
     counts, path = found.counts, one_line(found.path, 300)
     now = counts.rows - found.before
     lines = []
     if found.stopped:
         lines.append(
-            _("{path}: {rows:,} of {total:,} rows; the same command goes on.", path=path, rows=counts.rows,
+            _("{path}: {rows:,} of {total:,} rows; the same command continues.", path=path, rows=counts.rows,
               total=found.total)
             if found.total
-            else _("{path}: ended before the rows were counted; the same command goes on.", path=path)
+            else _("{path}: stopped before the rows were counted; the same command starts again.", path=path)
         )  # fmt: skip
     elif not now:
         lines.append(_("{path} is complete: {rows:,} rows.", path=path, rows=counts.rows))
@@ -344,7 +343,7 @@ def summary(found: Predicted) -> list[str]:
         lines.append(_n("{path}: {count:,} row", "{path}: {count:,} rows", counts.rows, path=path,
                         count=counts.rows))  # fmt: skip
     if found.before and now:
-        lines.append(_("{count:,} of them were there before", count=found.before))
+        lines.append(_("{count:,} of them from earlier attempts", count=found.before))
     if now and found.seconds:
         rate = _("{rate:.3g} rows/s in {time}", rate=now / found.seconds, time=human_seconds(found.seconds))
         if found.tokens:
@@ -358,5 +357,5 @@ def summary(found: Predicted) -> list[str]:
     reasons = sorted(counts.problems.items(), key=lambda one: -one[1])
     lines += [f"  {count:,}  {one_line(reason, 200)}" for reason, count in reasons[:_SHOWN]]
     if found.cut:
-        lines.append(_("{count:,} answers came to the longest length (--max-new-tokens).", count=found.cut))
+        lines.append(_("{count:,} answers reached the maximum length (--max-new-tokens).", count=found.cut))
     return lines

@@ -1,6 +1,6 @@
-"""The question of the model: candidates, whether each fits, and which come first.
+"""The guide's model question: candidates, whether each fits, and their ranking.
 
-`rank_models` answers at once, `watch_models` as models are found; `ways_out` helps where one does not fit.
+`rank_models` returns one list, `watch_models` yields growing lists; `ways_out` helps if a model does not fit.
 """
 
 from tui_tuner.guiding.models.choice import Choice, facts_of, find_choice

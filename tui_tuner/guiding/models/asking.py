@@ -1,4 +1,4 @@
-"""Asks a hub for models, in threads that nobody waits for longer than a while."""
+"""Searches a hub for models in threads, so that a hub that hangs delays nothing beyond a time limit."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from tui_tuner.guiding.models import candidates as sources
 from tui_tuner.guiding.models.candidates import Candidate
 from tui_tuner.guiding.models.worth import suits
 
-HUB_SECONDS = 20.0  # for all that a hub is asked
-MOST_DESCRIBED = 6  # models of a hub whose configs are asked for
+HUB_SECONDS = 20.0  # for all requests together
+MOST_DESCRIBED = 6  # models whose configs are requested
 
 
 class AskedHub:
-    """What a hub answers; one that hangs keeps nothing."""
+    """A search of a hub, started at once in the background."""
 
     def __init__(self, kind: TaskKind, stopped: Callable[[], bool]) -> None:
         self._kind, self._stopped = kind, stopped
         self._end = time.monotonic() + HUB_SECONDS
         self._answered = threading.Event()
         self._found: list[Candidate] | None = None
+        # Daemon threads: a request that hangs must not keep the process from ending
         threading.Thread(target=self._search, name="model-search", daemon=True).start()
 
     def _search(self) -> None:
@@ -33,25 +34,27 @@ class AskedHub:
             if reachable():
                 self._found = sources.of_hub(self._kind, set())
         except TunerError:
-            self._found = []  # it answers, and refuses to search: what is known can be fetched nonetheless
+            # Reachable, but the search failed: known models can be downloaded nonetheless
+            self._found = []
         finally:
             self._answered.set()
 
     @property
     def silent(self) -> bool:
-        """Whether it is known by now that the hub does not answer."""
+        """Return whether the search has ended without reaching the hub; does not wait."""
         return self._answered.is_set() and self._found is None
 
     def reached(self) -> bool:
-        """Whether the hub answers; waits for it."""
+        """Wait for the search; return whether the hub was reached."""
         while not self._stopped() and time.monotonic() < self._end:
             if self._answered.wait(0.1):
                 break
         return self._found is not None
 
     def models(self, known: set[str]) -> Iterator[Candidate]:
-        """Those it named that are of use and not known yet, with their configs, as they come."""
+        """Yield models found that suit the task and are not known yet, with their configs, in order."""
         wanted = [one for one in self._found or () if one.key.lower() not in known]
+        # Each description is a request of its own, so only the most used models are described
         wanted = [one for one in wanted if suits(one.kind, self._kind) < 2][:MOST_DESCRIBED]
         told: list[Candidate | None] = [None] * len(wanted)
         done = [threading.Event() for _unused in wanted]
@@ -62,6 +65,7 @@ class AskedHub:
             finally:
                 done[place].set()
 
+        # All requests are sent at once, and their answers are yielded in the hub's order
         for place in range(len(wanted)):
             threading.Thread(target=ask, args=(place,), name="model-asked", daemon=True).start()
         for place, event in enumerate(done):

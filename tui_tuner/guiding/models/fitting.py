@@ -1,4 +1,4 @@
-"""Whether a model can be trained for a task on a machine, in which time, and what would make it fit."""
+"""Plans a run with a model: whether it fits a machine, how long it takes, and what would make it fit."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ if TYPE_CHECKING:
 
 FITS, CHANGED, UNKNOWN, MISFIT, UNSUITED = "fits", "changed", "unknown", "misfit", "unsuited"
 STATES = (FITS, CHANGED, UNKNOWN, MISFIT, UNSUITED)  # in the order of a ranking
-ASSUMED = DataFacts(1000, tokens=200_000)  # where no rows were counted, models are compared by these
-SMALL_ENCODER = 500_000_000  # parameters, up to which every weight of an encoder is trained
-MUCH_TEXT = 10_000_000  # tokens; of so much, training every weight learns more than LoRA
-# Of a processor's speed at large products, training reaches this share, and a step takes so many seconds a
-# layer beside its products; each for the least time, the likely and the most
+ASSUMED = DataFacts(1000, tokens=200_000)  # for comparing models if no rows were counted
+SMALL_ENCODER = 500_000_000  # parameters; encoders up to this size are trained in full
+MUCH_TEXT = 10_000_000  # tokens; from here on, full training learns more than LoRA
+# The share of a processor's speed at large matrix products that training reaches, and the seconds per layer
+# and
+# step that come on top; each for the least, the likely and the most time
 REACHED = (0.8, 0.4, 0.2)
 OVERHEAD = (0.01, 0.03, 0.06)
 BEGIN = 10.0  # seconds until the first step
 MEASURED_AND_LOADED = 0.15  # of training: evaluations, samples and checkpoints
-LEAST_BYTES, LEAST_BYTES_HERE = 0.5, 2.0  # of a weight, on a GPU and on a processor
+LEAST_BYTES, LEAST_BYTES_HERE = 0.5, 2.0  # per weight, on a GPU and on a processor
 _MOST_KEPT = 1024
 _lock = threading.Lock()
 _kept: dict[str, Fitted] = {}
@@ -49,18 +50,17 @@ _kept: dict[str, Fitted] = {}
 
 @dataclass(frozen=True)
 class Fitted:
-    """The answer for one model.
+    """The result of planning a run with one model.
 
     Args:
-        state: One of `STATES`; `changed` fits with `values` that were not asked for.
-        needs: GiB that have to be free. there: GiB that the machine has.
-        why: What stands in the way, or what had to change, as words.
+        state: One of `STATES`; `changed` fits with changed `values`.
+        needs: GiB that must be free. there: GiB that the machine has.
+        why: What prevents training, or what had to change, in words.
         values: Fields by their dotted names: the method, and what makes it fit.
-        seconds: Least, likely and most, of `ASSUMED` rows where none were counted; None where nobody can
-            tell.
-        encoder: Whether it reads both ways.
-        basis: What the time rests on.
-        weights: `needs` is what the weights alone take, in as few bits as there are: no plan was made.
+        seconds: Least, likely and most, for `ASSUMED` rows if none were counted; None if unknown.
+        encoder: Whether it reads in both directions.
+        basis: The source of the time estimate.
+        weights: Whether `needs` is only the size of the weights in the fewest bits: no plan was made.
     """
 
     state: str
@@ -83,11 +83,11 @@ def fit_model(
     values: Mapping[str, Any],
     runs: Path | None = None,
 ) -> Fitted:
-    """Plan a run with a model; a twentieth of a second, and at once the second time.
+    """Plan a run with a model; takes about 50 ms, and nothing the second time, as results are cached.
 
     Args:
         values: Fields that are decided already, by their dotted names.
-        runs: The folder of runs, for the speed of those with this model on this machine.
+        runs: The folder of runs, for speeds measured with this model on this machine.
     """
     seen = [
         candidate.key,
@@ -96,23 +96,27 @@ def fit_model(
         kind.name,
         repr(machine.card),
         machine.devices,
+        # A model that was changed on disk, or a run that measured its speed since, needs a new plan
         _changed([candidate.folder / "config.json"] if candidate.folder is not None else []),
         _changed(runs.glob("*/events.jsonl") if runs is not None and machine.here and candidate.here else []),
     ]
+    # As text, since configs and values contain lists and mappings, which cannot be hashed
     key = json.dumps([seen, machine.asked, repr(data), dict(values)], sort_keys=True, default=str)
     with _lock:
         if key in _kept:
             return _kept[key]
+    # Planned outside of the lock, so that threads can plan different models at the same time
     found = _fit(candidate, kind, machine, data, values, runs)
     with _lock:
         while len(_kept) >= _MOST_KEPT:
+            # Dicts keep their order of insertion: the oldest goes first
             del _kept[next(iter(_kept))]
         _kept[key] = found
     return found
 
 
 def usual_method(kind: TaskKind, facts: ModelFacts, data: DataFacts | None = None) -> str:
-    """Every weight of encoders (arXiv 1810.04805), and for much text (arXiv 2405.09673); else LoRA."""
+    """Return `full` for encoders (arXiv 1810.04805) and much text (arXiv 2405.09673), else `lora`."""
     whole = kind.decides and facts.encoder and facts.parameters <= SMALL_ENCODER
     much = kind.plain_text and data is not None and (data.tokens or 0) >= MUCH_TEXT
     return "full" if whole or much else "lora"
@@ -126,7 +130,7 @@ def plan_model(
     values: Mapping[str, Any],
     runs: Path | None = None,
 ) -> tuple[Plan, RunConfig, dict[str, Any]]:
-    """The plan of a run with a model, its config, and the fields chosen for it.
+    """Plan a run with a model; return (plan, config, fields chosen for it).
 
     Raises:
         TunerError: its config cannot be used, or it does not suit the task.
@@ -148,7 +152,7 @@ def plan_model(
 
 
 def _speed(config: RunConfig, candidate: Candidate, machine: Machine, runs: Path | None) -> Speed | None:
-    """What a run with this model has reached here; of models that were never here there is none."""
+    """Return the speed that runs with this model reached on this machine; None if there were none."""
     if not machine.here or not candidate.here or runs is None or not runs.is_dir():
         return None
     from tui_tuner.planning.throughput import measured
@@ -157,7 +161,7 @@ def _speed(config: RunConfig, candidate: Candidate, machine: Machine, runs: Path
 
 
 def _changed(paths: Iterable[Path]) -> int:
-    """When one of these files was written last; 0 for none."""
+    """Return the latest modification time of the files in nanoseconds; 0 if there are none."""
     last = 0
     for path in paths:
         with suppress(OSError):
@@ -173,16 +177,20 @@ def _fit(
     values: Mapping[str, Any],
     runs: Path | None = None,
 ) -> Fitted:
+    # A hub can complete its own download, but nothing can complete a folder
     if candidate.missing and candidate.origin == FOLDER:
-        return Fitted(UNSUITED, why=_("Its folder is not whole: {missing}.", missing=candidate.missing))
+        return Fitted(UNSUITED, why=_("Its folder is incomplete: {missing}.", missing=candidate.missing))
     if candidate.missing and candidate.config is None and candidate.folder is None:
-        return Fitted(UNKNOWN, why=_("It is here in part: {missing}.", missing=candidate.missing))
+        return Fitted(
+            UNKNOWN, why=_("It is only partly on this machine: {missing}.", missing=candidate.missing)
+        )
     try:
         facts = _facts_of(candidate, kind)
         if facts.encoder and kind.writes:
-            why = _("It reads both ways and cannot write, which this task needs.")
+            why = _("It is an encoder and cannot write, which this task needs.")
             return Fitted(UNSUITED, why=why, parameters=facts.parameters, encoder=True)
         least = facts.parameters * (LEAST_BYTES_HERE if machine.card.cpu else LEAST_BYTES) / GIB
+        # Even the bare weights are too large, so planning would only cost time
         if least > machine.card.usable:
             return Fitted(
                 MISFIT,
@@ -196,6 +204,7 @@ def _fit(
     except ModelError as error:
         return Fitted(UNSUITED, why=words_of(error))
     except TunerError as error:
+        # An error about the model itself is final; any other may be solved by another setting
         return Fitted(UNSUITED if error.field == "model.name" else UNKNOWN, why=words_of(error))
     except OSError as error:
         return Fitted(UNKNOWN, why=one_line(error))
@@ -240,7 +249,7 @@ def _fitted(
 def _ways(
     found: Fit, config: RunConfig, chosen: Mapping[str, Any], machine: Machine
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """What may make a misfit fit, the mildest first: adapters, weights in 4 bits, and what planning finds."""
+    """Yield changes that may make a model fit, the mildest first: LoRA, 4-bit weights, and the plan's own."""
     method = {"method.kind": "lora"} if chosen.get("method.kind") == "full" else {}
     allowed = "lora" not in config.task_kind.without
     if method and allowed:
@@ -256,7 +265,7 @@ def _ways(
 def _planned(
     config: RunConfig, changes: Mapping[str, Any], machine: Machine, facts: ModelFacts, data: DataFacts | None
 ) -> Plan | None:
-    """The plan with other values; None where they contradict the rest."""
+    """Plan again with other values; None if they contradict the rest."""
     try:
         return plan(
             with_values(config, changes),
@@ -272,10 +281,10 @@ def _planned(
 
 
 def time_of(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float] | None, str]:
-    """Seconds of a planned training (least, likely, most) and what they rest on; None where nobody can tell.
+    """Estimate (least, likely, most) seconds of training, and name the source; None if unknown.
 
-    On a processor that no run of this kind was timed on, by its arithmetic and the speed of a product of
-    matrices, tried for a moment.
+    Without a measured run, the time on a processor is estimated from the number of operations and the speed
+    of a short matrix product.
     """
     duration = planned.duration
     if duration is None:
@@ -301,7 +310,7 @@ def time_of(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float]
 
 
 def whole_time(seconds: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
-    """Seconds of a run, from those of its training: with what is loaded before and measured meanwhile."""
+    """Estimate the seconds of a whole run from those of training, with loading and evaluations."""
     if seconds is None:
         return None
     low, likely, high = (BEGIN + one * (1 + MEASURED_AND_LOADED) for one in seconds)
@@ -323,13 +332,14 @@ def _config_of(kind: TaskKind, candidate: Candidate, values: Mapping[str, Any]) 
     if candidate.source:
         set_path(plain, "model.hub", candidate.source)
     for path, value in values.items():
-        if path not in ("task", "data.path"):  # which rows there are is known from their counts
+        # The rows are known by their counts alone; the plan must not look for a file
+        if path not in ("task", "data.path"):
             set_path(plain, path, value)
     return validated(RunConfig, plain)
 
 
 def _length(facts: ModelFacts, data: DataFacts | None) -> dict[str, Any]:
-    """The longest sequence: no longer than the rows and the model's positions."""
+    """Limit `max_length` to the longest row and to the model's positions."""
     usual = int(RunConfig().data.max_length)
     if data is not None and data.longest:
         usual = max(64, min(usual, -(-data.longest // 64) * 64))
@@ -345,9 +355,10 @@ def _chosen(
     data: DataFacts | None,
     values: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Fields that go with this model and nobody has decided."""
+    """Choose the fields that go with this model and are not decided yet."""
     usual = "full" if is_tiny(candidate.name) else usual_method(kind, facts, data)
     if usual in kind.without:
+        # A task may exclude one of the two methods
         usual = "full" if usual == "lora" else "lora"
     method = str(values.get("method.kind") or usual)
     found: dict[str, Any] = {} if "method.kind" in values else {"method.kind": method}

@@ -1,4 +1,4 @@
-"""What to do with a model that does not fit: a smaller one, fewer bits, a larger card, with their values."""
+"""Ways out for a model that does not fit: a smaller model, fewer bits, or a larger GPU."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tui_tuner.text import human_count, one_line
 
 @dataclass(frozen=True)
 class WayOut:
-    """One way, as words.
+    """One way out, in words and values.
 
     Args:
         values: Fields of the config, by their dotted names.
-        machine: The machine that it asks for; empty for the same.
+        machine: The machine it needs; empty for the same machine.
     """
 
     words: str
@@ -37,9 +37,9 @@ def ways_out(
     data: Any = None,
     values: Mapping[str, Any] | None = None,
 ) -> Iterator[WayOut]:
-    """What makes a run possible that does not fit: settings, the largest model that does, the smallest card.
+    """Yield ways to make a run possible: settings, the largest model that fits, the smallest sufficient GPU.
 
-    Nothing for a model that fits as it is. The last takes a second of planning.
+    Yields nothing for a model that fits as it is. Finding the GPU takes about a second of planning.
     """
     if choice.state == FITS or choice.candidate is None:
         return
@@ -71,11 +71,12 @@ def ways_out(
 
 
 def smaller_that_fits(choices: Sequence[Choice], than: Choice) -> Choice | None:
-    """The largest that fits and is smaller than one that does not; None without one.
+    """Return the largest model that fits and is smaller than one that does not; None if there is none.
 
-    One that knows the languages asked for comes before a larger one that does not.
+    A model that knows the languages asked for takes precedence over a larger one that does not.
     """
     fitting = [one for one in choices if one.fits and (one.parameters or 0) < (than.parameters or 0)]
+    # The toy models always fit, but are no substitute for a real one
     real = [one for one in fitting if one.origin != PACKAGE] or fitting
     return max(real, key=lambda one: (one.speaks is not False, one.parameters or 0), default=None)
 
@@ -83,10 +84,11 @@ def smaller_that_fits(choices: Sequence[Choice], than: Choice) -> Choice | None:
 def smallest_card(
     choice: Choice, task: str, data: Any = None, values: Mapping[str, Any] | None = None
 ) -> tuple[Machine, Fitted] | None:
-    """The smallest GPU of the table that a model fits, be it with 4-bit weights; None where it fits none."""
+    """Return the smallest known GPU that a model fits, possibly with 4-bit weights; None if it fits none."""
     if choice.candidate is None:
         return None
     for card in sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops)):
+        # No setting saves more than seven eighths of the memory, so such cards need no plan
         if choice.needs and card.usable < choice.needs / 8:
             continue
         machine = find_machine(card.name)

@@ -1,4 +1,4 @@
-"""The question of the model: those one can begin with, the most fitting first, each with its figures."""
+"""Ranks the models that a run can start from, the most suitable first."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from tui_tuner.locales import _
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.text import one_line
 
-PATIENCE = 3600.0  # seconds that a run may take where nobody has said: one waits for it
+PATIENCE = 3600.0  # seconds that a run may take without a budget, as the user waits for it
 SHOWN_EVERY = 0.4  # seconds between two lists while models are planned
 
 
 @dataclass(frozen=True)
 class _Question:
-    """What was asked."""
+    """Everything that the ranking depends on."""
 
     kind: TaskKind
     data: DataFacts | None
@@ -47,7 +47,7 @@ class _Question:
     values: Mapping[str, Any]
     disk: int | None
     runs: Path
-    reachable: bool | None = None  # whether a hub answers; None where it was not asked
+    reachable: bool | None = None  # whether a hub can be reached; None if it was not tried
 
 
 def rank_models(
@@ -64,25 +64,25 @@ def rank_models(
     folder: Path | None = None,
     values: Mapping[str, Any] | None = None,
 ) -> list[Choice]:
-    """Models for a task, the most fitting first.
+    """Rank models for a task, the most suitable first.
 
-    First those that fit, and within that what suits the task, knows the languages, and may be used freely;
-    then the largest that is done in time. What has to be fetched comes after what is here where no hub was
-    asked, and after the toys of this package where none can be.
+    Models that fit come first; among them, those that suit the task, know the languages and have an open
+    licence; then the largest that is trained in time. Models to download come after those on this machine
+    if no hub was tried, and after the toys of this package if no hub can be reached.
 
     Args:
         task: A name of `config.kinds.tasks.TASKS`.
         data: `DataFacts`, or a look at data (`facts_of`).
-        languages: ISO codes that it has to know.
+        languages: ISO codes of languages that it should know.
         machine: `here`, `cpu`, or a GPU.
         budget, price: As `machine.read_budget` takes them.
-        root: The folder of runs. folder: The one that models are looked for in; the working one otherwise.
-        stop: Whether to give up; what was found by then is returned.
-        network: Whether a hub may be asked.
+        root: The folder of runs. folder: The folder to search for models; by default the working folder.
+        stop: Returns true to stop early; the models found by then are returned.
+        network: Whether a hub may be searched.
         values: Fields that are decided already, by their dotted names.
 
     Raises:
-        TunerError: no such task or card, or the budget is none.
+        TunerError: unknown task or GPU, or the budget is not valid.
     """
     lists = watch_models(
         task,
@@ -116,7 +116,7 @@ def watch_models(
     values: Mapping[str, Any] | None = None,
     all_at_once: bool = False,
 ) -> Iterator[list[Choice]]:
-    """The same as it is found: lists that grow, models of this machine and of this package in the first."""
+    """Yield growing lists of ranked models, the first with those of this machine and this package."""
     from tui_tuner.models.hub.net import is_offline
 
     stopped = stop or (lambda: False)
@@ -131,13 +131,17 @@ def watch_models(
         Path(root or RunConfig().output.folder),
         False if is_offline() else None,
     )
+    # Local models need no network, so the first list appears at once
     near = [*sources.of_machine(folder or Path.cwd(), asked.runs), sources.of_package(asked.kind)]
     pool = _Pool(asked, stopped)
     yield pool.add(near)
+    # Started before the catalogue is planned, so that the search runs at the same time
     answers = AskedHub(asked.kind, stopped) if network else None
     known = [one for one in _suited(sources.of_catalog(), asked.kind) if one.key.lower() not in pool.keys]
     for _shown in pool.grow(known, all_at_once):
-        if answers is not None and answers.silent:  # what is here goes first as soon as that is known
+        if (
+            answers is not None and answers.silent
+        ):  # local models move to the front as soon as the hub is known to be unreachable
             pool.asked = replace(asked, reachable=False)
         yield pool.ranked()
     if answers is not None:
@@ -159,13 +163,13 @@ def _kind_of(task: str) -> TaskKind:
 
 
 def _suited(found: Sequence[Candidate], kind: TaskKind) -> list[Candidate]:
-    """What is known beforehand and made for a task, good first choices first."""
+    """Return the models made for a task, recommended ones first."""
     fitting = [one for one in found if suits(one.kind, kind) == 0]
     return sorted(fitting, key=lambda one: (not one.first, one.parameters or 0))
 
 
 class _Pool:
-    """The models so far, each planned once."""
+    """Collects models and plans each of them once."""
 
     def __init__(self, asked: _Question, stopped: Callable[[], bool]) -> None:
         self.asked, self._stopped = asked, stopped
@@ -181,7 +185,7 @@ class _Pool:
         return self.ranked()
 
     def grow(self, new: Iterable[Candidate], all_at_once: bool) -> Iterator[list[Choice]]:
-        """Plan these; a list now and then, and one at the end."""
+        """Plan new models; yield a ranked list now and then, and one at the end."""
         last = time.monotonic()
         for candidate in new:
             if self._stopped():
@@ -201,12 +205,14 @@ class _Pool:
 
 
 def _choice(candidate: Candidate, fitted: Fitted, asked: _Question) -> tuple[tuple[Any, ...], Choice]:
-    """A model's place in the ranking, and the model."""
+    """Return (sort key, choice) of a model."""
     kind = "encoder" if fitted.encoder else candidate.kind
     parameters = fitted.parameters or candidate.parameters
+    # Catalogue entries have no size of the download, only a number of parameters
     fetch = candidate.fetch if candidate.here or candidate.fetch is not None else _weights(parameters)
     seconds = fitted.seconds
     cost = _cost(seconds, asked.budget.price)
+    # Without counted rows the time is that of assumed ones: good for the order, but not shown
     within = asked.budget.allows(seconds[1] if seconds else None)
     state = fitted.state
     made = Choice(
@@ -237,12 +243,13 @@ def _choice(candidate: Candidate, fitted: Fitted, asked: _Question) -> tuple[tup
 
 
 def _place(choice: Choice, fitted: Fitted, candidate: Candidate, asked: _Question) -> tuple[Any, ...]:
-    """What models are ordered by: the smallest first."""
+    """Return the sort key of a model: smaller comes first, and earlier items decide before later ones."""
     likely = fitted.seconds[1] if fitted.seconds else None
     long = _halvings(likely, PATIENCE) if asked.budget.seconds is None else 0
-    # whoever has put a model beside the data has said enough, if it is of use
+    # A model that the user put into this folder is probably the one to use
     mine = choice.origin == FOLDER and choice.speaks is not False and not long
     return (
+        # Models that cannot be trained come last, whatever else speaks for them
         STATES.index(choice.state) if choice.state in (MISFIT, UNSUITED) else 0,
         _reach(choice, asked),
         choice.within is False,
@@ -255,6 +262,7 @@ def _place(choice: Choice, fitted: Fitted, candidate: Candidate, asked: _Questio
         choice.gated,
         licence_rank(choice.licence) if not choice.here else 0,
         not candidate.first and not choice.here,
+        # Among models that fit, larger is better; among the others, the closest to fitting comes first
         -(choice.parameters or 0) if choice.fits and choice.within is not False else choice.needs,
         choice.origin in (CATALOG, HUB),
         choice.name,
@@ -262,7 +270,7 @@ def _place(choice: Choice, fitted: Fitted, candidate: Candidate, asked: _Questio
 
 
 def _reach(choice: Choice, asked: _Question) -> int:
-    """0 for what can be used, 1 for what may be fetched, 2 for a toy, 3 for what cannot be fetched."""
+    """Return 0 for a usable model, 1 if a download may work, 2 for a toy, 3 if it cannot be downloaded."""
     if choice.origin == PACKAGE:
         return 2
     if choice.here or not asked.machine.here:
@@ -273,12 +281,12 @@ def _reach(choice: Choice, asked: _Question) -> int:
 
 
 def _halvings(seconds: float | None, limit: float) -> int:
-    """How often a time has to be halved to be within a limit."""
+    """Return how often a time must be halved to be within a limit."""
     return 0 if seconds is None or seconds <= limit else math.ceil(math.log2(seconds / limit))
 
 
 def _weights(parameters: int | None) -> int | None:
-    """Bytes of a download whose size nobody told: 16 bits a weight."""
+    """Estimate the bytes of a download of unknown size: 16 bits per weight."""
     return 2 * parameters if parameters else None
 
 

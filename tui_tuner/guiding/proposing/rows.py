@@ -1,4 +1,4 @@
-"""The rows that are to be learnt from: which task they are for, and how many tokens they have."""
+"""Counts the rows to be trained on and their tokens, with the run's tokenizer where it is available."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from tui_tuner.tasks import find_task
 if TYPE_CHECKING:
     from tui_tuner.runs.events import Body
 
-MOST_ROWS = 50_000  # are tokenised; of more, so many from anywhere stand for all
+MOST_ROWS = 50_000  # are tokenised; larger data sets are estimated from a random sample of this size
 MOST_SECONDS = 20.0  # of reading rows that are only counted
-BYTES_A_TOKEN = 4.0  # of text, where no tokenizer is here to tell
+BYTES_A_TOKEN = 4.0  # of text, where no tokenizer is available
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The rows as they are trained on.
+    """Counts of the rows as they are trained on.
 
     Args:
-        facts: Their counts, those held out set apart.
-        lengths: Tokens of each training sequence, as long as the model takes them; empty where
-            nobody counted.
+        facts: Counts, with held-out rows separate.
+        lengths: Tokens of each training sequence, cut where the model's limit is; empty where
+            they were not counted.
         rows: All rows that were read.
-        unusable: Of these, the ones that cannot be trained on, and `reason` why most of them cannot.
-        exact: Whether all was tokenised as in the run.
+        unusable: How many of them cannot be trained on; `reason` is the most frequent reason.
+        exact: Whether every row was tokenised exactly as the run will.
     """
 
     facts: DataFacts
@@ -53,20 +53,21 @@ class Tokens:
 
 
 def concern_of(error: TunerError, code: str, about: str = "data") -> Concern:
-    """An error as something of concern that stops, with the ways out that it tells."""
+    """Turn an error into a concern that blocks the start, with the fixes from its hint."""
+    # The field is shown with the answer it belongs to, so naming it again would only repeat it
     where = f"{error.where}: " if error.where and error.where != error.field else ""
     fixes = tuple((on_screen(error.hint), dict(fix)) for fix in fixes_of(error.hint))
     return Concern(code, f"{where}{error.what}", on_screen(error.hint), True, fixes, about)
 
 
 class TokenCounter:
-    """Counts tokens of rows as a run will see them, or, where its tokenizer is not to be had, by their text.
+    """Counts tokens as a run will see them; estimates them from the text without its tokenizer.
 
-    What was tokenised is kept: another share of rows held out is counted in a moment.
+    Tokenised rows are cached, so counting again with another held-out share is quick.
 
     Args:
-        said: Told how far it is.
-        stop: Asked whether to give up.
+        said: Called with progress messages.
+        stop: Returns true to cancel.
     """
 
     def __init__(
@@ -78,11 +79,11 @@ class TokenCounter:
         self._asked_for = ""
 
     def count(self, config: RunConfig) -> Tokens:
-        """The rows of a config.
+        """Count the rows of a config and their tokens.
 
         Raises:
             DataError: the data cannot be read or used.
-            Cancelled: `stop` said so.
+            Cancelled: `stop` returned true.
         """
         try:
             return self._tokenised(config)
@@ -94,12 +95,16 @@ class TokenCounter:
         from tui_tuner.models.loading import load_tokenizer
 
         if self._tokenizer is None or self._asked_for != config.model.name:
+            # Loading a tokenizer prints warnings of libraries into the middle of the progress line
             with _quietly():
                 self._tokenizer, self._asked_for = load_tokenizer(config.model), config.model.name
+            # The quick count belongs to this tokenizer, so it is taken once for each model, not for each
+            # length
             self._quick = count(config, patience=MOST_SECONDS).facts
         known = self._quick
         total = known.rows + known.validation_rows if known else 0
         sampled = config
+        # A limit of the user's own is what the run will read, so it is never replaced by a sample
         if (not total or total > MOST_ROWS) and config.data.limit is None:
             data = config.data.model_copy(update={"limit": MOST_ROWS, "pick": "random"})
             sampled = config.model_copy(update={"data": data})
@@ -107,6 +112,7 @@ class TokenCounter:
         prepared = prepare(sampled, self._tokenizer, task, sink=_Telling(self._said), cancelled=self._stop)
         facts = counted_facts(prepared.train, prepared.validation)
         if known is not None:
+            # A sample may miss rare classes; the quick count has read the labels of all rows it could
             facts = replace(facts, outputs=known.outputs, regression=known.regression)
         ledger, lengths = prepared.ledger, prepared.train.lengths
         reasons = ledger.reasons("dropped")
@@ -115,6 +121,7 @@ class TokenCounter:
         if prepared.validation is not None:
             lengths = np.concatenate((lengths, prepared.validation.lengths))
         every = tuple(int(length) for length in lengths)
+        # Fewer rows came than the sample's limit: the file was read to its end, and the counts are exact
         if sampled is config or ledger.read < MOST_ROWS or total <= ledger.read:
             return Tokens(facts, every, ledger.read, basis, dropped, why, True)
         factor = total / ledger.read
@@ -123,7 +130,7 @@ class TokenCounter:
 
 
 def _scaled(facts: DataFacts, factor: float) -> DataFacts:
-    """What so many times the rows come to."""
+    """Scale counts of a sample to the whole data set."""
     return replace(
         facts,
         rows=round(facts.rows * factor),
@@ -136,28 +143,34 @@ def _scaled(facts: DataFacts, factor: float) -> DataFacts:
 
 
 def _guessed(config: RunConfig) -> Tokens:
-    """By text alone: no tokenizer is here."""
+    """Estimate tokens from the bytes of the text, without a tokenizer."""
     from tui_tuner.data.records import answers_of, texts_of
 
+    # The user is waiting, so a very large file is judged by its beginning
     until, ledger = time.monotonic() + MOST_SECONDS, Ledger()
     lengths, supervised, longest = [], 0, config.data.max_length
     labels: Counter[str] = Counter()
     for read in Reading(config.data):
         record = read.begun(ledger)
         if record is not None:
+            # One more for the token at the end; bytes rather than characters, as other scripts have more
+            # tokens per character
             whole = round(sum(_bytes(text) for text in texts_of(record)) / BYTES_A_TOKEN) + 1
             pieces = [longest] * (whole // longest) + ([whole % longest] if whole % longest else [])
             lengths += pieces if config.task_kind.plain_text else [min(whole, longest)]
             answers = round(sum(_bytes(text) for text in answers_of(record)) / BYTES_A_TOKEN)
             supervised += answers or whole
+            # Numbers as labels (regression) would be as many as the rows: stop collecting at some point
             labels[str(getattr(record, "label", ""))] += len(labels) < 1000
         if time.monotonic() > until:
             break
+    # The same error as the run's own, as none of the rows is usable
     if not lengths:
         from tui_tuner.data.examples.prepare import nothing_left
 
         raise nothing_left(config.data, ledger, True)
     share = config.data.validation if isinstance(config.data.validation, float) else 0.0
+    # As the run itself does: at least one row is held out, and at least one is trained on
     held = min(len(lengths) - 1, max(1, round(share * len(lengths)))) if share else 0
     part = (len(lengths) - held) / len(lengths)
     facts = DataFacts(
@@ -169,7 +182,7 @@ def _guessed(config: RunConfig) -> Tokens:
         outputs=len(labels) if config.task_kind.decides == "text" else 0,
     )
     basis = _(
-        "{rows:,} rows counted; tokens guessed from their text, as the tokenizer is not here",
+        "{rows:,} rows counted; tokens estimated from the text, as the tokenizer is not on this machine",
         rows=ledger.read,
     )
     return Tokens(facts, tuple(lengths), ledger.read, basis)
@@ -181,7 +194,7 @@ def _bytes(text: str) -> int:
 
 @dataclass
 class _Telling:
-    """How far it is, as sentences."""
+    """Turns progress events into messages."""
 
     said: Callable[[str], None] | None
 
@@ -197,7 +210,7 @@ class _Telling:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what libraries say aside."""
+    """Silence the progress bars and warnings of libraries."""
     from tui_tuner.models.loading import quiet_libraries
 
     quiet_libraries()

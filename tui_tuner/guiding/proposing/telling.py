@@ -1,4 +1,4 @@
-"""What will happen, in sentences, and what may go wrong."""
+"""The summary of a proposal in sentences, and the concerns about its plan."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tui_tuner.planning.plan import Plan
 from tui_tuner.text import human_count, human_money, one_line, rough_seconds
 
 LONG = 3600.0  # seconds
-WRITES_ALL = "chatml"  # a template that writes what others leave out, such as calls of tools
+WRITES_ALL = "chatml"  # a template that can write what others cannot, such as tool calls
 ENOUGH = 100  # rows to try something with
-FEW_HELD_OUT = 6  # paired differences, of fewer of which none is beyond chance (sign test: 2 / 2^5 > 0.05)
-# Said here by itself, with the figures of the proposal, or decided by it
+FEW_HELD_OUT = 6  # with fewer paired differences, none is significant (sign test: 2 / 2^5 > 0.05)
+# The proposal has a concern of its own for these, with its own figures, or has decided them
 _SAID = ("few_rows", "batch_over_rows", "few_steps", "budget")
-# What no run can begin with: the model has not what its task or method needs
+# No run can start with these: the model lacks what its task or method needs
 _NEVER_BEGINS = ("writes_and_decides", "no_such_head", "no_prefix")
 _TOLD = (
     "model.dtype",
@@ -36,7 +36,7 @@ _TOLD = (
 
 
 def tell_open(draft: Draft, found: Plan) -> None:
-    """What is left open comes to, on this machine."""
+    """Show what fields left at `auto` become on this machine."""
     for reason in found.resolved.reasons:
         if reason.field in _TOLD:
             draft.tell(reason.field, reason.value, reason.why)
@@ -45,11 +45,12 @@ def tell_open(draft: Draft, found: Plan) -> None:
 def add_concerns(
     draft: Draft, found: Plan, tokens: Tokens, spent: Spent, budget: Budget, machine: Machine
 ) -> None:
-    """The data's, the plan's, and those of the budget."""
+    """Add the concerns about the data, the plan, the budget and the machine."""
     if 0 < tokens.facts.validation_rows < FEW_HELD_OUT:
         draft.add(_few_held_out(tokens.facts.validation_rows))
     if (missing := _not_here(draft.config().model)) is not None:
         draft.add(missing)
+    # The look at the data may have reported the same rows already, under its own code
     if tokens.unusable and "refused_rows" not in {one.code for one in draft.concerns}:
         draft.add(_unusable(tokens))
     for advice in found.advice:
@@ -59,23 +60,24 @@ def add_concerns(
             about = "model" if stops else ""
             said = _began(advice.text)
             draft.add(Concern(advice.code, said, advice.reason, stops=stops, fixes=fixes, about=about))
+    # A user with a budget has decided how long it may take
     if not budget.given and spent.seconds is not None and spent.seconds[1] > LONG:
         draft.add(_long(draft, tokens, spent.seconds[1]))
     if budget.given and spent.seconds is None:
-        said = _("How long it takes cannot be told before it starts: {why}.", why=spent.basis)
-        draft.add(Concern("no_time", said, _("Its first steps will tell."), about="budget"))
+        said = _("How long it takes is unknown until it starts: {why}.", why=spent.basis)
+        draft.add(Concern("no_time", said, _("Its first steps will show it."), about="budget"))
     if not machine.here:
         name = machine.name
-        said = _("It is planned for {card}, and starts on whatever GPU is there.", card=one_line(name))
+        said = _("It is planned for {card}, but starts on whatever GPU the machine has.", card=one_line(name))
         draft.add(
             Concern(
-                "elsewhere", said, _("Take the config to that machine and start it there."), about="machine"
+                "elsewhere", said, _("Copy the config to that machine and start it there."), about="machine"
             )
         )
 
 
 def _not_here(model: ModelSection) -> Concern | None:
-    """That the model has to be fetched first, which no time above counts."""
+    """Return a concern if the model must be downloaded first, which no estimate includes."""
     if model.architecture is not None or is_path(model.name):
         return None
     if find(model.name, model.revision, model.hub) is not None:
@@ -84,24 +86,29 @@ def _not_here(model: ModelSection) -> Concern | None:
     if is_offline():
         return Concern(
             "not_here",
-            _("{model} is not on this machine, and no hub may be asked.", model=name),
-            _("Choose a model that is here, or allow the network."),
+            _("{model} is not on this machine, and the network is off.", model=name),
+            _("Choose a model on this machine, or allow the network."),
             about="model",
         )
     return Concern(
         "not_here",
-        _("{model} is not on this machine: the run fetches it first, which no time here counts.", model=name),
-        _("Its hub has to be reachable then; `tui-tuner models fetch {model}` brings it before.", model=name),
+        _(
+            "{model} is not on this machine: the run downloads it first, which no time here includes.",
+            model=name,
+        ),
+        _("Its hub must be reachable then; `tui-tuner models fetch {model}` gets it beforehand.", model=name),
         about="model",
     )
 
 
 def _long(draft: Draft, tokens: Tokens, seconds: float) -> Concern:
-    """That it takes long, and how few rows would not."""
+    """Warn that the run takes long, and offer a number of rows that would take half an hour."""
+    # Time is nearly proportional to the rows, and half an hour is acceptable for a first try
     fewer = max(ENOUGH, int(tokens.rows * LONG / 2 / seconds))
     fixes: tuple[tuple[str, dict[str, object]], ...] = ()
+    # Plain text is read in whole documents, so a limit on rows says little about its length
     if fewer < tokens.rows and not draft.config().task_kind.plain_text:
-        words = _("Use {rows:,} rows from anywhere", rows=fewer)
+        words = _("Use {rows:,} random rows", rows=fewer)
         fixes = ((words, {"data.limit": fewer, "data.pick": "random"}),)
     return Concern(
         "long_run",
@@ -115,8 +122,8 @@ def _long(draft: Draft, tokens: Tokens, seconds: float) -> Concern:
 def _few_held_out(held: int) -> Concern:
     return Concern(
         "few_held_out",
-        _("With {held} held-out rows, better cannot be told from chance.", held=held),
-        _("Hold more out, or gather more rows."),
+        _("With {held} held-out rows, an improvement cannot be told from chance.", held=held),
+        _("Hold out more, or collect more rows."),
         about="data",
     )
 
@@ -130,32 +137,35 @@ def _unusable(tokens: Tokens) -> Concern:
         share=share,
         why=_(tokens.reason),
     )
+    # Rounded up a little, so the same rows do not exceed the limit by a rounding error
     accepted = min(1.0, round(share + 0.0005, 3))
     stops = share > 0.01
     fixes: list[tuple[str, dict[str, object]]] = []
+    # Such rows are fine as they are; another template can write them
     if "chat template" in tokens.reason:
         fixes.append((_("Use a chat template that can write them"), {"model.chat_template": WRITES_ALL}))
     if stops:
         fixes.append((_("Leave them out"), {"data.max_dropped": accepted}))
-    return Concern("unusable_rows", said, _("Mend them, or leave them out."), stops, tuple(fixes), "data")
+    return Concern("unusable_rows", said, _("Fix them, or leave them out."), stops, tuple(fixes), "data")
 
 
 def _began(sentence: str) -> str:
-    """With a capital letter."""
+    """Capitalise the first letter and keep the others, which `str.capitalize` would lower."""
     return sentence[:1].upper() + sentence[1:]
 
 
 def summary(
     draft: Draft, goal: Goal, facts: ModelFacts, found: Plan, tokens: Tokens, spent: Spent
 ) -> tuple[str, ...]:
-    """What will happen, the most important first."""
+    """Describe the run in sentences, the most important first."""
     lines = [_learns(draft, goal, facts, tokens), _reads(draft, found, tokens), _memory(found)]
     lines.append(_time(spent))
-    if tokens.facts.validation_rows >= FEW_HELD_OUT:  # of fewer a concern says what they cannot tell
+    # With fewer rows, a concern says that they cannot show an improvement
+    if tokens.facts.validation_rows >= FEW_HELD_OUT:
         lines.append(
             _(
                 "{held:,} rows are held out. At the end you see whether the model is better on them than "
-                "before, by more than chance, and you can talk to both.",
+                "before, by more than chance, and you can chat with both.",
                 held=tokens.facts.validation_rows,
             )
             if TASKS[draft.values["task"]].writes
@@ -181,7 +191,7 @@ def _learns(draft: Draft, goal: Goal, facts: ModelFacts, tokens: Tokens) -> str:
     if known.tokens and known.supervised and known.supervised < known.tokens:
         return _(
             "{model} ({parameters} parameters) learns: {goal}. From {rows:,} rows with {tokens:,} tokens, "
-            "{trained:,} of which are what it is to say.",
+            "{trained:,} of which are the answers to learn.",
             **said,
         )
     return _(
@@ -194,7 +204,8 @@ def _reads(draft: Draft, found: Plan, tokens: Tokens) -> str:
     steps = found.duration.work.steps if found.duration else 0
     passes = steps * training.batch_size / max(1, tokens.facts.rows)
     return _(
-        "Each row is read {epochs:.3g} times, {batch} in a step: {steps:,} steps.",
+        "Each row is read {epochs:.3g} times, {batch} rows per step: {steps:,} steps.",
+        # A run cut to a number of steps makes fewer passes than its epochs say
         epochs=training.epochs if training.max_steps is None else passes,
         batch=training.batch_size,
         steps=steps,
@@ -203,7 +214,7 @@ def _reads(draft: Draft, found: Plan, tokens: Tokens) -> str:
 
 def _memory(found: Plan) -> str:
     return _(
-        "It takes about {wanted:.1f} GiB; {card} has {usable:.1f} GiB free.",
+        "It needs about {wanted:.1f} GiB of memory; {card} has {usable:.1f} GiB free.",
         wanted=found.fit.estimate.device,
         card=one_line(_(found.fit.card.name), 40),
         usable=found.fit.card.usable,
@@ -212,13 +223,13 @@ def _memory(found: Plan) -> str:
 
 def _time(spent: Spent) -> str:
     if spent.seconds is None:
-        return _("How long it takes nobody can tell before its first steps.")
+        return _("How long it takes is unknown until its first steps.")
     low, likely, high = map(rough_seconds, spent.seconds)
     said = {"time": likely, "low": low, "high": high, "basis": spent.basis}
     if spent.cost is None:
         return _("It takes about {time} ({low} to {high}), by {basis}.", **said)
     return _(
-        "It takes about {time} ({low} to {high}) and costs about {cost}, {most} at most, by {basis}.",
+        "It takes about {time} ({low} to {high}) and costs about {cost}, at most {most}, by {basis}.",
         cost=human_money(spent.cost[1]),
         most=human_money(spent.cost[2]),
         **said,

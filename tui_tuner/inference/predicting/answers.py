@@ -1,4 +1,4 @@
-"""What a model says of a batch of rows: text that it writes, or what its head finds."""
+"""Computes predictions for batches of rows: generated text, or the output of a head."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tui_tuner.locales import _
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.text import one_line
 
-WRITES_AT_ONCE, READS_AT_ONCE = 16, 32  # rows of a forward pass, where nobody says
+WRITES_AT_ONCE, READS_AT_ONCE = 16, 32  # default rows per forward pass
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Made:
     """The prediction of a row.
 
     Args:
-        cut: It came to the longest answer, not to its own end.
-        tokens: That were written for it.
+        cut: Whether it was cut at the longest answer.
+        tokens: Tokens generated for it, over all attempts.
     """
 
     value: Any
@@ -41,11 +41,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A row that can be computed.
+    """A row that is ready for the model.
 
     Args:
-        payload: What the model is given.
-        length: Rows of a similar one are computed together.
+        payload: The model's input.
+        length: Its length; rows of similar length are computed together.
     """
 
     number: int
@@ -58,11 +58,11 @@ class Stop(Exception):
 
 
 class Answers(ABC):
-    """A loaded model that says something about rows.
+    """Computes predictions of rows with a loaded model.
 
     Attributes:
-        batch_size: Rows of a forward pass; less once memory ran out.
-        on_note: Told sentences that the user should read.
+        batch_size: Rows per forward pass; reduced when memory runs out.
+        on_note: Called with sentences that the user should read.
     """
 
     default = 1
@@ -73,31 +73,31 @@ class Answers(ABC):
 
     @abstractmethod
     def prepare(self, number: int, record: Record) -> Prepared:
-        """What the model is given for a row.
+        """Turn a row into the model's input.
 
         Raises:
-            RowProblem: it cannot be.
+            RowProblem: the row cannot be used.
         """
 
     @abstractmethod
     def answer(self, batch: Sequence[Prepared], look: Callable[[int], None]) -> list[Made]:
-        """What the model says of each row.
+        """Predict each row of a batch.
 
         Args:
-            look: Called now and then with the tokens that are written; what it raises ends the batch.
+            look: Called now and then with the tokens generated; an exception from it ends the batch.
 
         Raises:
-            OutOfMemoryError: there is not enough for a single row.
+            OutOfMemoryError: there is not enough memory for a single row.
         """
 
     def halved(self, size: int) -> None:
-        """Memory ran out: go on with fewer rows at once."""
+        """Reduce the batch size after memory ran out."""
         self.batch_size = max(1, size)
-        self.on_note(_("memory ran out: {count} rows at once from here on", count=self.batch_size))
+        self.on_note(_("ran out of memory: continuing with {count} rows at once", count=self.batch_size))
 
 
 class Written(Answers):
-    """Text that a model writes, checked where it has to be a label or JSON."""
+    """Generates text, and checks it where a label or JSON is expected."""
 
     default = WRITES_AT_ONCE
 
@@ -113,12 +113,14 @@ class Written(Answers):
             )
         else:
             assert isinstance(record, Text)
+            # Plain text goes through the task, which trained it in the same form
             ids = list(self.loaded.task.encode_prompt(tokenizer, record.text))  # type: ignore[attr-defined]
         return Prepared(number, ids, len(ids))
 
     def answer(self, batch: Sequence[Prepared], look: Callable[[int], None]) -> list[Made]:
         made = self._attempt(batch, 0, look)
         for attempt in range(1, self.job.retries + 1):
+            # Rows without tokens had no answer at all (out of memory, too long), so asking again is useless
             again = [place for place, one in enumerate(made) if one.problem and one.tokens]
             if not again:
                 break
@@ -126,6 +128,7 @@ class Written(Answers):
                 again, self._attempt([batch[i] for i in again], attempt, look), strict=True
             ):
                 tokens = made[place].tokens + one.tokens
+                # If the retry failed, too, the first answer stays: it is the one without random choices
                 better = made[place] if one.problem else one
                 made[place] = Made(better.value, better.problem, better.cut, tokens)
         return made
@@ -133,6 +136,7 @@ class Written(Answers):
     def _attempt(self, batch: Sequence[Prepared], attempt: int, look: Callable[[int], None]) -> list[Made]:
         job = self.job
         heat = job.temperature or (RETRY_TEMPERATURE if attempt else 0.0)
+        # One seed per row: a resumed job puts rows into other batches and must give the same answers
         seeds = [_seed(job.seed, one.number, attempt) for one in batch]
 
         def at_token(done: int, total: int, note: str = "") -> None:
@@ -158,7 +162,7 @@ class Written(Answers):
         return Made(value, problem, not found.stopped, max(1, tokens))
 
     def _read(self, text: str) -> tuple[Any, str]:
-        """What an answer says, where it is no free text, and what is wrong with it."""
+        """Parse an answer as the label or JSON that was asked for; return (value, problem)."""
         job = self.job
         if job.json_keys:
             found, problem = read_json(text, job.json_keys)
@@ -175,7 +179,7 @@ class Written(Answers):
 
 
 class Read(Answers):
-    """What a head finds: classes, tags, answers."""
+    """Predicts classes, tags or answers with the model's head."""
 
     default = READS_AT_ONCE
 
@@ -187,7 +191,10 @@ class Read(Answers):
         if isinstance(record, Tagged) and not self._noted:
             self._noted = True
             self.on_note(
-                _("rows are words: start and end are in characters of these joined by single spaces")
+                _(
+                    "rows are lists of words: start and end are in characters of the words joined by "
+                    "single spaces"
+                )
             )
         return Prepared(number, record, _letters(record))
 
@@ -207,8 +214,11 @@ class Read(Answers):
                     raise OutOfMemoryError(
                         _("there is not enough memory for a single row."),
                         where=one_line(loaded.origin.name),
-                        hint=_("Use the processor (--device cpu); the same command goes on where it ended."),
+                        hint=_(
+                            "Use the processor (--device cpu); the same command continues where it stopped."
+                        ),
                     ) from None
+            # After the error's memory is freed, so that the smaller batch has all of it
             self.halved(self.batch_size // 2)
         return [Made(None, str(one)) if isinstance(one, RowProblem) else Made(one) for one in found]
 
@@ -224,13 +234,14 @@ def _letters(record: Record) -> int:
 
 
 def _seed(seed: int, number: int, attempt: int) -> int:
-    """Of the random numbers of a row, whatever is computed beside it."""
+    """Return the seed of a row's attempt, which does not depend on the other rows of its batch."""
     import hashlib
 
     digest = hashlib.sha256(f"{seed} {number} {attempt}".encode()).digest()
+    # 63 bits: torch takes signed seeds
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def answers_of(job: Job, loaded: Loaded, on_note: Callable[[str], None]) -> Answers:
-    """The right one for a model."""
+    """Return the predictor for a model: generating, or with a head."""
     return (Written if loaded.config.task_kind.writes else Read)(job, loaded, on_note)

@@ -1,4 +1,4 @@
-"""From a row to what a model is asked: turns of a chat, a text, a pair, words, or a question about a text."""
+"""Turns a row into a model's input: a chat, a text, a pair, words, or a question about a text."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _TEXT = "text"
 
 
 class Asking:
-    """Makes what a model is asked of the rows of a job.
+    """Builds the inputs for the rows of a job.
 
     Raises:
-        UsageError: the prompt's braces do not close.
+        UsageError: the braces of the prompt do not match.
     """
 
     def __init__(self, job: Job) -> None:
@@ -37,17 +37,18 @@ class Asking:
 
     @property
     def columns_alone(self) -> bool:
-        """Whether a prompt of the user's names the columns, so that no role needs one."""
+        """Return whether the user's own prompt names the columns, so that roles need none."""
         return self.template is not None and not self.own
 
     def ask(self, values: dict[str, Any], columns: Mapping[str, str]) -> Record:
-        """What is asked of a row.
+        """Build the input for a row.
 
         Raises:
             RowProblem: it lacks what is needed.
         """
         try:
             record = self._record(values, dict(columns))
+            # Encoding fails for lone surrogates, which JSON can hold and no tokenizer accepts
             for text in texts_of(record):
                 if not text.isascii():
                     text.encode()
@@ -67,6 +68,7 @@ class Asking:
             record = Chat([Message("user", self.template.fill(values, self.fixed))])
         system = self.job.system
         if system and isinstance(record, Text):
+            # A system prompt needs a chat, even if the row itself is a plain text
             record = Chat([Message("user", record.text)])
         if system and isinstance(record, Chat) and record.messages[0].role != "system":
             record.messages.insert(0, Message("system", system))
@@ -74,7 +76,7 @@ class Asking:
 
 
 def reads(kind: TaskKind) -> str:
-    """A word for what a task reads of a row."""
+    """Return the kind of input that a task reads: `chat`, or what it decides about."""
     return "chat" if kind.writes else kind.decides
 
 
@@ -103,7 +105,7 @@ def _worded(values: dict[str, Any], columns: dict[str, str]) -> str:
 
 
 def _chat(values: dict[str, Any], columns: dict[str, str]) -> Record:
-    """The turns up to where the answer is to be; an answer at their end is what is to be predicted."""
+    """Return the turns before the answer; an answer at the end is dropped, as it is to be predicted."""
     if "messages" in columns:
         messages = turns_of(values.get(columns["messages"]))
         if not messages or messages[0].role != "system":
@@ -118,6 +120,7 @@ def _chat(values: dict[str, Any], columns: dict[str, str]) -> Record:
         if not before and "tools" not in columns:
             return Text(text)
         messages = [*before, Message("user", text)]
+    # Files for training contain the answer that is to be predicted
     if messages[-1].role == "assistant":
         messages = messages[:-1]
     if not any(message.role != "system" for message in messages):

@@ -1,4 +1,4 @@
-"""A job from its first row to its last: read, computed in batches of similar length, written in order."""
+"""Runs a job: reads the rows, predicts them in batches of similar length, and writes them in order."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from tui_tuner.models.hub.kinds import Progress as Fetched
 from tui_tuner.runs.wire import plain
 from tui_tuner.text import one_line
 
-BATCHES = 4  # in a window: rows of similar length are looked for in so many batches
+BATCHES = 4  # in a window, within which rows are sorted by length
 TOLD = 0.3  # seconds between two messages
 NEWEST = 3  # predictions that a message shows
 SHOWN = 300  # characters of each
 
 Progress = Callable[[dict[str, Any]], None]
-GO, AFTER_BATCH, AT_ONCE = range(3)  # what `stop` says
+GO, AFTER_BATCH, AT_ONCE = range(3)  # return values of `stop`
 
 
 @dataclass
 class Predicted:
-    """What a job came to.
+    """The outcome of a job.
 
     Args:
-        total: Rows of the input; 0 where it ended before they were counted.
-        before: Rows that were there when it began.
-        stopped: It was asked to end before the last row.
-        cut: Answers that came to the longest length, of those that were written now.
+        total: Rows of the input; 0 if it ended before they were counted.
+        before: Rows that earlier attempts had written.
+        stopped: Whether it was stopped before the last row.
+        cut: Answers of this attempt that were cut at the longest length.
     """
 
     path: str
@@ -60,43 +60,45 @@ class Predicted:
 
     @property
     def done(self) -> bool:
-        """Whether every row is there."""
+        """Return whether every row is written."""
         return 0 < self.total <= self.counts.rows
 
     def plain(self) -> dict[str, Any]:
-        """In plain values."""
+        """Return plain values for JSON."""
         counts = self.counts.plain()
         own = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "counts"}
         return {**own, **counts, "done": self.done}
 
 
 def predict(job: Job, progress: Progress = lambda _: None, stop: Callable[[], int] = lambda: GO) -> Predicted:
-    """Predict every row of a file that its output does not have yet.
+    """Predict the rows of a file that its output does not contain yet.
 
     Args:
-        progress: Told {"doing": "counting", "rows"}, {"doing": "fetching", "name", "done", "total"} in bytes,
-            {"doing": "loading", "name", "done", "total"} in weights, {"doing": "predicting", "rows",
+        progress: Called with {"doing": "counting", "rows"}; {"doing": "fetching", "name", "done", "total"} in
+            bytes; {"doing": "loading", "name", "done", "total"} in weights; {"doing": "predicting", "rows",
             "total", "before", "seconds", "tokens", "unused", "unlabelled", "newest": [{"row", "prediction",
-            "problem"}]}, and {"note": sentence}.
-        stop: GO; AFTER_BATCH writes the batch that is computed, and ends; AT_ONCE ends without it.
+            "problem"}]}; and {"note": sentence}.
+        stop: Returns GO, AFTER_BATCH to end after the current batch, or AT_ONCE to end without it.
 
     Raises:
-        UsageError: options, prompt or output do not fit.
-        DataError: the input cannot be read, or its columns are not clear.
-        ModelError, RunError, HubError, OutOfMemoryError: the model cannot be loaded, or used.
-        DiskFullError: the output cannot be written; the same job goes on later.
+        UsageError: options, prompt or output are not valid.
+        DataError: the input cannot be read, or its columns are ambiguous.
+        ModelError, RunError, HubError, OutOfMemoryError: the model cannot be loaded or used.
+        DiskFullError: the output cannot be written; the same job can be resumed.
     """
     job.check()
     run = job.model.kind == "run"
     source = Source(job, config_of(job.model) if run else None)
+    # Columns are checked on the first rows, before a large model is loaded
     source.roles()
     if source.holds(Path(job.out).expanduser()):
         raise UsageError(
-            _("is, or would be, one of the files that are read."),
+            _("is, or would become, one of the input files."),
             where=one_line(job.out, 300),
-            hint=_("Choose another -o, outside of what is read."),
+            hint=_("Choose another -o, outside of the input."),
         )
     made_of = {"model": stamp_of(job.model), "input": source.fingerprint(), "options": job.options()}
+    # Opened before the model is loaded: a wrong output is reported in a moment, not after minutes
     with Output(job, made_of) as output:
         try:
             return _Work(job, source, output, progress, stop).run()
@@ -115,7 +117,7 @@ class _Work:
         self.found = Predicted(str(output.path), 0, output.counts.rows, output.counts)
         self._newest: list[dict[str, Any]] = []
         self._begun = self._told = 0.0
-        self._waiting = 0  # rows that are computed, and wait for one before them
+        self._waiting = 0  # rows that are predicted but wait for an earlier one
 
     def run(self) -> Predicted:
         for note in self.source.notes:
@@ -128,12 +130,12 @@ class _Work:
         if found.counts.rows > found.total:
             raise UsageError(
                 _(
-                    "has {count:,} rows, and the input {total:,}.",
+                    "has {count:,} rows, but the input has only {total:,}.",
                     count=found.counts.rows,
                     total=found.total,
                 ),
                 where=one_line(self.output.path, 300),
-                hint=_("Choose another -o, or begin anew with --force."),
+                hint=_("Choose another -o, or start again with --force."),
             )
         if not found.done and not self.stop():
             self._all()
@@ -153,7 +155,7 @@ class _Work:
         try:
             self.output.rows = self.source.survey(counted)
         except Stop:
-            return 0  # nobody knows yet
+            return 0  # not known yet
         return self.output.rows
 
     def _all(self) -> None:
@@ -167,9 +169,11 @@ class _Work:
             bring_missing([self.job.model], fetched, lambda: self.stop() != GO)
         except Cancelled:
             return
+        # A hub's model has its weights on this machine only now, so only now can they be compared
         self.output.know_model(stamp_of(self.job.model))
         (loaded,) = Models(self.job.device).load([self.job.model], say)
         answers = answers_of(self.job, loaded, self._note)
+        # Only now is old content deleted with --force: an error before has changed nothing
         self.output.start()
         self._begun = time.monotonic()
         self._tell(force=True)
@@ -184,7 +188,7 @@ class _Work:
     # ---- a window of rows ---------------------------------------------------------------------------------
 
     def _window(self, answers: Answers, window: Sequence[Asked]) -> dict[int, Made]:
-        """The predictions of some rows, by number; not of all where the job is to end."""
+        """Predict a window of rows; return predictions by row number, incomplete if the job is to stop."""
         made: dict[int, Made] = {}
         todo: list[Prepared] = []
         for asked in window:
@@ -198,6 +202,7 @@ class _Work:
                     todo.append(answers.prepare(asked.number, asked.record))
                 except RowProblem as problem:
                     made[asked.number] = Made(None, str(problem))
+        # The longest first: if memory runs out, it does so at once, before much work is done
         todo.sort(key=lambda one: -one.length)
         while todo and not self.stop():
             batch, todo = todo[: answers.batch_size], todo[answers.batch_size :]
@@ -214,12 +219,14 @@ class _Work:
         return made
 
     def _look(self, _tokens: int) -> None:
+        # AFTER_BATCH is looked at between batches
         if self.stop() == AT_ONCE:
             raise Stop
         self._tell()
 
     def _write(self, window: Sequence[Asked], made: dict[int, Made]) -> None:
-        """Write the rows before the first without a prediction, and keep what there is behind it."""
+        """Write rows up to the first without a prediction, and keep later ones in the state file."""
+        # The file has the order of the input, so rows after a gap must wait
         ready = list(itertools.takewhile(lambda asked: asked.number in made, window))
         self.output.write([self._line(asked, made[asked.number]) for asked in ready])
         for asked in ready:
@@ -238,16 +245,18 @@ class _Work:
         field = self.job.field
         values = {**asked.row.values, field: made.value}
         if made.problem:
+            # The row's own columns are never overwritten
             values["problem" if "problem" not in asked.row.values else f"{field}_problem"] = made.problem
         try:
             return orjson.dumps(plain(values), default=str) + b"\n"
-        except (TypeError, RecursionError):  # nested more deeply than JSON is written
+        except (TypeError, RecursionError):
+            # The row is nested more deeply than orjson can write
             return (
                 orjson.dumps(plain({field: made.value, "problem": made.problem or _("nested too deeply")}))
                 + b"\n"
             )
 
-    # ---- what is told -------------------------------------------------------------------------------------
+    # ---- messages -----------------------------------------------------------------------------------------
 
     def _note(self, sentence: str) -> None:
         self.found.notes.append(sentence)
@@ -255,6 +264,7 @@ class _Work:
 
     def _tell(self, force: bool = False) -> None:
         now = time.monotonic()
+        # Time counts from the first row, without loading, so that the rate is that of predicting
         self.found.seconds = now - self._begun
         if not force and now - self._told < TOLD:
             return
@@ -277,7 +287,7 @@ class _Work:
 
 
 def _short(value: Any) -> Any:
-    """A prediction as a message shows it."""
+    """Shorten a prediction for a progress message."""
     shown = plain(value)
     if isinstance(shown, str):
         return one_line(shown, SHOWN)

@@ -1,4 +1,4 @@
-"""The first rows of a job, with what would be asked: before a model is loaded, and without torch."""
+"""Previews the first rows of a job and their inputs, before a model is loaded and without torch."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tui_tuner.inference.predicting.source import SAMPLE_ROWS, Source
 from tui_tuner.text import sanitize
 
 ROWS = 5
-LONGEST = 4000  # characters of what is asked
+LONGEST = 4000  # characters of an input
 
 
 def look(job: Job, rows: int = ROWS) -> dict[str, Any]:
-    """What a file holds, and what a model would be asked about its first rows.
+    """Preview a job: the file's columns, and the inputs for its first rows.
 
     Returns:
-        `columns`: those of the first rows; `choices`: the roles that one may have; `roles`: the column of
-        each, as far as that is clear; `problem` and `hint`: why it is not, or empty; `files`, `notes`;
-        `rows`: of each its `number`, `values`, what is `asked` (text), and its `problem`.
+        `columns` of the first rows; `choices`: the possible roles; `roles`: the column of each role, as far
+        as it is clear; `problem` and `hint` if it is not; `files`, `notes`; `rows`: for each its `number`,
+        `values`, input (`asked`) and `problem`.
 
     Raises:
-        DataError, UsageError: there is nothing to read, or options are out of range.
+        DataError, UsageError: there is nothing to read, or options are not valid.
     """
     job.check()
     source = Source(job, config_of(job.model) if job.model.kind == "run" else None)
@@ -60,7 +60,7 @@ def look(job: Job, rows: int = ROWS) -> dict[str, Any]:
 
 
 def columns_of(source: Source) -> list[str]:
-    """The columns of the first rows of the first file."""
+    """List the columns in the first rows of the first readable file."""
     for file in source.files:
         head = [row for row in itertools.islice(file.rows(), SAMPLE_ROWS) if not row.problem]
         if head:
@@ -69,7 +69,7 @@ def columns_of(source: Source) -> list[str]:
 
 
 def shown(record: Record) -> str:
-    """What is asked, for a person: the turns of a chat with who says them, or a text."""
+    """Format an input for people: the turns of a chat with their roles, or a text."""
     if isinstance(record, Chat):
         parts = [
             f"{message.role}: {message.content or ''}" if len(record.messages) > 1 else message.content or ""

@@ -1,4 +1,4 @@
-"""The operations `predict` and `predict_look` of a helper process."""
+"""Operations `predict` and `predict_look` of a helper process."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from tui_tuner.inference.predicting.engine import AFTER_BATCH, AT_ONCE, GO, predict
 from tui_tuner.inference.predicting.job import Job
 
-PATIENCE = 3.0  # seconds for the batch that is computed when a screen ends the job
+PATIENCE = 3.0  # seconds for finishing the current batch when a screen stops the job
 
 
 def answer(
     arguments: Mapping[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Predict a file.
+    """Run the operation `predict`: predict the rows of a file.
 
     Args:
         arguments: A `Job` in plain values.
-        progress: Told what `engine.predict` tells.
+        progress: Called as by `engine.predict`.
 
     Returns:
-        A `Predicted` in plain values; also where it was cancelled, with `stopped`.
+        A `Predicted` in plain values; `stopped` is true if it was cancelled.
     """
     since = 0.0
 
@@ -39,7 +39,7 @@ def answer(
 def look_at(
     arguments: Mapping[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """The operation `predict_look`: what `look.look` finds, of a `Job` in plain values."""
+    """Run the operation `predict_look`: preview a `Job` in plain values with `look.look`."""
     from tui_tuner.inference.predicting.look import look
     from tui_tuner.runs.wire import plain
 

@@ -1,4 +1,4 @@
-"""Which column of a file is what, for a model that is to say something about its rows; no answers needed."""
+"""Finds the columns of a file that a model reads for a prediction; answers are not needed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _CHAT_NAMES = (*NAMES["messages"], "data")
 _ALIASES = {"instruction": "prompt", "conversations": "messages", "sentence1": "text", "sentence2": "pair"}
 _CONTEXTS = ("context", "text", "passage", "document", "article", "paragraph", "body", "content")
 _QUESTIONS = ("question", "query", "prompt", "questions")
-# Chats with an answer at their end, where a file has no other
+# Columns with complete chats, used if a file has no other chats
 _ANSWERED = ("chosen", "rejected")
-# Where answers, classes and tags stand: no text that one asks about
+# Columns with answers, classes and tags, which are not inputs
 _ANSWERS = {
     *NAMES["response"],
     *LABEL_NAMES,
@@ -34,11 +34,11 @@ _ANSWERS = {
 
 @dataclass(frozen=True)
 class Kind:
-    """What a task reads of a row.
+    """The roles that a task reads from a row.
 
     Args:
-        ways: Sets of roles that suffice, the one that is looked for first in front.
-        more: Roles that a row may have beside them.
+        ways: Alternative sets of required roles, in the order in which they are tried.
+        more: Optional roles.
     """
 
     ways: tuple[tuple[str, ...], ...]
@@ -46,7 +46,7 @@ class Kind:
 
     @property
     def roles(self) -> list[str]:
-        """All of them."""
+        """List all roles, required and optional."""
         return list(dict.fromkeys([role for way in self.ways for role in way] + list(self.more)))
 
 
@@ -61,13 +61,13 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Roles:
-    """The column for each role."""
+    """The column of each role."""
 
     columns: dict[str, str]
 
 
 def roles_of(kind: TaskKind, text_alone: bool = False) -> Kind:
-    """What a model of a task reads of a row; of one that is asked by our own prompt a text alone."""
+    """Return the roles that a task reads; only a text if a built-in prompt asks."""
     if not kind.writes:
         return _KINDS.get(kind.decides, _ABOUT_TEXT)
     return _ABOUT_TEXT if text_alone else _WRITES
@@ -80,20 +80,21 @@ def find_roles(
     trained: Mapping[str, str],
     where: str,
 ) -> Roles:
-    """The columns of a file: as the user says, as the model was trained, or by their names.
+    """Find the columns of a file: as the user named them, as in training, or by their names.
 
     Args:
-        rows: The first ones that can be read.
-        told: Role -> column of `--column`.
-        trained: The same of the config of the model's run.
+        rows: The first readable rows.
+        told: Role -> column, from `--column`.
+        trained: The same from the config of the model's run.
 
     Raises:
-        UsageError: a role or a column that there is not.
-        DataError: it is not clear which column is meant.
+        UsageError: an unknown role or column was named.
+        DataError: the columns are ambiguous.
     """
     sample = Sample(rows, where)
     if told:
         return Roles(_as_told(kind, sample, told))
+    # A model expects the columns it was trained on; names are a guess for other files
     columns = _as_trained(kind, sample, trained) or _by_names(kind, sample)
     if columns is None:
         raise _unclear(kind, sample, [])
@@ -105,7 +106,7 @@ def _as_told(kind: Kind, sample: Sample, told: Mapping[str, str]) -> dict[str, s
     for role, name in found.items():
         if role not in kind.roles:
             raise UsageError(
-                _("this model reads no {role!r}.", role=one_line(role, 40)),
+                _("this model does not read {role!r}.", role=one_line(role, 40)),
                 where="--column",
                 hint=_("It reads {roles}: such as --column {example}.", roles=", ".join(kind.roles),
                        example=f"{kind.roles[0]}={one_line(name, 40)}"),
@@ -122,14 +123,16 @@ def _as_told(kind: Kind, sample: Sample, told: Mapping[str, str]) -> dict[str, s
             )
     if any(set(way) <= set(found) for way in kind.ways):
         return found
-    rest = _by_names(kind, sample, {**found})  # `--column context=passage`: the question by its name
+    rest = _by_names(
+        kind, sample, {**found}
+    )  # `--column context=passage` alone: find the question by its name
     if rest is None or not all(rest.get(role) == name for role, name in found.items()):
         raise _unclear(kind, sample, [], found)
     return rest
 
 
 def _as_trained(kind: Kind, sample: Sample, trained: Mapping[str, str]) -> dict[str, str] | None:
-    """The columns of the run's own config, where they are all here."""
+    """Return the columns of the run's config if the file has the required ones."""
     known = {_ALIASES.get(role, role): name for role, name in trained.items()}
     here = {role: name for role, name in known.items() if role in kind.roles and name in sample.columns}
     return here if any(set(way) <= set(here) for way in kind.ways) else None
@@ -150,7 +153,7 @@ def _by_names(kind: Kind, sample: Sample, given: Mapping[str, str] | None = None
 
 
 def _beside(kind: Kind, sample: Sample, found: Mapping[str, str]) -> dict[str, str]:
-    """Roles that a row may have beside those that it needs."""
+    """Find the columns of optional roles."""
     taken = list(found.values())
     if "pair" in kind.more and "pair" not in found:
         pair = _pair_of(sample, found["text"])
@@ -163,7 +166,8 @@ def _beside(kind: Kind, sample: Sample, found: Mapping[str, str]) -> dict[str, s
     return sample.optional(*wanted, taken=taken)
 
 
-# ---- one role each: its column, or None -------------------------------------------------------------------
+# ---- finders of one role: its column or None
+# -------------------------------------------------------------------
 
 
 def _messages(kind: Kind, sample: Sample, taken: set[str]) -> str | None:
@@ -174,10 +178,12 @@ def _messages(kind: Kind, sample: Sample, taken: set[str]) -> str | None:
     known = [one for one in free if one in sample.named("messages")] or [
         one for one in free if one not in prompts and one.plain not in _ANSWERS
     ]
+    # Guessing between two chats would silently predict the wrong one
     if len(known) > 1:
         raise _unclear(kind, sample, known, role="messages")
     if known:
         return known[0].name
+    # A file of preferences: its prompt is the question, and `chosen` would include an answer
     if prompts or sample.named("prompt"):
         return None
     answered = [one for one in turns if one.plain in _ANSWERED]
@@ -209,6 +215,7 @@ def _prompt(kind: Kind, sample: Sample, taken: set[str]) -> str | None:
 def _text(kind: Kind, sample: Sample, taken: set[str]) -> str | None:
     texts = [one for one in sample.of_kind("text") if one.name not in taken]
     named = [one for one in sample.named("text") if one.name not in taken and one.worded]
+    # Known pairs of names (premise and hypothesis, ...) come first: either name alone could be a text
     if "pair" in kind.more:
         for first, second in (*PAIRS, *LABELLED_PAIRS):
             one, two = sample.get(first), sample.get(second)
@@ -230,7 +237,7 @@ def _text(kind: Kind, sample: Sample, taken: set[str]) -> str | None:
 
 
 def _pair_of(sample: Sample, text: str) -> str | None:
-    """The second text that belongs to a first one, by both names."""
+    """Find the second text of a pair by the names of both columns."""
     plain = plain_name(text)
     for first, second in (*PAIRS, *LABELLED_PAIRS):
         other = sample.get(second)
@@ -283,13 +290,13 @@ def _unclear(
     given: Mapping[str, str] | None = None,
     role: str = "",
 ) -> DataError:
-    """Which column is meant is for the user to say."""
+    """Return an error that asks the user to name the column."""
     if candidates:
         names = some_of([one.name for one in candidates], SHOWN)
         return DataError(
             _("several columns could be the {role}: {names}.", role=role, names=", ".join(names)),
             where=sample.where,
-            hint=_("Say which one, such as --column {role}={name}.", role=role, name=names[0]),
+            hint=_("Name the right one, such as --column {role}={name}.", role=role, name=names[0]),
         )
     missing = [one for one in kind.ways[-1] if one not in (given or {})]
     texts = [one.name for one in sample.of_kind("text")] or list(sample.columns) or ["COLUMN"]
@@ -298,7 +305,7 @@ def _unclear(
     )
     wanted = " / ".join(" + ".join(way) for way in kind.ways)
     return DataError(
-        _("no column is known as {wanted}. {columns}", wanted=wanted, columns=columns_seen(sample)),
+        _("no column was recognised as {wanted}. {columns}", wanted=wanted, columns=columns_seen(sample)),
         where=sample.where,
-        hint=_("Say which it is, such as {example}.", example=example),
+        hint=_("Name it, such as {example}.", example=example),
     )

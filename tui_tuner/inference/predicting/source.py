@@ -1,4 +1,4 @@
-"""The rows of a job, read as they stream: each with what is asked of it, or why it cannot be used."""
+"""Streams the rows of a job, each with its input for the model or a problem."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 SAMPLE_ROWS = 200
-HEAD = 1 << 16  # bytes at the beginning of a file that tell whether it is still the same
-COUNTED = 5000  # rows between two messages while they are counted
+HEAD = 1 << 16  # bytes at the beginning of a file, which are hashed to detect changes
+COUNTED = 5000  # rows between two messages while counting
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A row of the input.
+    """A row of the input files.
 
     Args:
-        number: From 0, over all files.
-        record: What is asked, or None and `problem`.
+        number: Counted from 0 over all files.
+        record: The model's input; None if there is a `problem`.
     """
 
     number: int
@@ -44,10 +44,10 @@ class Asked:
 
 
 class Source:
-    """The files of a job, with the columns of each.
+    """Reads the files of a job, and finds the columns of each.
 
     Args:
-        config: Of the model's run, whose columns are tried first; None for a model that no run made.
+        config: The config of the model's run, whose columns are tried first; None for other models.
 
     Raises:
         DataError, UsageError, HubError: there is nothing to read.
@@ -64,24 +64,27 @@ class Source:
         self._known: dict[tuple[str, ...], Roles] = {}
 
     def fingerprint(self) -> list[list[Any]]:
-        """What tells whether the files are still the same: name, size, time, and a hash of the beginning."""
+        """Return name, size, time and a hash of the beginning of each file, for detecting changes."""
         found = []
         for path in dict.fromkeys(file.path for file in self.files):
             try:
                 status = os.stat(path)
                 with open(path, "rb") as file:
+                    # The time alone is not enough: copying a file keeps it or changes it, depending on the
+                    # tool
                     head = hashlib.sha256(file.read(HEAD)).hexdigest()
             except OSError:
-                found.append([path, 0, 0, ""])  # of a hub, or inside this package
+                # A file on a hub or inside this package does not change
+                found.append([path, 0, 0, ""])
                 continue
             found.append([os.path.abspath(path), status.st_size, status.st_mtime_ns, head])
         return found
 
     def roles(self) -> Roles | None:
-        """The columns of the first file; None where no row of it can be read.
+        """Find the columns of the first file with readable rows; None if there is none.
 
         Raises:
-            DataError, UsageError: it is not clear which they are.
+            DataError, UsageError: they are ambiguous.
         """
         for file in self.files:
             head = list(itertools.islice(file.rows(), SAMPLE_ROWS))
@@ -90,11 +93,11 @@ class Source:
         return None
 
     def survey(self, counted: Callable[[int], None]) -> int:
-        """Read everything once: how many rows there are, and whether every file can be used.
+        """Read all files once; return the number of rows after checking that all can be used.
 
         Raises:
-            DataError, UsageError: a file cannot be read, its columns are not clear, or a row has the column
-                that is to be added.
+            DataError, UsageError: a file cannot be read, its columns are ambiguous, or a row already has the
+                column to be added.
         """
         count = 0
         for file in self.files:
@@ -109,7 +112,7 @@ class Source:
         return count
 
     def rows(self, skip: int = 0) -> Iterator[Asked]:
-        """Every row but the first so many, with what is asked of it."""
+        """Yield the rows after the first `skip`, each with its input."""
         number = itertools.count()
         for file in self.files:
             rows = file.rows()
@@ -132,10 +135,12 @@ class Source:
 
     def _roles(self, file: DataFile, head: list[Row]) -> Roles:
         usable = [row.values for row in head if not row.problem]
+        # Files with the same columns are read alike, so their roles are found once
         key = tuple(dict.fromkeys(str(name) for values in usable for name in values))
         found = self._known.get(key)
         if found is None:
             found = self._found(one_line(file.name), usable, list(key))
+            # Files whose rows all have different columns must not fill the memory
             if len(self._known) < 1000:
                 self._known[key] = found
         return found
@@ -148,10 +153,10 @@ class Source:
             check_places(template, names, self.asking.fixed, "--prompt")
             if self.job.columns:
                 raise UsageError(
-                    _("the prompt names the columns itself."),
+                    _("the prompt already names the columns."),
                     where="--column",
                     hint=_(
-                        "Leave --column out, and write the column into the prompt as {place}.", place="{name}"
+                        "Leave out --column, and write the column into the prompt as {place}.", place="{name}"
                     ),
                 )
             return Roles({})
@@ -173,16 +178,16 @@ class Source:
     def _check_names(self, names: list[str], where: str) -> None:
         if self.job.field in names:
             raise UsageError(
-                _("there is a column {name!r} already.", name=one_line(self.job.field, 60)),
+                _("there already is a column {name!r}.", name=one_line(self.job.field, 60)),
                 where=where,
                 hint=_(
-                    "Name the new one with --field, such as --field {name}2.",
+                    "Choose another name with --field, such as --field {name}2.",
                     name=one_line(self.job.field, 60),
                 ),
             )
 
     def holds(self, target: Path) -> bool:
-        """Whether a file is, or would be at the next time, one of those that are read."""
+        """Return whether a file is one of the inputs, or would be the next time the inputs are read."""
         for path in dict.fromkeys(file.path for file in self.files):
             try:
                 if target.exists() and os.path.samefile(path, target):
@@ -193,12 +198,13 @@ class Source:
         inside = os.path.realpath(target.parent)
         if named.is_dir():
             top = os.path.realpath(named)
+            # An output inside the input folder would be read as input when the job is resumed
             return os.path.commonpath([top, inside]) == top
         return not named.exists() and os.path.abspath(target) in _matching(named, target)
 
 
 def _matching(pattern: Path, target: Path) -> set[str]:
-    """The target itself where a pattern would find it."""
+    """Return the target in a set if the pattern matches it; else an empty set."""
     import fnmatch
 
     whole, name = os.path.abspath(pattern), os.path.abspath(target)

@@ -1,4 +1,4 @@
-"""What tells whether a model is still the same: the files of its folder, and the weights under it."""
+"""Fingerprints of models, for detecting that a model or its base has changed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.jinja")
 
 
 def stamp_of(origin: Origin) -> dict[str, Any]:
-    """A model in plain values, with a hash of the names, sizes and times of its files.
+    """Describe a model in plain values, with a hash of the names, sizes and times of its files.
 
-    `base` tells the weights that are read beside them, of an adapter or a hub, wherever they lie; it is empty
-    where there are none, or they are not on this machine.
+    `base` identifies the weights of a base model or hub model, independent of their path; it is empty if
+    there are none, or if they are not on this machine.
     """
     fixed = origin.kind == "hub" or origin.checkpoint == BASE
     return {
@@ -42,10 +42,12 @@ def _weights_under(origin: Origin) -> str:
     try:
         told, path = record_base(model).weights, sources(model)[0].path
     except TunerError:
-        return ""  # loading it says what is missing
+        # Loading the model reports what is missing
+        return ""
     if told or model.architecture is not None:
         return told
-    return _hash_files(Path(path)) if path else ""  # weights of another format
+    # Weights in another format than safetensors have no recorded hash
+    return _hash_files(Path(path)) if path else ""
 
 
 def _hash_files(folder: Path) -> str:
@@ -55,5 +57,6 @@ def _hash_files(folder: Path) -> str:
     said = []
     for path in found:
         status = path.stat()
+        # Not the contents: hashing gigabytes of weights would delay every start
         said.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""The terminal as it was before a screen took it, and how to give it back."""
+"""Saves the state of the terminal before a screen takes it, and restores it."""
 
 from __future__ import annotations
 
@@ -10,44 +10,47 @@ import termios
 from collections.abc import Iterator
 from typing import Any
 
-# What a screen switches on, off again: mouse, paste marks, focus, resize reports, held-back painting, the
-# keyboard protocol, line wrap and colours; then the other screen is left and the cursor shown.
+# Undoes what a screen switches on: mouse, bracketed paste, focus and resize reports, synchronised output, the
+# keyboard protocol, line wrap and colours; then leaves the alternate screen and shows the cursor.
 _LEAVE = (
     b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1016l"
     b"\x1b[?2004l\x1b[?1004l\x1b[?2048l\x1b[?2026l\x1b[<u\x1b[?7h\x1b[0m\x1b[?1049l\x1b[?25h"
 )
-_PATIENCE = 300  # milliseconds for a terminal that takes nothing, such as one behind a dead connection
+_PATIENCE = 300  # milliseconds to wait for a terminal that accepts nothing, as over a dead connection
 
 
 class TerminalState:
-    """Made before the screen is opened.
+    """The saved state of a terminal; create it before the screen opens.
 
     Args:
         keys: The file descriptor that keys come from.
-        out: The one that is painted on.
+        out: The file descriptor that is drawn on.
     """
 
     def __init__(self, keys: int = 0, out: int = 1) -> None:
         self._keys, self._out = keys, out
         with contextlib.suppress(OSError):
-            self._out = os.dup(out)  # standard output will lead to a log
+            # Standard output will point to a log later
+            self._out = os.dup(out)
         self._attributes: list[Any] | None = None
         with contextlib.suppress(termios.error, OSError, ValueError):
             self._attributes = termios.tcgetattr(keys)
 
     def restore(self) -> None:
-        """Leave the other screen, and read keys as before. Never waits long, never raises."""
+        """Leave the alternate screen and restore the keyboard settings. Never waits long, never raises."""
         self.write(_LEAVE)
         if self._attributes is None:
             return
         with _not_stopped(), contextlib.suppress(termios.error, OSError, ValueError):
             if os.tcgetpgrp(self._keys) != os.getpgrp():
-                return  # a shell with job control has it again, and has set it for itself
-            termios.tcflush(self._keys, termios.TCIFLUSH)  # reports of the mouse that nobody will read
+                # A shell with job control has the terminal again, with its own settings
+                return
+            # Mouse reports that the shell would take for input
+            termios.tcflush(self._keys, termios.TCIFLUSH)
             termios.tcsetattr(self._keys, termios.TCSANOW, self._attributes)
 
     def write(self, block: bytes) -> bool:
-        """Write to the terminal, if it takes anything; whether it did."""
+        """Write to the terminal if it accepts anything; return whether it did."""
         try:
             poller = select.poll()
             poller.register(self._out, select.POLLOUT)
@@ -61,7 +64,7 @@ class TerminalState:
 
 @contextlib.contextmanager
 def _not_stopped() -> Iterator[None]:
-    """A process that is no longer in front would be stopped for changing the terminal."""
+    """Block SIGTTOU, which would stop a background process that changes the terminal."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     try:
         yield
@@ -70,7 +73,7 @@ def _not_stopped() -> Iterator[None]:
 
 
 def hung_up(fd: int) -> bool:
-    """Whether the terminal behind a file descriptor is gone."""
+    """Return whether the terminal behind a file descriptor was closed."""
     try:
         poller = select.poll()
         poller.register(fd, 0)

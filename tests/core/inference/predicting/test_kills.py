@@ -109,5 +109,5 @@ def test_a_signal_writes_the_batch_and_the_command_goes_on(asked: Job) -> None:
     again = predict(asked)  # needs no model
     assert again.done and again.before == ROWS and again.seconds == 0
     said = summary(found)
-    assert said[:2] == [f"{asked.out}: {ROWS} rows", f"{last['rows']} of them were there before"]
+    assert said[:2] == [f"{asked.out}: {ROWS} rows", f"{last['rows']} of them from earlier attempts"]
     assert summary(again)[0] == f"{asked.out} is complete: {ROWS} rows."

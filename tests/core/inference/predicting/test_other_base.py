@@ -43,7 +43,7 @@ def test_an_output_goes_on_with_the_base_that_it_began_with(tiny_model: Path, tm
     other = Path(shutil.copytree(moved, tmp_path / "other"))
     change(other)
     for any_base in (False, True):
-        with pytest.raises(UsageError, match=r"began with other weights \(--base\)"):
+        with pytest.raises(UsageError, match=r"had another base model \(--base\)"):
             predict(asked(base=str(other), any_base=any_base))
     assert out.read_bytes() == before
     found = predict(asked(base=str(moved)))  # the same weights, wherever they are

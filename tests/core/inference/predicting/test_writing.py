@@ -123,8 +123,8 @@ def test_labels_are_checked_and_asked_for_again(
     written = [row["prediction"] for row in read(found.path)]
     assert written[0] == {"label": "good", "clues": "a fine coat", "reasoning": "so it is"}
     assert [one["label"] for one in written] == ["good", "bad", "good", None]
-    assert read(found.path)[3]["problem"].startswith("the answer names several labels")
-    assert found.counts.unlabelled == 1 and found.counts.problems == {"the answer names several labels": 1}
+    assert read(found.path)[3]["problem"].startswith("the answer contains several labels")
+    assert found.counts.unlabelled == 1 and found.counts.problems == {"the answer contains several labels": 1}
 
 
 def test_json_is_checked(origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_json_is_checked(origin: Origin, tmp_path: Path, monkeypatch: pytest.Mon
     Parrot(monkeypatch, lambda text, heat: '{"n": 1, "x": 0}' if "{1}" in text else "no")
     found = predict(job(origin, path, prompt="Say {keys} of {{{a b}}}", json_keys=("n",)))
     assert [row["prediction"] for row in read(found.path)] == [{"n": 1}, None]
-    assert read(found.path)[1]["problem"] == "the answer is no JSON object with these keys: no"
+    assert read(found.path)[1]["problem"] == "the answer contains no JSON object with these keys: no"
 
 
 def after_one_batch(computed: list[int]) -> Callable[[], int]:
@@ -188,13 +188,13 @@ def test_what_was_begun_otherwise_is_refused(
     assert Path(asked.out).read_bytes() == before
     found = predict(Job.of({**asked.plain(), "force": True}))
     assert found.before == 0 and found.counts.rows == 41
-    with pytest.raises(UsageError, match="one of the files that are read"):
+    with pytest.raises(UsageError, match="one of the input files"):
         predict(Job.of({**asked.plain(), "out": str(rows), "force": True}))
-    with pytest.raises(UsageError, match="one of the files that are read"):
+    with pytest.raises(UsageError, match="one of the input files"):
         predict(Job.of({**asked.plain(), "path": str(tmp_path), "out": str(tmp_path / "new.jsonl")}))
     other = tmp_path / "own.jsonl"
     other.write_text("something of mine\n")
-    with pytest.raises(UsageError, match="nothing says what it was made of"):
+    with pytest.raises(UsageError, match="it is not known what it was made from"):
         predict(Job.of({**asked.plain(), "out": str(other)}))
     assert other.read_text() == "something of mine\n"
 
@@ -234,7 +234,7 @@ def test_a_full_disk_is_said_and_what_is_whole_stays(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", write)
-        with pytest.raises(DiskFullError, match=r"No space left.*goes on where it ended"):
+        with pytest.raises(DiskFullError, match=r"No space left.*continues where it stopped"):
             predict(again)
     part = Path(again.out).read_bytes()
     assert part and wanted.startswith(part) and part.endswith(b"\n")

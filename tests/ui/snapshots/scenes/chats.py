@@ -81,7 +81,7 @@ async def chat_side_by_side(stage: Stage) -> Shown:
 async def chat_without_a_model(stage: Stage) -> Shown:
     async with stage.app() as pilot:
         pilot.app.push_screen(ChatScreen(["red-coats-7"]))
-        await shows(pilot, "no run, folder or model is called so")
+        await shows(pilot, "there is no run, folder or model with this name")
         yield pilot
 
 

@@ -19,7 +19,7 @@ def test_what_no_task_can_do_is_not_offered() -> None:
     offered = {goal.name for goal in goals()}
     assert "rewrite" in offered and goal_of("sft").name == "style"
     assert {goal.name for goal in GOALS} - offered == {"prefer", "solve"}
-    with pytest.raises(ConfigError, match="nothing here can do"):
+    with pytest.raises(ConfigError, match="not supported yet"):
         find_goal("prefer")
 
 

@@ -48,7 +48,7 @@ def test_from_answers_to_a_model_that_is_better(place: Path) -> None:
         timeout=200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("What will happen")
+    assert done.stdout.startswith("The plan")
     assert load_config(place / "config.yaml").data.path == str(place / "rows.jsonl")
     folder = RunStore(place / "runs").find("last")
     events = [decode(line) for line in folder.events.read_bytes().splitlines()]

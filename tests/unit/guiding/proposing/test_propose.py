@@ -190,7 +190,7 @@ def test_the_page_is_safe_and_fits_a_terminal(tmp_path: Path) -> None:
 
     lines = page_lines(made)
     assert max(map(cell_len, lines)) <= 80 and not any("\x1b" in line for line in lines)
-    assert lines[0] == "What will happen" and "Settings" in lines
+    assert lines[0] == "The plan" and "Settings" in lines
     assert json.loads(json.dumps(proposal_json(made)))["can_start"] is True
 
 
@@ -202,7 +202,7 @@ def test_the_config_holds_its_reasons_and_says_the_same(tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     assert load_config(path) == build_config(made.values)
     assert flat(yaml.safe_load(text)) == dict(values_of(made))
-    assert "# By a test." in text and "# 12 of 60 are held out" in text
+    assert "# By a test." in text and "# 12 of 60 rows are held out" in text
 
 
 def test_a_model_that_is_not_here_is_said_to_be_fetched(
