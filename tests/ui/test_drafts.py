@@ -174,7 +174,7 @@ async def test_leaving_and_beginning_anew_lose_nothing(store: RunStore, opened: 
         await until(pilot, lambda: "method.rank" in text(pilot))  # in the field where one was
         assert pilot.app.draft["method"]["rank"] == 99
         await pilot.press("ctrl+o", *["down"] * 3, "enter")  # a preset over it
-        await until(pilot, lambda: any("is kept" in said.message for said in pilot.app._notifications))
+        await until(pilot, lambda: any("are kept" in said.message for said in pilot.app._notifications))
         assert len(read_drafts()) == 1
         await pilot.press("escape", "escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))

@@ -139,7 +139,7 @@ async def test_what_rows_are_is_asked_only_where_some_can_be_looked_at(
             assert refusal is not None and refusal.mendable
             await pilot.app.push_screen(Offers(refusal, {}))
             words = text(pilot)
-            assert ("Say which column is what" in words, "Choose the record format" in words) == (seen, seen)
+            assert ("Assign the columns" in words, "Choose the record format" in words) == (seen, seen)
             assert "Look at the data" in words
             pilot.app.pop_screen()
     if seen:
@@ -194,7 +194,7 @@ async def test_the_form_refuses_and_one_key_mends_it(store: RunStore, compared: 
         await until(pilot, lambda: "✗ compared.jsonl:1: these rows" in text(pilot).splitlines()[0])
         sentence = "these rows are chosen and rejected answers, which task sft cannot use."
         await until(
-            pilot, lambda: "✗ compared.jsonl:1: " + sentence in joined(pilot) and "f4 Mend" in text(pilot)
+            pilot, lambda: "✗ compared.jsonl:1: " + sentence in joined(pilot) and "f4 Fix" in text(pilot)
         )
         await pilot.press("ctrl+r")
         await until(pilot, lambda: "checking" not in text(pilot))
@@ -216,7 +216,7 @@ async def test_columns_are_picked_from_two_lists(german: Path, opened: Opened) -
         await until(pilot, lambda: "is not recognised" in text(pilot))
         assert "--set" not in text(pilot)
         await pilot.press("u")  # refuses, and offers
-        await until(pilot, lambda: "Say which column is what" in text(pilot))
+        await until(pilot, lambda: "Assign the columns" in text(pilot))
         await pilot.press("down", "enter")
         await until(pilot, lambda: "← frage" in text(pilot))
         dialog = pilot.app.screen

@@ -31,7 +31,7 @@ def opened(tmp_path: Path) -> Iterator[Open]:
             command = (*shell[:2], f"{words}; echo prompt $?; sleep 300")
         screen = Terminal(folder, *command)
         screens.append(screen)
-        screen.shows("running" if run != "-" else "begin with a preset")
+        screen.shows("running" if run != "-" else "start from a preset")
         return screen
 
     yield start
@@ -186,7 +186,7 @@ def test_a_stop_while_something_is_written_waits_until_it_is(opened: Open) -> No
         assert (screen.modes() != 0) == (how == "from inside")
         screen.raw = b""
         app.send_signal(signal.SIGCONT)
-        screen.until(lambda: b"begin with a preset" in screen.raw.partition(ENTERED)[2], "a whole screen", 20)
+        screen.until(lambda: b"start from a preset" in screen.raw.partition(ENTERED)[2], "a whole screen", 20)
         assert screen.modes() == 0
     screen.press("\x1b[18~")
     screen.shows("still here", 20)

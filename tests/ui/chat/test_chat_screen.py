@@ -78,7 +78,7 @@ async def test_a_run_is_talked_to_beside_its_base(opened: Opened, ran: RunFolder
 
         # the base beside it answers both from the first on, with its own history
         await pilot.press("f7")
-        await until(pilot, lambda: "what small began with" in text(pilot))
+        await until(pilot, lambda: "base model of small" in text(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: len(screen_of(pilot).columns) == 2)
         tuned, base = await answered(pilot, 2, 2)
@@ -91,7 +91,7 @@ async def test_a_run_is_talked_to_beside_its_base(opened: Opened, ran: RunFolder
         await pilot.press("g")
         assert screen_of(pilot).field.text == "g"
         await pilot.press("backspace", "tab", "up", "g")
-        await until(pilot, lambda: "Kept in" in text(pilot))
+        await until(pilot, lambda: "Saved in" in text(pilot))
         assert "✓ good" in text(pilot)
         await until(pilot, lambda: (ran.path / "kept-preferred.jsonl").exists())
         for name, kind in (("kept", "messages"), ("kept-judged", "kto"), ("kept-preferred", "preference")):
@@ -100,7 +100,7 @@ async def test_a_run_is_talked_to_beside_its_base(opened: Opened, ran: RunFolder
             seen = inspect(DataSection(path=str(path)))
             assert seen.detections[0]["format"] == kind and len(path.read_text().splitlines()) == 1, name
         await pilot.press("g")
-        await until(pilot, lambda: "Taken back" in text(pilot))
+        await until(pilot, lambda: "Undone" in text(pilot))
         assert [(ran.path / f"{name}.jsonl").read_text() for name in ("kept", "kept-judged")] == ["", ""]
 
         # said otherwise: what was there stays as another version
@@ -194,7 +194,7 @@ async def test_esc_leaves_while_what_is_loaded_is_being_stopped(opened: Opened, 
         pilot.app.push_screen(ChatScreen([str(ran.path)]))
         await until(pilot, lambda: isinstance(pilot.app.screen, ChatScreen) and screen_of(pilot).busy)
         await pilot.press("escape")
-        await until(pilot, lambda: "It is being stopped" in text(pilot))
+        await until(pilot, lambda: "Stopping…" in text(pilot))
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is below)
         slow.over.set()

@@ -122,8 +122,8 @@ async def test_mistakes_are_told_with_their_lines(opened: Opened) -> None:
         shown = text(pilot)
         assert "rank: many" in shown and "epochz: 2" in shown and "Did you mean training.epochs?" in shown
         assert shown.count("line ") >= 2 and "expected a whole number" in shown
-        await pilot.press("escape")  # kept as it was typed
-        await until(pilot, lambda: "kept as it was typed" in said(pilot))
+        await pilot.press("escape")  # kept as you typed it
+        await until(pilot, lambda: "kept as you typed it" in said(pilot))
         pilot.app.drafts.flush()
         (kept,) = read_drafts()
         assert "rank: many" in kept.unread
@@ -234,7 +234,7 @@ async def test_beginning_from_something_else_can_be_undone(
         await until(pilot, lambda: "Open a config" in text(pilot))
         await pilot.press(*"mine.yaml", "enter")
         await until(pilot, lambda: form.at(pilot.app.draft, "method.rank") == 7)
-        assert "^z brings it back" in said(pilot) and "mine.yaml" in text(pilot)
+        assert "press ^z to go back" in said(pilot) and "mine.yaml" in text(pilot)
         await pilot.press("ctrl+o")
         await until(pilot, lambda: "↺ mine.yaml" in text(pilot))
         answers = pilot.app.screen.query_one(OptionList)

@@ -216,7 +216,7 @@ async def test_u_is_obeyed_once_it_is_known_whether_the_data_can_be_used(
         pilot.app.open_data()
         await until(pilot, lambda: "Question 2?" in text(pilot), 20)
         await pilot.press("u")
-        await until(pilot, lambda: "once it is known" in told(pilot))
+        await until(pilot, lambda: "Checking whether the task" in told(pilot))
         assert isinstance(pilot.app.screen, DataScreen)
         known.set()
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen), 20)

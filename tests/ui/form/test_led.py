@@ -56,7 +56,7 @@ async def test_a_refused_start_takes_no_hand_away(
         if moved:
             assert here(pilot) == before
             notes = [note.message for note in pilot.app._notifications]
-            assert notes == ["It was not started: no such folder."]
+            assert notes == ["The run was not started: no such folder."]
         else:
             await until(pilot, lambda: here(pilot) == "model.name")
 
@@ -92,7 +92,7 @@ async def test_what_a_tiny_model_learns_with_is_told_and_offered(
         await screen._go_to("model.name")
         await pilot.press("end", "y")
         await until(pilot, lambda: "Random weights need" in text(pilot))
-        assert "f4 Mend" in text(pilot)
+        assert "f4 Fix" in text(pilot)
         assert form.at(pilot.app.draft, "training.learning_rate") == 5e-5  # nothing is changed unasked
         await pilot.press("f4")
         await until(pilot, lambda: isinstance(pilot.app.screen, Offers))

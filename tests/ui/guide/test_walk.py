@@ -49,7 +49,7 @@ async def test_the_page_leads_into_the_form_and_takes_back_what_was_changed_ther
     walk = Walk(Answers("style", "chats.jsonl", "demo", "here", None, "held-out"))
     async with opened() as pilot:
         pilot.app.push_screen(GuidePage(walk))
-        await until(pilot, lambda: "ready: ^r starts it" in text(pilot), 30)
+        await until(pilot, lambda: "ready: press ^r to start" in text(pilot), 30)
         assert "What will happen" in text(pilot) and "demo" in text(pilot)
         values = copy.deepcopy(pilot.app.draft)
         assert values["task"] == "sft" and values["data"]["path"].endswith("chats.jsonl")
@@ -61,7 +61,7 @@ async def test_the_page_leads_into_the_form_and_takes_back_what_was_changed_ther
         await until(pilot, lambda: pilot.app.draft == values)
         put_values(pilot.app, {"training.epochs": 1.5})
         await pilot.press("escape", "escape")
-        await until(pilot, lambda: on(pilot, GuidePage) and "ready: ^r" in text(pilot), 30)
+        await until(pilot, lambda: on(pilot, GuidePage) and "ready: press ^r" in text(pilot), 30)
         assert walk.answers.more == {"training.epochs": 1.5}
         await pilot.press("ctrl+z")
         await until(pilot, lambda: pilot.app.draft == values, 30)
@@ -109,7 +109,7 @@ async def test_a_broken_file_says_where_and_offers_ways_out(opened: Opened) -> N
         await until(pilot, lambda: on(pilot, GoalQuestion))
         await pilot.press("enter")
         await until(pilot, lambda: on(pilot, DataQuestion) and "bad.jsonl" in text(pilot))
-        await until(pilot, lambda: "F4 Mend" in text(pilot) or "f4 Mend" in text(pilot))
+        await until(pilot, lambda: "F4 Fix" in text(pilot) or "f4 Fix" in text(pilot))
         await pilot.press("enter")  # it cannot be taken
         await until(pilot, lambda: "Choose another file" in text(pilot))
         assert not isinstance(pilot.app.screen, ModelQuestion)

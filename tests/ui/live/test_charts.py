@@ -149,7 +149,9 @@ async def test_stop_is_not_one_careless_press_away(store: RunStore, opened: Open
         await until(pilot, lambda: "Stop this run?" not in text(pilot))
         assert "stop" not in pilot.app.host.commands
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: any("would not train" in str(n.message) for n in pilot.app._notifications))
+        await until(
+            pilot, lambda: any("would pause the training" in str(n.message) for n in pilot.app._notifications)
+        )
 
 
 async def test_leaving_a_paused_run_of_another_process_says_that_it_stays_so(

@@ -150,7 +150,7 @@ async def test_a_model_is_fetched_left_off_and_goes_on_from_there(hub: PlayedHub
         before = hub.bytes_sent
         await pilot.press("f")
         await on(pilot, FetchDialog)
-        await until(pilot, lambda: "of it is here already" in text(pilot))
+        await until(pilot, lambda: "of it is already on this machine" in text(pilot))
         await pilot.press("enter", "escape")  # it goes on where no screen shows it
         await on(pilot, HomeScreen)
         told = pilot.app._notifications
@@ -178,7 +178,7 @@ async def test_two_are_fetched_in_turn_and_leaving_asks(hub: PlayedHub, opened: 
         await until(pilot, lambda: "⇣" in text(pilot).splitlines()[0])
         await pilot.press("ctrl+q")
         await on(pilot, Confirm)
-        assert "goes on from there" in text(pilot) and "tui-tuner models fetch acme/one" in text(pilot)
+        assert "it resumes from there" in text(pilot) and "tui-tuner models fetch acme/one" in text(pilot)
         await pilot.press("n")
         await on(pilot, HomeScreen)
         assert [job.name for job in pilot.app.fetches.active] == ["acme/one", "acme/two"]
@@ -200,7 +200,7 @@ async def test_a_gated_model_leads_to_the_login(hub: PlayedHub, opened: Opened, 
         assert f"{hub.url}/acme/gated" in flat(pilot)
         await choose(pilot, "Log in")
         dialog = await on(pilot, LoginDialog)
-        await until(pilot, lambda: "Nobody is logged in" in text(pilot))
+        await until(pilot, lambda: "Not logged in" in text(pilot))
         pilot.app.screen.set_focus(dialog.query_one(Input))
         await pilot.press(*"hf_wrongwrongwrong", "enter")
         await until(pilot, lambda: "does not know this token" in text(pilot))
@@ -219,7 +219,7 @@ async def test_a_gated_model_leads_to_the_login(hub: PlayedHub, opened: Opened, 
         await on(pilot, LoginDialog)
         await until(pilot, lambda: "Logged in as anna" in text(pilot))
         await choose(pilot, "Log out")
-        await until(pilot, lambda: "Nobody is logged in" in text(pilot))
+        await until(pilot, lambda: "Not logged in" in text(pilot))
         assert not (tmp_path / "home" / "hf" / "token").exists()
         pilot.app.drafts.flush()
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size < 1_000_000]
@@ -233,7 +233,7 @@ async def test_code_of_a_model_is_asked_about(hub: PlayedHub, opened: Opened) ->
         await until(pilot, lambda: "its own Python code" in text(pilot))
         await pilot.press("enter")
         await on(pilot, CodeDialog)
-        await choose(pilot, "Take it, and let none")
+        await choose(pilot, "Choose it, without running")
         await on(pilot, SettingsScreen)
         assert pilot.app.draft["model"] == {"name": "acme/coded", "trust_remote_code": False}
         await pilot.press("escape")
@@ -241,7 +241,7 @@ async def test_code_of_a_model_is_asked_about(hub: PlayedHub, opened: Opened) ->
         await until(pilot, lambda: "its own Python code" in text(pilot))
         await pilot.press("enter")
         await on(pilot, CodeDialog)
-        await choose(pilot, "Take it, and let its code")
+        await choose(pilot, "Choose it, and allow its code")
         await on(pilot, SettingsScreen)
         assert pilot.app.draft["model"]["trust_remote_code"] is True
 
@@ -264,7 +264,7 @@ async def test_a_full_disk_shows_what_takes_the_room(
             await pilot.press("down")
         await pilot.press("f")
         await on(pilot, FetchDialog)
-        await until(pilot, lambda: "too little" in words_of(pilot))
+        await until(pilot, lambda: "not enough" in words_of(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: row_of(pilot, "acme/tiny-chat").lstrip().startswith("✗"))
         await pilot.press("f")
@@ -291,14 +291,14 @@ async def test_without_a_hub_the_models_of_this_machine_are_listed(
         await pilot.press("m")
         await until(pilot, lambda: "● demo" in text(pilot) and "✓" in row_of(pilot, "demo"))
         await pilot.press(*"smol", "enter")
-        await until(pilot, lambda: "r asks again" in flat(pilot))
+        await until(pilot, lambda: "Press r to try again" in flat(pilot))
         assert "HuggingFaceTB/SmolLM2-135M" in text(pilot) and "✗" in text(pilot)
         if how == "broken":
             hub.heal()
             hub.add_demo("acme/smol-one")
             await pilot.press("r")
             await until(pilot, lambda: row_of(pilot, "acme/smol-one"))
-            assert "r asks again" not in flat(pilot)
+            assert "Press r to try again" not in flat(pilot)
 
 
 async def test_a_hub_that_does_not_answer_holds_up_no_key(

@@ -175,7 +175,7 @@ async def test_a_path_or_command_is_sent_to_the_clipboard_whole(
         await below_verdict(pilot)
         await until(pilot, lambda: str(Path("runs") / "copied") in text(pilot))
         await pilot.press("y")
-        await until(pilot, lambda: "What is to be copied?" in text(pilot))
+        await until(pilot, lambda: "What do you want to copy?" in text(pilot))
         await pilot.press("down", "enter")
         await until(pilot, lambda: pilot.app.clipboard == os.path.abspath(folder.best))
         assert "Sent to the terminal" in next(iter(pilot.app._notifications)).message

@@ -97,7 +97,7 @@ async def test_tags_and_notes_are_edited_where_they_are_shown(
         await until(pilot, lambda: "#best #new" in text(pilot))
         assert read_notes(folder).tags == ("best", "new")
         await pilot.press("n")
-        await until(pilot, lambda: "A note about alpha" in text(pilot))
+        await until(pilot, lambda: "Note about alpha" in text(pilot))
         await pilot.press(*"calm", "enter")
         await until(pilot, lambda: "calm" in text(pilot))
         await pilot.press("t", "escape", "n", "home", "ctrl+k", "enter")
@@ -135,7 +135,7 @@ async def test_marked_runs_are_laid_over_one_another(
         await pilot.press("space", "c")
         await until(pilot, lambda: isinstance(pilot.app.screen, OverlayScreen) and "B 40/60" in text(pilot))
         shown = text(pilot)
-        chart = shown.split("What differs")[0]
+        chart = shown.split("Differences")[0]
         assert "training loss A, held out a, by step" in chart
         assert {"A", "B", "b"} <= set("".join(line[7:] for line in chart.split("\n")[3:]))
         await pilot.press("z")
@@ -151,7 +151,7 @@ async def test_marked_runs_are_laid_over_one_another(
         await pilot.press("m")
         await until(pilot, lambda: "held-out loss by trained tokens" in text(pilot))
         await pilot.press("z")
-        await until(pilot, lambda: "What differs" in text(pilot).split("\n")[1])
+        await until(pilot, lambda: "Differences" in text(pilot).split("\n")[1])
         await pilot.press("Z")
         await until(pilot, lambda: "held-out loss" in text(pilot).split("\n")[1])
         await pilot.press("escape", "escape")

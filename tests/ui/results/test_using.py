@@ -85,13 +85,13 @@ async def test_a_model_is_used_on_a_file(classes: RunFolder, tmp_path: Path) -> 
         await until(pilot, lambda: isinstance(app.screen, PredictScreen) and app.screen.focused is not None)
         app.screen.query_one("#path", Input).value = str(rows)
         await pilot.press("enter")
-        await until(pilot, lambda: "F4 says which column" in text(pilot), 60)  # two columns could be the text
+        await until(pilot, lambda: "Press F4 to assign" in text(pilot), 60)  # two columns could be the text
         await pilot.press("f4")
-        await until(pilot, lambda: "For which part" in text(pilot))
+        await until(pilot, lambda: "Which role do you" in text(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: "Which column is the text?" in text(pilot))
         await pilot.press("down", "enter")
-        await until(pilot, lambda: "^r starts it" in text(pilot) and "text ← one" in text(pilot), 60)
+        await until(pilot, lambda: "Press ^r to start" in text(pilot) and "text ← one" in text(pilot), 60)
         assert "row 7" not in text(pilot) and "row 3" in text(pilot)
         await pilot.press("ctrl+r")
         await until(pilot, lambda: "Newest predictions" in text(pilot))

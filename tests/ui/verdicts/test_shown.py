@@ -60,7 +60,7 @@ async def test_results_begin_with_the_verdict_and_make_the_next_config(
             "! Nothing learnt very sure: 98 % of draws say the same",
             "No better than before, or than guessing, by more than chance.",
             "1 Take a lower learning rate. training.learning_rate = 0.0002",
-            "f4 Mend",
+            "f4 Fix",
         ):
             assert said in shown
         assert "✓ completed" not in text(pilot)

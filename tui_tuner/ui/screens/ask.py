@@ -1,4 +1,4 @@
-"""A text of the user's own, and what the model of a run finds in it. A helper process loads the model."""
+"""Ask a run's model about a text of the user's own. A helper process loads the model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BEGINNING = 600  # characters of a file that are shown
 
 
 class Doing(Message):
-    """How far the helper is."""
+    """Progress of the helper, as words."""
 
     def __init__(self, turn: int, words: str) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Doing(Message):
 
 
 class Answered(Message):
-    """What the model said, or why it did not."""
+    """The model's answer, or the error that replaced it; neither after a cancel."""
 
     def __init__(self, turn: int, shown: Shown | None, error: str) -> None:
         super().__init__()
@@ -49,17 +49,17 @@ class Answered(Message):
 
 
 class AskScreen(TunerScreen):
-    """Text, question, answer."""
+    """A text, a question where the task takes one, and the model's answer."""
 
     HELP_TEXT = _(
-        "Type or paste a text, or take one from a file with F3. F5 asks the model of the best checkpoint.\n"
-        "The first answer takes longest: the model is loaded, and kept until you leave this screen.\n"
-        "What was found stands in [brackets], with its label behind; the rest of a long text is left out.\n"
-        "The same on the command line: tui-tuner ask."
+        "Type or paste a text, or read one from a file with F3. F5 asks the model of the best checkpoint.\n"
+        "The first answer takes longest: the model is loaded, and stays loaded until you leave this screen.\n"
+        "Results are in [brackets], followed by their label; the rest of a long text is left out.\n"
+        "On the command line: tui-tuner ask."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f5", "ask", _("Ask"), priority=True),
-        Binding("f3", "file", _("Text of a file"), priority=True),
+        Binding("f3", "file", _("Text from a file"), priority=True),
         Binding("f2", "typed", _("Type a text"), priority=True),
         Binding("escape", "back", _("Back"), priority=True),
         Binding("escape", "cancel", _("Cancel"), priority=True),
@@ -97,7 +97,7 @@ class AskScreen(TunerScreen):
             yield Static(id="file")
         with VerticalScroll(id="answer", classes="panel") as box:
             box.border_title = Content(_("Answer"))
-            yield Static(Content(_("F5 asks.")).stylize("$dim"), id="status")
+            yield Static(Content(_("Press F5 to ask.")).stylize("$dim"), id="status")
             yield Fitted(lambda _width: Content(""), id="found")
 
     def on_mount(self) -> None:
@@ -106,6 +106,7 @@ class AskScreen(TunerScreen):
     def on_unmount(self) -> None:
         if self._request is not None:
             self._request.cancel()
+        # The helper keeps the model loaded between questions; leaving the screen frees its memory.
         self.tuner.helper.rest("ask")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -122,15 +123,17 @@ class AskScreen(TunerScreen):
 
     @on(TextArea.Changed)
     def _typed(self, event: TextArea.Changed) -> None:
-        """Characters that steer a terminal, or that nobody sees, may have been pasted: they are left out."""
+        """Remove pasted control characters and invisible characters."""
         area = event.text_area
         text = area.text
         if sanitize(text) != text:
             area.text = "".join(character for character in text if sanitize(character) == character)
+            # Setting the text puts the cursor at the start, where the user would go on typing before what was
+            # pasted.
             area.move_cursor(area.document.end)
 
     def action_file(self) -> None:
-        self.app.push_screen(AskPath(_("Text of a file"), _("Read the text from"), ""), self._file_chosen)
+        self.app.push_screen(AskPath(_("Text from a file"), _("Read the text from"), ""), self._file_chosen)
 
     def _file_chosen(self, path: str | None) -> None:
         if not path:
@@ -147,12 +150,12 @@ class AskScreen(TunerScreen):
             Content.assemble((name + "\n", "$accent"), block(beginning).stylize("$dim"))
         )
         self.add_class("-file")
-        self._say(_("F5 asks."))
+        self._say(_("Press F5 to ask."))
         self.refresh_bindings()
         self.set_focus(self.query_one(Input) if self._question else self.query_one("#answer"))
 
     def action_typed(self) -> None:
-        """Back to the text that is typed."""
+        """Go back to the typed text."""
         self._text = None
         self.remove_class("-file")
         self.refresh_bindings()
@@ -174,11 +177,14 @@ class AskScreen(TunerScreen):
             self.set_focus(self.query_one(Input))
             return
         if not text.strip():
-            self._say(_("Type or paste a text first, or take one from a file with F3."), "$warning")
+            self._say(_("Type or paste a text first, or read one from a file with F3."), "$warning")
             return
+        # The limit is in bytes, as for a file. A lone surrogate from a paste must not raise here, hence
+        # "replace".
         if len(text.encode("utf-8", "replace")) > LARGEST:
             self._say(_("This text is too long. Paste only the part that matters."), "$warning")
             return
+        # A cancelled question may still answer. Whatever comes with another turn is dropped.
         self._turn += 1
         turn = self._turn
         arguments = {
@@ -244,7 +250,7 @@ class AskScreen(TunerScreen):
 
 
 def doing_words(told: Mapping[str, Any]) -> str:
-    """What the helper does now."""
+    """Return the helper's progress as words; empty for steps that are not worth showing."""
     doing, name = told.get("doing"), told.get("name", "")
     if doing == "fetching":
         return fetching_words(name, told)

@@ -1,4 +1,4 @@
-"""What a command has the workbench open with: a config in the form, a chat, or the guide."""
+"""Screens that a command opens at once: a config in the form, a chat, or the guide."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Talking:
-    """A chat to begin with.
+    """A chat to open when the workbench starts.
 
     Args:
         device: cpu, cuda:0 or auto.
@@ -29,7 +29,7 @@ class Talking:
 
 @dataclass(frozen=True)
 class Guided:
-    """The guide, with answers that are given already."""
+    """The guide, with the answers that the command line gave."""
 
     answers: Answers = field(default_factory=Answers)
 
@@ -38,8 +38,9 @@ First = Opened | Talking | Guided
 
 
 def open_at_once(app: Tuner, opened: First) -> None:
-    """Show it, above the home screen."""
+    """Push the screen that a command asked for on top of the home screen."""
     if isinstance(opened, Opened):
+        # Each screen is imported only if it is opened: a start of the app must not wait for the other two.
         from tui_tuner.ui.screens.editing.form import open_config_at_once
 
         open_config_at_once(app, opened)

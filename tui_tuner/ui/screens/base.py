@@ -1,4 +1,4 @@
-"""What every screen of the workbench shares: the top line, the footer, and its size classes."""
+"""The base class of all screens: the top line, the footer, and the size classes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from tui_tuner.ui.widgets.topbar import TopBar
 
 
 class TunerScreen(Screen[Any], Works):
-    """A full screen. Subclasses give `crumb()` (where we are), `body()` (the widgets) and `HELP_TEXT`."""
+    """A full screen.
 
+    Subclasses implement `crumb()` (the path in the top line) and `body()` (the widgets), and set `HELP_TEXT`.
+    """
+
+    # The style sheets lay screens out by these classes: 80 x 24 is narrow and short.
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
     HELP_TEXT: ClassVar[str] = ""
@@ -35,10 +39,9 @@ class TunerScreen(Screen[Any], Works):
 
     @property
     def on_view(self) -> bool:
-        """True while one sees this screen: it is on top, or only a dialog is above it.
-
-        Whatever a covered screen redraws goes to the terminal as well, so a covered one draws nothing.
-        """
+        """Return whether this screen is visible: it is on top, or only a dialog covers it."""
+        # Textual sends what a covered screen redraws to the terminal as well, so screens ask this before they
+        # draw on a timer.
         return self.is_active or (isinstance(self.app.screen, ModalScreen) and self.is_current)
 
     def crumb(self) -> Content:

@@ -1,4 +1,4 @@
-"""Choosing a file: a dialog with a path field and what is there; and what is chosen for a field on a key."""
+"""A dialog to choose a file, and the files or models that can be chosen for a field of the settings."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from tui_tuner.ui.words import mark, marked
 
 
 class ChooseFile(ModalScreen[str | None]):
-    """Gives the absolute path of a file that is there; None if none was chosen.
+    """Gives the absolute path of an existing file; None if none was chosen.
 
     Args:
-        start: What stands in the field first: a folder to begin in (with a slash behind it), or a file.
-        suffixes: Of files that are looked for, such as `.yaml`; others are dimmed, and may be taken.
-        recent: The kind of files this is: those of this kind that were chosen before stand at the top, and
-            what is chosen is noted among them.
-        folders: A folder may be chosen, too.
-        unseen: Whether a text may be taken that is no path here, such as a data set of a hub.
+        start: The first content of the field: a folder to start in (with a slash at the end), or a file.
+        suffixes: File name endings to look for, such as `.yaml`; other files are dimmed but can be chosen.
+        recent: The kind of files: recently chosen files of this kind are listed first, and the choice is
+            added to them.
+        folders: Whether a folder can be chosen, too.
+        unseen: Returns whether a text that is not a path here is valid, such as a data set of a hub.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss_none", _("Cancel"))]
     HELP_TEXT = _(
-        "Type a path: Tab completes it, → takes what is suggested, Enter opens it.\n"
-        "↓ goes to the list. There Enter opens a folder or takes a file, ← goes up one folder.\n"
-        "↺ are files that were chosen before. Hidden files are shown once a dot is typed."
+        "Type a path: Tab completes it, → accepts the suggestion, Enter opens it.\n"
+        "↓ goes to the list. There Enter opens a folder or chooses a file, ← goes up one folder.\n"
+        "↺ marks recently chosen files. Type a dot to see hidden files."
     )
 
     def __init__(
@@ -65,7 +65,7 @@ class ChooseFile(ModalScreen[str | None]):
                 self._start, self._suffixes, self._kind, folders=self._folders, unseen=self._unseen
             )
             words = _(
-                "{tab} completes  {down} list  {left} up  {enter} takes  {esc} leaves",
+                "{tab} complete  {down} list  {left} up  {enter} choose  {esc} cancel",
                 tab=mark("Tab"),
                 down=mark("↓"),
                 left=mark("←"),
@@ -82,9 +82,11 @@ class ChooseFile(ModalScreen[str | None]):
     @on(PathPicker.Taken)
     def _taken(self, message: PathPicker.Taken) -> None:
         path = os.path.abspath(os.path.expanduser(message.path))
+        # A hub name such as `org/name` would otherwise become a path in this folder.
         if self._unseen is not None and not os.path.exists(path):
             self.dismiss(message.path)
             return
+        # In a thread: noting it writes to disk, and the dialog closes at once.
         threading.Thread(target=note_recent, args=(self._kind, path), daemon=True).start()
         self.dismiss(path)
 
@@ -99,7 +101,7 @@ Taken = Callable[[Mapping[str, Any]], Awaitable[None]]  # values, by the dotted 
 
 
 class Files(NamedTuple):
-    """What is looked for: a title, the ends of names, the kind that recent ones are kept by."""
+    """The files that fit a field: a dialog title, file name endings, and the kind in the recent list."""
 
     title: str
     suffixes: tuple[str, ...]
@@ -118,17 +120,17 @@ FILES: dict[str, Files] = {
 
 
 def choosable(path: str) -> bool:
-    """Whether there is something to choose from for a field."""
+    """Return whether the values of a field can be chosen in a dialog."""
     return path == MODEL or path in FILES
 
 
 def choose_for(screen: TunerScreen, path: str, values: Mapping[str, Any], taken: Taken) -> None:
-    """Let one choose above a screen.
+    """Open the dialog that fits a field, on top of a screen.
 
     Args:
         path: The field.
         values: The draft.
-        taken: Told what was chosen.
+        taken: Called with the choice.
     """
     if path == MODEL:
         from tui_tuner.ui.screens.models.asking import ask_model
@@ -141,6 +143,7 @@ def choose_for(screen: TunerScreen, path: str, values: Mapping[str, Any], taken:
             await taken({path: chosen})
 
     files, now = FILES[path], at(values, path)
+    # A bare word is a name (`demo`, a template, an id), not a place to start looking.
     start = now if isinstance(now, str) and "/" in now else ""
     dialog = ChooseFile(_(files.title), start, files.suffixes, files.recent, folders=files.folders)
     screen.app.push_screen(dialog, answered)

@@ -1,6 +1,6 @@
-"""Which column is what: roles on the left, the columns of the file on the right, the first row below.
+"""A dialog that assigns columns: roles on the left, the file's columns on the right, a row below.
 
-It is read in a worker thread; nothing is changed before one says so.
+The file is read in a worker thread. The draft does not change until the user confirms.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from tui_tuner.ui.guard.sturdy import Works
 from tui_tuner.ui.screens.dialogs import Choose
 from tui_tuner.ui.words import column, safe
 
-MOST_ROWS = 100  # that are looked at one by one
+MOST_ROWS = 100  # the furthest row that `n` goes to
 _FORMAT, _USE, _NONE = "format", "use", "none"
 
 
 class Opened(Message):
-    """The columns of the file were read, or not."""
+    """The columns of the file, or the refusal if they could not be read."""
 
     def __init__(self, table: datalook.Table | None, refusal: Refusal | None) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Opened(Message):
 
 
 class Tried(Message):
-    """The first row was read with the roles as they are."""
+    """A row as it reads with the roles that are assigned now."""
 
     def __init__(self, turn: int, reading: datalook.Reading) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Tried(Message):
 
 
 class Formats(Choose):
-    """A record format by name, each with what it expects."""
+    """Gives the name of a record format; the list explains what each expects."""
 
     def __init__(self, now: str) -> None:
         answers = [(name, name, _(words)) for name, words in RECORD_FORMATS.items()]
@@ -91,6 +91,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
 
     def __init__(self, draft: dict[str, Any], path: str) -> None:
         super().__init__()
+        # The thread below reads the draft while the form behind this dialog may still change it.
         self._draft, self._path = copy.deepcopy(draft), path
         self.table: datalook.Table | None = None
         self.format = ""
@@ -98,12 +99,12 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         self._needed: tuple[str, ...] = ()
         self._more: tuple[str, ...] = ()
         self._turn = 0
-        self._role = ""  # which a column is picked for
-        self._place = 0  # the row that is shown
+        self._role = ""  # the role that a column is being chosen for
+        self._place = 0  # number of the row that is shown, from 0
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide") as box:
-            box.border_title = Content(_("Which column is what?"))
+            box.border_title = Content(_("Assign the columns"))
             box.border_subtitle = Content(_("Enter picks · Del removes · n next row · Esc back"))
             with Horizontal(id="lists"):
                 yield OptionList(id="roles")
@@ -143,7 +144,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         self.set_focus(roles)
 
     def _take_format(self, format: str) -> None:
-        """Ask for the roles of a format; columns stay with the roles that it has too."""
+        """List the roles of a format; columns keep those roles that it has, too."""
         self.format = format
         self._needed, self._more = datalook.roles_of(format)
         self.roles = {role: name for role, name in self.roles.items() if role in self._asked}
@@ -157,6 +158,8 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         first = Content.assemble((column(_("format"), 13), "bold"), (self.format, "$primary"))
         use = Content(_("Use these columns")).stylize("bold $success" if self._whole else "$dim")
         options = [Option(first, _FORMAT), *(Option(self._line(role), role) for role in self._asked)]
+        # Another format has other roles, so the list is made again; without `now` the cursor would jump to
+        # its start.
         roles.clear_options()
         roles.add_options([*options, Option(use, _USE)])
         ids = [option.id for option in roles.options]
@@ -169,11 +172,11 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
 
     @property
     def _whole(self) -> bool:
-        """Whether every role that the format needs has a column."""
+        """Return whether every role that the format needs has a column."""
         return bool(self.roles) and all(role in self.roles for role in self._needed)
 
     def _next(self) -> str:
-        """The first role that lacks a column, or the end."""
+        """Return the first needed role without a column, or the last line of the list."""
         return next((role for role in self._needed if role not in self.roles), _USE)
 
     def _line(self, role: str) -> Content:
@@ -195,7 +198,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
                 words=_(RECORD_FORMATS.get(self.format, "")),
             )
         elif role == _USE:
-            words = _("Puts it into the settings; the data is read again.")
+            words = _("Put the columns into the settings and read the data again.")
         else:
             words = _("{role}: {meaning}", role=role, meaning=_(ROLES.get(role, "")))
         self.query_one("#meaning", Static).update(Content(words))
@@ -211,7 +214,8 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
             self.action_go("columns")
 
     def _format_chosen(self, format: str | None) -> None:
-        if format == "auto":  # as the rows themselves say
+        if format == "auto":
+            # With `auto` the rows decide which columns they need, so there is nothing to assign.
             self.dismiss({"data.format": "auto", "data.columns": None})
         elif format:
             self._take_format(format)
@@ -241,7 +245,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
     def _try(self) -> None:
         self._turn += 1
         if not self._whole:
-            words = Content(_("Shown once every role that is needed has a column.")).stylize("$dim")
+            words = Content(_("Assign a column to every needed role to see a row here.")).stylize("$dim")
             self.query_one("#first", Static).update(words)
             return
         self._read(self._turn, self.format, dict(self.roles), self._place)
@@ -251,7 +255,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         self.query_one("#first").border_title = Content(title)
 
     def action_row(self, by: int) -> None:
-        """Show another row as it would be read."""
+        """Show the next or the previous row as it would be read."""
         if self._whole:
             self._place = min(max(0, self._place + by), MOST_ROWS - 1)
             self._title_row()
@@ -265,9 +269,11 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
 
     @on(Tried)
     def _tried(self, message: Tried) -> None:
+        # The roles were changed while this row was read: its reading is out of date.
         if message.turn != self._turn:
             return
-        self._place = message.reading.place  # there may be fewer rows than keys
+        # A key goes forward without knowing how many rows there are; the reader stops at the last one.
+        self._place = message.reading.place
         self._title_row()
         lines = [safe(line.strip(), 300) for line in message.reading.lines[:4]]
         if message.reading.refusal is not None:
@@ -285,7 +291,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
     # Keys
 
     def action_go(self, name: str) -> None:
-        """To the other list; from the roles, to pick a column for the one under the cursor."""
+        """Go to the roles, or to the columns to choose one for the role under the cursor."""
         roles, columns = self.query_one("#roles", OptionList), self.query_one("#columns", OptionList)
         if name == "roles":
             self.set_focus(roles)
@@ -296,11 +302,12 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         self._role = str(role)
         names = [found.name for found in self.table.columns]
         now = self.roles.get(self._role)
+        # The list begins with "no column", hence the 1.
         columns.highlighted = names.index(now) + 1 if now in names else min(1, len(names))
         self.set_focus(columns)
 
     def action_clear(self) -> None:
-        """Take the column of the role under the cursor away."""
+        """Remove the column of the role under the cursor."""
         roles = self.query_one("#roles", OptionList)
         role = roles.highlighted_option.id if roles.highlighted_option else None
         if role is not None and self.roles.pop(role, None) is not None:

@@ -1,4 +1,4 @@
-"""Data: pick a file, see how it is read, and what each row becomes in tokens."""
+"""The data screen: choose a file, see how it is read, and see the tokens of each row."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tui_tuner.ui.words import mark, marked
 
 
 class Looked(Message):
-    """The first rows were read, or not."""
+    """The first rows of the data, or the refusal if they could not be read."""
 
     def __init__(self, turn: int, look: datalook.Look | None, refusal: Refusal | None) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Looked(Message):
 
 
 class Judged(Message):
-    """Whether the task can use the rows."""
+    """The check of the rows against the task: a refusal, or a task that fits better."""
 
     def __init__(self, turn: int, refusal: Refusal | None, better: Refusal | None = None) -> None:
         super().__init__()
@@ -53,37 +53,39 @@ class Judged(Message):
 
 
 class Counted(Message):
-    """The rows were counted, so far or to the end."""
+    """The counts of all rows, final or so far."""
 
     def __init__(self, turn: int, census: datalook.Census, spool: Any) -> None:
         super().__init__()
         self.turn, self.census, self.spool = turn, census, spool
 
     def can_replace(self, message: Message) -> bool:
+        # Counts arrive many times a second; one that still waits is out of date.
         return isinstance(message, Counted)
 
 
 class DataScreen(MendingScreen):
-    """A path and what is there; then the rows above, and the tokens of the row under the cursor below."""
+    """A path field with a file list; then the rows, and the tokens of the row under the cursor."""
 
     HELP_TEXT = _(
         "Type a path (a file, a folder, a hub data set, or demo): Tab completes it. Or choose from the list: "
         "Enter opens a folder or a file, ← goes up one folder.\n"
-        "u takes the data into a run, once its task can use them; else it offers what can be done.\n"
-        "k takes the task that these rows are for, where that is another one.\n"
-        "c says which column is what, f which record format it is.\n"
-        "Enter opens a row whole. / finds words in rows, n the next row with them, N the one before; g goes "
-        "to a row by its number, b lists only broken rows. v shows the held-out rows, if they have a file.\n"
-        "Between ▸ and ◂ are the tokens the model learns to produce: answers with their stop token. "
-        "Everything else is read only. Special tokens are shown as they are. Shift+↑ and ↓ scroll them.\n"
-        "l shows how long rows are in tokens, and the row among those it could be trained beside.\n"
-        "The tokens are those of the model in the settings; m chooses another."
+        "u uses the data in a run if its task can read them; otherwise it offers fixes.\n"
+        "k switches to the task that fits these rows, if that is another one.\n"
+        "c assigns the columns, f chooses the record format.\n"
+        "Enter opens a row in full. / finds words in rows, n the next row with them, N the previous one; g "
+        "goes to a row by its number, b lists only broken rows. v shows the held-out rows, if they have a "
+        "file.\n"
+        "Between ▸ and ◂ are the tokens that the model learns to produce: answers with their stop token. "
+        "The others are input only. Special tokens are shown as they are. Shift+↑ and Shift+↓ scroll.\n"
+        "l shows the lengths of the rows in tokens, and the row among those it could be trained with.\n"
+        "The tokens are those of the model in the settings; m chooses another model."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back"), show=False),
         Binding("o", "pick", _("File")),
         Binding("u", "use", _("Use in a run")),
-        Binding("u,f4", "mend", _("Mend"), key_display="u"),
+        Binding("u,f4", "mend", _("Fix"), key_display="u"),
         Binding("k,f5", "other_task", _("Change task"), key_display="k"),
         Binding("c", "columns", _("Columns"), show=False),
         Binding("f", "format", _("Format"), show=False),
@@ -107,13 +109,13 @@ class DataScreen(MendingScreen):
         self.look: datalook.Look | None = None
         self.refusal: Refusal | None = None  # why these data cannot be used
         self.better: Refusal | None = None  # that another task fits them better
-        self.judged = False  # whether they can is known
+        self.judged = False  # the check against the task has finished
         self._path: datalook.DataPath = ""
-        self._held_out = False  # it is the file of held-out rows
-        self._turn = 0  # of reading: what an earlier one finds out is passed over
+        self._held_out = False  # the file on view is the one of held-out rows
+        self._turn = 0  # number of the current reading; results of earlier ones are dropped
         self._spool: Any = None
-        self._early, self._passed_on = True, list[Key]()  # keys that were typed before this was on view
-        self._use_at = -1  # the turn in which u was pressed before that was known
+        self._early, self._passed_on = True, list[Key]()  # keys typed before the screen was visible
+        self._use_at = -1  # the turn in which u was pressed before the check had finished
 
     def crumb(self) -> Content:
         return Content(_("Data"))
@@ -141,6 +143,7 @@ class DataScreen(MendingScreen):
         return self.query_one(RowList)
 
     def on_mount(self) -> None:
+        # Keys that were typed while the screen was opening still arrive without a focus; see `on_key`.
         self.call_after_refresh(setattr, self, "_early", False)
         self._show_model()
         path = given(self.tuner.draft, "data.path")
@@ -168,12 +171,12 @@ class DataScreen(MendingScreen):
         self._open(path)
 
     def _choose(self, yes: bool) -> None:
-        """Show what files there are, or what is in one."""
+        """Show the file list, or the rows of the chosen file."""
         self.set_class(yes, "-choosing")
         self._picker.opened(yes)
 
     def _show_path(self) -> None:
-        """Have the path in its field; of several, say that they stay until another is typed."""
+        """Put the path into its field; several paths are listed in its placeholder instead."""
         several = isinstance(self._path, list)
         shown = "" if several else short_path(str(self._path))
         words = _("a file, a folder, a hub data set, or demo")
@@ -184,11 +187,12 @@ class DataScreen(MendingScreen):
         self._picker.put(shown)
 
     def _open(self, path: datalook.DataPath, held_out: bool = False) -> None:
-        """Read from the beginning; the focus goes to the rows now, for later it would leave a typing hand."""
+        """Start reading other data, and move the focus to the rows."""
         self._path, self._held_out = path, held_out
         self._turn += 1
         self.look, self.refusal, self.better, self.judged = None, None, None, False
         self._choose(False)
+        # The focus moves now: once the rows are read, it would be taken away from someone who is typing.
         self.set_focus(self._rows)
         self._show_path()
         words = Content(_("Reading the first rows…")).stylize("$dim")
@@ -202,7 +206,7 @@ class DataScreen(MendingScreen):
         self._read(self._turn, self._draft(), path)
 
     def _draft(self) -> dict[str, Any]:
-        """The draft for the file on view."""
+        """Return the draft with the path of the file on view."""
         if self._held_out:
             return datalook.held_out_draft(self.tuner.draft, self._path)
         return datalook.draft_for(self.tuner.draft, self._path)
@@ -219,6 +223,7 @@ class DataScreen(MendingScreen):
             self.post_message(Looked(turn, look, refusal))
         if look is None or worker.is_cancelled:
             return
+        # The first rows are shown before this check, which may take longer than reading them.
         refusal = datalook.refusal(draft, path)
         better = datalook.better(draft, path) if refusal is None else None
         self.post_message(Judged(turn, refusal, better))
@@ -239,7 +244,7 @@ class DataScreen(MendingScreen):
         self._draw_how()
         if message.look is None:
             words = _(
-                "No rows were read. {o} chooses another file, {u} offers what can be done.",
+                "No rows were read. Press {o} to choose another file, {u} to see how to fix it.",
                 o=mark("o"),
                 u=mark("u"),
             )
@@ -264,12 +269,15 @@ class DataScreen(MendingScreen):
     @on(Counted)
     def _counted(self, message: Counted) -> None:
         if message.turn != self._turn:
+            # A spool holds rows on disk. One that came too late has no owner, so it is closed here.
             message.spool.close()
             return
         self._spool = message.spool
         self._rows.take(message.spool)
         self._rows.entitle(counts(message.census, self._held_out))
         found = message.census.refusal
+        # The first check sees only the first rows; the count may find the first bad one a million rows
+        # further down.
         if found is not None and self.refusal is None:  # further down than the first rows
             self.refusal = found
             self.refresh_bindings()
@@ -306,6 +314,8 @@ class DataScreen(MendingScreen):
             return bool(self._path)
         if action == "held_out":
             return isinstance(given(self.tuner.draft, "data.validation"), str)
+        # The held-out file is read with the settings of the training rows, so nothing can be changed from
+        # here.
         if self._held_out and action in ("use", "mend", "other_task", "columns", "format"):
             return False
         if action == "use":
@@ -319,7 +329,7 @@ class DataScreen(MendingScreen):
     def on_key(self, event: Key) -> None:
         self._use_at = -1  # another key: it is not waited for any more
         if self._early and event not in self._passed_on and self.focused is not None:
-            # Typed before there was a focus: it is for what has it now
+            # Typed before there was a focus, so it is for the widget that has it now
             event.stop()
             again = Key(event.key, event.character)
             again._sender = event._sender  # of this screen, it would not bubble to the bindings
@@ -328,7 +338,7 @@ class DataScreen(MendingScreen):
             self.focused.post_message(again)
 
     def action_back(self) -> None:
-        """Out of what is under way: a search, another path, and then the screen."""
+        """Leave one thing at a time: a search, the file list, the held-out rows, then the screen."""
         rows, field = self._rows, self._picker.field
         if rows.busy:
             rows.stop()
@@ -342,35 +352,35 @@ class DataScreen(MendingScreen):
             super().action_back()
 
     def action_pick(self) -> None:
-        """The files beside this one."""
+        """List the files next to this one."""
         self._choose(True)
         here = os.path.expanduser(self._path) if isinstance(self._path, str) else ""
         self._picker.show_beside(here if os.path.isdir(os.path.dirname(here) or ".") else "")
         self.set_focus(self._picker.paths)
 
     def action_use(self) -> None:
-        """Take this data into the settings of a run, once its task is known to be able to use it."""
+        """Use this data in the settings of a run, once the check against its task has passed."""
         if not self.judged:
             self._use_at = self._turn
-            self.tuner.say(_("It is taken once it is known that the task can use it."))
+            self.tuner.say(_("Checking whether the task can use this data; it is taken after that."))
             return
         self._keep({})
         self.tuner.open_settings(instead=True)
 
     def _keep(self, values: Mapping[str, Any]) -> None:
-        """Put this data, and what is said of it, into the draft."""
+        """Put this data and its settings into the draft."""
         self.tuner.drafts.draft.values = self._draft()
         put_values(self.tuner, {"data.path": self._path, **values})
 
     def action_held_out(self) -> None:
-        """The held-out rows, or those that are trained again."""
+        """Switch between the held-out rows and the training rows."""
         if self._held_out:
             self._open(given(self.tuner.draft, "data.path") or "demo")
         else:
             self._open(str(given(self.tuner.draft, "data.validation")), held_out=True)
 
     def action_scroll_tokens(self, step: int) -> None:
-        """Scroll the tokens, the cursor staying in the rows."""
+        """Scroll the tokens while the focus stays in the rows."""
         self.query_one(TokenPane).scroll_relative(y=step, animate=False)
 
     @property
@@ -378,7 +388,7 @@ class DataScreen(MendingScreen):
         return self.refusal or self.better
 
     def action_mend(self) -> None:
-        """What can be done with data that cannot be used as they are."""
+        """List the fixes for data that cannot be used as they are."""
         if self.refusal is not None:
             self.offer(self.refusal, self._draft(), on_data=True)
 
@@ -390,29 +400,27 @@ class DataScreen(MendingScreen):
         self.tuner.open_settings(told=self.refusal, instead=True)
 
     def action_columns(self) -> None:
-        """Say which column is what, from two lists."""
+        """Open the dialog that assigns columns to roles."""
         self.ask_columns(self._draft())
 
     def action_format(self) -> None:
-        """Choose the record format from a list."""
+        """Open the list of record formats."""
         self.ask_format(self.look.format if self.look else str(at(self._draft(), "data.format")))
 
     async def take(self, values: Mapping[str, Any]) -> None:
-        """Take what was said of the rows into the draft, and read them anew."""
+        """Put settings of the data into the draft, and read the rows again."""
         self._keep(values)
         self._open(self._path)
 
     def action_model(self) -> None:
-        """Choose another model, whose tokens are shown."""
+        """Choose the model whose tokens are shown."""
         from tui_tuner.ui.screens.models.asking import ask_model
 
         ask_model(self, self._model_chosen)
 
     def _model_chosen(self, values: Mapping[str, Any]) -> None:
-        """Take a model into the draft; where that has no data yet, with the rows that it was chosen for.
-
-        Else a draft of one's own model and of the demo's rows would be left behind by whoever goes back.
-        """
+        """Put a model into the draft, with the data on view if the draft has none yet."""
+        # Without the rows, the draft would name the user's model and the demo's data when they go back.
         if self._path and not self._held_out and given(self.tuner.draft, "data.path") in (None, "demo"):
             self._keep(values)
         else:
@@ -421,7 +429,7 @@ class DataScreen(MendingScreen):
         self.query_one(TokenPane).again(self._draft())
 
     def action_lengths(self) -> None:
-        """Lengths of the rows and the row among its neighbours, or the tokens of the row again."""
+        """Switch between the lengths of the rows and the tokens of one row."""
         self.query_one(TokenPane).toggle_lengths()
 
     def action_borders(self) -> None:
@@ -430,13 +438,13 @@ class DataScreen(MendingScreen):
 
 
 def _is_no_path(text: str) -> bool:
-    """Whether a text names data that are no file here: the demo, a hub data set, files by a pattern."""
+    """Return whether a text names data that are not a file here: the demo, a hub data set, a pattern."""
     from tui_tuner.data.sources.files import names_no_file
 
     return names_no_file(text)
 
 
 def _name_of(item: Any) -> str:
-    """One of several data sets, as it is told in a line."""
+    """Return the short name of one of several data sets."""
     path = str(item.get("path", "") if isinstance(item, Mapping) else item)
     return os.path.basename(path.rstrip("/")) or path

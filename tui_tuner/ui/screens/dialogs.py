@@ -1,4 +1,4 @@
-"""Small questions above a screen: yes or no, what should happen to a run, a path."""
+"""Small dialogs: choose from a list, confirm, quit, type a path."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tui_tuner.ui.words import mark, marked, safe
 
 
 class Choose(ModalScreen[str | None]):
-    """A question with a list of answers; Escape is none of them.
+    """A question with a list of answers. Gives the id of the chosen one, or None after Escape.
 
     Args:
-        answers: (id, label, what it means) each.
+        answers: (id, label, explanation) of each; the explanation may be empty.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss_none", _("Cancel"))]
@@ -34,6 +34,7 @@ class Choose(ModalScreen[str | None]):
         with Vertical(classes="dialog") as box:
             box.border_title = Content(self._title)
             yield Static(self._question)
+            # Labels are `Content`, never strings: Textual would read brackets in a plain string as markup.
             options = [
                 Option(
                     Content.assemble((f"{label}\n", "bold"), (meaning, "$dim"))
@@ -46,9 +47,10 @@ class Choose(ModalScreen[str | None]):
             yield OptionList(*options)
 
     def choose(self, answer: str) -> None:
-        """Put the cursor on an answer."""
+        """Move the cursor to an answer; ignore one that is not in the list."""
         box = self.query_one(OptionList)
         if any(id == answer for id, _label, _meaning in self._answers):
+            # `get_option_index` raises for an id that is not in the list.
             box.highlighted = box.get_option_index(answer)
 
     @on(OptionList.OptionSelected)
@@ -60,7 +62,7 @@ class Choose(ModalScreen[str | None]):
 
 
 class QuitDialog(Choose):
-    """What should happen to the run when the workbench closes."""
+    """Ask what happens to the run of this process when the workbench closes."""
 
     def __init__(self, name: str) -> None:
         run = mark(safe(name, 60).plain, "bold")
@@ -81,7 +83,12 @@ class QuitDialog(Choose):
 
 
 class Confirm(ModalScreen[bool]):
-    """Yes or no; the answers say what they do. `code` is a line to copy; `careful` marks the no at first."""
+    """Ask for yes or no, with labels that say what each does.
+
+    Args:
+        code: A command to show below the question, for copying.
+        careful: Put the cursor on "no" first.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n", "answer(False)", _("No")),
@@ -115,7 +122,7 @@ class Confirm(ModalScreen[bool]):
 
 
 class AskPath(ModalScreen[str | None]):
-    """A path in one line."""
+    """Ask for one line of text. Gives it without spaces around it, or None if nothing was typed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss_none", _("Cancel"))]
 

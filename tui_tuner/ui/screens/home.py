@@ -1,4 +1,4 @@
-"""Home: the runs there are, what one can begin, and the drafts of what one began."""
+"""The home screen: runs, the guide, drafts, and presets."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tui_tuner.ui.words import age, block, column, mark, marked, safe
 if TYPE_CHECKING:
     from tui_tuner.ui.editing.kept import Draft
 
-_GUIDE = 1  # lines above the drafts
+_GUIDE = 1  # lines above the drafts in the list: the guide's
 
 
 class DraftsRead(Message):
-    """The drafts that are kept were read."""
+    """The saved drafts, newest first."""
 
     def __init__(self, found: list[Draft]) -> None:
         super().__init__()
@@ -39,13 +39,13 @@ class DraftsRead(Message):
 
 
 class HomeScreen(RowsScreen):
-    """Runs above, presets below; a beginner is told what to press."""
+    """Runs above, presets below; without runs, a welcome text says what to press."""
 
     HELP_TEXT = _(
         "The guide asks five questions and sets up a run from the answers: g, or Enter on its line.\n"
         "Enter on a preset opens its settings; on a run, its live pane.\n"
         "Settings that were never started are kept as a draft: c continues it, Del deletes it.\n"
-        "A run is one folder: its config, its journal, its checkpoints and the model it made.\n"
+        "A run is one folder: its config, its journal, its checkpoints and its final model.\n"
         "The demo needs no network and no GPU."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -94,18 +94,20 @@ class HomeScreen(RowsScreen):
                 yield RunHeads()
                 yield RunList(id="run-list")
             with Vertical(classes="panel", id="start") as start:
-                start.border_title = Content(_("Be guided, or begin with a preset"))
+                start.border_title = Content(_("Follow the guide, or start from a preset"))
                 yield OptionList(id="presets")
                 yield Static(id="about")
 
     def on_mount(self) -> None:
         self.query_one("#lead", Static).update(_lead())
+        # Lines are cut to the width of the screen, which is unknown before the first layout.
         self.call_after_refresh(self._fill_presets)
 
     def on_resize(self) -> None:
         self._draw_presets()
 
     def on_screen_resume(self) -> None:
+        # Textual calls the handler of the base class as well, which reads the runs.
         self.call_after_refresh(self._read_drafts)
 
     # Drafts
@@ -114,6 +116,7 @@ class HomeScreen(RowsScreen):
     def _read_drafts(self) -> None:
         from tui_tuner.ui.editing.kept import read_drafts
 
+        # What was typed last may still wait to be written; the list must hold it.
         self.tuner.drafts.flush()
         found = read_drafts()
         if not get_current_worker().is_cancelled:
@@ -123,6 +126,7 @@ class HomeScreen(RowsScreen):
     def _drafts_read(self, message: DraftsRead) -> None:
         before, self._drafts = [draft.id for draft in self._drafts], message.found
         self.refresh_bindings()
+        # Filling the list again would move its scroll position, so the same drafts are only drawn again.
         if before != [draft.id for draft in self._drafts]:
             self._fill_presets()
         else:
@@ -132,7 +136,7 @@ class HomeScreen(RowsScreen):
         return bool(self._drafts) if action in ("go_on", "forget") else True
 
     def action_go_on(self) -> None:
-        """Go on with the newest draft."""
+        """Continue the newest draft."""
         self._go_on(self._drafts[0])
 
     def _go_on(self, draft: Draft) -> None:
@@ -140,9 +144,10 @@ class HomeScreen(RowsScreen):
         self._settings(draft.name)
 
     def action_forget(self) -> None:
-        """Forget the draft under the cursor."""
+        """Delete the draft under the cursor, after a question."""
         from tui_tuner.ui.screens.dialogs import Confirm
 
+        # The list holds the guide, then the drafts, then the presets, then "new run".
         index = (self.query_one("#presets", OptionList).highlighted or 0) - _GUIDE
         if not 0 <= index < len(self._drafts):
             return
@@ -167,9 +172,11 @@ class HomeScreen(RowsScreen):
         self.query_one(RunHeads).show_for(runs)
         count = count_words(len(found), message.more)
         title = Content.assemble(_("Runs"), (f"  {count} · {safe(self.tuner.store.root, 40).plain}", "$dim"))
+        # Setting a border title repaints the panel even if it is the same, and this comes every two seconds.
         if title.plain != self._title:
             self._title = title.plain
             self.query_one("#runs").border_title = title
+        # Only with the first reading it is known whether there are runs to put the cursor on.
         if self._first:
             self._first = False
             self.set_focus(runs if found else self.query_one("#presets"))
@@ -195,19 +202,21 @@ class HomeScreen(RowsScreen):
         ids = [option.id for option in presets.options]
         presets.highlighted = ids.index(kept) if kept in ids else 0
         self.query_one("#start").border_title = Content(
-            _("Be guided, continue your draft, or begin with a preset")
+            _("Follow the guide, continue your draft, or start from a preset")
             if self._drafts
-            else _("Be guided, or begin with a preset")
+            else _("Follow the guide, or start from a preset")
         )
         self._draw_presets()
 
     def _draw_presets(self) -> None:
         presets = self.query_one("#presets", OptionList)
+        # Options are drawn with the columns of this width, so they are made again whenever the screen changes
+        # its size.
         width = max(20, self.size.width - 5)
         names = max(14, min(28, max((len(p.name) for p in self._presets), default=8) + 3))
         if not presets.option_count:
             return
-        words = _("five questions, then it trains")
+        words = _("five questions, then the training starts")
         line = Content.assemble(
             ("g ", "bold $accent"),
             (column(_("Guide me"), names - 2), "bold $primary"),
@@ -248,6 +257,7 @@ class HomeScreen(RowsScreen):
             return
         index = event.option_index - _GUIDE - len(self._drafts)
         if index < 0:
+            # A negative index counts from the end: -1 is the last draft, just above the first preset.
             self._go_on(self._drafts[index])
             return
         if index >= len(self._presets):
@@ -263,13 +273,13 @@ class HomeScreen(RowsScreen):
         self._settings(preset.name)
 
     def action_guide(self) -> None:
-        """Five questions, each with its best answer chosen, and the run that follows from them."""
+        """Open the guide: five questions, each with the recommended answer selected."""
         from tui_tuner.ui.screens.guide.begin import open_guide
 
         open_guide(self.app)
 
     def action_new(self) -> None:
-        """Begin with the defaults; what was typed before stays among the drafts."""
+        """Start from the defaults; the settings typed before stay among the drafts."""
         self.tuner.drafts.begin({})
         self._settings("")
 
@@ -280,7 +290,7 @@ class HomeScreen(RowsScreen):
         self.tuner.open_data()
 
     def action_models(self) -> None:
-        """Models of this machine and of a hub; the one that is chosen begins a run."""
+        """Open the models of this machine and of a hub; choosing one starts a run with it."""
         from tui_tuner.ui.screens.models.asking import open_models
 
         open_models(self.tuner)
@@ -292,7 +302,7 @@ class HomeScreen(RowsScreen):
 
 
 def _about_draft(draft: Draft) -> str:
-    """Data, task and method of a draft on one line."""
+    """Return data, task and method of a draft on one line."""
     return one_line(" · ".join(part for part in (*draft.about, draft.name) if part), 200)
 
 
@@ -306,8 +316,8 @@ def _lead() -> Content:
 
 def _welcome() -> Content:
     guide = _(
-        "Press {enter}: the guide asks five questions about what your model should learn, sets everything, "
-        "says why, and trains.",
+        "Press {enter}: the guide asks five questions about what your model should learn, chooses all "
+        "settings, explains them, and trains.",
         enter=mark("Enter"),
     )
     demo = _(

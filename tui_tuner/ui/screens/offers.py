@@ -1,4 +1,4 @@
-"""What can be done about a refusal, as a list to choose from: nothing of it has to be typed."""
+"""Fixes for a refusal, as a list to choose from, so that none of them has to be typed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ COLUMNS, FORMAT, DATA, FIELD = "columns", "format", "data", "field"
 
 
 class Offers(Choose):
-    """The ways out of a refusal. Gives the number of a fix, or one of the words above; None for none."""
+    """A dialog with the fixes for a refusal.
+
+    Gives the number of a fix, or COLUMNS, FORMAT, DATA or FIELD; None if nothing was chosen.
+    """
 
     def __init__(self, refusal: Refusal, values: Mapping[str, Any], *, on_data: bool = False) -> None:
         answers = [(str(number), fix_words(fix, values), "") for number, fix in enumerate(refusal.fixes)]
         if refusal.of_rows:
             words = _("Pick from two lists; the first row is shown as it would be read.")
-            answers.append((COLUMNS, _("Say which column is what"), words))
-            words = _("Each with what it expects.")
+            answers.append((COLUMNS, _("Assign the columns"), words))
+            words = _("The list shows what each format expects.")
             answers.append((FORMAT, _("Choose the record format"), words))
         if on_data:
             answers.append((DATA, _("Choose another file"), ""))
+        # On the data screen itself, "look at the data" would lead to where the user is.
         elif refusal.field.startswith("data."):
             answers.append((DATA, _("Look at the data"), ""))
         if refusal.field and (on_data or not answers):
@@ -41,51 +45,54 @@ class Offers(Choose):
 
 
 def fix_words(fix: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """A fix as a list shows it: what it changes."""
+    """Return the label of a fix: the fields that it changes and their new values."""
+    # A fix may name values that are set already. If it changes nothing at all, its full text is still
+    # clearer.
     changed = {path: value for path, value in fix.items() if at(values, path) != value} or fix
     what = ", ".join(f"{path} = {one_line(written(value), 80)}" for path, value in changed.items())
     return _("Set {what}", what=what)
 
 
 def put_values(tuner: Tuner, values: Mapping[str, Any]) -> None:
-    """Put values, by the dotted names of their fields, into the draft, and keep it."""
+    """Put values into the draft, keyed by dotted field names, and save it."""
     for path, value in values.items():
         put(tuner.draft, path, value)
+        # A text that did not parse would otherwise come back and hide the new value.
         tuner.drafts.draft.texts.pop(path, None)
     tuner.drafts.touch()
 
 
 class MendingScreen(TunerScreen):
-    """A screen on which a refusal can be mended: by values that are offered, by columns, by a format."""
+    """A screen that can fix a refusal: by suggested values, by assigning columns, by a record format."""
 
     @property
     def said(self) -> Refusal | None:
-        """What is wrong with the data, or could be better."""
+        """Return the refusal, or the suggestion, that the screen shows now."""
         return None
 
     @property
     def other_task(self) -> Mapping[str, Any] | None:
-        """The values that make it the task which the data are for; None where it is that, or nobody knows."""
+        """Return the values that set the task which fits the data; None if it is set, or unknown."""
         return self.said.task_fix if self.said is not None else None
 
     async def action_other_task(self) -> None:
-        """Take the task that the data are for."""
+        """Switch to the task that fits the data."""
         if self.other_task is not None:
             await self.take(self.other_task)
 
     async def take(self, values: Mapping[str, Any]) -> None:
-        """Put values, by the dotted names of their fields, into the draft, and show what comes of it."""
+        """Put values into the draft, keyed by dotted field names, and check it again."""
         raise NotImplementedError
 
     def other_data(self) -> None:
-        """Look at the data, or choose others."""
+        """Open the data screen, or choose another file there."""
         self.tuner.open_data(instead=True)
 
     def show_field(self, field: str) -> None:
-        """Go to a field of the settings."""
+        """Go to a field of the settings; a screen without a form ignores it."""
 
     def offer(self, refusal: Refusal, values: Mapping[str, Any], *, on_data: bool = False) -> None:
-        """Say what can be done about a refusal of these values, and do what is chosen."""
+        """List the fixes for a refusal of these values, and apply the chosen one."""
 
         async def answered(answer: str | None) -> None:
             if answer == COLUMNS:
@@ -102,7 +109,7 @@ class MendingScreen(TunerScreen):
         self.app.push_screen(Offers(refusal, values, on_data=on_data), answered)
 
     def ask_columns(self, values: Mapping[str, Any]) -> None:
-        """Say which column is what, from two lists."""
+        """Open the dialog that assigns columns to roles."""
         from tui_tuner.ui.screens.columns import ColumnsDialog
 
         async def answered(columns: dict[str, Any] | None) -> None:
@@ -112,10 +119,11 @@ class MendingScreen(TunerScreen):
         self.app.push_screen(ColumnsDialog(dict(values), at(values, "data.path")), answered)
 
     def ask_format(self, now: str) -> None:
-        """Choose a record format from a list; which column is what is then asked anew."""
+        """Open the list of record formats."""
 
         async def answered(format: str | None) -> None:
             if format is not None:
+                # Columns belong to a format: those of the old one would be refused with the new one.
                 await self.take({"data.format": format, "data.columns": None})
 
         from tui_tuner.ui.screens.columns import Formats
@@ -123,7 +131,9 @@ class MendingScreen(TunerScreen):
         self.app.push_screen(Formats(now), answered)
 
     def ask_to_leave_out(self, strange: Sequence[str], then: Callable[[], None]) -> None:
-        """A draft of another version, or an edited file, may hold what no field of the form shows."""
+        """Offer to remove settings that this version does not know; call `then` after that."""
+        # Such names come from a draft of another version or from an edited file. No field shows them, so they
+        # cannot be changed in the form.
         names = ", ".join(one_line(path, 60) for path in strange)
         question = _("This version has no settings with these names: {names}. Leave them out?", names=names)
 

@@ -1,4 +1,4 @@
-"""The numbers before the run: memory against a card, what saves some, learning rate, time, and advice."""
+"""The plan before a run: memory on a card, ways to save memory, learning rate, time, and advice."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ _WAIT_SECONDS = 1.0
 
 
 class PlanScreen(LongWorks, TunerScreen):
-    """Four pages under a bar of memory. `f` puts what is marked into the settings; all is worked out anew."""
+    """Four pages below a bar of memory. `f` puts the marked offer into the settings and plans again."""
 
     HELP_TEXT = _(
-        "The bar is the card; its patterns are the parts listed below. Nothing is loaded for it.\n"
-        "f takes what is marked into the settings: a way to save memory, a learning rate, a fix. z takes it "
-        "back.\nc chooses another card, m asks for its price. t tokenises all rows, and counts are exact.\n"
-        "r trains some steps over growing learning rates and suggests one; nothing of it is kept.\n"
+        "The bar is the card's memory; its patterns are the parts listed below. Nothing is loaded for it.\n"
+        "f puts the marked line into the settings: a way to save memory, a learning rate, a fix. z undoes "
+        "it.\nc chooses another card, m sets the price of an hour. t tokenises all rows for exact counts.\n"
+        "r trains a few steps with growing learning rates and suggests one; the steps are discarded.\n"
         "x checks the memory against a trace of the installed libraries, which takes some seconds."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -111,12 +111,14 @@ class PlanScreen(LongWorks, TunerScreen):
         yield Pages(id="pages")
 
     def on_mount(self) -> None:
+        # The arrow keys turn the pages from anywhere, so focused tabs would only be one more stop for Tab.
         self.query_one("#tabs").can_focus = False
         self.set_interval(_WAIT_SECONDS, self._tick)
         self._plan()
 
     def on_unmount(self) -> None:
         if self._tracer is not None:
+            # Trace and range test run in processes of their own, which must not outlive the screen.
             self._tracer.close()
         if self._ranging is not None:
             self._ranging.end()
@@ -130,9 +132,10 @@ class PlanScreen(LongWorks, TunerScreen):
     def _plan(self, exact: bool = False) -> None:
         self.turn += 1
         self._exact = exact
-        words = _("tokenising all rows:") if exact else _("working out the plan:")
-        self.waits.begin("plan", words, _("Esc leaves it") if exact else "")
+        words = _("tokenising all rows:") if exact else _("calculating the plan:")
+        self.waits.begin("plan", words, _("Esc cancels") if exact else "")
         self.say_waits()
+        # A copy, as the settings may be changed while the thread reads them.
         self._work(self.turn, copy.deepcopy(self.tuner.draft), self.tuner.card, exact)
 
     @work(thread=True, group="plan", exclusive=True)
@@ -167,14 +170,16 @@ class PlanScreen(LongWorks, TunerScreen):
             return
         self.waits.end("plan")
         self.say_waits()
+        # A failed exact count says nothing about the estimate on view, which still holds.
         if message.look is None and self._exact and self.look is not None:
-            self.tuner.say(message.error, "error", 12)  # what was counted before still holds
+            self.tuner.say(message.error, "error", 12)
             return
         if message.look is None:
             self.query_one("#verdict", Static).update(
                 Content.assemble(("✗ ", "$error"), block(message.error))
             )
             return
+        # A trace is of one config: a new plan has none.
         self.look, self.traced = message.look, ""
         self._draw(message.look)
 
@@ -183,7 +188,7 @@ class PlanScreen(LongWorks, TunerScreen):
             self.say_waits()
 
     def say_waits(self) -> None:
-        """What is waited for, with its count and its seconds; else the card."""
+        """Show in the top line what is being calculated, with count and seconds; otherwise the card."""
         self.query_one(TopBar).say(
             self.waits.said() if self.waits else safe(self.tuner.card or _("this machine"), 30)
         )
@@ -207,12 +212,14 @@ class PlanScreen(LongWorks, TunerScreen):
         count = len(look.plan.advice)
         label = f"4 {PAGES['advice']}" + (f" ({count})" if count else "")
         self.query_one("#tabs #advice", Tab).label = Content(label)
+        # The first plan focuses a list. Later ones must not move a cursor that is in use.
         if self.focused is None:
             pages.show(pages.page)
 
     def _draw_memory(self, look: planlook.Look) -> None:
         pages = self.query_one(Pages)
         both = self.has_class("-wide") and self.has_class("-tall")
+        # In the grid the right column has a third of the width (see the style sheet).
         room = (self.size.width // 3 if both else self.size.width) - 2
         self.query_one("#verdict", Static).update(verdict(look))
         self.draw_traced()
@@ -221,14 +228,14 @@ class PlanScreen(LongWorks, TunerScreen):
         pages.query_one("#time Static", Static).update(time_words(look, room))
 
     def draw_traced(self) -> None:
-        """What the figures rest on, and what a trace says of them."""
+        """Show the basis of the figures, and the result of a trace."""
         words = footing(self.look, self.traced) if self.look is not None else Content("")
         line = self.query_one("#footing", Static)
         line.display = bool(words.plain)
         line.update(words)
 
     def draw_ranged(self, look: planlook.Look) -> None:
-        """The rules, and before them what the range test found."""
+        """Show the learning rate of the range test, then those of the rules."""
         pages = self.query_one(Pages)
         pages.fill("rates", range_offers(self._ranged) + rule_offers(look))
 
@@ -263,16 +270,17 @@ class PlanScreen(LongWorks, TunerScreen):
         self.action_take()
 
     def action_take(self) -> None:
-        """Put what is marked into the settings."""
+        """Put the marked offer into the settings."""
         offer = self.query_one(Pages).marked()
         if offer is None:
-            self.tuner.say(_("There is nothing to take here."), "warning")
+            self.tuner.say(_("This line has nothing to put into the settings."), "warning")
             return
         if self._change(offer.values):
             self.tuner.say(", ".join(f"{path}: {plain_value(value)}" for path, value in offer.values.items()))
 
     def _change(self, values: dict[str, Any]) -> bool:
-        """Put values into the settings, and plan anew; whether they are right."""
+        """Put values into the settings and plan again; return whether they are valid."""
+        # Tried on a copy: invalid values must not reach the settings.
         draft = copy.deepcopy(self.tuner.draft)
         for path, value in values.items():
             put(draft, path, value)
@@ -285,11 +293,11 @@ class PlanScreen(LongWorks, TunerScreen):
         return True
 
     def action_undo(self) -> None:
-        """Take back the last change of the settings, be it made here or in the form."""
+        """Undo the last change of the settings, whether it was made here or in the form."""
         self._step(back=True)
 
     def action_redo(self) -> None:
-        """Do again what was taken back."""
+        """Redo the change that was undone last."""
         self._step(back=False)
 
     def _step(self, back: bool) -> None:
@@ -304,11 +312,11 @@ class PlanScreen(LongWorks, TunerScreen):
         self._plan()
 
     def action_tokens(self) -> None:
-        """Exact counts: tokenise all rows as the run would."""
+        """Tokenise all rows as the run would, for exact counts."""
         self._plan(exact=True)
 
     def action_price(self) -> None:
-        """Ask what an hour costs; no price is known until somebody says it."""
+        """Ask for the price of an hour; without one, the plan has no costs."""
         from tui_tuner.ui.screens.dialogs import AskPath
 
         hardware = self.tuner.draft.get("hardware")
@@ -320,6 +328,7 @@ class PlanScreen(LongWorks, TunerScreen):
         if said is None:
             return
         try:
+            # Many languages write a decimal comma.
             price = float(said.replace(",", "."))
         except ValueError:
             self.tuner.say(_("{said} is not a number.", said=one_line(said, 40)), "error", 8)

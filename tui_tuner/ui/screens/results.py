@@ -1,4 +1,4 @@
-"""Results: answers before and after, metrics before and after, where the files are, what to do next."""
+"""The results screen: the verdict, metrics and answers before and after, the files, and next steps."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ from tui_tuner.ui.words import PHASES, block, column, duration, flowed, safe, st
 
 
 class AnswerPane(AnswerKeys):
-    """The answers, as high as they are; zoomed, they scroll."""
+    """The answers in full height; zoomed, they scroll."""
 
     DEFAULT_CSS = "AnswerPane { height: auto; }"
 
 
 class Page(AnswerKeys):
-    """All of the screen; another prompt leaves it where it was scrolled to."""
+    """The scrollable screen below the header; showing another prompt keeps its scroll position."""
 
     def stay(self) -> None:
-        """What was read stays in view."""
+        """Keep the scroll position; the other panes of answers scroll to their top here."""
 
 
 class Judged(Message):
-    """A journal without a verdict was judged."""
+    """The verdict on a run whose journal has none; None if it could not be judged."""
 
     def __init__(self, verdict: Verdict | None) -> None:
         super().__init__()
@@ -69,12 +69,12 @@ class Judged(Message):
 
 
 class ResultsScreen(Zooms, TunerScreen):
-    """What a run has brought."""
+    """The outcome of a run, live or from its journal."""
 
     HELP_TEXT = _(
-        "The verdict says what the curves show, how sure that is, and what to change. In brackets stands the "
-        "95 % interval of the difference on the same held-out rows.\n"
-        "Before and after answer the same held-out prompts, which were never trained.\n"
+        "The verdict says what the curves show, how certain that is, and what to change. The brackets hold "
+        "the 95 % interval of the difference on the same held-out rows.\n"
+        "Both answers, before and after, are to the same held-out prompts, which were not trained on.\n"
         "last/ and best/ are standard folders: PEFT adapters, or safetensors models."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -83,7 +83,7 @@ class ResultsScreen(Zooms, TunerScreen):
         Binding("a", "lead('a')", _("Ask")),
         Binding("b", "lead('b')", _("Compare"), show=False),
         Binding("u", "lead('u')", _("Use")),
-        Binding("f4", "improve", _("Mend")),
+        Binding("f4", "improve", _("Fix")),
         Binding("s", "lead('s')", _("Run again")),
         Binding("r", "resume", _("Resume")),
         Binding("y", "copy", _("Copy"), show=False),
@@ -110,7 +110,7 @@ class ResultsScreen(Zooms, TunerScreen):
         self._steps: list[NextStep] = []
         self._own: Verdict | None = None  # where the journal has none
         self._judging = self._judged = False
-        self._leads = {"s"}  # keys that lead on; this one needs no model
+        self._leads = {"s"}  # keys of next steps; this one needs no model
 
     def crumb(self) -> Content:
         return Content.assemble(safe(self.folder.name), ("  ›  ", "$dim"), _("Results"))
@@ -132,7 +132,7 @@ class ResultsScreen(Zooms, TunerScreen):
                 box.border_title = Content(_("Files"))
                 yield Static()
             with Vertical(classes="panel", id="next") as box:
-                box.border_title = Content.assemble(_("What to do next"), ("  y ", "$accent"), _("copies it"))
+                box.border_title = Content.assemble(_("Next steps"), ("  y ", "$accent"), _("copies one"))
                 yield Fitted(partial(steps_content, []))
 
     def on_mount(self) -> None:
@@ -140,6 +140,7 @@ class ResultsScreen(Zooms, TunerScreen):
         self.set_focus(self.query_one("#scroll"))
 
     def on_unmount(self) -> None:
+        # The follower outlives this screen: other screens may watch the same run.
         self.tuner.follow(self.folder).listeners.discard(self)
 
     async def on_run_updated(self, message: RunUpdated) -> None:
@@ -148,20 +149,23 @@ class ResultsScreen(Zooms, TunerScreen):
 
     async def on_judged(self, message: Judged) -> None:
         self._own, self._judging, self._judged = message.verdict, False, True
+        # Without a verdict the key stays the same, but the pane must stop saying that it waits for one.
         self._drawn = ()
         await self._draw()
 
     @property
     def _view(self) -> RunView:
-        """What the journal tells, with the verdict on it, whoever gave that."""
+        """Return the view with its verdict: the journal's own, or the one that was made here."""
         assert self._snapshot is not None
         view = self._snapshot.view
+        # A run that continues may still write its own final verdict; that one wins over ours.
         last_word = view.verdict is not None and view.verdict.final
         return replace(view, verdict=self._own) if self._own is not None and not last_word else view
 
     def _judge_old(self, view: RunView, live: bool) -> None:
-        """A run that has ended without a last verdict was made by an older version, or was killed."""
+        """Judge a run that ended without a final verdict; at most once per screen."""
         state = self._snapshot.state if self._snapshot is not None else ""
+        # Journals of older versions have no verdict, and a killed run had no time to write its last one.
         known = self._judging or self._judged or (view.verdict is not None and view.verdict.final)
         if live or known or not view.steps or state == "reading":
             return
@@ -171,11 +175,12 @@ class ResultsScreen(Zooms, TunerScreen):
 
     @work(thread=True, group="judging")
     def _judge(self) -> None:
+        # Imported here because it brings numpy along, which only this screen needs.
         from tui_tuner.verdicts.judge import event_of, judge_run  # and with it numpy
 
         try:
             found: Verdict | None = event_of(judge_run(self.folder), True)
-        except TunerError:  # the journal cannot be read again: the rest of the screen tells what it knows
+        except TunerError:  # the journal cannot be read again; the rest of the screen stays useful
             found = None
         if not get_current_worker().is_cancelled:
             self.post_message(Judged(found))
@@ -190,6 +195,8 @@ class ResultsScreen(Zooms, TunerScreen):
             return
         view = self._view
         counts = len(view.samples), len(view.evaluations), len(view.tables), len(view.checkpoints)
+        # A live run updates with every step, but its panes change only with evaluations, answers,
+        # checkpoints, state.
         key = (*counts, len(view.held_out), snapshot.state, view.verdict)
         if key == self._drawn:
             return
@@ -220,19 +227,20 @@ class ResultsScreen(Zooms, TunerScreen):
         return action != "lead" or parameters[0] in self._leads
 
     def action_lead(self, key: str) -> None:
-        """Talk to the model, ask it, use it on a file, or run again with a change."""
+        """Open the next step of a key: chat, ask, compare, use it on a file, or run again."""
         from tui_tuner.ui.screens.using.leading import lead_on
 
         lead_on(self, self.folder, key)
 
     def action_improve(self) -> None:
-        """A new config of this run's own and what its verdict advises."""
+        """Open the run's settings with the changes that its verdict advises."""
         if self._snapshot is not None and self._view.verdict is not None:
             improve(self, self.folder, self._view.verdict)
 
     def action_live(self) -> None:
         from tui_tuner.ui.screens.run import RunScreen
 
+        # Without this, going back and forth between curve and results would stack one screen per key press.
         below = self.app.screen_stack[-2] if len(self.app.screen_stack) > 1 else None
         if isinstance(below, RunScreen) and below.folder.path == self.folder.path:
             self.app.pop_screen()
@@ -240,12 +248,13 @@ class ResultsScreen(Zooms, TunerScreen):
             self.app.switch_screen(RunScreen(self.folder))
 
     def action_copy(self) -> None:
-        """Choose a path or a command, and send it to the terminal's clipboard."""
+        """Choose a path or a command and send it to the terminal's clipboard."""
         from tui_tuner.ui.screens.dialogs import Choose
 
         paths = [(_("the run's folder"), self.folder.path)]
         paths += [(_("the best checkpoint's model"), self.folder.best)] if self.folder.best.is_dir() else []
         paths += [(_("the model at the end"), self.folder.last)] if self.folder.last.is_dir() else []
+        # Copied texts are pasted into other terminals, with other working folders: hence absolute paths.
         texts = [(words, os.path.abspath(path)) for words, path in paths]
         texts += [(step.words, step.text) for step in self._steps]
         shown = [
@@ -255,9 +264,9 @@ class ResultsScreen(Zooms, TunerScreen):
         def chosen(answer: str | None) -> None:
             if answer is not None:
                 self.app.copy_to_clipboard(texts[int(answer)][1])
-                self.tuner.say(_("Sent to the terminal, which keeps it for pasting if it can."))
+                self.tuner.say(_("Sent to the terminal's clipboard, if the terminal supports it."))
 
-        self.app.push_screen(Choose(_("Copy"), Content(_("What is to be copied?")), shown), chosen)
+        self.app.push_screen(Choose(_("Copy"), Content(_("What do you want to copy?")), shown), chosen)
 
     def action_resume(self) -> None:
         self.tuner.launch(self.folder, resume=True)
@@ -265,7 +274,7 @@ class ResultsScreen(Zooms, TunerScreen):
 
 
 def _head(view: RunView, state: str, width: int) -> Content:
-    """State and size of a run, where its time went, and its folder alone on a line, to be copied."""
+    """Return the header: state, steps, trained tokens, GPU use, sources, and how the time was spent."""
     parts = [state_content(state, verdict=view.verdict_name)]
     if view.total_steps:
         total = view.total_steps
@@ -290,7 +299,7 @@ def _no_head(_width: int) -> Content:
 
 
 def _time(view: RunView, width: int) -> list[Content]:
-    """How long a run took, and what of that each phase."""
+    """Return the duration of a run and of its phases, longest first."""
     spent = view.spent
     if not spent.whole:
         return []
@@ -298,19 +307,20 @@ def _time(view: RunView, width: int) -> list[Content]:
     told = [
         f"{PHASES.get(phase) or one_line(phase, 30)} {duration(seconds)}"
         for phase, seconds in phases
+        # Time between a stop and a resume is part of the dates, not of the run's duration.
         if phase != AWAY and seconds >= 0.5
     ]
     whole = _("took {time}:", time=duration(spent.whole)) if len(told) > 1 else ""
     told = told if len(told) > 1 else [_("took {time}", time=duration(spent.whole))]
     away = spent.seconds.get(AWAY, 0.0)
     if away >= 1:
-        told.append(_("not running in between {time}", time=duration(away)))
+        told.append(_("not running for {time}", time=duration(away)))
     told[0] = f"{whole} {told[0]}".strip()
     return [line.stylize("$dim") for line in flowed([Content(part) for part in told], " · ", width)]
 
 
 def _files(folder: RunFolder) -> Content:
-    """What lies in the folder of a run, by its names there."""
+    """Return the files of a run's folder with their sizes and meanings."""
     named = (
         (folder.best, _("the best checkpoint's model")),
         (folder.last, _("the model at the end")),
@@ -331,12 +341,16 @@ def _size(path: Path) -> str:
     try:
         files = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
         return human_bytes(sum(item.stat().st_size for item in files))
+    # A checkpoint may be pruned while its folder is being listed.
     except OSError:
         return ""
 
 
 def steps_content(steps: list[NextStep], width: int) -> Content:
-    """Each step with what is typed for it: commands on lines that a shell reads as one, no path broken."""
+    """Return the next steps with their commands.
+
+    A command is broken with backslashes, so that a shell reads its lines as one; a path is never broken.
+    """
     lines: list[Content] = []
     for step in steps:
         typed = step.text.splitlines() if step.code else broken(step.text, width - 2, cell_len)

@@ -1,4 +1,4 @@
-"""What the screens that list runs share: the list is read in a thread, and again as long as it is on view."""
+"""The base of screens that list runs: a thread reads the list, again and again while it is visible."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ if TYPE_CHECKING:
     from tui_tuner.ui.overview import RunRow
 
 _REFRESH_SECONDS = 2.0
-_FIRST_SECONDS = 0.3  # until a long list that was not read before shows what is read of it
+_FIRST_SECONDS = 0.3  # the first reading of a long list shows its part this often
 
 
 class RowsRead(Message):
-    """The list of runs was read, or `more` of it is still to come."""
+    """The list of runs; with `more`, only the part that was read so far."""
 
     def __init__(self, found: list[RunRow], more: bool = False) -> None:
         super().__init__()
         self.found, self.more = found, more
 
     def can_replace(self, message: Message) -> bool:
+        # A newer list replaces one that still waits in the queue: only the newest is worth drawing.
         return isinstance(message, RowsRead)
 
 
 def count_words(count: int, more: bool) -> str:
-    """How many runs there are; while they are read, how many were."""
+    """Return the number of runs as words; while they are still being read, the number so far."""
     if more:
         return _("reading the runs, {n:,} so far", n=count)
     return _n("{n:,} run", "{n:,} runs", count, n=count)
 
 
 class RowsScreen(TunerScreen):
-    """A screen with a list of runs; it gets each reading as a `RowsRead`."""
+    """A screen with a list of runs. Each reading arrives as a `RowsRead` message."""
 
     _read_once = False
 
@@ -50,6 +51,7 @@ class RowsScreen(TunerScreen):
         self.call_after_refresh(self._read)
 
     def _read(self) -> None:
+        # A slow disk may need longer than the interval: readings must not pile up in threads.
         if self.on_view and not any(worker.group == "rows" and worker.is_running for worker in self.workers):
             self._read_rows(self.tuner.host.folder if self.tuner.training and self.tuner.host else None)
 
@@ -63,6 +65,7 @@ class RowsScreen(TunerScreen):
             if worker.is_cancelled:
                 return
             found.append(row)
+            # Only the first reading shows parts. Later ones would make a long list shrink and grow again.
             if not self._read_once and time.monotonic() - said > _FIRST_SECONDS:
                 said = time.monotonic()
                 self.post_message(RowsRead(list(found), more=True))

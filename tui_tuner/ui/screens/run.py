@@ -1,4 +1,4 @@
-"""The live pane of a run: one screen for the process that trains, for attached terminals, for ended runs."""
+"""The live pane of a run: the same screen while it trains, in attached terminals, and after its end."""
 
 from __future__ import annotations
 
@@ -38,29 +38,30 @@ from tui_tuner.ui.words import safe
 from tui_tuner.verdicts.told import is_useless
 
 _FIGURES_SECONDS = 1.0
-_MACHINE_SECONDS = 2.0  # figures that always change are most of what is written to the terminal
+_MACHINE_SECONDS = 2.0  # these figures change at every reading, and most terminal output comes from them
 _TABS = (("log", _("Log")), ("samples", _("Answers")), ("choices", _("Choices")))
 
 
 class RunScreen(Zooms, TunerScreen):
-    """Progress, curve, figures, and a log that can turn into answers or choices."""
+    """Progress, curves, figures, and a lower pane with the log, answers or choices."""
 
     HELP_TEXT = _(
-        "The pane reads the run's journal, so it shows the same in every terminal, live or ended.\n"
+        "The pane reads the run's journal, so it is the same in every terminal, during and after the run.\n"
         "Pause holds the run at its next step. Stop saves a checkpoint first; the run can be resumed.\n"
-        "Tab turns the lower part: log, answers, and what every `auto` became. g turns the chart: loss, "
-        "learning rate, speed, gradient norm, memory, metrics. z gives the lower part the whole screen, Z "
-        "the next part.\n"
-        "Detach closes the workbench; the run goes on."
+        "Tab switches the lower pane: log, answers, and the value of every `auto`. g switches the chart: "
+        "loss, learning rate, speed, gradient norm, memory, metrics. z zooms the lower pane to the whole "
+        "screen, Z the next pane.\n"
+        "Detach closes the workbench; the run continues."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
+        # Keys that are bound twice (p, s, c) have one active action at a time; `check_action` decides which.
         Binding("p", "tell('pause')", _("Pause")),
         Binding("p", "tell('continue')", _("Continue")),
         Binding("x", "stop", _("Stop")),
         Binding("s", "tell('save')", _("Save a checkpoint"), show=False),
         Binding("e", "tell('evaluate')", _("Evaluate now"), show=False),
         Binding("enter", "settings", _("Settings")),
-        Binding("f4", "mend", _("Mend")),
+        Binding("f4", "mend", _("Fix")),
         Binding("r", "resume", _("Resume")),
         Binding("v", "results", _("Results")),
         Binding("g", "chart(1)", _("Chart")),
@@ -72,7 +73,7 @@ class RunScreen(Zooms, TunerScreen):
         Binding("c", "lead('c')", _("Chat")),
         Binding("u", "lead('u')", _("Use"), show=False),
         Binding("s", "lead('s')", _("Run again"), show=False),
-        Binding("c", "tab('choices')", _("What every `auto` became"), show=False),
+        Binding("c", "tab('choices')", _("Values of every `auto`"), show=False),
         *Zooms.ZOOM,
         Binding("d", "detach", _("Detach")),
         Binding("ctrl+z", "suspend", "", show=False),
@@ -92,14 +93,14 @@ class RunScreen(Zooms, TunerScreen):
     """
 
     def __init__(self, folder: RunFolder, then_results: bool = False) -> None:
-        """Show a run; with `then_results`, its results once it is complete, if one still looks at it."""
+        """Show a run; with `then_results`, switch to its results when it completes while still on view."""
         super().__init__()
         self.folder = folder
         self._then_results = then_results
         self.snapshot: Snapshot | None = None
         self._machine: Machine | None = None
         self._load: Load | None = None
-        self._asking: Screen[Any] | None = None  # a question that only makes sense while the run is on
+        self._asking: Screen[Any] | None = None  # a dialog that only makes sense while the run is live
         self._local = is_local(folder)
         self._leads: dict[str, str] = {}
 
@@ -124,16 +125,21 @@ class RunScreen(Zooms, TunerScreen):
         self.tuner.follow(self.folder).listen(self)
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._draw_figures)  # lines and bars are as wide as the screen
+        # Lines and bars are made for the width of the screen, which is known only after the layout
+        self.call_after_refresh(self._draw_figures)
 
     def on_unmount(self) -> None:
+        # The follower outlives this screen: other screens may watch the same run.
         self.tuner.follow(self.folder).listeners.discard(self)
 
     def on_screen_resume(self) -> None:
-        self.tuner.follow(self.folder).listen(self)  # what came while the screen was covered
+        # Listening again posts the current snapshot: updates under another screen were not drawn
+        self.tuner.follow(self.folder).listen(self)
 
     def on_run_updated(self, message: RunUpdated) -> None:
         before, self.snapshot = self.snapshot, message.snapshot
+        # `on_screen_resume` catches up later. The first snapshot is always drawn, or the screen would open
+        # empty.
         if not self.on_view and before is not None:
             return
         self.query_one(TopBar).say(about(message.snapshot))
@@ -142,6 +148,7 @@ class RunScreen(Zooms, TunerScreen):
             self._state_changed(before)
         elif before.view.verdict is not message.snapshot.view.verdict:
             self.refresh_bindings()
+        # The log is drawn with the figures, at most once a second: it changes with every step.
         if before is None or self.query_one("#lower", ContentSwitcher).current != "log":
             self._draw_lower()
         if before is None or not message.snapshot.live:
@@ -157,25 +164,28 @@ class RunScreen(Zooms, TunerScreen):
         if snapshot is None or before is None or not before.live:
             return
         if not snapshot.live and self._asking is not None and self.app.screen is self._asking:
+            # A question such as "stop the run?" has become pointless, and answering it would do nothing.
             self._asking.dismiss(False)
             if snapshot.state != "completed":
                 self.tuner.say(_("The run has ended in the meantime."), "warning", 10)
         if self._failed_early:
-            return  # the screen says it, and nothing must cover it
+            # The screen itself shows the failure: a notice would cover the reason
+            return
         if snapshot.state == "completed" and self._then_results and self.app.screen is self:
+            # Only once: the user may come back from the results to this screen.
             self._then_results = False
             self.action_results()
         elif snapshot.state == "completed" and is_useless(snapshot.view.verdict_name):
-            said = _("The run is complete, but its result is of no use. Press v to see why.")
+            said = _("The run is complete, but its result is not usable. Press v to see why.")
             self.tuner.say(said, "warning", 15)
         elif snapshot.state == "completed":
             self.tuner.say(_("The run is complete. Press v for its results."), timeout=10)
         elif snapshot.state in ("failed", "lost"):
-            self.tuner.say(snapshot.view.message or _("The run's process is gone."), "error", 15)
+            self.tuner.say(snapshot.view.message or _("The run's process has ended."), "error", 15)
 
     @property
     def _failed_early(self) -> bool:
-        """Whether the run failed before its first step: then nothing of it is worth more than the reason."""
+        """Return whether the run failed before its first step."""
         found = self.snapshot
         return found is not None and found.state == "failed" and not found.view.steps
 
@@ -197,7 +207,8 @@ class RunScreen(Zooms, TunerScreen):
         if self.snapshot is None or not self.on_view:
             return
         self.query_one(RunHead).show(self.snapshot, list(self._leads.items()))
-        if not self.has_class("-failed"):  # lines are broken at the width that the pane has
+        # The log breaks its lines at the width of its pane, which a hidden pane does not have.
+        if not self.has_class("-failed"):
             self.query_one(LogPane).show(self.snapshot)
         self.query_one(Numbers).show(
             self.snapshot, self._load if self.snapshot.live and self._local else None
@@ -211,6 +222,7 @@ class RunScreen(Zooms, TunerScreen):
     def _read_machine(self) -> None:
         if self.snapshot is None or not self.snapshot.live or not self._local:
             return
+        # Made at the first reading: it asks drivers for the GPUs, and a finished run needs none of that.
         if self._machine is None:
             self._machine = Machine()
         self._load = self._machine.read()
@@ -218,7 +230,7 @@ class RunScreen(Zooms, TunerScreen):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what makes sense now stands in the footer."""
+        """Keep keys that make no sense in this state out of the footer."""
         state = self.snapshot.state if self.snapshot else ""
         live = bool(self.snapshot and self.snapshot.live)
         if action == "tell":
@@ -253,10 +265,10 @@ class RunScreen(Zooms, TunerScreen):
         """Send a command to the run."""
         self.tuner.command(self.folder, command)
         said = {
-            "pause": _("It pauses at the next step."),
-            "continue": _("It continues."),
-            "save": _("It saves at the next step."),
-            "evaluate": _("It evaluates at the next step."),
+            "pause": _("The run pauses at its next step."),
+            "continue": _("Continued."),
+            "save": _("The run saves a checkpoint at its next step."),
+            "evaluate": _("The run evaluates at its next step."),
         }
         self.tuner.say(said[command], timeout=3)
 
@@ -272,15 +284,15 @@ class RunScreen(Zooms, TunerScreen):
     def _stop_answered(self, yes: bool | None) -> None:
         if yes:
             self.tuner.command(self.folder, "stop")
-            self.tuner.say(_("It saves a checkpoint and stops."), timeout=3)
+            self.tuner.say(_("The run saves a checkpoint and stops."), timeout=3)
 
     def action_resume(self) -> None:
-        """Go on from the last checkpoint."""
+        """Resume from the last checkpoint."""
         self.tuner.launch(self.folder, resume=True)
         self.tuner.follow(self.folder).listen(self)
 
     def action_settings(self, mend: bool = False) -> None:
-        """Back to the settings with the values of this run, to the field that kept it from beginning."""
+        """Open the settings with this run's values, at the field that caused its failure."""
         if self.snapshot is None:
             return
         try:
@@ -293,7 +305,7 @@ class RunScreen(Zooms, TunerScreen):
         self.tuner.open_settings(self.folder.name, refusal, mend=mend, instead=True)
 
     def action_mend(self) -> None:
-        """The same, and what can be done there; of a run that has ended, what its verdict advises."""
+        """Open the settings with the fixes for the failure, or with the changes that the verdict advises."""
         verdict = self.snapshot.view.verdict if self.snapshot is not None else None
         if self._failed_early or verdict is None:
             self.action_settings(True)
@@ -301,7 +313,7 @@ class RunScreen(Zooms, TunerScreen):
             improve(self, self.folder, verdict)
 
     def _find_leads(self) -> dict[str, str]:
-        """The keys that lead on from a run that has ended; none while it is on, or where it has no model."""
+        """Return the keys of next steps with their labels; empty while the run is live or without a model."""
         found = self.snapshot
         if found is None or found.live or self._failed_early or not has_model(self.folder):
             return {}
@@ -309,7 +321,7 @@ class RunScreen(Zooms, TunerScreen):
         return {"v": _("results"), **keys}
 
     def action_lead(self, key: str) -> None:
-        """Talk to the model, use it on a file, or run again with a change."""
+        """Open the next step of a key: chat, use it on a file, or run again with a change."""
         from tui_tuner.ui.screens.using.leading import lead_on
 
         lead_on(self, self.folder, key)
@@ -318,7 +330,7 @@ class RunScreen(Zooms, TunerScreen):
         self.tuner.open_results(self.folder)
 
     def action_detach(self) -> None:
-        """Close the workbench; the run goes on."""
+        """Close the workbench while the run continues."""
         if self.tuner.hosts(self.folder):
             from tui_tuner.ui.screens.dialogs import Confirm
 
@@ -331,22 +343,23 @@ class RunScreen(Zooms, TunerScreen):
             self.tuner.leave(words=left_words(self.snapshot) if self.snapshot is not None else "")
 
     def action_suspend(self) -> None:
-        """A stopped process would hold its training thread as well, and a run of another is left by d."""
+        """Refuse to suspend: point to `d`, which leaves the screen without stopping the run."""
         if self.tuner.hosts(self.folder):
             self.tuner.say(
-                _("Suspended, this process would not train. d leaves the screen, and the run goes on.")
+                # The signal would stop all threads of this process, and the training with them.
+                _("Suspending would pause the training. Press d to leave the screen; the run continues.")
             )
         else:
-            self.tuner.say(_("d leaves this screen; the run does not need it."))
+            self.tuner.say(_("Press d to leave this screen; the run continues without it."))
 
     # Charts
 
     def action_chart(self, by: int) -> None:
-        """The next chart, or the one before."""
+        """Switch to the next or the previous chart."""
         self.query_one(RunChart).turn(by)
 
     def action_axis(self) -> None:
-        """The charts by steps, by tokens or by time."""
+        """Switch the horizontal axis: steps, tokens or time."""
         self.query_one(RunChart).turn_axis()
 
     def action_turn(self) -> None:

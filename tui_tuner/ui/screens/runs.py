@@ -1,4 +1,4 @@
-"""All runs: a list to search, sort, mark and keep in order, and what the one under the cursor was about."""
+"""All runs: a list to search, sort, mark and tidy up, with details of the run under the cursor."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from tui_tuner.ui.words import STATES, block, figure, measured, safe, state_cont
 
 
 class RunsScreen(RowsScreen):
-    """List, search, details."""
+    """The list of all runs, with a search field and a pane of details."""
 
     HELP_TEXT = _(
-        "Type / to search: words of name, state, task, model and note; #word is a tag.\n"
+        "Press / to search in names, states, tasks, models and notes; #word searches tags.\n"
         "Space marks runs: c compares the marked ones, Del moves them to the trash.\n"
         "Enter opens the live pane, v the results."
     )
@@ -42,7 +42,7 @@ class RunsScreen(RowsScreen):
         Binding("space", "mark", _("Mark"), key_display="␣"),
         Binding("c", "overlay", _("Compare")),
         Binding("v", "results", _("Results")),
-        Binding("a", "chat", _("Talk to it, or ask it"), show=False),
+        Binding("a", "chat", _("Chat with it, or ask it"), show=False),
         Binding("r", "resume", _("Resume")),
         Binding("s", "settings", _("New like it")),
         Binding("t", "tags", _("Tags"), show=False),
@@ -64,10 +64,10 @@ class RunsScreen(RowsScreen):
     def __init__(self) -> None:
         super().__init__()
         self._found: list[RunRow] = []
-        self._more = True  # of them are still to be read
+        self._more = True  # the list is still being read
         self._title = ""
         self._sort = ""
-        self._shown: tuple[RunRow | None, bool] | None = None  # what `_details` showed, and to a wide screen
+        self._shown: tuple[RunRow | None, bool] | None = None  # the row in the details, and whether wide
 
     def crumb(self) -> Content:
         return Content(_("Runs"))
@@ -79,7 +79,7 @@ class RunsScreen(RowsScreen):
                 yield RunHeads()
                 yield RunList(id="list", marks=True)
             with VerticalScroll(id="details", classes="panel", can_focus=False) as details:
-                details.border_title = Content(_("About it"))
+                details.border_title = Content(_("Details"))
                 yield Static()
 
     def on_mount(self) -> None:
@@ -98,6 +98,7 @@ class RunsScreen(RowsScreen):
         self._found, self._more = message.found, message.more
         known = {row.folder.path for row in self._found}
         if not message.more:
+            # While the list is still being read, a missing run is not a deleted one: its mark must survive.
             for path in [path for path in self._list.marked if path not in known]:
                 del self._list.marked[path]
         self._filter()
@@ -111,7 +112,7 @@ class RunsScreen(RowsScreen):
         self._details()
 
     def _heads(self) -> None:
-        """The title with its counts, and the names of the columns."""
+        """Update the title with its counts, and the column names."""
         runs = self._list
         self.query_one(RunHeads).show_for(runs, self._sort)
         kept, whole = len(runs.rows), len(self._found)
@@ -122,6 +123,7 @@ class RunsScreen(RowsScreen):
         if runs.marked:
             count = len(runs.marked)
             title += " · " + _n("{count} marked", "{count} marked", count, count=count)
+        # A border title repaints its panel even if it is set to the same text.
         if title != self._title:
             self._title = title
             self.query_one("#runs").border_title = Content.assemble(title, ("  o", "$accent"))
@@ -141,7 +143,8 @@ class RunsScreen(RowsScreen):
     def _details(self) -> None:
         row, wide = self._row(), self.has_class("-wide")
         before, self._shown = self._shown, (row, wide)
-        if self._shown == before:  # an update lays the whole screen out, and so draws all of it
+        # Updating the text makes Textual lay out and draw the whole screen, and every two seconds that shows.
+        if self._shown == before:
             return
         self.refresh_bindings()
         self.query_one("#details Static", Static).update(about_run(row, wide) if row else Content(""))
@@ -159,11 +162,13 @@ class RunsScreen(RowsScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "resume":
+            # Textual asks for bindings before the widgets exist.
             row = self._row() if self.is_mounted else None
             return bool(row and can_resume(row.state, row.step, row.exit_code))
         return True
 
     def action_back(self) -> None:
+        # Escape undoes one thing at a time: typing, then the search, then the screen.
         search = self.query_one("#search", Input)
         if self.focused is search:
             self.set_focus(self._list)
@@ -176,7 +181,7 @@ class RunsScreen(RowsScreen):
         self.set_focus(self.query_one("#search"))
 
     def action_filter(self) -> None:
-        """Choose a state, a task or a tag: only runs of it are shown."""
+        """Choose a state, a task or a tag to filter the list by."""
         from tui_tuner.ui.screens.dialogs import Choose
 
         answers = [("", _("all runs"), ""), *filters(self._found)]
@@ -188,7 +193,6 @@ class RunsScreen(RowsScreen):
         self.app.push_screen(Choose(_("Filter"), Content(_("Which runs are shown?")), answers), chosen)
 
     def action_sort(self) -> None:
-        """The next order."""
         self._sort = SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)]
         self._filter()
 
@@ -197,17 +201,17 @@ class RunsScreen(RowsScreen):
         self._heads()
 
     def action_overlay(self) -> None:
-        """Lay the marked runs over one another; with one of them, the one under the cursor as well."""
+        """Compare the marked runs; with fewer than two marks, the run under the cursor is added."""
         from tui_tuner.ui.screens.past.overlaying import MOST_RUNS, OverlayScreen
 
         row, paths = self._row(), list(self._list.marked)
         if row is not None and len(paths) < 2 and row.folder.path not in paths:
             paths.append(row.folder.path)
         if len(paths) < 2:
-            self.tuner.say(_("Mark runs with the space bar first, two or more."))
+            self.tuner.say(_("Mark two or more runs with the space bar first."))
             return
         if len(paths) > MOST_RUNS:
-            self.tuner.say(_("The first {most} of the marked runs are compared.", most=MOST_RUNS))
+            self.tuner.say(_("Only the first {most} marked runs are compared.", most=MOST_RUNS))
         self.app.push_screen(OverlayScreen([RunFolder(path) for path in paths]))
 
     def action_results(self) -> None:
@@ -216,7 +220,7 @@ class RunsScreen(RowsScreen):
             self.tuner.open_results(row.folder)
 
     def action_chat(self) -> None:
-        """Talk to the model of the run under the cursor."""
+        """Chat with the model of the run under the cursor."""
         from tui_tuner.ui.screens.chat.opening import open_chat
 
         row = self._row()
@@ -230,7 +234,7 @@ class RunsScreen(RowsScreen):
             self.tuner.open_run(row.folder)
 
     def action_settings(self) -> None:
-        """The settings of this run, to change and start again."""
+        """Open a copy of this run's settings, to change and start again."""
         row = self._row()
         if row is None:
             return
@@ -253,7 +257,7 @@ class RunsScreen(RowsScreen):
             self._keeper.edit_note(row.folder)
 
     def action_delete(self) -> None:
-        """The marked runs, or else the one under the cursor, into the trash."""
+        """Move the marked runs, or else the one under the cursor, to the trash."""
         row, marked = self._row(), [RunFolder(path) for path in self._list.marked]
         folders = marked or ([row.folder] if row else [])
         if folders:
@@ -264,10 +268,11 @@ class RunsScreen(RowsScreen):
 
 
 def sorted_rows(rows: list[RunRow], sort: str) -> list[RunRow]:
-    """Rows in an order; those that have nothing to be sorted by stand last."""
+    """Return the rows sorted by a key of `SORTS`; rows without a value for it come last."""
     if sort == "name":
         return sorted(rows, key=lambda row: row.folder.name.casefold())
     if sort == "state":
+        # In the order of the table of states, not of the alphabet.
         order = list(STATES)
         return sorted(rows, key=lambda row: order.index(row.state) if row.state in order else len(order))
     if sort == "loss":
@@ -278,17 +283,18 @@ def sorted_rows(rows: list[RunRow], sort: str) -> list[RunRow]:
 
 
 def _fallen(row: RunRow) -> float | None:
-    """The best value of a metric, so that a smaller number is better."""
+    """Return the best value of a metric, negated if higher is better, so that smaller sorts first."""
     return None if row.best is None else -row.best if is_better_higher(row.metric) else row.best
 
 
 def _last(value: float | None) -> tuple[bool, float]:
+    # NaN compares false with everything and would leave a list half sorted.
     known = value is not None and value == value
     return not known, value if known and value is not None else 0.0
 
 
 def filters(rows: list[RunRow]) -> list[tuple[str, str, str]]:
-    """What one can choose to see: (words of the search, what that is, no more), the commonest first."""
+    """Return the filters as (search words, label with count, empty), most frequent first."""
     states = Counter((row.state, row.verdict if row.state == "completed" else "") for row in rows)
     tasks = Counter(row.task for row in rows if row.task)
     tags = Counter(tag for row in rows for tag in row.tags)
@@ -302,7 +308,7 @@ def filters(rows: list[RunRow]) -> list[tuple[str, str, str]]:
 
 
 def about_run(row: RunRow, wide: bool) -> Content:
-    """State, figures, what the user wrote, and the settings that differ from the defaults."""
+    """Return the details of a run: state, figures, tags, note and, if wide, the changed settings."""
     figures = _("loss {loss}   held out {v}", loss=figure(row.loss), v=figure(row.validation))
     if row.metric:
         name, best = metric_name(row.metric), measured(row.metric, row.best)

@@ -1,7 +1,7 @@
-"""Settings: a form made from `RunConfig`, checked as one types; start the run, or keep it as YAML.
+"""The settings form, generated from `RunConfig` and checked while the user types.
 
-What is typed is kept as a draft, so leaving loses nothing. "Ready" is said only once the check that a start
-makes has passed for the values as they are.
+Typed values are saved as a draft, so leaving the form loses nothing. The title says "ready" only after the
+check that precedes a start has passed for the current values.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from tui_tuner.ui.words import safe
 
 
 class SettingsScreen(SectionsForm):
-    """Sections on the left, their fields in the middle, help for the one in focus beside or below."""
+    """Sections on the left, their fields in the middle, help for the focused field at the side or below."""
 
     HELP_TEXT = _(
-        "• marks a value that differs from its default, ✗ one that is wrong; the line below says why.\n"
-        "Down at the end of a section goes to the next. Esc goes to the list of sections, then back.\n"
+        "• marks a value that differs from its default, ✗ an invalid one; the line below says why.\n"
+        "↓ at the end of a section goes to the next one. Esc goes to the list of sections, then back.\n"
         "An empty field is `null`. Lists and mappings are written as in YAML: [a, b], {a: b}."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -55,7 +55,7 @@ class SettingsScreen(SectionsForm):
         Binding("ctrl+y", "redo", _("Redo"), key_display="^y", show=False),
         Binding("f2", "advanced", _("Advanced")),
         Binding("f3", "plan", _("Plan")),
-        Binding("f4", "mend", _("Mend")),
+        Binding("f4", "mend", _("Fix")),
         Binding("f4", "columns", _("Columns"), show=False),
         Binding("f5", "other_task", _("Task")),
         Binding("f6", "choose", _("Choose")),
@@ -73,14 +73,14 @@ class SettingsScreen(SectionsForm):
         """Show the draft.
 
         Args:
-            preset: What it began as.
-            told: Why a run with these values has failed; it stands at its field until a value changes.
-            mend: Offer at once what can be done about that.
+            preset: The preset or run that the values come from; shown in the top line.
+            told: Why a run with these values failed; shown at its field until a value changes.
+            mend: Offer the fixes for that at once.
         """
         super().__init__(told)
         self._preset = preset
         self._mend = mend
-        self._started_at: Widget | None = None  # what had the focus as a start was asked for
+        self._started_at: Widget | None = None  # the focused widget when the start was requested
 
     def crumb(self) -> Content:
         name = Content.assemble("  ", (safe(self._preset).plain, "$dim")) if self._preset else Content("")
@@ -105,12 +105,12 @@ class SettingsScreen(SectionsForm):
         told = self._standing.told
         await self._go_to(told.field if told else draft.at)
         if draft.unread:
-            self.tuner.say(_("A text that was edited as YAML waits: ^e opens it."), timeout=8)
+            self.tuner.say(_("There is an unfinished YAML edit. Press ^e to open it."), timeout=8)
         if self._mend:
             self.action_mend()
 
     def _renew(self) -> None:
-        """Show the draft as it is now: another preset, or values that came from elsewhere."""
+        """Show the draft again after its values were changed outside of the form."""
         draft = self.tuner.drafts.draft
         self._standing.untyped = form.take_texts(draft.values, draft.texts)
         self.tuner.drafts.touch()
@@ -121,25 +121,30 @@ class SettingsScreen(SectionsForm):
 
     @on(FieldChanged)
     def _field_changed(self, message: FieldChanged) -> None:
+        # While the whole draft is replaced (undo, YAML), the fields still post the values of before.
         if self.changing:
             return
         path, texts = message.option.path, self.tuner.drafts.draft.texts
         self._standing.typed(path, message.sentence)
+        # A text that does not parse is no value of the config, but it must survive leaving the form: it is
+        # kept as text.
         texts.pop(path, None)
         if message.sentence:
             texts[path] = str(message.value)
         else:
             form.put(self.values, path, message.value)
+        # Undo joins keystrokes in one field into one step; other changes are a step each.
         self.tuner.drafts.touch(typed=path if form.editor(message.option) == "input" else "")
         self._check()
         self._explain(path)
 
     def _check(self, changed: bool = True) -> None:
-        """Ask the config about the draft, and mark what it finds; then, in a while, what it speaks of."""
+        """Validate the draft and mark its problems; if it is valid, start the slower checks."""
         if changed:
             self._standing.told = None
         sound = self._standing.begin(self.values)
         check, line = self.query_one(StartCheck), self.query_one(PlanLine)
+        # The start check looks at a copy of the values, so its verdict would be about older ones.
         if check.starting:
             self.tuner.say(_("The settings changed, so the run was not started."), "warning")
         if sound:
@@ -151,7 +156,7 @@ class SettingsScreen(SectionsForm):
         self._draw_problems()
 
     def _draw_problems(self) -> None:
-        """Mark what is wrong: at the field, in the list of sections, and in the title."""
+        """Mark the problems at their fields, in the list of sections, and in the title."""
         standing, sections = self._standing, self._sections
         self._pages.mark(self.tuner.drafts.draft, standing.problems)
         sections.mark(standing.problems)
@@ -171,18 +176,20 @@ class SettingsScreen(SectionsForm):
             return
         if message.refusal is not None:
             await self._lead_to(message.refusal)
+        # Starting switches the screen, which would close a dialog or screen that was opened during the check.
         elif self.app.screen is self:
             self._begin(form.config_of(message.values))
-        else:  # what one has opened meanwhile is not taken away
-            self.tuner.say(_("It can be started: {key} once this is closed.", key="^r"), timeout=8)
+        else:
+            self.tuner.say(_("The run can be started. Close this and press {key}.", key="^r"), timeout=8)
 
     async def _lead_to(self, refusal: Refusal) -> None:
-        """Why it was not started: at its field, or in words where there is none or one has moved on."""
+        """Show why the run was not started: at its field if the focus is unchanged, else as a notice."""
+        # The check can take seconds. A user who has gone elsewhere meanwhile must not lose the cursor.
         here = self.focused is self._started_at and self.app.screen is self
         if here and refusal.field in form.options():
             await self._go_to(refusal.field)
         else:
-            self.tuner.say(_("It was not started: {why}", why=refusal.sentence), "error", 10)
+            self.tuner.say(_("The run was not started: {why}", why=refusal.sentence), "error", 10)
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
@@ -192,14 +199,15 @@ class SettingsScreen(SectionsForm):
     # Keys
 
     def action_plan(self) -> None:
-        """The numbers before the run; what is changed there is changed here."""
+        """Open the plan: memory, learning rate and time before the run."""
         from tui_tuner.ui.screens.plan import PlanScreen
 
         if self._config() is not None:
             self.app.push_screen(PlanScreen(), self._planned)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """F4 mends what is wrong, where something is offered for it; else it says which column is what."""
+        """F4 fixes the problem if there is a fix to offer; otherwise it opens the columns dialog."""
+        # Two bindings share F4; exactly one of them is active at a time.
         if action in ("mend", "columns"):
             offered = self.offered is not None and self.offered.mendable
             return offered == (action == "mend")
@@ -210,16 +218,16 @@ class SettingsScreen(SectionsForm):
         return True
 
     def action_choose(self) -> None:
-        """A path or a model for the field in focus, from what there is."""
+        """Choose a path or a model for the focused field from a dialog."""
         choose_for(self, self._at, self.values, self.take)
 
     def action_mend(self) -> None:
-        """What can be done about the problem, to choose from."""
+        """List the fixes for the problem."""
         if self.offered is not None:
             self.offer(self.offered, self.values)
 
     def action_columns(self) -> None:
-        """Say which column is what, from two lists."""
+        """Open the dialog that assigns columns to roles."""
         self.ask_columns(self.values)
 
     async def take(self, values: Mapping[str, Any]) -> None:
@@ -239,11 +247,13 @@ class SettingsScreen(SectionsForm):
         return self._config() is not None
 
     def _config(self) -> RunConfig | None:
-        """The config if all values are right; else says what is wrong, and goes there."""
+        """Return the config if all values are valid; otherwise show the first problem and go to its field."""
         found = form.problems(self.values, self._standing.untyped)
         if not found:
             return form.config_of(self.values)
         path, sentence = next(iter(found.items()))
+        # No field of the form shows an unknown setting, so there is nowhere to lead to: it can only be
+        # removed.
         strange = [path for path in form.unknown(self.values) if path in found]
         if strange:
             self.ask_to_leave_out(strange, self._check)
@@ -253,7 +263,7 @@ class SettingsScreen(SectionsForm):
         return None
 
     def action_start(self) -> None:
-        """Look whether it can be started, and start it."""
+        """Check whether the run can start, and start it if it can."""
         if self._config() is None or self.query_one(StartCheck).starting:
             return
         self._started_at = self.focused
@@ -261,7 +271,7 @@ class SettingsScreen(SectionsForm):
         self.query_one(TopBar).say(self._standing.title(True))
 
     def _begin(self, config: RunConfig) -> None:
-        """Make the run and show its live pane."""
+        """Create the run's folder, start it and switch to its live pane."""
         try:
             folder = make_run(self.tuner, self.values, config)
         except (TunerError, OSError) as error:
@@ -273,6 +283,8 @@ class SettingsScreen(SectionsForm):
             return
         from tui_tuner.ui.screens.run import RunScreen
 
+        # The values are kept in the run's folder now; as a draft they would be listed at home as never
+        # started.
         self.tuner.drafts.used()
         self.tuner.launch(folder)
         self.app.switch_screen(RunScreen(folder))

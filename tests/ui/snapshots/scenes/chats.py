@@ -60,7 +60,7 @@ async def _chat(stage: Stage, beside: bool = False) -> AsyncIterator[Pilot[Any]]
     talk = _talk(stage, beside)
     async with stage.app() as pilot:
         pilot.app.push_screen(ChatScreen(talk.models, talk=talk))
-        await shows(pilot, "Always the likeliest token", "context")
+        await shows(pilot, "always the likeliest token", "context")
         yield pilot
 
 

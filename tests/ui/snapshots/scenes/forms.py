@@ -161,7 +161,7 @@ async def data_of_another_task(stage: Stage) -> Shown:
 async def columns_to_pick(stage: Stage) -> Shown:
     async with data(stage, stage.write("fragen.jsonl", GERMAN), "not recognised") as pilot:
         await pilot.press("c")
-        await shows(pilot, "Which column is what?", "antwort")
+        await shows(pilot, "Assign the columns", "antwort")
         yield pilot
 
 

@@ -110,5 +110,5 @@ async def guide_judge(stage: Stage) -> Shown:
 
 @scene("GuidePage")
 async def guide_page(stage: Stage) -> Shown:
-    async with _asked(stage, "page", "ready: ^r starts it") as pilot:
+    async with _asked(stage, "page", "ready: press ^r to start") as pilot:
         yield pilot

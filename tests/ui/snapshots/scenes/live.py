@@ -256,5 +256,5 @@ async def ask_a_model(stage: Stage) -> Shown:
         folder = judged_runs.answered(stage.store, "football")
     async with _judged(stage, folder) as pilot:
         await pilot.press("a")
-        await shows(pilot, "F5 asks")
+        await shows(pilot, "Press F5 to ask")
         yield pilot

@@ -98,5 +98,5 @@ async def models_code(stage: Stage) -> Shown:
 async def models_login(stage: Stage) -> Shown:
     async with found(stage, "acme/gated-chat") as pilot:
         await pilot.press("l")
-        await until(pilot, lambda: "Nobody is logged in" in text(pilot))
+        await until(pilot, lambda: "Not logged in" in text(pilot))
         yield pilot

@@ -38,5 +38,5 @@ async def use_on_a_file(stage: Stage) -> Shown:
         found = look(Job(origin, str(stage.folder / "shop.jsonl"), "shop.predictions.jsonl"))
         screen.post_message(Looked(0, found, ""))
         screen.set_focus(screen.query_one("#below"))
-        await shows(pilot, "prompt ← question", "^r starts it")
+        await shows(pilot, "prompt ← question", "Press ^r to start")
         yield pilot

@@ -1,4 +1,4 @@
-"""How answers of a chat come: the missing ones, turn by turn, each piece into its column."""
+"""Generating the answers of a chat: the missing ones, turn by turn, each piece into its column."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STOPPED = _("stopped")
 
 
 class Answering(Asking):
-    """Columns of answers. Subclasses say how things are while nothing goes on (`rest`)."""
+    """A screen with columns of answers. Subclasses implement `rest`, the status line of an idle chat."""
 
     def __init__(self, talk: Talk) -> None:
         super().__init__()
@@ -24,21 +24,20 @@ class Answering(Asking):
         self._asked: tuple[Turn, list[Origin]] | None = None
 
     def rest(self) -> None:
-        """Say what there is to say while nothing goes on."""
+        """Show the status line of an idle chat."""
 
     @property
     def columns(self) -> list[Column]:
-        """From the left to the right."""
         return list(self.query(Column))
 
     @property
     def column(self) -> Column | None:
-        """The column that keys are about: the one in focus, else the first."""
+        """The column that keys act on: the focused one, else the first; None if there are none."""
         columns = self.columns
         return next((one for one in columns if one.has_focus), columns[0] if columns else None)
 
     def go_on(self) -> None:
-        """Ask for the first answer that is missing."""
+        """Generate the first missing answer; do nothing while the helper is busy."""
         missing = self.talk.unanswered()
         if missing is None or self.busy:
             return
@@ -46,17 +45,22 @@ class Answering(Asking):
         sampling = self._sampling(turn)
         for model in models:
             asked = self.talk.messages(model, turn)
+            # With the messages that it was asked: the chat may be changed before the answer is kept as a
+            # training row.
             turn.replies[model] = Reply(asked, temperature=sampling.temperature)
+        # One entry for each model of the chat, as the helper holds all of them; None means that it does not
+        # answer.
         turns = [turn.replies[model].asked if model in models else None for model in self.talk.models]
         self._asked = turn, [model for model in self.talk.models if model in models]
         self._draw(turn)
         self.ask(ANSWER, self.talk.models, self._answered, turns=turns, sampling=asdict(sampling))
 
     def _sampling(self, turn: Turn) -> Sampling:
-        """How a turn is answered: one that is asked again gets other random numbers."""
+        """Return the sampling settings of a turn; a turn that is asked again gets other random numbers."""
         now = self.talk.sampling
         if not turn.again:
             return now
+        # With the same seed, or at temperature 0, asking again would give the same answer word by word.
         seed = None if now.seed is None else now.seed + turn.again
         return replace(now, temperature=now.temperature or AGAIN, seed=seed)
 
@@ -91,6 +95,7 @@ class Answering(Asking):
             self.say(error, "$error")
 
     def _end_early(self, turn: Turn, models: list[Origin], error: str, partly: Any) -> None:
+        # A cancelled helper gives the beginnings of all answers; one that has failed gives nothing.
         results = partly if isinstance(partly, list) and len(partly) == len(models) else [None] * len(models)
         for model, told in zip(models, results, strict=True):
             reply = turn.replies[model]

@@ -1,4 +1,4 @@
-"""What a chat asks of its helper, one thing at a time: to load models, to answer, to show tokens."""
+"""Requests of a chat to its helper process, one at a time: load models, answer, list tokens."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.screens.using.coming import fetching_words
 
 OPEN, ANSWER, TOKENS = "chat_open", "chat_answer", "chat_tokens"
-_LOOK = 0.5  # seconds between two looks at how long something takes
+_LOOK = 0.5  # seconds between updates of the waiting time
 
 
 class Said(Message):
-    """The helper has told something on its way."""
+    """Progress of the helper, or a piece of an answer."""
 
     def __init__(self, number: int, told: dict[str, Any]) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Said(Message):
 
 
 class Ended(Message):
-    """The helper is done: its result, or why there is none."""
+    """The end of a request: its result, or the error."""
 
     def __init__(self, number: int, result: Any, error: str, cancelled: bool) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Ended(Message):
 
 
 class Asking(TunerScreen):
-    """A screen that asks. Subclasses are told of pieces (`heard`) and of the end (`answered`)."""
+    """A screen with a helper process. Subclasses get pieces of answers (`heard`) and errors (`failed`)."""
 
     device = "auto"
 
@@ -48,23 +48,23 @@ class Asking(TunerScreen):
         self._number = 0
         self._doing = ""
         self._began = 0.0
-        self._coming = ""  # which model is fetched or loaded now, and how far that is
+        self._coming = ""  # progress of fetching or loading a model, as words
         self._then: Callable[[Any], None] = lambda _: None
         self._stopping = False
 
     @property
     def busy(self) -> str:
-        """What it is asked for now; empty if nothing is."""
+        """The operation that is running now; empty if the helper is idle."""
         return self._doing
 
     def heard(self, told: dict[str, Any]) -> None:
-        """A piece of an answer."""
+        """Take a piece of an answer."""
 
     def failed(self, doing: str, error: str, cancelled: bool, partly: Any) -> None:
-        """What was asked for has not come; `partly` is what there was of it when it was cancelled."""
+        """Handle a failed or cancelled request; `partly` is the part of its result, if it was cancelled."""
 
     def say(self, words: str, style: str = "$dim") -> None:
-        """Tell how things are."""
+        """Show a status line."""
 
     def on_mount(self) -> None:
         self.set_interval(_LOOK, self._say_wait)
@@ -72,6 +72,7 @@ class Asking(TunerScreen):
     def on_unmount(self) -> None:
         if self._request is not None:
             self._request.cancel()
+        # The helper keeps the models loaded between requests; leaving the chat frees their memory.
         self.tuner.helper.rest(OPEN)
 
     def ask(
@@ -81,7 +82,8 @@ class Asking(TunerScreen):
         then: Callable[[Any], None],
         **arguments: Any,
     ) -> None:
-        """Ask for something; `then` gets the result."""
+        """Start a request; `then` gets its result."""
+        # The helper works on one request at a time, and the fields below belong to that one.
         assert not self._doing
         self._number += 1
         number = self._number
@@ -94,13 +96,14 @@ class Asking(TunerScreen):
         asked = {"models": [model.plain() for model in models], "device": device, **arguments}
         self._doing, self._then, self._began, self._coming = operation, then, time.monotonic(), ""
         self._stopping = False
+        # `request` returns at once; the thread of `_wait` is the one that blocks.
         self._request = self.tuner.helper.request(operation, asked, progress=told)
         self._say_wait()
         self.refresh_bindings()
         self._wait(number, self._request)
 
     def stop(self) -> None:
-        """End what is being done; what there is of an answer stays."""
+        """Cancel the current request; the answer so far is kept."""
         if self._request is not None and not self._stopping:
             self._stopping = True
             self._request.cancel()
@@ -144,6 +147,7 @@ class Asking(TunerScreen):
     def _ended(self, message: Ended) -> None:
         if message.number != self._number or not self._doing:
             return
+        # Idle before the callbacks run: they may start the next request.
         doing, self._doing, self._request = self._doing, "", None
         self.refresh_bindings()
         if message.error or message.cancelled:
@@ -156,12 +160,12 @@ class Asking(TunerScreen):
             return
         seconds = f"{time.monotonic() - self._began:.0f}"
         if self._stopping:
-            self.say(_("It is being stopped… {seconds} s", seconds=seconds), "$warning")
+            self.say(_("Stopping… {seconds} s", seconds=seconds), "$warning")
         elif self._coming:
             self.say(_("{what} {seconds} s", what=self._coming, seconds=seconds))
         elif self._doing == OPEN:
             self.say(_("Starting the process that holds the model… {seconds} s", seconds=seconds))
         elif self._doing == TOKENS:
-            self.say(_("Writing the tokens down… {seconds} s", seconds=seconds))
+            self.say(_("Listing the tokens… {seconds} s", seconds=seconds))
         else:
-            self.say(_("It answers… {seconds} s. Esc stops it.", seconds=seconds))
+            self.say(_("Answering… {seconds} s. Press Esc to stop.", seconds=seconds))

@@ -1,4 +1,4 @@
-"""Which model answers beside another: its base, a checkpoint, another run, a folder, one of a hub."""
+"""Choosing a second model for a chat: the base, a checkpoint, another run, a folder, a hub model."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ Named = Callable[[str | Origin], None]
 
 
 def choices(models: list[Origin], store: RunStore) -> list[tuple[str, str | Origin]]:
-    """What can answer beside these, the base model first: words for each, and the model or its name."""
+    """Return the models that can join a chat as (label, model or its name), base models first."""
     found: list[tuple[str, str | Origin]] = []
     runs = {model.path for model in models if model.kind == "run"}
     for model in models:
         found += [(_place(other), other) for other in _others(model)]
+    # Not all of them: whether a run has a model is asked of the disk, once for each.
     newest = _first(store, _MOST_RUNS, runs)
     found += [(_("run {name}", name=one_line(name, 50)), path) for name, path in newest]
+    # Two checkpoints of one run, both in the chat, offer the same others.
     seen: set[str | Origin] = set(models)
     return [item for item in found if not (item[1] in seen or seen.add(item[1]))]  # type: ignore[func-returns-value]
 
@@ -44,7 +46,7 @@ def _others(model: Origin) -> Iterable[Origin]:
 def _place(model: Origin) -> str:
     name = one_line(model.name, 40)
     if model.checkpoint == BASE:
-        return _("base: what {name} began with", name=name)
+        return _("base model of {name}", name=name)
     return _("{name}, checkpoint {checkpoint}", name=name, checkpoint=model.checkpoint or _("trained"))
 
 
@@ -60,7 +62,7 @@ def _first(store: RunStore, most: int, without: set[str]) -> list[tuple[str, str
 
 
 class BesideDialog(Choose):
-    """The models that can be taken; gives the place of one in `offered`, or which chooser to open."""
+    """Gives the index of a model in `offered` as text, or the chooser to open (a folder, a hub)."""
 
     def __init__(self, offered: list[tuple[str, str | Origin]], question: str) -> None:
         answers = [(str(place), words, "") for place, (words, _model) in enumerate(offered)]
@@ -73,7 +75,7 @@ class BesideDialog(Choose):
 def ask_for_model(
     screen: TunerScreen, offered: list[tuple[str, str | Origin]], question: str, named: Named
 ) -> None:
-    """Let one choose a model above a screen; `named` is told of it, or of its name."""
+    """Ask for a model on top of a screen; `named` is called with it, or with its name."""
 
     def chosen(answer: str | None) -> None:
         if answer == _FOLDER:
@@ -103,6 +105,7 @@ def _ask_hub(screen: TunerScreen, named: Named) -> None:
     def chosen(values: Mapping[str, Any]) -> None:
         name, revision = str(values.get("model.name", "")), values.get("model.revision")
         if name:
+            # A revision is a part of the name, so that a chat can be opened again with the same weights.
             named(f"{name}@{revision}" if revision else name)
 
     ask_model(screen, chosen)

@@ -1,4 +1,4 @@
-"""The chat: one model, or several side by side. They are in a helper process."""
+"""The chat screen: one model, or several side by side, in a helper process."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from tui_tuner.ui.words import block
 
 
 class ChatScreen(Marking, Members):
-    """Columns of turns, a line that says what is going on, and the field for what is said."""
+    """Columns of turns, a status line, and the prompt field."""
 
     HELP_TEXT = _(
-        "Enter sends, Alt+Enter or ^j begins a new line, ↑ brings what was said before, and prompts that the "
-        "run has held out. Esc stops an answer; what there is of it stays.\n"
-        "Tab goes to the answers: ↑ ↓ choose a turn. r has it answered again, e says something else in its "
-        "place: what was there stays, ← → go through the versions (‹1/2›).\n"
-        "g and b keep an answer as good or bad, in files to train on beside the run; again, they take it "
-        "back. Of two answers to the same, the good one is kept as the better one.\n"
-        "F7 has another model answer beside: the base, another checkpoint or run. x drops one."
+        "Enter sends, Alt+Enter or ^j starts a new line, ↑ recalls earlier prompts and the run's held-out "
+        "prompts. Esc stops an answer; the part so far is kept.\n"
+        "Tab goes to the answers: ↑ ↓ choose a turn. r generates another answer to it, e edits its prompt; "
+        "earlier versions are kept, ← → switch between them (‹1/2›).\n"
+        "g and b save an answer as good or bad, in files next to the run that you can train on; press again "
+        "to undo. Of two answers to the same prompt, the good one is saved as the preferred one.\n"
+        "F7 adds another model: the base, another checkpoint or run. x removes one."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "answers", _("Answers")),
@@ -43,15 +43,16 @@ class ChatScreen(Marking, Members):
         Binding("r", "again", _("Again")),
         Binding("e", "edit", _("Edit")),
         Binding("x", "drop", _("Drop")),
-        Binding("left", "version(-1)", _("Version before"), show=False),
+        Binding("left", "version(-1)", _("Previous version"), show=False),
         Binding("right", "version(1)", _("Next version"), show=False),
         Binding("y", "copy", _("Copy the answer"), show=False),
         Binding("f2", "sampling", _("Settings"), priority=True),
         Binding("f6", "system", _("System prompt"), show=False, priority=True),
-        Binding("f7", "beside", _("Beside"), priority=True),
+        Binding("f7", "beside", _("Add model"), priority=True),
         Binding("f8", "tokens", _("Exact tokens"), show=False, priority=True),
         Binding("f9", "plain", _("Plain text or Markdown"), show=False, priority=True),
         Binding("ctrl+n", "anew", _("New chat"), show=False, priority=True),
+        # Escape stops a running request and leaves otherwise; `check_action` decides which.
         Binding("escape,ctrl+c", "stop", _("Stop"), key_display="Esc", priority=True),
         Binding("escape", "back", _("Back"), priority=True),
     ]
@@ -69,7 +70,7 @@ class ChatScreen(Marking, Members):
     ) -> None:
         super().__init__(talk or Talk())
         self._names = list(names)
-        self._editing: Turn | None = None  # what is said now comes in the place of this one
+        self._editing: Turn | None = None  # the turn that the next prompt replaces
         self.device = device
 
     # What it is made of
@@ -83,6 +84,7 @@ class ChatScreen(Marking, Members):
         yield PromptInput()
 
     def on_mount(self) -> None:
+        # While models load, a prompt may be sent already: it is answered after that.
         self.field.may_send = lambda: self.busy not in (ANSWER, TOKENS)
         self.set_focus(self.field)
         if self._names:
@@ -96,17 +98,18 @@ class ChatScreen(Marking, Members):
 
     @property
     def field(self) -> PromptInput:
-        """Where one types."""
         return self.query_one(PromptInput)
 
     def say(self, words: str, style: str = "$dim") -> None:
         content = block(words).stylize(style)
         status = self.query_one("#status", Static)
+        # The waiting time is shown twice a second; the same words again must not repaint the line.
         if getattr(status, "told", None) != (words, style):
             status.told = (words, style)  # type: ignore[attr-defined]
             status.update(content)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        # Textual asks for bindings before the widgets exist.
         if not self.is_mounted:
             return True
         there = any(column.has_focus for column in self.columns)
@@ -117,7 +120,8 @@ class ChatScreen(Marking, Members):
         if action == "drop":
             return there and len(self.columns) > 1
         if action == "stop":
-            return bool(self.busy) and not (self._stopping and self.busy == OPEN)  # then Esc leaves
+            # Stopping a load may take long: a second Esc leaves the screen
+            return bool(self.busy) and not (self._stopping and self.busy == OPEN)
         if action == "back":
             return not self.busy or self.busy == OPEN
         return True
@@ -136,34 +140,35 @@ class ChatScreen(Marking, Members):
 
     @on(PromptInput.Refused)
     def _refused(self) -> None:
-        self.say(_("It is still answering. Esc stops it."), "$warning")
+        self.say(_("The model is still answering. Press Esc to stop it."), "$warning")
 
     async def _show_turns(self) -> None:
         for column in self.columns:
+            # The choice may be a turn of another version, which is no longer shown.
             column.choose(None)
             await column.show(self.talk.turns)
 
     def rest(self) -> None:
-        """Say what there is to say while nothing goes on."""
+        """Show the sampling settings and whether there is a system prompt."""
         self.say(self._settings_words())
 
     def _settings_words(self) -> str:
         sampling = self.talk.sampling
         if self._editing is not None:
-            return _("Enter says this instead; Esc leaves it as it was.")
+            return _("Press Enter to replace the prompt, Esc to keep it.")
         system = _("with a system prompt") if self.talk.system else _("no system prompt")
         if sampling.temperature:
             return _("Temperature {value:g} (F2) · {system} (F6)", value=sampling.temperature, system=system)
-        return _("Always the likeliest token (F2) · {system} (F6)", system=system)
+        return _("Greedy: always the likeliest token (F2) · {system} (F6)", system=system)
 
     # Keys
 
     def action_stop(self) -> None:
-        """End the answer; what there is of it stays."""
+        """Stop the answer; the part so far is kept."""
         self.stop()
 
     def action_back(self) -> None:
-        """From the answers to the field, from there to the screen below."""
+        """Leave editing, then the answers, then the screen."""
         if self._editing is not None:
             self._editing = None
             self.field.put("")
@@ -174,7 +179,7 @@ class ChatScreen(Marking, Members):
             super().action_back()
 
     def action_answers(self) -> None:
-        """To the answers, where letters are keys."""
+        """Focus the answers, where letters are keys."""
         if self.columns:
             self.set_focus(self.columns[0])
 
@@ -185,7 +190,7 @@ class ChatScreen(Marking, Members):
             column.scroll_relative(y=message.by * page, animate=False)
 
     async def action_again(self) -> None:
-        """Another answer to the chosen turn; the one that was there is kept as another version."""
+        """Generate another answer to the chosen turn, and keep the old one as a version."""
         turn = self._chosen_turn()
         if turn is None or self.busy:
             return
@@ -194,7 +199,7 @@ class ChatScreen(Marking, Members):
         self.go_on()
 
     def action_edit(self) -> None:
-        """Say something else in the place of the chosen turn."""
+        """Edit the prompt of the chosen turn."""
         turn = self._chosen_turn()
         if turn is None or self.busy:
             return
@@ -204,10 +209,12 @@ class ChatScreen(Marking, Members):
         self.rest()
 
     async def action_version(self, by: int) -> None:
-        """Another version of the chosen turn, and what came after it."""
+        """Switch to another version of the chosen turn, with the turns after it."""
         turn = self._chosen_turn()
         if turn is None or self.busy or not self.talk.change_version(turn, by):
             return
+        # The other version is another object. It is found as the turn now shown after the same turn as
+        # before.
         place = self.talk.turns.index(next(one for one in self.talk.turns if one.before is turn.before))
         for column in self.columns:
             await column.show(self.talk.turns)
@@ -219,9 +226,9 @@ class ChatScreen(Marking, Members):
         return view.turn if view else None
 
     async def action_anew(self) -> None:
-        """A new chat with the same models; pressed again before anything is said, back to the old one."""
+        """Start a new chat with the same models; pressed again while it is empty, go back to the old one."""
         if self.busy == ANSWER:
-            self.say(_("It is still answering. Esc stops it."), "$warning")
+            self.say(_("The model is still answering. Press Esc to stop it."), "$warning")
             return
         if not self.talk.turns and self.talk.go_back():
             await self._show_turns()
@@ -230,11 +237,11 @@ class ChatScreen(Marking, Members):
         if self.talk.turns:
             self.talk.begin_anew()
             await self._show_turns()
-            self.say(_("A new chat. ^n brings the one before back, as long as nothing is said."))
+            self.say(_("New chat. Press ^n again to go back to the old one, before you send anything."))
         self.set_focus(self.field)
 
     async def action_plain(self) -> None:
-        """Answers as the model wrote them, or as Markdown."""
+        """Switch between plain text and Markdown."""
         self.plain = not self.plain
         for column in self.columns:
             await column.show_as(self.plain)
@@ -244,10 +251,10 @@ class ChatScreen(Marking, Members):
         reply = self.column.reply if self.column else None
         if reply is not None and reply.text:
             self.app.copy_to_clipboard(reply.text)
-            self.tuner.say(_("Sent to the terminal, which keeps it for pasting if it can."))
+            self.tuner.say(_("Sent to the terminal's clipboard, if the terminal supports it."))
 
     def action_sampling(self) -> None:
-        """How answers are drawn."""
+        """Edit the sampling settings."""
         from tui_tuner.ui.screens.chat.sampling import SamplingDialog
 
         def chosen(found: Sampling | None) -> None:
@@ -258,7 +265,7 @@ class ChatScreen(Marking, Members):
         self.app.push_screen(SamplingDialog(self.talk.sampling), chosen)
 
     def action_system(self) -> None:
-        """What every model is told first."""
+        """Edit the system prompt."""
         from tui_tuner.ui.screens.chat.system import SystemDialog
 
         def chosen(text: str | None) -> None:
@@ -273,13 +280,15 @@ class ChatScreen(Marking, Members):
             self.rest()
 
     def action_tokens(self) -> None:
-        """The exact tokens of what is typed, or of the chosen turn."""
+        """Show the exact tokens of the typed prompt, or of the chosen turn."""
         prompt, turn = self.field.text.strip(), self._chosen_turn()
         if self.busy:
-            self.say(_("It is still busy. Esc stops it."), "$warning")
+            self.say(_("The model is still busy. Press Esc to stop it."), "$warning")
         elif not prompt and turn is None:
-            self.say(_("Type something first: F8 shows the tokens that it becomes."), "$warning")
+            self.say(_("Type a prompt first; F8 shows its tokens."), "$warning")
         elif self.columns:
+            # An edited prompt follows the turn before the one that it replaces, not the last turn of the
+            # chat.
             at = self._editing.before if self._editing is not None and prompt else None
             last = at or (self.talk.turns[-1] if self.talk.turns else None)
             turns = [

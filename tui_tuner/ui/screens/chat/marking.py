@@ -1,4 +1,4 @@
-"""Keeping a good or a bad answer, in files that one can train on."""
+"""Saving good and bad answers in files that a run can train on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui_tuner.ui.widgets.judged.next_steps import here
 
 
 class Kept(Message):
-    """What was written, or why nothing was."""
+    """The files that hold an answer now, or the error."""
 
     def __init__(self, turn: Turn, names: list[str], folder: Path, error: str) -> None:
         super().__init__()
@@ -25,15 +25,15 @@ class Kept(Message):
 
 
 class Marking(Answering):
-    """A chat whose answers can be kept."""
+    """A chat whose answers can be saved as good or bad."""
 
     def action_keep(self, good: bool) -> None:
-        """Keep the chosen answer as good or bad; again, take it back."""
+        """Save the chosen answer as good or bad; pressed again, undo that."""
         column = self.column
         view = column.chosen if column is not None else None
         reply = view.reply if view is not None else None
         if view is None or reply is None or not reply.done or not reply.text.strip():
-            self.say(_("There is no whole answer here to be kept."), "$warning")
+            self.say(_("There is no complete answer here to save."), "$warning")
             return
         before, reply.good = reply.good, None if reply.good is good else good
         view.show()
@@ -45,26 +45,29 @@ class Marking(Answering):
         try:
             names = keep(folder, reply, self.talk.rivals(turn, reply))
         except OSError as problem:
+            # The mark was shown before the file was written, so that the key reacts at once. Now it was
+            # wrong.
             error, reply.good = problem.strerror or str(problem), before
         self.post_message(Kept(turn, names, folder, error))
 
     def on_kept(self, message: Kept) -> None:
-        """Say where it is."""
+        """Report the files that hold the answer."""
         column = self.column
         if column is not None:
+            # After an error the mark was reset, and the column still shows it.
             column.draw(message.turn)
         where = one_line(here(message.folder), 200)
         if message.error:
             words = _("{path} cannot be written: {problem}.", path=where, problem=one_line(message.error))
             self.say(words, "$error")
         elif message.names:
-            self.say(_("Kept in {path}: {files}.", path=where, files=listed(message.names)), "$success")
+            self.say(_("Saved in {path}: {files}.", path=where, files=listed(message.names)), "$success")
         else:
-            self.say(_("Taken back: no row about this answer is left in {path}.", path=where))
+            self.say(_("Undone: {path} holds no row about this answer any more.", path=where))
 
 
 def kept_folder(models: list[Origin], root: Path) -> Path:
-    """Where answers are kept: in the folder of the first run, else in `kept` beside the runs."""
+    """Return the folder for saved answers: that of the first run, else `kept` next to the runs."""
     for model in models:
         if model.kind == "run":
             return Path(model.path)

@@ -1,4 +1,4 @@
-"""Which models take part in a chat: found by their names, loaded, taken beside, dropped."""
+"""The models of a chat: find them by name, load them, add one, remove one."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tui_tuner.ui.widgets.chat.column import Column
 from tui_tuner.ui.widgets.chat.prompt import PromptInput
 from tui_tuner.ui.words import mark, marked
 
-_WIDE = 100  # cells of a screen from which on three columns can be read
+_WIDE = 100  # cells of a screen that has room for three readable columns
 
 
 class Found(Message):
-    """The models of these names, or why one is none."""
+    """The models that were found by name, or the error of the first unknown one."""
 
     def __init__(self, models: list[Origin], error: str, prompts: list[str]) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Found(Message):
 
 
 class Offered(Message):
-    """What can answer beside those that are there."""
+    """The models that can be added to the chat."""
 
     def __init__(self, offered: list[tuple[str, str | Origin]]) -> None:
         super().__init__()
@@ -40,13 +40,13 @@ class Offered(Message):
 
 
 class Members(Answering):
-    """A column for each model that takes part."""
+    """A chat with a column for each of its models."""
 
     plain = False  # answers as they were written, not as Markdown
 
     @work(thread=True, group="find")
     def find(self, names: list[str | Origin], beside: bool) -> None:
-        """The models of these names, and prompts that the first one's run has held out."""
+        """Find models by name, and the held-out prompts of the first one's run."""
         found: list[Origin] = []
         error = ""
         try:
@@ -55,6 +55,7 @@ class Members(Answering):
             check_writes(found)
         except TunerError as problem:
             error = words_of(problem)
+        # Only of the model that the chat began with: the prompts of a second run would be other data.
         prompts = held_out_prompts(found[0]) if found and not beside else []
         self.post_message(Found(found, error, prompts))
 
@@ -65,12 +66,14 @@ class Members(Answering):
             return
         self.query_one(PromptInput).before += message.prompts
         for model in message.models:
+            # A chat that is continued brings its models along, and they are named again.
             if model not in [column.model for column in self.columns]:
                 if model not in self.talk.models:
                     self.talk.models.append(model)
                 await self._add_column(model)
+        # A chat that is only read again needs no model in memory: the next prompt loads it.
         if self.talk.turns and self.talk.unanswered() is None:
-            self.rest()  # it is read again; the next thing that is said loads the models
+            self.rest()
         else:
             self._load()
 
@@ -81,8 +84,8 @@ class Members(Answering):
 
     def _hint(self) -> Content:
         words = _(
-            "Type below and press {enter}; {up} brings a prompt that was held out. {f7} has the base model "
-            "answer beside it, {help} tells every key.",
+            "Type below and press {enter}; {up} recalls a held-out prompt. {f7} adds the base model for "
+            "comparison, {help} lists every key.",
             up=mark("↑"),
             enter=mark("Enter"),
             f7=mark("F7"),
@@ -95,16 +98,17 @@ class Members(Answering):
             self.ask(OPEN, self.talk.models, self._loaded)
 
     def _loaded(self, facts: list[dict[str, Any]]) -> None:
+        # Not strict: a column may have been added while the models were loading.
         for column, told in zip(self.columns, facts, strict=False):
             column.told(told)
         self.rest()
         self.go_on()
 
     def action_beside(self) -> None:
-        """Have another model answer, too."""
+        """Add another model to the chat."""
         most = 3 if self.size.width >= _WIDE else 2
         if len(self.columns) >= most:
-            words = _("No more than {most} fit beside each other here: x drops one of them.", most=most)
+            words = _("No more than {most} columns fit here. Press x to remove one.", most=most)
             self.say(words, "$warning")
             return
         self._offer()
@@ -116,9 +120,9 @@ class Members(Answering):
     @on(Offered)
     def _offered(self, message: Offered) -> None:
         question = (
-            _("Who answers beside it? It gets the same prompts, from the first one on.")
+            _("Which model do you want to add? It answers all prompts, from the first one on.")
             if self.talk.models
-            else _("Who do you want to talk to?")
+            else _("Which model do you want to chat with?")
         )
         ask_for_model(self, message.offered, question, self._take)
 
@@ -126,7 +130,7 @@ class Members(Answering):
         self.find([name], True)
 
     async def action_drop(self) -> None:
-        """Let a model go; the answers that it gave stay for when it is taken again."""
+        """Remove a model; its answers are kept, in case it is added again."""
         column = self.column
         if column is None or len(self.columns) < 2 or self.busy:
             return

@@ -1,4 +1,4 @@
-"""How other screens come to a chat."""
+"""Opening a chat from other screens."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from tui_tuner.ui.screens.chat.remembered import talk_with
 
 
 def open_chat(app: App[Any], folder: RunFolder | None) -> None:
-    """Talk to the model of a run; of one that writes no text, ask it. Without a run, choose a model."""
+    """Open a chat with a run's model, or the ask screen if it writes no text; without a run, ask for one."""
     from tui_tuner.ui.screens.chat.chat import ChatScreen
 
+    # The palette offers this everywhere, and a second chat would load the models a second time.
     if isinstance(app.screen, ChatScreen):
         return
     if folder is None:
@@ -30,7 +31,7 @@ def open_chat(app: App[Any], folder: RunFolder | None) -> None:
         tuner_of(app).say(words_of(error), "error")
         return
     if not has_model(folder):
-        tuner_of(app).say(_("This run has saved no model yet."), "warning")
+        tuner_of(app).say(_("This run has not saved a model yet."), "warning")
     elif kind.writes:
         path = str(folder.path.absolute())
         talk = talk_with(app, path)
@@ -42,6 +43,6 @@ def open_chat(app: App[Any], folder: RunFolder | None) -> None:
 
 
 def open_chat_from(app: App[Any]) -> None:
-    """Talk to the run that is on view; else choose a model."""
+    """Open a chat with the run on view; without one, ask for a model."""
     folder = getattr(app.screen, "folder", None)
     open_chat(app, folder if isinstance(folder, RunFolder) else None)

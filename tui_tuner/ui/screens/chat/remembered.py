@@ -1,4 +1,4 @@
-"""Talks that were left: they are there again when their first model is talked to once more."""
+"""Chats that were left, kept for when a chat with the same first model is opened again."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from textual.app import App
 
 from tui_tuner.inference.talk import Talk
 
+# Keyed by the app and weak, so that tests and a second app in one process share no chats.
 _talks: WeakKeyDictionary[App[Any], dict[str, Talk]] = WeakKeyDictionary()
 
 
 def keep_talk(app: App[Any], talk: Talk) -> None:
-    """Have it again later, as long as this app is open."""
+    """Keep a chat for as long as this app is open; one without turns is not kept."""
     if talk.models and talk.turns:
         _talks.setdefault(app, {})[talk.models[0].path] = talk
 
 
 def talk_with(app: App[Any], path: str) -> Talk | None:
-    """The last talk whose first model is of this folder; None if there was none."""
+    """Return the last chat whose first model is in this folder; None if there was none."""
     return _talks.get(app, {}).get(path)

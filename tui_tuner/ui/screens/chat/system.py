@@ -1,4 +1,4 @@
-"""The system prompt: what the model is told before all that is said."""
+"""A dialog for the system prompt of a chat."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tui_tuner.ui.words import mark, marked
 
 
 class SystemDialog(ModalScreen[str | None]):
-    """Gives the text, which may be empty; None where it stays as it is."""
+    """Gives the text, which may be empty; None if it stays as it is."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss_none", _("Cancel"), priority=True),
-        Binding("f6", "take", _("Take it"), priority=True),
+        Binding("f6", "take", _("Apply"), priority=True),
     ]
     DEFAULT_CSS = """
     SystemDialog TextArea { height: 8; border: none; padding: 0 1; background: $background; margin: 1 0; }
@@ -36,12 +36,12 @@ class SystemDialog(ModalScreen[str | None]):
         with Vertical(classes="dialog") as box:
             box.border_title = Content(_("System prompt"))
             yield Static(
-                Content(_("Said to every model before the chat. It counts from the next answer on.")).stylize(
-                    "$dim"
-                )
+                Content(
+                    _("Every model gets this text before the chat. It applies from the next answer on.")
+                ).stylize("$dim")
             )
             yield TextArea(self._now, soft_wrap=True)
-            words = _("{f6} takes it  {esc} leaves", f6=mark("F6"), esc=mark("Esc"))
+            words = _("{f6} apply  {esc} cancel", f6=mark("F6"), esc=mark("Esc"))
             yield Static(marked(words, "$dim"))
 
     def on_mount(self) -> None:
@@ -51,6 +51,7 @@ class SystemDialog(ModalScreen[str | None]):
 
     def action_take(self) -> None:
         text = self.query_one(TextArea).text
+        # Pasted control characters would steer the terminal wherever the prompt is shown.
         if sanitize(text) != text:
             text = "".join(character for character in text if sanitize(character) == character)
         self.dismiss(text.strip())

@@ -1,4 +1,4 @@
-"""The exact tokens that a model is given, in the text they make or one on a line."""
+"""The exact tokens of a prompt, as running text or one per line."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Token = tuple[int, str, bool]
 
 
 class TokensScreen(TunerScreen):
-    """Tokens of the prompt of each model, one model at a time."""
+    """The tokens that each model gets, one model at a time."""
 
     HELP_TEXT = _(
-        "Every token that the model is given before it answers, as its chat template writes the chat.\n"
-        "▏ stands between two tokens, ‹ › around special ones. i shows one on a line, with its number.\n"
-        "→ shows those of the next model where several answer side by side."
+        "Every token that the model gets before it answers, as its chat template formats the chat.\n"
+        "▏ separates tokens, ‹ › enclose special ones. i shows one token per line, with its id.\n"
+        "→ shows the tokens of the next model, if several answer side by side."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f8", "back", _("Back")),
-        Binding("i", "ids", _("Numbers or text")),
+        Binding("i", "ids", _("Ids or text")),
         Binding("right", "turn(1)", _("Next model")),
-        Binding("left", "turn(-1)", _("Model before"), show=False),
+        Binding("left", "turn(-1)", _("Previous model"), show=False),
     ]
 
     def __init__(self, models: list[Origin], tokens: list[list[Token]], at: int = 0) -> None:
@@ -66,11 +66,11 @@ class TokensScreen(TunerScreen):
         lines.show_tokens(tokens, self._ids)
 
     def action_ids(self) -> None:
-        """One token on a line with its number, or the text again."""
+        """Switch between one token per line, with its id, and running text."""
         self._ids = not self._ids
         self._show()
 
     def action_turn(self, by: int) -> None:
-        """The tokens of another model."""
+        """Show the tokens of the next or the previous model."""
         self._at = (self._at + by) % len(self._models)
         self._show()

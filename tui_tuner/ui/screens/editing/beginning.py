@@ -1,4 +1,4 @@
-"""What the settings begin with, a file, a preset, a run or the defaults, and where they end: in a run."""
+"""Where the settings come from (a file, a preset, a run, the defaults), and the run that they become."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.screens.dialogs import Choose
 from tui_tuner.ui.words import age, column, safe
 
-_RECENT = 5  # files that were opened before are offered
+_RECENT = 5  # recently opened files in the list
 _MOST_RUNS = 100
 _FILE, _RUN, _DEFAULTS, _PRESET, _PATH = "file", "run", "defaults", "preset ", "path "
 
 
 async def ask_where_to_begin(screen: TunerScreen) -> Opened | None:
-    """Let one choose what the form begins with; None where nothing is to begin."""
+    """Ask where the form's values come from; None if the user cancels."""
     paths = (await asyncio.to_thread(recent, "config"))[:_RECENT]
     question = Content(_("Start again from"))
     answer = await screen.app.push_screen_wait(Choose(_("Open"), question, _answers(paths)))
@@ -50,8 +50,10 @@ async def ask_where_to_begin(screen: TunerScreen) -> Opened | None:
 
 
 def _answers(paths: list[str]) -> list[tuple[str, str, str]]:
-    answers = [(_FILE, _("a file …"), _("a config of your own; those of other trainers are explained"))]
+    answers = [(_FILE, _("a file …"), _("your own config; keys of other trainers are explained"))]
     for path in paths:
+        # A path outside of the working folder would become a row of "../", which is harder to read than the
+        # whole path.
         short = os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
         answers.append((_PATH + path, f"↺ {safe(short, 200).plain}", ""))
     answers.append((_RUN, _("an earlier run …"), _("its settings, to change and start again")))
@@ -81,6 +83,7 @@ async def _ask_run(screen: TunerScreen) -> str:
         found = list(screen.tuner.store.runs())[:_MOST_RUNS]
         return [(str(run.path), one_line(run.name, 70), _when(run)) for run in found]
 
+    # In a thread: a folder of many runs on a network disk takes seconds to list.
     runs = await asyncio.to_thread(look)
     if not runs:
         screen.tuner.say(_("There are no runs yet."))
@@ -108,10 +111,10 @@ async def _open(screen: TunerScreen, name: str) -> Opened | None:
 
 
 def make_run(tuner: Tuner, values: Mapping[str, Any], config: RunConfig) -> RunFolder:
-    """A new run folder, in the folder that a draft names or among the other runs.
+    """Create a run folder, in the folder that the draft names or among the other runs.
 
     Raises:
-        TunerError, OSError: it cannot be made.
+        TunerError, OSError: it cannot be created.
     """
     store = store_for(values, config, tuner.store)
     return store.create(with_values(config, {"output.folder": str(store.root)}))

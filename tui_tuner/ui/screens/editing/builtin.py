@@ -1,4 +1,4 @@
-"""A plain editor of our own for a draft as YAML: where no other is set, or where it cannot run."""
+"""The built-in YAML editor, for use if no other editor is set or if it cannot run."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from tui_tuner.ui.widgets.keys_below import KeysBelow
 
 
 class YamlEditor(ModalScreen[str | None]):
-    """Gives the text once it is done with; None where nothing is to be taken.
+    """Gives the edited text; None if it is to be discarded.
 
     Args:
-        text: What is edited.
-        line: Where to begin, from 1; 0 for nowhere.
+        text: The text to edit.
+        line: The line to put the cursor on, from 1; 0 for the start.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+e", "done", _("Take over"), key_display="^e", priority=True),
+        # Priority: the text area would take ^e for the end of the line, and Escape for leaving it.
+        Binding("ctrl+e", "done", _("Apply"), key_display="^e", priority=True),
         Binding("escape", "leave", _("Back"), priority=True),
         Binding("ctrl+z", "text('undo')", _("Undo"), key_display="^z"),
         Binding("ctrl+y", "text('redo')", _("Redo"), key_display="^y"),
     ]
     HELP_TEXT = _(
-        "Take the # away from a line to set it. ^e takes the text into the form, which checks it.\n"
-        "Set $VISUAL or $EDITOR to have an editor of your own here."
+        "Remove the # from a line to set its value. ^e applies the text to the form, which checks it.\n"
+        "Set $VISUAL or $EDITOR to use your own editor here."
     )
     DEFAULT_CSS = """
     YamlEditor { background: $background; }
@@ -52,10 +53,12 @@ class YamlEditor(ModalScreen[str | None]):
             self._text, soft_wrap=False, tab_behavior="indent", show_line_numbers=True, theme="css"
         )
         area.indent_width = 2
+        # Highlighting needs tree-sitter, an extra of Textual's. A language may be listed although its parser
+        # is missing.
         if "yaml" in area.available_languages:
             try:
                 area.language = "yaml"
-            except Exception:  # its parser is an extra of Textual's
+            except Exception:
                 area.language = None
         yield area
         yield KeysBelow()
@@ -71,7 +74,7 @@ class YamlEditor(ModalScreen[str | None]):
         return self.query_one(TextArea).text
 
     def action_done(self) -> None:
-        """Take the text over."""
+        """Close the editor and apply the text to the form."""
         self.dismiss(self._now)
 
     def action_text(self, what: str) -> None:
@@ -79,13 +82,13 @@ class YamlEditor(ModalScreen[str | None]):
         area.undo() if what == "undo" else area.redo()
 
     def action_leave(self) -> None:
-        """Back; what was changed is asked about."""
+        """Close the editor; ask first if the text was changed."""
         if self._now == self._text:
             self.dismiss(None)
             return
         answers = [
-            ("take", _("Take it over"), _("It is checked first, and can be undone in the form.")),
-            ("away", _("Throw the changes away"), ""),
+            ("take", _("Apply the changes"), _("They are checked first, and can be undone in the form.")),
+            ("away", _("Discard the changes"), ""),
             ("stay", _("Keep editing"), ""),
         ]
 

@@ -1,4 +1,4 @@
-"""The keys of the form that change a draft as a whole: undo, redo, open something, edit as YAML, save."""
+"""The keys of the form that change the whole draft: undo, redo, open, edit as YAML, save."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 
 class EditingForm(MendingScreen):
-    """A form over the draft. Subclasses show it anew (`show_draft`) once it has changed elsewhere."""
+    """A form over the draft. Subclasses implement `show_draft`, which redraws it after such a change."""
 
-    changing = False  # the draft is changed from elsewhere: what fields say meanwhile is of before
+    changing = False  # the draft is being replaced: messages of fields are about older values
 
     async def show_draft(self, fields: Sequence[str]) -> None:
-        """Show the draft as it is now, and go to the first of the fields that have changed."""
+        """Show the current draft, and go to the first of the changed fields."""
         raise NotImplementedError
 
     # Undo
 
     async def action_undo(self) -> None:
-        """Take the last change back, and go to the field that it was made in."""
+        """Undo the last change, and go to its field."""
         await self._step(back=True)
 
     async def action_redo(self) -> None:
-        """Do again what was taken back."""
+        """Redo the change that was undone last."""
         await self._step(back=False)
 
     async def _step(self, back: bool) -> None:
@@ -52,6 +52,7 @@ class EditingForm(MendingScreen):
     async def _show(self, fields: Sequence[str]) -> None:
         self.changing = True
         try:
+            # Filled fields post changes like typed ones; until this is over, they are not the user's.
             await self.show_draft(fields)
         finally:
             self.changing = False
@@ -65,7 +66,9 @@ class EditingForm(MendingScreen):
             self.tuner.say(_("There is nothing to redo."), timeout=3)
 
     def take_typed(self) -> None:
-        """Take what stands in the field under the cursor: its message may still be on its way."""
+        """Put the text of the focused field into the draft."""
+        # The message of the last keystroke may still be in the queue, and the next step would work on the
+        # text before it.
         focused = None if self.changing else self.focused
         place = (
             next((node for node in focused.ancestors if isinstance(node, Field)), None) if focused else None
@@ -74,12 +77,14 @@ class EditingForm(MendingScreen):
             return
         path, text = place.option.path, focused.value
         drafts = self.tuner.drafts
+        # Compared also as one line, because the field shows it like that: looking at a value must not change
+        # it.
         stands = drafts.draft.texts.get(path, form.show(form.value_of(self.tuner.draft, place.option)))
         if text not in (stands, one_line(stands)):
             self.take_text(path, text)
 
     def take_text(self, path: str, text: str) -> None:
-        """Put a text that was typed into the draft: as a value of its field, or as what is none."""
+        """Put a typed text into the draft: as a value, or as text if it does not parse."""
         draft = self.tuner.drafts.draft
         try:
             form.put(draft.values, path, form.parse(form.options()[path], text))
@@ -91,7 +96,8 @@ class EditingForm(MendingScreen):
     # As YAML
 
     def action_edit_yaml(self) -> None:
-        """Edit the draft as YAML, in the user's editor or in ours; what comes back is checked."""
+        """Edit the draft as YAML, in the user's editor or in the built-in one."""
+        # A second editor would take the terminal away from the first one.
         if not any(worker.group == "yaml" and worker.is_running for worker in self.workers):
             self.run_worker(self._edit_yaml(), group="yaml")
 
@@ -100,14 +106,17 @@ class EditingForm(MendingScreen):
 
         self.take_typed()
         draft = self.tuner.drafts.draft
+        # An edit with mistakes was kept as text: editing continues there, not at the draft that it did not
+        # reach.
         given = draft.unread or text.for_editor(draft)
         after = await self._edited(given)
         if after is None:
             return
+        # An editor that opens a window and returns at once gives the text back unchanged.
         if after == given and not draft.unread:
             said = _(
-                "Nothing was changed. An editor with a window of its own needs its option that waits, "
-                "such as code --wait."
+                "Nothing was changed. An editor with its own window needs an option that makes it wait, such "
+                "as code --wait."
             )
             self.tuner.say(said, timeout=8)
             return
@@ -119,19 +128,21 @@ class EditingForm(MendingScreen):
         return await edited(self.app, given, line, self.tuner.say, self.tuner.drafts)
 
     async def settle(self, text: str, before: Mapping[str, Any], opened: Opened | None = None) -> None:
-        """Take a text into the draft; where it has mistakes, as one says.
+        """Put a YAML text into the draft; if it has mistakes, ask how.
 
         Args:
-            before: The values that stay where those of the text are wrong.
-            opened: The file that the text is from, which the draft then begins again from.
+            before: The values to keep where those of the text are wrong.
+            opened: The file that the text comes from; the draft then starts again from it.
         """
         from tui_tuner.ui.editing.check import read_text
         from tui_tuner.ui.screens.editing import mistakes
 
         file = opened.file if opened is not None else self.tuner.drafts.draft.file
+        # Relative paths in a file are relative to its folder.
         folder = Path(file).parent if file else None
         while True:
             reading = read_text(text, folder)
+            # Each round ends with a text without mistakes, or with an answer that says what to do about them.
             if not reading.wrong:
                 await self._take_text(text, reading, reading.values, opened)
                 return
@@ -155,7 +166,7 @@ class EditingForm(MendingScreen):
         elif opened is None:
             self.tuner.drafts.keep_text("" if away else text)
             if not away:
-                self.tuner.say(_("The text is kept as it was typed: ^e opens it again."), timeout=8)
+                self.tuner.say(_("The text is kept as you typed it. Press ^e to open it again."), timeout=8)
 
     async def _take_text(
         self, text: str, reading: Reading, values: dict[str, Any], opened: Opened | None
@@ -164,6 +175,8 @@ class EditingForm(MendingScreen):
         from tui_tuner.config.writing.patched import patched
         from tui_tuner.ui.editing.text import from_editor
 
+        # The user's own comments and order are kept with the draft. Where the values differ from the text, it
+        # is patched.
         own = from_editor(text) if reading.whole else ""
         if own and values != reading.values:
             own = patched(own, flat(values)) or ""
@@ -174,6 +187,7 @@ class EditingForm(MendingScreen):
             draft, before = drafts.draft, drafts.history.now
             draft.values, draft.texts, draft.yaml, draft.unread = values, {}, own, ""
             drafts.touch(_("edit as YAML"))
+            # The history holds no step if the values are the same, although the text differs.
             if drafts.history.now is before:
                 self.tuner.say(_("Nothing was changed."))
             else:
@@ -184,7 +198,7 @@ class EditingForm(MendingScreen):
     # Beginning from something else
 
     def action_begin_from(self) -> None:
-        """Begin again from a file, a preset, an earlier run, or the defaults."""
+        """Start again from a file, a preset, an earlier run, or the defaults."""
         from tui_tuner.ui.screens.editing.beginning import ask_where_to_begin
 
         async def ask() -> None:
@@ -196,7 +210,7 @@ class EditingForm(MendingScreen):
         self.run_worker(ask(), group="begin", exclusive=True)
 
     async def open_this(self, opened: Opened) -> None:
-        """Begin again from what was opened; its mistakes are told first, each with its line."""
+        """Start again from an opened config; show its mistakes first."""
         if opened.reading.wrong and opened.text:
             await self.settle(opened.text, {}, opened)
         else:
@@ -205,12 +219,13 @@ class EditingForm(MendingScreen):
                 self.tuner.say(note, timeout=8)
 
     async def begin_again(self, values: Mapping[str, Any], name: str, **more: Any) -> None:
-        """Begin from other values, as one step that can be undone."""
+        """Start again from other values, as one step that can be undone."""
         drafts = self.tuner.drafts
         if drafts.changed:
-            said = _("What was set before is kept: ^z brings it back, and it is on the home screen.")
+            said = _("Your previous settings are kept: press ^z to go back, or find them on the home screen.")
             self.tuner.say(said, timeout=8)
         drafts.begin_again(values, name, name or _("defaults"), **more)
+        # A draft of a file is kept even if nothing was changed, so that home offers to continue it.
         if more.get("file"):
             drafts.opened()
         await self._show([])
@@ -218,7 +233,7 @@ class EditingForm(MendingScreen):
     # Saving
 
     def action_save(self) -> None:
-        """Keep the settings as YAML."""
+        """Save the settings as YAML."""
         from tui_tuner.ui.screens.editing.save import ask_where_to_save
 
         self.take_typed()
@@ -226,12 +241,12 @@ class EditingForm(MendingScreen):
             ask_where_to_save(self)
 
     def whole(self) -> bool:
-        """Whether all values are right; else says what is wrong, and goes there."""
+        """Return whether all values are valid; if not, show the first problem and go to its field."""
         raise NotImplementedError
 
 
 def open_config_at_once(app: Tuner, opened: Opened) -> None:
-    """Show the form with a config that the command line names; its mistakes first."""
+    """Show the form with the config that the command line names; show its mistakes first."""
     wrong = bool(opened.reading.wrong and opened.text)
     if not wrong:
         app.drafts.begin(opened.values, opened.name, **opened.of_file())
@@ -246,4 +261,5 @@ def open_config_at_once(app: Tuner, opened: Opened) -> None:
             for note in opened.reading.notes:
                 app.say(note, timeout=8)
 
+    # The form exists only after the refresh; a notice before that would belong to no screen.
     cast(App[Any], app).call_after_refresh(tell)

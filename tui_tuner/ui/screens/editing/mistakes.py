@@ -1,4 +1,4 @@
-"""The mistakes in a YAML text, each with its line, and what can be done about them."""
+"""A dialog with the mistakes in a YAML text, each with its line, and the ways to continue."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ AGAIN, RIGHT, FORM, AWAY = "again", "right", "form", "away"
 
 
 class Mistakes(ModalScreen[str | None]):
-    """Gives one of the words above; None keeps the text for later.
+    """Gives AGAIN, RIGHT, FORM or AWAY; None to keep the text for later.
 
     Args:
-        title: What the text is: an edit, or a file.
-        opened: It is a file that was opened: there is nothing to throw away in it.
+        title: The name of the edit or of the file.
+        opened: Whether the text is a file that was opened, so that there is no edit to discard.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "answer('')", _("Later")),
         Binding("e", f"answer('{AGAIN}')", _("Edit again")),
-        Binding("t", f"answer('{RIGHT}')", _("Take what is right")),
-        Binding("f", f"answer('{FORM}')", _("Mend in the form")),
-        Binding("d", f"answer('{AWAY}')", _("Throw away")),
+        Binding("t", f"answer('{RIGHT}')", _("Take the valid values")),
+        Binding("f", f"answer('{FORM}')", _("Fix in the form")),
+        Binding("d", f"answer('{AWAY}')", _("Discard")),
         Binding("pagedown", "scroll(1)", show=False),
         Binding("pageup", "scroll(-1)", show=False),
     ]
-    HELP_TEXT = _("PgUp and PgDn scroll the mistakes. Esc keeps the text: ^e opens it again.")
+    HELP_TEXT = _("PgUp and PgDn scroll the mistakes. Esc keeps the text; ^e opens it again.")
     DEFAULT_CSS = """
     Mistakes #mistakes { height: 1fr; }
     Mistakes #mistakes Static { height: auto; }
@@ -51,16 +51,18 @@ class Mistakes(ModalScreen[str | None]):
 
     def _offered(self) -> list[tuple[str, str]]:
         found = [(AGAIN, _("e  Edit the text again"))]
+        # Of a text that is not YAML there are no fields to correct in the form.
         if self._reading.whole:
-            found.append((FORM, _("f  Take all of it: mend it in the form, each mistake at its field")))
+            found.append((FORM, _("f  Take everything and fix each mistake at its field in the form")))
+        # A mistake without a line is about the whole text, such as an empty one, which means the defaults.
         if self._reading.values or not self._reading.wrong[0].line:
-            words = _("t  Take what is right; what is wrong stays as it was")
+            words = _("t  Take the valid values; the others stay as they were")
             if self._opened:
-                words = _("t  Take what is right; what is wrong is left at its default")
+                words = _("t  Take the valid values; the others stay at their defaults")
             if not self._reading.values:
-                words = _("t  Take it: every setting at its default")
+                words = _("t  Take it as it is: every setting at its default")
             found.append((RIGHT, words))
-        found.append((AWAY, _("d  Leave it") if self._opened else _("d  Throw the edit away")))
+        found.append((AWAY, _("d  Do not open it") if self._opened else _("d  Discard the edit")))
         return found
 
     def compose(self) -> ComposeResult:
@@ -80,7 +82,7 @@ class Mistakes(ModalScreen[str | None]):
         if self._reading.peer:
             peer = one_line(self._reading.peer, 40)
             told = _(
-                "These look like the keys of a config for {peer}; what they are here stands beside.",
+                "These look like the keys of a config for {peer}; the settings that match them are listed.",
                 peer=peer,
             )
             parts.insert(0, Content(told).stylize("$warning"))
@@ -93,6 +95,7 @@ class Mistakes(ModalScreen[str | None]):
     def action_answer(self, answer: str) -> None:
         if not answer:
             self.dismiss(None)
+        # The keys exist for all answers, but not every answer is offered for this text.
         elif any(answer == offered for offered, _words in self._answers):
             self.dismiss(answer)
 

@@ -1,4 +1,4 @@
-"""Keeping settings as YAML: where, and whether over what is there."""
+"""Saving settings as YAML: ask for a path, ask before overwriting, write the file whole."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _NAME = "my-run.yaml"
 
 
 def ask_where_to_save(screen: TunerScreen, name: str = "") -> None:
-    """Ask where, and write the file.
+    """Ask for a path, and write the settings there.
 
     Args:
-        name: What is offered; else the file that the draft was opened from.
+        name: The suggested path; by default the file that the draft was opened from.
     """
 
     def answered(name: str | None) -> None:
@@ -33,13 +33,14 @@ def ask_where_to_save(screen: TunerScreen, name: str = "") -> None:
         path = Path(os.path.expanduser(name))
         if path.is_dir():
             path = path / _NAME
+        # `lexists`: a broken symbolic link is there, too, and writing would create its target somewhere else.
         if not os.path.lexists(path):
             _write(screen, path)
             return
         question = _("{path} exists. Overwrite it?", path=one_line(path))
         if _has_changed(path, screen.tuner.drafts.draft):
             question = _(
-                "{path} has changed since it was opened or saved here. Overwrite what it holds now?",
+                "{path} has changed since it was opened or saved here. Overwrite the changes?",
                 path=one_line(path),
             )
         dialog = Confirm(_("Save"), question, _("Overwrite it"), _("Keep it"))
@@ -50,18 +51,18 @@ def ask_where_to_save(screen: TunerScreen, name: str = "") -> None:
 
 
 def _short(file: str) -> str:
-    """A path as one would type it here."""
+    """Return a path relative to the working folder if it is below it."""
     with contextlib.suppress(ValueError):
         return str(Path(file).relative_to(Path.cwd())) if file else ""
     return file
 
 
 def _has_changed(path: Path, draft: Draft) -> bool:
-    """Whether a file holds another text than the one that the draft knows of."""
+    """Return whether a file has changed since the draft read or wrote it."""
     known = draft.known.get(str(path.absolute()))
     try:
         return known is not None and digest(read_text(path)) != known
-    except ConfigError:  # no config by now
+    except ConfigError:  # it is not a config any more, so it has changed
         return True
 
 
@@ -84,10 +85,12 @@ def _write(screen: TunerScreen, path: Path) -> None:
             problem=error.strerror or type(error).__name__,
         )
         tuner.say(words, "error", 10)
+        # Asked again with the path that was typed, as usually only a part of it is wrong.
         ask_where_to_save(screen, one_line(path))
         return
     draft.file, draft.yaml = str(path.absolute()), written.text
     draft.known[draft.file] = digest(written.text)
+    # Saving is not a change of the settings, so undo must not stop at it.
     tuner.drafts.saved()
     _note(path)
     said = [_("Saved. Run it with: tui-tuner run {path}", path=shlex.quote(one_line(path)))]
@@ -104,11 +107,14 @@ def _note(path: Path) -> None:
 
     from tui_tuner.ui.recent import note_recent
 
+    # The list of recent files is on disk: a slow one must not hold the screen.
     threading.Thread(target=note_recent, args=("config", str(path.absolute())), daemon=True).start()
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all; one that is there keeps its permissions, a link leads on.
+    """Write a file completely or not at all.
+
+    An existing file keeps its permissions, and of a symbolic link the target is written.
 
     Raises:
         OSError: it cannot be written.
@@ -118,10 +124,13 @@ def write_whole(path: Path, text: str) -> None:
         found = path.stat()
     except FileNotFoundError:
         found = None
+    # Replacing a device or a pipe (`/dev/stdout`) by a file would break it for everyone.
     if found is not None and not stat.S_ISREG(found.st_mode):
         raise OSError(0, _("it is not a regular file"), str(path))
+    # A rename needs rights on the folder only, and would replace a file that its owner made read-only.
     if found is not None and not os.access(path, os.W_OK):
         raise PermissionError(13, os.strerror(13), str(path))
+    # In the same folder, as a file can only be renamed within its file system.
     other = path.with_name(f".{path.name[:60]}-{os.urandom(6).hex()}")
     handle = os.open(other, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
@@ -132,6 +141,7 @@ def write_whole(path: Path, text: str) -> None:
                 with contextlib.suppress(OSError):  # of another user: it becomes ours
                     os.fchown(handle, found.st_uid, found.st_gid)
                 os.fchmod(handle, stat.S_IMODE(found.st_mode))
+            # Before the rename: after a power cut the name must not point to an empty file.
             os.fsync(handle)
         os.replace(other, path)
     except BaseException:

@@ -1,4 +1,4 @@
-"""The form as sections and fields: which is on view, which has the focus, and what is told of it."""
+"""Sections and fields of the form: which are visible, which one has the focus, and the help for it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tui_tuner.ui.widgets.form.standing import Standing
 
 
 class SectionsForm(EditingForm):
-    """Moves between the fields of the draft, and tells about the one in focus.
+    """Moves between the fields of the draft, and explains the one in focus.
 
     Args:
-        told: Why a run with these values has failed; it stands at its field until a value changes.
+        told: Why a run with these values failed; shown at its field until a value changes.
     """
 
     def __init__(self, told: Refusal | None = None) -> None:
@@ -35,7 +35,7 @@ class SectionsForm(EditingForm):
 
     @property
     def values(self) -> dict[str, Any]:
-        """The draft that is edited; it outlives the screen and the program."""
+        """The values of the draft; they are saved, and outlive the screen and the program."""
         return self.tuner.draft
 
     @property
@@ -48,7 +48,7 @@ class SectionsForm(EditingForm):
 
     @property
     def _at(self) -> str:
-        """The name of the field in focus; empty where none is."""
+        """Return the dotted name of the field in focus; empty if there is none."""
         here = self._pages.here
         return here.option.path if here is not None else ""
 
@@ -58,7 +58,7 @@ class SectionsForm(EditingForm):
 
     @property
     def offered(self) -> Refusal | None:
-        """What there is to be mended: why it cannot be started, or what the field in focus could do with."""
+        """Return what F4 can fix: the reason why no run can start, or a suggestion for the focused field."""
         return self._standing.why or _could_do(self._at, self.values)
 
     # Sections
@@ -68,6 +68,7 @@ class SectionsForm(EditingForm):
         if event.option.id:
             self.tuner.drafts.draft.section = event.option.id
             await self._show_section(event.option.id)
+            # The list is also moved by code, while a field has the focus whose help must stay.
             if event.option_list.has_focus:
                 self._explain_section()
 
@@ -83,7 +84,7 @@ class SectionsForm(EditingForm):
         self._ask_costs()
 
     async def _go_to(self, path: str) -> None:
-        """Put the focus into a field; nothing where there is none of that name."""
+        """Focus a field by its dotted name; ignore unknown names."""
         if path not in form.options():
             return
         draft = self.tuner.drafts.draft
@@ -100,7 +101,10 @@ class SectionsForm(EditingForm):
             if isinstance(node, Field):
                 draft = self.tuner.drafts.draft
                 draft.section, draft.at = self._sections.current, node.option.path
+                # Entering a field begins a new step to undo, even if the last change was in the same field.
                 self.tuner.drafts.history.enter(node.option.path)
+                # Only a draft that is saved already: looking at fields must not save a draft of pure
+                # defaults.
                 if draft.id:
                     self.tuner.drafts.touch()
                 self._explain(node.option.path)
@@ -109,7 +113,7 @@ class SectionsForm(EditingForm):
         self._explain_section()
 
     def _explain_section(self) -> None:
-        """What is wrong in the section under the cursor, or how the form is used."""
+        """Show the problems of the section under the cursor, or how the form is used."""
         wrong = self._standing.of_section(self._sections.current)
         self.query_one(About).show_section(wrong, self.said if self.other_task else None)
 
@@ -128,7 +132,8 @@ class SectionsForm(EditingForm):
     # What methods cost
 
     def _ask_costs(self) -> None:
-        """Where methods are to be chosen from: what each would cost."""
+        """Estimate the cost of each method while the section of methods is visible."""
+        # An estimate takes seconds and needs a valid draft, so it is made only where costs are shown.
         if self._sections.current == "method" and not self._standing.problems:
             self.query_one(MethodCosts).ask(form.applied(self.values))
 
@@ -145,7 +150,7 @@ class SectionsForm(EditingForm):
     # Keys
 
     async def action_step(self, by: int) -> None:
-        """To the next field, or the one before; at the end of a section, to its neighbour."""
+        """Go to the next or the previous field; at the end of a section, to the neighbouring section."""
         fields, here = self._pages.fields, self._pages.here
         if here is None:
             return
@@ -157,6 +162,7 @@ class SectionsForm(EditingForm):
         if section:
             await self._show_section(section)
             self._sections.current = section
+            # Another section has other widgets, so they are asked for again.
             fields = self._pages.fields
             self._focus_field(fields[0] if by > 0 else fields[-1])
 
@@ -171,15 +177,16 @@ class SectionsForm(EditingForm):
         if self.focused is sections or self.focused is None:
             super().action_back()
         else:
+            # The form opens again where it was left: in the list, not in the field.
             self.tuner.drafts.draft.at = ""
             self.set_focus(sections)
 
     def action_advanced(self) -> None:
-        """Show or fold the advanced fields."""
+        """Show or hide the advanced fields."""
         self._pages.fold(self.tuner.drafts.draft)
         self._pages.mark(self.tuner.drafts.draft, self._standing.problems)
 
 
 def _could_do(path: str, values: Mapping[str, Any]) -> Refusal | None:
-    """What a field of the draft could do with, though a run can be started."""
+    """Return a suggestion for a field of a draft that is valid already."""
     return tiny_start(values) if path == MODEL else None

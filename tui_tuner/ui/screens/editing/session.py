@@ -1,4 +1,4 @@
-"""A text on its way through an editor: written to a private file, edited, read back, and asked about."""
+"""Editing a text in an editor: write it to a private file, wait for the editor, read it back."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tui_tuner.ui.words import block
 async def edited(
     app: App[Any], text: str, line: int, say: Callable[..., None], drafts: DraftKeeper
 ) -> str | None:
-    """Have a text edited, by the user's editor or by ours; None where nothing is to be taken.
+    """Let the user edit a text, in their editor or in the built-in one; None if it is to be discarded.
 
     Args:
-        line: Where to begin, from 1; 0 for nowhere.
-        say: Tells a sentence.
-        drafts: Keeps the text if the program ends meanwhile.
+        line: The line to put the cursor on, from 1; 0 for the start.
+        say: Shows a sentence as a notice.
+        drafts: Keeps the text if the program ends in the meantime.
     """
     editor = find_editor()
     if editor is not None and editor.trouble:
@@ -54,20 +54,23 @@ async def edited(
 
 def _can_lend(app: App[Any]) -> bool:
     driver = app._driver
+    # Only a driver with a terminal of its own can lend it; those of tests and of web pages cannot.
     return driver is not None and driver.can_suspend and hasattr(driver, "output")
 
 
 async def _outside(
     app: App[Any], editor: Editor, text: str, line: int, drafts: DraftKeeper
 ) -> tuple[str, str]:
-    """The text as the editor has left it, and why that is not simply taken; empty for no reason."""
+    """Return the text that the editor left, and a reason to ask about it first (empty if there is none)."""
     with _private_file(text, drafts) as path:
         try:
             trouble = await edit(app, editor.at_line(line), path)
         except OSError as error:
             name = one_line(editor.words[0], 60)
             return text, _("{editor} cannot be started: {problem}.", editor=name, problem=error.strerror)
-        except BaseException:  # the screen closes under it
+        except BaseException:
+            # The screen closes while the editor is open (a signal, a lost terminal): what it saved so far
+            # must not be lost.
             after, _trouble = _read(path, text)
             if after != text:
                 drafts.keep_text(after)
@@ -77,25 +80,29 @@ async def _outside(
 
 
 async def _ask(app: App[Any], trouble: str, changed: bool) -> str | None:
-    """What becomes of a text whose editor has failed."""
+    """Ask what to do with the text of an editor that failed."""
     answers = [("again", _("Edit again"), ""), ("here", _("Edit it here, without that program"), "")]
     if changed:
-        answers.insert(0, ("take", _("Take what it wrote"), _("It is checked first, and can be undone.")))
-    answers.append(("", _("Leave it: the settings stay as they were"), ""))
-    question = block(_("{problem} Nothing was taken yet.", problem=trouble))
+        answers.insert(0, ("take", _("Use the text it wrote"), _("It is checked first, and can be undone.")))
+    answers.append(("", _("Discard it; the settings stay as they were"), ""))
+    question = block(_("{problem} Nothing was changed yet.", problem=trouble))
     answer = await app.push_screen_wait(Choose(_("Editor"), question, answers))
     return answer or None
 
 
 @contextlib.contextmanager
 def _private_file(text: str, drafts: DraftKeeper) -> Iterator[Path]:
-    """A text in a file that nobody else may read, for a while: beside the drafts, to be found by them."""
+    """Give a text in a private file for a while.
+
+    It is next to the drafts, where the next start finds it if this process is killed.
+    """
     try:
         folder = drafts.folder_for_text()
-    except OSError:  # then what is killed is lost
+    except OSError:  # without that folder, a killed edit is lost
         folder = Path(tempfile.mkdtemp(prefix="tui-tuner-"))
     try:
         path = folder / TEXT
+        # O_EXCL: nobody else can have put a file or a link there before.
         handle = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
@@ -105,14 +112,16 @@ def _private_file(text: str, drafts: DraftKeeper) -> Iterator[Path]:
 
 
 def _read(path: Path, before: str) -> tuple[str, str]:
-    """The text of a file, and what is odd about it."""
+    """Return the text of a file, and the problem with it; on a problem maybe the text of before."""
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            return before, _("What it wrote is larger than 1 MiB, so it is no config.")
+            return before, _("The file it wrote is larger than 1 MiB, too large for a config.")
         raw = path.read_bytes()
     except OSError as error:
-        return before, _("What it wrote cannot be read: {problem}.", problem=error.strerror)
+        return before, _("The file it wrote cannot be read: {problem}.", problem=error.strerror)
     try:
+        # Editors on Windows add a byte order mark and CRLF line ends, which are not a change that the user
+        # made.
         return raw.decode("utf-8-sig").replace("\r\n", "\n"), ""
     except UnicodeDecodeError:
-        return raw.decode("utf-8", "replace"), _("What it wrote is not UTF-8 text.")
+        return raw.decode("utf-8", "replace"), _("The file it wrote is not UTF-8 text.")

@@ -1,4 +1,4 @@
-"""Rows made by hand: one text after the other, and what belongs to it; each is kept once it is written."""
+"""A screen to write training rows by hand, one text at a time; each row is saved at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tui_tuner.ui.words import block, safe
 
 
 class Opened(Message):
-    """The file and the texts were read, or not."""
+    """The file of rows and the texts, or the error."""
 
     def __init__(self, annotation: Annotation | None, error: str) -> None:
         super().__init__()
@@ -34,19 +34,19 @@ class Opened(Message):
 
 
 class AnnotateScreen(TunerScreen):
-    """Gives the path of the file of rows, or None where none was written.
+    """Gives the path of the file of rows, or None if none was written.
 
     Args:
-        path: A file of such rows, there or not, a file of texts, or None: see `guiding.annotate`.
-        task: Whose rows they are.
+        path: A file of such rows, which need not exist yet, a file of texts, or None; see `guiding.annotate`.
+        task: The task that the rows are for.
     """
 
     HELP_TEXT = _(
-        "Each row is on the disk as soon as it is saved, and the file can be gone on with at any time: leave "
-        "with Esc, come back, and what is done is not asked for again.\n"
-        "Classes and tags have a digit each; n makes a new one. In a text the cursor keys go from word to "
-        "word, Space holds one end of several words, Backspace takes a tag away. ^z takes the last row back, "
-        "to be changed."
+        "Each row is on the disk as soon as it is saved. You can leave with Esc and continue at any time; "
+        "texts that have a row are not shown again.\n"
+        "Classes and tags have a digit each; n creates one. In a text the arrow keys move from word to word, "
+        "Space starts a selection of several words, Backspace removes a tag. ^z undoes the last row so that "
+        "you can change it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "save", _("Save row"), priority=True),
@@ -79,13 +79,12 @@ class AnnotateScreen(TunerScreen):
         super().__init__()
         self._given, self._for = path, task
         self.annotation: Annotation | None = None
-        self._text = ""  # what is marked now
-        self._before: list[
-            str
-        ] = []  # the texts of the rows of this session, as they were before they were cut
+        self._text = ""  # the text that is shown now
+        # The texts of the rows of this session, as they were before they were cleaned and cut
+        self._before: list[str] = []
         self._labels: list[str] = []
         self._warned = False
-        self._began = ("", "")  # prompt and answer as they were put there, not typed
+        self._began = ("", "")  # prompt and answer as they were filled in, to notice typed changes
 
     def crumb(self) -> Content:
         return Content(_("Write rows"))
@@ -93,7 +92,7 @@ class AnnotateScreen(TunerScreen):
     def body(self) -> ComposeResult:
         yield Static(id="progress")
         with Vertical(id="work", classes="panel"):
-            yield TextArea(id="prompt", placeholder=_("what the model is asked"), soft_wrap=True)
+            yield TextArea(id="prompt", placeholder=_("a prompt for the model"), soft_wrap=True)
             yield TextArea(id="answer", placeholder=_("the answer that you would give"), soft_wrap=True)
             yield Input(id="question", placeholder=_("a question that this text answers"))
             yield TextArea(id="text", placeholder=_("type or paste a text"), soft_wrap=True)
@@ -132,8 +131,9 @@ class AnnotateScreen(TunerScreen):
         self._next_text()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "skip":  # there is one of a file, or one may be typed beside this one
+        if action == "skip":
             found = self.annotation
+            # A typed text has no next one, except for questions, where another text can be typed.
             return found is not None and (bool(found.texts) or self._kind == "question")
         return True
 
@@ -144,7 +144,7 @@ class AnnotateScreen(TunerScreen):
     # ---- one text after the other -----------------------------------------------------------------------
 
     def _next_text(self) -> None:
-        """Show the next text of the file, or ask for one to be typed."""
+        """Show the next text of the file, or an empty field to type one."""
         assert self.annotation is not None
         self._text = self.annotation.texts[0] if self.annotation.texts else ""
         self._show_text()
@@ -177,13 +177,13 @@ class AnnotateScreen(TunerScreen):
         self._began = (prompt, answer)
 
     def _draw(self) -> None:
-        """Progress, labels, and what to do next."""
+        """Update the progress, the labels and the hint."""
         found = self.annotation
         assert found is not None
         left = len(found.texts)
         said = say_progress(found)
         if found.from_file:
-            to_do = _n("{count:,} text to do", "{count:,} texts to do", left, count=left)
+            to_do = _n("{count:,} text left", "{count:,} texts left", left, count=left)
             said = f"{said} · {to_do}"
         name = one_line(found.path.name, 60)
         self.query_one("#progress", Static).update(safe(said))
@@ -199,7 +199,7 @@ class AnnotateScreen(TunerScreen):
     # ---- saving -----------------------------------------------------------------------------------------
 
     def action_save(self) -> None:
-        """Write the row, or say what it lacks."""
+        """Save the row, or show what is missing."""
         if self.annotation is None:
             return
         if self._kind == "chat":
@@ -217,15 +217,16 @@ class AnnotateScreen(TunerScreen):
     def _save_chat(self) -> None:
         prompt, answer = self._typed("prompt"), self._typed("answer")
         if not prompt or not answer:
-            self._say(_("Both parts are needed: what is asked, and the answer."), "$warning")
+            self._say(_("Type both the prompt and the answer."), "$warning")
             self.set_focus(self._area("answer" if prompt else "prompt"))
             return
         self._text = self._text or prompt
         self._write({"prompt": prompt, "response": answer})
 
     def _save_label(self) -> None:
-        """Write the text with the class under the cursor."""
+        """Save the text with the class under the cursor."""
         labels = self.query_one("#labels", OptionList)
+        # The first ^s goes to the classes, so that none is saved that was not looked at.
         if self.focused is not labels and self._labels:
             self.set_focus(labels)
             return
@@ -245,7 +246,7 @@ class AnnotateScreen(TunerScreen):
         self._write({"text": text, "label": label})
 
     def _take_text(self) -> None:
-        """Go on from typing a text to marking it."""
+        """Continue from typing a text to marking it."""
         text = self._typed("text")
         if not rows.words_of_text(text):
             self._say(_("Type a text first."), "$warning")
@@ -269,8 +270,9 @@ class AnnotateScreen(TunerScreen):
         except TunerError as error:
             self._say(words_of(error), "$error")
             return
+        # A row may hold a cleaned or shortened text. Undo must show the one that the row was made from.
         self._before.append(self._text)
-        if found.kind == "question":  # several questions may be asked about a text
+        if found.kind == "question":  # a text may have several questions, so it stays
             self.query_one(Input).value = ""
             self.query_one(MarkedWords).choose(0, 0)
             self.set_focus(self.query_one(Input))
@@ -281,7 +283,7 @@ class AnnotateScreen(TunerScreen):
         self._next_text()
 
     def action_skip(self) -> None:
-        """To the next text; one that has no rows yet comes again at the end."""
+        """Go to the next text; one without rows comes again at the end."""
         found = self.annotation
         if found is None:
             return
@@ -293,10 +295,11 @@ class AnnotateScreen(TunerScreen):
         self._next_text()
 
     def action_undo(self) -> None:
-        """Take back what was typed, or else the last row, to be changed."""
+        """Undo typing, or else take back the last row to change it."""
         found = self.annotation
         area = self.focused
         if isinstance(area, TextArea) and area.text and area.text not in self._began:
+            # While a text is being typed, undo is about its letters, not about the row before.
             area.undo()
             return
         if found is None:
@@ -307,7 +310,7 @@ class AnnotateScreen(TunerScreen):
             self._say(words_of(error), "$error")
             return
         if row is None:
-            self._say(_("There is no row to take back."), "$warning")
+            self._say(_("There is no row to undo."), "$warning")
             return
         self._put_back(row, self._before.pop() if self._before else rows.text_of(row))
 
@@ -319,6 +322,7 @@ class AnnotateScreen(TunerScreen):
             found.texts.insert(0, text)
         if found.kind == "tagged":
             self._show_text(
+                # Marks are numbers of words, so they only fit a text that is split in the same way.
                 rows.marks_of(row) if len(rows.words_of_text(text)) == len(row["tokens"]) else None
             )
             return
@@ -336,6 +340,7 @@ class AnnotateScreen(TunerScreen):
         if not starts:
             return
         end = starts[0] + len(row["answers"]["text"][0])
+        # An answer may begin or end within a word: every word that it touches is marked.
         inside = [word for word, (begin, stop) in enumerate(words.places) if begin < end and stop > starts[0]]
         if inside:
             words.choose(inside[0], inside[-1])
@@ -343,13 +348,13 @@ class AnnotateScreen(TunerScreen):
     # ---- keys -------------------------------------------------------------------------------------------
 
     def on_key(self, event: events.Key) -> None:
-        """Digits and letters where nothing is typed."""
+        """Use digits and letters as keys while a list or a text has the focus."""
         words, labels = self.query_one(MarkedWords), self.query_one("#labels")
         if self.annotation is not None and self.focused in (words, labels) and self._take_key(event):
             event.stop()  # or whatever has the focus by now would take it, too
 
     def _take_key(self, event: events.Key) -> bool:
-        """Whether a key meant something."""
+        """Act on a key; return whether it had a meaning."""
         words, key = self.query_one(MarkedWords), event.character or event.key
         if event.key == "enter" and self._kind in ("question", "tagged"):
             self.action_save()
@@ -357,6 +362,7 @@ class AnnotateScreen(TunerScreen):
             if key != "x":
                 return False
             self._save_answer(None)
+        # 0 is not a label: it removes a tag, like Backspace.
         elif key.isdigit() and key != "0" and int(key) <= len(self._labels):
             self._use(self._labels[int(key) - 1])
         elif key == "n":
@@ -368,7 +374,7 @@ class AnnotateScreen(TunerScreen):
         return True
 
     def _use(self, label: str) -> None:
-        """Give the text, or the words that are chosen, a label."""
+        """Give the text, or the selected words, a label."""
         self._warned = False
         if self._kind == "labelled":
             self._label(label)
@@ -376,13 +382,14 @@ class AnnotateScreen(TunerScreen):
             self.query_one(MarkedWords).mark(label)
 
     def _ask_label(self) -> None:
-        title = _("A new class") if self._kind == "labelled" else _("A new label")
-        self.app.push_screen(AskPath(title, _("What is it called?"), ""), self._named)
+        title = _("New class") if self._kind == "labelled" else _("New label")
+        self.app.push_screen(AskPath(title, _("Name"), ""), self._named)
 
     def _named(self, name: str | None) -> None:
         label = one_line(rows.clean(name or "")).strip()
         if self._kind == "tagged":
-            label = "_".join(label.split())  # a tag is one word in every format of tags
+            # Every format of tags takes a tag as one word.
+            label = "_".join(label.split())
         if not label:
             return
         if label not in self._labels:
@@ -401,19 +408,21 @@ class AnnotateScreen(TunerScreen):
 
     @on(TextArea.Changed)
     def _typed_something(self, event: TextArea.Changed) -> None:
-        """What steers a terminal may have been pasted: it is left out."""
+        """Remove pasted control characters."""
         area, self._warned = event.text_area, False
         if rows.clean(area.text) != area.text:
             area.text = rows.clean(area.text)
+            # Setting the text puts the cursor at its start.
             area.move_cursor(area.document.end)
 
     def action_back(self) -> None:
-        """Leave; what was typed and not saved is asked for once."""
+        """Leave the screen; warn once if a row is not saved."""
         found = self.annotation
         if found is not None and self._unsaved() and not self._warned:
             self._warned = True
-            self._say(_("This row is not saved yet: ^s saves it, Esc again leaves without it."), "$warning")
+            self._say(_("This row is not saved. Press ^s to save it, Esc again to discard it."), "$warning")
             return
+        # A file without rows is not data that the guide could use.
         self.dismiss(str(found.path) if found is not None and found.rows else None)
 
     def _unsaved(self) -> bool:

@@ -1,4 +1,4 @@
-"""The way into the guide."""
+"""Opening the guide."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from tui_tuner.ui.screens.guide.walk import QUESTIONS, Walk, keep_walk, walk_of
 
 
 def open_guide(app: App[Any], answers: Answers | None = None) -> None:
-    """The first question. Whoever left the guide in this workbench finds the answers that were given.
+    """Open the first question, with the answers of an earlier walk through the guide, if there was one.
 
     Args:
-        answers: Those that are given already; their lines are under the cursor.
+        answers: Answers that were given on the command line; they are preselected.
     """
+    # The palette offers the guide everywhere, and a second one would share the answers of the first.
     if isinstance(app.screen, Question):
         return
     if answers is not None:

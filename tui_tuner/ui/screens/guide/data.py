@@ -1,4 +1,4 @@
-"""Question 2: the data. Files of the working folder first, each with its rows as they are understood."""
+"""Question 2: the data. Lists the files of the working folder, and shows how their rows are read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _REST = 0.15  # seconds that the cursor rests on a file before it is read
 
 @dataclass(frozen=True)
 class _Place:
-    """Data that may be taken."""
+    """A line of the list: a path, with its size in bytes (0 if unknown)."""
 
     path: str
     size: int = 0
@@ -43,7 +43,7 @@ class _Place:
 
 
 class Around(Message):
-    """The files here, and those of before."""
+    """The files of the working folder are known; `recent` are those of earlier sessions."""
 
     def __init__(self, recent: list[str]) -> None:
         super().__init__()
@@ -51,45 +51,46 @@ class Around(Message):
 
 
 class Saw(Message):
-    """Some data were looked at, for a task."""
+    """The findings about a path, for a task; sent again as more is known."""
 
     def __init__(self, path: str, task: str, seen: Seen) -> None:
         super().__init__()
         self.path, self.wanted, self.seen = path, task, seen
 
     def can_replace(self, message: Message) -> bool:
+        # A newer finding about the same data includes what the older ones said.
         return isinstance(message, Saw) and message.path == self.path and message.wanted == self.wanted
 
 
 class DataQuestion(WaysOut):
-    """A line for each file; below, how it is read, and what is to be known of it."""
+    """A line for each file; below, how it is read, and problems with it."""
 
     PLACE: ClassVar[int] = 2
     HELP_TEXT = _(
-        "Enter takes the file under the cursor. Below it stand its first rows, as they are understood: who "
-        "says what, a text and its class, and so on.\n"
-        "o chooses another file or folder, or a data set of a hub by its name; n says what can be done "
-        "without data: an example file to fill in, rows written here, the demo's own rows.\n"
-        "What is wrong with the data, too little or odd, is said below; F4 offers ways out, F5 takes the "
-        "goal that the rows are for.\n"
+        "Enter chooses the file under the cursor. Its first rows are shown below as they are read: turns of "
+        "a chat, a text and its class, and so on.\n"
+        "o chooses another file or folder, or a data set of a hub by its name; n shows what you can do "
+        "without data: fill in an example file, write rows here, or use the demo's rows.\n"
+        "Problems with the data are listed below; F4 offers fixes, F5 switches to the goal that fits the "
+        "rows.\n"
         "Good examples matter more than many."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o", "other", _("Other file")),
         Binding("n", "no_data", _("No data")),
-        Binding("f4", "mend", _("Mend")),
+        Binding("f4", "mend", _("Fix")),
         Binding("f5,k", "other_task", _("Change goal")),
     ]
 
     def __init__(self, walk: Walk) -> None:
         super().__init__(walk)
         self._recent: list[str] = []
-        self._around = False  # whether the files here are known
+        self._around = False  # the files of the working folder are known
         self._timer: Timer | None = None
-        self._added: list[str] = []  # that were chosen here
+        self._added: list[str] = []  # paths chosen on this screen, newest first
 
     def asked(self) -> str:
-        return _("Which data should it learn from?")
+        return _("Which data should the model learn from?")
 
     def meaning(self) -> str:
         from tui_tuner.guiding.amounts import say_numbers
@@ -137,7 +138,7 @@ class DataQuestion(WaysOut):
                 self.post_message(Saw(place, self.walk.task, Seen(refusal=Refusal("", words))))
 
     def _places(self) -> list[_Place]:
-        """What is listed, the likeliest first."""
+        """Return the listed data: chosen here, fitting the task, other files here, recent ones."""
         files = self.walk.files or ()
         task = self.walk.task
         fitting = [one for one in files if one.suits(task)]
@@ -145,17 +146,19 @@ class DataQuestion(WaysOut):
         found = [_Place(path) for path in self._added]
         found += [_Place(one.path, one.size) for one in (*fitting, *others)]
         here = {os.path.abspath(place.path) for place in found}
+        # Recent files of this folder are listed already, so only those from elsewhere are added.
         before = [
             path for path in self._recent if path not in here and not path.startswith(os.getcwd() + "/")
         ]
         found += [_Place(short_path(path), 0, True) for path in before[:_RECENT]]
         kept: dict[str, _Place] = {}
         for place in found:
+            # A file can be listed under several spellings; the first one stays.
             kept.setdefault(os.path.abspath(os.path.expanduser(place.path)), place)
         return list(kept.values())
 
     def draw_answers(self, at: str = "") -> None:
-        """Draw the answers; the cursor goes to one of them, if that is said."""
+        """Draw the list; move the cursor to `at`, if it is given."""
         if not self._around:
             return
         lines = [(_FILE + place.path, self._line(place, self.width)) for place in self._places()]
@@ -165,12 +168,13 @@ class DataQuestion(WaysOut):
         )
         for id, key, words in more:
             lines.append((id, Content.assemble((f"{key}  ", "$accent"), words)))
+        # Only with the first list: later ones keep the cursor where the user has it.
         if not self.answers.options:
             at = at or self._first(lines)
         self.show_answers(lines, at)
 
     def _first(self, lines: list[tuple[str, Content]]) -> str:
-        """Where the cursor begins: on what was answered, on a file whose rows fit, else where one goes on."""
+        """Return the first line under the cursor: the earlier answer, a fitting file, or "no data"."""
         if self._added:
             return _FILE + self._added[-1]
         task = self.walk.task
@@ -202,16 +206,16 @@ class DataQuestion(WaysOut):
 
     @property
     def _place(self) -> str:
-        """The path under the cursor; empty on a line that is none."""
+        """Return the path under the cursor; empty on a line without one."""
         return self.chosen.removeprefix(_FILE) if self.chosen.startswith(_FILE) else ""
 
     @property
     def seen_now(self) -> Seen | None:
-        """What is known of the data under the cursor."""
+        """Return the findings about the data under the cursor."""
         return self.walk.seen.get((self._place, self.walk.task))
 
     def values(self) -> dict[str, Any]:
-        """The draft for the data under the cursor, with what was said of them."""
+        """Return the draft for the data under the cursor."""
         values: dict[str, Any] = {}
         for field, value in {**self.walk.config_values(), "data.path": self._place}.items():
             put(values, field, value)
@@ -225,7 +229,7 @@ class DataQuestion(WaysOut):
     def busy(self) -> str:
         if not self._around:
             count, of = self.walk.counted
-            return _("looking at the files here: {count} of {of}", count=count, of=of)
+            return _("reading the files here: {count} of {of}", count=count, of=of)
         seen = self.seen_now
         if self._place and seen is None:
             return _("reading the first rows")
@@ -239,6 +243,7 @@ class DataQuestion(WaysOut):
             self._timer.stop()
         self.refresh_bindings()
         if self._place and self.seen_now is None:
+            # Moving through a list of large files must not start to read each of them.
             self._timer = self.set_timer(_REST, self._see)
 
     def _see(self) -> None:
@@ -268,15 +273,15 @@ class DataQuestion(WaysOut):
         if chosen == OTHER:
             return block(
                 _(
-                    "Files are JSON, JSON Lines, CSV, Parquet, plain text and more; how their rows are meant "
-                    "is recognised. A data set of a hub is named as its page is, such as owner/name."
+                    "Files can be JSON, JSON Lines, CSV, Parquet, plain text and more; the layout of their "
+                    "rows is recognised. Name a data set of a hub as on its page, such as owner/name."
                 )
             )
         if chosen == NONE:
             return block(
                 _(
-                    "An example file shows the shape to fill in; a few rows can be written here; and the "
-                    "rows of the demo try everything out."
+                    "Fill in an example file, write a few rows here, or try everything out with the rows of "
+                    "the demo."
                 )
             )
         seen = self.seen_now
@@ -299,6 +304,7 @@ class DataQuestion(WaysOut):
         if self._place and (seen is None or not seen.stops):
             self._take(self._place)
             return
+        # Keys typed ahead were meant for the next question, and this answer leads elsewhere.
         self.walk.ahead.clear()
         if chosen == OTHER:
             self.action_other()
@@ -310,6 +316,7 @@ class DataQuestion(WaysOut):
     def _take(self, path: str) -> None:
         from tui_tuner.ui.screens.guide.model import ModelQuestion
 
+        # Later answers were given for other rows.
         if path != self.walk.answers.data:
             self.walk.begin_again_after("data")
         self.walk.answer(data=path)
@@ -317,7 +324,7 @@ class DataQuestion(WaysOut):
         self.app.push_screen(ModelQuestion(self.walk))
 
     def action_other(self) -> None:
-        """Any file, with completion; or a data set of a hub."""
+        """Choose any file or folder, or a data set of a hub."""
         from tui_tuner.ui.screens.choosing import ChooseFile
 
         self.app.push_screen(
@@ -330,25 +337,25 @@ class DataQuestion(WaysOut):
             self.add(_shortest(path))
 
     def add(self, path: str) -> None:
-        """Have these data in the list, the cursor on them."""
+        """Add data to the list, and move the cursor there."""
         self._added = [path, *(one for one in self._added if one != path)]
         self.draw_answers(_FILE + path)
 
     def action_no_data(self) -> None:
-        """What can be done without data."""
+        """Open the question for users without data."""
         from tui_tuner.ui.screens.guide.nodata import NoData
 
         self.app.push_screen(NoData(self.walk, self.add))
 
     def action_mend(self) -> None:
-        """What can be done about these data."""
+        """List the fixes for these data."""
         self.offer_ways()
 
     def other_data(self) -> None:
         self.action_other()
 
     async def take(self, values: Mapping[str, Any]) -> None:
-        """Take what is said of the rows, or another task, and look again."""
+        """Set fields of the data, or another task, and read the rows again."""
         values = dict(values)
         task = values.pop("task", None)
         if task in TASKS:
@@ -356,6 +363,7 @@ class DataQuestion(WaysOut):
             self.walk.answer(task=goal_of(task).name)
             self.say_question()
         self.walk.put(values)
+        # All findings depend on the task and on the fields that were set.
         self.walk.seen.clear()
         self.keep()
         self.show_so_far()
@@ -370,6 +378,6 @@ def _is_no_path(text: str) -> bool:
 
 
 def _shortest(path: str) -> str:
-    """A path as one would type it here."""
+    """Return a path relative to the working folder, if it is below it."""
     here = os.getcwd().rstrip("/") + "/"
     return path[len(here) :] if path.startswith(here) else path

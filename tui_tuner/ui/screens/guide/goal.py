@@ -1,4 +1,4 @@
-"""Question 1: what should the model learn to do? Guessed from the data files of the working folder."""
+"""Question 1: the goal. Suggests one from the data files of the working folder."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from tui_tuner.ui.screens.guide.walk import Walk
 
 
 class LookedAround(Message):
-    """The files of the working folder were looked at."""
+    """The files of the working folder are known."""
 
 
 class GoalQuestion(Question):
-    """A line for each thing that some task can teach."""
+    """A line for each goal that some task can reach."""
 
     PLACE: ClassVar[int] = 1
     HELP_TEXT = _(
-        "Five questions, each with its best answer under the cursor: Enter takes it. Then one page says what "
-        "will happen, why, how long it takes and what it costs; one key starts it.\n"
-        "Esc goes back a question, and nothing that was answered is lost. Whoever leaves finds the settings "
-        "so far as a draft on the home screen.\n"
-        "This question decides what the rows of your data have to be: each line says it below. What is "
-        "suggested comes from the files in the folder where the workbench was started."
+        "Five questions, each with its recommended answer under the cursor: press Enter to accept it. Then "
+        "one page explains what will happen, why, how long it takes and what it costs; one key starts the "
+        "run.\n"
+        "Esc goes back one question, and no answer is lost. If you leave, the settings so far are kept as a "
+        "draft on the home screen.\n"
+        "This question decides what the rows of your data must look like, as explained below each line. The "
+        "suggestion comes from the files in the folder where you started the workbench."
     )
 
     def asked(self) -> str:
@@ -38,12 +39,12 @@ class GoalQuestion(Question):
 
     def meaning(self) -> str:
         return _(
-            "A model learns from examples: it sees what goes in and what should come out, again and again. "
-            "Choose what comes nearest; below stands an example of it."
+            "A model learns from examples: it sees inputs with the outputs that they should give, again and "
+            "again. Choose the closest goal; an example of it is shown below."
         )
 
     def listed(self) -> str:
-        return _("It learns to …")
+        return _("The model learns to …")
 
     def __init__(self, walk: Walk) -> None:
         super().__init__(walk)
@@ -71,10 +72,12 @@ class GoalQuestion(Question):
         self.found_out()
 
     def busy(self) -> str:
+        # Once the user has moved the cursor, or has answered before, the guess no longer matters and Enter
+        # need not wait.
         if self._looked or self.moved or "task" in self.walk.chosen:
             return ""
         count, of = self.walk.counted
-        return _("looking at the files here: {count} of {of}", count=count, of=of)
+        return _("reading the files here: {count} of {of}", count=count, of=of)
 
     @property
     def _guess(self) -> Goal | None:
@@ -95,6 +98,7 @@ class GoalQuestion(Question):
         at = ""
         if "task" in self.walk.chosen and not self.answers.options:
             at = self.walk.answers.task or ""
+        # The guess moves the cursor only as long as the user has not.
         elif guess is not None and not self.moved and "task" not in self.walk.chosen:
             at = guess.name
         self.show_answers(lines, at)
@@ -125,6 +129,7 @@ class GoalQuestion(Question):
         from tui_tuner.ui.screens.guide.data import DataQuestion
 
         before = self.walk.answers.task
+        # Later answers depend on the goal; the same goal keeps them.
         if chosen != before:
             self.walk.begin_again_after("task")
         self.walk.answer(task=chosen)

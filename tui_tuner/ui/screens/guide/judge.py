@@ -1,4 +1,4 @@
-"""Question 5: how will you judge? By held-out rows, by a figure of them, or by prompts of one's own."""
+"""Question 5: how to judge the model: by held-out rows, by a metric of them, or by the user's prompts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tui_tuner.ui.words import block
 
 
 class JudgeQuestion(Question):
-    """The first answer is always right: the others are measured beside it."""
+    """Held-out rows are always measured; the other answers add a metric or prompts."""
 
     PLACE: ClassVar[int] = 5
     HELP_TEXT = _(
-        "A model that knows its training rows by heart looks excellent on them, and that says nothing. So a "
-        "few rows are kept out of training, and measured before the first step and after each stretch: only "
-        "if it got better there, by more than chance, has it learnt.\n"
-        "A figure of the held-out rows that is chosen here decides which checkpoint is kept as the best one. "
-        "Others score answers before and after, and prompts of your own are answered then, side by side."
+        "A model that has memorised its training rows looks excellent on them, which proves nothing. So a "
+        "few rows are held out of training, and measured before the first step and at intervals: only an "
+        "improvement on them, by more than chance, shows that the model has learned.\n"
+        "A metric of the held-out rows that you choose here decides which checkpoint is kept as the best. "
+        "Others score answers before and after training; your own prompts are answered then, side by side."
     )
 
     def asked(self) -> str:
@@ -32,7 +32,7 @@ class JudgeQuestion(Question):
     def meaning(self) -> str:
         return _(
             "Some of your rows are held out: the model never trains on them. Measured before and after, they "
-            "tell whether it has learnt or only memorised."
+            "show whether the model has learned or only memorised."
         )
 
     def listed(self) -> str:
@@ -43,7 +43,7 @@ class JudgeQuestion(Question):
 
     @property
     def _prompts(self) -> list[str]:
-        """Prompts of one's own, so far."""
+        """Return the user's own prompts so far."""
         asked = self.walk.answers.judge
         return asked if isinstance(asked, list) else []
 
@@ -64,9 +64,9 @@ class JudgeQuestion(Question):
     def about(self, chosen: str) -> Content:
         if chosen == HELD_OUT:
             words = _(
-                "The usual answer. The share that is held out follows from the number of your rows: enough "
-                "to tell better from chance, and as few as that takes. At the end one verdict says whether "
-                "it learnt, on what evidence, and what to change."
+                "The usual answer. The held-out share depends on the number of your rows: just enough to "
+                "tell an improvement from chance. At the end, a verdict says whether the model has learned, "
+                "on what evidence, and what to change."
             )
             return block(words)
         choice = next((one for one in self._choices() if one.answer == chosen), None)
@@ -98,5 +98,5 @@ class JudgeQuestion(Question):
             if prompts:
                 self._take(prompts)
 
-        question = _("Your question; several with | between them")
+        question = _("Your prompts, separated by |")
         self.app.push_screen(AskPath(_("Prompts"), question, " | ".join(self._prompts)), answered)

@@ -1,4 +1,4 @@
-"""Labels that are given by a digit each, as a list to choose from and in one line; and which keys do what."""
+"""The labels of the screen that writes rows: as a list, as one line with their digits; and its hints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_KEYS = 9  # labels that have a digit
 
 
 def list_labels(labels: OptionList, names: Sequence[str], counts: Mapping[str, int]) -> None:
-    """Fill a list with classes, how many texts each has, and a line for a new one; the cursor stays."""
+    """Fill a list with the classes, their counts, and a line for a new one; keep the cursor."""
     now = labels.highlighted
     shown = [
         Option(
@@ -27,6 +27,7 @@ def list_labels(labels: OptionList, names: Sequence[str], counts: Mapping[str, i
         )
         for place, name in enumerate(names, 1)
     ]
+    # Always the last line, so that its index is the number of classes.
     shown.append(Option(Content.assemble(("n ", "$accent"), _("a new class"))))
     labels.clear_options()
     labels.add_options(shown)
@@ -34,7 +35,7 @@ def list_labels(labels: OptionList, names: Sequence[str], counts: Mapping[str, i
 
 
 def legend(names: Sequence[str]) -> Content:
-    """Labels with their digits, in a line or two."""
+    """Return the labels with their digits, as running text."""
     parts: list[tuple[str, str] | str] = []
     for place, name in enumerate(names[:MOST_KEYS], 1):
         parts += [(f"{place} ", "$accent"), (one_line(name, 20), "bold"), "  "]
@@ -42,23 +43,25 @@ def legend(names: Sequence[str]) -> Content:
 
 
 def what_next(kind: str, typing: bool, done: bool) -> str:
-    """What is to be done now, with its keys.
+    """Return the hint for the next step, with its keys.
 
     Args:
-        kind: Of the rows, as `guiding.annotate` names it.
-        typing: Whether a text is to be typed, and not marked.
-        done: Whether all texts of a file have their rows.
+        kind: The kind of rows, as `guiding.annotate` names it.
+        typing: Whether the user types a text, instead of marking one.
+        done: Whether all texts of a file have rows.
     """
     if kind != "chat" and typing and done:
-        return _("All texts of the file are done: Esc takes the rows. Or type one more text.")
+        return _("All texts of the file are done. Press Esc to use the rows, or type another text.")
     if kind == "chat":
-        return _("Type both parts, Tab goes between them. ^s saves the row.")
+        return _("Type a prompt and its answer; Tab switches between them. ^s saves the row.")
     if typing and kind == "labelled":
-        return _("Type a text, then Tab to the classes: a digit or Enter saves it with that class.")
+        return _("Type a text, then press Tab; a digit or Enter saves it with that class.")
     if typing:
-        return _("Type or paste a text; ^s takes it.")
+        return _("Type or paste a text, then press ^s to mark it.")
     if kind == "labelled":
-        return _("A digit or Enter saves this text with that class; n is a new one.")
+        return _("A digit or Enter saves this text with that class; n adds a class.")
     if kind == "tagged":
-        return _("←→ a word, Space holds one end; a digit tags it, Backspace takes it away. Enter saves.")
-    return _("Type a question, Enter; ←→ and Space mark the answer, Enter saves. x: no answer here.")
+        return _(
+            "←→ moves by word, Space starts a selection; a digit tags it, Backspace untags. Enter saves."
+        )
+    return _("Type a question, then Enter; mark the answer with ←→ and Space, Enter saves. x: no answer.")

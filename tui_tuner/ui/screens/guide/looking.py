@@ -1,6 +1,6 @@
-"""What the guide finds out about data: their first rows in words, whether the goal can use them, what is odd.
+"""The guide's findings about data: first rows, whether the goal can use them, and problems.
 
-Threads call `see`; nothing here draws on the screen.
+`see` is called in threads; nothing here touches the screen.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from tui_tuner.guiding.data import DataLook
     from tui_tuner.ui.datalook import Look
 
-_SHOWN = 6  # rows
+_SHOWN = 6  # rows that are shown
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of some data so far.
+    """The findings about some data so far.
 
     Args:
-        look: The first rows; None where there are none to be seen.
-        refusal: Why the goal cannot use them.
-        better: That another goal fits them better.
-        busy: What is still being found out.
-        facts: How much it is, in sentences.
-        concerns: What is to be known of it.
-        counted: All that was counted of the rows.
+        look: The first rows; None if they cannot be read.
+        refusal: The reason why the goal cannot use them.
+        better: The suggestion of another goal that fits them better.
+        busy: The check that is still running, as words; empty at the end.
+        facts: The amounts, as sentences.
+        concerns: Problems and remarks.
+        counted: The counts of all rows.
     """
 
     look: Look | None = None
@@ -50,16 +50,16 @@ class Seen:
 
     @property
     def stops(self) -> bool:
-        """Whether nothing can be trained on them as they are."""
+        """Return whether these data cannot be trained on as they are."""
         return self.refusal is not None or any(concern.stops for concern in self.concerns)
 
     @property
     def ways(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Ways out of what is wrong or odd that are settings: words, and values of fields."""
+        """Return the fixes that are settings: a label, and values by field."""
         return [fix for concern in self.concerns for fix in concern.fixes if fix[1]]
 
     def told(self, width: int, height: int) -> Content:
-        """What is wrong, how much it is, and the rows."""
+        """Return the findings as lines: what stops the run, the first row, remarks, amounts, more rows."""
         from tui_tuner.ui.widgets.data.told import brief, lines_of
 
         lines: list[Content] = []
@@ -74,7 +74,8 @@ class Seen:
         ]
         for concern in self.concerns:
             lines += concern_lines(concern) if concern.stops else ()
-        lines += rows[0] if rows else ()  # what is to be known of them may be long, and nobody scrolls
+        # Before the remarks, which may be long: the first row should be visible without scrolling.
+        lines += rows[0] if rows else ()
         for concern in self.concerns:
             lines += concern_lines(concern) if not concern.stops else ()
         if self.better is not None and self.refusal is None:
@@ -87,7 +88,7 @@ class Seen:
 
 
 def refusal_lines(refusal: Refusal) -> list[Content]:
-    """Why something cannot be used, and what to do."""
+    """Return a refusal and its advice as lines."""
     lines = [Content.assemble(("✗ ", "$error"), block(refusal.sentence).stylize("$error"))]
     if refusal.advice:
         lines.append(block("  " + refusal.advice).stylize("$dim"))
@@ -95,7 +96,7 @@ def refusal_lines(refusal: Refusal) -> list[Content]:
 
 
 def concern_lines(concern: Concern) -> list[Content]:
-    """A concern, and what can be done about it."""
+    """Return a concern and its way out as lines."""
     mark, colour = ("✗ ", "$error") if concern.stops else ("! ", "$warning")
     lines = [Content.assemble((mark, colour), block(concern.message))]
     if concern.way_out:
@@ -106,11 +107,11 @@ def concern_lines(concern: Concern) -> list[Content]:
 def see(
     path: str, task: str, more: Mapping[str, Any], tell: Callable[[Seen], None], cancelled: Callable[[], bool]
 ) -> None:
-    """Look at data, and tell what is known after each step; raises nothing."""
+    """Look at data in steps, and call `tell` with the findings after each; raises nothing."""
     values: dict[str, Any] = {}
     for field, value in {**more, "task": task, "data.path": path}.items():
         put(values, field, value)
-    seen = Seen(busy=_("looking whether the goal can use these rows"))
+    seen = Seen(busy=_("checking whether the goal can use these rows"))
     try:
         seen = replace(seen, look=datalook.look(values, path))
     except (TunerError, OSError) as problem:
@@ -135,7 +136,7 @@ def _count(
     tell: Callable[[Seen], None],
     cancelled: Callable[[], bool],
 ) -> Seen:
-    """Read all rows, for as long as one waits, and judge how many and how good they are."""
+    """Read all rows until cancelled, and judge their amount and quality."""
     from tui_tuner.guiding.data import look_at_data, say_look
 
     tell(replace(seen, busy=_("reading the rows")))
@@ -145,5 +146,6 @@ def _count(
 
     columns = more.get("data.columns")
     found = look_at_data(path, task, columns, cancelled, more=more, said=said)
+    # The better goal was found in the first rows already; saying it twice would look like two problems.
     concerns = tuple(one for one in found.concerns if one.code != "better_task" or seen.better is None)
     return replace(seen, facts=tuple(say_look(found)), concerns=concerns, counted=found)

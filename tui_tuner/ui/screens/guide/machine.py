@@ -1,4 +1,4 @@
-"""Question 4: machine and money: this machine or a card to plan for, a price, a budget, a message."""
+"""Question 4: the machine or a card to plan for, a price, a budget, and a message at the end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOTHING = ("0", "none", "-")
 
 
 class Known(Message):
-    """What machines there are to choose from."""
+    """The machines to choose from, and the description of this one."""
 
     def __init__(self, choices: tuple[MachineChoice, ...], lines: tuple[str, ...]) -> None:
         super().__init__()
@@ -37,19 +37,19 @@ class Known(Message):
 
 
 class MachineQuestion(Question):
-    """A line for this machine and for each card; below, what it has, and price, budget and message."""
+    """A line for this machine and for each card; below, its description, price, budget and message."""
 
     PLACE: ClassVar[int] = 4
     DEFAULT_CSS = """
     MachineQuestion #list { max-height: 7; }
     """
     HELP_TEXT = _(
-        "Training here is the usual answer. A card is chosen to see what the run would need and cost there: "
-        "the settings can be saved then and taken to a rented machine.\n"
-        "p says what an hour of the machine costs, in any currency; b the most time or money that the run "
-        "may take: `2 h`, `30 min`, or `5` for five of that currency. The run stops, resumably, before it "
-        "costs more.\n"
-        "m says how you hear of its end, or of a failure, while nobody watches."
+        "Training on this machine is the usual answer. Choose a card to see the needs and costs of the run "
+        "there; you can then save the settings and take them to a rented machine.\n"
+        "p sets the price of an hour, in any currency; b sets the most time or money that the run may take: "
+        "`2 h`, `30 min`, or `5` for five of that currency. The run stops before it exceeds that, and can be "
+        "resumed.\n"
+        "m sets how you are notified of its end or failure."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "price", _("Price")),
@@ -63,7 +63,7 @@ class MachineQuestion(Question):
         self._here: tuple[str, ...] = ()
 
     def asked(self) -> str:
-        return _("Where should it be trained, and what may it cost?")
+        return _("Where should the model be trained, and what may it cost?")
 
     def meaning(self) -> str:
         return _(
@@ -88,6 +88,7 @@ class MachineQuestion(Question):
     def work_failed(self, group: str, words: str) -> None:
         from tui_tuner.guiding.machine import MachineChoice
 
+        # Without any answer the guide would end here; training on this machine is always possible.
         here = MachineChoice("here", _("This machine"), words, {})
         self.post_message(Known((here,), (words,)))
 
@@ -98,7 +99,7 @@ class MachineQuestion(Question):
         self.found_out()
 
     def busy(self) -> str:
-        return "" if self._choices else _("looking at this machine")
+        return "" if self._choices else _("checking this machine")
 
     def draw_answers(self) -> None:
         if not self._choices:
@@ -121,7 +122,7 @@ class MachineQuestion(Question):
             lines += [block(line) for line in self._here]
         elif choice is not None:
             lines.append(block(choice.means))
-            words = _("The run cannot be started here then: its settings are saved, and taken there.")
+            words = _("Then the run cannot start here: save its settings, and take them to that machine.")
             lines.append(block(words).stylize("$dim"))
         return Content("\n").join(lines)
 
@@ -129,6 +130,7 @@ class MachineQuestion(Question):
         from tui_tuner.ui.screens.guide.judge import JudgeQuestion
 
         self.walk.answer(machine=chosen)
+        # The plan and the form show their figures for this card, too.
         self.tuner.card = "" if chosen in ("here", "cpu") else chosen
         self.keep()
         self.app.push_screen(JudgeQuestion(self.walk))
@@ -136,22 +138,24 @@ class MachineQuestion(Question):
     # Money, and the message
 
     def action_price(self) -> None:
-        """What an hour costs."""
+        """Ask for the price of an hour."""
         now = self.walk.answers.more.get(PRICE)
 
         def take(text: str) -> None:
             price = _number(text)
             if price is None or price < 0:
-                self.tuner.say(_("{text} is no price: write it as 0.45.", text=one_line(text, 30)), "error")
+                self.tuner.say(
+                    _("{text} is not a price; write it as 0.45.", text=one_line(text, 30)), "error"
+                )
             elif price:
                 self.walk.put({PRICE: price})
             else:
                 self.walk.forget(PRICE)
 
-        self._ask(_("Price"), _("What does an hour of it cost? 0 for nothing."), now, take)
+        self._ask(_("Price"), _("What does an hour of this machine cost? 0 for nothing."), now, take)
 
     def action_budget(self) -> None:
-        """The most time or money."""
+        """Ask for the most time or money that the run may take."""
 
         def take(text: str) -> None:
             from tui_tuner.guiding.machine import read_budget
@@ -167,7 +171,7 @@ class MachineQuestion(Question):
             self.walk.answer(budget=text)
 
         question = _(
-            "How much may it take? A time such as `2 h` or `30 min`, or money such as `5`. 0: no limit."
+            "How much may the run take? A time such as `2 h` or `30 min`, or money such as `5`. 0: no limit."
         )
         self._ask(_("Budget"), question, self.walk.answers.budget, take)
 
@@ -181,7 +185,7 @@ class MachineQuestion(Question):
         self.app.push_screen(AskPath(title, question, "" if now is None else str(now)), answered)
 
     def action_message(self) -> None:
-        """How one hears of the end."""
+        """Ask how the user is notified of the end."""
         from tui_tuner.ui.screens.guide.notify import ask_notify
 
         def taken(value: Any) -> None:
@@ -196,7 +200,7 @@ class MachineQuestion(Question):
 
 
 def notify_words(value: Any) -> str:
-    """How one hears of the end, in a few words."""
+    """Return the entries of `output.notify` as a few words."""
     if not value:
         return _("none")
     return one_line(", ".join(map(str, value)) if isinstance(value, list | tuple) else value, 60)
@@ -210,7 +214,9 @@ def _number(text: str) -> float | None:
     import math
 
     try:
+        # Many languages write a decimal comma.
         value = float(text.replace(",", "."))
     except ValueError:
         return 0.0 if text.lower() in _NOTHING else None
+    # `float` also reads "inf" and "nan".
     return value if math.isfinite(value) else None

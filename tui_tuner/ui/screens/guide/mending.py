@@ -1,4 +1,4 @@
-"""Ways out of what is wrong or odd about the data, as a list to choose from."""
+"""Fixes for problems with the data, as a list to choose from."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _COLUMNS, _FORMAT, _OTHER, _NONE = "columns", "format", "other", "none"
 
 
 class WaysOut(Question, MendingScreen):
-    """A question about data that can be mended."""
+    """A question about data whose problems can be fixed."""
 
     @property
     def seen_now(self) -> Seen | None:
-        """What is known of the data under the cursor."""
+        """Return the findings about the data under the cursor."""
         raise NotImplementedError
 
     def values(self) -> dict[str, Any]:
-        """The draft for the data under the cursor, with what was said of them."""
+        """Return the draft for the data under the cursor."""
         raise NotImplementedError
 
     def action_other(self) -> None:
@@ -33,11 +33,11 @@ class WaysOut(Question, MendingScreen):
         raise NotImplementedError
 
     def action_no_data(self) -> None:
-        """What can be done without data."""
+        """Open the question for users without data."""
         raise NotImplementedError
 
     def offer_ways(self) -> None:
-        """Say what can be done about the data under the cursor, and do what is chosen."""
+        """List the fixes for the data under the cursor, and apply the chosen one."""
         seen = self.seen_now
         if seen is None:
             return
@@ -46,10 +46,11 @@ class WaysOut(Question, MendingScreen):
         refusal = seen.refusal
         answers: list[tuple[str, str, str]] = []
         if refusal is not None:
+            # What stops the run comes first.
             ways = [(fix_words(fix, values), fix) for fix in refusal.fixes] + ways
         answers += [(str(number), words, "") for number, (words, _fix) in enumerate(ways)]
         if refusal is not None and refusal.of_rows:
-            answers.append((_COLUMNS, _("Say which column is what"), _("From two lists.")))
+            answers.append((_COLUMNS, _("Assign the columns"), _("From two lists.")))
             answers.append((_FORMAT, _("Choose the record format"), ""))
         answers.append((_OTHER, _("Choose another file"), ""))
         answers.append((_NONE, _("See an example file of the right shape"), ""))

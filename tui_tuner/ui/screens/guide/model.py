@@ -1,4 +1,4 @@
-"""Question 3: the model. Ranked for the task, the rows and this machine: those that fit come first."""
+"""Question 3: the model. Ranks models for the task, the rows and the machine."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tui_tuner.ui.words import block, column, rough, span
 if TYPE_CHECKING:
     from tui_tuner.guiding.models import Choice
 
-_PATIENCE = 4.0  # seconds that an Enter waits for models beyond those of this machine
+_PATIENCE = 4.0  # seconds that Enter waits for models other than those of this machine
 _MOST = 40
 
 
 class Ranked(Message):
-    """The models so far, the most fitting first; `done` when no more come."""
+    """The models so far, best first; `done` if no more will come."""
 
     def __init__(self, choices: list[Choice], done: bool, problem: str = "") -> None:
         super().__init__()
@@ -40,18 +40,18 @@ class Ranked(Message):
 
 
 class ModelQuestion(Question):
-    """A line for each model: whether it fits, its size, its terms, and how long these rows take."""
+    """A line for each model: whether it fits, its size, its terms, and the time for these rows."""
 
     PLACE: ClassVar[int] = 3
     DEFAULT_CSS = """
     ModelQuestion #list { max-height: 9; }
     """
     HELP_TEXT = _(
-        "A model that has read much already is taught your examples on top. Larger ones know more and answer "
-        "better, and need more memory and time.\n"
-        "The first line is what fits best: what suits the task and the language of your rows, may be used "
-        "freely, and is done in reasonable time on this machine. ✓ fits, ✗ does not; below stands why.\n"
-        "m looks for more models: of this machine and of a hub, by name."
+        "A pretrained model learns your examples in addition. Larger models know more and answer better, but "
+        "need more memory and time.\n"
+        "The first line fits best: it suits the task and the language of your rows, has a free licence, and "
+        "trains in reasonable time on this machine. ✓ fits, ✗ does not; the reason is shown below.\n"
+        "m searches for more models, on this machine and on a hub, by name."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "more", _("More models")),
@@ -62,15 +62,15 @@ class ModelQuestion(Question):
         self._choices: list[Choice] = []
         self._done, self._problem = False, ""
         self._began = time.monotonic()
-        self._for: tuple[object, ...] = ()  # the answers that models were ranked for
+        self._for: tuple[object, ...] = ()  # the answers that the ranking is for
 
     def asked(self) -> str:
         return _("Which model should learn it?")
 
     def meaning(self) -> str:
         return _(
-            "It begins with a model that has read much already, and learns your examples on top. Larger ones "
-            "answer better, and take more memory and time. The first line fits best here."
+            "Training starts from a pretrained model, which learns your examples in addition. Larger ones "
+            "answer better, but take more memory and time. The first line fits best here."
         )
 
     def listed(self) -> str:
@@ -80,7 +80,8 @@ class ModelQuestion(Question):
         self._rank_again()
 
     def on_screen_resume(self) -> None:
-        if self._for and self._for != self._asked_for():  # another machine was chosen meanwhile
+        # The user may come back from the next question with another machine or budget.
+        if self._for and self._for != self._asked_for():
             self._rank_again()
 
     def _asked_for(self) -> tuple[object, ...]:
@@ -102,6 +103,7 @@ class ModelQuestion(Question):
         found: list[Choice] = []
         problem = ""
         try:
+            # The ranking grows: models of this machine first, then those of hubs, as they answer.
             for found in watch_models(
                 self.walk.task,
                 data=self.walk.data_facts(),
@@ -135,6 +137,7 @@ class ModelQuestion(Question):
         seconds = time.monotonic() - self._began
         if self._done or (self._choices and (self.moved or seconds > _PATIENCE)):
             return ""
+        # The user's own choice does not depend on the ranking, so Enter need not wait for it.
         if "model" in self.walk.chosen and self.chosen == self.walk.answers.model:
             return ""
         return _("planning models: {count} so far", count=len(self._choices))
@@ -147,12 +150,14 @@ class ModelQuestion(Question):
         lines = [(choice.name, _line(choice, width)) for choice in shown]
         chosen = self.walk.answers.model if "model" in self.walk.chosen else ""
         if chosen and chosen not in [id for id, _line in lines]:
+            # A model that was chosen by name may not be in the ranking, but must stay in the list.
             lines.insert(
                 0, (chosen, Content.assemble((one_line(chosen, width - 12), "bold"), "  ", _("chosen")))
             )
         if not lines and self._done:
-            lines = [("", Content(_("No model was found: m looks for one by its name.")))]
+            lines = [("", Content(_("No model was found. Press m to search for one by name.")))]
         at = ""
+        # While models arrive, the cursor follows the best one, until the user moves it.
         if not self.moved:
             at = chosen or (lines[0][0] if lines else "")
         self.show_answers(lines, at)
@@ -176,6 +181,7 @@ class ModelQuestion(Question):
         self._take(chosen, {"model.hub": hub} if hub else {})
 
     def _take(self, name: str, values: Mapping[str, Any]) -> None:
+        # A model of another hub would keep the hub of the one that was chosen before.
         self.walk.forget("model.hub", "model.name")
         self.walk.answer(model=name)
         self.walk.put(values)
@@ -183,7 +189,7 @@ class ModelQuestion(Question):
         self.app.push_screen(MachineQuestion(self.walk))
 
     def action_more(self) -> None:
-        """All models of this machine and of a hub."""
+        """Choose from all models of this machine and of a hub."""
         from tui_tuner.ui.screens.models.asking import ask_model
 
         def taken(values: Mapping[str, Any]) -> None:
@@ -195,7 +201,7 @@ class ModelQuestion(Question):
 
 
 def _line(choice: Choice, width: int) -> Content:
-    """Mark, name, size, time or download, and terms."""
+    """Return the line of a model: whether it fits, name, size, time, download, and licence."""
     marks = {True: ("✓ ", "$success"), False: ("✗ ", "$error")}
     mark = marks[choice.fits] if choice.state != "unknown" else ("? ", "$warning")
     size = human_count(choice.parameters) if choice.parameters else ""
@@ -207,7 +213,7 @@ def _line(choice: Choice, width: int) -> Content:
 
 
 def _facts(choice: Choice) -> list[Content]:
-    """What there is to know: memory, time, money, terms, languages."""
+    """Return the details of a model: memory, time, price, licence, languages, download."""
     parts = []
     if choice.needs:
         parts.append(_("memory {needs:.1f} of {there:.1f} GiB", needs=choice.needs, there=choice.there))
@@ -217,14 +223,14 @@ def _facts(choice: Choice) -> list[Content]:
     if choice.cost:
         parts.append(_("price ~{cost}", cost=human_money(choice.cost[1])))
     lines = [" · ".join(parts)]
-    terms = choice.licence or _("not told")
+    terms = choice.licence or _("unknown")
     words = [_("licence: {terms}", terms=one_line(terms, 40))]
     if choice.languages:
         words.append(_("languages: {codes}", codes=one_line(", ".join(choice.languages[:12]), 60)))
     if choice.gated:
-        words.append(_("its owner wants one to log in and accept terms first"))
+        words.append(_("gated: log in and accept its terms first"))
     if not choice.here:
         size = human_bytes(choice.fetch) if choice.fetch else _("an unknown size")
-        words.append(_("is fetched first: {size}", size=size))
+        words.append(_("download: {size}", size=size))
     lines.append(" · ".join(words))
     return [block(line).stylize("$dim") for line in lines if line]

@@ -1,4 +1,4 @@
-"""Without data: how much is needed, an example file of the right shape, rows written here, the demo."""
+"""The question for users without data: an example file, rows written here, or the demo's rows."""
 
 from __future__ import annotations
 
@@ -21,37 +21,39 @@ EXAMPLE, WRITE, DEMO = "example", "write", "demo"
 
 
 class NoData(Question):
-    """What one can do who has no data yet."""
+    """Offers an example file, writing rows, and the demo's rows."""
 
     PLACE: ClassVar[int] = 2
     HELP_TEXT = _(
-        "An example file has the shape that the goal needs: open it in any editor, replace its rows by your "
-        "own, and choose it as your data.\n"
-        "Rows can be written here, too, one after the other.\n"
-        "The demo's rows train something small, to see how everything works."
+        "An example file has the layout that the goal needs: open it in any editor, replace its rows with "
+        "your own, and choose it as your data.\n"
+        "You can also write rows here, one after the other.\n"
+        "The demo's rows train a small model, to show how everything works."
     )
 
     def __init__(self, walk: Walk, taken: Callable[[str], None]) -> None:
         """Ask.
 
         Args:
-            taken: Told the path of the data that come of it, once the screen below is on view again.
+            taken: Called with the path of the data, after this screen has closed.
         """
         super().__init__(walk)
         self._taken = taken
 
     def asked(self) -> str:
-        return _("No data yet: what would you like to do?")
+        return _("No data yet? Choose a way to get some.")
 
     def meaning(self) -> str:
         from tui_tuner.guiding.amounts import say_numbers
 
         goal = self.walk.goal
         needs = _(goal.needs) if goal is not None else ""
-        return _("It learns from {rows}. {need}", rows=mark(needs, "bold"), need=say_numbers(self.walk.task))
+        return _(
+            "The model learns from {rows}. {need}", rows=mark(needs, "bold"), need=say_numbers(self.walk.task)
+        )
 
     def listed(self) -> str:
-        return _("Ways to begin")
+        return _("Ways to start")
 
     def on_mount(self) -> None:
         self.draw_answers()
@@ -60,7 +62,7 @@ class NoData(Question):
         choices = [
             (EXAMPLE, _("Write an example file here"), _("to be filled in with any editor")),
             (WRITE, _("Write rows here"), _("one after the other, on this screen")),
-            (DEMO, _("Try the demo's rows"), _("nothing of your own is learnt")),
+            (DEMO, _("Try the demo's rows"), _("the model learns nothing of your own")),
         ]
         self.show_answers([(id, self.line(words, means, 32)) for id, words, means in choices])
 
@@ -69,8 +71,8 @@ class NoData(Question):
             return self._example()
         if chosen == WRITE:
             words = _(
-                "You see one text after the other and say what belongs to it; each row is kept as soon as it "
-                "is written, and the file can be gone on with later."
+                "You see one text after the other and add its answer, class or tags. Each row is saved as "
+                "soon as it is complete, and you can continue the file later."
             )
             return block(words)
         kind = TASKS.get(self.walk.task)
@@ -94,7 +96,8 @@ class NoData(Question):
             self._take(kind.demo if kind is not None else DEMO)
 
     def _take(self, path: str) -> None:
-        """Go back to the question with these data."""
+        """Close this screen, and choose a path on the question below."""
+        # First, so that the question below is on top again when it gets the path.
         self.app.pop_screen()
         self._taken(path)
 
@@ -106,8 +109,9 @@ class NoData(Question):
         except (TunerError, OSError) as error:
             self.tuner.say(words_of(error), "error", 10)
             return
+        # The list of the question below names the files of this folder in the same way.
         path = os.path.relpath(written)
-        words = _("{path} is written. Put your own rows into it, then take it.", path=one_line(path))
+        words = _("{path} was written. Put your own rows into it, then choose it.", path=one_line(path))
         self.tuner.say(words, timeout=10)
         self._take(path)
 

@@ -1,4 +1,4 @@
-"""How one hears of the end of a run: the ways that `output.notify` has, to choose from."""
+"""Choosing how the user is notified of the end of a run (`output.notify`)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tui_tuner.ui.words import block
 
 
 def ask_notify(screen: TunerScreen, now: Any, taken: Callable[[list[str] | None], None]) -> None:
-    """Let one choose.
+    """Ask for the kind of message, and for its address if it needs one.
 
     Args:
-        now: The entries that are set.
-        taken: Told the entries; None for no message.
+        now: The entries that are set now.
+        taken: Called with the entries; None for no message.
     """
     choices = {choice.name: choice for choice in message_choices()}
     answers = [
@@ -34,11 +34,12 @@ def ask_notify(screen: TunerScreen, now: Any, taken: Callable[[list[str] | None]
         else:
             taken(choices[answer].values[NOTIFY] or None)
 
-    question = block(_("A message comes when the run ends, when it fails, and when its GPU stands idle."))
+    question = block(_("You get a message when the run ends, when it fails, and when its GPU is idle."))
     dialog = Choose(_("Message"), question, answers)
     screen.app.push_screen(dialog, answered)
     first = str(now[0]) if isinstance(now, list) and now else "bell"
     kind = first.partition(":")[0]
+    # After the refresh, because the list does not exist before. A webhook is set as its address.
     dialog.call_after_refresh(dialog.choose, "webhook" if kind in ("http", "https") else kind)
 
 

@@ -1,4 +1,4 @@
-"""One page: what will happen, why each setting is what it is, its price, what may go wrong; the start."""
+"""The last page of the guide: what will happen, the reasons for all settings, problems, and the start."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _OF_QUESTIONS = {"data.path": "data", "model.name": "model", "task": "task"}
 
 
 class Proposed(Message):
-    """What the guide proposes for some answers; None where that is refused."""
+    """The proposal for some answers; None with a refusal."""
 
     def __init__(self, answers: Answers, proposal: Proposal | None, refusal: Refusal | None) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Proposed(Message):
 
 
 class Working(Message):
-    """What is being worked out."""
+    """The current step of working out the proposal, as words."""
 
     def __init__(self, words: str) -> None:
         super().__init__()
@@ -57,20 +57,20 @@ class Working(Message):
 
 
 class GuidePage(TunerScreen):
-    """Everything before the start, on one page that scrolls."""
+    """The proposal on one page that scrolls, with keys to fix problems and to start."""
 
     HELP_TEXT = _(
-        "^r starts the run. Nothing has been trained before.\n"
-        "What may go wrong is marked with ! and has a number: that key takes the way out, F4 lists them all. "
-        "✗ has to be dealt with first. ^z takes the last change back.\n"
-        "Enter or e opens the whole form with these values: everything can be changed there, and Esc comes "
-        "back here. ^s saves them as YAML, for `tui-tuner run`.\n"
-        "Times and memory are estimates for these rows and this machine; the run corrects them as it goes."
+        "^r starts the run; nothing is trained before that.\n"
+        "Problems are marked with !, and their fixes are numbered: press the number to apply one, F4 to list "
+        "them all. Fix those with ✗ first. ^z undoes the last change.\n"
+        "Enter or e opens the form with all settings, where you can change them; Esc comes back here. ^s "
+        "saves them as YAML, for `tui-tuner run`.\n"
+        "Times and memory are estimates for these rows and this machine; the run updates them as it trains."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "start", _("Start"), key_display="^r"),
         Binding("enter,e", "settings", _("Settings"), key_display="↵"),
-        Binding("f4", "mend", _("Mend")),
+        Binding("f4", "mend", _("Fix")),
         Binding("ctrl+s", "save", _("Save"), key_display="^s"),
         Binding("ctrl+z", "undo", _("Undo"), key_display="^z"),
         Binding("escape", "back", _("Back")),
@@ -83,14 +83,14 @@ class GuidePage(TunerScreen):
     def __init__(self, walk: Walk) -> None:
         super().__init__()
         self.walk = walk
-        self._before: list[Answers] = []  # that ^z goes back to
-        self._working = _("what the answers come to")
+        self._before: list[Answers] = []  # the answers that ^z goes back to
+        self._working = _("working out the settings")
         self._began = time.monotonic()
         self._done = False
         self._refusal: Refusal | None = None
-        self._waits = False  # ^r was pressed before it could be started
-        self._away = False  # in the form
-        self._made = False  # and not only on its way
+        self._waits = False  # ^r was pressed before the proposal was done
+        self._away = False  # the form is open on top
+        self._made = False  # the widgets are mounted
         self._title = ""
 
     def crumb(self) -> Content:
@@ -105,6 +105,7 @@ class GuidePage(TunerScreen):
         self.set_focus(self.query_one("#page"))
         self.set_interval(1.0, self._count)
         self._made = True
+        # ^r may have been typed on an earlier question, while that one was still waiting.
         self._waits = self._waits or self.walk.ahead[:1] == ["ctrl+r"]
         self.walk.ahead.clear()
         self._propose()
@@ -150,6 +151,7 @@ class GuidePage(TunerScreen):
 
     @on(Proposed)
     def _proposed(self, message: Proposed) -> None:
+        # The answers were changed while this proposal was worked out.
         if message.answers is not self.walk.answers:
             return
         self._done, self._refusal = True, message.refusal
@@ -164,9 +166,10 @@ class GuidePage(TunerScreen):
             self.action_start()
 
     def _put(self, values: Mapping[str, Any]) -> None:
-        """Put what is proposed into the draft, as one step that the form can take back."""
+        """Put the proposed values into the draft, as one step that the form can undo."""
         draft = self.walk.own_draft(self.tuner.drafts)
         draft.values = copy.deepcopy(dict(values))
+        # Texts that did not parse belong to the values that are replaced here.
         draft.texts.clear()
         self.tuner.drafts.touch(_("what the guide proposes"))
 
@@ -179,7 +182,7 @@ class GuidePage(TunerScreen):
         self.query_one(Fitted).show(draw)
 
     def _count(self) -> None:
-        """How far it is, at the right end of the top line."""
+        """Show the progress at the right end of the top line."""
         if not self.on_view or not self._made:
             return
         seconds = int(time.monotonic() - self._began)
@@ -187,13 +190,15 @@ class GuidePage(TunerScreen):
         if not self._done:
             words = _("{what}, {seconds} s", what=self._working, seconds=seconds)
             if self._waits:
-                words = _("{key} waits: {what}, {seconds} s", key=start, what=self._working, seconds=seconds)
+                words = _(
+                    "{key} is waiting: {what}, {seconds} s", key=start, what=self._working, seconds=seconds
+                )
         elif self.query_one(StartCheck).starting:
-            words = _("looking whether it can be started…")
+            words = _("checking whether the run can start…")
         elif self._can_start:
-            words = _("ready: {key} starts it", key=start)
+            words = _("ready: press {key} to start", key=start)
         else:
-            words = _("not yet: see ✗ below")
+            words = _("not ready: see ✗ below")
         if words != self._title:
             self._title = words
             self.query_one(TopBar).say(marked(words, "$dim"))
@@ -219,16 +224,17 @@ class GuidePage(TunerScreen):
         return True
 
     def on_key(self, event: Key) -> None:
+        # Any other key takes back a start that is still waiting, so that it cannot surprise the user.
         if event.key != "ctrl+r" and self._waits:
             self._waits = False
             self._count()
 
     def action_start(self) -> None:
-        """Start, once it is worked out and looked whether it can be."""
+        """Start the run, once the proposal is done and the check before a start has passed."""
         if not self._done:
             self._waits = True
         elif not self._can_start:
-            self.tuner.say(_("Something has to be dealt with first: it is marked with ✗."), "warning")
+            self.tuner.say(_("Fix the problems marked with ✗ first."), "warning")
             self.action_mend()
         elif not self.query_one(StartCheck).starting:
             self.query_one(StartCheck).ask(self.tuner.draft, start=True)
@@ -239,13 +245,15 @@ class GuidePage(TunerScreen):
         if message.refusal is not None:
             self._refusal = message.refusal
             self._draw()
+            # The refusal is shown at the top of the page.
             self.query_one("#page").scroll_home(animate=False)
+        # A start switches the screen, which would close a dialog that was opened during the check.
         elif message.start and self.app.screen is self:
             self._begin(message.values)
         self._count()
 
     def _begin(self, values: dict[str, Any]) -> None:
-        """Make the run and show its live pane, which leads to its results by itself."""
+        """Create the run, start it, and show its live pane, which switches to the results at the end."""
         from tui_tuner.ui.screens.run import RunScreen
 
         try:
@@ -257,23 +265,24 @@ class GuidePage(TunerScreen):
         self.tuner.drafts.used()
         self.tuner.launch(folder)
         keep_walk(self.app, None)
+        # The run replaces the whole guide: Esc from it must not lead back into the questions.
         while len(self.app.screen_stack) > 2:  # the questions, above the home screen
             self.app.pop_screen()
         self.app.switch_screen(RunScreen(folder, then_results=True))
 
     def action_settings(self) -> None:
-        """The whole form, with these values."""
+        """Open the form with the proposed settings."""
         if self._done and self.walk.proposal is not None:
             self._away = True
             self.tuner.open_settings(_("guide"))
 
     def action_save(self) -> None:
-        """Keep it as YAML."""
+        """Save the proposed settings as YAML."""
         if self._done and self.walk.proposal is not None:
             ask_where_to_save(self)
 
     def action_mend(self) -> None:
-        """All ways out, as a list."""
+        """List the fixes for all problems."""
         ways = self._ways
         answers = [(str(place), way.words, way.of) for place, way in enumerate(ways)]
 
@@ -282,10 +291,10 @@ class GuidePage(TunerScreen):
                 self._take(ways[int(answer)])
 
         if answers:
-            self.app.push_screen(Choose(_("What to do"), Content(_("Ways out")), answers), answered)
+            self.app.push_screen(Choose(_("What to do"), Content(_("Fixes")), answers), answered)
 
     def action_way(self, number: int) -> None:
-        """Take the way out with this number."""
+        """Apply the fix with this number."""
         ways = self._ways
         if number <= len(ways):
             self._take(ways[number - 1])
@@ -300,17 +309,19 @@ class GuidePage(TunerScreen):
         self._propose()
 
     def action_undo(self) -> None:
-        """Take the last change back."""
+        """Undo the last change."""
         if self._before:
             self.walk.answers = self._before.pop()
             self.refresh_bindings()
             self._propose()
 
     def _take_from_form(self) -> None:
-        """What was changed in the form is set from here on, whatever else is proposed."""
+        """Keep the values that were changed in the form, also in later proposals."""
         proposal = self.walk.proposal
+        # In the form, another draft may have been opened, whose values are not about this proposal.
         if proposal is None or self.tuner.drafts.draft is not self.walk.draft:
             return
+        # Compared as differences from the defaults: a value at its default may be missing in either.
         now, then = form.differing(self.tuner.draft), form.differing(dict(proposal.values))
         changed = {
             path: form.at(self.tuner.draft, path)
@@ -322,7 +333,7 @@ class GuidePage(TunerScreen):
 
 
 def with_values(answers: Answers, values: Mapping[str, Any]) -> Answers:
-    """Answers with other values: of a question where a field is one, else beside the questions."""
+    """Return answers with other values: as an answer if a question asks for the field, else as a setting."""
     from tui_tuner.guiding.goals import goal_of
 
     more = dict(answers.more)

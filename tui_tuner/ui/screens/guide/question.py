@@ -1,7 +1,7 @@
-"""What the questions of the guide share: the question and what it means, its answers, more about one of them.
+"""The base of the guide's questions: the question, its explanation, its answers, details of one of them.
 
-Enter takes the answer under the cursor. While that is still being worked out, Enter is remembered, the screen
-counts what it waits for, and goes on by itself; any other key takes that back.
+Enter accepts the answer under the cursor. If that is still being worked out, Enter is remembered: the screen
+shows what it waits for, and continues by itself; any other key cancels that.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _MOVES = ("up", "down", "home", "end")
 
 
 class Answers(OptionList):
-    """The answers. Enter is told even where there is none yet."""
+    """The list of answers. It reports Enter even while it is empty."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select", _("Take it"), key_display="↵"),
-        Binding("pagedown", "screen.scroll_about(1)", _("Scroll what is told"), show=False),
+        Binding("enter", "select", _("Accept"), key_display="↵"),
+        Binding("pagedown", "screen.scroll_about(1)", _("Scroll the details"), show=False),
         Binding("pageup", "screen.scroll_about(-1)", show=False),
     ]
 
@@ -50,9 +50,10 @@ class Answers(OptionList):
 
 
 class Question(TunerScreen):
-    """One question.
+    """One question of the guide.
 
-    Subclasses give `asked` and `meaning`, fill `answers`, tell more of one (`about`), take one (`choose`).
+    Subclasses implement `asked` and `meaning`, fill `answers`, give details of one (`about`), and accept one
+    (`choose`).
     """
 
     PLACE: ClassVar[int] = 0
@@ -73,37 +74,37 @@ class Question(TunerScreen):
     def __init__(self, walk: Walk) -> None:
         super().__init__()
         self.walk = walk
-        self._waits_since = 0.0  # that Enter waits; 0 where it does not
-        self.moved = False  # whether somebody has chosen a line by hand
+        self._waits_since = 0.0  # monotonic seconds since Enter waits; 0 if it does not
+        self.moved = False  # the user has moved the cursor
         self._told = ""
         self._about = Content("")
-        self._made = False  # and not only on its way
-        self._left = False  # for a screen above it
+        self._made = False  # the widgets are mounted
+        self._left = False  # another screen is on top
 
     # What a question says
 
     def asked(self) -> str:
-        """The question, in one line."""
+        """Return the question, in one line."""
         raise NotImplementedError
 
     def meaning(self) -> str:
-        """What it means, in two or three lines."""
+        """Return the explanation of the question, in two or three lines."""
         raise NotImplementedError
 
     def listed(self) -> str:
-        """What the list is called."""
+        """Return the title of the list."""
         return _("Answers")
 
     def busy(self) -> str:
-        """What is being worked out that an answer waits for, counted; empty where one can be taken."""
+        """Return the work that an answer has to wait for, with its progress; empty if there is none."""
         return ""
 
     def about(self, chosen: str) -> Content:
-        """More about the answer under the cursor."""
+        """Return details of an answer."""
         return Content("")
 
     def choose(self, chosen: str) -> None:
-        """Take an answer, and go on."""
+        """Accept an answer, and open the next question."""
         raise NotImplementedError
 
     # The screen
@@ -125,22 +126,24 @@ class Question(TunerScreen):
 
     @property
     def width(self) -> int:
-        """Cells of an answer."""
+        """The width of an answer in cells."""
         return max(20, self.size.width - 4)
 
     @property
     def chosen(self) -> str:
-        """The id of the answer under the cursor; empty where there is none."""
+        """Return the id of the answer under the cursor; empty if there is none."""
         option = self.answers.highlighted_option
         return (option.id or "") if option is not None else ""
 
     def on_mount(self) -> None:
         self.say_question()
         self.set_focus(self.answers)
+        # `busy` may end with time alone (see the patience of the question about the model), so it is polled.
         self.set_interval(0.5, self._tick)
         self.count()
         self.show_so_far()
         self._made = True
+        # An Enter that was typed while the question before was still waiting is meant for this one.
         if self.walk.ahead[:1] == ["enter"]:
             del self.walk.ahead[0]
             self._waits_since = time.monotonic()
@@ -160,22 +163,23 @@ class Question(TunerScreen):
         self._waits_since = 0.0
 
     def draw_answers(self) -> None:
-        """Draw the answers for the width there is."""
+        """Draw the answers for the current width."""
 
     def say_question(self) -> None:
-        """The question and what it means."""
+        """Show the question and its explanation."""
         words = Content.assemble((self.asked(), "bold"), "\n", marked(self.meaning(), "$dim"))
         self.query_one("#asked", Static).update(words)
 
     def show_so_far(self) -> None:
-        """The answers so far, at the right end of the top line."""
+        """Show the answers so far, at the right end of the top line."""
         self.query_one(TopBar).say(Content(so_far(self.walk)).stylize("$dim"))
 
     def show_answers(self, lines: Sequence[tuple[str, Content]], at: str = "") -> None:
-        """Have these answers, the cursor on one of them; where nobody has moved it, it stays."""
+        """Show these answers, with the cursor on `at`, or where it was."""
         box, before = self.answers, self.chosen
         known = [option.id for option in box.options]
         if known == [id for id, _line in lines]:
+            # The same answers are changed in place: filling the list again would lose its scroll position.
             for index, (_id, line) in enumerate(lines):
                 box.replace_option_prompt_at_index(index, line)
         else:
@@ -188,7 +192,7 @@ class Question(TunerScreen):
         self.show_about()
 
     def show_about(self) -> None:
-        """Tell more of the answer under the cursor; only where that is other words."""
+        """Show the details of the answer under the cursor, if they have changed."""
         words = self.about(self.chosen)
         if words.plain != self._about.plain or words.spans != self._about.spans:
             self._about = words
@@ -200,7 +204,7 @@ class Question(TunerScreen):
         self.query_one("#about").scroll_home(animate=False)
 
     def line(self, words: str, means: str, names: int) -> Content:
-        """An answer and, beside it, what it means; the first takes so many cells."""
+        """Return the line of an answer: its words in `names` cells, then its explanation."""
         return Content.assemble(
             (column(words, names), "bold"), (column(one_line(means), self.width - names), "$dim")
         )
@@ -217,12 +221,13 @@ class Question(TunerScreen):
         self.go_on()
 
     def found_out(self) -> None:
-        """Something was worked out: an Enter that waits for it goes on."""
+        """Continue with a waiting Enter after something was worked out."""
         self.count()
         self.go_on()
 
     def go_on(self) -> None:
-        """Take the answer, if Enter waits for it and it can be taken by now."""
+        """Accept the answer under the cursor, if Enter waits and the work is done."""
+        # Not while a dialog is on top: the question that opens next would end up above it.
         if self._waits_since and not self.busy() and self.chosen and self.app.screen is self:
             self._waits_since = 0.0
             self.choose(self.chosen)
@@ -243,7 +248,7 @@ class Question(TunerScreen):
         self.go_on()
 
     def count(self) -> None:
-        """Say what is being worked out, in the title of the list."""
+        """Show the running work in the title of the list."""
         if not self.on_view:
             return
         busy = self.busy()
@@ -253,32 +258,33 @@ class Question(TunerScreen):
         if busy and self._waits_since:
             seconds = int(time.monotonic() - self._waits_since)
             parts.append("  ")
-            parts.append(marked(_("{enter} waits, {seconds} s", enter=mark("Enter"), seconds=seconds)))
+            parts.append(marked(_("{enter} is waiting, {seconds} s", enter=mark("Enter"), seconds=seconds)))
         title = Content.assemble(*parts)
+        # A border title repaints its box even if it is set to the same text, and this comes twice a second.
         if title.plain != self._told:
             self._told = title.plain
             self.query_one("#list").border_title = title
 
     def action_early(self) -> None:
-        """Enter, typed before there was a list: it is for this question."""
+        """Take an Enter that was typed before the list had the focus."""
         if self._made:
             self._wanted()
         else:
             self.walk.ahead.append("enter")
 
     def keep(self) -> None:
-        """Keep the answers so far as a draft: whoever leaves finds it on the home screen."""
+        """Save the answers so far as a draft, which the home screen lists."""
         self.walk.own_draft(self.tuner.drafts)
         put_values(self.tuner, self.walk.config_values())
 
     def action_scroll_about(self, pages: int) -> None:
-        """Scroll what is told of an answer."""
+        """Scroll the details of an answer."""
         pane = self.query_one("#about")
         pane.scroll_relative(y=pages * max(1, pane.size.height - 1), animate=False)
 
 
 def so_far(walk: Walk) -> str:
-    """The answers in a few words."""
+    """Return the answers so far as a few words."""
     answers = walk.answers
     parts = []
     if "task" in walk.chosen and answers.task:
@@ -291,7 +297,7 @@ def so_far(walk: Walk) -> str:
 
 
 def goal_label(name: str) -> str:
-    """A goal's short name; a name that nobody knows as it is."""
+    """Return a goal's label; an unknown name is returned as it is."""
     from tui_tuner.guiding.goals import goals
 
     found = next((goal for goal in goals() if goal.name == name), None)

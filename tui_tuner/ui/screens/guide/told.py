@@ -1,4 +1,4 @@
-"""The page of the guide as text: what will happen, what may go wrong and the ways out, all settings."""
+"""The text of the guide's last page: what will happen, problems with their fixes, all settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIELDS = 30  # cells of a field with its value
 
 @dataclass(frozen=True)
 class Way:
-    """A way out that is a setting, and the concern that it is for."""
+    """A fix that sets fields, and the message of the concern that it is for."""
 
     words: str
     values: Mapping[str, Any]
@@ -30,7 +30,7 @@ class Way:
 
 
 def ways_of(proposal: Proposal | None) -> list[Way]:
-    """Every way out that one key takes, in the order in which they are told."""
+    """Return the fixes that have a key, in the order of the page."""
     return [
         Way(words, values, concern.message)
         for concern in _in_order(proposal)
@@ -40,15 +40,15 @@ def ways_of(proposal: Proposal | None) -> list[Way]:
 
 
 def _in_order(proposal: Proposal | None) -> list[Concern]:
-    """What stops the run comes first."""
+    """Return the concerns, those that stop the run first."""
     concerns = proposal.concerns if proposal is not None else ()
     return sorted(concerns, key=lambda concern: not concern.stops)
 
 
 def page_content(proposal: Proposal | None, refusal: Refusal | None, width: int) -> Content:
-    """The page, for so many cells; a sentence while it is worked out."""
+    """Return the page for a width in cells; a sentence while there is neither proposal nor refusal."""
     if refusal is None and proposal is None:
-        return Content(_("Working out what these answers come to…")).stylize("$dim")
+        return Content(_("Working out the settings for these answers…")).stylize("$dim")
     lines: list[Content] = []
     if refusal is not None:
         lines += [*refusal_lines(refusal), Content("")]
@@ -64,7 +64,7 @@ def _happens(proposal: Proposal) -> Iterator[Content]:
     for sentence in proposal.summary:
         yield block(sentence)
     if proposal.cost is None and proposal.summary:
-        yield block(_("No price of an hour was given, so it is not counted in money.")).stylize("$dim")
+        yield block(_("Set the price of an hour to see the cost.")).stylize("$dim")
     yield Content("")
 
 
@@ -72,13 +72,14 @@ def _risks(proposal: Proposal) -> Iterator[Content]:
     concerns = _in_order(proposal)
     if not concerns:
         return
-    yield Content(_("What may go wrong, and the way out")).stylize("bold $primary")
+    yield Content(_("Possible problems and their fixes")).stylize("bold $primary")
     number = 0
     for concern in concerns:
         yield from concern_lines(concern)
         for words, values in concern.fixes:
             if values:
                 number += 1
+                # Only nine fixes can have a digit; the others are in the list of F4.
                 key = str(number) if number < 10 else "F4"
                 yield Content.assemble("  ", (key, "$accent"), " ", block(words))
             else:
@@ -89,13 +90,13 @@ def _risks(proposal: Proposal) -> Iterator[Content]:
 def _settings(proposal: Proposal, width: int) -> Iterator[Content]:
     if not proposal.settings:
         return
-    yield Content(_("Every setting, and why")).stylize("bold $primary")
+    yield Content(_("All settings with reasons")).stylize("bold $primary")
     for setting in proposal.settings:
         yield from _setting(setting, width)
 
 
 def _setting(setting: Setting, width: int) -> Iterator[Content]:
-    """The field and its value, and the reason beside it or below."""
+    """Return a field with its value, and the reason next to it, or below it if the value is long."""
     from textwrap import wrap
 
     head = f"{setting.field} = {one_line(written(_short(setting.value)), 40)}"
@@ -110,6 +111,6 @@ def _setting(setting: Setting, width: int) -> Iterator[Content]:
 
 
 def _short(value: Any) -> Any:
-    """A value; of a path in the working folder what one would type here."""
+    """Return a value; a path in the working folder is made relative."""
     here = os.getcwd().rstrip("/") + "/"
     return value.removeprefix(here) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""What one walk through the guide knows: the answers so far, and what was found out for them. No Textual."""
+"""The state of a walk through the guide: the answers so far, and the findings for them. No Textual."""
 
 from __future__ import annotations
 
@@ -26,60 +26,63 @@ QUESTIONS = ("task", "data", "model", "machine", "budget", "judge")
 
 @dataclass
 class Walk:
-    """Lives as long as the workbench, or until a run was started: whoever goes back finds it as it was.
+    """The answers and findings of the guide, kept until a run starts or the workbench closes.
 
     Args:
-        chosen: The questions that somebody has answered; the answers to others are only suggested.
+        chosen: The questions that the user has answered; the answers to others are only suggestions.
     """
 
     answers: Answers = field(default_factory=Answers)
     chosen: set[str] = field(default_factory=set)
     files: tuple[FoundFile, ...] | None = None
-    counted: tuple[int, int] = (0, 0)  # files that were looked into, and of how many
+    counted: tuple[int, int] = (0, 0)  # files that were read, and their total
     proposal: Proposal | None = None
-    seen: dict[tuple[str, str], Any] = field(default_factory=dict)  # looks at data, by path and task
-    draft: Draft | None = None  # that this walk writes
-    ahead: list[str] = field(default_factory=list)  # keys that were typed while an earlier one still waits
+    seen: dict[tuple[str, str], Any] = field(default_factory=dict)  # findings about data, by path and task
+    draft: Draft | None = None  # the draft of this walk
+    ahead: list[str] = field(default_factory=list)  # keys typed while an earlier one is still waiting
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, **values: Any) -> None:
-        """Take answers; they are one's own from here on."""
+        """Set answers, and note that the user has chosen them."""
         self.answers = replace(self.answers, **values)
         self.chosen |= set(values)
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """Set fields beside the questions."""
+        """Set fields that no question asks for."""
         self.answers = replace(self.answers, more={**self.answers.more, **values})
 
     def forget(self, *fields: str) -> None:
-        """Leave fields to what is proposed again."""
+        """Unset fields, so that the proposal decides them again."""
         more = {name: value for name, value in self.answers.more.items() if name not in fields}
         self.answers = replace(self.answers, more=more)
 
     def own_draft(self, drafts: DraftKeeper) -> Draft:
-        """The draft of this walk, begun anew where another was begun meanwhile."""
+        """Return the draft of this walk; start a new one if another draft was opened in the meantime."""
         if drafts.draft is not self.draft:
             drafts.begin({}, _("guide"))
             self.draft = drafts.draft
         return drafts.draft
 
     def begin_again_after(self, question: str) -> None:
-        """Another answer to a question: what was answered for the one before is suggested anew."""
+        """Forget the later answers that depend on a question, after its answer was changed."""
         later = {"task": ("model", "judge"), "data": ("judge",)}.get(question, ())
         self.chosen -= set(later)
+        # `more` holds fields that were set for the old answer, such as the columns of another file.
         self.answers = replace(self.answers, more={}, **dict.fromkeys(later))
         self.proposal = None
 
     def look_around(self, cancelled: Callable[[], bool]) -> tuple[FoundFile, ...]:
-        """The data files of the working folder. Asked by several threads, it is looked once."""
+        """Return the data files of the working folder; several threads may call this, and it looks once."""
         from tui_tuner.tasks.preview.finding import find_data
 
         def said(count: int, of: int) -> None:
             self.counted = (count, of)
 
+        # The first two questions look at the same folder, each in a thread of its own.
         with self._lock:
             if self.files is None:
                 found = find_data(os.getcwd(), said, cancelled)
+                # A cancelled search is incomplete, so it must not be kept as the answer.
                 if cancelled():
                     return found
                 self.files = found
@@ -87,19 +90,19 @@ class Walk:
 
     @property
     def goal(self) -> Goal | None:
-        """What was answered to the first question."""
+        """The answer to the first question; None if there is none."""
         from tui_tuner.guiding.goals import find_goal
 
         return find_goal(self.answers.task) if self.answers.task else None
 
     @property
     def task(self) -> str:
-        """The task that does it."""
+        """The name of the goal's task; empty without a goal."""
         goal = self.goal
         return (goal.task or "") if goal is not None else ""
 
     def data_facts(self) -> DataFacts | None:
-        """How many rows and tokens were counted of the data; None where they were not."""
+        """Return the counted rows and tokens of the data; None if they were not counted."""
         from tui_tuner.planning.data_facts import DataFacts
 
         found = self._counted
@@ -107,13 +110,12 @@ class Walk:
             return None
         tokens = found.total_tokens
         if tokens is None and found.characters is not None:
-            tokens = round(
-                found.characters.mean * found.rows / 4
-            )  # of English text, until a tokenizer counts
+            # Four characters a token, as in English text, until a tokenizer has counted
+            tokens = round(found.characters.mean * found.rows / 4)
         return DataFacts(found.rows, tokens=tokens) if tokens else None
 
     def languages(self) -> tuple[str, ...]:
-        """The language of the rows, where it could be told."""
+        """Return the language of the rows, if it was recognised."""
         found = self._counted
         return (found.language,) if found is not None and found.language else ()
 
@@ -123,7 +125,7 @@ class Walk:
         return seen.counted if seen is not None else None
 
     def config_values(self) -> dict[str, Any]:
-        """The answers so far as values of a config, by the dotted names of their fields."""
+        """Return the answers so far as values of a config, keyed by dotted field names."""
         found: dict[str, Any] = {}
         if self.task:
             found["task"] = self.task
@@ -135,20 +137,21 @@ class Walk:
 
     @property
     def best_file(self) -> FoundFile | None:
-        """The file that is suggested: the likeliest of the folder."""
+        """The file of the working folder that is suggested; None if no file fits a task."""
         return next((one for one in self.files or () if one.task), None)
 
 
+# Keyed by the app and weak, so that a second app in one process starts without these answers.
 _walks: WeakKeyDictionary[Any, Walk] = WeakKeyDictionary()
 
 
 def walk_of(app: object) -> Walk:
-    """The walk of a workbench: the one that was left, or a new one."""
+    """Return the walk of a workbench: the one that was left, or a new one."""
     return _walks.setdefault(app, Walk())
 
 
 def keep_walk(app: object, walk: Walk | None) -> None:
-    """Have another walk; None begins anew the next time."""
+    """Replace the walk of a workbench; None forgets it."""
     _walks.pop(app, None)
     if walk is not None:
         _walks[app] = walk

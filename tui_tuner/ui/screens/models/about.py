@@ -1,4 +1,4 @@
-"""All that is known of a model, with its files."""
+"""The details of a model, with its list of files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tui_tuner.ui.widgets.models.details import file_lines
 
 
 class AboutModel(ModalScreen[None]):
-    """What the panel of the list shows, without an end, and the files of the model."""
+    """A dialog with the full details of a model, which the panel next to the list cuts off."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,i,left,q", "dismiss", _("Back"))]
 
@@ -48,5 +48,6 @@ class AboutModel(ModalScreen[None]):
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
 
+    # Textual's own `action_dismiss` is a coroutine with a result. A key binding needs neither.
     def action_dismiss(self) -> None:  # type: ignore[override]
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""How other screens come to the models: ask for one, or begin with one."""
+"""Opening the models from other screens: to choose one for a field, or to start a run with one."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ Answered = Callable[[Mapping[str, Any]], Awaitable[None] | None]
 
 
 def ask_model(screen: TunerScreen, answered: Answered) -> None:
-    """Choose a model above a screen.
+    """Let the user choose a model on top of a screen.
 
     Args:
-        answered: Called once `screen` is on view again, with the values for the draft by the dotted names of
-            their fields; not called where none was chosen. The draft is left to it.
+        answered: Called once `screen` is visible again, with the values for the draft, keyed by dotted field
+            names; not called if none was chosen. It must update the draft itself.
     """
     from tui_tuner.ui.screens.models.browse import ModelsScreen
 
     def chosen(values: Mapping[str, Any]) -> None:
+        # Later: the screen of models is still on top now, and a notice or a dialog would appear on it.
         screen.call_later(answered, values)
 
     screen.app.push_screen(ModelsScreen(chosen))
 
 
 def open_models(tuner: Tuner) -> None:
-    """Show the models. One that is chosen goes into the draft, on a screen that shows it."""
+    """Show the models. The chosen one goes into the draft, and a screen that shows the draft opens."""
     from tui_tuner.ui.screens.models.browse import ModelsScreen
 
     app = cast(App[Any], tuner)
     below = app.screen
     if isinstance(below, ModelsScreen):
         return
+    # A screen that shows the draft takes the model itself; opening the settings would cover it.
     if isinstance(below, MendingScreen):
         ask_model(below, below.take)
         return

@@ -1,4 +1,4 @@
-"""Fetching while other screens are on view: what came of it, and leaving the workbench meanwhile."""
+"""Downloads in the background: the notice at their end, and the question before the workbench closes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from tui_tuner.ui.widgets.models.fetch_line import amount_words
 
 
 def say_ended(app: object, job: Job) -> None:
-    """A notice about a model that came, or did not; the screen of models draws it."""
+    """Report the end of a download as a notice, and update the screens that list models."""
     tuner, name, screens = tuner_of(app), one_line(job.name, 60), cast(App[Any], app).screen_stack
     if job.state == DONE:
         size = human_bytes(job.total or job.done)
         tuner.say(_("✓ {name} is on this machine now ({size}).", name=name, size=size), timeout=10)
-    elif job.state == FAILED and not isinstance(screens[-1], FetchingScreen):  # which says it at the model
-        said = _("Fetching {name} failed. m on the home screen, then f, tells what can be done.", name=name)
+    elif job.state == FAILED and not isinstance(screens[-1], FetchingScreen):
+        # The screen of models shows the failure at its line of the list
+        said = _(
+            "Downloading {name} failed. Press m on the home screen, then f, to see the options.", name=name
+        )
         tuner.say(f"{said} {one_line(job.words, 200)}", "error", 15)
     for screen in screens:
         if isinstance(screen, FetchingScreen):
@@ -31,20 +34,22 @@ def say_ended(app: object, job: Job) -> None:
 
 
 def ask_to_quit(tuner: Tuner, job: Job, leave: Callable[[], object]) -> None:
-    """Ask before a workbench closes that fetches a model."""
+    """Ask before the workbench closes during a download."""
     app = cast(App[Any], tuner)
+    # A second press of the key must not stack the same question.
     if isinstance(app.screen, Confirm):
         return
     name = one_line(job.name, 60)
     question = _(
-        "{name} is being fetched: {amount}. That ends with the workbench; what has come stays, and "
-        "fetching it again goes on from there.",
+        "{name} is being downloaded: {amount}. The download stops when the workbench closes; it resumes "
+        "from there when you fetch the model again.",
         name=name,
         amount=amount_words(job),
     )
 
     def answered(yes: bool | None) -> None:
         if yes:
+            # Later, as the dialog is still closing now and would be the screen that is left.
             app.call_later(leave)
 
     code = f"tui-tuner models fetch {name}"

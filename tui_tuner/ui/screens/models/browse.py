@@ -1,4 +1,4 @@
-"""Models: of this machine and of a hub in one list, with what each takes here; take or fetch one."""
+"""The screen of models: those of this machine and of a hub in one list, with their memory needs."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from tui_tuner.ui.widgets.models.model_list import Heads, ModelList
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import duration, safe
 
-_MOST_FILES = 30  # that the panel beside the list shows
+_MOST_FILES = 30  # shown in the panel next to the list
 
 
 class ModelsScreen(FetchingScreen):
-    """A search above, models below, and what is known of the one under the cursor."""
+    """A search field, the list of models, and the details of the one under the cursor."""
 
     HELP_TEXT = _(
-        "Type to search the hub; models of this machine come first. Down goes to the list, / back.\n"
-        "Enter takes a model into the settings. A run fetches it when it needs it; f fetches it now.\n"
-        "● is on this machine, ◐ in part, ⇣ is being fetched, which goes on when you leave this screen.\n"
-        "takes: memory of a run with your settings, by the model's config alone: ✓ fits, ✗ does not.\n"
-        "gated: its owner wants to know who asks. Accept the terms on its page, then log in with l.\n"
-        "w shows only what fits, o changes the order, n goes through the licences, h changes the hub.\n"
-        "x stops fetching: what has come stays, and f goes on from there."
+        "Type to search the hub; models of this machine come first. ↓ goes to the list, / back.\n"
+        "Enter puts a model into the settings. A run fetches it when it starts; f fetches it now.\n"
+        "● is on this machine, ◐ in part, ⇣ is being fetched, also after you leave this screen.\n"
+        "takes: the memory of a run with your settings, from the model's config: ✓ fits, ✗ does not.\n"
+        "gated: accept its terms on its page, then log in with l.\n"
+        "w shows only models that fit, o changes the order, n filters by licence, h changes the hub.\n"
+        "x stops fetching; f resumes it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
@@ -55,7 +55,7 @@ class ModelsScreen(FetchingScreen):
         Binding("l", "login", _("Log in")),
         Binding("x", "leave_off", _("Stop")),
         Binding("n", "licence", _("Licence"), show=False),
-        Binding("r", "again", _("Ask again"), show=False),
+        Binding("r", "again", _("Search again"), show=False),
     ]
     DEFAULT_CSS = """
     ModelsScreen #top { height: 1; }
@@ -75,7 +75,7 @@ class ModelsScreen(FetchingScreen):
         """Show the models.
 
         Args:
-            chosen: Called with the values for the draft, once one is taken and this screen is gone.
+            chosen: Called with the values for the draft, after this screen has closed.
         """
         super().__init__()
         self._chosen = chosen
@@ -87,7 +87,7 @@ class ModelsScreen(FetchingScreen):
     def body(self) -> ComposeResult:
         with Horizontal(id="top"):
             yield Static(Content(_("Search")))
-            yield Input(placeholder=_("a name, words of it, or owner/name; Enter asks at once"), id="query")
+            yield Input(placeholder=_("a name, parts of it, or owner/name; Enter searches"), id="query")
         with Vertical(id="main"):
             with Vertical(id="list-box", classes="panel"):
                 yield Heads()
@@ -97,7 +97,7 @@ class ModelsScreen(FetchingScreen):
         yield FetchLine(self.tuner.fetches)
 
     def on_mount(self) -> None:
-        self.query_one("#details").border_title = Content(_("Enter takes it · f fetches it"))
+        self.query_one("#details").border_title = Content(_("Enter choose · f fetch"))
         self.set_focus(self.query_one("#query"))
         self.set_interval(1.0, self._tick)
         self.call_after_refresh(self.draw)
@@ -108,7 +108,7 @@ class ModelsScreen(FetchingScreen):
     # Drawing
 
     def draw(self, cursor: str = "") -> None:
-        """Draw the list as it is known now, and look at what is in sight."""
+        """Draw the list, and ask for the details of the models in sight."""
         hunt, models = self.hunt, self.models
         fetches = self.tuner.fetches
         rows = hunt.rows
@@ -116,6 +116,7 @@ class ModelsScreen(FetchingScreen):
         jobs = {row.key: job for row in rows if (job := fetches.of(row.name, row.source)) is not None}
         models.show(rows, hunt.fits, jobs, cursor or str(at(self.tuner.draft, "model.name")))
         title, box = self._title(len(rows)), self.query_one("#list-box")
+        # A border title repaints its box even if it is set to the same text, and this comes with every key.
         if title.plain != self._shown_title:
             self._shown_title, box.border_title = title.plain, title
         self._draw_details()
@@ -150,7 +151,7 @@ class ModelsScreen(FetchingScreen):
         box.show(Content("\n").join(lines))
 
     def _about(self, row: Row) -> list[Content]:
-        """What is known of a model."""
+        """Return the details of a model, as far as they are known."""
         hunt, key = self.hunt, row.key
         job = self.tuner.fetches.of(row.name, row.source)
         return details(row, hunt.told.get(key), hunt.failed.get(key, ""), hunt.fits.get(key), job)
@@ -162,10 +163,12 @@ class ModelsScreen(FetchingScreen):
             self.query_one("#said", Static).update(said)
 
     def _said(self) -> Content:
-        """What the search is doing, or why it cannot."""
+        """Return the state of the search: its error, its waiting time, or its number of results."""
         hunt, hub = self.hunt, hub_words(self.hunt.source)
         if hunt.error:
-            said = _("{why} r asks again; models of this machine are listed.", why=one_line(hunt.error))
+            said = _(
+                "{why} Press r to try again. Models of this machine are listed.", why=one_line(hunt.error)
+            )
             return Content.assemble(("✗ ", "$error"), said)
         if hunt.waiting:
             waited = duration(time.monotonic() - self.since)
@@ -181,7 +184,8 @@ class ModelsScreen(FetchingScreen):
         return Content(words).stylize("$dim")
 
     def _tick(self) -> None:
-        """Once a second: what waits counts, and what is fetched moves."""
+        """Update the waiting time and the download, once a second."""
+        # The timer also runs while another screen covers this one, and a covered screen draws nothing.
         if not self.is_active:
             return
         if self.hunt.waiting:
@@ -196,8 +200,9 @@ class ModelsScreen(FetchingScreen):
 
     @on(Input.Submitted, "#query")
     def _entered(self) -> None:
-        """The focus goes to the list now, and not when the hub answers, when a hand may be typing."""
+        """Search at once, and go to the list."""
         self.ask()
+        # The focus moves now: once the hub answers, it would be taken away from someone who is typing.
         self.action_list()
 
     @on(OptionList.OptionHighlighted, "#models")
@@ -214,7 +219,7 @@ class ModelsScreen(FetchingScreen):
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Letters are keys in the list; in the search they are letters."""
+        """Turn letters into keys only while the list has the focus."""
         if action in ("list", "back"):
             return True
         if not isinstance(self.focused, ModelList):
@@ -224,12 +229,12 @@ class ModelsScreen(FetchingScreen):
         return True
 
     def action_list(self) -> None:
-        """From the search to the list."""
+        """Go from the search to the list."""
         if not self.models.has_focus:
             self.set_focus(self.models)
 
     def action_search(self) -> None:
-        """From the list to the search."""
+        """Go from the list to the search."""
         self.set_focus(self.query_one("#query"))
 
     @on(OptionList.OptionSelected, "#models")
@@ -239,7 +244,7 @@ class ModelsScreen(FetchingScreen):
             self.take(row)
 
     def take(self, row: Row) -> None:
-        """Take a model into the draft; one that needs code of its own is asked about."""
+        """Choose a model; ask first if it needs its own Python code."""
         told = self.hunt.told.get(row.key)
         if told is None or not told.remote_code:
             self._take(row, False)
@@ -254,11 +259,12 @@ class ModelsScreen(FetchingScreen):
 
     def _take(self, row: Row, remote_code: bool) -> None:
         values = values_for(self.tuner.draft, row, remote_code)
+        # First, because the callback may open a screen of its own.
         self.app.pop_screen()
         self._chosen(values)
 
     def action_about(self) -> None:
-        """All that is known of the model under the cursor."""
+        """Show the full details of the model under the cursor."""
         row = self.models.chosen
         if row is None:
             return
@@ -267,16 +273,16 @@ class ModelsScreen(FetchingScreen):
         self.app.push_screen(AboutModel(row, self._about(row), self.hunt.told.get(row.key)))
 
     def action_fitting(self) -> None:
-        """Show only models that fit, or all."""
+        """Switch between models that fit and all models."""
         self._see(fitting=not self.hunt.view.fitting)
 
     def action_order(self) -> None:
-        """The next order of the list."""
+        """Switch to the next order of the list."""
         now = ORDERS.index(self.hunt.view.order)
         self._see(order=ORDERS[(now + 1) % len(ORDERS)])
 
     def action_licence(self) -> None:
-        """Only the next licence of those in the list; after the last one all."""
+        """Filter by the next licence in the list; after the last one, show all."""
         names = ["", *self.hunt.licences]
         now = self.hunt.view.licence
         self._see(licence=names[(names.index(now) + 1) % len(names)] if now in names else "")
@@ -289,6 +295,7 @@ class ModelsScreen(FetchingScreen):
         """Search the other hub."""
         hunt = self.hunt
         hunt.source = MODELSCOPE if hunt.source == HUGGINGFACE else HUGGINGFACE
+        # Results of the other hub must not stay in the list until this one answers.
         hunt.found, hunt.answered, hunt.asked, hunt.error = [], "", "", ""
         self.name_hub()
         self.list_here()

@@ -1,4 +1,4 @@
-"""Questions about a model: fetch it, what to do where that failed, whether its code may run."""
+"""Dialogs about a model: fetch it, handle a failed download, allow its Python code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WITH, WITHOUT = "with", "without"
 
 
 class Asked(Message):
-    """What a hub tells of the model that is asked about, or why it does not."""
+    """The hub's description of the model, or the error, and the free space for it."""
 
     def __init__(self, told: Told | None, error: str, free: int | None, folder: str) -> None:
         super().__init__()
@@ -36,29 +36,30 @@ class Asked(Message):
 
 
 class FetchDialog(Choose):
-    """What fetching a model takes, before it is done."""
+    """Asks whether to fetch a model, with its size, free space, licence and terms."""
 
     def __init__(self, row: Row, told: Told | None) -> None:
         self._row, self._told = row, told
         super().__init__(
             _("Fetch a model"),
-            Content(_("{name}\nAsking the hub what it takes…", name=one_line(row.name, 80))),
+            Content(_("{name}\nAsking the hub for its size…", name=one_line(row.name, 80))),
             [
                 (
                     FETCH,
                     _("Fetch it"),
                     _("It continues when you leave this screen, and can be stopped and resumed."),
                 ),
-                (TAKE, _("Fetch it, and take it into the settings"), ""),
+                (TAKE, _("Fetch it and put it into the settings"), ""),
                 (NO, _("Not now"), ""),
             ],
         )
 
     def on_mount(self) -> None:
+        # A daemon thread: closing the workbench must not wait for a slow hub.
         threading.Thread(target=self._look, name="fetch-dialog", daemon=True).start()
 
     def _look(self) -> None:
-        """In a thread: the files, and the room there is for them."""
+        """Ask the hub for the files, and the disk for its free space; runs in a thread."""
         from tui_tuner.ui.base_models import hubs
 
         told, error, folder = self._told, "", Path.home()
@@ -67,9 +68,11 @@ class FetchDialog(Choose):
             told = hubs.describe(self._row)
         except (TunerError, OSError) as problem:
             error = words_of(problem)
+        # The client of a hub can raise anything, and an exception that leaves a thread would be lost.
         except Exception as problem:
             error = words_of(problem)
             tuner_of(self.app).fault_outside(problem)
+        # The dialog may have closed while the hub was slow; there is no one to post to then.
         with suppress(RuntimeError):
             self.post_message(Asked(told, error, free_bytes(folder), str(folder)))
 
@@ -84,7 +87,7 @@ class FetchDialog(Choose):
 
 
 def fetch_lines(row: Row, told: Told, free: int | None, folder: str) -> list[Content]:
-    """Bytes, files, the room before and after, licence and terms."""
+    """Return size, files, free space before and after, licence and terms as lines."""
     lines = []
     missing = max(0, (told.total or 0) - told.here)
     if told.total is not None:
@@ -103,7 +106,7 @@ def fetch_lines(row: Row, told: Told, free: int | None, folder: str) -> list[Con
         )
         if told.here:
             words = _(
-                "{done} of it is here already, {missing} is left.",
+                "{done} of it is already on this machine, {missing} is missing.",
                 done=human_bytes(told.here),
                 missing=human_bytes(missing),
             )
@@ -111,7 +114,7 @@ def fetch_lines(row: Row, told: Told, free: int | None, folder: str) -> list[Con
     if free is not None:
         said = {"folder": one_line(folder, 60), "free": human_bytes(free)}
         if missing >= free:
-            words = _("✗ Only {free} free in {folder}: too little.", **said)
+            words = _("✗ Only {free} free in {folder}: not enough.", **said)
             lines.append(Content(words).stylize("$error"))
         else:
             words = _(
@@ -137,7 +140,8 @@ def fetch_lines(row: Row, told: Told, free: int | None, folder: str) -> list[Con
 
 
 def free_bytes(folder: Path) -> int | None:
-    """The room on the disk of a folder, which need not be there yet; None where nobody can tell."""
+    """Return the free bytes on the disk of a folder that may not exist yet; None if unknown."""
+    # The cache folder is made with the first download; its nearest existing parent is on the same disk.
     for place in (folder, *folder.parents):
         with suppress(OSError):
             if os.path.isdir(place):
@@ -146,29 +150,29 @@ def free_bytes(folder: Path) -> int | None:
 
 
 class FailedDialog(Choose):
-    """Why fetching failed, and what can be done."""
+    """Shows why a download failed, with the ways to continue."""
 
     def __init__(self, row: Row, error: Exception) -> None:
         answers = [(FETCH, _("Try again"), _("What has arrived is not fetched again."))]
         if isinstance(error, DiskFullError):
-            words = _("The models that are here, the largest first.")
+            words = _("The models on this machine, largest first.")
             answers.append((DISK, _("See what takes up the room"), words))
         if isinstance(error, HubError) or row.gated:
             answers.append((LOGIN, _("Log in, or with another account"), ""))
-        answers.append((NO, _("Leave it"), ""))
+        answers.append((NO, _("Cancel"), ""))
         super().__init__(_("Fetching failed"), block(words_of(error)), answers)
 
 
 class CodeDialog(Choose):
-    """Whether the Python code of a model may run."""
+    """Asks whether the Python code of a model may run."""
 
     def __init__(self, row: Row, told: Told) -> None:
         name = one_line(row.name, 80)
         question = Content(
             _(
-                "{name} brings its own Python code and cannot be loaded without it. Code of a model runs "
-                "with your rights: it can read your files and use your network. Say yes only to one that "
-                "you trust.",
+                "{name} brings its own Python code and cannot be loaded without it. The code runs with your "
+                "rights: it can read your files and use your network. Allow it only for a model that you "
+                "trust.",
                 name=name,
             )
         )
@@ -180,16 +184,17 @@ class CodeDialog(Choose):
             _("Code of a model"),
             question,
             [
+                # First in the list, so that Enter alone never allows foreign code to run.
                 (NO, _("Look for another model"), ""),
                 (
                     WITHOUT,
-                    _("Take it, and let none of its code run"),
-                    _("A run says so when it cannot be loaded."),
+                    _("Choose it, without running its code"),
+                    _("The run fails with an error if it cannot be loaded."),
                 ),
                 (
                     WITH,
-                    _("Take it, and let its code run"),
-                    _("Sets model.trust_remote_code, for this model alone."),
+                    _("Choose it, and allow its code"),
+                    _("Sets model.trust_remote_code, for this model only."),
                 ),
             ],
         )

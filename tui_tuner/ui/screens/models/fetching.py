@@ -1,4 +1,4 @@
-"""Fetching from the screen of models: asked about first, left off, and what can be done where it failed."""
+"""Keys of the screen of models that fetch a model, stop fetching, and handle failures."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tui_tuner.ui.widgets.models.fetch_line import FetchLine
 
 
 class FetchingScreen(LookingScreen):
-    """Keys that fetch the model under the cursor."""
+    """A screen of models with keys that fetch the model under the cursor."""
 
     def take(self, row: Row) -> None:
-        """Take a model into the draft."""
+        """Put a model into the draft."""
         raise NotImplementedError
 
     def action_login(self) -> None:
-        """Who is logged in; log in or out."""
+        """Show who is logged in, and log in or out."""
         from tui_tuner.ui.screens.models.login import LoginDialog
 
         def answered(changed: bool | None) -> None:
@@ -32,24 +32,25 @@ class FetchingScreen(LookingScreen):
         self.app.push_screen(LoginDialog(self.hunt.source), answered)
 
     def action_again(self) -> None:
-        """Ask the hub once more."""
+        """Repeat the search, and forget earlier failures."""
         self.hunt.forget_failures()
         self.list_here()
         self.ask(again=True)
         self.draw()
 
     def action_fetch(self) -> None:
-        """Fetch the model under the cursor, once one has seen what that takes."""
+        """Fetch the model under the cursor, after a question with its size and terms."""
         row = self.models.chosen
         if row is None:
             return
         if not row.on_hub or (row.here and row.whole):
-            self.tuner.say(_("It is on this machine already."))
+            self.tuner.say(_("This model is already on this machine."))
             return
         job = self.tuner.fetches.of(row.name, row.source)
         if job is not None and job.active:
-            self.tuner.say(_("It is being fetched, or waits for its turn."))
+            self.tuner.say(_("This model is already being fetched, or is in the queue."))
             return
+        # A failed download is answered with its reason: fetching again at once would most likely fail again.
         if job is not None and job.state == FAILED and job.error is not None:
             self._say_failed(row, job.error)
             return
@@ -68,7 +69,7 @@ class FetchingScreen(LookingScreen):
         self.app.push_screen(FetchDialog(row, self.hunt.told.get(row.key)), answered)
 
     def fetch(self, row: Row) -> None:
-        """Fetch a model now, or when its turn comes."""
+        """Add a model to the queue of downloads."""
         told = self.hunt.told.get(row.key)
         self.tuner.fetches.add(row.name, row.source, row.revision, told.total if told else None)
         self.query_one(FetchLine).look()
@@ -76,8 +77,9 @@ class FetchingScreen(LookingScreen):
         self.draw()
 
     def fetch_ended(self) -> None:
-        """A model has come, or will not: what is on this machine has changed."""
+        """Update the list after the end of a download."""
         for row in self.models.rows.values():
+            # What the hub told of a partial model includes how much of it is here, which is out of date.
             self.hunt.told.pop(row.key, None) if row.partial else None
         self.list_here()
         self.query_one(FetchLine).look()
@@ -98,7 +100,7 @@ class FetchingScreen(LookingScreen):
         self.app.push_screen(dialogs.FailedDialog(row, error), answered)
 
     def _show_largest(self) -> None:
-        """The models of this machine, the largest first."""
+        """List the models of this machine, largest first."""
         self._look_for("")
         self.hunt.view = replace(self.hunt.view, order="largest")
         self.draw()
@@ -110,7 +112,7 @@ class FetchingScreen(LookingScreen):
         self.draw(query)
 
     def action_leave_off(self) -> None:
-        """Fetch no more of the model under the cursor, or else of the one that is fetched now."""
+        """Stop fetching the model under the cursor, or else the one that is being fetched."""
         fetches, row = self.tuner.fetches, self.models.chosen
         job = fetches.of(row.name, row.source) if row is not None else None
         job = job if job is not None and job.active else fetches.current

@@ -1,4 +1,4 @@
-"""Who is logged in to a hub; logging in with a token, which is never shown."""
+"""A dialog to log in to a hub with a token, which is never shown, and to log out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LOGOUT, _CLOSE = "logout", "close"
 
 
 class Answered(Message):
-    """Who is logged in now, or why that is not known."""
+    """The account that is logged in now, or the error."""
 
     def __init__(self, who: Who | None, error: str, page: str, changed: bool) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Answered(Message):
 
 
 class LoginDialog(ModalScreen[bool]):
-    """Gives whether who is logged in has changed."""
+    """Gives whether the account has changed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", _("Close"))]
 
@@ -58,14 +58,14 @@ class LoginDialog(ModalScreen[bool]):
             yield OptionList(Option(Content(_("Log out")), _LOGOUT), Option(Content(_("Close")), _CLOSE))
 
     def on_mount(self) -> None:
-        self._say(_("Asking who is logged in…"))
+        self._say(_("Checking the login…"))
         self._begin(self._who)
 
     def _say(self, words: str, style: str = "$dim") -> None:
         self.query_one("#said", Static).update(block(words).stylize(style))
 
     def _begin(self, work: Callable[[], tuple[Who | None, bool]]) -> None:
-        """Ask the hub in a thread; what an earlier question brings is passed over."""
+        """Ask the hub in a thread; the result of an earlier request is dropped."""
         self._turn += 1
         threading.Thread(target=self._ask, args=(work, self._turn), name="login", daemon=True).start()
 
@@ -78,9 +78,11 @@ class LoginDialog(ModalScreen[bool]):
             who, changed = work()
         except Exception as problem:
             error = words_of(problem)
-            if not is_expected(problem):  # its text is anybody's, and may hold what was sent
+            if not is_expected(problem):
+                # The text of an unknown error may contain the token that was sent, so it is not shown
                 error = _("The hub's client failed: {kind}.", kind=type(problem).__name__)
                 tuner_of(self.app).fault_outside(RuntimeError(error))
+        # A slow answer to an earlier request must not replace a newer one.
         if turn == self._turn:
             with suppress(RuntimeError):  # the screen is closing
                 self.post_message(Answered(who, error, page, changed))
@@ -92,12 +94,13 @@ class LoginDialog(ModalScreen[bool]):
 
     @on(Input.Submitted, "#token")
     def _entered(self, event: Input.Submitted) -> None:
-        """The token leaves the screen before anything is done with it."""
+        """Log in with the typed token."""
         token = event.value.strip()
+        # Before anything is done with it: the token must not stay on the screen if the hub is slow or fails.
         event.input.clear()
         if not token:
             return
-        self._say(_("Asking {hub} whose token this is…", hub=hub_words(self._source)))
+        self._say(_("Checking the token with {hub}…", hub=hub_words(self._source)))
 
         def login() -> tuple[Who | None, bool]:
             from tui_tuner.ui.base_models import hubs
@@ -109,23 +112,25 @@ class LoginDialog(ModalScreen[bool]):
     @on(Answered)
     def _answered(self, message: Answered) -> None:
         self._changed = self._changed or message.changed
-        where = _("Tokens are made at {page}.", page=one_line(message.page)) if message.page else ""
+        where = _("Create tokens at {page}.", page=one_line(message.page)) if message.page else ""
         if message.error:
             self._say(message.error, "$error")
             self.query_one("#who", Static).update(block(where).stylize("$dim"))
             return
-        self._say(_("The token is kept where the hub's own client keeps it; it is never shown."))
+        self._say(_("The token is stored by the hub's own client; it is never shown."))
         lines = [block(self._who_words(message.who)), block(where).stylize("$dim")]
         self.query_one("#who", Static).update(Content("\n").join(lines))
 
     def _who_words(self, who: Who | None) -> str:
         if who is None:
-            return _("Nobody is logged in: gated and private models cannot be fetched.")
+            return _("Not logged in: gated and private models cannot be fetched.")
         origin = one_line(who.origin, 60)
         if not who.name:
-            return _("There is a token, from {origin}; the hub could not be asked whose.", origin=origin)
+            return _(
+                "There is a token from {origin}; the hub could not be asked for its owner.", origin=origin
+            )
         return _(
-            "Logged in as {name}, by the token from {origin}.", name=one_line(who.name, 40), origin=origin
+            "Logged in as {name}, with the token from {origin}.", name=one_line(who.name, 40), origin=origin
         )
 
     @on(OptionList.OptionSelected)

@@ -1,6 +1,6 @@
-"""What the screen of models waits for: models of this machine, answers of a hub, and whether models fit.
+"""The lookups of the screen of models: models of this machine, searches of a hub, memory estimates.
 
-All of it is done in threads of its own (`base_models.lookers`), so keys never wait.
+All of them run in threads (`base_models.lookers`), so keys never wait for them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from tui_tuner.ui.form import at, options
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.models.model_list import ModelList, Scrolled
 
-_TYPED = 0.4  # seconds without a key before the hub is asked
-_REST = 0.15  # seconds the cursor rests before a model is looked at
-_LOOKING = 3  # threads that ask about models
-_SEARCHING = 3  # searches under way: one that a slow hub has not answered must not hold up the next
+_TYPED = 0.4  # seconds without a key before the hub is searched
+_REST = 0.15  # seconds that the cursor rests before the models in sight are looked up
+_LOOKING = 3  # threads that look up models
+_SEARCHING = 3  # searches at a time: one that a slow hub has not answered must not delay the next
 
 
 class Listed(Message):
@@ -41,7 +41,7 @@ class Listed(Message):
 
 
 class Searched(Message):
-    """What a hub found, or why it did not."""
+    """The results of a search, or its error."""
 
     def __init__(self, source: str, query: str, rows: list[Row], error: str) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Searched(Message):
 
 
 class Looked(Message):
-    """What was told of a model, or why nothing was."""
+    """The hub's description of a model, or the error."""
 
     def __init__(self, key: str, told: Told | None, failed: str) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Looked(Message):
 
 
 class Planned(Message):
-    """Whether a model fits."""
+    """The memory estimate of a model."""
 
     def __init__(self, key: str, fit: Fit) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Planned(Message):
 
 
 class Reached(Message):
-    """The address of the hub that is searched; `offline` where the environment forbids to ask it."""
+    """The address of the hub that is searched; `offline` if the environment forbids network access."""
 
     def __init__(self, source: str, endpoint: str, offline: bool) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Reached(Message):
 
 
 class LookingScreen(TunerScreen):
-    """A search and a list of models, and all that is asked for them. Subclasses draw."""
+    """A search and a list of models, with the lookups for them. Subclasses draw the results."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,6 +83,7 @@ class LookingScreen(TunerScreen):
         self._resting: Timer | None = None
         self._searches: Lookers[tuple[str, str]] = Lookers(self._search, self._search_failed, _SEARCHING)
         self._looks: Lookers[str] = Lookers(self._look, self._look_failed, _LOOKING)
+        # One estimate at a time: it computes, and threads would only take turns.
         self._plans: Lookers[str] = Lookers(self._plan, self._plan_failed, 1)
         self._lists: Lookers[str] = Lookers(self._list, self._list_failed, 1)
 
@@ -101,21 +102,21 @@ class LookingScreen(TunerScreen):
         return self.query_one(ModelList)
 
     def draw(self, cursor: str = "") -> None:
-        """Draw the list as it is known now."""
+        """Draw the list with what is known so far."""
         raise NotImplementedError
 
     def say_search(self) -> None:
-        """Say what the search is doing."""
+        """Show the state of the search."""
         raise NotImplementedError
 
     def name_hub(self, endpoint: str = "", offline: bool = False) -> None:
-        """Say which hub is searched, and where."""
+        """Show the name and the address of the hub that is searched."""
         raise NotImplementedError
 
     # The models of this machine
 
     def list_here(self) -> None:
-        """List the models of this machine anew."""
+        """List the models of this machine again."""
         self._lists.want([self.hunt.source])
 
     def _list(self, source: str) -> None:
@@ -133,7 +134,9 @@ class LookingScreen(TunerScreen):
             self.name_hub(message.endpoint, message.offline)
 
     def _runs(self) -> list[Path]:
-        """Folders of runs: a model that one has made can be the next one's base."""
+        """Return folders of runs: the final model of one can be the base of the next."""
+        # The newest ones are enough: each is looked into for a model, and a long list would delay all the
+        # others.
         return [folder.path for folder in self.tuner.store.runs()][:20]
 
     def _list_failed(self, _source: str, error: Exception) -> None:
@@ -153,11 +156,12 @@ class LookingScreen(TunerScreen):
         self.models.held = False
         if self._timer is not None:
             self._timer.stop()
+        # Every key starts the wait again, so that the hub is not asked for each letter.
         self._timer = self.set_timer(_TYPED, self.ask)
         self.draw()
 
     def ask(self, again: bool = False) -> None:
-        """Ask the hub, unless it was asked that last."""
+        """Search the hub, unless it was asked the same last."""
         if self._timer is not None:
             self._timer.stop()
         hunt = self.hunt
@@ -182,11 +186,13 @@ class LookingScreen(TunerScreen):
     @on(Searched)
     def _searched(self, message: Searched) -> None:
         hunt = self.hunt
+        # Several searches may be on their way, and a slow one may answer last.
         if (message.source, message.query) != (hunt.source, hunt.asked):
             return
         hunt.error = message.error
         if not message.error:
             hunt.found, hunt.answered = message.rows, message.query
+            # The hub answers, so earlier failures of single models are worth another try.
             hunt.forget_failures()
         self.draw()
 
@@ -194,25 +200,27 @@ class LookingScreen(TunerScreen):
 
     @on(Scrolled)
     def look_on(self) -> None:
-        """Look at what is in sight, once the cursor rests."""
+        """Look up the models in sight, once the cursor rests."""
         if self._resting is not None:
             self._resting.stop()
         self._resting = self.set_timer(_REST, self._want)
 
     def _want(self) -> None:
+        # The timer may fire after the screen has closed.
         if self.is_attached:
             in_sight = self.models.in_sight
             self._looks.want(self.hunt.to_ask(in_sight))
             self._plans.want(self.hunt.to_plan(in_sight))
 
     def _look(self, key: str) -> None:
-        """In a thread: what a model is."""
+        """Look a model up on its hub; runs in a thread."""
         from tui_tuner.ui.base_models import hubs
 
         row = self.hunt.shown.get(key)
         if row is not None:
             try:
                 self.post_message(Looked(key, hubs.describe(row), ""))
+            # Expected failures (no network, no such model) are shown with the model, not as a fault.
             except (TunerError, OSError) as error:
                 self.post_message(Looked(key, None, words_of(error)))
 
@@ -226,7 +234,7 @@ class LookingScreen(TunerScreen):
         self.draw()
 
     def _plan(self, key: str) -> None:
-        """In a thread: whether a model fits."""
+        """Estimate whether a model fits; runs in a thread."""
         row, told, tuner = self.hunt.shown.get(key), self.hunt.told.get(key), self.tuner
         if row is not None:
             config = told.config if told is not None else None
@@ -243,6 +251,6 @@ class LookingScreen(TunerScreen):
         self.draw()
 
     def _fault(self, error: Exception) -> None:
-        """In a thread: what nobody expects is told, and noted."""
+        """Report an unexpected error as a fault; runs in a thread."""
         if not is_expected(error):
             self.tuner.fault_outside(error)

@@ -1,4 +1,4 @@
-"""From a verdict to the next run: its own settings, with what is advised set in them, as one step to undo."""
+"""From a verdict to the next run: the run's settings with the advised changes, as one step to undo."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tui_tuner.verdicts.words import Advice
 
 
 def can_improve(verdict: Verdict | None) -> bool:
-    """Whether something is advised that settings can do."""
+    """Return whether the verdict advises changes of settings."""
     return verdict is not None and bool(ways_of(verdict))
 
 
 def improve(screen: TunerScreen, folder: RunFolder, verdict: Verdict) -> None:
-    """Make a new config of a run's own and what is advised; of several ways, one is chosen."""
+    """Open a run's settings with the advised changes; if there are several ways, ask for one."""
     ways = ways_of(verdict)
     if len(ways) == 1:
         _take(screen, folder, ways[0])
@@ -51,24 +51,27 @@ def _take(screen: TunerScreen, folder: RunFolder, way: Advice) -> None:
     except TunerError as error:
         tuner.say(words_of(error), "error")
         return
+    # The journal may be of another version, whose verdict names fields that do not exist here.
     known = {path: value for path, value in way.values.items() if path in options()}
     if not known:
         tuner.say(
             _("This version has no settings with these names: {names}.", names=values_words(way)), "error"
         )
         return
+    # Before the draft changes: the sentence names the old values, too
     told = _changes(values, known, at)
     first = next(iter(known))
     tuner.drafts.begin(values, folder.name, section=first.partition(".")[0], at=first)
+    # After `begin`, so that undoing once gives the run's own settings back.
     for path, value in known.items():
         put(tuner.draft, path, value)
     tuner.drafts.touch(_("what the verdict on {run} advises", run=one_line(folder.name, 40)))
     tuner.open_settings(folder.name)
-    tuner.say(_("Changed: {changes}. ^z takes it back.", changes=told), timeout=15)
+    tuner.say(_("Changed: {changes}. Press ^z to undo.", changes=told), timeout=15)
 
 
 def _changes(values: Mapping[str, Any], new: Mapping[str, Any], at: Any) -> str:
-    """Each field with what it becomes, and what it was."""
+    """Return each field with its new and its old value."""
     return ", ".join(
         _(
             "{field} = {value} (was {before})",

@@ -1,4 +1,4 @@
-"""Keeping runs in order from a screen that lists them: tags, notes, the trash."""
+"""Tags, notes and the trash of runs, from a screen that lists them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from tui_tuner.runs.store import RunFolder
     from tui_tuner.ui.hosting import Tuner
 
-_MOST_DELETED = 100  # runs of the trash in a list
+_MOST_DELETED = 100  # the list of the trash shows no more runs
 
 
 class AskText(ModalScreen["str | None"]):
-    """Words in one line, which may be none; Escape leaves what was there."""
+    """Gives a line of text, which may be empty; None after Escape, which changes nothing."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss_none", _("Cancel"))]
 
@@ -55,23 +55,24 @@ class AskText(ModalScreen["str | None"]):
 
 
 class Keeper:
-    """Asks, does it, and says so; `after` is called once something was changed."""
+    """Asks about a change of runs, makes it and reports it; calls `after` once something has changed."""
 
     def __init__(self, tuner: Tuner, push: Callable[..., object], after: Callable[[], object]) -> None:
         self._tuner, self._push, self._after = tuner, push, after
 
     def _do(self, act: Callable[[], str]) -> None:
-        """Something that may be refused; what it returns is said."""
+        """Make a change and show the sentence that it returns, or the reason for its failure."""
         try:
             said = act()
         except TunerError as error:
             self._tuner.say(words_of(error), "error", 10)
         else:
             self._tuner.say(said, timeout=6)
+        # Also after a failure: of several runs, some may have been moved before it.
         self._after()
 
     def edit_tags(self, folder: RunFolder) -> None:
-        """All tags of a run in one line, to be changed."""
+        """Edit all tags of a run in one line."""
         before = read_notes(folder).tags
         question = _("Tags of {run}, separated by spaces:", run=one_line(folder.name, 60))
 
@@ -79,6 +80,7 @@ class Keeper:
             if line is None:
                 return
             wanted = dict.fromkeys(word.removeprefix("#") for word in line.replace(",", " ").split())
+            # As differences, so that a tag that another terminal adds meanwhile is not lost.
             changes = [f"-{tag}" for tag in before if tag not in wanted]
             changes += [f"+{tag}" for tag in wanted if tag not in before]
             self._do(lambda: _told(change_tags(folder, changes)))
@@ -86,8 +88,8 @@ class Keeper:
         self._push(AskText(_("Tags"), Content(question), " ".join(before)), entered)
 
     def edit_note(self, folder: RunFolder) -> None:
-        """The note of a run, to be changed; an empty one removes it."""
-        question = _("A note about {run}; empty removes it:", run=one_line(folder.name, 60))
+        """Edit the note of a run; an empty one removes it."""
+        question = _("Note about {run}; leave it empty to remove it:", run=one_line(folder.name, 60))
 
         def entered(line: str | None) -> None:
             if line is None:
@@ -95,14 +97,14 @@ class Keeper:
 
             def act() -> str:
                 set_note(folder, line)
-                return _("The note is written.") if line else _("The note is removed.")
+                return _("The note was saved.") if line else _("The note was removed.")
 
             self._do(act)
 
         self._push(AskText(_("Note"), Content(question), one_line(read_notes(folder).note)), entered)
 
     def delete(self, folders: list[RunFolder]) -> None:
-        """Move runs into the trash, after a question."""
+        """Move runs to the trash after a question."""
         count = len(folders)
         question = _n(
             "Move {run} to the trash? u brings it back.",
@@ -125,7 +127,7 @@ class Keeper:
         return _n("{count} run is in the trash.", "{count} runs are in the trash.", count, count=count)
 
     def restore(self) -> None:
-        """Choose a run of the trash, to be brought back."""
+        """Choose a run in the trash and restore it."""
         found = trash.deleted(self._tuner.store)[:_MOST_DELETED]
         if not found:
             self._tuner.say(_("The trash is empty."))
@@ -141,7 +143,7 @@ class Keeper:
 
             def act() -> str:
                 name = trash.restore(self._tuner.store, found[int(answer)].name).name
-                return _("{run} is back.", run=one_line(name, 60))
+                return _("{run} was restored.", run=one_line(name, 60))
 
             self._do(act)
 
@@ -153,7 +155,7 @@ def _told(tags: tuple[str, ...]) -> str:
 
 
 def notes_content(tags: tuple[str, ...], note: str) -> Content:
-    """Tags and note of a run; nothing where there are none."""
+    """Return the tags and the note of a run; empty if it has neither."""
     parts: list[Content] = []
     if tags:
         parts.append(safe(" ".join(f"#{tag}" for tag in tags)).stylize("$accent"))

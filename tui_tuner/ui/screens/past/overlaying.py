@@ -1,4 +1,4 @@
-"""Several runs laid over one another: their curves in one chart, and below it what differs between them."""
+"""A comparison of runs: their curves in one chart, and below it the differences between them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tui_tuner.ui.words import column, state_content
 from tui_tuner.verdicts.told import label_of
 
 MOST_RUNS = len(LETTERS)
-_NAME, _VALUE = 26, 14  # cells of what is compared, and at least of a value
+_NAME, _VALUE = 26, 14  # cells of a name, and the least for a value
 
 
 class RunRead(Message):
-    """One more of the runs was read."""
+    """One of the runs, read from its journal."""
 
     def __init__(self, found: Overlaid) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ class RunRead(Message):
 
 
 class OverlayScreen(Zooms, TunerScreen):
-    """Curves above, differences below."""
+    """Curves of several runs above, their differences below."""
 
     HELP_TEXT = _(
-        "Each run has a letter, which stands on its curve.\n"
-        "m goes through what was measured: the training loss, then every metric of held-out rows.\n"
-        "b turns the lower axis: steps, trained tokens, seconds of training.\n"
-        "Below stands what differs: results first, then settings. What is the same is left out."
+        "Each run has a letter, which marks its curve.\n"
+        "m switches the measure: the training loss, then every metric of held-out rows.\n"
+        "b switches the horizontal axis: steps, trained tokens, seconds of training.\n"
+        "The differences are below: results first, then settings. Equal values are left out."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
@@ -70,7 +70,7 @@ class OverlayScreen(Zooms, TunerScreen):
     def body(self) -> ComposeResult:
         yield OverlayChart(id="curves", classes="panel")
         with VerticalScroll(id="differences", classes="panel") as box:
-            box.border_title = Content(_("What differs"))
+            box.border_title = Content(_("Differences"))
             yield Fitted(self._table)
 
     def on_mount(self) -> None:
@@ -79,12 +79,13 @@ class OverlayScreen(Zooms, TunerScreen):
 
     @work(thread=True, group="overlay")
     def _read(self) -> None:
-        """Journals may be long: each is shown as soon as it is read."""
+        """Read the runs in a thread, and post each as soon as it is read."""
         worker = get_current_worker()
         for folder in self._folders:
             found = overlay(folder)
             if worker.is_cancelled:
                 return
+            # Journals may be long, so a run is on view before the next one is read.
             self.post_message(RunRead(found))
 
     def on_run_read(self, message: RunRead) -> None:
@@ -96,23 +97,26 @@ class OverlayScreen(Zooms, TunerScreen):
         self.query_one(Fitted).show(self._table)
 
     def action_measure(self) -> None:
-        """The next measure that one of the runs has."""
+        """Switch to the next measure that any of the runs has."""
+        # `dict.fromkeys` keeps the order in which the runs name their metrics; a set would not.
         names = [TRAINING, *dict.fromkeys(name for run in self._runs for name in run.held_out)]
         now = names.index(self._metric) if self._metric in names else 0
         self._metric = names[(now + 1) % len(names)]
         self._show()
 
     def action_by(self) -> None:
-        """The next lower axis."""
+        """Switch the horizontal axis."""
         names = list(BY)
         self._by = names[(names.index(self._by) + 1) % len(names)]
         self._show()
 
     def _table(self, width: int) -> Content:
-        """The runs with their letters, and what differs between them."""
+        """Return the runs with their letters, and their differences once all are read."""
         runs = self._runs
         lines = [_run_line(place, run, width) for place, run in enumerate(runs)]
         left = len(self._folders) - len(runs)
+        # Differences are only known between all runs: those of the first few would change with each further
+        # one.
         if left:
             done = _("reading the journals: {done} of {total}", done=len(runs), total=len(self._folders))
             return Content("\n").join([*lines, Content(done).stylize("$dim")])
@@ -136,12 +140,12 @@ def _run_line(place: int, run: Overlaid, width: int) -> Content:
 
 
 def _results(run: Overlaid) -> dict[str, str]:
-    """What came of a run, its verdict first."""
+    """Return the results of a run by name, its verdict first."""
     return {_("verdict"): label_of(run.verdict) or "–", **run.results}
 
 
 def _compared(row: tuple[str, list[str]], width: int, count: int) -> Content:
-    """A difference on one line, or, where values have no room there, each on its own."""
+    """Return a difference on one line, or with each value on its own line if they do not fit."""
     name, values = row
     each = max(_VALUE, (width - _NAME) // max(1, count))
     fits = each * count + _NAME <= width and all(len(value) < each for value in values)

@@ -1,4 +1,4 @@
-"""A model on its way into memory, as a helper tells it: fetched from its hub, then read from the disk."""
+"""The progress of a helper that downloads and loads a model, as sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tui_tuner.text import human_bytes, one_line
 
 
 def fetching_words(name: object, told: Mapping[str, Any]) -> str:
-    """How many bytes are here."""
+    """Return the progress of a download in bytes."""
     total, name = int(told.get("total") or 0), one_line(name, 60)
     if not total:
         return _("Asking the hub for {name}…", name=name)
@@ -19,7 +19,7 @@ def fetching_words(name: object, told: Mapping[str, Any]) -> str:
 
 
 def loading_words(name: object, told: Mapping[str, Any]) -> str:
-    """How many weights are in memory."""
+    """Return the progress of loading, in weights."""
     total, name = int(told.get("total") or 0), one_line(name, 60)
     if not total:
         return _("Loading {name}…", name=name)

@@ -1,4 +1,4 @@
-"""Files that models are used on: each job in a helper process, watched by a thread while the app is there."""
+"""Prediction jobs: each runs in a helper process, and a thread of the app follows it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tui_tuner.errors import TunerError
 from tui_tuner.launch.helper import Cancelled, Helper
 from tui_tuner.locales import _
 
-_KEPT = 8  # predictions that are shown
+_KEPT = 8  # newest predictions that are kept for display
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a job is.
+    """The state of a job.
 
     Args:
-        told: The last thing that the helper told of its rows.
-        newest: The last predictions, the newest at the end: {"row", "prediction", "problem"} each.
-        found: What it came to; None while it is on.
-        error: Why it ended; empty while it is on, or where nothing went wrong.
+        told: The helper's last progress report.
+        newest: The latest predictions, newest last: {"row", "prediction", "problem"} each.
+        found: The result; None while the job is running.
+        error: The reason for a failure; empty while the job is running, and after success.
     """
 
     told: Mapping[str, Any] = field(default_factory=dict)
@@ -37,11 +37,11 @@ class Standing:
 
 
 class Running:
-    """One job. `standing` is always the latest; whoever shows it looks at that.
+    """A job that runs in a helper process. `standing` is its latest state, to be polled.
 
     Args:
-        values: A `Job` in plain values.
-        ended: Called once, in the thread that waited.
+        values: The fields of a `Job` as plain values.
+        ended: Called once at the end, in the thread that waited.
     """
 
     def __init__(self, helper: Helper, values: Mapping[str, Any], ended: Callable[[Running], None]) -> None:
@@ -53,7 +53,7 @@ class Running:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask for its end: the rows at hand are written, and it can be gone on with."""
+        """Stop after the current rows are written; the job can be continued later."""
         self.standing = replace(self.standing, stopping=True)
         self._request.cancel()
 
@@ -65,6 +65,7 @@ class Running:
             self.standing = replace(now, notes=(*now.notes, str(said["note"])))
             return
         newest = (*now.newest, *(one for one in said.get("newest") or () if isinstance(one, dict)))
+        # A new object each time: screens compare identities to see whether anything has changed.
         self.standing = replace(now, told=said, newest=newest[-_KEPT:])
 
     def _wait(self) -> None:
@@ -75,7 +76,8 @@ class Running:
             found = stopped.result
         except TunerError as problem:
             error = words_of(problem)
-        except Exception as problem:  # it is said where one looks; a thread has no other place for it
+        except Exception as problem:
+            # A thread has no other place to report to: the screen shows this error with the job.
             error = _("{kind}: {problem}", kind=type(problem).__name__, problem=problem)
         self.standing = replace(
             self.standing, found=found if isinstance(found, dict) else None, error=error, on=False
@@ -83,18 +85,19 @@ class Running:
         self._ended(self)
 
 
+# Keyed by the app and weak, so that a job does not outlive its app, and screens may come and go.
 _jobs: WeakKeyDictionary[Any, dict[tuple[str, str], Running]] = WeakKeyDictionary()
 
 
 def running(app: object, model: Mapping[str, Any]) -> Running | None:
-    """The job of a model that this app began last."""
+    """Return the latest job of a model in this app; None if there was none."""
     return _jobs.get(app, {}).get(_key(model))
 
 
 def begin(
     app: object, helper: Helper, values: Mapping[str, Any], ended: Callable[[Running], None]
 ) -> Running:
-    """Use a model on a file; it goes on while other screens are shown."""
+    """Start a job; it keeps running while other screens are open."""
     job = Running(helper, values, ended)
     _jobs.setdefault(app, {})[_key(values["model"])] = job
     return job

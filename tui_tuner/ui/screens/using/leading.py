@@ -1,4 +1,4 @@
-"""Where a run that has ended leads: a chat, its model used on a file, the same run with a change."""
+"""The next steps of a finished run: chat, ask, compare, use its model on a file, run again."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from tui_tuner.ui.screens.base import TunerScreen
 
 
 def origin_of(folder: RunFolder) -> Origin:
-    """The best model of a run.
+    """Return the best model of a run.
 
     Raises:
-        TunerError: it has none.
+        TunerError: the run has no model.
     """
     return find_origin(str(folder.path.absolute()), RunStore(folder.path.parent))
 
 
 def lead_on(screen: TunerScreen, folder: RunFolder, key: str) -> None:
-    """What a key of `next_keys` leads to."""
+    """Open the next step of a key of `next_keys`."""
     {"c": open_talk, "a": open_ask, "b": open_beside, "u": open_use, "s": run_again}[key](screen, folder)
 
 
 def open_talk(screen: TunerScreen, folder: RunFolder) -> None:
-    """Talk to a run's model."""
+    """Open a chat with a run's model."""
     from tui_tuner.ui.screens.chat.opening import open_chat
 
     open_chat(screen.app, folder)
 
 
 def open_ask(screen: TunerScreen, folder: RunFolder) -> None:
-    """Ask a run's model about a text."""
+    """Open the screen that asks a run's model about a text."""
     from tui_tuner.ui.screens.ask import AskScreen
 
     try:
@@ -44,7 +44,7 @@ def open_ask(screen: TunerScreen, folder: RunFolder) -> None:
 
 
 def open_beside(screen: TunerScreen, folder: RunFolder) -> None:
-    """Talk to a run's model and to what it began with, side by side; an earlier talk is gone on with."""
+    """Open a chat with a run's model and its base model, side by side; an earlier chat is continued."""
     from tui_tuner.ui.screens.chat.chat import ChatScreen
     from tui_tuner.ui.screens.chat.remembered import talk_with
 
@@ -54,13 +54,14 @@ def open_beside(screen: TunerScreen, folder: RunFolder) -> None:
         screen.tuner.say(words_of(error), "error")
         return
     models, talk = [origin, base_of(origin)], talk_with(screen.app, origin.path)
-    if talk is not None:  # answers of others stay in it for when they are taken again
+    if talk is not None:
+        # Answers of models that are no longer in the chat stay in it, in case one of them is added again.
         talk.models = list(models)
     screen.app.push_screen(ChatScreen(models, talk=talk))
 
 
 def open_use(screen: TunerScreen, folder: RunFolder) -> None:
-    """Use a run's model on a file; one that is under way is gone on with."""
+    """Open the screen that uses a run's model on a file, with its job if one is running."""
     from tui_tuner.ui.screens.using.predicting import PredictScreen
 
     try:
@@ -72,13 +73,14 @@ def open_use(screen: TunerScreen, folder: RunFolder) -> None:
 
 
 def run_again(screen: TunerScreen, folder: RunFolder) -> None:
-    """The settings of a run, to change and start again, at the field that was changed last."""
+    """Open the settings of a run to start it again, at the field that was focused last."""
     tuner = screen.tuner
     try:
         values = run_values(folder)
     except TunerError as error:
         tuner.say(words_of(error), "error")
         return
+    # The field that was focused last is most likely the one to change again.
     former = tuner.drafts.draft
     tuner.drafts.begin(values, folder.name, section=former.section, at=former.at)
     tuner.open_settings(folder.name)

@@ -1,4 +1,4 @@
-"""A model is used on a file: which one, what would be asked of its rows, and how far it is."""
+"""The screen that uses a model on a file: choose the file, check the first rows, follow the job."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from tui_tuner.ui.screens.using.words import progress_content, rows_content
 from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.words import block, safe
 
-_LOOK_SECONDS = 0.3  # between two looks at a job
+_LOOK_SECONDS = 0.3  # between two polls of a job
 
 
 class Looked(Message):
-    """The first rows were read, or not."""
+    """The first rows as the model would be asked, or the error."""
 
     def __init__(self, turn: int, look: dict[str, Any] | None, error: str) -> None:
         super().__init__()
@@ -41,16 +41,17 @@ class Looked(Message):
 
 
 class PredictScreen(TunerScreen):
-    """Fields above, the first rows or the newest predictions below."""
+    """Fields for file, output and prompt; below them the first rows or the newest predictions."""
 
     HELP_TEXT = _(
         "Choose a file with ^o, or type its path and press Enter: the first rows are shown as the model "
-        "would be asked. F4 says which column is what. ^r starts it.\n"
-        "Each row of the file gets a line in the output, in the same order, with the prediction as one more "
-        "column. Esc leaves it running; x stops it, and ^r goes on where it was ended.\n"
-        "A prompt is a text file with names of columns in curly brackets, or carp: clues, reasoning, label. "
-        "Labels are what an answer must be one of, with commas between.\n"
-        "The same on the command line: tui-tuner predict."
+        "would be asked. F4 assigns the columns. ^r starts the job.\n"
+        "Each row of the file gets a line in the output, in the same order, with the prediction as an "
+        "additional column. Esc leaves the screen while the job continues; x stops the job, ^r continues "
+        "it.\n"
+        "A prompt is a text file with column names in curly brackets, or carp: clues, reasoning, label. "
+        "Labels are the allowed answers, separated by commas.\n"
+        "On the command line: tui-tuner predict."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back"), priority=True),
@@ -85,13 +86,13 @@ class PredictScreen(TunerScreen):
     def body(self) -> ComposeResult:
         with Vertical(id="fields"):
             yield from self._field("path", _("File"), _("path of the rows; ^o chooses one"))
-            yield from self._field("out", _("Output"), _("a JSONL file, made anew"))
+            yield from self._field("out", _("Output"), _("a new JSONL file"))
             if self._writes:
-                yield from self._field("prompt", _("Prompt"), _("what the rows ask; or carp, or a text file"))
-                yield from self._field("labels", _("Labels"), _("any answer; or such as good,bad"))
+                yield from self._field("prompt", _("Prompt"), _("as in the rows; or carp, or a text file"))
+                yield from self._field("labels", _("Labels"), _("any answer; or, for example, good,bad"))
         yield Static(id="status")
         with VerticalScroll(id="below", classes="panel") as box:
-            box.border_title = Content(_("First rows, as they would be asked"))
+            box.border_title = Content(_("First rows, as the model would be asked"))
             yield Fitted(lambda _width: Content(""), id="rows")
 
     def _field(self, name: str, label: str, placeholder: str) -> ComposeResult:
@@ -109,7 +110,7 @@ class PredictScreen(TunerScreen):
             self.set_focus(self.query_one("#path", Input))
 
     def _take(self, job: jobs.Running) -> None:
-        """Show a job that was begun before."""
+        """Show a job that was started before this screen was opened."""
         self._job = job
         self._columns = dict(job.values.get("columns") or {})
         for name in ("path", "out"):
@@ -138,7 +139,6 @@ class PredictScreen(TunerScreen):
     # ---- the file -----------------------------------------------------------------------------------------
 
     def action_file(self) -> None:
-        """Choose the file."""
         files = FILES["data.path"]
         start = self._value("path")
         self.app.push_screen(
@@ -171,7 +171,7 @@ class PredictScreen(TunerScreen):
         return found.first(Input).value.strip() if found else ""
 
     def _values(self) -> dict[str, Any]:
-        """A job in plain values, and how its prompt was named (`prompt_named`).
+        """Return the fields of a job as plain values, with the typed name of its prompt (`prompt_named`).
 
         Raises:
             TunerError: the file of the prompt cannot be read.
@@ -191,7 +191,7 @@ class PredictScreen(TunerScreen):
         }
 
     def _look_at(self) -> None:
-        """Read the first rows, in the helper process."""
+        """Read the first rows in the helper process."""
         if not self._value("path"):
             self._say(_("Choose a file with ^o."), "$warning")
             return
@@ -222,6 +222,7 @@ class PredictScreen(TunerScreen):
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
+        # Once a job has started, its predictions take the place of the first rows.
         if message.turn != self._turn or self._on:
             return
         self._look = message.look
@@ -229,21 +230,21 @@ class PredictScreen(TunerScreen):
         look = message.look or {}
         problem = message.error or " ".join(str(look.get(part) or "") for part in ("problem", "hint")).strip()
         if problem:
-            way = _("F4 says which column is what.") if look.get("choices") else ""
+            way = _("Press F4 to assign the columns.") if look.get("choices") else ""
             self._say(f"{problem} {way}".strip(), "$error")
         else:
-            self._say(_("^r starts it."))
-        self.query_one("#below").border_title = Content(_("First rows, as they would be asked"))
+            self._say(_("Press ^r to start."))
+        self.query_one("#below").border_title = Content(_("First rows, as the model would be asked"))
         self.query_one("#rows", Fitted).show(partial(rows_content, look))
 
     # ---- columns ------------------------------------------------------------------------------------------
 
     def action_columns(self) -> None:
-        """Say which column a role has: first the role, then the column."""
+        """Choose a role, then the column for it."""
         look = self._look or {}
         roles, now = list(look.get("choices") or ()), dict(look.get("roles") or {}) | self._columns
         answers = [(role, role, one_line(now.get(role, _("no column")), 60)) for role in roles]
-        question = Content(_("For which part is a column chosen?"))
+        question = Content(_("Which role do you want to assign?"))
         self.app.push_screen(Choose(_("Columns"), question, answers), self._role_chosen)
 
     def _role_chosen(self, role: str | None) -> None:
@@ -255,6 +256,7 @@ class PredictScreen(TunerScreen):
         def chosen(place: str | None) -> None:
             if place is not None:
                 kept = dict((self._look or {}).get("roles") or {}) if not self._columns else self._columns
+                # A column has one role: assigning it again takes it away from the other.
                 kept = {key: name for key, name in kept.items() if name != names[int(place)]}
                 self._columns = {**kept, role: names[int(place)]}
                 self._look_at()
@@ -265,7 +267,7 @@ class PredictScreen(TunerScreen):
     # ---- the job ------------------------------------------------------------------------------------------
 
     def action_start(self) -> None:
-        """Use the model on the file; what an earlier attempt has written is gone on with."""
+        """Start the job, or continue an earlier one that wrote to the same output."""
         if self._on or not self._value("path"):
             self._look_at()
             return
@@ -274,9 +276,12 @@ class PredictScreen(TunerScreen):
         except TunerError as error:
             self._say(words_of(error), "$error")
             return
+        # Kept for the callback, which may come after this screen has closed and lost its app.
         app, tuner = self.app, self.tuner
 
         def ended(job: jobs.Running) -> None:
+            # While the screen is open it shows the end itself, and an app that is closing has no place for a
+            # notice.
             if not self.is_attached and not tuner.helper.closed:
                 app.call_from_thread(tuner.say, _ended_words(job))
 
@@ -289,19 +294,19 @@ class PredictScreen(TunerScreen):
         self.set_focus(self.query_one("#below"))
 
     def action_stop(self) -> None:
-        """Write the rows at hand, and end; ^r goes on later."""
+        """Stop the job after the current rows are written; ^r continues it."""
         if self._job is not None:
             self._job.stop()
             self.refresh_bindings()
 
     def action_copy(self) -> None:
-        """The path of the output, to the terminal's clipboard."""
+        """Send the path of the output to the terminal's clipboard."""
         if self._job is not None:
             self.app.copy_to_clipboard(os.path.abspath(str(self._job.values["out"])))
-            self.tuner.say(_("Sent to the terminal, which keeps it for pasting if it can."))
+            self.tuner.say(_("Sent to the terminal's clipboard, if the terminal supports it."))
 
     def _follow(self) -> None:
-        """Show where the job is, if that is somewhere else than before."""
+        """Show the state of the job, if it has changed."""
         if self._job is None or not self.on_view or self._job.standing is self._shown:
             return
         before, now = self._shown, self._job.standing
@@ -319,7 +324,7 @@ class PredictScreen(TunerScreen):
 
 
 def _beside(path: Path) -> str:
-    """An output beside a file, or in the working folder where that is a folder of files."""
+    """Return the default output: next to a file, or in the working folder for a folder of files."""
     name = path.name.split(".")[0] or "rows"
     return str((path.parent if path.is_file() else Path()) / f"{name}.predictions.jsonl")
 

@@ -1,4 +1,4 @@
-"""Rows as a model would be asked about them, predictions as they come, and how far a job is: in words."""
+"""The first rows, predictions and progress of a prediction job as text."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tui_tuner.ui.screens.using.coming import fetching_words, loading_words
 from tui_tuner.ui.screens.using.jobs import Standing
 from tui_tuner.ui.words import safe
 
-_ASKED_LINES = 3  # of a row
+_ASKED_LINES = 3  # lines of a row's prompt that are shown
 
 
 def rows_content(found: Mapping[str, Any], width: int) -> Content:
-    """The first rows with what is asked, or the newest predictions."""
+    """Return the first rows with their prompts, or the newest predictions."""
     lines: list[Content] = []
     for one in found.get("newest") or ():
         lines.append(_prediction(one))
@@ -49,7 +49,7 @@ def _prediction(one: Mapping[str, Any]) -> Content:
 
 
 def _plain(value: Any) -> str:
-    """A prediction that is no text, with its likeliest class in front."""
+    """Return a prediction that is not text: a class with its probability, or JSON."""
     if isinstance(value, dict) and isinstance(value.get("probabilities"), dict) and "label" in value:
         share = value["probabilities"].get(value["label"])
         return f"{value['label']}  {share:.1%}" if isinstance(share, int | float) else str(value["label"])
@@ -57,7 +57,7 @@ def _plain(value: Any) -> str:
 
 
 def progress_content(standing: Standing, out: str) -> tuple[str, str]:
-    """Where a job is, in words, and the colour for them."""
+    """Return the state of a job as a sentence, and the colour for it."""
     if standing.error:
         return standing.error, "$error"
     if not standing.on:
@@ -65,7 +65,7 @@ def progress_content(standing: Standing, out: str) -> tuple[str, str]:
     told = standing.told
     doing = told.get("doing")
     if standing.stopping:
-        return _("It stops once the rows at hand are written…"), "$warning"
+        return _("Stopping after the current rows are written…"), "$warning"
     if doing == "counting":
         return _("Counting the rows: {rows:,}…", rows=int(told.get("rows") or 0)), "$dim"
     if doing == "fetching":
@@ -79,6 +79,7 @@ def progress_content(standing: Standing, out: str) -> tuple[str, str]:
 
 def _predicting(told: Mapping[str, Any]) -> str:
     rows, total = int(told.get("rows") or 0), int(told.get("total") or 0)
+    # Rows of an earlier attempt took none of this time, so they do not count for the speed.
     seconds, new = float(told.get("seconds") or 0), rows - int(told.get("before") or 0)
     parts = [_("{rows:,} of {total:,} rows", rows=rows, total=total)]
     if new > 0 and seconds > 0:
@@ -96,11 +97,11 @@ def _predicting(told: Mapping[str, Any]) -> str:
 def _ended(standing: Standing, out: str) -> tuple[str, str]:
     found = standing.found
     if found is None:
-        return _("It was stopped. ^r goes on."), "$warning"
+        return _("Stopped. Press ^r to continue."), "$warning"
     rows, total = int(found.get("rows") or 0), int(found.get("total") or 0)
     said = {"rows": rows, "total": total, "path": one_line(out, 300)}
     if not found.get("done"):
-        return _("Stopped at row {rows:,} of {total:,}; ^r goes on. {path}", **said), "$warning"
+        return _("Stopped at row {rows:,} of {total:,}; press ^r to continue. {path}", **said), "$warning"
     parts = [_("✓ {rows:,} rows are in {path}", **said)]
     if found.get("unused"):
         parts.append(_("{count:,} without a prediction", count=int(found["unused"])))
