@@ -46,15 +46,15 @@ class TunerError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling across worker processes (keyword arguments get lost by default)."""
-        return (_rebuild, (type(self), self.what, self.where, self.hint, self.field))
+        return (_rebuild_error, (type(self), self.what, self.where, self.hint, self.field))
 
 
-def _rebuild(kind: type[TunerError], what: str, where: str, hint: str, field: str) -> TunerError:
+def _rebuild_error(kind: type[TunerError], what: str, where: str, hint: str, field: str) -> TunerError:
     return kind(what, where=where, hint=hint, field=field)
 
 
 @contextmanager
-def about(field: str, instead_of: str = "") -> Iterator[None]:
+def name_field(field: str, instead_of: str = "") -> Iterator[None]:
     """Set the config field of errors raised inside that have none, or that have `instead_of`."""
     try:
         yield

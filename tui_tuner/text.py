@@ -57,7 +57,7 @@ _NO_BREAK = str.maketrans({"\u00a0": "\u237d", "\u2007": "\u237d", "\u202f": "\u
 
 
 @functools.cache
-def _shown() -> dict[int, str]:
+def _replacements() -> dict[int, str]:
     """Return the visible replacement of each suspect character."""
     ranges = range(0x10000), range(0x1BCA0, 0x1BCB0), range(0x1D150, 0x1D180), range(0xE0000, 0xE1000)
     text = "".join(chr(code) for codes in ranges for code in codes)
@@ -77,15 +77,15 @@ def sanitize(text: object) -> str:
     """
     line = str(text).replace("\r\n", "\n")
     if line.isascii():
-        return line.translate(_shown()) if _SUSPECT.search(line) else line
+        return line.translate(_replacements()) if _SUSPECT.search(line) else line
     if _SUSPECT.search(line):
         parts = _IN_PLACE.split(line)
-        parts[::2] = [part.translate(_shown()) if part else part for part in parts[::2]]
+        parts[::2] = [part.translate(_replacements()) if part else part for part in parts[::2]]
         line = "".join(parts)
-    return _FLOOD.sub(_counted, line)
+    return _FLOOD.sub(_count_marks, line)
 
 
-def _counted(flood: re.Match[str]) -> str:
+def _count_marks(flood: re.Match[str]) -> str:
     return f"{flood[1]}<+{len(flood[2])}>"
 
 
@@ -100,7 +100,7 @@ def one_line(text: object, width: int = 0) -> str:
     return line if not width or len(line) <= width else line[: width - 1] + "\u2026"
 
 
-def decimals(value: float, digits: int = 4) -> int:
+def count_decimals(value: float, digits: int = 4) -> int:
     """Return the decimals for a measured number: `digits` below ten, one less for each further digit."""
     return max(0, digits - max(0, len(str(int(abs(value)))) - 1))
 
@@ -146,13 +146,13 @@ def rough_seconds(seconds: float) -> str:
     return _("{n} min", n=shown // 60) if 600 <= shown < 3600 else human_seconds(max(shown, 0))
 
 
-def listed(items: Iterable[str]) -> str:
+def list_items(items: Iterable[str]) -> str:
     """Join items for a sentence: `a`, `a and b`, `a, b and c`."""
     *others, last = items
     return _("{first} and {last}", first=", ".join(others), last=last) if others else last
 
 
-def some_of(names: Sequence[str], most: int) -> list[str]:
+def first_names(names: Sequence[str], most: int) -> list[str]:
     """Return the first `most` names as shown in a sentence, with an ellipsis if there are more."""
     return [one_line(name, 40) for name in names[:most]] + ["…"] * (len(names) > most)
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.models.catalog import find
+from tui_tuner.models.catalog import find_config
 from tui_tuner.models.facts import ModelFacts, facts_from_config
-from tui_tuner.planning.estimate import from_ledger
+from tui_tuner.planning.estimate import make_estimate
 from tui_tuner.planning.gpus import find_card
-from tui_tuner.planning.memory.ledger import ledger
+from tui_tuner.planning.memory.ledger import make_ledger
 from tui_tuner.planning.memory.lit_gpt import DROPOUT, START
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import PROGRAMS, stack_of
@@ -91,7 +91,7 @@ def facts_of(name: str) -> ModelFacts | None:
     """Shapes of a row's model; None where they are not known here."""
     last = name.split("/")[-1]
     known = MODELS.get(name) or next((MODELS[key] for key in MODELS if key.split("/")[-1] == last), None)
-    known = known or find(name)
+    known = known or find_config(name)
     return facts_from_config(known, name) if known else None
 
 
@@ -222,7 +222,7 @@ def main() -> None:
                 print(f"{row['tier']:4} {row['model'][:26]:26} {row['method'][:34]:34} not scored")
                 continue
             start = time.perf_counter()
-            found = from_ledger(ledger(setup), setup, find_card("A100-80"))
+            found = make_estimate(make_ledger(setup), setup, find_card("A100-80"))
             slowest = max(slowest, time.perf_counter() - start)
             predicted = found.reserved if "reserved" in row["metric"] else found.allocated
             measured = float(row["measured_peak_gib"])

@@ -89,12 +89,12 @@ def train(
 
     from tui_tuner.config.load import build_config
     from tui_tuner.errors import TunerError
-    from tui_tuner.methods import trainable_parameters
-    from tui_tuner.runs.control import Control
+    from tui_tuner.methods import count_model_parameters
+    from tui_tuner.runs.control import CommandReceiver
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.training.keeping import saving
     from tui_tuner.training.loop import Loop
-    from tui_tuner.training.session import run
+    from tui_tuner.training.session import run_training
 
     keeper, found = Keeper(), {}
     try:
@@ -102,7 +102,7 @@ def train(
     except TunerError as error:
         (to / f"{name}.json").write_text(json.dumps({"refused": str(error)}), encoding="utf-8")
         return
-    place = RunFolder(folder) if folder else RunStore(config.output.folder).create(config)
+    place = RunFolder(folder) if folder else RunStore(config.output.folder).create_run(config)
     (to / "folder").write_text(str(place.path), encoding="utf-8")
     write, ended = saving.write_final_model, Loop.finish_step
 
@@ -110,7 +110,7 @@ def train(
         write(model, tokenizer, target, *more)
         if target.name == "last" and name == "whole":
             torch.save(seen_by(model), to / "said.pt")
-        found["trained"], found["total"] = trainable_parameters(model)
+        found["trained"], found["total"] = count_model_parameters(model)
 
     def die(self: Any, step: int, result: Any) -> bool:
         ending = ended(self, step, result)
@@ -121,7 +121,9 @@ def train(
     saving.write_final_model = spy
     if kill:
         Loop.finish_step = die  # type: ignore[method-assign]
-    outcome = run(config, place, keeper, Control(place.control), resume=folder is not None)
+    outcome = run_training(
+        config, place, keeper, CommandReceiver(place.control_path), resume=folder is not None
+    )
     found |= {"status": outcome.status, "message": outcome.message, "losses": keeper.losses}
     found["warnings"] = keeper.warnings
     (to / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")

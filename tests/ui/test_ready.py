@@ -13,17 +13,17 @@ from textual.widgets import Input, OptionList
 from tests.ui import fakes
 from tests.ui.conftest import Opened, text, until
 from tui_tuner.errors import DataError
-from tui_tuner.launch.host import host
-from tui_tuner.runs.control import Control
+from tui_tuner.launch.run_host import host_run
+from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.view import RunView, fold
-from tui_tuner.ui import datalook, form
-from tui_tuner.ui.checking import check_start, refusal_of_run
+from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.ui import datalook, form_values
 from tui_tuner.ui.screens.columns import ColumnsDialog
-from tui_tuner.ui.screens.data import DataScreen
-from tui_tuner.ui.screens.offers import Offers
+from tui_tuner.ui.screens.data_screen import DataScreen
+from tui_tuner.ui.screens.fixing import FixesDialog
 from tui_tuner.ui.screens.settings import SettingsScreen
+from tui_tuner.ui.start_checking import check_start, refusal_of_run
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -107,7 +107,7 @@ def test_what_cannot_be_trained_is_refused_with_its_field(
     for fix in refusal.fixes[:1]:
         values: dict[str, Any] = {"data": {"path": str(tmp_path / name)}}
         for path, value in fix.items():
-            form.put(values, path, value)
+            form_values.set_value(values, path, value)
         assert check_start(values) is None, fix
 
 
@@ -132,37 +132,37 @@ async def test_what_rows_are_is_asked_only_where_some_can_be_looked_at(
     if content is not None:
         path.write_bytes(content)
     run = fakes.make_run(store, "refused", data={"path": str(path)})
-    host(run, Control(run.control))
+    host_run(run, CommandReceiver(run.control_path))
     refusals = [check_start({"data": {"path": str(path)}}), refusal_of_run(view_of(run))]
     async with opened() as pilot:
         for refusal in refusals:
-            assert refusal is not None and refusal.mendable
-            await pilot.app.push_screen(Offers(refusal, {}))
+            assert refusal is not None and refusal.is_fixable
+            await pilot.app.push_screen(FixesDialog(refusal, {}))
             words = text(pilot)
             assert ("Assign the columns" in words, "Choose the record format" in words) == (seen, seen)
             assert "Look at the data" in words
             pilot.app.pop_screen()
     if seen:
-        assert datalook.table({}, str(path)).columns
+        assert datalook.read_table({}, str(path)).columns
     else:
         with pytest.raises(DataError):
-            datalook.table({}, str(path))
+            datalook.read_table({}, str(path))
 
 
 def view_of(run: RunFolder) -> RunView:
-    return fold(RunView(), JournalReader(run.events).read(1 << 20))
+    return fold_events(RunView(), JournalReader(run.events_path).read_events(1 << 20))
 
 
 def test_kept_counts_rows_that_the_task_can_use(tmp_path: Path, compared: Path) -> None:
     write(tmp_path / "a.jsonl", [{"prompt": str(n), "response": "b"} for n in range(20)])
-    found: list[datalook.Census] = []
-    datalook.census(
+    found: list[datalook.RowCensus] = []
+    datalook.count_rows(
         {}, str(tmp_path), found.append, lambda: False
     )  # both files: only the first row is usable
     last = found[-1]
     assert (last.read, last.outcomes["kept"], last.outcomes["dropped"]) == (50, 20, 30)
     assert last.refusal is not None and "compared.jsonl" in last.refusal.sentence
-    datalook.census({}, str(tmp_path / "a.jsonl"), found.append, lambda: False)
+    datalook.count_rows({}, str(tmp_path / "a.jsonl"), found.append, lambda: False)
     assert found[-1].outcomes["kept"] == 20 and found[-1].refusal is None
 
 
@@ -199,7 +199,7 @@ async def test_the_form_refuses_and_one_key_mends_it(store: RunStore, compared: 
         await pilot.press("ctrl+r")
         await until(pilot, lambda: "checking" not in text(pilot))
         await pilot.pause(0.3)
-        assert isinstance(pilot.app.screen, SettingsScreen) and not list(store.runs())
+        assert isinstance(pilot.app.screen, SettingsScreen) and not list(store.list_runs())
         await pilot.press("f4")
         await until(pilot, lambda: "What to do" in text(pilot))
         await pilot.press("enter")

@@ -108,43 +108,43 @@ def test_a_deep_and_long_chain_of_errors_is_written_in_part(tmp_path: Path) -> N
     text = traceback_text(raised.value)
     assert text.count("\n") < faultlog._MOST_ERRORS * (2 * faultlog._MOST_FRAMES + 4) * 3
     log = FaultLog(tmp_path / "deep" / "x.log")
-    assert log.note("a fault", raised.value) == str(log.path)
-    assert log.path.stat().st_size < 70_000
+    assert log.record_fault("a fault", raised.value) == str(log.file_path)
+    assert log.file_path.stat().st_size < 70_000
 
 
 def test_the_log_is_private_bounded_and_follows_no_link(tmp_path: Path) -> None:
     log = FaultLog(tmp_path / "x.log")
     for _unused in range(40):
-        assert log.note("much", text="words " * 10_000)
+        assert log.record_fault("much", text="words " * 10_000)
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert set(sizes) == {"x.log", "x.log.1"} and max(sizes.values()) <= 1 << 20
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in tmp_path.iterdir())
     other = tmp_path / "other"
     other.write_text("")
     (tmp_path / "link.log").symlink_to(other)
-    assert FaultLog(tmp_path / "link.log").note("a fault") == ""
-    assert FaultLog(Path("/proc/no/x.log")).note("a fault", ValueError()) == ""
+    assert FaultLog(tmp_path / "link.log").record_fault("a fault") == ""
+    assert FaultLog(Path("/proc/no/x.log")).record_fault("a fault", ValueError()) == ""
     assert other.read_text() == ""
 
 
 def test_a_screen_that_stands_still_is_written_down_once(tmp_path: Path) -> None:
     log, told = FaultLog(tmp_path / "x.log"), []
     watch = StallWatch(log, lambda seconds, path: told.append((seconds, path)), least=0.3, look=0.02)
-    watch.beat()
-    watch.begin()
+    watch.record_beat()
+    watch.start_watching()
     deadline = time.monotonic() + 20
-    while not log.path.exists():
+    while not log.file_path.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.7)
     while not told:
-        watch.beat()
+        watch.record_beat()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    watch.end()
+    watch.stop_watching()
     ((seconds, path),) = told
-    assert path == str(log.path) and seconds >= 0.9
-    text = log.path.read_text()
+    assert path == str(log.file_path) and seconds >= 0.9
+    text = log.file_path.read_text()
     assert (
         len(re.findall(r"has been frozen for \d", text)) == 1
         and "MainThread" in text

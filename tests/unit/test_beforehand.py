@@ -22,9 +22,9 @@ from tui_tuner.errors import (
     UsageError,
 )
 from tui_tuner.launch.beforehand import check_beforehand
-from tui_tuner.launch.host import host
+from tui_tuner.launch.run_host import host_run
 from tui_tuner.planning.hardware import Gpu, Hardware
-from tui_tuner.runs.control import Control
+from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.store import RunStore
 
 
@@ -166,7 +166,7 @@ def test_several_devices_are_refused_with_a_clear_message(
     capsys: pytest.CaptureFixture[str],
     command: list[str],
 ) -> None:
-    monkeypatch.setattr("tui_tuner.planning.hardware.detect", two_gpus)
+    monkeypatch.setattr("tui_tuner.planning.hardware.detect_hardware", two_gpus)
     check({"hardware": {"devices": 1}})
     config = tmp_path / "c.yaml"
     config.write_text(f"output: {{folder: {tmp_path / 'runs'}}}\nhardware: {{devices: 2}}\n")
@@ -198,23 +198,23 @@ def test_estimates_are_made_for_several_devices(
 
 
 def test_one_of_several_processes_resumes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = RunStore(tmp_path).create(build_config({}))
+    folder = RunStore(tmp_path).create_run(build_config({}))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="one of 2 processes"):
-        host(folder, Control(folder.control), resume=True)
-    assert folder.state() == "new"
+        host_run(folder, CommandReceiver(folder.control_path), resume=True)
+    assert folder.find_state() == "new"
 
 
 def test_one_device_trains_and_one_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     from tui_tuner.training.surroundings import device_name
 
-    monkeypatch.setattr("tui_tuner.planning.hardware.detect", two_gpus)
+    monkeypatch.setattr("tui_tuner.planning.hardware.detect_hardware", two_gpus)
     assert device_name(build_config({"hardware": {"devices": 2}})) == "NVIDIA A100"
 
 
 def test_a_runs_folder_that_is_a_file_is_named(tmp_path: Path, rows: Path) -> None:
     with pytest.raises(UsageError, match="is a file, not a folder"):
-        RunStore(rows).create(build_config({}))
+        RunStore(rows).create_run(build_config({}))
 
 
 def test_every_problem_of_a_config_names_its_line(tmp_path: Path) -> None:

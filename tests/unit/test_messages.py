@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-from tui_tuner.locales.__main__ import collect, template
+from tui_tuner.locales.__main__ import collect_sentences, format_template
 from tui_tuner.planning.memory.ledger import PARTS
 
 PACKAGE = Path(__file__).parents[2] / "tui_tuner"
@@ -296,11 +296,11 @@ def test_what_memory_is_for_can_be_translated() -> None:
 
 
 def test_the_template_for_translators_has_every_kind_of_sentence() -> None:
-    entries = {entry.sentence: entry for entry in collect()}
+    entries = {entry.sentence: entry for entry in collect_sentences()}
     assert entries["{count} run, {size}"].plural == "{count} runs, {size}"
     assert entries["holds no rows."].places[0].startswith("tui_tuner/data/")
     assert "Train what a config describes." in entries  # the docstring of a command
     assert "LoRA fine-tuning of a small instruct model." in entries  # the first line of a preset
-    text = template(entries.values())
+    text = format_template(entries.values())
     assert 'msgid "{count} run, {size}"\nmsgid_plural "{count} runs, {size}"\nmsgstr[0] ""' in text
     assert "#, python-brace-format\nmsgid" in text

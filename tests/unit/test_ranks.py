@@ -14,9 +14,9 @@ import pytest
 
 from tests.conftest import Recorder
 from tui_tuner.errors import UsageError
-from tui_tuner.runs.control import Control, send
-from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.runs.control import CommandReceiver, send_command
 from tui_tuner.training.ranks import Ranks
+from tui_tuner.training.run_commands import Commands, StopRequested
 from tui_tuner.training.watching.reporting import Reporter
 
 NAMES = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
@@ -44,7 +44,7 @@ def test_the_environment_is_understood_or_refused(monkeypatch: pytest.MonkeyPatc
             monkeypatch.setenv(name, value)
         return Ranks.from_environment()
 
-    assert read("8", "5", "1") == Ranks(8, 5, 1) and not read("8", "5", "1").main
+    assert read("8", "5", "1") == Ranks(8, 5, 1) and not read("8", "5", "1").is_main
     assert read("1", "0", "0") == Ranks() == read("1", "7", "7"), "a single process has no others"
     for wrong in (("two", "0", "0"), ("2", "2", "0"), ("0", "0", "0"), ("2", "0", "-1"), ("", "0", "0")):
         with pytest.raises(UsageError, match="WORLD_SIZE"):
@@ -56,8 +56,8 @@ import json, sys, time
 from pathlib import Path
 import torch
 from tests.conftest import Recorder
-from tui_tuner.runs.control import Control
-from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.runs.control import CommandReceiver
+from tui_tuner.training.run_commands import Commands, StopRequested
 from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -71,7 +71,7 @@ time.sleep(0.5 * ranks.rank)
 ranks.barrier()
 said["waited"] = time.monotonic() - began
 
-sink, control = Recorder(), Control(Path(sys.argv[1]))
+sink, control = Recorder(), CommandReceiver(Path(sys.argv[1]))
 commands = Commands(control, reporter := Reporter(sink, ranks), ranks)
 commands.check()
 if ranks.main:
@@ -97,7 +97,7 @@ if not ranks.main:
 try:
     commands.check()
     said["stopped"] = False
-except Stopped:
+except StopRequested:
     said["stopped"] = True
 reporter.finished("stopped", 0)
 said["events"] = [kind for kind, _ in sink.events]
@@ -138,10 +138,10 @@ def test_two_processes_agree(tmp_path: Path) -> None:
 
 def test_one_process_hears_its_commands_at_once(tmp_path: Path) -> None:
     sink, path = Recorder(), tmp_path / "control.jsonl"
-    commands = Commands(Control(path), Reporter(sink))
-    send(path, "stop")
+    commands = Commands(CommandReceiver(path), Reporter(sink))
+    send_command(path, "stop")
     assert commands.stop_wanted()
-    with pytest.raises(Stopped):
-        commands.check()
-    assert commands.take().stop and not commands.take().stop
+    with pytest.raises(StopRequested):
+        commands.check_stop()
+    assert commands.take_wishes().stop and not commands.take_wishes().stop
     assert [kind for kind, _ in sink.events] == ["command"]

@@ -20,7 +20,7 @@ Sets = Annotated[
 Detach = Annotated[bool, typer.Option("--detach", help=N_("Train in the background; watch it with attach."))]
 
 
-def say_aside(note: str) -> None:
+def print_to_stderr(note: str) -> None:
     """Print a line on standard error, so that it does not mix with the output of a command."""
     from tui_tuner.text import sanitize
 

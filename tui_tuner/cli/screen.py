@@ -13,7 +13,7 @@ from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
-    from tui_tuner.ui.screens.at_once import First
+    from tui_tuner.ui.screens.first_screen import First
 
 _CANNOT_PAINT = ("dumb", "unknown")  # values of TERM, as in the shells of some editors
 
@@ -32,7 +32,7 @@ def open_workbench(runs: str) -> int:
     require_screen(
         _("the workbench needs a terminal."), _("`tui-tuner run CONFIG --no-tui` works without one.")
     )
-    return show(RunStore(runs))
+    return show_screen(RunStore(runs))
 
 
 def require_screen(what: str, hint: str) -> None:
@@ -52,7 +52,7 @@ def require_screen(what: str, hint: str) -> None:
         )
 
 
-def show(
+def show_screen(
     store: RunStore,
     folder: RunFolder | None = None,
     *,
@@ -70,19 +70,19 @@ def show(
     """
     # Objects made before the first frame stay alive anyway; the app enables it again
     gc.disable()
-    from tui_tuner.launch.terminal.waiter import behind_waiter
+    from tui_tuner.launch.terminal.waiter import fork_behind_waiter
 
     # Before the imports, as a small process forks faster
-    line = behind_waiter()
-    from tui_tuner.launch.output import captured
+    line = fork_behind_waiter()
+    from tui_tuner.launch.output_capture import capture_output
     from tui_tuner.launch.terminal.leaving import WayOut
 
     way_out = WayOut(line)
-    with captured(folder.log if folder and train else None):
+    with capture_output(folder.log_path if folder and train else None):
         # Before Textual is imported: a signal in these seconds must not be lost
-        way_out.begin()
+        way_out.start_listening()
         from tui_tuner.ui.app import run_app
 
         result = run_app(store, open_run=folder, train=train, resume=resume, opened=opened, way_out=way_out)
-        code = way_out.end(result.exit_code, result.terminal_gone, result.words)
+        code = way_out.finish_process(result.exit_code, result.terminal_gone, result.words)
     return code if result.host is not None or way_out.signal else result.exit_code

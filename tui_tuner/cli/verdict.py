@@ -17,7 +17,7 @@ Judged = Annotated[
 ]
 
 
-def verdict(run: Judged = "last", runs: Runs = "runs", json: Json = False) -> None:
+def judge_and_print(run: Judged = "last", runs: Runs = "runs", json: Json = False) -> None:
     """Judge whether a run learned anything, with evidence and advice."""
     from tui_tuner.verdicts.judge import judge_run, plain_values
 
@@ -26,13 +26,13 @@ def verdict(run: Judged = "last", runs: Runs = "runs", json: Json = False) -> No
     if json:
         import orjson
 
-        from tui_tuner.runs.wire import plain
+        from tui_tuner.runs.wire import to_plain
 
         option = orjson.OPT_INDENT_2
-        typer.echo(orjson.dumps(plain(plain_values(found)), option=option).decode())
+        typer.echo(orjson.dumps(to_plain(plain_values(found)), option=option).decode())
         return
     name = place.parent.name if place.is_file() else place.name
-    for line in lines_of(found, name):
+    for line in format_verdict(found, name):
         typer.echo(line)
 
 
@@ -50,12 +50,12 @@ def find_journal(run: str, runs: str) -> Path:
         return direct
     if (direct / "events.jsonl").is_file():
         return direct
-    return RunStore(runs).find(run).path
+    return RunStore(runs).find_run(run).path
 
 
-def lines_of(found: Any, name: str) -> list[str]:
+def format_verdict(found: Any, name: str) -> list[str]:
     """Format a verdict as lines of text."""
-    from tui_tuner.verdicts.words import VERDICTS
+    from tui_tuner.verdicts.verdict_words import VERDICTS
 
     word = VERDICTS[found.verdict]
     said = {"name": one_line(name), "label": _(word.label), "means": _(word.means)}

@@ -52,7 +52,7 @@ class Setting(str):
 
     @property
     def on_screen(self) -> str:
-        return ", ".join(f"{path} = {written(value)}" for path, value in self.fix.items())
+        return ", ".join(f"{path} = {write_value(value)}" for path, value in self.fix.items())
 
 
 class Hint(str):
@@ -83,7 +83,7 @@ def advise(sentence: str) -> Hint:
     return Hint(_(sentence), _(Sentence(sentence.pattern, shown)), tuple(fixes))
 
 
-def hints(*parts: str) -> Hint:
+def join_hints(*parts: str) -> Hint:
     """Join hints, one after the other."""
     filled = [part for part in parts if part]
     fixes = [fix for part in filled for fix in fixes_of(part)]
@@ -108,30 +108,34 @@ def words_of(error: BaseException) -> str:
     return f"{what} {on_screen(error.hint)}".strip()
 
 
-def setting(fix: Fix) -> Setting:
+def write_setting(fix: Fix) -> Setting:
     """Return values as a shell takes them: `--set task=sft --set 'data.columns={prompt: q}'`."""
     return Setting(
-        " ".join(f"--set {_quoted(f'{path}={written(value)}')}" for path, value in fix.items()), fix
+        " ".join(f"--set {_quote_text(f'{path}={write_value(value)}')}" for path, value in fix.items()), fix
     )
 
 
-def written(value: Any) -> str:
+def write_value(value: Any) -> str:
     """Return a value as YAML on one line; names are quoted where they need it."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_name(str(key))}: {written(item)}" for key, item in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{_escape_name(str(key))}: {write_value(item)}" for key, item in value.items())
+            + "}"
+        )
     if isinstance(value, str):
-        return _name(value)
+        return _escape_name(value)
     import yaml  # the first frame of the workbench does not wait for it
 
     return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
 
 
-def _name(name: str) -> str:
+def _escape_name(name: str) -> str:
     """Return a text as YAML takes it; what a terminal would not show as it is, is escaped."""
     if _BARE.fullmatch(name) and name.lower() not in _NO_TEXT:
         return name
     return json.dumps(name, ensure_ascii=one_line(name) != name)
 
 
-def _quoted(text: str) -> str:
+def _quote_text(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else "'" + text.replace("'", "'\\''") + "'"

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tui_tuner.config.kinds.tasks import TASKS, TaskKind
-from tui_tuner.config.metrics import METRICS, canonical, higher_is_better
+from tui_tuner.config.metrics import METRICS, higher_is_better, name_today
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 
-def decides(config: Mapping[str, Any], resolved: Mapping[str, tuple[Any, str]] | None = None) -> str:
+def name_deciding_metric(
+    config: Mapping[str, Any], resolved: Mapping[str, tuple[Any, str]] | None = None
+) -> str:
     """Return the name of the metric that decides.
 
     Args:
@@ -24,7 +26,7 @@ def decides(config: Mapping[str, Any], resolved: Mapping[str, tuple[Any, str]] |
     asked = section.get("best") if isinstance(section, Mapping) else None
     for name in (settled, asked):
         if isinstance(name, str) and name != "auto":
-            return canonical(name)
+            return name_today(name)
     kind = kind_of(config)
     return kind.best if kind is not None else "loss"
 
@@ -49,7 +51,7 @@ def metric_name(name: str, own: Mapping[str, Any] | None = None) -> str:
 
 def label_of(name: str, own: Mapping[str, Any] | None = None) -> str:
     """Return a metric's name for a screen; safe for a terminal."""
-    known = METRICS.get(canonical(name))
+    known = METRICS.get(name_today(name))
     if known is not None:
         return _(known.label)
     said = (own or {}).get(name)
@@ -59,7 +61,7 @@ def label_of(name: str, own: Mapping[str, Any] | None = None) -> str:
 
 def metric_word(name: str) -> str:
     """A metric in a line of text: its name in the journal; `exact match` where the value is another."""
-    known = METRICS.get(canonical(name))
+    known = METRICS.get(name_today(name))
     return name.replace("_", " ") if known is not None and known.hundred else one_line(name, 60)
 
 

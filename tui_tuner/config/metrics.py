@@ -97,7 +97,7 @@ METRICS: dict[str, Metric] = {
 ALIASES = {"token_f1": "f1"}  # names of version 0.1, in configs and journals
 
 
-def canonical(name: str) -> str:
+def name_today(name: str) -> str:
     """Return the name of a metric today."""
     return ALIASES.get(name, name)
 
@@ -105,14 +105,14 @@ def canonical(name: str) -> str:
 Value = TypeVar("Value")
 
 
-def renamed(metrics: Mapping[str, Value]) -> dict[str, Value]:
+def rename_metrics(metrics: Mapping[str, Value]) -> dict[str, Value]:
     """Return metrics under their current names; a journal of version 0.1 has some others."""
-    return {canonical(name): value for name, value in metrics.items()}
+    return {name_today(name): value for name, value in metrics.items()}
 
 
-def hundredfold(name: str, value: object) -> str:
+def show_hundredfold(name: str, value: object) -> str:
     """Return a metric as its field shows it, `88.52` for an F1 of 0.8852; empty for other metrics."""
-    known = METRICS.get(canonical(name))
+    known = METRICS.get(name_today(name))
     if known is None or not known.hundred or isinstance(value, bool) or not isinstance(value, int | float):
         return ""
     return f"{100 * value:.2f}" if math.isfinite(value) else f"{value}"
@@ -126,5 +126,5 @@ def higher_is_better(name: str, own: bool | None = None) -> bool:
     """
     if own is not None:
         return own
-    known = METRICS.get(canonical(name))
+    known = METRICS.get(name_today(name))
     return known.higher_is_better if known is not None else True

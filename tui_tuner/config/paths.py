@@ -47,7 +47,7 @@ def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str]
     for field, words in PATHS.items():
         if any(one == field or one.startswith(f"{field}.") for one in told):
             continue
-        value = _get(values, field)
+        value = _get_value(values, field)
         if isinstance(value, str) and not _is_name(field, value):
             set_path(values, field, _from_beside(value, folder, words, notes))
         elif isinstance(value, list):
@@ -70,10 +70,12 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     for path, words in PATHS.items():
         value = get_value(config, path)
         if isinstance(value, str) and value not in words and not _is_name(path, value):
-            changed[path] = _absolute(value)
+            changed[path] = _make_absolute(value)
     if isinstance(config.data.path, list):
         changed["data.path"] = [
-            _absolute(source) if isinstance(source, str) else {**dict(source), "path": _absolute(source.path)}
+            _make_absolute(source)
+            if isinstance(source, str)
+            else {**dict(source), "path": _make_absolute(source.path)}
             for source in config.data.path
         ]
     return with_values(config, changed)
@@ -82,7 +84,7 @@ def absolute_paths(config: RunConfig) -> RunConfig:
 def where_looked(path: str) -> str:
     """Return where a path was looked for that leads nowhere, and what may be wrong with how it is written."""
     sentences = [_as_pasted(path)]
-    written = _expanded(path)
+    written = _expand_path(path)
     if written is not None and not written.is_absolute():
         places = [folder / written for folder in (_looked.get(path), Path.cwd()) if folder is not None]
         shown = [one_line(place) for place in dict.fromkeys(places)]
@@ -95,8 +97,8 @@ def where_looked(path: str) -> str:
 
 def _as_pasted(path: str) -> str:
     """Return a sentence about a path that was pasted with quotes or escapes; empty if it is plain."""
-    for plain in plainer(path):
-        found = _expanded(plain)
+    for plain in list_readings(path):
+        found = _expand_path(plain)
         if found is not None and os.path.exists(found):
             return _("Write it plainly: {path}", path=one_line(plain)) + "."
     if re.match(r"[A-Za-z]:[\\/]|\\\\", path):
@@ -111,7 +113,7 @@ def _as_pasted(path: str) -> str:
     return ""
 
 
-def plainer(path: str) -> Iterator[str]:
+def list_readings(path: str) -> Iterator[str]:
     """Yield the meanings of a pasted path: without quotes, file://, or backslashes of a shell."""
     bare = path.strip()
     yield bare
@@ -127,7 +129,7 @@ def plainer(path: str) -> Iterator[str]:
 
 
 def _from_beside(path: str, folder: Path, words: tuple[str, ...], notes: list[str]) -> str:
-    written = _expanded(path)
+    written = _expand_path(path)
     if path in words or written is None or written.is_absolute():
         return path
     beside, here = folder / written, Path.cwd() / written
@@ -155,15 +157,15 @@ def _leads_somewhere(path: Path) -> bool:
     return glob.has_magic(str(path)) and next(glob.iglob(str(path), recursive=True), None) is not None
 
 
-def _absolute(path: str) -> str:
-    for reading in (path, *plainer(path)):
-        found = _expanded(reading)
+def _make_absolute(path: str) -> str:
+    for reading in (path, *list_readings(path)):
+        found = _expand_path(reading)
         if found is not None and _leads_somewhere(found):
             return str(found.absolute())
     return path
 
 
-def _expanded(path: str) -> Path | None:
+def _expand_path(path: str) -> Path | None:
     """Return a path with its `~`; None for what cannot be one."""
     if not path or "\0" in path:
         return None
@@ -173,7 +175,7 @@ def _expanded(path: str) -> Path | None:
         return Path(path)
 
 
-def _get(values: Mapping[str, Any], path: str) -> Any:
+def _get_value(values: Mapping[str, Any], path: str) -> Any:
     found: Any = values
     for part in path.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None

@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 
 from tui_tuner.config.kinds.methods import METHODS, Trait
 from tui_tuner.config.kinds.tasks import TASKS, TINY, TaskKind
-from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection
+from tui_tuner.config.sections.field_options import Section, declare_option, known_word
 from tui_tuner.config.sections.hardware import HardwareSection
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.config.sections.model import ModelSection
@@ -44,8 +44,8 @@ MOST_TOKENS = 10**12  # of an optimizer step
 class RunConfig(Section):
     """One run. Everything that starts a run makes one of these, and nothing else starts a run."""
 
-    task: Annotated[str, known(TASKS, N_("unknown task {value!r}; known are {names}"))] = option(
-        "sft", N_("What is learnt."), choices=TASKS
+    task: Annotated[str, known_word(TASKS, N_("unknown task {value!r}; known_word are {names}"))] = (
+        declare_option("sft", N_("What is learnt."), choices=TASKS)
     )
     model: ModelSection = Field(default_factory=ModelSection, description=N_("The model to start from."))
     data: DataSection = Field(default_factory=DataSection, description=N_("What is learnt from."))
@@ -71,7 +71,7 @@ class RunConfig(Section):
         return self.task_kind.best if best == "auto" else best
 
     @property
-    def packs(self) -> bool:
+    def may_pack(self) -> bool:
         """Return whether rows may be packed: asked for or left open, and no virtual tokens between them."""
         return self.data.packing is not False and not self.method.prompt_length
 
@@ -89,7 +89,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> RunConfig:
-        problems = list(_contradictions(self))
+        problems = list(_find_contradictions(self))
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -102,7 +102,7 @@ def _demo_of(kind: TaskKind, path: Any) -> Any:
     return kind.demo if path == "demo" else path
 
 
-def _contradictions(config: RunConfig) -> list[str]:
+def _find_contradictions(config: RunConfig) -> list[str]:
     """Return values that are valid alone and cannot be combined; each as `field: sentence`."""
     model, method, training = config.model, config.method, config.training
     found = _method_contradictions(method, training)
@@ -116,7 +116,7 @@ def _contradictions(config: RunConfig) -> list[str]:
                 task=config.task,
             )
         )
-    if model.quantization != "none" and not method.has(Trait.QUANTISABLE):
+    if model.quantization != "none" and not method.has_trait(Trait.QUANTISABLE):
         found.append(
             "model.quantization: "
             + _(
@@ -126,7 +126,7 @@ def _contradictions(config: RunConfig) -> list[str]:
                 kind=method.kind,
             )
         )
-    if model.architecture is not None and method.has(Trait.ADAPTER):
+    if model.architecture is not None and method.has_trait(Trait.ADAPTER):
         found.append(
             "method.kind: "
             + _(
@@ -157,7 +157,7 @@ def _contradictions(config: RunConfig) -> list[str]:
                 batch_size=training.batch_size,
             )
         )
-    if method.needs("layers") and method.layers is None:
+    if method.needs_field("layers") and method.layers is None:
         found.append(
             "method.layers: "
             + _("{kind} needs the number of top layers to train, such as 2", kind=method.kind)
@@ -191,14 +191,14 @@ def _contradictions(config: RunConfig) -> list[str]:
 
 def _task_without_method(task: TaskKind, method: str) -> list[str]:
     """Return a method that cannot train the task, with the reason and what can."""
-    if task.takes(method):
+    if task.takes_method(method):
         return []
     said = _(
         "{method} cannot train task {task}: {reason}; use {others}",
         method=method,
         task=task.name,
         reason=_(task.without[method]),
-        others=", ".join(name for name in METHODS if task.takes(name)),
+        others=", ".join(name for name in METHODS if task.takes_method(name)),
     )
     return [f"method.kind: {said}"]
 
@@ -219,9 +219,9 @@ def _too_much_shared(config: RunConfig) -> list[str]:
 
 def _method_contradictions(method: MethodSection, training: TrainingSection) -> list[str]:
     """Return fields that the method cannot do what they ask for; fields without effect are none."""
-    if method.has(Trait.CHECKPOINTABLE) or training.gradient_checkpointing in (False, "auto"):
+    if method.has_trait(Trait.CHECKPOINTABLE) or training.gradient_checkpointing in (False, "auto"):
         return []
-    if method.has(Trait.PREFIX):
+    if method.has_trait(Trait.PREFIX):
         said = _("computing activations again would leave the prefix out; use false, or prompt_tuning")
     else:
         said = _("{kind} does not work where activations are computed again; use false", kind=method.kind)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.data.records import Origin
-from tui_tuner.locales import N_, recall, recipe
+from tui_tuner.locales import N_, recall_sentence, recipe_of
 from tui_tuner.text import one_line
 
 OUTCOMES = (
@@ -41,7 +41,7 @@ class Reason:
     count: int = 0
     samples: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, origin: Origin, sample: object) -> None:
+    def add_sample(self, origin: Origin, sample: object) -> None:
         self.count += 1
         if len(self.samples) < SAMPLES:
             self.samples.append(
@@ -50,18 +50,18 @@ class Reason:
                     "file": origin.file,
                     "row": origin.row,
                     "line": origin.line,
-                    "text": _shown(sample),
+                    "text": _shorten_sample(sample),
                 }
             )
 
-    def to_json(self, name: str = "reason") -> dict[str, Any]:
+    def describe_reason(self, name: str = "reason") -> dict[str, Any]:
         """Return plain values; `made` describes how a reason with values in it was made."""
         found = {name: str(self.reason), "count": self.count, "samples": self.samples}
-        made = recipe(self.reason)
+        made = recipe_of(self.reason)
         return {**found, "made": made} if made else found
 
 
-def _shown(sample: object) -> str:
+def _shorten_sample(sample: object) -> str:
     try:
         return one_line(sample, SAMPLE_WIDTH)
     # A value that is nested too deeply cannot be written.
@@ -82,7 +82,7 @@ class Ledger:
         self._reasons: dict[tuple[str, str], Reason] = {}
         self._steps: dict[tuple[str, str], Reason] = {}
 
-    def count(
+    def count_row(
         self, outcome: str, origin: Origin, reason: str = "", sample: object = "", pieces: int = 0
     ) -> None:
         """Count the outcome of a row. `pieces` is the number of training examples made from it.
@@ -97,27 +97,27 @@ class Ledger:
         self.last = outcome
         self.pieces += pieces
         if reason:
-            self._add(self._reasons, outcome, reason, origin, sample)
+            self._add_reason(self._reasons, outcome, reason, origin, sample)
 
-    def step(self, name: str, origin: Origin, sample: object = "") -> None:
+    def count_step(self, name: str, origin: Origin, sample: object = "") -> None:
         """Count something done to, or noticed in, a row, which is not its outcome."""
-        self._add(self._steps, "step", name, origin, sample)
+        self._add_reason(self._steps, "step", name, origin, sample)
 
-    def note(self, text: str) -> None:
+    def add_note(self, text: str) -> None:
         """Add a remark on the whole data set, once."""
         # Files of one data set often lead to the same remark.
         if text not in self.notes:
             self.notes.append(text)
 
     @staticmethod
-    def _add(
+    def _add_reason(
         table: dict[tuple[str, str], Reason], outcome: str, reason: str, origin: Origin, sample: object
     ) -> None:
         # A reason with values in it equals its English text, so it works as a key.
         found = table.get((outcome, reason))
         if found is None:
             found = table[outcome, reason] = Reason(outcome, reason)
-        found.add(origin, sample)
+        found.add_sample(origin, sample)
 
     @property
     def dropped_share(self) -> float:
@@ -125,7 +125,7 @@ class Ledger:
         return self.outcomes["dropped"] / self.read if self.read else 0.0
 
     @property
-    def closes(self) -> bool:
+    def is_consistent(self) -> bool:
         """Return whether the outcomes sum to the rows read, and the reasons to their outcomes."""
         by_outcome: dict[str, int] = {}
         for reason in self._reasons.values():
@@ -138,12 +138,12 @@ class Ledger:
         )
         return named and sum(self.outcomes.values()) == self.read
 
-    def reasons(self, outcome: str = "") -> list[Reason]:
+    def list_reasons(self, outcome: str = "") -> list[Reason]:
         """List the reasons of all outcomes or of one, the most frequent first."""
         found = [r for r in self._reasons.values() if not outcome or r.outcome == outcome]
         return sorted(found, key=lambda reason: -reason.count)
 
-    def steps(self) -> list[Reason]:
+    def list_steps(self) -> list[Reason]:
         """List what was done to rows, the most frequent first."""
         return sorted(self._steps.values(), key=lambda reason: -reason.count)
 
@@ -154,9 +154,11 @@ class Ledger:
             "outcomes": dict(self.outcomes),
             "pieces": self.pieces,
             "splits": dict(self.splits),
-            "closes": self.closes,
-            "reasons": [{"outcome": reason.outcome, **reason.to_json()} for reason in self.reasons()],
-            "steps": [step.to_json("step") for step in self.steps()],
+            "closes": self.is_consistent,
+            "reasons": [
+                {"outcome": reason.outcome, **reason.describe_reason()} for reason in self.list_reasons()
+            ],
+            "steps": [step.describe_reason("step") for step in self.list_steps()],
             "notes": list(self.notes),
         }
 
@@ -169,10 +171,10 @@ class Ledger:
         ledger.splits, ledger.notes = dict(data["splits"]), list(data["notes"])
         # Restored with their recipes, so that they can still be translated after a run is resumed.
         for item in data["reasons"]:
-            reason = recall(item["reason"], item.get("made"))
+            reason = recall_sentence(item["reason"], item.get("made"))
             kept = Reason(item["outcome"], reason, item["count"], item["samples"])
             ledger._reasons[item["outcome"], reason] = kept
         for item in data["steps"]:
-            name = recall(item["step"], item.get("made"))
+            name = recall_sentence(item["step"], item.get("made"))
             ledger._steps["step", name] = Reason("step", name, item["count"], item["samples"])
         return ledger

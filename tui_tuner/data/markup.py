@@ -29,7 +29,7 @@ _LONG = re.compile(rf"\s{{{_MOST_BLANKS + 1},}}+")
 _COMMENT = "<!--"
 
 
-class Unparsable(ValueError):
+class UnparsableHtml(ValueError):
     """HTML that is not a real page: nested without end, or comments inside of comments."""
 
 
@@ -42,7 +42,7 @@ def html_to_text(text: str) -> str:
     # Text with a bare "<" or "&" is not HTML, and must stay as it is.
     if not _HTML.search(text):
         return text
-    lines = [" ".join(line.split()) for line in _read(text).text().splitlines()]
+    lines = [" ".join(line.split()) for line in _read_html(text).collect_text().splitlines()]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
@@ -54,12 +54,12 @@ def html_to_markdown(text: str) -> str:
     """
     if not _HTML.search(text):
         return text
-    if _read(text).deepest > MAX_DEPTH:
-        raise Unparsable(f"more than {MAX_DEPTH} elements in one another")
+    if _read_html(text).deepest > MAX_DEPTH:
+        raise UnparsableHtml(f"more than {MAX_DEPTH} elements in one another")
     from bs4 import BeautifulSoup
     from markdownify import MarkdownConverter
 
-    text = _LONG.sub(lambda blanks: blanks.group()[:_MOST_BLANKS], _harmless(text))
+    text = _LONG.sub(lambda blanks: blanks.group()[:_MOST_BLANKS], _make_parsable(text))
     soup = BeautifulSoup(text, "html.parser")
     for gone in soup(list(_GONE)):
         gone.decompose()
@@ -67,18 +67,18 @@ def html_to_markdown(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", found).strip()
 
 
-def _read(text: str) -> _Text:
-    reader = _Text()
+def _read_html(text: str) -> _TextCollector:
+    reader = _TextCollector()
     try:
-        reader.feed(_harmless(text))
+        reader.feed(_make_parsable(text))
         reader.close()
     # `html.parser` raises this for malformed declarations.
     except AssertionError as error:
-        raise Unparsable(str(error)) from None
+        raise UnparsableHtml(str(error)) from None
     return reader
 
 
-def _harmless(text: str) -> str:
+def _make_parsable(text: str) -> str:
     """Shorten numbers of thousands of digits, which the parser refuses.
 
     Raises:
@@ -87,11 +87,11 @@ def _harmless(text: str) -> str:
     if "&#" in text:
         text = _NUMBER.sub(r"&#\1\2", text)
     if text.count(_COMMENT, text.rfind("-->") + 1) > 50:
-        raise Unparsable("comments that do not end")
+        raise UnparsableHtml("comments that do not end")
     return text
 
 
-class _Text(HTMLParser):
+class _TextCollector(HTMLParser):
     """Collects the text of HTML, and measures how deep a tree of it would be.
 
     Attributes:
@@ -108,15 +108,15 @@ class _Text(HTMLParser):
         # How many of the open elements are dropped, hold a pronunciation, or keep white space
         self._silent = self._ruby = self._kept = 0
 
-    def text(self) -> str:
+    def collect_text(self) -> str:
         """Return all text, after everything was fed."""
-        self._flush()
+        self._end_piece()
         while self._open:
-            self._pop()
+            self._close_element()
         return "".join(self._parts)
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
-        self._flush()
+        self._end_piece()
         if tag == "br" and not self._silent:
             self._parts.append("\n")
         # These have no end tag, so they would stay open for ever.
@@ -135,30 +135,30 @@ class _Text(HTMLParser):
             self.handle_endtag(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        self._flush()
+        self._end_piece()
         # An end tag also closes the elements inside that were never closed; one that was not opened is
         # ignored.
-        while self._counts.get(tag) and self._pop() != tag:
+        while self._counts.get(tag) and self._close_element() != tag:
             pass
 
     def handle_data(self, data: str) -> None:
         self._piece.append(data)
 
     def handle_comment(self, data: str) -> None:
-        self._flush()
+        self._end_piece()
 
     def handle_decl(self, decl: str) -> None:
-        self._flush()
+        self._end_piece()
 
     def handle_pi(self, data: str) -> None:
-        self._flush()
+        self._end_piece()
 
     def unknown_decl(self, data: str) -> None:
-        self._flush()
+        self._end_piece()
         if data.upper().startswith("CDATA[") and not self._silent:
             self._parts.append(data[len("CDATA[") :])
 
-    def _pop(self) -> str:
+    def _close_element(self) -> str:
         tag = self._open.pop()
         self._counts[tag] -= 1
         self._silent -= tag in _GONE
@@ -168,7 +168,7 @@ class _Text(HTMLParser):
             self._parts.append("\n")
         return tag
 
-    def _flush(self) -> None:
+    def _end_piece(self) -> None:
         """End a piece of text; white space alone becomes one blank or one line end."""
         piece = "".join(self._piece)
         self._piece.clear()

@@ -12,7 +12,7 @@ _TAIL = 4096  # bytes before the old end, which show that a file has only grown
 
 
 @dataclass
-class _Seen:
+class _SeenFile:
     """A file as it was when its first row was read.
 
     Args:
@@ -29,7 +29,7 @@ class PlacedFiles:
     """Files by number. Not safe for several threads at once."""
 
     def __init__(self) -> None:
-        self._seen: list[_Seen] = []
+        self._seen: list[_SeenFile] = []
         self._numbers: dict[str, int] = {}
         self._open: OrderedDict[int, int] = OrderedDict()  # descriptors by number
 
@@ -37,26 +37,26 @@ class PlacedFiles:
         """Return the number of a file; -1 if it cannot be opened again."""
         number = self._numbers.get(path)
         if number is None:
-            number = self._numbers[path] = self._first(path)
+            number = self._numbers[path] = self._register_file(path)
         return number
 
-    def _first(self, path: str) -> int:
+    def _register_file(self, path: str) -> int:
         full = os.path.abspath(path)
         try:
             file = os.open(full, os.O_RDONLY)
         except OSError:
             return -1
         number = len(self._seen)
-        self._hold(number, file)
+        self._keep_open(number, file)
         stamp = _stamp_of(file)
-        self._seen.append(_Seen(full, stamp, stamp[2], _tail_of(file, stamp[2])))
+        self._seen.append(_SeenFile(full, stamp, stamp[2], _tail_of(file, stamp[2])))
         return number
 
-    def read(self, number: int, at: int, size: int) -> bytes | None:
+    def read_bytes(self, number: int, at: int, size: int) -> bytes | None:
         """Read bytes of a file; None if they are not there any more."""
         seen = self._seen[number]
         try:
-            file = self._file(number)
+            file = self._open_file(number)
             stamp = _stamp_of(file)
             if stamp != seen.stamp:
                 # Same file, not smaller: it may only have been appended to, as logs are.
@@ -70,16 +70,16 @@ class PlacedFiles:
             return None
         return found if len(found) == size else None
 
-    def _file(self, number: int) -> int:
+    def _open_file(self, number: int) -> int:
         file = self._open.get(number)
         if file is None:
             file = os.open(self._seen[number].path, os.O_RDONLY)
-            self._hold(number, file)
+            self._keep_open(number, file)
         else:
             self._open.move_to_end(number)
         return file
 
-    def _hold(self, number: int, file: int) -> None:
+    def _keep_open(self, number: int, file: int) -> None:
         self._open[number] = file
         # A data set may have more files than a process may open.
         if len(self._open) > _HELD:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tui_tuner.config.advice import Hint, advise, hints, setting
+from tui_tuner.config.advice import Hint, advise, join_hints, write_setting
 from tui_tuner.errors import PreflightError
 from tui_tuner.locales import N_, _
 
 if TYPE_CHECKING:
-    from tui_tuner.data.examples.encoder import Facts
+    from tui_tuner.data.examples.record_encoder import RowFacts
     from tui_tuner.data.examples.store import TokenizedRows
 
 
@@ -37,7 +37,7 @@ class Problem:
             self.on_screen = self.hint.on_screen if self.hint.on_screen != self.hint else ""
             self.fixes = list(self.hint.fixes)
 
-    def sentence(self) -> str:
+    def format_message(self) -> str:
         """Return the message with the rows."""
         if not self.rows:
             return self.message
@@ -46,49 +46,51 @@ class Problem:
 
 
 @dataclass
-class Report:
+class PreflightReport:
     """All findings of preflight."""
 
     problems: list[Problem] = field(default_factory=list)
 
     @property
-    def errors(self) -> list[Problem]:
+    def list_errors(self) -> list[Problem]:
         return [problem for problem in self.problems if problem.level == "error"]
 
     @property
-    def warnings(self) -> list[Problem]:
+    def list_warnings(self) -> list[Problem]:
         return [problem for problem in self.problems if problem.level == "warning"]
 
-    def stop(self) -> None:
+    def raise_errors(self) -> None:
         """Raise `PreflightError` if there is an error."""
-        if not self.errors:
+        if not self.list_errors:
             return
-        first = self.errors[0]
-        message = "\n".join(problem.sentence() for problem in self.errors)
+        first = self.list_errors[0]
+        message = "\n".join(problem.format_message() for problem in self.list_errors)
         told = Hint(first.hint, first.on_screen or first.hint, tuple(first.fixes))
-        warn = setting({"data.preflight": "warn"})
+        warn = write_setting({"data.preflight": "warn"})
         raise PreflightError(
             message,
             where=first.rows[0] if first.rows else "",
-            hint=hints(told, advise(N_("To train anyway: {command}.", command=warn))),
+            hint=join_hints(told, advise(N_("To train anyway: {command}.", command=warn))),
             field=next((path for fix in first.fixes for path in fix), "data.preflight"),
         )
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def export_problems(self) -> list[dict[str, Any]]:
         return [asdict(problem) for problem in self.problems]
 
     @classmethod
-    def from_json(cls, items: list[dict[str, Any]]) -> Report:
+    def from_problems(cls, items: list[dict[str, Any]]) -> PreflightReport:
         return cls([Problem(**item) for item in items])
 
 
-def noted(facts: Facts, what: str, code: str, level: str, message: str, hint: str = "") -> list[Problem]:
+def make_noted_problems(
+    facts: RowFacts, what: str, code: str, level: str, message: str, hint: str = ""
+) -> list[Problem]:
     """Make a problem of the rows that were noted for it; nothing if there are none."""
-    count = facts.count(what)
-    return [Problem(code, level, message, hint, count, facts.rows(what))] if count else []
+    count = facts.get_count(what)
+    return [Problem(code, level, message, hint, count, facts.noted_rows(what))] if count else []
 
 
-def trained_too(train: TokenizedRows, validation: TokenizedRows) -> np.ndarray:
+def find_trained_rows(train: TokenizedRows, validation: TokenizedRows) -> np.ndarray:
     """Return which rows of a validation file have the same texts as a trained row, bool [rows]."""
     # From one file rows with the same texts are always split to one side.
     if validation.store is train.store:
@@ -97,14 +99,14 @@ def trained_too(train: TokenizedRows, validation: TokenizedRows) -> np.ndarray:
     return np.isin(np.asarray(validation.store.row["content"]), trained)
 
 
-def repeated_rows(train: TokenizedRows) -> int:
+def count_repeated_rows(train: TokenizedRows) -> int:
     """Count the rows with the same texts as another row. If there are many, held-out rows have some too."""
     content = np.asarray(train.store.row["content"])
     counts = np.unique(content, return_counts=True)[1]
     return int(counts[counts > 1].sum())
 
 
-def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows | None) -> None:
+def check_split(report: PreflightReport, train: TokenizedRows, validation: TokenizedRows | None) -> None:
     """Check what shows only after training and validation rows are split."""
     if not len(train):
         report.problems.append(
@@ -117,10 +119,10 @@ def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows 
         )
     if validation is None or validation.store is train.store:
         return
-    both = trained_too(train, validation)
+    both = find_trained_rows(train, validation)
     if both.any():
         share = both.mean()
-        rows = [str(validation.store.origin(int(row))) for row in np.flatnonzero(both)[:5]]
+        rows = [str(validation.store.row_origin(int(row))) for row in np.flatnonzero(both)[:5]]
         report.problems.append(
             Problem(
                 "leakage",

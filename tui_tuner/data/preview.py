@@ -13,9 +13,9 @@ from typing import Any
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.reading import Read, Reading
-from tui_tuner.data.records import Labelled, Record, answers_of, texts_of
-from tui_tuner.data.sources.files import resolve
+from tui_tuner.data.read_data import DataReading, ReadRow
+from tui_tuner.data.records import LabelledText, Record, list_answers, list_texts
+from tui_tuner.data.sources.files import resolve_paths
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
@@ -46,7 +46,7 @@ class Preview:
 
 
 @dataclass
-class Lengths:
+class LengthHistogram:
     """A histogram of lengths with fixed edges, filled row by row; mean and longest are exact."""
 
     unit: str
@@ -55,13 +55,13 @@ class Lengths:
     longest: int = 0
     bins: list[int] = field(default_factory=lambda: [0] * len(_EDGES))
 
-    def add(self, length: int) -> None:
+    def add_length(self, length: int) -> None:
         self.count += 1
         self.total += length
         self.longest = max(self.longest, length)
         self.bins[bisect.bisect_right(_EDGES, length) - 1] += 1
 
-    def to_json(self) -> dict[str, Any]:
+    def describe_lengths(self) -> dict[str, Any]:
         mean = round(self.total / self.count, 1) if self.count else 0
         bars = [
             {"from": low, "to": high, "rows": rows}
@@ -81,8 +81,8 @@ class Inspection:
     ledger: Ledger
     detections: list[dict[str, Any]]
     notes: list[str]
-    lengths: Lengths
-    answer_lengths: Lengths
+    lengths: LengthHistogram
+    answer_lengths: LengthHistogram
     labels: dict[str, int]
     seconds: float
     refusal: DataError | None = None  # why the first unusable row is so, if a `check` was given
@@ -93,8 +93,8 @@ class Inspection:
             "rows": self.ledger.read,
             "detections": self.detections,
             "ledger": self.ledger.to_json(),
-            "lengths": self.lengths.to_json(),
-            "answers": self.answer_lengths.to_json() if self.answer_lengths.count else None,
+            "lengths": self.lengths.describe_lengths(),
+            "answers": self.answer_lengths.describe_lengths() if self.answer_lengths.count else None,
             "labels": self.labels,
             "notes": self.notes,
             "seconds": round(self.seconds, 3),
@@ -144,14 +144,14 @@ class MaskView:
         }
 
 
-def first_rows(data: DataSection, count: int = 20) -> Preview:
+def read_first_rows(data: DataSection, count: int = 20) -> Preview:
     """Read the first rows of the data, and no more than needed.
 
     Raises:
         DataError: the data cannot be read or understood.
     """
-    reading = Reading(data)
-    rows = [_shown(read) for read in itertools.islice(reading, count)]
+    reading = DataReading(data)
+    rows = [_preview_row(read) for read in itertools.islice(reading, count)]
     if not rows:
         raise DataError(
             _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
@@ -159,31 +159,31 @@ def first_rows(data: DataSection, count: int = 20) -> Preview:
     return Preview(rows, [item.to_json() for item in reading.detections], reading.notes)
 
 
-def raw_rows(data: DataSection, count: int = 100) -> list[dict[str, Any]]:
+def read_raw_rows(data: DataSection, count: int = 100) -> list[dict[str, Any]]:
     """Read the first rows that are not broken, as they are in the file, whatever their format.
 
     Raises:
         DataError: the data cannot be read.
     """
-    files = (file for resolved in resolve(data) for file in resolved.files)
+    files = (file for resolved in resolve_paths(data) for file in resolved.files)
     # Formats are not recognised here: this is what the user sees when that has failed.
-    rows = (row for file in files for row in file.rows() if not row.problem)
+    rows = (row for file in files for row in file.iterate_rows() if not row.problem)
     return [row.values for row in itertools.islice(rows, count)]
 
 
-def _shown(read: Read) -> PreviewRow:
+def _preview_row(read: ReadRow) -> PreviewRow:
     record = asdict(read.record) if read.record is not None else None
     return PreviewRow(
         str(read.row.origin), read.row.values, record, str(read.problem) if read.problem else ""
     )
 
 
-def inspect(
+def inspect_data(
     data: DataSection,
     progress: Callable[[int, Ledger], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-    check: Callable[[Read, Record], None] | None = None,
-    each: Callable[[Read, str, str], None] | None = None,
+    check: Callable[[ReadRow, Record], None] | None = None,
+    each: Callable[[ReadRow, str, str], None] | None = None,
 ) -> Inspection:
     """Read, clean and count all rows. Memory use does not grow with the size of the files.
 
@@ -197,28 +197,28 @@ def inspect(
         DataError: the data cannot be read or understood.
     """
     started = last = time.monotonic()
-    reading, ledger, cleaner = Reading(data), Ledger(), Cleaner(data.cleaning)
-    lengths, answers = Lengths("characters"), Lengths("characters")
+    reading, ledger, cleaner = DataReading(data), Ledger(), Cleaner(data.cleaning)
+    lengths, answers = LengthHistogram("characters"), LengthHistogram("characters")
     labels: Counter[str] = Counter()
     refusal: DataError | None = None
     for read in reading:
         why = ""
         try:
-            record = _counted(read, cleaner, ledger, check)
+            record = _clean_and_count(read, cleaner, ledger, check)
         # The first refusal explains the data set; the row is counted, and reading continues to count all of
         # them.
         except DataError as error:
             refusal, record, why = refusal or error, None, error.what
-            ledger.count("dropped", read.row.origin, N_("rows that this task cannot use"))
+            ledger.count_row("dropped", read.row.origin, N_("rows that this task cannot use"))
         if each is not None:
             each(read, ledger.last, why)
         if record is not None:
             # In characters: tokens would need a tokenizer, and the user may not have chosen a model yet.
-            lengths.add(sum(map(len, texts_of(record))))
-            for answer in answers_of(record):
-                answers.add(len(answer))
+            lengths.add_length(sum(map(len, list_texts(record))))
+            for answer in list_answers(record):
+                answers.add_length(len(answer))
             # Labels of a regression may all differ: counting each would fill the memory.
-            if isinstance(record, Labelled) and (len(labels) < 1000 or str(record.label) in labels):
+            if isinstance(record, LabelledText) and (len(labels) < 1000 or str(record.label) in labels):
                 labels[str(record.label)] += 1
         # Reading the clock for each row would take longer than counting it.
         if ledger.read % 256 == 0 and time.monotonic() - last > 0.5:
@@ -245,23 +245,23 @@ def inspect(
     )
 
 
-def _counted(
-    read: Read, cleaner: Cleaner, ledger: Ledger, check: Callable[[Read, Record], None] | None
+def _clean_and_count(
+    read: ReadRow, cleaner: Cleaner, ledger: Ledger, check: Callable[[ReadRow, Record], None] | None
 ) -> Record | None:
     """Clean and count a row; returns its record, or None if it was dropped."""
     origin = read.row.origin
-    record = read.begun(ledger)
+    record = read.count_start(ledger)
     if record is None:
         return None
     if check is not None:
         check(read, record)
-    cleaned = cleaner.clean(record, origin, ledger)
+    cleaned = cleaner.clean_record(record, origin, ledger)
     if cleaned is None:
         return None
     if cleaned.changed:
-        ledger.count("changed", origin, N_("changed by cleaning"), texts_of(cleaned.record)[0], 1)
+        ledger.count_row("changed", origin, N_("changed by cleaning"), list_texts(cleaned.record)[0], 1)
     else:
-        ledger.count("kept", origin, pieces=1)
+        ledger.count_row("kept", origin, pieces=1)
     return cleaned.record
 
 
@@ -270,7 +270,7 @@ __all__ = [
     "MaskToken",
     "MaskView",
     "Preview",
-    "first_rows",
-    "inspect",
-    "raw_rows",
+    "inspect_data",
+    "read_first_rows",
+    "read_raw_rows",
 ]

@@ -80,7 +80,7 @@ class Message:
     reasoning: str | None = None
     reasoning_key: str = REASONING_KEYS[0]
 
-    def plain(self) -> dict[str, Any]:
+    def to_plain_turn(self) -> dict[str, Any]:
         """Return the turn as it would be written in a row of messages, for a chat template."""
         # Content is never None here: many templates add it to a text without checking.
         found: dict[str, Any] = {"role": self.role, "content": self.content if self.content else ""}
@@ -124,7 +124,7 @@ class Preference:
 
 
 @dataclass
-class Judged:
+class JudgedChat:
     """A chat whose last answer is good or bad (KTO)."""
 
     messages: list[Message]
@@ -134,7 +134,7 @@ class Judged:
 
 
 @dataclass
-class Labelled:
+class LabelledText:
     """A text or a pair of texts with a class, several classes or a number; None if it is unlabelled."""
 
     text: str
@@ -144,7 +144,7 @@ class Labelled:
 
 
 @dataclass
-class Tagged:
+class TaggedText:
     """Tokens and one tag for each."""
 
     tokens: list[str]
@@ -170,16 +170,16 @@ class Question:
     kind: Literal["question"] = "question"
 
 
-Record = Chat | Text | Preference | Judged | Labelled | Tagged | Question
+Record = Chat | Text | Preference | JudgedChat | LabelledText | TaggedText | Question
 
 
-def texts_of(record: Record) -> list[str]:
+def list_texts(record: Record) -> list[str]:
     """List every text in a record, in reading order."""
     if isinstance(record, Text):
         return [record.text]
-    if isinstance(record, Labelled):
+    if isinstance(record, LabelledText):
         return [record.text] if record.pair is None else [record.text, record.pair]
-    if isinstance(record, Tagged):
+    if isinstance(record, TaggedText):
         # Joined for cleaning and counting only; training keeps the tokens apart.
         return [" ".join(record.tokens)]
     if isinstance(record, Question):
@@ -190,11 +190,11 @@ def texts_of(record: Record) -> list[str]:
     return [text for message in messages for text in (message.reasoning, message.content) if text]
 
 
-def answers_of(record: Record) -> list[str]:
+def list_answers(record: Record) -> list[str]:
     """List the answers that a model learns to write; empty if a record has none."""
     if isinstance(record, Preference):
         messages = record.chosen
-    elif isinstance(record, Chat | Judged):
+    elif isinstance(record, Chat | JudgedChat):
         messages = record.messages
     else:
         return []
@@ -228,7 +228,7 @@ class Example:
         return int(np.count_nonzero(self.labels != IGNORE))
 
 
-def next_token_labels(ids: np.ndarray, trained: np.ndarray) -> np.ndarray:
+def make_next_token_labels(ids: np.ndarray, trained: np.ndarray) -> np.ndarray:
     """Make labels for next-token prediction, int32 [length].
 
     Args:
@@ -241,7 +241,7 @@ def next_token_labels(ids: np.ndarray, trained: np.ndarray) -> np.ndarray:
     return labels
 
 
-def next_token_mask(labels: np.ndarray) -> np.ndarray:
+def make_next_token_mask(labels: np.ndarray) -> np.ndarray:
     """Return the tokens that next-token labels train, bool [length]; the inverse of `next_token_labels`."""
     trained = np.zeros(len(labels), dtype=bool)
     trained[1:] = labels[:-1] != IGNORE

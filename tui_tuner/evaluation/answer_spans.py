@@ -46,7 +46,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundAnswers:
     """The answers to a question, best first; no answer is not among them.
 
     Args:
@@ -58,7 +58,7 @@ class Found:
     no_answer: float
     null: float
 
-    def text(self, context: str) -> str:
+    def best_text(self, context: str) -> str:
         """Return the best answer; empty if no span of the text can be one."""
         best = self.candidates[:1]
         return context[best[0].start : best[0].end] if best else ""
@@ -67,7 +67,7 @@ class Found:
         """Return whether no answer is chosen: there is none, or the threshold is exceeded."""
         return not self.candidates or (threshold is not None and self.no_answer > threshold)
 
-    def ranked(
+    def rank_answers(
         self, context: str, threshold: float | None, most: int = N_BEST
     ) -> list[tuple[Candidate | None, float]]:
         """Return different answers with probabilities that sum to 1, best first; None stands for no answer.
@@ -96,12 +96,12 @@ class Found:
         return found
 
 
-def best_spans(windows: Sequence[WindowScores]) -> Found:
+def find_best_spans(windows: Sequence[WindowScores]) -> FoundAnswers:
     """Return the answers to a question over all windows of its text."""
     spans: list[np.ndarray] = []
     scores: list[np.ndarray] = []
     for window in windows:
-        (begin, begins), (end, ends) = _finite(window.starts), _finite(window.ends)
+        (begin, begins), (end, ends) = _drop_infinite(window.starts), _drop_infinite(window.ends)
         first, last = np.repeat(begin, len(end)), np.tile(end, len(begin))
         # In float32 like the logits, so that ties fall as in the reference implementation.
         score = np.add.outer(begins, ends).ravel()
@@ -121,10 +121,10 @@ def best_spans(windows: Sequence[WindowScores]) -> Found:
     candidates = [Candidate(start, end, one) for (start, end), one in best_of.items()]
     null = float(min(np.float32(window.null) for window in windows))
     best = np.float32(candidates[0].score) if candidates else np.float32(0.0)
-    return Found(candidates, float(np.float32(null) - best), null)
+    return FoundAnswers(candidates, float(np.float32(null) - best), null)
 
 
-def _finite(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _drop_infinite(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return positions and logits in float32, without the infinite ones after the end of a window."""
     kept = edges[:, np.isfinite(edges[1])]
     return kept[0].astype(np.int64), kept[1].astype(np.float32)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tui_tuner.data.chat.template import render
+from tui_tuner.data.chat.template import render_chat
 from tui_tuner.evaluation.samples import Progress
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import count_virtual_tokens
-from tui_tuner.models.evaluating import evaluating
+from tui_tuner.models.evaluation_mode import evaluation_mode
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 
 LEAST_TOKENS = 8  # shortest answer tried after memory ran out
@@ -22,7 +22,7 @@ _PROBE = "\u2042\u2042"
 
 
 @dataclass(frozen=True)
-class Generated:
+class GeneratedAnswer:
     """One generated answer.
 
     Args:
@@ -42,7 +42,7 @@ class Generated:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class SamplingSettings:
     """Settings for sampling tokens. The result for a prompt does not depend on the other prompts.
 
     Args:
@@ -53,21 +53,21 @@ class Drawing:
     temperature: float
     seeds: Sequence[int]
 
-    def of(self, places: Sequence[int]) -> Drawing:
+    def for_prompts(self, places: Sequence[int]) -> SamplingSettings:
         """Return the settings for some of the prompts."""
-        return Drawing(self.temperature, [self.seeds[place] for place in places])
+        return SamplingSettings(self.temperature, [self.seeds[place] for place in places])
 
 
-def generate(
+def generate_answers(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     on_progress: Progress | None = None,
     batch_size: int = 16,
-    drawing: Drawing | None = None,
+    drawing: SamplingSettings | None = None,
     on_halved: Callable[[int], None] | None = None,
-) -> list[Generated]:
+) -> list[GeneratedAnswer]:
     """Answer prompts, in the given order: greedily, unless `drawing` is given.
 
     Prompts of similar length are answered together, padded on the left. If memory runs out, the batch is
@@ -82,16 +82,18 @@ def generate(
             on the tokens written; an exception from it ends the generation.
         on_halved: Called with the new batch size after memory ran out.
     """
-    stops = sorted(stop_tokens(model, tokenizer))
-    answers: dict[int, Generated] = {
-        index: Generated(note=_("the prompt is empty")) for index, prompt in enumerate(prompts) if not prompt
+    stops = sorted(find_stop_tokens(model, tokenizer))
+    answers: dict[int, GeneratedAnswer] = {
+        index: GeneratedAnswer(note=_("the prompt is empty"))
+        for index, prompt in enumerate(prompts)
+        if not prompt
     }
     virtual = count_virtual_tokens(model)
-    context = context_length(model)
+    context = find_context_length(model)
     context = None if context is None else context - virtual
     for index, prompt in enumerate(prompts):
         if context is not None and len(prompt) >= context:
-            answers[index] = Generated(
+            answers[index] = GeneratedAnswer(
                 note=_("the prompt fills the context of {context} tokens", context=context)
             )
     todo = sorted((i for i in range(len(prompts)) if i not in answers), key=lambda i: len(prompts[i]))
@@ -107,7 +109,7 @@ def generate(
             note = _("token {tokens:,} of at most {most:,}", tokens=written.shape[1], most=most)
             on_progress(len(answers) + ended, len(prompts), note)
 
-    with evaluating(model):
+    with evaluation_mode(model):
         while todo:
             batch = todo[:batch_size]
             if virtual:
@@ -115,9 +117,11 @@ def generate(
                 # training.
                 batch = [i for i in batch if len(prompts[i]) == len(prompts[batch[0]])]
             chosen = [prompts[i] for i in batch]
-            drawn = None if drawing is None else drawing.of(batch)
+            drawn = None if drawing is None else drawing.for_prompts(batch)
             try:
-                found = _answer(model, tokenizer, chosen, max_new_tokens, stops, context, at_token, drawn)
+                found = _answer_batch(
+                    model, tokenizer, chosen, max_new_tokens, stops, context, at_token, drawn
+                )
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -128,7 +132,7 @@ def generate(
                         on_halved(batch_size)
                     continue
                 most = max_new_tokens // 2
-                found = [_shorter(model, tokenizer, chosen, most, stops, context, at_token, drawn)]
+                found = [_answer_shorter(model, tokenizer, chosen, most, stops, context, at_token, drawn)]
             answers.update(zip(batch, found, strict=True))
             todo = todo[len(batch) :]
             if on_progress is not None:
@@ -145,7 +149,7 @@ def count_ended(written: Any, stops: Sequence[int]) -> int:
     return int(torch.isin(written, torch.tensor(stops, device=written.device)).any(1).sum())
 
 
-def stop_tokens(model: Any, tokenizer: Any) -> set[int]:
+def find_stop_tokens(model: Any, tokenizer: Any) -> set[int]:
     """Return the ids of all tokens that end an answer.
 
     These are the stop tokens of the model's generation config and config, the tokenizer's eos token, and the
@@ -167,7 +171,7 @@ def template_stop_token(tokenizer: Any) -> int | None:
         return None
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _PROBE}]
     try:
-        rendered = render(tokenizer, messages)
+        rendered = render_chat(tokenizer, messages)
     # A template is a program: it may reject these two turns with any exception, and then names no stop token.
     except Exception:
         return None
@@ -179,7 +183,7 @@ def template_stop_token(tokenizer: Any) -> int | None:
     return ids[0] if ids and ids[0] in special else None
 
 
-def context_length(model: Any) -> int | None:
+def find_context_length(model: Any) -> int | None:
     """Return the longest sequence of the model in tokens, as its config states it, or None."""
     config: Any = getattr(model, "config", None)
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
@@ -190,7 +194,7 @@ def context_length(model: Any) -> int | None:
     return None
 
 
-def _answer(
+def _answer_batch(
     model: Any,
     tokenizer: Any,
     prompts: list[Sequence[int]],
@@ -198,8 +202,8 @@ def _answer(
     stops: list[int],
     context: int | None,
     at_token: Callable[[Any, int], None],
-    drawing: Drawing | None = None,
-) -> list[Generated]:
+    drawing: SamplingSettings | None = None,
+) -> list[GeneratedAnswer]:
     import torch
     from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
@@ -241,17 +245,17 @@ def _answer(
             attention_mask=torch.tensor(seen, device=device),
             generation_config=config,
             stopping_criteria=StoppingCriteriaList([Look()]),
-            **({} if drawing is None else {"logits_processor": _noise(drawing, device)}),
+            **({} if drawing is None else {"logits_processor": _make_noise(drawing, device)}),
         )
     note = (
         ""
         if room == max_new_tokens
         else _("cut short: the context of {context} tokens is full", context=context)
     )
-    return [_cut(row, tokenizer, set(stops), note) for row in output[:, longest:].tolist()]
+    return [_cut_answer(row, tokenizer, set(stops), note) for row in output[:, longest:].tolist()]
 
 
-def _noise(drawing: Drawing, device: Any) -> Any:
+def _make_noise(drawing: SamplingSettings, device: Any) -> Any:
     """Return processors that make the likeliest token a sampled one: Gumbel noise from each row's own seed.
 
     The maximum of logits / temperature - log(E), with E of the exponential distribution, is distributed as
@@ -274,7 +278,7 @@ def _noise(drawing: Drawing, device: Any) -> Any:
     return LogitsProcessorList([Noise()])
 
 
-def _shorter(
+def _answer_shorter(
     model: Any,
     tokenizer: Any,
     prompts: list[Sequence[int]],
@@ -282,12 +286,14 @@ def _shorter(
     stops: list[int],
     context: int | None,
     at_token: Callable[[Any, int], None],
-    drawing: Drawing | None = None,
-) -> Generated:
+    drawing: SamplingSettings | None = None,
+) -> GeneratedAnswer:
     """Return a shorter answer to one prompt after memory ran out; an empty one if nothing fits."""
     while max_new_tokens >= LEAST_TOKENS:
         try:
-            found = _answer(model, tokenizer, prompts, max_new_tokens, stops, context, at_token, drawing)[0]
+            found = _answer_batch(
+                model, tokenizer, prompts, max_new_tokens, stops, context, at_token, drawing
+            )[0]
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -300,11 +306,11 @@ def _shorter(
         note = _("cut short after {tokens} tokens: memory ran out", tokens=max_new_tokens)
         return replace(found, note=note, short_of_memory=True)
     note = _("not answered: memory ran out with a prompt of {tokens} tokens", tokens=len(prompts[0]))
-    return Generated(note=note, short_of_memory=True)
+    return GeneratedAnswer(note=note, short_of_memory=True)
 
 
-def _cut(ids: list[int], tokenizer: Any, stops: set[int], note: str) -> Generated:
+def _cut_answer(ids: list[int], tokenizer: Any, stops: set[int], note: str) -> GeneratedAnswer:
     end = next((place for place, token in enumerate(ids) if token in stops), None)
     kept = ids if end is None else ids[:end]
     text = tokenizer.decode(kept, skip_special_tokens=True).strip()
-    return Generated(kept, text, end is not None, note if end is None else "")
+    return GeneratedAnswer(kept, text, end is not None, note if end is None else "")

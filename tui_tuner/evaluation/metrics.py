@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from tui_tuner.config.metrics import canonical
-from tui_tuner.config.problems import nearest
+from tui_tuner.config.metrics import name_today
+from tui_tuner.config.problems import suggest_nearest
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredAnswer:
     """One generated answer and the data it is judged by.
 
     Args:
@@ -59,7 +59,7 @@ _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 _TOKEN = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
 
 
-def attributes(prompt: str) -> list[tuple[str, str]]:
+def find_attributes(prompt: str) -> list[tuple[str, str]]:
     """Return the (key, value) pairs of all attribute lists in a prompt, in order.
 
     A list is `key#value*key#value` or `key: value | key: value`, with at least two pairs: a lone `#` or `:`
@@ -76,14 +76,14 @@ def attributes(prompt: str) -> list[tuple[str, str]]:
     return found
 
 
-def mentions(text: str, value: str) -> bool:
+def is_mentioned(text: str, value: str) -> bool:
     """Return whether a text contains a value: the same words in the same order, ignoring case and line
     breaks.
 
     A value that begins or ends with a letter or digit of a script with spaces must occur as whole words
     (`red` is not in `tired`); in scripts without spaces it may occur anywhere.
     """
-    needle, hay = _plain(value), _plain(text)
+    needle, hay = _fold_text(value), _fold_text(text)
     if not needle:
         return False
     before = r"(?<!\w)" if _is_spaced(needle[0]) else ""
@@ -91,64 +91,74 @@ def mentions(text: str, value: str) -> bool:
     return re.search(before + re.escape(needle) + after, hay) is not None
 
 
-def attribute_coverage(rows: Sequence[Scored]) -> float | None:
+def attribute_coverage(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return the share of all attributes in the prompts that the answers mention.
 
     Each distinct value of a prompt counts once, even with two keys; keys need not be mentioned. Rows whose
     prompt has no attribute list are left out. None if no row has one.
     """
-    return _coverage((row.prompt, row.text) for row in rows)
+    return _measure_coverage((row.prompt, row.text) for row in rows)
 
 
-def reference_coverage(rows: Sequence[Scored]) -> float | None:
+def reference_coverage(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return `attribute_coverage` of the references: the share that the data set itself mentions."""
-    return _coverage((row.prompt, row.reference) for row in rows if row.reference)
+    return _measure_coverage((row.prompt, row.reference) for row in rows if row.reference)
 
 
-def stopped(rows: Sequence[Scored]) -> float | None:
+def stopped_share(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return the share of the answers that the model ended itself, by a stop token."""
-    return _mean([float(row.stopped) for row in rows])
+    return _mean_value([float(row.stopped) for row in rows])
 
 
-def exact_match(rows: Sequence[Scored]) -> float | None:
+def exact_match(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return the share of the answers equal to the reference, ignoring white space; others are left out."""
-    return _mean([float(_spaces(row.text) == _spaces(row.reference)) for row in rows if row.reference])
+    return _mean_value(
+        [
+            float(_normalise_spaces(row.text) == _normalise_spaces(row.reference))
+            for row in rows
+            if row.reference
+        ]
+    )
 
 
-def token_f1(rows: Sequence[Scored]) -> float | None:
+def token_f1(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return the mean F1 between the tokens of answer and reference, as multisets (SQuAD, 1606.05250).
 
     Tokens as in `tokens`; unlike SQuAD's script, articles are kept. Rows without a reference are left out.
     """
-    return _mean([_token_f1(tokens(row.text), tokens(row.reference)) for row in rows if row.reference])
+    return _mean_value(
+        [_token_f1(split_tokens(row.text), split_tokens(row.reference)) for row in rows if row.reference]
+    )
 
 
-def rouge_l(rows: Sequence[Scored]) -> float | None:
+def rouge_l(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return the mean ROUGE-L (Lin 2004): F1 of the longest common subsequence of tokens.
 
     Tokens as in `tokens`, no stemming, precision and recall weighted equally, the whole answer as one
     sentence. Rows without a reference are left out.
     """
-    return _mean([_rouge_l(tokens(row.text), tokens(row.reference)) for row in rows if row.reference])
+    return _mean_value(
+        [_rouge_l(split_tokens(row.text), split_tokens(row.reference)) for row in rows if row.reference]
+    )
 
 
-def tokens(text: str) -> list[str]:
+def split_tokens(text: str) -> list[str]:
     """Split a text into words and numbers, case folded; scripts without spaces into characters."""
-    return _TOKEN.findall(_plain(text))
+    return _TOKEN.findall(_fold_text(text))
 
 
 # A measure returns None if the rows have nothing to count.
-MEASURES: dict[str, Callable[[Sequence[Scored]], float | None]] = {
+MEASURES: dict[str, Callable[[Sequence[ScoredAnswer]], float | None]] = {
     "attribute_coverage": attribute_coverage,
     "reference_coverage": reference_coverage,
-    "stopped": stopped,
+    "stopped": stopped_share,
     "exact_match": exact_match,
     "f1": token_f1,
     "rouge_l": rouge_l,
 }
 
 
-def chosen(names: Sequence[str] | str, rows: Sequence[Scored]) -> list[str]:
+def choose_metrics(names: Sequence[str] | str, rows: Sequence[ScoredAnswer]) -> list[str]:
     """Return the names of the metrics to measure; `auto` decides by the rows.
 
     auto: always `stopped`; `attribute_coverage` if at least half of the prompts have an attribute list;
@@ -158,23 +168,23 @@ def chosen(names: Sequence[str] | str, rows: Sequence[Scored]) -> list[str]:
         ConfigError: an unknown metric.
     """
     if names == "auto":
-        if 2 * sum(len(attributes(row.prompt)) > 1 for row in rows) >= max(1, len(rows)):
+        if 2 * sum(len(find_attributes(row.prompt)) > 1 for row in rows) >= max(1, len(rows)):
             return ["attribute_coverage", "stopped"]
         if 2 * sum(bool(row.reference.strip()) for row in rows) >= max(1, len(rows)):
             return ["rouge_l", "stopped"]
         return ["stopped"]
     asked = [names] if isinstance(names, str) else list(names)
     for name in asked:
-        if canonical(name) not in MEASURES:
+        if name_today(name) not in MEASURES:
             raise ConfigError(
-                f"{_('unknown metric {name!r}.', name=one_line(name, 60))}{nearest(name, MEASURES)}",
+                f"{_('unknown metric {name!r}.', name=one_line(name, 60))}{suggest_nearest(name, MEASURES)}",
                 where="evaluation.metrics",
                 hint=_("Known metrics are auto, {measures}.", measures=", ".join(MEASURES)),
             )
     return list(dict.fromkeys(asked))
 
 
-def score(names: Sequence[str] | str, rows: Sequence[Scored]) -> dict[str, float]:
+def score_answers(names: Sequence[str] | str, rows: Sequence[ScoredAnswer]) -> dict[str, float]:
     """Measure metrics, each from 0 to 1. A metric that cannot be measured is left out, not set to 0.
 
     Args:
@@ -183,16 +193,16 @@ def score(names: Sequence[str] | str, rows: Sequence[Scored]) -> dict[str, float
     Raises:
         ConfigError: an unknown metric.
     """
-    measured = {name: MEASURES[canonical(name)](rows) for name in chosen(names, rows)}
+    measured = {name: MEASURES[name_today(name)](rows) for name in choose_metrics(names, rows)}
     return {name: value for name, value in measured.items() if value is not None}
 
 
-def _coverage(pairs: Iterable[tuple[str, str]]) -> float | None:
+def _measure_coverage(pairs: Iterable[tuple[str, str]]) -> float | None:
     named = found = 0
     for prompt, text in pairs:
-        values = {_plain(value) for _unused, value in attributes(prompt)}
+        values = {_fold_text(value) for _unused, value in find_attributes(prompt)}
         named += len(values)
-        found += sum(mentions(text, value) for value in values)
+        found += sum(is_mentioned(text, value) for value in values)
     return found / named if named else None
 
 
@@ -220,15 +230,15 @@ def _longest_common_subsequence(first: list[str], second: list[str]) -> int:
     return len(second) - row.bit_count()
 
 
-def _mean(values: list[float]) -> float | None:
+def _mean_value(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _plain(text: str) -> str:
-    return _spaces(text).casefold()
+def _fold_text(text: str) -> str:
+    return _normalise_spaces(text).casefold()
 
 
-def _spaces(text: str) -> str:
+def _normalise_spaces(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 

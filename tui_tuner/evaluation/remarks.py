@@ -6,11 +6,11 @@ import math
 from typing import NamedTuple
 
 from tui_tuner.config.deciding import label_of
-from tui_tuner.evaluation.inside import is_inside, read_shown, verdict
-from tui_tuner.evaluation.repeats import most_repeated
+from tui_tuner.evaluation.inside_text import is_inside, is_right, read_shown
+from tui_tuner.evaluation.repeats import find_most_repeated
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.events import Sample
-from tui_tuner.runs.pace import metric_figure
+from tui_tuner.runs.pace import format_metric
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import one_line
 
@@ -32,15 +32,15 @@ class Remark(NamedTuple):
     about: str = ""
 
 
-def remarks(view: RunView) -> list[Remark]:
+def list_remarks(view: RunView) -> list[Remark]:
     """Return the facts about a run that neither its verdict nor the table of its metrics shows."""
-    known = _SAID_BY.get(view.verdict_name, ()) if view.deciding == "loss" else ()
-    found = [*(said for said in _deciding(view) if said.about not in known), *_generated(view)]
+    known = _SAID_BY.get(view.verdict_name, ()) if view.deciding_metric == "loss" else ()
+    found = [*(said for said in _remark_deciding(view) if said.about not in known), *_remark_generated(view)]
     after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
     before = {sample.index: sample for sample in view.samples if sample.stage == "before"}
     if any(is_inside(read_shown(sample)) for sample in after.values()):
-        return [*found, *_right(before, after)]
-    return [*found, *_answers(before, after)]
+        return [*found, *_remark_right(before, after)]
+    return [*found, *_remark_answers(before, after)]
 
 
 def measured_at(view: RunView, name: str) -> list[tuple[int, float | None]]:
@@ -48,9 +48,9 @@ def measured_at(view: RunView, name: str) -> list[tuple[int, float | None]]:
     return [(point.step, point.metrics[name]) for point in view.evaluations if name in point.metrics]
 
 
-def _deciding(view: RunView) -> list[Remark]:
+def _remark_deciding(view: RunView) -> list[Remark]:
     """Report whether the deciding metric is better than at first, and whether it was better before."""
-    name = view.deciding
+    name = view.deciding_metric
     values = measured_at(view, name)
     if len(values) < 2:
         return []
@@ -67,24 +67,24 @@ def _deciding(view: RunView) -> list[Remark]:
     higher = view.is_better_higher(name)
     start, first = known[0]
     found = []
-    if len(known) > 1 and not _better(last, first, higher):
-        figures = metric_figure(name, first), metric_figure(name, last)
-        found.append(Remark(_not_better(metric, figures, (start, last_step)), about=NOT_BETTER))
+    if len(known) > 1 and not _is_better(last, first, higher):
+        figures = format_metric(name, first), format_metric(name, last)
+        found.append(Remark(_describe_not_better(metric, figures, (start, last_step)), about=NOT_BETTER))
     # The evaluation before the first step is of the base model, which is in no folder of the run.
     best_step, best = (max if higher else min)(known[1:] or known, key=lambda item: item[1])
-    fell = best_step != last_step and _better(best, last, higher)
-    if fell and (not found or _better(best, first, higher)):
+    fell = best_step != last_step and _is_better(best, last, higher)
+    if fell and (not found or _is_better(best, first, higher)):
         said = _(
             "{metric} was best at step {step:,}: {best}. That model is in the folder `best`.",
             metric=metric,
             step=best_step,
-            best=metric_figure(name, best),
+            best=format_metric(name, best),
         )
         found.append(Remark(said, bool(found), BEST))
     return found
 
 
-def _not_better(metric: str, figures: tuple[str, str], steps: tuple[int, int]) -> str:
+def _describe_not_better(metric: str, figures: tuple[str, str], steps: tuple[int, int]) -> str:
     (first, last), (start, end) = figures, steps
     if start == 0:
         return _(
@@ -104,26 +104,26 @@ def _not_better(metric: str, figures: tuple[str, str], steps: tuple[int, int]) -
     )
 
 
-def _better(one: float, other: float, higher: bool) -> bool:
+def _is_better(one: float, other: float, higher: bool) -> bool:
     return one > other if higher else one < other
 
 
-def _generated(view: RunView) -> list[Remark]:
+def _remark_generated(view: RunView) -> list[Remark]:
     """Report metrics of generated answers that are worse after training than before."""
     stages = {point.stage: point.metrics for point in view.evaluations if point.stage in ("before", "after")}
     before, after = stages.get("before", {}), stages.get("after", {})
     found = []
-    for name in before.keys() & after.keys() - {view.deciding}:
+    for name in before.keys() & after.keys() - {view.deciding_metric}:
         first, last = before[name], after[name]
-        if first is None or last is None or not _better(first, last, view.is_better_higher(name)):
+        if first is None or last is None or not _is_better(first, last, view.is_better_higher(name)):
             continue
         found.append(
             Remark(
                 _(
                     "{metric} is worse than before training: {first} before, {last} after.",
                     metric=label_of(name, view.metrics),
-                    first=metric_figure(name, first),
-                    last=metric_figure(name, last),
+                    first=format_metric(name, first),
+                    last=format_metric(name, last),
                 )
             )
         )
@@ -131,7 +131,7 @@ def _generated(view: RunView) -> list[Remark]:
     return sorted(found)
 
 
-def _answers(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark]:
+def _remark_answers(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark]:
     """Report answers after training that are empty, never end, repeat themselves, or are all the same."""
     texts = {index: sample.text.strip() for index, sample in after.items()}
     count = len(texts)
@@ -149,7 +149,7 @@ def _answers(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark
                 )
             )
         )
-    repeated = [piece for text in texts.values() if (piece := most_repeated(text)) is not None]
+    repeated = [piece for text in texts.values() if (piece := find_most_repeated(text)) is not None]
     if repeated:
         most = max(repeated, key=lambda piece: piece.times)
         found.append(
@@ -180,11 +180,11 @@ def _answers(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark
     return found
 
 
-def _right(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark]:
+def _remark_right(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark]:
     """Count how many of the shown prompts were right before and after training."""
     counts = []
     for samples in (before, after):
-        known = [verdict(read_shown(sample)) for sample in samples.values()]
+        known = [is_right(read_shown(sample)) for sample in samples.values()]
         judged = [right for right in known if right is not None]
         counts.append((sum(judged), len(judged)))
     (first, of), (last, of_last) = counts

@@ -24,50 +24,50 @@ class Piece(NamedTuple):
     length: int
 
 
-def words_of(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Split a text into words and signs, each with the blanks after it; joined they are the text."""
     return _WORD.findall(text)
 
 
 def fold_repeats(text: str) -> list[Piece]:
     """Split a text into pieces, of which repeated ones occur once."""
-    words = words_of(text)
+    words = split_words(text)
     bare = [word.strip() for word in words]
     pieces: list[Piece] = []
     plain: list[str] = []
     place = 0
     while place < len(words):
-        size, times = _repeated(bare, place) if place < MOST_WORDS else (1, 1)
-        if times < LEAST_TIMES or _saved(words[place : place + size], times) < LEAST_SAVED:
-            inner = _inside(words[place])
+        size, times = _find_repeated(bare, place) if place < MOST_WORDS else (1, 1)
+        if times < LEAST_TIMES or _saved_characters(words[place : place + size], times) < LEAST_SAVED:
+            inner = _fold_word(words[place])
             if len(inner) == 1 and inner[0].times == 1:
                 plain.append(words[place])
             else:
-                pieces += [*_joined(plain), *inner]
+                pieces += [*_join_piece(plain), *inner]
                 plain = []
             place += 1
             continue
         end = place + size * times
         blank = words[end - 1][len(words[end - 1].rstrip()) :]
         unit = "".join(words[place : place + size]).rstrip() + blank
-        pieces += [*_joined(plain), Piece(unit, times, sum(map(len, words[place:end])))]
+        pieces += [*_join_piece(plain), Piece(unit, times, sum(map(len, words[place:end])))]
         plain, place = [], end
-    return pieces + _joined(plain)
+    return pieces + _join_piece(plain)
 
 
-def _saved(unit: list[str], times: int) -> int:
+def _saved_characters(unit: list[str], times: int) -> int:
     return sum(map(len, unit)) * (times - 1)
 
 
-def _joined(words: list[str]) -> list[Piece]:
-    return [_plain("".join(words))] if words else []
+def _join_piece(words: list[str]) -> list[Piece]:
+    return [_plain_piece("".join(words))] if words else []
 
 
-def _plain(text: str) -> Piece:
+def _plain_piece(text: str) -> Piece:
     return Piece(text, 1, len(text))
 
 
-def _repeated(words: list[str], place: int) -> tuple[int, int]:
+def _find_repeated(words: list[str], place: int) -> tuple[int, int]:
     """Return the unit (in words) that repeats from this place and covers most, and its count."""
     best, covered = (1, 1), 0
     first = words[place]
@@ -84,26 +84,26 @@ def _repeated(words: list[str], place: int) -> tuple[int, int]:
     return best
 
 
-def _inside(word: str) -> list[Piece]:
+def _fold_word(word: str) -> list[Piece]:
     """Split a word in which parts repeat."""
     if len(word) < _LONG_WORD:
-        return [_plain(word)]
+        return [_plain_piece(word)]
     looked, rest = word[:_LONGEST_WORD], word[_LONGEST_WORD:]
     pieces: list[Piece] = []
     at = 0
     for found in _IN_A_WORD.finditer(looked):
-        if _saved([found[1]], len(found[0]) // len(found[1])) < LEAST_SAVED:
+        if _saved_characters([found[1]], len(found[0]) // len(found[1])) < LEAST_SAVED:
             continue
         if found.start() > at:
-            pieces.append(_plain(looked[at : found.start()]))
+            pieces.append(_plain_piece(looked[at : found.start()]))
         pieces.append(Piece(found[1], len(found[0]) // len(found[1]), len(found[0])))
         at = found.end()
     if looked[at:] + rest:
-        pieces.append(_plain(looked[at:] + rest))
-    return pieces or [_plain(word)]
+        pieces.append(_plain_piece(looked[at:] + rest))
+    return pieces or [_plain_piece(word)]
 
 
-def most_repeated(text: str) -> Piece | None:
+def find_most_repeated(text: str) -> Piece | None:
     """Return what a text repeats, if that is at least half of it."""
     longest = max(fold_repeats(text), key=lambda piece: (piece.times > 1, piece.length), default=None)
     if longest is None or longest.times < LEAST_TIMES or longest.length * 2 < len(text):

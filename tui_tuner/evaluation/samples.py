@@ -36,7 +36,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownSample:
     """One held-out row (or a user's prompt) with the model's output.
 
     Args:
@@ -67,17 +67,17 @@ class SampleReport:
         notes: Messages for the journal about what was left out, and why.
     """
 
-    shown: list[Shown] = field(default_factory=list)
+    shown: list[ShownSample] = field(default_factory=list)
     metrics: Mapping[str, float] = field(default_factory=dict)
     rows: int = 0
     notes: Sequence[str] = ()
 
 
-class Samples(ABC):
+class SampleSource(ABC):
     """Implement this for a task that can show samples. One instance serves one run."""
 
     @abstractmethod
-    def collect(self, model: Any, stage: Stage, progress: Progress) -> SampleReport | None:
+    def collect_samples(self, model: Any, stage: Stage, progress: Progress) -> SampleReport | None:
         """Let the model answer; return None if there is nothing to ask.
 
         Args:

@@ -21,7 +21,7 @@ ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredQuestion:
     """A question with the best answer that the model finds in the text.
 
     Args:
@@ -43,24 +43,24 @@ class Scores:
     f1: list[float]
 
 
-def normalise(text: str) -> str:
+def normalise_answer(text: str) -> str:
     """Normalise a text for comparison: lower case, no punctuation, no English articles, single spaces."""
     bare = text.lower().translate(_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", bare).split())
 
 
-def exact(answer: str, found: str) -> float:
+def exact_match(answer: str, found: str) -> float:
     """Return 1 if both texts are equal when normalised, else 0."""
-    return float(normalise(answer) == normalise(found))
+    return float(normalise_answer(answer) == normalise_answer(found))
 
 
-def f1(answer: str, found: str, unanswered: bool) -> float:
+def word_f1(answer: str, found: str, unanswered: bool) -> float:
     """Return the harmonic mean of the shares of words that both texts have in common.
 
     Args:
         unanswered: Count as version 2.0 does: two texts without a word are equal, while version 1.1 gives 0.
     """
-    wanted, given = normalise(answer).split(), normalise(found).split()
+    wanted, given = normalise_answer(answer).split(), normalise_answer(found).split()
     if unanswered and not (wanted and given):
         return float(wanted == given)
     common = sum((Counter(wanted) & Counter(given)).values())
@@ -70,14 +70,14 @@ def f1(answer: str, found: str, unanswered: bool) -> float:
     return (2 * precision * recall) / (precision + recall)
 
 
-def right_answers(answers: Sequence[str], unanswered: bool) -> list[str]:
+def list_right_answers(answers: Sequence[str], unanswered: bool) -> list[str]:
     """Return the answers to compare with: for version 2.0, an empty text if no word would be left."""
     if not unanswered:
         return list(answers)
-    return [answer for answer in answers if normalise(answer)] or [""]
+    return [answer for answer in answers if normalise_answer(answer)] or [""]
 
 
-def score_each(questions: Sequence[Answered], unanswered: bool) -> Scores:
+def score_each(questions: Sequence[AnsweredQuestion], unanswered: bool) -> Scores:
     """Score the model's best answers, before any threshold.
 
     Args:
@@ -85,25 +85,25 @@ def score_each(questions: Sequence[Answered], unanswered: bool) -> Scores:
     """
     found = Scores([], [])
     for one in questions:
-        right = right_answers(one.answers, unanswered)
-        found.exact.append(max(exact(answer, one.text) for answer in right))
-        found.f1.append(max(f1(answer, one.text, unanswered) for answer in right))
+        right = list_right_answers(one.answers, unanswered)
+        found.exact.append(max(exact_match(answer, one.text) for answer in right))
+        found.f1.append(max(word_f1(answer, one.text, unanswered) for answer in right))
     return found
 
 
-def with_threshold(questions: Sequence[Answered], scores: Scores, threshold: float) -> Scores:
+def score_with_threshold(questions: Sequence[AnsweredQuestion], scores: Scores, threshold: float) -> Scores:
     """Return the scores if questions with `no_answer` above the threshold get no answer."""
 
-    def decided(values: Sequence[float]) -> list[float]:
+    def apply_threshold(values: Sequence[float]) -> list[float]:
         return [
             float(not one.answers) if one.no_answer > threshold else value
             for one, value in zip(questions, values, strict=True)
         ]
 
-    return Scores(decided(scores.exact), decided(scores.f1))
+    return Scores(apply_threshold(scores.exact), apply_threshold(scores.f1))
 
 
-def best_threshold(questions: Sequence[Answered], values: Sequence[float]) -> float:
+def find_best_threshold(questions: Sequence[AnsweredQuestion], values: Sequence[float]) -> float:
     """Return the threshold of `no_answer` with the best mean of these scores, as SQuAD 2.0's script finds
     it.
 
@@ -124,7 +124,7 @@ def best_threshold(questions: Sequence[Answered], values: Sequence[float]) -> fl
     return threshold
 
 
-def clear_of(questions: Sequence[Answered], threshold: float) -> float:
+def raise_threshold(questions: Sequence[AnsweredQuestion], threshold: float) -> float:
     """Return a threshold moved slightly above the `no_answer` of a question, which keeps its answer.
 
     Computed again, in other batches or on another machine, that score has other last digits, and the question
@@ -137,6 +137,6 @@ def clear_of(questions: Sequence[Answered], threshold: float) -> float:
     return threshold + min(gap / 2, ROUNDING)
 
 
-def mean(values: Sequence[float]) -> float | None:
+def mean_value(values: Sequence[float]) -> float | None:
     """Return the mean, or None without values."""
     return sum(values) / len(values) if values else None

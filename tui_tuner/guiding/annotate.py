@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tui_tuner.errors import DataError, DiskFullError, UsageError
-from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, need_of
-from tui_tuner.guiding.examples import ANNOTATED, kinds_of_rows
-from tui_tuner.guiding.marking import Row, read_texts, text_of
+from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, find_need
+from tui_tuner.guiding.example_rows import ANNOTATED, list_record_kinds
+from tui_tuner.guiding.marking import Row, find_row_text, read_texts
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.text import one_line
 
@@ -60,7 +60,7 @@ class Annotation:
 
     # ---- the file -------------------------------------------------------------------------------------
 
-    def load(self) -> None:
+    def load_rows(self) -> None:
         """Read the rows of the file, and remove a partial last line from it.
 
         Raises:
@@ -79,30 +79,30 @@ class Annotation:
         except OSError as error:
             raise DataError(error.strerror or str(error), where=one_line(self.path)) from None
         # Only a partial last line is removed; damaged lines in the middle may be the user's own and stay
-        whole = self._whole(content)
+        whole = self._find_whole_end(content)
         if whole < len(content):
             os.truncate(self.path, whole)
             self.notes.append(_("The last line was incomplete and was removed."))
         place = 0
         for line in content[:whole].splitlines(keepends=True):
-            row = _read(line)
+            row = _parse_row(line)
             # Other rows are left in the file but not counted, so `undo` can never delete them
-            if row is not None and self.fits(row):
+            if row is not None and self.fits_kind(row):
                 self.rows.append(row)
                 self._begins.append(place)
             place += len(line)
         self._end = whole
 
-    def _whole(self, content: bytes) -> int:
+    def _find_whole_end(self, content: bytes) -> int:
         """Return the length in bytes up to the end of the last complete line."""
         last = content.rfind(b"\n") + 1
-        return len(content) if last == len(content) or _read(content[last:]) is not None else last
+        return len(content) if last == len(content) or _parse_row(content[last:]) is not None else last
 
-    def fits(self, row: Row) -> bool:
+    def fits_kind(self, row: Row) -> bool:
         """Return whether a row has the keys of this kind of record."""
         return all(name in row for name in _KEYS[self.kind])
 
-    def append(self, row: Row) -> None:
+    def append_row(self, row: Row) -> None:
         """Append a row to the file and sync it to the disk.
 
         Raises:
@@ -130,7 +130,7 @@ class Annotation:
             finally:
                 os.close(file)
             if new:
-                _keep_name(self.path)
+                _sync_folder(self.path)
         except OSError as error:
             raise DiskFullError(
                 _("the row cannot be written: {problem}.", problem=error.strerror or str(error)),
@@ -142,7 +142,7 @@ class Annotation:
         self._begins.append(begin + line.startswith(b"\n"))
         self._end = begin + len(line)
 
-    def undo(self) -> Row | None:
+    def undo_last(self) -> Row | None:
         """Remove the last row from the file and return it; None if there is none.
 
         Raises:
@@ -169,11 +169,11 @@ class Annotation:
     def _ends_with(self, row: Row) -> bool:
         with open(self.path, "rb") as file:
             file.seek(self._begins[-1])
-            return _read(file.read()) == row
+            return _parse_row(file.read()) == row
 
     # ---- what there is and what is left -----------------------------------------------------------------
 
-    def counts(self) -> dict[str, int]:
+    def count_marks(self) -> dict[str, int]:
         """Count rows of each class, or marks of each kind, the most frequent first."""
         found: Counter[str] = Counter()
         for row in self.rows:
@@ -183,7 +183,7 @@ class Annotation:
                 found.update(str(tag)[2:] for tag in row["ner_tags"] if str(tag).startswith("B-"))
         return dict(found.most_common())
 
-    def labels(self) -> list[str]:
+    def list_labels(self) -> list[str]:
         """Return the labels used so far, in the order of their first use."""
         found: dict[str, None] = {}
         for row in self.rows:
@@ -193,20 +193,20 @@ class Annotation:
                 found.update(dict.fromkeys(str(tag)[2:] for tag in row["ner_tags"] if str(tag)[1:2] == "-"))
         return list(found)
 
-    def skip_done(self) -> None:
+    def drop_done_texts(self) -> None:
         """Drop the texts that the file already has a row for."""
         # By hash, as a file of texts may be much larger than what has been annotated
-        done = {_key(text_of(row)) for row in self.rows}
-        self.texts = [text for text in self.texts if _key(text) not in done]
+        done = {_hash_words(find_row_text(row)) for row in self.rows}
+        self.texts = [text for text in self.texts if _hash_words(text) not in done]
 
 
-def can_mark(task: str) -> str:
+def find_markable_kind(task: str) -> str:
     """Return the kind of record that can be annotated by hand for a task.
 
     Raises:
         UsageError: none can.
     """
-    kind = next((kind for kind in kinds_of_rows(task) if kind in ANNOTATED), "")
+    kind = next((kind for kind in list_record_kinds(task) if kind in ANNOTATED), "")
     if not kind:
         raise UsageError(_("rows of task {task} cannot be written here.", task=one_line(task, 40)))
     return kind
@@ -222,12 +222,12 @@ def open_annotation(path: str | None, task: str, folder: Path | str = ".") -> An
     Raises:
         TunerError: it cannot be read, or rows of this task cannot be annotated by hand.
     """
-    kind = can_mark(task)
+    kind = find_markable_kind(task)
     if not path:
-        return _opened(Annotation(_own_name(Path(folder), kind), task, kind))
+        return _load_annotation(Annotation(_choose_own_path(Path(folder), kind), task, kind))
     named = Path(path).expanduser()
     if named.is_dir():
-        return _opened(Annotation(_own_name(named, kind), task, kind))
+        return _load_annotation(Annotation(_choose_own_path(named, kind), task, kind))
     if not named.exists():
         # A new file is only created under a name that says what is in it; anything else is probably a typing
         # error
@@ -235,26 +235,28 @@ def open_annotation(path: str | None, task: str, folder: Path | str = ".") -> An
             raise UsageError(
                 _("no such file."), where=one_line(named), hint=_("The name of a new file ends in .jsonl.")
             )
-        return _opened(Annotation(named if named.suffix else named.with_suffix(".jsonl"), task, kind))
+        return _load_annotation(
+            Annotation(named if named.suffix else named.with_suffix(".jsonl"), task, kind)
+        )
     if _is_own(named, kind):
-        return _opened(Annotation(named, task, kind))
+        return _load_annotation(Annotation(named, task, kind))
     out = named.with_name(f"{named.stem}-{_NAMES[kind]}.jsonl")
-    found = _opened(Annotation(out, task, kind, from_file=True))
+    found = _load_annotation(Annotation(out, task, kind, from_file=True))
     done, found.texts = read_texts(named, kind)
     if not found.rows:
         # These are already labelled in the source file
         for row in done:
-            found.append(row)
-    found.skip_done()
+            found.append_row(row)
+    found.drop_done_texts()
     return found
 
 
-def _opened(annotation: Annotation) -> Annotation:
-    annotation.load()
+def _load_annotation(annotation: Annotation) -> Annotation:
+    annotation.load_rows()
     return annotation
 
 
-def _own_name(folder: Path, kind: str) -> Path:
+def _choose_own_path(folder: Path, kind: str) -> Path:
     """Return the file in a folder to create or continue; files with other content are skipped."""
     number = 1
     while True:
@@ -271,7 +273,7 @@ def _is_own(path: Path, kind: str) -> bool:
     if path.suffix.lower() not in (".jsonl", ".ndjson") or not path.is_file():
         return False
     with open(path, "rb") as file:
-        first = _read(file.readline(1 << 20))
+        first = _parse_row(file.readline(1 << 20))
     # Exactly these keys: a file with more columns is somebody's data set, which must not be appended to
     return first is not None and set(first) == set(_KEYS[kind])
 
@@ -279,9 +281,9 @@ def _is_own(path: Path, kind: str) -> bool:
 # ---- progress -------------------------------------------------------------------------------------------
 
 
-def say_progress(annotation: Annotation) -> str:
+def describe_progress(annotation: Annotation) -> str:
     """State how many rows there are, and how many more are needed for the next goal."""
-    need, counts = need_of(annotation.task), annotation.counts()
+    need, counts = find_need(annotation.task), annotation.count_marks()
     count = len(annotation.rows)
     rows = _n("{count:,} row", "{count:,} rows", count, count=count)
     label = ""
@@ -303,7 +305,7 @@ def say_progress(annotation: Annotation) -> str:
 # ---- files ----------------------------------------------------------------------------------------------
 
 
-def _read(line: bytes) -> Row | None:
+def _parse_row(line: bytes) -> Row | None:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -311,12 +313,12 @@ def _read(line: bytes) -> Row | None:
     return found if isinstance(found, dict) else None
 
 
-def _key(text: str) -> bytes:
+def _hash_words(text: str) -> bytes:
     """Hash a text without its whitespace, so that copies with other spacing count as the same."""
     return hashlib.blake2b("".join(text.split()).encode("utf-8", "replace"), digest_size=16).digest()
 
 
-def _keep_name(path: Path) -> None:
+def _sync_folder(path: Path) -> None:
     """Sync the folder, without which a new file's name may be lost in a crash."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -38,20 +38,20 @@ class Goal:
     rows: str = ""
 
     @property
-    def task(self) -> str | None:
+    def known_task(self) -> str | None:
         """Return the registered task that reaches it; None if there is none."""
         own = (kind.name for kind in TASKS.values() if kind.goal == self.name)
         return next((name for name in (*self.tasks, *own) if name in TASKS), None)
 
     @property
-    def offered(self) -> bool:
+    def is_offered(self) -> bool:
         """Return whether a registered task can reach it."""
-        return bool(self.task)
+        return bool(self.known_task)
 
     @property
-    def needs(self) -> str:
+    def needed_rows(self) -> str:
         """Describe its rows in a few words."""
-        return self.rows or (TASKS[self.task].rows if self.task else "")
+        return self.rows or (TASKS[self.known_task].rows if self.known_task else "")
 
 
 GOALS: tuple[Goal, ...] = (
@@ -120,32 +120,32 @@ GOALS: tuple[Goal, ...] = (
 )
 
 
-def goals() -> tuple[Goal, ...]:
+def list_goals() -> tuple[Goal, ...]:
     """List the goals on offer: those with a registered task, and tasks that no goal names."""
-    offered = [goal for goal in GOALS if goal.offered]
-    return (*offered, *_own_goals(offered))
+    offered = [goal for goal in GOALS if goal.is_offered]
+    return (*offered, *_list_own_goals(offered))
 
 
-def _own_goals(offered: list[Goal]) -> Iterator[Goal]:
+def _list_own_goals(offered: list[Goal]) -> Iterator[Goal]:
     """Yield a goal for each task that no other goal names."""
     named = {name for goal in GOALS for name in goal.tasks}
     names = {goal.name for goal in GOALS}
-    done = {goal.task for goal in offered}
+    done = {goal.known_task for goal in offered}
     for kind in TASKS.values():
         if kind.name not in done and kind.name not in named and kind.goal not in names:
-            yield own_goal(kind)
+            yield make_own_goal(kind)
 
 
-def own_goal(kind: TaskKind) -> Goal:
+def make_own_goal(kind: TaskKind) -> Goal:
     """Build a goal from a task's own label and help."""
     return Goal(kind.name, kind.goal or kind.label, kind.help, kind.example or kind.rows, (kind.name,))
 
 
-def goal_of(task: str) -> Goal:
+def find_goal_of_task(task: str) -> Goal:
     """Return the first goal that a task reaches."""
     # Reversed, as later keys replace earlier ones and the first goal of a task should stay
-    first = {goal.task: goal for goal in reversed(goals())}
-    return first.get(task) or own_goal(TASKS[task])
+    first = {goal.known_task: goal for goal in reversed(list_goals())}
+    return first.get(task) or make_own_goal(TASKS[task])
 
 
 def find_goal(text: str) -> Goal:
@@ -154,44 +154,48 @@ def find_goal(text: str) -> Goal:
     Raises:
         ConfigError: it is unknown, or no task can reach it yet.
     """
-    asked = _plain(text)
-    for goal in goals():
-        if asked in map(_plain, (goal.name, goal.words, _(goal.words))):
+    asked = _normalise_words(text)
+    for goal in list_goals():
+        if asked in map(_normalise_words, (goal.name, goal.words, _(goal.words))):
             return goal
     for kind in TASKS.values():
-        if asked in map(_plain, (kind.name, kind.label, _(kind.label))):
-            return goal_of(kind.name)
+        if asked in map(_normalise_words, (kind.name, kind.label, _(kind.label))):
+            return find_goal_of_task(kind.name)
     # A goal of the list without a registered task gets a better message than an unknown word
-    later = next((g for g in GOALS if asked in map(_plain, (g.name, g.words, _(g.words), *g.tasks))), None)
+    later = next(
+        (g for g in GOALS if asked in map(_normalise_words, (g.name, g.words, _(g.words), *g.tasks))), None
+    )
     if later is not None:
         raise ConfigError(
             _("“{goal}” is not supported yet.", goal=_(later.words)),
             where="task",
-            hint=_("Known are {names}.", names=_known()),
+            hint=_("Known are {names}.", names=_list_known_names()),
             field="task",
         )
     raise ConfigError(
         _("unknown goal or task {value!r}.", value=one_line(text, 80)),
         where="task",
-        hint=" ".join(filter(None, (_meant(asked), _("Known are {names}.", names=_known())))),
+        hint=" ".join(
+            filter(None, (_suggest_name(asked), _("Known are {names}.", names=_list_known_names())))
+        ),
         field="task",
     )
 
 
-def _known() -> str:
+def _list_known_names() -> str:
     """List all names that an answer may use: goals with their labels, and tasks."""
-    said = [f"{goal.name} ({_(goal.words)})" for goal in goals() if goal.name not in TASKS]
+    said = [f"{goal.name} ({_(goal.words)})" for goal in list_goals() if goal.name not in TASKS]
     return ", ".join((*said, *TASKS))
 
 
-def _meant(asked: str) -> str:
-    names = {_plain(name): name for goal in goals() for name in (goal.name, _(goal.words))}
-    names |= {_plain(name): name for name in TASKS}
+def _suggest_name(asked: str) -> str:
+    names = {_normalise_words(name): name for goal in list_goals() for name in (goal.name, _(goal.words))}
+    names |= {_normalise_words(name): name for name in TASKS}
     # difflib's default cutoff, which finds typing errors in short words
     close = difflib.get_close_matches(asked, names, n=1, cutoff=0.6)
     return _("Did you mean {name}?", name=names[close[0]]) if close else ""
 
 
-def _plain(text: str) -> str:
+def _normalise_words(text: str) -> str:
     """Normalise case, spaces, hyphens and punctuation for comparing."""
     return re.sub(r"[\W_]+", " ", text.lower()).strip()

@@ -60,7 +60,7 @@ class JudgeChoice:
     seconds: float | None = None
 
 
-def judge_choices(
+def list_judge_choices(
     task: str,
     data: DataFacts | None = None,
     *,
@@ -81,30 +81,32 @@ def judge_choices(
 
     kind, found = TASKS[task], find_task(task)
     held = data.validation_rows if data is not None else 0
-    time = evaluation_seconds(data, epochs, seconds)
+    time = estimate_evaluation_seconds(data, epochs, seconds)
     choices = [
-        JudgeChoice(HELD_OUT, _("Held-out rows"), _held_out_words(kind, held), _time_words(time), {}, time)
+        JudgeChoice(
+            HELD_OUT, _("Held-out rows"), _describe_held_out(kind, held), _describe_time(time), {}, time
+        )
     ]
     best = kind.best
     names = [one for one in found.metrics if one.name not in found.kept and one.name != "loss"]
     for metric in sorted(names, key=lambda one: one.name != best):
-        choices.append(_of_metric(metric, metric.name == best))
+        choices.append(_judge_by_metric(metric, metric.name == best))
     if kind.writes:
-        generated = generation_seconds(min(SCORED_ROWS, held or SCORED_ROWS), data, token_seconds)
+        generated = estimate_generation_seconds(min(SCORED_ROWS, held or SCORED_ROWS), data, token_seconds)
         known = {choice.answer for choice in choices}
         choices += [
-            _of_answers(name, held, generated)
+            _judge_by_answers(name, held, generated)
             # A task whose own metrics include one of these has offered it already
             for name in ("exact_match", "rouge_l", "f1", "stopped")
             if name not in known
         ]
     if "evaluation.prompts" in kind.reads or kind.writes:
-        choices.append(_of_prompts(prompts, data, token_seconds if kind.writes else 0.0))
+        choices.append(_judge_by_prompts(prompts, data, token_seconds if kind.writes else 0.0))
     return tuple(choices)
 
 
-def _of_metric(metric: Metric, usual: bool) -> JudgeChoice:
-    means = plain_words(metric)
+def _judge_by_metric(metric: Metric, usual: bool) -> JudgeChoice:
+    means = explain_metric(metric)
     if usual:
         means = _("{means} The usual metric for this task.", means=means)
     costs = _(
@@ -114,30 +116,32 @@ def _of_metric(metric: Metric, usual: bool) -> JudgeChoice:
     return JudgeChoice(metric.name, _(metric.label), means, costs, {"evaluation.best": metric.name}, 0.0)
 
 
-def _of_answers(name: str, held: int, seconds: float | None) -> JudgeChoice:
+def _judge_by_answers(name: str, held: int, seconds: float | None) -> JudgeChoice:
     rows = min(SCORED_ROWS, held) if held else SCORED_ROWS
     said = _("{rows} held-out rows are answered before and after, and the answers are scored.", rows=rows)
     values = {"evaluation.metrics": [name], "evaluation.metric_rows": rows}
-    costs = f"{said} {_time_words(seconds)}".strip()
-    return JudgeChoice(name, _(METRICS[name].label), plain_words(METRICS[name]), costs, values, seconds)
+    costs = f"{said} {_describe_time(seconds)}".strip()
+    return JudgeChoice(name, _(METRICS[name].label), explain_metric(METRICS[name]), costs, values, seconds)
 
 
-def _of_prompts(prompts: Sequence[str], data: DataFacts | None, token_seconds: float | None) -> JudgeChoice:
+def _judge_by_prompts(
+    prompts: Sequence[str], data: DataFacts | None, token_seconds: float | None
+) -> JudgeChoice:
     seconds = None
     if token_seconds is not None:
-        seconds = 2 * max(1, len(prompts)) * token_seconds * answer_tokens(data)
+        seconds = 2 * max(1, len(prompts)) * token_seconds * estimate_answer_tokens(data)
     # Without prompts yet, choosing this opens a field to type them in; an empty list would set nothing
     values = {"evaluation.prompts": list(prompts)} if prompts else {}
     means = _("You read its answers from before and after yourself. There is no score.")
-    return JudgeChoice(PROMPTS, _("Your own prompts"), means, _time_words(seconds), values, seconds)
+    return JudgeChoice(PROMPTS, _("Your own prompts"), means, _describe_time(seconds), values, seconds)
 
 
-def plain_words(metric: Metric) -> str:
+def explain_metric(metric: Metric) -> str:
     """Explain a metric to somebody who has never trained a model."""
     return _(PLAIN.get(metric.name) or metric.help or metric.label)
 
 
-def _time_words(seconds: float | None) -> str:
+def _describe_time(seconds: float | None) -> str:
     if seconds is None:
         return ""
     if seconds < 1:
@@ -145,14 +149,14 @@ def _time_words(seconds: float | None) -> str:
     return _("Takes about {time}.", time=rough_seconds(seconds))
 
 
-def _held_out_words(kind: TaskKind, held: int) -> str:
+def _describe_held_out(kind: TaskKind, held: int) -> str:
     """Explain held-out rows, and how small a change this many of them can show."""
     usual = _("Rows that are never trained on are measured before, during and after training.")
     # One row has no spread, so nothing can be said about chance
     if held < 2:
         return usual
     if kind.decides == "text":
-        points = 100 * half_width(held, class_spread())
+        points = 100 * compute_half_width(held, compute_class_spread())
         told = _(
             "With {rows:,} of them, a gain of {points:.0f} in 100 or more is beyond chance.",
             rows=held,
@@ -162,7 +166,7 @@ def _held_out_words(kind: TaskKind, held: int) -> str:
         told = _(
             "With {rows:,} of them, a gain of at least {width:.2f} standard deviations is beyond chance.",
             rows=held,
-            width=half_width(held),
+            width=compute_half_width(held),
         )
     return f"{usual} {told}"
 
@@ -170,7 +174,7 @@ def _held_out_words(kind: TaskKind, held: int) -> str:
 # ---- how many rows ----------------------------------------------------------------------------------------
 
 
-def half_width(rows: int, spread: float = 1.0, confidence: float = 0.95) -> float:
+def compute_half_width(rows: int, spread: float = 1.0, confidence: float = 0.95) -> float:
     """Return half the confidence interval of a mean paired difference over so many rows: t · s / √n.
 
     Each row is measured before and after, so what makes rows easy or hard cancels out: `spread` is the
@@ -184,7 +188,9 @@ def half_width(rows: int, spread: float = 1.0, confidence: float = 0.95) -> floa
     return quantile_of_t(0.5 + confidence / 2, rows - 1) * spread / math.sqrt(rows)
 
 
-def rows_needed(difference: float, spread: float = 1.0, confidence: float = 0.95, power: float = 0.8) -> int:
+def count_needed_rows(
+    difference: float, spread: float = 1.0, confidence: float = 0.95, power: float = 0.8
+) -> int:
     """Return the rows needed to find a difference with probability `power`: ((z + z') · s / d)².
 
     Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988, chapter 2, for paired samples. With
@@ -196,13 +202,13 @@ def rows_needed(difference: float, spread: float = 1.0, confidence: float = 0.95
     # Two-sided for the confidence, one-sided for the power
     z = normal.inv_cdf(0.5 + confidence / 2) + normal.inv_cdf(power)
     rows = max(2, math.ceil((z * spread / difference) ** 2))
-    while power <= 0.5 and half_width(rows, spread, confidence) > difference:
+    while power <= 0.5 and compute_half_width(rows, spread, confidence) > difference:
         # The t distribution is wider than the normal one where there are few rows
         rows += 1
     return rows
 
 
-def class_spread(disagree: float = DISAGREE, gain: float = 0.0) -> float:
+def compute_class_spread(disagree: float = DISAGREE, gain: float = 0.0) -> float:
     """Return the standard deviation of paired differences of right and wrong: √(share that differs - gain²).
 
     Rows that both get right, or both wrong, count nothing (McNemar, 1947).
@@ -216,7 +222,9 @@ def class_spread(disagree: float = DISAGREE, gain: float = 0.0) -> float:
 # ---- time --------------------------------------------------------------------------------------------------
 
 
-def evaluation_seconds(data: DataFacts | None, epochs: float, training: float | None) -> float | None:
+def estimate_evaluation_seconds(
+    data: DataFacts | None, epochs: float, training: float | None
+) -> float | None:
     """Estimate the time that evaluations add to a run from its training time: forward passes only."""
     if training is None or data is None or not data.rows:
         return None
@@ -224,12 +232,14 @@ def evaluation_seconds(data: DataFacts | None, epochs: float, training: float | 
     return training * EVALUATIONS * FORWARD * data.validation_rows / (data.rows * max(epochs, 1e-9))
 
 
-def generation_seconds(rows: int, data: DataFacts | None, token_seconds: float | None) -> float | None:
+def estimate_generation_seconds(
+    rows: int, data: DataFacts | None, token_seconds: float | None
+) -> float | None:
     """Estimate the time to answer so many rows, before and after training."""
-    return None if token_seconds is None else 2 * rows * answer_tokens(data) * token_seconds
+    return None if token_seconds is None else 2 * rows * estimate_answer_tokens(data) * token_seconds
 
 
-def answer_tokens(data: DataFacts | None) -> float:
+def estimate_answer_tokens(data: DataFacts | None) -> float:
     """Return the mean tokens of an answer: those that are trained on, if they were counted."""
     # Trained tokens are those of the answers, so their mean is what generating one takes
     if data is not None and data.supervised and data.rows:
@@ -237,7 +247,7 @@ def answer_tokens(data: DataFacts | None) -> float:
     return ANSWER_TOKENS
 
 
-def seconds_a_token(parameters: int, bandwidth: float, width: float = 2.0) -> float | None:
+def estimate_token_seconds(parameters: int, bandwidth: float, width: float = 2.0) -> float | None:
     """Estimate the seconds for one generated token: each weight is read once, at half the memory bandwidth.
 
     Args:

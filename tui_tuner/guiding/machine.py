@@ -22,11 +22,11 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.planning.calibration import calibrated
-from tui_tuner.planning.estimate import machine as machine_with
-from tui_tuner.planning.gpus import CARDS, Card, card_here, counted_card
-from tui_tuner.planning.hardware import Hardware, detect
-from tui_tuner.planning.speed.kept import rated
+from tui_tuner.planning.calibration import calibrate_card
+from tui_tuner.planning.estimate import make_machine as machine_with
+from tui_tuner.planning.gpus import CARDS, Card, find_local_card, parse_cards
+from tui_tuner.planning.hardware import Hardware, detect_hardware
+from tui_tuner.planning.speed.rate_store import rate_card
 from tui_tuner.text import human_bytes, human_money, human_seconds, one_line
 
 HERE, CPU = "here", "cpu"
@@ -72,17 +72,17 @@ class Machine:
     config: Mapping[str, Any] | None = None
 
     @property
-    def here(self) -> bool:
+    def is_here(self) -> bool:
         """Return whether it is this machine."""
         return self.asked in (HERE, CPU)
 
     @property
-    def values(self) -> dict[str, Any]:
+    def field_values(self) -> dict[str, Any]:
         """Return the config fields that follow from it."""
         return dict(self.config or {})
 
     @property
-    def name(self) -> str:
+    def display_name(self) -> str:
         """Return its name for use in a sentence."""
         return _(self.card.name) if self.devices == 1 else f"{self.devices} x {one_line(self.card.name)}"
 
@@ -106,34 +106,34 @@ def find_machine(asked: str | None = HERE) -> Machine:
     name = (asked or HERE).strip()
     plain = name.lower()
     if plain in (HERE, CPU, ""):
-        hardware, config = seen_hardware(), RunConfig()
+        hardware, config = detect_local_hardware(), RunConfig()
         values = {"hardware.devices": CPU} if plain == CPU else {}
         # With the memory overhead and the speed that earlier runs showed on this machine
-        card = rated(calibrated(card_here(with_values(config, values), hardware)))
+        card = rate_card(calibrate_card(find_local_card(with_values(config, values), hardware)))
         usable = math.floor(card.usable / STEP) * STEP
         if plain == CPU:
             # A plan for the processor must not see a GPU, or `auto` would choose it
             hardware = replace(hardware, gpus=())
         return Machine(plain or HERE, replace(card, usable=usable), hardware, config=values)
-    card, config = counted_card(name, RunConfig())
+    card, config = parse_cards(name, RunConfig())
     count = config.hardware.devices if isinstance(config.hardware.devices, int) else 1
     return Machine(name, card, machine_with(card), count, {"hardware.devices": count} if count > 1 else {})
 
 
-def seen_hardware() -> Hardware:
+def detect_local_hardware() -> Hardware:
     """Detect the hardware of this machine; the result is kept for a few seconds."""
     global _seen
     # Several threads of the guide may ask at the same time, and detecting the hardware takes a while
     with _lock:
         if _seen is None or time.monotonic() - _seen[0] > _KEPT_SECONDS:
-            _seen = (time.monotonic(), detect())
+            _seen = (time.monotonic(), detect_hardware())
         return _seen[1]
 
 
-def machine_lines(folder: Path | None = None) -> tuple[str, ...]:
+def describe_machine(folder: Path | None = None) -> tuple[str, ...]:
     """Describe GPU, processor, memory, and the free disk space of a folder (default: the working folder)."""
-    hardware = seen_hardware()
-    lines = [_gpu_words(hardware)]
+    hardware = detect_local_hardware()
+    lines = [_describe_gpus(hardware)]
     lines.append(
         _(
             "{cpu} with {cores} cores; {free:.1f} of {total:.1f} GiB of memory free.",
@@ -143,13 +143,13 @@ def machine_lines(folder: Path | None = None) -> tuple[str, ...]:
             total=hardware.memory_gib,
         )
     )
-    free = free_disk(folder)
+    free = find_free_disk(folder)
     if free is not None:
         lines.append(_("{size} free on the disk of this folder.", size=human_bytes(free)))
     return (*lines, *hardware.notes)
 
 
-def _gpu_words(hardware: Hardware) -> str:
+def _describe_gpus(hardware: Hardware) -> str:
     gpus = hardware.usable_gpus
     if not gpus:
         return _("No GPU for training: the processor trains, which is enough for small models.")
@@ -162,7 +162,7 @@ def _gpu_words(hardware: Hardware) -> str:
     )
 
 
-def free_disk(folder: Path | None = None) -> int | None:
+def find_free_disk(folder: Path | None = None) -> int | None:
     """Return the free bytes on the disk of a folder; None if unknown."""
     try:
         return shutil.disk_usage(folder or Path.cwd()).free
@@ -170,10 +170,10 @@ def free_disk(folder: Path | None = None) -> int | None:
         return None
 
 
-def machine_choices() -> tuple[MachineChoice, ...]:
+def list_machines() -> tuple[MachineChoice, ...]:
     """List this machine, its processor if it has a GPU, and every known GPU, smallest first."""
-    hardware = seen_hardware()
-    found = [MachineChoice(HERE, _("This machine"), machine_lines()[0], {})]
+    hardware = detect_local_hardware()
+    found = [MachineChoice(HERE, _("This machine"), describe_machine()[0], {})]
     if hardware.usable_gpus:
         means = _("Much slower; leaves the GPU to others.")
         found.append(MachineChoice(CPU, _("The processor of this machine"), means, {"hardware.devices": CPU}))
@@ -197,11 +197,11 @@ class Budget:
     price: float | None = None
 
     @property
-    def given(self) -> bool:
+    def is_given(self) -> bool:
         return self.seconds is not None or self.money is not None
 
     @property
-    def values(self) -> dict[str, float]:
+    def field_values(self) -> dict[str, float]:
         """Return the config fields by which a run stops before it costs more.
 
         A time becomes money by the price; without a price there is no field for it.
@@ -211,15 +211,15 @@ class Budget:
             found["hardware.budget"] = self.money
         return found
 
-    def allows(self, seconds: float | None) -> bool | None:
+    def allows_seconds(self, seconds: float | None) -> bool | None:
         """Return whether a run of so many seconds is within the budget; None if unknown."""
         if seconds is None or self.seconds is None:
             return None
         return seconds <= self.seconds
 
-    def words(self) -> str:
+    def describe_budget(self) -> str:
         """Describe what the budget buys in a sentence; empty without a budget."""
-        if not self.given:
+        if not self.is_given:
             return ""
         if self.money is None:
             return _("At most {time}.", time=human_seconds(self.seconds or 0.0))
@@ -237,7 +237,7 @@ class Budget:
         )
 
 
-def read_budget(asked: str | float | None, price: float | None = None) -> Budget:
+def parse_budget(asked: str | float | None, price: float | None = None) -> Budget:
     """Parse a budget: `2 h`, `30 min`, `1 h 30 min`, or an amount of money.
 
     Args:
@@ -248,20 +248,20 @@ def read_budget(asked: str | float | None, price: float | None = None) -> Budget
     """
     if asked is None or (isinstance(asked, str) and not asked.strip()):
         return Budget(price=price)
-    seconds = _seconds_in(asked) if isinstance(asked, str) else None
+    seconds = _parse_seconds(asked) if isinstance(asked, str) else None
     if seconds is not None:
         if not 0 < seconds < math.inf:
-            raise _no_budget(asked)
+            raise _refuse_budget(asked)
         # A price of 0 buys any time, so it gives no amount of money either
         money = seconds / 3600 * price if price else None
         return Budget(seconds, money, price)
-    money = _money_in(asked)
+    money = _parse_money(asked)
     if money is None or not 0 < money < math.inf:
-        raise _no_budget(asked)
+        raise _refuse_budget(asked)
     return Budget(money / price * 3600 if price else None, money, price)
 
 
-def _no_budget(asked: object) -> ConfigError:
+def _refuse_budget(asked: object) -> ConfigError:
     return ConfigError(
         _("{value!r} is neither a time nor an amount of money.", value=one_line(asked, 40)),
         where="budget",
@@ -269,7 +269,7 @@ def _no_budget(asked: object) -> ConfigError:
     )
 
 
-def _seconds_in(text: str) -> float | None:
+def _parse_seconds(text: str) -> float | None:
     """Parse `1 h 30 min`, `90min` or `1:30` (hours and minutes) into seconds; None without a unit of time."""
     clock = re.fullmatch(r"\s*(\d{1,4}):([0-5]\d)\s*", text)
     if clock:
@@ -282,7 +282,7 @@ def _seconds_in(text: str) -> float | None:
     return sum(float(number.replace(",", ".")) * _UNITS[unit] for number, unit in parts)
 
 
-def _money_in(asked: str | float) -> float | None:
+def _parse_money(asked: str | float) -> float | None:
     """Parse an amount of money, with or without a currency sign or name; None if it is not one."""
     # YAML reads `budget: yes` as true, which Python would count as 1
     if isinstance(asked, bool):
@@ -294,7 +294,7 @@ def _money_in(asked: str | float) -> float | None:
 
 
 @lru_cache(maxsize=1)
-def processor_speed() -> float:
+def measure_processor_speed() -> float:
     """Measure float32 operations per second of this processor with a matrix product of some hundredths of a
     second; 0 if it cannot be measured."""
     try:
@@ -330,7 +330,7 @@ class MessageChoice:
     values: Mapping[str, Any] = field(default_factory=dict)
     asks: tuple[str, str] | None = None
 
-    def values_of(self, answer: str = "") -> dict[str, Any]:
+    def fill_values(self, answer: str = "") -> dict[str, Any]:
         """Return the config fields for the user's answer.
 
         Raises:
@@ -347,7 +347,7 @@ class MessageChoice:
         return {NOTIFY: entries}
 
 
-def message_choices() -> tuple[MessageChoice, ...]:
+def list_message_choices() -> tuple[MessageChoice, ...]:
     """List the ways to be notified about a run (`output.notify`)."""
     return (
         MessageChoice(

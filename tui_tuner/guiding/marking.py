@@ -26,55 +26,55 @@ def read_texts(path: Path, kind: str) -> tuple[list[Row], list[str]]:
         TunerError: it cannot be read.
     """
     from tui_tuner.config.schema import DataSection
-    from tui_tuner.data.reading import Reading
-    from tui_tuner.data.records import texts_of
+    from tui_tuner.data.read_data import DataReading
+    from tui_tuner.data.records import list_texts
 
     if path.suffix.lower() in (".txt", ".text"):
-        return [], _plain_texts(path)
+        return [], _split_plain_texts(path)
     done: list[Row] = []
     texts: list[str] = []
     data = DataSection(path=str(path), limit=MOST_TEXTS)
     try:
-        for read in Reading(data):
+        for read in DataReading(data):
             # For example a text without a label, which is what the user will add
             if read.record is None:
-                texts += _unmarked(read.row.values, read.columns)
+                texts += _find_unmarked_text(read.row.values, read.columns)
                 continue
-            row = _row_of(read.record) if read.record.kind == kind else None
+            row = _convert_record(read.record) if read.record.kind == kind else None
             if row is not None:
                 done.append(row)
             else:
-                texts += [text.strip() for text in texts_of(read.record)[:1] if text.strip()]
+                texts += [text.strip() for text in list_texts(read.record)[:1] if text.strip()]
     except DataError:
         # Unknown column names: take the column with the longest texts
-        texts = _longest_column(data)
+        texts = _read_longest_column(data)
         if not texts:
             raise
     return done, texts
 
 
-def _unmarked(values: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
+def _find_unmarked_text(values: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
     """Return the text of an incomplete record as a list of at most one item."""
     # The roles under which the formats know a text that is to be labelled, answered or continued
     found = [values.get(columns[role]) for role in ("text", "context", "prompt") if role in columns]
     return [text.strip() for text in found[:1] if isinstance(text, str) and text.strip()]
 
 
-def _plain_texts(path: Path) -> list[str]:
+def _split_plain_texts(path: Path) -> list[str]:
     """Split a plain text file at blank lines, or into lines if it has no blank ones."""
-    from tui_tuner.evaluation.asked import read_text
+    from tui_tuner.evaluation.text_input import read_text
 
-    text = clean(read_text(str(path))).replace("\r\n", "\n")
+    text = strip_control_characters(read_text(str(path))).replace("\r\n", "\n")
     parts = re.split(r"\n\s*\n", text)
     if len([part for part in parts if part.strip()]) < 2:
         parts = text.split("\n")
     return [part.strip() for part in parts if part.strip()][:MOST_TEXTS]
 
 
-def _longest_column(data: Any) -> list[str]:
-    from tui_tuner.data.preview import raw_rows
+def _read_longest_column(data: Any) -> list[str]:
+    from tui_tuner.data.preview import read_raw_rows
 
-    rows = raw_rows(data, MOST_TEXTS)
+    rows = read_raw_rows(data, MOST_TEXTS)
     sizes: Counter[str] = Counter()
     for row in rows:
         sizes.update({str(name): len(value) for name, value in row.items() if isinstance(value, str)})
@@ -84,7 +84,7 @@ def _longest_column(data: Any) -> list[str]:
     return [row[name].strip() for row in rows if isinstance(row.get(name), str) and row[name].strip()]
 
 
-def _row_of(record: Any) -> Row | None:
+def _convert_record(record: Any) -> Row | None:
     """Convert a labelled record to a row; None if it has no label or holds more than a row can."""
     if record.kind == "labelled":
         # A pair of texts has one label, which a row of one text cannot express
@@ -103,19 +103,19 @@ def _row_of(record: Any) -> Row | None:
     return {"prompt": record.messages[0].content, "response": record.messages[1].content}
 
 
-def text_of(row: Row) -> str:
+def find_row_text(row: Row) -> str:
     """Return the text that a row annotates."""
     if "tokens" in row:
         return " ".join(map(str, row["tokens"]))
     return str(row.get("text") or row.get("context") or row.get("prompt") or "")
 
 
-def clean(text: str) -> str:
+def strip_control_characters(text: str) -> str:
     """Remove control characters and marks that change the text's direction."""
     return _STEERING.sub("", text)
 
 
-def words_of_text(text: str) -> list[tuple[int, int]]:
+def split_words(text: str) -> list[tuple[int, int]]:
     """Split a text into (begin, end) of words and signs; each Chinese character or kana is a word."""
     found: list[tuple[int, int]] = []
     # Whether the last word may continue with the next letter
@@ -149,7 +149,7 @@ def _stands_alone(letter: str) -> bool:
     )
 
 
-def tagged_row(words: Sequence[str], marks: Iterable[tuple[int, int, str]]) -> Row:
+def make_tagged_row(words: Sequence[str], marks: Iterable[tuple[int, int, str]]) -> Row:
     """Build a row of words and BIO tags.
 
     Args:
@@ -161,7 +161,7 @@ def tagged_row(words: Sequence[str], marks: Iterable[tuple[int, int, str]]) -> R
     return {"tokens": list(words), "ner_tags": tags}
 
 
-def marks_of(row: Row) -> list[tuple[int, int, str]]:
+def read_marks(row: Row) -> list[tuple[int, int, str]]:
     """Return (first word, last word, label) of each mark in a row's tags: the inverse of `tagged_row`."""
     found: list[tuple[int, int, str]] = []
     for place, tag in enumerate(map(str, row["ner_tags"])):
@@ -173,7 +173,7 @@ def marks_of(row: Row) -> list[tuple[int, int, str]]:
     return found
 
 
-def question_row(question: str, context: str, place: tuple[int, int] | None) -> Row:
+def make_question_row(question: str, context: str, place: tuple[int, int] | None) -> Row:
     """Build a question row; `place` is the answer's (begin, end) in characters, None if there is none."""
     text = [context[place[0] : place[1]]] if place else []
     start = [place[0]] if place else []

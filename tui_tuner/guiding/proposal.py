@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tui_tuner.guiding.answers import Answers
+from tui_tuner.guiding.guide_answers import Answers
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import OutOfMemoryError, UsageError
-from tui_tuner.evaluation.samples import Shown
-from tui_tuner.inference.bringing import bring_missing
-from tui_tuner.inference.loading import Models
+from tui_tuner.evaluation.samples import ShownSample
+from tui_tuner.inference.base_download import fetch_missing_bases
+from tui_tuner.inference.loading import ModelKeeper
 from tui_tuner.inference.origin import Origin, find_origin
 from tui_tuner.locales import _
-from tui_tuner.models.hub.kinds import Cancelled, Progress
+from tui_tuner.models.hub.kinds import FetchCancelled, Progress
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.tasks import find_task
 from tui_tuner.training.load_run import LoadedRun
 
-_warm: dict[str, Models] = {}  # in a helper process: the models of the last question, by device
+_warm: dict[str, ModelKeeper] = {}  # in a helper process: the models of the last question, by device
 
 
-def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
+def ask_loaded(loaded: LoadedRun, text: str, question: str = "") -> ShownSample:
     """Ask a model about a text, with its task's own way to answer.
 
     Raises:
@@ -38,7 +38,7 @@ def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
     try:
         # No gradients, which would keep every activation in memory
         with torch.inference_mode():
-            return task.ask(loaded.model, loaded.tokenizer, loaded.config, text, question)
+            return task.ask_model(loaded.model, loaded.tokenizer, loaded.config, text, question)
     except RowProblem as problem:
         raise UsageError(f"{problem}.", where="--text") from None
     except (RuntimeError, MemoryError) as error:
@@ -51,7 +51,7 @@ def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
         ) from None
 
 
-def to_json(shown: Shown) -> dict[str, Any]:
+def convert_shown(shown: ShownSample) -> dict[str, Any]:
     """Convert an answer to plain values; spans are in characters of `passage`."""
     values = asdict(shown)
     values["passage"] = shown.passage or (shown.prompt if shown.found else "")
@@ -61,13 +61,13 @@ def to_json(shown: Shown) -> dict[str, Any]:
     return values
 
 
-def load_asked(origin: Origin, device: str = "auto") -> LoadedRun:
+def load_asked_model(origin: Origin, device: str = "auto") -> LoadedRun:
     """Load the model to ask, of a run or any other origin.
 
     Raises:
         TunerError: it cannot be loaded.
     """
-    (loaded,) = Models(device).load([origin])
+    (loaded,) = ModelKeeper(device).load_all([origin])
     return LoadedRun(loaded.model, loaded.tokenizer, loaded.config)
 
 
@@ -89,30 +89,30 @@ def answer(
     if device not in _warm:
         # Models of another device are released first: both together may not fit into memory
         _warm.clear()
-        _warm[device] = Models(device)
+        _warm[device] = ModelKeeper(device)
 
-    def say(name: str, done: int, total: int) -> None:
+    def tell_loading(name: str, done: int, total: int) -> None:
         progress({"doing": "loading", "name": name, "done": done, "total": total})
 
-    def fetched(name: str, at: Progress) -> None:
+    def tell_fetching(name: str, at: Progress) -> None:
         progress({"doing": "fetching", "name": name, "done": at.done, "total": at.total})
 
-    origin = _asked(arguments)
+    origin = _find_asked_origin(arguments)
     try:
-        bring_missing([origin], fetched, cancelled)
-    except Cancelled:
+        fetch_missing_bases([origin], tell_fetching, cancelled)
+    except FetchCancelled:
         return None
-    (loaded,) = _warm[device].load([origin], say)
+    (loaded,) = _warm[device].load_all([origin], tell_loading)
     # Loading may have taken minutes, in which the user may have left
     if cancelled():
         return None
     progress({"doing": "answering"})
     run = LoadedRun(loaded.model, loaded.tokenizer, loaded.config)
-    return to_json(ask_run(run, arguments["text"], arguments.get("question", "")))
+    return convert_shown(ask_loaded(run, arguments["text"], arguments.get("question", "")))
 
 
-def _asked(arguments: Mapping[str, Any]) -> Origin:
+def _find_asked_origin(arguments: Mapping[str, Any]) -> Origin:
     if "model" in arguments:
-        return Origin.of(arguments["model"])
+        return Origin.from_values(arguments["model"])
     folder = RunFolder(Path(arguments["run"]))
     return find_origin(str(folder.path), RunStore(folder.path.parent), arguments.get("which", ""))

@@ -32,19 +32,19 @@ _PROBLEMS = {
 _OUTPUTS = ("weight", "out_proj.weight", "dense.weight")  # endings of the names of a head's last layer
 
 
-def task_of_model(folder: Path) -> str:
+def read_model_task(folder: Path) -> str:
     """Derive a model's task from the transformers classes named in its config.
 
     Raises:
         ModelError: it neither writes text nor has the head of a supported task.
     """
-    values = read_json(folder / "config.json")
+    values = read_json_object(folder / "config.json")
     names = [str(name) for name in values.get("architectures") or [] if isinstance(name, str)]
     for ending, task in _HEADS.items():
         if any(name.endswith(ending) for name in names):
             return task
     # A config without a class is taken for a model that writes, by far the most frequent kind
-    if not names or any(_writes(name) for name in names):
+    if not names or any(_may_write(name) for name in names):
         return "sft"
     raise ModelError(
         _("is a {kind}, which can neither write nor analyse text.", kind=one_line(names[0], 80)),
@@ -53,32 +53,32 @@ def task_of_model(folder: Path) -> str:
     )
 
 
-def _writes(name: str) -> bool:
+def _may_write(name: str) -> bool:
     """Return whether a transformers class may generate text, judging by its name."""
-    return not name.endswith(("ForMaskedLM", "ForPreTraining", "EncoderModel")) and not _bare_encoder(name)
+    return not name.endswith(("ForMaskedLM", "ForPreTraining", "EncoderModel")) and not _is_bare_encoder(name)
 
 
-def _bare_encoder(name: str) -> bool:
+def _is_bare_encoder(name: str) -> bool:
     return name in ("BertModel", "RobertaModel", "DistilBertModel", "XLMRobertaModel", "MPNetModel")
 
 
-def task_of_adapter(folder: Path) -> str:
+def read_adapter_task(folder: Path) -> str:
     """Read the task of a PEFT adapter from its own config, or from the model config next to it."""
-    kind = read_json(folder / "adapter_config.json").get("task_type")
+    kind = read_json_object(folder / "adapter_config.json").get("task_type")
     if isinstance(kind, str) and kind in _TYPES:
         return _TYPES[kind]
     if (folder / "config.json").is_file():
-        return task_of_model(folder)
+        return read_model_task(folder)
     return "sft"
 
 
-def head_values(folder: Path, modules: tuple[str, ...] = ()) -> dict[str, Any]:
+def read_head_values(folder: Path, modules: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the model config values for the head of an adapter: its classes by number.
 
     Args:
         modules: Possible names of the head; its weights give the number of classes if no config names them.
     """
-    values = read_json(folder / "config.json")
+    values = read_json_object(folder / "config.json")
     names = values.get("id2label")
     kept = {name: values[name] for name in ("problem_type",) if values.get(name)}
     if isinstance(names, Mapping) and names:
@@ -97,7 +97,7 @@ def head_values(folder: Path, modules: tuple[str, ...] = ()) -> dict[str, Any]:
     return {"num_labels": count, **kept} if count else kept
 
 
-def problem_of(values: Mapping[str, Any]) -> str:
+def find_label_problem(values: Mapping[str, Any]) -> str:
     """Return the kind of labels of a model config, as a value of `data.problem`."""
     kind = values.get("problem_type")
     if isinstance(kind, str) and kind in _PROBLEMS:
@@ -108,7 +108,7 @@ def problem_of(values: Mapping[str, Any]) -> str:
     return "regression" if count == 1 else "single"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON file of a model; empty if it cannot be read, which loading will report."""
     try:
         # A folder of unknown origin must not fill the memory

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tui_tuner.config.advice import setting
+from tui_tuner.config.advice import write_setting
 from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Verdict
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
-from tui_tuner.verdicts.told import advice_of
+from tui_tuner.verdicts.verdict_lines import list_advice
 
 
 class Lead(NamedTuple):
@@ -27,14 +27,16 @@ class Lead(NamedTuple):
 
 def has_model(folder: RunFolder) -> bool:
     """Return whether a run has saved a model or a checkpoint."""
-    return folder.best.is_dir() or folder.last.is_dir() or any(folder.checkpoints.glob("step-*"))
+    return (
+        folder.best_path.is_dir() or folder.last_path.is_dir() or any(folder.checkpoints_path.glob("step-*"))
+    )
 
 
-def leads_of(folder: RunFolder, kind: TaskKind | None) -> list[Lead]:
+def list_leads(folder: RunFolder, kind: TaskKind | None) -> list[Lead]:
     """List the commands for a run's model, depending on its task; none without a model."""
     if kind is None or not has_model(folder):
         return []
-    name, runs = shlex.quote(folder.name), runs_option(folder)
+    name, runs = shlex.quote(folder.name), format_runs_option(folder)
     leads = []
     if kind.writes:
         leads.append(Lead(_("Talk to it"), f"tui-tuner chat {name}{runs}", "c"))
@@ -45,44 +47,44 @@ def leads_of(folder: RunFolder, kind: TaskKind | None) -> list[Lead]:
     return [*leads, Lead(_("Use it"), f"tui-tuner predict {name} FILE -o OUT.jsonl{runs}", "u")]
 
 
-def lead_lines(folder: RunFolder, kind: TaskKind | None) -> list[str]:
+def format_leads(folder: RunFolder, kind: TaskKind | None) -> list[str]:
     """List the commands as lines of label and command."""
     return [
         _("{what}: {command}", what=lead.words, command=one_line(lead.command, 4000))
-        for lead in leads_of(folder, kind)
+        for lead in list_leads(folder, kind)
     ]
 
 
-def again_command(folder: RunFolder, values: Mapping[str, Any]) -> str:
+def format_again_command(folder: RunFolder, values: Mapping[str, Any]) -> str:
     """Return the command that trains a run's config again with changed values."""
-    path = shlex.quote(here(folder.path / "config.yaml"))
-    return f"tui-tuner run {path} --set output.name=auto {setting(values)}"
+    path = shlex.quote(shorten_path(folder.path / "config.yaml"))
+    return f"tui-tuner run {path} --set output.name=auto {write_setting(values)}"
 
 
-def verdict_leads(folder: RunFolder | None, verdict: Verdict) -> list[str]:
+def format_verdict_leads(folder: RunFolder | None, verdict: Verdict) -> list[str]:
     """List the advice of a verdict as lines, each with the command that follows it."""
     # A verdict of a running run may still change, so only one that asks for action is shown
     if not verdict.final:
         if folder is None or verdict.verdict != "overfit":
             return []
         # While a run is training, overfitting is the only verdict that one should act on at once
-        command = f"tui-tuner stop {shlex.quote(folder.name)}{runs_option(folder)}"
+        command = f"tui-tuner stop {shlex.quote(folder.name)}{format_runs_option(folder)}"
         return [_("stop now and keep the best checkpoint: {command}", command=one_line(command, 4000))]
     lines = []
-    for item in advice_of(verdict):
+    for item in list_advice(verdict):
         lines.append(_("advice: {words}", words=item.words))
         if item.values and folder is not None:
-            lines.append(f"  {one_line(again_command(folder, item.values), 4000)}")
+            lines.append(f"  {one_line(format_again_command(folder, item.values), 4000)}")
     return lines
 
 
-def runs_option(folder: RunFolder) -> str:
+def format_runs_option(folder: RunFolder) -> str:
     """Return the `--runs` option for a run's folder; empty for the default folder."""
-    root = here(folder.path.parent)
+    root = shorten_path(folder.path.parent)
     return "" if root == "runs" else f" --runs {shlex.quote(root)}"
 
 
-def here(path: Path) -> str:
+def shorten_path(path: Path) -> str:
     """Return a path relative to the current folder; absolute if it is outside."""
     whole = os.path.abspath(path)
     try:

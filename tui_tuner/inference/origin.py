@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tui_tuner.config.deciding import kind_of
 from tui_tuner.config.load import read_config
 from tui_tuner.errors import ModelError, RunError, TunerError, UsageError
-from tui_tuner.inference.heads import read_json, task_of_adapter, task_of_model
+from tui_tuner.inference.heads import read_adapter_task, read_json_object, read_model_task
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
@@ -50,16 +50,16 @@ class Origin:
     any_base: bool = False
 
     @property
-    def label(self) -> str:
+    def display_label(self) -> str:
         """Return the name, followed by the checkpoint if there is one."""
         return f"{self.name} · {self.checkpoint}" if self.checkpoint else self.name
 
-    def plain(self) -> dict[str, Any]:
+    def list_origin_values(self) -> dict[str, Any]:
         """Return plain values for another process."""
         return asdict(self)
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Origin:
+    def from_values(cls, values: Mapping[str, Any]) -> Origin:
         """Rebuild an origin from the values of `plain`."""
         return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
 
@@ -88,9 +88,9 @@ def find_origin(
         ModelError, RunError: nothing has this name, or it contains no model.
     """
     # `base` and `any_base` only make sense once it is known what the name means
-    found = _find(name, runs, checkpoint, task)
+    found = _find_by_name(name, runs, checkpoint, task)
     if found.kind in ("run", "adapter"):
-        return replace(found, base=_whole(base), any_base=any_base)
+        return replace(found, base=_resolve_base(base), any_base=any_base)
     if base:
         raise UsageError(
             _("{name} is not an adapter, so it has no base model.", name=one_line(name)),
@@ -100,22 +100,22 @@ def find_origin(
     return found
 
 
-def _whole(base: str) -> str:
+def _resolve_base(base: str) -> str:
     """Return the absolute path of a folder; a hub id unchanged."""
     return os.path.abspath(os.path.expanduser(base)) if os.path.isdir(os.path.expanduser(base)) else base
 
 
-def _find(name: str, runs: RunStore, checkpoint: str, task: str) -> Origin:
+def _find_by_name(name: str, runs: RunStore, checkpoint: str, task: str) -> Origin:
     path = Path(name).expanduser()
     run = _find_run(name, path, runs)
     if run is not None:
-        return _of_run(run, checkpoint)
+        return _make_run_origin(run, checkpoint)
     # With --checkpoint the name must be the run itself, so that two checkpoints cannot contradict each other
-    inside = _run_around(path, runs)
+    inside = _find_enclosing_run(path, runs)
     if inside is not None and not checkpoint:  # runs/name/best
-        return _of_run(*inside)
+        return _make_run_origin(*inside)
     if path.is_dir():
-        return _of_folder(path, checkpoint, task)
+        return _make_folder_origin(path, checkpoint, task)
     # Hub ids have exactly one slash; anything else with a slash can only be a path
     if name.startswith((".", "/", "~")) or (name.count("/") != 1 and "/" in name) or path.exists():
         raise ModelError(
@@ -124,18 +124,18 @@ def _find(name: str, runs: RunStore, checkpoint: str, task: str) -> Origin:
             hint=_("Give a run (`tui-tuner runs` lists them), a folder with config.json, or a hub id."),
         )
     if checkpoint:
-        raise _no_checkpoints(name)
+        raise _refuse_checkpoint(name)
     # A bare word would be a valid id of old models such as gpt2, but is far more often a mistyped run
     bare = "/" not in name and "@" not in name
     if bare and name not in ("demo", "tiny"):
-        raise _unknown(name, runs)
+        raise _refuse_unknown_name(name, runs)
     name, _at, revision = name.partition("@")
     if bare:
         return Origin("model", name, name, task=task or "sft")
-    return _of_hub(name, revision, task)
+    return _make_hub_origin(name, revision, task)
 
 
-def base_of(origin: Origin) -> Origin:
+def find_base_origin(origin: Origin) -> Origin:
     """Return the base model of a run or an adapter.
 
     Raises:
@@ -150,25 +150,27 @@ def base_of(origin: Origin) -> Origin:
     )
 
 
-def checkpoints_of(origin: Origin) -> list[str]:
+def list_checkpoints(origin: Origin) -> list[str]:
     """List the checkpoints that can be loaded, the best first and `base` last."""
     if origin.kind == "adapter":
         return ["", BASE]
     if origin.kind != "run":
         return [""]
     folder = RunFolder(Path(origin.path))
-    final = [name for name, place in (("best", folder.best), ("last", folder.last)) if place.is_dir()]
-    steps = [path.name for path in folder.checkpoints.glob("step-*") if path.is_dir()]
+    final = [
+        name for name, place in (("best", folder.best_path), ("last", folder.last_path)) if place.is_dir()
+    ]
+    steps = [path.name for path in folder.checkpoints_path.glob("step-*") if path.is_dir()]
     steps.sort(key=lambda step: -int(step[5:]) if step[5:].isdigit() else 0)
     return [*final, *steps, BASE]
 
 
-def step_of(origin: Origin) -> int | None:
+def read_step(origin: Origin) -> int | None:
     """Return the step of a run's model; None if unknown."""
     if origin.checkpoint.startswith("step-"):
         return int(origin.checkpoint[5:])
     place = Path(origin.path) / origin.checkpoint
-    step = read_json(place / "evaluation.json").get("step")
+    step = read_json_object(place / "evaluation.json").get("step")
     return step if isinstance(step, int) else None
 
 
@@ -188,12 +190,12 @@ def _find_run(name: str, path: Path, runs: RunStore) -> RunFolder | None:
     if (path / RESOLVED).is_file() or (path / "events.jsonl").is_file():
         return RunFolder(path)
     try:
-        return runs.find(name)
+        return runs.find_run(name)
     except TunerError:
         return None
 
 
-def _run_around(path: Path, runs: RunStore) -> tuple[RunFolder, str] | None:
+def _find_enclosing_run(path: Path, runs: RunStore) -> tuple[RunFolder, str] | None:
     """Return (run, checkpoint) for a path inside a run's folder, or a name such as `RUN/step-20`."""
     if not _CHECKPOINT.fullmatch(path.name):
         return None
@@ -205,7 +207,7 @@ def _run_around(path: Path, runs: RunStore) -> tuple[RunFolder, str] | None:
     return None
 
 
-def _of_run(folder: RunFolder, checkpoint: str) -> Origin:
+def _make_run_origin(folder: RunFolder, checkpoint: str) -> Origin:
     if not (folder.path / RESOLVED).is_file():
         raise RunError(
             _("has no config.resolved.yaml: the run has not started training."),
@@ -215,7 +217,7 @@ def _of_run(folder: RunFolder, checkpoint: str) -> Origin:
     config = read_config(folder.path / RESOLVED)
     path = os.path.abspath(folder.path)
     found = Origin("run", folder.name, path, checkpoint, config.task)
-    known = checkpoints_of(found)
+    known = list_checkpoints(found)
     # The run has a config but has saved nothing, so its base must be asked for by name
     if not checkpoint and known == [BASE]:
         raise RunError(
@@ -238,38 +240,38 @@ def _of_run(folder: RunFolder, checkpoint: str) -> Origin:
     return Origin("run", folder.name, path, checkpoint or known[0], config.task)
 
 
-def _of_folder(path: Path, checkpoint: str, task: str) -> Origin:
+def _make_folder_origin(path: Path, checkpoint: str, task: str) -> Origin:
     place = os.path.abspath(path)
     if (path / ADAPTER).is_file():
         if checkpoint not in ("", BASE):
-            raise _no_checkpoints(str(path))
-        read_adapter(path)
-        return Origin("adapter", str(path), place, checkpoint, task or task_of_adapter(path))
+            raise _refuse_checkpoint(str(path))
+        read_adapter_config(path)
+        return Origin("adapter", str(path), place, checkpoint, task or read_adapter_task(path))
     if checkpoint:
-        raise _no_checkpoints(str(path))
+        raise _refuse_checkpoint(str(path))
     if not (path / "config.json").is_file():
         raise ModelError(
             _("contains no model: it has neither adapter_config.json nor config.json."),
             where=one_line(path, 300),
             hint=_("Give the folder of a run, a PEFT adapter or a transformers model."),
         )
-    return Origin("model", str(path), place, task=task or task_of_model(path))
+    return Origin("model", str(path), place, task=task or read_model_task(path))
 
 
-def _of_hub(name: str, revision: str, task: str) -> Origin:
+def _make_hub_origin(name: str, revision: str, task: str) -> Origin:
     """Return a hub model; files on this machine show whether it is an adapter, and its task."""
-    from tui_tuner.models.hub.hf_store import snapshot
+    from tui_tuner.models.hub.hf_store import find_snapshot
 
-    here = snapshot(name, revision or None)
+    here = find_snapshot(name, revision or None)
     found = Origin("hub", name, name, task=task or "sft", revision=revision)
     if here is None:
         return found
     if (here / ADAPTER).is_file():
-        return Origin("adapter", name, str(here), task=task or task_of_adapter(here), revision=revision)
-    return replace(found, task=task or task_of_model(here))
+        return Origin("adapter", name, str(here), task=task or read_adapter_task(here), revision=revision)
+    return replace(found, task=task or read_model_task(here))
 
 
-def read_adapter(path: Path) -> dict[str, Any]:
+def read_adapter_config(path: Path) -> dict[str, Any]:
     """Read the config of an adapter: `base_model_name_or_path`, `revision`, `peft_type`.
 
     Raises:
@@ -291,13 +293,13 @@ def read_adapter(path: Path) -> dict[str, Any]:
     return found
 
 
-def _no_checkpoints(name: str) -> UsageError:
+def _refuse_checkpoint(name: str) -> UsageError:
     return UsageError(
         _("is not a run, so it has no checkpoints."), where=one_line(name), hint=_("Leave out --checkpoint.")
     )
 
 
-def _unknown(name: str, runs: RunStore) -> RunError:
+def _refuse_unknown_name(name: str, runs: RunStore) -> RunError:
     return RunError(
         _("there is no run, folder or model with this name."),
         where=one_line(name),

@@ -34,8 +34,8 @@ def check_room(models: Iterable[tuple[Origin, RunConfig]], device: str) -> None:
             facts = load_facts(config.model, network=False)
         except TunerError:
             continue
-        needed += weight_bytes(facts.parameters, facts.token_parameters, config, device)
-        names.append(one_line(origin.label))
+        needed += count_weight_bytes(facts.parameters, facts.token_parameters, config, device)
+        names.append(one_line(origin.display_label))
     free = free_memory(device)
     if needed * _PAGES <= free:
         return
@@ -53,7 +53,7 @@ def check_room(models: Iterable[tuple[Origin, RunConfig]], device: str) -> None:
     )
 
 
-def weight_bytes(parameters: int, embeddings: int, config: RunConfig, device: str) -> float:
+def count_weight_bytes(parameters: int, embeddings: int, config: RunConfig, device: str) -> float:
     """Return the bytes of a model's weights as a config loads them; embeddings are never quantised."""
     width = torch_dtype(config.model.dtype, device).itemsize
     quantised = _QUANTISED.get(config.model.quantization)

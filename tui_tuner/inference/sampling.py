@@ -29,7 +29,7 @@ class Sampling:
     max_new_tokens: int = 512
     seed: int | None = None
 
-    def check(self) -> Sampling:
+    def check_ranges(self) -> Sampling:
         """Raise `UsageError` if a value is out of range; return the settings otherwise."""
         limits = {
             "temperature": (0.0, 100.0),

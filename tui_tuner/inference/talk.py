@@ -38,11 +38,11 @@ class Reply:
     good: bool | None = None
 
     @property
-    def chat(self) -> Messages:
+    def chat_messages(self) -> Messages:
         """Return the messages with the answer, as a chat for training."""
         return [*self.asked, {"role": "assistant", "content": self.text}]
 
-    def end(self, told: dict[str, Any]) -> None:
+    def finish_reply(self, told: dict[str, Any]) -> None:
         """Complete the reply from an `Answer` in plain values."""
         self.done = True
         self.error = str(told.get("error", ""))
@@ -69,7 +69,7 @@ class Turn:
     again: int = 0
 
     @property
-    def place(self) -> tuple[int, int]:
+    def version_place(self) -> tuple[int, int]:
         """Return (number of this version, counted from 1; number of versions)."""
         versions = self.before.nexts if self.before else [self]
         return versions.index(self) + 1, len(versions)
@@ -93,22 +93,22 @@ class Talk:
         self._root = Turn()
 
     @property
-    def turns(self) -> list[Turn]:
+    def current_turns(self) -> list[Turn]:
         """Return the turns of the current version, first to last."""
-        return list(_line(self._root))
+        return list(_walk_turns(self._root))
 
-    def say(self, prompt: str) -> Turn:
+    def say_prompt(self, prompt: str) -> Turn:
         """Add a message at the end."""
-        turns = self.turns
-        return _add(turns[-1] if turns else self._root, prompt)
+        turns = self.current_turns
+        return _add_turn(turns[-1] if turns else self._root, prompt)
 
     def say_instead(self, turn: Turn, prompt: str) -> Turn:
         """Replace a message; the old one stays, with everything after it, as another version."""
-        return _add(turn.before or self._root, prompt)
+        return _add_turn(turn.before or self._root, prompt)
 
     def ask_again(self, turn: Turn) -> Turn:
         """Ask for another answer to the same message; the old one stays as another version."""
-        found = _add(turn.before or self._root, turn.prompt)
+        found = _add_turn(turn.before or self._root, turn.prompt)
         same = [one for one in found.before.nexts if one.prompt == turn.prompt] if found.before else []
         # The seed is offset by this number: the same seed would give the same answer
         found.again = len(same) - 1
@@ -123,7 +123,7 @@ class Talk:
         above.at = place
         return True
 
-    def begin_anew(self) -> None:
+    def begin_new_chat(self) -> None:
         """Start a new chat; the old one stays as another version of its first turn."""
         self._root.at = len(self._root.nexts)
 
@@ -134,7 +134,7 @@ class Talk:
         self._root.at = len(self._root.nexts) - 1
         return True
 
-    def messages(self, model: Origin, turn: Turn | None, prompt: str = "") -> Messages:
+    def build_messages(self, model: Origin, turn: Turn | None, prompt: str = "") -> Messages:
         """Return the messages for a model's answer to a turn, or to `prompt` after it.
 
         Turns that the model has not answered are left out.
@@ -156,15 +156,15 @@ class Talk:
                 ]
         return [*found, {"role": "user", "content": prompt}] if prompt else found
 
-    def unanswered(self) -> tuple[Turn, list[Origin]] | None:
+    def find_unanswered(self) -> tuple[Turn, list[Origin]] | None:
         """Return the first turn with missing answers, and the models that lack one; None if there is none."""
-        for turn in self.turns:
+        for turn in self.current_turns:
             missing = [model for model in self.models if model not in turn.replies]
             if missing:
                 return turn, missing
         return None
 
-    def rivals(self, turn: Turn, reply: Reply) -> list[Reply]:
+    def find_rivals(self, turn: Turn, reply: Reply) -> list[Reply]:
         """Return other answers to exactly the same messages, by other models or from other tries."""
         # Replies in other branches answer other messages and cannot be compared
         versions = turn.before.nexts if turn.before else [turn]
@@ -178,14 +178,14 @@ def _is_whole(reply: Reply) -> bool:
     return reply.done and not reply.error and bool(reply.text.strip())
 
 
-def _line(root: Turn) -> Iterator[Turn]:
+def _walk_turns(root: Turn) -> Iterator[Turn]:
     turn = root
     while turn.at < len(turn.nexts):
         turn = turn.nexts[turn.at]
         yield turn
 
 
-def _add(above: Turn, prompt: str) -> Turn:
+def _add_turn(above: Turn, prompt: str) -> Turn:
     turn = Turn(prompt, above)
     above.nexts.append(turn)
     above.at = len(above.nexts) - 1

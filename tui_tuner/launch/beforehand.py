@@ -8,13 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui_tuner.config.advice import advise, setting
+from tui_tuner.config.advice import advise, write_setting
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, RunConfig
-from tui_tuner.errors import ConfigError, DataError, TunerError, UsageError, about
+from tui_tuner.errors import ConfigError, DataError, TunerError, UsageError, name_field
 from tui_tuner.locales import N_, _
 from tui_tuner.tasks import find_task
-from tui_tuner.text import listed, one_line
+from tui_tuner.text import list_items, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.training.ranks import Ranks
@@ -54,9 +54,9 @@ def check_metrics(config: RunConfig) -> None:
             hint=_("Known are {metrics}.", metrics=", ".join(measured)),
         )
     if config.evaluation.metrics != "auto":
-        from tui_tuner.evaluation.metrics import chosen
+        from tui_tuner.evaluation.metrics import choose_metrics
 
-        chosen(config.evaluation.metrics, [])
+        choose_metrics(config.evaluation.metrics, [])
 
 
 def check_hardware(config: RunConfig) -> None:
@@ -68,14 +68,14 @@ def check_hardware(config: RunConfig) -> None:
         UsageError: this is one of several processes.
     """
     # First: with several processes, every other check would print its error several times
-    one_process()
+    require_one_process()
     devices = config.hardware.devices
     if not isinstance(devices, int):
         return
-    from tui_tuner.planning.hardware import detect
+    from tui_tuner.planning.hardware import detect_hardware
     from tui_tuner.planning.resolve import check_devices
 
-    check_devices(config, detect())
+    check_devices(config, detect_hardware())
     if devices > 1:
         raise ConfigError(
             _("asks for {devices} GPUs, but a run cannot use more than one yet.", devices=devices),
@@ -84,7 +84,7 @@ def check_hardware(config: RunConfig) -> None:
         )
 
 
-def one_process() -> Ranks:
+def require_one_process() -> Ranks:
     """Return the ranks of this process; there must be only one.
 
     Raises:
@@ -106,15 +106,15 @@ def one_process() -> Ranks:
 
 
 def _check_model(config: RunConfig) -> None:
-    from tui_tuner.data.chat.choosing import check_template
-    from tui_tuner.models.described import check_described
+    from tui_tuner.data.chat.template_choice import check_template
     from tui_tuner.models.hub.place import is_path
     from tui_tuner.models.loading import check_weights, model_source, tokenizer_source
     from tui_tuner.models.sizes import check_sizes
+    from tui_tuner.models.weights_check import check_described
 
     model = config.model
     if model.architecture is None:
-        with about("model.name"):
+        with name_field("model.name"):
             # A hub's model is downloaded by the run
             source = model_source(model) if is_path(model.name) else ""
             if os.path.isdir(source):
@@ -123,7 +123,7 @@ def _check_model(config: RunConfig) -> None:
     else:
         check_sizes(model.architecture, "model.architecture")
     if model.tokenizer != "train":
-        with about("model.name" if model.tokenizer is None else "model.tokenizer"):
+        with name_field("model.name" if model.tokenizer is None else "model.tokenizer"):
             if is_path(model.tokenizer or model.name):
                 tokenizer_source(model)
     if model.chat_template is not None:
@@ -139,8 +139,8 @@ def check_method(config: RunConfig) -> None:
     from tui_tuner.models.facts import load_facts
     from tui_tuner.planning.data_facts import DataFacts
     from tui_tuner.planning.traps.findings import Case
-    from tui_tuner.planning.traps.heads import no_prefix
-    from tui_tuner.planning.traps.model import unknown_targets
+    from tui_tuner.planning.traps.head_traps import no_prefix
+    from tui_tuner.planning.traps.model_traps import unknown_targets
 
     method = config.method
 
@@ -152,9 +152,9 @@ def check_method(config: RunConfig) -> None:
     beside = no_prefix(Case(config, facts, DataFacts(0), None))
     if beside is not None:
         raise ConfigError(beside.text, where="method.kind", hint=beside.reason, field="method.kind")
-    asked = (method.layers or 0) if method.reads("layers") else 0
+    asked = (method.layers or 0) if method.reads_field("layers") else 0
     if facts.verified and asked > facts.layers:
-        every = setting({"method.layers": facts.layers})
+        every = write_setting({"method.layers": facts.layers})
         raise ConfigError(
             _("{asked} is more than this model's {layers} layers.", asked=asked, layers=facts.layers),
             where="method.layers",
@@ -162,9 +162,11 @@ def check_method(config: RunConfig) -> None:
         )
     wrong, known = unknown_targets(method, facts)
     if wrong:
-        every = setting({"method.targets": "all-linear"})
+        every = write_setting({"method.targets": "all-linear"})
         hint = N_(
-            "Its linear layers are {names}; {command} uses all.", names=listed(sorted(known)), command=every
+            "Its linear layers are {names}; {command} uses all.",
+            names=list_items(sorted(known)),
+            command=every,
         )
         raise ConfigError(
             _("this model has no layer {name!r}.", name=one_line(wrong[0])),
@@ -182,7 +184,7 @@ def check_data(config: RunConfig) -> None:
     data = config.data
     _check_rows(config, data)
     if isinstance(data.validation, str):
-        with about("data.validation", instead_of="data.path"):
+        with name_field("data.validation", instead_of="data.path"):
             _check_rows(config, data.model_copy(update={"path": data.validation}))
     phrases = data.cleaning.phrases
     if phrases and data.cleaning.refusals and not os.path.isfile(Path(phrases).expanduser()):
@@ -197,23 +199,23 @@ def check_data(config: RunConfig) -> None:
 def _check_rows(config: RunConfig, data: DataSection) -> None:
     """Check the first usable row of each source; at least one source must have one."""
     from tui_tuner.data.ledger import Ledger
-    from tui_tuner.data.reading import Reading
-    from tui_tuner.data.sources.files import resolve
+    from tui_tuner.data.read_data import DataReading
+    from tui_tuner.data.sources.files import resolve_paths
 
     check_kind = getattr(find_task(config.task).encoder_class, "check_kind", None)
     ledger = Ledger()
     # Also set for sources that were not read to their end
     usable = False
     legible = False
-    for number, resolved in enumerate(resolve(data)):
+    for number, resolved in enumerate(resolve_paths(data)):
         # Data sets on hubs are checked by the run, which downloads them
-        if resolved.far_off:
+        if resolved.is_far_off:
             usable = True
             continue
-        reading = Reading(data.model_copy(update={"path": [resolved.source]}))
+        reading = DataReading(data.model_copy(update={"path": [resolved.source]}))
         looked = 0
         for looked, read in enumerate(islice(reading, MOST_ROWS), 1):  # noqa: B007
-            record = read.begun(ledger)
+            record = read.count_start(ledger)
             if record is None:
                 continue
             usable = True
@@ -224,6 +226,6 @@ def _check_rows(config: RunConfig, data: DataSection) -> None:
         usable = usable or looked == MOST_ROWS
         legible = legible or bool(reading.detections)
     if not usable:
-        from tui_tuner.data.examples.prepare import nothing_left
+        from tui_tuner.data.examples.prepare import no_rows_error
 
-        raise nothing_left(data, ledger, legible)
+        raise no_rows_error(data, ledger, legible)

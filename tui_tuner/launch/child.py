@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from tui_tuner.errors import RunError, TunerError
-from tui_tuner.launch.output import open_log
-from tui_tuner.launch.spawning import Child
+from tui_tuner.launch.output_capture import open_log
+from tui_tuner.launch.spawning import ChildProcess
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_seconds, one_line
@@ -17,33 +17,33 @@ SLOW = 60.0  # seconds after which a process that has not started the run is rep
 _POLL = 0.05
 
 
-def start_worker(folder: RunFolder, resume: bool = False) -> Child:
+def start_worker(folder: RunFolder, resume: bool = False) -> ChildProcess:
     """Start the worker process of a run, with its output in the run's log. It outlives this process.
 
     Raises:
         RunError: the log cannot be written.
         OSError: the process cannot be started.
     """
-    log = open_log(folder.log)
+    log = open_log(folder.log_path)
     try:
         # Absolute: the worker must find it whatever its working folder is
-        arguments = [str(folder.path.resolve()), *["--resume"] * resume, *_consent(folder)]
-        return Child("tui_tuner.launch.worker", *arguments, stdout=log, stderr=log)
+        arguments = [str(folder.path.resolve()), *["--resume"] * resume, *_pass_consent(folder)]
+        return ChildProcess("tui_tuner.launch.worker", *arguments, stdout=log, stderr=log)
     finally:
         # The child has its own copy of the descriptor
         os.close(log)
 
 
-def _consent(folder: RunFolder) -> list[str]:
+def _pass_consent(folder: RunFolder) -> list[str]:
     """Pass the user's consent to the worker, in case it could not be saved to the disk."""
     from tui_tuner.config import consent
 
     try:
-        model = folder.config().model
+        model = folder.load_config().model
     except TunerError:
         # The worker will report the same error
         return []
-    agreed = model.trust_remote_code and consent.allowed(model)
+    agreed = model.trust_remote_code and consent.is_allowed(model)
     return ["--trust-remote-code"] * agreed
 
 
@@ -71,9 +71,9 @@ def start_detached(
     began, said = time.monotonic(), False
     try:
         # The worker writes its pid into the manifest once it holds the run's lock
-        while folder.manifest().get("pid") != child.pid:
+        while folder.read_manifest().get("pid") != child.pid:
             if child.poll() is not None:
-                raise _ended(folder, child)
+                raise _describe_end(folder, child)
             if not said and time.monotonic() - began > SLOW:
                 said = True
                 say(
@@ -86,15 +86,15 @@ def start_detached(
                 break
             time.sleep(_POLL)
     except BaseException:
-        child.end()
+        child.end_child()
         raise
     return child.pid
 
 
-def _ended(folder: RunFolder, child: Child) -> RunError:
-    death = child.death()
+def _describe_end(folder: RunFolder, child: ChildProcess) -> RunError:
+    death = child.describe_death()
     return RunError(
         _("the background process {ended} before it started the run.", ended=death.message),
         where=one_line(folder.path),
-        hint=f"{death.hint} {_('Its output is in {path}.', path=one_line(folder.log))}".strip(),
+        hint=f"{death.hint} {_('Its output is in {path}.', path=one_line(folder.log_path))}".strip(),
     )

@@ -44,8 +44,8 @@ from typing import Any
 from tui_tuner import errors
 from tui_tuner.config.advice import Hint
 from tui_tuner.errors import RunError, TunerError, UsageError
-from tui_tuner.launch.helper_process import POLL, Process, ProcessEnded, Question
-from tui_tuner.launch.operations import ALONE, known
+from tui_tuner.launch.helper_process import POLL, HelperProcess, ProcessEnded, Question
+from tui_tuner.launch.operations import ALONE, list_operations
 from tui_tuner.locales import _
 from tui_tuner.text import one_line, sanitize
 
@@ -70,10 +70,10 @@ class Helper:
 
     def __init__(self, also: str = "") -> None:
         self._also = also
-        self._operations = known(also)
+        self._operations = list_operations(also)
         self._lock = threading.Lock()
-        self._warm: dict[str, Process] = {}
-        self._alone: set[Process] = set()
+        self._warm: dict[str, HelperProcess] = {}
+        self._alone: set[HelperProcess] = set()
         self._closed = False
 
     def __enter__(self) -> Helper:
@@ -82,7 +82,7 @@ class Helper:
     def __exit__(self, *_unused: object) -> None:
         self.close()
 
-    def request(
+    def prepare_request(
         self,
         operation: str,
         arguments: dict[str, Any] | None = None,
@@ -104,16 +104,16 @@ class Helper:
             raise UsageError(_("unknown operation {operation!r}.", operation=one_line(operation)))
         return Request(self, operation, arguments or {}, progress, seconds)
 
-    def ask(self, operation: str, arguments: dict[str, Any] | None = None, **more: Any) -> Any:
+    def ask_and_wait(self, operation: str, arguments: dict[str, Any] | None = None, **more: Any) -> Any:
         """Send a request and wait for its result: `request(...).wait()`."""
-        return self.request(operation, arguments, **more).wait()
+        return self.prepare_request(operation, arguments, **more).wait_for_result()
 
-    def start(self, operation: str) -> int:
+    def start_process(self, operation: str) -> int:
         """Start the warm process of an operation before its first request; return its process id."""
-        with self._process(operation) as process:
-            return process.start()
+        with self._reserve_process(operation) as process:
+            return process.start_process()
 
-    def rest(self, operation: str) -> None:
+    def end_when_idle(self, operation: str) -> None:
         """End the warm process of an operation once it is idle, to free its memory."""
         with self._lock:
             process = self._warm.get(self._operations[operation].process)
@@ -123,15 +123,15 @@ class Helper:
         process.resting = True
         if process.turn.acquire(blocking=False):
             try:
-                process.end()
+                process.end_process()
             finally:
                 process.turn.release()
 
-    def said(self, operation: str) -> str:
+    def read_output(self, operation: str) -> str:
         """Return the end of the output of an operation's warm process and its libraries."""
         with self._lock:
             process = self._warm.get(self._operations[operation].process)
-        return process.said if process is not None else ""
+        return process.error_output if process is not None else ""
 
     def close(self) -> None:
         """End all processes for good. Waiting requests raise `Cancelled` within about a second."""
@@ -141,18 +141,20 @@ class Helper:
         until = time.monotonic() + CLOSING + 2 * POLL
         for process in processes:
             if process.turn.acquire(timeout=max(0.0, until - time.monotonic())):
-                process.end()
+                process.end_process()
                 process.turn.release()
             else:
                 # The thread that uses it is busy elsewhere, and will find it dead
-                process.kill()
+                process.kill_process()
 
     @property
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         return self._closed
 
     @contextmanager
-    def _process(self, operation: str, given_up: Callable[[], bool] = lambda: False) -> Iterator[Process]:
+    def _reserve_process(
+        self, operation: str, given_up: Callable[[], bool] = lambda: False
+    ) -> Iterator[HelperProcess]:
         """Reserve the process of an operation for the caller, waiting for its turn.
 
         Raises:
@@ -161,7 +163,9 @@ class Helper:
         name = self._operations[operation].process
         with self._lock:
             process = (
-                Process(self._also) if name == ALONE else self._warm.setdefault(name, Process(self._also))
+                HelperProcess(self._also)
+                if name == ALONE
+                else self._warm.setdefault(name, HelperProcess(self._also))
             )
             if name == ALONE:
                 self._alone.add(process)
@@ -176,7 +180,7 @@ class Helper:
             yield process
         finally:
             if name == ALONE or process.resting:
-                process.end()
+                process.end_process()
             self._alone.discard(process)
             process.turn.release()
 
@@ -201,14 +205,14 @@ class Request:
         self._cancelled = False
 
     @property
-    def cancelled(self) -> bool:
+    def is_cancelled(self) -> bool:
         return self._cancelled
 
     def cancel(self) -> None:
         """Cancel it from any thread, before or during `wait`. Returns at once."""
         self._cancelled = True
 
-    def wait(self) -> Any:
+    def wait_for_result(self) -> Any:
         """Send the request and wait for its result.
 
         Raises:
@@ -217,32 +221,34 @@ class Request:
             ProcessEnded: the process died, or was killed because it took too long.
             Cancelled: `cancel` was called or the helper closed.
         """
-        question = Question(self._operation, self._arguments, self._seconds, self._progress, self._patience)
+        question = Question(
+            self._operation, self._arguments, self._seconds, self._progress, self._find_patience
+        )
         try:
-            with self._helper._process(self._operation, lambda: self._cancelled) as process:
-                self.pid = process.start()
-                reply = process.ask(question)
+            with self._helper._reserve_process(self._operation, lambda: self._cancelled) as process:
+                self.pid = process.start_process()
+                reply = process.ask_question(question)
         except ProcessEnded as error:
-            if self._patience() is not None:
+            if self._find_patience() is not None:
                 raise Cancelled from None
-            raise ProcessEnded(error.what, where=self._title, hint=error.hint) from None
-        if self._patience() is not None:
+            raise ProcessEnded(error.what, where=self._error_place, hint=error.hint) from None
+        if self._find_patience() is not None:
             raise Cancelled(reply.get("result"))
         if "error" in reply:
-            raise rebuilt(reply["error"], self._title)
+            raise rebuild_error(reply["error"], self._error_place)
         return reply.get("result")
 
-    def _patience(self) -> float | None:
-        if self._helper.closed:
+    def _find_patience(self) -> float | None:
+        if self._helper.is_closed:
             return CLOSING
         return STOPPING if self._cancelled else None
 
     @property
-    def _title(self) -> str:
+    def _error_place(self) -> str:
         return self._operation.replace("_", " ")
 
 
-def rebuilt(error: dict[str, Any], title: str) -> TunerError:
+def rebuild_error(error: dict[str, Any], title: str) -> TunerError:
     """Rebuild the error that an operation raised from its JSON."""
     kind, what = str(error.get("kind")), sanitize(error.get("what", ""))
     if error.get("exit_code") is None:  # not a TunerError

@@ -28,7 +28,7 @@ from typing import Any
 from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.errors import EXIT_FAILED, TunerError, UsageError
 from tui_tuner.launch.environment import prepare_environment
-from tui_tuner.launch.operations import Operation, known
+from tui_tuner.launch.operations import Operation, list_operations
 from tui_tuner.locales import _
 
 PARENT_POLL = 0.5  # seconds between two checks that the parent is alive
@@ -36,7 +36,7 @@ _LONGEST = 4000  # characters of an error's text
 
 
 @dataclass
-class Job:
+class PendingRequest:
     """A request, with the event that cancels it."""
 
     id: int
@@ -45,39 +45,39 @@ class Job:
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
-class Server:
+class RequestServer:
     """Reads requests from one file descriptor and writes answers to another."""
 
     def __init__(self, requests: int, answers: int, parent: int, operations: Mapping[str, Operation]) -> None:
         self._requests, self._answers, self._parent = requests, answers, parent
         self._operations = operations
-        self._inbox: SimpleQueue[Job] = SimpleQueue()
+        self._inbox: SimpleQueue[PendingRequest] = SimpleQueue()
         self._speaking = threading.Lock()
 
-    def run(self) -> None:
+    def serve_forever(self) -> None:
         """Answer requests forever; the process ends with its parent."""
-        threading.Thread(target=self._listen, name="requests", daemon=True).start()
+        threading.Thread(target=self._listen_for_messages, name="requests", daemon=True).start()
         while True:
-            self._do(self._inbox.get())
+            self._answer_request(self._inbox.get())
 
     # ---- the second thread -----------------------------------------------------------------------------
 
-    def _listen(self) -> None:
+    def _listen_for_messages(self) -> None:
         # Holds only the newest one, as requests come one at a time
-        jobs: dict[int, Job] = {}
+        jobs: dict[int, PendingRequest] = {}
         # A message that the parent cannot have written: end
         with contextlib.suppress(OSError, ValueError, KeyError):
-            for line in self._lines():
+            for line in self._read_lines():
                 message = json.loads(line)
                 if "operation" in message:
-                    job = Job(message["id"], message["operation"], message["arguments"])
+                    job = PendingRequest(message["id"], message["operation"], message["arguments"])
                     jobs = {job.id: job}
                     self._inbox.put(job)
                 elif message["id"] in jobs:
                     jobs[message["id"]].cancel.set()
         end_group()
 
-    def _lines(self) -> Iterator[bytes]:
+    def _read_lines(self) -> Iterator[bytes]:
         """Yield lines from the parent until it ends."""
         rest = b""
         while True:
@@ -94,25 +94,25 @@ class Server:
 
     # ---- the main thread -------------------------------------------------------------------------------
 
-    def _do(self, job: Job) -> None:
-        def progress(payload: Any) -> None:
-            self._say(job, "progress", payload)
+    def _answer_request(self, job: PendingRequest) -> None:
+        def send_progress(payload: Any) -> None:
+            self._send_message(job, "progress", payload)
 
         try:
             if job.operation not in self._operations:
                 raise UsageError(_("unknown operation {operation!r}.", operation=job.operation))
-            answer = self._operations[job.operation].load()
-            self._say(job, "result", answer(job.arguments, progress, job.cancel.is_set))
+            answer = self._operations[job.operation].import_function()
+            self._send_message(job, "result", answer(job.arguments, send_progress, job.cancel.is_set))
         except SystemExit as error:
-            _leave(error)
+            _exit_at_once(error)
         except BaseException as error:
             # Of any kind: the parent waits for an answer
             # Our own errors explain themselves; of others the traceback helps to find the bug
             if not isinstance(error, TunerError):
                 traceback.print_exc()
-            self._say(job, "error", described(error))
+            self._send_message(job, "error", describe_error(error))
 
-    def _say(self, job: Job, kind: str, payload: Any) -> None:
+    def _send_message(self, job: PendingRequest, kind: str, payload: Any) -> None:
         block = json.dumps({"id": job.id, kind: payload}).encode() + b"\n"
         with self._speaking:
             try:
@@ -124,7 +124,7 @@ class Server:
                 end_group()
 
 
-def described(error: BaseException) -> dict[str, Any]:
+def describe_error(error: BaseException) -> dict[str, Any]:
     """Convert an error to JSON: its class, what, where, hint, field and exit code."""
     kind, text = type(error).__name__, str(error)
     if isinstance(error, TunerError):
@@ -140,7 +140,7 @@ def described(error: BaseException) -> dict[str, Any]:
     return {"kind": kind, "what": text[:_LONGEST], "exit_code": None}
 
 
-def _leave(error: SystemExit) -> None:
+def _exit_at_once(error: SystemExit) -> None:
     """Exit as `sys.exit` would, but without waiting for threads that an operation has left running."""
     if isinstance(error.code, str):
         sys.stderr.write(error.code + "\n")
@@ -155,7 +155,7 @@ def end_group() -> None:
     os._exit(EXIT_FAILED)
 
 
-def _end_with(lifeline: int) -> None:
+def _end_with_lifeline(lifeline: int) -> None:
     """Let the kernel kill this process's group when the other end of a pipe closes; Linux only."""
     os.set_inheritable(lifeline, False)
     if sys.platform == "linux" and os.getpgrp() == os.getpid():
@@ -168,7 +168,7 @@ def _end_with(lifeline: int) -> None:
             end_group()
 
 
-def _own_streams() -> tuple[int, int]:
+def _take_streams() -> tuple[int, int]:
     """Keep private copies of standard input and output; what libraries print goes to standard error."""
     requests, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -179,14 +179,14 @@ def _own_streams() -> tuple[int, int]:
     return requests, answers
 
 
-def main(arguments: list[str]) -> None:
+def serve_helper(arguments: list[str]) -> None:
     """Serve requests until the parent ends; see the module docstring."""
-    requests, answers = _own_streams()
-    _end_with(int(arguments[0]))
+    requests, answers = _take_streams()
+    _end_with_lifeline(int(arguments[0]))
     prepare_environment()
-    operations = known(*arguments[2:])
-    Server(requests, answers, int(arguments[1]), operations).run()
+    operations = list_operations(*arguments[2:])
+    RequestServer(requests, answers, int(arguments[1]), operations).serve_forever()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve_helper(sys.argv[1:])

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from tui_tuner.errors import RunError
-from tui_tuner.launch.spawning import Child
+from tui_tuner.launch.spawning import ChildProcess
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.secrets import scrubber
+from tui_tuner.runs.secrets import current_scrubber
 from tui_tuner.text import human_seconds, one_line
 
 POLL = 0.1  # seconds between two checks for cancelling and for the process's death
@@ -47,26 +47,26 @@ class Question:
     patience: Callable[[], float | None]
 
 
-class Process:
+class HelperProcess:
     """A helper process; only the thread that holds `turn` may use it, but any thread may call `kill`."""
 
     def __init__(self, also: str = "") -> None:
         self.turn = threading.Lock()
         self.resting = False  # whether to end it after the current turn
         self._also = also
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
         self._lifeline: IO[bytes] | None = None
         self._reading: list[int] = []
         self._number = 0
-        self._clear()
+        self._clear_buffers()
 
-    def _clear(self) -> None:
+    def _clear_buffers(self) -> None:
         self._outgoing, self._incoming, self._said = b"", b"", b""
 
     # ---- starting and ending
     # ----------------------------------------------------------------------------------------
 
-    def start(self) -> int:
+    def start_process(self) -> int:
         """Start the process unless it is alive; return its process id.
 
         Raises:
@@ -74,7 +74,7 @@ class Process:
         """
         if self._child is not None and self._child.poll() is None:
             return self._child.pid
-        self.end()
+        self.end_process()
         # Its write end is closed by the kernel when this process ends, however that happens
         reading, writing = os.pipe()
         self._lifeline = os.fdopen(
@@ -83,7 +83,7 @@ class Process:
         try:
             pipe = subprocess.PIPE
             arguments = [str(reading), str(os.getpid()), *([self._also] if self._also else [])]
-            self._child = Child(
+            self._child = ChildProcess(
                 "tui_tuner.launch.helper_main",
                 *arguments,
                 stdin=pipe,
@@ -96,38 +96,38 @@ class Process:
             raise ProcessEnded(_("no process can be started: {problem}.", problem=error.strerror)) from None
         finally:
             os.close(reading)
-        self._clear()
-        self._reading = [self._out, self._err]
-        for end in (self._in, self._out, self._err):
+        self._clear_buffers()
+        self._reading = [self._stdout_fd, self._stderr_fd]
+        for end in (self._stdin_fd, self._stdout_fd, self._stderr_fd):
             # A process that does not read must not block this one while it writes
             os.set_blocking(end, False)
         return self._child.pid
 
-    def kill(self) -> None:
+    def kill_process(self) -> None:
         """Kill the process from any thread; a thread that is waiting for an answer finds it dead."""
         child = self._child
         if child is not None:
-            child.end()
+            child.end_child()
 
-    def end(self) -> None:
+    def end_process(self) -> None:
         """Kill the process, and close its pipes."""
         child, self._child = self._child, None
         if child is None:
             return
-        child.end()
+        child.end_child()
         for stream in (child.stdin, child.stdout, child.stderr, self._lifeline):
             assert stream is not None
             stream.close()
         self._reading = []
 
     @property
-    def said(self) -> str:
+    def error_output(self) -> str:
         """Return the end of its standard error, which includes the output of libraries."""
-        return scrubber().text(self._said.decode("utf-8", "replace"))
+        return current_scrubber().mask_text(self._said.decode("utf-8", "replace"))
 
     # ---- asking ------------------------------------------------------------------------------------------
 
-    def ask(self, question: Question) -> dict[str, Any]:
+    def ask_question(self, question: Question) -> dict[str, Any]:
         """Send a question and return the final message, with `result` or `error`. Call `start` first.
 
         Raises:
@@ -135,18 +135,18 @@ class Process:
                 when told to.
         """
         self._number += 1
-        self._send({"operation": question.operation, "arguments": question.arguments})
+        self._queue_message({"operation": question.operation, "arguments": question.arguments})
         limit = time.monotonic() + question.seconds if question.seconds is not None else None
         stop_by: float | None = None
         try:
             while True:
-                reply = self._reply(question.progress)
+                reply = self._await_reply(question.progress)
                 if reply is not None:
                     return reply
                 now, patience = time.monotonic(), question.patience()
                 if stop_by is None and patience is not None:
                     stop_by = now + patience
-                    self._send({"cancel": True})
+                    self._queue_message({"cancel": True})
                 if limit is not None and now > limit:
                     words = human_seconds(question.seconds or 0)
                     raise ProcessEnded(_("took longer than {words} and was stopped.", words=words))
@@ -154,37 +154,37 @@ class Process:
                     raise ProcessEnded(_("did not stop when asked to, and was killed."))
         except BaseException:
             # Also from the caller's own callbacks, as the answer would then go unread
-            self.end()
+            self.end_process()
             raise
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _queue_message(self, message: dict[str, Any]) -> None:
         self._outgoing += json.dumps({"id": self._number, **message}).encode() + b"\n"
 
-    def _reply(self, progress: Callable[[Any], None]) -> dict[str, Any] | None:
+    def _await_reply(self, progress: Callable[[Any], None]) -> dict[str, Any] | None:
         """Return the answer if it arrives within `POLL`; pass on progress messages."""
         assert self._child is not None
         dead = self._child.poll() is not None
         if dead:
             # Processes that it started may hold its pipes open and write to them
-            self._child.end()
-        self._exchange(0 if dead else POLL)
+            self._child.end_child()
+        self._exchange_blocks(0 if dead else POLL)
         for _unused in range(_MOST_READS if dead else 0):
-            if not self._exchange(0):
+            if not self._exchange_blocks(0):
                 break
         *lines, self._incoming = self._incoming.split(b"\n")
         for line in lines:
-            message = self._message(line)
+            message = self._parse_message(line)
             if "progress" in message:
                 progress(message["progress"])
             elif message:
                 return message
         if dead:
-            raise self._ended()
-        if self._out not in self._reading:
-            self._closing()
+            raise self._describe_end()
+        if self._stdout_fd not in self._reading:
+            self._await_closing()
         return None
 
-    def _closing(self) -> None:
+    def _await_closing(self) -> None:
         """Wait a second for the end of a process that has closed its output; kill it otherwise."""
         assert self._child is not None
         try:
@@ -192,21 +192,21 @@ class Process:
         except subprocess.TimeoutExpired:
             raise ProcessEnded(_("closed its output without an answer, and was killed.")) from None
 
-    def _message(self, line: bytes) -> dict[str, Any]:
+    def _parse_message(self, line: bytes) -> dict[str, Any]:
         """Parse a line; return an empty message if it is not about the current request."""
         try:
             message = json.loads(line)
         except ValueError:
             # Printed before the process redirected its streams
-            self._hear(line + b"\n")
+            self._keep_output(line + b"\n")
             return {}
         return message if isinstance(message, dict) and message.get("id") == self._number else {}
 
-    def _ended(self) -> ProcessEnded:
+    def _describe_end(self) -> ProcessEnded:
         """Describe how the process died, with its last line of output."""
         assert self._child is not None
-        death = self._child.death()
-        lines = [line for line in self.said.splitlines() if line.strip()]
+        death = self._child.describe_death()
+        lines = [line for line in self.error_output.splitlines() if line.strip()]
         what = _("its process {ended} without an answer.", ended=death.message)
         if lines:
             what += " " + _("Its last output: {line}", line=one_line(lines[-1].strip(), 200))
@@ -215,55 +215,55 @@ class Process:
     # ---- the pipes ---------------------------------------------------------------------------------------
 
     @property
-    def _in(self) -> int:
+    def _stdin_fd(self) -> int:
         assert self._child is not None and self._child.stdin is not None
         return self._child.stdin.fileno()
 
     @property
-    def _out(self) -> int:
+    def _stdout_fd(self) -> int:
         assert self._child is not None and self._child.stdout is not None
         return self._child.stdout.fileno()
 
     @property
-    def _err(self) -> int:
+    def _stderr_fd(self) -> int:
         assert self._child is not None and self._child.stderr is not None
         return self._child.stderr.fileno()
 
-    def _exchange(self, seconds: float) -> bool:
+    def _exchange_blocks(self, seconds: float) -> bool:
         """Write and read what is possible, waiting at most so long; return whether there was anything."""
         poller = select.poll()
         for end in self._reading:
             poller.register(end, select.POLLIN)
         if self._outgoing:
-            poller.register(self._in, select.POLLOUT)
+            poller.register(self._stdin_fd, select.POLLOUT)
         elif not self._reading:
             # Its pipes are closed, so it will be dead in a moment
             time.sleep(seconds)
         ready = poller.poll(seconds * 1000)
         for end, _unused in ready:
-            self._write() if end == self._in else self._read(end)
+            self._write_block() if end == self._stdin_fd else self._read_block(end)
         return bool(ready)
 
-    def _write(self) -> None:
+    def _write_block(self) -> None:
         try:
             # In blocks: the process may only read while we read its answers
-            self._outgoing = self._outgoing[os.write(self._in, self._outgoing[:_BLOCK]) :]
+            self._outgoing = self._outgoing[os.write(self._stdin_fd, self._outgoing[:_BLOCK]) :]
         except BlockingIOError:
             return
         except OSError:
             # The process no longer reads
             self._outgoing = b""
 
-    def _read(self, end: int) -> None:
+    def _read_block(self, end: int) -> None:
         block = b""
         with contextlib.suppress(OSError):
             block = os.read(end, _BLOCK)
         if not block:
             self._reading.remove(end)
-        elif end == self._out:
+        elif end == self._stdout_fd:
             self._incoming += block
         else:
-            self._hear(block)
+            self._keep_output(block)
 
-    def _hear(self, block: bytes) -> None:
+    def _keep_output(self, block: bytes) -> None:
         self._said = (self._said + block)[-_TAIL:]

@@ -11,25 +11,25 @@ from contextlib import contextmanager
 from tui_tuner.errors import RunError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.runs.death import vital_signs
-from tui_tuner.runs.private import open_private
+from tui_tuner.runs.private_files import open_private
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 
 HEARTBEATS_SECONDS = 12.0  # time for two heartbeats of a run that is alive
 
 
-def _not_elsewhere(folder: RunFolder) -> None:
+def _require_not_elsewhere(folder: RunFolder) -> None:
     """Raise `UsageError` if another machine trains the run: on a network disk, locks may not reach it.
 
     Its heartbeats decide, as this machine may have another name now (a container that was restarted).
     """
-    host = folder.elsewhere()
+    host = folder.find_other_host()
     if not host:
         return
-    size, deadline = _size(folder), time.monotonic() + HEARTBEATS_SECONDS
+    size, deadline = _measure_journal(folder), time.monotonic() + HEARTBEATS_SECONDS
     while time.monotonic() < deadline:
         time.sleep(0.25)
-        if _size(folder) != size:
+        if _measure_journal(folder) != size:
             name = one_line(folder.name)
             raise UsageError(
                 _("is being trained on another machine, {host}.", host=one_line(host)),
@@ -43,9 +43,9 @@ def _not_elsewhere(folder: RunFolder) -> None:
             )
 
 
-def _size(folder: RunFolder) -> int:
+def _measure_journal(folder: RunFolder) -> int:
     try:
-        return folder.events.stat().st_size
+        return folder.events_path.stat().st_size
     except OSError:
         return 0
 
@@ -63,7 +63,7 @@ def _open_lock(folder: RunFolder) -> int:
 
 
 @contextmanager
-def owned(folder: RunFolder) -> Iterator[None]:
+def own_run(folder: RunFolder) -> Iterator[None]:
     """Hold the lock of a run during the body, and record this process in its manifest.
 
     Raises:
@@ -76,7 +76,7 @@ def owned(folder: RunFolder) -> Iterator[None]:
             # flock, as the kernel releases it when the process dies, even by kill -9
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            pid = folder.manifest().get("pid", "unknown")
+            pid = folder.read_manifest().get("pid", "unknown")
             name = one_line(folder.name)
             raise UsageError(
                 _("is being trained by another process (pid {pid}).", pid=pid),
@@ -86,8 +86,8 @@ def owned(folder: RunFolder) -> Iterator[None]:
                     name=name,
                 ),
             ) from None
-        _not_elsewhere(folder)
-        folder.claim(vital_signs=vital_signs())
+        _require_not_elsewhere(folder)
+        folder.claim_run(vital_signs=vital_signs())
         yield
     finally:
         os.close(fd)

@@ -24,7 +24,7 @@ class Operation:
     function: str
     process: str = "main"
 
-    def load(self) -> Answer:
+    def import_function(self) -> Answer:
         """Import the operation's function."""
         module, _, name = self.function.partition(":")
         found: Answer = getattr(importlib.import_module(module), name)
@@ -55,7 +55,7 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def known(also: str = "") -> Mapping[str, Operation]:
+def list_operations(also: str = "") -> Mapping[str, Operation]:
     """Return all operations, including those in `OPERATIONS` of the module `also`."""
     if not also:
         return OPERATIONS

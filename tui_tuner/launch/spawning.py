@@ -11,10 +11,10 @@ import threading
 import time
 from typing import IO
 
-from tui_tuner.runs.death import Death, ending, vital_signs
+from tui_tuner.runs.death import Death, describe_exit, vital_signs
 
 
-class Child(subprocess.Popen[bytes]):
+class ChildProcess(subprocess.Popen[bytes]):
     """Runs `python -m module arguments` in its own session, so that no terminal can end it.
 
     Its standard streams are /dev/null unless others are given.
@@ -48,7 +48,7 @@ class Child(subprocess.Popen[bytes]):
             pass_fds=keep,
         )
 
-    def end(self) -> None:
+    def end_child(self) -> None:
         """Kill the process with all that it started, and wait for its end. Any thread may call it."""
         with self._ending:
             # Later the group's number may belong to another process
@@ -58,6 +58,6 @@ class Child(subprocess.Popen[bytes]):
                     os.killpg(self.pid, signal.SIGKILL)
         self.wait()
 
-    def death(self) -> Death:
+    def describe_death(self) -> Death:
         """Wait for its end and describe it (see `runs.death.ending`)."""
-        return ending(self.wait(), self.pid, self._signs, self._began)
+        return describe_exit(self.wait(), self.pid, self._signs, self._began)

@@ -14,15 +14,15 @@ from collections.abc import Callable
 
 from tui_tuner.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from tui_tuner.locales import _
-from tui_tuner.runs.control import Control
-from tui_tuner.runs.events import Body, Finished, Log, Phase, Sink, Step
+from tui_tuner.runs.control import CommandReceiver
+from tui_tuner.runs.events import EventBody, EventSink, Finished, Log, Phase, Step
 
 PATIENCE_SECONDS = 3.0  # for the core to stop by itself; then a message, or the end
 _LOOK_SECONDS = 0.25
 _BEFORE = ("", "loading", "tokenizing")
 
 
-class Stopping:
+class StopWatcher:
     """Checks in a thread whether a requested stop has taken effect.
 
     Args:
@@ -31,12 +31,14 @@ class Stopping:
         end: Ends this process with an exit code; None if it does not exist only for the run.
     """
 
-    def __init__(self, control: Control, sync: Callable[[], None], end: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, control: CommandReceiver, sync: Callable[[], None], end: Callable[[int], None] | None
+    ) -> None:
         self._control, self._sync, self._end = control, sync, end
         self._phase = ""
         self._begun = self._finished = False
 
-    def see(self, body: Body) -> None:
+    def note_event(self, body: EventBody) -> None:
         """Note from an event how far the run is."""
         match body:
             case Phase(name=name):
@@ -47,11 +49,11 @@ class Stopping:
             case Finished():
                 self._finished = True
 
-    def watch(self, sink: Sink, done: threading.Event) -> None:
+    def start_watching(self, sink: EventSink, done: threading.Event) -> None:
         """Start checking, until `done` is set."""
-        threading.Thread(target=self._watch, args=(sink, done), name="stopping", daemon=True).start()
+        threading.Thread(target=self._watch_for_stop, args=(sink, done), name="stopping", daemon=True).start()
 
-    def _watch(self, sink: Sink, done: threading.Event) -> None:
+    def _watch_for_stop(self, sink: EventSink, done: threading.Event) -> None:
         while not done.wait(_LOOK_SECONDS):
             asked = self._control.stop_asked
             if asked is None or time.monotonic() - asked < PATIENCE_SECONDS:
@@ -62,9 +64,9 @@ class Stopping:
             if self._begun or self._end is None:
                 sink.emit(Log(_("Stopping: the current work is finished and saved first.")))
                 return
-            self._leave(sink)
+            self._end_process(sink)
 
-    def _leave(self, sink: Sink) -> None:
+    def _end_process(self, sink: EventSink) -> None:
         assert self._end is not None
         code = EXIT_TERMINATED if self._control.stop_reason == "SIGTERM" else EXIT_INTERRUPTED
         message, hint = _("Stopped before the first step."), _("Start it again with `tui-tuner resume`.")

@@ -7,7 +7,7 @@ from tui_tuner.launch.helper import Helper, Request
 from tui_tuner.launch.helper_process import ProcessEnded
 from tui_tuner.locales import _
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.trace import Check, check, request_for, untraceable
+from tui_tuner.planning.trace_check import Check, check_trace, explain_untraceable, make_request
 
 OPERATION = "trace"
 
@@ -40,22 +40,22 @@ class Tracer:
         if self._own:
             self.helper.close()
         else:
-            self.helper.rest(OPERATION)
+            self.helper.end_when_idle(OPERATION)
 
-    def check(self, setup: Setup) -> Check:
+    def check_setup(self, setup: Setup) -> Check:
         """Trace a setup, and compare it with its estimate.
 
         Raises:
             RunError: the settings cannot be traced (see `untraceable`), or the trace failed.
             Cancelled: closed while waiting.
         """
-        refusal = untraceable(setup)
+        refusal = explain_untraceable(setup)
         if refusal:
             raise RunError(_("cannot be traced: {refusal}.", refusal=refusal), where="memory")
-        request = self.helper.request(OPERATION, request_for(setup), seconds=self.seconds)
+        request = self.helper.prepare_request(OPERATION, make_request(setup), seconds=self.seconds)
         self._requests.add(request)
         try:
-            return check(setup, request.wait())
+            return check_trace(setup, request.wait_for_result())
         except ProcessEnded as error:
             hint = f"{_('The estimate remains unchecked.')} {error.hint}".strip()
             raise RunError(_("the trace: {what}", what=error.what), where="memory", hint=hint) from None

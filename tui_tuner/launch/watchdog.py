@@ -18,21 +18,21 @@ import time
 from collections import deque
 from pathlib import Path
 
-from tui_tuner.launch.stopping import Stopping
+from tui_tuner.launch.stopping import StopWatcher
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
-    Body,
     CheckpointSaved,
     CommandDone,
+    EventBody,
+    EventSink,
     Heartbeat,
     Log,
     Phase,
-    Sink,
     Step,
     Warned,
 )
-from tui_tuner.runs.private import open_private
-from tui_tuner.runs.secrets import scrubber
+from tui_tuner.runs.private_files import open_private
+from tui_tuner.runs.secrets import current_scrubber
 from tui_tuner.text import human_bytes, human_seconds
 
 LEAST = 600.0  # seconds without progress that are always allowed
@@ -49,13 +49,13 @@ class Watchdog:
 
     def __init__(
         self,
-        sink: Sink,
+        sink: EventSink,
         folder: Path,
         *,
         least: float = LEAST,
         factor: float = FACTOR,
         look: float = 5.0,
-        stopping: Stopping | None = None,
+        stopping: StopWatcher | None = None,
     ) -> None:
         self._stopping = stopping
         self._sink, self._folder = sink, folder
@@ -71,14 +71,14 @@ class Watchdog:
         self._disk_said = False
         self._log_bytes = 0
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread = threading.Thread(target=self._watch_run, name="watchdog", daemon=True)
 
-    def emit(self, body: Body) -> None:
+    def emit(self, body: EventBody) -> None:
         """Note the progress in an event, then pass it on."""
         if not isinstance(body, _NO_PROGRESS):
             self._last = time.monotonic()
         if self._stopping is not None:
-            self._stopping.see(body)
+            self._stopping.note_event(body)
         match body:
             case Step(step=step, seconds=seconds):
                 self._step = step
@@ -96,32 +96,32 @@ class Watchdog:
         self._last = time.monotonic()
         self._thread.start()
         if self._stopping is not None:
-            self._stopping.watch(self._sink, self._done)
+            self._stopping.start_watching(self._sink, self._done)
         return self
 
     def __exit__(self, *_unused: object) -> None:
         self._done.set()
         self._thread.join(1.0)
 
-    def limit(self) -> float:
+    def compute_limit(self) -> float:
         """Return the seconds without progress that are still normal."""
         seconds = list(self._seconds)
         # The median, as evaluations and checkpoints make some steps much longer
         return max(self._least, self._factor * statistics.median(seconds) if seconds else 0.0)
 
-    def _watch(self) -> None:
+    def _watch_run(self) -> None:
         while not self._done.wait(self._look):
             # The watchdog must never harm the run
             with contextlib.suppress(Exception):
-                self._check(time.monotonic())
+                self._check_progress(time.monotonic())
                 self._look_at_disk()
                 self._scrub_log()
 
-    def _check(self, now: float) -> None:
+    def _check_progress(self, now: float) -> None:
         quiet = now - self._last
         if self._phase == "paused":
             self._last = now
-        elif quiet < self.limit():
+        elif quiet < self.compute_limit():
             if self._stalled_since is not None:
                 length = human_seconds(self._last - self._stalled_since)
                 self._sink.emit(Log(_("continuing after {length} without progress", length=length)))
@@ -130,7 +130,7 @@ class Watchdog:
             self._stalled_since = self._last
             # Each report waits twice as long as the last, so a long stall does not fill the journal
             self._next_dump = 2 * quiet
-            self._report(quiet)
+            self._report_stall(quiet)
 
     def _look_at_disk(self) -> None:
         """Warn when the next two checkpoints will not fit, once each time this happens."""
@@ -152,15 +152,15 @@ class Watchdog:
         path = self._folder / "run.log"
         size = path.stat().st_size
         if size != self._log_bytes:
-            scrubber().blank_out(path, start=self._log_bytes)
+            current_scrubber().blank_out(path, start=self._log_bytes)
             self._log_bytes = size
 
-    def _report(self, quiet: float) -> None:
+    def _report_stall(self, quiet: float) -> None:
         hint = _("It may only be slow; if it is stuck, kill the process and resume the run.")
         if self._dumps < _MOST_DUMPS:
             self._dumps += 1
             name = f"stacks-{time.strftime('%Y%m%d-%H%M%S')}.txt"
-            if self._dump(name):
+            if self._dump_stacks(name):
                 where = _("{name} in the run folder shows what each thread was doing.", name=name)
                 hint = f"{where} {hint}"
         said = {"time": human_seconds(quiet), "step": self._step}
@@ -170,7 +170,7 @@ class Watchdog:
             message = _("no progress for {time} (after step {step}).", **said)
         self._sink.emit(Warned("stalled", message, hint))
 
-    def _dump(self, name: str) -> bool:
+    def _dump_stacks(self, name: str) -> bool:
         try:
             fd = open_private(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         except OSError:
@@ -180,5 +180,5 @@ class Watchdog:
             file.flush()
             # faulthandler works even if other threads hold locks that Python's own tools need
             faulthandler.dump_traceback(file=file, all_threads=True)
-        scrubber().blank_out(self._folder / name)
+        current_scrubber().blank_out(self._folder / name)
         return True

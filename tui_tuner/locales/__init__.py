@@ -50,12 +50,12 @@ class Sentence(str):
         return (Sentence, (self.pattern, self.values))
 
 
-def recipe(text: str) -> dict[str, Any]:
+def recipe_of(text: str) -> dict[str, Any]:
     """Return the JSON values from which `recall` rebuilds a sentence; empty for plain text."""
     return {"pattern": text.pattern, "values": text.values} if isinstance(text, Sentence) else {}
 
 
-def recall(text: object, made: object) -> str:
+def recall_sentence(text: object, made: object) -> str:
     """Rebuild a stored sentence, in English and ready for `_`; plain text if its recipe is damaged."""
     if isinstance(made, Mapping) and re.fullmatch(_HARMLESS, str(made.get("pattern"))):
         with contextlib.suppress(LookupError, ValueError, TypeError):
@@ -76,18 +76,18 @@ def _(sentence: str, /, **values: Any) -> str:
     if not sentence:
         # For gettext the empty sentence is the header of the catalogue.
         return sentence
-    return _filled(_words().gettext(sentence), sentence, values)
+    return _fill_places(_load_catalogue().gettext(sentence), sentence, values)
 
 
 def _n(singular: str, plural: str, count: int, /, **values: Any) -> str:
     """Return the form that the language has for `count` things; `count` is not automatically a value."""
     english = singular if count == 1 else plural
     try:
-        said = _words().ngettext(singular, plural, count)
+        said = _load_catalogue().ngettext(singular, plural, count)
     # The plural formula of a catalogue is evaluated, and may be wrong, such as n/0.
     except Exception:
         said = english
-    return _filled(said, english, values)
+    return _fill_places(said, english, values)
 
 
 def use_language(*languages: str, folder: str | os.PathLike[str] = FOLDER) -> None:
@@ -98,17 +98,17 @@ def use_language(*languages: str, folder: str | os.PathLike[str] = FOLDER) -> No
         folder: The folder of the catalogues.
     """
     global _catalogue
-    _catalogue = _found(languages, folder)
+    _catalogue = _find_catalogue(languages, folder)
 
 
-def _words() -> NullTranslations:
+def _load_catalogue() -> NullTranslations:
     global _catalogue
     if _catalogue is None:
-        _catalogue = _found((), FOLDER)
+        _catalogue = _find_catalogue((), FOLDER)
     return _catalogue
 
 
-def _found(languages: tuple[str, ...], folder: str | os.PathLike[str]) -> NullTranslations:
+def _find_catalogue(languages: tuple[str, ...], folder: str | os.PathLike[str]) -> NullTranslations:
     """Load the catalogue, by the environment (LANGUAGE, LC_ALL, LC_MESSAGES, LANG) if none is named."""
     import gettext
 
@@ -119,7 +119,7 @@ def _found(languages: tuple[str, ...], folder: str | os.PathLike[str]) -> NullTr
         return gettext.NullTranslations()
 
 
-def _filled(said: str, english: str, values: Mapping[str, Any]) -> str:
+def _fill_places(said: str, english: str, values: Mapping[str, Any]) -> str:
     if not values:
         return said
     if said is not english:
@@ -129,4 +129,4 @@ def _filled(said: str, english: str, values: Mapping[str, Any]) -> str:
     return english.format(**values)
 
 
-__all__ = ["DOMAIN", "FOLDER", "N_", "Sentence", "_", "_n", "recall", "recipe", "use_language"]
+__all__ = ["DOMAIN", "FOLDER", "N_", "Sentence", "_", "_n", "recall_sentence", "recipe_of", "use_language"]

@@ -10,8 +10,8 @@ from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import method_of, remember_method
-from tui_tuner.methods.base import Method
-from tui_tuner.models.libraries import QUANTISING, without
+from tui_tuner.methods.method import Method
+from tui_tuner.models.libraries import QUANTISING, hide_packages
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -42,7 +42,7 @@ def attach(model: Module, config: RunConfig, peft_type: str = CAUSAL) -> Module:
     Raises:
         ConfigError: the method does not fit this model.
     """
-    with without(*QUANTISING):  # a model with quantised weights has imported it
+    with hide_packages(*QUANTISING):  # a model with quantised weights has imported it
         method = find_method(config.method.kind)
         model = method.attach(model, config, peft_type)
     remember_method(model, method)
@@ -57,10 +57,10 @@ def merge(model: Module) -> Module:
     Raises:
         ModelError: the method, or a model with quantised weights, cannot be merged.
     """
-    return method_of(model).merge(model)
+    return method_of(model).merge_weights(model)
 
 
-def trainable_parameters(model: Module) -> tuple[int, int]:
+def count_model_parameters(model: Module) -> tuple[int, int]:
     """Return (trained, all) parameters; a 4-bit weight counts as the weights it stands for."""
     trained = total = 0
     for parameter in model.parameters():
@@ -72,4 +72,4 @@ def trainable_parameters(model: Module) -> tuple[int, int]:
     return trained, total
 
 
-__all__ = ["Method", "attach", "find_method", "merge", "trainable_parameters"]
+__all__ = ["Method", "attach", "count_model_parameters", "find_method", "merge"]

@@ -11,7 +11,7 @@ from tui_tuner.methods.own_weights import WHOLE
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from tui_tuner.methods.base import Method
+    from tui_tuner.methods.method import Method
 
 _ATTACHED = "attached_method"  # an attribute of models; a copy of a model has it too
 

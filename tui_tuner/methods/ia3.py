@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.methods.layers import (
-    decoder_layers,
-    last_layers,
-    outside_layers,
-    saved_modules,
-    target_names,
-    transposed,
+    choose_last_layers,
+    choose_targets,
+    find_layers,
+    is_transposed,
+    name_outside_layers,
+    name_saved_modules,
 )
 from tui_tuner.methods.numbers.matrices import FactorNumbers
 from tui_tuner.methods.peft_method import PeftMethod
@@ -35,17 +35,20 @@ class Ia3(FactorNumbers, PeftMethod):
         from peft import IA3Config, get_peft_model
 
         method = config.method
-        targets = target_names(model, method.targets)
+        targets = choose_targets(model, method.targets)
         forward = feed_forward_outputs(model, targets)
         if method.layers is not None:
-            targets, forward = _within(model, targets, method.layers), _within(model, forward, method.layers)
+            targets, forward = (
+                _name_within(model, targets, method.layers),
+                _name_within(model, forward, method.layers),
+            )
         try:
             settings = IA3Config(
                 target_modules=[*targets, *forward],
                 feedforward_modules=forward,
-                exclude_modules=outside_layers(model, method.targets),
-                modules_to_save=saved_modules(model, peft_type) or None,
-                fan_in_fan_out=transposed(model),
+                exclude_modules=name_outside_layers(model, method.targets),
+                modules_to_save=name_saved_modules(model, peft_type) or None,
+                fan_in_fan_out=is_transposed(model),
                 task_type=peft_type,
             )
             model = get_peft_model(model, settings)
@@ -54,10 +57,12 @@ class Ia3(FactorNumbers, PeftMethod):
         return model
 
 
-def _within(model: Module, names: list[str], count: int) -> list[str]:
+def _name_within(model: Module, names: list[str], count: int) -> list[str]:
     """Return the full names of the modules with these names in the last `count` layers."""
     inside = {
-        id(module) for place in last_layers(model, count) for module in decoder_layers(model)[place].modules()
+        id(module)
+        for place in choose_last_layers(model, count)
+        for module in find_layers(model)[place].modules()
     }
     return [
         full
@@ -73,9 +78,9 @@ def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
     """
     hidden = model.config.get_text_config().hidden_size  # embeddings may be narrower (ELECTRA, ALBERT)
     found: dict[str, None] = {}
-    for layer in decoder_layers(model):
+    for layer in find_layers(model):
         for name, module in layer.named_modules():
-            sizes = widths(module)
+            sizes = find_widths(module)
             block = name.rpartition(".")[0]
             # the layer that leads out of attention may have another width too; its block's name tells
             meant = any(f".{name}".endswith(f".{target}") for target in targets)
@@ -86,7 +91,7 @@ def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
     return list(found)
 
 
-def widths(module: Module) -> tuple[int, int] | None:
+def find_widths(module: Module) -> tuple[int, int] | None:
     """Return (inputs, outputs) of a linear layer; None for any other module."""
     from transformers.pytorch_utils import Conv1D
 

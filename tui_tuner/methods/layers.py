@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 
 
-def decoder_layers(model: Module) -> ModuleList:
+def find_layers(model: Module) -> ModuleList:
     """Return the stack of layers of a model: its longest ModuleList.
 
     Raises:
@@ -37,9 +37,9 @@ def decoder_layers(model: Module) -> ModuleList:
     return max(stacks, key=lambda stack: (len(stack) == expected, len(stack)))
 
 
-def final_norms(model: Module) -> list[Module]:
+def find_final_norms(model: Module) -> list[Module]:
     """Return the norms next to the stack of layers, such as `model.norm`."""
-    layers = decoder_layers(model)
+    layers = find_layers(model)
     for module in model.modules():
         children = list(module.children())
         if any(child is layers for child in children):
@@ -47,13 +47,13 @@ def final_norms(model: Module) -> list[Module]:
     return []
 
 
-def saved_modules(model: Module, peft_type: str) -> list[str]:
+def name_saved_modules(model: Module, peft_type: str) -> list[str]:
     """Return the modules that are trained and saved whole next to an adapter: a head, and what is new."""
     # peft adds `classifier`, `score` and `qa_outputs` itself; heads have other names too
     return new_modules(model) if peft_type in HEADED else []
 
 
-def outside_layers(model: Module, targets: str | list[str]) -> list[str] | None:
+def name_outside_layers(model: Module, targets: str | list[str]) -> list[str] | None:
     """Return linear layers outside the stack with the name of one inside it, such as a pooler's.
 
     peft finds targets by name and would put adapters on them too. None if there are none, or if the user
@@ -61,8 +61,8 @@ def outside_layers(model: Module, targets: str | list[str]) -> list[str] | None:
     """
     if targets != "all-linear":
         return None
-    inside = {id(module) for module in decoder_layers(model).modules()}
-    names = set(linear_names(model))
+    inside = {id(module) for module in find_layers(model).modules()}
+    names = set(name_linears(model))
     found = [
         name
         for name, module in model.named_modules()
@@ -71,20 +71,20 @@ def outside_layers(model: Module, targets: str | list[str]) -> list[str] | None:
     return found or None
 
 
-def transposed(model: Module) -> bool:
+def is_transposed(model: Module) -> bool:
     """Return whether weights are stored as [inputs, outputs], as in GPT-2."""
     from transformers.pytorch_utils import Conv1D
 
-    return any(isinstance(module, Conv1D) for module in decoder_layers(model).modules())
+    return any(isinstance(module, Conv1D) for module in find_layers(model).modules())
 
 
-def last_layers(model: Module, asked: int) -> list[int]:
+def choose_last_layers(model: Module, asked: int) -> list[int]:
     """Return the indices of the last `asked` layers.
 
     Raises:
         ConfigError: the model has fewer.
     """
-    count = len(decoder_layers(model))
+    count = len(find_layers(model))
     if asked > count:
         raise ConfigError(
             _("{asked} is more than this model's {layers} layers.", asked=asked, layers=count),
@@ -93,7 +93,7 @@ def last_layers(model: Module, asked: int) -> list[int]:
     return list(range(count - asked, count))
 
 
-def target_names(model: Module, targets: str | list[str]) -> list[str]:
+def choose_targets(model: Module, targets: str | list[str]) -> list[str]:
     """Return the last parts of the names of the linear layers that get an adapter.
 
     `all-linear` takes every linear layer inside the stack of layers, which leaves out the head.
@@ -101,7 +101,7 @@ def target_names(model: Module, targets: str | list[str]) -> list[str]:
     Raises:
         ConfigError: a name that no linear layer has; the ones there are named.
     """
-    found = linear_names(model)
+    found = name_linears(model)
     if targets == "all-linear":
         return found
     asked = [targets] if isinstance(targets, str) else list(targets)
@@ -116,13 +116,13 @@ def target_names(model: Module, targets: str | list[str]) -> list[str]:
     return asked
 
 
-def linear_names(model: Module) -> list[str]:
+def name_linears(model: Module) -> list[str]:
     """Return the last parts of the names of all linear layers in the stack, in order of appearance."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
     names: dict[str, None] = {}
-    for layer in decoder_layers(model):
+    for layer in find_layers(model):
         for name, module in layer.named_modules():
             # a router of experts is a linear layer that may return several tensors (Llama 4), which no
             # adapter can take: a model's own kinds of linear layers get none
@@ -132,7 +132,7 @@ def linear_names(model: Module) -> list[str]:
     return list(names)
 
 
-def embedding_names(model: Module) -> list[str]:
+def name_embeddings(model: Module) -> list[str]:
     """Return the last parts of the names of the input embeddings and of the head."""
     wanted = (model.get_input_embeddings(), model.get_output_embeddings())
     return [
@@ -146,13 +146,13 @@ def name_targets(model: Module, config: RunConfig, peft_type: str) -> dict[str, 
     """Return the arguments of a peft config that name the layers and what is saved whole."""
     method = config.method
     found: dict[str, Any] = {
-        "target_modules": target_names(model, method.targets),
-        "exclude_modules": outside_layers(model, method.targets),
-        "modules_to_save": saved_modules(model, peft_type) or None,
+        "target_modules": choose_targets(model, method.targets),
+        "exclude_modules": name_outside_layers(model, method.targets),
+        "modules_to_save": name_saved_modules(model, peft_type) or None,
         "task_type": peft_type,
     }
     if method.layers is not None:
-        found["layers_to_transform"] = last_layers(model, method.layers)
+        found["layers_to_transform"] = choose_last_layers(model, method.layers)
     return found
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.methods.layers import (
-    embedding_names,
-    last_layers,
-    outside_layers,
-    saved_modules,
-    target_names,
-    transposed,
+    choose_last_layers,
+    choose_targets,
+    is_transposed,
+    name_embeddings,
+    name_outside_layers,
+    name_saved_modules,
 )
 from tui_tuner.methods.numbers.matrices import DORA, LORA, RSLORA, LowRankNumbers
 from tui_tuner.methods.numbers.rates import Rates
@@ -44,8 +44,8 @@ class Lora(LowRankNumbers, PeftMethod):
         self.magnitudes = magnitudes
         self.stabilised = stabilised
 
-    def made(self, settings: Mapping[str, Any]) -> bool:
-        if not super().made(settings) or self.magnitudes != bool(settings.get("use_dora")):
+    def is_made_by(self, settings: Mapping[str, Any]) -> bool:
+        if not super().is_made_by(settings) or self.magnitudes != bool(settings.get("use_dora")):
             return False
         # peft scales DoRA either way, and how it is scaled makes no other method of it
         return self.magnitudes or self.stabilised == bool(settings.get("use_rslora"))
@@ -54,13 +54,13 @@ class Lora(LowRankNumbers, PeftMethod):
         from peft import LoraConfig, get_peft_model
 
         method = config.method
-        targets = target_names(model, method.targets)
+        targets = choose_targets(model, method.targets)
         options: dict[str, Any] = {}
         if method.layers is not None:
-            options["layers_to_transform"] = last_layers(model, method.layers)
-        kept = saved_modules(model, peft_type)
+            options["layers_to_transform"] = choose_last_layers(model, method.layers)
+        kept = name_saved_modules(model, peft_type)
         if method.train_embeddings:
-            kept += [name for name in embedding_names(model) if name not in kept]
+            kept += [name for name in name_embeddings(model) if name not in kept]
             options["ensure_weight_tying"] = True
         if kept:
             options["modules_to_save"] = kept
@@ -70,10 +70,10 @@ class Lora(LowRankNumbers, PeftMethod):
                 lora_alpha=method.alpha,
                 lora_dropout=method.dropout,
                 target_modules=targets,
-                exclude_modules=outside_layers(model, method.targets),
+                exclude_modules=name_outside_layers(model, method.targets),
                 use_dora=self.magnitudes,
                 use_rslora=self.stabilised,
-                fan_in_fan_out=transposed(model),
+                fan_in_fan_out=is_transposed(model),
                 bias="none",
                 task_type=peft_type,
                 **options,

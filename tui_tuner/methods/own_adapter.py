@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import find_attached, forget_method, remember_method
-from tui_tuner.methods.base import Method, refuse_quantised
-from tui_tuner.methods.layers import saved_modules, write_head_config
+from tui_tuner.methods.layers import name_saved_modules, write_head_config
+from tui_tuner.methods.method import Method, refuse_quantised
 from tui_tuner.methods.stored import CONFIG, WEIGHTS, Stored, check_names, read_stored
 from tui_tuner.text import one_line
 
@@ -53,7 +53,7 @@ class OwnAdapter(Method):
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         model.requires_grad_(False)
-        heads = saved_modules(model, peft_type)
+        heads = name_saved_modules(model, peft_type)
         settings = {name: getattr(config.method, name) for name in self.kind.fields}
         self.add_modules(model, settings)
         for name in heads:
@@ -62,7 +62,7 @@ class OwnAdapter(Method):
         remember_method(model, self, {METHOD: self.name, **settings, **more})
         return model
 
-    def save(self, model: Module, folder: Path) -> None:
+    def save_model(self, model: Module, folder: Path) -> None:
         from safetensors.torch import save_file
 
         found = find_attached(model)
@@ -77,7 +77,7 @@ class OwnAdapter(Method):
         (folder / CONFIG).write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         write_head_config(model, str(settings.get("task_type")), folder)
 
-    def load(self, base: Module, folder: Path) -> Module:
+    def load_adapter(self, base: Module, folder: Path) -> Module:
         from safetensors.torch import load_file
 
         stored = read_stored(folder)
@@ -112,7 +112,7 @@ class OwnAdapter(Method):
         # modules are added beside the tensors of the base, but a saved head is written into its own
         return not stored.settings.get("modules_to_save")
 
-    def merge(self, model: Module) -> Module:
+    def merge_weights(self, model: Module) -> Module:
         refuse_quantised(model)
         self.fold_modules(model)
         forget_method(model)

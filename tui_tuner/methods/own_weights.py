@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.methods.base import Method
-from tui_tuner.methods.layers import HEADED, decoder_layers, final_norms
-from tui_tuner.methods.numbers.weights import TopLayersNumbers, WholeModelNumbers
+from tui_tuner.methods.layers import HEADED, find_final_norms, find_layers
+from tui_tuner.methods.method import Method
+from tui_tuner.methods.numbers.model_weights import TopLayersNumbers, WholeModelNumbers
 from tui_tuner.models.new_weights import new_modules
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Freeze(TopLayersNumbers, Method):
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         model.requires_grad_(False)
-        layers = decoder_layers(model)
+        layers = find_layers(model)
         count = config.method.layers or 1
         if count > len(layers):
             raise ConfigError(
@@ -43,7 +43,7 @@ class Freeze(TopLayersNumbers, Method):
             )
         for layer in layers[-count:]:
             layer.requires_grad_(True)
-        for norm in final_norms(model):
+        for norm in find_final_norms(model):
             norm.requires_grad_(True)
         if peft_type in HEADED:
             for name in new_modules(model):

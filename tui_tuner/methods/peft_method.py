@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.kinds.methods import MethodKind, Trait
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.locales import N_, _
-from tui_tuner.methods.base import Method, refuse_quantised
 from tui_tuner.methods.layers import write_head_config
+from tui_tuner.methods.method import Method, refuse_quantised
 from tui_tuner.methods.stored import EMBEDDINGS, Stored, check_names, read_stored
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
@@ -42,21 +42,21 @@ class PeftMethod(Method):
     library = "peft"
     peft_type = ""
 
-    def made(self, settings: Mapping[str, Any]) -> bool:
+    def is_made_by(self, settings: Mapping[str, Any]) -> bool:
         """Return whether an adapter with this `adapter_config.json` is of this method."""
         return str(settings.get("peft_type") or "").upper() == self.peft_type
 
-    def save(self, model: Module, folder: Path) -> None:
+    def save_model(self, model: Module, folder: Path) -> None:
         with _without_wrapper(model):
             # peft asks a hub about the vocabulary otherwise; trained embeddings are saved as modules anyway
             model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
         write_head_config(model.get_base_model(), str(model.active_peft_config.task_type), folder)
 
-    def load(self, base: Module, folder: Path) -> Module:
+    def load_adapter(self, base: Module, folder: Path) -> Module:
         from peft import PeftModel
 
         stored = read_stored(folder)
-        rows = stored.rows
+        rows = stored.embedding_rows
         if rows and rows != base.get_input_embeddings().weight.shape[0]:
             base.resize_token_embeddings(rows, mean_resizing=False)
         try:
@@ -75,10 +75,10 @@ class PeftMethod(Method):
         return (
             begins in _BEGINNINGS
             and not stored.settings.get("loftq_config")
-            and not any(name.endswith(EMBEDDINGS) for name in stored.whole)
+            and not any(name.endswith(EMBEDDINGS) for name in stored.whole_tensors)
         )
 
-    def merge(self, model: Module) -> Module:
+    def merge_weights(self, model: Module) -> Module:
         """Return the model without adapter layers, whose weights compute the same.
 
         LoRA's products are added to the weights, IA3's factors multiplied into them, both rounded to their
@@ -90,7 +90,7 @@ class PeftMethod(Method):
         refuse_quantised(model.get_base_model())
         return model.merge_and_unload(safe_merge=True)
 
-    def unwrap(self, model: Module) -> Module:
+    def unwrap_model(self, model: Module) -> Module:
         return model.get_base_model()
 
     def note_revision(self, model: Module, revision: str) -> None:
@@ -109,7 +109,7 @@ class OtherAdapter(PeftMethod):
             self.name, N_("Adapter"), N_("An adapter of peft."), frozenset({Trait.ADAPTER, Trait.MERGEABLE})
         )
 
-    def made(self, settings: Mapping[str, Any]) -> bool:
+    def is_made_by(self, settings: Mapping[str, Any]) -> bool:
         return True
 
     def leaves_base(self, stored: Stored) -> bool:
@@ -156,13 +156,13 @@ def _check_places(model: Module, stored: Stored, folder: Path) -> None:
     from peft import get_peft_model_state_dict
 
     # embeddings that the base model has are no part of it, and peft asks a hub about them otherwise
-    wanted = {_plain(name) for name in get_peft_model_state_dict(model, save_embedding_layers=False)}
-    given = {_plain(name): name for name in stored.shapes}
+    wanted = {_strip_version(name) for name in get_peft_model_state_dict(model, save_embedding_layers=False)}
+    given = {_strip_version(name): name for name in stored.shapes}
     over = [name for plain, name in given.items() if plain not in wanted and not name.endswith(EMBEDDINGS)]
     check_names(over, wanted - given.keys(), folder)
 
 
-def _plain(name: str) -> str:
+def _strip_version(name: str) -> str:
     return _OLDER.sub("", name)
 
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.kinds.methods import METHODS as KINDS
 from tui_tuner.errors import ConfigError, ModelError, TunerError
 from tui_tuner.locales import _
-from tui_tuner.methods.layers import HEADED, saved_modules
-from tui_tuner.methods.numbers.prompts import PrefixNumbers, PromptNumbers, PTuningNumbers
+from tui_tuner.methods.layers import HEADED, name_saved_modules
+from tui_tuner.methods.numbers.virtual_tokens import PrefixNumbers, PromptNumbers, PTuningNumbers
 from tui_tuner.methods.peft_method import PeftMethod
-from tui_tuner.models.evaluating import evaluating
+from tui_tuner.models.evaluation_mode import evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
@@ -46,25 +46,25 @@ class Prompt(PromptNumbers, PeftMethod):
         import torch
         from peft import get_peft_model
 
-        words = None if self.has_network(config) else _first_words(config, model)  # a network makes them
+        words = None if self.has_network(config) else _choose_words(config, model)  # a network makes them
         try:
             model = get_peft_model(model, self.make_settings(model, config, peft_type))
             if not self.keeps_prefix:
                 model.word_embeddings = model.get_base_model().get_input_embeddings()
-            with evaluating(model):
+            with evaluation_mode(model):
                 with torch.no_grad():
-                    if words is not None and not _begin_as(self, model, words):
+                    if words is not None and not _begin_as_words(self, model, words):
                         words = None
-                _check(self, model, words)
+                _check_reading(self, model, words)
         except TunerError:
             raise
         except Exception as error:  # whatever a model's own code makes of virtual tokens
             if is_out_of_memory(error):
                 raise
-            raise _refused(self.name, f"{type(error).__name__}: {error}") from error
+            raise _refuse_model(self.name, f"{type(error).__name__}: {error}") from error
         return model
 
-    def merge(self, model: Module) -> Module:
+    def merge_weights(self, model: Module) -> Module:
         raise ModelError(
             _(
                 "prompt tuning, P-tuning and prefix tuning cannot be merged: what they train stands before "
@@ -74,7 +74,7 @@ class Prompt(PromptNumbers, PeftMethod):
             hint=_("Use the adapter with peft beside its model, or train with lora or ia3."),
         )
 
-    def unwrap(self, model: Module) -> Module:
+    def unwrap_model(self, model: Module) -> Module:
         return model  # the virtual tokens come from peft's wrapper
 
     def count_virtual_tokens(self, model: Module) -> int:
@@ -98,7 +98,7 @@ class Prompt(PromptNumbers, PeftMethod):
         common: dict[str, Any] = {
             "task_type": peft_type,
             "num_virtual_tokens": config.method.virtual_tokens,
-            "modules_to_save": saved_modules(model, peft_type) or None,
+            "modules_to_save": name_saved_modules(model, peft_type) or None,
         }
         if peft_type in HEADED:  # peft looks for these under names that not every encoder gives them
             shape = model.config.get_text_config()
@@ -141,7 +141,7 @@ class Prefix(PrefixNumbers, Prompt):
 
         common = self.name_common(model, config, peft_type)
         if peft_type in HEADED:
-            common |= _key_shape(model)
+            common |= _find_key_shape(model)
         return PrefixTuningConfig(
             prefix_projection=self.has_network(config),
             encoder_hidden_size=config.method.encoder_size,
@@ -154,7 +154,7 @@ def _find_width(model: Module) -> int:
     return int(model.get_input_embeddings().weight.shape[1])
 
 
-def _key_shape(model: Module) -> dict[str, Any]:
+def _find_key_shape(model: Module) -> dict[str, Any]:
     """Return the number of heads and the width of the keys of each layer, which a prefix consists of."""
     shape = model.config.get_text_config()
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
@@ -162,7 +162,7 @@ def _key_shape(model: Module) -> dict[str, Any]:
     return {"num_attention_heads": heads, "token_dim": heads * width}
 
 
-def _first_words(config: RunConfig, model: Module) -> Any:
+def _choose_words(config: RunConfig, model: Module) -> Any:
     """Return the tokens that the virtual ones begin as, [virtual tokens] int64: a text, or frequent tokens.
 
     Prompts that begin as words learn better than ones that begin at random (arXiv 2104.08691, figure 3;
@@ -193,7 +193,7 @@ def _first_words(config: RunConfig, model: Module) -> Any:
     return torch.tensor(frequent, device=device)[torch.randint(len(frequent), (count,))]
 
 
-def _begin_as(method: Prompt, model: Module, words: Tensor) -> bool:
+def _begin_as_words(method: Prompt, model: Module, words: Tensor) -> bool:
     """Give the virtual tokens the embeddings of words, or the keys and values the model makes of them.
 
     Returns:
@@ -215,7 +215,7 @@ def _begin_as(method: Prompt, model: Module, words: Tensor) -> bool:
     return True
 
 
-def _seen(found: Any) -> Any:
+def _join_outputs(found: Any) -> Any:
     """Return a model's outputs: [1, positions, numbers], or [1, 1, numbers] for one output for each text."""
     import torch
 
@@ -224,14 +224,14 @@ def _seen(found: Any) -> Any:
     return found.logits if found.logits.dim() == 3 else found.logits[:, None]
 
 
-def _check(method: Prompt, model: Module, words: Tensor | None) -> None:
+def _check_reading(method: Prompt, model: Module, words: Tensor | None) -> None:
     """Raise `ConfigError` unless words as virtual tokens are read as words, and gradients reach them."""
     import torch
 
     kind = method.name
     if "state" in inspect.signature(model.get_base_model().forward).parameters:
         # RWKV: peft would put the virtual tokens before each token of an answer again
-        raise _refused(kind, _("it keeps a state of its own from token to token"))
+        raise _refuse_model(kind, _("it keeps a state of its own from token to token"))
     device = model.get_input_embeddings().weight.device
     special = {getattr(model.config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     usual = [token for token in range(1, _PROBE + 8) if token not in special]
@@ -242,9 +242,9 @@ def _check(method: Prompt, model: Module, words: Tensor | None) -> None:
     options = {} if str(model.active_peft_config.task_type) in HEADED else {"use_cache": False}
 
     def read() -> Any:
-        logits = _seen(model(input_ids=text, attention_mask=torch.ones_like(text), **options))
+        logits = _join_outputs(model(input_ids=text, attention_mask=torch.ones_like(text), **options))
         if logits.shape[1] != positions + (0 if whole_text else method.count_virtual_positions(model)):
-            raise _refused(
+            raise _refuse_model(
                 kind, _("{count} positions came back for {asked} tokens", count=logits.shape[1], asked=_PROBE)
             )
         return logits[:, -positions:].float()
@@ -252,20 +252,20 @@ def _check(method: Prompt, model: Module, words: Tensor | None) -> None:
     if words is not None:
         with torch.no_grad():
             whole = torch.cat([words[None], text], dim=1)
-            truth = _seen(model.get_base_model()(input_ids=whole, **options))[:, -positions:].float()
+            truth = _join_outputs(model.get_base_model()(input_ids=whole, **options))[:, -positions:].float()
             apart = float((read() - truth).square().mean().sqrt() / truth.std())
         if not apart < (1e-3 if model.dtype == torch.float32 else 0.1):
-            raise _refused(
+            raise _refuse_model(
                 kind, _("words as virtual tokens are read otherwise than words, by {apart:.2g}", apart=apart)
             )
     trained = [one for one in model.prompt_encoder.parameters() if one.requires_grad]
-    with _moved(model.prompt_encoder[model.active_adapter].embedding.weight):
+    with _move_away(model.prompt_encoder[model.active_adapter].embedding.weight):
         gradients = torch.autograd.grad(read().square().sum(), trained, allow_unused=True)
     if not any(one is not None and bool((one != 0).any()) for one in gradients):
-        raise _refused(kind, _("no gradient reaches the virtual tokens"))
+        raise _refuse_model(kind, _("no gradient reaches the virtual tokens"))
 
 
-def _refused(kind: str, why: str) -> ConfigError:
+def _refuse_model(kind: str, why: str) -> ConfigError:
     return ConfigError(
         _(
             "{method} does not work with this model: {why}.",
@@ -278,7 +278,7 @@ def _refused(kind: str, why: str) -> ConfigError:
 
 
 @contextmanager
-def _moved(weight: Tensor) -> Iterator[None]:
+def _move_away(weight: Tensor) -> Iterator[None]:
     """Within it, a weight is a little away from where it is, as after a step."""
     # some models look for embeddings that are exactly those of words, and treat these in another way
     import torch

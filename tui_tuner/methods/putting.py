@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.kinds.methods import METHODS, Trait
 from tui_tuner.methods import find_method
 from tui_tuner.methods.attached import remember_method
-from tui_tuner.methods.base import Method
+from tui_tuner.methods.method import Method
 from tui_tuner.methods.own_adapter import METHOD
 from tui_tuner.methods.peft_method import OtherAdapter, PeftMethod
 from tui_tuner.methods.stored import Stored, read_stored
@@ -27,7 +27,7 @@ def put_adapter(base: Module, place: Path) -> Module:
         ModelError: the adapter is damaged, or made for another model.
     """
     method = find_adapter_method(read_stored(place).settings)
-    model = method.load(base, place)
+    model = method.load_adapter(base, place)
     remember_method(model, method)
     return model
 
@@ -41,8 +41,8 @@ def find_adapter_method(settings: Mapping[str, Any]) -> Method:
     name = settings.get(METHOD)
     if isinstance(name, str) and name in METHODS:
         return find_method(name)
-    known = [find_method(name) for name, kind in METHODS.items() if kind.has(Trait.ADAPTER)]
-    made = (method for method in known if isinstance(method, PeftMethod) and method.made(settings))
+    known = [find_method(name) for name, kind in METHODS.items() if kind.has_trait(Trait.ADAPTER)]
+    made = (method for method in known if isinstance(method, PeftMethod) and method.is_made_by(settings))
     return next(made, None) or OtherAdapter()
 
 

@@ -34,7 +34,7 @@ class Stored(NamedTuple):
     shapes: Mapping[str, tuple[int, ...]]
 
     @property
-    def whole(self) -> dict[str, tuple[int, ...]]:
+    def whole_tensors(self) -> dict[str, tuple[int, ...]]:
         """Return tensors that replace the base model's own, such as embeddings of added tokens."""
         apart = {*(self.settings.get("modules_to_save") or ()), "modules_to_save"}
         return {
@@ -44,7 +44,7 @@ class Stored(NamedTuple):
         }
 
     @property
-    def rows(self) -> int:
+    def embedding_rows(self) -> int:
         """Return how many tokens its embeddings are for; 0 if it has none."""
         found = [
             shape[0]
@@ -71,7 +71,7 @@ def read_stored(place: Path) -> Stored:
             hint=_("Copy the adapter's folder again, or save it as safetensors."),
         )
     try:
-        shapes = _shapes(place / WEIGHTS)
+        shapes = _read_shapes(place / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError(
             _("the adapter cannot be loaded: {error}", error=_("its weights are damaged or cut short.")),
@@ -81,7 +81,7 @@ def read_stored(place: Path) -> Stored:
     return Stored(settings if isinstance(settings, dict) else {}, shapes)
 
 
-def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= _LARGEST:

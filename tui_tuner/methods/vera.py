@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.methods.layers import decoder_layers, name_targets, transposed
+from tui_tuner.methods.layers import find_layers, is_transposed, name_targets
 from tui_tuner.methods.numbers.matrices import SharedRandomNumbers
 from tui_tuner.methods.peft_method import PeftMethod, wrap_model
 
@@ -27,7 +27,7 @@ class Vera(SharedRandomNumbers, PeftMethod):
             r=method.rank,
             vera_dropout=method.dropout,
             projection_prng_key=config.training.seed,
-            fan_in_fan_out=transposed(model),
+            fan_in_fan_out=is_transposed(model),
             **_name_inside(model, name_targets(model, config, peft_type)),
         )
         return wrap_model(model, settings)
@@ -37,7 +37,7 @@ def _name_inside(model: Module, where: dict[str, Any]) -> dict[str, Any]:
     """Replace names of targets by full names where layers outside the stack share those names."""
     # peft's VeRA has no `exclude_modules`
     if where.pop("exclude_modules") is not None:
-        inside = {id(module) for module in decoder_layers(model).modules()}
+        inside = {id(module) for module in find_layers(model).modules()}
         names = set(where["target_modules"])
         where["target_modules"] = [
             name

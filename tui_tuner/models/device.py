@@ -46,24 +46,24 @@ class Device:
     has_flash: bool = False
 
     @property
-    def place(self) -> str:
+    def torch_name(self) -> str:
         """Return what torch calls it: `cpu`, `cuda:0`."""
         return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
 
     @property
-    def ampere(self) -> bool:
+    def is_ampere(self) -> bool:
         """Return whether it is an Ampere GPU or newer."""
         return self.kind == "cuda" and self.capability >= AMPERE
 
     @property
-    def bf16(self) -> bool:
+    def has_bf16(self) -> bool:
         """Return whether it computes bfloat16 in hardware."""
-        return self.ampere if self.kind == "cuda" else self.cpu_bf16
+        return self.is_ampere if self.kind == "cuda" else self.cpu_bf16
 
     @property
-    def flash(self) -> bool:
+    def can_use_flash(self) -> bool:
         """Return whether the package flash_attn can run on it."""
-        return self.ampere and self.has_flash
+        return self.is_ampere and self.has_flash
 
 
 def find_device(place: str, known: Sequence[Device] = ()) -> Device:

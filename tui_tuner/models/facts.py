@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import ModelSection
-from tui_tuner.errors import ModelError, about
+from tui_tuner.errors import ModelError, name_field
 from tui_tuner.locales import _
-from tui_tuner.models.architectures.encoders import NOTHING, Beside, weights_beside
+from tui_tuner.models.architectures.encoders import NOTHING, ExtraWeights, find_extra_weights
 from tui_tuner.models.architectures.families import FAMILIES, family_of
 from tui_tuner.models.architectures.family import SHARED_GATE, Family, Linear
-from tui_tuner.models.lookup import config_from_hub, read_config, stored_parameters, stores
-from tui_tuner.models.sizes import MOST_PARAMETERS, Numbers, check_sizes
+from tui_tuner.models.lookup import config_from_hub, has_module, read_config, stored_parameters
+from tui_tuner.models.sizes import MOST_PARAMETERS, ConfigNumbers, check_sizes
 from tui_tuner.text import one_line
 
 
@@ -53,7 +53,7 @@ class ModelFacts:
     rope_dim: int = 0
     value_dim: int = 0
     token_types: int = 0
-    beside: Beside = NOTHING
+    beside: ExtraWeights = NOTHING
     activation: str = ""
     dropout: float = 0.0
     attention_dropout: float = 0.0
@@ -82,7 +82,7 @@ class ModelFacts:
         return self.kv_heads * self.head_dim
 
     @property
-    def moe(self) -> bool:
+    def has_experts(self) -> bool:
         return self.experts > 0
 
     @property
@@ -96,14 +96,14 @@ class ModelFacts:
         return dataclasses.replace(self, experts=0, dense_places=())
 
     @cached_property
-    def linears(self) -> tuple[Linear, ...]:
+    def layer_linears(self) -> tuple[Linear, ...]:
         """Return the matrices of one layer (a sparse one, where a model mixes dense and sparse layers)."""
-        mlp = self._experts() if self.moe else self._mlp(self.ffn)
-        return (*self.beside.linears, *self._attention(), *mlp)
+        mlp = self._list_experts() if self.has_experts else self._list_mlp(self.ffn)
+        return (*self.beside.linears, *self._list_attention(), *mlp)
 
     @cached_property
     def layer_parameters(self) -> int:
-        matrices = sum(linear.parameters for linear in self.linears)
+        matrices = sum(linear.parameters for linear in self.layer_linears)
         return matrices + self.norm_parameters + self.beside.in_layer
 
     @property
@@ -166,9 +166,13 @@ class ModelFacts:
     def body_parameters(self) -> int:
         """Count all parameters except those of a head."""
         dense = 0
-        if self.moe and self.dense_layers:
-            attention = sum(linear.parameters for linear in self._attention())
-            one = attention + sum(linear.parameters for linear in self._mlp(self.ffn)) + self.norm_parameters
+        if self.has_experts and self.dense_layers:
+            attention = sum(linear.parameters for linear in self._list_attention())
+            one = (
+                attention
+                + sum(linear.parameters for linear in self._list_mlp(self.ffn))
+                + self.norm_parameters
+            )
             # All layers are counted as sparse below, so a dense layer adds the (negative) difference.
             dense = self.dense_layers * (one - self.layer_parameters)
         layers = self.own_layers * self.layer_parameters + dense
@@ -179,12 +183,12 @@ class ModelFacts:
     def parameters(self) -> int:
         return self.body_parameters + self.head_parameters
 
-    def _attention(self) -> tuple[Linear, ...]:
+    def _list_attention(self) -> tuple[Linear, ...]:
         hidden, query, kv = self.hidden, self.query_dim, self.kv_dim
         names, bias = self.family.attention, self.attention_bias
         out_bias = bias if self.family.output_bias is None else self.family.output_bias
         if self.low_rank_key:
-            return self._latent()
+            return self._list_latent_attention()
         if len(names) == 2:
             # DeBERTa's biases of query and value are apart from the fused matrix, and counted in `beside`.
             fused_bias = bias and not self.family.disentangled
@@ -197,7 +201,7 @@ class ModelFacts:
             Linear(names[3], query, hidden, out_bias, "attention"),
         )
 
-    def _latent(self) -> tuple[Linear, ...]:
+    def _list_latent_attention(self) -> tuple[Linear, ...]:
         """List the matrices of multi-head latent attention (DeepSeek-V2, arXiv 2405.04434)."""
         query = self.heads * self.head_dim
         found = []
@@ -215,7 +219,7 @@ class ModelFacts:
         ]
         return tuple(found)
 
-    def _mlp(self, size: int, group: str = "mlp", copies: int = 1) -> tuple[Linear, ...]:
+    def _list_mlp(self, size: int, group: str = "mlp", copies: int = 1) -> tuple[Linear, ...]:
         names, bias = self.family.mlp, self.mlp_bias
         if len(names) == 3:
             return (
@@ -229,12 +233,12 @@ class ModelFacts:
             Linear(names[1], size, self.hidden, bias, group, copies),
         )
 
-    def _experts(self) -> tuple[Linear, ...]:
+    def _list_experts(self) -> tuple[Linear, ...]:
         router = Linear("gate", self.hidden, self.experts, False, "router")
-        shared = self._mlp(self.shared_ffn, "shared") if self.shared_ffn else ()
+        shared = self._list_mlp(self.shared_ffn, "shared") if self.shared_ffn else ()
         if shared and self.family.shared_gate:
             shared = (*shared, Linear(SHARED_GATE, self.hidden, 1, False, "shared"))
-        return (router, *self._mlp(self.expert_ffn, "expert", self.experts), *shared)
+        return (router, *self._list_mlp(self.expert_ffn, "expert", self.experts), *shared)
 
 
 def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "config.json") -> ModelFacts:
@@ -263,8 +267,8 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
         merged.setdefault("model_type", kind)
         config, kind = merged, str(merged["model_type"])
     family = family_of(kind, config)
-    values = Numbers(config, family, where)
-    facts = _build(values, family, kind, name or str(config.get("_name_or_path") or kind))
+    values = ConfigNumbers(config, family, where)
+    facts = _build_facts(values, family, kind, name or str(config.get("_name_or_path") or kind))
     if facts.parameters > MOST_PARAMETERS:
         what = _("describes {count:,} parameters, more than any model has.", count=facts.parameters)
         raise ModelError(what, where=where)
@@ -292,16 +296,16 @@ def _not_in_table(kind: str, family: Family) -> str:
     )
 
 
-def _build(values: Numbers, family: Family, kind: str, name: str) -> ModelFacts:
-    hidden = values.number("hidden_size")
-    heads = values.number("num_attention_heads")
-    kv_heads = heads if family.encoder else values.number("num_key_value_heads", heads)
-    latent = values.number("kv_lora_rank", 0, 0) if family.latent else 0
-    rope_dim = values.number("qk_rope_head_dim", 64, 0) if family.latent else 0
+def _build_facts(values: ConfigNumbers, family: Family, kind: str, name: str) -> ModelFacts:
+    hidden = values.read_number("hidden_size")
+    heads = values.read_number("num_attention_heads")
+    kv_heads = heads if family.encoder else values.read_number("num_key_value_heads", heads)
+    latent = values.read_number("kv_lora_rank", 0, 0) if family.latent else 0
+    rope_dim = values.read_number("qk_rope_head_dim", 64, 0) if family.latent else 0
     if family.latent:
-        head_dim = values.number("qk_nope_head_dim", 128) + rope_dim
+        head_dim = values.read_number("qk_nope_head_dim", 128) + rope_dim
     else:
-        head_dim = values.number("head_dim", max(1, hidden // heads))
+        head_dim = values.read_number("head_dim", max(1, hidden // heads))
         # A head_dim that the config states need not be hidden / heads (Gemma, Qwen3).
         if "head_dim" not in family.defaults and not values.config.get("head_dim") and hidden % heads:
             problem = _(
@@ -317,11 +321,11 @@ def _build(values: Numbers, family: Family, kind: str, name: str) -> ModelFacts:
             kv_heads=kv_heads,
         )
         raise ModelError(problem, where=values.where)
-    experts = values.number("num_experts", 0, 0) if family.moe else 0
+    experts = values.read_number("num_experts", 0, 0) if family.moe else 0
     dtype = values.config.get("dtype") or values.config.get("torch_dtype") or ""
-    ffn = values.number("intermediate_size", 4 * hidden)
-    layers = values.number("num_hidden_layers")
-    positions = values.number("max_position_embeddings", 2048, 0)
+    ffn = values.read_number("intermediate_size", 4 * hidden)
+    layers = values.read_number("num_hidden_layers")
+    positions = values.read_number("max_position_embeddings", 2048, 0)
     return ModelFacts(
         name=one_line(name, 200),
         model_type=kind,
@@ -331,23 +335,25 @@ def _build(values: Numbers, family: Family, kind: str, name: str) -> ModelFacts:
         kv_heads=kv_heads,
         head_dim=head_dim,
         ffn=ffn,
-        vocab=values.number("vocab_size"),
-        tied=values.flag("tie_word_embeddings", family.tied),
+        vocab=values.read_number("vocab_size"),
+        tied=values.read_flag("tie_word_embeddings", family.tied),
         family=family,
         max_positions=positions - _first_position(values) if positions else 0,
-        attention_bias=family.attention_bias or values.flag(family.attention_bias_field, False),
-        mlp_bias=family.mlp_bias or values.flag("mlp_bias", False),
+        attention_bias=family.attention_bias or values.read_flag(family.attention_bias_field, False),
+        mlp_bias=family.mlp_bias or values.read_flag("mlp_bias", False),
         experts=experts,
-        experts_per_token=values.number("experts_per_token", 2) if experts else 0,
-        expert_ffn=values.number("expert_size", ffn) if experts else 0,
-        shared_ffn=_shared(values, family) if experts else 0,
-        dense_places=_dense(values, layers) if experts else (),
-        low_rank_query=values.number("q_lora_rank", 0, 0) if values.config.get("q_lora_rank", latent) else 0,
+        experts_per_token=values.read_number("experts_per_token", 2) if experts else 0,
+        expert_ffn=values.read_number("expert_size", ffn) if experts else 0,
+        shared_ffn=_shared_size(values, family) if experts else 0,
+        dense_places=_find_dense_layers(values, layers) if experts else (),
+        low_rank_query=values.read_number("q_lora_rank", 0, 0)
+        if values.config.get("q_lora_rank", latent)
+        else 0,
         low_rank_key=latent,
         rope_dim=rope_dim,
-        value_dim=values.number("v_head_dim", 128) if family.latent else 0,
-        token_types=values.number("type_vocab_size", 0, 0) if family.encoder else 0,
-        beside=weights_beside(kind, family, values.config, hidden, heads, positions),
+        value_dim=values.read_number("v_head_dim", 128) if family.latent else 0,
+        token_types=values.read_number("type_vocab_size", 0, 0) if family.encoder else 0,
+        beside=find_extra_weights(kind, family, values.config, hidden, heads, positions),
         raw=dict(values.config),
         activation=str(
             values.config.get("hidden_act")
@@ -355,13 +361,13 @@ def _build(values: Numbers, family: Family, kind: str, name: str) -> ModelFacts:
             or values.config.get("activation_function")
             or family.activation
         ),
-        dropout=_rate(values, family.dropout_field, family.dropout),
-        attention_dropout=_rate(values, family.attention_dropout_field, family.attention_dropout),
+        dropout=_read_rate(values, family.dropout_field, family.dropout),
+        attention_dropout=_read_rate(values, family.attention_dropout_field, family.attention_dropout),
         weights_dtype=str(dtype).removeprefix("torch."),
     )
 
 
-def _first_position(values: Numbers) -> int:
+def _first_position(values: ConfigNumbers) -> int:
     padding = values.config.get("pad_token_id")
     if not values.family.padded_positions:
         return 0
@@ -370,14 +376,14 @@ def _first_position(values: Numbers) -> int:
     return int(padding) + 1 if known and padding is not None else 2
 
 
-def _rate(values: Numbers, field: str, default: float) -> float:
+def _read_rate(values: ConfigNumbers, field: str, default: float) -> float:
     found = values.config.get(field, default)
     return float(found) if isinstance(found, int | float) else default
 
 
-def _dense(values: Numbers, layers: int) -> tuple[int, ...]:
-    first = values.number("first_k_dense_replace", 0, 0)
-    step = values.number("decoder_sparse_step", 1)
+def _find_dense_layers(values: ConfigNumbers, layers: int) -> tuple[int, ...]:
+    first = values.read_number("first_k_dense_replace", 0, 0)
+    step = values.read_number("decoder_sparse_step", 1)
     named = values.config.get("mlp_only_layers")
     plain = {place for place in named if isinstance(place, int)} if isinstance(named, list) else set()
     return tuple(
@@ -385,11 +391,11 @@ def _dense(values: Numbers, layers: int) -> tuple[int, ...]:
     )
 
 
-def _shared(values: Numbers, family: Family) -> int:
+def _shared_size(values: ConfigNumbers, family: Family) -> int:
     """Return the inner size of the shared expert, which every token passes; 0 without one."""
     if family.shared_field == "n_shared_experts":
-        return values.number("n_shared_experts", 0, 0) * values.number("expert_size", 0, 0)
-    return values.number(family.shared_field, 0, 0) if family.shared_field else 0
+        return values.read_number("n_shared_experts", 0, 0) * values.read_number("expert_size", 0, 0)
+    return values.read_number(family.shared_field, 0, 0) if family.shared_field else 0
 
 
 def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
@@ -400,7 +406,7 @@ def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
         ModelError: no such model, or its config cannot be used.
         HubError: the hub cannot be reached, or wants an access token.
     """
-    with about("model.name" if model.architecture is None else "model.architecture"):
+    with name_field("model.name" if model.architecture is None else "model.architecture"):
         return _load_facts(model, network)
 
 
@@ -419,9 +425,9 @@ def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
     if os.path.isdir(folder):
         path = folder / "config.json"
         return _with_header(facts_from_config(read_config(path), folder.name, one_line(path)), folder)
-    from tui_tuner.models.catalog import find
+    from tui_tuner.models.catalog import find_config
 
-    known = find(model.name)
+    known = find_config(model.name)
     # The catalogue describes the main revision; another one may have other shapes.
     if known is not None and model.revision is None:
         return facts_from_config(known, model.name, model.name)
@@ -434,7 +440,7 @@ def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
     stored = stored_parameters(folder)
     if stored is None:
         return facts
-    if facts.family.pooled and not stores(folder, "pooler"):
+    if facts.family.pooled and not has_module(folder, "pooler"):
         facts = dataclasses.replace(facts, new_pooler=True)
     least, most = facts.body_parameters, facts.parameters
     if facts.encoder:

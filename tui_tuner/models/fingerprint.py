@@ -15,7 +15,7 @@ _MOST_HEADER = 100 << 20  # bytes, as the format allows
 _PIECE = 128  # bytes that are read of each tensor: so many in its middle, and half of it at its beginning
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint_weights(folder: Path) -> str:
     """Return a short text that is the same for the same weights, however many files hold them; empty if
     unknown.
 
@@ -24,7 +24,7 @@ def fingerprint(folder: Path) -> str:
     """
     try:
         # Sorted by name: the same weights may be split into files in another way.
-        tensors = sorted(one for path in _files(folder) for one in _tensors(path))
+        tensors = sorted(one for path in _list_weight_files(folder) for one in _read_tensors(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return ""
     if not tensors:
@@ -36,7 +36,7 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_weight_files(folder: Path) -> list[Path]:
     """List the files that transformers would load weights from."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
@@ -48,7 +48,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, str, bytes]]:
+def _read_tensors(path: Path) -> Iterator[tuple[str, str, bytes]]:
     """Yield (name, type and shape, some bytes) of each tensor of a file."""
     # Opening a pipe would wait for a writer that never comes.
     if not path.is_file():
@@ -65,10 +65,10 @@ def _tensors(path: Path) -> Iterator[tuple[str, str, bytes]]:
             begin, end = (8 + length + int(place) for place in told["data_offsets"])
             if not 8 + length <= begin <= end <= whole:
                 raise ValueError("a damaged safetensors file")
-            yield name, f"{told['dtype']} {told['shape']}", _some_of(file, begin, end)
+            yield name, f"{told['dtype']} {told['shape']}", _read_some_bytes(file, begin, end)
 
 
-def _some_of(file: BinaryIO, begin: int, end: int) -> bytes:
+def _read_some_bytes(file: BinaryIO, begin: int, end: int) -> bytes:
     fd, middle = file.fileno(), (begin + end) // 2
     # The beginning alone would not do: the first rows of an embedding often belong to tokens that no
     # training touches.

@@ -23,7 +23,7 @@ def generation_ends(model: ModelSection, tokenizer: Any) -> list[str]:
     """
     if model.architecture is not None:
         return []
-    values = _read(model, FILE) or _read(model, "config.json")
+    values = _read_json_file(model, FILE) or _read_json_file(model, "config.json")
     ids = values.get("eos_token_id")
     known = len(tokenizer)
     found = []
@@ -34,11 +34,11 @@ def generation_ends(model: ModelSection, tokenizer: Any) -> list[str]:
     return found
 
 
-def _read(model: ModelSection, name: str) -> dict[str, Any]:
+def _read_json_file(model: ModelSection, name: str) -> dict[str, Any]:
     """Read a JSON file of the model; empty if it has none or it cannot be read, which loading will report."""
     try:
         source = model_source(model)
-        path = Path(source) / name if os.path.isdir(source) else _find(source, name, model.revision)
+        path = Path(source) / name if os.path.isdir(source) else _find_hub_file(source, name, model.revision)
         return read_config(path) if path is not None and path.is_file() else {}
     except TunerError:
         return {}
@@ -46,7 +46,7 @@ def _read(model: ModelSection, name: str) -> dict[str, Any]:
 
 # The cache key and each encoder ask, and an unreachable hub takes seconds each time.
 @cache
-def _find(source: str, name: str, revision: str | None) -> Path | None:
+def _find_hub_file(source: str, name: str, revision: str | None) -> Path | None:
     """Find a file of a hub model in the cache or on the hub; None if it has none."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 

@@ -54,7 +54,7 @@ def import_libraries(quantised: bool, say: Callable[[int, int], None] = lambda d
         quantised: Whether the run's weights or its optimizer's states are quantised.
         say: Called with the number of libraries imported so far and the number of all.
     """
-    with without(*OF_OTHER_TASKS, *(() if quantised else QUANTISING)):
+    with hide_packages(*OF_OTHER_TASKS, *(() if quantised else QUANTISING)):
         for done, name in enumerate(LIBRARIES):
             say(done, len(LIBRARIES))
             importlib.import_module(name)
@@ -62,7 +62,7 @@ def import_libraries(quantised: bool, say: Callable[[int, int], None] = lambda d
 
 
 @contextlib.contextmanager
-def without(*names: str) -> Iterator[None]:
+def hide_packages(*names: str) -> Iterator[None]:
     """Make packages that are not imported yet look as if they were not installed."""
     with _hiding:
         # A package that is already imported costs nothing more, and modules that hold it would break.
@@ -83,7 +83,7 @@ def without(*names: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def all_there() -> Iterator[None]:
+def show_packages() -> Iterator[None]:
     """Wait until no other thread hides a package, and prevent hiding while the block runs."""
     with _hiding:
         yield
@@ -106,7 +106,7 @@ def _give_names(hidden: list[str]) -> None:
             continue
         if vars(known).get(name) is None:
             whole = _Later(source)
-            setattr(known, name, whole if "." not in source else _function(whole, name))
+            setattr(known, name, whole if "." not in source else _defer_function(whole, name))
 
 
 class _Later(types.ModuleType):
@@ -119,7 +119,7 @@ class _Later(types.ModuleType):
         return getattr(importlib.import_module(self.__name__), name)
 
 
-def _function(module: types.ModuleType, name: str) -> Any:
+def _defer_function(module: types.ModuleType, name: str) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         return getattr(module, name)(*args, **kwargs)
 

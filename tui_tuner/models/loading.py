@@ -16,11 +16,11 @@ from typing import Any
 
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import ModelSection, RunConfig
-from tui_tuner.errors import ModelError, about
+from tui_tuner.errors import ModelError, name_field
 from tui_tuner.locales import _
-from tui_tuner.models.described import check_described
 from tui_tuner.models.device import find_device, prepare_device
 from tui_tuner.models.hub.place import bring_tokenizer, hub_source, is_path, is_settled
+from tui_tuner.models.load_failures import ARCHITECTURE, MODEL, TOKENIZER, explain_failures
 from tui_tuner.models.lookup import check_safetensors, read_model_config
 from tui_tuner.models.new_weights import (
     POOLER,
@@ -33,7 +33,7 @@ from tui_tuner.models.new_weights import (
 )
 from tui_tuner.models.sizes import check_sizes, check_small_files
 from tui_tuner.models.tiny import own_folder
-from tui_tuner.models.understood import ARCHITECTURE, MODEL, TOKENIZER, understood
+from tui_tuner.models.weights_check import check_described
 from tui_tuner.text import one_line
 
 _TOKENIZER_FILES = (
@@ -71,7 +71,7 @@ def load_tokenizer(model: ModelSection) -> Any:
     """
     if model.tokenizer == "train":
         raise ModelError(_("the tokenizer is trained on the data of the run."), where="model.tokenizer")
-    with about("model.name" if model.tokenizer is None else "model.tokenizer"):
+    with name_field("model.name" if model.tokenizer is None else "model.tokenizer"):
         return _load_tokenizer(model)
 
 
@@ -81,7 +81,7 @@ def _load_tokenizer(model: ModelSection) -> Any:
     from transformers import AutoTokenizer
 
     revision = model.revision if model.tokenizer is None and not os.path.isdir(source) else None
-    with understood(source, *TOKENIZER):
+    with explain_failures(source, *TOKENIZER):
         if not os.path.isdir(source):
             _check_hub_config(
                 source, {"revision": revision, "local_files_only": cached_only(source, revision)}
@@ -124,7 +124,7 @@ def load_model(
         HardwareError: the device is absent.
     """
     prepare_device(device)
-    with about("model.name" if config.model.architecture is None else "model.architecture"):
+    with name_field("model.name" if config.model.architecture is None else "model.architecture"):
         return _load_model(config, device, tokenizer, auto_class, values or {}, new_modules, new_head)
 
 
@@ -159,7 +159,7 @@ def torch_dtype(name: str, device: str) -> Any:
 
     if name != "auto":
         return getattr(torch, name)
-    return torch.bfloat16 if device != "cpu" and find_device(device).bf16 else torch.float32
+    return torch.bfloat16 if device != "cpu" and find_device(device).has_bf16 else torch.float32
 
 
 def quiet_libraries() -> None:
@@ -245,7 +245,7 @@ def check_weights(path: Path) -> None:
     raise ModelError(what, where=one_line(path), hint=hint)
 
 
-def _quantization(config: RunConfig, dtype: Any) -> Any:
+def _quantization_settings(config: RunConfig, dtype: Any) -> Any:
     """Return the bitsandbytes settings of `model.quantization`, or None."""
     if config.model.quantization == "none":
         return None
@@ -273,7 +273,7 @@ def _from_weights(
     import transformers
 
     dtype = torch_dtype(config.model.dtype, device)
-    quantization = _quantization(config, dtype)
+    quantization = _quantization_settings(config, dtype)
     options: dict[str, Any] = {"quantization_config": quantization} if quantization else {}
     if quantization or device != "cpu":
         # Straight onto the device, as bitsandbytes quantises there and the whole model need not fit into
@@ -284,7 +284,7 @@ def _from_weights(
         "trust_remote_code": config.model.trust_remote_code,
         "local_files_only": cached_only(source, config.model.revision),
     }
-    with understood(source, *MODEL):
+    with explain_failures(source, *MODEL):
         _check_hub_config(source, where)
         settings = transformers.AutoConfig.from_pretrained(source, **where)
         for name, value in values.items():
@@ -296,7 +296,7 @@ def _from_weights(
             source,
             config=settings,
             dtype=dtype,
-            attn_implementation=_attention(config),
+            attn_implementation=_choose_attention(config),
             use_safetensors=True,
             output_loading_info=True,
             # transformers' own error names no weight; they are reported with names below.
@@ -363,7 +363,7 @@ def _check_hub_config(source: str, where: Mapping[str, Any]) -> None:
     check_sizes(values, f"{one_line(source)}/config.json")
 
 
-def _attention(config: RunConfig) -> str | None:
+def _choose_attention(config: RunConfig) -> str | None:
     """Return the attention to load with; None leaves the choice to transformers: sdpa, or eager if a model
     needs it.
     """
@@ -411,12 +411,12 @@ def _from_scratch(
     # config.
     transformers.set_seed(config.training.seed)
     try:
-        with understood(kind, *ARCHITECTURE):
+        with explain_failures(kind, *ARCHITECTURE):
             settings = transformers.AutoConfig.for_model(kind, **shape | dict(values))
             model = getattr(transformers, auto_class).from_config(
                 settings,
                 dtype=torch_dtype(config.model.dtype, device),
-                attn_implementation=_attention(config),
+                attn_implementation=_choose_attention(config),
             )
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelError(_("cannot be built: {error}", error=one_line(error, 300)), where=where) from error

@@ -11,9 +11,9 @@ from typing import Any
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError, ModelError
 from tui_tuner.locales import N_, _
-from tui_tuner.models.hub import problems
+from tui_tuner.models.hub import hub_errors
 from tui_tuner.models.hub.fetching import fetch_config
-from tui_tuner.models.hub.huggingface import HuggingFace, reachable
+from tui_tuner.models.hub.huggingface import HuggingFace, is_reachable
 from tui_tuner.models.hub.kinds import HUGGINGFACE, MODELSCOPE
 from tui_tuner.models.hub.ms_store import folder_of
 from tui_tuner.models.sizes import check_sizes
@@ -81,7 +81,7 @@ def config_from_hub(model: ModelSection, network: bool) -> Path:
                 "config.json",
                 revision=model.revision,
                 # The client waits much longer for a hub that does not answer than `reachable` does.
-                local_files_only=not (network and reachable()),
+                local_files_only=not (network and is_reachable()),
                 etag_timeout=5,
             )
         )
@@ -93,8 +93,8 @@ def config_from_hub(model: ModelSection, network: bool) -> Path:
     except EntryNotFoundError:
         raise ModelError(_("has no config.json on the hub."), where=shown) from None
     except Exception as error:
-        endpoint = HuggingFace.endpoint()
-        raise problems.in_words(error, model.name, HUGGINGFACE, endpoint, model.revision) from None
+        endpoint = HuggingFace.hub_address()
+        raise hub_errors.explain_error(error, model.name, HUGGINGFACE, endpoint, model.revision) from None
 
 
 def _config_from_modelscope(model: ModelSection, network: bool) -> Path:
@@ -127,7 +127,7 @@ def stored_parameters(folder: Path) -> int | None:
     return total if files else None
 
 
-def stores(folder: Path, module: str) -> bool:
+def has_module(folder: Path, module: str) -> bool:
     """Return whether the safetensors files of a folder hold weights of a module, by a part of their names."""
     files = sorted(folder.glob("*.safetensors"))
     return any(module in name.split(".") for path in files for name in safetensors_header(path))

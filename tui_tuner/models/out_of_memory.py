@@ -24,7 +24,7 @@ def _is_torchs(kind: type) -> bool:
 
 def free_memory_of(error: BaseException) -> None:
     """Release every tensor that the failed attempt held, and return cached memory."""
-    for link in _chain(error):
+    for link in _walk_causes(error):
         # The frames that an error went through keep their variables as long as the error lives, so
         # activations of the failed pass would still be in memory while a smaller one is tried.
         traceback.clear_frames(link.__traceback__)
@@ -42,7 +42,7 @@ def free_cached_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _walk_causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and those that led to it, each once."""
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]

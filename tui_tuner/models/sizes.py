@@ -75,20 +75,20 @@ def check_sizes(config: Mapping[str, Any], where: str) -> None:
     Raises:
         ModelError: one is too large, negative, or not a number; the message names it.
     """
-    for name, value in _named(config, "", 0):
+    for name, value in _walk_fields(config, "", 0):
         for pattern, most, strict in _PATTERNS:
             if pattern.fullmatch(name.rpartition(".")[2]):
                 _check_size(name, value, most, strict, where)
                 break
 
 
-class Numbers:
+class ConfigNumbers:
     """Reads numbers of a config, with aliases, defaults and limits applied."""
 
     def __init__(self, config: Mapping[str, Any], family: Family, where: str) -> None:
         self.config, self.family, self.where = config, family, where
 
-    def number(self, field: str, default: int | None = None, least: int = 1) -> int:
+    def read_number(self, field: str, default: int | None = None, least: int = 1) -> int:
         names = self.family.aliases.get(field, (field,))
         alias = next((name for name in names if self.config.get(name) is not None), names[-1])
         value = self.config.get(alias)
@@ -103,29 +103,29 @@ class Numbers:
         # JSON's true and false are integers in Python.
         if isinstance(value, bool) or not isinstance(value, int):
             raise ModelError(
-                _("`{alias}` is {value!r}, not a whole number.", alias=alias, value=shown(value)),
+                _("`{alias}` is {value!r}, not a whole number.", alias=alias, value=show_value(value)),
                 where=self.where,
             )
         most = LIMITS.get(field, 10**9)
         if not least <= value <= most:
             hint = _("It must be between {least} and {most}.", least=least, most=most)
             problem = _(
-                "`{alias}` is {value}, which is not a plausible size.", alias=alias, value=shown(value)
+                "`{alias}` is {value}, which is not a plausible size.", alias=alias, value=show_value(value)
             )
             raise ModelError(problem, where=self.where, hint=hint)
         return value
 
-    def flag(self, field: str, default: bool) -> bool:
+    def read_flag(self, field: str, default: bool) -> bool:
         value = self.config.get(field)
         return bool(self.family.defaults.get(field, default)) if value is None else bool(value)
 
 
-def _named(config: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+def _walk_fields(config: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
     """Yield the fields of a config and of its nested configs (`text_config`) by their dotted names."""
     for name, value in config.items():
         # The depth is limited, as a file may nest configs without end.
         if isinstance(value, Mapping) and str(name).endswith("config") and depth < 3:
-            yield from _named(value, f"{prefix}{name}.", depth + 1)
+            yield from _walk_fields(value, f"{prefix}{name}.", depth + 1)
         else:
             yield f"{prefix}{name}", value
 
@@ -135,8 +135,14 @@ def _check_size(name: str, value: Any, most: int, strict: bool, where: str) -> N
     for one in values:
         if one is None or (not strict and (isinstance(one, bool) or not isinstance(one, int | float))):
             continue
-        if isinstance(one, bool) or not isinstance(one, int | float) or (strict and one != int_of(one)):
-            problem = _("`{name}` is {value!r}, not a whole number.", name=one_line(name), value=shown(one))
+        if (
+            isinstance(one, bool)
+            or not isinstance(one, int | float)
+            or (strict and one != to_whole_number(one))
+        ):
+            problem = _(
+                "`{name}` is {value!r}, not a whole number.", name=one_line(name), value=show_value(one)
+            )
             raise ModelError(problem, where=where, hint=_("Use the config.json that belongs to the weights."))
         # Some open names use -1 for "not set".
         least = 0 if strict else -1
@@ -145,7 +151,7 @@ def _check_size(name: str, value: Any, most: int, strict: bool, where: str) -> N
                 _(
                     "`{name}` is {value}, which is not a plausible size.",
                     name=one_line(name),
-                    value=shown(one),
+                    value=show_value(one),
                 ),
                 where=where,
                 hint=_("It must be between {least} and {most}.", least=1, most=most),
@@ -155,12 +161,12 @@ def _check_size(name: str, value: Any, most: int, strict: bool, where: str) -> N
         raise ModelError(problem, where=where)
 
 
-def int_of(value: float) -> int | None:
+def to_whole_number(value: float) -> int | None:
     """Return a number as a whole number; None for NaN and infinity."""
     return int(value) if value == value and abs(value) != float("inf") else None
 
 
-def shown(value: object) -> str:
+def show_value(value: object) -> str:
     """Return a value of a config as text for an error message."""
     try:
         return one_line(value, 60)

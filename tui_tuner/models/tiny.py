@@ -49,7 +49,7 @@ def own_folder(name: str) -> Path | None:
         return Path(demo.MODEL_DIR)
     if name not in TINY_NAMES:
         return None
-    root = _root()
+    root = _find_root()
     try:
         return _tiny_folder(name, root)
     except OSError as error:
@@ -60,7 +60,7 @@ def own_folder(name: str) -> Path | None:
         ) from None
 
 
-def _root() -> Path:
+def _find_root() -> Path:
     """Return the user's cache of models, created if need be, or a temporary folder of this process."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     root = Path(home) / "tui-tuner" / "models"
@@ -69,22 +69,22 @@ def _root() -> Path:
         # A cache that belongs to somebody else could be filled with weights of their choice.
         if os.access(root, os.W_OK | os.X_OK) and root.stat().st_uid in (os.geteuid(), 0):
             return root
-    return _passing_root()
+    return _make_passing_root()
 
 
 @cache
-def _passing_root() -> Path:
+def _make_passing_root() -> Path:
     return Path(tempfile.mkdtemp(prefix="tui-tuner-models-"))
 
 
 def _tiny_folder(name: str, root: Path) -> Path:
     """Return the folder of a tiny model, complete: two runs may create it at the same time."""
-    folder = root / f"{name}-{_edition()}"
+    folder = root / f"{name}-{_make_edition()}"
     if _is_whole(folder):
         return folder
     made = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
     try:
-        _write(name, made)
+        _write_model(name, made)
         if _is_whole(folder):
             return folder
         # Incomplete: a cleaner of caches has deleted one of its files.
@@ -103,7 +103,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 @cache
-def _edition() -> str:
+def _make_edition() -> str:
     """Return a name for the version of these models: a digest of this file and of the demo's rows."""
     digest = hashlib.blake2b(Path(__file__).read_bytes(), digest_size=4)
     for path in sorted(Path(demo.__file__).parent.glob("*.py")):
@@ -111,13 +111,15 @@ def _edition() -> str:
     return digest.hexdigest()
 
 
-def _write(name: str, folder: Path) -> None:
+def _write_model(name: str, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     kind = name.removeprefix("tiny-")
     vocabulary = _write_tokenizer(kind, folder)
     config = _CONFIGS[kind](vocabulary)
-    save_file(_weights(_SHAPES[kind](vocabulary)), folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        _draw_weights(_SHAPES[kind](vocabulary)), folder / "model.safetensors", metadata={"format": "pt"}
+    )
     _write_json(folder / "config.json", config)
 
 
@@ -128,7 +130,7 @@ def _write_json(path: Path, values: Any) -> None:
 # ---- the tokenizer ----------------------------------------------------------------------------------------
 
 
-def _texts() -> Iterator[str]:
+def _read_demo_texts() -> Iterator[str]:
     """Yield every text of the demo rows that these models are tried with."""
     for review in demo.review_rows():
         yield review["text"]
@@ -145,7 +147,7 @@ def _write_tokenizer(kind: str, folder: Path) -> int:
 
     normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     counts: Counter[str] = Counter()
-    for text in _texts():
+    for text in _read_demo_texts():
         counts.update(word for word, _place in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
     # Built by hand: the library's trainer orders equally frequent words at random, so ids would vary.
     tokens = [*_SPECIAL, *_PIECES, *sorted(counts, key=lambda word: (-counts[word], word))]
@@ -174,7 +176,7 @@ def _write_tokenizer(kind: str, folder: Path) -> int:
 # ---- the model --------------------------------------------------------------------------------------------
 
 
-def _bert(vocabulary: int) -> dict[str, Any]:
+def _bert_config(vocabulary: int) -> dict[str, Any]:
     return {
         "architectures": ["BertModel"],
         "model_type": "bert",
@@ -194,7 +196,7 @@ def _bert(vocabulary: int) -> dict[str, Any]:
     }
 
 
-def _distilbert(vocabulary: int) -> dict[str, Any]:
+def _distilbert_config(vocabulary: int) -> dict[str, Any]:
     return {
         "architectures": ["DistilBertModel"],
         "model_type": "distilbert",
@@ -218,54 +220,54 @@ def _distilbert(vocabulary: int) -> dict[str, Any]:
 Shapes = dict[str, tuple[int, ...]]
 
 
-def _linear(name: str, outputs: int, inputs: int) -> Shapes:
+def _linear_shapes(name: str, outputs: int, inputs: int) -> Shapes:
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 
 
-def _norm(name: str) -> Shapes:
+def _norm_shapes(name: str) -> Shapes:
     return {f"{name}.weight": (WIDTH,), f"{name}.bias": (WIDTH,)}
 
 
-def _embeddings(vocabulary: int) -> Shapes:
+def _embedding_shapes(vocabulary: int) -> Shapes:
     return {
         "embeddings.word_embeddings.weight": (vocabulary, WIDTH),
         "embeddings.position_embeddings.weight": (POSITIONS, WIDTH),
-        **_norm("embeddings.LayerNorm"),
+        **_norm_shapes("embeddings.LayerNorm"),
     }
 
 
 def _bert_shapes(vocabulary: int) -> Shapes:
     """Return names and shapes of BERT's weights, as transformers stores them."""
-    found = {"embeddings.token_type_embeddings.weight": (2, WIDTH), **_embeddings(vocabulary)}
+    found = {"embeddings.token_type_embeddings.weight": (2, WIDTH), **_embedding_shapes(vocabulary)}
     for layer in (f"encoder.layer.{number}." for number in range(LAYERS)):
         for name in ("attention.self.query", "attention.self.key", "attention.self.value"):
-            found |= _linear(layer + name, WIDTH, WIDTH)
-        found |= _linear(f"{layer}attention.output.dense", WIDTH, WIDTH)
-        found |= _norm(f"{layer}attention.output.LayerNorm")
-        found |= _linear(f"{layer}intermediate.dense", INNER, WIDTH)
-        found |= _linear(f"{layer}output.dense", WIDTH, INNER)
-        found |= _norm(f"{layer}output.LayerNorm")
-    return found | _linear("pooler.dense", WIDTH, WIDTH)
+            found |= _linear_shapes(layer + name, WIDTH, WIDTH)
+        found |= _linear_shapes(f"{layer}attention.output.dense", WIDTH, WIDTH)
+        found |= _norm_shapes(f"{layer}attention.output.LayerNorm")
+        found |= _linear_shapes(f"{layer}intermediate.dense", INNER, WIDTH)
+        found |= _linear_shapes(f"{layer}output.dense", WIDTH, INNER)
+        found |= _norm_shapes(f"{layer}output.LayerNorm")
+    return found | _linear_shapes("pooler.dense", WIDTH, WIDTH)
 
 
 def _distilbert_shapes(vocabulary: int) -> Shapes:
     """Return names and shapes of DistilBERT's weights, as transformers stores them."""
-    found = _embeddings(vocabulary)
+    found = _embedding_shapes(vocabulary)
     for layer in (f"transformer.layer.{number}." for number in range(LAYERS)):
         for name in ("q_lin", "k_lin", "v_lin", "out_lin"):
-            found |= _linear(f"{layer}attention.{name}", WIDTH, WIDTH)
-        found |= _norm(f"{layer}sa_layer_norm")
-        found |= _linear(f"{layer}ffn.lin1", INNER, WIDTH)
-        found |= _linear(f"{layer}ffn.lin2", WIDTH, INNER)
-        found |= _norm(f"{layer}output_layer_norm")
+            found |= _linear_shapes(f"{layer}attention.{name}", WIDTH, WIDTH)
+        found |= _norm_shapes(f"{layer}sa_layer_norm")
+        found |= _linear_shapes(f"{layer}ffn.lin1", INNER, WIDTH)
+        found |= _linear_shapes(f"{layer}ffn.lin2", WIDTH, INNER)
+        found |= _norm_shapes(f"{layer}output_layer_norm")
     return found
 
 
-_CONFIGS = {"bert": _bert, "distilbert": _distilbert}
+_CONFIGS = {"bert": _bert_config, "distilbert": _distilbert_config}
 _SHAPES = {"bert": _bert_shapes, "distilbert": _distilbert_shapes}
 
 
-def _weights(shapes: Shapes) -> dict[str, Any]:
+def _draw_weights(shapes: Shapes) -> dict[str, Any]:
     """Draw weights as transformers initialises a model: normal matrices, zero biases, norms of one."""
     import numpy as np
 

@@ -52,7 +52,7 @@ def train_tokenizer(
             ),
             where="model.vocabulary",
         )
-    counted = _Counted(texts)
+    counted = _CharacterCounter(texts)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
@@ -84,7 +84,7 @@ def train_tokenizer(
     return fast
 
 
-class _Counted:
+class _CharacterCounter:
     """Passes texts on and counts their characters."""
 
     def __init__(self, texts: Iterable[str]) -> None:

@@ -29,7 +29,7 @@ def embedding_rows(model: Any) -> int:
     return int(model.get_input_embeddings().weight.shape[0])
 
 
-def stored_beyond(folder: Path, rows: int) -> list[str]:
+def find_stored_beyond(folder: Path, rows: int) -> list[str]:
     """List added tokens in a tokenizer's folder for which a model of `rows` embeddings has none."""
     path = folder / "tokenizer.json"
     try:
@@ -80,7 +80,7 @@ def fit_padding(model: Any, tokenizer: Any) -> str:
     )
 
 
-def beyond(model: Any, tokenizer: Any) -> list[int]:
+def find_ids_beyond(model: Any, tokenizer: Any) -> list[int]:
     """List the ids of the tokenizer that the model has no embedding for."""
     rows = embedding_rows(model)
     # `len` counts tokens, while added ones may have ids with gaps below them.
@@ -90,13 +90,13 @@ def beyond(model: Any, tokenizer: Any) -> list[int]:
     return list(range(rows, highest))
 
 
-def refuse(model: Any, tokenizer: Any, used: Mapping[int, int]) -> ModelError:
+def refuse_tokens(model: Any, tokenizer: Any, used: Mapping[int, int]) -> ModelError:
     """Make the error for rows with tokens beyond the embeddings, with a way out."""
     return ModelError(
         _(
             "the rows hold tokens that the model has no embedding for: {tokens}. The tokenizer has {count:,} "
             "tokens, the model {rows:,}.",
-            tokens=named(tokenizer, used),
+            tokens=name_tokens(tokenizer, used),
             count=len(tokenizer),
             rows=embedding_rows(model),
         ),
@@ -110,14 +110,14 @@ def refuse(model: Any, tokenizer: Any, used: Mapping[int, int]) -> ModelError:
     )
 
 
-def named(tokenizer: Any, used: Mapping[int, int]) -> str:
+def name_tokens(tokenizer: Any, used: Mapping[int, int]) -> str:
     """Return some tokens with their counts, the most frequent first: `<port> (12), …`."""
     most = sorted(used.items(), key=lambda item: -item[1])
     words = [f"{one_line(str(tokenizer.convert_ids_to_tokens(one)), 40)} ({count:,})" for one, count in most]
     return ", ".join([*words[:_SHOWN], *(["…"] if len(words) > _SHOWN else [])])
 
 
-def untrained(model: Any, tokenizer: Any) -> list[int]:
+def find_untrained(model: Any, tokenizer: Any) -> list[int]:
     """List the ids of added tokens whose embedding was never trained: all zeros, or near the mean.
 
     The padding token is left out, unless it also ends texts: attention never reads its embedding.

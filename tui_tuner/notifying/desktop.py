@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from tui_tuner.locales import _
-from tui_tuner.notifying.message import Message, NotSent
+from tui_tuner.notifying.run_messages import Message, NotSent
 
 SECONDS = 5.0  # for the command that shows it
 
@@ -37,7 +37,7 @@ def show_on_desktop(message: Message) -> None:
         urgency = "critical" if message.bad else "normal"
         # After `--`, a title that begins with a dash is not an option
         command = ["notify-send", f"--urgency={urgency}", "--app-name=tui-tuner", "--"]
-        command += [message.title, _without_markup(message.text)]
+        command += [message.title, _escape_markup(message.text)]
     import subprocess
 
     try:
@@ -55,5 +55,5 @@ def show_on_desktop(message: Message) -> None:
         raise NotSent(_("{command} ended with code {code}", command=command[0], code=done.returncode))
 
 
-def _without_markup(text: str) -> str:
+def _escape_markup(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

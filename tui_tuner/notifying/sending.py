@@ -14,10 +14,10 @@ from email.header import Header
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from tui_tuner.config.notices import filled, shown_entry
+from tui_tuner.config.notices import fill_entry, shown_entry
 from tui_tuner.locales import _
 from tui_tuner.notifying.desktop import show_on_desktop
-from tui_tuner.notifying.message import Message, NotSent
+from tui_tuner.notifying.run_messages import Message, NotSent
 
 SECONDS = 5.0  # for a connection, and for each piece of an answer
 WAITS = (1.0, 3.0)  # seconds before the second and the third attempt
@@ -43,7 +43,9 @@ _FOREIGN += (
 )
 
 
-def send(entry: str, message: Message, wait: Callable[[float], bool] = lambda _seconds: False) -> None:
+def send_message(
+    entry: str, message: Message, wait: Callable[[float], bool] = lambda _seconds: False
+) -> None:
     """Send a message to one entry of `output.notify` other than the bell.
 
     Args:
@@ -63,39 +65,44 @@ def send(entry: str, message: Message, wait: Callable[[float], bool] = lambda _s
 
 def _send_once(entry: str, message: Message) -> None:
     # ${HF_TOKEN} in somebody else's config would send the user's token to an address of their choice
-    foreign = [name for name in _names(entry) if name.upper().startswith(_FOREIGN)]
+    foreign = [name for name in _list_variables(entry) if name.upper().startswith(_FOREIGN)]
     if foreign:
         raise NotSent(_("{name} belongs to another service and must not be sent", name=foreign[0]))
-    place, missing = filled(entry, os.environ)
+    place, missing = fill_entry(entry, os.environ)
     if missing:
         raise NotSent(_("{name} is not set in the environment", name=", ".join(missing)))
     if place == "desktop":
         show_on_desktop(message)
     elif place.startswith("ntfy:"):
-        _post(*_for_ntfy(place.removeprefix("ntfy:"), message))
+        _post_once(*_format_for_ntfy(place.removeprefix("ntfy:"), message))
     elif place.startswith(("http://", "https://")):
-        _post(place, _for_webhook(message), {"Content-Type": "application/json"})
+        _post_once(place, _format_for_webhook(message), {"Content-Type": "application/json"})
     elif place != "bell":
         raise NotSent(_("its environment variable does not contain an address"))
 
 
-def _names(entry: str) -> list[str]:
-    return filled(entry, {})[1]
+def _list_variables(entry: str) -> list[str]:
+    return fill_entry(entry, {})[1]
 
 
-def name_of(entry: str) -> str:
+def name_entry(entry: str) -> str:
     """Return an entry in a form that may be shown, without secrets."""
     return shown_entry(entry)
 
 
-def _for_webhook(message: Message) -> bytes:
+def _format_for_webhook(message: Message) -> bytes:
     """Build JSON that chats can show (`text` for Slack, `content` for Discord), with fields for programs."""
     # Discord refuses more than 2,000 characters
-    body = {"title": message.title, "text": message.whole, "content": message.whole[:1900], **message.fields}
+    body = {
+        "title": message.title,
+        "text": message.full_text,
+        "content": message.full_text[:1900],
+        **message.fields,
+    }
     return json.dumps(body, ensure_ascii=False, allow_nan=False, default=str).encode()
 
 
-def _for_ntfy(place: str, message: Message) -> tuple[str, bytes, dict[str, str]]:
+def _format_for_ntfy(place: str, message: Message) -> tuple[str, bytes, dict[str, str]]:
     """Return (address, body, headers) of a message to an ntfy topic."""
     server = os.environ.get(NTFY_SERVER, "").strip() or NTFY
     address = place if "://" in place else f"{server.rstrip('/')}/{place}"
@@ -148,14 +155,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
 
 
-def _post(address: str, body: bytes, headers: Mapping[str, str]) -> None:
+def _post_once(address: str, body: bytes, headers: Mapping[str, str]) -> None:
     """Post a message once.
 
     Raises:
         NotSent: there was no answer, or an error.
     """
     try:
-        address, own = _without_login(address)
+        address, own = _split_login(address)
         request = urllib.request.Request(
             address, body, {"User-Agent": "tui-tuner", **own, **headers}, method="POST"
         )
@@ -184,7 +191,7 @@ def _post(address: str, body: bytes, headers: Mapping[str, str]) -> None:
         raise NotSent(_("it is not an address that messages can be sent to")) from None
 
 
-def _without_login(address: str) -> tuple[str, dict[str, str]]:
+def _split_login(address: str) -> tuple[str, dict[str, str]]:
     """Return an address without user name and password, which become a header."""
     parts = urlsplit(address)
     if parts.username is None:
@@ -196,10 +203,10 @@ def _without_login(address: str) -> tuple[str, dict[str, str]]:
     }
 
 
-def pause(done: Callable[[], bool], deadline: Callable[[], float]) -> Callable[[float], bool]:
+def make_waiter(done: Callable[[], bool], deadline: Callable[[], float]) -> Callable[[float], bool]:
     """Return a `wait` for `send` that gives up after the deadline."""
 
-    def wait(seconds: float) -> bool:
+    def wait_or_give_up(seconds: float) -> bool:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if done() and time.monotonic() > deadline():
@@ -207,4 +214,4 @@ def pause(done: Callable[[], bool], deadline: Callable[[], float]) -> Callable[[
             time.sleep(0.05)
         return False
 
-    return wait
+    return wait_or_give_up

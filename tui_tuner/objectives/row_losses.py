@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.compute.forward import Rows
-from tui_tuner.objectives.base import RowLoss
+from tui_tuner.objectives.objective import RowLoss
 
 MOST_ROWS = 256  # rows whose losses are kept: enough for confidence intervals, and small in a journal
 
@@ -42,17 +42,17 @@ def sum_by_row(losses: Any, rows: Sequence[int], data: Rows) -> RowSums | None:
     return None
 
 
-class RowLosses:
+class RowLossCollector:
     """Collects row losses over the forward passes of an evaluation."""
 
     def __init__(self, data: Rows) -> None:
         self._data = data
         self._parts: list[RowSums] = []
 
-    def add(self, part: RowSums) -> None:
+    def add_part(self, part: RowSums) -> None:
         self._parts.append(part)
 
-    def read(self) -> list[RowLoss]:
+    def read_losses(self) -> list[RowLoss]:
         """Return the losses of up to `MOST_ROWS` rows with labels, evenly spaced by index."""
         import torch
 

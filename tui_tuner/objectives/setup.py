@@ -11,12 +11,14 @@ from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.models.device import Device
 
 
-class Voice(Protocol):
+class JournalVoice(Protocol):
     """Writes an objective's messages to the journal (`training.watching.reporting.Reporter`)."""
 
-    def warn(self, code: str, message: str, hint: str = "") -> None: ...
-    def log(self, message: str) -> None: ...
-    def phase(self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = "") -> None: ...
+    def report_warning(self, code: str, message: str, hint: str = "") -> None: ...
+    def report_log(self, message: str) -> None: ...
+    def report_phase(
+        self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = ""
+    ) -> None: ...
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Setup:
     device: Device
     pad: int
     tokens: int
-    voice: Voice
+    voice: JournalVoice
     state: Sequence[bool] = ()
     longest_row: int = 0
     usual: Sequence[int] = ()

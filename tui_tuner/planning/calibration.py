@@ -20,7 +20,7 @@ MOST_CONTEXT = 8.0  # GiB; more outside of torch's allocator is somebody else's
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredPeaks:
     """Peaks of a real run in GiB: torch's counters, and what the driver shows for the process.
 
     `held` is what the allocator holds while the driver is asked, which may be less than at its peak.
@@ -32,18 +32,18 @@ class Measured:
     held: float | None = None
 
     @property
-    def cache(self) -> float:
+    def allocator_cache(self) -> float:
         """Peak of the allocator beyond the peak of the tensors, in GiB."""
         return self.reserved - self.allocated
 
     @property
-    def context(self) -> float:
+    def process_context(self) -> float:
         """Memory of the process on the device outside torch's allocator, in GiB."""
         return self.device - (self.reserved if self.held is None else self.held)
 
 
 @dataclass(frozen=True)
-class Learned:
+class LearnedMemory:
     """Medians of past runs on one kind of GPU, and how many runs they rest on.
 
     `context` in GiB; `residual` is reserved beyond allocated as a share, None where no run was large enough
@@ -56,20 +56,20 @@ class Learned:
     error: float
 
 
-def calibration_file() -> Path:
+def locate_calibration() -> Path:
     """Return the file with the measurements of this machine (in the XDG data folder)."""
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "tui-tuner" / "memory.jsonl"
 
 
-def difference(predicted: Estimate, measured: Measured) -> float:
+def compare_peaks(predicted: Estimate, measured: MeasuredPeaks) -> float:
     """Return by what share the measured allocated peak differs from the predicted one."""
     return measured.allocated / predicted.allocated - 1
 
 
-def record(gpu: str, predicted: Estimate, measured: Measured, path: Path | None = None) -> bool:
+def record_peaks(gpu: str, predicted: Estimate, measured: MeasuredPeaks, path: Path | None = None) -> bool:
     """Append a measurement; return False if the disk refuses it, which must not fail the run."""
-    path = path or calibration_file()
+    path = path or locate_calibration()
     entry = {
         "time": time.time(),
         "gpu": one_line(gpu),
@@ -77,8 +77,8 @@ def record(gpu: str, predicted: Estimate, measured: Measured, path: Path | None 
         "allocated_gib": measured.allocated,
         "reserved_gib": measured.reserved,
         "device_gib": measured.device,
-        "cache_gib": measured.cache,
-        "context_gib": measured.context,
+        "cache_gib": measured.allocator_cache,
+        "context_gib": measured.process_context,
         "stack": predicted.stack,
     }
     try:
@@ -94,9 +94,9 @@ def record(gpu: str, predicted: Estimate, measured: Measured, path: Path | None 
     return True
 
 
-def learned(gpu: str, path: Path | None = None) -> Learned | None:
+def read_learned(gpu: str, path: Path | None = None) -> LearnedMemory | None:
     """Return what is known of a kind of GPU on this machine, or None. Damaged lines are skipped."""
-    path = path or calibration_file()
+    path = path or locate_calibration()
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -126,12 +126,12 @@ def learned(gpu: str, path: Path | None = None) -> Learned | None:
         return None
     # Medians, so that one run next to another program on the same GPU does not count
     cache = statistics.median(residual) if residual else None
-    return Learned(len(context), statistics.median(context), cache, statistics.median(error))
+    return LearnedMemory(len(context), statistics.median(context), cache, statistics.median(error))
 
 
-def calibrated(card: Card, path: Path | None = None) -> Card:
+def calibrate_card(card: Card, path: Path | None = None) -> Card:
     """Return a GPU with the context and allocator cache that earlier runs on it have shown."""
-    known = None if card.cpu else learned(card.name, path)
+    known = None if card.cpu else read_learned(card.name, path)
     if known is None:
         return card
     return replace(card, context=known.context, cache=known.residual, error=known.error, runs=known.runs)

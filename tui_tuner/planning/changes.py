@@ -26,7 +26,7 @@ class Change:
     quality: int  # 0: the same result; 1: nearly; 2: another method or other data
 
 
-def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change]:
+def list_changes(config: RunConfig, card: Card | None = None) -> list[Change]:
     """Return single changes that can save memory, those that change the result least first."""
     training, model, method = config.training, config.model, config.method
     found = []
@@ -43,25 +43,25 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
         if half > 1:
             found.append(Change("training.micro_batch", 1, _("micro-batch {size}", size=1), 0))
     gpu = card is None or not card.cpu
-    if method.has(Trait.CHECKPOINTABLE):
+    if method.has_trait(Trait.CHECKPOINTABLE):
         found += _less_kept(training.gradient_checkpointing, gpu)
     # 8-bit states need bitsandbytes' CUDA kernels
     if training.optimizer == "adamw" and gpu:
         found.append(Change("training.optimizer", "adamw_8bit", _("8-bit AdamW"), 1))
         found.append(Change("training.optimizer", "paged_adamw_8bit", _("paged 8-bit AdamW"), 1))
     # Cards before Ampere only emulate bfloat16
-    narrow = "bfloat16" if card is None or card.cpu or card.device.bf16 else "float16"
-    if model.dtype == "float32" and (narrow == "bfloat16" or method.has(Trait.ADAPTER)):
+    narrow = "bfloat16" if card is None or card.cpu or card.compute_device.has_bf16 else "float16"
+    if model.dtype == "float32" and (narrow == "bfloat16" or method.has_trait(Trait.ADAPTER)):
         found.append(Change("model.dtype", narrow, _("{dtype} weights", dtype=narrow), 1))
-    if method.has(Trait.QUANTISABLE) and model.quantization == "none" and gpu:
+    if method.has_trait(Trait.QUANTISABLE) and model.quantization == "none" and gpu:
         found.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 1))
-    if method.has(Trait.RANKED) and method.rank > 8:
+    if method.has_trait(Trait.RANKED) and method.rank > 8:
         found.append(Change("method.rank", 8, _("rank 8"), 1))
     if config.data.max_length > 256:
         half = config.data.max_length // 2
         found.append(Change("data.max_length", half, _("sequences of {length} tokens", length=half), 2))
     # Random weights cannot be adapted, so no other method is proposed for them
-    if not method.has(Trait.ADAPTER) and model.architecture is None:
+    if not method.has_trait(Trait.ADAPTER) and model.architecture is None:
         found.append(Change("method.kind", "lora", _("LoRA"), 2))
     return found
 
@@ -78,7 +78,7 @@ def _less_kept(degree: Any, gpu: bool) -> list[Change]:
     return found[place : None if gpu else -1]
 
 
-def apply(config: Config, changes: tuple[Change, ...]) -> Config:
+def apply_changes(config: Config, changes: tuple[Change, ...]) -> Config:
     """Return the config with these changes, unvalidated: only for those of `possible_changes`."""
     for change in changes:
         section, _unused, name = change.path.partition(".")
@@ -88,15 +88,15 @@ def apply(config: Config, changes: tuple[Change, ...]) -> Config:
     return config
 
 
-def _legal(config: RunConfig, group: tuple[Change, ...]) -> bool:
+def _go_together(config: RunConfig, group: tuple[Change, ...]) -> bool:
     """Return whether the changes go together: 4-bit weights need a method that works with them."""
     paths = {change.path: change.value for change in group}
     kind = paths.get("method.kind", config.method.kind)
-    return "model.quantization" not in paths or METHODS[kind].has(Trait.QUANTISABLE)
+    return "model.quantization" not in paths or METHODS[kind].has_trait(Trait.QUANTISABLE)
 
 
-def groups_of(config: RunConfig, changes: list[Change], count: int) -> Iterator[tuple[Change, ...]]:
+def group_changes(config: RunConfig, changes: list[Change], count: int) -> Iterator[tuple[Change, ...]]:
     """Yield every group of `count` changes that go together."""
     for group in itertools.combinations(changes, count):
-        if len({change.path for change in group}) == count and _legal(config, group):
+        if len({change.path for change in group}) == count and _go_together(config, group):
             yield group

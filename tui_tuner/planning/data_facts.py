@@ -31,20 +31,20 @@ class DataFacts:
     regression: bool = False
 
     @property
-    def mean(self) -> float | None:
+    def mean_tokens(self) -> float | None:
         """Mean tokens per row."""
         return self.tokens / self.rows if self.tokens and self.rows else None
 
     def most_tokens(self, rows: int) -> int | None:
         """Return the most tokens of so many rows; None if rows were not tokenised."""
-        return _at_most(self.heaviest, rows, self.rows)
+        return _bound_sum(self.heaviest, rows, self.rows)
 
     def most_supervised(self, rows: int) -> int | None:
         """Return the most trained tokens of so many rows; None if rows were not tokenised."""
-        return _at_most(self.most_trained, rows, self.rows)
+        return _bound_sum(self.most_trained, rows, self.rows)
 
 
-def _at_most(falling: tuple[int, ...], rows: int, there: int) -> int | None:
+def _bound_sum(falling: tuple[int, ...], rows: int, there: int) -> int | None:
     """Bound the sum of so many rows from above; beyond those kept, each counts as the smallest kept."""
     if not falling:
         return None
@@ -53,7 +53,7 @@ def _at_most(falling: tuple[int, ...], rows: int, there: int) -> int | None:
     return sum(falling[:rows]) + max(0, rows - len(falling)) * falling[-1]
 
 
-def counted_facts(train: Any, validation: Any = None) -> DataFacts:
+def make_facts(train: Any, validation: Any = None) -> DataFacts:
     """Facts of tokenised rows: objects with `lengths` and `trained_tokens`, arrays of tokens by row."""
     lengths, supervised = train.lengths.tolist(), train.trained_tokens.tolist()
     return DataFacts(
@@ -68,6 +68,6 @@ def counted_facts(train: Any, validation: Any = None) -> DataFacts:
     )
 
 
-def steps_of(rows: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
+def count_steps(rows: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
     """Optimizer steps of a run over so many training rows; an epoch's last step has what is left."""
     return max_steps or max(1, math.ceil(epochs * math.ceil(rows / batch_size)))

@@ -17,7 +17,7 @@ from tui_tuner.errors import HardwareError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.device import Device
 from tui_tuner.planning.hardware import Gpu, Hardware
-from tui_tuner.planning.speed.rates import Rates, usual_rates
+from tui_tuner.planning.speed.speed_rates import Rates, estimate_rates
 from tui_tuner.text import one_line
 
 MOST_GPUS = 8  # of a kind in a machine
@@ -51,18 +51,18 @@ class Card:
     rates: Rates | None = None
 
     @property
-    def device(self) -> Device:
+    def compute_device(self) -> Device:
         """The card as a device to compute on. Whether a processor computes bfloat16 is not known here."""
         kind: Literal["cpu", "cuda"] = "cpu" if self.cpu else "cuda"
         return Device(kind, name=self.name, capability=self.capability, memory=self.total)
 
     @property
-    def reached(self) -> Rates:
+    def reached_rates(self) -> Rates:
         """Its achievable speed: as measured, or estimated from its data sheet."""
-        return self.rates or usual_rates(self.tflops, self.bandwidth, self.capability)
+        return self.rates or estimate_rates(self.tflops, self.bandwidth, self.capability)
 
     @property
-    def workspace(self) -> float:
+    def workspace_bytes(self) -> float:
         """Bytes of cuBLAS workspaces, which lie in torch's allocator."""
         if self.cpu:
             return 0.0
@@ -168,15 +168,15 @@ def find_card(text: str) -> Card:
     if amount and asked not in ("3060", "3080", "3090", "4070", "4080", "4090", "5080", "5090"):
         return _of_size(text, amount.group(1))
     # Spaces, dashes and case differ between shops, drivers and people
-    plain = _plain(asked)
+    plain = _normalise_name(asked)
     for name, card in CARDS.items():
-        if plain in (_plain(name), _plain(name).removeprefix("rtx")):
+        if plain in (_normalise_name(name), _normalise_name(name).removeprefix("rtx")):
             return card
     for nickname, name in NICKNAMES.items():
-        if plain == _plain(nickname):
+        if plain == _normalise_name(nickname):
             return CARDS[name]
-    near = difflib.get_close_matches(plain, [_plain(name) for name in CARDS], n=1, cutoff=0.5)
-    meant = next((name for name in CARDS if near and _plain(name) == near[0]), "")
+    near = difflib.get_close_matches(plain, [_normalise_name(name) for name in CARDS], n=1, cutoff=0.5)
+    meant = next((name for name in CARDS if near and _normalise_name(name) == near[0]), "")
     hint = _("Known GPUs are {cards}; or give an amount of memory, such as 24GiB.", cards=", ".join(CARDS))
     if meant:
         hint = f"{_('Did you mean {name}?', name=meant)} {hint}"
@@ -187,7 +187,7 @@ def find_card(text: str) -> Card:
     )
 
 
-def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
+def parse_cards(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
     """Return a card, or several (`2xH100`), and the config with that many devices.
 
     Raises:
@@ -219,7 +219,7 @@ def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
     return card, with_values(config, {"hardware.devices": count})
 
 
-def card_of(gpu: Gpu) -> Card:
+def make_card(gpu: Gpu) -> Card:
     """Return a GPU of this machine as a card, of which only the memory free now can be used."""
     known = _named_by_driver(gpu.name, gpu.total_gib)
     if known is None:
@@ -232,10 +232,10 @@ def card_of(gpu: Gpu) -> Card:
     return replace(known, name=gpu.name, total=gpu.total_gib, usable=gpu.free_gib, capability=gpu.capability)
 
 
-def card_here(config: RunConfig, hardware: Hardware) -> Card:
+def find_local_card(config: RunConfig, hardware: Hardware) -> Card:
     """Return the card that a run on this machine would use: the first GPU, or the processor."""
     if config.hardware.devices != "cpu" and hardware.usable_gpus:
-        return card_of(hardware.usable_gpus[0])
+        return make_card(hardware.usable_gpus[0])
     return Card(RAM, hardware.memory_gib, hardware.available_gib, PROCESS, 0.0, 0.0, (0, 0), cpu=True)
 
 
@@ -251,5 +251,5 @@ def _of_size(text: str, number: str) -> Card:
     return Card(f"{gib:g} GiB", gib, gib, 0.45, 0.0, 0.0, (8, 0))
 
 
-def _plain(name: str) -> str:
+def _normalise_name(name: str) -> str:
     return re.sub(r"(nvidia|geforce|[\s_-])", "", name.lower())

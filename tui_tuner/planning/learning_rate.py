@@ -30,7 +30,7 @@ GPT3_RATES = (
 SMALL_SCRATCH_RATE = 1e-3  # nanoGPT's rate for models of about ten million parameters
 
 
-def customary(config: RunConfig, parameters: int | None = None, encoder: bool = False) -> Customary:
+def find_customary_rate(config: RunConfig, parameters: int | None = None, encoder: bool = False) -> Customary:
     """Return the usual rate for a task, a method and, from scratch, a size.
 
     Args:
@@ -41,7 +41,7 @@ def customary(config: RunConfig, parameters: int | None = None, encoder: bool = 
     # that learn from documents, or small models made for a task
     random = config.model.architecture is not None or is_tiny(config.model.name)
     if random and (task.plain_text or task.decides):
-        return scratch(parameters)
+        return find_scratch_rate(parameters)
     return find_method(config.method.kind).customary_rate(
         config.method,
         new_head=bool(task.decides and encoder),
@@ -50,12 +50,14 @@ def customary(config: RunConfig, parameters: int | None = None, encoder: bool = 
     )
 
 
-def usual_rate(config: RunConfig, facts: ModelFacts | None) -> Customary:
+def find_usual_rate(config: RunConfig, facts: ModelFacts | None) -> Customary:
     """Return the customary rate for a model, as far as its facts are known."""
-    return customary(config, facts.parameters, facts.encoder) if facts else customary(config)
+    return (
+        find_customary_rate(config, facts.parameters, facts.encoder) if facts else find_customary_rate(config)
+    )
 
 
-def scratch(parameters: int | None) -> Customary:
+def find_scratch_rate(parameters: int | None) -> Customary:
     """Return the peak rate for random weights, from GPT-3's table (log-log between its sizes)."""
     source = N_("GPT-3 (arXiv 2005.14165) table 2.1 by size")
     # GPT-3's table begins at 125M parameters; far below, extrapolating its slope gives rates nobody has
@@ -87,7 +89,7 @@ HIDDEN_EXPONENT = {"llama": 0.781, "qwen": 0.0775}
 REGRET = "LoRA Without Regret (Schulman et al., 2025)"
 
 
-def square_root_rule(base_rate: float, tokens_per_batch: float, pretraining_batch: float) -> float:
+def apply_square_root(base_rate: float, tokens_per_batch: float, pretraining_batch: float) -> float:
     """`base_rate * sqrt(tokens_per_batch / pretraining_batch)`; both batches in tokens.
 
     2,000,000 supervised tokens in 350 steps of one epoch, from Mistral's 5e-5 at 4e6 tokens: 1.89e-6.
@@ -97,14 +99,14 @@ def square_root_rule(base_rate: float, tokens_per_batch: float, pretraining_batc
     return base_rate * math.sqrt(tokens_per_batch / pretraining_batch)
 
 
-def rules(
+def apply_rules(
     config: RunConfig,
     facts: ModelFacts | None = None,
     data: DataFacts | None = None,
     steps_per_epoch: int | None = None,
 ) -> list[Rule]:
     """Apply every rule, the chosen one first. A rule that lacks an input names it."""
-    usual = usual_rate(config, facts)
+    usual = find_usual_rate(config, facts)
     chosen = Rule(
         N_("usual for the method"),
         _("{rate:g}, usual from {low:g} to {high:g}", rate=usual.rate, low=usual.low, high=usual.high),
@@ -115,14 +117,14 @@ def rules(
     # Published rules were fitted to language-model losses; a new head has other gradients
     if config.task_kind.decides:
         return [chosen]  # the other rules are about models that write
-    found = [chosen, _square_root(facts, data, config, steps_per_epoch)]
-    found += _batch_scaling(config, usual)
+    found = [chosen, _apply_square_root_rule(facts, data, config, steps_per_epoch)]
+    found += _apply_batch_rules(config, usual)
     if not config.task_kind.preference and config.model.architecture is None:
-        found += _lora_against_full(config, facts)
+        found += _apply_width_rules(config, facts)
     return found
 
 
-def _square_root(
+def _apply_square_root_rule(
     facts: ModelFacts | None, data: DataFacts | None, config: RunConfig, steps: int | None
 ) -> Rule:
     name = N_("square root of the batch")
@@ -141,11 +143,11 @@ def _square_root(
     batch = data.supervised / steps
     inputs = {"base rate": known[1], "tokens per batch": batch, "pretraining batch": known[2]}
     filled = f"{known[1]:g} * sqrt({batch:,.0f} / {known[2]:,.0f})"
-    rate = square_root_rule(known[1], batch, known[2])
+    rate = apply_square_root(known[1], batch, known[2])
     return Rule(name, filled, source, inputs, rate)
 
 
-def _batch_scaling(config: RunConfig, usual: Customary) -> list[Rule]:
+def _apply_batch_rules(config: RunConfig, usual: Customary) -> list[Rule]:
     measured = find_method(config.method.kind).rates.batch
     if measured is None:
         return []
@@ -171,7 +173,7 @@ def _batch_scaling(config: RunConfig, usual: Customary) -> list[Rule]:
     ]
 
 
-def _lora_against_full(config: RunConfig, facts: ModelFacts | None) -> list[Rule]:
+def _apply_width_rules(config: RunConfig, facts: ModelFacts | None) -> list[Rule]:
     method = find_method(config.method.kind)
     factor, full = method.rates.times_full, FULL_RATE.rate
     # A rule for matrices says nothing about factors or virtual tokens

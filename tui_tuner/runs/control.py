@@ -10,13 +10,13 @@ from pathlib import Path
 
 import orjson
 
-from tui_tuner.runs.private import may_steer, open_private
+from tui_tuner.runs.private_files import may_steer, open_private
 
 _MOST_AT_ONCE = 1 << 20  # bytes
 COMMANDS = ("pause", "continue", "stop", "save", "evaluate")
 
 
-def send(path: Path, command: str) -> None:
+def send_command(path: Path, command: str) -> None:
     """Append one command to the file.
 
     Raises:
@@ -38,7 +38,7 @@ def send(path: Path, command: str) -> None:
         os.close(fd)
 
 
-class Control:
+class CommandReceiver:
     """Receives commands for the training core at each step boundary. Commands older than this object are
     skipped.
 
@@ -57,14 +57,14 @@ class Control:
         except OSError:
             self._offset = 0
 
-    def request(self, command: str, reason: str = "") -> None:
+    def request_command(self, command: str, reason: str = "") -> None:
         """Queue a command from inside this process; safe in a signal handler's thread."""
         self._local.append(command)
         if command == "stop" and reason:
             self.stop_reason = reason
             self.stop_asked = self.stop_asked or time.monotonic()
 
-    def poll(self) -> list[str]:
+    def poll_commands(self) -> list[str]:
         """Return the commands since the last call, in order. Costs one `stat` when there are none."""
         with self._lock:
             commands, self._local = self._local, []
@@ -73,12 +73,12 @@ class Control:
                 if size < self._offset:
                     self._offset = 0  # truncated or replaced
                 if size > self._offset:
-                    commands += self._read()
+                    commands += self._read_commands()
             except OSError:
                 pass
             return commands
 
-    def _read(self) -> list[str]:
+    def _read_commands(self) -> list[str]:
         """Read new commands from the file; none if somebody else could have written it."""
         fd = open_private(self.path, os.O_RDONLY)
         with open(fd, "rb") as file:
@@ -88,14 +88,14 @@ class Control:
         whole = block.rfind(b"\n") + 1
         # A full block without a newline is no command; without this step it would be read for ever.
         self._offset += whole or (len(block) if len(block) == _MOST_AT_ONCE else 0)
-        found = [command for line in block[:whole].splitlines() if (command := _command(line))]
+        found = [command for line in block[:whole].splitlines() if (command := _parse_command(line))]
         if found and not trusted:
             self.refused += len(found)
             return []
         return found
 
 
-def _command(line: bytes) -> str:
+def _parse_command(line: bytes) -> str:
     try:
         data = orjson.loads(line)
     except orjson.JSONDecodeError:

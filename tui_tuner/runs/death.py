@@ -21,9 +21,9 @@ import psutil
 
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Heartbeat
-from tui_tuner.runs.gpu_faults import from_kernel_log
+from tui_tuner.runs.gpu_faults import find_kernel_fault
 from tui_tuner.runs.journal import JournalReader
-from tui_tuner.runs.kernel import records
+from tui_tuner.runs.kernel import read_records
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_bytes
 
@@ -42,19 +42,19 @@ class Death:
 
 def vital_signs(root: Path = Path("/")) -> dict[str, Any]:
     """Read what to compare later: kill counters, memory limit [bytes] and boot id, as far as readable."""
-    limit, kills = _cgroup(root)
+    limit, kills = _read_cgroup(root)
     total = psutil.virtual_memory().total
     return {
-        "boot": _read(root / "proc/sys/kernel/random/boot_id"),
+        "boot": _read_text(root / "proc/sys/kernel/random/boot_id"),
         "oom_kills_group": kills,
-        "oom_kills_machine": _counter(_read(root / "proc/vmstat"), "oom_kill"),
+        "oom_kills_machine": _parse_counter(_read_text(root / "proc/vmstat"), "oom_kill"),
         "memory_limit": min(limit or total, total),
     }
 
 
-def cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) -> Death:
+def find_cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) -> Death:
     """Find what ended a lost run, as far as the system shows it. Never raises."""
-    manifest = folder.manifest()
+    manifest = folder.read_manifest()
     then = manifest.get("vital_signs")
     then = then if isinstance(then, dict) else {}
     now = vital_signs() if now is None else now
@@ -66,14 +66,14 @@ def cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) -> Deat
     pid = manifest.get("pid")
     claimed = manifest.get("claimed")
     # Five seconds, as the kernel's clock and the one of the manifest may differ a little.
-    log = records(claimed - 5) if isinstance(claimed, int | float) else []
+    log = read_records(claimed - 5) if isinstance(claimed, int | float) else []
     if isinstance(pid, int) and names_pid(pid, log):
         return Death(
             "oom_killer",
             _("The system's out-of-memory killer ended it (pid {pid}).", pid=pid),
             _(_MEMORY_HINT),
         )
-    fault = from_kernel_log(log)
+    fault = find_kernel_fault(log)
     if fault is not None:
         return Death(fault.code, fault.message, fault.hint)
     memory, limit = _last_memory(folder), then.get("memory_limit")
@@ -81,12 +81,12 @@ def cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) -> Deat
     held = ""
     if near:
         held = _("It used {held} of {limit}.", held=human_bytes(memory), limit=human_bytes(limit or 0))
-    if _grew(then, now, "oom_kills_group"):
+    if _has_grown(then, now, "oom_kills_group"):
         message = _(
             "The system's out-of-memory killer has ended a process of its control group during the run."
         )
         return Death("oom_killer", f"{message} {held}".strip(), _(_MEMORY_HINT))
-    if near or _grew(then, now, "oom_kills_machine"):
+    if near or _has_grown(then, now, "oom_kills_machine"):
         message = _("Probably killed because the machine ran out of memory.")
         said = held or _("The out-of-memory killer has been active on this machine since the run started.")
         return Death("maybe_oom_killer", f"{message} {said}", _(_MEMORY_HINT))
@@ -95,7 +95,7 @@ def cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) -> Deat
     )
 
 
-def ending(code: int, pid: int, then: dict[str, Any], since: float) -> Death:
+def describe_exit(code: int, pid: int, then: dict[str, Any], since: float) -> Death:
     """Describe how a child process ended; the message continues a sentence, as in `it <message>.`.
 
     Args:
@@ -110,10 +110,10 @@ def ending(code: int, pid: int, then: dict[str, Any], since: float) -> Death:
     except ValueError:  # a real-time signal
         name = str(-code)
     now = vital_signs() if code == -signal.SIGKILL else {}
-    if now and names_pid(pid, records(since - 5)):
+    if now and names_pid(pid, read_records(since - 5)):
         message = _("was ended by signal {signal}, by the system's out-of-memory killer", signal=name)
         return Death("oom_killer", message, _(_MEMORY_HINT))
-    if _grew(then, now, "oom_kills_group") or _grew(then, now, "oom_kills_machine"):
+    if _has_grown(then, now, "oom_kills_group") or _has_grown(then, now, "oom_kills_machine"):
         message = _(
             "was ended by signal {signal}, probably because the machine ran out of memory", signal=name
         )
@@ -126,39 +126,39 @@ _MEMORY_HINT = N_(
 )
 
 
-def _grew(then: dict[str, Any], now: dict[str, Any], name: str) -> bool:
+def _has_grown(then: dict[str, Any], now: dict[str, Any], name: str) -> bool:
     before, after = then.get(name), now.get(name)
     return isinstance(before, int) and isinstance(after, int) and after > before
 
 
 def _last_memory(folder: RunFolder) -> int:
     """Return the largest host memory [bytes] among the last heartbeats."""
-    bodies = [event.body for event in JournalReader(folder.events, tail=_TAIL).read()]
+    bodies = [event.body for event in JournalReader(folder.events_path, tail=_TAIL).read_events()]
     values = [body.memory_host for body in bodies if isinstance(body, Heartbeat)]
     # Half a minute: the last heartbeat may be from before the allocation that was too large.
     return max(values[-6:], default=0)
 
 
-def _cgroup(root: Path) -> tuple[int | None, int | None]:
+def _read_cgroup(root: Path) -> tuple[int | None, int | None]:
     """Read memory limit [bytes] and kill count of this process's own control group, version 2 or 1."""
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    for line in _read_text(root / "proc/self/cgroup").splitlines():
         number, _unused, rest = line.partition(":")
         names, _unused, inside = rest.partition(":")
         if number == "0" and not names:
-            folder = _existing(root / "sys/fs/cgroup", inside, "memory.events")
+            folder = _find_group_folder(root / "sys/fs/cgroup", inside, "memory.events")
             if folder:
-                return _integer(_read(folder / "memory.max")), _counter(
-                    _read(folder / "memory.events"), "oom_kill"
+                return _parse_integer(_read_text(folder / "memory.max")), _parse_counter(
+                    _read_text(folder / "memory.events"), "oom_kill"
                 )
         elif "memory" in names.split(","):
-            folder = _existing(root / "sys/fs/cgroup/memory", inside, "memory.oom_control")
+            folder = _find_group_folder(root / "sys/fs/cgroup/memory", inside, "memory.oom_control")
             if folder:
-                limit = _integer(_read(folder / "memory.limit_in_bytes"))
-                return limit, _counter(_read(folder / "memory.oom_control"), "oom_kill")
+                limit = _parse_integer(_read_text(folder / "memory.limit_in_bytes"))
+                return limit, _parse_counter(_read_text(folder / "memory.oom_control"), "oom_kill")
     return None, None
 
 
-def _existing(mount: Path, inside: str, name: str) -> Path | None:
+def _find_group_folder(mount: Path, inside: str, name: str) -> Path | None:
     """Return the folder of the group, if it has the file `name`."""
     # In a container the path is the host's, and the group itself is mounted at the root.
     for folder in (mount / inside.strip().lstrip("/"), mount):
@@ -167,17 +167,17 @@ def _existing(mount: Path, inside: str, name: str) -> Path | None:
     return None
 
 
-def _counter(text: str, name: str) -> int | None:
+def _parse_counter(text: str, name: str) -> int | None:
     found = re.search(rf"^{name} (\d+)$", text, re.MULTILINE)
     return int(found[1]) if found else None
 
 
-def _integer(text: str) -> int | None:
+def _parse_integer(text: str) -> int | None:
     # Version 1 writes a number near 2**63 for "no limit", version 2 the word max.
     return int(text) if text.isdigit() and int(text) < 2**62 else None
 
 
-def _read(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -27,20 +27,20 @@ def advice_of(hint: str) -> str:
     return shown if shown != hint else ""
 
 
-class Body:
+class EventBody:
     """The content of an event of any kind."""
 
     __slots__ = ()
     KIND: ClassVar[str] = ""
 
 
-def sparse(**more: Any) -> Any:
+def sparse_field(**more: Any) -> Any:
     """Declare a field that is written only if it differs from its default."""
     return field(metadata={"sparse": True}, **more)
 
 
 @dataclass(frozen=True, slots=True)
-class RunStarted(Body):
+class RunStarted(EventBody):
     """A process has taken the run."""
 
     KIND = "run_started"
@@ -50,13 +50,13 @@ class RunStarted(Body):
     process: int = 0  # its pid
     resumed_from: int | None = None  # step of the checkpoint; None for a new run
     total_steps: int | None = None  # None while unknown
-    metrics: Mapping[str, Any] = sparse(
+    metrics: Mapping[str, Any] = sparse_field(
         default_factory=dict
     )  # {name: {label, higher_is_better}}: the task's own
 
 
 @dataclass(frozen=True, slots=True)
-class Phase(Body):
+class Phase(EventBody):
     """The phase that the run is in, and its progress."""
 
     KIND = "phase"
@@ -64,11 +64,11 @@ class Phase(Body):
     done: int = 0  # in `unit`
     total: int | None = 0  # in the same unit; 0 or None if unknown
     note: str = ""
-    unit: str = sparse(default="")  # bytes, rows, prompts, files, steps, ... (`runs.phases.progress`)
+    unit: str = sparse_field(default="")  # bytes, rows, prompts, files, steps, ... (`runs.phases.progress`)
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSource(Body):
+class ModelSource(EventBody):
     """The source of the model, or of a tokenizer from elsewhere."""
 
     KIND = "model_source"
@@ -79,7 +79,7 @@ class ModelSource(Body):
     revision: str = ""  # of a hub: the commit
 
     @property
-    def text(self) -> str:
+    def source_text(self) -> str:
         """Describe the source as text."""
         said = {"name": self.name, "path": self.path, "revision": self.revision or _("unknown")}
         match self.place:
@@ -94,7 +94,7 @@ class ModelSource(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved(Body):
+class Resolved(EventBody):
     """The value chosen for a field that was `auto`."""
 
     KIND = "resolved"
@@ -104,7 +104,7 @@ class Resolved(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class RowLedger(Body):
+class RowLedger(EventBody):
     """The outcome of every row that was read: the fields of `data.ledger.Ledger.to_json`."""
 
     KIND = "ledger"
@@ -120,7 +120,7 @@ class RowLedger(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Step(Body):
+class Step(EventBody):
     """One optimizer step."""
 
     KIND = "step"
@@ -135,20 +135,22 @@ class Step(Body):
     memory_allocated: int = 0  # peak [bytes] on the device
     memory_reserved: int = 0  # peak [bytes] held by the allocator
     seconds: float = 0.0
-    metrics: Mapping[str, float | None] = sparse(default_factory=dict)  # the objective's own {name: value}
+    metrics: Mapping[str, float | None] = sparse_field(
+        default_factory=dict
+    )  # the objective's own {name: value}
     # Model FLOP utilisation: the model's own operations (`planning.flops`, without recomputation) divided by
     # the seconds that the device took and by its peak for this dtype; None if no data sheet states the peak
-    mfu: float | None = sparse(default=None)
+    mfu: float | None = sparse_field(default=None)
     # Share of time in which the device computed, over the steps read together with this one: the driver's
     # (NVML's) share of time with a kernel running, limited to what two device events per step prove
     # (idle from the end of a step to the start of the next, busy from the last launch to the end).
     # Without the driver's figure, or if others use the device, only if the events leave at most 10
     # points open
-    gpu_busy: float | None = sparse(default=None)
+    gpu_busy: float | None = sparse_field(default=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Memory(Body):
+class Memory(EventBody):
     """Measured and predicted memory [bytes]; once, on a GPU, after the first steps."""
 
     KIND = "memory"
@@ -167,7 +169,7 @@ class Memory(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Kernels(Body):
+class Kernels(EventBody):
     """The kernels that compute parts of the model; once, after loading."""
 
     KIND = "kernels"
@@ -176,7 +178,7 @@ class Kernels(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Bottleneck(Body):
+class Bottleneck(EventBody):
     """The limit on the speed of the steps, when it is first seen and when it changes."""
 
     KIND = "bottleneck"
@@ -187,12 +189,12 @@ class Bottleneck(Body):
     gpu_busy: float | None = None  # over those steps, as in `step`
     mfu: float | None = None
     waiting: float | None = None  # share of their time spent on it; for memory, of the arithmetic
-    advice: str = sparse(default="")  # the hint for a screen, if it differs
-    fixes: Sequence[Any] = sparse(default=())  # the changes that the hint offers: each {field: value}
+    advice: str = sparse_field(default="")  # the hint for a screen, if it differs
+    fixes: Sequence[Any] = sparse_field(default=())  # the changes that the hint offers: each {field: value}
 
 
 @dataclass(frozen=True, slots=True)
-class RunDuration(Body):
+class RunDuration(EventBody):
     """How long the whole run takes [seconds] and what it costs [the currency of the price]."""
 
     KIND = "duration"
@@ -208,18 +210,18 @@ class RunDuration(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation(Body):
+class Evaluation(EventBody):
     """Metrics measured on held-out rows."""
 
     KIND = "evaluation"
     step: int
     stage: str = ""  # validation for losses; before or after for generated answers
     metrics: Mapping[str, float | None] = field(default_factory=dict)  # {name: value}
-    rows: int | None = sparse(default=None)  # answers that were scored
+    rows: int | None = sparse_field(default=None)  # answers that were scored
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOutRows(Body):
+class HeldOutRows(EventBody):
     """The losses of single held-out rows, the same rows in the same order in each evaluation of a run.
 
     So two evaluations can be compared row by row. Of many rows an evenly spaced selection is kept.
@@ -232,7 +234,7 @@ class HeldOutRows(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict(Body):
+class Verdict(EventBody):
     """The verdict on a run's curves so far, when it changes and at the end."""
 
     KIND = "verdict"
@@ -248,7 +250,7 @@ class Verdict(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationTable(Body):
+class EvaluationTable(EventBody):
     """A table of an evaluation on held-out rows, such as a confusion matrix; after its `evaluation`."""
 
     KIND = "table"
@@ -260,7 +262,7 @@ class EvaluationTable(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointSaved(Body):
+class CheckpointSaved(EventBody):
     """A checkpoint is complete and has its final name."""
 
     KIND = "checkpoint"
@@ -273,7 +275,7 @@ class CheckpointSaved(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Sample(Body):
+class Sample(EventBody):
     """An answer that was generated during a run."""
 
     KIND = "sample"
@@ -284,27 +286,27 @@ class Sample(Body):
     text: str = ""
     reference: str = ""  # the answer in the data, if there is one
     stopped: bool = False  # by a stop token, not by the limit
-    passage: str = sparse(default="")  # the text that spans refer to; the prompt if empty
+    passage: str = sparse_field(default="")  # the text that spans refer to; the prompt if empty
     # {start, end, label, score} in characters of it, as in `evaluation.samples.Span`
-    found: Sequence[Any] = sparse(default=())
-    wanted: Sequence[Any] = sparse(default=())  # the same, of the data
-    scores: Sequence[Any] = sparse(default=())  # [text, probability], the best first
+    found: Sequence[Any] = sparse_field(default=())
+    wanted: Sequence[Any] = sparse_field(default=())  # the same, of the data
+    scores: Sequence[Any] = sparse_field(default=())  # [text, probability], the best first
 
 
 @dataclass(frozen=True, slots=True)
-class Warned(Body):
+class Warned(EventBody):
     """Something the user should know. `code` is for programs."""
 
     KIND = "warning"
     code: str
     message: str
     hint: str = ""
-    advice: str = sparse(default="")  # the hint for a screen, if it differs
-    fixes: Sequence[Any] = sparse(default=())  # the changes that the hint offers: each {field: value}
+    advice: str = sparse_field(default="")  # the hint for a screen, if it differs
+    fixes: Sequence[Any] = sparse_field(default=())  # the changes that the hint offers: each {field: value}
 
 
 @dataclass(frozen=True, slots=True)
-class OutOfMemory(Body):
+class OutOfMemory(EventBody):
     """Memory ran out, and how the run reacted."""
 
     KIND = "out_of_memory"
@@ -315,7 +317,7 @@ class OutOfMemory(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Log(Body):
+class Log(EventBody):
     """A remark."""
 
     KIND = "log"
@@ -324,7 +326,7 @@ class Log(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Heartbeat(Body):
+class Heartbeat(EventBody):
     """The process is alive; every 5 s."""
 
     KIND = "heartbeat"
@@ -333,7 +335,7 @@ class Heartbeat(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class RolledBack(Body):
+class RolledBack(EventBody):
     """Steps after `step` are void, and are repeated with a lower learning rate."""
 
     KIND = "rolled_back"
@@ -341,7 +343,7 @@ class RolledBack(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class CommandDone(Body):
+class CommandDone(EventBody):
     """A control command was carried out."""
 
     KIND = "command"
@@ -349,7 +351,7 @@ class CommandDone(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Finished(Body):
+class Finished(EventBody):
     """The end; exactly once per process."""
 
     KIND = "finished"
@@ -357,13 +359,15 @@ class Finished(Body):
     exit_code: int | None = None  # of the process
     message: str = ""
     hint: str = ""
-    field: str = sparse(default="")  # dotted name of the config field that caused a failure
-    advice: str = sparse(default="")  # the hint for a screen, if it differs
-    fixes: Sequence[Any] = sparse(default=())  # the changes that the hint offers: each {field: value}
-    rows_seen: bool = sparse(default=False)  # the failure is about rows that were read, not about their file
+    field: str = sparse_field(default="")  # dotted name of the config field that caused a failure
+    advice: str = sparse_field(default="")  # the hint for a screen, if it differs
+    fixes: Sequence[Any] = sparse_field(default=())  # the changes that the hint offers: each {field: value}
+    rows_seen: bool = sparse_field(
+        default=False
+    )  # the failure is about rows that were read, not about their file
 
     @classmethod
-    def failed(cls, error: TunerError) -> Finished:
+    def from_error(cls, error: TunerError) -> Finished:
         """Make the event for a run that failed with this error."""
         what = f"{error.where}: {error.what}" if error.where else error.what
         advice = advice_of(error.hint)
@@ -374,7 +378,7 @@ class Finished(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown(Body):
+class Unknown(EventBody):
     """An event of a newer version, or one whose step or another number without a default is unreadable."""
 
     kind: str
@@ -390,7 +394,7 @@ class Event:
     as it was read, without its newline; empty for an event that was not read.
     """
 
-    body: Body
+    body: EventBody
     run: str = ""
     seq: int = 0
     time: float = 0.0
@@ -399,12 +403,12 @@ class Event:
     line: bytes = field(default=b"", repr=False, compare=False)
 
 
-class Sink(Protocol):
+class EventSink(Protocol):
     """Receives events from the training core. `emit` never blocks for long and never raises."""
 
-    def emit(self, body: Body) -> None: ...
+    def emit(self, body: EventBody) -> None: ...
 
 
-def kind_of(body: Body) -> str:
+def kind_of(body: EventBody) -> str:
     """Return the name of an event's kind in the journal."""
     return body.kind if isinstance(body, Unknown) else body.KIND

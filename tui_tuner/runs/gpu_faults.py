@@ -22,7 +22,7 @@ class GpuFault:
     hint: str
     hardware: bool
 
-    def translated(self, more: str = "") -> GpuFault:
+    def translate_texts(self, more: str = "") -> GpuFault:
         """Return the fault in the user's language, with another sentence after its message if given."""
         message = f"{_(self.message)} {more}".strip()
         return GpuFault(self.code, message, _(self.hint), self.hardware)
@@ -154,15 +154,15 @@ _RECORDED_ONLY = {45, 63, 92, 154}  # clean-up after, or a note about, another f
 _XID = re.compile(r"NVRM: Xid \((?:PCI:)?([0-9a-fA-F:.]+)\)?:? *(\d+),")
 
 
-def classify(text: str) -> GpuFault | None:
+def classify_fault(text: str) -> GpuFault | None:
     """Return the GPU fault that a message of an exception or a log describes, or None."""
     for pattern, fault in _COMPILED:
         if pattern.search(text):
-            return fault.translated()
+            return fault.translate_texts()
     return None
 
 
-def from_kernel_log(records: Iterable[str]) -> GpuFault | None:
+def find_kernel_fault(records: Iterable[str]) -> GpuFault | None:
     """Return the most serious fault in `NVRM: Xid` records: hardware before software, then the earliest."""
     found = []
     for record in records:
@@ -174,6 +174,6 @@ def from_kernel_log(records: Iterable[str]) -> GpuFault | None:
         fault = _XIDS.get(number)
         if fault is not None and number not in _RECORDED_ONLY:
             log = _("The kernel's log reports Xid {number} for GPU {gpu}.", number=number, gpu=match[1])
-            found.append(fault.translated(log))
+            found.append(fault.translate_texts(log))
     # A broken card causes software faults in its wake, so the hardware fault is the cause.
     return next((fault for fault in found if fault.hardware), found[0] if found else None)

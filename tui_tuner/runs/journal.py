@@ -11,11 +11,11 @@ from collections import deque
 from pathlib import Path
 
 from tui_tuner.locales import _
-from tui_tuner.runs.ballast import release
-from tui_tuner.runs.events import Body, Event, Heartbeat, Step, Warned
-from tui_tuner.runs.private import open_file, open_private
-from tui_tuner.runs.secrets import scrubber
-from tui_tuner.runs.wire import decode, encode
+from tui_tuner.runs.ballast import release_space
+from tui_tuner.runs.events import Event, EventBody, Heartbeat, Step, Warned
+from tui_tuner.runs.private_files import open_file, open_private
+from tui_tuner.runs.secrets import current_scrubber
+from tui_tuner.runs.wire import decode_line, encode_event
 
 MOST_WAITING = 32 << 20  # bytes of events kept in memory while the disk refuses them
 LONGEST_LINE = 64 << 20  # bytes that are read for a line which does not end
@@ -43,19 +43,19 @@ class JournalWriter:
         self._seq = last_seq(path) + 1
         self._fd = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def emit(self, body: Body) -> None:
+    def emit(self, body: EventBody) -> None:
         with self._lock:
             try:
                 if isinstance(body, Heartbeat):
                     self._look_for_file()
-                self._queue(body)
-                self._flush()
+                self._queue_event(body)
+                self._write_queue()
             # A journal must never end a run.
             except Exception:
                 return
 
     @property
-    def waiting(self) -> int:
+    def waiting_events(self) -> int:
         """Count the events that the disk has refused so far."""
         return len(self._waiting)
 
@@ -75,14 +75,14 @@ class JournalWriter:
         message = _(
             "The journal was deleted or replaced while the run wrote it; the earlier events are lost."
         )
-        self._queue(Warned("journal_replaced", message))
+        self._queue_event(Warned("journal_replaced", message))
 
-    def _queue(self, body: Body) -> None:
-        line = self._line(body)
+    def _queue_event(self, body: EventBody) -> None:
+        line = self._encode_line(body)
         self._seq += 1
         # Steps hold numbers only, and are too many to search each for secrets.
         if not isinstance(body, _ONLY_NUMBERS):
-            line = scrubber().line(line)
+            line = current_scrubber().mask_line(line)
         # The masked line is counted, as this is the one that is subtracted when it is written.
         self._waiting.append(line)
         self._waiting_bytes += len(line)
@@ -90,26 +90,26 @@ class JournalWriter:
             self._waiting_bytes -= len(self._waiting.popleft())
             self.lost += 1
 
-    def _flush(self) -> None:
+    def _write_queue(self) -> None:
         if self.lost:
             message = _("{lost} events could not be written (disk full?)", lost=self.lost)
-            self._write(self._line(Warned("journal_gap", message)))
+            self._write_line(self._encode_line(Warned("journal_gap", message)))
             self._seq += 1
             self.lost = 0
         while self._waiting:
-            self._write(self._waiting[0])
+            self._write_line(self._waiting[0])
             self._waiting_bytes -= len(self._waiting.popleft())
 
-    def _line(self, body: Body) -> bytes:
-        return encode(Event(body, self.run, self._seq, round(time.time(), 3), self.rank))
+    def _encode_line(self, body: EventBody) -> bytes:
+        return encode_event(Event(body, self.run, self._seq, round(time.time(), 3), self.rank))
 
-    def _write(self, line: bytes) -> None:
+    def _write_line(self, line: bytes) -> None:
         line = (b"\n" if self._torn else b"") + line
         try:
             written = os.write(self._fd, line)
         except OSError as error:
             # Freeing the ballast makes room for a few hundred events, enough to report that the disk is full.
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not release(self.path.parent):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not release_space(self.path.parent):
                 raise
             written = os.write(self._fd, line)
         if written:
@@ -126,7 +126,7 @@ class JournalWriter:
         with self._lock:
             if self._fd >= 0:
                 with contextlib.suppress(OSError):
-                    self._flush()
+                    self._write_queue()
                 self.sync()
                 os.close(self._fd)
                 self._fd = -1
@@ -144,11 +144,11 @@ class JournalReader:
         self.damaged = 0
         self._file: tuple[int, int] | None = None
 
-    def read(self, limit: int | None = None) -> list[Event]:
+    def read_events(self, limit: int | None = None) -> list[Event]:
         """Return the events since the last call, at most about `limit` bytes of them."""
         events: list[Event] = []
         for line in self.read_block(limit).splitlines():
-            event = decode(line) if line.strip() else None
+            event = decode_line(line) if line.strip() else None
             if event is not None:
                 events.append(event)
             elif line.strip():
@@ -202,7 +202,7 @@ def last_seq(path: Path) -> int:
             back = min(size, _CHUNK)
             while True:
                 file.seek(size - back)
-                seqs = [event.seq for line in file.read(back).splitlines() if (event := decode(line))]
+                seqs = [event.seq for line in file.read(back).splitlines() if (event := decode_line(line))]
                 if seqs or back >= size:
                     return max(seqs, default=-1)
                 # The last chunk may be one long line, or damaged.

@@ -14,7 +14,7 @@ _WANTED = ("Killed process", "oom-kill:", "NVRM: Xid", "fallen off the bus")
 _MOST_RECORDS = 20_000
 
 
-def records(since: float = 0.0, wanted: tuple[str, ...] = _WANTED) -> list[str]:
+def read_records(since: float = 0.0, wanted: tuple[str, ...] = _WANTED) -> list[str]:
     """Return the texts of records that contain one of the wanted words; empty if the log is not readable.
 
     Args:
@@ -22,10 +22,10 @@ def records(since: float = 0.0, wanted: tuple[str, ...] = _WANTED) -> list[str]:
         wanted: Words to look for; only records with one of `_WANTED` are available.
     """
     earliest = since - psutil.boot_time() if since else 0.0
-    return after(list(_kept(int(time.monotonic() // 10))), earliest, wanted)
+    return filter_records(list(_read_kept(int(time.monotonic() // 10))), earliest, wanted)
 
 
-def after(raw: list[str], earliest: float, wanted: tuple[str, ...] = _WANTED) -> list[str]:
+def filter_records(raw: list[str], earliest: float, wanted: tuple[str, ...] = _WANTED) -> list[str]:
     """Return the texts of raw records from `earliest` [s] on.
 
     A record is `priority,sequence,microseconds since boot,flags;text`.
@@ -43,7 +43,7 @@ def after(raw: list[str], earliest: float, wanted: tuple[str, ...] = _WANTED) ->
 # The argument counts tens of seconds, so the log is read at most that often: a list of many runs asks many
 # times.
 @functools.lru_cache(maxsize=1)
-def _kept(_moment: int) -> tuple[str, ...]:
+def _read_kept(_moment: int) -> tuple[str, ...]:
     """Read the raw records."""
     found: list[str] = []
     try:

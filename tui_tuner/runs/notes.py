@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
-from tui_tuner.runs.private import read_file
-from tui_tuner.runs.secrets import scrubber
+from tui_tuner.runs.private_files import read_file
+from tui_tuner.runs.secrets import current_scrubber
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 
@@ -50,7 +50,7 @@ def set_note(folder: RunFolder, note: str) -> None:
         raise UsageError(
             _("a note has at most {most} characters, not {count}.", most=MOST_NOTE, count=len(note))
         )
-    _write(folder, Notes(note.strip(), read_notes(folder).tags))
+    _write_notes(folder, Notes(note.strip(), read_notes(folder).tags))
 
 
 def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
@@ -75,11 +75,11 @@ def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
             tags.add(tag)
     if len(tags) > MOST_TAGS:
         raise UsageError(_("a run has at most {most} tags.", most=MOST_TAGS))
-    _write(folder, Notes(known.note, tuple(sorted(tags))))
+    _write_notes(folder, Notes(known.note, tuple(sorted(tags))))
     return tuple(sorted(tags))
 
 
-def _write(folder: RunFolder, notes: Notes) -> None:
+def _write_notes(folder: RunFolder, notes: Notes) -> None:
     kept = {"note": notes.note, "tags": list(notes.tags)}
     # A run folder is often shared, and a note may quote a command line with a token.
-    folder.write(_FILE, scrubber().text(json.dumps(kept, ensure_ascii=False)))
+    folder.write_file(_FILE, current_scrubber().mask_text(json.dumps(kept, ensure_ascii=False)))

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tui_tuner.config.metrics import hundredfold
+from tui_tuner.config.metrics import show_hundredfold
 from tui_tuner.locales import N_, _
-from tui_tuner.text import decimals, one_line
+from tui_tuner.text import count_decimals, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.runs.scan import Figures
@@ -32,18 +32,18 @@ def tokens_per_second(seconds: Sequence[float], trained: Sequence[int]) -> float
 
 
 def seconds_left(
-    seconds: Sequence[float], step: int, total: int, between: Between | None = None
+    seconds: Sequence[float], step: int, total: int, between: PauseMeter | None = None
 ) -> float | None:
     """Estimate the remaining seconds from the last steps, evaluations and checkpoints; None if unknown."""
     recent = seconds[-OF_TIME_LEFT:]
     if len(recent) < 2 or not total:
         return None
-    pace = sum(recent) / len(recent) + (between.each if between is not None else 0.0)
+    pace = sum(recent) / len(recent) + (between.seconds_per_step if between is not None else 0.0)
     return pace * max(0, total - step) if math.isfinite(pace) else None
 
 
 @dataclass(frozen=True, slots=True)
-class Between:
+class PauseMeter:
     """Measures the time of evaluations, answers and checkpoints in a process, by its phases.
 
     Args:
@@ -58,7 +58,7 @@ class Between:
     seconds: float = 0.0
     last: int = 0
 
-    def after(self, phase: str, time: float, step: int) -> Between:
+    def begin_phase(self, phase: str, time: float, step: int) -> PauseMeter:
         """Return the state after a phase began at this time and step."""
         if phase == self.phase:
             return self
@@ -68,7 +68,7 @@ class Between:
         return replace(self, phase=phase, since=time, seconds=seconds, last=last)
 
     @property
-    def each(self) -> float:
+    def seconds_per_step(self) -> float:
         """Return seconds of such phases per step; 0 until there was one."""
         return self.seconds / (self.last - self.first) if self.last > self.first else 0.0
 
@@ -86,7 +86,7 @@ def mean_of(values: Sequence[float | None], seconds: Sequence[float]) -> float |
     return sum(value * took for value, took in known) / whole if whole > 0 else None
 
 
-class Pace:
+class PaceMeter:
     """Keeps the last steps, as far as the pace needs them."""
 
     def __init__(self) -> None:
@@ -94,14 +94,14 @@ class Pace:
         self._seconds: list[float] = []
         self._trained: list[int] = []
 
-    def add(self, step: int, seconds: float, trained: int) -> None:
+    def add_step(self, step: int, seconds: float, trained: int) -> None:
         """Record a step, its seconds and its trained tokens."""
         self._steps.append(step)
         self._seconds.append(seconds)
         self._trained.append(trained)
         self._forget_old()
 
-    def add_all(self, found: Sequence[Figures]) -> None:
+    def add_figures(self, found: Sequence[Figures]) -> None:
         """Record steps from `scan`; other lines among them are skipped."""
         for _when, step, _e, _l, _r, _n, trained, _m, seconds, *_rest in found[-RECENT_STEPS:]:
             try:
@@ -120,7 +120,7 @@ class Pace:
             for kept in (self._steps, self._seconds, self._trained):
                 del kept[:-RECENT_STEPS]
 
-    def back_to(self, step: int) -> None:
+    def go_back(self, step: int) -> None:
         """Forget the steps after this one, which the run went back to."""
         kept = [index for index, number in enumerate(self._steps) if number <= step]
         self._seconds = [self._seconds[index] for index in kept]
@@ -130,28 +130,28 @@ class Pace:
     def tokens_per_second(self) -> float | None:
         return tokens_per_second(self._seconds, self._trained)
 
-    def seconds_left(self, step: int, total: int, between: Between | None = None) -> float | None:
+    def seconds_left(self, step: int, total: int, between: PauseMeter | None = None) -> float | None:
         return seconds_left(self._seconds, step, total, between)
 
     @property
-    def step(self) -> int:
+    def last_step(self) -> int:
         """Return the last step; 0 before the first."""
         return self._steps[-1] if self._steps else 0
 
 
-def metric_figure(name: str, value: object, digits: int = 4) -> str:
+def format_metric(name: str, value: object, digits: int = 4) -> str:
     """Format a metric for a reader: times 100 if its field is shown so, else as `figure` does."""
-    return hundredfold(name, value) or figure(value, digits)
+    return show_hundredfold(name, value) or format_figure(value, digits)
 
 
-def figure(value: object, digits: int = 4) -> str:
+def format_figure(value: object, digits: int = 4) -> str:
     """Format a number, or report that it is not one."""
     if not isinstance(value, int | float):
         return _("not a number")
-    return f"{value:.{decimals(value, digits) if math.isfinite(value) else digits}f}"
+    return f"{value:.{count_decimals(value, digits) if math.isfinite(value) else digits}f}"
 
 
-class StepText:
+class StepFormatter:
     """Formats a step as text. The sentences are translated once and filled in together."""
 
     def __init__(self) -> None:
@@ -162,9 +162,9 @@ class StepText:
             N_("lr {rate:.2e}"),
             N_("grad norm {norm}"),
         )
-        self._begin, self._end = _together(begin), _together((N_("{speed:,.0f} trained tok/s"),))
+        self._begin, self._end = _join_sentences(begin), _join_sentences((N_("{speed:,.0f} trained tok/s"),))
 
-    def of(
+    def format_step(
         self,
         step: int,
         total: int | str,
@@ -178,11 +178,11 @@ class StepText:
         """Format a step's figures and the objective's own; no speed for tasks that do not train on tokens."""
         text = self._begin(step=step, total=total, epoch=epoch, loss=loss, rate=rate, norm=norm)
         for name, value in metrics.items():
-            text += f"  {one_line(name, 40)} {figure(value)}"
+            text += f"  {one_line(name, 40)} {format_figure(value)}"
         return f"{text}  {self._end(speed=speed)}" if speed else text
 
 
-def _together(sentences: tuple[str, ...]) -> Callable[..., str]:
+def _join_sentences(sentences: tuple[str, ...]) -> Callable[..., str]:
     """Return the function that fills in these sentences, in the user's language if possible."""
     english, said = "  ".join(sentences), "  ".join(_(sentence) for sentence in sentences)
     sample = {"step": 1, "total": 1, "epoch": 0.5, "loss": "", "rate": 0.5, "norm": "", "speed": 0.5}

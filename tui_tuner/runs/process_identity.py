@@ -18,7 +18,7 @@ _PROC = Path("/proc")
 _START_FIELD = 19
 
 
-def identity(pid: int) -> dict[str, Any]:
+def identify_process(pid: int) -> dict[str, Any]:
     """Return what distinguishes a process from another one with the same number.
 
     Raises:
@@ -29,11 +29,11 @@ def identity(pid: int) -> dict[str, Any]:
     # `process` counts only if it repeats the same start.
     return {
         "process_started": started,
-        "process": {"started": started, "ticks": _start_ticks(pid), "boot": _boot()},
+        "process": {"started": started, "ticks": _start_ticks(pid), "boot": _read_boot_id()},
     }
 
 
-def runs_still(pid: int, known: dict[str, Any]) -> bool:
+def is_alive(pid: int, known: dict[str, Any]) -> bool:
     """Return whether the process with this `identity` is alive.
 
     Raises:
@@ -45,7 +45,7 @@ def runs_still(pid: int, known: dict[str, Any]) -> bool:
         return False
     started, exact = known["process_started"], known.get("process")
     if isinstance(exact, dict) and exact.get("started") == started:
-        now = {"started": started, "ticks": _start_ticks(pid), "boot": _boot()}
+        now = {"started": started, "ticks": _start_ticks(pid), "boot": _read_boot_id()}
         if None not in now.values() and None not in (exact.get("ticks"), exact.get("boot")):
             return exact == now
     # Written by an older version, or the exact start is not readable here: the time of day has to do.
@@ -60,7 +60,7 @@ def _start_ticks(pid: int) -> int | None:
         return None  # not Linux, or hidden from us
 
 
-def _boot() -> str | None:
+def _read_boot_id() -> str | None:
     try:
         return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip() or None
     except (OSError, ValueError):

@@ -20,7 +20,7 @@ _DIGITS, _NUMBER = rb"[0-9]{1,15}+", rb"[-0-9.e]++"
 _METRICS = rb'\{(?:"[ !#-\[\]-~]*":(?:%b|null),?+)*\}' % _REAL
 
 
-def _pattern(whole: bytes, real: bytes) -> bytes:
+def _step_pattern(whole: bytes, real: bytes) -> bytes:
     """Return the pattern of a step's line, with these patterns for its numbers."""
     return (
         rb'\{"v":%d,"run":"[ !#-\[\]-~]*+","seq":%b,"time":(%b),"rank":%b,"kind":"step",'
@@ -36,7 +36,7 @@ def _pattern(whole: bytes, real: bytes) -> bytes:
     )
 
 
-def _heartbeat(whole: bytes, real: bytes) -> bytes:
+def _heartbeat_pattern(whole: bytes, real: bytes) -> bytes:
     head = rb'\{"v":%d,"run":"[ !#-\[\]-~]*+","seq":%b,"time":(%b),"rank":%b,' % (VERSION, whole, real, whole)
     return head + rb'"kind":"heartbeat","step":%b,"memory_host":%b\}' % (whole, whole)
 
@@ -46,10 +46,16 @@ def _without_groups(pattern: bytes) -> bytes:
 
 
 _FIGURES = re.compile(
-    rb"(?:" + _pattern(_DIGITS, _NUMBER) + rb"|" + _heartbeat(_DIGITS, _NUMBER) + rb"|([^\n]*+))\n"
+    rb"(?:"
+    + _step_pattern(_DIGITS, _NUMBER)
+    + rb"|"
+    + _heartbeat_pattern(_DIGITS, _NUMBER)
+    + rb"|([^\n]*+))\n"
 )
 _EXACT = re.compile(
-    rb"(?:" + _without_groups(_pattern(_WHOLE, _REAL) + rb"|" + _heartbeat(_WHOLE, _REAL)) + rb"|([^\n]*+))\n"
+    rb"(?:"
+    + _without_groups(_step_pattern(_WHOLE, _REAL) + rb"|" + _heartbeat_pattern(_WHOLE, _REAL))
+    + rb"|([^\n]*+))\n"
 )
 
 Figures = tuple[
@@ -57,7 +63,7 @@ Figures = tuple[
 ]  # fmt: skip
 
 
-def scan(block: bytes) -> list[Figures]:
+def scan_lines(block: bytes) -> list[Figures]:
     """Split the complete lines of a block into the figures of steps, and other lines.
 
     Each tuple has the time, step, epoch, loss, learning rate, gradient norm, trained tokens, reserved

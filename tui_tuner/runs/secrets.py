@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from tui_tuner.config.advice import Command, advise
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.private import open_private
+from tui_tuner.runs.private_files import open_private
 
 _NAMES = re.compile(
     r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|(?:API|ACCESS|PRIVATE|AUTH|SECRET)_?KEY)$",
@@ -56,13 +56,13 @@ _SHAPES = (
 MASK = "[secret]"
 
 
-def _place(found: re.Match[bytes]) -> tuple[int, int]:
+def _find_secret_span(found: re.Match[bytes]) -> tuple[int, int]:
     """Return where the secret itself is: the group of a pattern that has one, or the whole match."""
     return found.span(found.re.groups)
 
 
-def _masked(found: re.Match[bytes]) -> bytes:
-    (start, end), whole = _place(found), found.start()
+def _mask_match(found: re.Match[bytes]) -> bytes:
+    (start, end), whole = _find_secret_span(found), found.start()
     return found[0][: start - whole] + MASK.encode() + found[0][end - whole :]
 
 
@@ -70,7 +70,7 @@ class Scrubber:
     """Replaces secrets in text: those of the environment and of the user's token files."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        values = _values(os.environ if environment is None else environment)
+        values = _list_secrets(os.environ if environment is None else environment)
         # Journal lines are JSON, where a password with quotes or backslashes is spelled differently.
         inside_json = [json.dumps(value, ensure_ascii=False)[1:-1] for value in values]
         literal = [(value, re.escape(value)) for value in dict.fromkeys([*values, *inside_json])]
@@ -78,18 +78,18 @@ class Scrubber:
             (needle.encode(), re.compile(shape.encode())) for needle, shape in [*literal, *_SHAPES]
         ]
 
-    def text(self, text: str) -> str:
-        return self.line(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+    def mask_text(self, text: str) -> str:
+        return self.mask_line(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
-    def line(self, line: bytes) -> bytes:
+    def mask_line(self, line: bytes) -> bytes:
         """Mask secrets in a line, which may be JSON: the replacement needs no escapes there."""
         for needle, shape in self._rules:
             if needle in line:
-                line = shape.sub(_masked, line)
+                line = shape.sub(_mask_match, line)
         return line
 
-    def finds(self, text: str) -> bool:
-        return self.text(text) != text
+    def has_secret(self, text: str) -> bool:
+        return self.mask_text(text) != text
 
     def blank_out(self, path: Path, start: int = 0) -> int:
         """Overwrite secrets in a file with `*` in place, so that processes which append to it are not
@@ -110,7 +110,7 @@ class Scrubber:
         while block := file.read(_BLOCK):
             text = carry + block
             rules = [shape for needle, shape in self._rules if needle in text]
-            for first, end in {_place(found) for shape in rules for found in shape.finditer(text)}:
+            for first, end in {_find_secret_span(found) for shape in rules for found in shape.finditer(text)}:
                 file.seek(start + first)
                 file.write(b"*" * (end - first))
                 count += 1
@@ -121,7 +121,7 @@ class Scrubber:
         return count
 
 
-def _in_file(name: str, text: str) -> set[str]:
+def _find_in_file(name: str, text: str) -> set[str]:
     """Return the secrets in a token file: all of it, or the values after `hf_token` and `password`."""
     if name in ("token", "modelscope_token"):
         return {text.strip()}
@@ -138,12 +138,12 @@ _made: tuple[Any, Scrubber] | None = None
 _known: dict[str, None] = {}
 
 
-def scrubber() -> Scrubber:
+def current_scrubber() -> Scrubber:
     """Return the scrubber of this process, rebuilt if its environment or a token file has changed."""
     global _made
     files = token_files(os.environ)
     # Bytes, as a dict of `os.environ` would decode every value on each call.
-    state = dict(os.environb), [_written(path) for path in files]
+    state = dict(os.environb), [_read_stamp(path) for path in files]
     if _made is None or _made[0] != state:
         _made = state, Scrubber()
     return _made[1]
@@ -163,7 +163,7 @@ def token_files(environment: Mapping[str, str]) -> list[Path]:
         return []
 
 
-def _written(path: Path) -> tuple[int, int] | None:
+def _read_stamp(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except OSError:
@@ -174,10 +174,10 @@ def _written(path: Path) -> tuple[int, int] | None:
 def refuse_secrets(text: str, where: str) -> None:
     """Raise `ConfigError` if a config seems to contain a token, because configs are stored in run folders."""
     for number, line in enumerate(text.splitlines(), 1):
-        if scrubber().finds(line):
+        if current_scrubber().has_secret(line):
             raise ConfigError(
                 _("seems to contain a token or a password, and configs are stored in the run folder."),
-                where=f"{where}: {scrubber().text(line.strip())[:100]} (line {number})",
+                where=f"{where}: {current_scrubber().mask_text(line.strip())[:100]} (line {number})",
                 hint=advise(
                     N_(
                         "Remove it; for a hub, set HF_TOKEN in the environment, or log in: {command}.",
@@ -187,14 +187,14 @@ def refuse_secrets(text: str, where: str) -> None:
             )
 
 
-def _values(environment: Mapping[str, str]) -> list[str]:
+def _list_secrets(environment: Mapping[str, str]) -> list[str]:
     """Return secret values, longest first, so that one that contains another is replaced whole."""
     values = {value.strip() for name, value in environment.items() if _NAMES.search(name)}
     # Its name fits the pattern, but it is a path.
     values.discard(environment.get("HF_TOKEN_PATH", ""))
     for path in token_files(environment):
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            values |= _in_file(path.name, path.read_text(encoding="utf-8")[:_MOST_OF_FILE])
+            values |= _find_in_file(path.name, path.read_text(encoding="utf-8")[:_MOST_OF_FILE])
     if environment is os.environ:
         values |= _known.keys()
         _known.update(dict.fromkeys(values))

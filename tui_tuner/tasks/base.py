@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import Metric
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.records import IGNORE, Example, Question, Record, texts_of
+from tui_tuner.data.records import IGNORE, Example, Question, Record, list_texts
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 
@@ -18,12 +18,12 @@ from tui_tuner.locales import N_, _
 if TYPE_CHECKING:
     import numpy as np
 
-    from tui_tuner.data.examples.encoder import Encoder, Facts
+    from tui_tuner.data.examples.record_encoder import RecordEncoder, RowFacts
     from tui_tuner.data.examples.store import TokenizedRows
     from tui_tuner.data.ledger import Ledger
     from tui_tuner.data.preflight import Problem
-    from tui_tuner.evaluation.samples import Samples, Shown
-    from tui_tuner.objectives.base import Objective
+    from tui_tuner.evaluation.samples import SampleSource, ShownSample
+    from tui_tuner.objectives.objective import Objective
 
 
 class Task(ABC):
@@ -48,7 +48,7 @@ class Task(ABC):
     """
 
     records: tuple[type[Record], ...] = ()
-    encoder_class: type[Encoder] | None = None
+    encoder_class: type[RecordEncoder] | None = None
     columns: Mapping[str, str] = {}
     metrics: tuple[Metric, ...] = ()
     auto_class = "AutoModelForCausalLM"
@@ -67,10 +67,10 @@ class Task(ABC):
         return []
 
     @abstractmethod
-    def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
+    def make_encoder(self, config: RunConfig, tokenizer: Any) -> RecordEncoder:
         """Return the encoder that converts records to examples with labels and columns."""
 
-    def read_beside(self, config: RunConfig, tokenizer: Any) -> Any:
+    def read_cache_extras(self, config: RunConfig, tokenizer: Any) -> Any:
         """Return what else decides how records become examples, in plain values, for the key of the token
         cache.
 
@@ -79,7 +79,7 @@ class Task(ABC):
         """
         return None
 
-    def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
+    def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         """List problems of all rows together, before anything is trained.
 
         Args:
@@ -92,11 +92,11 @@ class Task(ABC):
         shown: np.ndarray = example.labels != IGNORE
         return shown
 
-    def describe(self, record: Record, example: Example) -> str:
+    def describe_example(self, record: Record, example: Example) -> str:
         """Describe what an example of a record teaches; empty if its tokens show it."""
         return ""
 
-    def settle(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    def settle_fields(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
         """Choose values for fields that are `auto` and depend on the rows, with the reasons.
 
         Args:
@@ -104,7 +104,7 @@ class Task(ABC):
         """
         return {}
 
-    def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
+    def renumber_rows(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
         """Replace the numbers given during encoding, such as those of classes, by final ones.
 
         Rows are encoded in several processes, each of which sees a part of them, so the number of a class is
@@ -141,7 +141,9 @@ class Task(ABC):
         """
         return {}
 
-    def load(self, config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]) -> Any:
+    def load_run_model(
+        self, config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]
+    ) -> Any:
         """Load the model of a run onto its device, before a method is attached.
 
         Raises:
@@ -156,7 +158,7 @@ class Task(ABC):
         """Set what belongs in the saved model, such as the tokens that end an answer."""
         return
 
-    def keep(self, model: Any, metrics: Mapping[str, Any]) -> None:
+    def keep_metrics(self, model: Any, metrics: Mapping[str, Any]) -> None:
         """Set the metrics that `kept` names on a model's config, as far as they are known."""
         for name in self.kept:
             value = metrics.get(name)
@@ -167,12 +169,14 @@ class Task(ABC):
     # ---- learning and judging -----------------------------------------------------------------------------
 
     @abstractmethod
-    def objective(self, config: RunConfig) -> Objective:
+    def make_objective(self, config: RunConfig) -> Objective:
         """Return what a step minimises and an evaluation measures. Created for each run, as it keeps
         state.
         """
 
-    def ask(self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = "") -> Shown:
+    def ask_model(
+        self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = ""
+    ) -> ShownSample:
         """Return what a trained model finds in the user's own text.
 
         Args:
@@ -183,7 +187,7 @@ class Task(ABC):
         """
         raise UsageError(_("task {task} cannot answer questions about a text.", task=config.task))
 
-    def predict(
+    def predict_rows(
         self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
     ) -> list[Any]:
         """Return a trained model's predictions for rows, in plain values; a `RowProblem` for an unreadable
@@ -198,9 +202,9 @@ class Task(ABC):
         found: list[Any] = []
         for row in rows:
             question = row.question if isinstance(row, Question) else ""
-            text = row.context if isinstance(row, Question) else "\n".join(texts_of(row))
+            text = row.context if isinstance(row, Question) else "\n".join(list_texts(row))
             try:
-                shown = self.ask(model, tokenizer, config, text, question)
+                shown = self.ask_model(model, tokenizer, config, text, question)
                 found.append({"text": shown.text, "scores": [list(one) for one in shown.scores]})
             except RowProblem as problem:
                 found.append(problem)
@@ -208,7 +212,9 @@ class Task(ABC):
                 found.append(RowProblem(N_("the model cannot read this row"), error.what))
         return found
 
-    def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
+    def make_samples(
+        self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None
+    ) -> SampleSource | None:
         """Return how the task shows itself before, during and after training; None for not at all.
 
         Args:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS, Metric
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.examples.pair_windows import pad_on_right
 from tui_tuner.data.examples.questions import (
     COLUMNS,
     LONG,
@@ -14,12 +15,11 @@ from tui_tuner.data.examples.questions import (
     TORN,
     WITHOUT,
     QuestionEncoder,
-    answer_mask,
+    mask_answer,
 )
-from tui_tuner.data.examples.windows import prefer_right
-from tui_tuner.data.preflight import Problem, noted
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.preflight import Problem, make_noted_problems
 from tui_tuner.data.records import Example, Question, Record
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.tasks.answering.threshold import NAME, keep_threshold
@@ -29,11 +29,11 @@ from tui_tuner.text import one_line
 if TYPE_CHECKING:
     import numpy as np
 
-    from tui_tuner.data.examples.encoder import Encoder, Facts
+    from tui_tuner.data.examples.record_encoder import RecordEncoder, RowFacts
     from tui_tuner.data.examples.store import TokenizedRows
     from tui_tuner.data.ledger import Ledger
-    from tui_tuner.evaluation.samples import Samples, Shown
-    from tui_tuner.objectives.base import Objective
+    from tui_tuner.evaluation.samples import SampleSource, ShownSample
+    from tui_tuner.objectives.objective import Objective
 
 
 class QuestionAnswering(Task):
@@ -60,10 +60,10 @@ class QuestionAnswering(Task):
     # ---- rows ---------------------------------------------------------------------------------------------
 
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
-        note = prefer_right(tokenizer)
+        note = pad_on_right(tokenizer)
         return [note] if note else []
 
-    def describe(self, record: Record, example: Example) -> str:
+    def describe_example(self, record: Record, example: Example) -> str:
         if not isinstance(record, Question):
             return ""
         question = one_line(record.question, 200)
@@ -78,14 +78,14 @@ class QuestionAnswering(Task):
             **said,
         )
 
-    def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
+    def make_encoder(self, config: RunConfig, tokenizer: Any) -> RecordEncoder:
         return QuestionEncoder(config, tokenizer)
 
-    def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
+    def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         rows = ledger.read - ledger.outcomes["dropped"] - ledger.outcomes["deduplicated"]
-        none = facts.count(WITHOUT)
+        none = facts.get_count(WITHOUT)
         problems = [
-            *noted(
+            *make_noted_problems(
                 facts,
                 TORN,
                 "answers_torn",
@@ -93,25 +93,25 @@ class QuestionAnswering(Task):
                 _(
                     "{count:,} answers are in no window as a whole: their questions are trained as if they "
                     "had none.",
-                    count=facts.count(TORN),
+                    count=facts.get_count(TORN),
                 ),
                 _("Raise data.stride, or data.max_length."),
             ),
-            *noted(
+            *make_noted_problems(
                 facts,
                 LONG,
                 "answers_long",
                 "warning",
                 _(
                     "{count:,} answers have more than {most} tokens, the longest that is searched for.",
-                    count=facts.count(LONG),
+                    count=facts.get_count(LONG),
                     most=LONGEST_ANSWER,
                 ),
                 _("They are trained on, but will not be found whole."),
             ),
         ]
         if none and none >= rows:
-            problems += noted(
+            problems += make_noted_problems(
                 facts,
                 WITHOUT,
                 "no_answers",
@@ -122,7 +122,7 @@ class QuestionAnswering(Task):
         return problems
 
     def trained_mask(self, example: Example) -> np.ndarray:
-        return answer_mask(example.labels)
+        return mask_answer(example.labels)
 
     # ---- the model ----------------------------------------------------------------------------------------
 
@@ -143,18 +143,22 @@ class QuestionAnswering(Task):
 
     # ---- learning and judging -----------------------------------------------------------------------------
 
-    def objective(self, config: RunConfig) -> Objective:
+    def make_objective(self, config: RunConfig) -> Objective:
         from tui_tuner.tasks.answering.objective import SpanObjective
 
         return SpanObjective(config)
 
-    def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
-        from tui_tuner.tasks.answering.showing import ShownAnswers
+    def make_samples(
+        self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None
+    ) -> SampleSource | None:
+        from tui_tuner.tasks.answering.answer_showing import AnswerSamples
 
-        return ShownAnswers(config, tokenizer, held_out)
+        return AnswerSamples(config, tokenizer, held_out)
 
-    def ask(self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = "") -> Shown:
-        from tui_tuner.tasks.answering.showing import answer_question
+    def ask_model(
+        self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = ""
+    ) -> ShownSample:
+        from tui_tuner.tasks.answering.answer_showing import answer_question
 
         if not question.strip():
             raise UsageError(_("a question about the text is missing."), where="--question")
@@ -165,11 +169,11 @@ class QuestionAnswering(Task):
         except RowProblem as problem:
             raise UsageError(f"{problem}.", where="--question") from None
 
-    def predict(
+    def predict_rows(
         self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
     ) -> list[Any]:
         """Return `{answer, start, score}` of each question; only the score if its text has no answer."""
-        from tui_tuner.tasks.answering.showing import predict_answers
+        from tui_tuner.tasks.answering.answer_showing import predict_answers
 
         return predict_answers(config, model, tokenizer, rows, batch_size)
 

@@ -18,16 +18,16 @@ from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.locales import _
-from tui_tuner.runs.wire import plain
+from tui_tuner.runs.wire import to_plain
 from tui_tuner.text import one_line
-from tui_tuner.ui.checking import Refusal, better_of, refusal_of
-from tui_tuner.ui.form import at, config_of, given
+from tui_tuner.ui.form_values import config_of, find_given, find_value
+from tui_tuner.ui.start_checking import Refusal, better_of, refusal_of
 
 if TYPE_CHECKING:
-    from tui_tuner.data.reading import Read
-    from tui_tuner.data.spool import Kept, RowSpool
-    from tui_tuner.tasks.preview.around import Around
+    from tui_tuner.data.read_data import ReadRow
+    from tui_tuner.data.spool import RowSpool, SpooledRow
     from tui_tuner.tasks.preview.forward_rows import ForwardRows
+    from tui_tuner.tasks.preview.row_window import RowWindow
 
 DataPath = str | list[Any]  # like `data.path` of a draft: one path, or several with their shares
 ROWS = 100
@@ -51,7 +51,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Mask:
+class RowMask:
     """A row's tokens. `outcome` and `reason` are those of the row ledger; `teaches` describes what the row
     teaches, if its tokens do not show it.
     """
@@ -73,7 +73,7 @@ class Mask:
 
 
 @dataclass(frozen=True)
-class Look:
+class DataPreview:
     """The first rows of a data set. `sure`: confidence of the format, 0 to 1; None if the user set it."""
 
     path: DataPath
@@ -81,12 +81,12 @@ class Look:
     sure: float | None
     why: str
     columns: dict[str, str] = field(default_factory=dict)
-    rows: tuple[Kept, ...] = ()
+    rows: tuple[SpooledRow, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Census:
+class RowCensus:
     """All rows, counted: the ledger's outcomes, its most frequent reasons, lengths in characters.
 
     A row that the task of the draft cannot use is counted as dropped; `refusal` is the reason of the first
@@ -115,7 +115,7 @@ class ColumnSeen:
 
 
 @dataclass(frozen=True)
-class Table:
+class ColumnTable:
     """The columns of a file, with the detected or most likely format and roles."""
 
     columns: tuple[ColumnSeen, ...]
@@ -124,7 +124,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Reading:
+class RowReading:
     """A row as it is read with certain columns: its lines, or why it cannot be read.
 
     Args:
@@ -157,41 +157,41 @@ def held_out_draft(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
     return {**draft, "data": {**(data if isinstance(data, dict) else {}), "path": path, "limit": None}}
 
 
-def sections(draft: dict[str, Any], path: DataPath) -> tuple[ModelSection, DataSection]:
+def make_sections(draft: dict[str, Any], path: DataPath) -> tuple[ModelSection, DataSection]:
     """Return model and data section of a draft with another path.
 
     Raises:
         ConfigError: the draft's model or data section is invalid.
     """
-    config = _config(draft, path)
+    config = _make_config(draft, path)
     return config.model, config.data
 
 
-def _config(draft: dict[str, Any], path: DataPath, *more: str) -> RunConfig:
+def _make_config(draft: dict[str, Any], path: DataPath, *more: str) -> RunConfig:
     """Build a config with another path from only the sections that data needs (and `more`)."""
     named = {name: draft.get(name) or {} for name in ("model", "method", *more)}
     if "task" in draft:
         named["task"] = draft["task"]
     # A method that does not fit the task would make the config invalid, but does not affect how rows are
     # read.
-    if not can_train(str(at(draft, "task")), str(given(draft, "method.kind"))):
+    if not can_train(str(find_value(draft, "task")), str(find_given(draft, "method.kind"))):
         named.pop("method")
     data = draft.get("data")
     return config_of({**named, "data": {**(data if isinstance(data, dict) else {}), "path": path}})
 
 
-def look(draft: dict[str, Any], path: DataPath) -> Look:
+def read_first_rows(draft: dict[str, Any], path: DataPath) -> DataPreview:
     """Read the first rows of `path`.
 
     Raises:
         DataError: it cannot be read or understood.
         ConfigError: the draft is invalid.
     """
-    from tui_tuner.data.reading import Reading
+    from tui_tuner.data.read_data import DataReading
 
-    config = _config(draft, path)
-    reading = Reading(config.data)
-    rows = tuple(_kept(read) for read in islice(reading, ROWS))
+    config = _make_config(draft, path)
+    reading = DataReading(config.data)
+    rows = tuple(_keep_row(read) for read in islice(reading, ROWS))
     if not rows:
         where, hint = one_line(path), _("Check data.path.")
         raise DataError(_("holds no rows."), where=where, hint=hint, field="data.path")
@@ -203,7 +203,7 @@ def look(draft: dict[str, Any], path: DataPath) -> Look:
         f"{one_line(other['file'])}: {one_line(other['format'])}, {other['confidence']:.0%}"
         for other in detections[1:]
     ]
-    return Look(
+    return DataPreview(
         path,
         str(found.get("format", "")),
         None if found.get("chosen") else found.get("confidence"),
@@ -214,29 +214,29 @@ def look(draft: dict[str, Any], path: DataPath) -> Look:
     )
 
 
-def _kept(read: Read) -> Kept:
-    from tui_tuner.data.spool import Kept
+def _keep_row(read: ReadRow) -> SpooledRow:
+    from tui_tuner.data.spool import SpooledRow
 
-    return Kept(read, "kept" if read.record is not None else "merged" if read.merged else "dropped")
+    return SpooledRow(read, "kept" if read.record is not None else "merged" if read.merged else "dropped")
 
 
-def refusal(draft: dict[str, Any], path: DataPath) -> Refusal | None:
+def find_refusal(draft: dict[str, Any], path: DataPath) -> Refusal | None:
     """Return why the task of a draft cannot use `path`; None if it can."""
     try:
-        return _refused(_config(draft, path))
+        return _check_config(_make_config(draft, path))
     except TunerError as error:
         return refusal_of(error)
 
 
-def better(draft: dict[str, Any], path: DataPath) -> Refusal | None:
+def find_better_task(draft: dict[str, Any], path: DataPath) -> Refusal | None:
     """Return the suggestion of another task if one fits `path` better than the draft's."""
     try:
-        return better_of(_config(draft, path))
+        return better_of(_make_config(draft, path))
     except TunerError:
         return None
 
 
-def _refused(config: RunConfig) -> Refusal | None:
+def _check_config(config: RunConfig) -> Refusal | None:
     """Return why the task of a config cannot use its data; None if it can."""
     from tui_tuner.launch.beforehand import check_data
 
@@ -247,18 +247,18 @@ def _refused(config: RunConfig) -> Refusal | None:
     return None
 
 
-def spool() -> RowSpool:
+def open_spool() -> RowSpool:
     """Create storage for rows that are viewed in any order."""
-    from tui_tuner.data.examples.cache import cache_root
+    from tui_tuner.data.examples.cache import find_cache_root
     from tui_tuner.data.spool import RowSpool
 
-    return RowSpool(cache_root())
+    return RowSpool(find_cache_root())
 
 
-def census(
+def count_rows(
     draft: dict[str, Any],
     path: DataPath,
-    said: Callable[[Census], None],
+    said: Callable[[RowCensus], None],
     cancelled: Callable[[], bool],
     kept: RowSpool | None = None,
 ) -> None:
@@ -267,65 +267,72 @@ def census(
     Raises:
         DataError: it cannot be read or understood.
     """
-    from tui_tuner.data.preview import inspect
+    from tui_tuner.data.preview import inspect_data
     from tui_tuner.tasks import find_task
 
-    config = _config(draft, path)
+    config = _make_config(draft, path)
     encoder = find_task(config.task).encoder_class
-    inspection = inspect(
+    inspection = inspect_data(
         config.data,
-        lambda _count, ledger: said(Census(ledger.read, dict(ledger.outcomes), (), 0, 0.0, False)),
+        lambda _count, ledger: said(RowCensus(ledger.read, dict(ledger.outcomes), (), 0, 0.0, False)),
         cancelled,
         partial(encoder.check_kind, config) if encoder is not None else None,
-        kept.add if kept is not None else None,
+        kept.add_row if kept is not None else None,
     )
     if kept is not None:
         # Only a spool with every row may answer for rows near its end.
         kept.done = not cancelled()
     refusal = refusal_of(inspection.refusal) if inspection.refusal is not None else None
     ledger, lengths = inspection.ledger, inspection.lengths
-    reasons = [f"{reason.count:,} {_(reason.outcome)}: {_(reason.reason)}" for reason in ledger.reasons()[:3]]
+    reasons = [
+        f"{reason.count:,} {_(reason.outcome)}: {_(reason.reason)}" for reason in ledger.list_reasons()[:3]
+    ]
     mean = lengths.total / lengths.count if lengths.count else 0.0
     if not cancelled():
         outcomes = dict(ledger.outcomes)
-        said(Census(ledger.read, outcomes, tuple(reasons), lengths.longest, mean, True, refusal))
+        said(RowCensus(ledger.read, outcomes, tuple(reasons), lengths.longest, mean, True, refusal))
 
 
-def table(draft: dict[str, Any], path: DataPath) -> Table:
+def read_table(draft: dict[str, Any], path: DataPath) -> ColumnTable:
     """Read the columns of `path`, whatever its format.
 
     Raises:
         DataError: it cannot be read, or has none.
         ConfigError: the draft is invalid.
     """
-    from tui_tuner.data.formats.parts.columns import Sample
-    from tui_tuner.data.formats.recognise import recognise
-    from tui_tuner.data.preview import raw_rows
+    from tui_tuner.data.formats.parts.columns import ColumnSample
+    from tui_tuner.data.formats.recognise import recognise_format
+    from tui_tuner.data.preview import read_raw_rows
 
-    config = _config(draft, path)
+    config = _make_config(draft, path)
     data = config.data
-    sample = Sample(raw_rows(data, ROWS), one_line(path))
+    sample = ColumnSample(read_raw_rows(data, ROWS), one_line(path))
     if not sample.columns:
         raise DataError(_("holds no rows."), where=one_line(path))
-    columns = tuple(ColumnSeen(column.name, _example(column.example)) for column in sample.columns.values())
+    columns = tuple(
+        ColumnSeen(column.name, _format_example(column.example)) for column in sample.columns.values()
+    )
     fix: Mapping[str, Any] = {}
     try:
-        found = recognise(sample.rows, data.format, data.columns, sample.where)
-        refusal = _refused(config)
+        found = recognise_format(sample.rows, data.format, data.columns, sample.where)
+        refusal = _check_config(config)
         # The refusal may suggest other columns: the first suggestion that is not refused itself is shown.
         for fix in refusal.fixes if refusal is not None else ():
             told = dict(fix.get("data.columns") or {})
-            if told and _refused(with_values(config, {"data.columns": told, "data.format": "auto"})) is None:
-                found = recognise(sample.rows, "auto", told, sample.where)
+            if (
+                told
+                and _check_config(with_values(config, {"data.columns": told, "data.format": "auto"})) is None
+            ):
+                found = recognise_format(sample.rows, "auto", told, sample.where)
                 break
-        return Table(columns, found.format, dict(found.columns))
+        return ColumnTable(columns, found.format, dict(found.columns))
     except DataError as error:
         fix = next(iter(fixes_of(error.hint)), {})
     roles = data.columns or fix.get("data.columns") or {}
     format = fix.get("data.format") or (data.format if data.format != "auto" else "prompt_response")
     # Roles of a previous file may name columns that this one does not have.
     known = {column.name for column in columns}
-    return Table(columns, format, {role: name for role, name in roles.items() if name in known})
+    return ColumnTable(columns, format, {role: name for role, name in roles.items() if name in known})
 
 
 def roles_of(format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -338,73 +345,73 @@ def roles_of(format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def read_as(
     draft: dict[str, Any], path: DataPath, format: str, columns: dict[str, str], place: int = 0
-) -> Reading:
+) -> RowReading:
     """Read row `place` (from 0) of `path` with this format and these columns."""
-    from tui_tuner.data.preview import first_rows
-    from tui_tuner.data.report import record_lines
+    from tui_tuner.data.preview import read_first_rows
+    from tui_tuner.data.report import format_record
 
     try:
         data = draft.get("data")
         told = {**(data if isinstance(data, dict) else {}), "format": format, "columns": columns or None}
-        config = _config({**draft, "data": told}, path)
-        rows = first_rows(config.data, place + 1).rows
+        config = _make_config({**draft, "data": told}, path)
+        rows = read_first_rows(config.data, place + 1).rows
         place = min(place, len(rows) - 1)
         row = rows[place]
         held = {key: value for key, value in (row.record or {}).items() if value is not None}
-        lines = record_lines(held) if row.record is not None else [_(row.problem)]
-        return Reading(format, tuple(one_line(line, 400) for line in lines), _refused(config), place)
+        lines = format_record(held) if row.record is not None else [_(row.problem)]
+        return RowReading(format, tuple(one_line(line, 400) for line in lines), _check_config(config), place)
     except (TunerError, OSError) as error:
-        return Reading(format, (), refusal_of(error), place)
+        return RowReading(format, (), refusal_of(error), place)
 
 
-def _example(value: Any) -> str:
+def _format_example(value: Any) -> str:
     if isinstance(value, str):
         return one_line(value, 200)
-    return one_line(orjson.dumps(plain(value), default=str).decode(), 200)
+    return one_line(orjson.dumps(to_plain(value), default=str).decode(), 200)
 
 
-def mask(draft: dict[str, Any], path: DataPath, row: int, kept: Kept | None = None) -> Mask:
+def read_mask(draft: dict[str, Any], path: DataPath, row: int, kept: SpooledRow | None = None) -> RowMask:
     """Return the tokens of one row (from 0) and which are trained; `kept` is the row if already read.
 
     Raises:
         TunerError: there is no tokenizer, or the row cannot be used.
     """
-    from tui_tuner.tasks.preview.mask import mask_read, mask_row
+    from tui_tuner.tasks.preview.mask import mask_read_row, mask_row
 
-    config = _config(draft, path)
-    tokenizer = _tokenizer(config.model)
+    config = _make_config(draft, path)
+    tokenizer = _find_tokenizer(config.model)
     # The spool cuts very long rows, whose tokens would then be wrong: such a row is read from its file.
     if kept is not None and not kept.cut:
-        view = mask_read(kept.read, config.model, config.data, tokenizer, config.task)
+        view = mask_read_row(kept.read, config.model, config.data, tokenizer, config.task)
     else:
         view = mask_row(config.model, config.data, row + 1, tokenizer, config.task)
     tokens = tuple(_whole_characters(view.tokens, tokenizer))
     notes = tuple(one_line(note) for note in view.notes)
     teaches = tuple(one_line(words) for words in view.teaches)
-    return Mask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason), teaches)
+    return RowMask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason), teaches)
 
 
-def around(
+def read_around(
     draft: dict[str, Any], path: DataPath, row: int, kept: RowSpool | None = None
-) -> tuple[Around, ForwardRows | None]:
+) -> tuple[RowWindow, ForwardRows | None]:
     """Tokenise the rows around a row (from 0), and lay out the forward pass that contains it, if any.
 
     Raises:
         TunerError: there is no tokenizer, or the rows cannot be used.
     """
-    from tui_tuner.tasks.preview.around import look_around
-    from tui_tuner.tasks.preview.forward_rows import forward_rows
+    from tui_tuner.tasks.preview.forward_rows import lay_forward_rows
+    from tui_tuner.tasks.preview.row_window import tokenise_window
 
-    config = _config(draft, path, "training")
-    tokenizer, at = _tokenizer(config.model), None
+    config = _make_config(draft, path, "training")
+    tokenizer, at = _find_tokenizer(config.model), None
     if kept is not None and (kept.done or kept.count > row + MOST_AROUND):
         spooled = kept
 
-        def at(index: int) -> Read:
-            return spooled.row(index).read
+        def at(index: int) -> ReadRow:
+            return spooled.read_row(index).read
 
-    found = look_around(config.model, config.data, row + 1, tokenizer, wanted=config.task, kept=at)
-    return found, forward_rows(found, row + 1, config)
+    found = tokenise_window(config.model, config.data, row + 1, tokenizer, wanted=config.task, kept=at)
+    return found, lay_forward_rows(found, row + 1, config)
 
 
 def _whole_characters(tokens: list[Any], tokenizer: Any) -> Iterator[Token]:
@@ -430,12 +437,12 @@ def _whole_characters(tokens: list[Any], tokenizer: Any) -> Iterator[Token]:
 def tokenizer_here(draft: dict[str, Any]) -> bool:
     """Return whether the tokenizer of a draft is loaded."""
     try:
-        return _config(draft, "demo").model.model_dump_json() in _tokenizers
+        return _make_config(draft, "demo").model.model_dump_json() in _tokenizers
     except TunerError:
         return False
 
 
-def _tokenizer(model: ModelSection) -> Any:
+def _find_tokenizer(model: ModelSection) -> Any:
     """Return the tokenizer of a model, loaded once per process."""
     from tui_tuner.models.loading import load_tokenizer
 

@@ -15,14 +15,14 @@ MANY = 100  # middle-generation collections after which a full one is worth its 
 TOO_MANY = 2000  # then Python starts it without waiting
 
 
-class Garbage:
+class GarbageTiming:
     """The collector of a process with a screen."""
 
     def __init__(self) -> None:
         self._touched = 0.0
         self._before = gc.get_threshold()
 
-    def begin(self) -> None:
+    def start_collecting(self) -> None:
         """Enable collection after a start without it; objects made before are never searched."""
         if not gc.isenabled():
             # Modules and classes of the start live as long as the process: searching them finds nothing.
@@ -30,15 +30,15 @@ class Garbage:
             gc.enable()
             gc.set_threshold(*self._before[:2], TOO_MANY)
 
-    def end(self) -> None:
+    def restore_thresholds(self) -> None:
         """Restore Python's own thresholds, for a run that continues without a screen."""
         gc.set_threshold(*self._before)
 
-    def touched(self) -> None:
+    def note_input(self) -> None:
         """Note that a key was pressed or the mouse moved."""
         self._touched = time.monotonic()
 
-    def look(self) -> None:
+    def collect_if_idle(self) -> None:
         """Collect if there is much to find and no key was pressed for a while."""
         if gc.get_count()[2] >= MANY and time.monotonic() - self._touched > REST_SECONDS:
             gc.collect()

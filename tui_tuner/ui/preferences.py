@@ -27,7 +27,7 @@ def read_preferences() -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def remember(**values: Any) -> bool:
+def save_preferences(**values: Any) -> bool:
     """Save values; False if the folder cannot be written, which is not an error."""
     path = preferences_path()
     try:

@@ -8,8 +8,8 @@ from typing import Any
 from tui_tuner.errors import RunError, TunerError
 from tui_tuner.launch.beforehand import check_hardware
 from tui_tuner.launch.helper import Cancelled, Helper, Request
-from tui_tuner.planning.range_test import RangeTest, evaluate
-from tui_tuner.ui.form import config_of
+from tui_tuner.planning.range_suggestion import RangeTest, evaluate_curve
+from tui_tuner.ui.form_values import config_of
 
 STEPS = 60
 Points = list[tuple[float, float]]  # (rate, loss) each
@@ -40,7 +40,7 @@ class RangeProcess:
         """The id of the process that runs the test, once started."""
         return self._request.pid if self._request is not None else None
 
-    def run(self, draft: dict[str, Any]) -> RangeTest | None:
+    def run_test(self, draft: dict[str, Any]) -> RangeTest | None:
         """Run the test and return its curve and suggestion; None if it was stopped.
 
         Raises:
@@ -51,12 +51,12 @@ class RangeProcess:
         config = config_of(draft)
         check_hardware(config)
         arguments = {"config": config.model_dump(mode="json"), "steps": STEPS}
-        self._request = self._helper.request("range_test", arguments, progress=self._heard)
+        self._request = self._helper.prepare_request("range_test", arguments, progress=self._take_progress)
         # `end` may have been called before there was a request that it could cancel.
         if self._ended:
             return None
         try:
-            found = self._request.wait()
+            found = self._request.wait_for_result()
         except Cancelled:
             return None
         except TunerError as error:
@@ -66,15 +66,15 @@ class RangeProcess:
                 self._helper.close()
         points = found["points"]
         rates, losses = [point["rate"] for point in points], [point["loss"] for point in points]
-        return evaluate(rates, losses, found["ended"])
+        return evaluate_curve(rates, losses, found["ended"])
 
-    def end(self) -> None:
+    def end_test(self) -> None:
         """Stop the test if it is running, or will be."""
         self._ended = True
         if self._request is not None:
             self._request.cancel()
 
-    def _heard(self, said: dict[str, Any]) -> None:
+    def _take_progress(self, said: dict[str, Any]) -> None:
         if said.get("rate") is not None:
             self._points.append((said["rate"], said["loss"]))
         self._progress(str(said["doing"]), said["done"], said["total"], list(self._points))

@@ -55,13 +55,13 @@ def headless(folder: Path, case: Case, steps: Steps, began: float) -> dict[str, 
     # one more, or what saves the model would be under the profiler: its copies keep a GPU busy for long
     config = config_of(folder, case, steps.all + 1, runs)
     recorders: list[Recorder] = []
-    imports = session._import
+    imports = session._import_libraries
 
     def import_and_watch(*args: Any) -> None:
         imports(*args)
         recorders.append(_watch_engine(steps))
 
-    session._import = import_and_watch
+    session._import_libraries = import_and_watch
     sys.argv = ["tui-tuner", "run", str(config), "--no-tui", "--json"]
     said = io.StringIO()
     code: Any = 0

@@ -17,7 +17,7 @@ from tests.core.test_loss import SomeRows, gradients, padded
 from tests.core.ways import Silent
 from tui_tuner.compute import attention, chunked_loss, chunks
 from tui_tuner.compute.forward import MicroSize
-from tui_tuner.compute.router_loss import router_coefficient
+from tui_tuner.compute.router_loss import find_router_coefficient
 
 Train = Callable[..., Trained]
 MIXTURES: dict[str, dict[str, Any]] = {
@@ -33,7 +33,7 @@ COEFFICIENT = 0.5  # so that it weighs
 def mixture(kind: str, **more: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     name = "aux_loss_coef" if kind == "jetmoe" else "router_aux_loss_coef"
     settings = {name: COEFFICIENT, "output_router_logits": True, **MIXTURES[kind], **more}
@@ -55,7 +55,7 @@ def test_loss_and_gradients_are_the_models_own(kind: str, monkeypatch: pytest.Mo
     model = mixture(kind)
     rows = SomeRows([17, 9, 23], 300)
     causal, voice = prepared(model, rows)
-    assert causal.way.router == COEFFICIENT == router_coefficient(model)
+    assert causal.way.router == COEFFICIENT == find_router_coefficient(model)
     assert any("router is added, 0.5 times" in line for line in voice.said), voice.said
     model.train()
     expected = models_own(model, rows)
@@ -63,7 +63,7 @@ def test_loss_and_gradients_are_the_models_own(kind: str, monkeypatch: pytest.Mo
     wanted = gradients(model)
     monkeypatch.setattr(chunks, "LEAST_ROWS", 8)
     monkeypatch.setitem(chunks.CHUNK_BYTES, "cpu", 1)
-    assert chunked_loss.chunk_rows(300, "cpu") == 8
+    assert chunked_loss.count_chunk_rows(300, "cpu") == 8
     flat = causal.way
     for way in (flat, replace(flat, chunked=True), replace(flat, packing=False, segments=False)):
         causal.way = way

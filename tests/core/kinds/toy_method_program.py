@@ -16,16 +16,16 @@ def ask_without_torch() -> dict[str, Any]:
     """What screens and planning say of the method; both import no training library."""
     import tui_tuner
     from tui_tuner.config.load import build_config
-    from tui_tuner.config.options import options
-    from tui_tuner.config.sections.told import explain_word
+    from tui_tuner.config.options import list_options
+    from tui_tuner.config.sections.word_help import explain_word
     from tui_tuner.models.facts import load_facts
     from tui_tuner.planning.data_facts import DataFacts
     from tui_tuner.planning.hardware import Hardware
-    from tui_tuner.planning.plan import plan
-    from tui_tuner.ui.form import select_words
+    from tui_tuner.planning.plan import plan_run
+    from tui_tuner.ui.form_values import select_words
 
     config = build_config({name: one for name, one in values(Path("unused")).items() if name != "training"})
-    planned = plan(
+    planned = plan_run(
         config,
         hardware=Hardware(cores=2, memory_gib=16),
         data=DataFacts(400, 60.0, 90),
@@ -33,7 +33,7 @@ def ask_without_torch() -> dict[str, Any]:
     )
     return {
         "package": str(tui_tuner.__file__),
-        "choices": select_words(options()["method.kind"], {"task": "sft"}),
+        "choices": select_words(list_options()["method.kind"], {"task": "sft"}),
         "explained": explain_word("method.kind", KIND),
         "planned": planned.parameters.trained,
         "rate": planned.rate.value,
@@ -69,22 +69,22 @@ class Sink:
         self.losses: dict[int, float] = {}
 
     def emit(self, body: Any) -> None:
-        from tui_tuner.runs.control import send
+        from tui_tuner.runs.control import send_command
         from tui_tuner.runs.events import Step
 
         if isinstance(body, Step):
             self.losses[body.step] = body.loss
             if body.step == self.stop_at:
-                send(self.control.path, "stop")
+                send_command(self.control.path, "stop")
 
 
 def train(config: Any, folder: Any, resume: bool = False, stop_at: int = 0) -> tuple[str, dict[int, float]]:
-    from tui_tuner.runs.control import Control
-    from tui_tuner.training.session import run
+    from tui_tuner.runs.control import CommandReceiver
+    from tui_tuner.training.session import run_training
 
-    control = Control(folder.control)
+    control = CommandReceiver(folder.control)
     sink = Sink(control, stop_at)
-    outcome = run(config, folder, sink, control, resume=resume)
+    outcome = run_training(config, folder, sink, control, resume=resume)
     return outcome.status, sink.losses
 
 
@@ -97,16 +97,16 @@ def use_it(runs: Path) -> dict[str, Any]:
     import torch
 
     from tui_tuner.config.load import build_config
-    from tui_tuner.inference.loading import Models
+    from tui_tuner.inference.loading import ModelKeeper
     from tui_tuner.inference.origin import find_origin
-    from tui_tuner.methods import merge, trainable_parameters
+    from tui_tuner.methods import count_model_parameters, merge
     from tui_tuner.methods.attached import count_virtual_tokens, is_adapter
     from tui_tuner.runs.store import RunStore
     from tui_tuner.training.load_run import load_run
 
     config = build_config(values(runs))
     store = RunStore(config.output.folder)
-    whole, parted = store.create(config), store.create(config)
+    whole, parted = store.create_run(config), store.create_run(config)
     status, losses = train(config, whole)
     stopped, before = train(config, parted, stop_at=3)
     resumed = before if stopped != "stopped" else before | train(config, parted, resume=True)[1]
@@ -122,7 +122,7 @@ def use_it(runs: Path) -> dict[str, Any]:
     base_names = [name for name, _weight in base.named_parameters()]
     step = load_run(whole, "step-6", device="cpu").model  # attached, with the weights of a checkpoint
     last = load_run(whole, "last", device="cpu").model  # loaded onto the base model from the final model
-    (shared,) = Models("cpu").load([find_origin(str(whole.last), store)])
+    (shared,) = ModelKeeper("cpu").load_all([find_origin(str(whole.last_path), store)])
     said = logits(last)
     factors = torch.cat([weight for name, weight in last.named_parameters() if name.endswith(".factor")])
     found = {
@@ -130,10 +130,10 @@ def use_it(runs: Path) -> dict[str, Any]:
         "stopped": stopped,
         "losses": losses,
         "resumed": resumed,
-        "weights": hash_weights(whole.last),
-        "resumed_weights": hash_weights(parted.last),
-        "files": sorted(path.name for path in whole.last.glob("adapter_*")),
-        "trainable": trainable_parameters(step)[0],
+        "weights": hash_weights(whole.last_path),
+        "resumed_weights": hash_weights(parted.last_path),
+        "files": sorted(path.name for path in whole.last_path.glob("adapter_*")),
+        "trainable": count_model_parameters(step)[0],
         "moved": float((factors.detach() - 1).abs().max()),
         "least": float(factors.detach().min()),
         "reloaded_apart": float((said - logits(step)).abs().max()),
@@ -168,9 +168,9 @@ def call_hooks(runs: Path) -> dict[str, Any]:
     norm_scale.LEAST = 1.0
     method.after_step = note_step
     method.extra_loss = lambda model: 1 + 0 * sum(one.sum() for one in norm_scale.find_factors(model))
-    folder = RunStore(runs).create(build_config(values(runs)))
+    folder = RunStore(runs).create_run(build_config(values(runs)))
     _status, losses = train(build_config(values(runs)), folder)
-    weights = load_file(folder.last / "adapter_model.safetensors")
+    weights = load_file(folder.last_path / "adapter_model.safetensors")
     least = min(float(weight.min()) for weight in weights.values())
     return {"hook_calls": calls, "hook_losses": losses, "hook_least": least}
 

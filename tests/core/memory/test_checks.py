@@ -16,7 +16,7 @@ from tests.core.memory.limited import Memory
 from tests.core.memory.test_evaluation import wide_model
 from tests.core.test_loss import SomeRows
 from tests.core.ways import Silent
-from tui_tuner.objectives.base import Objective
+from tui_tuner.objectives.objective import Objective
 
 Train = Callable[..., Trained]
 VOCABULARY = 20_000
@@ -127,7 +127,7 @@ def test_answers_take_fewer_prompts_then_fewer_tokens_then_none(
     tiny_model: Path, tiny_tokenizer: Any
 ) -> None:
     from tests.core.test_loss import load
-    from tui_tuner.evaluation.generation import generate
+    from tui_tuner.evaluation.generation import generate_answers
 
     model = load(tiny_model)
     generator = np.random.default_rng(0)
@@ -135,7 +135,7 @@ def test_answers_take_fewer_prompts_then_fewer_tokens_then_none(
 
     def answered(limit: int | None, prompts: list[list[int]] = prompts) -> tuple[list[Any], int]:
         with Memory() as memory, memory.limited(limit):
-            return generate(model, tiny_tokenizer, prompts, 16), memory.peak
+            return generate_answers(model, tiny_tokenizer, prompts, 16), memory.peak
 
     calm, needed = answered(None)
     _longest, alone = answered(None, prompts[-1:])
@@ -151,7 +151,7 @@ def test_answers_take_fewer_prompts_then_fewer_tokens_then_none(
 def test_answers_that_memory_cut_short_are_not_scored(
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.evaluation.answers import GeneratedAnswers
+    from tui_tuner.evaluation.generated_answers import GeneratedAnswers
 
     config = make_config(
         training__max_steps=1,

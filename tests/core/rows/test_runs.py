@@ -15,9 +15,9 @@ from tests.core.survive.test_numbers import Spoiled
 from tests.core.survive.test_out_of_memory import Injected
 from tests.core.test_session import reacting
 from tui_tuner.compute.forward import MicroBatch
-from tui_tuner.compute.rows.sizes import MOST_SIZES
-from tui_tuner.objectives.base import Objective
-from tui_tuner.training.keeping.checkpoints import checkpoints
+from tui_tuner.compute.rows.row_sizes import MOST_SIZES
+from tui_tuner.objectives.objective import Objective
+from tui_tuner.training.keeping.checkpoints import list_checkpoints
 from tui_tuner.training.keeping.progress import read_progress
 from tui_tuner.training.loop import Loop
 from tui_tuner.training.step import optimizers
@@ -30,16 +30,16 @@ Train = Callable[..., Trained]
 @pytest.fixture
 def as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> list[MicroBatch]:
     """Rows are filled on the processor too; gives the forward passes that were computed."""
-    monkeypatch.setattr("tui_tuner.objectives.base.fills_rows", lambda _device: True)
+    monkeypatch.setattr("tui_tuner.objectives.objective.fills_rows", lambda _device: True)
     monkeypatch.setattr("tui_tuner.training.train.fills_rows", lambda _device: True)
     seen: list[MicroBatch] = []
-    inner = Objective.around
+    inner = Objective.wrap_pass
 
     def around(self: Objective, micro: MicroBatch) -> Any:
         seen.append(micro)
         return inner(self, micro)
 
-    monkeypatch.setattr(Objective, "around", around)
+    monkeypatch.setattr(Objective, "wrap_pass", around)
     return seen
 
 
@@ -70,7 +70,7 @@ def test_losses_and_counts_are_those_of_rows_as_they_are(
     assert run.outcome.status == "completed", run.outcome
     passes = list(as_on_gpu)
     with monkeypatch.context() as patch:
-        for module in ("tui_tuner.objectives.base", "tui_tuner.training.train"):
+        for module in ("tui_tuner.objectives.objective", "tui_tuner.training.train"):
             patch.setattr(f"{module}.fills_rows", lambda _device: False)
         plain = train(config)
     assert list(run.steps()) == list(plain.steps())
@@ -100,7 +100,7 @@ def test_the_next_step_is_laid_out_while_this_one_is_computed(
     make_config: MakeConfig, train: Train, as_on_gpu: list[MicroBatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: Counter[str] = Counter()
-    take, lay = Ahead.take, Engine._lay
+    take, lay = Ahead.take_step, Engine._lay_parts
 
     def taken(self: Ahead, *args: Any) -> Any:
         found["taken"] += 1
@@ -110,8 +110,8 @@ def test_the_next_step_is_laid_out_while_this_one_is_computed(
         found["laid"] += 1
         return lay(self, *args)
 
-    monkeypatch.setattr(Ahead, "take", taken)
-    monkeypatch.setattr(Engine, "_lay", laid)
+    monkeypatch.setattr(Ahead, "take_step", taken)
+    monkeypatch.setattr(Engine, "_lay_parts", laid)
     # 54 rows are 4 steps an epoch: the first of the next epoch is made ahead too
     run = train(make_config(training__max_steps=6, training__batch_size=16, training__micro_batch=8))
     assert run.outcome.status == "completed"
@@ -127,10 +127,10 @@ def test_rows_that_cannot_be_laid_ahead_are_left_to_their_step() -> None:
         return [rows, size]
 
     ahead = Ahead(lay)
-    ahead.prepare([1, 2], "large")  # type: ignore[arg-type]
-    assert ahead.take([1, 2], "large") == [[1, 2], "large"]  # type: ignore[arg-type]
-    ahead.prepare([3], "large")  # type: ignore[arg-type]
-    assert ahead.take([3], "small") == [[3], "small"]  # type: ignore[arg-type]
+    ahead.prepare_step([1, 2], "large")  # type: ignore[arg-type]
+    assert ahead.take_step([1, 2], "large") == [[1, 2], "large"]  # type: ignore[arg-type]
+    ahead.prepare_step([3], "large")  # type: ignore[arg-type]
+    assert ahead.take_step([3], "small") == [[3], "small"]  # type: ignore[arg-type]
 
 
 def test_a_step_that_runs_out_of_memory_is_cut_at_once(
@@ -152,14 +152,14 @@ def test_a_step_that_runs_out_of_memory_is_cut_at_once(
 def test_a_step_that_finds_no_room_for_its_rows_is_tried_again(
     make_config: MakeConfig, train: Train, as_on_gpu: list[MicroBatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lay, failing = Engine._lay, [1]
+    lay, failing = Engine._lay_parts, [1]
 
     def laid(self: Engine, *args: Any) -> Any:
         if failing and failing.pop():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB (injected)")
         return lay(self, *args)
 
-    monkeypatch.setattr(Engine, "_lay", laid)
+    monkeypatch.setattr(Engine, "_lay_parts", laid)
     run = train(make_config(training__max_steps=1, evaluation__every=None))
     assert run.outcome.status == "completed", run.outcome
     (told,) = run.sink.of("out_of_memory")
@@ -174,7 +174,7 @@ def test_a_resumed_run_ends_with_the_same_weights_bit_for_bit(
     changes = {"training__report_every": 1e-6, "training__micro_batch": 8, "method__dropout": 0.2}
 
     def weights(run: Trained) -> dict[str, torch.Tensor]:
-        return load_file(next(run.folder.last.rglob("adapter_model.safetensors")))
+        return load_file(next(run.folder.last_path.rglob("adapter_model.safetensors")))
 
     with monkeypatch.context() as patch:
         Injected(patch, "forward", at=2)  # both go on with a smaller micro-batch
@@ -183,8 +183,8 @@ def test_a_resumed_run_ends_with_the_same_weights_bit_for_bit(
         Injected(patch, "forward", at=2)
         first = train(make_config(**changes), before=reacting({3: ["stop"]}))
     assert first.outcome.status == "stopped", first.outcome
-    assert read_progress(checkpoints(first.folder.checkpoints)[-1].path).path == [True] * 4
-    again = train(first.folder.config(), resume=first.folder)
+    assert read_progress(list_checkpoints(first.folder.checkpoints_path)[-1].path).path == [True] * 4
+    again = train(first.folder.load_config(), resume=first.folder)
     assert again.outcome.status == "completed", again.outcome
     assert {**first.steps(), **again.steps()} == whole.steps()
     for name, tensor in weights(whole).items():

@@ -18,4 +18,4 @@ VALUES = {
 
 
 def make_settled(make_config: MakeConfig, **changes: Any) -> ResolvedConfig:
-    return ResolvedConfig.of(make_config(**VALUES | changes))
+    return ResolvedConfig.from_config(make_config(**VALUES | changes))

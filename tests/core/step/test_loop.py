@@ -12,7 +12,7 @@ import torch
 from tests.conftest import MakeConfig, Trained
 from tests.core.survive.test_out_of_memory import Injected
 from tui_tuner.methods.lora import Lora
-from tui_tuner.objectives import base
+from tui_tuner.objectives import objective
 from tui_tuner.training.loop import Loop
 from tui_tuner.training.step import engine
 from tui_tuner.training.step.engine import Engine
@@ -78,7 +78,7 @@ def test_the_order_of_calls(make_config: MakeConfig, train: Train, calls: list[s
 def test_a_step_that_the_loss_scaler_skips_leaves_schedule_and_method_as_they_are(
     make_config: MakeConfig, train: Train, calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "autocast_name", lambda device, config: "float16")
+    monkeypatch.setattr(objective, "find_autocast_dtype", lambda device, config: "float16")
     monkeypatch.setattr(
         engine, "create_scaler", lambda device, config: torch.amp.GradScaler("cpu", init_scale=2.0**24)
     )

@@ -53,16 +53,16 @@ def test_states_come_back(tmp_path: Path) -> None:
         scaler.step(one.optimizer)
         scaler.update()
         one.scheduler.step()
-    one.save(tmp_path)
+    one.save_states(tmp_path)
     other = states(torch.amp.GradScaler("cpu"))
-    other.load(tmp_path, "cpu")
+    other.load_states(tmp_path, "cpu")
     assert other.scheduler.state_dict() == one.scheduler.state_dict()
     torch.testing.assert_close(other.optimizer.state_dict(), one.optimizer.state_dict(), rtol=0, atol=0)
     assert other.scaler is not None and other.scaler.state_dict() == scaler.state_dict()
     plain = states()
-    plain.load(tmp_path, "cpu")  # a run may go on without a scaler
+    plain.load_states(tmp_path, "cpu")  # a run may go on without a scaler
     (tmp_path / "scaler.pt").unlink()
-    other.load(tmp_path, "cpu")  # and one that had none with it
+    other.load_states(tmp_path, "cpu")  # and one that had none with it
 
 
 def test_trained_weights_come_back_under_their_names(tmp_path: Path) -> None:
@@ -82,10 +82,10 @@ def test_random_states_come_back(tmp_path: Path) -> None:
     first = draws()
     seed_everything(5)
     assert draws() == first
-    kept = RngState.now(torch.device("cpu"))
+    kept = RngState.read_now(torch.device("cpu"))
     save_random_states(tmp_path, Ranks())
     expected = draws()
-    kept.restore()
+    kept.restore_state()
     assert draws() == expected
     load_random_states(tmp_path, Ranks())
     assert draws() == expected
@@ -133,9 +133,9 @@ class Harmful:
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth"])
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path, name: str) -> None:
     one = states(torch.amp.GradScaler("cpu"))
-    one.save(tmp_path)
+    one.save_states(tmp_path)
     save_random_states(tmp_path, Ranks())
     torch.save({"python": Harmful()}, tmp_path / name)
     with pytest.raises(pickle.UnpicklingError):
         load_random_states(tmp_path, Ranks())
-        one.load(tmp_path, "cpu")
+        one.load_states(tmp_path, "cpu")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import MakeConfig, Trained
-from tui_tuner.objectives import base
+from tui_tuner.objectives import objective
 from tui_tuner.training.step import engine, optimizers
 
 Train = Callable[..., Trained]
@@ -22,7 +22,7 @@ FIRST_SCALE = 2.0**24  # 256 times what it usually begins with: some steps overf
 @pytest.fixture
 def scaler(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run of the test computes in float16, with a loss scaler."""
-    monkeypatch.setattr(base, "autocast_name", lambda device, config: "float16")
+    monkeypatch.setattr(objective, "find_autocast_dtype", lambda device, config: "float16")
     monkeypatch.setattr(
         engine, "create_scaler", lambda device, config: torch.amp.GradScaler("cpu", init_scale=FIRST_SCALE)
     )

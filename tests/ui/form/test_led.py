@@ -11,10 +11,10 @@ import pytest
 from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.runs.store import RunStore
-from tui_tuner.ui import checking, form
-from tui_tuner.ui.checking import Refusal
-from tui_tuner.ui.screens.offers import Offers
+from tui_tuner.ui import form_values, start_checking
+from tui_tuner.ui.screens.fixing import FixesDialog
 from tui_tuner.ui.screens.settings import SettingsScreen
+from tui_tuner.ui.start_checking import Refusal
 
 TAGS = {"task": "token_classification", "data": {"path": "demo"}, "method": {"kind": "full"}}
 
@@ -28,13 +28,13 @@ def slow_check(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         known.wait(20)
         return Refusal("model.name", "no such folder.")
 
-    monkeypatch.setattr(checking, "check_start", check)
+    monkeypatch.setattr(start_checking, "check_start", check)
     return known
 
 
 def here(pilot: Any) -> str:
     screen = pilot.app.screen
-    return screen._at if isinstance(screen, SettingsScreen) else ""
+    return screen._focused_path if isinstance(screen, SettingsScreen) else ""
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -65,7 +65,7 @@ async def test_a_start_takes_no_dialog_away(
     opened: Opened, store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = threading.Event()
-    monkeypatch.setattr(checking, "check_start", lambda values: known.wait(20) and None)
+    monkeypatch.setattr(start_checking, "check_start", lambda values: known.wait(20) and None)
     async with opened() as pilot:
         pilot.app.draft = {"data": {"path": "demo"}}
         pilot.app.open_settings()
@@ -75,9 +75,9 @@ async def test_a_start_takes_no_dialog_away(
         above = pilot.app.screen
         known.set()
         await until(pilot, lambda: any("can be started" in one.message for one in pilot.app._notifications))
-        assert pilot.app.screen is above and not list(store.runs())
+        assert pilot.app.screen is above and not list(store.list_runs())
         await pilot.press("escape", "ctrl+r")
-        await until(pilot, lambda: len(list(store.runs())) == 1)
+        await until(pilot, lambda: len(list(store.list_runs())) == 1)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -93,16 +93,18 @@ async def test_what_a_tiny_model_learns_with_is_told_and_offered(
         await pilot.press("end", "y")
         await until(pilot, lambda: "Random weights need" in text(pilot))
         assert "f4 Fix" in text(pilot)
-        assert form.at(pilot.app.draft, "training.learning_rate") == 5e-5  # nothing is changed unasked
+        assert (
+            form_values.find_value(pilot.app.draft, "training.learning_rate") == 5e-5
+        )  # nothing is changed unasked
         await pilot.press("f4")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Offers))
+        await until(pilot, lambda: isinstance(pilot.app.screen, FixesDialog))
         await pilot.press("enter")
-        await until(pilot, lambda: form.at(pilot.app.draft, "training.learning_rate") == 1e-3)
-        assert form.at(pilot.app.draft, "training.epochs") == 8
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "training.learning_rate") == 1e-3)
+        assert form_values.find_value(pilot.app.draft, "training.epochs") == 8
         await until(pilot, lambda: "Random weights need" not in text(pilot))
         assert here(pilot) == "model.name"
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: form.at(pilot.app.draft, "training.learning_rate") == 5e-5)
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "training.learning_rate") == 5e-5)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from tests.ui.conftest import Opened, text, until
-from tui_tuner.guiding.data import look_at_data
+from tui_tuner.guiding.data_look import look_at_data
 from tui_tuner.ui.screens.guide.annotate import AnnotateScreen
 
 Result = list[str | None]

@@ -12,21 +12,21 @@ from textual.pilot import Pilot
 from tests.ui.conftest import SIZES, Opened, text, until
 from tests.ui.guide.rows import SHAPES, chats, write_rows
 from tui_tuner.config.kinds.tasks import TASKS
-from tui_tuner.guiding.answers import Answers
-from tui_tuner.launch.thread import ThreadHost
+from tui_tuner.guiding.guide_answers import Answers
+from tui_tuner.launch.thread_host import ThreadHost
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunStore
-from tui_tuner.runs.view import RunView, fold
-from tui_tuner.tasks.preview.finding import find_data
+from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.tasks.preview.data_finding import find_data
 from tui_tuner.ui.app import TunerApp
-from tui_tuner.ui.screens.chat.chat import ChatScreen
-from tui_tuner.ui.screens.guide.data import DataQuestion
-from tui_tuner.ui.screens.guide.goal import GoalQuestion
-from tui_tuner.ui.screens.guide.model import ModelQuestion
-from tui_tuner.ui.screens.guide.page import GuidePage
-from tui_tuner.ui.screens.guide.walk import Walk
+from tui_tuner.ui.screens.chat.chat_screen import ChatScreen
+from tui_tuner.ui.screens.fixing import put_values
+from tui_tuner.ui.screens.guide.data_question import DataQuestion
+from tui_tuner.ui.screens.guide.goal_question import GoalQuestion
+from tui_tuner.ui.screens.guide.guide_page import GuidePage
+from tui_tuner.ui.screens.guide.guide_walk import Walk
+from tui_tuner.ui.screens.guide.model_question import ModelQuestion
 from tui_tuner.ui.screens.home import HomeScreen
-from tui_tuner.ui.screens.offers import put_values
 from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 
@@ -170,11 +170,11 @@ async def test_eight_keys_from_a_file_to_talking_to_a_better_model(tmp_path: Pat
         await until(pilot, lambda: on(pilot, GuidePage), 40)
         await press("ctrl+r")
         await until(pilot, lambda: on(pilot, ResultsScreen), 120)  # by itself, at its end
-        (folder,) = store.runs()
-        view = fold(RunView(), JournalReader(folder.events).read(1 << 22))
+        (folder,) = store.list_runs()
+        view = fold_events(RunView(), JournalReader(folder.events_path).read_events(1 << 22))
         held = [found for found in view.evaluations if found.stage == "validation"]
         assert held[-1].metrics["loss"] < 0.8 * held[0].metrics["loss"]
         await press("c")
         await until(pilot, lambda: on(pilot, ChatScreen), 20)
     assert len(pressed) == 8
-    assert not app.fault_log.path.exists(), app.fault_log.path.read_text()[-3000:]
+    assert not app.fault_log.file_path.exists(), app.fault_log.file_path.read_text()[-3000:]

@@ -17,15 +17,15 @@ from textual.widgets import Input, Static
 
 from tests.hub_server import TOKEN, PlayedHub, hub
 from tests.ui.conftest import SIZES, Opened, text, until
-from tui_tuner.models.catalog import find
+from tui_tuner.models.catalog import find_config
 from tui_tuner.models.hub.api import local_models
 from tui_tuner.ui.base_models.fetches import DONE, FAILED
-from tui_tuner.ui.screens.data import DataScreen
-from tui_tuner.ui.screens.dialogs import Confirm
+from tui_tuner.ui.screens.data_screen import DataScreen
+from tui_tuner.ui.screens.dialogs import ConfirmDialog
 from tui_tuner.ui.screens.home import HomeScreen
-from tui_tuner.ui.screens.models.browse import ModelsScreen
-from tui_tuner.ui.screens.models.dialogs import CodeDialog, FailedDialog, FetchDialog
 from tui_tuner.ui.screens.models.login import LoginDialog
+from tui_tuner.ui.screens.models.model_dialogs import CodeDialog, FailedDialog, FetchDialog
+from tui_tuner.ui.screens.models.models_screen import ModelsScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 from tui_tuner.ui.widgets.models.model_list import ModelList
 
@@ -68,12 +68,12 @@ async def searched(pilot: Pilot[Any], query: str, name: str) -> ModelList:
     await until(pilot, lambda: any(row.name == name for row in models.rows.values()))
     await until(pilot, lambda: not pilot.app.screen.hunt.waiting)
     await pilot.press("down")
-    await until(pilot, lambda: models.has_focus and models.chosen is not None)
+    await until(pilot, lambda: models.has_focus and models.chosen_row is not None)
     for _unused in range(len(models.rows)):
-        if models.chosen.name == name:
+        if models.chosen_row.name == name:
             break
         await pilot.press("down")
-    assert models.chosen.name == name
+    assert models.chosen_row.name == name
     return models
 
 
@@ -97,7 +97,7 @@ async def choose(pilot: Pilot[Any], label: str) -> None:
 async def test_a_model_is_found_looked_at_and_taken(hub: PlayedHub, opened: Opened, size: Any) -> None:
     hub.add_demo("acme/tiny-chat", downloads=5000)
     hub.add_demo("acme/other", tags=("safetensors", f"license:{HOSTILE}"))
-    shape = json.dumps(find("meta-llama/Llama-3.1-405B")).encode()
+    shape = json.dumps(find_config("meta-llama/Llama-3.1-405B")).encode()
     hub.add("acme/huge", {"config.json": shape, "model.safetensors": b"\0" * 9}, parameters=405_853_388_800)
     async with opened(size) as pilot:
         models = await searched(pilot, "acme", "acme/huge")
@@ -106,7 +106,7 @@ async def test_a_model_is_found_looked_at_and_taken(hub: PlayedHub, opened: Open
         await until(pilot, lambda: "✓ " in row_of(pilot, "acme/tiny-chat"), 20)
         assert "901 K" in row_of(pilot, "acme/tiny-chat") and "apache-2.0" in row_of(pilot, "acme/tiny-chat")
         assert "3.6 MiB" in row_of(pilot, "acme/tiny-chat") and "\x1b" not in text(pilot)
-        while models.chosen.name != "acme/tiny-chat":
+        while models.chosen_row.name != "acme/tiny-chat":
             await pilot.press("up")
         await until(pilot, lambda: "llama · 3 layers" in text(pilot))
         shown = text(pilot)
@@ -177,7 +177,7 @@ async def test_two_are_fetched_in_turn_and_leaving_asks(hub: PlayedHub, opened: 
         await pilot.press("escape")
         await until(pilot, lambda: "⇣" in text(pilot).splitlines()[0])
         await pilot.press("ctrl+q")
-        await on(pilot, Confirm)
+        await on(pilot, ConfirmDialog)
         assert "it resumes from there" in text(pilot) and "tui-tuner models fetch acme/one" in text(pilot)
         await pilot.press("n")
         await on(pilot, HomeScreen)
@@ -260,7 +260,7 @@ async def test_a_full_disk_shows_what_takes_the_room(
         await until(pilot, lambda: row_of(pilot, "acme/small").lstrip().startswith("●"))
         monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10, 9, 1))
         models = pilot.app.screen.query_one(ModelList)
-        while models.chosen.name != "acme/tiny-chat":
+        while models.chosen_row.name != "acme/tiny-chat":
             await pilot.press("down")
         await pilot.press("f")
         await on(pilot, FetchDialog)

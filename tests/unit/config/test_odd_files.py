@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tui_tuner.config.load import read_yaml
-from tui_tuner.data.chat.choosing import read_template
-from tui_tuner.data.chat.template import render
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.chat.template import render_chat
+from tui_tuner.data.chat.template_choice import read_template
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import ModelError, TunerError
 from tui_tuner.models.lookup import check_safetensors, read_config, stored_parameters
 
@@ -44,7 +44,7 @@ def test_a_template_that_runs_wild_is_a_problem_of_the_row(template: str, words:
     tokenizer = PreTrainedTokenizerBase()
     tokenizer.chat_template = template
     with pytest.raises(RowProblem, match=words):
-        render(tokenizer, [{"role": "user", "content": "hello"}])
+        render_chat(tokenizer, [{"role": "user", "content": "hello"}])
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ from small_tokenizers import byte_level, sentence_piece
 
 from tui_tuner.config.chat_templates import CHAT_TEMPLATES, near_names, other_names, template_name
 from tui_tuner.config.load import absolute_paths, build_config
-from tui_tuner.config.options import options
-from tui_tuner.data.chat.choosing import choose_template
-from tui_tuner.data.chat.encoder import ChatEncoder
-from tui_tuner.data.chat.named.written import FORMATS
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.config.options import list_options
+from tui_tuner.data.chat.chat_encoder import ChatEncoder
+from tui_tuner.data.chat.named.write_template import FORMATS
+from tui_tuner.data.chat.template_choice import choose_template
 from tui_tuner.data.records import Chat, Message
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import ModelError
-from tui_tuner.ui.form import editor, parse
+from tui_tuner.ui.form_values import choose_editor, parse_text
 
 MESSAGES: list[dict[str, Any]] = [
     {"role": "system", "content": SYSTEM},
@@ -90,8 +90,8 @@ def test_answers_are_trained_with_their_end_and_nothing_else_is(form: Published)
     tokenizer = tokenizer_of(form)
     choose_template(tokenizer, form.name)
     encoder = ChatEncoder(tokenizer)
-    encoded = encoder.encode(Chat([Message(turn["role"], turn["content"]) for turn in MESSAGES]))
-    text = tokenizer.decode(encoded.ids[encoded.trained])
+    encoded = encoder.encode_chat(Chat([Message(turn["role"], turn["content"]) for turn in MESSAGES]))
+    text = tokenizer.decode(encoded.ids[encoded.mask_of_trained])
     assert text.replace(" ", "").endswith(f"Seeyou.{form.end}".replace("▁", ""))
     assert "Hi!" in text and not any(other in text for other in ("brief", "Hello", "Bye"))
     assert encoded.stops == [not form.unstopped, True] and not encoded.doubled_bos
@@ -251,7 +251,9 @@ def test_tools_and_calls_are_written(name: str) -> None:
             Message("tool", "20", tool_call_id="abcdefgh1"),
         ]
     )
-    with_end = rendered(tokenizer, [message.plain() for message in chat.messages[:2]], tools=[WEATHER])
+    with_end = rendered(
+        tokenizer, [message.to_plain_turn() for message in chat.messages[:2]], tools=[WEATHER]
+    )
     assert with_end.rstrip("\n").endswith(
         "<|observation|>"
         if name in ("glm4", "glm4.5")
@@ -263,11 +265,11 @@ def test_tools_and_calls_are_written(name: str) -> None:
 def test_what_a_format_cannot_write_is_refused_by_name(name: str) -> None:
     encoder = ChatEncoder(tokenizer_named(name))
     with pytest.raises(RowProblem, match=r"writes no tools"):
-        encoder.encode(Chat([Message("user", "a"), Message("assistant", "b")], [WEATHER]))
+        encoder.encode_chat(Chat([Message("user", "a"), Message("assistant", "b")], [WEATHER]))
     with pytest.raises(RowProblem, match=r"writes no calls|no place for a turn of this role"):
-        encoder.encode(Chat([Message("user", "a"), Message("assistant", None, [CALL])]))
+        encoder.encode_chat(Chat([Message("user", "a"), Message("assistant", None, [CALL])]))
     with pytest.raises(RowProblem, match=r"no place for a turn of this role here: tool"):
-        encoder.encode(Chat([Message("user", "a"), Message("tool", "b"), Message("assistant", "c")]))
+        encoder.encode_chat(Chat([Message("user", "a"), Message("tool", "b"), Message("assistant", "c")]))
 
 
 @pytest.mark.parametrize("messages", [THOUGHT, INSIDE], ids=["apart", "inside"])
@@ -310,7 +312,7 @@ def test_a_system_turn_in_the_middle_stands_there_or_is_refused() -> None:
     for name in ("llama2", "gemma", "mistral_v3", "alpaca", "deepseek_v3"):
         chat = Chat([Message(turn["role"], turn["content"]) for turn in turns])
         with pytest.raises(RowProblem, match="no place for a turn of this role here: system"):
-            ChatEncoder(tokenizer_named(name)).encode(chat)
+            ChatEncoder(tokenizer_named(name)).encode_chat(chat)
 
 
 def test_it_is_saved_with_the_tokenizer(tmp_path: Path) -> None:
@@ -323,11 +325,11 @@ def test_it_is_saved_with_the_tokenizer(tmp_path: Path) -> None:
 
 
 def test_the_form_offers_them_and_takes_a_path() -> None:
-    option = options()["model.chat_template"]
+    option = list_options()["model.chat_template"]
     assert {*CHAT_TEMPLATES, "tokenizer_default"} == set(option.choices)
-    assert editor(option) == "input" and "text, chatml, alpaca" in option.expects()
-    assert parse(option, "llama3") == "llama3" and parse(option, "a/b.jinja") == "a/b.jinja"
-    assert parse(option, "") is None
+    assert choose_editor(option) == "input" and "text, chatml, alpaca" in option.describe_expected()
+    assert parse_text(option, "llama3") == "llama3" and parse_text(option, "a/b.jinja") == "a/b.jinja"
+    assert parse_text(option, "") is None
 
 
 def test_data_templates_lists_them() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tui_tuner.inference.predicting.parsing import read_carp, read_json, read_label
+from tui_tuner.inference.predicting.parsing import read_carp, read_json_answer, read_label
 
 LABELS = ("good", "very good", "not-spam", "C++", "C", "正面", "负面")
 
@@ -73,10 +73,10 @@ def test_an_answer_without_its_form_counts_if_it_names_one_label() -> None:
     ],
 )
 def test_json_in_an_answer(answer: str, found: object) -> None:
-    assert read_json(answer, ("name", "price")) == (found, "")
+    assert read_json_answer(answer, ("name", "price")) == (found, "")
 
 
 @pytest.mark.parametrize("answer", ["", "{", '{"name": 1}', '["name", "price"]', '{"name": 1, "price": 2'])
 def test_json_that_is_none_or_lacks_a_key(answer: str) -> None:
-    found, problem = read_json(answer, ("name", "price"))
+    found, problem = read_json_answer(answer, ("name", "price"))
     assert found is None and problem.startswith("the answer contains no JSON object")

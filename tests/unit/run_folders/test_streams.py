@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.runs.events import Event, Finished, Log, RunStarted
-from tui_tuner.runs.wire import encode
+from tui_tuner.runs.wire import encode_event
 
 MAIN = shlex.join([sys.executable, "-m", "tui_tuner"])
 
@@ -22,7 +22,7 @@ def place(tmp_path: Path) -> Path:
     (run / "config.yaml").write_text("model: {name: demo}\ndata: {path: demo}\n")
     bodies = [RunStarted(device="CPU"), *(Log(f"größer als sonst, {n}: 中 😀") for n in range(3000))]
     bodies.append(Finished("completed", 0, "fertig"))
-    lines = [encode(Event(body, "läuft ✓", n, 1.7e9)) for n, body in enumerate(bodies)]
+    lines = [encode_event(Event(body, "läuft ✓", n, 1.7e9)) for n, body in enumerate(bodies)]
     (run / "events.jsonl").write_bytes(b"".join(lines))
     (run / "manifest.json").write_text("{}")
     return tmp_path

@@ -14,7 +14,7 @@ from tui_tuner.locales import N_, _, _n
 from tui_tuner.text import human_bytes, one_line
 
 if TYPE_CHECKING:
-    from tui_tuner.data.examples.cache import Cached
+    from tui_tuner.data.examples.cache import CachedStore
 
 app = typer.Typer(
     help=N_("Tokenised rows kept for later runs: list and delete them."),
@@ -25,20 +25,22 @@ app = typer.Typer(
 
 
 @app.command("list")
-def show(json: Json = False) -> None:
+def show_cache(json: Json = False) -> None:
     """List the cached data, most recently used first."""
-    from tui_tuner.data.examples.cache import cache_root, cached
+    from tui_tuner.data.examples.cache import find_cache_root, list_cached
 
-    root = cache_root()
-    found = cached(root)
+    root = find_cache_root()
+    found = list_cached(root)
     total = sum(one.bytes for one in found)
     if json:
-        _print_json({"folder": str(root), "bytes": total, "stores": [one.to_json() for one in found]})
+        _print_json(
+            {"folder": str(root), "bytes": total, "stores": [one.describe_as_json() for one in found]}
+        )
         return
     for one in found:
-        typer.echo(_line(one))
+        typer.echo(_format_store(one))
         if one.state == "complete":
-            typer.echo(f"    {_origin(one)}")
+            typer.echo(f"    {_describe_origin(one)}")
     size, folder = human_bytes(total), one_line(root)
     typer.echo(
         _n(
@@ -53,7 +55,7 @@ def show(json: Json = False) -> None:
 
 
 @app.command("clean")
-def clean(
+def clean_cache(
     older_than: Annotated[
         float | None,
         typer.Option("--older-than", help=N_("Delete data that was not used for this many days."), min=0),
@@ -63,17 +65,17 @@ def clean(
     json: Json = False,
 ) -> None:
     """Delete cached data that was not used for 30 days, is damaged or was never finished."""
-    from tui_tuner.data.examples.cache import cache_root, cached, delete, to_clean
+    from tui_tuner.data.examples.cache import delete_stores, find_cache_root, list_cached, select_for_deletion
 
     if every and older_than is not None:
         raise UsageError(_("--all and --older-than contradict each other."), hint=_("Give only one of them."))
-    root = cache_root()
-    found = cached(root)
+    root = find_cache_root()
+    found = list_cached(root)
     # Never includes data in use, so a running job cannot lose its rows
-    chosen = to_clean(found, older_than, every)
+    chosen = select_for_deletion(found, older_than, every)
     if chosen and not yes:
-        _ask(chosen)
-    count, size = delete(chosen)
+        _confirm_deletion(chosen)
+    count, size = delete_stores(chosen)
     in_use = sum(one.in_use for one in found)
     left = len(found) - count
     if json:
@@ -104,7 +106,7 @@ def clean(
         )
 
 
-def _ask(chosen: list[Cached]) -> None:
+def _confirm_deletion(chosen: list[CachedStore]) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
             _("deleted rows must be tokenised again, which takes time."),
@@ -121,7 +123,7 @@ def _ask(chosen: list[Cached]) -> None:
     typer.confirm(ask, abort=True, err=True)
 
 
-def _line(one: Cached) -> str:
+def _format_store(one: CachedStore) -> str:
     used = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used))
     parts = [
         one.key[:12],
@@ -135,7 +137,7 @@ def _line(one: Cached) -> str:
     return "  ".join(parts)
 
 
-def _origin(one: Cached) -> str:
+def _describe_origin(one: CachedStore) -> str:
     said = {
         "data": one_line(", ".join(one.data), 200),
         "task": one_line(one.task),

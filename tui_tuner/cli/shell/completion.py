@@ -21,7 +21,7 @@ _RETURN = "    return 0\n}"
 _NO_SPACE = '    [[ "${COMPREPLY[0]-}" == *= ]] && compopt -o nospace\n    return 0\n}'
 
 
-def completion(
+def print_completion_script(
     shell: Annotated[str, typer.Argument(help=N_("bash, zsh or fish."), metavar="SHELL")],
 ) -> None:
     """Print a script that lets a shell complete commands, names and fields.

@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from tui_tuner.cli.shell.examples import EXAMPLES
+from tui_tuner.cli.shell.help_examples import EXAMPLES
 from tui_tuner.locales import N_, _
 
 # Headings and their commands; commands that are not listed come last

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tui_tuner.config.kinds.base import Kind
+from tui_tuner.config.kinds.kind import Kind
 from tui_tuner.locales import N_
 
 
@@ -50,7 +50,7 @@ class MethodKind(Kind):
     paper: str = ""
     usual: str = ""
 
-    def has(self, trait: Trait) -> bool:
+    def has_trait(self, trait: Trait) -> bool:
         """Return whether it has a trait."""
         return trait in self.traits
 

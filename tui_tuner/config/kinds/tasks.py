@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tui_tuner.config.kinds.base import Kind
+from tui_tuner.config.kinds.kind import Kind
 from tui_tuner.locales import N_
 
 
@@ -52,7 +52,7 @@ class TaskKind(Kind):
     goal: str = ""
     example: str = ""
 
-    def takes(self, method: str) -> bool:
+    def takes_method(self, method: str) -> bool:
         """Return whether a method can train it."""
         return method not in self.without
 

@@ -23,14 +23,14 @@ _ATTRIBUTE = "tui_tuner_moment"
 _moment: ContextVar[datetime | None] = ContextVar("moment", default=None)
 
 
-def now() -> datetime:
+def current_moment() -> datetime:
     """Return this second as templates get it: local time without a zone."""
     # Asked of the library itself, so that both agree in the zone and in what they round.
-    text = _compiled("{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}").render()
+    text = _compile_template("{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}").render()
     return datetime.fromisoformat(text)
 
 
-def moment_of(tokenizer: Any) -> datetime | None:
+def get_moment(tokenizer: Any) -> datetime | None:
     """Return the moment at which this tokenizer's template is rendered; None means now."""
     found: datetime | None = getattr(tokenizer, _ATTRIBUTE, None)
     return found
@@ -42,10 +42,10 @@ def set_moment(tokenizer: Any, moment: datetime | None) -> None:
 
 
 @contextmanager
-def one_moment(tokenizer: Any) -> Iterator[datetime]:
+def hold_moment(tokenizer: Any) -> Iterator[datetime]:
     """Render everything inside at one moment: the tokenizer's, or now."""
-    before = moment_of(tokenizer)
-    moment = before or now()
+    before = get_moment(tokenizer)
+    moment = before or current_moment()
     set_moment(tokenizer, moment)
     try:
         yield moment
@@ -54,13 +54,15 @@ def one_moment(tokenizer: Any) -> Iterator[datetime]:
 
 
 @contextmanager
-def rendering(tokenizer: Any) -> Iterator[None]:
+def at_moment(tokenizer: Any) -> Iterator[None]:
     """Render inside of it with this tokenizer's moment."""
-    from tui_tuner.data.chat.sandbox import install
+    from tui_tuner.data.chat.sandbox import install_sandbox
 
-    install()
-    moment = moment_of(tokenizer)
-    asking = [text for text in template_texts(tokenizer) if FUNCTION in text] if moment is not None else []
+    install_sandbox()
+    moment = get_moment(tokenizer)
+    asking = (
+        [text for text in list_template_texts(tokenizer) if FUNCTION in text] if moment is not None else []
+    )
     if not asking:
         yield
         return
@@ -74,7 +76,7 @@ def rendering(tokenizer: Any) -> Iterator[None]:
         _moment.reset(token)
 
 
-def dates_of(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
+def find_dates(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
     """Return what the tokenizer's templates write of the date: {format: text}; empty if they write none.
 
     A template that computes its format may write any part of the moment, so the whole moment is returned.
@@ -83,11 +85,11 @@ def dates_of(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
         moment: By default the tokenizer's own, or now.
     """
     found: dict[str, str] = {}
-    for text in template_texts(tokenizer):
+    for text in list_template_texts(tokenizer):
         if FUNCTION not in text:
             continue
-        moment = moment or moment_of(tokenizer) or now()
-        formats = _formats(text)
+        moment = moment or get_moment(tokenizer) or current_moment()
+        formats = _find_formats(text)
         if formats is None:
             found[""] = moment.isoformat()
         else:
@@ -95,7 +97,7 @@ def dates_of(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
     return found
 
 
-def template_texts(tokenizer: Any) -> list[str]:
+def list_template_texts(tokenizer: Any) -> list[str]:
     """Return the text of a tokenizer's template, or of each of its named templates."""
     template = getattr(tokenizer, "chat_template", None)
     if isinstance(template, dict):
@@ -103,11 +105,11 @@ def template_texts(tokenizer: Any) -> list[str]:
     return [template] if isinstance(template, str) else []
 
 
-def _compiled(text: str) -> Any:
+def _compile_template(text: str) -> Any:
     """Compile a template as transformers does; it is cached there for the next use."""
-    from tui_tuner.data.chat.sandbox import install
+    from tui_tuner.data.chat.sandbox import install_sandbox
 
-    install()
+    install_sandbox()
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     return _compile_jinja_template(text)
@@ -118,7 +120,7 @@ def _give_moment(text: str) -> None:
     from jinja2 import TemplateError
 
     try:
-        known = _compiled(text).environment.globals
+        known = _compile_template(text).environment.globals
     except TemplateError:
         # Rendering the template reports what is wrong with it.
         return
@@ -136,12 +138,12 @@ def _give_moment(text: str) -> None:
 
 
 @lru_cache
-def _formats(text: str) -> frozenset[str] | None:
+def _find_formats(text: str) -> frozenset[str] | None:
     """Return the formats in which a template wants the date; None if its text does not show them."""
     from jinja2 import TemplateError, nodes
 
     try:
-        tree = _compiled(text).environment.parse(text)
+        tree = _compile_template(text).environment.parse(text)
     except TemplateError:
         return None
     named = [name for name in tree.find_all(nodes.Name) if name.name == FUNCTION]

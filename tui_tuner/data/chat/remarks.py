@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tui_tuner.data.chat.answer_finder import AnswerSpan
 from tui_tuner.data.chat.marks import INLINE
-from tui_tuner.data.chat.turns import Span
 from tui_tuner.data.records import Message
 from tui_tuner.locales import N_
 
@@ -30,7 +30,7 @@ REMARKS = {
 }
 
 
-def remarks_on_answers(messages: Sequence[Message], spans: Sequence[Span]) -> list[str]:
+def list_answer_remarks(messages: Sequence[Message], spans: Sequence[AnswerSpan]) -> list[str]:
     """List what the template left out of answers that are trained, or what they lack."""
     found = []
     for span in spans:
@@ -42,15 +42,15 @@ def remarks_on_answers(messages: Sequence[Message], spans: Sequence[Span]) -> li
     return found
 
 
-def tools_shown(tools: Sequence[Any], text: str, spans: Sequence[Span]) -> bool:
+def are_tools_shown(tools: Sequence[Any], text: str, spans: Sequence[AnswerSpan]) -> bool:
     """Return whether the name of any tool is written outside of the answers."""
     # A call in an answer has the name of its tool too, which says nothing about the list of tools.
-    outside = "".join(text[start:end] for start, end in beside(spans, len(text)))
+    outside = "".join(text[start:end] for start, end in ranges_outside(spans, len(text)))
     functions = [tool["function"] for tool in tools if isinstance(tool["function"], dict)]
     return not functions or any(str(one.get("name", "")) in outside for one in functions)
 
 
-def beside(spans: Sequence[Span], length: int) -> list[tuple[int, int]]:
+def ranges_outside(spans: Sequence[AnswerSpan], length: int) -> list[tuple[int, int]]:
     """Return the ranges of characters that are in no answer."""
     edges = [0, *(edge for span in spans for edge in (span.start, span.end)), length]
     return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]

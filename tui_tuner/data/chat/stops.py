@@ -9,7 +9,7 @@ from typing import Any
 _LONGEST = 200  # characters of a token that is written like a special one
 
 
-class Stops:
+class StopTokens:
     """Finds the end of an answer in the text after its last word.
 
     Args:
@@ -29,7 +29,7 @@ class Stops:
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     @classmethod
-    def of(cls, tokenizer: Any, ends: Sequence[str] = ()) -> Stops:
+    def from_tokenizer(cls, tokenizer: Any, ends: Sequence[str] = ()) -> StopTokens:
         """Collect the tokens of a tokenizer; `ends` are those that the model's generation config adds."""
         tokens, special = set(), set()
         for added in getattr(tokenizer, "added_tokens_decoder", {}).values():
@@ -42,12 +42,12 @@ class Stops:
         eos = getattr(tokenizer, "eos_token", None)
         return cls(tokens, special, list(dict.fromkeys([*([eos] if eos else []), *ends])))
 
-    def learn(self, own: Collection[str], closing: str) -> None:
+    def set_own(self, own: Collection[str], closing: str) -> None:
         """Store the tokens that this template ends answers with, and the text that it writes after each."""
         self.own = frozenset(own)
         self._own_alone = not any(end in closing for end in self.ends)
 
-    def find(self, closing: str, calls: bool = False) -> tuple[int, str]:
+    def find_stop(self, closing: str, calls: bool = False) -> tuple[int, str]:
         """Find where the answer ends in `closing`, the text that a template writes after it.
 
         Everything before the first token that generation stops at must be written by the model too, and so
@@ -76,7 +76,7 @@ class Stops:
             last += 1
         return found[last].end(), found[last].group()
 
-    def begins(self, text: str, among: Collection[str] | None = None) -> tuple[int, str]:
+    def find_first_among(self, text: str, among: Collection[str] | None = None) -> tuple[int, str]:
         """Find the token that `text` begins with, after white space; returns the same as `find`.
 
         Args:
@@ -88,12 +88,12 @@ class Stops:
             return found.end(), found.group()
         return 0, ""
 
-    def first(self, text: str) -> str:
+    def first_token(self, text: str) -> str:
         """Return the token that `text` begins with, after white space; empty if it begins with none."""
         found = self._known.match(text, len(text) - len(text.lstrip())) if self._known else None
         return found.group() if found else ""
 
-    def run(self, text: str) -> list[str]:
+    def leading_tokens(self, text: str) -> list[str]:
         """List the special tokens that `text` begins with, one directly after the other."""
         tokens: list[str] = []
         at = len(text) - len(text.lstrip())
@@ -102,7 +102,7 @@ class Stops:
             at = found.end()
         return tokens
 
-    def uncut(self, text: str, longer: str) -> str:
+    def strip_cut_token(self, text: str, longer: str) -> str:
         """Return `text`, a prefix of `longer`, without a token that its end cuts in two."""
         for token in self._known.finditer(longer, 0, len(text) + _LONGEST) if self._known else ():
             if token.start() < len(text) < token.end():

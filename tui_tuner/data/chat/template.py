@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tui_tuner.data.chat.moment import rendering, template_texts
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.chat.moment import at_moment, list_template_texts
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
@@ -26,7 +26,7 @@ def adds_bos(tokenizer: Any) -> bool:
     return bool(ids) and ids[0] == bos
 
 
-def render(
+def render_chat(
     tokenizer: Any, messages: Sequence[dict[str, Any]], tools: Any = None, generation: bool = False
 ) -> str:
     """Render a chat at the tokenizer's moment (`moment.py`).
@@ -37,16 +37,16 @@ def render(
     """
     from jinja2 import TemplateError
 
-    from tui_tuner.data.chat.meter import TooCostly
+    from tui_tuner.data.chat.cost_meter import TooCostlyError
 
     _check_length(tokenizer)
     try:
-        with rendering(tokenizer):
+        with at_moment(tokenizer):
             text = tokenizer.apply_chat_template(
                 list(messages), tools=tools, tokenize=False, add_generation_prompt=generation
             )
-    except TooCostly as error:
-        _give_up(tokenizer, str(error))
+    except TooCostlyError as error:
+        _count_costly(tokenizer, str(error))
         raise RowProblem(N_("the chat template does not end on these turns"), str(error)) from None
     except TemplateError as error:
         raise RowProblem(N_("the chat template refuses these turns"), one_line(error, 200)) from None
@@ -62,7 +62,7 @@ def render(
     return str(text)
 
 
-def _give_up(tokenizer: Any, problem: str) -> None:
+def _count_costly(tokenizer: Any, problem: str) -> None:
     """Raise an error for a template that exceeds its limits on row after row, since each costs a second."""
     text = str(getattr(tokenizer, "chat_template", ""))
     _costly[text] = _costly.get(text, 0) + 1
@@ -78,11 +78,11 @@ def _give_up(tokenizer: Any, problem: str) -> None:
 
 def _check_length(tokenizer: Any) -> None:
     """Refuse a template that would take seconds just to compile."""
-    if any(len(text) > MOST_LETTERS for text in template_texts(tokenizer)):
+    if any(len(text) > MOST_LETTERS for text in list_template_texts(tokenizer)):
         raise RowProblem(N_("the chat template is longer than 262,144 characters"))
 
 
-def special_tokens(tokenizer: Any) -> list[str]:
+def list_special_tokens(tokenizer: Any) -> list[str]:
     """List the texts of special tokens, which the text of a person should not contain."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     return [str(token.content) for token in added if token.special and len(str(token.content).strip()) > 2]

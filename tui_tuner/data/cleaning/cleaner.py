@@ -17,20 +17,20 @@ from typing import Any
 
 from tui_tuner.config.schema import CleaningSection
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
-from tui_tuner.data.cleaning.duplicates import NearDuplicates
+from tui_tuner.data.cleaning.duplicates import NearDuplicateFinder
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.markup import Unparsable, html_to_markdown, html_to_text
+from tui_tuner.data.markup import UnparsableHtml, html_to_markdown, html_to_text
 from tui_tuner.data.records import (
     Chat,
-    Judged,
-    Labelled,
+    JudgedChat,
+    LabelledText,
     Message,
     Origin,
     Preference,
     Record,
     Text,
-    answers_of,
-    texts_of,
+    list_answers,
+    list_texts,
 )
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import N_, _
@@ -53,7 +53,7 @@ _SCRIPTS = {
 
 
 @dataclass
-class Cleaned:
+class CleanedRecord:
     """A record after cleaning, and whether that changed it."""
 
     record: Record
@@ -69,9 +69,9 @@ class Cleaner:
 
     def __init__(self, section: CleaningSection) -> None:
         self.section = section
-        self.anywhere, self.beginning = _phrases(section.phrases) if section.refusals else ([], [])
+        self.anywhere, self.beginning = _load_phrases(section.phrases) if section.refusals else ([], [])
         self._seen: set[bytes] = set()
-        self._near = NearDuplicates(section.near_duplicates) if section.near_duplicates else None
+        self._near = NearDuplicateFinder(section.near_duplicates) if section.near_duplicates else None
         self._languages = {code.lower() for code in section.languages or ()}
         unknown = self._languages - set(_SCRIPTS) - set(STOP_WORDS)
         if unknown:
@@ -86,27 +86,27 @@ class Cleaner:
         # Nothing to do is the usual case, and is decided once and not for every row.
         self._idle = section == CleaningSection(max_characters=None)
 
-    def clean(self, record: Record, origin: Origin, ledger: Ledger) -> Cleaned | None:
+    def clean_record(self, record: Record, origin: Origin, ledger: Ledger) -> CleanedRecord | None:
         """Clean a record; None if a step dropped it, which is then in the ledger."""
         if self._idle:
-            return Cleaned(record)
+            return CleanedRecord(record)
         try:
-            record, changed = self._change(record, origin, ledger)
-        except Unparsable as problem:
-            detail = f"{problem}: {' | '.join(texts_of(record))}"
-            ledger.count("dropped", origin, N_("HTML that cannot be parsed"), detail)
+            record, changed = self._change_record(record, origin, ledger)
+        except UnparsableHtml as problem:
+            detail = f"{problem}: {' | '.join(list_texts(record))}"
+            ledger.count_row("dropped", origin, N_("HTML that cannot be parsed"), detail)
             return None
         # At most one: the first reason is the one that counts.
-        for outcome, reason in self._verdict(record):
-            ledger.count(outcome, origin, reason, " | ".join(texts_of(record)))
+        for outcome, reason in self._find_drop_reason(record):
+            ledger.count_row(outcome, origin, reason, " | ".join(list_texts(record)))
             return None
-        if self._languages and not language_of(" ".join(texts_of(record))):
-            ledger.step(N_("language not detected: kept"), origin, texts_of(record)[0])
+        if self._languages and not detect_language(" ".join(list_texts(record))):
+            ledger.count_step(N_("language not detected: kept"), origin, list_texts(record)[0])
         if self.section.personal_data:
-            _flag(record, origin, ledger)
-        return Cleaned(record, changed)
+            _flag_personal_data(record, origin, ledger)
+        return CleanedRecord(record, changed)
 
-    def _change(self, record: Record, origin: Origin, ledger: Ledger) -> tuple[Record, bool]:
+    def _change_record(self, record: Record, origin: Origin, ledger: Ledger) -> tuple[Record, bool]:
         changed = False
         steps: list[tuple[str, Callable[[str], str]]] = []
         if self.section.html == "text":
@@ -117,19 +117,19 @@ class Cleaner:
             # After HTML, whose entities may contain control characters.
             steps.append((N_("control characters removed"), lambda text: _CONTROL.sub("", text)))
         for name, step in steps:
-            found = _mapped(record, step)
+            found = _map_texts(record, step)
             if found is not None:
-                ledger.step(name, origin, " | ".join(texts_of(record)))
+                ledger.count_step(name, origin, " | ".join(list_texts(record)))
                 record, changed = found, True
         return record, changed
 
-    def _verdict(self, record: Record) -> list[tuple[str, str]]:
+    def _find_drop_reason(self, record: Record) -> list[tuple[str, str]]:
         """Return at most one outcome with its reason; empty to keep the row."""
         section = self.section
         least, most = section.min_characters, section.max_characters
-        texts = texts_of(record)
+        texts = list_texts(record)
         size = sum(map(len, texts))
-        answers = answers_of(record)
+        answers = list_answers(record)
         if not any(text.strip() for text in texts):
             return [("dropped", N_("empty after cleaning"))]
         if least is not None and size < least:
@@ -142,28 +142,28 @@ class Cleaner:
             return [("dropped", N_("an answer is empty"))]
         if section.min_answer and any(len((m.content or "").strip()) < section.min_answer for m in spoken):
             return [("dropped", N_("an answer shorter than {least} characters", least=section.min_answer))]
-        if section.refusals and any(self.refuses(answer) for answer in answers):
+        if section.refusals and any(self.is_refusal(answer) for answer in answers):
             return [("dropped", N_("refusal or model boilerplate"))]
         if self._languages:
-            language = language_of(" ".join(texts))
+            language = detect_language(" ".join(texts))
             if language and language not in self._languages:
                 return [("dropped", N_("language {language}", language=language))]
-        return self._duplicate(texts)
+        return self._find_duplicate(texts)
 
-    def _duplicate(self, texts: list[str]) -> list[tuple[str, str]]:
+    def _find_duplicate(self, texts: list[str]) -> list[tuple[str, str]]:
         if self.section.exact_duplicates:
             # Only 16 bytes of each row stay in memory; two texts with one digest are not to be expected.
             key = hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=16).digest()
             if key in self._seen:
                 return [("deduplicated", N_("exact duplicate of an earlier row"))]
             self._seen.add(key)
-        if self._near is not None and self._near.seen("\n".join(texts)):
+        if self._near is not None and self._near.is_near_duplicate("\n".join(texts)):
             alike = self._near.threshold
             why = N_("near duplicate of an earlier row (at least {threshold:g})", threshold=alike)
             return [("deduplicated", why)]
         return []
 
-    def refuses(self, answer: str) -> bool:
+    def is_refusal(self, answer: str) -> bool:
         """Return whether an answer is a refusal, or says that a language model wrote it."""
         # Phrases are compared without case, kind of apostrophe and white space.
         plain = " ".join(answer.lower().replace("’", "'").split())
@@ -174,7 +174,7 @@ class Cleaner:
         )
 
 
-def _phrases(path: str | None) -> tuple[list[str], list[str]]:
+def _load_phrases(path: str | None) -> tuple[list[str], list[str]]:
     """Load the built-in phrases and those of the user's file."""
     anywhere: list[str] = []
     beginning: list[str] = []
@@ -210,26 +210,26 @@ def _phrases(path: str | None) -> tuple[list[str], list[str]]:
     return anywhere, beginning
 
 
-def _mapped(record: Record, change: Callable[[str], str]) -> Record | None:
+def _map_texts(record: Record, change: Callable[[str], str]) -> Record | None:
     """Return the record with every text changed; None if no text changed."""
     # Tags and answers in contexts are not here: they point at positions, which a change would move.
-    if isinstance(record, Text | Labelled):
+    if isinstance(record, Text | LabelledText):
         new: Any = copy.copy(record)
         new.text = change(record.text)
-        if isinstance(record, Labelled) and record.pair is not None:
+        if isinstance(record, LabelledText) and record.pair is not None:
             new.pair = change(record.pair)
         return new if new != record else None
-    if isinstance(record, Chat | Judged | Preference):
+    if isinstance(record, Chat | JudgedChat | Preference):
         new = copy.copy(record)
-        new.messages = _mapped_turns(record.messages, change)
+        new.messages = _map_turns(record.messages, change)
         if isinstance(record, Preference):
-            new.chosen = _mapped_turns(record.chosen, change)
-            new.rejected = _mapped_turns(record.rejected, change)
+            new.chosen = _map_turns(record.chosen, change)
+            new.rejected = _map_turns(record.rejected, change)
         return new if new != record else None
     return None
 
 
-def _mapped_turns(messages: list[Message], change: Callable[[str], str]) -> list[Message]:
+def _map_turns(messages: list[Message], change: Callable[[str], str]) -> list[Message]:
     found = []
     for message in messages:
         new = copy.copy(message)
@@ -241,13 +241,13 @@ def _mapped_turns(messages: list[Message], change: Callable[[str], str]) -> list
     return found
 
 
-def _flag(record: Record, origin: Origin, ledger: Ledger) -> None:
-    text = "\n".join(texts_of(record))
+def _flag_personal_data(record: Record, origin: Origin, ledger: Ledger) -> None:
+    text = "\n".join(list_texts(record))
     flags = ((N_("flagged: e-mail address"), _EMAIL), (N_("flagged: phone number"), _PHONE))
     for name, pattern in flags:
         found = pattern.search(text)
         if found:
-            ledger.step(name, origin, found.group())
+            ledger.count_step(name, origin, found.group())
 
 
 STOP_WORDS = {
@@ -263,7 +263,7 @@ STOP_WORDS = {
 _STOP_SETS = {code: set(words.split()) for code, words in STOP_WORDS.items()}
 
 
-def language_of(text: str) -> str:
+def detect_language(text: str) -> str:
     """Detect the language by script, and Latin script by its commonest words; an ISO code, or empty."""
     letters = [char for char in text[:4000] if char.isalpha()]
     if not letters:

@@ -9,7 +9,7 @@ _PERMUTATIONS = 64
 _SHINGLE = 5
 
 
-class NearDuplicates:
+class NearDuplicateFinder:
     """Finds texts that are similar to an earlier one, by an estimate of at least `threshold`.
 
     Similarity is Jaccard's over word shingles (of characters if a text has few words, as in Chinese). Each
@@ -24,11 +24,11 @@ class NearDuplicates:
         self._count = 0
         self._kept: dict[int, Any] = {}
 
-    def seen(self, text: str) -> bool:
+    def is_near_duplicate(self, text: str) -> bool:
         """Return whether the text is similar to an earlier one; if not, remember it."""
         from datasketch import MinHash
 
-        parts = shingles(text)
+        parts = split_shingles(text)
         if not parts:
             return False
         # A fixed seed: the same data must give the same rows in every run.
@@ -44,7 +44,7 @@ class NearDuplicates:
         return False
 
 
-def shingles(text: str) -> set[str]:
+def split_shingles(text: str) -> set[str]:
     """Split a text into overlapping runs of words, or of characters."""
     words = re.findall(r"\w+", text.lower())
     # Few words, or very long ones: the language does not separate words with blanks.

@@ -21,9 +21,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.data.examples.store import META, Store, find_damage, lock, read_meta
+from tui_tuner.data.examples.store import META, TokenStore, find_damage, lock_folder, read_meta
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.events import Sink, Warned
+from tui_tuner.runs.events import EventSink, Warned
 from tui_tuner.text import one_line
 
 DAYS = 30  # after which an unused store is deleted
@@ -38,20 +38,20 @@ STATES = (N_("complete"), N_("unfinished"), N_("damaged"))
 # ---- the folder ------------------------------------------------------------------------------------------
 
 
-def cache_root() -> Path:
+def find_cache_root() -> Path:
     """Return the user's cache of tokens, a private folder; it is made if it does not exist."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     root = Path(home) / "tui-tuner" / "tokens"
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if _made_private(root):
+        if _make_private(root):
             return root
     except OSError:
         pass
-    return _fallback(tempfile.gettempdir())
+    return _make_fallback(tempfile.gettempdir())
 
 
-def _made_private(root: Path) -> bool:
+def _make_private(root: Path) -> bool:
     """Return whether a folder is ours and writable; it is made private if it was not."""
     facts = root.stat()
     if facts.st_uid != os.geteuid() and os.geteuid() != 0:
@@ -63,7 +63,7 @@ def _made_private(root: Path) -> bool:
 
 
 @cache
-def _fallback(folder: str) -> Path:
+def _make_fallback(folder: str) -> Path:
     """Return a private folder inside of one that all users can write to."""
     root = Path(folder) / f"tui-tuner-tokens-{os.geteuid()}"
     with contextlib.suppress(OSError):
@@ -80,13 +80,13 @@ def _fallback(folder: str) -> Path:
 # ---- one store --------------------------------------------------------------------------------------------
 
 
-def open_store(root: Path, key: str, sink: Sink | None = None) -> Store | None:
+def open_store(root: Path, key: str, sink: EventSink | None = None) -> TokenStore | None:
     """Open and check the store of a key; None if there is none. A damaged one is deleted, with a warning."""
     folder = root / key
     if not (folder / META).exists():
         return None
     try:
-        store = Store(folder)
+        store = TokenStore(folder)
         damaged = find_damage(folder)
     except (OSError, ValueError, KeyError, TypeError):
         damaged = META
@@ -95,7 +95,7 @@ def open_store(root: Path, key: str, sink: Sink | None = None) -> Store | None:
             # The time of this file says when the store was last used; it decides what is deleted.
             os.utime(folder / META)
         return store
-    _delete(folder)
+    _delete_folder(folder)
     if sink:
         sink.emit(
             Warned(
@@ -110,32 +110,32 @@ def open_store(root: Path, key: str, sink: Sink | None = None) -> Store | None:
     return None
 
 
-def beside(root: Path, key: str) -> Path:
+def temporary_folder(root: Path, key: str) -> Path:
     """Name the folder in which the store of a key is written before it gets its final name."""
     return root / f".{key}.{uuid.uuid4().hex[:8]}"
 
 
-def keep(written: Path, root: Path, key: str) -> Store:
+def keep_store(written: Path, root: Path, key: str) -> TokenStore:
     """Give a finished store its final name, or use the store of another run that was faster."""
     folder = root / key
     # The second attempt is for a name that was taken by something unusable.
     for attempt in range(2):
         try:
             written.rename(folder)
-            return Store(folder)
+            return TokenStore(folder)
         except OSError:
             if attempt:
                 break
         theirs = open_store(root, key)
         if theirs is not None:
-            _delete(written)
+            _delete_folder(written)
             return theirs
         # What has the name is unfinished, damaged, or not even a folder.
-        _delete(folder)
-    return Store(written)
+        _delete_folder(folder)
+    return TokenStore(written)
 
 
-def _delete(folder: Path) -> None:
+def _delete_folder(folder: Path) -> None:
     """Delete a folder, or whatever has its name; processes that have it open can still read it."""
     if folder.is_dir() and not folder.is_symlink():
         shutil.rmtree(folder, ignore_errors=True)
@@ -148,7 +148,7 @@ def _delete(folder: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Cached:
+class CachedStore:
     """A store of the cache.
 
     Args:
@@ -173,23 +173,23 @@ class Cached:
     tokenizer: str = ""
     dates: Mapping[str, str] | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def describe_as_json(self) -> dict[str, Any]:
         own = {"path": str(self.path), "data": list(self.data), "complete": self.state == "complete"}
         return {**asdict(self), **own}
 
 
-def cached(root: Path) -> list[Cached]:
+def list_cached(root: Path) -> list[CachedStore]:
     """List every store of the cache, last used first; other files there are ignored."""
-    return sorted(_cached(root), key=lambda one: one.used, reverse=True)
+    return sorted(_describe_all(root), key=lambda one: one.used, reverse=True)
 
 
-def _cached(root: Path) -> Iterator[Cached]:
-    for path in _folders(root):
+def _describe_all(root: Path) -> Iterator[CachedStore]:
+    for path in _list_folders(root):
         with contextlib.suppress(OSError):  # deleted meanwhile
-            yield _described(path)
+            yield _describe_folder(path)
 
 
-def _folders(root: Path) -> list[Path]:
+def _list_folders(root: Path) -> list[Path]:
     """List the folders whose names only this cache would use."""
     try:
         found = list(root.iterdir())
@@ -199,7 +199,7 @@ def _folders(root: Path) -> list[Path]:
     return [path for path in ours if path.is_dir() and not path.is_symlink()]
 
 
-def _described(path: Path) -> Cached:
+def _describe_folder(path: Path) -> CachedStore:
     beside = _UNFINISHED.fullmatch(path.name)
     key = beside[1] if beside else path.name
     marker = path / META
@@ -207,10 +207,10 @@ def _described(path: Path) -> Cached:
     files = list(path.iterdir())
     size = sum(file.stat().st_size for file in files if file.is_file())
     # If the exclusive lock is free, no process is using the folder.
-    free = lock(path, exclusive=True)
+    free = lock_folder(path, exclusive=True)
     if free is not None:
         os.close(free)
-    found = Cached(key, path, "unfinished", size, used, in_use=free is None)
+    found = CachedStore(key, path, "unfinished", size, used, in_use=free is None)
     if beside or not marker.exists():
         return found
     try:
@@ -233,7 +233,9 @@ def _described(path: Path) -> Cached:
         return replace(found, state="damaged")
 
 
-def to_clean(found: list[Cached], days: float | None = None, every: bool = False) -> list[Cached]:
+def select_for_deletion(
+    found: list[CachedStore], days: float | None = None, every: bool = False
+) -> list[CachedStore]:
     """Select the stores to delete: damaged, never finished, or unused for so many days.
 
     A store that a process has in use stays, even with `every`.
@@ -254,20 +256,20 @@ def to_clean(found: list[Cached], days: float | None = None, every: bool = False
     ]
 
 
-def delete(stores: list[Cached]) -> tuple[int, int]:
+def delete_stores(stores: list[CachedStore]) -> tuple[int, int]:
     """Delete stores; returns how many of them, and how many bytes, were deleted."""
     count = size = 0
     for one in stores:
-        _delete(one.path)
+        _delete_folder(one.path)
         if not one.path.exists():
             count, size = count + 1, size + one.bytes
     return count, size
 
 
-def forget_old(root: Path) -> None:
+def delete_old(root: Path) -> None:
     """Delete stores that were not used for a month, or have been unfinished for a day."""
     now = time.time()
-    for path in _folders(root):
+    for path in _list_folders(root):
         with contextlib.suppress(OSError):
             marker = path / META
             finished = marker.exists() and not _UNFINISHED.fullmatch(path.name)
@@ -277,10 +279,10 @@ def forget_old(root: Path) -> None:
 
 
 def _delete_unused(path: Path) -> None:
-    free = lock(path, exclusive=True)
+    free = lock_folder(path, exclusive=True)
     if free is None:
         return
     try:
-        _delete(path)
+        _delete_folder(path)
     finally:
         os.close(free)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from tui_tuner.config.advice import Command, advise, setting
+from tui_tuner.config.advice import Command, advise, write_setting
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.examples.encoder import Facts
-from tui_tuner.data.preflight import Problem, noted
+from tui_tuner.data.examples.record_encoder import RowFacts
+from tui_tuner.data.preflight import Problem, make_noted_problems
 from tui_tuner.locales import N_, _, _n
 
 LOOK = N_("Look at one with {command}.", command=Command("`tui-tuner data mask`", N_("the data screen")))
 
 
-def check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
+def check_stop_tokens(facts: RowFacts, config: RunConfig) -> list[Problem]:
     """Check that answers end with a token that stops generation, or the model never learns to stop."""
-    answers, stopped = facts.count("answers"), facts.count("stopped")
-    rows = facts.count("unstopped"), facts.rows("unstopped")
+    answers, stopped = facts.get_count("answers"), facts.get_count("stopped")
+    rows = facts.get_count("unstopped"), facts.noted_rows("unstopped")
     # Cut answers lose their ends, so with `truncate` none of them may have a stop.
     if answers and not stopped and config.data.overlong != "truncate":
         return [
@@ -25,7 +25,7 @@ def check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
                 advise(
                     N_(
                         "Use a chat template that ends answers with the tokenizer's eos: {command}.",
-                        command=setting({"model.chat_template": "chatml"}),
+                        command=write_setting({"model.chat_template": "chatml"}),
                     )
                 ),
                 *rows,
@@ -50,12 +50,12 @@ def check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
     return []
 
 
-def check_reasoning(facts: Facts) -> list[Problem]:
+def check_reasoning_kept(facts: RowFacts) -> list[Problem]:
     """Check how much reasoning the template leaves out, which is then not trained."""
-    has, lost = facts.count("answers_reasoning"), facts.count("answers_reasoning_left_out")
+    has, lost = facts.get_count("answers_reasoning"), facts.get_count("answers_reasoning_left_out")
     if not lost:
         return []
-    rows = facts.count("reasoning_left_out"), facts.rows("reasoning_left_out")
+    rows = facts.get_count("reasoning_left_out"), facts.noted_rows("reasoning_left_out")
     # With all reasoning lost the run would be useless, so this is an error.
     if lost == has:
         return [
@@ -73,7 +73,7 @@ def check_reasoning(facts: Facts) -> list[Problem]:
                 advise(
                     N_(
                         "Choose a template that writes it, such as {command}.",
-                        command=setting({"model.chat_template": "qwen3"}),
+                        command=write_setting({"model.chat_template": "qwen3"}),
                     )
                 ),
                 *rows,
@@ -95,7 +95,7 @@ def check_reasoning(facts: Facts) -> list[Problem]:
     ]
 
 
-def check_chats(facts: Facts) -> list[Problem]:
+def check_chats(facts: RowFacts) -> list[Problem]:
     """List what may be intended, but should be looked at."""
     known = (
         (
@@ -113,7 +113,7 @@ def check_chats(facts: Facts) -> list[Problem]:
             ),
             N_(
                 "Choose a model whose template knows tools, or {command}.",
-                command=setting({"model.chat_template": "chatml"}),
+                command=write_setting({"model.chat_template": "chatml"}),
             ),
         ),
         (
@@ -168,5 +168,7 @@ def check_chats(facts: Facts) -> list[Problem]:
     return [
         problem
         for name, code, what, hint in known
-        for problem in noted(facts, name, code, "warning", _(what, count=facts.count(name)), advise(hint))
+        for problem in make_noted_problems(
+            facts, name, code, "warning", _(what, count=facts.get_count(name)), advise(hint)
+        )
     ]

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.data.chat.encoder import Encoded
+from tui_tuner.data.chat.batch_tokens import BatchTokenizer
+from tui_tuner.data.chat.chat_encoder import EncodedExample
 from tui_tuner.data.chat.template import adds_bos
-from tui_tuner.data.chat.tokens import BatchTokenizer
 from tui_tuner.data.records import IGNORE
 
 # Longer documents are tokenised in parts of this size, cut before white space.
@@ -32,23 +32,23 @@ class TextEncoder:
         eos = getattr(tokenizer, "eos_token_id", None)
         self._back = [eos] if eos is not None else []
 
-    def encode_all(self, texts: Sequence[str]) -> list[list[Encoded]]:
+    def encode_all(self, texts: Sequence[str]) -> list[list[EncodedExample]]:
         """Encode documents; returns the sequences of each, in order."""
-        return self.pieces(self.tokenised(texts))
+        return self.cut_documents(self.tokenise_texts(texts))
 
-    def tokenised(self, texts: Sequence[str]) -> list[Sequence[int]]:
+    def tokenise_texts(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """Tokenise each document: the first half of `encode_all`, which may run in another thread."""
-        parts = [_parts(text) for text in texts]
-        found = iter(self.tokens.ids([part for own in parts for part in own]))
+        parts = [_split_text(text) for text in texts]
+        found = iter(self.tokens.tokenize_ids([part for own in parts for part in own]))
         return [
             next(found) if len(own) == 1 else [i for _unused in own for i in next(found)] for own in parts
         ]
 
-    def pieces(self, documents: Sequence[Sequence[int]]) -> list[list[Encoded]]:
+    def cut_documents(self, documents: Sequence[Sequence[int]]) -> list[list[EncodedExample]]:
         """Cut the ids of each document into sequences: the second half of `encode_all`."""
-        return [self._pieces([*self._front, *ids, *self._back]) for ids in documents]
+        return [self._cut_document([*self._front, *ids, *self._back]) for ids in documents]
 
-    def _pieces(self, ids: list[int]) -> list[Encoded]:
+    def _cut_document(self, ids: list[int]) -> list[EncodedExample]:
         whole = np.asarray(ids, dtype=np.int32)
         found = []
         cuts = [*range(0, len(whole), self.max_length), len(whole)]
@@ -59,11 +59,11 @@ class TextEncoder:
             own = whole[start:end]
             labels = np.append(own[1:], np.int32(IGNORE))
             stops = [end == len(whole)]
-            found.append(Encoded(own, labels, answers=[(1, len(own), 0)], stops=stops))
+            found.append(EncodedExample(own, labels, answers=[(1, len(own), 0)], stops=stops))
         return found
 
 
-def _parts(text: str) -> list[str]:
+def _split_text(text: str) -> list[str]:
     """Split a document into parts of about `TEXT_PART` characters; nearly always there is only one."""
     found = []
     start = 0

@@ -12,11 +12,11 @@ import numpy as np
 import orjson
 
 from tui_tuner.config.schema import DataSection, RunConfig
-from tui_tuner.data.chat.moment import dates_of
+from tui_tuner.data.chat.moment import find_dates
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.records import Chat
-from tui_tuner.data.sources.documents import hub_revision
-from tui_tuner.data.sources.files import Resolved
+from tui_tuner.data.sources.documents import fetch_hub_revision
+from tui_tuner.data.sources.files import ResolvedSource
 
 # Raised whenever the same input would give other tokens, masks or ledgers than before.
 CACHE_VERSION = 8
@@ -25,18 +25,18 @@ _BLOCK = 1 << 20  # numbers that are hashed at once
 _NOT_TOKENS = {"packing", "validation", "max_dropped", "preflight", "seed", "workers", "path"}
 
 
-def cache_key(
-    config: RunConfig, data: DataSection, tokenizer: Any, sources: list[Resolved], task: Any = None
+def make_cache_key(
+    config: RunConfig, data: DataSection, tokenizer: Any, sources: list[ResolvedSource], task: Any = None
 ) -> str:
     """Name the tokenised rows of this data with this tokenizer, these settings and this task's code."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(task_identity(task))
+    digest.update(digest_task(task))
     settings = {k: v for k, v in data.model_dump(mode="json").items() if k not in _NOT_TOKENS}
     shape = {"version": CACHE_VERSION, "task": config.task, "data": settings}
     digest.update(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS))
-    beside = None if task is None else task.read_beside(config, tokenizer)
-    digest.update(orjson.dumps([dates_written(tokenizer, task), beside], option=orjson.OPT_SORT_KEYS))
-    digest.update(tokenizer_identity(tokenizer))
+    beside = None if task is None else task.read_cache_extras(config, tokenizer)
+    digest.update(orjson.dumps([find_dates_written(tokenizer, task), beside], option=orjson.OPT_SORT_KEYS))
+    digest.update(digest_tokenizer(tokenizer))
     if data.limit is not None and data.pick == "random":
         digest.update(f"picked by {data.seed}".encode())
     for resolved in sources:
@@ -45,18 +45,18 @@ def cache_key(
         digest.update("\n".join(resolved.notes).encode("utf-8", "replace"))
         for file in resolved.files:
             digest.update(f"\n{file.name}\n{file.kind}\n".encode("utf-8", "replace"))
-            digest.update(_content(file.path, file.kind))
+            digest.update(_digest_content(file.path, file.kind))
     if data.cleaning.phrases and data.cleaning.refusals:
-        digest.update(_content(data.cleaning.phrases, "text"))
+        digest.update(_digest_content(data.cleaning.phrases, "text"))
     return digest.hexdigest()
 
 
-def dates_written(tokenizer: Any, task: Any = None) -> dict[str, str]:
+def find_dates_written(tokenizer: Any, task: Any = None) -> dict[str, str]:
     """Return what a template writes of the date, if the task renders chats with it."""
-    return dates_of(tokenizer) if task is None or Chat in task.records else {}
+    return find_dates(tokenizer) if task is None or Chat in task.records else {}
 
 
-def task_identity(task: Any) -> bytes:
+def digest_task(task: Any) -> bytes:
     """Digest a task's module and columns: an edited task must not get its old examples."""
     if task is None:
         return b""
@@ -67,19 +67,19 @@ def task_identity(task: Any) -> bytes:
     return digest.digest()
 
 
-def tokenizer_identity(tokenizer: Any) -> bytes:
+def digest_tokenizer(tokenizer: Any) -> bytes:
     """Digest everything that decides how text becomes ids, including the chat template."""
-    parts = (splitting_identity(tokenizer), vocabulary_identity(tokenizer), template_identity(tokenizer))
+    parts = (digest_splitting(tokenizer), digest_vocabulary(tokenizer), digest_template(tokenizer))
     return hashlib.blake2b("".join(parts).encode(), digest_size=16).digest()
 
 
-def template_identity(tokenizer: Any) -> str:
+def digest_template(tokenizer: Any) -> str:
     """Digest the text of the chat template."""
     template = getattr(tokenizer, "chat_template", None)
-    return _hex(repr(template).encode("utf-8", "replace"))
+    return _digest_hex(repr(template).encode("utf-8", "replace"))
 
 
-def vocabulary_identity(tokenizer: Any) -> str:
+def digest_vocabulary(tokenizer: Any) -> str:
     """Digest the tokens with their ids, and which of them are special."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(orjson.dumps(sorted(tokenizer.get_vocab().items())))
@@ -88,7 +88,7 @@ def vocabulary_identity(tokenizer: Any) -> str:
     return digest.hexdigest()
 
 
-def splitting_identity(tokenizer: Any) -> str:
+def digest_splitting(tokenizer: Any) -> str:
     """Digest how text is split into tokens, as the library writes it; another version may differ."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -96,10 +96,10 @@ def splitting_identity(tokenizer: Any) -> str:
     parts = orjson.loads(backend.to_str())
     # The library also writes how the last batch was cut or padded, which does not matter here.
     passing = {"truncation", "padding"}
-    return _hex(orjson.dumps({name: value for name, value in parts.items() if name not in passing}))
+    return _digest_hex(orjson.dumps({name: value for name, value in parts.items() if name not in passing}))
 
 
-def rows_identity(rows: TokenizedRows | None) -> str:
+def digest_rows(rows: TokenizedRows | None) -> str:
     """Digest examples in their order: ids, labels and columns, but not their place in the store.
 
     Each array is read once, at about a GiB a second.
@@ -125,11 +125,11 @@ def rows_identity(rows: TokenizedRows | None) -> str:
     return digest.hexdigest()
 
 
-def _hex(data: bytes) -> str:
+def _digest_hex(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _content(path: str, kind: str) -> bytes:
+def _digest_content(path: str, kind: str) -> bytes:
     """Digest a file's bytes; for the demo the package's version, for a hub data set its revision."""
     if kind == "demo":
         from tui_tuner import __version__, demo
@@ -139,7 +139,7 @@ def _content(path: str, kind: str) -> bytes:
         return hashlib.blake2b(b"".join(parts) + __version__.encode(), digest_size=16).digest()
     if kind == "hub":
         # A data set whose revision is unknown is never taken from the cache.
-        return (hub_revision(path) or uuid.uuid4().hex).encode()
+        return (fetch_hub_revision(path) or uuid.uuid4().hex).encode()
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

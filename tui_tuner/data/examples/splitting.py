@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tui_tuner.config.schema import DataSection, Source
-from tui_tuner.data.examples.store import Store, TokenizedRows
+from tui_tuner.data.examples.store import TokenizedRows, TokenStore
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.locales import _
 
 
 def split_examples(
-    store: Store, held: Store | None, data: DataSection, ledger: Ledger
+    store: TokenStore, held: TokenStore | None, data: DataSection, ledger: Ledger
 ) -> tuple[TokenizedRows, TokenizedRows | None]:
     """Return the training and the validation examples.
 
@@ -21,16 +21,16 @@ def split_examples(
     rows = int(store.meta["rows"])
     outside = np.zeros(rows, dtype=bool)
     if isinstance(data.validation, float | int) and data.validation and rows > 1:
-        outside = _held_rows(store, float(data.validation), data.seed)
+        outside = _draw_held_rows(store, float(data.validation), data.seed)
     example_row = np.asarray(store.example["row"])
     examples = np.arange(len(example_row), dtype=np.int64)
     inside = examples[~outside[example_row]] if rows else examples
-    used = _weighted(inside, example_row, store, data)
+    used = _repeat_by_weight(inside, example_row, store, data)
     train = TokenizedRows(store, used)
     trained_rows = len(np.unique(example_row[used]))
     left_out = len(np.unique(example_row[inside])) - trained_rows
     if left_out:
-        ledger.note(
+        ledger.add_note(
             _("{left_out:,} rows are never trained: their source has a weight below 1.", left_out=left_out)
         )
     if held is not None:
@@ -48,7 +48,7 @@ def split_examples(
     return train, validation
 
 
-def _held_rows(store: Store, share: float, seed: int) -> np.ndarray:
+def _draw_held_rows(store: TokenStore, share: float, seed: int) -> np.ndarray:
     """Draw held-out rows, bool [rows]: the share of each label (all rows are one class without labels).
 
     At least one row is drawn. Rows of equal content are one group, so held-out texts are never trained.
@@ -91,7 +91,9 @@ def _draw_more(chosen: np.ndarray, sizes: np.ndarray, wanted: int, random: np.ra
             missing -= int(sizes[place])
 
 
-def _weighted(examples: np.ndarray, example_row: np.ndarray, store: Store, data: DataSection) -> np.ndarray:
+def _repeat_by_weight(
+    examples: np.ndarray, example_row: np.ndarray, store: TokenStore, data: DataSection
+) -> np.ndarray:
     paths = data.path if isinstance(data.path, list) else [data.path]
     weights = np.array([item.weight if isinstance(item, Source) else 1.0 for item in paths])
     if (weights == 1).all():

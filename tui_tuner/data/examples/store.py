@@ -43,7 +43,7 @@ _BLOCK = 8 << 20  # bytes
 META = "meta.json"
 
 
-def lock(folder: Path, exclusive: bool = False) -> int | None:
+def lock_folder(folder: Path, exclusive: bool = False) -> int | None:
     """Lock a folder; returns the descriptor that holds the lock, or None if another process has it."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -57,14 +57,14 @@ def lock(folder: Path, exclusive: bool = False) -> int | None:
     return fd
 
 
-class _File:
+class _ChecksummedFile:
     """A private file that is written once, and the CRC-32 of what was written."""
 
     def __init__(self, path: Path) -> None:
-        def private(name: str, flags: int) -> int:
+        def open_private(name: str, flags: int) -> int:
             return os.open(name, flags, 0o600)
 
-        self._file: IO[bytes] = open(path, "wb", buffering=1 << 20, opener=private)  # noqa: SIM115
+        self._file: IO[bytes] = open(path, "wb", buffering=1 << 20, opener=open_private)  # noqa: SIM115
         self.bytes, self.crc = 0, 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -89,12 +89,16 @@ class StoreWriter:
 
     def __init__(self, folder: Path, columns: Mapping[str, str] | None = None) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = lock(folder, exclusive=True)
+        self._lock = lock_folder(folder, exclusive=True)
         self.folder = folder
         self.columns = dict(columns or {})
-        self._dtypes = {**_EXAMPLE, **_ROW, **{_column(name): kind for name, kind in self.columns.items()}}
+        self._dtypes = {
+            **_EXAMPLE,
+            **_ROW,
+            **{_column_file(name): kind for name, kind in self.columns.items()},
+        }
         names = ("ids", "labels", "records", *self._dtypes)
-        self._files = {name: _File(folder / f"{name}.bin") for name in names}
+        self._files = {name: _ChecksummedFile(folder / f"{name}.bin") for name in names}
         self._values: dict[str, list[Any]] = {name: [] for name in self._dtypes}
         self._names: dict[str, int] = {}
         self._offset = 0
@@ -113,7 +117,7 @@ class StoreWriter:
         if self._lock is not None:
             os.close(self._lock)
 
-    def add(
+    def add_row(
         self,
         origin: Origin,
         source: int,
@@ -149,7 +153,7 @@ class StoreWriter:
         put["trained"].append(example.trained_tokens)
         put["row"].append(self.rows)
         for name in self.columns:
-            put[_column(name)].append(example.columns[name])
+            put[_column_file(name)].append(example.columns[name])
         self._files["ids"].write(np.ascontiguousarray(example.ids, dtype=np.int32).data)
         self._files["labels"].write(np.ascontiguousarray(example.labels, dtype=np.int32).data)
         # Examples follow one another without gaps, so an offset and a length find each.
@@ -161,7 +165,7 @@ class StoreWriter:
             self._files[name].write(np.array(values, dtype=self._dtypes[name]).tobytes())
             values.clear()
 
-    def finish(self, meta: dict[str, Any]) -> None:
+    def finish_store(self, meta: dict[str, Any]) -> None:
         """Write everything to the disk and mark the folder as complete."""
         self._write_values()
         for file in self._files.values():
@@ -174,8 +178,8 @@ class StoreWriter:
             "files": list(self._names),
             "sums": {name: [file.bytes, file.crc] for name, file in self._files.items()},
         }
-        beside = _File(self.folder / f"{META}.part")
-        beside.write(_sealed(whole))
+        beside = _ChecksummedFile(self.folder / f"{META}.part")
+        beside.write(_seal_meta(whole))
         beside.sync()
         beside.close()
         # Renaming is atomic: the file is there completely or not at all, and every other file is on the disk
@@ -183,7 +187,7 @@ class StoreWriter:
         (self.folder / f"{META}.part").replace(self.folder / META)
 
 
-def _sealed(meta: Mapping[str, Any]) -> bytes:
+def _seal_meta(meta: Mapping[str, Any]) -> bytes:
     """Write the text of `meta.json`: a line with its CRC-32, and a line with the rest."""
     text = json.dumps(meta).encode()
     return b"%d\n%s\n" % (zlib.crc32(text), text)
@@ -228,7 +232,7 @@ def find_damage(folder: Path) -> str:
     return ""
 
 
-class Store:
+class TokenStore:
     """A finished folder, memory-mapped. `find_damage` checks whether it is as it was written.
 
     Raises:
@@ -237,35 +241,37 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = lock(folder)
+        self._lock = lock_folder(folder)
         self.meta = read_meta(folder)
-        self.ids = self._map("ids", "int32")
-        self.labels = self._map("labels", "int32")
-        self.example = {name: self._map(name, dtype) for name, dtype in _EXAMPLE.items()}
-        self.row = {name: self._map(name, dtype) for name, dtype in _ROW.items()}
-        self.columns = {name: self._map(_column(name), dtype) for name, dtype in self.meta["columns"].items()}
-        self._records = self._map("records", "uint8")
+        self.ids = self._map_file("ids", "int32")
+        self.labels = self._map_file("labels", "int32")
+        self.example = {name: self._map_file(name, dtype) for name, dtype in _EXAMPLE.items()}
+        self.row = {name: self._map_file(name, dtype) for name, dtype in _ROW.items()}
+        self.columns = {
+            name: self._map_file(_column_file(name), dtype) for name, dtype in self.meta["columns"].items()
+        }
+        self._records = self._map_file("records", "uint8")
 
     def __del__(self) -> None:
         # The attribute is missing if the constructor has failed.
         if getattr(self, "_lock", None) is not None:
             os.close(self._lock)  # type: ignore[arg-type]
 
-    def _map(self, name: str, dtype: str) -> np.ndarray:
+    def _map_file(self, name: str, dtype: str) -> np.ndarray:
         path = self.folder / f"{name}.bin"
         # An empty file cannot be mapped.
         if not path.stat().st_size:
             return np.zeros(0, dtype=dtype)
         return np.memmap(path, dtype=dtype, mode="r")
 
-    def record(self, row: int) -> Any:
+    def read_record(self, row: int) -> Any:
         """Read the record of a row as JSON values."""
         starts = self.row["record"]
         # Records end where the next one begins.
         end = int(starts[row + 1]) if row + 1 < len(starts) else len(self._records)
         return orjson.loads(self._records[int(starts[row]) : end].tobytes())
 
-    def origin(self, row: int) -> Origin:
+    def row_origin(self, row: int) -> Origin:
         """Return where a row came from."""
         line = int(self.row["line"][row])
         name = self.meta["files"][int(self.row["file"][row])]
@@ -281,7 +287,7 @@ class TokenizedRows:
     `lengths` and `trained_tokens` are the tokens, and the positions with a label, of each example.
     """
 
-    def __init__(self, store: Store, examples: np.ndarray) -> None:
+    def __init__(self, store: TokenStore, examples: np.ndarray) -> None:
         self.store = store
         self.examples = examples
         self.lengths: np.ndarray = np.asarray(store.example["length"])[examples]
@@ -302,10 +308,10 @@ class TokenizedRows:
         ids, labels = np.asarray(self.store.ids[start:end]), np.asarray(self.store.labels[start:end])
         # Labels are replaced as they are read: those of a large set would not fit into memory.
         if self._labels is not None:
-            labels = _replaced(labels, *self._labels)
+            labels = _replace_values(labels, *self._labels)
         return Example(ids, labels, columns)
 
-    def renumber(self, numbers: Mapping[int, int], column: str | None = None) -> None:
+    def renumber_values(self, numbers: Mapping[int, int], column: str | None = None) -> None:
         """Replace values of a column, or of the labels; other values stay, `IGNORE` among them.
 
         Args:
@@ -316,7 +322,7 @@ class TokenizedRows:
         if column is None:
             self._labels = (old, new)
         else:
-            self.columns[column] = _replaced(self.columns[column], old, new)
+            self.columns[column] = _replace_values(self.columns[column], old, new)
 
     def add_column(self, name: str, values: np.ndarray) -> None:
         """Add a computed value for each example, such as a reference model's log-probability.
@@ -336,21 +342,21 @@ class TokenizedRows:
             raise DataError(what)
         self.columns[name] = np.asarray(values)
 
-    def row(self, index: int) -> int:
+    def row_of_example(self, index: int) -> int:
         """Return the number of the store's row that an example came from."""
         return int(self.store.example["row"][self.examples[index]])
 
-    def origin(self, index: int) -> Origin:
+    def example_origin(self, index: int) -> Origin:
         """Return where an example came from."""
-        return self.store.origin(self.row(index))
+        return self.store.row_origin(self.row_of_example(index))
 
 
-def _column(name: str) -> str:
+def _column_file(name: str) -> str:
     """Name the file of a task's column, so that it never clashes with the store's own."""
     return f"column.{name}"
 
 
-def _replaced(values: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+def _replace_values(values: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """Return the values with `old`, which is sorted, replaced by `new`; others stay."""
     if not len(old):
         return values

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tui_tuner.data.formats import advice, find_format, format_names
-from tui_tuner.data.formats.base import Format, Match
-from tui_tuner.data.formats.labelled import label_roles
-from tui_tuner.data.formats.parts.columns import NAMES, SELDOM, Sample, plain_name
+from tui_tuner.data.formats import find_format, format_advice, list_format_names
+from tui_tuner.data.formats.labelled import name_label_roles
+from tui_tuner.data.formats.parts.columns import NAMES, SELDOM, ColumnSample, normalise_name
 from tui_tuner.data.formats.parts.values import Columns
+from tui_tuner.data.formats.record_format import FormatMatch, RecordFormat
 from tui_tuner.errors import DataError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -47,7 +47,7 @@ _ALIASES = {
 }
 
 
-def recognise(
+def recognise_format(
     rows: Sequence[dict[str, Any]],
     wanted: str = "auto",
     columns: dict[str, str] | None = None,
@@ -59,49 +59,49 @@ def recognise(
         Ambiguous: columns look alike.
         DataError: no format fits, or the one asked for does not.
     """
-    sample = Sample(rows, where)
+    sample = ColumnSample(rows, where)
     if columns:
-        return _as_told(sample, wanted, columns)
-    formats = _ranked() if wanted == "auto" else [find_format(wanted)]
-    unsure: list[tuple[Format, Match]] = []
+        return _apply_columns(sample, wanted, columns)
+    formats = _rank_formats() if wanted == "auto" else [find_format(wanted)]
+    unsure: list[tuple[RecordFormat, FormatMatch]] = []
     for format in formats:
-        match = format.recognise(sample, asked=wanted != "auto")
+        match = format.recognise_rows(sample, asked=wanted != "auto")
         if match and wanted == "auto" and match.confidence < (SURER if unsure else SURE):
             unsure.append((format, match))
         elif match:
-            unused = _unused(sample, match.columns)
+            unused = _list_unused(sample, match.columns)
             chosen = wanted != "auto"
             return Detection(format.name, match.columns, match.confidence, match.why, unused, chosen)
     if unsure:
-        raise advice.too_unsure(sample, unsure)
+        raise format_advice.unsure_error(sample, unsure)
     if wanted == "auto":
-        raise advice.not_recognised(sample)
+        raise format_advice.not_recognised_error(sample)
     # Recognising again is slow, so it is done only if the error needs it.
-    raise advice.does_not_fit(sample, wanted, lambda: recognise(rows, where=where).format)
+    raise format_advice.misfit_error(sample, wanted, lambda: recognise_format(rows, where=where).format)
 
 
-def _ranked() -> list[Format]:
+def _rank_formats() -> list[RecordFormat]:
     """List all formats in the order in which they are tried."""
-    return sorted(map(find_format, format_names()), key=lambda format: format.rank)
+    return sorted(map(find_format, list_format_names()), key=lambda format: format.rank)
 
 
-def _unused(sample: Sample, columns: Columns) -> list[str]:
+def _list_unused(sample: ColumnSample, columns: Columns) -> list[str]:
     return [name for name in sample.columns if name not in columns.values()]
 
 
-def _as_told(sample: Sample, wanted: str, columns: Columns) -> Detection:
+def _apply_columns(sample: ColumnSample, wanted: str, columns: Columns) -> Detection:
     """Check the columns that the user has named against the rows."""
-    told = _each_label(sample, {_ALIASES.get(role, role): name for role, name in columns.items()})
+    told = _split_labels(sample, {_ALIASES.get(role, role): name for role, name in columns.items()})
     _check_told(sample, told)
-    format = find_format(wanted) if wanted != "auto" else _format_of(told, sample)
-    told = format.complete(told, sample)
-    missing = format.lacking(told)
+    format = find_format(wanted) if wanted != "auto" else _find_format_for(told, sample)
+    told = format.complete_roles(told, sample)
+    missing = format.list_missing_roles(told)
     if missing:
         raise DataError(
             _("{format} also needs: {roles}.", format=format.name, roles=", ".join(missing)),
             where="data.columns",
             field="data.columns",
-            hint=advice.with_more(sample, format, told, missing),
+            hint=format_advice.suggest_roles(sample, format, told, missing),
         )
     stray = [role for role in told if role.partition(" ")[0] not in format.needed + format.more]
     if stray:
@@ -109,15 +109,15 @@ def _as_told(sample: Sample, wanted: str, columns: Columns) -> Detection:
             _("{format} has no {roles}.", format=format.name, roles=", ".join(stray)),
             where="data.columns",
             field="data.columns",
-            hint=advice.with_more(sample, format, told, missing),
+            hint=format_advice.suggest_roles(sample, format, told, missing),
         )
-    unused = _unused(sample, told)
+    unused = _list_unused(sample, told)
     return Detection(format.name, told, 1.0, _("as set in data.columns"), unused, chosen=True)
 
 
-def _check_told(sample: Sample, told: Columns) -> None:
+def _check_told(sample: ColumnSample, told: Columns) -> None:
     """Raise `DataError` for a role that no format has, or a column that is not there."""
-    known = {role for format in _ranked() for role in format.needed + format.more}
+    known = {role for format in _rank_formats() for role in format.needed + format.more}
     for role, name in told.items():
         # Columns of flags have the roles "label 2" and so on, made from one setting.
         if role not in known and not role.startswith("label "):
@@ -129,49 +129,49 @@ def _check_told(sample: Sample, told: Columns) -> None:
                 ),
                 where="data.columns",
                 field="data.columns",
-                hint=advice.by_columns(sample),
+                hint=format_advice.suggest_columns(sample),
             )
         if name not in sample.columns:
             raise DataError(
                 _(
                     "no column {name!r}. {columns}",
                     name=one_line(name),
-                    columns=advice.columns_seen(sample),
+                    columns=format_advice.describe_columns(sample),
                 ),
                 where=sample.where or "data.columns",
                 field="data.columns",
-                hint=advice.by_columns(sample),
+                hint=format_advice.suggest_columns(sample),
             )
 
 
-def _each_label(sample: Sample, told: Columns) -> Columns:
+def _split_labels(sample: ColumnSample, told: Columns) -> Columns:
     """Split a `label` of several columns, one for each class, into a role for each."""
     names = [name.strip() for name in told.get("label", "").split(",")]
     # A column may have a comma in its own name.
     if len(names) < 2 or told["label"] in sample.columns or not all(name in sample.columns for name in names):
         return told
-    return {**{role: name for role, name in told.items() if role != "label"}, **label_roles(names)}
+    return {**{role: name for role, name in told.items() if role != "label"}, **name_label_roles(names)}
 
 
-def _format_of(told: Columns, sample: Sample) -> Format:
+def _find_format_for(told: Columns, sample: ColumnSample) -> RecordFormat:
     """Return the format that these roles make."""
-    for format in sorted(_ranked(), key=lambda format: format.rank_told or format.rank):
+    for format in sorted(_rank_formats(), key=lambda format: format.rank_told or format.rank):
         if format.fits_told(told, sample):
             return format
     raise DataError(
         _("these roles make no record format: {roles}.", roles=", ".join(told)),
         where=sample.where or "data.columns",
         field="data.columns",
-        hint=advice.by_columns(sample),
+        hint=format_advice.suggest_columns(sample),
     )
 
 
-def take_late(detection: Detection, names: Sequence[str]) -> list[str]:
+def add_late_columns(detection: Detection, names: Sequence[str]) -> list[str]:
     """Add columns of rows after the sample to a detection; returns a sentence about each."""
     more = find_format(detection.format).more
     said = []
     for name in names:
-        plain = plain_name(name)
+        plain = normalise_name(name)
         # A role that the user or an earlier row has filled stays as it is.
         roles = [
             role for role in more if role in SELDOM and role not in detection.columns and plain in NAMES[role]

@@ -13,7 +13,7 @@ _WHOLE = re.compile(r"[+-]?\d{1,15}\.0+")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
-def class_name(value: Any) -> str:
+def name_class(value: Any) -> str:
     """Return the name of a class: the same for 1, 1.0, "1" and "1.0"; `False` and `True` for booleans."""
     # A bool is an int for Python, and would become class 0 or 1.
     if isinstance(value, bool):
@@ -29,7 +29,7 @@ def are_listed(label: Any, separator: str | None) -> bool:
     return isinstance(label, list) or (bool(separator) and isinstance(label, str))
 
 
-def labels_of(label: Any, separator: str | None) -> list[Any]:
+def split_labels(label: Any, separator: str | None) -> list[Any]:
     """Split the label of a row into its labels.
 
     Args:
@@ -42,7 +42,7 @@ def labels_of(label: Any, separator: str | None) -> list[Any]:
     return [label]
 
 
-def number_of(value: Any) -> float | None:
+def parse_label_number(value: Any) -> float | None:
     """Return a label as a number, also one that is written as text; None for others and for booleans."""
     if isinstance(value, bool):
         return None
@@ -64,16 +64,16 @@ def is_whole(number: float) -> bool:
     return float(number).is_integer()
 
 
-def class_hash(name: str) -> int:
+def hash_class(name: str) -> int:
     """Hash the name of a class to 64 signed bits, the same in every process."""
     # Not hash(): Python salts it, so processes would disagree.
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little", signed=True)
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def sort_classes(names: Iterable[str]) -> list[str]:
     """Sort the names of classes as they are numbered: numbers by value, others alphabetically."""
     found = set(names)
-    numbers = {name: number_of(name) for name in found}
+    numbers = {name: parse_label_number(name) for name in found}
     if all(number is not None for number in numbers.values()):
         # As text, class 10 would come before class 2.
         return sorted(found, key=lambda name: (numbers[name], name))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tui_tuner.data.labels.names import in_order
+from tui_tuner.data.labels.names import sort_classes
 from tui_tuner.locales import _, _n
 
 SINGLE, MULTI, REGRESSION = "single", "multi", "regression"
@@ -16,7 +16,7 @@ FRACTIONS = 0.1  # share of labels with a fraction; fewer are mistakes among cla
 
 
 @dataclass
-class Tally:
+class LabelTally:
     """The counts of the labels of a file.
 
     Args:
@@ -38,19 +38,19 @@ class Tally:
     base: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Tally:
+    def from_learned(cls, values: Mapping[str, Any]) -> LabelTally:
         """Restore a tally from what `Encoder.learned` returned."""
         # Stores of older versions lack some of the counts.
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         return cls(**known)
 
     @property
-    def names(self) -> list[str]:
+    def class_names(self) -> list[str]:
         """The classes in the order of their numbers."""
-        return in_order(self.classes)
+        return sort_classes(self.classes)
 
 
-def settle_problem(asked: str, tally: Tally) -> tuple[str, str]:
+def decide_problem(asked: str, tally: LabelTally) -> tuple[str, str]:
     """Decide which problem a run solves; returns it with the reason.
 
     Args:

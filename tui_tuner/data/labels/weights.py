@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tui_tuner.data.labels.names import class_name
+from tui_tuner.data.labels.names import name_class
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.text import one_line, some_of
+from tui_tuner.text import first_names, one_line
 
 _SHOWN = 20
 FIELD = "training.class_weights"
 
 
-def class_weights(
+def compute_class_weights(
     asked: Mapping[str, float] | str, targets: np.ndarray, names: Sequence[str], problem: str
 ) -> np.ndarray | None:
     """Return a weight for each class, float64 [classes]; None if all have the same weight.
@@ -31,12 +31,12 @@ def class_weights(
     Raises:
         ConfigError: a name that no class has, a weight that is not above zero, or weights of a regression.
     """
-    check_weights(asked, names, problem)
+    check_class_weights(asked, names, problem)
     if asked == "none" or problem == REGRESSION:
         return None
     if isinstance(asked, Mapping):
         # The config may write 1 where the data has "1.0": both are one class.
-        told = {class_name(name): weight for name, weight in asked.items()}
+        told = {name_class(name): weight for name, weight in asked.items()}
         return np.array([told.get(name, 1.0) for name in names])
     counts = np.zeros(len(names))
     if problem == MULTI:
@@ -50,7 +50,7 @@ def class_weights(
     return np.where(there, len(targets) / (there.sum() * np.where(there, counts, 1.0)), 1.0)
 
 
-def check_weights(asked: Mapping[str, float] | str, names: Sequence[str], problem: str) -> None:
+def check_class_weights(asked: Mapping[str, float] | str, names: Sequence[str], problem: str) -> None:
     """Raise `ConfigError` unless these classes can have these weights."""
     if asked == "none":
         return
@@ -62,9 +62,9 @@ def check_weights(asked: Mapping[str, float] | str, names: Sequence[str], proble
         )
     if not isinstance(asked, Mapping):
         return
-    shown = ", ".join(some_of(names, _SHOWN))
+    shown = ", ".join(first_names(names, _SHOWN))
     for name, weight in asked.items():
-        if class_name(name) not in names:
+        if name_class(name) not in names:
             raise ConfigError(
                 _("there is no class {name!r}.", name=one_line(name, 40)),
                 where=FIELD,

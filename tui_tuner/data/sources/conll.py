@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.lines import MAX_LINE, raw_lines, reencoded
-from tui_tuner.data.sources.streams import HEAD, encoding_of
-from tui_tuner.data.sources.tally import lines_must_agree, tallied
+from tui_tuner.data.sources.line_tally import add_tally, check_lines_agree
+from tui_tuner.data.sources.lines import MAX_LINE, read_raw_lines, reencode_file
+from tui_tuner.data.sources.streams import HEAD, detect_encoding
 from tui_tuner.locales import N_
 from tui_tuner.text import human_bytes
 
@@ -35,29 +35,29 @@ def read_conll(file: io.BufferedReader, name: str, told: str | None = None) -> I
         DataError: lines were lost.
     """
     head = file.peek(HEAD)[:HEAD]
-    encoding = encoding_of(head, len(head) < HEAD, told)
+    encoding = detect_encoding(head, len(head) < HEAD, told)
     if encoding.startswith(("utf-16", "utf-32")):
-        file, encoding = reencoded(file, encoding), "utf-8"
+        file, encoding = reencode_file(file, encoding), "utf-8"
     layout = _Layout(head.decode(encoding, "replace").removeprefix("\ufeff"), len(head) < HEAD)
-    file, tally = tallied(file)
+    file, tally = add_tally(file)
     sentence = _Sentence(layout, encoding)
     row = lines = 0
-    for number, _at, line in raw_lines(file, name):
+    for number, _at, line in read_raw_lines(file, name):
         if number == 1 and line is not None:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if line is not None and not line.strip():
             if sentence.lines:
                 row += 1
                 lines += sentence.lines
-                yield sentence.row(name, row)
+                yield sentence.make_row(name, row)
                 sentence = _Sentence(layout, encoding)
             lines += 1
         else:
-            lines += sentence.add(line, number)
+            lines += sentence.add_line(line, number)
     if sentence.lines:
         lines += sentence.lines
-        yield sentence.row(name, row + 1)
-    lines_must_agree(name, lines, tally.lines)
+        yield sentence.make_row(name, row + 1)
+    check_lines_agree(name, lines, tally.line_count)
 
 
 class _Layout:
@@ -77,7 +77,7 @@ class _Layout:
         # Comments would count as lines of other widths.
         lines = [line for line in lines if not line.startswith(("-DOCSTART-", "# "))][:_SEEN_LINES]
         self.tabs = bool(lines) and sum("\t" in line for line in lines) > len(lines) / 2
-        rows = [self.cells(line) for line in lines]
+        rows = [self.split_cells(line) for line in lines]
         widths = [len(row) for row in rows if len(row) > 1]
         self.width = max(set(widths), key=lambda width: (widths.count(width), width)) if widths else 0
         rows = [row for row in rows if len(row) == self.width]
@@ -87,7 +87,7 @@ class _Layout:
         self.token, self.tag = int(numbered), 3 if self.universal else self.width - 1
         self.tags = {row[self.tag] for row in rows if not row[0].startswith("#")}
 
-    def cells(self, line: str) -> list[str]:
+    def split_cells(self, line: str) -> list[str]:
         if self.tabs:
             cells = line.rstrip("\t \r").split("\t")
             return [cell.strip(" ") for cell in cells] if " " in line else cells
@@ -106,7 +106,7 @@ class _Layout:
         # known tag.
         return not inside and not self.tabs and line.startswith("# ") and cells[self.tag] not in self.tags
 
-    def names(self) -> list[str]:
+    def name_columns(self) -> list[str]:
         """Name each column except the token's; `data.columns` can choose another one for the tags."""
         if self.universal:
             return ["id", "", "lemmas", "tags", "xpos", "feats", "head", "deprel", "deps", "misc"]
@@ -122,25 +122,27 @@ class _Sentence:
         self._begin, self._problem = 0, ""
         self.lines = 0
 
-    def add(self, line: bytes | None, number: int) -> int:
+    def add_line(self, line: bytes | None, number: int) -> int:
         """Add a line; returns 1 if it is a comment before the sentence, else 0."""
         if line is None:
-            return self._wrong(number, N_("the line is longer than {size}", size=human_bytes(MAX_LINE)))
+            return self._add_problem_line(
+                number, N_("the line is longer than {size}", size=human_bytes(MAX_LINE))
+            )
         try:
             text = line.decode(self._encoding)
         except UnicodeDecodeError:
-            return self._wrong(number, N_("not {encoding} text", encoding=self._encoding))
+            return self._add_problem_line(number, N_("not {encoding} text", encoding=self._encoding))
         layout = self._layout
-        cells = layout.cells(text)
+        cells = layout.split_cells(text)
         no_word = layout.universal and len(cells) == layout.width and not cells[0].isdigit()
         if layout.is_comment(text, cells, self.lines > 0) or (no_word and _U_NUMBER.fullmatch(cells[0])):
             # Lines before a sentence belong to no row, but must be in the count of lines.
             self.lines += self.lines > 0
             return int(self.lines == 0)
         if len(cells) > _MOST_COLUMNS:
-            return self._wrong(number, N_("more than {most} columns", most=_MOST_COLUMNS))
+            return self._add_problem_line(number, N_("more than {most} columns", most=_MOST_COLUMNS))
         if len(cells) != layout.width or layout.width < 2:
-            return self._wrong(
+            return self._add_problem_line(
                 number,
                 N_("{cells} columns where the file has {width}", cells=len(cells), width=layout.width),
             )
@@ -149,18 +151,18 @@ class _Sentence:
         self._cells.append(cells)
         return 0
 
-    def _wrong(self, number: int, reason: str) -> int:
+    def _add_problem_line(self, number: int, reason: str) -> int:
         self._begin = self._begin or number
         self.lines += 1
         # The first problem is kept; the lines after it only repeat it.
         self._problem = self._problem or reason
         return 0
 
-    def row(self, name: str, number: int) -> Row:
+    def make_row(self, name: str, number: int) -> Row:
         """Make a row of the sentence, with a list for each column."""
         layout = self._layout
         values = {"tokens": [cells[layout.token] for cells in self._cells]}
-        for place, column in enumerate(layout.names() if self._cells else ()):
+        for place, column in enumerate(layout.name_columns() if self._cells else ()):
             if place not in (layout.token, 0 if layout.token else -1):
                 values[column] = [cells[place] for cells in self._cells]
         return Row(Origin(name, number, self._begin), values, self._problem)
@@ -175,7 +177,7 @@ def is_conll(head: bytes) -> bool:
         return False
     rows, tags = 0, set()
     for line in text.split("\n")[: None if whole else -1][:_SEEN_LINES]:
-        cells = layout.cells(line)
+        cells = layout.split_cells(line)
         if not line.strip() or layout.is_comment(line, cells, False):
             continue
         if len(cells) != layout.width:
@@ -187,7 +189,7 @@ def is_conll(head: bytes) -> bool:
     return rows > 1 and len(tags) > 1 and all(map(_SPAN_TAG.fullmatch, tags))
 
 
-def is_blocks(head: bytes) -> bool:
+def looks_like_blocks(head: bytes) -> bool:
     """Return whether a text file may hold tagged sentences, judging by its shape: short blocks in columns.
 
     Each line has the same number of columns, and the last one has few values that recur.
@@ -197,16 +199,20 @@ def is_blocks(head: bytes) -> bool:
     lines = [line.strip("\r") for line in (lines if whole else lines[:-1])]
     layout = _Layout("\n".join(lines))
     rows = [
-        layout.cells(line) for line in lines if line.strip() and not line.startswith(("-DOCSTART-", "# "))
+        layout.split_cells(line)
+        for line in lines
+        if line.strip() and not line.startswith(("-DOCSTART-", "# "))
     ]
     if layout.width < 2 or len(rows) < 10 or any(len(row) != layout.width for row in rows):
         return False
     tags = [row[layout.tag] for row in rows]
     words = {row[layout.token] for row in rows}
-    return 1 < len(set(tags)) <= 100 and 2 * len(set(tags)) < min(len(words), len(rows)) and _in_blocks(lines)
+    return (
+        1 < len(set(tags)) <= 100 and 2 * len(set(tags)) < min(len(words), len(rows)) and _has_blocks(lines)
+    )
 
 
-def _in_blocks(lines: list[str]) -> bool:
+def _has_blocks(lines: list[str]) -> bool:
     """Return whether blank lines separate blocks, and not every line from the next."""
     blank = [not line.strip() for line in lines]
     inner = sum(blank[:-1])

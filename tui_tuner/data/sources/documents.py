@@ -6,13 +6,13 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from tui_tuner.data.markup import Unparsable, html_to_text
+from tui_tuner.data.markup import UnparsableHtml, html_to_text
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.lines import MAX_LINE
-from tui_tuner.data.sources.streams import HEAD, encoding_of
+from tui_tuner.data.sources.streams import HEAD, detect_encoding
 from tui_tuner.errors import DataError, HubError
 from tui_tuner.locales import N_, _
-from tui_tuner.models.libraries import all_there
+from tui_tuner.models.libraries import show_packages
 from tui_tuner.text import human_bytes, one_line
 
 HUB_SECONDS = 5.0
@@ -25,7 +25,7 @@ def read_document(file: io.BufferedReader, name: str, told: str | None = None) -
     if len(data) > MAX_LINE:
         yield Row(origin, {}, N_("the document is larger than {size}", size=human_bytes(MAX_LINE)))
         return
-    encoding = encoding_of(data[:HEAD], len(data) <= HEAD, told)
+    encoding = detect_encoding(data[:HEAD], len(data) <= HEAD, told)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
@@ -36,7 +36,7 @@ def read_document(file: io.BufferedReader, name: str, told: str | None = None) -
     if name.lower().removesuffix(".gz").removesuffix(".zst").endswith((".html", ".htm")):
         try:
             text = html_to_text(text)
-        except Unparsable:
+        except UnparsableHtml:
             yield Row(origin, {"": text[:200]}, N_("HTML that cannot be parsed"))
             return
     yield Row(origin, {"text": text.strip()})
@@ -51,12 +51,12 @@ def read_hub(name: str, field: str | None) -> Iterator[Row]:
     """
     where = one_line(name)
     hint = _("Check the name and the connection, or download it and give its folder.")
-    problem = _unreachable()
+    problem = _check_hub()
     if problem:
         what = _("is not a file here, and the hub cannot be reached: {problem}.", problem=problem)
         raise HubError(what, where=where, hint=hint)
     # A run may begin in another thread, which would see a library that is half imported.
-    with all_there():
+    with show_packages():
         from datasets import disable_progress_bars, load_dataset
         from datasets.exceptions import DatasetNotFoundError
 
@@ -65,7 +65,7 @@ def read_hub(name: str, field: str | None) -> Iterator[Row]:
     try:
         rows = load_dataset(name, configuration or None, split=split or "train", streaming=True)
         for number, values in enumerate(rows, 1):
-            yield Row(Origin(name, number), _without_filled(values))
+            yield Row(Origin(name, number), _drop_filled_nulls(values))
     except DatasetNotFoundError:
         raise HubError(_("is neither a file nor a data set on the hub."), where=where, hint=hint) from None
     # `datasets` raises this for an unknown configuration or split, and its text lists those that exist.
@@ -79,18 +79,18 @@ def read_hub(name: str, field: str | None) -> Iterator[Row]:
         raise HubError(what, where=where, hint=hint) from None
 
 
-def _without_filled(values: dict[str, Any]) -> dict[str, Any]:
+def _drop_filled_nulls(values: dict[str, Any]) -> dict[str, Any]:
     """Drop binary columns, and the keys inside of columns that Arrow filled with null."""
-    return {name: _filled_out(value) for name, value in values.items() if not isinstance(value, bytes)}
+    return {name: _drop_nulls_inside(value) for name, value in values.items() if not isinstance(value, bytes)}
 
 
-def _filled_out(value: Any) -> Any:
+def _drop_nulls_inside(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _filled_out(item) for name, item in value.items() if item is not None}
-    return [_filled_out(item) for item in value] if isinstance(value, list) else value
+        return {name: _drop_nulls_inside(item) for name, item in value.items() if item is not None}
+    return [_drop_nulls_inside(item) for item in value] if isinstance(value, list) else value
 
 
-def hub_revision(name: str) -> str:
+def fetch_hub_revision(name: str) -> str:
     """Return the current commit of a hub data set; empty if the hub does not give it."""
     from huggingface_hub import HfApi
 
@@ -101,7 +101,7 @@ def hub_revision(name: str) -> str:
         return ""
 
 
-def _unreachable() -> str:
+def _check_hub() -> str:
     """Return why the hub cannot be reached; empty if it can."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session

@@ -14,7 +14,7 @@ KEY = b"huggingface"
 MOST_BYTES = 4 * 1024 * 1024  # of metadata: names of classes, and of columns
 
 
-def class_converters(metadata: Mapping[bytes, bytes] | None) -> dict[str, Callable[[Any], Any]]:
+def find_class_converters(metadata: Mapping[bytes, bytes] | None) -> dict[str, Callable[[Any], Any]]:
     """Return a function for each column with classes, which replaces numbers with their names.
 
     Numbers without a name stay. A number below 0 means that there is no label, and becomes None.
@@ -27,11 +27,11 @@ def class_converters(metadata: Mapping[bytes, bytes] | None) -> dict[str, Callab
         return {}
     if not isinstance(features, dict):
         return {}
-    named = {str(column): _names_in(feature) for column, feature in features.items()}
-    return {column: _converter(names) for column, names in named.items() if names}
+    named = {str(column): _find_names(feature) for column, feature in features.items()}
+    return {column: _make_converter(names) for column, names in named.items() if names}
 
 
-def _names_in(feature: Any) -> list[str]:
+def _find_names(feature: Any) -> list[str]:
     """Return the names for a column of classes, or of lists of classes; none for any other column."""
     # Lists are written in two ways, by older and newer versions of `datasets`.
     for _depth in range(3):
@@ -47,10 +47,10 @@ def _names_in(feature: Any) -> list[str]:
     return names
 
 
-def _converter(names: Sequence[str]) -> Callable[[Any], Any]:
-    def named(value: Any) -> Any:
+def _make_converter(names: Sequence[str]) -> Callable[[Any], Any]:
+    def name_class(value: Any) -> Any:
         if isinstance(value, list):
-            return [named(item) for item in value]
+            return [name_class(item) for item in value]
         # A bool is an int for Python, but not a number of a class.
         if isinstance(value, bool) or not isinstance(value, int):
             return value
@@ -58,4 +58,4 @@ def _converter(names: Sequence[str]) -> Callable[[Any], Any]:
             return None
         return names[value] if value < len(names) else value
 
-    return named
+    return name_class

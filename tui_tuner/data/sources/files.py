@@ -12,10 +12,10 @@ from pathlib import Path
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, Source
 from tui_tuner.data.sources.datafile import DEMO, PACKED, DataFile
-from tui_tuner.data.sources.folders.classes import class_files
-from tui_tuner.data.sources.paths import as_meant
-from tui_tuner.data.sources.streams import compression, encoding_of, open_bytes, zip_members
-from tui_tuner.errors import DataError, about
+from tui_tuner.data.sources.folders.class_folders import find_class_files
+from tui_tuner.data.sources.paths import find_meant_path
+from tui_tuner.data.sources.streams import detect_compression, detect_encoding, list_zip_members, open_bytes
+from tui_tuner.errors import DataError, name_field
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -41,7 +41,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 @dataclass
-class Resolved:
+class ResolvedSource:
     """The files of one source of `data.path`, with its share and format; `notes` list what was left out."""
 
     source: Source
@@ -49,13 +49,13 @@ class Resolved:
     notes: list[str]
 
     @property
-    def far_off(self) -> bool:
+    def is_far_off(self) -> bool:
         """Return whether the first row needs a request to a hub, or much reading."""
         first = self.files[0]
         return first.kind in ("hub", "demo") or (first.kind in _AT_ONCE and first.size > LARGEST_AT_ONCE)
 
 
-def resolve(data: DataSection) -> list[Resolved]:
+def resolve_paths(data: DataSection) -> list[ResolvedSource]:
     """Find the files of every source of `data.path`, in a fixed order.
 
     Raises:
@@ -63,11 +63,11 @@ def resolve(data: DataSection) -> list[Resolved]:
         HubError: a hub data set that cannot be reached.
     """
     # Errors below name files; this adds the field to which a screen leads the user.
-    with about("data.path"):
-        return _resolve(data)
+    with name_field("data.path"):
+        return _resolve_each(data)
 
 
-def _resolve(data: DataSection) -> list[Resolved]:
+def _resolve_each(data: DataSection) -> list[ResolvedSource]:
     paths = data.path if isinstance(data.path, list) else [data.path]
     if not paths:
         raise DataError(_("no data set is named."), where="data.path")
@@ -89,7 +89,7 @@ def _resolve(data: DataSection) -> list[Resolved]:
     return found
 
 
-def resolve_source(source: Source, field: str | None = None) -> Resolved:
+def resolve_source(source: Source, field: str | None = None) -> ResolvedSource:
     """Find the files of one source.
 
     Raises:
@@ -97,19 +97,21 @@ def resolve_source(source: Source, field: str | None = None) -> Resolved:
     """
     notes: list[str] = []
     if source.path in DEMO:
-        return Resolved(source, [DataFile(source.path, "demo")], notes)
+        return ResolvedSource(source, [DataFile(source.path, "demo")], notes)
     if source.path.startswith("hub:"):
-        return Resolved(source, [DataFile(source.path.removeprefix("hub:"), "hub", field=field)], notes)
-    name = as_meant(source.path)
+        return ResolvedSource(source, [DataFile(source.path.removeprefix("hub:"), "hub", field=field)], notes)
+    name = find_meant_path(source.path)
     path = Path(name).expanduser()
     # os.path and not Path: these give False for a name that the system refuses, where Path raises.
     if os.path.isdir(path):
-        files = class_files(path, source.format, notes) or _folder(path, field, notes)
+        files = find_class_files(path, source.format, notes) or _resolve_folder(path, field, notes)
     elif os.path.exists(path):
-        files = _file(path, field)
+        files = _resolve_file(path, field)
     elif glob.has_magic(name):
         matches = sorted(glob.glob(str(path), recursive=True))
-        files = [file for match in matches if os.path.isfile(match) for file in _file(Path(match), field)]
+        files = [
+            file for match in matches if os.path.isfile(match) for file in _resolve_file(Path(match), field)
+        ]
         if not files:
             raise DataError(
                 _("no file matches this pattern."),
@@ -129,12 +131,12 @@ def resolve_source(source: Source, field: str | None = None) -> Resolved:
             where=one_line(source.path),
         )
     else:
-        hint = f"{where_looked(source.path)} {_nearby(path)}".strip()
+        hint = f"{where_looked(source.path)} {_suggest_nearby(path)}".strip()
         raise DataError(_("no such file."), where=one_line(source.path), hint=hint)
-    return Resolved(source, files, notes)
+    return ResolvedSource(source, files, notes)
 
 
-def names_no_file(text: str) -> bool:
+def may_name_data(text: str) -> bool:
     """Return whether a text that is not a file here can still name data: the demo, the hub, or a pattern."""
     if text in DEMO or text.startswith("hub:") or glob.has_magic(text):
         return True
@@ -142,7 +144,7 @@ def names_no_file(text: str) -> bool:
     return _HUB_ID.fullmatch(text) is not None and Path(text).suffix.lower() not in known
 
 
-def _nearby(path: Path) -> str:
+def _suggest_nearby(path: Path) -> str:
     try:
         names = [item.name for item in os.scandir(path.parent)]
     except OSError:
@@ -153,7 +155,7 @@ def _nearby(path: Path) -> str:
     return _("Did you mean {name}?", name=one_line(path.parent / close[0]))
 
 
-def kind_of_file(path: Path) -> str:
+def guess_kind(path: Path) -> str:
     """Return the reader for a file, by its name without `.gz` and `.zst`; empty if none is known."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     while suffixes and suffixes[-1] in PACKED:
@@ -166,7 +168,7 @@ def kind_of_file(path: Path) -> str:
     return KINDS.get(suffixes[-1], "") if suffixes else ""
 
 
-def _file(path: Path, field: str | None) -> list[DataFile]:
+def _resolve_file(path: Path, field: str | None) -> list[DataFile]:
     """Return a file as one data file, or several for a zip; its content decides if its name does not."""
     where = one_line(path)
     if not path.is_file():
@@ -186,15 +188,15 @@ def _file(path: Path, field: str | None) -> list[DataFile]:
             where=where,
             hint=_("Fetch the data with: git lfs pull"),
         )
-    kind = kind_of_file(path)
+    kind = guess_kind(path)
     # The content decides: a zip under another name is still a zip.
-    if compression(head) == "zip" and kind not in ("parquet", "arrow"):
-        return _zip(path, field)
+    if detect_compression(head) == "zip" and kind not in ("parquet", "arrow"):
+        return _resolve_zip(path, field)
     if kind == "zip":
         raise DataError(_("is not a zip archive despite its extension."), where=where)
     if not kind:
         with open_bytes(path) as file:
-            kind = _sniff(file.peek(4096)[:4096])
+            kind = _sniff_kind(file.peek(4096)[:4096])
     if not kind:
         raise DataError(
             _("is not a data file that can be read."),
@@ -204,7 +206,7 @@ def _file(path: Path, field: str | None) -> list[DataFile]:
     return [DataFile(str(path), kind, field=field, size=size)]
 
 
-def _sniff(head: bytes) -> str:
+def _sniff_kind(head: bytes) -> str:
     """Detect the kind of a file from its first bytes; empty for binary files."""
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -221,25 +223,25 @@ def _sniff(head: bytes) -> str:
 
 def _is_binary(head: bytes) -> bool:
     """Return whether bytes are not text: they have many control characters, or NULs other than UTF-16's."""
-    if b"\0" in head and not encoding_of(head, False).startswith(("utf-16", "utf-32")):
+    if b"\0" in head and not detect_encoding(head, False).startswith(("utf-16", "utf-32")):
         return True
     return sum(byte < 9 or 13 < byte < 27 for byte in head.replace(b"\0", b"")) > len(head) // 10
 
 
-def _zip(path: Path, field: str | None) -> list[DataFile]:
+def _resolve_zip(path: Path, field: str | None) -> list[DataFile]:
     members = [
         # macOS adds a shadow file for each file.
         m
-        for m in sorted(zip_members(path))
+        for m in sorted(list_zip_members(path))
         if not Path(m).name.startswith(".") and "__MACOSX" not in m
     ]
     if field in members:
         # data.field may name a member of the zip instead of a key in it.
         members, field = [str(field)], None
-    found = [DataFile(str(path), kind_of_file(Path(m)), m, field) for m in members]
+    found = [DataFile(str(path), guess_kind(Path(m)), m, field) for m in members]
     # Parquet and Arrow need a file that can be sought in, which a member of a zip is not.
     found = [file for file in found if file.kind and file.kind not in ("zip", "parquet", "arrow")]
-    found = _best_kinds(found, [])
+    found = _keep_best_kinds(found, [])
     if not found and any(member.startswith("xl/") for member in members):
         raise DataError(
             _("is an Excel workbook, which cannot be read."),
@@ -251,7 +253,7 @@ def _zip(path: Path, field: str | None) -> list[DataFile]:
     return found
 
 
-def _folder(path: Path, field: str | None, notes: list[str]) -> list[DataFile]:
+def _resolve_folder(path: Path, field: str | None, notes: list[str]) -> list[DataFile]:
     """Find the data files below a folder; each file once, however many links lead to it."""
     found: list[DataFile] = []
     seen: set[tuple[int, int]] = set()
@@ -268,7 +270,7 @@ def _folder(path: Path, field: str | None, notes: list[str]) -> list[DataFile]:
             file = Path(folder, name)
             if name.startswith("."):
                 continue
-            kind = kind_of_file(file)
+            kind = guess_kind(file)
             try:
                 status = os.stat(file)
             except OSError:
@@ -281,7 +283,7 @@ def _folder(path: Path, field: str | None, notes: list[str]) -> list[DataFile]:
                 continue
             seen.add((status.st_dev, status.st_ino))
             if kind == "zip":
-                found += _file(file, field)
+                found += _resolve_file(file, field)
             else:
                 found.append(DataFile(str(file), kind, field=field, size=status.st_size))
             if len(found) > MAX_FILES:
@@ -293,7 +295,7 @@ def _folder(path: Path, field: str | None, notes: list[str]) -> list[DataFile]:
             folder=one_line(path),
         )
         notes.append(note)
-    found = _training_part(_best_kinds(found, notes), notes)
+    found = _keep_training_part(_keep_best_kinds(found, notes), notes)
     if not found:
         raise DataError(
             _("contains no data file that can be read."),
@@ -303,9 +305,9 @@ def _folder(path: Path, field: str | None, notes: list[str]) -> list[DataFile]:
     return found
 
 
-def _best_kinds(files: list[DataFile], notes: list[str]) -> list[DataFile]:
+def _keep_best_kinds(files: list[DataFile], notes: list[str]) -> list[DataFile]:
     """Drop documents where there are tables or JSON: a README next to them is not data."""
-    rows = [file for file in files if file.kind not in _DOCUMENTS and not _about(file)]
+    rows = [file for file in files if file.kind not in _DOCUMENTS and not _is_dataset_info(file)]
     if not rows or len(rows) == len(files):
         return files
     left = [one_line(Path(file.name).name) for file in files if file not in rows]
@@ -315,7 +317,7 @@ def _best_kinds(files: list[DataFile], notes: list[str]) -> list[DataFile]:
     return rows
 
 
-def _about(file: DataFile) -> bool:
+def _is_dataset_info(file: DataFile) -> bool:
     return Path(file.name).name in (
         "dataset_info.json",
         "state.json",
@@ -324,7 +326,7 @@ def _about(file: DataFile) -> bool:
     )
 
 
-def _training_part(files: list[DataFile], notes: list[str]) -> list[DataFile]:
+def _keep_training_part(files: list[DataFile], notes: list[str]) -> list[DataFile]:
     """Keep only the train part of a folder that also has a test or validation part."""
     part = re.compile(r"(?:^|[/\\_.-])(train(?:ing)?)(?:[/\\_.-]|$)", re.IGNORECASE)
     other = re.compile(r"(?:^|[/\\_.-])(test|valid|validation|dev|eval)(?:[/\\_.-]|$)", re.IGNORECASE)

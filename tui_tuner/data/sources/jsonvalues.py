@@ -22,14 +22,14 @@ _WORD = re.compile(rb"-?[A-Za-z]{0,12}\Z")
 _BLANKS = re.compile(r"\s*")
 
 
-class Broken:
+class BrokenValue:
     """A value that is not a row, and the reason."""
 
     def __init__(self, reason: str, value: Any) -> None:
         self.reason, self.shown = reason, "" if is_deeper([value], MAX_DEPTH) else str(value)[:200]
 
 
-def loads(data: bytes) -> Any:
+def parse_json(data: bytes) -> Any:
     """Parse a JSON value; NaN, Infinity and -Infinity, which Python and pandas write, become null.
 
     Raises:
@@ -41,15 +41,15 @@ def loads(data: bytes) -> Any:
         if b"NaN" not in data and b"Infinity" not in data:
             raise
         # Only outside of texts, and of the same length, so that another error keeps its place.
-        return orjson.loads(_NO_NUMBER.sub(_nulled, data))
+        return orjson.loads(_NO_NUMBER.sub(_replace_with_null, data))
 
 
-def _nulled(found: re.Match[bytes]) -> bytes:
+def _replace_with_null(found: re.Match[bytes]) -> bytes:
     text = found.group()
     return text if text[:1] == b'"' else b"null".ljust(len(text))
 
 
-class Numbered(io.RawIOBase):
+class NullingReader(io.RawIOBase):
     """The bytes of a large JSON file, with null in the place of NaN and Infinity, as in `loads`."""
 
     def __init__(self, source: Any) -> None:
@@ -66,12 +66,12 @@ class Numbered(io.RawIOBase):
             block = self._source.read(HEAD)
             if not block and not self._kept:
                 return 0
-            self._ready = self._mended(self._kept + block, ended=not block)
+            self._ready = self._replace_numbers(self._kept + block, ended=not block)
         part, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
         buffer[: len(part)] = part
         return len(part)
 
-    def _must_close(self, block: bytes) -> None:
+    def _check_brackets(self, block: bytes) -> None:
         """Check a block that opens more brackets than it closes.
 
         Raises:
@@ -81,7 +81,7 @@ class Numbered(io.RawIOBase):
         if bare.count(b"[") + bare.count(b"{") > _OPENED + bare.count(b"]") + bare.count(b"}"):
             raise RecursionError
 
-    def _mended(self, block: bytes, ended: bool) -> bytes:
+    def _replace_numbers(self, block: bytes, ended: bool) -> bytes:
         cut = len(block)
         if not ended and (word := _WORD.search(block, max(0, cut - 16))):
             # A word or an escape cut by the end of the block waits for the next one.
@@ -89,17 +89,17 @@ class Numbered(io.RawIOBase):
         block, self._kept = block[:cut], block[cut:]
         # The parser in C recurses for each open bracket, so a bomb of brackets must be found before it.
         if block.count(b"[") + block.count(b"{") > _OPENED + block.count(b"]") + block.count(b"}"):
-            self._must_close(block)
+            self._check_brackets(block)
         if b"NaN" in block or b"Infinity" in block:
             opened = b'"' + block if self._in_text else block
-            block = _NO_NUMBER.sub(_nulled, opened)[len(opened) - len(block) :]
+            block = _NO_NUMBER.sub(_replace_with_null, opened)[len(opened) - len(block) :]
         # Whether the block ends within a text, from the number of quotes that are not escaped.
         bare = block.replace(b"\\\\", b"") if b"\\\\" in block else block
         self._in_text ^= (bare.count(b'"') - bare.count(b'\\"')) % 2 == 1
         return block
 
 
-def row_of(item: Any, origin: Origin) -> Row:
+def make_row(item: Any, origin: Origin) -> Row:
     """Make a row of a JSON value: an object as it is, a text as `text`, a list of turns as `messages`."""
     if isinstance(item, dict):
         return Row(origin, item)
@@ -108,12 +108,12 @@ def row_of(item: Any, origin: Origin) -> Row:
     if isinstance(item, list) and item:
         turns = all(isinstance(part, dict) for part in item)
         return Row(origin, {"messages" if turns else "list": item})
-    if isinstance(item, Broken):
+    if isinstance(item, BrokenValue):
         return Row(origin, {"": item.shown}, item.reason)
     return Row(origin, {"": str(item)[:200]}, N_("not a JSON object"))
 
 
-def pandas_rows(value: dict[str, Any]) -> list[Any]:
+def read_pandas_rows(value: dict[str, Any]) -> list[Any]:
     """Return the rows that `DataFrame.to_json` wrote (orient split, index or columns); else empty."""
     names, data = value.get("columns"), value.get("data")
     if isinstance(names, list) and isinstance(data, list) and value.keys() <= {"columns", "index", "data"}:
@@ -133,19 +133,19 @@ def pandas_rows(value: dict[str, Any]) -> list[Any]:
     return []
 
 
-def squad_rows(articles: Any) -> Iterator[Any]:
+def read_squad_rows(articles: Any) -> Iterator[Any]:
     """Yield rows with question, context and answers from SQuAD articles; `Broken` for other values."""
     for article in articles:
         if not isinstance(article, dict) or not isinstance(article.get("paragraphs"), list):
-            yield Broken(N_("not an article with paragraphs"), article)
+            yield BrokenValue(N_("not an article with paragraphs"), article)
             continue
         for paragraph in article["paragraphs"]:
             if not isinstance(paragraph, dict) or not isinstance(paragraph.get("qas"), list):
-                yield Broken(N_("not a paragraph with questions"), paragraph)
+                yield BrokenValue(N_("not a paragraph with questions"), paragraph)
                 continue
             for question in paragraph["qas"]:
                 if not isinstance(question, dict):
-                    yield Broken(N_("not a JSON object"), question)
+                    yield BrokenValue(N_("not a JSON object"), question)
                     continue
                 row = {
                     "id": question.get("id"),
@@ -160,13 +160,13 @@ def squad_rows(articles: Any) -> Iterator[Any]:
                 yield row
 
 
-def squad_row(item: Any, file: str, number: int) -> Row:
+def make_squad_row(item: Any, file: str, number: int) -> Row:
     """Make a row of one of those; its place is named by the question's id."""
     name = item.get("id") if isinstance(item, dict) else None
-    return row_of(item, Origin(file, number, name=str(name) if isinstance(name, str | int) else ""))
+    return make_row(item, Origin(file, number, name=str(name) if isinstance(name, str | int) else ""))
 
 
-def concatenated(text: bytes) -> Iterator[Any]:
+def parse_concatenated(text: bytes) -> Iterator[Any]:
     """Parse JSON values that follow one another, over any number of lines.
 
     Raises:
@@ -194,7 +194,7 @@ def is_json_list(head: bytes) -> bool:
     # its items have roles.
     first, _unused, rest = head.partition(b"\n")
     try:
-        value = loads(first)
+        value = parse_json(first)
     except orjson.JSONDecodeError:
         return True
     if rest.strip():
@@ -209,6 +209,6 @@ def is_jsonl(head: bytes) -> bool:
     if not lines or not all(line.lstrip(b"\xef\xbb\xbf \t")[:1] == b"{" for line in lines):
         return False
     try:
-        return all(isinstance(loads(line.removeprefix(b"\xef\xbb\xbf")), dict) for line in lines)
+        return all(isinstance(parse_json(line.removeprefix(b"\xef\xbb\xbf")), dict) for line in lines)
     except orjson.JSONDecodeError:
         return False

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tui_tuner.config.advice import advise, setting
+from tui_tuner.config.advice import advise, write_setting
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.sqllexer import DIALECTS, Lexer
-from tui_tuner.data.sources.sqlstatements import Found, Statements
-from tui_tuner.data.sources.streams import HEAD, encoding_of
+from tui_tuner.data.sources.sqlstatements import FoundRow, StatementReader
+from tui_tuner.data.sources.streams import HEAD, detect_encoding
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
@@ -50,18 +50,18 @@ def read_sql(
         DataError: no rows, several tables and none chosen, or lost statements.
     """
     head = file.peek(HEAD)[:HEAD]
-    encoding = encoding_of(head, len(head) < HEAD, told)
+    encoding = detect_encoding(head, len(head) < HEAD, told)
     wide = encoding.startswith(("utf-16", "utf-32"))
     errors = "replace" if wide else "surrogateescape"
     lexer = Lexer(
         io.TextIOWrapper(file, encoding=encoding, errors=errors, newline=""),
-        DIALECTS[dialect_of(head.decode(encoding, "replace"))],
+        DIALECTS[detect_dialect(head.decode(encoding, "replace"))],
     )
-    dump = _Dump(name, encoding, Statements(lexer), wanted.lower().split(".") if wanted else [])
-    yield from dump.rows()
+    dump = _TableReader(name, encoding, StatementReader(lexer), wanted.lower().split(".") if wanted else [])
+    yield from dump.read_table_rows()
     # The lexer counts INSERT lines in the raw text as well: a quote that is closed wrongly would swallow
     # statements without any other sign.
-    if lexer.astray or (lexer.inside and dump.statements.lost):
+    if lexer.has_lost_statements or (lexer.inside and dump.statements.lost):
         raise DataError(
             _(
                 "{lines:,} lines begin with INSERT, and only {read:,} of them were read as statements: "
@@ -75,17 +75,17 @@ def read_sql(
 
 
 @dataclass
-class _Dump:
+class _TableReader:
     """Picks the rows of one table. `wanted` is its name in parts, lower case; empty until it is known."""
 
     name: str
     encoding: str
-    statements: Statements
+    statements: StatementReader
     wanted: list[str]
     told: bool = False
     counts: dict[str, int] = field(default_factory=dict)
 
-    def rows(self) -> Iterator[Row]:
+    def read_table_rows(self) -> Iterator[Row]:
         self.told = bool(self.wanted)
         number = 0
         several = False
@@ -99,7 +99,7 @@ class _Dump:
                 self.counts[key] = self.counts.get(key, 0) + 1
             if not self.wanted:
                 self.wanted = table
-            if table and not _same(table, self.wanted):
+            if table and not _is_same_table(table, self.wanted):
                 several = not self.told
                 continue
             # The longer name is kept, so that a.chats and b.chats are different tables.
@@ -109,11 +109,11 @@ class _Dump:
             # error, because the user must choose.
             if not several:
                 number += 1
-                yield self._row(found, number)
-        self._check(several, number)
+                yield self._make_row(found, number)
+        self._check_tables(several, number)
 
-    def _check(self, several: bool, number: int) -> None:
-        names = [key for key in self.counts if _same(key.split("."), self.wanted)]
+    def _check_tables(self, several: bool, number: int) -> None:
+        names = [key for key in self.counts if _is_same_table(key.split("."), self.wanted)]
         if several or len({key for key in names if "." in key}) > 1:
             most = sorted(self.counts, key=lambda key: -self.counts[key])
             shown = [
@@ -122,7 +122,7 @@ class _Dump:
             raise DataError(
                 _("rows of several tables: {tables}.", tables=", ".join([*shown, *["…"] * (len(most) > 12)])),
                 where=one_line(self.name),
-                hint=advise(N_("Choose one: {command}", command=setting({"data.field": most[0]}))),
+                hint=advise(N_("Choose one: {command}", command=write_setting({"data.field": most[0]}))),
                 field="data.field",
             )
         if number:
@@ -137,7 +137,7 @@ class _Dump:
             what = _("contains no INSERT statement.")
         raise DataError(what, where=one_line(self.name), hint=hint)
 
-    def _row(self, found: Found, number: int) -> Row:
+    def _make_row(self, found: FoundRow, number: int) -> Row:
         origin = Origin(self.name, number, found.line)
         problem = found.problem
         if not problem and any(
@@ -150,13 +150,13 @@ class _Dump:
         return Row(origin, found.values, problem)
 
 
-def _same(one: list[str], other: list[str]) -> bool:
+def _is_same_table(one: list[str], other: list[str]) -> bool:
     """Return whether two names mean the same table: `public.chats` is `chats`."""
     common = min(len(one), len(other))
     return one[-common:] == other[-common:]
 
 
-def dialect_of(head: str) -> str:
+def detect_dialect(head: str) -> str:
     """Detect the dialect of a dump: the one in which its first characters parse with the fewest problems.
 
     Among equals, the dialect with the most signs wins; then the SQL standard.
@@ -171,12 +171,12 @@ def dialect_of(head: str) -> str:
     if len(sample) < len(head) or len(head) >= HEAD // 4:
         # A statement cut by the end of the sample would count as a problem in every dialect.
         sample = sample[: sample.rfind("\n") + 1]
-    trouble = {name: _trouble(sample, name) for name in candidates}
+    trouble = {name: _count_problems(sample, name) for name in candidates}
     return min(candidates, key=lambda name: (trouble[name], candidates.index(name)))
 
 
-def _trouble(sample: str, dialect: str) -> int:
+def _count_problems(sample: str, dialect: str) -> int:
     """Count the statements of a sample that cannot be read in a dialect."""
-    statements = Statements(Lexer(io.StringIO(sample, newline=""), DIALECTS[dialect]))
+    statements = StatementReader(Lexer(io.StringIO(sample, newline=""), DIALECTS[dialect]))
     problems = sum(bool(found.problem) for found in statements)
     return problems + statements.lost + statements.lexer.inside

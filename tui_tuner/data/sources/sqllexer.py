@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.data.sources.sqltext import c_text, mysql_text
+from tui_tuner.data.sources.sqltext import decode_c_escapes, decode_mysql_text
 
 MAX_TEXT = 32 * 1024 * 1024
 BLOCK = 1024 * 1024
@@ -56,7 +56,7 @@ DIALECTS = {
 }
 
 
-def _pattern(dialect: Dialect) -> re.Pattern[str]:
+def _build_pattern(dialect: Dialect) -> re.Pattern[str]:
     # Possessive quantifiers (++, *+) keep a text without an end from being tried again at every position.
     escaped = r"(?:[^Q\\]++|\\.|QQ)*+Q"
     plain = r"(?:[^Q]++|QQ)*+Q"
@@ -79,7 +79,7 @@ def _pattern(dialect: Dialect) -> re.Pattern[str]:
     return re.compile(r"\s*+(?:" + "|".join(f"(?P<{name}>{part})" for name, part in parts) + ")", re.S)
 
 
-_PATTERNS = {name: _pattern(dialect) for name, dialect in DIALECTS.items()}
+_PATTERNS = {name: _build_pattern(dialect) for name, dialect in DIALECTS.items()}
 _CLOSERS = {"[": "]", "(": ")", "{": "}", "<": ">"}
 
 
@@ -105,28 +105,28 @@ class Lexer:
         self._skipped = False  # something too long was skipped without being searched
 
     @property
-    def line(self) -> int:
+    def current_line(self) -> int:
         """Return the line at which the last token begins, from 1."""
         self._lines += self._buffer.count("\n", self._counted, self._begin)
         self._counted = max(self._counted, self._begin)
         return max(1, self._lines)
 
     @property
-    def astray(self) -> bool:
+    def has_lost_statements(self) -> bool:
         """Return whether some lines that begin with INSERT in the raw text were never read as statements."""
         return not self._skipped and self.raw != self.met + self.inside
 
     @property
-    def begins_line(self) -> bool:
+    def is_at_line_start(self) -> bool:
         """Return whether only blanks come before the last token on its line."""
         before = self._buffer.rfind("\n", 0, self._begin)
         return before >= 0 and not self._buffer[before : self._begin].strip()
 
-    def push(self, token: Token) -> None:
+    def push_back(self, token: Token) -> None:
         """Put a token back; `next` returns it again."""
         self._back = token
 
-    def next(self) -> Token:
+    def next_token(self) -> Token:
         """Return the next token; `END` after the file has ended."""
         if self._back is not None:
             token, self._back = self._back, None
@@ -137,11 +137,11 @@ class Lexer:
                 if self._eof:
                     self._begin = self._pos = len(self._buffer)
                     return END
-                self._more()
+                self._read_more()
                 continue
             if found.end() + 2 >= len(self._buffer) and not self._eof:
                 # The token may continue in the next block, and so may a mark of two characters.
-                self._more()
+                self._read_more()
                 continue
             kind = found.lastgroup or ""
             self._begin = begin = found.start(kind)
@@ -152,17 +152,17 @@ class Lexer:
             if self.delimiter != ";" and kind == "mark" and self._buffer[begin] == ";":
                 self._pos = found.end()
                 return ("mark", INNER)
-            read = self._token(kind, begin, found.end())
+            read = self._read_token(kind, begin, found.end())
             if read is not None:
                 return read
 
-    def _token(self, kind: str, begin: int, end: int) -> Token | None:
+    def _read_token(self, kind: str, begin: int, end: int) -> Token | None:
         """Return the token there; None for a comment, or if more text must be read first."""
         buffer = self._buffer
         if kind == "mark" and buffer[begin] in ("'\"`[" if self.dialect.brackets else "'\"`"):
-            return self._unclosed("]" if buffer[begin] == "[" else buffer[begin])
+            return self._read_unclosed("]" if buffer[begin] == "[" else buffer[begin])
         if kind in ("open", "dollar", "quoted_q"):
-            return self._long(kind, begin, end)
+            return self._read_long(kind, begin, end)
         self._pos = end
         if kind == "mark" and self.dialect.mysql and buffer.startswith("*/", begin):
             # The end of /*!50705 … */, whose content was read as code.
@@ -171,28 +171,32 @@ class Lexer:
             value = buffer[begin:end]
             if self.dialect.postgres and value in ("E", "e") and buffer.startswith("'", end):
                 self._pos = begin
-                return self._unclosed("E")
+                return self._read_unclosed("E")
             if value in _FIRST and buffer.startswith(_FORMS, begin - 1):
                 self.met += 1
             return (kind, value)
         if kind in ("text", "double", "backtick", "bracket", "escaped", "comment"):
-            self._look_inside(begin, end)
-            return None if kind == "comment" else self._decoded(kind, buffer[begin:end])
+            self._count_inside(begin, end)
+            return None if kind == "comment" else self._decode_token(kind, buffer[begin:end])
         return (kind, buffer[begin:end])
 
-    def _decoded(self, kind: str, raw: str) -> Token:
+    def _decode_token(self, kind: str, raw: str) -> Token:
         if kind == "escaped":
-            return ("text", c_text(raw[2:-1].replace("''", "'") if "''" in raw else raw[2:-1]))
+            return ("text", decode_c_escapes(raw[2:-1].replace("''", "'") if "''" in raw else raw[2:-1]))
         if kind in ("backtick", "bracket"):
             return ("name", raw[1:-1].replace(raw[-1] * 2, raw[-1]))
         value, quote = raw[1:-1], raw[0]
         if self.dialect.backslash and "\\" in value and (quote == "'" or self.dialect.mysql):
-            value = mysql_text(value, quote) if self.dialect.mysql else c_text(value.replace("''", "'"))
+            value = (
+                decode_mysql_text(value, quote)
+                if self.dialect.mysql
+                else decode_c_escapes(value.replace("''", "'"))
+            )
         elif quote in value:
             value = value.replace(quote * 2, quote)
         return (kind, value)
 
-    def _long(self, kind: str, begin: int, end: int) -> Token | None:
+    def _read_long(self, kind: str, begin: int, end: int) -> Token | None:
         """Read a comment, a dollar quote or a `q'[…]'`: each ends at its own closing mark."""
         opener = self._buffer[begin:end]
         if kind == "open" and len(opener) > 2:
@@ -212,10 +216,10 @@ class Lexer:
             if found < 0:
                 if self._eof or len(self._buffer) - begin > MAX_TEXT:
                     self._skipped = not self._eof
-                    self._look_inside(begin, len(self._buffer))
+                    self._count_inside(begin, len(self._buffer))
                     self._pos = len(self._buffer)
                     return ("broken", "open" if self._eof else "long")
-                moved = self._more()
+                moved = self._read_more()
                 begin, start, stop = begin - moved, start - moved, max(start, stop) - moved
                 continue
             # Comments nest in these two dialects only.
@@ -224,17 +228,17 @@ class Lexer:
             stop = found + len(close)
             depth -= 1
         self._pos = stop
-        self._look_inside(begin, stop)
+        self._count_inside(begin, stop)
         return None if kind == "open" else ("text", self._buffer[start : stop - len(close)])
 
-    def _unclosed(self, quote: str) -> Token | None:
+    def _read_unclosed(self, quote: str) -> Token | None:
         """Handle a quote whose end is not in the buffer."""
         if self._eof:
-            self._look_inside(self._begin, len(self._buffer))
+            self._count_inside(self._begin, len(self._buffer))
             self._pos = len(self._buffer)
             return ("broken", "open")
         if len(self._buffer) - self._begin <= MAX_TEXT:
-            self._more()
+            self._read_more()
             return None
         self._skipped = True
         backslash = self.dialect.backslash and (quote == "'" or (self.dialect.mysql and quote == '"'))
@@ -249,9 +253,9 @@ class Lexer:
                 self._pos = min(len(self._buffer), place + 1)
                 return ("broken", "long")
             self._begin = self._pos = place
-            place -= self._more()
+            place -= self._read_more()
 
-    def _more(self) -> int:
+    def _read_more(self) -> int:
         """Read another block; returns how far the text in the buffer has moved towards its start."""
         # One character before the position is kept, to know whether a token begins its line.
         cut = max(0, self._pos - 1)
@@ -269,21 +273,21 @@ class Lexer:
         self._counted = max(0, self._counted - cut)
         return cut
 
-    def _look_inside(self, begin: int, end: int) -> None:
+    def _count_inside(self, begin: int, end: int) -> None:
         """Count the lines in a text or a comment that look like the start of a statement."""
         if self._buffer.find("\n", begin, end) >= 0:
             self.inside += sum(self._buffer.count(form, begin, end) for form in _FORMS)
 
-    def rest_of_line(self) -> str:
+    def read_rest_of_line(self) -> str:
         """Consume and return the rest of this line."""
-        return next(self.raw_lines(), "") or ""
+        return next(self.read_raw_lines(), "") or ""
 
-    def raw_lines(self) -> Iterator[str | None]:
+    def read_raw_lines(self) -> Iterator[str | None]:
         """Yield raw lines without their end; None for a line that is too long."""
         while True:
             end = self._buffer.find("\n", self._pos)
             while end < 0 and not self._eof and len(self._buffer) - self._pos <= MAX_TEXT:
-                self._more()
+                self._read_more()
                 end = self._buffer.find("\n", self._pos)
             self._begin = self._pos
             if end < 0 and not self._eof:
@@ -295,7 +299,7 @@ class Lexer:
                 if self._pos >= end:
                     return
             line = self._buffer[self._pos : end]
-            self._look_inside(self._pos - 1, end)
+            self._count_inside(self._pos - 1, end)
             self._pos = min(len(self._buffer), end + 1)
             yield line.removesuffix("\r")
 
@@ -303,6 +307,6 @@ class Lexer:
         self._skipped = True
         while self._buffer.find("\n", self._pos) < 0 and not self._eof:
             self._pos = len(self._buffer)
-            self._more()
+            self._read_more()
         end = self._buffer.find("\n", self._pos)
         self._pos = len(self._buffer) if end < 0 else end + 1

@@ -15,13 +15,13 @@ _COPY_ESCAPE = re.compile(rf"(?:{_BYTE})+|\\.", re.S)
 _UNICODE = re.compile(r"\\(?:\\|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|\+([0-9a-fA-F]{6})|([0-9a-fA-F]{4}))")
 
 
-def mysql_text(inner: str, quote: str) -> str:
+def decode_mysql_text(inner: str, quote: str) -> str:
     """Decode what is between the quotes of a MySQL text: backslash escapes and doubled quotes."""
     # Doubled backslashes are split off first; otherwise their second half would begin an escape.
-    return "\\".join(_mysql_part(part, quote) for part in inner.split("\\\\"))
+    return "\\".join(_decode_mysql_part(part, quote) for part in inner.split("\\\\"))
 
 
-def _mysql_part(text: str, quote: str) -> str:
+def _decode_mysql_part(text: str, quote: str) -> str:
     """Decode a part without doubled backslashes, in which each backslash begins an escape."""
     text = text.replace(quote + quote, quote)
     if "\\" not in text:
@@ -31,17 +31,17 @@ def _mysql_part(text: str, quote: str) -> str:
     return _OTHER_ESCAPE.sub(r"\1", text) if "\\" in text else text
 
 
-def c_text(inner: str) -> str:
+def decode_c_escapes(inner: str) -> str:
     """Decode the backslash escapes of PostgreSQL's E'…'."""
-    return _surrogates(_C_ESCAPE.sub(_c_escape, inner))
+    return _join_surrogates(_C_ESCAPE.sub(_decode_c_escape, inner))
 
 
-def copy_text(field: str) -> str:
+def decode_copy_field(field: str) -> str:
     """Decode the backslash escapes in a field of PostgreSQL's COPY."""
-    return _COPY_ESCAPE.sub(_c_escape, field)
+    return _COPY_ESCAPE.sub(_decode_c_escape, field)
 
 
-def _c_escape(found: re.Match[str]) -> str:
+def _decode_c_escape(found: re.Match[str]) -> str:
     text = found.group()
     if text[1] in "uU":
         return chr(int(text[2:], 16)) if len(text) > 2 and int(text[2:], 16) < 0x110000 else text[1:]
@@ -54,24 +54,24 @@ def _c_escape(found: re.Match[str]) -> str:
     return _C.get(text[1], text[1])
 
 
-def unistr(text: str) -> str:
+def decode_unistr(text: str) -> str:
     r"""Decode SQLite's and Oracle's unistr('…\000a…') and PostgreSQL's U&'…'."""
 
-    def one(found: re.Match[str]) -> str:
+    def decode_one(found: re.Match[str]) -> str:
         digits = next((group for group in found.groups() if group), "")
         return chr(int(digits, 16)) if digits and int(digits, 16) < 0x110000 else "\\"
 
-    return _surrogates(_UNICODE.sub(one, text))
+    return _join_surrogates(_UNICODE.sub(decode_one, text))
 
 
-def _surrogates(text: str) -> str:
+def _join_surrogates(text: str) -> str:
     """Join each pair of surrogates, as UTF-16 writes characters beyond 16 bits, into one character."""
     if not any("\ud800" <= char <= "\udbff" for char in text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
-def bytes_text(data: bytes) -> str | None:
+def decode_bytes(data: bytes) -> str | None:
     """Decode bytes that are text; None for pictures and other binary values."""
     try:
         text = data.decode("utf-8")
@@ -80,7 +80,7 @@ def bytes_text(data: bytes) -> str | None:
     return None if any(char < " " and char not in "\t\n\r" for char in text) else text
 
 
-def hex_bytes(digits: str) -> bytes:
+def parse_hex(digits: str) -> bytes:
     """Decode the digits of X'…' and 0x….
 
     Raises:
@@ -89,7 +89,7 @@ def hex_bytes(digits: str) -> bytes:
     return bytes.fromhex("0" * (len(digits.replace(" ", "")) % 2) + digits)
 
 
-def number(text: str) -> int | float | str:
+def parse_number(text: str) -> int | float | str:
     """Parse a number; one that no Python number holds exactly stays a text."""
     try:
         if text.isdigit():

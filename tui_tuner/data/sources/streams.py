@@ -23,7 +23,7 @@ MAX_MEMBERS = 200_000
 HEAD = 1024 * 1024
 
 
-class _Counted(io.RawIOBase):
+class _LimitedReader(io.RawIOBase):
     """Raw bytes out of a decompressor, which stops at an implausible compression ratio."""
 
     def __init__(self, source: IO[bytes], size: int, where: str) -> None:
@@ -47,7 +47,7 @@ class _Counted(io.RawIOBase):
             raise
         self._given += len(block)
         if self._given > self._limit:
-            raise _bomb(self._limit, self._where)
+            raise _bomb_error(self._limit, self._where)
         buffer[: len(block)] = block
         return len(block)
 
@@ -56,7 +56,7 @@ class _Counted(io.RawIOBase):
         super().close()
 
 
-def compression(head: bytes) -> str:
+def detect_compression(head: bytes) -> str:
     """Return `gz`, `zst`, `zip` or an empty string, judging by the first bytes."""
     if head[:2] == b"\x1f\x8b":
         return "gz"
@@ -75,7 +75,7 @@ def open_bytes(path: Path, member: str | None = None) -> Iterator[io.BufferedRea
     where = f"{one_line(path)}/{one_line(member)}" if member else one_line(path)
     try:
         with open(path, "rb", buffering=HEAD) as raw:
-            packed = compression(raw.read(4))
+            packed = detect_compression(raw.read(4))
             raw.seek(0)
             size = path.stat().st_size
             if packed == "gz":
@@ -90,25 +90,25 @@ def open_bytes(path: Path, member: str | None = None) -> Iterator[io.BufferedRea
                     raw, read_across_frames=True
                 )
             elif packed == "zip" and member is not None:
-                source, size = _member(path, member, raw, where)
+                source, size = _open_member(path, member, raw, where)
             else:
                 yield cast(io.BufferedReader, raw)
                 return
-            yield io.BufferedReader(_Counted(source, size, where), HEAD)
+            yield io.BufferedReader(_LimitedReader(source, size, where), HEAD)
     except FileNotFoundError:
         raise DataError(_("no such file."), where=where) from None
     except OSError as error:
         raise DataError(
             _("cannot be read: {problem}.", problem=error.strerror or one_line(error)), where=where
         ) from None
-    except zips.Encrypted:
+    except zips.EncryptedMember:
         raise DataError(_("is an encrypted archive."), where=where, hint=_("Unpack it first.")) from None
 
 
-def _member(path: Path, member: str, raw: IO[bytes], where: str) -> tuple[zips.Member, int]:
+def _open_member(path: Path, member: str, raw: IO[bytes], where: str) -> tuple[zips.Member, int]:
     """Open one file of a zip; return it and the packed bytes that it takes."""
     try:
-        about = zips.members_of(path)[member]
+        about = zips.read_index(path)[member]
         return zips.Member(raw, about), about.compress_size
     except (*zips.DAMAGED, KeyError) as error:
         raise DataError(
@@ -116,7 +116,7 @@ def _member(path: Path, member: str, raw: IO[bytes], where: str) -> tuple[zips.M
         ) from None
 
 
-def zip_members(path: Path) -> list[str]:
+def list_zip_members(path: Path) -> list[str]:
     """List the names of the files in a zip, in archive order.
 
     Raises:
@@ -124,7 +124,7 @@ def zip_members(path: Path) -> list[str]:
     """
     where = one_line(path)
     try:
-        members = zips.members_of(path)
+        members = zips.read_index(path)
     except (*zips.DAMAGED, OSError) as error:
         raise DataError(
             _("is a damaged archive: {error}.", error=one_line(error, 120)), where=where
@@ -135,11 +135,11 @@ def zip_members(path: Path) -> list[str]:
         )
     limit = max(FREE_BYTES, path.stat().st_size * MAX_RATIO)
     if sum(item.file_size for item in members.values()) > limit:
-        raise _bomb(limit, where)
+        raise _bomb_error(limit, where)
     return list(members)
 
 
-def _bomb(limit: int, where: str) -> DataError:
+def _bomb_error(limit: int, where: str) -> DataError:
     return DataError(
         _(
             "unpacks to more than {limit}, which is too much for its size: it is not data, or it is a "
@@ -151,7 +151,7 @@ def _bomb(limit: int, where: str) -> DataError:
     )
 
 
-def encoding_of(head: bytes, whole: bool, told: str | None = None) -> str:
+def detect_encoding(head: bytes, whole: bool, told: str | None = None) -> str:
     """Detect the text encoding of a file from its first bytes, unless it is `told`.
 
     `whole` means that nothing follows `head`.
@@ -159,7 +159,7 @@ def encoding_of(head: bytes, whole: bool, told: str | None = None) -> str:
     which decodes anything.
     """
     if told is not None:
-        return _known(told)
+        return _normalise_encoding(told)
     for mark, name in (
         (b"\xef\xbb\xbf", "utf-8-sig"),
         # UTF-32 first: its little-endian mark begins with the one of UTF-16.
@@ -173,7 +173,7 @@ def encoding_of(head: bytes, whole: bool, told: str | None = None) -> str:
     # Must come before UTF-8: ASCII letters with NULs between them are valid UTF-8.
     if _looks_utf16(head):
         return "utf-16-le" if head[1:200:2].count(0) > head[0:200:2].count(0) else "utf-16-be"
-    block = head if whole else head[: _last_whole(head)]
+    block = head if whole else head[: _find_safe_cut(head)]
     try:
         block.decode("utf-8")
         return "utf-8"
@@ -182,14 +182,14 @@ def encoding_of(head: bytes, whole: bool, told: str | None = None) -> str:
         good = block.decode("utf-8", "ignore")
         if sum(char > "\x7f" for char in good) > len(block) - len(good.encode()):
             return "utf-8"
-    return _guess(head)
+    return _guess_encoding(head)
 
 
 # Codecs for host names: they take quadratic time, or cannot decode text that has errors in it
 _NO_ENCODINGS = ("idna", "punycode", "undefined")
 
 
-def _known(name: str) -> str:
+def _normalise_encoding(name: str) -> str:
     """Return Python's name of an encoding; codecs that are not for text, such as `hex`, are refused."""
     try:
         # A trial decode, because `lookup` also finds codecs such as `hex` and `zip`, which are not for
@@ -212,7 +212,7 @@ _LATIN = re.compile(
 _WESTERN = re.compile("[À-ÖØ-ÝßŒœŠšŽžàáâãäåæçèéêëìíîïñòóôõöøùúûüÿ‘’“”„–—…€«»°§·´\u00a0]|(?<!\\w)[¿¡]")
 
 
-def _guess(head: bytes) -> str:
+def _guess_encoding(head: bytes) -> str:
     from charset_normalizer import from_bytes
 
     found = from_bytes(head[: 256 * 1024])
@@ -236,7 +236,7 @@ def _looks_utf16(head: bytes) -> bool:
     return len(sample) >= 4 and max(even, odd) > len(sample) * 0.4 and min(even, odd) == 0
 
 
-def _last_whole(block: bytes) -> int:
+def _find_safe_cut(block: bytes) -> int:
     """Return where a block can be cut without splitting a UTF-8 character."""
     for back in range(1, 5):
         if len(block) >= back and block[-back] >= 0xC0:

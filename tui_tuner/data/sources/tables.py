@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tui_tuner.config.advice import advise, setting
+from tui_tuner.config.advice import advise, write_setting
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.lines import MAX_LINE, MOST_BLANK, reencoded, too_blank
-from tui_tuner.data.sources.streams import HEAD, encoding_of
-from tui_tuner.data.sources.tally import lines_must_agree, tallied
+from tui_tuner.data.sources.line_tally import add_tally, check_lines_agree
+from tui_tuner.data.sources.lines import MAX_LINE, MOST_BLANK, blank_lines_error, reencode_file
+from tui_tuner.data.sources.streams import HEAD, detect_encoding
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
@@ -47,7 +47,7 @@ class _Record:
     problem: str = ""
 
     @property
-    def blank(self) -> bool:
+    def is_blank(self) -> bool:
         """Return whether it is not a row: an empty line, or nothing but delimiters."""
         cells = self.cells
         return (
@@ -74,16 +74,16 @@ def read_csv(
             lost lines.
     """
     head = file.peek(HEAD)[:HEAD]
-    encoding = encoding_of(head, False, told)
+    encoding = detect_encoding(head, False, told)
     sample = head.decode(encoding, "replace")
     if encoding.startswith(("utf-16", "utf-32")):
-        file, encoding = reencoded(file, encoding), "utf-8-sig"
-    file, tally = tallied(file)
+        file, encoding = reencode_file(file, encoding), "utf-8-sig"
+    file, tally = add_tally(file)
     # Wrong bytes survive as surrogates, so that only their own row becomes a problem.
     text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
-    lines = _Lines(text, sample)
-    records = _ending(_records(lines, name), name)
-    first = next((record for record in records if not record.blank), None)
+    lines = _LineSource(text, sample)
+    records = _limit_blanks(_read_records(lines, name), name)
+    first = next((record for record in records if not record.is_blank), None)
     if first is None or first.problem:
         problem = first.problem if first else N_("is empty: a CSV starts with a line of column names.")
         raise DataError(_(problem), where=one_line(name))
@@ -91,19 +91,19 @@ def read_csv(
     seen = list(itertools.islice(records, _SEEN_FIRST))
     if header == "absent":
         seen.insert(0, first)
-    names = _columns(first, [record for record in seen if not record.blank], name, header)
+    names = _name_columns(first, [record for record in seen if not record.is_blank], name, header)
     row = 0
     for record in itertools.chain(seen, records):
-        if not record.blank:
+        if not record.is_blank:
             row += 1
-            yield _csv_row(record, names, Origin(name, row, record.line), encoding)
-    lines_must_agree(name, lines.accounted, lines.given)
+            yield _make_csv_row(record, names, Origin(name, row, record.line), encoding)
+    check_lines_agree(name, lines.accounted, lines.given)
     # Two counts: the first catches records that swallowed lines, the second lines that never came up to the
     # CSV reader.
-    lines_must_agree(name, lines.ends, tally.ends)
+    check_lines_agree(name, lines.ends, tally.line_ends)
 
 
-class _Lines:
+class _LineSource:
     """Physical lines for `csv.reader`; an endless one is cut, so that it ends as a problem.
 
     Attributes:
@@ -122,12 +122,12 @@ class _Lines:
             self.ends += text.readline().endswith("\n")
             self.given = self.accounted = 1
             sample = sample[separator.end() :]
-        comments = _comments_before(sample)
+        comments = _count_comments(sample)
         for _unused in range(comments):
             self.ends += text.readline().endswith("\n")
         self.given = self.accounted = self.given + comments
         sample = sample.split("\n", comments)[-1]
-        self.delimiter = separator.group(1) if separator else delimiter_of(sample)
+        self.delimiter = separator.group(1) if separator else find_delimiter(sample)
         self._backslash = _escapes_quotes(sample, self.delimiter)
         self.quoting: Literal[0, 3] = (
             csv.QUOTE_NONE if _has_stray_quotes(sample, self.delimiter) else csv.QUOTE_MINIMAL
@@ -145,39 +145,39 @@ class _Lines:
                 rest = self._text.readline(MAX_LINE) or "\x00"
             self.ends += rest.endswith("\n")
             self.taken.append(line)
-            yield re.sub(r'\\(["\\])', _doubled, line) if self._backslash else line
+            yield re.sub(r'\\(["\\])', _double_quote, line) if self._backslash else line
 
 
-def _comments_before(sample: str) -> int:
+def _count_comments(sample: str) -> int:
     """Count the lines before the column names that begin with `#` and have fewer or more columns."""
     lines = sample.removeprefix("\ufeff").split("\n")[:_SEEN_FIRST]
     count = next((place for place, line in enumerate(lines) if not line.startswith("#")), 0)
     if not count:
         return 0
     rest = sample.split("\n", count)[-1]
-    delimiter = delimiter_of(rest)
-    rows = _sampled(rest, delimiter)[:_SEEN_FIRST]
+    delimiter = find_delimiter(rest)
+    rows = _read_sample(rest, delimiter)[:_SEEN_FIRST]
     columns = len(rows[0]) if rows else 0
     if columns < 2 or any(len(row) != columns for row in rows):
         return 0
     return 0 if any(line.count(delimiter) + 1 == columns for line in lines[:count]) else count
 
 
-def _doubled(found: re.Match[str]) -> str:
+def _double_quote(found: re.Match[str]) -> str:
     return '""' if found.group(1) == '"' else "\\"
 
 
-def _ending(records: Iterator[_Record], name: str) -> Iterator[_Record]:
+def _limit_blanks(records: Iterator[_Record], name: str) -> Iterator[_Record]:
     """Pass records on, and stop where blank ones have no end."""
     blank = 0
     for record in records:
-        blank = blank + 1 if record.blank else 0
+        blank = blank + 1 if record.is_blank else 0
         if blank > MOST_BLANK:
-            raise too_blank(name, record.line)
+            raise blank_lines_error(name, record.line)
         yield record
 
 
-def _records(lines: _Lines, name: str) -> Iterator[_Record]:
+def _read_records(lines: _LineSource, name: str) -> Iterator[_Record]:
     # Below the length at which lines are cut, so that a cut line always becomes a problem.
     csv.field_size_limit(max(MAX_LINE - 4096, MAX_LINE // 2))
     # strict=True would refuse the stray quotes that many exports contain.
@@ -199,7 +199,7 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
         taken = lines.given - before
         width = width or len(cells)
         bare = lines.delimiter == "\t" and lines.quoting != csv.QUOTE_NONE
-        if bare and (rows := _plain_rows(lines.taken, width)):
+        if bare and (rows := _split_plain_rows(lines.taken, width)):
             for place, row in enumerate(rows, 1):
                 lines.accounted += 1
                 yield _Record(row, before + place)
@@ -220,7 +220,7 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
         yield _Record(cells, before + 1, problem)
 
 
-def _plain_rows(lines: list[str], width: int) -> list[list[str]]:
+def _split_plain_rows(lines: list[str], width: int) -> list[list[str]]:
     """Return one row for each line where quotes are plain characters, as in tables that quote nothing.
 
     That is so if the lines are not a valid record, and each of them has all columns; else empty.
@@ -241,7 +241,7 @@ def _read_strictly(lines: list[str]) -> list[str] | None:
     return records[0] if len(records) == 1 else None
 
 
-def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> list[str | None]:
+def _name_columns(first: _Record, seen: list[_Record], name: str, header: str) -> list[str | None]:
     """Name each column; empty if it has no name, None if it is skipped."""
     # A name must be valid text whatever its bytes: it becomes a key of JSON and is shown.
     cells = [
@@ -258,14 +258,14 @@ def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> lis
                 N_(
                     "If it is a row, {row} reads it as one and calls the columns column 1, column 2 and so "
                     "on; {names} uses it as names.",
-                    row=setting({"data.header": "absent"}),
-                    names=setting({"data.header": "present"}),
+                    row=write_setting({"data.header": "absent"}),
+                    names=write_setting({"data.header": "present"}),
                 )
             ),
             field="data.header",
         )
     names: list[str | None] = [*cells]
-    if _INDEX.fullmatch(cells[0]) and _counts(seen):
+    if _INDEX.fullmatch(cells[0]) and _count_rows_from_start(seen):
         names[0] = None
     twice = sorted(cell for cell, times in Counter(filter(None, names)).items() if times > 1)
     if twice:
@@ -277,7 +277,7 @@ def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> lis
     return names
 
 
-def _counts(records: list[_Record]) -> bool:
+def _count_rows_from_start(records: list[_Record]) -> bool:
     """Return whether the first cells count the rows, from 0 or 1."""
     values = [record.cells[0].strip() for record in records if record.cells]
     start = values[0] if values else ""
@@ -298,7 +298,7 @@ def _looks_like_row(cells: list[str]) -> bool:
     )
 
 
-def _csv_row(record: _Record, names: list[str | None], origin: Origin, encoding: str) -> Row:
+def _make_csv_row(record: _Record, names: list[str | None], origin: Origin, encoding: str) -> Row:
     cells = record.cells
     if record.problem:
         return Row(origin, {}, record.problem)
@@ -322,14 +322,14 @@ def _csv_row(record: _Record, names: list[str | None], origin: Origin, encoding:
     return Row(origin, values)
 
 
-def delimiter_of(text: str) -> str:
+def find_delimiter(text: str) -> str:
     """Find the delimiter that cuts the first lines into the most regular table."""
     lines = text.splitlines(keepends=True)
     # The last line may be cut by the end of the sample.
     sample = "".join(lines[:-1] if len(lines) > 2 else lines)[:200_000]
     best, best_score = ",", 0.0
     for delimiter in _DELIMITERS:
-        rows = _sampled(sample, delimiter)
+        rows = _read_sample(sample, delimiter)
         width = len(rows[0]) if rows else 0
         if width < 2:
             continue
@@ -340,7 +340,7 @@ def delimiter_of(text: str) -> str:
     return best
 
 
-def _sampled(sample: str, delimiter: str, strict: bool = False) -> list[list[str]]:
+def _read_sample(sample: str, delimiter: str, strict: bool = False) -> list[list[str]]:
     """Parse the first records of a sample that are not blank; none if they are broken."""
     reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter, strict=strict)
     try:
@@ -384,9 +384,9 @@ def _escapes_quotes(text: str, delimiter: str) -> bool:
         return False
     lines = text.splitlines(keepends=True)
     sample = "".join(lines[:-1] if len(lines) > 2 else lines)[:200_000]
-    if _sampled(sample, delimiter, strict=True):
+    if _read_sample(sample, delimiter, strict=True):
         return False
-    rows = _sampled(re.sub(r'\\(["\\])', _doubled, sample), delimiter, strict=True)
+    rows = _read_sample(re.sub(r'\\(["\\])', _double_quote, sample), delimiter, strict=True)
     return bool(rows) and len({len(row) for row in rows}) == 1
 
 

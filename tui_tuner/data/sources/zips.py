@@ -25,11 +25,11 @@ DAMAGED = (
 )  # fmt: skip
 
 
-class Encrypted(Exception):
+class EncryptedMember(Exception):
     """The member has a password."""
 
 
-def members_of(path: Path) -> dict[str, zipfile.ZipInfo]:
+def read_index(path: Path) -> dict[str, zipfile.ZipInfo]:
     """Return the files in a zip by name, in archive order; of several with one name the last.
 
     Raises:
@@ -38,11 +38,11 @@ def members_of(path: Path) -> dict[str, zipfile.ZipInfo]:
         ValueError, NotImplementedError, ...: damaged (`DAMAGED`).
     """
     status = path.stat()
-    return _index(path, status.st_mtime_ns, status.st_size)
+    return _read_cached_index(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=2)
-def _index(path: Path, changed: int, size: int) -> dict[str, zipfile.ZipInfo]:
+def _read_cached_index(path: Path, changed: int, size: int) -> dict[str, zipfile.ZipInfo]:
     # Each member is opened by itself, so without a cache the index would be read once for each of them.
     # The time and the size are part of the key: an archive that was written again is indexed again.
     with zipfile.ZipFile(path) as archive:
@@ -75,26 +75,26 @@ class Member(io.RawIOBase):
         if signature != b"PK\x03\x04":
             raise zipfile.BadZipFile("no file begins where the archive says")
         if (flags | about.flag_bits) & _ENCRYPTED:
-            raise Encrypted
+            raise EncryptedMember
         # The header at the member is read as well as the index: they differ in archives made to mislead.
         if method != about.compress_type:
             raise zipfile.BadZipFile("the archive contradicts itself")
         source.seek(name + more, io.SEEK_CUR)
         self._left = about.compress_size
-        self._unpack = self._unpacker(method)
+        self._unpack = self._make_unpacker(method)
         self._given, self._sum, self._ended = 0, 0, False
 
-    def _unpacker(self, method: int) -> Any:
+    def _make_unpacker(self, method: int) -> Any:
         if method == zipfile.ZIP_STORED:
             return None
         if method == zipfile.ZIP_DEFLATED:
-            return _Deflated()
+            return _DeflateDecompressor()
         if method == zipfile.ZIP_BZIP2:
             return bz2.BZ2Decompressor()
         if method != zipfile.ZIP_LZMA:
             raise NotImplementedError(f"compression method {method}")
-        _version, size = struct.unpack("<HH", self._packed(4))
-        first, dictionary = struct.unpack("<BI", self._packed(size)[:5])
+        _version, size = struct.unpack("<HH", self._read_packed(4))
+        first, dictionary = struct.unpack("<BI", self._read_packed(size)[:5])
         # The decompressor allocates the whole dictionary at once, before the first byte.
         if dictionary > _MAX_DICTIONARY:
             raise NotImplementedError("an LZMA dictionary that is too large")
@@ -103,7 +103,7 @@ class Member(io.RawIOBase):
         about = {"id": lzma.FILTER_LZMA1, "lc": lc, "lp": lp, "pb": pb, "dict_size": dictionary}
         return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[about])
 
-    def _packed(self, most: int) -> bytes:
+    def _read_packed(self, most: int) -> bytes:
         block = self._source.read(min(most, self._left))
         self._left -= len(block)
         return block
@@ -117,10 +117,10 @@ class Member(io.RawIOBase):
         block = b""
         while not block and not self._ended:
             if self._unpack is None:
-                block = self._packed(most)
+                block = self._read_packed(most)
                 self._ended = not block
             else:
-                packed = self._packed(_BLOCK) if self._unpack.needs_input else b""
+                packed = self._read_packed(_BLOCK) if self._unpack.needs_input else b""
                 starved = self._unpack.needs_input and not packed
                 try:
                     block = self._unpack.decompress(packed, most)
@@ -142,7 +142,7 @@ class Member(io.RawIOBase):
         return block
 
 
-class _Deflated:
+class _DeflateDecompressor:
     """zlib's decompressor with the interface of those of bz2 and lzma."""
 
     def __init__(self) -> None:

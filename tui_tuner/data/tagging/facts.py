@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.data.examples.encoder import Facts
-from tui_tuner.data.tagging.tags import NAMES, find_beginnings, find_faults, known_scheme
+from tui_tuner.data.examples.record_encoder import RowFacts
+from tui_tuner.data.tagging.tag_schemes import NAMES, find_beginnings, find_faults, recognise_scheme
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -16,7 +16,7 @@ COUNTED, SEEN = "tag ", "seen "  # prefixes of facts: how often a tag occurs, an
 
 
 @dataclass(frozen=True)
-class Place:
+class WordPlace:
     """The place of a word, formatted only for the few that are shown."""
 
     origin: object
@@ -28,38 +28,38 @@ class Place:
         return _("{origin}, word {place} ({text})", origin=self.origin, place=self.word + 1, text=shown)
 
 
-def note_tags(tags: Sequence[str], origin: object, facts: Facts) -> None:
+def note_tags(tags: Sequence[str], origin: object, facts: RowFacts) -> None:
     """Count the tags of a row, and note the first place of each and what may break their scheme."""
-    facts.add("words", len(tags))
+    facts.add_count("words", len(tags))
     # Reversed, so that the first place of a tag is the one that stays.
     first = {tag: place for place, tag in reversed(list(enumerate(tags)))}
     for tag, count in Counter(tags).items():
-        facts.add(f"{COUNTED}{tag}", count)
+        facts.add_count(f"{COUNTED}{tag}", count)
         # Kept as an object: formatting a place for each word would take longer than counting it.
-        facts.note(f"{SEEN}{tag}", Place(origin, first[tag], tag))
+        facts.note_origin(f"{SEEN}{tag}", WordPlace(origin, first[tag], tag))
     inside, needless = find_beginnings(tags)
-    facts.add("begins inside", inside)
-    facts.add("begins", needless)
+    facts.add_count("begins inside", inside)
+    facts.add_count("begins", needless)
     # Whether a fault counts depends on the scheme, which is known only after all rows.
     for fault, place in find_faults(tags):
-        facts.note(fault, Place(origin, place, tags[place]))
+        facts.note_origin(fault, WordPlace(origin, place, tags[place]))
 
 
-def counts_of(facts: Facts) -> dict[str, int]:
+def count_tags(facts: RowFacts) -> dict[str, int]:
     """Return how often each tag occurs."""
     found = {name: count for name, count in facts.counts.items() if name.startswith(COUNTED)}
     return {name.removeprefix(COUNTED): count for name, count in sorted(found.items())}
 
 
-def scheme_in(facts: Facts) -> str:
+def find_scheme(facts: RowFacts) -> str:
     """Return the scheme of the tags, as named by `data.tagging.tags.known_scheme`."""
-    begins_inside, begins = facts.count("begins inside") > 0, facts.count("begins") > 0
-    return known_scheme(counts_of(facts), begins_inside, begins)
+    begins_inside, begins = facts.get_count("begins inside") > 0, facts.get_count("begins") > 0
+    return recognise_scheme(count_tags(facts), begins_inside, begins)
 
 
-def baseline(facts: Facts) -> str:
+def describe_baseline(facts: RowFacts) -> str:
     """Describe the words and tags, and the accuracy of a model that knows only the commonest tag."""
-    tags, scheme, words = counts_of(facts), scheme_in(facts), facts.count("words")
+    tags, scheme, words = count_tags(facts), find_scheme(facts), facts.get_count("words")
     if not words:
         return ""
     # The commonest tag is nearly always O, which is why accuracy looks good for any model.

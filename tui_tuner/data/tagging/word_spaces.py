@@ -23,8 +23,8 @@ def keep_spaces(tokenizer: Any) -> list[str]:
 
     backend = tokenizer.backend_tokenizer
     before = backend.to_str()
-    for changed, option in _changes(json.loads(before)):
-        _take_over(backend, Tokenizer.from_str(json.dumps(changed)))
+    for changed, option in _list_changes(json.loads(before)):
+        _copy_steps(backend, Tokenizer.from_str(json.dumps(changed)))
         if not _loses_spaces(tokenizer):
             if option and hasattr(tokenizer, option):
                 setattr(tokenizer, option, True)
@@ -36,11 +36,11 @@ def keep_spaces(tokenizer: Any) -> list[str]:
                 )
             ]
         # This change did not help; the next one starts from the original again.
-        _take_over(backend, Tokenizer.from_str(before))
+        _copy_steps(backend, Tokenizer.from_str(before))
     return []
 
 
-def _take_over(backend: Any, other: Any) -> None:
+def _copy_steps(backend: Any, other: Any) -> None:
     backend.normalizer = other.normalizer
     backend.pre_tokenizer = other.pre_tokenizer
 
@@ -48,16 +48,16 @@ def _take_over(backend: Any, other: Any) -> None:
 def _loses_spaces(tokenizer: Any) -> bool:
     """Return whether the second word of a list becomes other tokens than the second word of a text."""
     first, both = ["a"], ["a", "b"]
-    listed = [_ids(tokenizer, words, is_split_into_words=True) for words in (first, both)]
-    written = [_ids(tokenizer, " ".join(words)) for words in (first, both)]
+    listed = [_tokenise_ids(tokenizer, words, is_split_into_words=True) for words in (first, both)]
+    written = [_tokenise_ids(tokenizer, " ".join(words)) for words in (first, both)]
     return listed[1][len(listed[0]) :] != written[1][len(written[0]) :]
 
 
-def _ids(tokenizer: Any, words: Any, **options: Any) -> list[int]:
+def _tokenise_ids(tokenizer: Any, words: Any, **options: Any) -> list[int]:
     return list(tokenizer(words, add_special_tokens=False, **options)["input_ids"])
 
 
-def _changes(parts: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+def _list_changes(parts: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield possible changes, the simplest first: JSON of the tokenizers library, and the option's name."""
     before = parts.get("pre_tokenizer") or {}
     if before.get("type") == "ByteLevel":

@@ -14,16 +14,16 @@ from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.labels.problem import REGRESSION, SINGLE, settle_problem
+from tui_tuner.data.labels.problem import REGRESSION, SINGLE, decide_problem
 from tui_tuner.errors import DataError, TunerError
-from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, TOKENS, need_of, say_numbers, size_word
-from tui_tuner.guiding.examples import can_annotate
-from tui_tuner.guiding.goals import goal_of
-from tui_tuner.guiding.looking.noise import noise
+from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, TOKENS, describe_numbers, find_need, judge_size
+from tui_tuner.guiding.example_rows import can_annotate
+from tui_tuner.guiding.goals import find_goal_of_task
+from tui_tuner.guiding.looking.noise import find_noise
 from tui_tuner.guiding.looking.tally import Spread, Tally
 from tui_tuner.guiding.proposal import Concern
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.text import one_line, some_of
+from tui_tuner.text import first_names, one_line
 
 # Limits from which on something is a concern, each with its reason
 TOO_LONG = 0.05
@@ -39,14 +39,14 @@ UNLABELLED = N_("the label is missing")  # the same words as in the record forma
 _Fix = tuple[str, Mapping[str, Any]]
 
 
-def refusal_concern(error: TunerError | OSError, config: RunConfig) -> Concern:
+def describe_refusal(error: TunerError | OSError, config: RunConfig) -> Concern:
     """Turn an error about reading the rows into a concern that blocks the start."""
     if not isinstance(error, TunerError):
         where = one_line(error.filename or config.data.path, 200)
         words = _("{path} cannot be read: {problem}.", path=where, problem=error.strerror or str(error))
         return Concern("unreadable", words, stops=True)
     where = f"{error.where}: " if error.where else ""
-    fixes = tuple((words_of_fix(fix), fix) for fix in fixes_of(error.hint))
+    fixes = tuple((word_fix(fix), fix) for fix in fixes_of(error.hint))
     code = "unreadable"
     # The user can solve this on the spot by naming columns, so it has a code of its own
     if isinstance(error, DataError) and error.field in ("data.columns", "data.format"):
@@ -56,37 +56,39 @@ def refusal_concern(error: TunerError | OSError, config: RunConfig) -> Concern:
     return Concern(code, where + error.what, on_screen(error.hint), stops=True, fixes=fixes)
 
 
-def wrong_shape(error: DataError, config: RunConfig, bare: int) -> Concern:
+def describe_wrong_shape(error: DataError, config: RunConfig, bare: int) -> Concern:
     """Report that no row has the shape that the task needs, with ways to use the rows.
 
     Args:
         bare: How many are texts without a label, which can be annotated here.
     """
-    fixes: tuple[_Fix, ...] = tuple((words_of_fix(fix), fix) for fix in fixes_of(error.hint))
+    fixes: tuple[_Fix, ...] = tuple((word_fix(fix), fix) for fix in fixes_of(error.hint))
     kind = config.task_kind
     if bare:
-        fixes += by_hand(config)
-    words = _("{what} This goal needs {rows}.", what=_sentence(error.what), rows=_(kind.rows or kind.label))
+        fixes += offer_annotation(config)
+    words = _(
+        "{what} This goal needs {rows}.", what=_capitalise_first(error.what), rows=_(kind.rows or kind.label)
+    )
     return Concern("wrong_shape", words, on_screen(error.hint), stops=True, fixes=fixes)
 
 
-def by_hand(config: RunConfig) -> tuple[_Fix, ...]:
+def offer_annotation(config: RunConfig) -> tuple[_Fix, ...]:
     """Offer to annotate bare texts by hand, if rows of the task can be annotated."""
     if not can_annotate(config.task):
         return ()
     return (((_("Mark these texts here") if config.task_kind.decides else _("Write the answers here")), {}),)
 
 
-def words_of_fix(fix: Mapping[str, Any]) -> str:
+def word_fix(fix: Mapping[str, Any]) -> str:
     """Word a fix as an entry in a list of choices."""
     columns = fix.get("data.columns")
     # Column names come from the file and may contain anything
     named = ", ".join(f"{role} = {one_line(name, 40)}" for role, name in dict(columns or {}).items())
     task = TASKS.get(str(fix.get("task", "")))
     if task is not None and named:
-        return _("{goal}, with {columns}", goal=_(goal_of(task.name).words), columns=named)
+        return _("{goal}, with {columns}", goal=_(find_goal_of_task(task.name).words), columns=named)
     if task is not None:
-        goal = _(goal_of(task.name).words)
+        goal = _(find_goal_of_task(task.name).words)
         return _("{goal}: these rows are {rows}", goal=goal, rows=_(task.rows or task.label))
     if named:
         return _("Read the columns as {columns}", columns=named)
@@ -96,7 +98,7 @@ def words_of_fix(fix: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {one_line(value, 60)}" for name, value in fix.items())
 
 
-def concerns_of(
+def find_concerns(
     tally: Tally,
     config: RunConfig,
     read: int,
@@ -112,14 +114,14 @@ def concerns_of(
         total: Tokens of all rows; 0 if unknown.
         limit: The model's limit in tokens; 0 if unknown.
     """
-    yield from refused_rows(config, read, refused)
-    yield from few_rows(tally, config, total)
-    yield from _labels(tally, config)
-    yield from noise(tally, config)
-    yield from too_long(config, tokens, tally, limit)
+    yield from find_refused_rows(config, read, refused)
+    yield from find_few_rows(tally, config, total)
+    yield from _find_label_concerns(tally, config)
+    yield from find_noise(tally, config)
+    yield from find_long_rows(config, tokens, tally, limit)
 
 
-def refused_rows(config: RunConfig, read: int, refused: Mapping[str, int]) -> Iterator[Concern]:
+def find_refused_rows(config: RunConfig, read: int, refused: Mapping[str, int]) -> Iterator[Concern]:
     """Warn if more rows are unusable than a run may drop (`data.max_dropped`)."""
     count = sum(refused.values())
     if not count or count / read <= config.data.max_dropped:
@@ -142,7 +144,7 @@ def refused_rows(config: RunConfig, read: int, refused: Mapping[str, int]) -> It
         stops=True,
         fixes=(
             (_("Train without them"), {"data.max_dropped": accepted}),
-            *(by_hand(config) if UNLABELLED in refused else ()),
+            *(offer_annotation(config) if UNLABELLED in refused else ()),
         ),
     )
 
@@ -150,43 +152,43 @@ def refused_rows(config: RunConfig, read: int, refused: Mapping[str, int]) -> It
 # ---- too small ------------------------------------------------------------------------------------------
 
 
-def few_rows(tally: Tally, config: RunConfig, tokens: int) -> Iterator[Concern]:
+def find_few_rows(tally: Tally, config: RunConfig, tokens: int) -> Iterator[Concern]:
     """Warn of fewer examples than have a clear effect."""
-    need = need_of(config.task)
+    need = find_need(config.task)
     # Copies teach nothing new
     different = tally.rows - tally.duplicates
-    if need.unit == OF_CLASS and tally.labels and problem_of(tally, config) != REGRESSION:
+    if need.unit == OF_CLASS and tally.labels and find_label_problem(tally, config) != REGRESSION:
         # A single class has a concern of its own (one_class)
         if len(tally.labels) > 1:
-            yield from _few_of(tally.labels, config)
+            yield from _find_small_classes(tally.labels, config)
     elif need.unit == OF_TAG and tally.tags:
-        yield from _few_of(tally.tags, config)
+        yield from _find_small_classes(tally.tags, config)
     elif need.unit == TOKENS:
-        if tokens and size_word(need, tokens) == "too_few":
+        if tokens and judge_size(need, tokens) == "too_few":
             words = _n(
                 "{count:,} token is very little.", "{count:,} tokens are very few.", tokens, count=tokens
             )
-            yield _too_small(words, config)
+            yield _describe_too_few(words, config)
     else:
         # Without labels to count per class, the rule for examples in general applies
-        rows = need if need.unit not in (OF_CLASS, OF_TAG) else need_of("sft")
-        if size_word(rows, different) in ("few", "too_few"):
+        rows = need if need.unit not in (OF_CLASS, OF_TAG) else find_need("sft")
+        if judge_size(rows, different) in ("few", "too_few"):
             words = _n(
                 "There is only {count:,} different example.",
                 "There are only {count:,} different examples.",
                 different,
                 count=different,
             )
-            yield _too_small(words, config)
+            yield _describe_too_few(words, config)
 
 
-def _few_of(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
+def _find_small_classes(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
     """Warn of classes or kinds of tags with too few examples; a few rare ones among many are acceptable."""
-    need = need_of(config.task)
+    need = find_need(config.task)
     found = sorted(counts.items(), key=lambda item: item[1])
     rare = [name for name, count in found if count < need.begins]
     # The median class decides: a long tail of rare ones is normal
-    if size_word(need, found[(len(found) - 1) // 2][1]) in ("few", "too_few"):
+    if judge_size(need, found[(len(found) - 1) // 2][1]) in ("few", "too_few"):
         name, count = found[0]
         words = _("{name} has only {count:,}.", name=one_line(name, 30), count=count)
         if len(found) > 1:
@@ -197,7 +199,7 @@ def _few_of(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
                 name=one_line(name, 30),
                 count=count,
             )
-        yield _too_small(words, config)
+        yield _describe_too_few(words, config)
     elif rare:
         words = _n(
             "{count:,} of {all:,} has fewer than {least} examples: {names}.",
@@ -206,7 +208,7 @@ def _few_of(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
             count=len(rare),
             all=len(found),
             least=need.begins,
-            names=", ".join(some_of(rare, 5)),
+            names=", ".join(first_names(rare, 5)),
         )
         yield Concern(
             "few_in_class",
@@ -215,7 +217,7 @@ def _few_of(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
         )
 
 
-def _too_small(words: str, config: RunConfig) -> Concern:
+def _describe_too_few(words: str, config: RunConfig) -> Concern:
     kind = config.task_kind
     ways: list[_Fix] = [(_("Collect more examples"), {})]
     if can_annotate(config.task):
@@ -229,19 +231,19 @@ def _too_small(words: str, config: RunConfig) -> Concern:
         way_out = _(
             "Collect more, write some here, or first try a prompt that contains a few of these examples."
         )
-    return Concern("few_rows", f"{words} {say_numbers(config.task)}", way_out, fixes=tuple(ways))
+    return Concern("few_rows", f"{words} {describe_numbers(config.task)}", way_out, fixes=tuple(ways))
 
 
 # ---- labels ---------------------------------------------------------------------------------------------
 
 
-def problem_of(tally: Tally, config: RunConfig) -> str:
+def find_label_problem(tally: Tally, config: RunConfig) -> str:
     """Return the kind of labels: one class, several classes, or a number; empty without labels."""
     counted = tally.outputs.tally
-    return settle_problem(config.data.problem, counted)[0] if counted.rows else ""
+    return decide_problem(config.data.problem, counted)[0] if counted.rows else ""
 
 
-def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
+def _find_label_concerns(tally: Tally, config: RunConfig) -> Iterator[Concern]:
     decides = config.task_kind.decides
     if decides == "token" and tally.rows and not tally.tags:
         yield Concern(
@@ -250,7 +252,7 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
             _("Tag some words here, or name the column with the tags (data.columns)."),
             stops=True,
         )
-    if decides != "text" or not tally.labels or problem_of(tally, config) != SINGLE:
+    if decides != "text" or not tally.labels or find_label_problem(tally, config) != SINGLE:
         return
     rows, different = tally.outputs.tally.rows, len(tally.labels)
     common, count = tally.labels.most_common(1)[0]
@@ -302,7 +304,7 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
 # ---- too long, and held out ------------------------------------------------------------------------------
 
 
-def too_long(config: RunConfig, tokens: Spread | None, tally: Tally, limit: int) -> Iterator[Concern]:
+def find_long_rows(config: RunConfig, tokens: Spread | None, tally: Tally, limit: int) -> Iterator[Concern]:
     """Warn of rows that are cut at `data.max_length`, and offer a length that is enough for most.
 
     Plain text, tags and answers inside a text are read in windows and lose nothing.
@@ -340,7 +342,7 @@ def too_long(config: RunConfig, tokens: Spread | None, tally: Tally, limit: int)
     )
 
 
-def held_out_copies(copies: int, held: int) -> Iterator[Concern]:
+def describe_copies(copies: int, held: int) -> Iterator[Concern]:
     """Warn of held-out rows that are also training rows."""
     if copies:
         yield Concern(
@@ -358,6 +360,6 @@ def held_out_copies(copies: int, held: int) -> Iterator[Concern]:
         )
 
 
-def _sentence(words: str) -> str:
+def _capitalise_first(words: str) -> str:
     words = words.strip()
     return words[:1].upper() + words[1:]

@@ -25,14 +25,14 @@ LEAST_CUT = 100  # characters
 FEW = 3  # rows: less may be chance
 
 
-def noise(tally: Tally, config: RunConfig) -> Iterator[Concern]:
+def find_noise(tally: Tally, config: RunConfig) -> Iterator[Concern]:
     """Yield every concern about single rows, the most important first."""
     for rule in _NOISE:
         yield from rule(tally, config)
 
 
-def _duplicates(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
-    if _many(tally.duplicates, tally.rows, DUPLICATES):
+def _find_duplicates(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+    if _is_frequent(tally.duplicates, tally.rows, DUPLICATES):
         yield Concern(
             "duplicates",
             _(
@@ -48,7 +48,7 @@ def _duplicates(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
         )
 
 
-def _contradictions(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+def _find_contradictions(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
     if tally.contradictions and tally.contradictions >= CONTRADICTIONS * tally.rows:
         yield Concern(
             "contradictions",
@@ -64,8 +64,8 @@ def _contradictions(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
         )
 
 
-def _refusals(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
-    if _many(tally.refusals, tally.rows, REFUSALS):
+def _find_refusals(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+    if _is_frequent(tally.refusals, tally.rows, REFUSALS):
         yield Concern(
             "refusals",
             _(
@@ -81,10 +81,10 @@ def _refusals(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
         )
 
 
-def _cut_off(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+def _find_cut_answers(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
     # Many answers of exactly the greatest length, without an end: the limit of the program that generated
     # them
-    count, longest = tally.cut_answers()
+    count, longest = tally.count_cut_answers()
     answers = len(tally.answers)
     if longest >= LEAST_CUT and count > FEW and count >= CUT * answers:
         yield Concern(
@@ -100,8 +100,8 @@ def _cut_off(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
         )
 
 
-def _encoding(tally: Tally, config: RunConfig) -> Iterator[Concern]:
-    if _many(tally.lost + tally.misread, tally.rows, DAMAGED):
+def _find_wrong_encoding(tally: Tally, config: RunConfig) -> Iterator[Concern]:
+    if _is_frequent(tally.lost + tally.misread, tally.rows, DAMAGED):
         yield Concern(
             "encoding",
             _(
@@ -116,8 +116,8 @@ def _encoding(tally: Tally, config: RunConfig) -> Iterator[Concern]:
         )
 
 
-def _html(tally: Tally, config: RunConfig) -> Iterator[Concern]:
-    if _many(tally.html, tally.rows, HTML):
+def _find_html(tally: Tally, config: RunConfig) -> Iterator[Concern]:
+    if _is_frequent(tally.html, tally.rows, HTML):
         # Their positions in the text must stay valid
         placed = config.task_kind.decides in ("token", "span")
         yield Concern(
@@ -135,8 +135,8 @@ def _html(tally: Tally, config: RunConfig) -> Iterator[Concern]:
         )
 
 
-def _hollow(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
-    if _many(tally.hollow, tally.rows, DAMAGED):
+def _find_blank_rows(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+    if _is_frequent(tally.hollow, tally.rows, DAMAGED):
         yield Concern(
             "empty_rows",
             _(
@@ -151,8 +151,8 @@ def _hollow(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
         )
 
 
-def _personal(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
-    if _many(tally.emails, tally.rows, PERSONAL):
+def _find_personal_data(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+    if _is_frequent(tally.emails, tally.rows, PERSONAL):
         yield Concern(
             "personal_data",
             _(
@@ -165,17 +165,17 @@ def _personal(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
 
 
 _NOISE: tuple[Callable[[Tally, RunConfig], Iterator[Concern]], ...] = (
-    _contradictions,
-    _duplicates,
-    _refusals,
-    _cut_off,
-    _hollow,
-    _encoding,
-    _html,
-    _personal,
+    _find_contradictions,
+    _find_duplicates,
+    _find_refusals,
+    _find_cut_answers,
+    _find_blank_rows,
+    _find_wrong_encoding,
+    _find_html,
+    _find_personal_data,
 )
 
 
-def _many(count: int, rows: int, share: float) -> bool:
+def _is_frequent(count: int, rows: int, share: float) -> bool:
     # Tiny files of fewer than 30 rows report their first few findings, too
     return count >= min(FEW, max(1, rows // 10)) and count >= share * rows

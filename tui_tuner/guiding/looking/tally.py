@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.config.schema import CleaningSection, RunConfig
-from tui_tuner.data.cleaning.cleaner import Cleaner, language_of
-from tui_tuner.data.labels.names import class_name, labels_of
+from tui_tuner.data.cleaning.cleaner import Cleaner, detect_language
+from tui_tuner.data.labels.names import name_class, split_labels
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.reading import Read
-from tui_tuner.data.records import Labelled, Question, Record, Tagged, Text, answers_of, texts_of
+from tui_tuner.data.read_data import ReadRow
+from tui_tuner.data.records import LabelledText, Question, Record, TaggedText, Text, list_answers, list_texts
 from tui_tuner.planning.heads.outputs import OutputCounter
 
 SAMPLED = 500  # rows that tokens and language are judged by
@@ -56,7 +56,7 @@ class Spread:
         return self.total / self.count if self.count else 0.0
 
     @classmethod
-    def of(cls, lengths: Any) -> Spread | None:
+    def summarise_lengths(cls, lengths: Any) -> Spread | None:
         """Summarise lengths; None if there are none."""
         found = sorted(lengths)
         if not found:
@@ -86,7 +86,7 @@ class Tally:
     phones: int = 0
     hollow: int = 0  # rows whose answer or text is blank
     examples: dict[str, str] = field(default_factory=dict)  # the first place of each kind of finding
-    sample: list[Read] = field(default_factory=list)
+    sample: list[ReadRow] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)  # of the sampled rows, if a tokenizer is on this machine
 
     def __post_init__(self) -> None:
@@ -101,63 +101,63 @@ class Tally:
         self._chance = random.Random(0)
         self.outputs = OutputCounter(self.config)
 
-    def add(self, read: Read, record: Record) -> None:
+    def count_row(self, read: ReadRow, record: Record) -> None:
         """Count a row in every respect."""
-        texts = texts_of(record)
+        texts = list_texts(record)
         self.rows += 1
         self.characters.append(sum(map(len, texts)))
         self._look_at_texts(read, texts)
         self._look_at_answers(read, record)
         self._look_at_labels(record)
-        self._compare(read, record, texts)
-        self._keep(read)
+        self._compare_row(read, record, texts)
+        self._keep_sample(read)
 
-    def hash_of(self, record: Record) -> bytes:
+    def hash_record(self, record: Record) -> bytes:
         """Hash a row by its texts and labels."""
-        return _hash([*texts_of(record), _beside(record)])
+        return _hash_parts([*list_texts(record), _find_distinction(record)])
 
     # ---- one row ----------------------------------------------------------------------------------------
 
-    def _look_at_texts(self, read: Read, texts: list[str]) -> None:
+    def _look_at_texts(self, read: ReadRow, texts: list[str]) -> None:
         # Damage shows early in a text, and regular expressions over whole books are slow
         text = "\n".join(texts)[:_TRIED]
         if _LOST in text:
             self.lost += 1
-            self._note("encoding", read)
+            self._note_example("encoding", read)
         elif not text.isascii() and _MISREAD.search(text):
             self.misread += 1
-            self._note("encoding", read)
+            self._note_example("encoding", read)
         if ("<" in text or "&" in text) and _HTML.search(text) and not _CODE.search(text):
             self.html += 1
-            self._note("html", read)
+            self._note_example("html", read)
 
-    def _look_at_answers(self, read: Read, record: Record) -> None:
-        answers = answers_of(record)
+    def _look_at_answers(self, read: ReadRow, record: Record) -> None:
+        answers = list_answers(record)
         for answer in answers:
             self.answers.append(len(answer))
             if answer and answer.rstrip()[-1:] not in _ENDS:
                 self._open_ended[len(answer)] += 1
-        if any(self._cleaner.refuses(answer) for answer in answers):
+        if any(self._cleaner.is_refusal(answer) for answer in answers):
             self.refusals += 1
-            self._note("refusals", read)
-        if self._flags.clean(record, read.row.origin, self._ledger) is None:
+            self._note_example("refusals", read)
+        if self._flags.clean_record(record, read.row.origin, self._ledger) is None:
             self.hollow += 1
-            self._note("hollow", read)
+            self._note_example("hollow", read)
         if isinstance(record, Question) and not record.answers:
             self.unanswered += 1
 
     def _look_at_labels(self, record: Record) -> None:
-        self.outputs.note(record)
-        if isinstance(record, Labelled) and record.label is not None:
-            for label in labels_of(record.label, self.config.data.label_separator):
-                name = class_name(label)
+        self.outputs.count_record(record)
+        if isinstance(record, LabelledText) and record.label is not None:
+            for label in split_labels(record.label, self.config.data.label_separator):
+                name = name_class(label)
                 # A column of answers taken for labels would have as many as rows
                 if name in self.labels or len(self.labels) < MOST_NAMED:
                     self.labels[name] += 1
-        elif isinstance(record, Tagged):
+        elif isinstance(record, TaggedText):
             self._look_at_tags(record)
 
-    def _look_at_tags(self, record: Tagged) -> None:
+    def _look_at_tags(self, record: TaggedText) -> None:
         """Count marks by kind: a name of three words is one mark."""
         names, before = self.config.data.names or [], ""
         for tag in record.tags:
@@ -171,25 +171,25 @@ class Tally:
                 self.tags[kind] += 1
             before = kind
 
-    def _compare(self, read: Read, record: Record, texts: list[str]) -> None:
+    def _compare_row(self, read: ReadRow, record: Record, texts: list[str]) -> None:
         """Count a row that repeats an earlier one, or labels the same text differently."""
         # A limit on memory: later rows are no longer compared
         if len(self._seen) > MOST_HELD:
             return
-        said = _said_of(record)
-        key = _hash([*texts, _beside(record)])
+        said = _find_label(record)
+        key = _hash_parts([*texts, _find_distinction(record)])
         if key in self._seen:
             self.duplicates += 1
-            self._note("duplicates", read)
+            self._note_example("duplicates", read)
             return
         self._seen.add(key)
         if said is not None:
-            value = _hash([repr(said)])
-            if self._said.setdefault(_hash(texts), value) != value:
+            value = _hash_parts([repr(said)])
+            if self._said.setdefault(_hash_parts(texts), value) != value:
                 self.contradictions += 1
-                self._note("contradictions", read)
+                self._note_example("contradictions", read)
 
-    def _keep(self, read: Read) -> None:
+    def _keep_sample(self, read: ReadRow) -> None:
         """Keep a uniform random sample (reservoir sampling)."""
         if len(self.sample) < SAMPLED:
             self.sample.append(read)
@@ -199,35 +199,35 @@ class Tally:
         if place < SAMPLED:
             self.sample[place] = read
 
-    def _note(self, what: str, read: Read) -> None:
+    def _note_example(self, what: str, read: ReadRow) -> None:
         self.examples.setdefault(what, str(read.row.origin))
 
     # ---- all of them ------------------------------------------------------------------------------------
 
-    def finish(self) -> None:
+    def finish_counts(self) -> None:
         """Read the counts of personal data, which the cleaner totals in its ledger."""
         # The cleaner replaces personal data and records it in its ledger; the replaced rows are not needed
         # here
-        for step in self._ledger.steps():
+        for step in self._ledger.list_steps():
             if "e-mail" in step.reason:
                 self.emails = step.count
             elif "phone" in step.reason:
                 self.phones = step.count
 
-    def holds(self, key: bytes) -> bool:
+    def has_hash(self, key: bytes) -> bool:
         """Return whether a row with this hash was counted."""
         return key in self._seen
 
-    def cut_answers(self) -> tuple[int, int]:
+    def count_cut_answers(self) -> tuple[int, int]:
         """Return (answers that end within a sentence and have the greatest length, that length): if there are
         many of them, they were cut off there."""
         longest = max(self.answers, default=0)
         return self._open_ended[longest], longest
 
-    def language(self) -> str:
+    def guess_language(self) -> str:
         """Return the language of nearly all sampled rows as an ISO code; empty if it is not clear."""
         found = Counter(
-            language_of(" ".join(texts_of(read.record))[:_TRIED])
+            detect_language(" ".join(list_texts(read.record))[:_TRIED])
             # 200 rows are enough to see which language prevails
             for read in self.sample[:200]
             if read.record is not None
@@ -240,23 +240,23 @@ class Tally:
         return name if count >= 0.8 * told else ""
 
 
-def _said_of(record: Record) -> Any:
+def _find_label(record: Record) -> Any:
     """Return the label of a row if only one can be right; None if several answers may be right."""
-    if isinstance(record, Labelled):
-        return sorted(map(class_name, record.label)) if isinstance(record.label, list) else record.label
-    return record.tags if isinstance(record, Tagged) else None
+    if isinstance(record, LabelledText):
+        return sorted(map(name_class, record.label)) if isinstance(record.label, list) else record.label
+    return record.tags if isinstance(record, TaggedText) else None
 
 
-def _beside(record: Record) -> str:
+def _find_distinction(record: Record) -> str:
     """Return what distinguishes rows with the same texts: labels, tags, tool calls."""
     if isinstance(record, Question | Text):
         return ""
-    if isinstance(record, Labelled | Tagged):
-        return repr(_said_of(record))
+    if isinstance(record, LabelledText | TaggedText):
+        return repr(_find_label(record))
     calls = [message.tool_calls for message in record.messages if message.tool_calls]
     return repr((record.tools, calls, getattr(record, "good", None)))
 
 
-def _hash(parts: list[str]) -> bytes:
+def _hash_parts(parts: list[str]) -> bytes:
     joined = "\0".join(parts).encode("utf-8", "replace")
     return hashlib.blake2b(joined, digest_size=16).digest()

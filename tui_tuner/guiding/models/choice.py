@@ -73,22 +73,22 @@ class Choice:
     candidate: Candidate | None = field(default=None, compare=False, repr=False)
 
     @property
-    def fits(self) -> bool:
+    def fits_machine(self) -> bool:
         """Return whether it can be trained on the machine asked for."""
         return self.state in (FITS, CHANGED)
 
     @property
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Return whether a run with it can start at once."""
-        return self.fits and self.here
+        return self.fits_machine and self.here
 
     @property
-    def title(self) -> str:
+    def short_name(self) -> str:
         """Return a short name: the last part of a folder's path."""
         return Path(self.name).name if self.origin in (FOLDER, RUN) else self.name
 
 
-def facts_of(data: Any) -> DataFacts | None:
+def find_data_facts(data: Any) -> DataFacts | None:
     """Return counts of the rows from `DataFacts`, an object with `facts`, or a `DataLook`; None if there are
     no counted rows."""
     # By attributes instead of types: importing the look at data here would be a circle
@@ -120,7 +120,7 @@ def find_choice(choices: Iterable[Choice], name: str) -> Choice | None:
     )
 
 
-def speaks(known: Sequence[str], asked: Sequence[str]) -> bool | None:
+def knows_languages(known: Sequence[str], asked: Sequence[str]) -> bool | None:
     """Return whether a card names all languages asked for; None if it names none or none are asked for."""
     if not known or not asked:
         return None
@@ -128,7 +128,7 @@ def speaks(known: Sequence[str], asked: Sequence[str]) -> bool | None:
     return all(code.partition("-")[0] in known for code in asked)
 
 
-def licence_rank(licence: str) -> int:
+def rank_licence(licence: str) -> int:
     """Rank a licence: 0 open, 1 with terms to read, 2 unknown, 3 non-commercial."""
     plain = licence.lower()
     if plain in OPEN:

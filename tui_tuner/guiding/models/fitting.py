@@ -15,17 +15,17 @@ from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS, WHOLE_METHOD
 from tui_tuner.config.kinds.tasks import TaskKind, is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.tiny import values_to_take
-from tui_tuner.config.values import set_path, validated, with_values
+from tui_tuner.config.values import set_path, validate_values, with_values
 from tui_tuner.errors import ModelError, TunerError
-from tui_tuner.guiding.machine import Machine, processor_speed
+from tui_tuner.guiding.machine import Machine, measure_processor_speed
 from tui_tuner.guiding.models.candidates import FOLDER, Candidate
 from tui_tuner.locales import _
 from tui_tuner.models.device import GIB
 from tui_tuner.models.facts import ModelFacts, facts_from_config, load_facts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.fit import Fit
-from tui_tuner.planning.plan import Plan, plan
-from tui_tuner.text import listed, one_line
+from tui_tuner.planning.plan import Plan, plan_run
+from tui_tuner.text import list_items, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.planning.throughput import Speed
@@ -45,11 +45,11 @@ MEASURED_AND_LOADED = 0.15  # of training: evaluations, samples and checkpoints
 LEAST_BYTES, LEAST_BYTES_HERE = 0.5, 2.0  # per weight, on a GPU and on a processor
 _MOST_KEPT = 1024
 _lock = threading.Lock()
-_kept: dict[str, Fitted] = {}
+_kept: dict[str, ModelFit] = {}
 
 
 @dataclass(frozen=True)
-class Fitted:
+class ModelFit:
     """The result of planning a run with one model.
 
     Args:
@@ -82,7 +82,7 @@ def fit_model(
     data: DataFacts | None,
     values: Mapping[str, Any],
     runs: Path | None = None,
-) -> Fitted:
+) -> ModelFit:
     """Plan a run with a model; takes about 50 ms, and nothing the second time, as results are cached.
 
     Args:
@@ -90,15 +90,17 @@ def fit_model(
         runs: The folder of runs, for speeds measured with this model on this machine.
     """
     seen = [
-        candidate.key,
+        candidate.candidate_key,
         str(candidate.folder),
         candidate.config,
         kind.name,
         repr(machine.card),
         machine.devices,
         # A model that was changed on disk, or a run that measured its speed since, needs a new plan
-        _changed([candidate.folder / "config.json"] if candidate.folder is not None else []),
-        _changed(runs.glob("*/events.jsonl") if runs is not None and machine.here and candidate.here else []),
+        _find_last_change([candidate.folder / "config.json"] if candidate.folder is not None else []),
+        _find_last_change(
+            runs.glob("*/events.jsonl") if runs is not None and machine.is_here and candidate.is_here else []
+        ),
     ]
     # As text, since configs and values contain lists and mappings, which cannot be hashed
     key = json.dumps([seen, machine.asked, repr(data), dict(values)], sort_keys=True, default=str)
@@ -106,7 +108,7 @@ def fit_model(
         if key in _kept:
             return _kept[key]
     # Planned outside of the lock, so that threads can plan different models at the same time
-    found = _fit(candidate, kind, machine, data, values, runs)
+    found = _fit_uncached(candidate, kind, machine, data, values, runs)
     with _lock:
         while len(_kept) >= _MOST_KEPT:
             # Dicts keep their order of insertion: the oldest goes first
@@ -115,7 +117,7 @@ def fit_model(
     return found
 
 
-def usual_method(kind: TaskKind, facts: ModelFacts, data: DataFacts | None = None) -> str:
+def find_usual_method(kind: TaskKind, facts: ModelFacts, data: DataFacts | None = None) -> str:
     """Return `full` for encoders (arXiv 1810.04805) and much text (arXiv 2405.09673), else `lora`."""
     whole = kind.decides and facts.encoder and facts.parameters <= SMALL_ENCODER
     much = kind.plain_text and data is not None and (data.tokens or 0) >= MUCH_TEXT
@@ -135,32 +137,36 @@ def plan_model(
     Raises:
         TunerError: its config cannot be used, or it does not suit the task.
     """
-    facts = _facts_of(candidate, kind)
-    chosen = _chosen(candidate, kind, facts, machine, data, values)
-    config = _config_of(kind, candidate, {**_length(facts, data), **machine.values, **values, **chosen})
-    planned = plan(
+    facts = _load_candidate_facts(candidate, kind)
+    chosen = _choose_fields(candidate, kind, facts, machine, data, values)
+    config = _build_candidate_config(
+        kind, candidate, {**_limit_length(facts, data), **machine.field_values, **values, **chosen}
+    )
+    planned = plan_run(
         config,
         hardware=machine.hardware,
         card=machine.card,
         facts=facts,
         data=data or ASSUMED,
-        speed=_speed(config, candidate, machine, runs),
+        speed=_find_measured_speed(config, candidate, machine, runs),
         network=False,
         levers=False,
     )
     return planned, config, chosen
 
 
-def _speed(config: RunConfig, candidate: Candidate, machine: Machine, runs: Path | None) -> Speed | None:
+def _find_measured_speed(
+    config: RunConfig, candidate: Candidate, machine: Machine, runs: Path | None
+) -> Speed | None:
     """Return the speed that runs with this model reached on this machine; None if there were none."""
-    if not machine.here or not candidate.here or runs is None or not runs.is_dir():
+    if not machine.is_here or not candidate.is_here or runs is None or not runs.is_dir():
         return None
-    from tui_tuner.planning.throughput import measured
+    from tui_tuner.planning.throughput import find_measured
 
-    return measured(config, not machine.card.cpu, runs)
+    return find_measured(config, not machine.card.cpu, runs)
 
 
-def _changed(paths: Iterable[Path]) -> int:
+def _find_last_change(paths: Iterable[Path]) -> int:
     """Return the latest modification time of the files in nanoseconds; 0 if there are none."""
     last = 0
     for path in paths:
@@ -169,30 +175,30 @@ def _changed(paths: Iterable[Path]) -> int:
     return last
 
 
-def _fit(
+def _fit_uncached(
     candidate: Candidate,
     kind: TaskKind,
     machine: Machine,
     data: DataFacts | None,
     values: Mapping[str, Any],
     runs: Path | None = None,
-) -> Fitted:
+) -> ModelFit:
     # A hub can complete its own download, but nothing can complete a folder
     if candidate.missing and candidate.origin == FOLDER:
-        return Fitted(UNSUITED, why=_("Its folder is incomplete: {missing}.", missing=candidate.missing))
+        return ModelFit(UNSUITED, why=_("Its folder is incomplete: {missing}.", missing=candidate.missing))
     if candidate.missing and candidate.config is None and candidate.folder is None:
-        return Fitted(
+        return ModelFit(
             UNKNOWN, why=_("It is only partly on this machine: {missing}.", missing=candidate.missing)
         )
     try:
-        facts = _facts_of(candidate, kind)
+        facts = _load_candidate_facts(candidate, kind)
         if facts.encoder and kind.writes:
             why = _("It is an encoder and cannot write, which this task needs.")
-            return Fitted(UNSUITED, why=why, parameters=facts.parameters, encoder=True)
+            return ModelFit(UNSUITED, why=why, parameters=facts.parameters, encoder=True)
         least = facts.parameters * (LEAST_BYTES_HERE if machine.card.cpu else LEAST_BYTES) / GIB
         # Even the bare weights are too large, so planning would only cost time
         if least > machine.card.usable:
-            return Fitted(
+            return ModelFit(
                 MISFIT,
                 least,
                 machine.card.usable,
@@ -202,22 +208,22 @@ def _fit(
             )
         planned, config, chosen = plan_model(candidate, kind, machine, data, values, runs)
     except ModelError as error:
-        return Fitted(UNSUITED, why=words_of(error))
+        return ModelFit(UNSUITED, why=words_of(error))
     except TunerError as error:
         # An error about the model itself is final; any other may be solved by another setting
-        return Fitted(UNSUITED if error.field == "model.name" else UNKNOWN, why=words_of(error))
+        return ModelFit(UNSUITED if error.field == "model.name" else UNKNOWN, why=words_of(error))
     except OSError as error:
-        return Fitted(UNKNOWN, why=one_line(error))
-    return _fitted(planned, config, chosen, machine, data)
+        return ModelFit(UNKNOWN, why=one_line(error))
+    return _judge_plan(planned, config, chosen, machine, data)
 
 
-def _fitted(
+def _judge_plan(
     planned: Plan,
     config: RunConfig,
     chosen: dict[str, Any],
     machine: Machine,
     data: DataFacts | None,
-) -> Fitted:
+) -> ModelFit:
     found, facts = planned.fit, planned.facts
     about: dict[str, Any] = {
         "parameters": facts.parameters,
@@ -225,50 +231,55 @@ def _fitted(
         "there": found.card.usable,
     }
     if found.fits:
-        seconds, basis = time_of(planned, machine)
-        return Fitted(
-            FITS, found.estimate.upper, values=chosen, seconds=whole_time(seconds), basis=basis, **about
+        seconds, basis = estimate_training_time(planned, machine)
+        return ModelFit(
+            FITS,
+            found.estimate.safe_limit,
+            values=chosen,
+            seconds=estimate_run_time(seconds),
+            basis=basis,
+            **about,
         )
-    for changes, words in _ways(found, config, chosen, machine):
-        again = _planned(config, changes, machine, planned.facts, data)
+    for changes, words in _list_changes(found, config, chosen, machine):
+        again = _plan_with_changes(config, changes, machine, planned.facts, data)
         if again is not None and again.fit.fits:
-            seconds, basis = time_of(again, machine)
-            needs = again.fit.estimate.upper
-            return Fitted(
+            seconds, basis = estimate_training_time(again, machine)
+            needs = again.fit.estimate.safe_limit
+            return ModelFit(
                 CHANGED,
                 needs,
                 why=words,
                 values={**chosen, **changes},
-                seconds=whole_time(seconds),
+                seconds=estimate_run_time(seconds),
                 basis=basis,
                 **about,
             )
-    return Fitted(MISFIT, found.estimate.upper, why=found.sentence(), values=chosen, **about)
+    return ModelFit(MISFIT, found.estimate.safe_limit, why=found.describe_fit(), values=chosen, **about)
 
 
-def _ways(
+def _list_changes(
     found: Fit, config: RunConfig, chosen: Mapping[str, Any], machine: Machine
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield changes that may make a model fit, the mildest first: LoRA, 4-bit weights, and the plan's own."""
     kind = METHODS.get(str(chosen.get("method.kind")))
-    method = {"method.kind": DEFAULT_METHOD} if kind and kind.has(Trait.WHOLE_MODEL) else {}
-    allowed = config.task_kind.takes(DEFAULT_METHOD)
+    method = {"method.kind": DEFAULT_METHOD} if kind and kind.has_trait(Trait.WHOLE_MODEL) else {}
+    allowed = config.task_kind.takes_method(DEFAULT_METHOD)
     if method and allowed:
         yield method, _("LoRA")
     narrow = not machine.card.cpu and config.model.quantization == "none" and allowed
-    if narrow and (method or config.method.has(Trait.QUANTISABLE)):
+    if narrow and (method or config.method.has_trait(Trait.QUANTISABLE)):
         yield {**method, "model.quantization": "nf4"}, _("4-bit weights (QLoRA)")
     if found.smallest:
         changes = {change.path: change.value for change in found.smallest}
-        yield changes, listed(change.label for change in found.smallest)
+        yield changes, list_items(change.label for change in found.smallest)
 
 
-def _planned(
+def _plan_with_changes(
     config: RunConfig, changes: Mapping[str, Any], machine: Machine, facts: ModelFacts, data: DataFacts | None
 ) -> Plan | None:
     """Plan again with other values; None if they contradict the rest."""
     try:
-        return plan(
+        return plan_run(
             with_values(config, changes),
             hardware=machine.hardware,
             card=machine.card,
@@ -281,7 +292,7 @@ def _planned(
         return None
 
 
-def time_of(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float] | None, str]:
+def estimate_training_time(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float] | None, str]:
     """Estimate (least, likely, most) seconds of training, and name the source; None if unknown.
 
     Without a measured run, the time on a processor is estimated from the number of operations and the speed
@@ -293,7 +304,7 @@ def time_of(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float]
     if duration.seconds is not None:
         low, high = duration.low or duration.seconds, duration.high or duration.seconds
         return (low, duration.seconds, high), duration.basis
-    speed = processor_speed() if machine.card.cpu and machine.here else 0.0
+    speed = measure_processor_speed() if machine.card.cpu and machine.is_here else 0.0
     if not speed:
         return None, duration.basis
     work = duration.work
@@ -310,7 +321,7 @@ def time_of(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float]
     return (low, middle, high), basis
 
 
-def whole_time(seconds: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+def estimate_run_time(seconds: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
     """Estimate the seconds of a whole run from those of training, with loading and evaluations."""
     if seconds is None:
         return None
@@ -318,16 +329,16 @@ def whole_time(seconds: tuple[float, float, float] | None) -> tuple[float, float
     return low, likely, high
 
 
-def _facts_of(candidate: Candidate, kind: TaskKind) -> ModelFacts:
+def _load_candidate_facts(candidate: Candidate, kind: TaskKind) -> ModelFacts:
     if candidate.config is not None:
         where = f"{one_line(candidate.name)}/config.json"
         return facts_from_config(candidate.config, candidate.name, where)
     name = str(candidate.folder) if candidate.folder is not None else candidate.name
-    config = _config_of(kind, candidate, {"model.name": name})
+    config = _build_candidate_config(kind, candidate, {"model.name": name})
     return load_facts(config.model, network=False)
 
 
-def _config_of(kind: TaskKind, candidate: Candidate, values: Mapping[str, Any]) -> RunConfig:
+def _build_candidate_config(kind: TaskKind, candidate: Candidate, values: Mapping[str, Any]) -> RunConfig:
     plain: dict[str, Any] = {"task": kind.name}
     set_path(plain, "model.name", candidate.name)
     if candidate.source:
@@ -336,10 +347,10 @@ def _config_of(kind: TaskKind, candidate: Candidate, values: Mapping[str, Any]) 
         # The rows are known by their counts alone; the plan must not look for a file
         if path not in ("task", "data.path"):
             set_path(plain, path, value)
-    return validated(RunConfig, plain)
+    return validate_values(RunConfig, plain)
 
 
-def _length(facts: ModelFacts, data: DataFacts | None) -> dict[str, Any]:
+def _limit_length(facts: ModelFacts, data: DataFacts | None) -> dict[str, Any]:
     """Limit `max_length` to the longest row and to the model's positions."""
     usual = int(RunConfig().data.max_length)
     if data is not None and data.longest:
@@ -348,7 +359,7 @@ def _length(facts: ModelFacts, data: DataFacts | None) -> dict[str, Any]:
     return {"data.max_length": min(usual, positions) if positions and facts.positions_end else usual}
 
 
-def _chosen(
+def _choose_fields(
     candidate: Candidate,
     kind: TaskKind,
     facts: ModelFacts,
@@ -357,9 +368,9 @@ def _chosen(
     values: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Choose the fields that go with this model and are not decided yet."""
-    usual = WHOLE_METHOD if is_tiny(candidate.name) else usual_method(kind, facts, data)
+    usual = WHOLE_METHOD if is_tiny(candidate.name) else find_usual_method(kind, facts, data)
     # A task may exclude one of the two methods
-    usual = next((one for one in (usual, DEFAULT_METHOD, WHOLE_METHOD) if kind.takes(one)), usual)
+    usual = next((one for one in (usual, DEFAULT_METHOD, WHOLE_METHOD) if kind.takes_method(one)), usual)
     method = str(values.get("method.kind") or usual)
     found: dict[str, Any] = {} if "method.kind" in values else {"method.kind": method}
     if is_tiny(candidate.name):

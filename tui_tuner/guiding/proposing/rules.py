@@ -97,7 +97,7 @@ TEXT_LENGTH, LONG_TEXT_LENGTH = 512, 1024  # tokens of a piece of plain text: fo
 MUCH_TEXT = 1_000_000  # tokens
 
 
-def epochs_of(rows: int, kind: TaskKind, batch: int = 1) -> int:
+def choose_epochs(rows: int, kind: TaskKind, batch: int = 1) -> int:
     """Return the number of passes over so many training rows.
 
     For plain text `batch` is the rows per step: one pass suffices if it has enough steps.
@@ -115,24 +115,24 @@ def epochs_of(rows: int, kind: TaskKind, batch: int = 1) -> int:
     return max(1, MOST_EXAMPLES // rows)
 
 
-def epochs_rule(kind: TaskKind) -> Rule:
+def find_epochs_rule(kind: TaskKind) -> Rule:
     """Return the rule that `epochs_of` follows for a task."""
     return RULES["epochs_of_text" if kind.plain_text else "epochs_of_heads" if kind.decides else "epochs"]
 
 
-def batch_of(rows: int, kind: TaskKind) -> int:
+def choose_batch_size(rows: int, kind: TaskKind) -> int:
     """Return rows per step: the largest batch that leaves a run enough steps."""
     batch = MOST_BATCH
     # Halved rather than computed: sizes that are powers of two are customary and divide into micro-batches
     while batch > 1:
-        epochs = epochs_of(rows, kind, batch)
+        epochs = choose_epochs(rows, kind, batch)
         if epochs * math.ceil(rows / batch) >= FEWEST_STEPS:
             break
         batch //= 2
     return batch
 
 
-def held_out_of(rows: int, kind: TaskKind) -> float:
+def choose_held_out_share(rows: int, kind: TaskKind) -> float:
     """Return the share of so many rows to hold out; 0 for a single row.
 
     A right or wrong class carries less information than a loss, so a tenth is held out for classification.
@@ -148,7 +148,7 @@ def held_out_of(rows: int, kind: TaskKind) -> float:
     return max(float(f"{share:.2g}"), 1e-6)
 
 
-def length_of(lengths: Sequence[int], most: int) -> int:
+def choose_length(lengths: Sequence[int], most: int) -> int:
     """Return `max_length` in tokens for rows of these lengths; at most what the model takes."""
     if not lengths:
         return min(most, 1024)
@@ -161,11 +161,11 @@ def length_of(lengths: Sequence[int], most: int) -> int:
     return max(8, min(rounded, most))
 
 
-def stops_early(rows: int, epochs: float, held_out: int, kind: TaskKind) -> bool:
+def should_stop_early(rows: int, epochs: float, held_out: int, kind: TaskKind) -> bool:
     """Return whether memorising is likely and enough rows are held out to detect it."""
     return not kind.plain_text and rows < FEW_ROWS_TO_STOP and epochs >= TARGET_EPOCHS and held_out >= 10
 
 
-def warmup_of(kind: TaskKind) -> float:
+def choose_warmup(kind: TaskKind) -> float:
     """Return the share of the steps in which the learning rate rises."""
     return 0.1 if kind.decides else 0.03

@@ -16,7 +16,7 @@ from tui_tuner.guiding.proposing.draft import Draft
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.plan import Plan, plan
+from tui_tuner.planning.plan import Plan, plan_run
 from tui_tuner.text import human_count, one_line
 
 SMALL_ENCODER = 500_000_000  # parameters; encoders up to this size are usually trained in full
@@ -37,10 +37,10 @@ def choose_way(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machin
     Raises:
         ConfigError: the user's own values contradict each other.
     """
-    ways = list(_ways(draft, facts, data, machine))
+    ways = list(_list_ways(draft, facts, data, machine))
     found = first = None
     for way in ways:
-        found = plan_of(draft.config(way.values), facts, data, machine)
+        found = plan_on_machine(draft.build_config_so_far(way.values), facts, data, machine)
         first = first or found
         # The first way that fits is taken: ways are in the order in which they are recommended
         if found.fit.fits or draft.stop():
@@ -52,26 +52,28 @@ def choose_way(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machin
     # Written field by field, so that each has a reason of its own on the page
     for path in ("method.kind", "model.quantization"):
         if path in way.values:
-            draft.set(path, way.values[path], _because(way, found) if path == "method.kind" else way.why)
+            draft.set_field(
+                path, way.values[path], _explain_way(way, found) if path == "method.kind" else way.why
+            )
     if not found.fit.fits:
-        draft.add(_too_large(found))
+        draft.add_concerns(_describe_misfit(found))
     return found
 
 
-def plan_of(config: RunConfig, facts: ModelFacts, data: DataFacts, machine: Machine) -> Plan:
+def plan_on_machine(config: RunConfig, facts: ModelFacts, data: DataFacts, machine: Machine) -> Plan:
     """Plan a run on the machine of the answers, with the measured speed if it is this one."""
-    from tui_tuner.planning.throughput import measured
+    from tui_tuner.planning.throughput import find_measured
 
     speed = None
-    if machine.here:
+    if machine.is_here:
         # Speeds measured by earlier runs are those of this machine, and say nothing about another
-        speed = measured(config, not machine.card.cpu)
-    return plan(config, hardware=machine.hardware, card=machine.card, facts=facts, data=data, speed=speed)
+        speed = find_measured(config, not machine.card.cpu)
+    return plan_run(config, hardware=machine.hardware, card=machine.card, facts=facts, data=data, speed=speed)
 
 
-def _ways(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machine) -> Iterator[Way]:
+def _list_ways(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machine) -> Iterator[Way]:
     """Yield ways to train this model, the usual one first and the smallest last."""
-    config = draft.config()
+    config = draft.build_config_so_far()
     kind, model = config.task_kind, config.model
     # LoRA adapts what a model has learned already, and random weights have learned nothing
     if model.architecture is not None or is_tiny(model.name):
@@ -79,19 +81,19 @@ def _ways(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machine) ->
         return
     whole = kind.decides and facts.encoder and facts.parameters <= SMALL_ENCODER
     much = kind.plain_text and (data.tokens or 0) >= MUCH_TEXT
-    if whole and kind.takes(WHOLE_METHOD):
+    if whole and kind.takes_method(WHOLE_METHOD):
         said = _(
             "{parameters} parameters are few: training all of them is usual for encoders (arXiv 1810.04805).",
             parameters=human_count(facts.parameters),
         )
         yield Way({"method.kind": WHOLE_METHOD}, said)
-    elif much and kind.takes(WHOLE_METHOD):
+    elif much and kind.takes_method(WHOLE_METHOD):
         said = _(
             "{tokens} tokens of text teach more if every weight is trained (arXiv 2405.09673).",
             tokens=human_count(data.tokens or 0),
         )
         yield Way({"method.kind": WHOLE_METHOD}, said)
-    if not kind.takes(DEFAULT_METHOD):
+    if not kind.takes_method(DEFAULT_METHOD):
         if not whole and not much:
             yield Way({"method.kind": WHOLE_METHOD}, _("LoRA cannot train this task."))
         return
@@ -108,12 +110,12 @@ def _ways(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machine) ->
 
 def _has_nf4(machine: Machine) -> bool:
     """Return whether the machine can hold weights in 4 bits: a GPU, and here bitsandbytes too."""
-    if machine.here:
+    if machine.is_here:
         return not machine.card.cpu and importlib.util.find_spec("bitsandbytes") is not None
     return not machine.card.cpu
 
 
-def _because(way: Way, found: Plan) -> str:
+def _explain_way(way: Way, found: Plan) -> str:
     """Return the reason for a way, with the memory it needs."""
     estimate, card = found.fit.estimate, found.fit.card
     if not found.fit.fits:
@@ -131,12 +133,12 @@ def _because(way: Way, found: Plan) -> str:
     )
 
 
-def _too_large(found: Plan) -> Concern:
+def _describe_misfit(found: Plan) -> Concern:
     """Report that the run does not fit, with the smallest change that makes it fit."""
     fix = {change.path: change.value for change in found.fit.smallest}
     return Concern(
         "does_not_fit",
-        found.fit.sentence(),
+        found.fit.describe_fit(),
         _("Choose a smaller model or a larger GPU."),
         # Memory that others occupy now may be free at the start; more than the card has never will be
         stops=found.fit.estimate.allocated > found.fit.card.total,

@@ -23,7 +23,7 @@ class Counts:
     unlabelled: int = 0
     problems: dict[str, int] = field(default_factory=dict)
 
-    def add(self, value: Any, problem: str) -> None:
+    def count_prediction(self, value: Any, problem: str) -> None:
         """Count a row; `problem` is the reason if it has no prediction."""
         self.rows += 1
         unlabelled = isinstance(value, Mapping) and "label" in value and value["label"] is None
@@ -35,6 +35,6 @@ class Counts:
             if reason in self.problems or len(self.problems) < MOST_REASONS:
                 self.problems[reason] = self.problems.get(reason, 0) + 1
 
-    def plain(self) -> dict[str, Any]:
+    def list_counts(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)

@@ -11,7 +11,7 @@ from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.errors import UsageError
 from tui_tuner.inference.origin import Origin
-from tui_tuner.inference.predicting.parsing import plain_label
+from tui_tuner.inference.predicting.parsing import normalise_label
 from tui_tuner.inference.sampling import MOST_NEW_TOKENS
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -76,31 +76,31 @@ class Job:
     force: bool = False
 
     @property
-    def kind(self) -> TaskKind:
+    def task_kind(self) -> TaskKind:
         """Return the kind of the model's task."""
         return TASKS[self.model.task]
 
     @property
-    def state(self) -> Path:
+    def state_path(self) -> Path:
         """Return the path of the state file, which records what the output was made from."""
         target = Path(self.out).expanduser()
         return target.with_name(target.name + STATE)
 
-    def plain(self) -> dict[str, Any]:
+    def list_job_values(self) -> dict[str, Any]:
         """Return plain values for another process."""
-        return {**asdict(self), "model": self.model.plain()}
+        return {**asdict(self), "model": self.model.list_origin_values()}
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Job:
+    def from_values(cls, values: Mapping[str, Any]) -> Job:
         """Rebuild a job from the values of `plain`; missing ones take their defaults."""
         known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
         for name in ("labels", "json_keys"):
             # JSON has no tuples, and a frozen dataclass should not hold lists
             known[name] = tuple(known.get(name, ()))
-        known["model"] = Origin.of(known["model"])
+        known["model"] = Origin.from_values(known["model"])
         return cls(**known)
 
-    def options(self) -> dict[str, Any]:
+    def list_options(self) -> dict[str, Any]:
         """Return the options that the predictions depend on, in addition to model and rows."""
         return {
             name: list(value) if isinstance(value, tuple) else dict(value) if name == "columns" else value
@@ -108,7 +108,7 @@ class Job:
             for value in (getattr(self, name),)
         }
 
-    def check(self) -> Job:
+    def check_options(self) -> Job:
         """Raise `UsageError` if options are out of range or do not fit the model or each other."""
         _check_numbers(self)
         if self.format not in RECORD_FORMATS:
@@ -119,7 +119,7 @@ class Job:
             )
         if not self.field.strip():
             raise UsageError(_("the name of the column is empty."), where="--field")
-        if not self.kind.writes:
+        if not self.task_kind.writes:
             given = [name for name in _WRITING if getattr(self, name)]
             if given:
                 raise UsageError(
@@ -160,7 +160,7 @@ def _check_labels(job: Job) -> None:
     plain: dict[str, str] = {}
     for label in job.labels:
         # Labels are compared as answers are: ignoring case, quotes and punctuation
-        key = plain_label(label)
+        key = normalise_label(label)
         if not key:
             raise UsageError(
                 _("a label is empty."), where="--labels", hint=_("Give them as --labels good,bad.")

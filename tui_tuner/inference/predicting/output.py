@@ -21,13 +21,13 @@ from tui_tuner.errors import DiskFullError, UsageError
 from tui_tuner.inference.predicting.counts import Counts
 from tui_tuner.inference.predicting.job import FLAGS, Job
 from tui_tuner.locales import _
-from tui_tuner.runs.private import read_file
+from tui_tuner.runs.private_files import read_file
 from tui_tuner.text import one_line
 
 VERSION = 1
 
 
-class Output:
+class PredictionFile:
     """An output file that is locked for this process. Use `with`.
 
     Args:
@@ -45,7 +45,7 @@ class Output:
 
     def __init__(self, job: Job, made_of: Mapping[str, Any]) -> None:
         self.path = Path(job.out).expanduser()
-        self._job, self._state = job, job.state
+        self._job, self._state = job, job.state_path
         # Through JSON, as the values from the state file are: tuples and lists must not differ
         self._made_of = json.loads(json.dumps(made_of))
         self.counts = Counts()
@@ -55,14 +55,14 @@ class Output:
         # Asked before the lock, which creates the file
         self._new = not self.path.exists()
         # The lock is held until the process ends, however it ends
-        self._fd = _locked(self.path)
+        self._fd = _open_locked(self.path)
         try:
-            self._begin()
+            self._resume_output()
         except BaseException:
             self.close()
             raise
 
-    def __enter__(self) -> Output:
+    def __enter__(self) -> PredictionFile:
         return self
 
     def __exit__(self, *_unused: object) -> None:
@@ -70,7 +70,7 @@ class Output:
 
     # ---- resuming -----------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _resume_output(self) -> None:
         known = self._read_state()
         if self._job.force or not os.fstat(self._fd).st_size:
             return
@@ -90,7 +90,7 @@ class Output:
         if isinstance(ahead, dict):
             self.ahead = {int(key): value for key, value in ahead.items() if key.isdigit()}
 
-    def start(self) -> None:
+    def start_writing(self) -> None:
         """Prepare the file for the first row; with `force` this deletes the old content.
 
         Raises:
@@ -112,8 +112,8 @@ class Output:
         end = 0
         with open(os.dup(self._fd), "rb") as file:
             file.seek(0)
-            for line, after in _lines(file):
-                row = _row_of(line)
+            for line, after in _read_whole_lines(file):
+                row = _parse_row(line)
                 # Only the last line may be damaged, by a kill; in the middle it is not our file
                 if row is None:
                     if file.read(1):
@@ -123,26 +123,29 @@ class Output:
                             hint=_("Choose another -o, or start again with --force."),
                         )
                     break
-                self.counts.add(row.get(self._job.field), self._problem_of(row))
+                self.counts.count_prediction(row.get(self._job.field), self._read_problem(row))
                 end = after
         os.ftruncate(self._fd, end)
 
-    def _problem_of(self, row: Mapping[str, Any]) -> str:
+    def _read_problem(self, row: Mapping[str, Any]) -> str:
         return str(row.get(f"{self._job.field}_problem", row.get("problem", "")) or "")
 
-    def know_model(self, model: Mapping[str, Any]) -> None:
+    def record_model(self, model: Mapping[str, Any]) -> None:
         """Record the model once its weights are on this machine.
 
         Raises:
             UsageError: the existing rows were made by another model.
         """
-        if self.counts.rows and (differs := _model_differs(self._made_of["model"], model)) is not None:
-            raise _begun_otherwise([differs], self.path)
+        if (
+            self.counts.rows
+            and (differs := _describe_model_difference(self._made_of["model"], model)) is not None
+        ):
+            raise _refuse_other_origin([differs], self.path)
         self._made_of["model"] = json.loads(json.dumps(model))
 
     # ---- writing ------------------------------------------------------------------------------------------
 
-    def write(self, lines: Sequence[bytes]) -> None:
+    def write_lines(self, lines: Sequence[bytes]) -> None:
         """Append lines, each with its newline.
 
         Raises:
@@ -158,7 +161,7 @@ class Output:
             whole = bytes(block[:done]).rfind(b"\n") + 1
             # Complete lines of a block stay: those rows are done, even though the write failed
             os.ftruncate(self._fd, begun + whole)
-            raise _cannot_write(self.path, error) from None
+            raise _report_write_error(self.path, error) from None
 
     def save_state(self, ahead: Mapping[int, Any] | None = None) -> None:
         """Save what the file is made from, its final number of rows, and predictions of later rows."""
@@ -176,17 +179,17 @@ class Output:
             part.replace(self._state)
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise _cannot_write(self._state, error) from None
+            raise _report_write_error(self._state, error) from None
 
-    def finish(self) -> None:
+    def sync_file(self) -> None:
         """Sync the finished file to the disk."""
         try:
             os.fsync(self._fd)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-                raise _cannot_write(self.path, error) from None
+                raise _report_write_error(self.path, error) from None
 
-    def discard(self) -> None:
+    def discard_empty(self) -> None:
         """Delete a new file that is still empty, and its state."""
         if self._new and not os.fstat(self._fd).st_size:
             self._state.unlink(missing_ok=True)
@@ -218,7 +221,7 @@ def check_target(path: Path) -> None:
         raise UsageError(_("is not a regular file."), where=where, hint=_("Choose another -o."))
 
 
-def _locked(path: Path) -> int:
+def _open_locked(path: Path) -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -242,7 +245,7 @@ def _locked(path: Path) -> int:
     return fd
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def _read_whole_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield complete lines with the offset of their end."""
     at = 0
     for line in file:
@@ -251,7 +254,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
             yield line, at
 
 
-def _row_of(line: bytes) -> dict[str, Any] | None:
+def _parse_row(line: bytes) -> dict[str, Any] | None:
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -259,7 +262,7 @@ def _row_of(line: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _cannot_write(path: Path, error: OSError) -> DiskFullError:
+def _report_write_error(path: Path, error: OSError) -> DiskFullError:
     return DiskFullError(
         _("cannot be written: {problem}.", problem=error.strerror),
         where=one_line(path, 300),
@@ -271,20 +274,20 @@ def _check_same(before: Any, now: Mapping[str, Any], path: Path) -> None:
     """Raise `UsageError` if an output was made from another model, input or other options."""
     before = before if isinstance(before, dict) else {}
     differs: list[str] = []
-    if (model := _model_differs(before.get("model"), now["model"])) is not None:
+    if (model := _describe_model_difference(before.get("model"), now["model"])) is not None:
         differs.append(model)
     if before.get("input") != now["input"]:
-        differs.append(_input_differs(before.get("input"), now["input"]))
+        differs.append(_describe_input_difference(before.get("input"), now["input"]))
     options = before.get("options") if isinstance(before.get("options"), dict) else {}
     for name, value in now["options"].items():
         if options.get(name) != value:
             said = one_line(orjson.dumps(options.get(name)).decode(), 60)
             differs.append(_("{option} was {before}", option=FLAGS.get(name, name), before=said))
     if differs:
-        raise _begun_otherwise(differs, path)
+        raise _refuse_other_origin(differs, path)
 
 
-def _begun_otherwise(differs: Sequence[str], path: Path) -> UsageError:
+def _refuse_other_origin(differs: Sequence[str], path: Path) -> UsageError:
     return UsageError(
         _("was made from something else: {differences}.", differences="; ".join(differs)),
         where=one_line(path, 300),
@@ -292,7 +295,7 @@ def _begun_otherwise(differs: Sequence[str], path: Path) -> UsageError:
     )
 
 
-def _model_differs(before: Any, now: Mapping[str, Any]) -> str | None:
+def _describe_model_difference(before: Any, now: Mapping[str, Any]) -> str | None:
     """Describe how the model differs, ignoring its name; None if it does not."""
     before = before if isinstance(before, dict) else {}
     other = [name for name in now if name not in ("name", "base") and before.get(name) != now[name]]
@@ -307,7 +310,7 @@ def _model_differs(before: Any, now: Mapping[str, Any]) -> str | None:
     return _("the model was {before}", before=one_line(before.get("name", ""), 80))
 
 
-def _input_differs(before: Any, now: Sequence[Sequence[Any]]) -> str:
+def _describe_input_difference(before: Any, now: Sequence[Sequence[Any]]) -> str:
     known = (
         {one[0]: one for one in before if isinstance(one, list) and one} if isinstance(before, list) else {}
     )

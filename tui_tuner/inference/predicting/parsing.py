@@ -25,7 +25,7 @@ _SPACES = re.compile(r"[\s_\-\u2010-\u2015]+")
 _UNSPACED = 0x2E80  # scripts from here on (CJK and others) do not separate words with spaces
 
 
-def plain_label(text: str) -> str:
+def normalise_label(text: str) -> str:
     """Normalise a label or an answer for comparison: lower case, without quotes and punctuation around it."""
     folded = _SPACES.sub(" ", text.casefold())
     plain = folded.strip(_EDGES)
@@ -39,15 +39,15 @@ def read_label(answer: str, labels: Sequence[str]) -> tuple[str | None, str]:
     The label is the whole answer, or the only label in it. Of labels that contain each other ("good",
     "very good"), the longer one counts.
     """
-    by_key = {plain_label(label): label for label in labels}
-    whole = plain_label(answer)
+    by_key = {normalise_label(label): label for label in labels}
+    whole = normalise_label(answer)
     if whole in by_key:
         return by_key[whole], ""
     rest = _SPACES.sub(" ", answer.casefold())
     found: list[str] = []
     for key in sorted(by_key, key=len, reverse=True):
         # A label that was found is blanked out, so that "good" is not found again inside "very good"
-        rest, count = _as_word(key).subn("\0", rest)
+        rest, count = _compile_word_pattern(key).subn("\0", rest)
         if count:
             found.append(by_key[key])
     if len(found) == 1:
@@ -58,7 +58,7 @@ def read_label(answer: str, labels: Sequence[str]) -> tuple[str | None, str]:
     return None, f"{_(TWO_LABELS)}: {', '.join(found)}"
 
 
-def _as_word(key: str) -> re.Pattern[str]:
+def _compile_word_pattern(key: str) -> re.Pattern[str]:
     """Compile a pattern that finds a label only as a whole word."""
     before = r"(?<!\w)" if key[0].isalnum() and ord(key[0]) < _UNSPACED else ""
     after = r"(?!\w)" if key[-1].isalnum() and ord(key[-1]) < _UNSPACED else ""
@@ -90,17 +90,17 @@ def read_carp(answer: str, labels: Sequence[str]) -> tuple[dict[str, Any], str]:
     return {"label": label, "clues": parts.get("clues"), "reasoning": parts.get("reasoning")}, problem
 
 
-def read_json(answer: str, keys: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
+def read_json_answer(answer: str, keys: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
     """Return (values of the first JSON object in an answer with all keys, or None; problem)."""
     for place in (match.start() for match in re.finditer(r"\{", answer)):
-        found = _object_at(answer, place)
+        found = _parse_object_at(answer, place)
         if found is not None and all(key in found for key in keys):
             return {key: found[key] for key in keys}, ""
     shown = one_line(answer.strip(), SHOWN)
     return None, f"{_(NO_JSON)}: {shown}" if shown else _(NO_JSON)
 
 
-def _object_at(text: str, start: int) -> dict[str, Any] | None:
+def _parse_object_at(text: str, start: int) -> dict[str, Any] | None:
     """Parse the JSON object that begins at a brace; None if it is not valid."""
     depth, inside, escaped = 0, False, False
     for place in range(start, len(text)):

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import DataSection, RunConfig
-from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Record, Row
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.data.sources.datafile import DataFile
-from tui_tuner.data.sources.files import resolve
+from tui_tuner.data.sources.files import resolve_paths
 from tui_tuner.errors import DataError, UsageError
-from tui_tuner.inference.predicting.asking import Asking
+from tui_tuner.inference.predicting.inputs import InputBuilder
 from tui_tuner.inference.predicting.job import Job
-from tui_tuner.inference.predicting.roles import Roles, find_roles, roles_of
+from tui_tuner.inference.predicting.roles import Roles, find_role_kind, find_roles
 from tui_tuner.inference.predicting.template import check_places
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -29,7 +29,7 @@ COUNTED = 5000  # rows between two messages while counting
 
 
 @dataclass(frozen=True)
-class Asked:
+class InputRow:
     """A row of the input files.
 
     Args:
@@ -43,7 +43,7 @@ class Asked:
     problem: str = ""
 
 
-class Source:
+class InputFiles:
     """Reads the files of a job, and finds the columns of each.
 
     Args:
@@ -55,15 +55,15 @@ class Source:
 
     def __init__(self, job: Job, config: RunConfig | None) -> None:
         self.job = job
-        self.asking = Asking(job)
+        self.asking = InputBuilder(job)
         self._trained: Mapping[str, str] = (config.data.columns or {}) if config is not None else {}
         section = DataSection(path=job.path, format=job.format, field=job.part or None)
-        resolved = resolve(section)
+        resolved = resolve_paths(section)
         self.files: list[DataFile] = [file for one in resolved for file in one.files]
         self.notes = [note for one in resolved for note in one.notes]
         self._known: dict[tuple[str, ...], Roles] = {}
 
-    def fingerprint(self) -> list[list[Any]]:
+    def fingerprint_files(self) -> list[list[Any]]:
         """Return name, size, time and a hash of the beginning of each file, for detecting changes."""
         found = []
         for path in dict.fromkeys(file.path for file in self.files):
@@ -80,19 +80,19 @@ class Source:
             found.append([os.path.abspath(path), status.st_size, status.st_mtime_ns, head])
         return found
 
-    def roles(self) -> Roles | None:
+    def find_first_roles(self) -> Roles | None:
         """Find the columns of the first file with readable rows; None if there is none.
 
         Raises:
             DataError, UsageError: they are ambiguous.
         """
         for file in self.files:
-            head = list(itertools.islice(file.rows(), SAMPLE_ROWS))
+            head = list(itertools.islice(file.iterate_rows(), SAMPLE_ROWS))
             if any(not row.problem for row in head):
-                return self._roles(file, head)
+                return self._find_file_roles(file, head)
         return None
 
-    def survey(self, counted: Callable[[int], None]) -> int:
+    def count_rows(self, counted: Callable[[int], None]) -> int:
         """Read all files once; return the number of rows after checking that all can be used.
 
         Raises:
@@ -101,7 +101,7 @@ class Source:
         """
         count = 0
         for file in self.files:
-            for row in self._checked(file):
+            for row in self._read_checked(file):
                 self._check_field(row)
                 count += 1
                 if count % COUNTED == 0:
@@ -111,44 +111,44 @@ class Source:
             raise DataError(_("holds no rows."), where=one_line(self.job.path))
         return count
 
-    def rows(self, skip: int = 0) -> Iterator[Asked]:
+    def read_inputs(self, skip: int = 0) -> Iterator[InputRow]:
         """Yield the rows after the first `skip`, each with its input."""
         number = itertools.count()
         for file in self.files:
-            rows = file.rows()
+            rows = file.iterate_rows()
             head = list(itertools.islice(rows, SAMPLE_ROWS))
             usable = any(not row.problem for row in head)
-            roles = self._roles(file, head) if usable else None
+            roles = self._find_file_roles(file, head) if usable else None
             for row in itertools.chain(head, rows):
                 at = next(number)
                 if roles is None and not row.problem:
-                    roles = self._roles(file, [row])
+                    roles = self._find_file_roles(file, [row])
                 if at >= skip:
-                    yield self._asked(at, row, roles)
+                    yield self._make_input_row(at, row, roles)
 
-    def _checked(self, file: DataFile) -> Iterator[Row]:
-        rows = file.rows()
+    def _read_checked(self, file: DataFile) -> Iterator[Row]:
+        rows = file.iterate_rows()
         head = list(itertools.islice(rows, SAMPLE_ROWS))
         if any(not row.problem for row in head):
-            self._roles(file, head)
+            self._find_file_roles(file, head)
         yield from itertools.chain(head, rows)
 
-    def _roles(self, file: DataFile, head: list[Row]) -> Roles:
+    def _find_file_roles(self, file: DataFile, head: list[Row]) -> Roles:
         usable = [row.values for row in head if not row.problem]
         # Files with the same columns are read alike, so their roles are found once
         key = tuple(dict.fromkeys(str(name) for values in usable for name in values))
         found = self._known.get(key)
         if found is None:
-            found = self._found(one_line(file.name), usable, list(key))
+            found = self._find_new_roles(one_line(file.name), usable, list(key))
             # Files whose rows all have different columns must not fill the memory
             if len(self._known) < 1000:
                 self._known[key] = found
         return found
 
-    def _found(self, where: str, usable: list[dict[str, Any]], names: list[str]) -> Roles:
+    def _find_new_roles(self, where: str, usable: list[dict[str, Any]], names: list[str]) -> Roles:
         self._check_names(names, where)
         template = self.asking.template
-        if self.asking.columns_alone:
+        if self.asking.uses_columns_only:
             assert template is not None
             check_places(template, names, self.asking.fixed, "--prompt")
             if self.job.columns:
@@ -160,16 +160,16 @@ class Source:
                     ),
                 )
             return Roles({})
-        kind = roles_of(self.job.kind, text_alone=self.asking.own)
+        kind = find_role_kind(self.job.task_kind, text_alone=self.asking.own)
         return find_roles(kind, usable, self.job.columns, self._trained, where)
 
-    def _asked(self, number: int, row: Row, roles: Roles | None) -> Asked:
+    def _make_input_row(self, number: int, row: Row, roles: Roles | None) -> InputRow:
         if row.problem or roles is None:
-            return Asked(number, row, problem=_(row.problem) if row.problem else _("unreadable"))
+            return InputRow(number, row, problem=_(row.problem) if row.problem else _("unreadable"))
         try:
-            return Asked(number, row, self.asking.ask(row.values, roles.columns))
+            return InputRow(number, row, self.asking.build_input(row.values, roles.columns))
         except RowProblem as problem:
-            return Asked(number, row, problem=str(problem))
+            return InputRow(number, row, problem=str(problem))
 
     def _check_field(self, row: Row) -> None:
         if self.job.field in row.values and not row.problem:
@@ -186,7 +186,7 @@ class Source:
                 ),
             )
 
-    def holds(self, target: Path) -> bool:
+    def holds_target(self, target: Path) -> bool:
         """Return whether a file is one of the inputs, or would be the next time the inputs are read."""
         for path in dict.fromkeys(file.path for file in self.files):
             try:
@@ -200,10 +200,10 @@ class Source:
             top = os.path.realpath(named)
             # An output inside the input folder would be read as input when the job is resumed
             return os.path.commonpath([top, inside]) == top
-        return not named.exists() and os.path.abspath(target) in _matching(named, target)
+        return not named.exists() and os.path.abspath(target) in _match_target(named, target)
 
 
-def _matching(pattern: Path, target: Path) -> set[str]:
+def _match_target(pattern: Path, target: Path) -> set[str]:
     """Return the target in a set if the pattern matches it; else an empty set."""
     import fnmatch
 

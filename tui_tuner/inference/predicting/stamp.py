@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.errors import TunerError
+from tui_tuner.inference.model_places import build_origin_config, find_model_folder
 from tui_tuner.inference.origin import ADAPTER, BASE, Origin
-from tui_tuner.inference.places import config_of, place_of
 from tui_tuner.training.base_model import record_base
-from tui_tuner.training.origin import sources
+from tui_tuner.training.origin import find_sources
 
 _FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.jinja")
 
 
-def stamp_of(origin: Origin) -> dict[str, Any]:
+def describe_model_state(origin: Origin) -> dict[str, Any]:
     """Describe a model in plain values, with a hash of the names, sizes and times of its files.
 
     `base` identifies the weights of a base model or hub model, independent of their path; it is empty if
@@ -23,24 +23,24 @@ def stamp_of(origin: Origin) -> dict[str, Any]:
     """
     fixed = origin.kind == "hub" or origin.checkpoint == BASE
     return {
-        "name": origin.label,
+        "name": origin.display_label,
         "kind": origin.kind,
         "path": origin.path,
         "checkpoint": origin.checkpoint,
         "revision": origin.revision,
-        "files": "" if fixed else _hash_files(place_of(origin)),
-        "base": _weights_under(origin),
+        "files": "" if fixed else _hash_files(find_model_folder(origin)),
+        "base": _identify_base_weights(origin),
     }
 
 
-def _weights_under(origin: Origin) -> str:
-    place = place_of(origin)
+def _identify_base_weights(origin: Origin) -> str:
+    place = find_model_folder(origin)
     whole = origin.kind == "run" and origin.checkpoint in ("best", "last") and not (place / ADAPTER).is_file()
     if whole or origin.kind == "model":
         return ""
-    model = config_of(origin).model
+    model = build_origin_config(origin).model
     try:
-        told, path = record_base(model).weights, sources(model)[0].path
+        told, path = record_base(model).weights, find_sources(model)[0].path
     except TunerError:
         # Loading the model reports what is missing
         return ""

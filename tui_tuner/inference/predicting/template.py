@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 
 from tui_tuner.data.formats.parts.values import is_empty, is_nan
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.wire import plain
-from tui_tuner.text import one_line, some_of
+from tui_tuner.runs.wire import to_plain
+from tui_tuner.text import first_names, one_line
 
 SHOWN = 12  # columns in a sentence
 
@@ -31,7 +31,7 @@ class Template:
     texts: tuple[str, ...]
     places: tuple[str, ...]
 
-    def fill(self, values: Mapping[str, Any], fixed: Mapping[str, str]) -> str:
+    def fill_in_values(self, values: Mapping[str, Any], fixed: Mapping[str, str]) -> str:
         """Fill in the values of a row.
 
         Args:
@@ -47,7 +47,7 @@ class Template:
             )
         parts = [self.texts[0]]
         for name, text in zip(self.places, self.texts[1:], strict=True):
-            parts += [fixed[name] if name in fixed else written(values.get(name)), text]
+            parts += [fixed[name] if name in fixed else format_value(values.get(name)), text]
         return "".join(parts)
 
 
@@ -111,19 +111,19 @@ def check_places(template: Template, columns: Iterable[str], fixed: Iterable[str
         _(
             "the prompt has {{{name}}}, but the file has no such column. Columns: {columns}.",
             name=one_line(name, 60),
-            columns=", ".join(some_of(known, SHOWN)) or _("none"),
+            columns=", ".join(first_names(known, SHOWN)) or _("none"),
         ),
         where=where,
         hint=hint,
     )
 
 
-def written(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Format a value for a prompt: text unchanged, missing values empty, others as JSON."""
     if isinstance(value, str):
         return value
     if value is None or is_nan(value):
         return ""
     if isinstance(value, list | dict | tuple | bool):
-        return orjson.dumps(plain(value), default=str).decode()
+        return orjson.dumps(to_plain(value), default=str).decode()
     return str(value)

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from tui_tuner.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
-from tui_tuner.launch.terminal.state import TerminalState, hung_up
-from tui_tuner.launch.terminal.waiter import ENDING, GAVE_UP, Line, going_on_words, saving_words
+from tui_tuner.launch.terminal.terminal_state import TerminalState, has_hung_up
+from tui_tuner.launch.terminal.waiter import ENDING, GAVE_UP, WaiterLine, describe_continuing, describe_saving
 
 SCREEN_HAS = 1.0  # seconds for a screen to close after a signal
 QUIT_HAS = 3.0  # seconds to close after its own key, with threads that may still be reading
@@ -46,9 +46,9 @@ class HostedRun(Protocol):
     outcome: Any
 
     @property
-    def alive(self) -> bool: ...
+    def is_alive(self) -> bool: ...
 
-    def join(self, timeout: float | None = None) -> None: ...
+    def join_thread(self, timeout: float | None = None) -> None: ...
 
 
 class ScreenLost(KeyboardInterrupt):
@@ -77,7 +77,7 @@ class WayOut:
         line: The connection to the waiter; None without one, as in tests.
     """
 
-    def __init__(self, line: Line | None = None) -> None:
+    def __init__(self, line: WaiterLine | None = None) -> None:
         if line is None:
             reading, writing = socket.socketpair()
             writing.setblocking(False)
@@ -102,13 +102,13 @@ class WayOut:
 
     # ---- called by the screen -------------------------------------------------------------------------
 
-    def begin(self) -> None:
+    def start_listening(self) -> None:
         """Start listening; main thread only."""
         # The C handler writes the number at once, even while the main thread is inside C code
         signal.set_wakeup_fd(self._numbers.fileno(), warn_on_full_buffer=False)
         for number in ENDING:
-            signal.signal(number, _heard)
-        threading.Thread(target=self._listen, name="way-out", daemon=True).start()
+            signal.signal(number, _ignore_signal)
+        threading.Thread(target=self._listen_forever, name="way-out", daemon=True).start()
 
     def stand_down(self) -> None:
         """Stop listening, as the caller handles the rest; main thread only."""
@@ -118,47 +118,47 @@ class WayOut:
         for number in ENDING:
             signal.signal(number, signal.SIG_DFL)
 
-    def watch(self, screen: Screen) -> None:
+    def set_screen(self, screen: Screen) -> None:
         """Set the screen to be closed."""
         self._screen = screen
         # A signal came while the screen was being created
         if self.signal or self.terminal_gone:
             screen.close(self.terminal_gone)
 
-    def screen_opens(self) -> None:
+    def note_screen_opening(self) -> None:
         """Note that the screen takes the terminal."""
         self._open = True
-        self._say(screen=True)
+        self._tell_waiter(screen=True)
 
-    def screen_closed(self) -> None:
+    def note_screen_closed(self) -> None:
         """Note that the screen has restored the terminal."""
         if self._open:
             self._open = False
-            self._say(screen=False)
+            self._tell_waiter(screen=False)
 
-    def run_here(self, name: str) -> None:
+    def name_run(self, name: str) -> None:
         """Tell the waiter which run is active in this process; empty if none is."""
         if name != self._run:
             self._run = name
-            self._say(run=name)
+            self._tell_waiter(run=name)
 
-    def lost(self) -> None:
+    def handle_lost_terminal(self) -> None:
         """Handle a closed terminal: the screen closes, and a run continues without it. From any thread."""
         if not self.terminal_gone:
             self.terminal_gone = True
             self._first_told = self._first_told or time.monotonic()
-            if self.terminal_taken or hung_up(0):
-                self._mute()
-            self._close()
+            if self.terminal_taken or has_hung_up(0):
+                self._mute_screen()
+            self._ask_screen_to_close()
 
-    def leaving(self) -> None:
+    def note_leaving(self) -> None:
         """Note that the screen is closing by itself, for which it has some seconds."""
         if self._deadline is None:
             self._deadline = time.monotonic() + QUIT_HAS
 
     # ---- the end of the process ------------------------------------------------------------------------
 
-    def end(self, code: int, gone: bool = False, words: str = "") -> int:
+    def finish_process(self, code: int, gone: bool = False, words: str = "") -> int:
         """After the screen has closed, stay until the run of this process ends; return the exit code.
 
         Args:
@@ -174,53 +174,53 @@ class WayOut:
                 self._deciding.acquire()
                 break
         self.terminal_gone |= gone
-        self.screen_closed()
-        found = self._stay(code, restore=False, words=words)
+        self.note_screen_closed()
+        found = self._stay_for_run(code, restore=False, words=words)
         # Do not wait for threads that still read
         self._deadline = time.monotonic() + QUIT_HAS
         return found
 
-    def _stay(self, code: int, restore: bool, words: str = "") -> int:
-        host = self._host()
-        code = self._code(code)
-        if host is not None and host.alive and self.signal in _CODES:
-            host.join(max(0.0, self._first_told + RUN_HAS - time.monotonic()))
-        if host is None or not host.alive:
+    def _stay_for_run(self, code: int, restore: bool, words: str = "") -> int:
+        host = self._find_host()
+        code = self._choose_code(code)
+        if host is not None and host.is_alive and self.signal in _CODES:
+            host.join_thread(max(0.0, self._first_told + RUN_HAS - time.monotonic()))
+        if host is None or not host.is_alive:
             if restore:
-                self._release(code, True, words)
+                self._release_shell(code, True, words)
             elif words:
-                self._print(words)
-            return _code_of(host, code)
+                self._print_words(words)
+            return _find_exit_code(host, code)
         name = host.folder.name
         if self.signal in _CODES:
-            what = saving_words(name)
+            what = describe_saving(name)
         else:
-            what = going_on_words(name, paused=host.folder.state() == "paused")
+            what = describe_continuing(name, paused=host.folder.state() == "paused")
         words = f"{words}\n{what}" if words else what
         self._deadline = None
-        self._release(code, restore, words)
-        while host.alive:
-            host.join(0.5)
-        return _code_of(host, code)
+        self._release_shell(code, restore, words)
+        while host.is_alive:
+            host.join_thread(0.5)
+        return _find_exit_code(host, code)
 
-    def _release(self, code: int, restore: bool, words: str) -> None:
+    def _release_shell(self, code: int, restore: bool, words: str) -> None:
         """Let the shell continue: through the waiter, or directly if it has died."""
         words = "" if self.terminal_gone else words
         restore = restore and not self.terminal_taken
-        if self._line is not None and self._line.release(code, restore, words):
+        if self._line is not None and self._line.release_shell(code, restore, words):
             return
         if restore:
-            self.terminal.restore()
+            self.terminal.restore_terminal()
         if self._line is None and words:
-            self._print(words)
+            self._print_words(words)
 
-    def _print(self, words: str) -> None:
+    def _print_words(self, words: str) -> None:
         if not self.terminal_gone and not self.terminal_taken:
-            self.terminal.write(words.encode("utf-8", "replace") + b"\n")
+            self.terminal.write_block(words.encode("utf-8", "replace") + b"\n")
 
     # ---- the thread ------------------------------------------------------------------------------------
 
-    def _listen(self) -> None:
+    def _listen_forever(self) -> None:
         while self._listening:
             try:
                 self._listen_once()
@@ -240,17 +240,17 @@ class WayOut:
         if self._signals.fileno() in ready:
             for number in self._signals.recv(4096):
                 if number in ENDING:
-                    self._told(number)
+                    self._handle_signal(number)
         if self._line is not None and self._line.to_waiter.fileno() in ready:
-            self._waiter_left()
-        if 0 in ready and hung_up(0):
-            self.lost()
-        host = self._host()
-        self.run_here(host.folder.name if host is not None and host.alive else "")
+            self._handle_waiter_end()
+        if 0 in ready and has_hung_up(0):
+            self.handle_lost_terminal()
+        host = self._find_host()
+        self.name_run(host.folder.name if host is not None and host.is_alive else "")
         if self._listening and self._deadline is not None and time.monotonic() > self._deadline:
-            self._do_without()
+            self._leave_without_screen()
 
-    def _told(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         now = time.monotonic()
         # Ctrl+C reaches both this process and the waiter, which passes it on
         if now - self._told_at.get(number, -1.0) < _AGAIN:
@@ -259,19 +259,19 @@ class WayOut:
         # The user's patience starts with the first signal, not with the last
         self._first_told = self._first_told or now
         if number == signal.SIGHUP:
-            self.lost()
+            self.handle_lost_terminal()
             return
         self.signal = self.signal or number
-        host = self._host()
-        if host is not None and host.alive:
-            host.control.request("stop", reason=signal.Signals(number).name)
+        host = self._find_host()
+        if host is not None and host.is_alive:
+            host.control.request_command("stop", reason=signal.Signals(number).name)
         self._stops += 1
         # The third signal means: at once, without saving
         if self._stops >= _IMPATIENT:
             self._end_now(128 + number)
-        self._close()
+        self._ask_screen_to_close()
 
-    def _waiter_left(self) -> None:
+    def _handle_waiter_end(self) -> None:
         assert self._line is not None
         try:
             block = self._line.to_waiter.recv(64)
@@ -279,18 +279,18 @@ class WayOut:
             block = b""
         if GAVE_UP in block:
             self.terminal_taken = True
-        elif not block and not self.terminal_taken and self._open and not hung_up(0):
-            self._mute()
+        elif not block and not self.terminal_taken and self._open and not has_hung_up(0):
+            self._mute_screen()
             # The waiter was killed, so nothing else would
-            self.terminal.restore()
+            self.terminal.restore_terminal()
             self.terminal_taken = True
-        self.lost()
+        self.handle_lost_terminal()
 
-    def _close(self) -> None:
+    def _ask_screen_to_close(self) -> None:
         """Ask the screen to close, with a deadline, as it may be stuck."""
         # Nothing has started yet
         if self._screen is None and not self._deciding.locked():
-            self._end_now(self._code())
+            self._end_now(self._choose_code())
         if self._deciding.locked():
             return
         self._deadline = min(self._deadline or float("inf"), time.monotonic() + SCREEN_HAS)
@@ -299,21 +299,21 @@ class WayOut:
             with contextlib.suppress(RuntimeError):
                 self._screen.close(self.terminal_gone)
 
-    def _do_without(self) -> None:
+    def _leave_without_screen(self) -> None:
         """Continue without a screen that did not close in time."""
         self._deadline = None
         if not self._deciding.acquire(
             blocking=False
         ):  # the screen has closed; something else keeps the process from ending
-            host = self._host()
-            if host is None or not host.alive:
-                self._end_now(_code_of(host, self._code()))
+            host = self._find_host()
+            if host is None or not host.is_alive:
+                self._end_now(_find_exit_code(host, self._choose_code()))
             return
         restore = self._open
         self._open = False
-        self._mute()
+        self._mute_screen()
         # In threads of their own, so that this thread keeps listening for further signals
-        for work in (lambda: os._exit(self._stay(self._code(), restore)), self._free_main):
+        for work in (lambda: os._exit(self._stay_for_run(self._choose_code(), restore)), self._free_main):
             threading.Thread(target=work, daemon=True).start()
 
     def _free_main(self) -> None:
@@ -323,13 +323,13 @@ class WayOut:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(ScreenLost))
             time.sleep(0.25)
 
-    def _code(self, otherwise: int = 0) -> int:
+    def _choose_code(self, otherwise: int = 0) -> int:
         """Return the exit code of the signal that ends the process, or another one without a signal."""
         return _CODES.get(self.signal, otherwise)
 
     def _end_now(self, code: int) -> NoReturn:
         if self._open:
-            self._release(code, True, "")
+            self._release_shell(code, True, "")
         with contextlib.suppress(Exception):
             sys.stdout.flush()
         # A normal exit would wait for threads, such as the one that trains
@@ -337,22 +337,22 @@ class WayOut:
 
     # ---- helpers ---------------------------------------------------------------------------------------
 
-    def _host(self) -> HostedRun | None:
+    def _find_host(self) -> HostedRun | None:
         return self._screen.host() if self._screen is not None else None
 
-    def _mute(self) -> None:
+    def _mute_screen(self) -> None:
         if self._screen is not None:
             self._screen.mute()
 
-    def _say(self, **words: Any) -> None:
+    def _tell_waiter(self, **words: Any) -> None:
         if self._line is not None:
-            self._line.say(**words)
+            self._line.send_words(**words)
 
 
-def _code_of(host: HostedRun | None, otherwise: int) -> int:
+def _find_exit_code(host: HostedRun | None, otherwise: int) -> int:
     """Return the exit code of a run that has ended."""
     return int(host.outcome.exit_code) if host is not None and host.outcome else otherwise
 
 
-def _heard(_number: int, _frame: object) -> None:
+def _ignore_signal(_number: int, _frame: object) -> None:
     """Do nothing: the listening thread acts on the signal, which would kill a process without a handler."""

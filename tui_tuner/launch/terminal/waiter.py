@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.launch.terminal.state import TerminalState
+from tui_tuner.launch.terminal.terminal_state import TerminalState
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -37,7 +37,7 @@ _LOOK = 0.1
 
 
 @dataclass
-class Line:
+class WaiterLine:
     """The child's connection to its waiter: a socket for messages, and one for signal numbers."""
 
     to_waiter: socket.socket
@@ -45,7 +45,7 @@ class Line:
     signals_in: socket.socket  # read by the child, peeked at by the waiter
     terminal: TerminalState
 
-    def say(self, **words: Any) -> bool:
+    def send_words(self, **words: Any) -> bool:
         """Send a message to the waiter; return False if it has died.
 
         Args:
@@ -59,15 +59,15 @@ class Line:
         except OSError:
             return False
 
-    def release(self, code: int = 0, restore: bool = False, words: str = "") -> bool:
+    def release_shell(self, code: int = 0, restore: bool = False, words: str = "") -> bool:
         """Leave the terminal's session and let the waiter exit; return False if it has died."""
         # setsid() fails if this process already leads a session
         with contextlib.suppress(OSError):
             os.setsid()
-        return self.say(leave=code, restore=restore, words=words)
+        return self.send_words(leave=code, restore=restore, words=words)
 
 
-def behind_waiter() -> Line:
+def fork_behind_waiter() -> WaiterLine:
     """Fork, and return only in the child, with its connection to the waiter; call before any thread exists.
 
     The parent passes on SIGTERM, SIGINT and SIGHUP, and exits with the child's exit code or as it is told.
@@ -81,12 +81,12 @@ def behind_waiter() -> Line:
     if child:
         childs.close()
         signals_out.close()
-        os._exit(Waiter(child, ours, signals_in, terminal).wait(before))
+        os._exit(Waiter(child, ours, signals_in, terminal).wait_for_child(before))
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     ours.close()
     # The C handler must never block: it would hang the thread that got the signal
     signals_out.setblocking(False)
-    return Line(childs, signals_out, signals_in, terminal)
+    return WaiterLine(childs, signals_out, signals_in, terminal)
 
 
 class Waiter:
@@ -103,29 +103,29 @@ class Waiter:
         self._told: tuple[int, float] | None = None  # the first signal received, and when
         self._unread_since: float | None = None
 
-    def wait(self, mask: Iterable[int] = ()) -> int:
+    def wait_for_child(self, mask: Iterable[int] = ()) -> int:
         """Wait for the child; return the exit code.
 
         Args:
             mask: The signal mask to restore once signals are handled here.
         """
-        with _own_signals() as wake:
+        with _redirect_signals() as wake:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             while True:
-                code = self._look()
+                code = self._check_child()
                 if code is not None:
                     return code
-                self._rest(wake)
+                self._wait_for_news(wake)
 
-    def _look(self) -> int | None:
+    def _check_child(self) -> int | None:
         ended, status = os.waitpid(self._child, os.WNOHANG)
         if ended:
-            self._hear()
+            self._read_messages()
             return self._code if self._code is not None else self._child_ended(status)
         if self._code is not None:
             return self._code
         now = time.monotonic()
-        waiting = self._unread()
+        waiting = self._peek_unread()
         if not waiting:
             self._unread_since = None
         elif self._unread_since is None:
@@ -136,14 +136,14 @@ class Waiter:
             return self._give_up(waiting[0], guard=True)
         return None
 
-    def _rest(self, wake: int) -> None:
+    def _wait_for_news(self, wake: int) -> None:
         """Wait for a signal or a message."""
         busy = self._told is not None or self._unread_since is not None
         reading = [wake, *([self._line.fileno()] if self._line.fileno() >= 0 else [])]
         if self._unread_since is None:
             reading.append(self._signals.fileno())
         ready, _unused, _unused = select.select(reading, [], [], _LOOK if busy else None)
-        if self._signals.fileno() in ready and not self._unread():
+        if self._signals.fileno() in ready and not self._peek_unread():
             time.sleep(
                 _LOOK / 4
             )  # another signal, such as a resized window, which the child will read in a moment
@@ -151,7 +151,7 @@ class Waiter:
             for number in os.read(wake, 512):
                 self._pass_on(number)
         if self._line.fileno() in ready:
-            self._hear()
+            self._read_messages()
 
     def _pass_on(self, number: int) -> None:
         # Ends the child at once; this process stays to restore the terminal
@@ -163,7 +163,7 @@ class Waiter:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._child, number)
 
-    def _hear(self) -> None:
+    def _read_messages(self) -> None:
         """Read and obey the messages of the child that have arrived."""
         while self._line.fileno() >= 0 and select.select([self._line], [], [], 0)[0]:
             try:
@@ -176,16 +176,16 @@ class Waiter:
                 return
             *lines, self._heard = (self._heard + block).split(b"\n")
             for line in lines:
-                self._obey(json.loads(line))
+                self._obey_message(json.loads(line))
 
-    def _obey(self, message: dict[str, Any]) -> None:
+    def _obey_message(self, message: dict[str, Any]) -> None:
         self._screen = message.get("screen", self._screen)
         self._run = message.get("run", self._run)
         if "leave" in message:
             self._code = message["leave"]
-            self._speak(message["words"], restore=message["restore"])
+            self._write_words(message["words"], restore=message["restore"])
 
-    def _unread(self) -> list[int]:
+    def _peek_unread(self) -> list[int]:
         """Return ending signals that the child has not read yet; none once it has ended."""
         try:
             block = self._signals.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -195,7 +195,7 @@ class Waiter:
 
     def _child_ended(self, status: int) -> int:
         if os.WIFEXITED(status):
-            self._speak("", restore=self._screen)
+            self._write_words("", restore=self._screen)
             return os.waitstatus_to_exitcode(status)
         number = os.WTERMSIG(status)
         words = ""
@@ -204,16 +204,16 @@ class Waiter:
                 "The process with the screen and the run {name} was killed by {signal}. "
                 "Resume the run with: tui-tuner resume {name}",
                 name=one_line(self._run),
-                signal=_name(number),
+                signal=_name_signal(number),
             )
         elif self._screen and number not in ENDING:
-            words = _("The process with the screen was killed by {signal}.", signal=_name(number))
-        self._speak(words, restore=self._screen)
+            words = _("The process with the screen was killed by {signal}.", signal=_name_signal(number))
+        self._write_words(words, restore=self._screen)
         return 128 + number
 
     def _give_up(self, number: int, guard: bool) -> int:
         """Return the terminal to the shell although the child does not end; kill it unless it has a run."""
-        self._hear()
+        self._read_messages()
         if self._code is not None:
             return self._code
         with contextlib.suppress(OSError):
@@ -221,10 +221,10 @@ class Waiter:
         if not self._run:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._child, signal.SIGKILL)
-            self._speak("", restore=self._screen)
+            self._write_words("", restore=self._screen)
             return 128 + number
         if guard:
-            self._guard()
+            self._leave_guard()
             words = _(
                 "run {name} was told to save and stop, but its process does not respond; it will be killed "
                 "in "
@@ -233,13 +233,13 @@ class Waiter:
                 seconds=_GUARDED,
             )
         elif number == signal.SIGHUP:
-            words = going_on_words(self._run)
+            words = describe_continuing(self._run)
         else:
-            words = saving_words(self._run)
-        self._speak(words, restore=self._screen)
+            words = describe_saving(self._run)
+        self._write_words(words, restore=self._screen)
         return 128 + number
 
-    def _guard(self) -> None:
+    def _leave_guard(self) -> None:
         """Leave a process behind that kills the child if it never reads its signal."""
         if os.fork():
             return
@@ -252,7 +252,7 @@ class Waiter:
             os.dup2(nothing, stream)
         self._line.close()
         until = time.monotonic() + _GUARDED
-        while self._unread():
+        while self._peek_unread():
             if time.monotonic() > until:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self._child, signal.SIGKILL)
@@ -260,14 +260,14 @@ class Waiter:
             time.sleep(1)
         os._exit(0)
 
-    def _speak(self, words: str, restore: bool) -> None:
+    def _write_words(self, words: str, restore: bool) -> None:
         if restore:
-            self._terminal.restore()
+            self._terminal.restore_terminal()
         if words:
-            self._terminal.write(words.encode("utf-8", "replace") + b"\n")
+            self._terminal.write_block(words.encode("utf-8", "replace") + b"\n")
 
 
-def going_on_words(name: str, paused: bool = False) -> str:
+def describe_continuing(name: str, paused: bool = False) -> str:
     """Describe a run that continues or stays paused without its screen."""
     if paused:
         return _(
@@ -278,7 +278,7 @@ def going_on_words(name: str, paused: bool = False) -> str:
     return _("run {name} is still running; watch it with `tui-tuner attach {name}`", name=one_line(name))
 
 
-def saving_words(name: str) -> str:
+def describe_saving(name: str) -> str:
     """Describe a run that needs longer to save than the shell should wait."""
     return _(
         "run {name} is saving and will then stop; watch it with `tui-tuner attach {name}`",
@@ -286,7 +286,7 @@ def saving_words(name: str) -> str:
     )
 
 
-def _name(number: int) -> str:
+def _name_signal(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -294,7 +294,7 @@ def _name(number: int) -> str:
 
 
 @contextmanager
-def _own_signals() -> Iterator[int]:
+def _redirect_signals() -> Iterator[int]:
     """Redirect signals to a file descriptor, as numbers, instead of their default action."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

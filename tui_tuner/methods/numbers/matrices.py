@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.locales import N_
-from tui_tuner.methods.numbers.base import MethodNumbers
+from tui_tuner.methods.numbers.method_numbers import MethodNumbers
 from tui_tuner.methods.numbers.rates import Customary, Rates, Rule
-from tui_tuner.methods.numbers.terms import Form, MethodCase, Passed, Terms, basic_terms
+from tui_tuner.methods.numbers.terms import Form, MethodCase, PassedWeights, Terms, make_basic_terms
 from tui_tuner.models.architectures.family import Linear
 
 _QLORA_BATCH = (16, N_("QLoRA's batch of 16"))
@@ -38,7 +38,7 @@ _RSLORA_PAPER = "rsLoRA (arXiv 2312.03732)"
 RSLORA = replace(LORA, usual=Customary(5e-5, 1e-5, 2e-4, _RSLORA_PAPER))
 
 
-def _low_rank(linear: Linear, case: MethodCase) -> int:
+def _count_low_rank(linear: Linear, case: MethodCase) -> int:
     """Elements of two matrices, [rank, inputs] and [outputs, rank]."""
     return case.section.rank * (linear.inputs + linear.outputs)
 
@@ -60,9 +60,9 @@ class LowRankNumbers(MethodNumbers):
         found = super().customary_rate(
             section, new_head=new_head, preference=preference, parameters=parameters
         )
-        return found if preference or not self.stabilised else self._stabilise(section, new_head)
+        return found if preference or not self.stabilised else self._stabilise_rate(section, new_head)
 
-    def _stabilise(self, section: MethodSection, new_head: bool) -> Customary:
+    def _stabilise_rate(self, section: MethodSection, new_head: bool) -> Customary:
         """Divide LoRA's rate by the square root of the rank, as updates are that much larger."""
         lora = LORA.new_head if new_head and LORA.new_head else LORA.usual
         # rsLoRA scales by alpha / sqrt(rank) where LoRA scales by alpha / rank: sqrt(rank) times as much
@@ -82,14 +82,14 @@ class LowRankNumbers(MethodNumbers):
         return [Rule(N_("rank"), filled, _RSLORA_PAPER, {"rank": float(section.rank)}, rate)]
 
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
-        return _low_rank(linear, case) + (linear.outputs if self.magnitudes else 0)
+        return _count_low_rank(linear, case) + (linear.outputs if self.magnitudes else 0)
 
-    def weigh(self, linear: Linear, case: MethodCase) -> Passed:
+    def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         # Magnitudes multiply element by element, which is no product of matrices
-        return Passed(trained=float(_low_rank(linear, case) * linear.copies))
+        return PassedWeights(trained=float(_count_low_rank(linear, case) * linear.copies))
 
     def memory_terms(self, case: MethodCase) -> Terms:
-        return replace(basic_terms(case), form=Form.MAGNITUDES if self.magnitudes else Form.LOW_RANK)
+        return replace(make_basic_terms(case), form=Form.MAGNITUDES if self.magnitudes else Form.LOW_RANK)
 
 
 class HadamardNumbers(MethodNumbers):
@@ -100,14 +100,14 @@ class HadamardNumbers(MethodNumbers):
     )
 
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
-        return 2 * _low_rank(linear, case)
+        return 2 * _count_low_rank(linear, case)
 
-    def weigh(self, linear: Linear, case: MethodCase) -> Passed:
+    def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         # However few numbers are trained, the product is with the whole update matrix, and so is its gradient
-        return Passed(trained=float(linear.weights), instead=True)
+        return PassedWeights(trained=float(linear.weights), instead=True)
 
     def memory_terms(self, case: MethodCase) -> Terms:
-        return replace(basic_terms(case), form=Form.HADAMARD)
+        return replace(make_basic_terms(case), form=Form.HADAMARD)
 
 
 class SharedRandomNumbers(MethodNumbers):
@@ -121,12 +121,12 @@ class SharedRandomNumbers(MethodNumbers):
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
         return case.section.rank + linear.outputs
 
-    def weigh(self, linear: Linear, case: MethodCase) -> Passed:
+    def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         # The random matrices take part in both passes, and only vectors are trained
-        return Passed(frozen=float(_low_rank(linear, case) * linear.copies))
+        return PassedWeights(frozen=float(_count_low_rank(linear, case) * linear.copies))
 
     def memory_terms(self, case: MethodCase) -> Terms:
-        return replace(basic_terms(case), form=Form.SHARED)
+        return replace(make_basic_terms(case), form=Form.SHARED)
 
 
 class FactorNumbers(MethodNumbers):
@@ -143,20 +143,20 @@ class FactorNumbers(MethodNumbers):
     )
 
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
-        return linear.inputs if linear.name in feed_forward(case) else linear.outputs
+        return linear.inputs if linear.name in find_feed_forward(case) else linear.outputs
 
-    def weigh(self, linear: Linear, case: MethodCase) -> Passed:
-        return Passed()  # factors are multiplied element by element, which is no product of matrices
+    def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
+        return PassedWeights()  # factors are multiplied element by element, which is no product of matrices
 
     def memory_terms(self, case: MethodCase) -> Terms:
-        return replace(basic_terms(case), form=Form.FACTORS, rank=1, feedforward=feed_forward(case))
+        return replace(make_basic_terms(case), form=Form.FACTORS, rank=1, feedforward=find_feed_forward(case))
 
 
-def feed_forward(case: MethodCase) -> frozenset[str]:
+def find_feed_forward(case: MethodCase) -> frozenset[str]:
     """Return the targets that lead out of a feed-forward block, of which IA3 scales the inputs."""
     return frozenset(
         linear.name
-        for linear in case.facts.linears
+        for linear in case.facts.layer_linears
         if linear.group in ("mlp", "shared")
         and linear.inputs > linear.outputs == case.facts.hidden
         and case.adapts(linear)

@@ -48,26 +48,26 @@ class MethodCase:
     adapts: Callable[[Linear], bool]
 
     @property
-    def targets(self) -> frozenset[str]:
+    def target_names(self) -> frozenset[str]:
         """Names of the matrices that get an adapter, or `all-linear`."""
-        return targets_of(self.section)
+        return name_targets(self.section)
 
     @property
     def top_layers(self) -> int:
         """Layers, from the top, that the settings name; 0 is all."""
-        return min(self.section.layers or 0, self.facts.layers) if self.section.reads("layers") else 0
+        return min(self.section.layers or 0, self.facts.layers) if self.section.reads_field("layers") else 0
 
 
-def targets_of(section: MethodSection) -> frozenset[str]:
+def name_targets(section: MethodSection) -> frozenset[str]:
     """`method.targets` as a set of names; `all-linear` for a method that does not read it."""
     # Such a method may put something beside any layer, so none is excluded
-    if not section.reads("targets"):
+    if not section.reads_field("targets"):
         return frozenset({ALL})
     return frozenset([section.targets] if isinstance(section.targets, str) else section.targets)
 
 
 @dataclass(frozen=True)
-class Passed:
+class PassedWeights:
     """Weights that a token meets beside a frozen matrix, for counting operations.
 
     Args:
@@ -122,16 +122,16 @@ class Terms:
     own: float = 0.0
 
 
-def basic_terms(case: MethodCase) -> Terms:
+def make_basic_terms(case: MethodCase) -> Terms:
     """The terms that follow from settings and traits alone."""
     section = case.section
     return Terms(
-        rank=section.rank if section.reads("rank") else 0,
-        dropout=section.dropout if section.reads("dropout") else 0.0,
-        targets=case.targets,
+        rank=section.rank if section.reads_field("rank") else 0,
+        dropout=section.dropout if section.reads_field("dropout") else 0.0,
+        targets=case.target_names,
         layers=case.top_layers,
-        whole_model=section.has(Trait.WHOLE_MODEL),
-        train_embeddings=section.reads("train_embeddings") and section.train_embeddings,
+        whole_model=section.has_trait(Trait.WHOLE_MODEL),
+        train_embeddings=section.reads_field("train_embeddings") and section.train_embeddings,
         virtual_tokens=section.prompt_length,
-        prefix=section.has(Trait.PREFIX),
+        prefix=section.has_trait(Trait.PREFIX),
     )

@@ -15,7 +15,7 @@ TEXT, TOKEN, SPAN = "text", "token", "span"  # `config.kinds.tasks.TaskKind.deci
 
 
 @dataclass(frozen=True)
-class Part:
+class HeadPart:
     """A module outside of the layers. `matrix` has its dotted name; `norm`: it is a norm of so many numbers.
 
     `inside` means that it is part of the backbone, pretrained if the files have it, like BERT's pooler; all
@@ -33,7 +33,7 @@ class Part:
         return self.norm or self.matrix.parameters
 
 
-def head_parts(facts: ModelFacts, decides: str, outputs: int) -> tuple[Part, ...]:
+def head_parts(facts: ModelFacts, decides: str, outputs: int) -> tuple[HeadPart, ...]:
     """Return the modules between the layers and the outputs of a head, in the order of computation.
 
     Args:
@@ -47,27 +47,27 @@ def head_parts(facts: ModelFacts, decides: str, outputs: int) -> tuple[Part, ...
     kind, first = kinds[decides], decides == TEXT
     outputs = 2 if decides == SPAN else outputs
     if kind == "prediction":
-        return _prediction(facts, outputs)
+        return _prediction_parts(facts, outputs)
     parts = []
     if kind == "context":
-        parts.append(Part(Linear("pooler.dense", hidden, hidden, True), first=first))
+        parts.append(HeadPart(Linear("pooler.dense", hidden, hidden, True), first=first))
     elif first and family.pooled:
         name = "pooler" if family.shared else "pooler.dense"
-        parts.append(Part(Linear(name, hidden, hidden, True), inside=True, first=True))
+        parts.append(HeadPart(Linear(name, hidden, hidden, True), inside=True, first=True))
     if kind == "dense":
-        parts.append(Part(Linear("classifier.dense", hidden, hidden, True), first=first))
+        parts.append(HeadPart(Linear("classifier.dense", hidden, hidden, True), first=first))
     if kind == "before":
-        parts.append(Part(Linear("pre_classifier", hidden, hidden, True), first=first))
+        parts.append(HeadPart(Linear("pre_classifier", hidden, hidden, True), first=first))
     name = {"dense": "classifier.out_proj", "score": "score", "qa_outputs": "qa_outputs"}.get(
         kind, "classifier"
     )
     # A decoder's head for a whole text has no bias, and reads every position before one is chosen.
     bias = not (kind == "score" and first)
-    parts.append(Part(Linear(name, hidden, outputs, bias), first=first and facts.encoder))
+    parts.append(HeadPart(Linear(name, hidden, outputs, bias), first=first and facts.encoder))
     return tuple(parts)
 
 
-def _prediction(facts: ModelFacts, outputs: int) -> tuple[Part, ...]:
+def _prediction_parts(facts: ModelFacts, outputs: int) -> tuple[HeadPart, ...]:
     """Return the parts of ModernBERT's head: its pretrained layer and a classifier.
 
     For a whole text, the positions are pooled before them.
@@ -75,7 +75,7 @@ def _prediction(facts: ModelFacts, outputs: int) -> tuple[Part, ...]:
     hidden = facts.hidden
     norm = 2 * hidden if facts.raw.get("norm_bias") else hidden
     return (
-        Part(Linear("head.dense", hidden, hidden, bool(facts.raw.get("classifier_bias")))),
-        Part(Linear("head.norm", 0, 0), norm=norm),
-        Part(Linear("classifier", hidden, outputs, True)),
+        HeadPart(Linear("head.dense", hidden, hidden, bool(facts.raw.get("classifier_bias")))),
+        HeadPart(Linear("head.norm", 0, 0), norm=norm),
+        HeadPart(Linear("classifier", hidden, outputs, True)),
     )

@@ -15,7 +15,7 @@ KINDS = (CHAT, BASE, ENCODER)
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedCard:
     """Facts from a model's published card.
 
     Args:
@@ -320,14 +320,14 @@ _CARDS: tuple[tuple[str, str, str, bool, bool, str], ...] = (
 )
 
 # Filled on first use, like the catalogue of shapes.
-_BY_ID: dict[str, Published] = {}
+_BY_ID: dict[str, PublishedCard] = {}
 
 
-def published(name: str) -> Published | None:
+def find_card(name: str) -> PublishedCard | None:
     """Return the published facts about a hub id (case does not matter), or None."""
     if not _BY_ID:
         for kind, licence, languages, gated, first, ids in _CARDS:
-            card = Published(kind, licence, tuple(languages.split()), gated, first)
+            card = PublishedCard(kind, licence, tuple(languages.split()), gated, first)
             _BY_ID.update(dict.fromkeys(ids.lower().split(), card))
     return _BY_ID.get(name.strip().lower())
 

@@ -9,25 +9,25 @@ from tui_tuner.models.hub import fetching, local, tokens
 from tui_tuner.models.hub.clients import client_of
 from tui_tuner.models.hub.kinds import (
     HUGGINGFACE,
+    Account,
     CancelledCall,
-    Described,
-    Found,
+    FoundModel,
     LocalModel,
+    ModelDescription,
     ProgressCall,
-    Who,
 )
 
 
-def search(query: str, source: str = HUGGINGFACE, limit: int = 20) -> list[Found]:
+def search_models(query: str, source: str = HUGGINGFACE, limit: int = 20) -> list[FoundModel]:
     """Find text models whose names or descriptions contain these words, most downloaded first.
 
     Raises:
         HubError: the hub cannot be reached, or refuses.
     """
-    return client_of(source).search(query.strip(), limit)
+    return client_of(source).search_models(query.strip(), limit)
 
 
-def describe(name: str, revision: str | None = None, source: str = HUGGINGFACE) -> Described:
+def describe_model(name: str, revision: str | None = None, source: str = HUGGINGFACE) -> ModelDescription:
     """Describe a model on a hub, and what downloading it would take.
 
     Raises:
@@ -35,11 +35,11 @@ def describe(name: str, revision: str | None = None, source: str = HUGGINGFACE) 
         ModelError: the name is not a hub id.
     """
     client = client_of(source)
-    model = fetching.with_here(client.describe(name, revision))
-    return replace(model, config=client.config(model))
+    model = fetching.measure_present(client.describe_model(name, revision))
+    return replace(model, config=client.read_config(model))
 
 
-def fetch(
+def fetch_model(
     name: str,
     *,
     revision: str | None = None,
@@ -61,7 +61,7 @@ def fetch(
         ModelError: the name is not a hub id, or the model has no safetensors weights.
         DiskFullError: there is not enough space, which is checked before the download starts.
     """
-    return fetching.fetch(name, revision, source, progress, cancelled, weights)
+    return fetching.download_model(name, revision, source, progress, cancelled, weights)
 
 
 def local_models(folder: Path | None = None) -> list[LocalModel]:
@@ -71,29 +71,29 @@ def local_models(folder: Path | None = None) -> list[LocalModel]:
     return local.local_models(folder or Path.cwd())
 
 
-def endpoint(source: str = HUGGINGFACE) -> str:
+def hub_address(source: str = HUGGINGFACE) -> str:
     """Return the address of the hub: a mirror if the environment names one."""
-    return client_of(source).endpoint()
+    return client_of(source).hub_address()
 
 
-def who(source: str = HUGGINGFACE) -> Who | None:
+def find_who(source: str = HUGGINGFACE) -> Account | None:
     """Return who is logged in, or None."""
-    return tokens.who(source)
+    return tokens.find_who(source)
 
 
-def login(token: str, source: str = HUGGINGFACE) -> Who:
+def log_in(token: str, source: str = HUGGINGFACE) -> Account:
     """Store a token for this hub after the hub has confirmed whose it is.
 
     Raises:
         HubError: the hub does not know it, or cannot be reached.
     """
-    return tokens.login(token, source)
+    return tokens.log_in(token, source)
 
 
-def logout(source: str = HUGGINGFACE) -> bool:
+def log_out(source: str = HUGGINGFACE) -> bool:
     """Delete the stored token of this hub; return False if there was none.
 
     Raises:
         HubError: it comes from the environment, which this program cannot change.
     """
-    return tokens.logout(source)
+    return tokens.log_out(source)

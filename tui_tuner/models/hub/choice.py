@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from tui_tuner.models.hub.kinds import Described, Found, HubFile
+from tui_tuner.models.hub.kinds import FoundModel, HubFile, ModelDescription
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -46,7 +46,7 @@ def choose_files(files: Iterable[HubFile], weights: bool = True) -> list[HubFile
     return sorted(chosen, key=lambda file: (is_weights(file.name), file.name != "config.json", file.name))
 
 
-def describe_files(about: Found, files: Iterable[HubFile], **more: Any) -> Described:
+def describe_files(about: FoundModel, files: Iterable[HubFile], **more: Any) -> ModelDescription:
     """Combine a hub's facts about a model with its files.
 
     Args:
@@ -54,7 +54,7 @@ def describe_files(about: Found, files: Iterable[HubFile], **more: Any) -> Descr
     """
     known = list(files)
     chosen = choose_files(known)
-    return Described(
+    return ModelDescription(
         source=about.source,
         files=tuple(chosen),
         bytes=sum(file.size or 0 for file in chosen),

@@ -15,22 +15,22 @@ from typing import Any
 from tui_tuner.errors import HubError
 from tui_tuner.locales import _
 from tui_tuner.models.hub.huggingface import HuggingFace, cache_folder
-from tui_tuner.models.hub.kinds import Described, HubFile
-from tui_tuner.models.hub.net import SECONDS, patience, session
-from tui_tuner.models.hub.transfer import Item
+from tui_tuner.models.hub.kinds import HubFile, ModelDescription
+from tui_tuner.models.hub.net import SECONDS, http_session, request_timeouts
+from tui_tuner.models.hub.transfer import DownloadItem
 from tui_tuner.text import one_line
 
 BRANCH = "main"
 
 
-def repository(name: str) -> Path:
+def find_repository(name: str) -> Path:
     """Return the folder of a model in the cache, whether it exists or not."""
     return Path(cache_folder()) / ("models--" + name.replace("/", "--"))
 
 
-def snapshot(name: str, revision: str | None) -> Path | None:
+def find_snapshot(name: str, revision: str | None) -> Path | None:
     """Return the folder of a revision in the cache, or None if it is not there."""
-    folder = repository(name)
+    folder = find_repository(name)
     asked_for = revision or BRANCH
     commit = asked_for
     with suppress(OSError, ValueError):
@@ -45,7 +45,7 @@ class HuggingFaceStore:
 
     variable = "HF_HOME"  # names another folder for the cache
 
-    def __init__(self, model: Described) -> None:
+    def __init__(self, model: ModelDescription) -> None:
         if not model.commit:
             raise HubError(
                 _("the hub did not report a commit for this model."),
@@ -53,14 +53,14 @@ class HuggingFaceStore:
                 hint=_("Check that HF_ENDPOINT is the address of a hub."),
             )
         self._model = model
-        self._repository = repository(model.name)
+        self._repository = find_repository(model.name)
         self.folder = self._repository / "snapshots" / model.commit
 
     @property
-    def client(self) -> Any:
-        return session()
+    def http_client(self) -> Any:
+        return http_session()
 
-    def here(self, file: HubFile) -> tuple[int, bool]:
+    def measure_file(self, file: HubFile) -> tuple[int, bool]:
         """Return how many bytes of a file are here, and whether it is complete."""
         place = self.folder / file.name
         try:
@@ -74,39 +74,39 @@ class HuggingFaceStore:
     def _part_of(self, file: HubFile) -> int:
         name = file.sha256 or file.git
         # A blob may be complete and not linked yet; a part that is too long counts no more than the file.
-        for path in (self._blob(name), self._part(name)) if name else ():
+        for path in (self._blob_path(name), self._part_path(name)) if name else ():
             try:
                 return min(path.stat().st_size, file.size or 2**63)
             except OSError:
                 continue
         return 0
 
-    def _blob(self, name: str) -> Path:
+    def _blob_path(self, name: str) -> Path:
         return self._repository / "blobs" / name
 
-    def _part(self, name: str) -> Path:
+    def _part_path(self, name: str) -> Path:
         return self._repository / "blobs" / f"{name}.incomplete"
 
-    def item(self, file: HubFile) -> Item:
+    def request_item(self, file: HubFile) -> DownloadItem:
         """Ask the hub for a file's address and version, and return where to download it to."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.file_download import get_hf_file_metadata
         from huggingface_hub.utils import build_hf_headers
 
         model = self._model
-        url = hf_hub_url(model.name, file.name, revision=model.commit, endpoint=HuggingFace.endpoint())
-        found = get_hf_file_metadata(url, timeout=patience())
+        url = hf_hub_url(model.name, file.name, revision=model.commit, endpoint=HuggingFace.hub_address())
+        found = get_hf_file_metadata(url, timeout=request_timeouts())
         blob = found.etag or file.sha256 or file.git
         # The version becomes the name of a file, so a hub could otherwise write outside of the cache.
         if not blob or "/" in blob or blob in (".", ".."):
             raise HubError(_("the hub reports no version of this file."), where=one_line(file.name))
         lock = Path(cache_folder()) / ".locks" / self._repository.name / f"{blob}.lock"
-        self._forget_damaged(file, blob, found.size)
-        return Item(
+        self._delete_damaged(file, blob, found.size)
+        return DownloadItem(
             file.name,
             url,
-            self._part(blob),
-            self._blob(blob),
+            self._part_path(blob),
+            self._blob_path(blob),
             lock,
             file.size if file.size is not None else found.size,
             # The hub identifies large files by their SHA-256 and small ones by git's SHA-1.
@@ -115,13 +115,13 @@ class HuggingFaceStore:
             headers=build_hf_headers(),
         )
 
-    def _forget_damaged(self, file: HubFile, blob: str, told: int | None) -> None:
+    def _delete_damaged(self, file: HubFile, blob: str, told: int | None) -> None:
         """Delete a blob whose size is wrong: the client would accept it unchecked."""
-        wanted, path = file.size if file.size is not None else told, self._blob(blob)
+        wanted, path = file.size if file.size is not None else told, self._blob_path(blob)
         if wanted is not None and path.exists() and path.stat().st_size != wanted:
             path.unlink()
 
-    def settle(self, file: HubFile) -> None:
+    def settle_file(self, file: HubFile) -> None:
         """Let the hub's client link a blob into the snapshot; a file that is already there stays."""
         from huggingface_hub import hf_hub_download
 
@@ -131,7 +131,7 @@ class HuggingFaceStore:
             place.unlink()
         hf_hub_download(self._model.name, file.name, revision=self._model.commit, etag_timeout=SECONDS)
 
-    def finish(self, files: list[HubFile]) -> Path:
+    def finish_model(self, files: list[HubFile]) -> Path:
         """Record the commit of a branch after all files have arrived, so that it is found offline."""
         revision = self._model.revision or BRANCH
         if revision != self._model.commit:
@@ -144,5 +144,5 @@ class HuggingFaceStore:
         return self.folder
 
     @property
-    def disk(self) -> Path:
+    def target_folder(self) -> Path:
         return self._repository

@@ -15,7 +15,7 @@ LABELS = {HUGGINGFACE: "Hugging Face", MODELSCOPE: "ModelScope"}
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundModel:
     """A model in the results of a search. Facts that the hub does not report are None, "" or False.
 
     Attributes:
@@ -60,7 +60,7 @@ class HubFile:
 
 
 @dataclass(frozen=True)
-class Described:
+class ModelDescription:
     """A model on a hub, and what fetching it would take.
 
     Attributes:
@@ -98,7 +98,7 @@ class Described:
     languages: tuple[str, ...] = ()
 
     @property
-    def missing(self) -> int:
+    def missing_bytes(self) -> int:
         """Return the bytes that are still to be downloaded."""
         return max(0, self.bytes - self.here)
 
@@ -152,7 +152,7 @@ class LocalModel:
 
 
 @dataclass(frozen=True)
-class Who:
+class Account:
     """The account that is logged in to a hub.
 
     Attributes:
@@ -169,5 +169,5 @@ ProgressCall = Callable[[Progress], None]
 CancelledCall = Callable[[], bool]
 
 
-class Cancelled(Exception):
+class FetchCancelled(Exception):
     """Raised when a fetch was asked to stop. Downloaded parts stay, and the next fetch resumes from them."""

@@ -18,8 +18,8 @@ from urllib.parse import quote, unquote
 
 from tui_tuner.models.hub import modelscope
 from tui_tuner.models.hub.choice import is_inside
-from tui_tuner.models.hub.kinds import Described, HubFile
-from tui_tuner.models.hub.transfer import Item
+from tui_tuner.models.hub.kinds import HubFile, ModelDescription
+from tui_tuner.models.hub.transfer import DownloadItem
 
 PARTS = ".parts"
 NOTE = ".fetched.json"
@@ -37,11 +37,11 @@ def cache_root() -> Path:
 
 def folder_of(name: str, revision: str | None) -> Path | None:
     """Return the folder of a revision, or None if nothing of it is here."""
-    place = _place(name, revision)
+    place = _revision_folder(name, revision)
     return place if place.is_dir() else None
 
 
-def _place(name: str, revision: str | None) -> Path:
+def _revision_folder(name: str, revision: str | None) -> Path:
     """Return the path for a revision; characters that a path cannot hold are quoted."""
     owner, _unused, model = name.partition("/")
     parts = [quote(part, safe="") for part in (owner, model, revision or modelscope.BRANCH)]
@@ -64,23 +64,23 @@ class ModelScopeStore:
 
     variable = VARIABLE
 
-    def __init__(self, model: Described) -> None:
+    def __init__(self, model: ModelDescription) -> None:
         self._model = model
-        self.folder = _place(model.name, model.revision)
+        self.folder = _revision_folder(model.name, model.revision)
         self._noted = _read_note(self.folder)
         self._lock = threading.Lock()
 
     @property
-    def client(self) -> Any:
-        return modelscope.client()
+    def http_client(self) -> Any:
+        return modelscope.http_client()
 
     @property
-    def disk(self) -> Path:
+    def target_folder(self) -> Path:
         return self.folder
 
-    def here(self, file: HubFile) -> tuple[int, bool]:
+    def measure_file(self, file: HubFile) -> tuple[int, bool]:
         """Return how many bytes of a file are here, and whether it is complete and of this version."""
-        places = [self._new(file)]
+        places = [self._waiting_path(file)]
         # Without a checksum on either side the name and the size decide.
         if self._noted.get(file.name, "") == file.sha256:
             places.append(self.folder / file.name)
@@ -93,45 +93,45 @@ class ModelScopeStore:
 
     def _part_of(self, file: HubFile) -> int:
         try:
-            return min(self._part(file).stat().st_size, file.size or 2**63)
+            return min(self._part_path(file).stat().st_size, file.size or 2**63)
         except OSError:
             return 0
 
-    def _part(self, file: HubFile) -> Path:
+    def _part_path(self, file: HubFile) -> Path:
         """Return the path of an unfinished file."""
         # The version is in the name: a part of another version is not the beginning of this one.
         return self.folder / PARTS / f"{quote(file.name, safe='')}.{file.sha256[:16] or 'unknown'}"
 
-    def _new(self, file: HubFile) -> Path:
+    def _waiting_path(self, file: HubFile) -> Path:
         """Return where a complete file waits to replace one of another version."""
-        part = self._part(file)
+        part = self._part_path(file)
         return part.with_name(f"{part.name}.new")
 
-    def item(self, file: HubFile) -> Item:
+    def request_item(self, file: HubFile) -> DownloadItem:
         revision = self._model.revision or modelscope.BRANCH
-        place, part = self.folder / file.name, self._part(file)
-        return Item(
+        place, part = self.folder / file.name, self._part_path(file)
+        return DownloadItem(
             file.name,
             modelscope.file_url(self._model.name, file.name, revision),
             part,
-            self._new(file) if place.exists() else place,
+            self._waiting_path(file) if place.exists() else place,
             part.with_name(f"{part.name}.lock"),
             file.size,
             sha256=file.sha256,
-            headers=modelscope.headers(),
+            headers=modelscope.request_headers(),
         )
 
-    def settle(self, file: HubFile) -> None:
+    def settle_file(self, file: HubFile) -> None:
         """Record which version of a file is here, unless it still waits."""
-        if not self._new(file).exists():
-            self._note({file.name: file.sha256})
+        if not self._waiting_path(file).exists():
+            self._write_note({file.name: file.sha256})
 
-    def finish(self, files: list[HubFile]) -> Path:
+    def finish_model(self, files: list[HubFile]) -> Path:
         """Move waiting files into place; then delete files that the hub no longer has."""
-        come = {file.name: file.sha256 for file in files if self._new(file).exists()}
+        come = {file.name: file.sha256 for file in files if self._waiting_path(file).exists()}
         for file in files:
             if file.name in come:
-                os.replace(self._new(file), self.folder / file.name)
+                os.replace(self._waiting_path(file), self.folder / file.name)
         gone: set[str] = set()
         # A fetch without weights must not delete the weights that an earlier one brought.
         if len(files) == len(self._model.files):
@@ -140,10 +140,10 @@ class ModelScopeStore:
         for name in gone:
             (self.folder / name).unlink(missing_ok=True)
         if come or gone:
-            self._note(come, gone)
+            self._write_note(come, gone)
         return self.folder
 
-    def _note(self, come: Mapping[str, str], gone: Collection[str] = ()) -> None:
+    def _write_note(self, come: Mapping[str, str], gone: Collection[str] = ()) -> None:
         # Several workers settle files at the same time.
         with self._lock:
             note = {**_read_note(self.folder), **come}

@@ -21,27 +21,27 @@ ATTEMPTS = 3
 Answer = TypeVar("Answer")
 
 
-def session() -> Any:
+def http_session() -> Any:
     """Return the HTTP client that huggingface_hub has configured."""
     from huggingface_hub.utils import get_session
 
     return get_session()
 
 
-def library() -> Any:
+def http_library() -> Any:
     """Return the module of the HTTP client, which holds its exceptions."""
     # Found through the client in use, as importing httpx by name would miss httpx2.
-    return sys.modules[type(session()).__module__.partition(".")[0]]
+    return sys.modules[type(http_session()).__module__.partition(".")[0]]
 
 
-def patience() -> Any:
+def request_timeouts() -> Any:
     """Return the timeouts of a request: shorter for a connection than for an answer."""
-    return library().Timeout(SECONDS, connect=CONNECT_SECONDS)
+    return http_library().Timeout(SECONDS, connect=CONNECT_SECONDS)
 
 
 def network_errors() -> tuple[type[BaseException], ...]:
     """Return the exceptions that the HTTP client raises if a connection fails or breaks."""
-    http = library()
+    http = http_library()
     return (http.TransportError, ConnectionError, TimeoutError)
 
 
@@ -52,17 +52,17 @@ def is_offline() -> bool:
     return bool(constants.is_offline_mode())
 
 
-def answers(endpoint: str) -> bool:
+def is_answering(endpoint: str) -> bool:
     """Return whether a hub answers one quick request."""
     try:
-        session().head(endpoint, timeout=CONNECT_SECONDS)
+        http_session().head(endpoint, timeout=CONNECT_SECONDS)
     # The HTTP client has many errors, and each of them means that the hub was not reached.
     except Exception:
         return False
     return True
 
 
-def asked(call: Callable[[], Answer], patient: bool = True) -> Answer:
+def call_with_retries(call: Callable[[], Answer], patient: bool = True) -> Answer:
     """Return the result of `call`, retried if a hub is busy or a connection breaks.
 
     A hub that does not answer at all is not retried, so that the error appears within seconds.
@@ -72,7 +72,7 @@ def asked(call: Callable[[], Answer], patient: bool = True) -> Answer:
             return call()
         except Exception as error:
             wait = pause_after(error, attempt)
-            lost = isinstance(error, (library().ConnectError, library().TimeoutException))
+            lost = isinstance(error, (http_library().ConnectError, http_library().TimeoutException))
             if not patient or lost or attempt + 1 == ATTEMPTS or wait is None or wait > SECONDS:
                 raise
             time.sleep(wait)
@@ -81,9 +81,9 @@ def asked(call: Callable[[], Answer], patient: bool = True) -> Answer:
 
 def small_json(url: str, headers: Mapping[str, str], most: int) -> dict[str, Any] | None:
     """Read a JSON object from a server; None if it is unavailable, something else, or too large."""
-    told = {"headers": dict(headers), "timeout": patience(), "follow_redirects": True}
+    told = {"headers": dict(headers), "timeout": request_timeouts(), "follow_redirects": True}
     try:
-        with session().stream("GET", url, **told) as answer:
+        with http_session().stream("GET", url, **told) as answer:
             if answer.status_code != 200:
                 return None
             # Read in pieces: a declared length may be missing or wrong.
@@ -110,7 +110,7 @@ def pause_after(error: BaseException, attempt: int) -> float | None:
         if response.status_code not in BUSY:
             return None
         return max(growing, retry_after(response.headers) or 0.0)
-    http = library()
+    http = http_library()
     if isinstance(error, http.ConnectError) and _is_lasting(error):
         return None
     return growing if isinstance(error, (http.TransportError, ConnectionError, TimeoutError)) else None

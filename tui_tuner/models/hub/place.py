@@ -10,9 +10,9 @@ from tui_tuner.config.kinds.tasks import is_tiny
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError
 from tui_tuner.locales import N_, _
-from tui_tuner.models.hub.fetching import fetch
+from tui_tuner.models.hub.fetching import download_model
 from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE
-from tui_tuner.models.hub.local import find
+from tui_tuner.models.hub.local import find_complete
 from tui_tuner.models.hub.ms_store import folder_of
 from tui_tuner.models.hub.net import is_offline
 from tui_tuner.models.tiny import own_folder
@@ -37,7 +37,7 @@ def hub_source(name: str, revision: str | None, hub: str, weights: bool = True) 
     """
     if hub != MODELSCOPE:
         return name
-    place = find(name, revision, hub, weights)
+    place = find_complete(name, revision, hub, weights)
     if place is None:
         command = Command(
             f"`tui-tuner models fetch {one_line(name, 80)} --source {hub}`", N_("Fetch a model")
@@ -59,8 +59,8 @@ def bring_tokenizer(model: ModelSection) -> None:
     name, revision = (model.tokenizer, None) if model.tokenizer else (model.name, model.revision)
     if model.hub != MODELSCOPE or is_path(name) or is_offline():
         return
-    if find(name, revision, model.hub, weights=False) is None:
-        fetch(name, revision, model.hub, lambda at: None, lambda: False, weights=False)
+    if find_complete(name, revision, model.hub, weights=False) is None:
+        download_model(name, revision, model.hub, lambda at: None, lambda: False, weights=False)
 
 
 def folder_on_disk(model: ModelSection) -> Path | None:
@@ -74,7 +74,7 @@ def folder_on_disk(model: ModelSection) -> Path | None:
     return folder_of(model.name, model.revision) if model.hub == MODELSCOPE else None
 
 
-def settle(name: str, revision: str | None) -> None:
+def mark_settled(name: str, revision: str | None) -> None:
     """Record that a model is up to date in this process, so that the hub need not be asked again."""
     _settled.add((name, revision))
 

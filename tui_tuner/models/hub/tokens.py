@@ -14,17 +14,17 @@ from typing import Any
 
 from tui_tuner.errors import HubError
 from tui_tuner.locales import _
-from tui_tuner.models.hub import problems
+from tui_tuner.models.hub import hub_errors
 from tui_tuner.models.hub.clients import client_of
 from tui_tuner.models.hub.huggingface import HuggingFace
-from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE, Who
-from tui_tuner.models.hub.modelscope import ModelScope, client
-from tui_tuner.models.hub.net import asked, patience, session
-from tui_tuner.models.hub.stored import VARIABLES, find_token, is_token, token_file, write_token
+from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE, Account
+from tui_tuner.models.hub.modelscope import ModelScope, http_client
+from tui_tuner.models.hub.net import call_with_retries, http_session, request_timeouts
+from tui_tuner.models.hub.stored_tokens import VARIABLES, find_token, is_token, token_file, write_token
 from tui_tuner.text import one_line
 
 
-def who(source: str) -> Who | None:
+def find_who(source: str) -> Account | None:
     """Return who is logged in, or None. The name is empty if the hub cannot be reached.
 
     Raises:
@@ -34,40 +34,42 @@ def who(source: str) -> Who | None:
     if not token:
         return None
     try:
-        return Who(_name_of(token, source), source, origin)
+        return Account(_ask_name(token, source), source, origin)
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status == 401:
-            raise problems.wrong_token(origin, source) from None
+            raise hub_errors.wrong_token_error(origin, source) from None
         if not is_token(token):
-            raise problems.no_token(origin) from None
-        return Who("", source, origin)
+            raise hub_errors.no_token_error(origin) from None
+        return Account("", source, origin)
 
 
-def login(token: str, source: str) -> Who:
+def log_in(token: str, source: str) -> Account:
     """Check and store a token; see `api.login`."""
     token = token.strip()
     if not is_token(token):
-        raise problems.no_token()
-    endpoint = client_of(source).endpoint()
+        raise hub_errors.no_token_error()
+    endpoint = client_of(source).hub_address()
     try:
-        name = _name_of(token, source)
+        name = _ask_name(token, source)
         if source == MODELSCOPE:
             write_token(token_file(source), token)
         else:
             from huggingface_hub import login as keep
 
-            with _quiet():
+            with _quiet_client():
                 keep(token=token, add_to_git_credential=False)
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (400, 401, 403):
-            raise problems.wrong_token(LABELS[source], source) from None
-        raise _without(problems.in_words(error, LABELS[source], source, endpoint), token) from None
-    return Who(name, source, str(token_file(source)))
+            raise hub_errors.wrong_token_error(LABELS[source], source) from None
+        raise _remove_token(
+            hub_errors.explain_error(error, LABELS[source], source, endpoint), token
+        ) from None
+    return Account(name, source, str(token_file(source)))
 
 
-def logout(source: str) -> bool:
+def log_out(source: str) -> bool:
     """Delete the stored token; see `api.logout`."""
     file = token_file(source)
     there = file.exists()
@@ -96,43 +98,43 @@ def _forget_huggingface(file: Path) -> None:
     active = file.read_text(encoding="utf-8", errors="replace").strip()
     names = [name for name, token in get_stored_tokens().items() if token == active]
     # The client raises OSError if the environment still holds a token, which `logout` reports itself.
-    with _quiet(), suppress(OSError):
+    with _quiet_client(), suppress(OSError):
         forget(names[0] if names else None)
     file.unlink(missing_ok=True)
 
 
-def _name_of(token: str, source: str) -> str:
+def _ask_name(token: str, source: str) -> str:
     """Ask the hub whose token it is."""
     if source == MODELSCOPE:
         return _name_on_modelscope(token)
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
-    def once() -> Any:
-        response = session().get(
-            f"{HuggingFace.endpoint()}/api/whoami-v2",
+    def request_name() -> Any:
+        response = http_session().get(
+            f"{HuggingFace.hub_address()}/api/whoami-v2",
             headers=build_hf_headers(token=token),
-            timeout=patience(),
+            timeout=request_timeouts(),
         )
         hf_raise_for_status(response)
         return response.json()
 
-    answer = asked(once)
+    answer = call_with_retries(request_name)
     return one_line(answer.get("name") or "") if isinstance(answer, dict) else ""
 
 
 def _name_on_modelscope(token: str) -> str:
-    response = client().post(
-        f"{ModelScope.endpoint()}/api/v1/login", json={"AccessToken": token}, timeout=patience()
+    response = http_client().post(
+        f"{ModelScope.hub_address()}/api/v1/login", json={"AccessToken": token}, timeout=request_timeouts()
     )
     response.raise_for_status()
     answer = response.json()
     data = answer.get("Data") if isinstance(answer, dict) else None
     if not isinstance(data, dict) or answer.get("Success") is False:
-        raise problems.wrong_token(LABELS[MODELSCOPE], MODELSCOPE)
+        raise hub_errors.wrong_token_error(LABELS[MODELSCOPE], MODELSCOPE)
     return one_line(data.get("Username") or "")
 
 
-def _without(error: Any, token: str) -> Any:
+def _remove_token(error: Any, token: str) -> Any:
     """Return the same error with the token removed from its text."""
     return type(error)(
         error.what.replace(token, "[secret]"), where=error.where, hint=error.hint, field=error.field
@@ -140,7 +142,7 @@ def _without(error: Any, token: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet_client() -> Iterator[None]:
     """Keep the hub's client from logging what it does."""
     log = logging.getLogger("huggingface_hub")
     before = log.level

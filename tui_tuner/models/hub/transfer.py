@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from tui_tuner.errors import HubError
 from tui_tuner.locales import _
-from tui_tuner.models.hub import problems
-from tui_tuner.models.hub.kinds import Cancelled
-from tui_tuner.models.hub.net import BUSY, LONGEST_WAIT, network_errors, patience, pause_after
+from tui_tuner.models.hub import hub_errors
+from tui_tuner.models.hub.kinds import FetchCancelled
+from tui_tuner.models.hub.net import BUSY, LONGEST_WAIT, network_errors, pause_after, request_timeouts
 from tui_tuner.text import human_seconds, one_line
 
 ATTEMPTS = 6  # consecutive attempts that bring no byte
@@ -30,7 +30,7 @@ DAMAGED = 2  # times a file may arrive with another checksum
 
 
 @dataclass
-class Item:
+class DownloadItem:
     """A file to download.
 
     Attributes:
@@ -51,7 +51,7 @@ class Item:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Watch:
+class DownloadWatch:
     """Shared state of a download: progress of the workers, and the request to stop."""
 
     def __init__(self) -> None:
@@ -65,33 +65,33 @@ class Watch:
         self._notes: dict[str, str] = {}  # why a file that is being downloaded does not move
         self._busy: set[str] = set()
 
-    def at(self, item: Item, count: int) -> None:
+    def record_bytes(self, item: DownloadItem, count: int) -> None:
         """Record how many bytes of a file are here now."""
         with self._lock:
             self.done[item.name] = count
             self.file = item.name
             self._notes.pop(item.name, None)
 
-    def sized(self, item: Item, size: int) -> None:
+    def record_size(self, item: DownloadItem, size: int) -> None:
         with self._lock:
             self.sizes[item.name] = size
 
-    def say(self, name: str, note: str) -> None:
+    def set_note(self, name: str, note: str) -> None:
         with self._lock:
             self._notes[name] = note
 
-    def begun(self, name: str) -> None:
+    def begin_file(self, name: str) -> None:
         with self._lock:
             self._busy.add(name)
 
-    def ended(self, name: str, whole: bool) -> None:
+    def end_file(self, name: str, whole: bool) -> None:
         with self._lock:
             self._busy.discard(name)
             self._notes.pop(name, None)
             if whole:
                 self.finished.add(name)
 
-    def moving(self) -> tuple[str, str]:
+    def describe_moving(self) -> tuple[str, str]:
         """Return the file that moved last, and the reason if nothing moves."""
         with self._lock:
             # A note is shown only if every file waits: one that still moves says more.
@@ -100,21 +100,21 @@ class Watch:
                 return name, self._notes[name]
             return self.file if self._busy else "", ""
 
-    def totals(self) -> tuple[int, int]:
+    def count_totals(self) -> tuple[int, int]:
         """Return the bytes that are here, and the bytes of all files."""
         with self._lock:
             return sum(self.done.values()), sum(self.sizes.values())
 
-    def check(self) -> None:
+    def raise_if_stopped(self) -> None:
         if self.stop.is_set():
-            raise Cancelled
+            raise FetchCancelled
 
-    def pause(self, seconds: float) -> None:
+    def pause_for(self, seconds: float) -> None:
         if self.stop.wait(seconds):
-            raise Cancelled
+            raise FetchCancelled
 
     @contextlib.contextmanager
-    def listening(self, response: Any) -> Iterator[None]:
+    def register_response(self, response: Any) -> Iterator[None]:
         """Register the socket of a response while it is read, so that `hang_up` can end the read."""
         stream = response.extensions.get("network_stream")
         # httpx offers no way to end a read from another thread, and a silent server would hold the worker for
@@ -124,7 +124,7 @@ class Watch:
             if found is not None:
                 self._sockets.add(found)
         try:
-            self.check()
+            self.raise_if_stopped()
             yield
         finally:
             with self._lock:
@@ -140,7 +140,7 @@ class Watch:
                     socket.socket.shutdown(one, socket.SHUT_RDWR)
 
 
-def download(item: Item, client: Any, watch: Watch) -> None:
+def download_file(item: DownloadItem, client: Any, watch: DownloadWatch) -> None:
     """Download a file, or the missing rest of it, and move it into place.
 
     Raises:
@@ -149,41 +149,41 @@ def download(item: Item, client: Any, watch: Watch) -> None:
         Exception: an error of the HTTP client that another attempt would not change.
         OSError: the disk is full or cannot be written.
     """
-    with _locked(item, watch):
+    with _hold_lock(item, watch):
         if item.whole.exists():
-            watch.at(item, item.whole.stat().st_size)
+            watch.record_bytes(item, item.whole.stat().st_size)
             return
         item.part.parent.mkdir(parents=True, exist_ok=True)
-        digest = _Digest(item)
+        digest = _FileDigest(item)
         damaged = 0
         while True:
             _receive_all(item, client, watch, digest)
-            if digest.agrees():
+            if digest.is_correct():
                 item.whole.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(item.part, item.whole)
                 return
             item.part.unlink(missing_ok=True)
             damaged += 1
-            watch.at(item, 0)
+            watch.record_bytes(item, 0)
             if damaged == DAMAGED:
                 raise HubError(
                     _("arrived damaged twice: its checksum differs from the one that the hub reports."),
                     where=one_line(item.name),
                     hint=_("A proxy or a mirror may change files in transit. The damaged file was deleted."),
                 )
-            watch.say(item.name, _("arrived damaged, downloading it again"))
+            watch.set_note(item.name, _("arrived damaged, downloading it again"))
 
 
-def _receive_all(item: Item, client: Any, watch: Watch, digest: _Digest) -> None:
+def _receive_all(item: DownloadItem, client: Any, watch: DownloadWatch, digest: _FileDigest) -> None:
     """Request a file until all of its bytes are here, with growing pauses while none arrive."""
-    broken: tuple[type[BaseException], ...] = (*network_errors(), _Busy)
-    patience = _Patience(item.name, watch)
+    broken: tuple[type[BaseException], ...] = (*network_errors(), _BusyError)
+    patience = _Pauser(item.name, watch)
     # A server that cannot resume sends the same bytes again; only bytes beyond these count as progress.
-    furthest = _size(item.part)
+    furthest = _file_size(item.part)
     while True:
         try:
-            asked_for = _receive(item, client, watch, digest)
-            have = _size(item.part)
+            asked_for = _receive_range(item, client, watch, digest)
+            have = _file_size(item.part)
             if have == item.size:
                 return
             # This request ended at its own limit, `MOST_AT_ONCE`, which is no failure.
@@ -193,51 +193,51 @@ def _receive_all(item: Item, client: Any, watch: Watch, digest: _Digest) -> None
             problem: BaseException = ConnectionError(_("the server sent only part of the file"))
         except broken as error:
             # A stop closes the connection, which looks like a network error here.
-            watch.check()
-            problem = error.error if isinstance(error, _Busy) else error
-        have = _size(item.part)
-        patience.after(problem, moved=have > furthest)
+            watch.raise_if_stopped()
+            problem = error.error if isinstance(error, _BusyError) else error
+        have = _file_size(item.part)
+        patience.wait_after(problem, moved=have > furthest)
         furthest = max(furthest, have)
 
 
-def patiently(call: Callable[[], Answer], name: str, watch: Watch) -> Answer:
+def call_patiently(call: Callable[[], Answer], name: str, watch: DownloadWatch) -> Answer:
     """Return the result of `call`, retried with growing pauses if a connection fails or a hub is busy."""
-    patience = _Patience(name, watch)
+    patience = _Pauser(name, watch)
     while True:
         try:
             return call()
-        except Cancelled:
+        except FetchCancelled:
             raise
         except Exception as error:
-            watch.check()
-            patience.after(error)
+            watch.raise_if_stopped()
+            patience.wait_after(error)
 
 
-class _Patience:
+class _Pauser:
     """Waits before another attempt, and reports why."""
 
-    def __init__(self, name: str, watch: Watch) -> None:
+    def __init__(self, name: str, watch: DownloadWatch) -> None:
         self._name, self._watch = name, watch
         self._attempt = 0
 
-    def after(self, problem: BaseException, moved: bool = False) -> None:
+    def wait_after(self, problem: BaseException, moved: bool = False) -> None:
         """Wait after a problem, or raise it if waiting cannot help or has been tried long enough."""
         self._attempt = 0 if moved else self._attempt + 1
         wait = pause_after(problem, max(0, self._attempt - 1))
         if wait is None or self._attempt >= ATTEMPTS or wait > LONGEST_WAIT:
             raise problem
-        self._watch.say(self._name, _told(problem, wait, self._attempt))
-        self._watch.pause(wait)
+        self._watch.set_note(self._name, _describe_wait(problem, wait, self._attempt))
+        self._watch.pause_for(wait)
 
 
-class _Busy(Exception):
+class _BusyError(Exception):
     """Wraps an error that a later attempt may avoid."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
 
-def _told(problem: BaseException, wait: float, attempt: int) -> str:
+def _describe_wait(problem: BaseException, wait: float, attempt: int) -> str:
     """Describe why nothing moves, and for how long."""
     time_left = human_seconds(max(1, round(wait)))
     status = getattr(getattr(problem, "response", None), "status_code", None)
@@ -250,7 +250,7 @@ def _told(problem: BaseException, wait: float, attempt: int) -> str:
     return _("the connection broke, resuming in {time}", time=time_left)
 
 
-def _receive(item: Item, client: Any, watch: Watch, digest: _Digest) -> int | None:
+def _receive_range(item: DownloadItem, client: Any, watch: DownloadWatch, digest: _FileDigest) -> int | None:
     """Send one request for the missing rest of a file, or a part of it, and append the answer.
 
     Returns how many bytes should be here then; None for all.
@@ -262,7 +262,7 @@ def _receive(item: Item, client: Any, watch: Watch, digest: _Digest) -> int | No
             file.truncate(0)
             have = 0
         digest.catch_up(item.part, have, watch, item)
-        watch.at(item, have)
+        watch.record_bytes(item, have)
         if have == item.size:
             return have
         # Offsets count bytes of the file, not of a compressed transfer.
@@ -272,22 +272,22 @@ def _receive(item: Item, client: Any, watch: Watch, digest: _Digest) -> int | No
             headers["Range"] = f"bytes={have}-{until - 1 if until else ''}"
         with (
             client.stream(
-                "GET", item.url, headers=headers, timeout=patience(), follow_redirects=True
+                "GET", item.url, headers=headers, timeout=request_timeouts(), follow_redirects=True
             ) as response,
-            watch.listening(response),
+            watch.register_response(response),
         ):
             begins = _begins_at(response, have, item)
             if begins != have:
                 file.truncate(0)
-                digest.begin()
-                watch.at(item, 0)
+                digest.begin_hash()
+                watch.record_bytes(item, 0)
                 have = 0
             if begins == have:
-                _append(file, response, have, item, watch, digest)
+                _append_response(file, response, have, item, watch, digest)
         return until
 
 
-def _begins_at(response: Any, have: int, item: Item) -> int | None:
+def _begins_at(response: Any, have: int, item: DownloadItem) -> int | None:
     """Return the byte of the file that an answer begins with; None if it does not fit the request.
 
     Raises an error if the answer is not a file at all.
@@ -297,18 +297,18 @@ def _begins_at(response: Any, have: int, item: Item) -> int | None:
     if status == 416:
         return None
     if status not in (200, 206):
-        _refused(response, item)
+        _raise_refusal(response, item)
     kind = response.headers.get("content-type", "")
     # A network with a login page answers everything with 200 and HTML, which would become a weight file.
     if kind.startswith("text/html") and not item.name.endswith((".html", ".htm")):
-        raise problems.not_a_hub(one_line(item.name), str(response.request.url.host))
+        raise hub_errors.not_a_hub_error(one_line(item.name), str(response.request.url.host))
     if status == 200:
         return 0
     told = response.headers.get("content-range", "")
     return next((begins for begins in (have, 0) if told.startswith(f"bytes {begins}-")), None)
 
 
-def _refused(response: Any, item: Item) -> None:
+def _raise_refusal(response: Any, item: DownloadItem) -> None:
     """Raise the error that huggingface_hub makes of a refusal."""
     from huggingface_hub.utils import hf_raise_for_status
 
@@ -322,18 +322,20 @@ def _refused(response: Any, item: Item) -> None:
         hf_raise_for_status(response)
     except Exception as error:
         if response.status_code in BUSY:
-            raise _Busy(error) from None
+            raise _BusyError(error) from None
         raise
     raise ConnectionError(f"status {response.status_code}")
 
 
-def _append(file: Any, response: Any, have: int, item: Item, watch: Watch, digest: _Digest) -> None:
+def _append_response(
+    file: Any, response: Any, have: int, item: DownloadItem, watch: DownloadWatch, digest: _FileDigest
+) -> None:
     length = response.headers.get("content-length", "")
     if item.size is None and length.isdecimal() and "content-encoding" not in response.headers:
         item.size = have + int(length)
-        watch.sized(item, item.size)
+        watch.record_size(item, item.size)
     for piece in response.iter_bytes():
-        watch.check()
+        watch.raise_if_stopped()
         if item.size is not None and have + len(piece) > item.size:
             # Longer than the hub reported: the checksum decides whether that matters.
             piece = piece[: item.size - have]
@@ -341,24 +343,24 @@ def _append(file: Any, response: Any, have: int, item: Item, watch: Watch, diges
         # An unbuffered file may write fewer bytes than given.
         while view:
             view = view[file.write(view) :]
-        digest.add(piece)
+        digest.add_piece(piece)
         have += len(piece)
-        watch.at(item, have)
+        watch.record_bytes(item, have)
         if have == item.size:
             return
     if item.size is None:
         item.size = have
-        watch.sized(item, have)
+        watch.record_size(item, have)
 
 
-class _Digest:
+class _FileDigest:
     """Computes the checksum of a file while it arrives, and of an earlier part from the disk."""
 
-    def __init__(self, item: Item) -> None:
+    def __init__(self, item: DownloadItem) -> None:
         self._item = item
-        self.begin()
+        self.begin_hash()
 
-    def begin(self) -> None:
+    def begin_hash(self) -> None:
         item = self._item
         self._count = 0
         self._hash = hashlib.sha256()
@@ -367,27 +369,27 @@ class _Digest:
             self._hash = hashlib.sha1(usedforsecurity=False)
             self._hash.update(b"blob %d\0" % item.size)
 
-    def add(self, piece: bytes) -> None:
+    def add_piece(self, piece: bytes) -> None:
         self._hash.update(piece)
         self._count += len(piece)
 
-    def catch_up(self, part: Path, have: int, watch: Watch, item: Item) -> None:
+    def catch_up(self, part: Path, have: int, watch: DownloadWatch, item: DownloadItem) -> None:
         """Add the bytes on the disk that were not seen yet."""
         if self._count == have:
             return
-        self.begin()
-        watch.say(item.name, _("checking the downloaded part"))
+        self.begin_hash()
+        watch.set_note(item.name, _("checking the downloaded part"))
         with open(part, "rb") as file:
             while self._count < have and (piece := file.read(min(PIECE, have - self._count))):
-                watch.check()
-                self.add(piece)
+                watch.raise_if_stopped()
+                self.add_piece(piece)
 
-    def agrees(self) -> bool:
+    def is_correct(self) -> bool:
         wanted = self._item.sha256 or (self._item.git if self._item.size is not None else "")
         return not wanted or self._hash.hexdigest() == wanted
 
 
-def _size(path: Path) -> int:
+def _file_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -395,7 +397,7 @@ def _size(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _locked(item: Item, watch: Watch) -> Iterator[None]:
+def _hold_lock(item: DownloadItem, watch: DownloadWatch) -> Iterator[None]:
     """Hold the lock of a file, which the hub's client uses too, and report if another process has it."""
     from filelock import FileLock, Timeout
 
@@ -403,13 +405,13 @@ def _locked(item: Item, watch: Watch) -> Iterator[None]:
     lock = FileLock(str(item.lock))
     began = time.monotonic()
     while True:
-        watch.check()
+        watch.raise_if_stopped()
         try:
             lock.acquire(timeout=0.2)
             break
         except Timeout:
             if time.monotonic() - began > 0.5:
-                watch.say(item.name, _("another process is fetching it"))
+                watch.set_note(item.name, _("another process is fetching it"))
         # The file system has no locks; the checksum still finds a part that two processes wrote.
         except NotImplementedError:
             yield

@@ -15,14 +15,14 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.locales import _
 from tui_tuner.methods import find_method
-from tui_tuner.methods.numbers.terms import ALL, MethodCase, targets_of
+from tui_tuner.methods.numbers.terms import ALL, MethodCase, name_targets
 from tui_tuner.models.architectures.family import Linear
-from tui_tuner.models.architectures.heads import Part, head_parts
+from tui_tuner.models.architectures.heads import HeadPart, head_parts
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.heads.outputs import head_of
-from tui_tuner.planning.memory.methods import case_of
-from tui_tuner.planning.memory.stack import Stack, installed
+from tui_tuner.planning.heads.outputs import find_head
+from tui_tuner.planning.memory.method_fields import make_case
+from tui_tuner.planning.memory.stack import Stack, find_installed
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Parameters:
     basis: str = ""
 
     @property
-    def share(self) -> float:
+    def trained_share(self) -> float:
         """Trained parameters as a share of all."""
         return self.trained / self.total if self.total else 0.0
 
-    def sentence(self) -> str:
+    def describe_counts(self) -> str:
         """For a screen."""
-        said = {"trained": self.trained, "total": self.total, "share": 100 * self.share}
+        said = {"trained": self.trained, "total": self.total, "share": 100 * self.trained_share}
         if self.doubt:
             return _(
                 "about {trained:,} of {total:,} parameters trained ({share:.4f} %): {doubt}",
@@ -69,11 +69,11 @@ class Parameters:
         }
 
 
-def parameters_of(
+def count_run_parameters(
     config: RunConfig, facts: ModelFacts, data: DataFacts | None = None, stack: Stack | None = None
 ) -> Parameters:
     """Count the parameters of a run from its rows and its model's config."""
-    head = head_of(config, facts, data)
+    head = find_head(config, facts, data)
     found = count_parameters(
         facts, config.method, head.decides, head.outputs, new_pooler=head.new_pooler, stack=stack
     )
@@ -96,7 +96,7 @@ def count_parameters(
         outputs: Classes of the head, or numbers.
         new_pooler: The backbone's pooler begins with random weights, so it is trained with the head.
     """
-    stack = stack or installed()
+    stack = stack or find_installed()
     parts = head_parts(facts, decides, outputs)
     base = facts.parameters
     if parts:
@@ -104,14 +104,14 @@ def count_parameters(
         base = facts.body_parameters + sum(part.parameters for part in parts)
     head = [part for part in parts if new_pooler or not part.inside]
     kept = sum(part.parameters for part in head)
-    doubt = _doubt(facts, method, parts)
-    if method.has(Trait.WHOLE_MODEL):
+    doubt = _explain_doubt(facts, method, parts)
+    if method.has_trait(Trait.WHOLE_MODEL):
         return Parameters(base, base, doubt)
-    numbers, case = find_method(method.kind), case_of(method, facts, stack)
+    numbers, case = find_method(method.kind), make_case(method, facts, stack)
     added = numbers.count_elsewhere(case, bool(parts))
-    added += sum(numbers.count_parameters(one, case) for one in adapted(case, parts, head))
+    added += sum(numbers.count_parameters(one, case) for one in list_adapted(case, parts, head))
     base += numbers.count_twice(case, {part.matrix.name.split(".")[0] for part in head})
-    if method.reads("train_embeddings") and method.train_embeddings:
+    if method.reads_field("train_embeddings") and method.train_embeddings:
         kept += facts.token_parameters
         # A tied head is the embedding matrix itself: PEFT trains one copy of both
         if not parts and not facts.tied:
@@ -120,40 +120,40 @@ def count_parameters(
     trained = added + kept + numbers.count_own(facts, method)
     if not trained and not doubt:
         doubt = _("{kind} does not declare what it trains", kind=method.kind)
-    return Parameters(trained, base + added + (kept if method.has(Trait.ADAPTER) else 0), doubt)
+    return Parameters(trained, base + added + (kept if method.has_trait(Trait.ADAPTER) else 0), doubt)
 
 
-def adapted(case: MethodCase, parts: tuple[Part, ...], head: list[Part]) -> Iterator[Linear]:
+def list_adapted(case: MethodCase, parts: tuple[HeadPart, ...], head: list[HeadPart]) -> Iterator[Linear]:
     """Yield every matrix that gets an adapter, inside and outside the layers."""
-    facts, named = case.facts, case.section.layers if case.section.reads("layers") else None
+    facts, named = case.facts, case.section.layers if case.section.reads_field("layers") else None
     tops = min(named or facts.own_layers, facts.own_layers)
     for place in range(facts.own_layers - tops, facts.own_layers):
         of_layer = facts.without_experts if place in facts.dense_places else facts
-        yield from (linear for linear in of_layer.linears if case.adapts(linear))
-    if ALL in case.targets or named is not None:
+        yield from (linear for linear in of_layer.layer_linears if case.adapts(linear))
+    if ALL in case.target_names or named is not None:
         return  # of these only the layers get adapters
     yield from (
         part.matrix for part in parts if part not in head and not part.norm and case.adapts(part.matrix)
     )
 
 
-def virtual_parameters(facts: ModelFacts, method: MethodSection, decides: bool) -> int:
+def count_virtual(facts: ModelFacts, method: MethodSection, decides: bool) -> int:
     """Count the parameters that make virtual tokens, as PEFT does; 0 for any other method."""
-    if not method.has(Trait.VIRTUAL_TOKENS):
+    if not method.has_trait(Trait.VIRTUAL_TOKENS):
         return 0
-    return find_method(method.kind).count_elsewhere(case_of(method, facts), decides)
+    return find_method(method.kind).count_elsewhere(make_case(method, facts), decides)
 
 
-def _doubt(facts: ModelFacts, method: MethodSection, parts: tuple[Part, ...]) -> str:
+def _explain_doubt(facts: ModelFacts, method: MethodSection, parts: tuple[HeadPart, ...]) -> str:
     """Explain why the counts may be wrong; empty if they are exact."""
     if facts.uncounted:
         return facts.uncounted
-    targets = targets_of(method) - {ALL}
-    if not method.reads("targets"):
+    targets = name_targets(method) - {ALL}
+    if not method.reads_field("targets"):
         return ""
-    if facts.low_rank_key and method.has(Trait.ADAPTER):
+    if facts.low_rank_key and method.has_trait(Trait.ADAPTER):
         return _("adapters of {name} have not been verified", name=facts.model_type)
-    known = {step for linear in facts.linears for step in (linear.name, linear.name.split(".")[-1])}
+    known = {step for linear in facts.layer_linears for step in (linear.name, linear.name.split(".")[-1])}
     # PEFT matches the last part of a name anywhere in the model, so modules of a head count as targets too
     known |= {part.matrix.name.split(".")[-1] for part in parts}
     if targets - known:

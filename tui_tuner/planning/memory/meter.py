@@ -33,18 +33,18 @@ class Meter:
         self.cache: list[Buffer] = []  # autocast's copies of trained weights, until the context ends
         self.held: list[object] = []  # parameters and leaves, which keep their gradients
 
-    def enter(self, phase: str) -> None:
+    def enter_phase(self, phase: str) -> None:
         """Start a phase; what lives now counts towards its peak."""
         self.phase = phase
         self.top = sum(self.peaks.get(phase, {}).values())
-        self._mark()
+        self._mark_peak()
 
-    def add(self, kind: str, size: float) -> None:
+    def add_bytes(self, kind: str, size: float) -> None:
         self.kinds[kind] = self.kinds.get(kind, 0.0) + size
         self.live += size
-        self._mark()
+        self._mark_peak()
 
-    def _mark(self) -> None:
+    def _mark_peak(self) -> None:
         # The breakdown is copied only at a new peak, which keeps simulations fast
         if self.live > self.top and self.phase:
             self.top = self.live
@@ -60,7 +60,7 @@ class Buffer:
         self.meter = meter
         self.size = size
         self.kind = kind or meter.kind
-        meter.add(self.kind, size)
+        meter.add_bytes(self.kind, size)
 
     def relabel(self, kind: str) -> None:
         """Count these bytes under another name."""
@@ -86,13 +86,13 @@ class Parameter:
 
     def receive(self, gradient: Buffer) -> None:
         """Keep a gradient, or add it to the one that is there."""
-        self._accumulate(gradient)
+        self._accumulate_gradient(gradient)
         if self.uses:
             self.uses -= 1
             if not self.uses:
                 self.grad = None
 
-    def _accumulate(self, gradient: Buffer) -> None:
+    def _accumulate_gradient(self, gradient: Buffer) -> None:
         needed = self.count * self.width
         if (
             gradient.meter.accumulating and not self.tied
@@ -155,7 +155,7 @@ class Tape:
         self.marks: dict[int, str] = {}  # phases that begin once so many nodes are left
         self.held: tuple[Buffer, ...] = ()  # what the training loop holds on to
 
-    def source(self, count: float, width: int, grad: bool = False) -> Tensor:
+    def make_source(self, count: float, width: int, grad: bool = False) -> Tensor:
         """A tensor that comes from outside; with `grad`, one that gradients flow into."""
         tensor = Tensor(Buffer(self.meter, count * width), count, width, None)
         if grad:  # a leaf: autograd holds it, and later its gradient
@@ -163,7 +163,7 @@ class Tape:
             self.meter.held += [tensor.buffer, tensor.node]
         return tensor
 
-    def op(
+    def run_op(
         self,
         count: float,
         width: int,
@@ -200,7 +200,7 @@ class Tape:
 
     def cast(self, x: Tensor, width: int) -> Tensor:
         """`x.to(dtype)`: nothing where the width is right already."""
-        return x if x.width == width else self.op(x.count, width, (x,))
+        return x if x.width == width else self.run_op(x.count, width, (x,))
 
     def backward(self, out: Tensor, gradient: Buffer | None) -> None:
         """Run every node from the last to the first, freeing what each kept."""
@@ -213,12 +213,12 @@ class Tape:
             phase = self.marks.pop(len(self.nodes), "")
             if phase:
                 self.meter.kind = "activations"
-                self.meter.enter(phase)
+                self.meter.enter_phase(phase)
             node = self.nodes.pop()
             if node.grad is not None:
-                self._step(node)
+                self._step_back(node)
 
-    def _step(self, node: Node) -> None:
+    def _step_back(self, node: Node) -> None:
         # From here on this frame alone holds the gradient, so that it is freed as early as in autograd
         incoming, node.grad = node.grad, None
         assert incoming is not None
@@ -241,7 +241,7 @@ class Tape:
             targets.pop(0).receive(results.pop(0))
 
 
-def checkpointed(
+def run_checkpointed(
     tape: Tape, layer: Callable[[Tape, Tensor], Tensor], x: Tensor, offload: bool = False
 ) -> Tensor:
     """Run a layer without keeping anything but its input, and again in the backward pass.

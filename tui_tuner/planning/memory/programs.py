@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from tui_tuner.locales import _
 from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.planning.memory.head import loss
-from tui_tuner.planning.memory.layers import Layer
+from tui_tuner.planning.memory.head import run_loss
+from tui_tuner.planning.memory.layer_steps import Layer
 from tui_tuner.planning.memory.lit_gpt import ADAPTERS, LitLayer, lit_loss
 from tui_tuner.planning.memory.meter import HALF, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
@@ -20,9 +20,9 @@ from tui_tuner.planning.memory.torchtune import PIECES, TuneLayer, tune_loss
 ProgramLayer = Layer | LitLayer | TuneLayer
 
 
-def missing(setup: Setup) -> str:
+def explain_missing(setup: Setup) -> str:
     """Explain what the requested program lacks (then transformers is simulated); empty if nothing."""
-    facts, family, name = setup.facts, setup.facts.family, setup.stack.program
+    facts, family, name = setup.facts, setup.facts.family, setup.stack.program_name
     if name == "transformers":
         return ""
     forms = (Form.LOW_RANK, *ADAPTERS) if name == "lit-gpt" else (Form.LOW_RANK,)
@@ -31,7 +31,7 @@ def missing(setup: Setup) -> str:
     if other or setup.form not in forms:
         return _("{name} has not been verified for {kind}", name=name, kind=setup.kind)
     # Features of models that these programs implement otherwise, or not at all
-    plain = not (facts.moe or facts.low_rank_key or family.encoder or family.learned_positions)
+    plain = not (facts.has_experts or facts.low_rank_key or family.encoder or family.learned_positions)
     known = plain and family.norms <= 2 and not family.qk_norm and not family.norm_after
     if name == "torchtune":
         known = known and family.norm == "rms" and len(family.attention) == 4 and len(family.mlp) == 3
@@ -42,7 +42,7 @@ def missing(setup: Setup) -> str:
 
 def program_of(setup: Setup) -> str:
     """Return the name of the program whose code is simulated."""
-    return "transformers" if missing(setup) else setup.stack.program
+    return "transformers" if explain_missing(setup) else setup.stack.program_name
 
 
 def as_program(setup: Setup) -> Setup:
@@ -66,7 +66,7 @@ def as_program(setup: Setup) -> Setup:
     )
 
 
-def layer_kinds(setup: Setup) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+def list_layer_kinds(setup: Setup) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
     """Of each layer, from the first on, whether it is a dense one of a mixture: of the frozen layers below
     the trained ones, and of the trained ones."""
     facts = setup.facts
@@ -75,31 +75,33 @@ def layer_kinds(setup: Setup) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
     return kinds[:below], kinds[below:]
 
 
-def counted(kinds: tuple[bool, ...]) -> list[tuple[bool, int]]:
+def count_kinds(kinds: tuple[bool, ...]) -> list[tuple[bool, int]]:
     """Count the layers of each kind."""
     return [(dense, kinds.count(dense)) for dense in sorted(set(kinds))]
 
 
-def of_kind(setup: Setup, dense: bool) -> Setup:
+def narrow_setup(setup: Setup, dense: bool) -> Setup:
     """Return the setup for a dense layer of a mixture, or for any other layer."""
     return replace(setup, facts=setup.facts.without_experts) if dense else setup
 
 
-def layer_of(setup: Setup, trained: bool) -> ProgramLayer:
+def make_layer(setup: Setup, trained: bool) -> ProgramLayer:
     """Make a layer of the model as the program implements it."""
     kinds: dict[str, type[LitLayer] | type[TuneLayer]] = {"lit-gpt": LitLayer, "torchtune": TuneLayer}
     kind = kinds.get(program_of(setup))
     return kind(setup, trained) if kind else Layer(setup, trained)
 
 
-def loss_of(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tuple[Tensor, Buffer | None]:
+def run_program_loss(
+    setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
+) -> tuple[Tensor, Buffer | None]:
     """From the last layer to the loss, as the program writes it; see `head.loss`."""
     program = program_of(setup)
     if program == "lit-gpt":
         return lit_loss(setup, tape, holder, table)
     if program == "torchtune":
         return tune_loss(setup, tape, holder, table)
-    return loss(setup, tape, holder, table)
+    return run_loss(setup, tape, holder, table)
 
 
 def quantised_head(setup: Setup) -> bool:
@@ -110,8 +112,8 @@ def quantised_head(setup: Setup) -> bool:
 def quantised_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     """(elements, outputs, copies) of each matrix that is held in 4 or 8 bits."""
     facts = setup.facts
-    for dense, layers in counted(sum(layer_kinds(setup), ())):
-        for matrix in layer_of(of_kind(setup, dense), False).linears.values():
+    for dense, layers in count_kinds(sum(list_layer_kinds(setup), ())):
+        for matrix in make_layer(narrow_setup(setup, dense), False).linears.values():
             if matrix.quantised:
                 copies = matrix.shape.copies
                 yield matrix.count / copies, matrix.shape.outputs, layers * copies

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.models.architectures.heads import Part
+from tui_tuner.models.architectures.heads import HeadPart
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.stack import Stack
 
@@ -94,25 +94,25 @@ class Setup:
     keep_cache: bool = False
     row: int = 0
     decides: str = ""
-    head: tuple[Part, ...] = ()
+    head: tuple[HeadPart, ...] = ()
     new_pooler: bool = False
     workspace: float = 2 * 8_519_680.0
 
     @property
-    def tokens(self) -> int:
+    def total_tokens(self) -> int:
         return self.batch * self.length
 
     @property
-    def flat(self) -> bool:
+    def is_flat(self) -> bool:
         """All sequences lie in one row without padding, as this program's own training loop lays them."""
         return not (self.padded or self.stack.foreign)
 
     @property
-    def scores(self) -> float:
+    def score_pairs(self) -> float:
         """Pairs of positions of which one attends to the other, masked ones included."""
         # Sequences of a flat row do not attend to each other; a padded batch computes masked pairs as well
-        if self.flat:
-            return float(self.tokens) * min(self.tokens, self.row or self.tokens)
+        if self.is_flat:
+            return float(self.total_tokens) * min(self.total_tokens, self.row or self.total_tokens)
         keys = self.length + (self.virtual_tokens if self.prefix else 0)
         return float(self.batch * self.length * keys)
 
@@ -121,12 +121,14 @@ class Setup:
         """Gradients flow into the embeddings' output: they are trained, or reentrant checkpointing asks."""
         # Reentrant checkpointing (the Trainer's default) gives no gradients unless an input has one, so PEFT
         # and the Trainer make the embeddings' output require it
-        reentrant = self.checkpointing and not self.trains_weights and self.stack.program == "transformers"
+        reentrant = (
+            self.checkpointing and not self.trains_weights and self.stack.program_name == "transformers"
+        )
         reentrant = reentrant and self.stack.foreign
         return self.trains_table or reentrant
 
     @property
-    def head_whole(self) -> tuple[Part, ...]:
+    def head_whole(self) -> tuple[HeadPart, ...]:
         """The parts of the head that every method trains, all of them."""
         # A pretrained pooler is part of the backbone, and stays frozen beside an adapter
         return tuple(part for part in self.head if self.new_pooler or not part.inside)

@@ -9,7 +9,7 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import Duration, steps_in
+from tui_tuner.planning.duration import Duration, count_run_steps
 
 
 @dataclass(frozen=True)
@@ -33,22 +33,22 @@ class Case:
     duration: Duration | None
 
     @property
-    def steps(self) -> int:
+    def run_steps(self) -> int:
         """Optimizer steps of the run; 0 where the rows are not known."""
-        return steps_in(self.config, self.data.rows) if self.data.rows else 0
+        return count_run_steps(self.config, self.data.rows) if self.data.rows else 0
 
 
 Trap = Callable[[Case], Advice | None]
 TRAPS: dict[str, Trap] = {}  # by code; filled by the modules of traps
 
 
-def trap(look: Trap) -> Trap:
+def register_trap(look: Trap) -> Trap:
     """Register a trap; its function's name is the code of its findings."""
     # Codes are part of the JSON output, so a trap's function must not be renamed
     TRAPS[look.__name__] = look
     return look
 
 
-def found(text: str, reason: str, fix: dict[str, Any] | None = None, serious: bool = False) -> Advice:
+def make_finding(text: str, reason: str, fix: dict[str, Any] | None = None, serious: bool = False) -> Advice:
     """Make a finding; `advise` adds its code."""
     return Advice("", text, reason, fix, serious)

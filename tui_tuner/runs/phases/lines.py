@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Phase
-from tui_tuner.runs.phases.progress import Progress, counted_words, progress_words, stretch_of
+from tui_tuner.runs.phases.progress import PhaseProgress, counted_words, progress_words, stretch_of
 from tui_tuner.text import one_line
 
 LINE_SECONDS = 5.0  # shortest time between two lines of a phase
@@ -24,7 +24,7 @@ SOURCES = (N_("model"), N_("tokenizer"))
 STAGES = (N_("before"), N_("during"), N_("after"), N_("validation"))
 
 
-class PhaseLines:
+class PhasePrinter:
     """Makes the lines about phases. The longer a phase has taken, the later its next line comes.
 
     Args:
@@ -33,30 +33,30 @@ class PhaseLines:
 
     def __init__(self, least: float = LINE_SECONDS) -> None:
         self.least = least
-        self._progress = Progress()
+        self._progress = PhaseProgress()
         self._next = 0.0
 
-    def begun(self, body: Phase, time: float) -> str:
+    def print_event(self, body: Phase, time: float) -> str:
         """Return the line for an event of a phase; empty if it needs none."""
-        before, self._progress = self._progress, self._progress.after(body, time)
+        before, self._progress = self._progress, self._progress.take_event(body, time)
         if stretch_of(before) != stretch_of(self._progress):
-            return self._line(time, counted_words(self._progress) if body.done else "")
-        return self.going_on(time)
+            return self._make_line(time, counted_words(self._progress) if body.done else "")
+        return self.print_due(time)
 
-    def going_on(self, time: float) -> str:
+    def print_due(self, time: float) -> str:
         """Return the line for a phase that continues, even without a count: moving seconds show that it is
         alive.
         """
         if not self._progress.name or self._progress.name in OF_STEPS or time < self._next:
             return ""
-        return self._line(time, progress_words(self._progress, time))
+        return self._make_line(time, progress_words(self._progress, time))
 
-    def end(self) -> None:
+    def end_phases(self) -> None:
         """Note that the run has ended, so that no phase continues."""
-        self._progress = Progress()
+        self._progress = PhaseProgress()
 
-    def _line(self, time: float, said: str) -> str:
+    def _make_line(self, time: float, said: str) -> str:
         # A tenth of the time so far: an hour of one phase gives tens of lines, not hundreds.
-        self._next = time + max(self.least, self._progress.seconds(time) / 10)
+        self._next = time + max(self.least, self._progress.seconds_since(time) / 10)
         parts = (_(one_line(self._progress.name)), one_line(self._progress.note, 100), said)
         return ": ".join(part for part in parts if part)

@@ -52,7 +52,7 @@ _EACH_SECOND = {"rows": N_("{speed} rows/s"), "tokens": N_("{speed} tokens/s")}
 
 
 @dataclass(frozen=True)
-class Progress:
+class PhaseProgress:
     """The current state of a phase; `after` returns the next.
 
     Args:
@@ -68,10 +68,10 @@ class Progress:
     began: float = 0.0
     marks: tuple[tuple[float, int], ...] = ()
 
-    def after(self, body: Phase, time: float) -> Progress:
+    def take_event(self, body: Phase, time: float) -> PhaseProgress:
         """Return the progress after an event at this time."""
         done, total = max(0, body.done), max(0, body.total or 0)
-        new = Progress(body.name, body.note, done, total, body.unit, time, ((time, done),))
+        new = PhaseProgress(body.name, body.note, done, total, body.unit, time, ((time, done),))
         if stretch_of(new) != stretch_of(self) or done < self.done:
             return new
         marks = self.marks
@@ -82,20 +82,20 @@ class Progress:
         marks = (*marks, (time, done))[-MOST_MARKS:]
         return replace(new, began=self.began, marks=marks)
 
-    def speed(self) -> float:
+    def measure_speed(self) -> float:
         """Return the count per second over the last quarter of a minute; 0 if unknown."""
         if len(self.marks) < 2:
             return 0.0
         (first, before), (last, now) = self.marks[0], self.marks[-1]
         return (now - before) / (last - first) if last - first >= FIRST_SPEED and now > before else 0.0
 
-    def seconds(self, now: float) -> float:
+    def seconds_since(self, now: float) -> float:
         """Return the seconds since it began."""
         return max(0.0, now - self.began) if self.began else 0.0
 
-    def left(self, now: float) -> float | None:
+    def seconds_left(self, now: float) -> float | None:
         """Estimate the seconds left at the current speed; None if unknown."""
-        speed = 0.0 if self.unit in UNEVEN else self.speed()
+        speed = 0.0 if self.unit in UNEVEN else self.measure_speed()
         if not speed or not self.total or self.done >= self.total:
             return None
         # Between two events the time left still goes down.
@@ -103,12 +103,12 @@ class Progress:
         return max(0.0, left) if math.isfinite(left) else None
 
 
-def stretch_of(progress: Progress) -> tuple[str, str, str]:
+def stretch_of(progress: PhaseProgress) -> tuple[str, str, str]:
     """Return what identifies a part of a phase; numbers in its note may change within it."""
     return progress.name, progress.unit, _NUMBERS.sub("#", progress.note)
 
 
-def counted_words(progress: Progress) -> str:
+def counted_words(progress: PhaseProgress) -> str:
     """Format how much is done, and of how much: `1.2 of 4.4 GiB`, `3 of 8 prompts`; or empty."""
     if not progress.total:
         return _so_far(progress.done, progress.unit) if progress.done else ""
@@ -125,9 +125,9 @@ def counted_words(progress: Progress) -> str:
     return f"{said} {one_line(progress.unit, 20)}" if progress.unit else said
 
 
-def speed_words(progress: Progress) -> str:
+def speed_words(progress: PhaseProgress) -> str:
     """Format the speed if it is meaningful for the unit; else empty."""
-    speed = progress.speed()
+    speed = progress.measure_speed()
     if not speed:
         return ""
     if progress.unit == "bytes":
@@ -137,16 +137,16 @@ def speed_words(progress: Progress) -> str:
     return ""
 
 
-def left_words(progress: Progress, now: float) -> str:
+def left_words(progress: PhaseProgress, now: float) -> str:
     """Format the time left, or return an empty text."""
-    left = progress.left(now)
+    left = progress.seconds_left(now)
     return _("~{t} left", t=rough_seconds(left)) if left is not None else ""
 
 
-def progress_words(progress: Progress, now: float) -> str:
+def progress_words(progress: PhaseProgress, now: float) -> str:
     """Format the whole progress in one line."""
     parts = [counted_words(progress), speed_words(progress), left_words(progress, now)]
-    taken = progress.seconds(now)
+    taken = progress.seconds_since(now)
     if taken >= 1 and not parts[-1]:
         parts.append(_("for {t}", t=rough_seconds(taken)))
     return ", ".join(part for part in parts if part)

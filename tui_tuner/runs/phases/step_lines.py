@@ -17,8 +17,8 @@ def step_seconds(events: Path) -> float:
     try:
         if events.stat().st_size < LONG_JOURNAL:
             return STEP_LINE_SECONDS
-        first = next((event.time for event in reader.read(1 << 16) if event.time), 0.0)
-        last = max((event.time for event in JournalReader(events, tail=1 << 16).read()), default=0.0)
+        first = next((event.time for event in reader.read_events(1 << 16) if event.time), 0.0)
+        last = max((event.time for event in JournalReader(events, tail=1 << 16).read_events()), default=0.0)
     except OSError:
         return STEP_LINE_SECONDS
     return max(STEP_LINE_SECONDS, (last - first) / MOST_STEP_LINES) if first else STEP_LINE_SECONDS

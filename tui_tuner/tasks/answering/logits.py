@@ -18,19 +18,19 @@ from tui_tuner.methods.attached import method_of
 
 def span_logits(model: Any, micro: MicroBatch, way: ForwardWay, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return logits of beginnings and ends, each [examples, longest] float32; -inf after an example's end."""
-    with way.computing():
+    with way.open_autocast():
         # peft's wrapper for this task drops token types and positions
-        found = method_of(model).unwrap(model)(**inputs)
+        found = method_of(model).unwrap_model(model)(**inputs)
     return tuple(  # type: ignore[return-value]
-        _by_example(logits[:, way.virtual :].float(), micro)
+        _split_examples(logits[:, way.virtual :].float(), micro)
         for logits in (found.start_logits, found.end_logits)
     )
 
 
-def _by_example(logits: Any, micro: MicroBatch) -> Any:
+def _split_examples(logits: Any, micro: MicroBatch) -> Any:
     if micro.position_ids is None:
         return logits.masked_fill(micro.attention_mask == 0, -torch.inf)
-    parts = logits[0, : micro.tokens].split(micro.lengths)
+    parts = logits[0, : micro.example_tokens].split(micro.lengths)
     return pad_sequence(parts, batch_first=True, padding_value=-torch.inf)
 
 
@@ -38,13 +38,13 @@ def span_losses(starts: Any, ends: Any, micro: MicroBatch) -> Any:
     """Return the loss of each example, [examples] float32."""
     lengths = send_numbers(micro.lengths, starts.device)
 
-    def loss(logits: Any, column: str) -> Any:
+    def edge_loss(logits: Any, column: str) -> Any:
         places = micro.columns[column].long()
         # Only examples that were shortened for a check lack the position.
         places = torch.where(places < lengths, places, IGNORE)
         return cross_entropy(logits, places, ignore_index=IGNORE, reduction="none")
 
-    return (loss(starts, "start") + loss(ends, "end")) / 2
+    return (edge_loss(starts, "start") + edge_loss(ends, "end")) / 2
 
 
 def best_edges(starts: Any, ends: Any, null: Any) -> list[Any]:

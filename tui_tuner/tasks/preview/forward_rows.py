@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.compute.forward import MicroSize, pack, pad_groups
+from tui_tuner.compute.forward import MicroSize, pack_rows, pad_groups
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
-from tui_tuner.tasks.preview.around import Around
+from tui_tuner.tasks.preview.row_window import RowWindow
 
 # Shown if micro_batch is auto, which depends on the machine and is decided when a run starts.
 _AUTO_PACKED, _AUTO_PADDED = 1, 4
 
 
 @dataclass(frozen=True)
-class Laid:
+class LaidSequence:
     """One sequence in a forward pass: the row it is from (from 1), and which of its tokens are trained."""
 
     row: int
@@ -38,7 +38,7 @@ class ForwardRows:
     example.
     """
 
-    lines: list[list[Laid]]
+    lines: list[list[LaidSequence]]
     width: int
     packing: bool
     micro_batch: int
@@ -46,7 +46,7 @@ class ForwardRows:
     assumed: bool
 
     @property
-    def padding(self) -> int:
+    def count_padding(self) -> int:
         """Count the positions that hold no token of a row."""
         return sum(self.width - sum(map(len, line)) for line in self.lines)
 
@@ -73,12 +73,12 @@ class ForwardRows:
             "micro_batch_assumed": self.assumed,
             "tokens_at_most": self.most,
             "width": self.width,
-            "padding": self.padding,
+            "padding": self.count_padding,
             "lines": lines,
         }
 
 
-def forward_rows(around: Around, row: int, config: RunConfig) -> ForwardRows | None:
+def lay_forward_rows(around: RowWindow, row: int, config: RunConfig) -> ForwardRows | None:
     """Return the forward pass that contains a row, if it and the following rows were an optimizer step.
 
     A run shuffles rows, so the real neighbours differ. None if the row has no tokens.
@@ -89,26 +89,26 @@ def forward_rows(around: Around, row: int, config: RunConfig) -> ForwardRows | N
     start = numbers.index(row)
     # Near the end of the data the batch is filled from its beginning.
     order = [*range(start, len(numbers)), *range(start)][: config.training.batch_size]
-    packing = config.packs
+    packing = config.may_pack
     wanted = config.training.micro_batch
     assumed = wanted == "auto"
     micro = (_AUTO_PACKED if packing else _AUTO_PADDED) if assumed else int(wanted)
     size = MicroSize(micro, micro * config.data.max_length)
     lengths = np.asarray([len(trained) for _row, trained in around.pieces])
-    groups = (pack if packing else pad_groups)(order, lengths, size)
+    groups = (pack_rows if packing else pad_groups)(order, lengths, size)
     group = next(group for group in groups if start in group)
-    laid = [_laid(around, numbers, place) for place in group]
+    laid = [_lay_sequence(around, numbers, place) for place in group]
     lines = [laid] if packing else [[one] for one in laid]
     width = max(sum(map(len, line)) for line in lines)
     return ForwardRows(lines, width, packing, micro, size.tokens, assumed)
 
 
-def _laid(around: Around, numbers: Sequence[int], place: int) -> Laid:
+def _lay_sequence(around: RowWindow, numbers: Sequence[int], place: int) -> LaidSequence:
     row, trained = around.pieces[place]
-    return Laid(row, place - numbers.index(row), trained)
+    return LaidSequence(row, place - numbers.index(row), trained)
 
 
-def drawn(line: Sequence[Laid], width: int, cells: int) -> list[tuple[str, str]]:
+def draw_line(line: Sequence[LaidSequence], width: int, cells: int) -> list[tuple[str, str]]:
     """Return a line as (text, what) parts of `cells` cells: `edge` │, `trained` █, `read` ░, `padding` ·.
 
     Every sequence has an edge on its left and at least one cell; a cell counts as trained if at least half
@@ -133,7 +133,7 @@ def drawn(line: Sequence[Laid], width: int, cells: int) -> list[tuple[str, str]]
     return parts
 
 
-def sums(laid: ForwardRows) -> str:
+def describe_rows(laid: ForwardRows) -> str:
     """Describe what a forward pass holds, with the signs it is drawn in."""
     tokens = sum(len(one) for line in laid.lines for one in line)
     if laid.packing:
@@ -142,10 +142,10 @@ def sums(laid: ForwardRows) -> str:
             "padding",
             tokens=tokens,
             most=laid.most,
-            padding=laid.padding,
+            padding=laid.count_padding,
         )
     return _(
         "{tokens:,} tokens, {padding:,} of padding; █ trained ░ read │ edge · padding",
         tokens=tokens,
-        padding=laid.padding,
+        padding=laid.count_padding,
     )

@@ -18,7 +18,7 @@ from tui_tuner.tasks import find_task
 _made: WeakKeyDictionary[Any, dict[tuple[str, str], tuple[Any, list[str]]]] = WeakKeyDictionary()
 
 
-def own_tokenizer(config: RunConfig, tokenizer: Any) -> tuple[Any, list[str]]:
+def copy_tokenizer(config: RunConfig, tokenizer: Any) -> tuple[Any, list[str]]:
     """Return a copy of `tokenizer` prepared for the task of `config`, made once, and notes on what was
     changed.
 

@@ -14,17 +14,17 @@ from typing import Any
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import ModelSection, RunConfig
-from tui_tuner.data.examples.encoder import RowEncoder
-from tui_tuner.data.examples.prepare import nothing_left
+from tui_tuner.data.examples.prepare import no_rows_error
+from tui_tuner.data.examples.record_encoder import RowEncoder
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.reading import Reading
+from tui_tuner.data.read_data import DataReading
 from tui_tuner.data.records import IGNORE, Example
-from tui_tuner.data.sources.files import resolve
+from tui_tuner.data.sources.files import resolve_paths
 from tui_tuner.errors import HubError
 from tui_tuner.models.loading import is_settled, load_tokenizer, tokenizer_source
 from tui_tuner.tasks import Task, find_task
-from tui_tuner.tasks.preview.mask import Collected
-from tui_tuner.tasks.preview.own_tokenizer import own_tokenizer
+from tui_tuner.tasks.preview.mask import ExampleCollector
+from tui_tuner.tasks.preview.own_tokenizer import copy_tokenizer
 
 FIRST, MOST = 8, 512  # rows that are tried at first, and in all: later ones may be better
 LONGEST = 10.0  # seconds: a user waits for the answer
@@ -41,28 +41,28 @@ def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -
         TunerError: the tokenizer or the template cannot be used.
     """
     task, data = find_task(config.task), config.data
-    tokenizer, _notes = own_tokenizer(config, _tokenizer(config.model))
+    tokenizer, _notes = copy_tokenizer(config, _cached_tokenizer(config.model))
     ledger, done, tried, until = Ledger(), 0, 0, time.monotonic() + LONGEST
     # False once rows are left untried: then no error can be certain.
     whole = True
     legible = False
     limit = None if data.pick == "random" else data.limit  # a random pick may contain any row
-    for resolved in resolve(data):
+    for resolved in resolve_paths(data):
         if limit is not None and (done or tried >= limit):
             # The run's own limit may end it before this source.
             break
-        if resolved.far_off:
+        if resolved.is_far_off:
             whole = False
             continue
         left = None if limit is None else limit - tried
-        encoder = RowEncoder(task.encoder(config, tokenizer))
-        reading = Reading(data.model_copy(update={"path": [resolved.source], "limit": left}))
+        encoder = RowEncoder(task.make_encoder(config, tokenizer))
+        reading = DataReading(data.model_copy(update={"path": [resolved.source], "limit": left}))
         rows, looked, size = iter(reading), 0, FIRST
         while batch := list(islice(rows, min(size, MOST - looked))):
             looked, size = looked + len(batch), 2 * size
-            collected = Collected()
-            encoder.add(batch, collected, ledger)
-            if any(_teaches(task, one) for one in collected.examples):
+            collected = ExampleCollector()
+            encoder.encode_rows(batch, collected, ledger)
+            if any(_is_teaching(task, one) for one in collected.examples):
                 done += 1
                 break
             if looked >= MOST or time.monotonic() > until or cancelled():
@@ -70,11 +70,11 @@ def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -
                 break
         tried, legible = tried + looked, legible or bool(reading.detections)
     if whole and not done:
-        raise nothing_left(data, ledger, legible)
+        raise no_rows_error(data, ledger, legible)
     return done
 
 
-def _teaches(task: Task, example: Example) -> bool:
+def _is_teaching(task: Task, example: Example) -> bool:
     """Return whether an example trains anything: its tokens, or a value for all of it, such as its class."""
     if task.trained_mask(example).any():
         return True
@@ -101,7 +101,7 @@ def _is_here(model: ModelSection) -> bool:
     return os.path.isdir(source) or is_settled(source, model.revision if model.tokenizer is None else None)
 
 
-def _tokenizer(model: ModelSection) -> Any:
+def _cached_tokenizer(model: ModelSection) -> Any:
     key = model.model_dump_json()
     if key not in _tokenizers:
         _tokenizers.clear()

@@ -24,7 +24,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui_tuner.runs.private import read_file
+from tui_tuner.runs.private_files import read_file
 
 STAMP = "evaluation.json"
 KEPT = ".best.kept"
@@ -37,7 +37,7 @@ class Stamp:
     step: int
     value: float
 
-    def write(self, folder: Path, metric: str) -> None:
+    def write_stamp(self, folder: Path, metric: str) -> None:
         """Into a folder of model files, which are complete."""
         files = {path.name: path.stat().st_size for path in folder.glob("*.safetensors")}
         content = {"step": self.step, "metric": metric, "value": self.value, "files": files}

@@ -30,7 +30,7 @@ def write_final_model(
     """
 
     def fill(folder: Path) -> None:
-        method_of(model).save(model, folder)
+        method_of(model).save_model(model, folder)
         tokenizer.save_pretrained(str(folder))
         if stamp is not None:
             stamp(folder)

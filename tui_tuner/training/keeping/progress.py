@@ -64,7 +64,7 @@ class Progress:
         self.measured[str(step)] = dict(metrics)
 
     @property
-    def newest(self) -> Mapping[str, float | None]:
+    def newest_metrics(self) -> Mapping[str, float | None]:
         """What was measured last; empty before anything was."""
         return self.measured[max(self.measured, key=int)] if self.measured else {}
 
@@ -78,17 +78,17 @@ def read_progress(folder: Path) -> Progress:
     return Progress(**read_json(folder / STATE))
 
 
-def micro_size(progress: Progress, wanted: MicroSize) -> MicroSize:
+def choose_micro_size(progress: Progress, wanted: MicroSize) -> MicroSize:
     """The micro-batch a run ended with, if memory had run out in it."""
-    return _smaller(progress.micro, wanted)
+    return _pick_smaller(progress.micro, wanted)
 
 
-def evaluation_size(progress: Progress, wanted: MicroSize) -> MicroSize:
+def choose_evaluation_size(progress: Progress, wanted: MicroSize) -> MicroSize:
     """How much of held-out rows is computed at once: less than in training, if memory had run out in it."""
-    return _smaller(progress.evaluated, wanted)
+    return _pick_smaller(progress.evaluated, wanted)
 
 
-def _smaller(known: list[int], wanted: MicroSize) -> MicroSize:
+def _pick_smaller(known: list[int], wanted: MicroSize) -> MicroSize:
     if len(known) == 2 and known[1] < wanted.tokens:
         return MicroSize(*known)
     return wanted

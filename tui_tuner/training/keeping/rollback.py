@@ -9,7 +9,7 @@ from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import RolledBack
 from tui_tuner.training.interruptions import RollBack
-from tui_tuner.training.keeping.checkpoints import Checkpoint, newest_valid
+from tui_tuner.training.keeping.checkpoints import Checkpoint, find_newest_valid
 from tui_tuner.training.keeping.progress import OF_THE_RUN, Progress, read_progress
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def train_steps(loop: Loop, checkpoint: Checkpoint | None) -> None:
             loop.take_steps(checkpoint)
             return
         except RollBack as bad:
-            loop.saver.settle()  # the newest checkpoint may still be on its way to the disk
-            checkpoint = newest_valid(loop.saver.folder.checkpoints, lambda *_: None)
+            loop.saver.settle_writer()  # the newest checkpoint may still be on its way to the disk
+            checkpoint = find_newest_valid(loop.saver.folder.checkpoints_path, lambda *_: None)
             if checkpoint is None:
                 raise RunError(
                     _("{message} There is no checkpoint to go back to.", message=bad.message),
@@ -56,7 +56,7 @@ def train_steps(loop: Loop, checkpoint: Checkpoint | None) -> None:
 
 
 def _begin_again(loop: Loop, checkpoint: Checkpoint, scale: float, bad: RollBack) -> None:
-    loop.reporter.warn(
+    loop.reporter.report_warning(
         "rolled_back",
         _(
             "{message} Back to step {step}, with {scale:g} times the learning rate.",
@@ -67,7 +67,7 @@ def _begin_again(loop: Loop, checkpoint: Checkpoint, scale: float, bad: RollBack
         _("If it happens often, start a new run with a lower training.learning_rate."),
     )
     loop.reporter.emit(RolledBack(checkpoint.step))
-    spent = loop.saver.spent
+    spent = loop.saver.spent_seconds
     before = read_progress(checkpoint.path)
     for item in fields(Progress):
         if item.name not in OF_THE_RUN:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.compute.encoders import plain_model
-from tui_tuner.data.examples.windows import null_position
+from tui_tuner.compute.encoders import unwrap_model
+from tui_tuner.data.examples.pair_windows import find_null_position
 from tui_tuner.methods.attached import count_virtual_positions, method_of
 from tui_tuner.methods.layers import HEADED
 from tui_tuner.models.new_weights import renamed_backbone
@@ -99,7 +99,7 @@ _KINDS = {
 }
 
 
-def usage_of(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False) -> Usage:
+def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False) -> Usage:
     """How this model is used.
 
     Args:
@@ -107,26 +107,26 @@ def usage_of(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False)
         own_code: The model is made of code that comes with it.
     """
     library = method_of(model).library
-    base = plain_model(model)
+    base = unwrap_model(model)
     auto_class, pipeline = _KINDS.get(peft_type, ("AutoModel", "feature-extraction"))
     ask = {
-        "SEQ_CLS": _CLASSES + _judging(base),
+        "SEQ_CLS": _CLASSES + _format_judging(base),
         "TOKEN_CLS": _TAGS,
-        "QUESTION_ANS": _ANSWER + _deciding(base, tokenizer),
+        "QUESTION_ANS": _ANSWER + _format_deciding(base, tokenizer),
         "CAUSAL_LM": (_CHAT if getattr(tokenizer, "chat_template", None) else _TEXT) + _GENERATE,
     }.get(peft_type, "")
     more = ", trust_remote_code=True" if own_code else ""
     names = renamed_backbone(auto_class, base.config) if peft_type in HEADED else {}
     named = f", key_mapping={names!r}" if names else ""
     if library == "transformers":
-        loading = _whole(auto_class, more)
+        loading = _format_whole(auto_class, more)
     else:
-        loading = _adapter(library, auto_class, peft_type, more, named)
+        loading = _format_adapter(library, auto_class, peft_type, more, named)
     pools_last = peft_type == "SEQ_CLS" and count_virtual_positions(model) > 0
     return Usage(pipeline, loading + ask, pools_last and _reads_forward(base))
 
 
-def _judging(base: Any) -> str:
+def _format_judging(base: Any) -> str:
     """What the scores of a classifier mean."""
     kind = getattr(base.config, "problem_type", None)
     if kind == "regression" or getattr(base.config, "num_labels", 2) == 1:
@@ -134,12 +134,12 @@ def _judging(base: Any) -> str:
     return _SEVERAL if kind == "multi_label_classification" else _ONE
 
 
-def _deciding(base: Any, tokenizer: Any) -> str:
+def _format_deciding(base: Any, tokenizer: Any) -> str:
     """What becomes of an answer where a text may hold none."""
     if getattr(base.config, "null_threshold", None) is None:
         return _ALWAYS
     ids = np.array(tokenizer("a", "b")["input_ids"])
-    place = null_position(tokenizer, ids)
+    place = find_null_position(tokenizer, ids)
     return _IF_ANY.format(null=place - len(ids) if place > len(ids) // 2 else place)  # XLNet's is at the end
 
 
@@ -148,7 +148,7 @@ def _reads_forward(base: Any) -> bool:
     return hasattr(base, "score")
 
 
-def _whole(auto_class: str, more: str) -> str:
+def _format_whole(auto_class: str, more: str) -> str:
     return f"""
 import torch
 from transformers import {auto_class}, AutoTokenizer
@@ -177,7 +177,7 @@ _PUTTING = {
 }
 
 
-def _adapter(library: str, auto_class: str, peft_type: str, more: str, named: str) -> str:
+def _format_adapter(library: str, auto_class: str, peft_type: str, more: str, named: str) -> str:
     """The adapter on its base model, whose config with the classes lies beside the adapter."""
     headed = peft_type in HEADED
     config = f", config=AutoConfig.from_pretrained(folder{more})" if headed else ""

@@ -18,10 +18,10 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from tui_tuner.compute.forward import MicroBatch, MicroSize, Rows
 from tui_tuner.config.resolved import ResolvedConfig
-from tui_tuner.methods.base import Method
+from tui_tuner.methods.method import Method
 from tui_tuner.models.device import Device
 from tui_tuner.models.out_of_memory import free_cached_memory
-from tui_tuner.objectives.base import Objective
+from tui_tuner.objectives.objective import Objective
 from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.step.ahead import Ahead
 from tui_tuner.training.step.optimizers import create_optimizer
@@ -105,13 +105,13 @@ class Engine:
         self.model, self.config, self.total = model, config, total
         self.data, self.plan, self.objective, self.size = data, plan, objective, size
         self.recovery, self.ranks, self.method = recovery, ranks, method
-        self.device = torch.device(device.place)
+        self.device = torch.device(device.torch_name)
         self.step, self.epoch = 0, 0.0
         self.rate_scale = 1.0
         self.skip_bad = config.training.on_bad_numbers == "skip"
         self.passes = Passes()
         self._device_facts = device
-        self._ahead = Ahead(self._lay) if objective.way.filled else None
+        self._ahead = Ahead(self._lay_parts) if objective.way.filled else None
         self._wrapped: Module | None = None
         self._stepped = True
         self.optimizer: Optimizer | None = None
@@ -124,7 +124,7 @@ class Engine:
 
     # ---- before the first step ----------------------------------------------------------------------------
 
-    def prepare(self, checkpoint: Path | None = None) -> None:
+    def prepare_states(self, checkpoint: Path | None = None) -> None:
         """Make optimizer and schedule, as they are at a checkpoint or at the beginning of a run."""
         if checkpoint is not None:
             load_trained(self.model, checkpoint)
@@ -137,7 +137,7 @@ class Engine:
             one for group in self.optimizer.param_groups for one in group["params"]
         ]
         self._in_model: list[Weight] = [one for one in self.model.parameters() if one.requires_grad]
-        self.recovery.guard(self.optimizer, lambda: self.step + 1)
+        self.recovery.guard_optimizer(self.optimizer, lambda: self.step + 1)
         self.optimizer.register_step_post_hook(self._note_update)
         self.scheduler = create_scheduler(self.optimizer, self.config, self.total)
         position = Position()
@@ -145,7 +145,7 @@ class Engine:
             # From the processor, as a second copy of the states may not fit on the device; where several
             # processes share a machine's memory, each loads onto its own device.
             direct = self.ranks.world > 1 and self.device.type != "cpu"
-            self._states.load(checkpoint, str(self.device) if direct else "cpu")
+            self._carried_states.load_states(checkpoint, str(self.device) if direct else "cpu")
             position = load_position(checkpoint)
             if self.rate_scale != 1.0:
                 scale_rate(self.scheduler, self.optimizer, self.rate_scale)
@@ -175,7 +175,7 @@ class Engine:
         """
         assert self.optimizer is not None and self.scheduler is not None
         epoch, place = divmod(self.step, self.plan.steps_per_epoch)
-        rows = self.plan.batch(epoch, place)
+        rows = self.plan.find_batch(epoch, place)
         result = self.compute_gradients(rows)
         result.grad_norm = self.clip_gradients().detach()
         if self.skip_bad:
@@ -185,7 +185,7 @@ class Engine:
             self.scheduler.step()
             self.method.after_step(self.model, self.step + 1, self.total)
         self._clear_gradients()
-        result.skipped = self._scale_watch.skipped()
+        result.skipped = self._scale_watch.was_skipped()
         self.step += 1
         self.epoch = epoch + (place + 1) / self.plan.steps_per_epoch
         return result
@@ -194,23 +194,23 @@ class Engine:
         """Forward and backward passes of a whole step, in smaller parts again where memory runs out."""
         if not self.model.training:
             self.model.train()  # walks through all modules: milliseconds
-        weight = self.objective.weight(self.data, rows)
-        mine = self.plan.share(rows)
-        before = RngState.now(self.device)
+        weight = self.objective.count_weight(self.data, rows)
+        mine = self.plan.find_share(rows)
+        before = RngState.read_now(self.device)
         while True:
             try:
-                loss, parts = self._accumulate(mine, weight)
+                loss, parts = self._accumulate_gradients(mine, weight)
                 break
             except Exception as error:
                 out_of_memory = self.recovery.is_out_of_memory(error)
                 if not out_of_memory:
-                    before.restore()  # so that the state before this step can still be saved
+                    before.restore_state()  # so that the state before this step can still be saved
                     raise
                 place = self.recovery.place
                 self._clear_gradients()
                 self.recovery.free(error)
-            before.restore()
-            self.size = self.recovery.smaller(self._tried(), place, self.step + 1)
+            before.restore_state()
+            self.size = self.recovery.halve_micro_batch(self._find_tried_size(), place, self.step + 1)
         self._prepare_next()
         return StepResult(
             rows=rows,
@@ -220,10 +220,10 @@ class Engine:
             trained=int(self.data.trained_tokens[rows].sum()),
             tokens=sum(int(self.data.lengths[row]) for row in rows),
             parts=parts,
-            metrics=self.objective.metrics(),
+            metrics=self.objective.step_metrics(),
         )
 
-    def _accumulate(self, rows: list[int], weight: float) -> tuple[Tensor, list[MicroBatch]]:
+    def _accumulate_gradients(self, rows: list[int], weight: float) -> tuple[Tensor, list[MicroBatch]]:
         """Add up the gradients of all micro-batches of a step; return its loss over all ranks, and them.
 
         Args:
@@ -236,25 +236,25 @@ class Engine:
         total = torch.zeros((), device=self.device)
         # Averaging over ranks divides the gradients by their number, and the loss is a sum over them
         scale = world / (weight or 1)
-        self.recovery.enter("copying", rows)
-        parts = self._parts(rows)
-        counted = [part for part in parts if objective.weight(self.data, part.rows)]
+        self.recovery.enter_place("copying", rows)
+        parts = self._take_parts(rows)
+        counted = [part for part in parts if objective.count_weight(self.data, part.rows)]
         for place, part in enumerate(counted):
-            self.recovery.enter("forward", part.rows)
-            self._remember(part, accumulating=place > 0)
+            self.recovery.enter_place("forward", part.rows)
+            self._remember_pass(part, accumulating=place > 0)
             micro = part if self._ahead is not None else part.to(self.device)
             last = place == len(counted) - 1
             averaged = contextlib.nullcontext() if last else without_averaging(self._wrapped)
-            with objective.around(micro), averaged:
-                loss = objective.loss(self._wrapped, micro) * scale
+            with objective.wrap_pass(micro), averaged:
+                loss = objective.sum_losses(self._wrapped, micro) * scale
                 extra = self.method.extra_loss(self.model) if last else None
                 if extra is not None:
                     loss = loss + extra  # the same on each rank, so its gradient's average is its gradient
-                self.recovery.enter("backward", part.rows)
+                self.recovery.enter_place("backward", part.rows)
                 (loss if self.scaler is None else self.scaler.scale(loss)).backward()
             total += loss.detach() / world
-        self.recovery.enter("")
-        return self.ranks.sum(total), parts
+        self.recovery.enter_place("")
+        return self.ranks.sum_tensor(total), parts
 
     def clip_gradients(self) -> Tensor:
         """Scale gradients down to `max_grad_norm`; return their norm before, of true size also in float16."""
@@ -300,24 +300,24 @@ class Engine:
 
     # ---- the forward passes of a step ---------------------------------------------------------------------
 
-    def _parts(self, rows: list[int]) -> list[MicroBatch]:
+    def _take_parts(self, rows: list[int]) -> list[MicroBatch]:
         """Return a step's passes: on the device where they were made ahead, else still on the host."""
         if self._ahead is not None:
-            return self._ahead.take(rows, self.size)
-        return self.objective.batches(self.data, rows, self.size)
+            return self._ahead.take_step(rows, self.size)
+        return self.objective.lay_batches(self.data, rows, self.size)
 
-    def _lay(self, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
+    def _lay_parts(self, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
         """Lay out a step's passes, on the device."""
-        return [part.to(self.device) for part in self.objective.batches(self.data, rows, size)]
+        return [part.to(self.device) for part in self.objective.lay_batches(self.data, rows, size)]
 
     def _prepare_next(self) -> None:
         """Lay out the next step while the device still computes this one."""
         step = self.step + 1
         if self._ahead is not None and step < self.total:
-            batch = self.plan.batch(*divmod(step, self.plan.steps_per_epoch))
-            self._ahead.prepare(self.plan.share(batch), self.size)
+            batch = self.plan.find_batch(*divmod(step, self.plan.steps_per_epoch))
+            self._ahead.prepare_step(self.plan.find_share(batch), self.size)
 
-    def _tried(self) -> MicroSize:
+    def _find_tried_size(self) -> MicroSize:
         """Return what did not fit; a step that is one pass may be far less than the size allows for."""
         if not self.objective.way.filled:
             return self.size
@@ -326,23 +326,23 @@ class Engine:
             min(self.size.sequences, max(1, len(self.recovery.rows))), min(self.size.tokens, max(1, tokens))
         )
 
-    def _remember(self, part: MicroBatch, accumulating: bool) -> None:
+    def _remember_pass(self, part: MicroBatch, accumulating: bool) -> None:
         """Keep the sizes of the fullest forward passes, with filler and padding: they decide about memory."""
         sequences, length = part.input_ids.shape
         states = bool(getattr(self.optimizer, "state", None))
-        self.passes.remember(Pass(sequences, length, part.trained_tokens, states, accumulating))
+        self.passes.remember_pass(Pass(sequences, length, part.trained_tokens, states, accumulating))
 
     # ---- saving -------------------------------------------------------------------------------------------
 
     @property
-    def _states(self) -> States:
+    def _carried_states(self) -> States:
         assert self.optimizer is not None and self.scheduler is not None
         return States(self.optimizer, self.scheduler, self.scaler)
 
     def save_state(self, folder: Path) -> None:
         """Write what a resumed run needs into a folder: weights, optimizer, schedule, random states, step."""
         save_trained(self.model, folder)
-        self._states.save(folder)
+        self._carried_states.save_states(folder)
         save_random_states(folder, self.ranks)
         position = Position(self.step, self.epoch)
         save_position(position, folder, self.total, self.plan.steps_per_epoch)

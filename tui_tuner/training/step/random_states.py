@@ -38,7 +38,7 @@ class RngState:
     device: torch.device
 
     @classmethod
-    def now(cls, device: torch.device) -> RngState:
+    def read_now(cls, device: torch.device) -> RngState:
         return cls(
             random.getstate(),
             np.random.get_state(),
@@ -47,7 +47,7 @@ class RngState:
             device,
         )
 
-    def restore(self) -> None:
+    def restore_state(self) -> None:
         random.setstate(self.python)
         np.random.set_state(self.numpy)
         torch.random.set_rng_state(self.cpu)

@@ -33,10 +33,10 @@ class ScaleWatch:
         self._scaler = scaler
         self._before: Any = None
 
-    def skipped(self) -> Any:
+    def was_skipped(self) -> Any:
         """Call once after each optimizer step. A bool, or a tensor with one, still on the device."""
         # `get_scale` reads the number from the device, which waits for everything that was asked of it.
-        scale = None if self._scaler is None else self._scaler._scale
+        scale = None if self._scaler is None else self._scaler._scale_input
         if scale is None:
             return False
         before = self._scaler._init_scale if self._before is None else self._before

@@ -46,27 +46,27 @@ class States:
     scheduler: LambdaLR
     scaler: GradScaler | None
 
-    def save(self, folder: Path) -> None:
+    def save_states(self, folder: Path) -> None:
         torch.save(self.optimizer.state_dict(), folder / OPTIMIZER)
         torch.save(self.scheduler.state_dict(), folder / SCHEDULER)
         if self.scaler is not None:
             torch.save(self.scaler.state_dict(), folder / SCALER)
 
-    def load(self, folder: Path, place: str) -> None:
+    def load_states(self, folder: Path, place: str) -> None:
         """Read the states back.
 
         Args:
             place: Where torch puts the optimizer's tensors first; from there they are copied to where their
                 weights are.
         """
-        self.optimizer.load_state_dict(_load(folder / OPTIMIZER, place))
-        self.scheduler.load_state_dict(_load(folder / SCHEDULER))
+        self.optimizer.load_state_dict(_load_file(folder / OPTIMIZER, place))
+        self.scheduler.load_state_dict(_load_file(folder / SCHEDULER))
         # A run may begin without a scaler and continue on a device that needs one
         if self.scaler is not None and (folder / SCALER).is_file():
-            self.scaler.load_state_dict(_load(folder / SCALER))
+            self.scaler.load_state_dict(_load_file(folder / SCALER))
 
 
-def _load(path: Path, place: str = "cpu") -> Any:
+def _load_file(path: Path, place: str = "cpu") -> Any:
     return torch.load(path, map_location=place, weights_only=True)
 
 

@@ -29,7 +29,7 @@ def wrap_model(model: Module, device: torch.device, ranks: Ranks) -> Module:
     """
     if ranks.world == 1:
         return model
-    ranks.join()
+    ranks.join_group()
     devices = [device.index] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=devices)
 

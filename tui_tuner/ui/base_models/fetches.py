@@ -24,7 +24,7 @@ _STILL = 15.0  # seconds without a byte before that is reported
 
 
 @dataclass
-class Job:
+class FetchJob:
     """The download of a model: active, finished or waiting.
 
     Args:
@@ -52,7 +52,7 @@ class Job:
     moved: float = 0.0
 
     @property
-    def active(self) -> bool:
+    def is_active(self) -> bool:
         """True while it is downloading or waiting."""
         return self.state in (WAITING, FETCHING)
 
@@ -67,16 +67,16 @@ class Job:
         return words_of(self.error) if self.error is not None else ""
 
     @property
-    def left(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """Seconds left at the recent rate; None if unknown."""
         return (self.total - self.done) / self.rate if self.rate and self.total else None
 
-    def still(self, now: float) -> float:
+    def count_still_seconds(self, now: float) -> float:
         """Return the seconds without progress if worth reporting, otherwise 0."""
         quiet = now - self.moved
         return quiet if self.state == FETCHING and self.moved and quiet >= _STILL else 0.0
 
-    def hear(self, progress: Progress) -> None:
+    def take_progress(self, progress: Progress) -> None:
         """Take over a progress report."""
         now = time.monotonic()
         if progress.done != self.done:
@@ -86,56 +86,58 @@ class Job:
         self.files_done, self.files_total = progress.files_done, progress.files_total
 
 
-class Fetches:
+class FetchQueue:
     """The models that this process fetches.
 
     Args:
         ended: Called in a thread when a download has ended in any way.
     """
 
-    def __init__(self, ended: Callable[[Job], None]) -> None:
-        self.jobs: list[Job] = []
+    def __init__(self, ended: Callable[[FetchJob], None]) -> None:
+        self.jobs: list[FetchJob] = []
         self._ended = ended
         self._lock = threading.Lock()
         self._running = False
         self._closed = False
 
     @property
-    def active(self) -> list[Job]:
+    def active_jobs(self) -> list[FetchJob]:
         """The current download, then the waiting ones."""
         with self._lock:
-            return [job for job in self.jobs if job.active]
+            return [job for job in self.jobs if job.is_active]
 
     @property
-    def current(self) -> Job | None:
+    def current(self) -> FetchJob | None:
         """The current download, if any."""
-        return next(iter(self.active), None)
+        return next(iter(self.active_jobs), None)
 
-    def of(self, name: str, source: str) -> Job | None:
+    def find_job(self, name: str, source: str) -> FetchJob | None:
         """Return the newest job of a model, if any."""
         with self._lock:
             jobs = [job for job in self.jobs if (job.name, job.source) == (name, source)]
         return jobs[-1] if jobs else None
 
-    def add(self, name: str, source: str, revision: str | None = None, total: int | None = None) -> Job:
+    def add_job(
+        self, name: str, source: str, revision: str | None = None, total: int | None = None
+    ) -> FetchJob:
         """Queue a download and return its job, or the job that is already queued for the model."""
         with self._lock:
             for job in self.jobs:
-                if job.active and (job.name, job.source, job.revision) == (name, source, revision):
+                if job.is_active and (job.name, job.source, job.revision) == (name, source, revision):
                     return job
-            job = Job(name, source, revision, total=total)
+            job = FetchJob(name, source, revision, total=total)
             self.jobs.append(job)
             # Decided inside the lock: the thread may be just about to end with an empty queue.
             begin, self._running = not self._running, True
         if begin:
-            threading.Thread(target=self._work, name="fetch", daemon=True).start()
+            threading.Thread(target=self._run_queue, name="fetch", daemon=True).start()
         return job
 
-    def leave(self, job: Job) -> None:
+    def cancel_job(self, job: FetchJob) -> None:
         """Cancel a download; downloaded parts stay on disk."""
         with self._lock:
             waited = job.state == WAITING
-            if job.active:
+            if job.is_active:
                 job.state = LEFT
         # A download that was under way ends itself, and reports from its own thread.
         if waited:
@@ -146,10 +148,10 @@ class Fetches:
         with self._lock:
             self._closed = True
             for job in self.jobs:
-                if job.active:
+                if job.is_active:
                     job.state = LEFT
 
-    def _work(self) -> None:
+    def _run_queue(self) -> None:
         while True:
             with self._lock:
                 job = next((one for one in self.jobs if one.state == WAITING), None)
@@ -157,17 +159,19 @@ class Fetches:
                     self._running = False
                     return
                 job.state = FETCHING
-            self._fetch(job)
+            self._fetch_model(job)
             if not self._closed:
                 with contextlib.suppress(RuntimeError):  # the screen is closing
                     self._ended(job)
 
-    def _fetch(self, job: Job) -> None:
+    def _fetch_model(self, job: FetchJob) -> None:
         from tui_tuner.ui.base_models import hubs
 
         job.moved = time.monotonic()
         try:
-            folder = hubs.fetch(job.name, job.source, job.revision, job.hear, lambda: job.state == LEFT)
+            folder = hubs.fetch_model(
+                job.name, job.source, job.revision, job.take_progress, lambda: job.state == LEFT
+            )
         except Exception as error:  # also of libraries: one failed model must not end the queue
             with self._lock:
                 if job.state == FETCHING:

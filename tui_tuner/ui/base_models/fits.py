@@ -16,8 +16,8 @@ from tui_tuner.errors import ModelError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, facts_from_config, load_facts
 from tui_tuner.text import one_line
-from tui_tuner.ui.base_models.rows import Row
-from tui_tuner.ui.form import at, put
+from tui_tuner.ui.base_models.model_rows import ModelRow
+from tui_tuner.ui.form_values import find_value, set_value
 
 FITS, MISFIT, UNSUITED, UNKNOWN = "fits", "misfit", "unsuited", "unknown"
 _MOST_KEPT = 512
@@ -49,11 +49,11 @@ def draft_with(draft: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     """Return a copy of a draft with other values, by dotted name."""
     changed = copy.deepcopy(dict(draft))
     for path, value in values.items():
-        put(changed, path, value)
+        set_value(changed, path, value)
     return changed
 
 
-def facts_of(row: Row, config: Mapping[str, Any] | None) -> ModelFacts | None:
+def facts_of(row: ModelRow, config: Mapping[str, Any] | None) -> ModelFacts | None:
     """Return the shapes of a row's model from its folder, a hub's config or the catalogue; None if unknown.
 
     Raises:
@@ -65,16 +65,16 @@ def facts_of(row: Row, config: Mapping[str, Any] | None) -> ModelFacts | None:
         return facts_from_config(config, row.name, f"{one_line(row.name)}/config.json")
     if not row.on_hub:
         return None  # which embedded model it means depends on the task
-    from tui_tuner.models.catalog import find
+    from tui_tuner.models.catalog import find_config
 
     # The catalogue holds the newest revision only.
-    shapes = find(row.name) if row.revision is None else None
+    shapes = find_config(row.name) if row.revision is None else None
     return facts_from_config(shapes, row.name, row.name) if shapes is not None else None
 
 
 def fit_of(
     draft: Mapping[str, Any],
-    row: Row,
+    row: ModelRow,
     card: str,
     root: Path | None,
     config: Mapping[str, Any] | None = None,
@@ -88,7 +88,7 @@ def fit_of(
     key = json.dumps([changed, card, row.key, str(row.folder), config], sort_keys=True, default=str)
     with _lock:
         if key not in _kept:
-            found = _fit(changed, row, card, root, config)
+            found = _compute_fit(changed, row, card, root, config)
             # An unknown fit may become known with the hub's answer, so it is not cached.
             if found.state == UNKNOWN:
                 return found
@@ -99,8 +99,8 @@ def fit_of(
         return _kept[key]
 
 
-def _fit(
-    draft: dict[str, Any], row: Row, card: str, root: Path | None, config: Mapping[str, Any] | None
+def _compute_fit(
+    draft: dict[str, Any], row: ModelRow, card: str, root: Path | None, config: Mapping[str, Any] | None
 ) -> Fit:
     from tui_tuner.config.kinds.tasks import TASKS
     from tui_tuner.ui import planlook
@@ -109,14 +109,14 @@ def _fit(
         facts = facts_of(row, config)
         if facts is None and row.on_hub:
             return Fit(UNKNOWN, why=_("Its config.json is not on this machine, and no hub has sent it yet."))
-        task = str(at(draft, "task"))
+        task = str(find_value(draft, "task"))
         kind = TASKS.get(task)
         if facts is not None and facts.encoder and kind is not None and kind.writes:
             why = _(
                 "It is an encoder and cannot generate text, which task {task} needs.", task=one_line(task)
             )
             return Fit(UNSUITED, why=why)
-        look = planlook.look(draft, card, root, network=False, facts=facts)
+        look = planlook.plan_draft(draft, card, root, network=False, facts=facts)
     except TunerError as error:
         state = UNSUITED if isinstance(error, ModelError) or error.field == "model.name" else UNKNOWN
         return Fit(state, why=words_of(error))
@@ -125,8 +125,8 @@ def _fit(
     found = look.plan.fit
     return Fit(
         FITS if found.fits else MISFIT,
-        found.estimate.upper,
+        found.estimate.safe_limit,
         found.card.usable,
-        found.sentence(),
+        found.describe_fit(),
         look.plan.facts.parameters,
     )

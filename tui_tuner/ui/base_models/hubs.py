@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_tuner.models.hub.kinds import MODELSCOPE, SOURCES
-from tui_tuner.ui.base_models.rows import HERE, HUB, Row
-from tui_tuner.ui.base_models.told import Told, told_of_folder
+from tui_tuner.ui.base_models.model_description import ModelSummary, told_of_folder
+from tui_tuner.ui.base_models.model_rows import HERE, HUB, ModelRow
 
 if TYPE_CHECKING:
-    from tui_tuner.models.hub.kinds import Described, LocalModel, Progress, Who
+    from tui_tuner.models.hub.kinds import Account, LocalModel, ModelDescription, Progress
 
 LIMIT = 30  # models of one search
 
 
-def search(query: str, source: str) -> list[Row]:
+def search_models(query: str, source: str) -> list[ModelRow]:
     """Search a hub for models.
 
     Raises:
         TunerError: the hub cannot be reached, or refuses.
     """
-    from tui_tuner.models.hub.api import search as ask
+    from tui_tuner.models.hub.api import search_models as ask
 
     return [
-        Row(
+        ModelRow(
             found.name,
             HUB,
             found.source,
@@ -45,7 +45,7 @@ def search(query: str, source: str) -> list[Row]:
     ]
 
 
-def describe(row: Row) -> Told:
+def describe_model(row: ModelRow) -> ModelSummary:
     """Describe a model from the row's folder or from its hub.
 
     Raises:
@@ -53,14 +53,14 @@ def describe(row: Row) -> Told:
     """
     if row.folder is not None and (row.whole or not row.on_hub):
         return told_of_folder(row.folder)
-    from tui_tuner.models.hub.api import describe as ask
+    from tui_tuner.models.hub.api import describe_model as ask
 
-    return _told(ask(row.name, revision=row.revision, source=row.source))
+    return _convert_description(ask(row.name, revision=row.revision, source=row.source))
 
 
-def _told(found: Described) -> Told:
+def _convert_description(found: ModelDescription) -> ModelSummary:
     names = {file.name for file in found.files}
-    return Told(
+    return ModelSummary(
         files=tuple((file.name, file.size) for file in found.files),
         total=found.bytes or None,
         here=found.here,
@@ -78,19 +78,19 @@ def _told(found: Described) -> Told:
     )
 
 
-def here() -> list[Row]:
+def list_local_models() -> list[ModelRow]:
     """List the models in the hubs' caches, most recently used first."""
     from tui_tuner.models.hub.api import local_models
 
-    rows: dict[tuple[str, str], Row] = {}
-    for row in sorted(map(_row, local_models()), key=lambda row: (not row.whole, -row.used)):
+    rows: dict[tuple[str, str], ModelRow] = {}
+    for row in sorted(map(_make_row, local_models()), key=lambda row: (not row.whole, -row.used)):
         # A model may be cached in several revisions: the complete, most recently used one comes first.
         rows.setdefault((row.source, row.name), row)
     return sorted(rows.values(), key=lambda row: -row.used)
 
 
-def _row(model: LocalModel) -> Row:
-    return Row(
+def _make_row(model: LocalModel) -> ModelRow:
+    return ModelRow(
         model.name if model.source in SOURCES else str(model.path.absolute()),
         HERE,
         model.source if model.source in SOURCES else "",
@@ -102,9 +102,9 @@ def _row(model: LocalModel) -> Row:
     )
 
 
-def endpoint(source: str) -> str:
+def find_endpoint(source: str) -> str:
     """Return the address of a hub, or of the mirror that the environment sets."""
-    from tui_tuner.models.hub.api import endpoint as ask
+    from tui_tuner.models.hub.api import hub_address as ask
 
     return ask(source)
 
@@ -127,7 +127,7 @@ def cache_folder(source: str) -> Path:
     return Path(ask())
 
 
-def fetch(
+def fetch_model(
     name: str,
     source: str,
     revision: str | None,
@@ -140,39 +140,39 @@ def fetch(
         TunerError: the hub cannot be reached, refuses or disconnects, or the disk is full.
         Cancelled: `cancelled` returned True.
     """
-    from tui_tuner.models.hub.api import fetch as ask
+    from tui_tuner.models.hub.api import fetch_model as ask
 
     return ask(name, revision=revision, source=source, progress=progress, cancelled=cancelled)
 
 
-def who(source: str) -> Who | None:
+def find_login(source: str) -> Account | None:
     """Return the user that is logged in, if any.
 
     Raises:
         TunerError: the stored token cannot be read.
     """
-    from tui_tuner.models.hub.api import who as ask
+    from tui_tuner.models.hub.api import find_who as ask
 
     return ask(source)
 
 
-def login(token: str, source: str) -> Who:
+def log_in(token: str, source: str) -> Account:
     """Log in with a token and store it.
 
     Raises:
         TunerError: the hub rejects the token, or it cannot be stored.
     """
-    from tui_tuner.models.hub.api import login as ask
+    from tui_tuner.models.hub.api import log_in as ask
 
     return ask(token, source)
 
 
-def logout(source: str) -> None:
+def log_out(source: str) -> None:
     """Delete the stored token.
 
     Raises:
         TunerError: the token is set by the environment, or cannot be deleted.
     """
-    from tui_tuner.models.hub.api import logout as ask
+    from tui_tuner.models.hub.api import log_out as ask
 
     ask(source)

@@ -19,7 +19,7 @@ from textual.drivers.linux_driver import LinuxDriver
 _MOST_TRIES = 20
 
 
-class Output:
+class TerminalOutput:
     """The terminal as a file that never raises: once it is lost, all output is discarded."""
 
     def __init__(self, file: TextIO, gone: Callable[[], None]) -> None:
@@ -81,15 +81,15 @@ class TunerDriver(LinuxDriver):
     def __init__(self, app: Any, **more: Any) -> None:
         super().__init__(app, **more)
         self._tuner = app
-        self._file = self.output = Output(terminal_stream(), app.terminal_lost)  # type: ignore[assignment]
+        self._file = self.output = TerminalOutput(terminal_stream(), app.terminal_lost)  # type: ignore[assignment]
         self._went_on = False  # the next SIGCONT ends a stop that this driver made
         # Replaces the handlers that LinuxDriver has just installed, so this must come after its constructor.
         signal.signal(signal.SIGTSTP, partial(self._between_callbacks, self._stop_process))
         signal.signal(signal.SIGCONT, partial(self._between_callbacks, self._go_on))
 
     def start_application_mode(self) -> None:
-        self._tuner.screen_opens()
-        self._tuner.painted.forget()
+        self._tuner.note_screen_opening()
+        self._tuner.painted.forget_lines()
         super().start_application_mode()
         # A background process then gets an I/O error instead of being stopped together with its run.
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)
@@ -132,7 +132,7 @@ class TunerDriver(LinuxDriver):
 
     def close(self) -> None:
         super().close()
-        self._tuner.screen_closed()
+        self._tuner.note_screen_closed()
 
     def keep_off(self) -> None:
         """Stop all output: the terminal belongs to another program now."""

@@ -15,7 +15,7 @@ import time
 import traceback
 from pathlib import Path
 
-from tui_tuner.runs.private import open_private
+from tui_tuner.runs.private_files import open_private
 
 _FILE = "workbench.log"
 _MOST_BYTES = 1 << 20  # then the file is renamed and a new one started
@@ -47,43 +47,43 @@ class FaultLog:
         self._lock = threading.Lock()
 
     @property
-    def path(self) -> Path:
+    def file_path(self) -> Path:
         return self._given or log_path()
 
-    def note(self, title: str, error: BaseException | None = None, text: str = "") -> str:
+    def record_fault(self, title: str, error: BaseException | None = None, text: str = "") -> str:
         """Write an entry and return the path of the file, or an empty string if it cannot be written."""
         # Reporting a fault must not raise a second one, whatever the disk or the error's own `str` does.
         with contextlib.suppress(Exception):
             entry = f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} pid {os.getpid()}: {title}\n"
             entry += traceback_text(error) if error is not None else ""
-            return self._write(entry + (f"{text.rstrip()}\n" if text else ""))
+            return self._append_entry(entry + (f"{text.rstrip()}\n" if text else ""))
         return ""
 
-    def _write(self, entry: str) -> str:
-        from tui_tuner.runs.secrets import scrubber
+    def _append_entry(self, entry: str) -> str:
+        from tui_tuner.runs.secrets import current_scrubber
 
         if len(entry) > _MOST_ENTRY:
             half = _MOST_ENTRY // 2
             entry = f"{entry[:half]}\n  […]\n{entry[-half:]}"
         # Error texts may quote URLs and headers, and with them access tokens.
-        block = (scrubber().text(entry) + "\n").encode("utf-8", "replace")
+        block = (current_scrubber().mask_text(entry) + "\n").encode("utf-8", "replace")
         with self._lock:
-            path = self.path
+            path = self.file_path
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fd = _opened(path)
+            fd = _open_log(path)
             try:
                 # Rotated before writing, so that an entry is never split over two files.
                 if os.fstat(fd).st_size + len(block) > _MOST_BYTES:
                     os.close(fd)
                     os.replace(path, path.with_name(f"{path.name}.1"))
-                    fd = _opened(path)
+                    fd = _open_log(path)
                 os.write(fd, block)
             finally:
                 os.close(fd)
         return str(path)
 
 
-def _opened(path: Path) -> int:
+def _open_log(path: Path) -> int:
     """Open the log for appending.
 
     Raises:
@@ -103,7 +103,7 @@ def _opened(path: Path) -> int:
 def traceback_text(error: BaseException) -> str:
     """Return the tracebacks of an error and its causes as text, cut in the middle if they are long."""
     out = io.StringIO()
-    for index, one in enumerate(_chain(error)):
+    for index, one in enumerate(_list_causes(error)):
         if index:
             out.write("which came from\n")
         frames = list(traceback.walk_tb(one.__traceback__))
@@ -117,7 +117,7 @@ def traceback_text(error: BaseException) -> str:
     return out.getvalue()
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def _list_causes(error: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
     step: BaseException | None = error
     # Causes can form a circle: an error may be raised again from one that it led to.

@@ -57,7 +57,7 @@ class OrderlyApp(App[R]):
 
     async def _hand_out(self, event: events.Event) -> None:
         # Asked before the key is handed out: handling it may move the focus.
-        into_text = _writes(event) and _is_text(self.focused)
+        into_text = _types_text(event) and _is_text(self.focused)
         await super().on_event(event)
         # Letters typed into one field need not wait for each other, and fast typing must not lag.
         if into_text:
@@ -66,16 +66,16 @@ class OrderlyApp(App[R]):
         self._begin_round(_ROUNDS)
 
     def _begin_round(self, rounds: int) -> None:
-        self._rounds, self._round_began_on = rounds, self._top()
+        self._rounds, self._round_began_on = rounds, self._find_top_screen()
         focused = self.focused
-        self._way = deque(self._line_of(focused) if focused is not None else self._screens())
-        self._go_on(self._step)
+        self._way = deque(self._line_of(focused) if focused is not None else self._list_top_screen())
+        self._wait_for_next_pump(self._step)
 
-    def _top(self) -> Screen[Any] | None:
+    def _find_top_screen(self) -> Screen[Any] | None:
         return self.screen_stack[-1] if self.screen_stack else None
 
-    def _screens(self) -> list[MessagePump]:
-        top = self._top()
+    def _list_top_screen(self) -> list[MessagePump]:
+        top = self._find_top_screen()
         return [top] if top is not None else []
 
     def _line_of(self, pump: MessagePump) -> list[MessagePump]:
@@ -86,7 +86,7 @@ class OrderlyApp(App[R]):
             pump = pump._parent  # type: ignore[assignment]
         return found
 
-    def _go_on(self, step: int) -> None:
+    def _wait_for_next_pump(self, step: int) -> None:
         """Wait for the next message pump on the way up; the previous one has handled its messages."""
         # A late callback of a wait that was given up must not advance the current one.
         if step != self._step or not self._settling:
@@ -95,7 +95,7 @@ class OrderlyApp(App[R]):
         while self._way:
             self._waits_at = self._way.popleft()
             # `call_later` returns False for a pump that is closing; then the next one up is asked.
-            if self._waits_at.call_later(self._go_on, self._step):
+            if self._waits_at.call_later(self._wait_for_next_pump, self._step):
                 break
         else:
             self._waits_at = None
@@ -106,7 +106,7 @@ class OrderlyApp(App[R]):
         if step != self._step:
             return
         rounds = self._rounds - 1
-        if self._top() is not self._round_began_on:
+        if self._find_top_screen() is not self._round_began_on:
             # The key opened or closed a screen, whose own first messages are not handled yet.
             rounds = max(rounds, _ROUNDS_OF_SCREEN)
         if rounds > 0 and time.monotonic() - self._since < _LONGEST:
@@ -123,16 +123,16 @@ class OrderlyApp(App[R]):
     def _look_again(self) -> None:
         if self._looking is not None:
             self._looking.cancel()
-        self._looking = asyncio.get_running_loop().call_later(_LOOK, self._look)
+        self._looking = asyncio.get_running_loop().call_later(_LOOK, self._check_waiting)
 
-    def _look(self) -> None:
+    def _check_waiting(self) -> None:
         pump = self._waits_at
         late = time.monotonic() - self._since > _LONGEST
         if late:
             # Out of patience: the pumps that are left are not asked any more.
             self._way.clear()
         if pump is not None and (late or not pump.is_running or pump._closing or pump._closed):
-            self._go_on(self._step)
+            self._wait_for_next_pump(self._step)
         elif self._settling:
             self._look_again()
 
@@ -150,5 +150,5 @@ def _is_text(widget: Widget | None) -> bool:
     return any(kind.__name__ in ("Input", "TextArea") for kind in type(widget).__mro__)
 
 
-def _writes(event: events.Event) -> bool:
+def _types_text(event: events.Event) -> bool:
     return isinstance(event, events.Paste) or (isinstance(event, events.Key) and event.is_printable)

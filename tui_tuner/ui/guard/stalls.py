@@ -28,19 +28,19 @@ class StallWatch:
         self._least, self._every = least, look
         self._beats = 0
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="stall-watch", daemon=True)
+        self._thread = threading.Thread(target=self._watch_beats, name="stall-watch", daemon=True)
 
-    def begin(self) -> None:
+    def start_watching(self) -> None:
         self._thread.start()
 
-    def end(self) -> None:
+    def stop_watching(self) -> None:
         self._done.set()
 
-    def beat(self) -> None:
+    def record_beat(self) -> None:
         """Note that the event loop is alive."""
         self._beats += 1
 
-    def _watch(self) -> None:
+    def _watch_beats(self) -> None:
         seen, quiet, path, before = -1, 0.0, "", time.monotonic()
         while not self._done.wait(self._every):
             now = time.monotonic()
@@ -55,4 +55,6 @@ class StallWatch:
                 was, quiet = quiet, quiet + min(passed, _MOST_OF_A_LOOK)
                 # Only on the check that crosses the limit, so that one stall gives one entry.
                 if was < self._least <= quiet:
-                    path = self._log.note(f"the screen has been frozen for {quiet:.1f} s", text=stacks_text())
+                    path = self._log.record_fault(
+                        f"the screen has been frozen for {quiet:.1f} s", text=stacks_text()
+                    )

@@ -31,8 +31,8 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.guard.faultlog import FaultLog, error_text
 from tui_tuner.ui.guard.keys import OrderlyApp
-from tui_tuner.ui.guard.repaint import Painted
-from tui_tuner.ui.guard.textual_base import Survivor, WorkStopped, mend
+from tui_tuner.ui.guard.repaint import PaintRecord
+from tui_tuner.ui.guard.textual_patches import Survivor, WorkStopped, patch_textual
 
 R = TypeVar("R")
 _SAME_AGAIN = 60.0  # seconds in which the same fault is not reported twice
@@ -42,10 +42,10 @@ _PAINTING = ("_compositor.py", "_refresh_layout", "_compositor_refresh", "render
 _PAINTS = 3  # painting faults within _WHILE after which a screen is closed
 _WHILE = 5.0  # seconds
 
-mend()
+patch_textual()
 
 
-class Works:
+class WorkerOwner:
     """A screen or widget that shows that it waits for a worker."""
 
     def work_failed(self, group: str, words: str) -> None:
@@ -63,9 +63,9 @@ class SturdyApp(OrderlyApp[R], Survivor):
         super().__init__(**more)
         self.fault_log = FaultLog()
         self.fatal = ""  # the sentence about a fault that ended the app
-        self.painted = Painted()
+        self.painted = PaintRecord()
         # Textual offers no hook for its worker manager: the private attribute is replaced.
-        self._workers = _Workers(self)
+        self._workers = _SafeWorkerManager(self)
         self._turning = False
         self._seen: dict[str, float] = {}
         self._told: list[float] = []
@@ -90,25 +90,25 @@ class SturdyApp(OrderlyApp[R], Survivor):
 
     def action_paint_again(self) -> None:
         """Redraw everything, for a terminal that another program has written to."""
-        self.painted.forget()
+        self.painted.forget_lines()
         self.refresh(layout=True)
 
     # ---- where faults come from ------------------------------------------------------------------------
 
     def fault_in(self, pump: MessagePump, message: Message, error: BaseException) -> None:
         """Survive an error of a message handler; called by `textual_base`."""
-        self._survive(error, pump, isinstance(message, events.Compose))
+        self._handle_fault(error, pump, isinstance(message, events.Compose))
 
     def fault_outside(self, error: BaseException) -> None:
         """Survive an error that was raised in another thread."""
-        self.call_later(self._survive, error)
+        self.call_later(self._handle_fault, error)
 
     async def _dispatch_message(self, message: Message) -> None:
         # From the first Compose on there is a loop to survive in; errors before it must end the app.
         self._turning = self._turning or isinstance(message, events.Compose)
         # Terminals reflow their lines when resized, and some lose them while in the background.
         if isinstance(message, events.Resize | events.AppFocus):
-            self.painted.forget()
+            self.painted.forget_lines()
         await super()._dispatch_message(message)
 
     async def _process_messages_loop(self) -> None:
@@ -127,15 +127,17 @@ class SturdyApp(OrderlyApp[R], Survivor):
             self.fault_outside(error)
         else:
             pump = active_message_pump.get(None)
-            self._survive(error, pump, isinstance(pump, Widget) and not pump._is_mounted)
+            self._handle_fault(error, pump, isinstance(pump, Widget) and not pump._is_mounted)
 
     def _loop_fault(self, _loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:
         """Log the error of a task that is not awaited."""
-        self.fault_log.note(f"{what.get('message', '')}", what.get("exception"))
+        self.fault_log.record_fault(f"{what.get('message', '')}", what.get("exception"))
 
     # ---- how they are handled --------------------------------------------------------------------------
 
-    def _survive(self, error: BaseException, pump: MessagePump | None = None, made: bool = False) -> None:
+    def _handle_fault(
+        self, error: BaseException, pump: MessagePump | None = None, made: bool = False
+    ) -> None:
         """Log and report an error, and close the screen if it cannot be shown."""
         worker = None
         if isinstance(error, WorkerFailed):
@@ -146,20 +148,20 @@ class SturdyApp(OrderlyApp[R], Survivor):
                 pump = worker.node
         try:
             place = _screen_of(pump)
-            title = _title(place)
+            title = _describe_screen(place)
             part = f"{type(pump).__name__}.{worker.name}" if worker else type(pump).__name__
-            if self._is_new(f"{part} {error_text(error, 300)} {_where(error)}"):
-                path = self.fault_log.note(f"{title}, {part}", error)
+            if self._is_new(f"{part} {error_text(error, 300)} {_locate_error(error)}"):
+                path = self.fault_log.record_fault(f"{title}, {part}", error)
                 # A screen that is about to close may fail some more times; its first notice is enough.
                 if place is None or place not in self._left:
                     self._say_fault(error, title, path)
-            if worker is not None and isinstance(pump, Works):
+            if worker is not None and isinstance(pump, WorkerOwner):
                 pump.work_failed(worker.group, one_line(error_text(error, 300), 200))
             if place is not None and (made or (_is_painting(error) and self._paints_badly(place))):
                 self._left.add(place)
                 self.call_later(self._leave_screen, place)
         except Exception as second:  # the error's own `str` or a half-mounted widget may raise here
-            self.fault_log.note("while a fault was reported", second)
+            self.fault_log.record_fault("while a fault was reported", second)
 
     def _is_new(self, fault: str) -> bool:
         """Return whether a fault was not reported lately: a timer raises the same one again and again."""
@@ -201,7 +203,7 @@ class SturdyApp(OrderlyApp[R], Survivor):
 
     async def _leave_screen(self, place: Screen[Any]) -> None:
         """Close a screen that cannot be shown; the lowest one is replaced by a plain screen."""
-        from tui_tuner.ui.guard.plain import PlainScreen
+        from tui_tuner.ui.guard.plain_screen import PlainScreen
 
         if place is not self.screen:
             # A dialog is on top of it: only the top screen can be popped, so wait until it is closed.
@@ -211,7 +213,7 @@ class SturdyApp(OrderlyApp[R], Survivor):
         if len(self.screen_stack) > 1:
             await self.pop_screen()
         else:
-            await self.switch_screen(PlainScreen(str(self.fault_log.path)))
+            await self.switch_screen(PlainScreen(str(self.fault_log.file_path)))
         self._left.discard(place)
 
     # ---- fatal errors ----------------------------------------------------------------------------------
@@ -219,7 +221,7 @@ class SturdyApp(OrderlyApp[R], Survivor):
     def end_by(self, error: BaseException) -> None:
         """End the app after an error that it cannot survive."""
         self._return_code = 1
-        path = self.fault_log.note("the screen ended", error)
+        path = self.fault_log.record_fault("the screen ended", error)
         # Closing may raise further errors: the first one is the cause.
         if not self.fatal:
             self.fatal = _(
@@ -236,7 +238,7 @@ class SturdyApp(OrderlyApp[R], Survivor):
         self.end_by(RuntimeError(" ".join(type(one).__name__ for one in renderables)))
 
 
-class _Workers(WorkerManager):
+class _SafeWorkerManager(WorkerManager):
     """Turn a worker's `BaseException` into an `Exception`, or Textual would leave it running forever."""
 
     def _new_worker(self, work: Any, node: Any, **more: Any) -> Worker[Any]:
@@ -244,11 +246,11 @@ class _Workers(WorkerManager):
             name = more.get("name") or getattr(getattr(work, "func", work), "__name__", "")
             more = {**more, "name": name, "description": more.get("description") or repr(work)[:200]}
             # The wrapper hides the function's name, which Textual would take for the worker's.
-            work = _Guarded(work)
+            work = _GuardedWork(work)
         return super()._new_worker(work, node, **more)
 
 
-class _Guarded:
+class _GuardedWork:
     def __init__(self, work: Any) -> None:
         self._work = work
 
@@ -261,7 +263,7 @@ class _Guarded:
             raise WorkStopped(error_text(error)) from error
 
 
-def _title(place: Screen[Any] | None) -> str:
+def _describe_screen(place: Screen[Any] | None) -> str:
     """Return the name of a screen as its breadcrumb shows it."""
     with contextlib.suppress(Exception):
         crumb = getattr(place, "crumb", None)
@@ -280,7 +282,7 @@ def _screen_of(pump: MessagePump | None) -> Screen[Any] | None:
     return None
 
 
-def _where(error: BaseException) -> str:
+def _locate_error(error: BaseException) -> str:
     """Return file and line of the code that raised an error."""
     step = error.__traceback__
     while step is not None and step.tb_next is not None:

@@ -41,21 +41,21 @@ class HelpScreen(ModalScreen[None]):
         with Vertical(classes="dialog") as box:
             box.border_title = Content(_("Help"))
             with VerticalScroll():
-                yield Static(self._text())
+                yield Static(self._build_text())
 
-    def _text(self) -> Content:
+    def _build_text(self) -> Content:
         words = getattr(self._about, "HELP_TEXT", "")
         parts: list[Content] = []
         if words:
             parts += [Content(words), Content("")]
-        for title, keys in ((_("Here"), self._keys()), (_("Everywhere"), _EVERYWHERE)):
+        for title, keys in ((_("Here"), self._list_keys()), (_("Everywhere"), _EVERYWHERE)):
             if keys:
                 parts.append(Content(title).stylize("bold $primary"))
                 parts += [Content.assemble((f"  {key:<10}", "$accent"), text) for key, text in keys]
                 parts.append(Content(""))
         return Content("\n").join(parts[:-1])
 
-    def _keys(self) -> list[tuple[str, str]]:
+    def _list_keys(self) -> list[tuple[str, str]]:
         """Return (keys, description) of each action of the screen; keys of the same action share a line."""
         # `active_bindings` also holds those of the app and of the focused widget. The screen's own are listed
         # here; the app's stand under "Everywhere".

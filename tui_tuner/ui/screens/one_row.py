@@ -11,7 +11,7 @@ from textual.events import Resize
 
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.screens.screen_base import TunerScreen
 from tui_tuner.ui.widgets.long_list import LongList
 
 if TYPE_CHECKING:
@@ -59,29 +59,29 @@ class RowScreen(TunerScreen):
         super().__init__()
         self._rows = rows
 
-    def crumb(self) -> Content:
+    def build_crumb(self) -> Content:
         return Content.assemble((_("Data") + " › ", "$dim"), _("row"))
 
-    def body(self) -> ComposeResult:
+    def compose_body(self) -> ComposeResult:
         yield RowText(id="text")
 
     def on_mount(self) -> None:
         self.query_one(RowText).focus()
-        self.call_after_refresh(self._show)
+        self.call_after_refresh(self._show_row)
 
     def on_resize(self, _event: Resize) -> None:
         # The width below is known only once the new size is laid out.
-        self.call_after_refresh(self._show, True)
+        self.call_after_refresh(self._show_row, True)
 
-    def _show(self, stay: bool = False) -> None:
-        from tui_tuner.ui.widgets.data.told import whole
+    def _show_row(self, stay: bool = False) -> None:
+        from tui_tuner.ui.widgets.data.row_text import format_whole
 
-        text, row = self.query_one(RowText), self._rows.row
-        kept = self._rows.kept(row) if row is not None else None
+        text, row = self.query_one(RowText), self._rows.current_row
+        kept = self._rows.find_kept(row) if row is not None else None
         if kept is None or row is None:
             return
         width = max(20, text.scrollable_content_region.width - 1)
-        text.show_lines(whole(kept, width), stay)
+        text.show_lines(format_whole(kept, width), stay)
         of = self._rows.count
         if self._rows.only_bad:
             words = _("row {row:,}, one of {n:,} broken ones", row=row + 1, n=of)
@@ -96,4 +96,4 @@ class RowScreen(TunerScreen):
             # At either end of the list the cursor does not move: drawing the same row would lose the scroll
             # position.
             if self._rows.cursor != before:
-                self._show()
+                self._show_row()

@@ -20,21 +20,21 @@ from tui_tuner.config.options import known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
-from tui_tuner.ui import form
-from tui_tuner.ui.checking import Refusal, refusal_of
-from tui_tuner.ui.screens.choosing import choosable, choose_for
-from tui_tuner.ui.screens.editing.beginning import make_run
+from tui_tuner.ui import form_values
+from tui_tuner.ui.screen_words import safe_line
 from tui_tuner.ui.screens.editing.sections import SectionsForm
-from tui_tuner.ui.screens.offers import put_values
+from tui_tuner.ui.screens.editing.start_from import create_run
+from tui_tuner.ui.screens.file_dialog import choose_value, is_choosable
+from tui_tuner.ui.screens.fixing import put_values
+from tui_tuner.ui.start_checking import Refusal, refusal_of
 from tui_tuner.ui.widgets.form.about import About
-from tui_tuner.ui.widgets.form.costs import MethodCosts
 from tui_tuner.ui.widgets.form.field import FieldChanged
-from tui_tuner.ui.widgets.form.pages import FormPages
-from tui_tuner.ui.widgets.form.plan_line import Looked, PlanLine
-from tui_tuner.ui.widgets.form.sections import Sections
-from tui_tuner.ui.widgets.form.start_check import Checked, StartCheck
+from tui_tuner.ui.widgets.form.form_pages import FormPages
+from tui_tuner.ui.widgets.form.method_costs import MethodCosts
+from tui_tuner.ui.widgets.form.plan_line import PlanLine, PlanShown
+from tui_tuner.ui.widgets.form.section_list import Sections
+from tui_tuner.ui.widgets.form.start_check import StartCheck, StartChecked
 from tui_tuner.ui.widgets.topbar import TopBar
-from tui_tuner.ui.words import safe
 
 
 class SettingsScreen(SectionsForm):
@@ -82,11 +82,13 @@ class SettingsScreen(SectionsForm):
         self._mend = mend
         self._started_at: Widget | None = None  # the focused widget when the start was requested
 
-    def crumb(self) -> Content:
-        name = Content.assemble("  ", (safe(self._preset).plain, "$dim")) if self._preset else Content("")
+    def build_crumb(self) -> Content:
+        name = (
+            Content.assemble("  ", (safe_line(self._preset).plain, "$dim")) if self._preset else Content("")
+        )
         return Content.assemble(_("New run"), name)
 
-    def body(self) -> ComposeResult:
+    def compose_body(self) -> ComposeResult:
         with Horizontal(id="area"):
             yield About(id="help", classes="panel", can_focus=False)
             yield Sections()
@@ -96,103 +98,109 @@ class SettingsScreen(SectionsForm):
         yield MethodCosts()
 
     async def on_mount(self) -> None:
-        draft, sections = self.tuner.drafts.draft, self._sections
-        self._standing.untyped = form.take_texts(draft.values, draft.texts)
-        sections.current = draft.section if draft.section in form.SECTIONS else "model"
+        draft, sections = self.tuner_app.drafts.draft, self._section_list
+        self._standing.untyped = form_values.take_texts(draft.values, draft.texts)
+        sections.current = draft.section if draft.section in form_values.SECTIONS else "model"
         await self._show_section(sections.current)
         self.set_focus(sections.list)
-        self._check(changed=False)
+        self._check_draft(changed=False)
         told = self._standing.told
-        await self._go_to(told.field if told else draft.at)
+        await self._go_to_field(told.field if told else draft.at)
         if draft.unread:
-            self.tuner.say(_("There is an unfinished YAML edit. Press ^e to open it."), timeout=8)
+            self.tuner_app.show_notice(_("There is an unfinished YAML edit. Press ^e to open it."), timeout=8)
         if self._mend:
             self.action_mend()
 
-    def _renew(self) -> None:
+    def _show_draft_again(self) -> None:
         """Show the draft again after its values were changed outside of the form."""
-        draft = self.tuner.drafts.draft
-        self._standing.untyped = form.take_texts(draft.values, draft.texts)
-        self.tuner.drafts.touch()
-        self._pages.take(draft)
-        self._check()
+        draft = self.tuner_app.drafts.draft
+        self._standing.untyped = form_values.take_texts(draft.values, draft.texts)
+        self.tuner_app.drafts.note_change()
+        self._form_pages.take_draft(draft)
+        self._check_draft()
 
     # Fields
 
     @on(FieldChanged)
-    def _field_changed(self, message: FieldChanged) -> None:
+    def _take_field(self, message: FieldChanged) -> None:
         # While the whole draft is replaced (undo, YAML), the fields still post the values of before.
         if self.changing:
             return
-        path, texts = message.option.path, self.tuner.drafts.draft.texts
-        self._standing.typed(path, message.sentence)
+        path, texts = message.option.path, self.tuner_app.drafts.draft.texts
+        self._standing.note_typed(path, message.sentence)
         # A text that does not parse is no value of the config, but it must survive leaving the form: it is
         # kept as text.
         texts.pop(path, None)
         if message.sentence:
             texts[path] = str(message.value)
         else:
-            form.put(self.values, path, message.value)
+            form_values.set_value(self.draft_values, path, message.value)
         # Undo joins keystrokes in one field into one step; other changes are a step each.
-        self.tuner.drafts.touch(typed=path if form.editor(message.option) == "input" else "")
-        self._check()
-        self._explain(path)
+        self.tuner_app.drafts.note_change(
+            typed=path if form_values.choose_editor(message.option) == "input" else ""
+        )
+        self._check_draft()
+        self._explain_field(path)
 
-    def _check(self, changed: bool = True) -> None:
+    def _check_draft(self, changed: bool = True) -> None:
         """Validate the draft and mark its problems; if it is valid, start the slower checks."""
         if changed:
             self._standing.told = None
-        sound = self._standing.begin(self.values)
+        sound = self._standing.begin_check(self.draft_values)
         check, line = self.query_one(StartCheck), self.query_one(PlanLine)
         # The start check looks at a copy of the values, so its verdict would be about older ones.
         if check.starting:
-            self.tuner.say(_("The settings changed, so the run was not started."), "warning")
+            self.tuner_app.show_notice(_("The settings changed, so the run was not started."), "warning")
         if sound:
-            check.ask(self.values, at_once=not changed)
-            line.ask(self.values)
+            check.ask_check(self.draft_values, at_once=not changed)
+            line.ask_plan(self.draft_values)
         else:
-            check.clear()
-            line.clear()
+            check.cancel_check()
+            line.clear_plan()
         self._draw_problems()
 
     def _draw_problems(self) -> None:
         """Mark the problems at their fields, in the list of sections, and in the title."""
-        standing, sections = self._standing, self._sections
-        self._pages.mark(self.tuner.drafts.draft, standing.problems)
-        sections.mark(standing.problems)
-        self.query_one(TopBar).say(standing.title(self.query_one(StartCheck).starting))
+        standing, sections = self._standing, self._section_list
+        self._form_pages.mark_fields(self.tuner_app.drafts.draft, standing.problems)
+        sections.mark_sections(standing.problems)
+        self.query_one(TopBar).set_right_words(
+            standing.describe_standing(self.query_one(StartCheck).starting)
+        )
         self.refresh_bindings()
         if self.focused is sections.list:
             self._explain_section()
 
-    @on(Checked)
-    async def _checked(self, message: Checked) -> None:
-        self._standing.answered(self.values, message)
+    @on(StartChecked)
+    async def _take_check(self, message: StartChecked) -> None:
+        self._standing.take_answer(self.draft_values, message)
         self._draw_problems()
-        here = self._pages.here
+        here = self._form_pages.focused_field
         if here is not None:
-            self._explain(here.option.path)
+            self._explain_field(here.option.path)
         if not message.start:
             return
         if message.refusal is not None:
-            await self._lead_to(message.refusal)
+            await self._lead_to_refusal(message.refusal)
         # Starting switches the screen, which would close a dialog or screen that was opened during the check.
         elif self.app.screen is self:
-            self._begin(form.config_of(message.values))
+            self._begin_run(form_values.config_of(message.values))
         else:
-            self.tuner.say(_("The run can be started. Close this and press {key}.", key="^r"), timeout=8)
+            self.tuner_app.show_notice(
+                _("The run can be started. Close this and press {key}.", key="^r"), timeout=8
+            )
 
-    async def _lead_to(self, refusal: Refusal) -> None:
+    async def _lead_to_refusal(self, refusal: Refusal) -> None:
         """Show why the run was not started: at its field if the focus is unchanged, else as a notice."""
         # The check can take seconds. A user who has gone elsewhere meanwhile must not lose the cursor.
         here = self.focused is self._started_at and self.app.screen is self
-        if here and refusal.field in form.options():
-            await self._go_to(refusal.field)
+        if here and refusal.field in form_values.list_options():
+            await self._go_to_field(refusal.field)
         else:
-            self.tuner.say(_("The run was not started: {why}", why=refusal.sentence), "error", 10)
+            self.tuner_app.show_notice(_("The run was not started: {why}", why=refusal.sentence), "error", 10)
 
-    @on(Looked)
-    def _looked(self, message: Looked) -> None:
+    @on(PlanShown)
+    def _show_look(self, message: PlanShown) -> None:
         self.query_one(About).show_memory(message.look.estimate if message.look else None)
         self._ask_costs()
 
@@ -200,91 +208,93 @@ class SettingsScreen(SectionsForm):
 
     def action_plan(self) -> None:
         """Open the plan: memory, learning rate and time before the run."""
-        from tui_tuner.ui.screens.plan import PlanScreen
+        from tui_tuner.ui.screens.plan_screen import PlanScreen
 
-        if self._config() is not None:
-            self.app.push_screen(PlanScreen(), self._planned)
+        if self._read_config() is not None:
+            self.app.push_screen(PlanScreen(), self._renew_after_plan)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """F4 fixes the problem if there is a fix to offer; otherwise it opens the columns dialog."""
         # Two bindings share F4; exactly one of them is active at a time.
         if action in ("mend", "columns"):
-            offered = self.offered is not None and self.offered.mendable
+            offered = self.fixable_refusal is not None and self.fixable_refusal.is_fixable
             return offered == (action == "mend")
         if action == "other_task":
-            return self.other_task is not None
+            return self.other_task_values is not None
         if action == "choose":
-            return choosable(self._at)
+            return is_choosable(self._focused_path)
         return True
 
     def action_choose(self) -> None:
         """Choose a path or a model for the focused field from a dialog."""
-        choose_for(self, self._at, self.values, self.take)
+        choose_value(self, self._focused_path, self.draft_values, self.take_values)
 
     def action_mend(self) -> None:
         """List the fixes for the problem."""
-        if self.offered is not None:
-            self.offer(self.offered, self.values)
+        if self.fixable_refusal is not None:
+            self.offer_fixes(self.fixable_refusal, self.draft_values)
 
     def action_columns(self) -> None:
         """Open the dialog that assigns columns to roles."""
-        self.ask_columns(self.values)
+        self.ask_columns(self.draft_values)
 
-    async def take(self, values: Mapping[str, Any]) -> None:
-        put_values(self.tuner, values)
-        self._renew()
+    async def take_values(self, values: Mapping[str, Any]) -> None:
+        put_values(self.tuner_app, values)
+        self._show_draft_again()
 
     async def show_draft(self, fields: Sequence[str]) -> None:
-        self._preset = self.tuner.drafts.draft.name
-        self.query_one(TopBar).lead(self.crumb())
-        self._renew()
-        await self._go_to(next((path for path in fields if form.applies(self.values, path)), ""))
+        self._preset = self.tuner_app.drafts.draft.name
+        self.query_one(TopBar).set_crumb(self.build_crumb())
+        self._show_draft_again()
+        await self._go_to_field(
+            next((path for path in fields if form_values.is_effective(self.draft_values, path)), "")
+        )
 
-    def _planned(self, _nothing: None) -> None:
-        self._renew()
+    def _renew_after_plan(self, _nothing: None) -> None:
+        self._show_draft_again()
 
-    def whole(self) -> bool:
-        return self._config() is not None
+    def is_valid(self) -> bool:
+        return self._read_config() is not None
 
-    def _config(self) -> RunConfig | None:
+    def _read_config(self) -> RunConfig | None:
         """Return the config if all values are valid; otherwise show the first problem and go to its field."""
-        found = form.problems(self.values, self._standing.untyped)
+        found = form_values.find_problems(self.draft_values, self._standing.untyped)
         if not found:
-            return form.config_of(self.values)
+            return form_values.config_of(self.draft_values)
         path, sentence = next(iter(found.items()))
         # No field of the form shows an unknown setting, so there is nowhere to lead to: it can only be
         # removed.
-        strange = [path for path in form.unknown(self.values) if path in found]
+        strange = [path for path in form_values.list_unknown_keys(self.draft_values) if path in found]
         if strange:
-            self.ask_to_leave_out(strange, self._check)
+            self.ask_to_remove(strange, self._check_draft)
             return None
-        self.tuner.say(sentence, "error", 8)
-        self.run_worker(self._go_to(known_field(path) or path), exclusive=True)
+        self.tuner_app.show_notice(sentence, "error", 8)
+        self.run_worker(self._go_to_field(known_field(path) or path), exclusive=True)
         return None
 
     def action_start(self) -> None:
         """Check whether the run can start, and start it if it can."""
-        if self._config() is None or self.query_one(StartCheck).starting:
+        if self._read_config() is None or self.query_one(StartCheck).starting:
             return
         self._started_at = self.focused
-        self.query_one(StartCheck).ask(self.values, start=True)
-        self.query_one(TopBar).say(self._standing.title(True))
+        self.query_one(StartCheck).ask_check(self.draft_values, start=True)
+        self.query_one(TopBar).set_right_words(self._standing.describe_standing(True))
 
-    def _begin(self, config: RunConfig) -> None:
+    def _begin_run(self, config: RunConfig) -> None:
         """Create the run's folder, start it and switch to its live pane."""
         try:
-            folder = make_run(self.tuner, self.values, config)
+            folder = create_run(self.tuner_app, self.draft_values, config)
         except (TunerError, OSError) as error:
             refusal = refusal_of(error)
-            self._standing.refuse(refusal)
-            self._standing.look(self.values)
+            self._standing.refuse_start(refusal)
+            self._standing.check_values(self.draft_values)
             self._draw_problems()
-            self.run_worker(self._lead_to(refusal), exclusive=True)
+            self.run_worker(self._lead_to_refusal(refusal), exclusive=True)
             return
         from tui_tuner.ui.screens.run import RunScreen
 
         # The values are kept in the run's folder now; as a draft they would be listed at home as never
         # started.
-        self.tuner.drafts.used()
-        self.tuner.launch(folder)
+        self.tuner_app.drafts.note_run_started()
+        self.tuner_app.launch_run(folder)
         self.app.switch_screen(RunScreen(folder))

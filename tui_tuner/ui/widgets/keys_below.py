@@ -15,7 +15,7 @@ class KeysBelow(Footer):
         self._shown: list[tuple[object, ...]] | None = None
 
     @property
-    def _offered(self) -> list[tuple[object, ...]]:
+    def _offered_keys(self) -> list[tuple[object, ...]]:
         return [
             (one.binding, one.enabled, one.tooltip)
             for one in self.screen.active_bindings.values()
@@ -25,15 +25,15 @@ class KeysBelow(Footer):
     def compose(self) -> ComposeResult:
         # Before that Textual composes an empty footer, which must not count as shown.
         if self._bindings_ready:
-            self._shown = self._offered
+            self._shown = self._offered_keys
         yield from super().compose()
 
     def bindings_changed(self, screen: Screen[object]) -> None:
         self._bindings_ready = True
         if screen.app.app_focus and self.is_attached and screen is self.screen:
             # Bindings change several times while the focus moves: compared only after they have settled.
-            self.call_after_refresh(self._renew)
+            self.call_after_refresh(self._recompose_if_changed)
 
-    async def _renew(self) -> None:
-        if self.is_attached and self._offered != self._shown:
+    async def _recompose_if_changed(self) -> None:
+        if self.is_attached and self._offered_keys != self._shown:
             await self.recompose()

@@ -81,16 +81,16 @@ class LongList(ScrollView, can_focus=True):
             self.cursor = max(0, min(count - 1, place + owed)) if self.has_cursor else None
         else:
             self.cursor = None
-        self._resize()
+        self._update_size()
         self.refresh()
         if self.cursor is not None:
             self._show_cursor()
             self.post_message(self.Highlighted(self, self.cursor))
 
-    def grow(self, count: int) -> None:
+    def grow_to(self, count: int) -> None:
         """Add items at the end; cursor and scrolling stay."""
         self.count = max(count, self.count)
-        self._resize()
+        self._update_size()
 
     def await_items(self, words: Content) -> None:
         """Show no items but these words, until there are some."""
@@ -101,15 +101,15 @@ class LongList(ScrollView, can_focus=True):
         """Set the number of lines of each item."""
         if lines != self.lines_each:
             self.lines_each = lines
-            self._resize()
+            self._update_size()
             self.refresh()
             self._show_cursor()
 
-    def _resize(self) -> None:
+    def _update_size(self) -> None:
         self.virtual_size = Size(max(1, self.scrollable_content_region.width), self.count * self.lines_each)
 
     def on_resize(self) -> None:
-        self._resize()
+        self._update_size()
         self._show_cursor()
 
     @property
@@ -132,13 +132,13 @@ class LongList(ScrollView, can_focus=True):
         if index >= self.count:
             lines = self.empty.split("\n") if not self.count else []
             line = lines[y] if y < len(lines) else Content("")
-            return self._strip(line, width, style)
+            return self._render_strip(line, width, style)
         if index == self.cursor:
             style = self.get_visual_style("long-list--cursor")
         lines = self.draw_item(index, width)
-        return self._strip(lines[part] if part < len(lines) else Content(""), width, style)
+        return self._render_strip(lines[part] if part < len(lines) else Content(""), width, style)
 
-    def _strip(self, line: Content, width: int, style: Style) -> Strip:
+    def _render_strip(self, line: Content, width: int, style: Style) -> Strip:
         strips = Visual.to_strips(self, line, max(1, width), 1, style, apply_selection=False)
         # Empty content gives no strip at all.
         strip = strips[0] if strips else Strip([Segment("", style.rich_style)])

@@ -57,19 +57,19 @@ class MarkedWords(VerticalScroll, can_focus=True):
 
     # ---- content ----------------------------------------------------------------------------------------
 
-    def show(self, text: str, places: list[Place], marks: list[Mark] | None = None) -> None:
+    def show_text(self, text: str, places: list[Place], marks: list[Mark] | None = None) -> None:
         """Show a text whose words are at these places."""
         self.text, self.places, self.marks = text, places, list(marks or [])
         self.cursor, self.held = 0, None
         self.scroll_to(y=0, animate=False)
-        self._draw()
+        self._draw_words()
 
     @property
     def words(self) -> list[str]:
         return [self.text[begin:end] for begin, end in self.places]
 
     @property
-    def chosen(self) -> tuple[int, int]:
+    def chosen_range(self) -> tuple[int, int]:
         """The first and the last selected word."""
         other = self.cursor if self.held is None else self.held
         return min(other, self.cursor), max(other, self.cursor)
@@ -77,34 +77,34 @@ class MarkedWords(VerticalScroll, can_focus=True):
     @property
     def chosen_place(self) -> Place:
         """Start and end of the selection in the text, in characters."""
-        first, last = self.chosen
+        first, last = self.chosen_range
         return self.places[first][0], self.places[last][1]
 
-    def choose(self, first: int, last: int) -> None:
+    def choose_words(self, first: int, last: int) -> None:
         """Select a range of words."""
         self.held, self.cursor = (first if first != last else None), last
-        self._draw()
+        self._draw_words()
 
-    def mark(self, label: str) -> None:
+    def mark_chosen(self, label: str) -> None:
         """Mark the selected words, replacing marks there. An empty label only removes marks."""
         if not self.places:
             return
-        first, last = self.chosen
+        first, last = self.chosen_range
         self.marks = [one for one in self.marks if one[1] < first or one[0] > last]
         if label:
             self.marks = sorted([*self.marks, (first, last, label)])
         self.held = None
         self.cursor = min(last + 1, len(self.places) - 1)
-        self._draw()
+        self._draw_words()
 
     def on_resize(self, _event: events.Resize) -> None:
-        self._draw()
+        self._draw_words()
 
-    def _draw(self) -> None:
-        self._write()
+    def _draw_words(self) -> None:
+        self._write_words()
         self._lay_out(max(8, self.size.width - 2))
         parts: list[str | Content | tuple[str, str]] = []
-        first, last = self.chosen
+        first, last = self.chosen_range
         marked = {word for begin, end, _label in self.marks for word in range(begin, end + 1)}
         for line in self._lines:
             at = 0
@@ -121,7 +121,7 @@ class MarkedWords(VerticalScroll, can_focus=True):
         self.query_one(Static).update(Content.assemble(*parts[:-1]))
         self._keep_in_view()
 
-    def _write(self) -> None:
+    def _write_words(self) -> None:
         """Prepare the text of each word with its opening bracket, or its closing one and the label."""
         self._written = [one_line(word) for word in self.words]
         for first, last, label in self.marks:
@@ -161,7 +161,7 @@ class MarkedWords(VerticalScroll, can_focus=True):
     def action_move(self, by: int) -> None:
         if self.places:
             self.cursor = min(max(0, self.cursor + by), len(self.places) - 1)
-            self._draw()
+            self._draw_words()
 
     def action_extend(self, by: int) -> None:
         if self.held is None:
@@ -171,7 +171,7 @@ class MarkedWords(VerticalScroll, can_focus=True):
     def action_hold(self) -> None:
         """Fix the word under the cursor as one end of the selection, or release it."""
         self.held = self.cursor if self.held is None else None
-        self._draw()
+        self._draw_words()
 
     def action_line(self, by: int) -> None:
         """Move to the nearest word of the line above or below."""
@@ -183,10 +183,10 @@ class MarkedWords(VerticalScroll, can_focus=True):
             line += by
         if 0 <= line < len(self._lines):
             self.cursor = min(self._lines[line], key=lambda word: abs(self._where[word][1] - column))
-            self._draw()
+            self._draw_words()
 
     def action_edge(self, place: int) -> None:
         """Move to the first or the last word of the line."""
         if self._where:
             self.cursor = self._lines[self._where[self.cursor][0]][place]
-            self._draw()
+            self._draw_words()

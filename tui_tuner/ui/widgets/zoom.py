@@ -24,7 +24,7 @@ class Zooms(Screen[None]):
         Binding("Z", "zoom_next", _("Zoom the next pane"), show=False),
     )
 
-    def panes(self) -> list[Widget]:
+    def list_panes(self) -> list[Widget]:
         """Return the panes that are visible, or would be without a zoomed one."""
         return [pane for selector in self.PANES for pane in self.query(selector) if _is_shown(pane)]
 
@@ -33,21 +33,21 @@ class Zooms(Screen[None]):
         if self.maximized is not None:
             self.minimize()
             return
-        panes = self.panes()
+        panes = self.list_panes()
         focused = [
             pane for pane in panes if self.focused is not None and pane in self.focused.ancestors_with_self
         ]
         if panes:
-            self.zoom(focused[0] if focused else panes[0])
+            self.zoom_pane(focused[0] if focused else panes[0])
 
     def action_zoom_next(self) -> None:
         """Zoom the next pane."""
-        panes = self.panes()
+        panes = self.list_panes()
         if panes:
             now = panes.index(self.maximized) if self.maximized in panes else -1
-            self.zoom(panes[(now + 1) % len(panes)])
+            self.zoom_pane(panes[(now + 1) % len(panes)])
 
-    def zoom(self, pane: Widget) -> None:
+    def zoom_pane(self, pane: Widget) -> None:
         """Zoom a pane."""
         self.maximized = pane
         # Keys must go to the pane that is seen, not to one behind it.

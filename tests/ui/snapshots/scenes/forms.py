@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from tests.ui.conftest import until
 from tests.ui.snapshots.scenes import scene
 from tests.ui.snapshots.stage import Stage, shows
-from tui_tuner.ui.screens.plan import PlanScreen
+from tui_tuner.ui.screens.plan_screen import PlanScreen
 
 Shown = AsyncIterator[Pilot[Any]]
 LARGE = {"model": {"name": "mistralai/Mistral-7B-v0.1"}}
@@ -223,7 +223,7 @@ async def cards_to_choose(stage: Stage) -> Shown:
 
 @scene("PlainScreen")
 async def no_screen(stage: Stage) -> Shown:
-    from tui_tuner.ui.guard.plain import PlainScreen
+    from tui_tuner.ui.guard.plain_screen import PlainScreen
 
     async with stage.app() as pilot:
         log = Path(".config") / "faults.log"

@@ -15,9 +15,9 @@ from tests.ui.conftest import text, until
 from tests.ui.guide.rows import chats, labelled
 from tests.ui.snapshots.scenes import scene
 from tests.ui.snapshots.stage import Stage
-from tui_tuner.guiding.answers import Answers
+from tui_tuner.guiding.guide_answers import Answers
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.ui.screens.guide.walk import Walk
+from tui_tuner.ui.screens.guide.guide_walk import Walk
 
 Shown = AsyncIterator[Pilot[Any]]
 
@@ -31,8 +31,8 @@ def _one_machine() -> Iterator[None]:
     here = Hardware(cpu="A processor", memory_gib=32.0, available_gib=24.0, cores=8)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(machine, "_seen", None)
-        monkeypatch.setattr(machine, "detect", lambda: here)
-        monkeypatch.setattr(fitting, "processor_speed", lambda: 2e11)
+        monkeypatch.setattr(machine, "detect_hardware", lambda: here)
+        monkeypatch.setattr(fitting, "measure_processor_speed", lambda: 2e11)
         monkeypatch.setattr(fitting, "_kept", {})
         yield
     machine._seen = None

@@ -15,7 +15,7 @@ from transformers import AutoConfig
 from tests.unit.planning.heads.shapes import DECODERS, ENCODERS
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.schema import MethodSection, RunConfig
-from tui_tuner.methods import attach, trainable_parameters
+from tui_tuner.methods import attach, count_model_parameters
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.models.new_weights import note_all_random
@@ -60,7 +60,7 @@ def attached(model: Any, method: dict[str, Any], decides: str) -> tuple[int, int
     run: Any = SimpleNamespace(method=MethodSection.model_validate(method), training=SimpleNamespace(seed=1))
     with torch.device("meta"):
         made = attach(copy.deepcopy(model), run, find_task(TASKS[decides]).peft_type)
-    found = trainable_parameters(made)
+    found = count_model_parameters(made)
     if hasattr(made, "get_nb_trainable_parameters"):
         assert found == made.get_nb_trainable_parameters()  # what `print_trainable_parameters` prints
     return found
@@ -147,10 +147,10 @@ def test_virtual_tokens_and_the_head_beside_them(
         }
     )
     learned = {"tags": ["B-X", "I-X", "O"], "names": [], "known": []} if decides == TOKEN else {}
-    model = task.load(run, "cpu", made, learned)
+    model = task.load_run_model(run, "cpu", made, learned)
     facts = facts_from_config(json.loads((tmp_path / "config.json").read_text()))
     try:
-        found = trainable_parameters(attach(model, run, task.peft_type))
+        found = count_model_parameters(attach(model, run, task.peft_type))
     except ConfigError as error:
         assert model_type in ENCODERS and kind == "prefix_tuning", error  # it keeps no keys
         return

@@ -45,7 +45,7 @@ LABEL_NAMES = (
 SELDOM = ("input", "system", "history", "tools")
 
 
-def plain_name(name: str) -> str:
+def normalise_name(name: str) -> str:
     """Normalise a column's name for comparison."""
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
@@ -62,31 +62,31 @@ class Column:
     example: Any = None
 
     @property
-    def plain(self) -> str:
+    def normalised_name(self) -> str:
         """The normalised name."""
-        return plain_name(self.name)
+        return normalise_name(self.name)
 
-    def mostly(self, *kinds: str) -> bool:
+    def is_mostly(self, *kinds: str) -> bool:
         """Return whether at least 90 % of the filled rows hold one of these kinds."""
         return bool(self.filled) and sum(self.kinds.get(kind, 0) for kind in kinds) >= 0.9 * self.filled
 
     @property
-    def written(self) -> bool:
+    def is_written(self) -> bool:
         """Return whether most filled rows hold text, numbers or booleans, in any mixture."""
         # Enough for a column with a clear name: some answers are numbers.
         return 2 * sum(self.kinds.get(kind, 0) for kind in ("text", "number", "bool")) > self.filled
 
     @property
-    def worded(self) -> bool:
+    def is_worded(self) -> bool:
         """Return whether it is `written` and at least half of it is text: questions are never all numbers."""
-        return self.written and 2 * self.kinds.get("text", 0) >= self.filled
+        return self.is_written and 2 * self.kinds.get("text", 0) >= self.filled
 
     @property
     def mean_length(self) -> float:
         return self.characters / self.filled if self.filled else 0.0
 
 
-class Sample:
+class ColumnSample:
     """The first rows of a file, column by column. `where` names the file in messages."""
 
     def __init__(self, rows: Sequence[dict[str, Any]], where: str = "") -> None:
@@ -98,13 +98,13 @@ class Sample:
                 column = self.columns.get(str(name))
                 if column is None:
                     column = self.columns[str(name)] = Column(str(name))
-                _look(column, value)
+                _add_value(column, value)
         # By normalised name, because there may be 20,000 columns and each format looks for many names.
         self._called: dict[str, list[Column]] = {}
         for column in self.columns.values():
-            self._called.setdefault(column.plain, []).append(column)
+            self._called.setdefault(column.normalised_name, []).append(column)
 
-    def named(self, role: str | tuple[str, ...], *kinds: str) -> list[Column]:
+    def find_named(self, role: str | tuple[str, ...], *kinds: str) -> list[Column]:
         """List filled columns of a role, with these kinds if given; the best known name comes first.
 
         Args:
@@ -115,42 +115,42 @@ class Sample:
             column
             for name in dict.fromkeys(names)
             for column in self._called.get(name, ())
-            if column.filled and (not kinds or column.mostly(*kinds))
+            if column.filled and (not kinds or column.is_mostly(*kinds))
         ]
 
-    def of_kind(self, *kinds: str) -> list[Column]:
+    def find_by_kind(self, *kinds: str) -> list[Column]:
         """List filled columns that mostly hold these kinds of values, in file order."""
-        return [column for column in self.columns.values() if column.mostly(*kinds)]
+        return [column for column in self.columns.values() if column.is_mostly(*kinds)]
 
-    def get(self, name: str) -> Column | None:
+    def get_filled(self, name: str) -> Column | None:
         """Return the column with this normalised name, if it is filled."""
         return next((c for c in self._called.get(name, ()) if c.filled), None)
 
-    def optional(self, *roles: str, taken: Sequence[str] = ()) -> dict[str, str]:
+    def find_optional(self, *roles: str, taken: Sequence[str] = ()) -> dict[str, str]:
         """Return the columns for optional roles (keys of `NAMES`) that are there and not `taken`."""
         found = {}
         for role in roles:
-            candidates = [column for column in self.named(role) if column.name not in taken]
+            candidates = [column for column in self.find_named(role) if column.name not in taken]
             # A column that is empty in the sample may be filled in later rows.
             if not candidates and role in SELDOM:
-                columns = (self.empty(name) for name in NAMES[role])
+                columns = (self.get_empty(name) for name in NAMES[role])
                 candidates = [column for column in columns if column and column.name not in taken]
             if candidates:
                 found[role] = candidates[0].name
         return found
 
-    def empty(self, name: str) -> Column | None:
+    def get_empty(self, name: str) -> Column | None:
         """Return the column with this normalised name, if it is empty in the whole sample."""
         return next((c for c in self._called.get(name, ()) if not c.filled), None)
 
 
-def _look(column: Column, value: Any) -> None:
+def _add_value(column: Column, value: Any) -> None:
     kind = kind_of(value)
     if kind == "none" or value == "" or value == [] or value == {}:
         return
     column.filled += 1
     column.kinds[kind] = column.kinds.get(kind, 0) + 1
-    text = value if isinstance(value, str) else _beginning(value)
+    text = value if isinstance(value, str) else _shorten_value(value)
     column.characters += len(text)
     if len(column.values) < 200:
         column.values.add(text[:200])
@@ -158,7 +158,7 @@ def _look(column: Column, value: Any) -> None:
         column.example = value
 
 
-def _beginning(value: Any) -> str:
+def _shorten_value(value: Any) -> str:
     try:
         return str(value)[:200]
     # A value that is nested too deeply cannot be written.
@@ -191,7 +191,7 @@ def _kind_of_one(value: Any) -> str:
     return "list" if isinstance(value, list | tuple) else "other"
 
 
-def loads_if_json(value: Any) -> Any:
+def parse_if_json(value: Any) -> Any:
     """Parse a text that is a JSON list or object; anything else is returned unchanged."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:

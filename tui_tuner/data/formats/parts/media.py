@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from tui_tuner.data.formats.parts.columns import loads_if_json, plain_name
+from tui_tuner.data.formats.parts.columns import normalise_name, parse_if_json
 from tui_tuner.data.formats.parts.values import Columns, Values, is_empty
-from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.records import Chat, Judged, Labelled, Message, Preference, Question, Record
+from tui_tuner.data.records import Chat, JudgedChat, LabelledText, Message, Preference, Question, Record
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.locales import N_
 
 NEEDS = {
@@ -61,7 +61,7 @@ _FILED = re.compile(
 _PLACE_KIND = {"img": "picture", "image": "picture", "video": "film", "audio": "sound"}
 
 
-class NeedsMedia(RowProblem):
+class MediaNeeded(RowProblem):
     """A turn has a part that is not text. `kind` is a key of `NEEDS`."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
@@ -69,75 +69,79 @@ class NeedsMedia(RowProblem):
         super().__init__(NEEDS[kind], detail)
 
 
-def kind_of_part(part: dict[str, Any]) -> str:
+def find_part_kind(part: dict[str, Any]) -> str:
     """Return the kind of media in a content part, a key of `NEEDS`; empty if it has none."""
     said = part.get("type")
     names = [said] if isinstance(said, str) else [key for key, value in part.items() if not is_empty(value)]
     return next((kind for name in names for word, kind in _PARTS if word in str(name).lower()), "")
 
 
-def media_columns(names: Iterable[object]) -> dict[str, str]:
+def find_media_columns(names: Iterable[object]) -> dict[str, str]:
     """Return the columns of pictures, sound or films, judging by their names: column -> kind."""
-    kinds = ((str(name), _COLUMNS.get(plain_name(str(name)), "")) for name in names)
+    kinds = ((str(name), _COLUMNS.get(normalise_name(str(name)), "")) for name in names)
     return {name: kind for name, kind in kinds if kind}
 
 
-def needed(record: Record, values: Values, beside: dict[str, str], columns: Columns) -> tuple[str, str]:
+def find_needed_media(
+    record: Record, values: Values, beside: dict[str, str], columns: Columns
+) -> tuple[str, str]:
     """Return what a row needs besides its text (a key of `NEEDS`, or empty), and where that shows.
 
     Args:
         beside: The file's columns of media (`media_columns`).
         columns: The columns that the record was made from.
     """
-    if beside and isinstance(record, Chat | Judged | Preference | Labelled | Question):
+    if beside and isinstance(record, Chat | JudgedChat | Preference | LabelledText | Question):
         for name, kind in beside.items():
-            if not _nothing(values.get(name)) and name not in columns.values():
+            if not _has_no_media(values.get(name)) and name not in columns.values():
                 return kind, name
-    for text in _questions(record):
+    for text in _list_questions(record):
         # The cheap test first: this runs for every question of every row.
-        if "<" in text and (found := _placeholder(text, bool(beside))):
+        if "<" in text and (found := _find_placeholder(text, bool(beside))):
             return _PLACE_KIND[found.group(1).lower()], found.group()
     return "", ""
 
 
 def speaks_of_media(record: Record) -> bool:
     """Return whether a question has a placeholder that is read as text."""
-    return any("<" in text and _PLACE.search(text) for text in _questions(record))
+    return any("<" in text and _PLACE.search(text) for text in _list_questions(record))
 
 
-def without_places(record: Record) -> None:
+def remove_placeholders(record: Record) -> None:
     """Remove the placeholders from a record's questions, in place."""
-    for message in _asking(record):
+    for message in _list_user_messages(record):
         message.content = _PLACE.sub("", _FILED.sub("", message.content or "")).strip()
 
 
-def without_parts(values: Values, names: Iterable[str]) -> Values:
+def remove_media_parts(values: Values, names: Iterable[str]) -> Values:
     """Return a row without the parts of its turns in these columns that are not text."""
     found = dict(values)
     for name in names:
-        loaded = loads_if_json(values.get(name))
+        loaded = parse_if_json(values.get(name))
         if isinstance(loaded, dict) or (
             isinstance(loaded, list) and any(isinstance(x, dict) for x in loaded)
         ):
-            found[name] = _text_parts(loaded)
+            found[name] = _keep_text_parts(loaded)
     return found
 
 
-def _text_parts(value: Any) -> Any:
+def _keep_text_parts(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _text_parts(item) if isinstance(item, list) else item for key, item in value.items()}
+        return {
+            key: _keep_text_parts(item) if isinstance(item, list) else item for key, item in value.items()
+        }
     if not isinstance(value, list):
         return value
     kept = [item for item in value if not (isinstance(item, dict) and _is_media_part(item))]
-    return [_text_parts(item) if isinstance(item, dict | list) else item for item in kept]
+    return [_keep_text_parts(item) if isinstance(item, dict | list) else item for item in kept]
 
 
 def _is_media_part(item: dict[str, Any]) -> bool:
     # A turn is not a part, and a part with a text is kept for its text.
-    return "role" not in item and "from" not in item and not item.get("text") and bool(kind_of_part(item))
+    return "role" not in item and "from" not in item and not item.get("text") and bool(find_part_kind(item))
 
 
-def _placeholder(text: str, anywhere: bool) -> re.Match[str] | None:
+def _find_placeholder(text: str, anywhere: bool) -> re.Match[str] | None:
     if filed := _FILED.search(text):
         return filed
     plain, begin, end = text.lower(), len(text) - len(text.lstrip()), len(text.rstrip())
@@ -151,16 +155,16 @@ def _placeholder(text: str, anywhere: bool) -> re.Match[str] | None:
     return None
 
 
-def _asking(record: Record) -> list[Message]:
-    if not isinstance(record, Chat | Judged | Preference):
+def _list_user_messages(record: Record) -> list[Message]:
+    if not isinstance(record, Chat | JudgedChat | Preference):
         return []
     return [message for message in record.messages if message.role == "user" and message.content]
 
 
-def _questions(record: Record) -> list[str]:
-    return [message.content or "" for message in _asking(record)]
+def _list_questions(record: Record) -> list[str]:
+    return [message.content or "" for message in _list_user_messages(record)]
 
 
-def _nothing(value: Any) -> bool:
+def _has_no_media(value: Any) -> bool:
     """Return whether a cell has no media: it is empty or false, or a list of empty values."""
     return value is False or is_empty(value) or (isinstance(value, list) and all(map(is_empty, value)))

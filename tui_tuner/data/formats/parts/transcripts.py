@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Message
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.locales import N_
 
 _WHO = {"human": "user", "user": "user", "assistant": "assistant", "system": "system"}
@@ -25,14 +25,14 @@ def is_transcript(text: object) -> bool:
     return bool(_PLAIN.match(text)) and "\n\nAssistant:" in text
 
 
-def turns_of_transcript(text: str) -> list[Message]:
+def read_transcript(text: str) -> list[Message]:
     """Split a transcript into turns without the white space around them; an empty last answer is dropped.
 
     Raises:
         RowProblem: no speaker is marked.
     """
     pattern = _HASHED if _HASH.match(text) else _MARKED
-    marks = [mark for mark in pattern.finditer(text) if pattern is _HASHED or _stands_alone(mark)]
+    marks = [mark for mark in pattern.finditer(text) if pattern is _HASHED or _is_at_block_start(mark)]
     if not marks:
         raise RowProblem(N_("no speaker is marked in the chat"))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
@@ -46,6 +46,6 @@ def turns_of_transcript(text: str) -> list[Message]:
     return said
 
 
-def _stands_alone(mark: re.Match[str]) -> bool:
+def _is_at_block_start(mark: re.Match[str]) -> bool:
     """Return whether a marker is at the start of the text or after a blank line."""
     return mark.start() == 0 or "\n\n" in mark.group(1)

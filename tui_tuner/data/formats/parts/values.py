@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui_tuner.data.formats.parts.troubles import Troubles
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.formats.parts.troubles import TextProblems
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.locales import _
 
 Values = dict[str, Any]  # a row: column -> value
@@ -23,7 +23,7 @@ def is_empty(value: Any) -> bool:
     return value is None or is_nan(value) or (isinstance(value, str | list | dict | tuple) and not value)
 
 
-def text_of(value: Any, wrong: Troubles, required: bool = True) -> str:
+def read_text_value(value: Any, wrong: TextProblems, required: bool = True) -> str:
     """Return a column's value as text; numbers and booleans are written out, NaN is a missing value."""
     if isinstance(value, str):
         text = value

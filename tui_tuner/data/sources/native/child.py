@@ -47,7 +47,7 @@ CPU_FREE, CPU_RATE = (
 )
 
 
-class Refused(Exception):
+class FileRefused(Exception):
     """The file cannot be read; `reason` is known to the parent."""
 
     def __init__(self, reason: str, text: str = "") -> None:
@@ -55,7 +55,7 @@ class Refused(Exception):
         super().__init__(reason, text)
 
 
-class Sender:
+class FrameSender:
     """Writes the frames of one request, and counts what it sends."""
 
     def __init__(self, out: int, request: dict[str, Any]) -> None:
@@ -67,9 +67,9 @@ class Sender:
         self._fields: list[tuple[str, bool]] = []
         self._schema: Any = None
         self.rows = self.bytes = 0
-        self.patience()
+        self.extend_cpu_limit()
 
-    def patience(self) -> None:
+    def extend_cpu_limit(self) -> None:
         """Let the kernel end this process if it works too long without another answer."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         until = int(used.ru_utime + used.ru_stime + self._allowance) + 1
@@ -77,73 +77,73 @@ class Sender:
             hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
             resource.setrlimit(resource.RLIMIT_CPU, (until, hard))
 
-    def frame(self, kind: bytes, *parts: Any) -> None:
+    def send_frame(self, kind: bytes, *parts: Any) -> None:
         size = sum(memoryview(part).nbytes for part in parts)
         for part in (FRAME.pack(kind, size), *parts):
             view = memoryview(part).cast("B")
             while view:
                 view = view[os.write(self._out, view) :]
-        self.patience()
+        self.extend_cpu_limit()
 
-    def say(self, kind: bytes, value: Any) -> None:
-        self.frame(kind, json.dumps(value).encode("utf-8", "replace"))
+    def send_json(self, kind: bytes, value: Any) -> None:
+        self.send_frame(kind, json.dumps(value).encode("utf-8", "replace"))
 
-    def batch(self, batch: Any) -> None:
+    def send_batch(self, batch: Any) -> None:
         """Send rows in small, valid pieces; a row that cannot be sent is replaced by its reason."""
         if batch.num_rows == 0:
             return
         try:
-            if batch.nbytes > BATCH_BYTES or batch.num_rows > self._most(batch):
+            if batch.nbytes > BATCH_BYTES or batch.num_rows > self._limit_batch_rows(batch):
                 raise MemoryError
-            found = self._plain(batch)
+            found = self._convert_batch(batch)
             if found.nbytes > BATCH_BYTES and found.num_rows > 1:
                 raise MemoryError
             problem = ""
         except MemoryError:
             # raised above for batches that are too large, and by Arrow under the limit on memory
             if batch.num_rows > 1:
-                half = min(batch.num_rows // 2, self._most(batch))
+                half = min(batch.num_rows // 2, self._limit_batch_rows(batch))
                 for start in range(0, batch.num_rows, half):
-                    self.batch(batch.slice(start, half))
+                    self.send_batch(batch.slice(start, half))
                 return
-            found, problem = self._one(batch)
+            found, problem = self._convert_single_row(batch)
         except UnicodeError:
             if batch.num_rows > 1:
                 half = batch.num_rows // 2
-                self.batch(batch.slice(0, half))
-                self.batch(batch.slice(half))
+                self.send_batch(batch.slice(0, half))
+                self.send_batch(batch.slice(half))
                 return
             found, problem = None, "text"
-        self._count(batch.num_rows, found.nbytes if found is not None else 0)
+        self._count_sent(batch.num_rows, found.nbytes if found is not None else 0)
         if problem:
-            self.say(b"P", {"rows": batch.num_rows, "reason": problem})
+            self.send_json(b"P", {"rows": batch.num_rows, "reason": problem})
         else:
-            self.frame(b"B", found.serialize())
+            self.send_frame(b"B", found.serialize())
 
-    def _most(self, batch: Any) -> int:
+    def _limit_batch_rows(self, batch: Any) -> int:
         return max(1, min(BATCH_ROWS, BATCH_CELLS // max(1, batch.num_columns)))
 
-    def _one(self, batch: Any) -> tuple[Any, str]:
+    def _convert_single_row(self, batch: Any) -> tuple[Any, str]:
         """Return a single row, which may be large, or the reason why it is not sent."""
         if batch.nbytes > 4 * self._request["row"]:
             return None, "large"
         try:
-            found = self._plain(batch)
+            found = self._convert_batch(batch)
         except MemoryError:
             return None, "large"
         except UnicodeError:
             return None, "text"
         return found, "large" if found.nbytes > self._request["row"] + 4096 * batch.num_columns else ""
 
-    def _count(self, rows: int, size: int) -> None:
+    def _count_sent(self, rows: int, size: int) -> None:
         self.rows += rows
         self.bytes += size
         if self.rows > self._request["rows"]:
-            raise Refused("rows")
+            raise FileRefused("rows")
         if self.bytes > self._request["bytes"]:
-            raise Refused("bytes")
+            raise FileRefused("bytes")
 
-    def _plain(self, batch: Any) -> Any:
+    def _convert_batch(self, batch: Any) -> Any:
         """Convert a batch to plain types, and validate it.
 
         Raises:
@@ -151,7 +151,7 @@ class Sender:
         """
         import pyarrow
 
-        columns = [plain_column(column) for column in batch.columns]
+        columns = [convert_column(column) for column in batch.columns]
         arrays = [array for array, _coded in columns]
         # One schema for all batches of a file: the parent reads it once.
         if self._schema is None:
@@ -160,8 +160,8 @@ class Sender:
                 pyarrow.field(name, array.type, metadata=more)
                 for name, array, more in zip(batch.schema.names, arrays, coded, strict=True)
             ]
-            self._schema = pyarrow.schema(fields, metadata=kept_metadata(batch.schema.metadata))
-            self.frame(b"S", self._schema.serialize())
+            self._schema = pyarrow.schema(fields, metadata=filter_metadata(batch.schema.metadata))
+            self.send_frame(b"S", self._schema.serialize())
         found = pyarrow.record_batch(arrays, schema=self._schema)
         try:
             found.validate(full=True)
@@ -173,28 +173,28 @@ class Sender:
         return found
 
 
-def kept_metadata(metadata: Any) -> dict[bytes, bytes] | None:
+def filter_metadata(metadata: Any) -> dict[bytes, bytes] | None:
     """Keep only the part of a schema's metadata that the parent reads: the names of classes."""
     written = (metadata or {}).get(b"huggingface", b"")
     return {b"huggingface": written} if 0 < len(written) <= METADATA_BYTES else None
 
 
-def plain_column(array: Any) -> tuple[Any, bool]:
+def convert_column(array: Any) -> tuple[Any, bool]:
     """Convert a column to types that the parent reads safely; also returns whether it became JSON text."""
     from pyarrow import types
 
     kind = array.type
     if hasattr(kind, "storage_type"):
-        return plain_column(array.storage)
+        return convert_column(array.storage)
     if types.is_dictionary(kind):
-        return plain_column(array.dictionary_decode())
+        return convert_column(array.dictionary_decode())
     if is_plain(kind):
         return array, False
     # The parent may not know the types of views, whose plain forms are one cast away.
     wanted = {"string_view": "large_string", "binary_view": "large_binary"}.get(str(kind))
     if wanted:
         return array.cast(wanted), False
-    return as_json(array), True
+    return encode_as_json(array), True
 
 
 def is_plain(kind: Any, depth: int = 0) -> bool:
@@ -216,28 +216,28 @@ def is_plain(kind: Any, depth: int = 0) -> bool:
     return any(check(kind) for check in plain) and not types.is_interval(kind)
 
 
-def as_json(array: Any) -> Any:
+def encode_as_json(array: Any) -> Any:
     """Write a column of any type as JSON: for unions, dictionaries in lists, and other rare types."""
     import pyarrow
 
-    values = [json.dumps(listed(value), default=str) for value in map(value_of, array)]
+    values = [json.dumps(to_json_value(value), default=str) for value in map(read_scalar, array)]
     return pyarrow.array(values, pyarrow.large_string())
 
 
-def value_of(scalar: Any) -> Any:
+def read_scalar(scalar: Any) -> Any:
     try:
         return scalar.as_py()
     except (ArithmeticError, ValueError, LookupError):
         return str(getattr(scalar, "value", None))
 
 
-def listed(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """Convert a value to one that JSON can hold."""
     # Keys with null are dropped: Arrow fills them in for every row that does not have them.
     if isinstance(value, dict):
-        return {str(name): listed(item) for name, item in value.items() if item is not None}
+        return {str(name): to_json_value(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [listed(item) for item in value]
+        return [to_json_value(item) for item in value]
     if isinstance(value, float) and value - value != 0:
         return None
     if isinstance(value, bytes | bytearray):
@@ -245,13 +245,13 @@ def listed(value: Any) -> Any:
     return value
 
 
-def read_parquet(path: str, send: Sender) -> int:
+def read_parquet(path: str, send: FrameSender) -> int:
     """Send the rows of a Parquet file; returns how many it says it has."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as table:
         about = table.metadata
-        distinct(table.schema_arrow.names)
+        check_distinct_names(table.schema_arrow.names)
         check_rows(about.num_rows, send)
         for group in range(about.num_row_groups):
             part = about.row_group(group)
@@ -267,14 +267,14 @@ def read_parquet(path: str, send: Sender) -> int:
         return int(about.num_rows)
 
 
-def check_rows(rows: int, send: Sender) -> None:
+def check_rows(rows: int, send: FrameSender) -> None:
     if rows < 0:
-        raise Refused("damaged", "a negative number of rows")
+        raise FileRefused("damaged", "a negative number of rows")
     if rows > send._request["rows"]:
-        raise Refused("rows")
+        raise FileRefused("rows")
 
 
-def read_group(table: Any, group: int, most: int, send: Sender) -> None:
+def read_group(table: Any, group: int, most: int, send: FrameSender) -> None:
     """Send the rows of a row group; fewer at a time if they do not fit into memory."""
     begun = send.rows
     while True:
@@ -284,7 +284,7 @@ def read_group(table: Any, group: int, most: int, send: Sender) -> None:
                 # A second attempt begins the group again, so rows that were sent already are skipped.
                 over, done = min(done, batch.num_rows), done - min(done, batch.num_rows)
                 if over < batch.num_rows:
-                    send.batch(batch.slice(over))
+                    send.send_batch(batch.slice(over))
             return
         except MemoryError:
             if most == 1:
@@ -292,7 +292,7 @@ def read_group(table: Any, group: int, most: int, send: Sender) -> None:
             most = max(1, most // 32)
 
 
-def read_arrow(path: str, send: Sender) -> int:
+def read_arrow(path: str, send: FrameSender) -> int:
     """Send the rows of an Arrow file or stream; returns how many its batches have."""
     import pyarrow
     import pyarrow.ipc
@@ -306,26 +306,26 @@ def read_arrow(path: str, send: Sender) -> int:
             source.seek(0)
             batches = pyarrow.ipc.open_stream(source)
             schema = batches.schema
-        distinct(schema.names)
+        check_distinct_names(schema.names)
         for batch in batches:
             check_rows(batch.num_rows, send)
             # Arrow trusts the offsets in a file; without this a damaged one crashes in `slice`.
             batch.validate()
             counts += batch.num_rows
-            send.batch(batch)
-            send.patience()
+            send.send_batch(batch)
+            send.extend_cpu_limit()
     return counts
 
 
-def distinct(names: list[str]) -> None:
+def check_distinct_names(names: list[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise Refused("twice", name)
+            raise FileRefused("twice", name)
         seen.add(name)
 
 
-def count(paths: list[str], send: Sender) -> None:
+def count_rows(paths: list[str], send: FrameSender) -> None:
     """Send the number of rows that each Parquet file says it has."""
     import pyarrow.parquet
 
@@ -333,13 +333,13 @@ def count(paths: list[str], send: Sender) -> None:
         rows = None
         with contextlib.suppress(Exception):
             rows = pyarrow.parquet.read_metadata(path).num_rows
-        send.say(b"N", rows)
+        send.send_json(b"N", rows)
 
 
 READERS = {"parquet": read_parquet, "arrow": read_arrow}
 
 
-def answer(request: dict[str, Any], send: Sender) -> tuple[bytes, Any]:
+def answer_request(request: dict[str, Any], send: FrameSender) -> tuple[bytes, Any]:
     """Answer a request; returns the last frame, which gives the reason if the file cannot be read."""
     try:
         import pyarrow
@@ -348,11 +348,11 @@ def answer(request: dict[str, Any], send: Sender) -> tuple[bytes, Any]:
     try:
         limit_memory(request["memory"])
         if request["kind"] == "count":
-            count(request["paths"], send)
+            count_rows(request["paths"], send)
             return b"E", 0
-        with opened(request["path"]) as path:
+        with open_utf8_path(request["path"]) as path:
             return b"E", READERS[request["kind"]](path, send)
-    except Refused as error:
+    except FileRefused as error:
         said = {"reason": error.reason, "text": error.text}
     except MemoryError:
         said = {"reason": "memory"}
@@ -362,7 +362,7 @@ def answer(request: dict[str, Any], send: Sender) -> tuple[bytes, Any]:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[str]:
+def open_utf8_path(path: str) -> Iterator[str]:
     """Give the path, or if it is not UTF-8, which Arrow refuses, another path of the same file."""
     try:
         path.encode()
@@ -399,7 +399,7 @@ def end_with_parent(lifeline: int) -> None:
         os._exit(1)
 
 
-def requests() -> Iterator[dict[str, Any]]:
+def read_requests() -> Iterator[dict[str, Any]]:
     """Yield requests until standard input ends."""
     rest = b""
     while True:
@@ -422,9 +422,9 @@ def main() -> None:
     # What a library prints must not end up between frames.
     os.dup2(2, 1)
     end_with_parent(int(sys.argv[1]))
-    for request in requests():
-        send = Sender(out, request)
-        send.say(*answer(request, send))
+    for request in read_requests():
+        send = FrameSender(out, request)
+        send.send_json(*answer_request(request, send))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class Batch:
     reason: str = ""
 
 
-def batches(kind: str, path: Path, name: str) -> Iterator[Batch | int]:
+def read_batches(kind: str, path: Path, name: str) -> Iterator[Batch | int]:
     """Yield the batches of a file, and last the number of rows that the file says it has.
 
     Args:
@@ -71,16 +71,16 @@ def batches(kind: str, path: Path, name: str) -> Iterator[Batch | int]:
         "rows": max(FREE_ROWS, ROWS_RATIO * size),
         "bytes": max(2 * FREE_BYTES, BYTES_RATIO * size),
     }
-    with _asked(request, name) as process:
-        yield from _received(process, request, name)
+    with _requesting_process(request, name) as process:
+        yield from _receive_batches(process, request, name)
 
 
-def _received(process: _Process, request: dict[str, Any], name: str) -> Iterator[Batch | int]:
+def _receive_batches(process: _ReaderProcess, request: dict[str, Any], name: str) -> Iterator[Batch | int]:
     import pyarrow
 
     schema: Any = None
     coded: frozenset[str] = frozenset()
-    for letter, block in process.frames(name):
+    for letter, block in process.read_frames(name):
         if letter == b"S":
             schema = pyarrow.ipc.read_schema(pyarrow.py_buffer(block))
             coded = frozenset(field.name for field in schema if (field.metadata or {}).get(b"json"))
@@ -91,24 +91,24 @@ def _received(process: _Process, request: dict[str, Any], name: str) -> Iterator
             found = json.loads(block)
             yield Batch(None, coded, found["rows"], found["reason"])
         elif letter == b"X":
-            raise _refused(json.loads(block), request, name)
+            raise _refusal_error(json.loads(block), request, name)
         else:
             yield int(json.loads(block))
 
 
-def rows_in_parquet(paths: list[str]) -> list[int | None]:
+def count_parquet_rows(paths: list[str]) -> list[int | None]:
     """Return the number of rows that each Parquet file gives; None where it cannot be read."""
     counts: list[int | None] = []
     request = {"kind": "count", "paths": [os.path.abspath(path) for path in paths], "memory": MEMORY}
-    with contextlib.suppress(DataError), _asked(request, "") as process:
-        for letter, block in process.frames(""):
+    with contextlib.suppress(DataError), _requesting_process(request, "") as process:
+        for letter, block in process.read_frames(""):
             if letter == b"N":
                 counts.append(json.loads(block))
     # A file that crashed the process ends the answer early: the rest is unknown.
     return counts + [None] * (len(paths) - len(counts))
 
 
-class _Process:
+class _ReaderProcess:
     """A process that reads one file after the other."""
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class _Process:
             "MALLOC_ARENA_MAX": "1",
             "OMP_NUM_THREADS": "1",
         }
-        self._lifeline, childs = _pipe()
+        self._lifeline, childs = _open_pipe()
         with childs:
             self._child = subprocess.Popen(
                 [sys.executable, "-P", str(_CHILD), str(childs.fileno())],
@@ -138,7 +138,7 @@ class _Process:
             with contextlib.suppress(OSError):  # more than the system allows one user
                 fcntl.fcntl(self._out.fileno(), _F_SETPIPE_SZ, _PIPE)
 
-    def ask(self, request: dict[str, Any]) -> None:
+    def send_request(self, request: dict[str, Any]) -> None:
         """Send a request.
 
         Raises:
@@ -149,37 +149,37 @@ class _Process:
             # The pipe is unbuffered, and a write to it may take only a part.
             block = block[os.write(self._in.fileno(), block) :]
 
-    def frames(self, name: str) -> Iterator[tuple[bytes, bytearray]]:
+    def read_frames(self, name: str) -> Iterator[tuple[bytes, bytearray]]:
         """Yield the frames of its answer as (letter, content).
 
         Raises:
             DataError: the process ended early, or sent nothing for too long.
         """
         while True:
-            letter, size = FRAME.unpack(self._read(FRAME.size, name))
-            yield letter, self._read(size, name)
+            letter, size = FRAME.unpack(self._read_bytes(FRAME.size, name))
+            yield letter, self._read_bytes(size, name)
             if letter in (b"E", b"X"):
                 return
 
-    def _read(self, size: int, name: str) -> bytearray:
+    def _read_bytes(self, size: int, name: str) -> bytearray:
         block = bytearray(size)
         place, view = 0, memoryview(block)
         poller = select.poll()
         poller.register(self._out, select.POLLIN)
         while place < size:
             if not poller.poll(STALLED * 1000):
-                self.end()
+                self.end_process()
                 what = _("sent no data for {time}, so reading was stopped.", time=human_seconds(STALLED))
                 hint = _("Copy it to a local disk if it is on a network drive.")
                 raise DataError(what, where=one_line(name), hint=hint)
             got = os.readv(self._out.fileno(), [view[place:]])
             if not got:
-                raise self._died(name)
+                raise self._explain_death(name)
             place += got
         return block
 
-    def _died(self, name: str) -> DataError:
-        self.end(kill=False)
+    def _explain_death(self, name: str) -> DataError:
+        self.end_process(kill=False)
         code = self._child.returncode
         hint = _("Write it again with smaller row groups, or as JSONL.")
         # The child limits its own CPU time; this is the signal with which the kernel enforces that.
@@ -193,7 +193,7 @@ class _Process:
             what = _("cannot be read: the process that reads it ended with exit code {code}.", code=code)
         return DataError(what, where=one_line(name), hint=hint)
 
-    def end(self, kill: bool = True) -> None:
+    def end_process(self, kill: bool = True) -> None:
         """End the process and close its pipes."""
         if kill:
             self._child.kill()
@@ -205,7 +205,7 @@ class _Process:
         self._out.close()
 
 
-def _pipe() -> tuple[IO[bytes], IO[bytes]]:
+def _open_pipe() -> tuple[IO[bytes], IO[bytes]]:
     """Make a pipe; returns its writing and its reading end."""
     reading, writing = os.pipe()
     # From 3 upwards: a descriptor below that would be overwritten by the standard streams of the child.
@@ -215,61 +215,61 @@ def _pipe() -> tuple[IO[bytes], IO[bytes]]:
     return open(ends[0], "wb", buffering=0), open(ends[1], "rb", buffering=0)
 
 
-_resting: list[_Process] = []
+_resting: list[_ReaderProcess] = []
 _lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def _asked(request: dict[str, Any], name: str) -> Iterator[_Process]:
+def _requesting_process(request: dict[str, Any], name: str) -> Iterator[_ReaderProcess]:
     """Give a process that has been sent the request; afterwards it waits for another one, or is killed."""
-    process = _begun(request, name)
+    process = _start_request(request, name)
     try:
         yield process
     # BaseException, for GeneratorExit comes here if the caller wants no more rows: the pipe is then full of
     # frames that the next request would read as its own.
     except BaseException:
-        process.end()
+        process.end_process()
         raise
-    _rest(process)
+    _keep_for_next_file(process)
 
 
-def _begun(request: dict[str, Any], name: str) -> _Process:
+def _start_request(request: dict[str, Any], name: str) -> _ReaderProcess:
     with _lock:
         # After a fork the list names processes of the parent, whose pipes must not be shared.
         process = _resting.pop() if _resting and _resting[-1].owner == os.getpid() else None
     if process is not None:
         try:
-            process.ask(request)
+            process.send_request(request)
             return process
         except OSError:  # it has ended meanwhile
-            process.end()
+            process.end_process()
     try:
-        process = _Process()
-        process.ask(request)
+        process = _ReaderProcess()
+        process.send_request(request)
     except OSError as error:
         what = _("cannot be read: no process can be started for it ({problem}).", problem=error.strerror)
         raise DataError(what, where=one_line(name), hint=_("Close other programs, or try again.")) from None
     return process
 
 
-def _rest(process: _Process) -> None:
+def _keep_for_next_file(process: _ReaderProcess) -> None:
     """Keep a process for a moment, for the next file."""
 
-    def end() -> None:
+    def end_after_rest() -> None:
         time.sleep(REST)
         with _lock:
             # Taken for another file meanwhile; it will rest again after that.
             if process not in _resting:
                 return
             _resting.remove(process)
-        process.end()
+        process.end_process()
 
     with _lock:
         _resting.append(process)
-    threading.Thread(target=end, name="native reader", daemon=True).start()
+    threading.Thread(target=end_after_rest, name="native reader", daemon=True).start()
 
 
-def _refused(said: dict[str, Any], request: dict[str, Any], name: str) -> DataError:
+def _refusal_error(said: dict[str, Any], request: dict[str, Any], name: str) -> DataError:
     """Make the error for a file from the answer of its process."""
     where, text = one_line(name), one_line(str(said.get("text", "")).rstrip(".\n "), 160)
     anew = _("Write it again with smaller row groups, or as JSONL.")

@@ -16,7 +16,7 @@ from textual.widgets import Input, Label, Static
 from tui_tuner.errors import UsageError
 from tui_tuner.inference.sampling import Sampling
 from tui_tuner.locales import _
-from tui_tuner.ui.words import block, mark, marked
+from tui_tuner.ui.screen_words import mark_value, render_marked, safe_block
 
 _FIELDS: tuple[tuple[str, str, str], ...] = (
     (
@@ -71,19 +71,19 @@ class SamplingDialog(ModalScreen[Sampling | None]):
                         yield Label(Content(label))
                         yield Input("" if value is None else f"{value:g}", id=name, select_on_focus=True)
                     yield Static(Content(about), classes="about")
-            words = _("{enter} apply  {esc} cancel", enter=mark("Enter"), esc=mark("Esc"))
-            yield Static(marked(words, "$dim"), id="told")
+            words = _("{enter} apply  {esc} cancel", enter=mark_value("Enter"), esc=mark_value("Esc"))
+            yield Static(render_marked(words, "$dim"), id="told")
 
     @on(Input.Submitted)
-    def _entered(self) -> None:
+    def _dismiss_with_settings(self) -> None:
         try:
-            found = self._read()
+            found = self._read_settings()
         except UsageError as error:
-            self.query_one("#told", Static).update(block(error.what).stylize("$error"))
+            self.query_one("#told", Static).update(safe_block(error.what).stylize("$error"))
             return
         self.dismiss(found)
 
-    def _read(self) -> Sampling:
+    def _read_settings(self) -> Sampling:
         values: dict[str, Any] = {}
         for name, label, _about in _FIELDS:
             field = self.query_one(f"#{name}", Input)
@@ -94,7 +94,7 @@ class SamplingDialog(ModalScreen[Sampling | None]):
                 else:
                     values[name] = int(text) if name in _WHOLE else float(text)
                     # Each value is checked alone, so that the error leads to the field that it came from.
-                    replace(Sampling(), **{name: values[name]}).check()
+                    replace(Sampling(), **{name: values[name]}).check_ranges()
             except ValueError:
                 self.set_focus(field)
                 raise UsageError(_("{name}: enter a number.", name=label)) from None

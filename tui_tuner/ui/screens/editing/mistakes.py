@@ -15,13 +15,13 @@ from textual.widgets.option_list import Option
 
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
-from tui_tuner.ui.editing.check import Reading, Wrong
-from tui_tuner.ui.words import block
+from tui_tuner.ui.editing.text_check import CheckedText, Mistake
+from tui_tuner.ui.screen_words import safe_block
 
 AGAIN, RIGHT, FORM, AWAY = "again", "right", "form", "away"
 
 
-class Mistakes(ModalScreen[str | None]):
+class MistakesDialog(ModalScreen[str | None]):
     """Gives AGAIN, RIGHT, FORM or AWAY; None to keep the text for later.
 
     Args:
@@ -44,12 +44,12 @@ class Mistakes(ModalScreen[str | None]):
     Mistakes #mistakes Static { height: auto; }
     """
 
-    def __init__(self, title: str, reading: Reading, opened: bool = False) -> None:
+    def __init__(self, title: str, reading: CheckedText, opened: bool = False) -> None:
         super().__init__()
         self._title, self._reading, self._opened = title, reading, opened
-        self._answers = self._offered()
+        self._answers = self._list_answers()
 
-    def _offered(self) -> list[tuple[str, str]]:
+    def _list_answers(self) -> list[tuple[str, str]]:
         found = [(AGAIN, _("e  Edit the text again"))]
         # Of a text that is not YAML there are no fields to correct in the form.
         if self._reading.whole:
@@ -71,14 +71,14 @@ class Mistakes(ModalScreen[str | None]):
             count = len(self._reading.wrong)
             yield Static(Content(_n("{n} mistake", "{n} mistakes", count, n=count)).stylize("bold"))
             with VerticalScroll(id="mistakes", can_focus=False):
-                yield Static(self._words())
+                yield Static(self._mistakes_content())
             yield OptionList(*(Option(Content(words), answer) for answer, words in self._answers))
 
     def on_mount(self) -> None:
         self.query_one(OptionList).focus()
 
-    def _words(self) -> Content:
-        parts = [_mistake(wrong) for wrong in self._reading.wrong]
+    def _mistakes_content(self) -> Content:
+        parts = [_mistake_content(wrong) for wrong in self._reading.wrong]
         if self._reading.peer:
             peer = one_line(self._reading.peer, 40)
             told = _(
@@ -89,7 +89,7 @@ class Mistakes(ModalScreen[str | None]):
         return Content("\n").join(parts)
 
     @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
+    def _dismiss_with_answer(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)
 
     def action_answer(self, answer: str) -> None:
@@ -104,8 +104,8 @@ class Mistakes(ModalScreen[str | None]):
         box.scroll_relative(y=by * max(1, box.size.height - 1), animate=False)
 
 
-def _mistake(wrong: Wrong) -> Content:
+def _mistake_content(wrong: Mistake) -> Content:
     place = _("line {line}", line=wrong.line) if wrong.line else ""
     head = Content.assemble((place, "$accent"), "  ", one_line(wrong.shown, 200)) if place else None
-    told = Content.assemble(("✗ ", "$error"), block(wrong.sentence))
+    told = Content.assemble(("✗ ", "$error"), safe_block(wrong.sentence))
     return Content("\n").join([head, Content.assemble("  ", told)]) if head is not None else told

@@ -29,7 +29,7 @@ class TokenLines(LongList):
         """Show tokens as (id, text, special); with `ids`, one per line with its id."""
         self._tokens, self._ids = tokens, ids
         width = max(10, self.scrollable_content_region.width)
-        self._lines = [] if ids else laid(tokens, width)
+        self._lines = [] if ids else lay_tokens(tokens, width)
         self.show_items(len(tokens) if ids else len(self._lines), 0)
         self.refresh()
 
@@ -38,19 +38,19 @@ class TokenLines(LongList):
             return [Content.assemble(*self._lines[index])]
         number, text, special = self._tokens[index]
         place = (f"{index:>6}  {number:>8}  ", "$dim")
-        return [Content.assemble(place, _shown(one_line(text) or "∅", special))]
+        return [Content.assemble(place, _style_token(one_line(text) or "∅", special))]
 
 
-def _shown(text: str, special: bool) -> Part:
+def _style_token(text: str, special: bool) -> Part:
     return (f"‹{text}›", "$special") if special else (text.replace(" ", "·"), "")
 
 
-def laid(tokens: Sequence[tuple[int, str, bool]], width: int) -> list[list[Part]]:
+def lay_tokens(tokens: Sequence[tuple[int, str, bool]], width: int) -> list[list[Part]]:
     """Lay out tokens in lines of `width` cells; line breaks of the text are kept and marked."""
     lines: list[list[Part]] = [[]]
     used = 0
     for _id, text, special in tokens:
-        shown, style = _shown(sanitize(text).replace("\t", "→").replace("\n", "↵\n") or "∅", special)
+        shown, style = _style_token(sanitize(text).replace("\t", "→").replace("\n", "↵\n") or "∅", special)
         for place, piece in enumerate(shown.split("\n")):
             if place:
                 lines.append([])
@@ -64,7 +64,7 @@ def laid(tokens: Sequence[tuple[int, str, bool]], width: int) -> list[list[Part]
                 used = 0
             lines[-1].append((border, "$dim"))
             used += cell_len(border)
-            for part in _cut(piece, width - used, width):
+            for part in _cut_text(piece, width - used, width):
                 if part is None:
                     lines.append([])
                     used = 0
@@ -74,7 +74,7 @@ def laid(tokens: Sequence[tuple[int, str, bool]], width: int) -> list[list[Part]
     return [line for line in lines if line] or [[("", "")]]
 
 
-def _cut(text: str, first: int, width: int) -> list[str | None]:
+def _cut_text(text: str, first: int, width: int) -> list[str | None]:
     """Split a text into parts that fit, with None for each line break."""
     parts: list[str | None] = []
     now, room = "", first

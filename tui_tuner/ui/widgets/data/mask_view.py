@@ -11,13 +11,13 @@ from textual.widgets import Static
 
 from tui_tuner.locales import _
 from tui_tuner.text import mark_blanks, sanitize
-from tui_tuner.ui.datalook import Mask, Token
+from tui_tuner.ui.datalook import RowMask, Token
+from tui_tuner.ui.screen_words import safe_line
 from tui_tuner.ui.widgets.data.around_view import around_content, forward_content
-from tui_tuner.ui.words import safe
 
 if TYPE_CHECKING:
-    from tui_tuner.tasks.preview.around import Around
     from tui_tuner.tasks.preview.forward_rows import ForwardRows
+    from tui_tuner.tasks.preview.row_window import RowWindow
 
 _TRAINED = "$trained on $trained-back"
 _MOST = 6000  # tokens that are drawn; the title has the total
@@ -32,21 +32,21 @@ class MaskView(VerticalScroll):
         super().__init__(id=id, classes="panel")
         self.borders = False
         self.lengths = False  # shows the lengths of the rows around instead of tokens
-        self.mask: Mask | None = None
+        self.mask: RowMask | None = None
 
     def compose(self) -> ComposeResult:
         yield Static()
 
     def on_mount(self) -> None:
-        self.say(Content(_("The tokens of a row appear here.")).stylize("$dim"))
+        self.show_words(Content(_("The tokens of a row appear here.")).stylize("$dim"))
 
-    def say(self, words: Content) -> None:
+    def show_words(self, words: Content) -> None:
         """Show words instead of tokens."""
         self.mask = None
         self.border_title = Content(_("Tokens"))
         self.query_one(Static).update(words)
 
-    def show(self, mask: Mask, row: int) -> None:
+    def show_mask(self, mask: RowMask, row: int) -> None:
         """Show the tokens of a row (from 0)."""
         # Toggling the borders shows the same mask again, and must not lose the place.
         if self.mask is not mask:
@@ -71,24 +71,24 @@ class MaskView(VerticalScroll):
             (" " + _("special"), "$special"),
         )
         self.border_title = Content.assemble(title, *legend)
-        parts = [Content.assemble(("→ ", "$accent"), safe(words)) for words in mask.teaches]
+        parts = [Content.assemble(("→ ", "$accent"), safe_line(words)) for words in mask.teaches]
         parts.append(mask_content(mask.tokens[:_MOST], self.borders))
         if mask.outcome != "kept":
             words = f"{_(mask.outcome)}: {mask.reason}" if mask.reason else _(mask.outcome)
-            parts.insert(0, Content.assemble(("! ", "$warning"), safe(words)))
-        parts += [Content.assemble(("· ", "$accent"), safe(note)).stylize("$dim") for note in mask.notes]
+            parts.insert(0, Content.assemble(("! ", "$warning"), safe_line(words)))
+        parts += [Content.assemble(("· ", "$accent"), safe_line(note)).stylize("$dim") for note in mask.notes]
         self.query_one(Static).update(Content("\n").join(parts))
 
-    def show_around(self, around: Around, laid: ForwardRows | None, row: int) -> None:
+    def show_around(self, around: RowWindow, laid: ForwardRows | None, row: int) -> None:
         """Show the rows around a row (from 0): its forward pass and a histogram of lengths."""
         self.mask = None
         title = _(
             "rows {first:,} to {last:,}: {tokens:,} tokens, {trained:,} trained ({share:.0%})",
             first=around.first,
             last=around.first + around.rows - 1,
-            tokens=around.tokens,
-            trained=around.trained,
-            share=around.share,
+            tokens=around.count_tokens,
+            trained=around.count_trained,
+            share=around.trained_share,
         )
         self.border_title = Content(title)
         cells = max(20, self.scrollable_content_region.width - 1)

@@ -15,10 +15,10 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
-from tui_tuner.ui.form import at
-from tui_tuner.ui.guard.sturdy import Works
+from tui_tuner.ui.form_values import find_value
+from tui_tuner.ui.guard.sturdy import WorkerOwner
+from tui_tuner.ui.screen_words import safe_block
 from tui_tuner.ui.widgets.data.mask_view import MaskView
-from tui_tuner.ui.words import block
 
 if TYPE_CHECKING:
     from tui_tuner.ui.widgets.data.row_list import RowList
@@ -28,7 +28,7 @@ _TICK = 0.5  # seconds between two updates of the waiting time
 _SILENT = 0.4  # seconds of waiting before it is shown
 
 
-class TokenPane(MaskView, Works):
+class TokenPane(MaskView, WorkerOwner):
     """Shows what `look_at` requested last, as soon as it is computed."""
 
     class _Found(Message):
@@ -45,11 +45,11 @@ class TokenPane(MaskView, Works):
     def on_mount(self) -> None:
         self.set_interval(_TICK, self._say_wait)
 
-    def forget(self) -> None:
+    def clear_tokens(self) -> None:
         """Clear the pane until another row is requested."""
         self._turn += 1
         self._asked = self._since = None
-        self.say(Content(""))
+        self.show_words(Content(""))
 
     def look_at(self, draft: dict[str, Any], path: datalook.DataPath, row: int, rows: RowList) -> None:
         """Show a row (from 0) when the cursor rests on it."""
@@ -57,26 +57,26 @@ class TokenPane(MaskView, Works):
         self._asked = (draft, path, row, rows)
         turn = self._turn
         # Holding a cursor key passes many rows, and tokenising each of them would lag behind.
-        self.set_timer(_DELAY, lambda: self._begin(turn))
+        self.set_timer(_DELAY, lambda: self._begin_work(turn))
 
-    def again(self, draft: dict[str, Any]) -> None:
+    def show_again(self, draft: dict[str, Any]) -> None:
         """Show the same row with another model."""
         if self._asked is not None:
-            self.say(Content(""))
+            self.show_words(Content(""))
             self._asked = (draft, *self._asked[1:])
             self._turn += 1
-            self._begin(self._turn)
+            self._begin_work(self._turn)
 
-    def _begin(self, turn: int) -> None:
+    def _begin_work(self, turn: int) -> None:
         # The cursor has moved on while the timer ran.
         if turn != self._turn or self._asked is None:
             return
         draft, path, row, rows = self._asked
         self._since = time.monotonic()
         if self.lengths:
-            self._around(turn, draft, path, row, rows)
+            self._find_around(turn, draft, path, row, rows)
         else:
-            self._mask(turn, draft, path, row, rows)
+            self._find_mask(turn, draft, path, row, rows)
 
     def _say_wait(self) -> None:
         """Show the waiting time if it is long; the tokens of another row stay visible meanwhile."""
@@ -86,7 +86,7 @@ class TokenPane(MaskView, Works):
         if seconds < _SILENT or not self.screen.is_active:
             return
         draft = self._asked[0]
-        model = one_line(at(draft, "model.name"), 30)
+        model = one_line(find_value(draft, "model.name"), 30)
         # The first load of a tokenizer takes seconds, which should not look like the work on the row.
         if datalook.tokenizer_here(draft):
             words = _("Tokenising rows… {n:.0f} s", n=seconds)
@@ -100,27 +100,27 @@ class TokenPane(MaskView, Works):
             )
         else:
             words = _("Loading the tokenizer of {model}… {n:.0f} s", model=model, n=seconds)
-        self.say(Content(words).stylize("$dim"))
+        self.show_words(Content(words).stylize("$dim"))
 
     @work(thread=True, group="mask", exclusive=True)
-    def _mask(
+    def _find_mask(
         self, turn: int, draft: dict[str, Any], path: datalook.DataPath, row: int, rows: RowList
     ) -> None:
         found, error = None, ""
         try:
-            found = datalook.mask(draft, path, row, rows.kept(row))
+            found = datalook.read_mask(draft, path, row, rows.find_kept(row))
         except (TunerError, OSError, ImportError) as problem:
             error = words_of(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(TokenPane._Found(turn, found, error))
 
     @work(thread=True, group="around", exclusive=True)
-    def _around(
+    def _find_around(
         self, turn: int, draft: dict[str, Any], path: datalook.DataPath, row: int, rows: RowList
     ) -> None:
         found, error = None, ""
         try:
-            found = datalook.around(draft, path, row, rows.spool)
+            found = datalook.read_around(draft, path, row, rows.spool)
         except (TunerError, OSError, ImportError) as problem:
             error = words_of(problem)
         if not get_current_worker().is_cancelled:
@@ -132,9 +132,9 @@ class TokenPane(MaskView, Works):
         self._since = None
         row = self._asked[2]
         if message.found is None:
-            self.say(Content.assemble(("✗ ", "$error"), block(message.error)))
-        elif isinstance(message.found, datalook.Mask):
-            self.show(message.found, row)
+            self.show_words(Content.assemble(("✗ ", "$error"), safe_block(message.error)))
+        elif isinstance(message.found, datalook.RowMask):
+            self.show_mask(message.found, row)
         else:
             around, laid = message.found
             self.show_around(around, laid, row)
@@ -143,16 +143,16 @@ class TokenPane(MaskView, Works):
         """Switch between the tokens of the row and the lengths of the rows around it."""
         self.lengths = not self.lengths
         if self._asked is not None:
-            self.say(Content(""))
+            self.show_words(Content(""))
             self._turn += 1
-            self._begin(self._turn)
+            self._begin_work(self._turn)
 
     def toggle_borders(self) -> None:
         """Show or hide the borders between tokens."""
         self.borders = not self.borders
         if self.mask is not None and self._asked is not None:
-            self.show(self.mask, self._asked[2])
+            self.show_mask(self.mask, self._asked[2])
 
     def work_failed(self, group: str, words: str) -> None:
         self._since = None
-        self.say(Content.assemble(("✗ ", "$error"), words))
+        self.show_words(Content.assemble(("✗ ", "$error"), words))

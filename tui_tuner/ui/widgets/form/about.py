@@ -11,16 +11,16 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui_tuner.config.options import Option
-from tui_tuner.config.sections.told import explain_word
+from tui_tuner.config.sections.word_help import explain_word
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.form import show, word_help
-from tui_tuner.ui.widgets.memory_bar import breakdown
-from tui_tuner.ui.words import block, mark, marked, safe
+from tui_tuner.ui.form_values import format_value, word_help
+from tui_tuner.ui.screen_words import mark_value, render_marked, safe_block, safe_line
+from tui_tuner.ui.widgets.memory_bar import draw_breakdown
 
 if TYPE_CHECKING:
     from tui_tuner.planning.estimate import Estimate
-    from tui_tuner.ui.checking import Refusal
+    from tui_tuner.ui.start_checking import Refusal
 
 
 class About(VerticalScroll):
@@ -46,7 +46,7 @@ class About(VerticalScroll):
             wrong: A sentence for each of its problems.
             other: A suggestion of another task for the data, if any.
         """
-        lines = [Content.assemble(("✗ ", "$error"), block(sentence)) for sentence in wrong]
+        lines = [Content.assemble(("✗ ", "$error"), safe_block(sentence)) for sentence in wrong]
         lines += [task_words(other)] if other is not None else []
         words = Content("\n").join(lines) if lines else form_words()
         self.query_one("#explanation", Static).update(words)
@@ -69,18 +69,18 @@ class About(VerticalScroll):
             cost: The cost of the value, in a few words.
         """
         advice = refusal.advice if refusal is not None else ""
-        offered = refusal is not None and refusal.mendable
-        said = explanation(option, sentence, advice, offered, value, cost)
+        offered = refusal is not None and refusal.is_fixable
+        said = explain_field(option, sentence, advice, offered, value, cost)
         if other is not None:
             said = Content("\n").join([task_words(other), said])
         self.query_one("#explanation", Static).update(said)
 
     def show_memory(self, estimate: Estimate | None) -> None:
         """Show the parts of the memory at its peak; nothing if unknown."""
-        self.query_one("#parts", Static).update(breakdown(estimate, 36) if estimate else Content(""))
+        self.query_one("#parts", Static).update(draw_breakdown(estimate, 36) if estimate else Content(""))
 
 
-def explanation(
+def explain_field(
     option: Option, sentence: str, advice: str = "", offered: bool = False, value: Any = None, cost: str = ""
 ) -> Content:
     """Return the panel's text about a field, starting with its problem and the fix.
@@ -97,10 +97,10 @@ def explanation(
     way = f"{one_line(advice)} {_('Press F4 to choose.') if offered else ''}".strip()
     if advice:
         parts.append((f"{way}\n", "$warning"))
-    told = word_help(option, show(value))
+    told = word_help(option, format_value(value))
     if told:
-        parts += [(show(value), "bold"), f": {_(told)}\n"]
-    explained = explain_word(option.path, show(value))
+        parts += [(format_value(value), "bold"), f": {_(told)}\n"]
+    explained = explain_word(option.path, format_value(value))
     if explained:
         parts.append(f"{explained}\n")
     if cost:
@@ -108,33 +108,35 @@ def explanation(
     parts.append(_(option.help) + "\n")
     if option.explain:
         parts.append(_(option.explain) + "\n")
-    default = show(option.default) or _("empty")
-    takes = option.expects(_(option.unit) if option.unit else "", _("empty"))
+    default = format_value(option.default) or _("empty")
+    takes = option.describe_expected(_(option.unit) if option.unit else "", _("empty"))
     parts.append((_("Takes {takes}. Default: {default}.", takes=takes, default=default), "$dim"))
     return Content.assemble(*parts)
 
 
 def form_words() -> Content:
     """Return how to use the form."""
-    start = _("Every value has a default, so a run can start at once: {key}.", key=mark("^r"))
+    start = _("Every value has a default, so a run can start at once: {key}.", key=mark_value("^r"))
     keys = _(
         "{enter} opens a section, {escape} returns. {advanced} also shows the advanced settings.",
-        enter=mark("Enter"),
-        escape=mark("Esc"),
-        advanced=mark("F2"),
+        enter=mark_value("Enter"),
+        escape=mark_value("Esc"),
+        advanced=mark_value("F2"),
     )
     whole = _(
         "{undo} undoes, {yaml} edits everything as YAML, {open} opens another config.",
-        undo=mark("^z"),
-        yaml=mark("^e"),
-        open=mark("^o"),
+        undo=mark_value("^z"),
+        yaml=mark_value("^e"),
+        open=mark_value("^o"),
     )
     auto = Content(_("`auto` is resolved when the run starts; the run shows the value and the reason."))
-    return Content("\n").join((marked(start), marked(keys), marked(whole), auto.stylize("$dim")))
+    return Content("\n").join(
+        (render_marked(start), render_marked(keys), render_marked(whole), auto.stylize("$dim"))
+    )
 
 
 def task_words(said: Refusal) -> Content:
     """Return the suggestion of another task, with the key that applies it."""
-    task = mark(one_line((said.task_fix or {}).get("task", ""), 40), "bold")
-    key = marked(_("{key} sets task {task}.", key=mark("F5"), task=task))
-    return Content.assemble(("? ", "$warning"), safe(said.sentence), " ", key)
+    task = mark_value(one_line((said.task_fix or {}).get("task", ""), 40), "bold")
+    key = render_marked(_("{key} sets task {task}.", key=mark_value("F5"), task=task))
+    return Content.assemble(("? ", "$warning"), safe_line(said.sentence), " ", key)

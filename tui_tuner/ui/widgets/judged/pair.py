@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from tui_tuner.evaluation.differing import MOST_SHOWN
-from tui_tuner.evaluation.inside import verdict
-from tui_tuner.evaluation.samples import Shown
+from tui_tuner.evaluation.inside_text import is_right
+from tui_tuner.evaluation.samples import ShownSample
+from tui_tuner.evaluation.word_differences import MOST_SHOWN
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.widgets.judged.scores import scores_content
@@ -15,16 +15,16 @@ from tui_tuner.ui.widgets.judged.spans import inside_content
 _AROUND, _SHORT = 120, 700  # characters around an answer, and of a passage that is shown whole
 
 
-def text_stands_below(told: Shown, prompt: str) -> bool:
+def text_stands_below(told: ShownSample, prompt: str) -> bool:
     """Return whether a prompt is the text shown below, so that it need not be shown twice."""
     if told.passage:
         return told.passage.strip() == prompt.strip()
     return bool(told.found or told.wanted)
 
 
-def judged_content(head: Content, told: Shown, width: int, whole: bool = False) -> Content:
+def judged_content(head: Content, told: ShownSample, width: int, whole: bool = False) -> Content:
     """Draw stage, correctness, the prediction, its place in the text, and other choices."""
-    right = verdict(told)
+    right = is_right(told)
     sign, style = {None: ("", ""), True: ("✓ ", "$success"), False: ("✗ ", "$error")}[right]
     words = {None: "", True: _("right"), False: _("wrong")}[right]
     first = Content.assemble(head, "  ", (sign, style), (words, style))
@@ -32,7 +32,7 @@ def judged_content(head: Content, told: Shown, width: int, whole: bool = False) 
     return Content("\n").join(part for part in parts if part.plain)
 
 
-def judged_parts(told: Shown, width: int, judged: bool, whole: bool = False) -> list[Content]:
+def judged_parts(told: ShownSample, width: int, judged: bool, whole: bool = False) -> list[Content]:
     """Draw the prediction, the text around it, and the choices.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from tui_tuner.evaluation.inside import (
+from tui_tuner.evaluation.inside_text import (
     FOUND,
     MARK,
     MISSED,
@@ -15,7 +15,7 @@ from tui_tuner.evaluation.inside import (
     inside_parts,
     mark_spans,
 )
-from tui_tuner.evaluation.samples import Shown
+from tui_tuner.evaluation.samples import ShownSample
 from tui_tuner.locales import _
 
 _STYLES = {
@@ -30,7 +30,7 @@ _STYLES = {
 _LABELS = ("$primary", "$accent", "$secondary", "$success", "$warning")  # entities, by the order of labels
 
 
-def inside_content(shown: Shown, judged: bool = True, around: int = 240, short: int = 900) -> Content:
+def inside_content(shown: ShownSample, judged: bool = True, around: int = 240, short: int = 900) -> Content:
     """Draw a text with the found and the expected spans."""
     labels = sorted({span.label for span in (*shown.found, *shown.wanted) if span.label})
     parts: list[str | tuple[str, str]] = []
@@ -42,7 +42,7 @@ def inside_content(shown: Shown, judged: bool = True, around: int = 240, short: 
     return Content.assemble(*parts)
 
 
-def legend(shown: list[Shown]) -> Content:
+def make_legend(shown: list[ShownSample]) -> Content:
     """Explain the signs that occur."""
     roles = {mark.role for one in shown for mark in mark_spans(one, judged=True)[0]}
     said = {

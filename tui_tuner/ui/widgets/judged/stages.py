@@ -32,13 +32,13 @@ def stage_name(sample: Sample) -> str:
 
 
 @dataclass
-class Sides:
+class AnswerSides:
     """The answers at the left and the right: the first and the newest, until others are chosen."""
 
     left: Key | None = None
     right: Key | None = None
 
-    def of(self, stages: list[Sample]) -> tuple[Sample, Sample | None]:
+    def choose_samples(self, stages: list[Sample]) -> tuple[Sample, Sample | None]:
         """Return the answers of a prompt to show; the second is None if there is only one."""
         known = {key_of(sample): sample for sample in stages}
         # The data's answer comes last in the list, but is only shown when it is chosen.
@@ -47,9 +47,9 @@ class Sides:
         left = known.get(self.left or key_of(stages[0]), stages[0])
         return (left, right) if left is not right else (left, None)
 
-    def turn(self, side: str, stages: list[Sample]) -> None:
+    def turn_side(self, side: str, stages: list[Sample]) -> None:
         """Show the next answer on one side, wrapping around and skipping the other side's."""
-        left, right = self.of(stages)
+        left, right = self.choose_samples(stages)
         shown, other = (left, right) if side == "left" else (right or left, left)
         # The answer of the other side is skipped: the same answer twice would compare nothing.
         order = [sample for sample in stages if sample is not other or sample is shown]

@@ -6,17 +6,24 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 
-from tui_tuner.config.advice import written
+from tui_tuner.config.advice import write_value
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Verdict
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import one_line
-from tui_tuner.ui.widgets.judged.fitted import Fitted
-from tui_tuner.ui.widgets.live.chart import RunChart
-from tui_tuner.ui.widgets.live.series import Chart, piece_of
-from tui_tuner.ui.words import mark, marked, state_words
-from tui_tuner.verdicts.told import advice_of, confidence_words, evidence_of, headline, means_of, ways_of
-from tui_tuner.verdicts.words import Advice
+from tui_tuner.ui.screen_words import mark_value, render_marked, state_words
+from tui_tuner.ui.widgets.judged.fitted_text import Fitted
+from tui_tuner.ui.widgets.live.chart_data import ChartData, piece_of
+from tui_tuner.ui.widgets.live.run_chart import RunChart
+from tui_tuner.verdicts.verdict_lines import (
+    confidence_words,
+    find_meaning,
+    format_headline,
+    list_advice,
+    list_evidence,
+    list_ways,
+)
+from tui_tuner.verdicts.verdict_words import Advice
 
 
 class CurvePiece(RunChart):
@@ -35,10 +42,10 @@ class CurvePiece(RunChart):
         self._since, self._view = since, view
         self.repaint(force=True)
 
-    def _chart(self, columns: int) -> Chart:
+    def _make_chart(self, columns: int) -> ChartData:
         return piece_of(self._view, self._since, columns)
 
-    def _title(self, chart: Chart) -> None:
+    def _update_title(self, chart: ChartData) -> None:
         """Set no title: the pane around it has one."""
 
 
@@ -55,29 +62,29 @@ class VerdictPane(Vertical):
         self.border_title = Content(_("Verdict"))
 
     def compose(self) -> ComposeResult:
-        yield Fitted(_nothing)
+        yield Fitted(_make_empty)
         yield CurvePiece()
 
-    def wait(self) -> None:
+    def show_waiting(self) -> None:
         """Show that the journal of an older version is being judged."""
         self.add_class("-judged")
         self.query_one(CurvePiece).display = False
         said = Content(_("Reading the curves…")).stylize("$dim")
-        self.query_one(Fitted).show(lambda _width: said)
+        self.query_one(Fitted).show_drawn(lambda _width: said)
 
-    def show(self, view: RunView) -> None:
+    def show_verdict(self, view: RunView) -> None:
         """Show the verdict of a run, or nothing if there is none."""
         found = view.verdict
         self.set_class(found is not None, "-judged")
         if found is None:
             return
         said, piece = verdict_words(found), self.query_one(CurvePiece)
-        self.query_one(Fitted).show(lambda _width: said)
+        self.query_one(Fitted).show_drawn(lambda _width: said)
         piece.display = bool(view.steps)
         piece.show_since(view, found.since_step)
 
 
-def _nothing(_width: int) -> Content:
+def _make_empty(_width: int) -> Content:
     return Content("")
 
 
@@ -85,22 +92,23 @@ def verdict_words(found: Verdict) -> Content:
     """Format a verdict in lines: headline, meaning, evidence and advice."""
     sign, _word, colour = state_words("completed", found.verdict)
     head = Content.assemble(
-        (f"{sign} {headline(found)}", f"bold {colour}"), ("  " + confidence_words(found.confidence), "$dim")
+        (f"{sign} {format_headline(found)}", f"bold {colour}"),
+        ("  " + confidence_words(found.confidence), "$dim"),
     )
-    meaning = means_of(found.verdict)
+    meaning = find_meaning(found.verdict)
     lines = [head, *([Content(meaning)] if meaning else [])]
-    lines += [_point(said) for said in evidence_of(found)]
-    advice = advice_of(found)
+    lines += [_format_point(said) for said in list_evidence(found)]
+    advice = list_advice(found)
     if advice:
         said = _("What to do:")
-        if ways_of(found):
-            said = _("What to change ({key} creates a new config):", key=mark("F4"))
-        lines.append(marked(said, "$dim"))
+        if list_ways(found):
+            said = _("What to change ({key} creates a new config):", key=mark_value("F4"))
+        lines.append(render_marked(said, "$dim"))
         lines += [advice_content(number, item) for number, item in enumerate(advice, 1)]
     return Content("\n").join(lines)
 
 
-def _point(said: str) -> Content:
+def _format_point(said: str) -> Content:
     return Content.assemble(("· ", "$dim"), said)
 
 
@@ -113,5 +121,5 @@ def advice_content(number: int, item: Advice) -> Content:
 def values_words(item: Advice) -> str:
     """Format the values of a piece of advice as in a config."""
     return ", ".join(
-        f"{one_line(path, 60)} = {one_line(written(value), 60)}" for path, value in item.values.items()
+        f"{one_line(path, 60)} = {one_line(write_value(value), 60)}" for path, value in item.values.items()
     )

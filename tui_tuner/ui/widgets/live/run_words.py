@@ -7,14 +7,14 @@ import socket
 
 from textual.content import Content
 
-from tui_tuner.inference.leads import runs_option
+from tui_tuner.inference.leads import format_runs_option
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
-from tui_tuner.ui.bridge import Snapshot
+from tui_tuner.ui.bridge import RunSnapshot
 
 
-def about(snapshot: Snapshot) -> Content:
+def describe_run(snapshot: RunSnapshot) -> Content:
     """Describe model, method and device of a run."""
     config = snapshot.view.config
     model, method = config.get("model"), config.get("method")
@@ -26,21 +26,21 @@ def about(snapshot: Snapshot) -> Content:
 
 def attach_command(folder: RunFolder) -> str:
     """Return the command that shows a run again from the current folder."""
-    return _command("attach", folder)
+    return _format_command("attach", folder)
 
 
-def left_words(snapshot: Snapshot) -> str:
+def left_words(snapshot: RunSnapshot) -> str:
     """Return a message for the shell after leaving the pane of a run that another process trains."""
     folder = snapshot.folder
     said = {"name": one_line(folder.name), "attach": one_line(attach_command(folder))}
     if snapshot.state == "paused":
         return _(
             "run {name} stays paused; `{go_on}` continues it, `{attach}` shows it",
-            go_on=one_line(_command("continue", folder)),
+            go_on=one_line(_format_command("continue", folder)),
             name=said["name"],
             attach=said["attach"],
         )
-    if snapshot.live:
+    if snapshot.is_live:
         return _("run {name} continues; watch it with `{attach}`", name=said["name"], attach=said["attach"])
     return ""
 
@@ -60,8 +60,8 @@ def detach_question(paused: bool) -> str:
 
 def is_local(folder: RunFolder) -> bool:
     """Return whether a run is on this machine."""
-    return folder.manifest().get("host") in (None, socket.gethostname())
+    return folder.read_manifest().get("host") in (None, socket.gethostname())
 
 
-def _command(name: str, folder: RunFolder) -> str:
-    return f"tui-tuner {name} {shlex.quote(folder.name)}{runs_option(folder)}"
+def _format_command(name: str, folder: RunFolder) -> str:
+    return f"tui-tuner {name} {shlex.quote(folder.name)}{format_runs_option(folder)}"

@@ -14,11 +14,11 @@ from textual.widgets.option_list import Option
 
 from tui_tuner.locales import _
 from tui_tuner.text import human_bytes, one_line
-from tui_tuner.ui.base_models.fetches import FAILED, FETCHING, Job
+from tui_tuner.ui.base_models.fetches import FAILED, FETCHING, FetchJob
 from tui_tuner.ui.base_models.fits import FITS, MISFIT, UNKNOWN, UNSUITED, Fit
-from tui_tuner.ui.base_models.rows import HUB, Row, place_words
-from tui_tuner.ui.base_models.told import count_words
-from tui_tuner.ui.words import column
+from tui_tuner.ui.base_models.model_description import count_words
+from tui_tuner.ui.base_models.model_rows import HUB, ModelRow, place_words
+from tui_tuner.ui.screen_words import fit_column
 
 _MARK, _COUNT, _SIZE, _LICENCE, _FIT = 2, 7, 11, 13, 13
 _NARROW = 64  # narrower lists (in cells) omit the licence
@@ -32,7 +32,7 @@ class Heads(Widget):
     DEFAULT_CSS = "Heads { height: 1; padding-right: 1; }"
 
     def render(self) -> Content:
-        return heading(self.content_size.width)
+        return make_heading(self.content_size.width)
 
 
 class Scrolled(Message):
@@ -46,15 +46,15 @@ class ModelList(OptionList):
 
     def __init__(self, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, ModelRow] = {}
         self.held = False  # the user has moved the cursor
         self._shown: list[str] = []
         self._keys: list[str] = []
         self._fits: Mapping[str, Fit] = {}
-        self._jobs: Mapping[str, Job] = {}
+        self._jobs: Mapping[str, FetchJob] = {}
 
     def on_resize(self) -> None:
-        self._draw(force=True)
+        self._draw_lines(force=True)
 
     def on_key(self, event: events.Key) -> None:
         self.held = self.held or event.key in _MOVING
@@ -68,20 +68,24 @@ class ModelList(OptionList):
             self.post_message(Scrolled())
 
     @property
-    def chosen(self) -> Row | None:
+    def chosen_row(self) -> ModelRow | None:
         """The row under the cursor."""
         option = self.highlighted_option
         return self.rows.get(option.id or "") if option is not None else None
 
     @property
-    def in_sight(self) -> list[Row]:
+    def in_sight(self) -> list[ModelRow]:
         """The visible rows."""
         first = int(self.scroll_offset.y)
         keys = self._keys[first : first + max(1, self.scrollable_content_region.height)]
         return [self.rows[key] for key in keys if key in self.rows]
 
-    def show(
-        self, rows: Sequence[Row], fits: Mapping[str, Fit], jobs: Mapping[str, Job], cursor: str = ""
+    def show_rows(
+        self,
+        rows: Sequence[ModelRow],
+        fits: Mapping[str, Fit],
+        jobs: Mapping[str, FetchJob],
+        cursor: str = "",
     ) -> None:
         """Show rows; while they are the same ones, only changed lines are redrawn.
 
@@ -100,7 +104,7 @@ class ModelList(OptionList):
                 keys.append(f"{_HEAD}{place}")
             keys.append(row.key)
         if keys == self._keys:
-            self._draw()
+            self._draw_lines()
             return
         # Answers of hubs come late and in between: the cursor must stay on its model.
         under = self.highlighted_option if self.held else None
@@ -109,24 +113,24 @@ class ModelList(OptionList):
         self.clear_options()
         self.add_options(Option(Content(""), key, disabled=key.startswith(_HEAD)) for key in keys)
         self._shown = [""] * len(keys)
-        self._draw()
+        self._draw_lines()
         named = [key for key in keys if key in self.rows and cursor in (key, self.rows[key].name)]
         suited = sorted(self.rows, key=lambda key: key in fits and fits[key].state == UNSUITED)
         places = [key for key in (kept, *named, *suited) if key in self.rows]
         self.highlighted = keys.index(places[0]) if places else None
 
-    def _draw(self, force: bool = False) -> None:
+    def _draw_lines(self, force: bool = False) -> None:
         width = self.scrollable_content_region.width or self.size.width
         if not width:
             return
         # Replacing the prompt of an option lays out the list again, so only changed lines are replaced.
         for index, key in enumerate(self._keys):
-            line = self._line(key, width)
+            line = self._make_line(key, width)
             if force or line.markup != self._shown[index]:
                 self._shown[index] = line.markup
                 self.replace_option_prompt_at_index(index, line)
 
-    def _line(self, key: str, width: int) -> Content:
+    def _make_line(self, key: str, width: int) -> Content:
         if key in self.rows:
             return row_line(self.rows[key], self._fits.get(key), self._jobs.get(key), width)
         place = key.removeprefix(_HEAD)
@@ -134,40 +138,40 @@ class ModelList(OptionList):
         return Content(place_words(place, source)).stylize("$dim")
 
 
-def _widths(width: int) -> tuple[int, int]:
+def _divide_width(width: int) -> tuple[int, int]:
     """Return the widths of name and licence in cells."""
     licence = _LICENCE if width >= _NARROW else 0
     return max(8, width - _MARK - _COUNT - _SIZE - licence - _FIT), licence
 
 
-def heading(width: int) -> Content:
+def make_heading(width: int) -> Content:
     """Return the column headings for `row_line`."""
-    name, licence = _widths(width)
-    text = " " * _MARK + column(_("model"), name) + _("params").rjust(_COUNT) + _("size").rjust(_SIZE)
-    text += ("  " + column(_("licence"), licence - 2)) if licence else ""
-    return Content(text + "  " + column(_("needs"), _FIT - 2)).stylize("$dim")
+    name, licence = _divide_width(width)
+    text = " " * _MARK + fit_column(_("model"), name) + _("params").rjust(_COUNT) + _("size").rjust(_SIZE)
+    text += ("  " + fit_column(_("licence"), licence - 2)) if licence else ""
+    return Content(text + "  " + fit_column(_("needs"), _FIT - 2)).stylize("$dim")
 
 
-def row_line(row: Row, fit: Fit | None, job: Job | None, width: int) -> Content:
+def row_line(row: ModelRow, fit: Fit | None, job: FetchJob | None, width: int) -> Content:
     """Format name, parameters, size, licence and fit of a model in `width` cells."""
-    name_width, licence_width = _widths(width)
-    mark, colour = _mark(row, job)
+    name_width, licence_width = _divide_width(width)
+    mark, colour = _choose_mark(row, job)
     parts: list[str | tuple[str, str]] = [
-        (column(mark, _MARK), colour),
-        column(shortened(row.name, name_width - 1), name_width - 1) + " ",
+        (fit_column(mark, _MARK), colour),
+        fit_column(shorten_name(row.name, name_width - 1), name_width - 1) + " ",
         (count_words(row.parameters).rjust(_COUNT), "$dim"),
-        (_size(row, job).rjust(_SIZE), "$primary" if job is not None and job.active else ""),
+        (_format_size(row, job).rjust(_SIZE), "$primary" if job is not None and job.is_active else ""),
     ]
     if licence_width:
-        words = _("gated") if row.gated and not row.here else row.licence
-        style = "$warning" if row.gated and not row.here else "$dim"
-        parts.append(("  " + column(words, licence_width - 2), style))
+        words = _("gated") if row.gated and not row.is_here else row.licence
+        style = "$warning" if row.gated and not row.is_here else "$dim"
+        parts.append(("  " + fit_column(words, licence_width - 2), style))
     words, style = fit_words(fit)
-    parts.append(("  " + column(words, _FIT - 2), style))
+    parts.append(("  " + fit_column(words, _FIT - 2), style))
     return Content.assemble(*parts)
 
 
-def shortened(name: str, width: int) -> str:
+def shorten_name(name: str, width: int) -> str:
     """Shorten a name to `width` cells by cutting its owner, as the rest distinguishes models."""
     line = one_line(name)
     owner, slash, rest = line.rpartition("/")
@@ -177,26 +181,26 @@ def shortened(name: str, width: int) -> str:
     return f"{set_cell_size(owner, left).rstrip()}…/{rest}"
 
 
-def _mark(row: Row, job: Job | None) -> tuple[str, str]:
-    if job is not None and job.active:
+def _choose_mark(row: ModelRow, job: FetchJob | None) -> tuple[str, str]:
+    if job is not None and job.is_active:
         return "⇣", "$primary"
-    if job is not None and job.state == FAILED and not (row.here and row.whole):
+    if job is not None and job.state == FAILED and not (row.is_here and row.whole):
         return "✗", "$error"
-    if not row.here:
+    if not row.is_here:
         return "", ""
     return ("●", "$success") if row.whole else ("◐", "$warning")
 
 
-def _size(row: Row, job: Job | None) -> str:
-    if job is not None and job.active:
+def _format_size(row: ModelRow, job: FetchJob | None) -> str:
+    if job is not None and job.is_active:
         if job.state != FETCHING:
             return _("waiting")
         return f"{job.share:.0%}" if job.share is not None else human_bytes(job.done)
     if row.bytes is None:
         return "?" if row.place == HUB else ""
-    if row.partial and row.total:
+    if row.is_partial and row.total:
         return _("{share:.0%} here", share=min(1.0, row.bytes / row.total))
-    if row.partial:
+    if row.is_partial:
         return _("{size} …", size=human_bytes(row.bytes))
     return f"~{human_bytes(row.bytes)}" if row.derived else human_bytes(row.bytes)
 

@@ -16,25 +16,25 @@ from textual.message import Message
 
 from tui_tuner.locales import _
 from tui_tuner.text import human_bytes
+from tui_tuner.ui.screen_words import fit_column, format_age
 from tui_tuner.ui.widgets.long_list import LongList
-from tui_tuner.ui.widgets.paths.listing import (
+from tui_tuner.ui.widgets.paths.folder_listing import (
     BROKEN,
     FILE,
     FOLDER,
     OTHER,
-    Details,
-    Entry,
+    FileDetails,
+    FolderEntry,
     details_of,
     is_suited,
 )
-from tui_tuner.ui.words import age, column
 
 _SIZE, _AGE = 11, 14  # cells
 _REST = 0.25  # seconds between two redraws for details
 
 
 @dataclass(frozen=True)
-class Item:
+class PathItem:
     """A line of the list. `path`: as typed; `place`: absolute, for its details."""
 
     shown: str
@@ -69,10 +69,10 @@ class PathList(LongList):
         super().__init__(id=id)
         self.leave = leave  # called with the character that was typed here
         self.suffixes = suffixes
-        self.leading: list[Item] = []
-        self.entries: list[Entry] = []
+        self.leading: list[PathItem] = []
+        self.entries: list[FolderEntry] = []
         self._folder, self._typed = "", ""  # the folder of the entries: absolute, and as typed
-        self.details: dict[str, Details | None] = {}
+        self.details: dict[str, FileDetails | None] = {}
         self._given_up = threading.Event()
         self._lock = threading.Lock()
         self._looking = self._again = False  # looking for details; and again when done
@@ -81,21 +81,21 @@ class PathList(LongList):
         self._given_up.set()
 
     def show_paths(
-        self, leading: list[Item], entries: list[Entry], folder: str, typed: str, cursor: int | None
+        self, leading: list[PathItem], entries: list[FolderEntry], folder: str, typed: str, cursor: int | None
     ) -> None:
         """Show some lines, then a folder's entries, and look up their sizes and ages."""
         self.leading, self.entries, self._folder, self._typed = leading, entries, folder, typed
         self.show_items(len(leading) + len(entries), cursor, Content(""))
-        self._look()
+        self._start_details()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
-        self._look()
+        self._start_details()
 
     def on_resize(self) -> None:  # after that of `LongList`
-        self._look()
+        self._start_details()
 
-    def _look(self) -> None:
+    def _start_details(self) -> None:
         """Look up sizes and ages of the visible lines."""
         with self._lock:
             # One thread at a time: on a slow drive, each scroll would start another.
@@ -106,15 +106,15 @@ class PathList(LongList):
         # Not a worker, for the same reason as in the path field
         threading.Thread(target=self._find_details, daemon=True).start()
 
-    def item(self, index: int) -> Item:
+    def get_item(self, index: int) -> PathItem:
         if index < len(self.leading):
             return self.leading[index]
         entry = self.entries[index - len(self.leading)]
         place = f"{self._folder.rstrip('/')}/{entry.name}"
         suited = is_suited(entry, self.suffixes)
-        return Item(entry.written, self._typed + entry.written, entry.kind, place, suited)
+        return PathItem(entry.written_name, self._typed + entry.written_name, entry.kind, place, suited)
 
-    def forget(self) -> None:
+    def forget_details(self) -> None:
         """Forget details, as files may have changed."""
         self.details = {}
 
@@ -138,27 +138,27 @@ class PathList(LongList):
     def _unknown_on_view(self) -> str:
         for index in self.on_view:
             with contextlib.suppress(IndexError):  # the list changed meanwhile
-                place = self.item(index).place
+                place = self.get_item(index).place
                 if place and place not in self.details:
                     return place
         return ""
 
     def on_path_list__known(self) -> None:
         self.refresh()
-        self._look()
+        self._start_details()
 
     def draw_item(self, index: int, width: int) -> list[Content]:
-        item = self.item(index)
+        item = self.get_item(index)
         size, when = "", ""
         details = self.details.get(item.place)
         if details is not None and item.kind in (FILE, FOLDER):
             size = human_bytes(details.size) if item.kind == FILE else ""
-            when = age(details.changed)
+            when = format_age(details.changed)
         note = item.note or _NOTES.get(item.kind, "")
         right = f"{note or size:>{_SIZE}}  {when:>{_AGE}}"
         cells = max(12, width - len(right) - 1)
         colour = "$dim" if not item.suited else "$primary" if item.kind == FOLDER else ""
-        return [Content.assemble((column(item.shown, cells), colour), " ", (right, "$dim"))]
+        return [Content.assemble((fit_column(item.shown, cells), colour), " ", (right, "$dim"))]
 
     # Keys
 
@@ -184,7 +184,7 @@ class PathList(LongList):
 
     def action_into(self) -> None:
         """Open the folder under the cursor."""
-        if self.cursor is not None and self.item(self.cursor).kind == FOLDER:
+        if self.cursor is not None and self.get_item(self.cursor).kind == FOLDER:
             self.action_select()
 
     def action_leave(self) -> None:
