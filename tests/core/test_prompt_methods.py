@@ -18,7 +18,7 @@ from tui_tuner.compute import attention
 from tui_tuner.compute.forward import ForwardWay, MicroSize, lay_padded
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.evaluation.generation import generate_answers
-from tui_tuner.methods import attach, count_parameters, merge
+from tui_tuner.methods import attach, count_model_parameters, merge
 from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens
 from tui_tuner.models.loading import load_model
 
@@ -267,7 +267,7 @@ def test_ia3_scales_what_enters_the_way_out_of_the_feed_forward_block(make_confi
         "2.self_attn.v_proj": (32, 1),
         "2.mlp.down_proj": (1, 128),
     }
-    assert count_parameters(model)[0] == 32 + 32 + 128
+    assert count_model_parameters(model)[0] == 32 + 32 + 128
 
 
 def test_nothing_is_printed(make_config: MakeConfig, train: Train, capfd: pytest.CaptureFixture[str]) -> None:

@@ -190,7 +190,7 @@ def test_the_guides_own_numbers() -> None:
     """distilbert-base-uncased, LoRA r=1 on q_lin: 601,346 of 67,556,356 parameters (0.8901 %)."""
     from transformers import AutoModelForSequenceClassification, DistilBertConfig
 
-    from tui_tuner.methods import attach, count_parameters
+    from tui_tuner.methods import attach, count_model_parameters
     from tui_tuner.tasks import find_task
 
     config = RunConfig.model_validate(
@@ -202,7 +202,7 @@ def test_the_guides_own_numbers() -> None:
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(DistilBertConfig(num_labels=2))
         model = attach(model, config, find_task("classification").peft_type)
-    trained, total = count_parameters(model)
+    trained, total = count_model_parameters(model)
     assert (trained, total) == (601_346, 67_556_356)
     assert model.get_nb_trainable_parameters() == (trained, total)
     assert f"{trained / total:.4%}" == "0.8901%"
