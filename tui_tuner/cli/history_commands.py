@@ -28,23 +28,23 @@ _SCAN_SECONDS = 3.0  # for reading long journals for the first time
 
 app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 
-RunsFolder = Annotated[str | None, typer.Option("--list_runs", help=N_("Folder that holds the list_runs."))]
+RunsFolder = Annotated[str | None, typer.Option("--runs", help=N_("Folder that holds the runs."))]
 Name = Annotated[str, typer.Argument(help=N_("Name or folder of a run, or `last`."), metavar="RUN")]
-Names = Annotated[list[str], typer.Argument(help=N_("Names of list_runs."), metavar="RUN...")]
+Names = Annotated[list[str], typer.Argument(help=N_("Names of runs."), metavar="RUN...")]
 
 
 @app.callback()
 def list_runs(
     context: typer.Context,
-    runs: Annotated[str, typer.Option("--list_runs", help=N_("Folder that holds the list_runs."))] = "runs",
+    runs: Annotated[str, typer.Option("--runs", help=N_("Folder that holds the runs."))] = "runs",
     search: Annotated[
         str,
-        typer.Option("--search", help=N_("Only list_runs that contain all these words."), metavar="WORDS"),
+        typer.Option("--search", help=N_("Only runs that contain all these words."), metavar="WORDS"),
     ] = "",
     state: Annotated[
         str,
         typer.Option(
-            "--state", help=_("Only list_runs that are: {states}.", states=", ".join(STATES)), metavar="STATE"
+            "--state", help=_("Only runs that are: {states}.", states=", ".join(STATES)), metavar="STATE"
         ),
     ] = "",
     whole: Annotated[
@@ -189,7 +189,7 @@ def note_run(
     context: typer.Context,
     run: Name,
     text: Annotated[
-        list[str] | None, typer.Argument(help=N_("The note_run; leave it out to remove the note_run."))
+        list[str] | None, typer.Argument(help=N_("The note; leave it out to remove the note."))
     ] = None,
     runs: RunsFolder = None,
 ) -> None:
@@ -246,7 +246,7 @@ def show_trash(
     context: typer.Context,
     runs: RunsFolder = None,
     empty: Annotated[
-        bool, typer.Option("--empty", help=N_("Permanently delete_runs the contents of the trash."))
+        bool, typer.Option("--empty", help=N_("Permanently delete the contents of the trash."))
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help=N_("Do not ask."))] = False,
 ) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ConfigPath = Annotated[
     str, typer.Argument(help=N_("A YAML file, or the name of a preset."), metavar="CONFIG")
 ]
-RunName = Annotated[str, typer.Argument(help=N_("Name or folder of a run_config, or `last`."), metavar="RUN")]
+RunName = Annotated[str, typer.Argument(help=N_("Name or folder of a run, or `last`."), metavar="RUN")]
 
 
 def run_demo(
@@ -45,9 +45,7 @@ def run_config(
     detach: Detach = False,
     resume_if_possible: Annotated[
         bool,
-        typer.Option(
-            "--resume_run-if-possible", help=N_("Continue the run_config of this name, if there is one.")
-        ),
+        typer.Option("--resume-if-possible", help=N_("Continue the run of this name, if there is one.")),
     ] = False,
 ) -> None:
     """Train what a config describes."""
@@ -68,13 +66,11 @@ def resume_run(
     sets: Sets = None,
     trust_remote_code: Annotated[
         bool,
-        typer.Option(
-            "--trust-remote-code", help=N_("Agree to run_config the code that comes with the model.")
-        ),
+        typer.Option("--trust-remote-code", help=N_("Agree to run the code that comes with the model.")),
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help=N_("Take over a run_config that another machine seems to be training.")),
+        typer.Option("--force", help=N_("Take over a run that another machine seems to be training.")),
     ] = False,
 ) -> None:
     """Continue a run from its last checkpoint."""

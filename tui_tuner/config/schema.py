@@ -44,8 +44,8 @@ MOST_TOKENS = 10**12  # of an optimizer step
 class RunConfig(Section):
     """One run. Everything that starts a run makes one of these, and nothing else starts a run."""
 
-    task: Annotated[str, known_word(TASKS, N_("unknown task {value!r}; known_word are {names}"))] = (
-        declare_option("sft", N_("What is learnt."), choices=TASKS)
+    task: Annotated[str, known_word(TASKS, N_("unknown task {value!r}; known are {names}"))] = declare_option(
+        "sft", N_("What is learnt."), choices=TASKS
     )
     model: ModelSection = Field(default_factory=ModelSection, description=N_("The model to start from."))
     data: DataSection = Field(default_factory=DataSection, description=N_("What is learnt from."))

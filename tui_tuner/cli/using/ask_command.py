@@ -42,7 +42,7 @@ def ask_model(
         str, typer.Option("--text", help=N_("A file of text; - reads standard input."), metavar="FILE")
     ],
     question: Annotated[
-        str, typer.Option("--question", help=N_("What to ask_model about the text."), metavar="WORDS")
+        str, typer.Option("--question", help=N_("What to ask about the text."), metavar="WORDS")
     ] = "",
     checkpoint: Checkpoint = "",
     which: Annotated[str, typer.Option("--which", hidden=True)] = "",

@@ -20,9 +20,9 @@ class Source(Section):
     weight: float = declare_option(
         1.0, N_("How often its rows are used, relative to the others."), gt=0, le=1_000_000
     )
-    format: Annotated[
-        str, known_word(RECORD_FORMATS, N_("unknown format {value!r}; known_word are {names}"))
-    ] = declare_option("auto", N_("Record format of this source."))
+    format: Annotated[str, known_word(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))] = (
+        declare_option("auto", N_("Record format of this source."))
+    )
 
 
 class CleaningSection(Section):
@@ -68,13 +68,13 @@ class DataSection(Section):
             "is rows of this package, for each task its own."
         ),
     )
-    format: Annotated[
-        str, known_word(RECORD_FORMATS, N_("unknown format {value!r}; known_word are {names}"))
-    ] = declare_option(
-        "auto",
-        N_("Record format."),
-        N_("auto recognises it and says how sure it is."),
-        choices=RECORD_FORMATS,
+    format: Annotated[str, known_word(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))] = (
+        declare_option(
+            "auto",
+            N_("Record format."),
+            N_("auto recognises it and says how sure it is."),
+            choices=RECORD_FORMATS,
+        )
     )
     columns: dict[str, str] | None = declare_option(
         None, N_("Which column is what, such as {prompt: question, response: answer}."), advanced=True

@@ -12,7 +12,7 @@ from tui_tuner.locales import N_
 class MethodSection(Section):
     """Which weights are trained."""
 
-    kind: Annotated[str, known_word(METHODS, N_("unknown method {value!r}; known_word are {names}"))] = (
+    kind: Annotated[str, known_word(METHODS, N_("unknown method {value!r}; known are {names}"))] = (
         declare_option(
             DEFAULT_METHOD,
             N_("Which weights are trained."),
