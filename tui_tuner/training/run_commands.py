@@ -37,10 +37,10 @@ class Wishes:
 
 
 class Commands:
-    """Reads `Control` and remembers what is still to be done.
+    """Reads `CommandReceiver` and remembers what is still to be done.
 
     With several ranks the main one reads and decides, and the others learn it at the points which all of them
-    pass: `check`, `take` and `wait_while_paused`. Nothing else may end what a rank does, for the others would
+    pass: `check_stop`, `take_wishes` and `wait_while_paused`. Nothing else may end what a rank does, for the others would
     wait for it.
     """
 
@@ -95,7 +95,7 @@ class Commands:
         return self._ranks.world == 1 and self.poll_commands().stop
 
     def check_stop(self) -> None:
-        """Raise `Stopped` if a stop was asked for."""
+        """Raise `StopRequested` if a stop was asked for."""
         if self._agree_with_ranks().stop:
             raise StopRequested
 

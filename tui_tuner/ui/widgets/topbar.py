@@ -93,7 +93,7 @@ class TopBar(Horizontal):
         share = f" {view.step / view.total_steps:.0%}" if view.total_steps else ""
         self._put_right_words(
             Content.assemble(
-                state_content(follower.state(), False, view.verdict_name),
+                state_content(follower.find_state(), False, view.verdict_name),
                 " ",
                 safe_line(host.folder.name, 30),
                 share,
