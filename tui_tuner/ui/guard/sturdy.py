@@ -266,7 +266,7 @@ class _GuardedWork:
 def _describe_screen(place: Screen[Any] | None) -> str:
     """Return the name of a screen as its breadcrumb shows it."""
     with contextlib.suppress(Exception):
-        crumb = getattr(place, "crumb", None)
+        crumb = getattr(place, "build_crumb", None)
         name = one_line(crumb().plain, 40) if crumb else ""
         if name:
             return name
