@@ -40,8 +40,8 @@ class Commands:
     """Reads `CommandReceiver` and remembers what is still to be done.
 
     With several ranks the main one reads and decides, and the others learn it at the points which all of them
-    pass: `check_stop`, `take_wishes` and `wait_while_paused`. Nothing else may end what a rank does, for the others would
-    wait for it.
+    pass: `check_stop`, `take_wishes` and `wait_while_paused`. Nothing else may end what a rank does, for the
+    others would wait for it.
     """
 
     def __init__(self, control: CommandReceiver, reporter: Reporter, ranks: Ranks | None = None) -> None:
