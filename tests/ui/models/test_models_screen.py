@@ -221,7 +221,7 @@ async def test_a_gated_model_leads_to_the_login(hub: PlayedHub, opened: Opened, 
         await choose(pilot, "Log out")
         await until(pilot, lambda: "Not logged in" in text(pilot))
         assert not (tmp_path / "home" / "hf" / "token").exists()
-        pilot.app.drafts.flush()
+        pilot.app.drafts.flush_draft()
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size < 1_000_000]
     assert not [path for path in kept if TOKEN.encode() in path.read_bytes()]
 

@@ -74,7 +74,8 @@ def terminal_stream() -> TextIO:
 
 
 class TunerDriver(LinuxDriver):
-    """Read keys from standard input. The app must have `terminal_lost`, `screen_opens`, `screen_closed`,
+    """Read keys from standard input. The app must have `terminal_lost`, `note_screen_opening`,
+    `note_screen_closed`,
     `fault_outside` and `painted`.
     """
 
