@@ -318,6 +318,5 @@ async def test_a_model_chosen_for_rows_does_not_go_with_those_of_the_demo(
         held = form_values.list_differing_values(pilot.app.draft)
         assert held == {"model.name": "my/model", "data.path": str(rows)}
         assert (
-            pilot.app.drafts.undo() is not None
-            and form_values.list_differing_values(pilot.app.draft) == {}
+            pilot.app.drafts.undo() is not None and form_values.list_differing_values(pilot.app.draft) == {}
         )
