@@ -394,11 +394,11 @@ class TunerApp(SturdyApp[AppResult]):
 
     # Called by the terminal's driver, in any thread
 
-    def screen_opens(self) -> None:
+    def note_screen_opening(self) -> None:
         if self._way_out is not None:
             self._way_out.note_screen_opening()
 
-    def screen_closed(self) -> None:
+    def note_screen_closed(self) -> None:
         if self._way_out is not None:
             self._way_out.note_screen_closed()
 
