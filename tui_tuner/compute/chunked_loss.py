@@ -148,7 +148,7 @@ def sum_losses(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = Non
 def measure_losses(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -> tuple[Any, Any]:
     """The cross-entropies, [K] float32, and how often the target is the most likely, a float64 scalar.
 
-    Without a gradient. Arguments as for `summed`.
+    Without a gradient. Arguments as for `sum_losses`.
     """
     dtype = dtype or head.weight.dtype
     weight, bias = head.weight.to(dtype), head.bias

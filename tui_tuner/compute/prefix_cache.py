@@ -75,7 +75,7 @@ class _FirstLayerReached(Exception):
 class PrefixCache:
     """The file, and the hooks that let a model begin at its first trained layer.
 
-    Outside of `reading` the model computes as it always does.
+    Outside of `read_states` the model computes as it always does.
     """
 
     def __init__(self, model: Any, data: Rows, way: ForwardWay, device: Any, frozen: int) -> None:
@@ -317,7 +317,7 @@ def make_prefix_cache(
     """A filled cache in a run's folder, or None and why there is none (empty where none can be).
 
     Args:
-        quiet: As for `frozen_layers`.
+        quiet: As for `count_frozen_layers`.
         float32: As for `check_states`.
 
     Raises:

@@ -62,7 +62,7 @@ def load_run(
         run: The run's folder.
         which: `best`, `last`, a checkpoint such as `step-200`, or `base`: what it began with.
         device: `cpu`, `cuda:0`, or `auto`: a GPU where there is one.
-        load: Loads the base model of an adapter instead of the task (`training.loading.load_base`).
+        load: Loads the base model of an adapter instead of the task (`training.model_loading.load_base`).
         base: Folder or hub id that holds the base model now, where it is not where it was.
         any_base: Take a base model also if its weights are not those that the run began with.
 

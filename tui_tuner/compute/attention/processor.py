@@ -1,6 +1,6 @@
 """Attention on a processor: one call for each sequence of a flat row.
 
-Short stretches in 16 bits are plain matrix products (`attend`), which are quicker there.
+Short stretches in 16 bits are plain matrix products (`attend_by_products`), which are quicker there.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def attend_by_products(query: Any, key: Any, value: Any, mask: Any, scaling: flo
 def attend_stretch(
     query: Any, key: Any, value: Any, mask: Any, causal: bool, dropout: float, scaling: float | None
 ) -> Any:
-    """Attention of one stretch, by whichever kernel is quicker for its size; shapes as in `attend`.
+    """Attention of one stretch, by whichever kernel is quicker for its size; shapes as in
+    `attend_by_products`.
 
     Args:
         mask: [queries, keys], as `scaled_dot_product_attention` takes it; None where `causal` says it all.

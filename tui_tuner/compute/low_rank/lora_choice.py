@@ -33,7 +33,7 @@ class LoraFacts:
     """What decides how a LoRA layer may be computed.
 
     Args:
-        base: The sort of its frozen weight (`bases.kind_of`); empty if it is another.
+        base: The sort of its frozen weight (`bases.find_base_kind`); empty if it is another.
         adapters: How many it has.
         variant: It is DoRA or another kind of its own, or has a bias or a layer of its own for A or B.
         dropout: Share of its input that is dropped in training.

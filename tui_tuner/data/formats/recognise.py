@@ -1,7 +1,7 @@
 """Recognise the record format of rows: formats are tried in turn, and the first that fits is used.
 
-Columns that look alike are never guessed: a format raises `Ambiguous` with the candidates and the `--set`
-that decides.
+Columns that look alike are never guessed: a format raises `AmbiguousColumns` with the candidates and the
+`--set` that decides.
 """
 
 from __future__ import annotations

@@ -131,7 +131,8 @@ class UnfinishedCheckpoint:
 
 
 def begin_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> UnfinishedCheckpoint:
-    """Write the files of `step-N` beside it, through `fill(folder)`; there is no checkpoint before `finish`.
+    """Write the files of `step-N` beside it, through `fill(folder)`; there is no checkpoint before
+    `finish_checkpoint`.
 
     Raises:
         DiskFullError: no room; nothing is left behind.

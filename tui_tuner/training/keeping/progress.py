@@ -29,12 +29,12 @@ class Progress:
         evaluated: The same of a forward pass over held-out rows, where memory ran out in one.
         random: Training draws random numbers, such as those of dropout.
         path: How the loss is computed: packing, compact, segments; true again where rows are filled up.
-        identity: Digests of rows, template and tokenizer (`training.rows`).
+        identity: Digests of rows, template and tokenizer (`training.row_preparation`).
         moment: The second that chats are rendered at, in ISO 8601.
         asked: The config as it was asked for, in plain values.
         config: The same without any `auto`.
         measured: `{step: {metric: value}}` on held-out rows, before training where it was measured, and last.
-        watched: What `watching.curve` has seen of the losses.
+        watched: What `watching.curve_watch` has seen of the losses.
         told: What was said of them, which is not said again: the codes of warnings.
     """
 

@@ -48,7 +48,7 @@ class Saver:
 
     Training stands still only while a checkpoint's files are handed to the system; they are hashed, forced
     to the disk and renamed in a thread meanwhile. There is never more than one being written, and what goes
-    wrong in the thread is dealt with at the next step boundary (`due` is then true).
+    wrong in the thread is dealt with at the next step boundary (`is_due` is then true).
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from tui_tuner.training.watching.reporting import Reporter
 class Recovery:
     """Knows where the step is, and what to do when memory runs out there.
 
-    `enter` is called at each place; tests replace `probe` to let it raise.
+    `enter_place` is called at each place; tests replace `probe` to let it raise.
     """
 
     def __init__(self, reporter: Reporter, retry: bool, origin: Callable[[int], str]) -> None:

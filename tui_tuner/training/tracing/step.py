@@ -277,7 +277,8 @@ def prepare_process() -> None:
 
 
 def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]) -> dict[str, Any]:
-    """The operation `trace` of a helper process: what `trace` returns, by the numbers of layers in `layers`.
+    """The operation `trace` of a helper process: what `trace_step` returns, by the numbers of layers in
+    `layers`.
 
     Each request is traced in a copy of this process where the system makes copies. Tensors without data now
     and then end a process that made many; so each trace begins anew, without importing anything again, and is

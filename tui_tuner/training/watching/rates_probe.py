@@ -1,4 +1,4 @@
-"""How fast this GPU is, found out in the first tenths of a second of a run; see `planning.speed.rates`.
+"""How fast this GPU is, found out in the first tenths of a second of a run; see `planning.speed.speed_rates`.
 
 Whatever goes wrong costs the measurement and nothing else: choices then rest on the data sheet.
 """

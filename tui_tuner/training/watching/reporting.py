@@ -25,7 +25,9 @@ MOST_SKIPPED = 20  # steps in a row that a loss scaler may skip; from 65,536 it 
 
 
 class Reporter:
-    """A sink with the phases of a run; `finished` goes through at most once. Only the main rank speaks."""
+    """A sink with the phases of a run; `report_finish` goes through at most once. Only the main rank
+    speaks.
+    """
 
     def __init__(self, sink: EventSink, ranks: Ranks | None = None) -> None:
         self.sink = sink
