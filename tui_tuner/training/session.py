@@ -1,4 +1,4 @@
-"""One run, from a config to its end: `run(config, folder, sink, control)`.
+"""One run, from a config to its end: `run_training(config, folder, sink, control)`.
 
 Nothing is imported here that takes long; what the run needs is imported on the way, behind a phase.
 """
