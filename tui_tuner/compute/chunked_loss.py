@@ -74,7 +74,9 @@ def compute_labelled_only(head: Any, keep: Any) -> Iterator[list[bool]]:
 
 
 def is_proportional(left: Any, entered: Any, exact: bool = False) -> bool:
-    """Whether one tensor is the other times a number, to the rounding of 16 bits; of float32 if `exact`."""
+    """Return whether one tensor is the other times a number, to the rounding of 16 bits; of float32 if
+    `exact`.
+    """
     one, other = left.flatten().double(), entered.flatten().double()
     if one.shape != other.shape:
         return False

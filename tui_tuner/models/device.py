@@ -131,7 +131,9 @@ def prepare_device(place: str) -> None:
 
 
 def flash_installed() -> bool:
-    """Whether the package flash_attn is installed. It may still fail to load, built for another torch."""
+    """Return whether the package flash_attn is installed. It may still fail to load, built for another
+    torch.
+    """
     return importlib.util.find_spec("flash_attn") is not None
 
 

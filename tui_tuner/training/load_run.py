@@ -104,7 +104,7 @@ def load_run(
 
 
 def list_models(folder: RunFolder) -> list[str]:
-    """What `load_run` can load of a run: `best`, `last`, and checkpoints, newest first; unverified."""
+    """List what `load_run` can load of a run: `best`, `last`, and checkpoints, newest first; unverified."""
     final = [
         name for name, place in (("best", folder.best_path), ("last", folder.last_path)) if place.is_dir()
     ]
@@ -132,7 +132,7 @@ def read_run_config(folder: RunFolder, base: str = "") -> ResolvedConfig:
 
 
 def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
-    """What the task found out about the data; nothing for a run of version 0.1."""
+    """Read what the task found out about the data; empty for a run of version 0.1."""
     path = folder.path / LEARNED
     if not path.exists():
         return {}

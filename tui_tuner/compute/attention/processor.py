@@ -69,7 +69,7 @@ MOST_SCORES = 256 * 256  # queries x keys of one head; above, the fused kernel i
 
 
 def is_short_stretch(query: Any, key: Any, dropout: float) -> bool:
-    """Whether a stretch is short enough, in 16 bits on a CPU, and without dropout."""
+    """Return whether a stretch is short enough, in 16 bits on a CPU, and without dropout."""
     if query.device.type != "cpu" or query.dtype.itemsize != 2 or dropout:
         return False
     return query.shape[2] * key.shape[2] <= MOST_SCORES

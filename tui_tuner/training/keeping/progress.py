@@ -65,7 +65,7 @@ class Progress:
 
     @property
     def newest_metrics(self) -> Mapping[str, float | None]:
-        """What was measured last; empty before anything was."""
+        """Return the newest metrics; empty before anything was measured."""
         return self.measured[max(self.measured, key=int)] if self.measured else {}
 
 
@@ -84,7 +84,7 @@ def choose_micro_size(progress: Progress, wanted: MicroSize) -> MicroSize:
 
 
 def choose_evaluation_size(progress: Progress, wanted: MicroSize) -> MicroSize:
-    """How much of held-out rows is computed at once: less than in training, if memory had run out in it."""
+    """Choose how much of held-out rows is computed at once: less than in training if memory ran out there."""
     return _pick_smaller(progress.evaluated, wanted)
 
 

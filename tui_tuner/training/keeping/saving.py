@@ -136,7 +136,7 @@ class Saver:
         self.reporter.report_phase("training", step, self.total)
 
     def _say_saving(self, done: int, name: str) -> None:
-        """How many bytes are written; a checkpoint will have about as many as the last one."""
+        """Report how many bytes are written; a checkpoint will have about as many as the last one."""
         whole = self._size if name == _("checkpoint") and done <= self._size else 0
         self.reporter.report_phase("saving", done, whole, name, "bytes")
 

@@ -141,7 +141,9 @@ def _read_versions(optimizer: Any) -> Versions:
 
 
 def _has_changed(optimizer: Any, before: Versions) -> bool:
-    """Whether a weight or its state changed; state made since, and not changed after, does not count."""
+    """Return whether a weight or its state changed; state made since, and not changed after, does not
+    count.
+    """
     if type(optimizer).__module__.startswith("bitsandbytes"):
         return True  # its kernels write without raising the counters
     return any(version != before.get(name, 0) for name, version in _read_versions(optimizer).items())

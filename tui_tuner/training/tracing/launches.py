@@ -106,7 +106,7 @@ def launched_by(operator: Any) -> int:
 
 
 def kind_of(operator: Any, args: Any, kwargs: dict[str, Any]) -> str:
-    """What sort of work an operator does."""
+    """Return the kind of work that an operator does."""
     namespace, _, name = operator.name().partition("::")
     base = name.partition(".")[0]
     if base in ("_to_copy", "copy_", "_foreach_copy_") and _is_cast(base, args, kwargs):
@@ -177,7 +177,9 @@ def _nest_counts(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
 
 
 def share_of_layer(counts: dict[str, Any], what: str = "phases") -> dict[str, dict[str, int]]:
-    """What one layer adds, by phase and kind (or operator), of what `answer` gave for n and n + 1 layers."""
+    """Return what one layer adds, by phase and kind (or operator), of what `answer` gave for n and n + 1
+    layers.
+    """
     few, more = (counts[key][what] for key in sorted(counts, key=int)[:2])
     names = {(phase, name) for found in (few, more) for phase in found for name in found[phase]}
     shares: dict[str, dict[str, int]] = {}
