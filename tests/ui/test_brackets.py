@@ -115,6 +115,6 @@ async def test_no_screen_reads_brackets_as_markup(
         await go("enter")
         await until(pilot, lambda: pilot.app.screen.query_one("#rows").count == 9, 20)
         await until(pilot, lambda: "assistant: [@click=app.bell]x" in text(pilot))
-        pilot.app.say(f"{OPENS} {CLOSES}")  # type: ignore[attr-defined]
+        pilot.app.show_notice(f"{OPENS} {CLOSES}")  # type: ignore[attr-defined]
         await go("q")
     assert read_as_markup == []

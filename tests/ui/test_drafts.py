@@ -32,7 +32,7 @@ TYPING = (
     "keeper = DraftKeeper()\n"
     "keeper.draft.values.update(method={'rank': 99})\n"
     "keeper.draft.section, keeper.draft.at = 'method', 'method.rank'\n"
-    "keeper.touch()\n"
+    "keeper.note_change()\n"
     "print(keeper.draft.id, flush=True)\n"
     "time.sleep(60)\n"
 )

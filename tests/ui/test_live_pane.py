@@ -206,7 +206,7 @@ async def test_results_show_before_and_after_and_the_commands(
         await until(
             pilot, lambda: "of of the and … cut off, no" in text(pilot) and "A long red coat" in text(pilot)
         )
-        rows = {row.name: row for row in list_changes(pilot.app.follow(folder).view)}
+        rows = {row.name: row for row in list_changes(pilot.app.follow_run(folder).view)}
         coverage = rows["attribute_coverage"]
         assert coverage.first.metrics[coverage.name] == 0.12 and coverage.last.metrics[coverage.name] == 0.91
         pilot.app.screen.query_one("#scroll").scroll_end(animate=False)
@@ -218,7 +218,7 @@ async def test_a_long_journal_is_read_in_slices_and_drawn_whole(store: RunStore,
     fakes.write_run(folder, 4000, 4000, "completed")
     async with opened(open_run=folder) as pilot:
         await until(pilot, lambda: "step 4,000 of 4,000" in text(pilot), 15)
-        assert len(pilot.app.follow(folder).view.steps) == 4000
+        assert len(pilot.app.follow_run(folder).view.steps) == 4000
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -251,7 +251,9 @@ async def test_numbers_that_are_none_are_said_and_leave_the_curve_readable(
         await pilot.press("v")
         await below_verdict(pilot)
         await until(pilot, lambda: "perplexity" in text(pilot))
-        assert pilot.app.screen._view.verdict.verdict == "unstable"  # which says it, and the table does not
+        assert (
+            pilot.app.screen._judged_view.verdict.verdict == "unstable"
+        )  # which says it, and the table does not
         assert "Loss on held-out rows is not a finite number" not in text(pilot)
         assert [line for line in text(pilot).split("\n") if "1.7500 → nan" in " ".join(line.split())]
         await pilot.press("escape", "escape")

@@ -75,7 +75,7 @@ async def test_rows_of_another_task_change_it_by_one_key(
         await until(pilot, lambda: "→ question: What is 0?; answer: “The”" in text(pilot))
         await pilot.press("u")
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
-        pages = pilot.app.screen._pages
+        pages = pilot.app.screen._form_pages
         assert await pages.show_field("data.stride", pilot.app.drafts.draft) is not None
         assert await pages.show_field("data.train_on", pilot.app.drafts.draft) is None
 
@@ -87,14 +87,14 @@ async def test_a_task_that_fits_better_is_told_unasked(opened: Opened, written: 
         await until(pilot, lambda: "question_answering? k sets task" in text(pilot))
         await pilot.press("u")
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
-        await until(pilot, lambda: pilot.app.screen.other_task is not None)
+        await until(pilot, lambda: pilot.app.screen.other_task_values is not None)
         await until(pilot, lambda: "F5 sets task question_answering" in text(pilot))
         assert "ready" in text(pilot)
         await pilot.press("f5")
         await until(pilot, lambda: form_values.find_value(pilot.app.draft, "task") == "question_answering")
         wanted = {"question": "question", "context": "context", "answers": "answer"}
         assert form_values.find_value(pilot.app.draft, "data.columns") == wanted
-        await until(pilot, lambda: "ready" in text(pilot) and pilot.app.screen.other_task is None)
+        await until(pilot, lambda: "ready" in text(pilot) and pilot.app.screen.other_task_values is None)
 
 
 async def test_chats_under_another_task_are_for_fine_tuning(opened: Opened, chats: Path) -> None:
@@ -103,7 +103,7 @@ async def test_chats_under_another_task_are_for_fine_tuning(opened: Opened, chat
         pilot.app.open_settings()
         await until(pilot, lambda: "cannot use" in text(pilot))
         await until(pilot, lambda: "F5 sets task sft" in text(pilot))
-        field = await pilot.app.screen._pages.show_field("data.problem", pilot.app.drafts.draft)
+        field = await pilot.app.screen._form_pages.show_field("data.problem", pilot.app.drafts.draft)
         assert field is not None
         pilot.app.set_focus(field.query("FieldSelect, Input").first())
         await pilot.press("f5")

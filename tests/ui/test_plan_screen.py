@@ -135,14 +135,14 @@ async def test_the_form_says_memory_and_fit_as_values_change(opened: Opened) -> 
         await until(pilot, lambda: "does not fit" in text(pilot), 20)
         screen = pilot.app.screen
         pilot.app.draft["model"]["quantization"] = "nf4"
-        screen._check()
+        screen._check_draft()
         await until(pilot, lambda: "✓ fits" in text(pilot), 20)
         pilot.app.draft["training"] = {"batch_size": -1}
-        screen._check()
+        screen._check_draft()
         await pilot.pause()
         assert "when all values are valid" in text(pilot)
         pilot.app.draft.update(training={}, model={"name": "nobody/has-[red]this"})
-        screen._check()
+        screen._check_draft()
         await until(pilot, lambda: "No plan" in text(pilot) and "[red]" in text(pilot), 30)
         assert screen.query_one(PlanLine).size.height == 2
 
@@ -194,7 +194,7 @@ def test_planning_for_the_screen_imports_no_torch() -> None:
 
     code = (
         "import sys\nfrom tui_tuner.ui import planlook\nfrom tui_tuner.ui.screens import plan_screen, cards\n"
-        "planlook.look({}, 'T4')\nprint([m for m in ('torch', 'transformers') if m in sys.modules])"
+        "planlook.plan_draft({}, 'T4')\nprint([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
@@ -303,10 +303,10 @@ async def test_leaving_gives_the_helpers_memory_back(opened: Opened) -> None:
         helper = pilot.app.helper
         screen = await to_plan(pilot)
         screen._tracer = Tracer(helper=helper)
-        first = psutil.Process(helper.start("trace"))
+        first = psutil.Process(helper.start_process("trace"))
         await pilot.press("escape")
         await until(pilot, lambda: not first.is_running())
-        second = psutil.Process(helper.start("trace"))
+        second = psutil.Process(helper.start_process("trace"))
         assert second.is_running()
     assert not second.is_running()
 

@@ -159,8 +159,8 @@ def test_a_process_that_was_held_is_no_screen_that_stands_still(tmp_path: Path) 
         "from tui_tuner.ui.guard.faultlog import FaultLog\n"
         "from tui_tuner.ui.guard.stalls import StallWatch\n"
         "watch = StallWatch(FaultLog(Path(sys.argv[1])), print, least=1.2, look=0.02)\n"
-        "watch.begin()\n"
-        "for number in range(10**6): watch.beat(); time.sleep(0.02); print(flush=True)\n"
+        "watch.start_watching()\n"
+        "for number in range(10**6): watch.record_beat(); time.sleep(0.02); print(flush=True)\n"
     )
     log = tmp_path / "x.log"
     child = subprocess.Popen(

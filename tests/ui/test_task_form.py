@@ -15,7 +15,7 @@ from tui_tuner.ui.widgets.form.field import Field, FieldSelect
 
 def shown(pilot) -> list[str]:
     """Fields on view, in order."""
-    return [field.option.path for field in pilot.app.screen.query_one("FormPages").fields]
+    return [field.option.path for field in pilot.app.screen.query_one("FormPages").visible_fields]
 
 
 async def open_form(pilot) -> None:
@@ -55,7 +55,7 @@ async def test_choosing_a_task_shows_what_applies_at_once(opened: Opened, size: 
             await pilot.app.screen._show_section(section)
             paths = [option.path for option in form_values.section_options(section)]
             assert shown(pilot) == [path for path in paths if form_values.is_effective(pilot.app.draft, path)]
-        await pilot.app.screen._go_to("task")
+        await pilot.app.screen._go_to_field("task")
         await choose_task(pilot, "sft")
         assert "model.chat_template" in shown(pilot)
 
@@ -65,20 +65,20 @@ async def test_what_was_typed_is_kept_and_a_run_gets_what_applies(opened: Opened
         pilot.app.draft = {"data": {"path": "demo", "train_on": "everything"}, "evaluation": {"samples": 2}}
         await open_form(pilot)
         screen = pilot.app.screen
-        await screen._go_to("evaluation.max_new_tokens")
+        await screen._go_to_field("evaluation.max_new_tokens")
         await pilot.press("home", *"many")  # no number: it stays as it is
         await until(pilot, lambda: "evaluation.max_new_tokens" in screen._standing.problems)
-        await screen._go_to("task")
+        await screen._go_to_field("task")
         await choose_task(pilot, "classification")
         assert not screen._standing.problems  # what has no effect hinders nothing
         held = form_values.config_of(pilot.app.draft)
         assert held.data.train_on == "all_answers" and held.evaluation.samples == 2
         assert pilot.app.draft["data"]["train_on"] == "everything"
-        assert await screen._pages.show_field("data.train_on", pilot.app.drafts.draft) is None
-        await screen._go_to("task")
+        assert await screen._form_pages.show_field("data.train_on", pilot.app.drafts.draft) is None
+        await screen._go_to_field("task")
         await choose_task(pilot, "sft")
         assert "evaluation.max_new_tokens" in screen._standing.problems
-        field = await screen._pages.show_field("evaluation.max_new_tokens", pilot.app.drafts.draft)
+        field = await screen._form_pages.show_field("evaluation.max_new_tokens", pilot.app.drafts.draft)
         assert field is not None and field.query_one(Input).value == "many200"
         assert form_values.config_of({**pilot.app.draft, "evaluation": {}}).data.train_on == "everything"
 
@@ -93,13 +93,13 @@ async def test_methods_that_cannot_train_the_task_are_not_offered(
         pilot.app.draft = {"data": {"path": "demo"}, "method": {"kind": "ia3"}}
         await open_form(pilot)
         screen = pilot.app.screen
-        field = await screen._pages.show_field("method.kind", pilot.app.drafts.draft)
+        field = await screen._form_pages.show_field("method.kind", pilot.app.drafts.draft)
         assert isinstance(field, Field)
         select = field.query_one(FieldSelect)
         names = lambda: [value for _prompt, value in select._options]  # noqa: E731
         assert "loha" in names() and select.value == "ia3"
         form_values.set_value(screen.values, "task", "question_answering")
-        screen._check()
+        screen._check_draft()
         await pilot.pause()
         assert "loha" not in names() and select.value == "ia3"  # what is wrong is shown, and not changed
         assert (
@@ -107,7 +107,7 @@ async def test_methods_that_cannot_train_the_task_are_not_offered(
             in screen._standing.problems["method.kind"]
         )
         form_values.set_value(screen.values, "method.kind", "lora")
-        screen._check()
+        screen._check_draft()
         assert not screen._standing.problems
 
 

@@ -245,8 +245,8 @@ def test_the_first_frame_waits_for_no_library_that_only_other_screens_need() -> 
 @pytest.mark.parametrize("arguments", [[], ["--runs", "x"], ["--runs=x"], ["--runs"], ["--runs", "--help"]])
 def test_the_short_way_to_the_workbench_answers_as_the_long_one(arguments: list[str]) -> None:
     answers = []
-    for way in ("_run", "_with_typer"):
-        code = f"import sys, tui_tuner.cli as c; c._run = c.{way}; c.main()"
+    for way in ("_choose_entry", "_run_typer"):
+        code = f"import sys, tui_tuner.cli as c; c._choose_entry = c.{way}; c.main()"
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
@@ -275,8 +275,8 @@ def test_a_terminal_that_hangs_up_leaves_the_run_going(tmp_path: Path) -> None:
         "folder = fakes.make_run(store, 'hup')\n"
         "app = TunerApp(store, open_run=folder, train=True, host_factory=fakes.FakeHost)\n"
         "result = app.run()\n"
-        "Path('result').write_text(f'{result.terminal_gone} {result.host.alive}')\n"
-        "result.host.join(20)\n"
+        "Path('result').write_text(f'{result.terminal_gone} {result.host.is_alive}')\n"
+        "result.host.join_thread(20)\n"
         "Path('after').write_text('still here')\n"
     )
     main, side = os.openpty()

@@ -37,13 +37,13 @@ class Encoder:
     def __init__(self, config: object, tokenizer: object) -> None:
         self.config, self.tokenizer = config, tokenizer
 
-    def encode(self, records: list[object]) -> int:
+    def encode_batch(self, records: list[object]) -> int:
         return os.getpid()
 
-    def learned(self) -> dict[str, object]:
+    def export_learned(self) -> dict[str, object]:
         return {}
 
-    def learn(self, _found: object) -> None:
+    def merge_learned(self, _found: object) -> None:
         return
 
 

@@ -203,16 +203,14 @@ class Objective(ABC):
     def measure_batch(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
         """Return figures of a micro-batch of held-out rows, tensors that add up over micro-batches.
 
-        An `SingleLosses` among them gives the losses of single rows; an `ExampleValues` is kept for each
-        example.
+        `SingleLosses` among them give the losses of single rows; `ExampleValues` are kept for each example.
         """
         losses = self.compute_losses(model, micro, self.way)
         # float64: a float32 sum over a million labels loses the digits in which evaluations differ.
         return {"loss": losses.double().sum(), "each": SingleLosses(losses)}
 
     def judge_evaluation(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> EvaluationResult:
-        """Return the result of an evaluation on these rows; `summarise_sums` is enough for figures that add
-        up.
+        """Return the result of an evaluation on these rows; figures that add up need only `summarise_sums`.
 
         Args:
             sums: As for `summarise_sums`; for each `ExampleValues`, a list with a numpy array for each row.

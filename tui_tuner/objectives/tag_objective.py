@@ -90,7 +90,7 @@ class TagObjective(Objective):
 
     def _whole_rows(self, rows: Rows, found: Sequence[Any]) -> tuple[list[list[str]], list[list[str]]]:
         """Return the correct and the predicted tags of each row, with its windows joined."""
-        name, row_of = self.names, getattr(rows, "row", lambda index: index)
+        name, row_of = self.names, getattr(rows, "row_of_example", lambda index: index)
         wanted: dict[int, list[str]] = {}
         guessed: dict[int, list[str]] = {}
         for index, guess in enumerate(found):

@@ -224,8 +224,10 @@ def _go_back(draft: _ViewDraft, step: int) -> None:
 
 
 def _fold_phase(draft: _ViewDraft, event: Event, body: Phase) -> None:
-    draft.values.update(phase=body.name, progress=draft.get_value("progress").after(body, event.time))
-    draft.values["between"] = draft.get_value("between").after(body.name, event.time, draft.get_value("step"))
+    draft.values.update(phase=body.name, progress=draft.get_value("progress").take_event(body, event.time))
+    draft.values["between"] = draft.get_value("between").begin_phase(
+        body.name, event.time, draft.get_value("step")
+    )
     if body.name == "training" and body.total:
         draft.values["total_steps"] = body.total
     # A phase that a thread reports late must not revive a run that has ended.

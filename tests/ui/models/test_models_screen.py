@@ -66,7 +66,7 @@ async def searched(pilot: Pilot[Any], query: str, name: str) -> ModelList:
     await pilot.press(*query)
     models = pilot.app.screen.query_one(ModelList)
     await until(pilot, lambda: any(row.name == name for row in models.rows.values()))
-    await until(pilot, lambda: not pilot.app.screen.hunt.waiting)
+    await until(pilot, lambda: not pilot.app.screen.hunt.is_waiting)
     await pilot.press("down")
     await until(pilot, lambda: models.has_focus and models.chosen_row is not None)
     for _unused in range(len(models.rows)):
@@ -145,7 +145,7 @@ async def test_a_model_is_fetched_left_off_and_goes_on_from_there(hub: PlayedHub
         await pilot.press("x")
         await until(pilot, lambda: "% here" in row_of(pilot, "acme/tiny-chat"))
         await until(pilot, lambda: "press f to resume" in text(pilot))
-        assert not fetches.active and [model.whole for model in local_models()] == [False]
+        assert not fetches.active_jobs and [model.whole for model in local_models()] == [False]
         hub.slow(None)
         before = hub.bytes_sent
         await pilot.press("f")
@@ -155,7 +155,7 @@ async def test_a_model_is_fetched_left_off_and_goes_on_from_there(hub: PlayedHub
         await on(pilot, HomeScreen)
         told = pilot.app._notifications
         await until(pilot, lambda: any("is on this machine now" in one.message for one in told))
-        assert fetches.of("acme/tiny-chat", "huggingface").state == DONE
+        assert fetches.find_job("acme/tiny-chat", "huggingface").state == DONE
         assert 0 < hub.bytes_sent - before < size - 500_000
         await pilot.press("m")
         await until(pilot, lambda: row_of(pilot, "acme/tiny-chat").lstrip().startswith("●"))
@@ -181,7 +181,7 @@ async def test_two_are_fetched_in_turn_and_leaving_asks(hub: PlayedHub, opened: 
         assert "it resumes from there" in text(pilot) and "tui-tuner models fetch acme/one" in text(pilot)
         await pilot.press("n")
         await on(pilot, HomeScreen)
-        assert [job.name for job in pilot.app.fetches.active] == ["acme/one", "acme/two"]
+        assert [job.name for job in pilot.app.fetches.active_jobs] == ["acme/one", "acme/two"]
 
 
 async def test_a_gated_model_leads_to_the_login(hub: PlayedHub, opened: Opened, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ async def test_a_gated_model_leads_to_the_login(hub: PlayedHub, opened: Opened, 
         await choose(pilot, "Log out")
         await until(pilot, lambda: "Not logged in" in text(pilot))
         assert not (tmp_path / "home" / "hf" / "token").exists()
-        pilot.app.drafts.flush()
+        pilot.app.drafts.flush_draft()
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size < 1_000_000]
     assert not [path for path in kept if TOKEN.encode() in path.read_bytes()]
 
@@ -314,7 +314,7 @@ async def test_a_hub_that_does_not_answer_holds_up_no_key(
             await pilot.press(*"smol", "enter")
             await until(pilot, lambda: "Asking Hugging Face… 1 s" in text(pilot))
             await until(pilot, lambda: text(pilot).count("✓") >= 4, 20)
-            assert pilot.app.screen.hunt.waiting
+            assert pilot.app.screen.hunt.is_waiting
             await pilot.press("enter")  # takes the first known one, unasked
             await on(pilot, SettingsScreen)
             assert pilot.app.draft["model"]["name"].startswith("HuggingFaceTB/SmolLM2-135M")
@@ -346,8 +346,8 @@ async def test_a_word_that_names_an_embedded_model_leads_to_what_the_hub_found(
         screen = await on(pilot, ModelsScreen)
         await until(pilot, lambda: "✗ unsuited" in row_of(pilot, "tiny"))
         await pilot.press(*"tiny", "enter")
-        await until(pilot, lambda: row_of(pilot, "acme/tiny-chat") and screen.models.has_focus)
-        assert row_of(pilot, "tiny") and screen.models.chosen.name == "acme/tiny-chat"
+        await until(pilot, lambda: row_of(pilot, "acme/tiny-chat") and screen.model_list.has_focus)
+        assert row_of(pilot, "tiny") and screen.model_list.chosen_row.name == "acme/tiny-chat"
 
 
 async def test_the_data_screen_asks_for_a_model(hub: PlayedHub, opened: Opened, tmp_path: Path) -> None:
@@ -361,7 +361,7 @@ async def test_the_data_screen_asks_for_a_model(hub: PlayedHub, opened: Opened, 
         screen = await on(pilot, ModelsScreen)
         await until(pilot, lambda: screen.hunt.looked)
         await pilot.press("down", "up")
-        assert screen.query_one(ModelList).chosen.name == "demo"
+        assert screen.query_one(ModelList).chosen_row.name == "demo"
         await pilot.press("enter")
         await on(pilot, DataScreen)
         await until(pilot, lambda: "tokens of demo" in text(pilot))
@@ -379,7 +379,9 @@ async def test_the_form_asks_for_a_model_on_f6(hub: PlayedHub, opened: Opened) -
         screen = await on(pilot, ModelsScreen)
         await pilot.press(*"acme/tiny", "enter")
         models = screen.query_one(ModelList)
-        await until(pilot, lambda: models.chosen is not None and models.chosen.name == "acme/tiny-chat")
+        await until(
+            pilot, lambda: models.chosen_row is not None and models.chosen_row.name == "acme/tiny-chat"
+        )
         await pilot.press("enter")
         await on(pilot, SettingsScreen)
         await until(pilot, lambda: "acme/tiny-chat" in text(pilot))

@@ -26,17 +26,17 @@ from tests.ui.snapshots.stage import Stage, stage
 KEPT = Path(__file__).parent / "kept"
 # What screens are made of: nobody sees one of these by itself
 BASES = {
-    *("TunerScreen", "RowsScreen", "MendingScreen", "LookingScreen", "FetchingScreen", "EditingForm"),
+    *("TunerScreen", "RowsScreen", "FixingScreen", "ModelLookups", "FetchingScreen", "EditingForm"),
     *(
         "Zooms",
         "LongWorks",
-        "Asking",
-        "Answering",
-        "Marking",
-        "Members",
+        "HelperScreen",
+        "AnsweringScreen",
+        "MarkingScreen",
+        "MembersScreen",
         "SectionsForm",
         "Question",
-        "WaysOut",
+        "FixableQuestion",
     ),
 }
 

@@ -174,9 +174,9 @@ async def test_a_run_of_an_older_version_is_judged_among_its_results(
         await pilot.press("v")
         await until(pilot, lambda: isinstance(pilot.app.screen, ResultsScreen) and "sure" in text(pilot), 30)
         screen: Any = pilot.app.screen
-        assert screen._view.verdict.final and screen._view.verdict.verdict in VERDICTS
-        assert VERDICTS[screen._view.verdict.verdict].label in text(pilot)
-        assert f"completed · {VERDICTS[screen._view.verdict.verdict].label.lower()}" in text(pilot)
+        assert screen._judged_view.verdict.final and screen._judged_view.verdict.verdict in VERDICTS
+        assert VERDICTS[screen._judged_view.verdict.verdict].label in text(pilot)
+        assert f"completed · {VERDICTS[screen._judged_view.verdict.verdict].label.lower()}" in text(pilot)
 
 
 async def test_a_verdict_that_fails_is_not_waited_for(

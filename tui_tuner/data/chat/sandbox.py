@@ -76,7 +76,7 @@ class _MeteredContext(Context):
 
     def derived(self, locals: dict[str, Any] | None = None) -> Context:
         context = super().derived(locals)
-        context._share(self.meter)  # type: ignore[attr-defined]
+        context._set_meter(self.meter)  # type: ignore[attr-defined]
         return context
 
     def cut(self, value: Any, part: slice) -> Any:

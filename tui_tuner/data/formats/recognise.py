@@ -56,7 +56,7 @@ def recognise_format(
     """Recognise the format of rows. `wanted` and `columns` are `data.format` and `data.columns`.
 
     Raises:
-        Ambiguous: columns look alike.
+        AmbiguousColumns: columns look alike.
         DataError: no format fits, or the one asked for does not.
     """
     sample = ColumnSample(rows, where)

@@ -82,7 +82,7 @@ class RecordFormat(ABC):
             asked: The user asked for this format, so values may be unusual if the columns are there.
 
         Raises:
-            Ambiguous: several columns could be the same one (`ask_for_column`).
+            AmbiguousColumns: several columns could be the same one (`ask_for_column`).
         """
 
     @abstractmethod

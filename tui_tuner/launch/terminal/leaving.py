@@ -195,7 +195,7 @@ class WayOut:
         if self.signal in _CODES:
             what = describe_saving(name)
         else:
-            what = describe_continuing(name, paused=host.folder.state() == "paused")
+            what = describe_continuing(name, paused=host.folder.find_state() == "paused")
         words = f"{words}\n{what}" if words else what
         self._deadline = None
         self._release_shell(code, restore, words)

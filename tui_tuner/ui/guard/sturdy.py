@@ -96,7 +96,7 @@ class SturdyApp(OrderlyApp[R], Survivor):
     # ---- where faults come from ------------------------------------------------------------------------
 
     def fault_in(self, pump: MessagePump, message: Message, error: BaseException) -> None:
-        """Survive an error of a message handler; called by `textual_base`."""
+        """Survive an error of a message handler; called by `textual_patches`."""
         self._handle_fault(error, pump, isinstance(message, events.Compose))
 
     def fault_outside(self, error: BaseException) -> None:
@@ -266,7 +266,7 @@ class _GuardedWork:
 def _describe_screen(place: Screen[Any] | None) -> str:
     """Return the name of a screen as its breadcrumb shows it."""
     with contextlib.suppress(Exception):
-        crumb = getattr(place, "crumb", None)
+        crumb = getattr(place, "build_crumb", None)
         name = one_line(crumb().plain, 40) if crumb else ""
         if name:
             return name

@@ -155,7 +155,7 @@ class ResultsScreen(Zooms, TunerScreen):
         self._snapshot = message.snapshot
         await self._draw_panes()
 
-    async def on_judged(self, message: RunJudged) -> None:
+    async def on_run_judged(self, message: RunJudged) -> None:
         self._own, self._judging, self._judged = message.verdict, False, True
         # Without a verdict the key stays the same, but the pane must stop saying that it waits for one.
         self._drawn = ()

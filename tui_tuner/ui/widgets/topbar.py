@@ -85,15 +85,15 @@ class TopBar(Horizontal):
             return
         # Tests show screens in other apps, which host no run.
         host = getattr(app, "host", None)
-        if host is None or not app.training:  # type: ignore[attr-defined]
+        if host is None or not app.is_training:  # type: ignore[attr-defined]
             self._put_right_words(Content(""))
             return
-        follower = app.follow(host.folder)  # type: ignore[attr-defined]
+        follower = app.follow_run(host.folder)  # type: ignore[attr-defined]
         view = follower.view
         share = f" {view.step / view.total_steps:.0%}" if view.total_steps else ""
         self._put_right_words(
             Content.assemble(
-                state_content(follower.state(), False, view.verdict_name),
+                state_content(follower.find_state(), False, view.verdict_name),
                 " ",
                 safe_line(host.folder.name, 30),
                 share,

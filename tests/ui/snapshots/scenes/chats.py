@@ -85,7 +85,7 @@ async def chat_without_a_model(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("BesideDialog")
+@scene("ModelDialog")
 async def chat_who_answers(stage: Stage) -> Shown:
     async with _chat(stage) as pilot:
         await pilot.press("f7")

@@ -19,7 +19,7 @@ CHAT = [
 ]
 
 
-@scene("ChooseFile")
+@scene("FileDialog")
 async def file_to_choose(stage: Stage) -> Shown:
     from tui_tuner.ui.screens.file_dialog import FileDialog
 

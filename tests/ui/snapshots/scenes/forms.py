@@ -79,7 +79,7 @@ async def settings_advanced(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("Choose")
+@scene("ChoiceDialog")
 async def begin_again(stage: Stage) -> Shown:
     async with settings(stage) as pilot:
         await pilot.press("ctrl+o")
@@ -87,7 +87,7 @@ async def begin_again(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("AskPath")
+@scene("PathDialog")
 async def save_settings(stage: Stage) -> Shown:
     async with settings(stage, method={"rank": 8}) as pilot:
         await pilot.press("ctrl+s")
@@ -95,7 +95,7 @@ async def save_settings(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("Offers")
+@scene("FixesDialog")
 async def what_to_do(stage: Stage) -> Shown:
     stage.write("pairs.jsonl", PAIRS)
     async with settings(stage, "Data ✗1", data={"path": "pairs.jsonl"}) as pilot:
@@ -165,7 +165,7 @@ async def columns_to_pick(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("Formats")
+@scene("FormatDialog")
 async def formats_to_pick(stage: Stage) -> Shown:
     async with data(stage, stage.write("fragen.jsonl", GERMAN), "not recognised") as pilot:
         await pilot.press("f")

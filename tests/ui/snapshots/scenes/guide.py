@@ -41,7 +41,8 @@ def _one_machine() -> Iterator[None]:
 @asynccontextmanager
 async def _asked(stage: Stage, question: str, *words: str) -> AsyncIterator[Pilot[Any]]:
     """A question of the guide, or its page, in a folder with two files; those before it are answered."""
-    module = importlib.import_module(f"tui_tuner.ui.screens.guide.{question}")
+    name = "guide_page" if question == "page" else f"{question}_question"
+    module = importlib.import_module(f"tui_tuner.ui.screens.guide.{name}")
     screens = {"goal": "GoalQuestion", "data": "DataQuestion", "model": "ModelQuestion"}
     screens |= {"machine": "MachineQuestion", "judge": "JudgeQuestion", "page": "GuidePage"}
     stage.write("chats.jsonl", chats())
@@ -76,7 +77,7 @@ async def guide_data(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("NoData")
+@scene("NoDataQuestion")
 async def guide_no_data(stage: Stage) -> Shown:
     with _one_machine():
         async with stage.app() as pilot:

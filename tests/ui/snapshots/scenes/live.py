@@ -138,7 +138,7 @@ async def run_failed(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("Confirm")
+@scene("ConfirmDialog")
 async def stop_asked(stage: Stage) -> Shown:
     async with stage.app(open_run=on_now(stage), train=True) as pilot:
         await measured(pilot, "● running")
@@ -147,7 +147,7 @@ async def stop_asked(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("Confirm")
+@scene("ConfirmDialog")
 async def detach_asked(stage: Stage) -> Shown:
     async with stage.app(open_run=on_now(stage), train=True) as pilot:
         await measured(pilot, "● running")
@@ -203,7 +203,7 @@ async def run_that_overfits(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("Choose")
+@scene("ChoiceDialog")
 async def what_to_change(stage: Stage) -> Shown:
     """Of several pieces of advice, one is chosen."""
     with stage.clock.running(ago=3600):

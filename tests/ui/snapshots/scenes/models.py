@@ -57,7 +57,7 @@ async def models_found(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("AboutModel")
+@scene("ModelDetails")
 async def models_more(stage: Stage) -> Shown:
     async with found(stage, "acme/tiny-chat") as pilot:
         await pilot.press("i")

@@ -22,7 +22,7 @@ async def runs_over_one_another(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("AskText")
+@scene("TextDialog")
 async def note_about_a_run(stage: Stage) -> Shown:
     runs = three_runs(stage)
     change_tags(runs[0], ["best", "wool"])

@@ -52,7 +52,7 @@ class MarkingScreen(AnsweringScreen):
             error, reply.good = problem.strerror or str(problem), before
         self.post_message(AnswerSaved(turn, names, folder, error))
 
-    def on_kept(self, message: AnswerSaved) -> None:
+    def on_answer_saved(self, message: AnswerSaved) -> None:
         """Report the files that hold the answer."""
         column = self.active_column
         if column is not None:

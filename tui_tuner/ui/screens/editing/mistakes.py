@@ -40,8 +40,8 @@ class MistakesDialog(ModalScreen[str | None]):
     ]
     HELP_TEXT = _("PgUp and PgDn scroll the mistakes. Esc keeps the text; ^e opens it again.")
     DEFAULT_CSS = """
-    Mistakes #mistakes { height: 1fr; }
-    Mistakes #mistakes Static { height: auto; }
+    MistakesDialog #mistakes { height: 1fr; }
+    MistakesDialog #mistakes Static { height: auto; }
     """
 
     def __init__(self, title: str, reading: CheckedText, opened: bool = False) -> None:
