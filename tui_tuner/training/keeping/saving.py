@@ -41,7 +41,7 @@ class Saver:
 
     Training stands still only while a checkpoint's files are handed to the system; they are hashed, forced
     to the disk and renamed in a thread meanwhile. There is never more than one being written, and what goes
-    wrong in the thread is dealt with at the next step boundary (`due` is then true).
+    wrong in the thread is dealt with at the next step boundary (`is_due` is then true).
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Saver:
         self.reporter.report_phase("training", step, self.total)
 
     def _say_saving(self, done: int, name: str) -> None:
-        """How many bytes are written; a checkpoint will have about as many as the last one."""
+        """Report how many bytes are written; a checkpoint will have about as many as the last one."""
         whole = self._size if name == _("checkpoint") and done <= self._size else 0
         self.reporter.report_phase("saving", done, whole, name, "bytes")
 
