@@ -434,7 +434,7 @@ def run_app(store: RunStore, **more: Any) -> AppResult:
     """Run the workbench; `more` are arguments of `TunerApp`.
 
     While `AppResult.host` is alive the caller must keep the process: the run continues without a screen
-    (`launch.terminal.leaving.WayOut.end`).
+    (`launch.terminal.leaving.WayOut.finish_process`).
     """
     app = TunerApp(store, **more)
     result = None

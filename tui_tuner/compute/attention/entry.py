@@ -22,7 +22,7 @@ def register_attention(function: Callable[..., Any] | None = None, hub: bool = F
     """Make `NAME` an attention implementation of transformers.
 
     Args:
-        function: Stands in for `segment_attention`.
+        function: Stands in for `attend_segments`.
         hub: Kernels of the hub may be loaded, through the package `kernels`.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -101,7 +101,7 @@ def _refuse_extras(extras: Any, softcap: Any, sinks: Any, layout: Any, causal: A
 
 
 def caps_scores(model: Any) -> bool:
-    """Whether a model of transformers caps its attention scores."""
+    """Return whether a model of transformers caps its attention scores."""
     return bool(getattr(model.config.get_text_config(), "attn_logit_softcapping", None))
 
 

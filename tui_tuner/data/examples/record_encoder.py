@@ -42,7 +42,7 @@ _ROWS = {
     "question": TASKS["question_answering"].rows,
 }
 # The task that takes such records as they are. Each format knows how else its rows can be read
-# (`Format.otherwise`)
+# (`RecordFormat.suggest_other_way`)
 _HINTS = {
     "chat": N_("Fine-tune on chats with {command}.", command=write_setting({"task": "sft"})),
     "text": N_("Learn plain text with {command}.", command=write_setting({"task": "pretraining"})),
@@ -91,8 +91,8 @@ class EncodingBatch:
 class RecordEncoder:
     """Turns records into examples. A task subclasses it.
 
-    Implement `encode_record`. A task whose tokenizer work can run in another thread overrides `begin`,
-    `tokenise` and `finish` instead, the three thirds of `encode`.
+    Implement `encode_record`. A task whose tokenizer work can run in another thread overrides
+    `begin_batch`, `tokenise_batch` and `finish_batch` instead, the three thirds of `encode_batch`.
 
     Attributes:
         takes: Kinds of records that it takes in any case.
@@ -143,7 +143,7 @@ class RecordEncoder:
 
     @property
     def in_threads(self) -> bool:
-        """Return whether `tokenise` works outside Python's lock, so that a thread saves time."""
+        """Return whether `tokenise_batch` works outside Python's lock, so that a thread saves time."""
         return False
 
     # ---- what was learned on the way -----------------------------------------------------------------------
@@ -154,8 +154,9 @@ class RecordEncoder:
     def export_learned(self) -> dict[str, Any]:
         """Return what encoding found out beyond the examples, as JSON values; stored with the tokenised rows.
 
-        Large sets are encoded in several processes, each with its own encoder, and `learn` merges what they
-        found. So an id in an example must not depend on what this encoder has seen before: number classes by
+        Large sets are encoded in several processes, each with its own encoder, and `merge_learned` merges
+        what they found. So an id in an example must not depend on what this encoder has seen before: number
+            classes by
         the config, or by their sorted names.
         """
         return {}

@@ -19,10 +19,10 @@ def answer(
 
     Args:
         arguments: A `Job` in plain values.
-        progress: Called as by `engine.predict`.
+        progress: Called as by `engine.predict_file`.
 
     Returns:
-        A `Predicted` in plain values; `stopped` is true if it was cancelled.
+        A `PredictionOutcome` in plain values; `stopped` is true if it was cancelled.
     """
     since = 0.0
 
@@ -39,7 +39,7 @@ def answer(
 def look_at(
     arguments: Mapping[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Run the operation `predict_look`: preview a `Job` in plain values with `look.look`."""
+    """Run the operation `predict_look`: preview a `Job` in plain values with `look.preview_job`."""
     from tui_tuner.inference.predicting.look import preview_job
     from tui_tuner.runs.wire import to_plain
 

@@ -132,7 +132,7 @@ def _trace_dropout(input: Any, p: float = 0.5, training: bool = True, inplace: b
 def attend_like_a_gpu(
     module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any
 ) -> tuple[Any, None]:
-    """What `attention.segment_attention` does on a GPU, with the kernel that is chosen there."""
+    """What `attention.attend_segments` does on a GPU, with the kernel that is chosen there."""
     query, key, value = _as_autocast(query, key, value)
     need = attention.AttentionNeed.from_tensors(
         query,
@@ -274,7 +274,9 @@ class Tracker(TorchDispatchMode):
         return found
 
     def _is_accumulating(self, tensor: Any) -> bool:
-        """Whether autograd adds a second gradient to one that nobody else holds: with data, in place."""
+        """Return whether autograd adds a second gradient to one that nobody else holds: with data, in
+        place.
+        """
         frame = sys._getframe(2)
         while frame.f_back is not None and frame.f_code.co_filename.endswith(_PASSED_OVER):
             frame = frame.f_back
