@@ -277,7 +277,7 @@ async def test_a_draft_that_cannot_be_kept_is_told_once(opened: Opened, tmp_path
             await screen.take_values({"method.rank": rank})
             pilot.app.drafts.flush_draft()
             await pilot.pause(0.4)
-        told = [note for note in pilot.app._notifications if "cannot be kept" in note.message]
+        told = [note for note in pilot.app._notifications if "cannot be saved" in note.message]
         assert len(told) == 1 and str(drafts_folder()) in told[0].message
         drafts_folder().unlink()
         await screen.take_values({"method.rank": 7})
