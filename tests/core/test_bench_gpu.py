@@ -315,7 +315,7 @@ def test_an_interrupted_call_ends_with_its_table(
     monkeypatch.setattr(bench_gpu, "absent", lambda who, unsloth: "")
     out = str(tmp_path / "out.jsonl")
     monkeypatch.setattr(sys, "argv", ["bench_gpu.py", "--tiny", "--folder", str(tmp_path), "--out", out])
-    assert bench_gpu.is_main() == 130
+    assert bench_gpu.main() == 130
     assert "1,234" in capsys.readouterr().out.partition("Interrupted")[2]
 
 
@@ -326,5 +326,5 @@ def test_results_that_cannot_be_written_are_told_first(
 
     out = str(tmp_path / "none" / "out.jsonl")
     monkeypatch.setattr(sys, "argv", ["bench_gpu.py", "--tiny", "--folder", str(tmp_path), "--out", out])
-    assert bench_gpu.is_main() == 2
+    assert bench_gpu.main() == 2
     assert "out.jsonl" in capsys.readouterr().err

@@ -63,7 +63,7 @@ def test_a_run_stops_at_its_budget_and_can_be_resumed(train: Any, make_config: M
     config = make_config(hardware={"devices": "cpu", "budget": 1e-9, "price_per_hour": 1.0})
     done = train(config)
     assert done.outcome.status == "stopped" and "budget" in done.outcome.message
-    assert list(done.folder.checkpoints.iterdir())
+    assert list(done.folder.checkpoints_path.iterdir())
 
 
 def test_time_and_cost_are_corrected_by_the_run_itself(train: Any, make_config: MakeConfig) -> None:
@@ -76,7 +76,7 @@ def test_time_and_cost_are_corrected_by_the_run_itself(train: Any, make_config: 
     assert last["cost"] == pytest.approx(last["seconds"] / 100) and last["cost_spent"] > 0
 
     lines = [encode_event(Event(body)) for body in done.sink.bodies]
-    done.folder.events.write_bytes(b"".join(lines))
+    done.folder.events_path.write_bytes(b"".join(lines))
     again = train(make_config(output__name="again", training__gradient_checkpointing="auto"))
     first = again.sink.of("duration")[0]
     assert first["corrected_by"] == 0 and "tokens/s that run" in first["basis"]

@@ -133,7 +133,7 @@ def test_memory_that_runs_out_in_the_check_takes_shorter_rows(
     inner = CausalObjective.compute_plain_losses
 
     def plain_losses(self: Any, model: Any, micro: Any, way: Any) -> Any:
-        if micro.tokens > 40:
+        if micro.example_tokens > 40:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return inner(self, model, micro, way)
 

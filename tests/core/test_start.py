@@ -38,11 +38,12 @@ from tui_tuner.runs.store import RunStore
 from tui_tuner.training import session
 
 config = load_config(sys.argv[1])
-run = RunStore(sys.argv[2]).create(config)
-outcome = session.run(config, run, JournalWriter(run.events, run.name), CommandReceiver(run.control))
+run = RunStore(sys.argv[2]).create_run(config)
+journal = JournalWriter(run.events_path, run.name)
+outcome = session.run_training(config, run, journal, CommandReceiver(run.control_path))
 assert outcome.status == "completed", outcome
 print("imported", *(name for name in sys.argv[3:] if sys.modules.get(name)))
-print("journal", run.events)
+print("journal", run.events_path)
 from peft.tuners.lora import Linear4bit  # there where bitsandbytes is
 from transformers.utils import is_bitsandbytes_available
 import peft.helpers

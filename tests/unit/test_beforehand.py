@@ -93,7 +93,7 @@ def test_damaged_model_files_are_named(model: Path) -> None:
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        ModelError, match=r"model\.safetensors: is damaged: it has [\d,]+ bytes, and its header"
+        ModelError, match=r"model\.safetensors: is damaged: it has [\d,]+ bytes, but its header"
     ):
         check({"model": {"name": str(model)}})
     weights.write_bytes(b"\xff" * 1000)

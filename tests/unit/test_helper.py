@@ -305,9 +305,9 @@ def told(said):
         time.sleep(60)  # holds the parent's ends of all pipes
     print(said["pid"], said["child"], flush=True)
 if how == "idle":
-    print(helper.start("pid"), 0, flush=True)
+    print(helper.start_process("pid"), 0, flush=True)
 else:
-    ask = lambda: helper.ask("hang", {"how": how, "child": True}, progress=told)
+    ask = lambda: helper.ask_and_wait("hang", {"how": how, "child": True}, progress=told)
     threading.Thread(target=ask, daemon=True).start()
 time.sleep(60)
 """

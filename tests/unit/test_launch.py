@@ -64,7 +64,7 @@ def test_a_run_has_one_owner_and_a_dead_owner_holds_nothing(tmp_path: Path) -> N
 WAITED = """
 import os, sys, time
 from tui_tuner.launch.terminal.waiter import fork_behind_waiter
-release = fork_behind_waiter().release
+release = fork_behind_waiter().release_shell
 print(os.getpid(), flush=True)
 mode = sys.argv[1]
 if mode == "exit":
@@ -116,9 +116,9 @@ from tui_tuner.runs.control import CommandReceiver
 control = CommandReceiver(Path(sys.argv[1]))
 install_handlers(control)
 os.kill(os.getpid(), signal.SIGHUP)
-print(control.poll(), control.stop_reason)
+print(control.poll_commands(), control.stop_reason)
 os.kill(os.getpid(), signal.SIGTERM)
-print(control.poll(), control.stop_reason)
+print(control.poll_commands(), control.stop_reason)
 for _ in range(3): os.kill(os.getpid(), signal.SIGINT)
 print("not reached")
 """

@@ -230,9 +230,9 @@ def test_state_tells_a_dead_process_from_a_living_one(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tui_tuner.runs.store import RunFolder;"
         "from tui_tuner.runs.journal import JournalWriter;"
-        "f = RunFolder(Path(sys.argv[1])); f.claim();"
+        "f = RunFolder(Path(sys.argv[1])); f.claim_run();"
         "from tui_tuner.runs.events import RunStarted;"
-        "JournalWriter(f.events, 'r').emit(RunStarted(total_steps=3)); "
+        "JournalWriter(f.events_path, 'r').emit(RunStarted(total_steps=3)); "
         "print('ready', flush=True); sys.stdin.read()"
     )
     child = subprocess.Popen(

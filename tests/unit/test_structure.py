@@ -292,7 +292,7 @@ def test_the_step_knows_no_loss():
     known = {target for name in step for target in import_graph()[name]}
     assert {name for name in known if name.startswith(f"{PACKAGE}.compute")} <= allowed
     assert {name for name in known if name.startswith(f"{PACKAGE}.objectives")} == {
-        f"{PACKAGE}.objectives.base"
+        f"{PACKAGE}.objectives.objective"
     }
 
 

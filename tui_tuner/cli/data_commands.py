@@ -92,7 +92,7 @@ def mask(
     with _silence_libraries():
         tokenizer = load_tokenizer(config.model)
         view = mask_row(config.model, config.data, row, tokenizer, config.task)
-        # Within `_quiet`, as tokenising more rows may print warnings, too
+        # Within `_silence_libraries`, as tokenising more rows may print warnings, too
         around, laid = _describe_neighbours(config, row, tokenizer)
     if json:
         more = {"around": around and around.to_json(), "forward_pass": laid and laid.to_json()}

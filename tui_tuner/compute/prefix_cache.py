@@ -317,7 +317,7 @@ def make_prefix_cache(
     """A filled cache in a run's folder, or None and why there is none (empty where none can be).
 
     Args:
-        quiet: As for `frozen_layers`.
+        quiet: As for `count_frozen_layers`.
         float32: As for `check_states`.
 
     Raises:

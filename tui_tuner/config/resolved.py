@@ -1,8 +1,8 @@
 """A config in which every `auto` that training needs a value for has one, with the types to match.
 
-`planning.resolve` and `planning.fit.settle` make it. What their rooms decide later stays open: `data.format`,
-`data.problem`, `data.workers`, `evaluation.metrics`, `evaluation.null_threshold`, `output.name` and
-`training.loss`.
+`planning.resolve` and `planning.fit.fit_config` make it. What their rooms decide later stays open:
+`data.format`, `data.problem`, `data.workers`, `evaluation.metrics`, `evaluation.null_threshold`,
+`output.name` and `training.loss`.
 """
 
 from __future__ import annotations

@@ -242,7 +242,7 @@ def make_next_token_labels(ids: np.ndarray, trained: np.ndarray) -> np.ndarray:
 
 
 def make_next_token_mask(labels: np.ndarray) -> np.ndarray:
-    """Return the tokens that next-token labels train, bool [length]; the inverse of `next_token_labels`."""
+    """Return the tokens that next-token labels train, bool [length]: `make_next_token_labels` reversed."""
     trained = np.zeros(len(labels), dtype=bool)
     trained[1:] = labels[:-1] != IGNORE
     return trained

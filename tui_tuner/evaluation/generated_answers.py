@@ -13,7 +13,7 @@ from tui_tuner.locales import _
 
 
 class HeldOutPrompt(Protocol):
-    """A held-out row as a prompt with its reference answer (`data.examples.held_out.HeldOut`)."""
+    """A held-out row as a prompt with its reference answer (`data.examples.held_out.HeldOutPrompt`)."""
 
     prompt_ids: list[int]
     prompt_text: str

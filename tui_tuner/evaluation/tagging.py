@@ -160,8 +160,8 @@ class Judgement:
     """The evaluation of predicted tags.
 
     Args:
-        scheme: Its name in `data.tagging.tags.known_scheme`; empty for tags without a scheme, each of which
-            is then a class, except `O`.
+        scheme: Its name in `data.tagging.tag_schemes.recognise_scheme`; empty for tags without a scheme, each
+            of which is then a class, except `O`.
         strict: None if the scheme is unknown.
     """
 

@@ -74,7 +74,7 @@ def list_judge_choices(
     Args:
         data: Counts of the rows, including held-out ones.
         epochs: Passes over the rows. seconds: Training time.
-        token_seconds: Seconds to generate a token (`seconds_a_token`).
+        token_seconds: Seconds to generate a token (`estimate_token_seconds`).
         prompts: The user's own prompts so far.
     """
     from tui_tuner.tasks import find_task

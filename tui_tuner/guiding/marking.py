@@ -162,7 +162,7 @@ def make_tagged_row(words: Sequence[str], marks: Iterable[tuple[int, int, str]])
 
 
 def read_marks(row: Row) -> list[tuple[int, int, str]]:
-    """Return (first word, last word, label) of each mark in a row's tags: the inverse of `tagged_row`."""
+    """Return (first word, last word, label) of each mark in a row's tags: `make_tagged_row` reversed."""
     found: list[tuple[int, int, str]] = []
     for place, tag in enumerate(map(str, row["ner_tags"])):
         kind, _dash, label = tag.partition("-")

@@ -270,7 +270,7 @@ class _Proposer:
     def _settle_training(self, facts: ModelFacts, tokens: token_counts.Tokens, machine: Machine) -> Plan:
         draft = self.draft
         tiny = is_tiny(draft.values.get("model.name"))
-        # Tiny models take tried values first; `settle` then leaves those alone
+        # Tiny models take tried values first; `settle_field` then leaves those alone
         if not tiny:
             steps.settle_steps(draft, tokens.facts.rows)
         found = ways.choose_way(draft, facts, tokens.facts, machine)

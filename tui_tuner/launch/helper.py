@@ -2,8 +2,8 @@
 
 ```python
 helper = Helper()                                  # starts no process yet
-request = helper.request("range_test", {"config": draft}, progress=show, seconds=3600)
-found = request.wait()                             # in any thread; another may call request.cancel()
+request = helper.prepare_request("range_test", {"config": draft}, progress=show, seconds=3600)
+found = request.wait_for_result()                  # in any thread; another may call request.cancel()
 helper.close()
 ```
 

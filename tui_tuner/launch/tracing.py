@@ -46,7 +46,7 @@ class Tracer:
         """Trace a setup, and compare it with its estimate.
 
         Raises:
-            RunError: the settings cannot be traced (see `untraceable`), or the trace failed.
+            RunError: the settings cannot be traced (see `explain_untraceable`), or the trace failed.
             Cancelled: closed while waiting.
         """
         refusal = explain_untraceable(setup)

@@ -344,8 +344,8 @@ _LARGE = {
 
 _OTHERS: tuple[tuple[dict[str, Any], str, int | None], ...] = (
     (
-        # The families below do not use the names of `_Shape.config`; what is left out of an entry has the
-        # default of its configuration class, as in the published file.
+        # The families below do not use the names of `_ModelShape.build_config`; what is left out of an entry
+        # has the default of its configuration class, as in the published file.
         {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
         "gpt2 openai-community/gpt2",
         124_439_808,

@@ -7,7 +7,8 @@ not installed, a case that transformers and peft support; afterwards they are vi
 a module would have imported from them is looked up when it is used. A package that modules compute something
 with while they are imported, such as torchvision, is not hidden.
 
-All threads of the process see that: another thread that needs such a package imports it within `all_there`.
+All threads of the process see that: another thread that needs such a package imports it within
+`show_packages`.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class Objective(ABC):
         """Return the loss of each target, [n] float32, in the order of the examples.
 
         Args:
-            way: How to compute; `compute.forward.model_inputs` makes the inputs of the model.
+            way: How to compute; `compute.forward.build_inputs` makes the inputs of the model.
         """
 
     def compute_plain_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
@@ -203,17 +203,17 @@ class Objective(ABC):
     def measure_batch(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
         """Return figures of a micro-batch of held-out rows, tensors that add up over micro-batches.
 
-        An `EachLoss` among them gives the losses of single rows; an `EachExample` is kept for each example.
+        `SingleLosses` among them give the losses of single rows; `ExampleValues` are kept for each example.
         """
         losses = self.compute_losses(model, micro, self.way)
         # float64: a float32 sum over a million labels loses the digits in which evaluations differ.
         return {"loss": losses.double().sum(), "each": SingleLosses(losses)}
 
     def judge_evaluation(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> EvaluationResult:
-        """Return the result of an evaluation on these rows; `summarise` is enough for figures that add up.
+        """Return the result of an evaluation on these rows; figures that add up need only `summarise_sums`.
 
         Args:
-            sums: As for `summarise`; for each `EachExample`, a list with a numpy array for each row.
+            sums: As for `summarise_sums`; for each `ExampleValues`, a list with a numpy array for each row.
         """
         return EvaluationResult(self.summarise_sums(sums, weight))
 

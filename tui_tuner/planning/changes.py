@@ -79,7 +79,7 @@ def _less_kept(degree: Any, gpu: bool) -> list[Change]:
 
 
 def apply_changes(config: Config, changes: tuple[Change, ...]) -> Config:
-    """Return the config with these changes, unvalidated: only for those of `possible_changes`."""
+    """Return the config with these changes, unvalidated: only for those of `list_changes`."""
     for change in changes:
         section, _unused, name = change.path.partition(".")
         # Not validated again: a search makes thousands of configs, and these values are known to be valid

@@ -80,7 +80,7 @@ def resolve_config(
 
     Args:
         fitted: Micro-batch, checkpointing and optimizer are taken from here; by rules of thumb without it.
-            `fit.settle` makes it, so that the run fits into memory.
+            `fit.fit_config` makes it, so that the run fits into memory.
         said: Why these were chosen, by field; an empty sentence leaves it to the rule.
 
     Raises:

@@ -173,7 +173,7 @@ class Kernels(EventBody):
     """The kernels that compute parts of the model; once, after loading."""
 
     KIND = "kernels"
-    # {part, kernel, why, layers}, as `compute.kernels.chosen.Chosen` has them
+    # {part, kernel, why, layers}, as `compute.kernels.chosen_kernel.ChosenKernel` has them
     chosen: Sequence[Any] = field(default_factory=list)
 
 

@@ -104,13 +104,13 @@ def make_body(kind: type[EventBody], data: Mapping[str, Any]) -> EventBody:
     lacks = data.keys().isdisjoint(shape.sparse_names)
     rest = shape.empty if lacks else [slot.read_field(data) for slot in shape.sparse]
     body: EventBody = shape.thawed(*values, *rest)
-    # See `_Shape`: a frozen dataclass would set each field by a call of its own.
+    # See `_ClassReader`: a frozen dataclass would set each field by a call of its own.
     body.__class__ = kind
     return body
 
 
 def _read_fields(kind: type[EventBody], data: Mapping[str, Any]) -> EventBody:
-    """Do the work of `body_of` for a line that differs from how this version writes it."""
+    """Do the work of `make_body` for a line that differs from how this version writes it."""
     values = [slot.read_field(data) for slot in _SHAPES[kind].slots]
     return _make_unknown(data) if any(value is MISSING for value in values) else kind(*values)
 

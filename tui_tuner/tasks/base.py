@@ -108,7 +108,7 @@ class Task(ABC):
         """Replace the numbers given during encoding, such as those of classes, by final ones.
 
         Rows are encoded in several processes, each of which sees a part of them, so the number of a class is
-        only known after all of them. `TokenizedRows.renumber` does it, for a column or for labels.
+        only known after all of them. `TokenizedRows.renumber_values` does it, for a column or for labels.
 
         Args:
             rows: Training rows or held-out rows; both are numbered by the classes of the training file.

@@ -25,7 +25,7 @@ from tui_tuner.tasks.generative import GenerativeTask, check_cuts
 
 @dataclass
 class DocumentBatch(EncodingBatch):
-    """A batch of documents, with their token ids after `tokenise`."""
+    """A batch of documents, with their token ids after `tokenise_batch`."""
 
     tokens: list[Sequence[int]] = field(default_factory=list)
 

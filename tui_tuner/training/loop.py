@@ -246,7 +246,7 @@ class Loop:
         self.reporter.report_phase("training", step, self.total)
 
     def _measure_held_out(self, step: int, final: bool) -> None:
-        """What `_evaluate` does, once what was computed before is reported."""
+        """What `_evaluate_once` does, once what was computed before is reported."""
         engine = self.engine
         try:
             judged = self.evaluator.evaluate_held_out(engine.model, engine.size, step)

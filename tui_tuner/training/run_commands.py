@@ -37,11 +37,11 @@ class Wishes:
 
 
 class Commands:
-    """Reads `Control` and remembers what is still to be done.
+    """Reads `CommandReceiver` and remembers what is still to be done.
 
     With several ranks the main one reads and decides, and the others learn it at the points which all of them
-    pass: `check`, `take` and `wait_while_paused`. Nothing else may end what a rank does, for the others would
-    wait for it.
+    pass: `check_stop`, `take_wishes` and `wait_while_paused`. Nothing else may end what a rank does, for the
+    others would wait for it.
     """
 
     def __init__(self, control: CommandReceiver, reporter: Reporter, ranks: Ranks | None = None) -> None:
@@ -95,7 +95,7 @@ class Commands:
         return self._ranks.world == 1 and self.poll_commands().stop
 
     def check_stop(self) -> None:
-        """Raise `Stopped` if a stop was asked for."""
+        """Raise `StopRequested` if a stop was asked for."""
         if self._agree_with_ranks().stop:
             raise StopRequested
 

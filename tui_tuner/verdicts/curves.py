@@ -270,7 +270,7 @@ def _interpolate_used(at: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], u
 def _pair_evaluations(
     gathered: RunHistory, known: dict[int, float]
 ) -> tuple[npt.NDArray[np.int64], Floats, Floats, int, int, float] | None:
-    """Evaluations of which single rows are known: steps, losses, draws, and what `Held` says of the rows."""
+    """Return evaluations with known single rows: steps, losses, draws, and the fields of `HeldOutCurve`."""
     if len(gathered.rows) < 2:
         return None
     last = gathered.rows[max(gathered.rows)]

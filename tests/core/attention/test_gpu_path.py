@@ -63,7 +63,7 @@ class Card:
             attend = attend_with(kernel, place, need)
 
             def call(query: Any, key: Any, value: Any, spans: Any, ask: AttentionAsk) -> Any:
-                if spans.tokens != sum(trial.LENGTHS):
+                if spans.token_count != sum(trial.LENGTHS):
                     self.calls.append(kernel)
                 return attend(query, key, value, spans, ask)
 
@@ -102,7 +102,7 @@ def prepared(model: Any, asked: str = "sdpa") -> tuple[CausalObjective, Silent]:
     found, voice = CausalObjective(config), Silent()
 
     class Here(Device):
-        place = "cpu"
+        torch_name = "cpu"
 
     here = Here("cuda", capability=CARD.capability)
     found.prepare_way(Setup(model, ROWS, [[0, 1, 2, 3]], config, here, 0, 200, voice))
@@ -224,7 +224,7 @@ def test_one_that_fails_later_gives_way_too(card: Card) -> None:
 
 def test_one_that_fails_in_training_is_told_of_at_the_next_report(card: Card) -> None:
     sink = Recorder()
-    loop: Any = SimpleNamespace(reports=SimpleNamespace(flush=list), reporter=Reporter(sink))
+    loop: Any = SimpleNamespace(reports=SimpleNamespace(flush_steps=list), reporter=Reporter(sink))
     kernel_state.STATE.exclude_kernel(Kernel.VARLEN, "too many resources requested for launch")
     for _unused in range(2):
         Loop._flush_reports(loop)

@@ -56,7 +56,7 @@ def test_loss_and_gradients_are_the_models_own(kind: str, monkeypatch: pytest.Mo
     rows = SomeRows([17, 9, 23], 300)
     causal, voice = prepared(model, rows)
     assert causal.way.router == COEFFICIENT == find_router_coefficient(model)
-    assert any("router is added, 0.5 times" in line for line in voice.said), voice.said
+    assert any("router is added with the coefficient 0.5" in line for line in voice.said), voice.said
     model.train()
     expected = models_own(model, rows)
     expected.backward()
@@ -68,11 +68,11 @@ def test_loss_and_gradients_are_the_models_own(kind: str, monkeypatch: pytest.Mo
     for way in (flat, replace(flat, chunked=True), replace(flat, packing=False, segments=False)):
         causal.way = way
         causal.begin_step()
-        (micro,) = causal.batches(rows, [0, 1, 2], MicroSize(3, 100))
-        loss = causal.loss(model, micro) / micro.trained_tokens
+        (micro,) = causal.lay_batches(rows, [0, 1, 2], MicroSize(3, 100))
+        loss = causal.sum_losses(model, micro) / micro.trained_tokens
         loss.backward()
         assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5), way
-        assert 0.5 < float(causal.metrics()["router_loss"]) < 3
+        assert 0.5 < float(causal.step_metrics()["router_loss"]) < 3
         found = gradients(model)
         for name, gradient in wanted.items():
             torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-3, msg=f"{name}, {way}")
@@ -81,7 +81,7 @@ def test_loss_and_gradients_are_the_models_own(kind: str, monkeypatch: pytest.Mo
 def test_without_the_config_asking_nothing_is_added() -> None:
     model = mixture("mixtral", output_router_logits=False)
     causal, voice = prepared(model, SomeRows([17, 9, 23], 300))
-    assert causal.way.router == 0 and not voice.said and not causal.metrics()
+    assert causal.way.router == 0 and not voice.said and not causal.step_metrics()
 
 
 def test_a_model_that_adds_it_in_another_way_is_left_without_and_it_is_said() -> None:

@@ -50,7 +50,7 @@ def apart(causal: Any, model: Any, rows: SomeRows) -> float:
     """How far the losses of the long rows are from those of each alone, as any user would call the model."""
     with torch.no_grad():
         truth = [causal.compute_plain_losses(model, lay_padded(rows, [row], 0), causal.way) for row in (4, 5)]
-        found = causal.losses(model, causal.lay(rows, [4, 5]), causal.way)
+        found = causal.compute_losses(model, causal.lay_batch(rows, [4, 5]), causal.way)
     return float((torch.cat(truth) - found).abs().max())
 
 

@@ -82,7 +82,7 @@ def train(config: Any, folder: Any, resume: bool = False, stop_at: int = 0) -> t
     from tui_tuner.runs.control import CommandReceiver
     from tui_tuner.training.session import run_training
 
-    control = CommandReceiver(folder.control)
+    control = CommandReceiver(folder.control_path)
     sink = Sink(control, stop_at)
     outcome = run_training(config, folder, sink, control, resume=resume)
     return outcome.status, sink.losses

@@ -60,7 +60,7 @@ def test_the_plain_way_is_taken_where_nothing_can_be_tried() -> None:
 
 def test_a_resumed_run_keeps_its_way_where_nothing_can_be_tried() -> None:
     causal, voice = prepared(Memory(), [90, 80, 70], 1_000_000, state=[True, True, False])
-    assert causal.exact and causal.state() == [True, True, False]
+    assert causal.exact and causal.way_state() == [True, True, False]
     assert any(line.startswith("self_check") for line in voice.said)
 
 
@@ -83,7 +83,7 @@ def test_a_run_without_memory_for_its_check_trains_the_same(
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config(training__max_steps=3, evaluation__every=None)
-    with limited_in(monkeypatch, Objective, "prepare", 20_000):
+    with limited_in(monkeypatch, Objective, "prepare_way", 20_000):
         run = train(config)
     assert run.outcome.status == "completed", run.outcome
     assert run.codes() == ["self_check"]
@@ -157,7 +157,7 @@ def test_answers_that_memory_cut_short_are_not_scored(
         training__max_steps=1,
         evaluation={"samples": 2, "max_new_tokens": 16, "metric_rows": 4, "every": None},
     )
-    with limited_in(monkeypatch, GeneratedAnswers, "collect", 10_000):
+    with limited_in(monkeypatch, GeneratedAnswers, "collect_samples", 10_000):
         run = train(config)
     assert run.outcome.status == "completed", run.outcome
     said = [fields["message"] for fields in run.sink.of("log")]

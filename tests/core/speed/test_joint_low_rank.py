@@ -168,7 +168,7 @@ def test_nothing_but_the_input_is_kept_of_a_layer() -> None:
     assert shadowed.func.__self__.group.members[0].layer is attention.q_proj
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.autograd.graph.saved_tensors_hooks(note, note):
         group = shadowed.func.__self__.group
-        group.compute(x, torch.bfloat16)
+        group.compute_outputs(x, torch.bfloat16)
     assert sorted(sizes) == [10 * 12, 10 * 32]  # x, and 3 x 4 numbers a token
 
 

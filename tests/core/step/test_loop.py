@@ -19,7 +19,7 @@ from tui_tuner.training.step.engine import Engine
 from tui_tuner.training.watching.pace import Pace
 
 Train = Callable[..., Trained]
-BEFORE = ["prepare", "begin_steps", "begin"]
+BEFORE = ["prepare_states", "begin_steps", "begin_watch"]
 STEP = [
     "compute_gradients",
     "clip_gradients",
@@ -47,14 +47,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(owner, name, call)
 
     for owner, name in (
-        (Engine, "prepare"),
+        (Engine, "prepare_states"),
         (Engine, "restore_random_states"),
         (Engine, "compute_gradients"),
         (Engine, "clip_gradients"),
         (Engine, "update_weights"),
         (Loop, "begin_steps"),
         (Loop, "finish_step"),
-        (Pace, "begin"),
+        (Pace, "begin_watch"),
         (Pace, "note_step"),
         (Lora, "after_step"),
     ):
@@ -67,12 +67,17 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_order_of_calls(make_config: MakeConfig, train: Train, calls: list[str]) -> None:
     changes = {"training__schedule": "constant", "training__warmup": 0.0}
     first = train(make_config(training__max_steps=2, **changes))
-    assert calls[calls.index("begin") + 1 :] == STEP * 2
+    assert calls[calls.index("begin_watch") + 1 :] == STEP * 2
     assert [name for name in calls if name in BEFORE] == BEFORE
     calls.clear()
     again = train(make_config(training__max_steps=3, **changes), resume=first.folder)
     assert again.outcome.status == "completed", again.outcome
-    assert calls[calls.index("begin_steps") :] == ["begin_steps", "begin", "restore_random_states", *STEP]
+    assert calls[calls.index("begin_steps") :] == [
+        "begin_steps",
+        "begin_watch",
+        "restore_random_states",
+        *STEP,
+    ]
 
 
 def test_a_step_that_the_loss_scaler_skips_leaves_schedule_and_method_as_they_are(

@@ -61,7 +61,7 @@ def arm():
         case "best written":
             after(saving.Saver, "write_best")
         case "checkpoint":
-            after(checkpoints.Unfinished, "finish")
+            after(checkpoints.UnfinishedCheckpoint, "finish_checkpoint")
 
 for job in sys.argv[1:]:
     point, number, folder = job.split("|")
@@ -69,7 +69,7 @@ for job in sys.argv[1:]:
     child = os.fork()
     if not child:
         arm()
-        os._exit(worker.main([folder]))
+        os._exit(worker.run_worker([folder]))
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 POINTS = (

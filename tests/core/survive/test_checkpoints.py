@@ -126,7 +126,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
 
 def test_without_any_checkpoint_a_run_starts_again(make_config: MakeConfig, train: Train) -> None:
     config = make_config()
-    run = train(config, before=lambda run: run.control.request("stop"))
+    run = train(config, before=lambda run: run.control.request_command("stop"))
     assert run.outcome.status == "stopped" and not run.steps()
     resumed = train(config, resume=run.folder)
     assert resumed.outcome.status == "completed" and "no_checkpoint" in resumed.codes()

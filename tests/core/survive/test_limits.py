@@ -159,7 +159,7 @@ def test_answers_that_a_stop_interrupts_are_given_after_the_resume(
             self: Any, model: Any, step: int, now: Any, stage: str = stage, holder: Any = holder
         ) -> None:
             if now == stage:
-                holder[0].control.request("stop")
+                holder[0].control.request_command("stop")
                 raise EvaluationInterrupt
             real(self, model, step, now)
 

@@ -123,7 +123,7 @@ def test_a_lost_run_that_goes_on_says_why_it_was_lost(
         "from tui_tuner.runs.events import RunStarted\n"
         "folder = RunFolder(Path(sys.argv[1]))\n"
         "with own_run(folder):\n"
-        "    JournalWriter(folder.events, 'r').emit(RunStarted(total_steps=3))\n"
+        "    JournalWriter(folder.events_path, 'r').emit(RunStarted(total_steps=3))\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(folder.path)], check=False)

@@ -146,13 +146,13 @@ class Checks(ObjectiveChecks):
         objective, model, data = self.make()
         rows = list(range(len(data)))
         with torch.no_grad():
-            wanted = objective.measure(model, objective.lay(data, rows, training=False))
-            for group in objective.groups(data, rows, MicroSize(2, 60)):
-                found = objective.measure(model, objective.lay(data, group, training=False))
+            wanted = objective.measure_batch(model, objective.lay_batch(data, rows, training=False))
+            for group in objective.group_rows(data, rows, MicroSize(2, 60)):
+                found = objective.measure_batch(model, objective.lay_batch(data, group, training=False))
                 for row, one in zip(group, found["logits"].values, strict=True):
                     torch.testing.assert_close(one, wanted["logits"].values[row], atol=1e-5, rtol=1e-5)
         sums = {"loss": float(wanted["loss"]), "logits": [one.numpy() for one in wanted["logits"].values]}
-        judged = objective.judge(data, sums, objective.weight(data, rows))
+        judged = objective.judge_evaluation(data, sums, objective.count_weight(data, rows))
         assert judged.metrics["loss"] == pytest.approx(
             float(self.plain(model, data, rows).detach()), abs=1e-5
         )

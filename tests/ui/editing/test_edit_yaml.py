@@ -88,7 +88,7 @@ async def test_an_edit_is_one_step_and_comments_stay(opened: Opened, tmp_path: P
         file.write_text("old: 1\n")
         file.chmod(0o640)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: bool(pilot.app.screen.query("AskPath Input")))
+        await until(pilot, lambda: bool(pilot.app.screen.query("PathDialog Input")))
         pilot.app.screen.query_one(Input).value = str(file)
         await pilot.press("enter", "y")
         await until(pilot, lambda: "Saved. Run it with" in said(pilot))
@@ -99,12 +99,12 @@ async def test_an_edit_is_one_step_and_comments_stay(opened: Opened, tmp_path: P
         assert (config.method.rank, config.training.epochs, config.training.seed) == (45, 2, 7)
         assert not list(tmp_path.glob(".kept*"))
         await pilot.press("ctrl+s")  # offers that file from now on
-        await until(pilot, lambda: bool(pilot.app.screen.query("AskPath Input")))
+        await until(pilot, lambda: bool(pilot.app.screen.query("PathDialog Input")))
         assert pilot.app.screen.query_one(Input).value == str(file)
         pilot.app.screen.query_one(Input).value = "/proc/no/such/place.yaml"
         await pilot.press("enter")
         await until(pilot, lambda: "cannot be written" in said(pilot))
-        assert pilot.app.screen.query("AskPath Input")  # to choose another
+        assert pilot.app.screen.query("PathDialog Input")  # to choose another
 
 
 async def test_mistakes_are_told_with_their_lines(opened: Opened) -> None:

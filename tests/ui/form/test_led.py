@@ -89,7 +89,7 @@ async def test_what_a_tiny_model_learns_with_is_told_and_offered(
         pilot.app.open_settings()
         screen = pilot.app.screen
         await until(pilot, lambda: screen.focused is not None)
-        await screen._go_to("model.name")
+        await screen._go_to_field("model.name")
         await pilot.press("end", "y")
         await until(pilot, lambda: "Random weights need" in text(pilot))
         assert "f4 Fix" in text(pilot)

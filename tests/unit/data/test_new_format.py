@@ -35,16 +35,16 @@ class Flashcards(RecordFormat):
     needed = ("front", "back")
     more = ("system",)
 
-    def recognise(self, sample, asked):
-        fronts, back = sample.named(("front", "recto"), "text"), sample.get("back")
+    def recognise_rows(self, sample, asked):
+        fronts, back = sample.find_named(("front", "recto"), "text"), sample.get_filled("back")
         if not fronts or not back:
             return None
         if len(fronts) > 1:
             raise ask_for_column(sample, "front", [column.name for column in fronts], {"back": back.name})
-        roles = {"front": fronts[0].name, "back": back.name, **sample.optional("system")}
+        roles = {"front": fronts[0].name, "back": back.name, **sample.find_optional("system")}
         return FormatMatch(roles, 0.9, "a front and a back")
 
-    def convert(self, values, columns):
+    def convert_row(self, values, columns):
         front = Message("user", read_text_value(values.get(columns["front"]), FRONT))
         back = Message("assistant", read_text_value(values.get(columns["back"]), BACK))
         return Chat([*read_system(values, columns), front, back])

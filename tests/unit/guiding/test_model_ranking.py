@@ -300,7 +300,7 @@ def test_it_needs_no_heavy_library():
     import subprocess
 
     code = (
-        "import sys, tui_tuner.guiding.models, tui_tuner.guiding.machine as m; m.machine_choices();"
+        "import sys, tui_tuner.guiding.models, tui_tuner.guiding.machine as m; m.list_machines();"
         "print([n for n in ('torch', 'transformers', 'textual', 'huggingface_hub') if n in sys.modules])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

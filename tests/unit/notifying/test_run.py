@@ -77,7 +77,7 @@ from tui_tuner.headless import make_writer
 from tui_tuner.runs.journal import JournalReader
 from pathlib import Path
 printer = RingingPrinter(make_writer(sys.stdout), sys.stdout)
-printer.feed(JournalReader(Path(sys.argv[1])).read())
+printer.feed_events(JournalReader(Path(sys.argv[1])).read_events())
 """
 
 

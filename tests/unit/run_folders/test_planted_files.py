@@ -60,8 +60,8 @@ def _lock(folder: RunFolder) -> None:
     ("name", "write"),
     [
         (".lock", _lock),
-        ("events.jsonl", lambda folder: JournalWriter(folder.events, "r")),
-        ("run.log", lambda folder: open_log(folder.log)),
+        ("events.jsonl", lambda folder: JournalWriter(folder.events_path, "r")),
+        ("run.log", lambda folder: open_log(folder.log_path)),
     ],
 )
 @pytest.mark.parametrize("kind", ["link", "pipe"])

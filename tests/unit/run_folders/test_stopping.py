@@ -31,7 +31,7 @@ folder = Path(sys.argv[1])
 control = CommandReceiver(folder / "control.jsonl")
 install_handlers(control)
 journal = JournalWriter(folder / "events.jsonl", "r")
-with Watchdog(journal, folder, stopping=stopping.Stopping(control, journal.sync, os._exit)) as sink:
+with Watchdog(journal, folder, stopping=stopping.StopWatcher(control, journal.sync, os._exit)) as sink:
     sink.emit(Phase("tokenizing"))
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print(child.pid, flush=True)

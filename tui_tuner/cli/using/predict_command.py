@@ -214,7 +214,7 @@ class _SignalCounter:
         self.times = self.number = 0
 
     def choose_stop(self) -> int:
-        """Return GO, AFTER_BATCH or AT_ONCE, as `engine.predict` expects."""
+        """Return GO, AFTER_BATCH or AT_ONCE, as `engine.predict_file` expects."""
         return min(self.times, 2)
 
     def handle_signal(self, number: int, _frame: object) -> None:

@@ -22,7 +22,7 @@ def register_attention(function: Callable[..., Any] | None = None, hub: bool = F
     """Make `NAME` an attention implementation of transformers.
 
     Args:
-        function: Stands in for `segment_attention`.
+        function: Stands in for `attend_segments`.
         hub: Kernels of the hub may be loaded, through the package `kernels`.
     """
     from transformers import AttentionInterface, AttentionMaskInterface

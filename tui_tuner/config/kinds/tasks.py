@@ -22,7 +22,7 @@ class TaskKind(Kind):
         preference: It learns from comparisons, at rates much lower than those of other tasks.
         writes: Its model writes text: prompts are answered, and what is generated is scored.
         best: The metric that decides which checkpoint is best, where the config leaves that open and the
-            rows do not say more (`Task.settle`).
+            rows do not say more (`Task.settle_fields`).
         decides: What a new head decides about, in place of the one that writes: a `text`, each `token`, or a
             `span` (two numbers for each token). Empty where there is none.
         question: Its model reads a question beside the text.

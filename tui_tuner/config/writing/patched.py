@@ -182,7 +182,7 @@ def _put_in(text: str, section: str, more: list[str]) -> str:
             raise _Cannot
         return _join_lines([*lines, *([""] if lines else []), *block])
     if isinstance(item.value, yaml.MappingNode) and item.value.value and not item.value.flow_style:
-        indent = " " * int(item.value.value[0][0].start_mark.active_column)
+        indent = " " * int(item.value.value[0][0].start_mark.column)
     elif item.value.tag.endswith(":null") and item.block:
         indent = " " * (int(item.key.start_mark.column) + 2)
         lines[item.first_line] = re.sub(r"(:\s*)(null|~)", r"\1", lines[item.first_line])

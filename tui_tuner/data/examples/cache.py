@@ -1,8 +1,8 @@
 """Manage the cache of tokenised rows: where it is, what is in it, and what may be deleted.
 
-Each store is a folder named by its key (`identity.cache_key`). It is checked byte for byte whenever it is
-opened; a damaged one is deleted and made again. The cache is private to the user: no other user can read the
-rows, or put rows there that a run would train on.
+Each store is a folder named by its key (`identity.make_cache_key`). It is checked byte for byte whenever it
+is opened; a damaged one is deleted and made again. The cache is private to the user: no other user can read
+the rows, or put rows there that a run would train on.
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ class EncodingBatch:
 class RecordEncoder:
     """Turns records into examples. A task subclasses it.
 
-    Implement `encode_record`. A task whose tokenizer work can run in another thread overrides `begin`,
-    `tokenise` and `finish` instead, the three thirds of `encode`.
+    Implement `encode_record`. A task whose tokenizer work can run in another thread overrides
+    `begin_batch`, `tokenise_batch` and `finish_batch` instead, the three thirds of `encode_batch`.
 
     Attributes:
         takes: Kinds of records that it takes in any case.
@@ -143,7 +143,7 @@ class RecordEncoder:
 
     @property
     def in_threads(self) -> bool:
-        """Return whether `tokenise` works outside Python's lock, so that a thread saves time."""
+        """Return whether `tokenise_batch` works outside Python's lock, so that a thread saves time."""
         return False
 
     # ---- what was learned on the way -----------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Recognise the record format of rows: formats are tried in turn, and the first that fits is used.
 
-Columns that look alike are never guessed: a format raises `Ambiguous` with the candidates and the `--set`
-that decides.
+Columns that look alike are never guessed: a format raises `AmbiguousColumns` with the candidates and the
+`--set` that decides.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def recognise_format(
     """Recognise the format of rows. `wanted` and `columns` are `data.format` and `data.columns`.
 
     Raises:
-        Ambiguous: columns look alike.
+        AmbiguousColumns: columns look alike.
         DataError: no format fits, or the one asked for does not.
     """
     sample = ColumnSample(rows, where)

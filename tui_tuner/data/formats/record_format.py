@@ -64,7 +64,7 @@ class RecordFormat(ABC):
         rank: Formats are tried from low to high, from the specific to the general, and the first that fits
             is used: 10 for one that nothing else could be, 90 for one that almost anything could be.
         rank_told: The rank if the user has named the columns, where it differs.
-        joins: Rows are turns, and several make a record: see `turns.Flat`.
+        joins: Rows are turns, and several make a record: see `turns.FlatTurns`.
     """
 
     name: str
@@ -82,7 +82,7 @@ class RecordFormat(ABC):
             asked: The user asked for this format, so values may be unusual if the columns are there.
 
         Raises:
-            Ambiguous: several columns could be the same one (`ask`).
+            AmbiguousColumns: several columns could be the same one (`ask_for_column`).
         """
 
     @abstractmethod
@@ -110,7 +110,7 @@ class RecordFormat(ABC):
         return False
 
     def join_rows(self, rows: Sequence[Values], columns: Columns) -> Values:
-        """Join the rows of one record into the row that `convert` gets, if the format `joins` rows."""
+        """Join the rows of one record into the row that `convert_row` gets, if the format `joins` rows."""
         return rows[0]
 
     def suggest_other_way(self, columns: Columns, values: Values) -> AlternativeWay | None:

@@ -25,7 +25,7 @@ JOINED = "turns"  # the column of the joined row
 
 
 class FlatTurns(Messages):
-    """One turn in each row. Rows are joined before conversion: `data.reading` calls `join` and `goes_on`."""
+    """One turn in each row. Rows are joined before conversion: `data.read_data` calls `join_rows`."""
 
     name = "turns"
     needed: tuple[str, ...] = ("role", "content")

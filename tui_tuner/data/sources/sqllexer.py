@@ -15,7 +15,7 @@ from tui_tuner.data.sources.sqltext import decode_c_escapes, decode_mysql_text
 
 MAX_TEXT = 32 * 1024 * 1024
 BLOCK = 1024 * 1024
-# The start of a statement with rows at the start of a line; see `Lexer.astray`.
+# The start of a statement with rows at the start of a line; see `Lexer.has_lost_statements`.
 _FORMS = ("\nINSERT ", "\ninsert ", "\nInsert ", "\nREPLACE INTO ")
 _FIRST = {form.split()[0] for form in _FORMS}
 _BEFORE = max(map(len, _FORMS)) - 1

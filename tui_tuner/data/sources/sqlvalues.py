@@ -170,7 +170,7 @@ class ValueReader:
                 return None, self._lexer.next_token()
             self._refuse_token(after)
         self._refuse_token(token)
-        # For the type checker: `_refuse` never returns.
+        # For the type checker: `_refuse_token` never returns.
         raise AssertionError
 
     def _read_inside(self) -> tuple[Any, Token]:
@@ -291,7 +291,7 @@ class ValueReader:
             self._lexer.push_back(token)
             raise ValuesError(NO_LIST, lost=True)
         if kind == "mark" and (raw in ("(", "[", "{") or raw in _CLOSING):
-            # A bracket is put back, so that `_leave` counts it.
+            # A bracket is put back, so that `_skip_rest` counts it.
             self._lexer.push_back(token)
         raise ValuesError(COMPUTED if kind != "text" else NO_LIST)
 

@@ -52,7 +52,7 @@ def count_tags(facts: RowFacts) -> dict[str, int]:
 
 
 def find_scheme(facts: RowFacts) -> str:
-    """Return the scheme of the tags, as named by `data.tagging.tags.known_scheme`."""
+    """Return the scheme of the tags, as named by `data.tagging.tag_schemes.recognise_scheme`."""
     begins_inside, begins = facts.get_count("begins inside") > 0, facts.get_count("begins") > 0
     return recognise_scheme(count_tags(facts), begins_inside, begins)
 

@@ -75,7 +75,7 @@ def rank_models(
         data: `DataFacts`, or a look at data (`facts_of`).
         languages: ISO codes of languages that it should know.
         machine: `here`, `cpu`, or a GPU.
-        budget, price: As `machine.read_budget` takes them.
+        budget, price: As `machine.parse_budget` takes them.
         root: The folder of runs. folder: The folder to search for models; by default the working folder.
         stop: Returns true to stop early; the models found by then are returned.
         network: Whether a hub may be searched.

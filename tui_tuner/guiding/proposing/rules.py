@@ -116,7 +116,7 @@ def choose_epochs(rows: int, kind: TaskKind, batch: int = 1) -> int:
 
 
 def find_epochs_rule(kind: TaskKind) -> Rule:
-    """Return the rule that `epochs_of` follows for a task."""
+    """Return the rule that `choose_epochs` follows for a task."""
     return RULES["epochs_of_text" if kind.plain_text else "epochs_of_heads" if kind.decides else "epochs"]
 
 

@@ -19,10 +19,10 @@ def answer(
 
     Args:
         arguments: A `Job` in plain values.
-        progress: Called as by `engine.predict`.
+        progress: Called as by `engine.predict_file`.
 
     Returns:
-        A `Predicted` in plain values; `stopped` is true if it was cancelled.
+        A `PredictionOutcome` in plain values; `stopped` is true if it was cancelled.
     """
     since = 0.0
 

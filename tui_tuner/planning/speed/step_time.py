@@ -103,7 +103,7 @@ class Clock:
     """The time of a step of one run on one card, by micro-batch and degree of checkpointing.
 
     Args:
-        setup: What the config comes to for memory (`estimate.setup_for`).
+        setup: What the config comes to for memory (`estimate.make_setup`).
         card: Its measured rates, or its data sheet, say how fast things are.
         data: What is known of the rows; full ones otherwise.
     """

@@ -132,7 +132,7 @@ def _trace_dropout(input: Any, p: float = 0.5, training: bool = True, inplace: b
 def attend_like_a_gpu(
     module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any
 ) -> tuple[Any, None]:
-    """What `attention.segment_attention` does on a GPU, with the kernel that is chosen there."""
+    """What `attention.attend_segments` does on a GPU, with the kernel that is chosen there."""
     query, key, value = _as_autocast(query, key, value)
     need = attention.AttentionNeed.from_tensors(
         query,

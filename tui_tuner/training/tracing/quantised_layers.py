@@ -173,7 +173,7 @@ def _gemm_4bit(
         operator = torch.ops.bitsandbytes.dequantize_blockwise
         absmax = operator(absmax_8bit, absmax, absmax_code, NESTED_BLOCK, torch.float32) + absmax_offset
     weight = torch.ops.bitsandbytes.dequantize_4bit(packed, absmax, blocksize, quant_type, shape, x.dtype)
-    return torch.nn.functional.run_linear(x, weight, bias)
+    return torch.nn.functional.linear(x, weight, bias)
 
 
 def _int8_mixed(a: Any, ca: Any, cb: Any, sca: Any, scb: Any, outliers: Any = None, bias: Any = None) -> Any:

@@ -100,7 +100,7 @@ def measure_use(steps: Sequence[Stamps], before: float | None, running: float | 
     """What the device did over these steps.
 
     Args:
-        before: As for `times_of`.
+        before: As for `measure_times`.
         running: The driver's share of time with a kernel running, meanwhile; None where it does not tell.
     """
     seconds = idle = data = computing = 0.0

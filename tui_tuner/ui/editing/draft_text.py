@@ -50,7 +50,7 @@ def write_for_editor(draft: Draft) -> str:
 
 
 def read_from_editor(text: str) -> str:
-    """Return the text without the lines that `for_editor` added."""
+    """Return the text without the lines that `write_for_editor` added."""
     head = {f"# {line}" for line in _editor_head()}
     return without_defaults("\n".join(line for line in text.splitlines() if line not in head)).lstrip("\n")
 

@@ -96,7 +96,7 @@ class SturdyApp(OrderlyApp[R], Survivor):
     # ---- where faults come from ------------------------------------------------------------------------
 
     def fault_in(self, pump: MessagePump, message: Message, error: BaseException) -> None:
-        """Survive an error of a message handler; called by `textual_base`."""
+        """Survive an error of a message handler; called by `textual_patches`."""
         self._handle_fault(error, pump, isinstance(message, events.Compose))
 
     def fault_outside(self, error: BaseException) -> None:

@@ -19,7 +19,8 @@ from tui_tuner.ui.widgets.topbar import TopBar
 class TunerScreen(Screen[Any], WorkerOwner):
     """A full screen.
 
-    Subclasses implement `crumb()` (the path in the top line) and `body()` (the widgets), and set `HELP_TEXT`.
+    Subclasses implement `build_crumb()` (the path in the top line) and `compose_body()` (the widgets), and
+    set `HELP_TEXT`.
     """
 
     # The style sheets lay screens out by these classes: 80 x 24 is narrow and short.

@@ -24,7 +24,7 @@ import json, os, random, signal, sys, time
 from tui_tuner.inference.predicting.engine import predict_file
 from tui_tuner.inference.predicting.job import Job
 from tui_tuner.errors import UsageError
-job = Job.of(json.loads(sys.argv[1]))
+job = Job.from_values(json.loads(sys.argv[1]))
 random.seed(5)
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM  # once, not in each child

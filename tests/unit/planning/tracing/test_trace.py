@@ -200,7 +200,7 @@ def test_a_trace_has_a_time_limit():
 def test_the_process_ends_with_whoever_started_it():
     code = (
         "import os\nfrom tui_tuner.launch.tracing import Tracer\n"
-        "print(Tracer().helper.start('trace'), flush=True)\nos._exit(1)\n"
+        "print(Tracer().helper.start_process('trace'), flush=True)\nos._exit(1)\n"
     )
     pid = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
     deadline = time.monotonic() + 60

@@ -88,7 +88,7 @@ def find_needed_media(
     """Return what a row needs besides its text (a key of `NEEDS`, or empty), and where that shows.
 
     Args:
-        beside: The file's columns of media (`media_columns`).
+        beside: The file's columns of media (`find_media_columns`).
         columns: The columns that the record was made from.
     """
     if beside and isinstance(record, Chat | JudgedChat | Preference | LabelledText | Question):

@@ -1,6 +1,6 @@
 """The guide's findings about data: first rows, whether the goal can use them, and problems.
 
-`see` is called in threads; nothing here touches the screen.
+`examine_data` is called in threads; nothing here touches the screen.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _MOST = 6000  # tokens that are drawn; the title has the total
 
 
 class MaskView(VerticalScroll):
-    """Shows a `Mask`; `t` draws a bar between tokens."""
+    """Shows a `RowMask`; `t` draws a bar between tokens."""
 
     DEFAULT_CSS = "MaskView { height: 1fr; padding: 0 1; } MaskView > Static { height: auto; }"
 
