@@ -28,10 +28,10 @@ LARGE = {"model": {"name": "mistralai/Mistral-7B-v0.1"}}
 
 async def to_plan(pilot: Any) -> PlanScreen:
     pilot.app.push_screen(SettingsScreen())
-    await pilot.pause_for()
+    await pilot.pause()
     await pilot.press("f3")
     await until(pilot, lambda: isinstance(pilot.app.screen, PlanScreen) and pilot.app.screen.look, 20)
-    await pilot.pause_for()
+    await pilot.pause()
     screen = pilot.app.screen
     assert isinstance(screen, PlanScreen)
     return screen
@@ -41,7 +41,7 @@ async def planned_anew(pilot: Any, screen: PlanScreen, key: str) -> None:
     before = screen.look
     await pilot.press(key)
     await until(pilot, lambda: screen.look is not before, 20)
-    await pilot.pause_for()
+    await pilot.pause()
 
 
 @pytest.mark.parametrize("size", SIZES)
