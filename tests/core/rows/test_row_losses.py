@@ -23,7 +23,7 @@ Train = Callable[..., Trained]
 
 def alone(model: Any, rows: Any, row: int) -> float:
     """The mean loss of a row's labels, by the model itself."""
-    ids, trained = rows.mask_chats(row)
+    ids, trained = rows.masked(row)
     ids = torch.as_tensor(ids, dtype=torch.long)
     labels = torch.where(torch.as_tensor(trained), ids, -100)
     with torch.no_grad():

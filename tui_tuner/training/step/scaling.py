@@ -36,7 +36,7 @@ class ScaleWatch:
     def was_skipped(self) -> Any:
         """Call once after each optimizer step. A bool, or a tensor with one, still on the device."""
         # `get_scale` reads the number from the device, which waits for everything that was asked of it.
-        scale = None if self._scaler is None else self._scaler._scale_input
+        scale = None if self._scaler is None else self._scaler._scale
         if scale is None:
             return False
         before = self._scaler._init_scale if self._before is None else self._before
