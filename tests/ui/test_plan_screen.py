@@ -117,7 +117,7 @@ async def test_another_card_is_chosen_and_remembered(opened: Opened) -> None:
         pilot.app.card = "T4"
         screen = await to_plan(pilot)
         await pilot.press("c")
-        await until(pilot, lambda: "wants" in text(pilot), 20)
+        await until(pilot, lambda: "✓ needs" in text(pilot), 20)
         assert "RTX 3080" in text(pilot)
         await pilot.press("tab", *"no such", "enter")
         await until(pilot, lambda: "no GPU is called" in text(pilot))
