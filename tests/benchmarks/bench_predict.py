@@ -100,7 +100,7 @@ def prepare(answers: Any, texts: list[str], size: int, window: int) -> list[tupl
     from tui_tuner.data.records import Text
 
     pad = answers.loaded.tokenizer.pad_token_id
-    prompts = [answers.prepare(n, Text(text)).payload for n, text in enumerate(texts)]
+    prompts = [answers.prepare_row(n, Text(text)).payload for n, text in enumerate(texts)]
     found = []
     for begin in range(0, len(prompts), window):
         part = sorted(prompts[begin : begin + window], key=lambda ids: -len(ids))

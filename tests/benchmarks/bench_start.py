@@ -79,7 +79,7 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
     steps = ("load_run_tokenizer", "prepare_rows", "settle_config", "load_trainable", "check_room", "Engine")
     for name in steps:
         setattr(train, name, timed(name, getattr(train, name)))
-    train.Training._show = timed("_show", train.Training._show)
+    train.Training._show_samples = timed("_show", train.Training._show_samples)
     _time_the_proofs(timed)
     step = Engine.train_step
 
@@ -114,8 +114,8 @@ def _time_the_proofs(timed: Callable[..., Any]) -> None:
     for module, name, part in (
         (objective, "find_randomness", "self_check"),
         (way_choosing, "self_check", "self_check"),
-        (CausalObjective, "_chunk", "self_check"),
-        (shared_prefix, "saving", "shared"),
+        (CausalObjective, "_choose_chunks", "self_check"),
+        (shared_prefix, "measure_saving", "shared"),
         (shared_check, "check_shared", "shared"),
     ):
         setattr(module, name, timed(part, getattr(module, name)))

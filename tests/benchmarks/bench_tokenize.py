@@ -91,7 +91,7 @@ class Rendered:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.encoder, name)
 
-    def begin(self, records: list[Any]) -> Any:
+    def begin_batch(self, records: list[Any]) -> Any:
         return replace(self.kept[id(records)])
 
 
@@ -141,7 +141,7 @@ def one_kind(kind: str, folder: Path) -> Times:
         assert 0 <= found - times.tokens <= 2 * len(records), "other tokens than the batch call's"
         del ours
         times.measure("read", lambda: sum(read.record is not None for read in DataReading(config.data)))
-        times.measure("render", lambda: [encoder.encoder.begin(part) for part in batches])
+        times.measure("render", lambda: [encoder.encoder.begin_batch(part) for part in batches])
         caches.append(folder / f"cache{number}")
         prepared = times.measure(
             "whole", lambda: prepare_examples(config, tokenizer, task, cache_dir=caches[-1])

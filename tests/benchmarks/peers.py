@@ -62,7 +62,7 @@ class Meter:
         self._now = (0, 0)
         self._base = 0
 
-    def begin(self) -> None:
+    def begin_watch(self) -> None:
         """Just before training: forget the highest memory so far."""
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")
@@ -103,7 +103,7 @@ def _callback(meter: Meter) -> Any:
 
     class Clock(TrainerCallback):
         def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-            meter.begin()
+            meter.begin_watch()
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             meter.step_ended()
@@ -352,7 +352,7 @@ def bare(job: Job) -> Measured:
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0)
     places = [divmod(step, plan.steps_per_epoch) for step in range(job.steps)]
     batches = [objective.lay_batches(rows, plan.find_batch(*place), size) for place in places]
-    meter.begin()
+    meter.begin_watch()
     for batch in batches:
         targets = sum(micro.trained_tokens for micro in batch)
         for micro in batch:

@@ -140,7 +140,9 @@ def claim_dead(folder: RunFolder) -> None:
 
 
 class FakeHost:
-    """Stands where `launch.thread.ThreadHost` does: trains nothing, writes a journal, obeys the control."""
+    """Stands where `launch.thread_host.ThreadHost` does: trains nothing, writes a journal, obeys the
+    control.
+    """
 
     total = 5000
     pace = 0.02

@@ -105,7 +105,7 @@ class OddApp(app_module.TunerApp):
     def do_stop(self, _more: str) -> None:
         """A stop that comes while something is being written."""
         driver: Any = self._driver
-        with driver._writer_thread._queue_event.mutex:
+        with driver._writer_thread._queue.mutex:
             os.kill(os.getpid(), signal.SIGTSTP)
             sum(range(1000))  # a handler of Python's runs between two instructions
 

@@ -181,18 +181,18 @@ class Request:
 
     def __init__(self, arguments: dict[str, Any], progress: Any, answer: Any) -> None:
         self.arguments, self.answer, self.progress = arguments, answer, progress
-        self.cancelled = False
+        self.is_cancelled = False
 
     def cancel(self) -> None:
-        self.cancelled = True
+        self.is_cancelled = True
 
-    def wait(self) -> Any:
+    def wait_for_result(self) -> Any:
         import time
 
         self.progress({"doing": "loading"})
-        while self.answer is None and not self.cancelled:
+        while self.answer is None and not self.is_cancelled:
             time.sleep(0.01)
-        if self.cancelled:
+        if self.is_cancelled:
             raise Cancelled
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -207,12 +207,12 @@ class Helper:
         self.requests: list[Request] = []
         self.rested = 0
 
-    def request(self, operation: str, arguments: dict[str, Any], progress: Any) -> Request:
+    def prepare_request(self, operation: str, arguments: dict[str, Any], progress: Any) -> Request:
         assert operation == "ask"
         self.requests.append(Request(arguments, progress, self.answers.pop(0)))
         return self.requests[-1]
 
-    def rest(self, operation: str) -> None:
+    def end_when_idle(self, operation: str) -> None:
         self.rested += 1
 
     def close(self) -> None:

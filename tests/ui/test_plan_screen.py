@@ -28,10 +28,10 @@ LARGE = {"model": {"name": "mistralai/Mistral-7B-v0.1"}}
 
 async def to_plan(pilot: Any) -> PlanScreen:
     pilot.app.push_screen(SettingsScreen())
-    await pilot.pause_for()
+    await pilot.pause()
     await pilot.press("f3")
     await until(pilot, lambda: isinstance(pilot.app.screen, PlanScreen) and pilot.app.screen.look, 20)
-    await pilot.pause_for()
+    await pilot.pause()
     screen = pilot.app.screen
     assert isinstance(screen, PlanScreen)
     return screen
@@ -41,7 +41,7 @@ async def planned_anew(pilot: Any, screen: PlanScreen, key: str) -> None:
     before = screen.look
     await pilot.press(key)
     await until(pilot, lambda: screen.look is not before, 20)
-    await pilot.pause_for()
+    await pilot.pause()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -117,7 +117,7 @@ async def test_another_card_is_chosen_and_remembered(opened: Opened) -> None:
         pilot.app.card = "T4"
         screen = await to_plan(pilot)
         await pilot.press("c")
-        await until(pilot, lambda: "wants" in text(pilot), 20)
+        await until(pilot, lambda: "✓ needs" in text(pilot), 20)
         assert "RTX 3080" in text(pilot)
         await pilot.press("tab", *"no such", "enter")
         await until(pilot, lambda: "no GPU is called" in text(pilot))

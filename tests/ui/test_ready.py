@@ -256,7 +256,7 @@ async def test_the_focus_stays_with_a_hand_that_types(tmp_path: Path, opened: Op
         await pilot.pause()
         assert pilot.app.focused is first  # reading has not moved it
         path = screen.query_one("#path", Input)
-        screen._open(str(rows))
+        screen._open_path(str(rows))
         screen.set_focus(path)
         path.value = ""
         await pilot.press("u", "m", "x")

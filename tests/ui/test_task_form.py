@@ -98,7 +98,7 @@ async def test_methods_that_cannot_train_the_task_are_not_offered(
         select = field.query_one(FieldSelect)
         names = lambda: [value for _prompt, value in select._options]  # noqa: E731
         assert "loha" in names() and select.value == "ia3"
-        form_values.set_value(screen.values, "task", "question_answering")
+        form_values.set_value(screen.draft_values, "task", "question_answering")
         screen._check_draft()
         await pilot.pause()
         assert "loha" not in names() and select.value == "ia3"  # what is wrong is shown, and not changed
@@ -106,7 +106,7 @@ async def test_methods_that_cannot_train_the_task_are_not_offered(
             "ia3 cannot train task question_answering: it has no outputs"
             in screen._standing.problems["method.kind"]
         )
-        form_values.set_value(screen.values, "method.kind", "lora")
+        form_values.set_value(screen.draft_values, "method.kind", "lora")
         screen._check_draft()
         assert not screen._standing.problems
 

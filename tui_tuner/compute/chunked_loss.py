@@ -74,7 +74,9 @@ def compute_labelled_only(head: Any, keep: Any) -> Iterator[list[bool]]:
 
 
 def is_proportional(left: Any, entered: Any, exact: bool = False) -> bool:
-    """Whether one tensor is the other times a number, to the rounding of 16 bits; of float32 if `exact`."""
+    """Return whether one tensor is the other times a number, to the rounding of 16 bits; of float32 if
+    `exact`.
+    """
     one, other = left.flatten().double(), entered.flatten().double()
     if one.shape != other.shape:
         return False
@@ -148,7 +150,7 @@ def sum_losses(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = Non
 def measure_losses(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -> tuple[Any, Any]:
     """The cross-entropies, [K] float32, and how often the target is the most likely, a float64 scalar.
 
-    Without a gradient. Arguments as for `summed`.
+    Without a gradient. Arguments as for `sum_losses`.
     """
     dtype = dtype or head.weight.dtype
     weight, bias = head.weight.to(dtype), head.bias

@@ -41,7 +41,7 @@ class Difference:
         return self._leaks()
 
     def describe_problem(self, loss: float, gradient: float) -> str:
-        """What is wrong with a way that may be so far from the truth; empty if all is well."""
+        """Describe the fault of a way that is this far from the truth; empty if that is within bounds."""
         if self.loss_difference > loss:
             return _("the loss of an example differs by {worst:.2g} a token", worst=self.loss_difference)
         if self.has_leak:
@@ -79,7 +79,9 @@ def compute_gradient(losses: Any, parameters: Sequence[Any]) -> list[Any]:
 
 
 def measure_gradient_share(found: Sequence[Any], truth: Sequence[Any]) -> float:
-    """How far a gradient is from the true one, as a share of its size; infinite where it is not a number."""
+    """Measure how far a gradient is from the true one, as a share of its size; infinite if it is no
+    number.
+    """
     pairs = [(one.float(), other.float()) for one, other in zip(found, truth, strict=True)]
     apart = sum(float((one - other).square().sum()) for one, other in pairs)
     size = sum(float(other.square().sum()) for _unused, other in pairs)
@@ -91,12 +93,12 @@ def measure_gradient_share(found: Sequence[Any], truth: Sequence[Any]) -> float:
 
 
 def compare_gradients(found: Sequence[Any], truth: Sequence[Any], most: float) -> str:
-    """What is wrong with a gradient; empty if it is the true one to a share of its size."""
+    """Describe the fault of a gradient; empty if it is the true one to a share of its size."""
     return describe_gradient_problem(measure_gradient_share(found, truth), most)
 
 
 def describe_gradient_problem(share: float, most: float) -> str:
-    """What is wrong with a gradient that differs by a share of its size; empty if that is little."""
+    """Describe a gradient that differs by a share of its size; empty if the share is small."""
     return _("the gradient differs by {share:.2%}", share=share) if share > most else ""
 
 

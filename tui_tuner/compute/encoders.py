@@ -37,5 +37,5 @@ def _find_first_position(model: Any) -> int:
 
 
 def _counts_from_padding(kind: type) -> bool:
-    """Whether embeddings count positions by the ids, from padding's on."""
+    """Return whether embeddings count positions by the ids, from padding's on."""
     return hasattr(kind, _OWN_POSITIONS) or hasattr(sys.modules.get(kind.__module__), _OWN_POSITIONS)

@@ -58,7 +58,7 @@ class ForwardWay:
 
 
 def build_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
-    """What a model of transformers is called with."""
+    """Build the arguments that a model of transformers is called with."""
     inputs: dict[str, Any] = {"input_ids": micro.input_ids}
     if micro.token_types is not None and reads_types(model):
         inputs["token_type_ids"] = micro.token_types
@@ -85,7 +85,7 @@ def build_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, An
 
 
 def reads_types(model: Any) -> bool:
-    """Whether a model has a meaning for token types."""
+    """Return whether a model has a meaning for token types."""
     base = unwrap_model(model)
     settings = base.config.get_text_config()
     kinds = getattr(settings, "type_vocab_size", None)

@@ -51,7 +51,7 @@ def checkpoint_layers(model: Any, degree: Checkpointing = True) -> None:
 
 
 def _reach_embeddings(model: Any) -> bool:
-    """Whether gradients flow through all layers down to what enters the first."""
+    """Return whether gradients flow through all layers down to what enters the first."""
     embeddings = model.get_input_embeddings()
     return bool(count_virtual_tokens(model)) or any(one.requires_grad for one in embeddings.parameters())
 

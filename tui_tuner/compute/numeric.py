@@ -79,7 +79,7 @@ def find_compute_dtype(device: Device, config: ResolvedConfig) -> str:
 
 
 def needs_scaler(device: Device, config: ResolvedConfig) -> bool:
-    """Whether the loss is scaled: float16 autocast on a GPU, always.
+    """Return whether the loss is scaled: float16 autocast on a GPU, always.
 
     float16 ends at 6e-8, so small gradients would become zero without it. Runs on a processor have none.
     """
@@ -87,7 +87,7 @@ def needs_scaler(device: Device, config: ResolvedConfig) -> bool:
 
 
 def choose_matmul_precision(device: Device, config: RunConfig) -> str:
-    """What `torch.set_float32_matmul_precision` is told: `high` is TensorFloat-32, new in Ampere."""
+    """Choose the `torch.set_float32_matmul_precision`: `high` is TensorFloat-32, new in Ampere."""
     return "high" if config.training.tf32 and device.is_ampere else "highest"
 
 

@@ -25,7 +25,7 @@ _APART, _APART_HALF = 1e-4, 2e-2
 
 
 def compute_sequence_logits(model: Any, micro: MicroBatch, way: ForwardWay, pooled: Pooled) -> Any:
-    """What a classifier says of each text, [examples, classes].
+    """Compute a classifier's logits for each text, [examples, classes].
 
     Args:
         pooled: Which states of a text its head reads.
@@ -103,7 +103,7 @@ def _make_lines(model: Any, micro: MicroBatch, pooled: Pooled) -> TextLines:
 
 
 def _find_last_places(ids: Any, inside: Any, pad: int | None) -> Any:
-    """Where the last token of each text is that a head takes, [texts, 1]: one that is no padding."""
+    """Find the last token of each text that is no padding, as a head does, [texts, 1]."""
     import torch
 
     counted = inside if pad is None else inside & (ids != pad)
@@ -161,7 +161,7 @@ def _find_stack(base: Any) -> Any:
 
 
 def find_pooled(model: Any, micro: MicroBatch, way: ForwardWay) -> Pooled:
-    """Which states of a text the head of a model reads, by trying; `all` where nothing less will do.
+    """Find by trial which states of a text the head of a model reads; `all` if nothing less will do.
 
     Args:
         micro: Padded rows of different lengths, on the model's device.

@@ -24,7 +24,7 @@ _FLOAT32 = 4  # bytes
 
 
 def computes_in_float32(model: Any, autocast: Any) -> bool:
-    """Whether a forward pass is in float32 as it is: all weights, and nothing cast on the way."""
+    """Return whether a forward pass is in float32 as it is: all weights, and nothing cast on the way."""
     if autocast is not None or _has_eight_bits(model):
         return False
     held = {tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()}
@@ -32,7 +32,7 @@ def computes_in_float32(model: Any, autocast: Any) -> bool:
 
 
 def find_float32_problem(model: Any, device: Any) -> str:
-    """Why a model cannot be computed in float32 for a while; empty if it can."""
+    """Explain why a model cannot be computed in float32 for a while; empty if it can."""
     if _has_eight_bits(model):
         return _("8-bit weights are multiplied in 16 bits")
     streamed, whole = _split_tensors(model)
@@ -182,5 +182,5 @@ def _find_16_bit_modules(model: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _has_eight_bits(model: Any) -> bool:
-    """Whether there are weights of 8 bits (bitsandbytes), whose kernel rounds what goes in."""
+    """Return whether there are weights of 8 bits (bitsandbytes), whose kernel rounds what goes in."""
     return any(type(module).__name__ == "Linear8bitLt" for module in model.modules())

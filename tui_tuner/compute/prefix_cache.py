@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 
 
 def count_frozen_layers(model: Any, quiet: int) -> int:
-    """How many layers, from the bottom, no gradient reaches and no trained weight comes before.
+    """Count the layers, from the bottom, that no gradient reaches and no trained weight comes before.
 
     0 where something else than layers, the norm after them or the head is trained.
 
@@ -75,7 +75,7 @@ class _FirstLayerReached(Exception):
 class PrefixCache:
     """The file, and the hooks that let a model begin at its first trained layer.
 
-    Outside of `reading` the model computes as it always does.
+    Outside of `read_states` the model computes as it always does.
     """
 
     def __init__(self, model: Any, data: Rows, way: ForwardWay, device: Any, frozen: int) -> None:
@@ -128,7 +128,7 @@ class PrefixCache:
     # ---- filling -----------------------------------------------------------------------------------
 
     def capture_states(self, rows: Sequence[int]) -> Any:
-        """What enters the first trained layer for rows side by side, [tokens, hidden]."""
+        """Return the input of the first trained layer for rows side by side, [tokens, hidden]."""
         micro = fill_up(lay_flat(self.data, rows), self.way).to(self.device)
         self._capturing = True
         try:

@@ -64,7 +64,7 @@ def find_randomness(model: Any) -> Randomness:
 
 
 def _read_declared(model: Any, layers: list[Any]) -> Randomness:
-    """What modules and the config say of dropout, and of layers that are left out."""
+    """Read what modules and the config declare of dropout, and of layers that are left out."""
     import torch
 
     def drops(holder: Any) -> set[int]:
@@ -82,7 +82,7 @@ def _read_declared(model: Any, layers: list[Any]) -> Randomness:
 
 
 def _is_of_all_layers(name: str) -> bool:
-    """Whether a field of a config is a share of attention weights, or of layers, that are left out."""
+    """Return whether a field of a config is a share of attention weights, or of layers, that are left out."""
     return name in ATTENTION_DROPOUT or name.replace("_", "").endswith("layerdrop")
 
 
@@ -171,7 +171,7 @@ def _are_equal(one: list[Any], other: list[Any]) -> bool:
 
 
 def _find_device(*holders: Any) -> Any:
-    """Where the first tensor among these is."""
+    """Return the device of the first tensor among these."""
     import torch
 
     for holder in holders:
@@ -183,7 +183,7 @@ def _find_device(*holders: Any) -> Any:
 
 
 def _read_random_state(device: Any) -> tuple[bytes, ...]:
-    """What every library that a model may draw from would draw next."""
+    """Read the random state of every library that a model may draw from."""
     import torch
 
     found = [torch.random.get_rng_state().numpy().tobytes(), repr(random.getstate()).encode()]

@@ -193,7 +193,7 @@ def _make_opaque() -> None:
 
 
 def _try_layer(model: Any, layer: Any, region: Region, autocast: Any) -> str:
-    """What is wrong with a compiled layer; empty if it gives the layer's own outputs and gradients.
+    """Describe the fault of a compiled layer; empty if it gives the layer's own outputs and gradients.
 
     It is tried as training calls it, so that all is compiled by then: with the attention of flat rows, and
     with an input that has a gradient, and one that has none, as that of the first layer may have.
@@ -249,7 +249,7 @@ class _CallFound(Exception):
 
 
 def _catch_call(model: Any, layer: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What a model calls a layer with, for a flat row of a few sequences."""
+    """Record the arguments that a model calls a layer with, for a flat row of a few sequences."""
     found: list[Any] = []
 
     def note(_module: Any, args: Any, kwargs: Any) -> None:

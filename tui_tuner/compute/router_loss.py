@@ -18,7 +18,7 @@ _COEFFICIENTS = ("router_aux_loss_coef", "aux_loss_coef")
 
 
 def find_router_coefficient(model: Any) -> float | None:
-    """What the router's loss is multiplied by; 0 where none is asked for, None where that is not known."""
+    """Find the factor of the router's loss; 0 if none is asked for, None if it is unknown."""
     inner = unwrap_model(model)
     settings = inner.config.get_text_config()
     if not (

@@ -168,7 +168,7 @@ class Checker:
             yield replace(way, autocast=None)
 
     def list_references(self, way: ForwardWay) -> list[Reference]:
-        """What a way is held against: float32 where that can be had, and the numbers of the run.
+        """List what a way is compared with: float32 if that can be had, and the numbers of the run.
 
         Raises:
             torch.OutOfMemoryError: the examples of the check do not fit.
@@ -182,7 +182,9 @@ class Checker:
         return [Reference(exact, EXACT, True), Reference(exact, LEAST_HALF, False)]
 
     def try_way(self, way: ForwardWay, references: Sequence[Reference], compare: Compare) -> str:
-        """What is wrong with a way in any of the numbers, by what `compare` finds; empty if all is well."""
+        """Describe the fault of a way in any of the numbers, by what `compare` finds; empty if there is
+        none.
+        """
         for reference in references:
             with self.use_numbers(way, reference.exact) as computed:
                 apart = compare(computed, reference)
@@ -210,7 +212,7 @@ class Checker:
         return bounds
 
     def _measure_rounding(self, way: ForwardWay, reference: Reference) -> Difference:
-        """How far plain passes in 16 bits are from the truth."""
+        """Measure how far plain passes in 16 bits are from the truth."""
         if self._noise is None:
             truth = reference.truth
             self._noise = Difference(
@@ -281,7 +283,7 @@ class Checker:
         return Bounds(min(MOST_HALF.loss, max(LEAST_HALF.loss / 10, TIMES_NOISE * apart)), MOST_HALF.gradient)
 
     def compare_way(self, way: ForwardWay, reference: Reference) -> Difference:
-        """How far a way is from the truth in the numbers that it is given in."""
+        """Measure how far a way is from the truth in the numbers that it is given in."""
         import torch
 
         truth, lengths = reference.truth, [len(one) for one in reference.truth.losses]
@@ -308,7 +310,7 @@ class Checker:
         )
 
     def _may_leak(self, way: ForwardWay, micro: MicroBatch, reference: Reference) -> bool:
-        """Whether it has to be tried if examples see each other."""
+        """Return whether it has to be tried if examples see each other."""
         # float32 has told; only GPUs have a kernel of their own for 16 bits
         known = not (reference.exact or self.unsure) and not micro.input_ids.is_cuda
         return way.packing and len(self.rows) >= 2 and not known
@@ -316,7 +318,9 @@ class Checker:
     def _finds_leak(
         self, way: ForwardWay, micro: MicroBatch, before: list[Any], reference: Reference
     ) -> bool:
-        """Whether other tokens in every second example of a flat row change the losses of those between."""
+        """Return whether other tokens in every second example of a flat row change the losses of those
+        between.
+        """
         import torch
 
         self.count.begin_pass()

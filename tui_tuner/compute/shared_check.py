@@ -84,7 +84,7 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
 
 
 def _compare_shared(alone: Checker, probe: SharedProbe, way: ForwardWay, reference: Reference) -> Difference:
-    """How far rows that share their beginning are from the truth, in the numbers that the way is given in."""
+    """Measure how far rows that share their beginning are from the truth, in the numbers of the way."""
     truth = reference.truth
     micro = fill_up(lay_groups(probe, [PrefixGroup(alone.rows, probe.prefix)]), way).to(alone.device)
     alone.count.expect_passes(1)

@@ -121,7 +121,7 @@ def _find_shareable(example: Example) -> np.ndarray:
 
 
 def _count_common(one: np.ndarray, other: np.ndarray) -> int:
-    """How many tokens two beginnings have in common."""
+    """Count the tokens that two beginnings have in common."""
     length = min(len(one), len(other))
     different = np.flatnonzero(one[:length] != other[:length])
     return int(different[0]) if len(different) else length

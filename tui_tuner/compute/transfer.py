@@ -9,7 +9,7 @@ ALIGNED = 256  # bytes, as the allocator of a GPU aligns
 
 
 def on_gpu(device: Any) -> bool:
-    """Whether torch calls a device (`torch.device` or a string) one of CUDA."""
+    """Return whether torch calls a device (`torch.device` or a string) one of CUDA."""
     return str(getattr(device, "type", device)).startswith("cuda")
 
 

@@ -1,7 +1,7 @@
 """What to do next, in two ways: as a command line takes it, and as the values of fields, for a screen.
 
-A hint that tells settings is made by `advise` of a sentence with places, each filled by `setting` (or, for a
-command of this program, by `Command`). It is an ordinary text, that of the command line; a screen shows
+A hint that tells settings is made by `advise` of a sentence with places, each filled by `write_setting` (or,
+for a command of this program, by `Command`). It is an ordinary text, that of the command line; a screen shows
 `on_screen` instead, and can carry out `fixes`.
 """
 

@@ -63,8 +63,8 @@ def require_consent(model: ModelSection, where: str, hint: str) -> None:
 
 
 def of_a_run(config: Path) -> bool:
-    """Whether a config file, or what a link of that name leads to, lies in a run folder, so that nobody needs
-    to have written it.
+    """Return whether a config file, or what a link of that name leads to, lies in a run folder, so that
+    nobody needs to have written it.
     """
     folders = {config.absolute().parent, Path(os.path.realpath(config)).parent}
     return any(os.path.lexists(folder / name) for folder in folders for name in _OF_A_RUN)

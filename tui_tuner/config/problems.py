@@ -46,7 +46,7 @@ class Places:
         return path in self.lines or bool(self._find_setting(path))
 
     def find_blamed(self, path: str, sentence: str) -> str:
-        """Return the source of a problem: the setting that caused a conflict, else `of`."""
+        """Return the source of a problem: the setting that caused a conflict, else `find_place`."""
         if not self._find_setting(path):
             for told in self.sets:
                 if re.search(rf"(?<![\w.]){re.escape(told)}(?![\w.])", sentence):

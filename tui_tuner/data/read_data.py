@@ -252,7 +252,7 @@ class DataReading:
 
         Raises:
             NeedsMedia: it needs media, and `data.media` does not allow reading it without.
-            RowProblem: as `Format.convert`.
+            RowProblem: as `RecordFormat.convert_row`.
         """
         values, columns, ignored = read.row.values, read.columns, self.data.media == "ignore"
         lacks = ""

@@ -124,7 +124,8 @@ def exact_match(rows: Sequence[ScoredAnswer]) -> float | None:
 def token_f1(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return the mean F1 between the tokens of answer and reference, as multisets (SQuAD, 1606.05250).
 
-    Tokens as in `tokens`; unlike SQuAD's script, articles are kept. Rows without a reference are left out.
+    Tokens as in `split_tokens`; unlike SQuAD's script, articles are kept. Rows without a reference are left
+    out.
     """
     return _mean_value(
         [_token_f1(split_tokens(row.text), split_tokens(row.reference)) for row in rows if row.reference]
@@ -134,7 +135,7 @@ def token_f1(rows: Sequence[ScoredAnswer]) -> float | None:
 def rouge_l(rows: Sequence[ScoredAnswer]) -> float | None:
     """Return the mean ROUGE-L (Lin 2004): F1 of the longest common subsequence of tokens.
 
-    Tokens as in `tokens`, no stemming, precision and recall weighted equally, the whole answer as one
+    Tokens as in `split_tokens`, no stemming, precision and recall weighted equally, the whole answer as one
     sentence. Rows without a reference are left out.
     """
     return _mean_value(

@@ -86,7 +86,7 @@ class Annotation:
         place = 0
         for line in content[:whole].splitlines(keepends=True):
             row = _parse_row(line)
-            # Other rows are left in the file but not counted, so `undo` can never delete them
+            # Other rows are left in the file but not counted, so `undo_last` can never delete them
             if row is not None and self.fits_kind(row):
                 self.rows.append(row)
                 self._begins.append(place)

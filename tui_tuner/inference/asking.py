@@ -83,7 +83,7 @@ def answer(
             model and `done` of `total` weights; while fetching, the same in bytes.
 
     Returns:
-        The result of `to_json`; None if it was cancelled.
+        The result of `convert_shown`; None if it was cancelled.
     """
     device = str(arguments.get("device", "auto"))
     if device not in _warm:

@@ -25,7 +25,7 @@ def fetch_missing_bases(
 
     Raises:
         Cancelled: `cancelled` returned true; parts that were downloaded stay.
-        HubError, ModelError, DiskFullError: as `models.hub.api.fetch`.
+        HubError, ModelError, DiskFullError: as `models.hub.api.fetch_model`.
     """
     for model in list_missing_bases(origins):
         fetch_base(model, partial(told, model.name), cancelled)

@@ -37,7 +37,7 @@ def open_chat(
             then with {"loading": name, "done": weights, "total": weights}.
 
     Returns:
-        For each model the facts of `describe`.
+        For each model the facts of `describe_loaded`.
     """
     return [describe_loaded(one) for one in _load_chat_models(arguments, progress, cancelled)]
 

@@ -60,7 +60,7 @@ class Origin:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Origin:
-        """Rebuild an origin from the values of `plain`."""
+        """Rebuild an origin from the values of `list_origin_values`."""
         return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
 
 

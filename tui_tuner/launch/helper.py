@@ -90,7 +90,7 @@ class Helper:
         progress: Callable[[Any], None] = lambda _: None,
         seconds: float | None = None,
     ) -> Request:
-        """Prepare a request; its `wait` sends it.
+        """Prepare a request; its `wait_for_result` sends it.
 
         Args:
             progress: Called with each progress message, in the waiting thread.
@@ -105,7 +105,7 @@ class Helper:
         return Request(self, operation, arguments or {}, progress, seconds)
 
     def ask_and_wait(self, operation: str, arguments: dict[str, Any] | None = None, **more: Any) -> Any:
-        """Send a request and wait for its result: `request(...).wait()`."""
+        """Send a request and wait for its result: `prepare_request(...).wait()`."""
         return self.prepare_request(operation, arguments, **more).wait_for_result()
 
     def start_process(self, operation: str) -> int:
@@ -119,7 +119,7 @@ class Helper:
             process = self._warm.get(self._operations[operation].process)
         if process is None:
             return
-        # If the process is busy, `_process` ends it after its turn
+        # If the process is busy, `_reserve_process` ends it after its turn
         process.resting = True
         if process.turn.acquire(blocking=False):
             try:
@@ -186,7 +186,7 @@ class Helper:
 
 
 class Request:
-    """A request to a helper process, made by `Helper.request`; `wait` for it once."""
+    """A request to a helper process, made by `Helper.prepare_request`; `wait_for_result` for it once."""
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ class Request:
         return self._cancelled
 
     def cancel(self) -> None:
-        """Cancel it from any thread, before or during `wait`. Returns at once."""
+        """Cancel it from any thread, before or during `wait_for_result`. Returns at once."""
         self._cancelled = True
 
     def wait_for_result(self) -> Any:

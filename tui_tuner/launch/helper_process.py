@@ -48,7 +48,9 @@ class Question:
 
 
 class HelperProcess:
-    """A helper process; only the thread that holds `turn` may use it, but any thread may call `kill`."""
+    """A helper process; only the thread that holds `turn` may use it, but any thread may call
+    `kill_process`.
+    """
 
     def __init__(self, also: str = "") -> None:
         self.turn = threading.Lock()
@@ -128,7 +130,7 @@ class HelperProcess:
     # ---- asking ------------------------------------------------------------------------------------------
 
     def ask_question(self, question: Question) -> dict[str, Any]:
-        """Send a question and return the final message, with `result` or `error`. Call `start` first.
+        """Send a question and return the final message, with `result` or `error`. Call `start_process` first.
 
         Raises:
             ProcessEnded: it ended without an answer, or was killed because it took too long or did not stop

@@ -59,5 +59,5 @@ class ChildProcess(subprocess.Popen[bytes]):
         self.wait()
 
     def describe_death(self) -> Death:
-        """Wait for its end and describe it (see `runs.death.ending`)."""
+        """Wait for its end and describe it (see `runs.death.describe_exit`)."""
         return describe_exit(self.wait(), self.pid, self._signs, self._began)

@@ -42,7 +42,7 @@ _NO_PROGRESS = (Heartbeat, Warned, Log, CommandDone)
 
 
 class Watchdog:
-    """A `Sink` in front of another one, with a thread that checks every `look` seconds.
+    """A `EventSink` in front of another one, with a thread that checks every `look` seconds.
 
     Costs one attribute and one append per step. Use it as a context manager.
     """

@@ -51,7 +51,7 @@ class Sentence(str):
 
 
 def recipe_of(text: str) -> dict[str, Any]:
-    """Return the JSON values from which `recall` rebuilds a sentence; empty for plain text."""
+    """Return the JSON values from which `recall_sentence` rebuilds a sentence; empty for plain text."""
     return {"pattern": text.pattern, "values": text.values} if isinstance(text, Sentence) else {}
 
 

@@ -73,7 +73,7 @@ class Method(MethodNumbers):
         model.save_pretrained(str(folder), safe_serialization=True)
 
     def load_adapter(self, base: Module, folder: Path) -> Module:
-        """Return a base model with the adapter that `save` wrote into a folder. Adapters only.
+        """Return a base model with the adapter that `save_model` wrote into a folder. Adapters only.
 
         Raises:
             ModelError: the adapter is damaged, or made for another model.
@@ -81,7 +81,9 @@ class Method(MethodNumbers):
         raise NotImplementedError
 
     def leaves_base(self, stored: Stored) -> bool:
-        """Return whether `load` changes no tensor of the base model, so that several models share it."""
+        """Return whether `load_adapter` changes no tensor of the base model, so that several models share
+        it.
+        """
         return False
 
     def merge_weights(self, model: Module) -> Module:
@@ -97,7 +99,7 @@ class Method(MethodNumbers):
         return model
 
     def note_revision(self, model: Module, revision: str) -> None:
-        """Keep the commit of the base model, if it has one, for what `save` writes. Adapters only."""
+        """Keep the commit of the base model, if it has one, for what `save_model` writes. Adapters only."""
 
     def count_virtual_tokens(self, model: Module) -> int:
         """Return the trained tokens before each sequence, which take places in the model's context."""

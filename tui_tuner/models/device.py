@@ -70,7 +70,7 @@ def find_device(place: str, known: Sequence[Device] = ()) -> Device:
     """Return the device that torch calls `place` (`cpu`, `cuda`, `cuda:1`).
 
     Args:
-        known: Facts already read from NVML and from the processor (`Hardware.devices`). GPUs are
+        known: Facts already read from NVML and from the processor (`Hardware.compute_devices`). GPUs are
             matched by their UUID, as torch and NVML may count in another order.
 
     Raises:
@@ -131,7 +131,9 @@ def prepare_device(place: str) -> None:
 
 
 def flash_installed() -> bool:
-    """Whether the package flash_attn is installed. It may still fail to load, built for another torch."""
+    """Return whether the package flash_attn is installed. It may still fail to load, built for another
+    torch.
+    """
     return importlib.util.find_spec("flash_attn") is not None
 
 

@@ -18,7 +18,7 @@ from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError, name_field
 from tui_tuner.locales import _
 from tui_tuner.models.architectures.encoders import NOTHING, ExtraWeights, find_extra_weights
-from tui_tuner.models.architectures.families import FAMILIES, family_of
+from tui_tuner.models.architectures.families import FAMILIES, describe_unknown, family_of
 from tui_tuner.models.architectures.family import SHARED_GATE, Family, Linear
 from tui_tuner.models.lookup import config_from_hub, has_module, read_config, stored_parameters
 from tui_tuner.models.sizes import MOST_PARAMETERS, ConfigNumbers, check_sizes
@@ -274,7 +274,7 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
         raise ModelError(what, where=where)
     why = uncounted = ""
     if kind not in FAMILIES:
-        why = uncounted = _not_in_table(kind, family)
+        why = uncounted = describe_unknown(kind, family)
     elif outer != kind:
         why = uncounted = _("only the language part of {name} is counted", name=one_line(outer, 60))
     elif isinstance(config.get("quantization_config"), Mapping):
@@ -284,16 +284,6 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
     if why:
         facts = dataclasses.replace(facts, verified=False, why_unverified=why, uncounted=uncounted)
     return facts
-
-
-def _not_in_table(kind: str, family: Family) -> str:
-    if family.encoder:
-        return _(
-            "the architecture {name} is not in the table, so it is treated as a BERT", name=one_line(kind, 60)
-        )
-    return _(
-        "the architecture {name} is not in the table, so it is treated as a Llama", name=one_line(kind, 60)
-    )
 
 
 def _build_facts(values: ConfigNumbers, family: Family, kind: str, name: str) -> ModelFacts:

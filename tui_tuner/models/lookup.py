@@ -80,7 +80,7 @@ def config_from_hub(model: ModelSection, network: bool) -> Path:
                 model.name,
                 "config.json",
                 revision=model.revision,
-                # The client waits much longer for a hub that does not answer than `reachable` does.
+                # The client waits much longer for a hub that does not answer than `is_reachable` does.
                 local_files_only=not (network and is_reachable()),
                 etag_timeout=5,
             )

@@ -17,7 +17,7 @@ _OF_A_TERMINAL = ("bell",)  # sent by the process that has the terminal
 
 
 class Notifier:
-    """A `Sink` in front of the journal that sends messages without delaying or failing the run.
+    """A `EventSink` in front of the journal that sends messages without delaying or failing the run.
 
     Args:
         sink: The journal.

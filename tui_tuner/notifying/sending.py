@@ -204,7 +204,7 @@ def _split_login(address: str) -> tuple[str, dict[str, str]]:
 
 
 def make_waiter(done: Callable[[], bool], deadline: Callable[[], float]) -> Callable[[float], bool]:
-    """Return a `wait` for `send` that gives up after the deadline."""
+    """Return a `wait` for `send_message` that gives up after the deadline."""
 
     def wait_or_give_up(seconds: float) -> bool:
         until = time.monotonic() + seconds

@@ -37,7 +37,7 @@ def sum_by_row(losses: Any, rows: Sequence[int], data: Rows) -> RowSums | None:
         sums = torch.zeros(len(rows), dtype=torch.float64, device=losses.device)
         return RowSums(rows, sums.index_add_(0, owner, losses.double()))
     if len(losses) == len(rows):
-        # A loss per example is a mean already; `read` divides every sum by the labels.
+        # A loss per example is a mean already; `read_losses` divides every sum by the labels.
         return RowSums(rows, losses.double() * torch.tensor(labels, device=losses.device).clamp(min=1))
     return None
 

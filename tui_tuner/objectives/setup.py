@@ -29,7 +29,7 @@ class Setup:
         batches: Row numbers of the first optimizer steps.
         tokens: Most tokens of a micro-batch.
         pad: The token id of padding.
-        state: The result of `Objective.state` in the run that is resumed; empty for a new one.
+        state: The result of `Objective.way_state` in the run that is resumed; empty for a new one.
         longest_row: Tokens of the longest row, trained or held out; 0 if all are short.
         usual: Tokens of some optimizer steps, as far as this process computes them.
     """

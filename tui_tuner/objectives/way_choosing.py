@@ -34,10 +34,10 @@ class WayChooser:
 
     Args:
         losses: The objective's `losses`.
-        plain: The objective's `plain_losses`.
+        plain: The objective's `compute_plain_losses`.
 
     Attributes:
-        checker: The checker with the last rows; set by `choose`.
+        checker: The checker with the last rows; set by `choose_way`.
     """
 
     def __init__(self, setup: Setup, losses: LossesOf, plain: LossesOf) -> None:

@@ -109,7 +109,7 @@ def estimate_duration(
     """Time and money of a run.
 
     Args:
-        card: The GPU, whose measured speed or data sheet gives a wide range (`speed.step`).
+        card: The GPU, whose measured speed or data sheet gives a wide range (`speed.step_time`).
         tokens_per_second: A measured throughput, all devices together; it gives a narrow one.
         speed: The same from a run of this kind on this machine.
     """

@@ -147,7 +147,8 @@ def fit_config(
     data_facts: DataFacts | None = None,
     rates: Rates | None = None,
 ) -> ResolvedRun:
-    """`resolve` for this machine, with micro-batch, checkpointing and optimizer such that memory suffices.
+    """`resolve_config` for this machine, with micro-batch, checkpointing and optimizer such that memory
+    suffices.
 
     Args:
         rates: Of the GPU, as measured; those that are kept of it otherwise, or its data sheet's.

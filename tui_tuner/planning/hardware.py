@@ -211,7 +211,7 @@ def _decode_text(value: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _torch_has_cuda() -> bool:
-    """Whether the installed torch was built for CUDA, from its metadata: importing it takes a second.
+    """Return whether the installed torch was built for CUDA, from its metadata: importing it takes a second.
 
     Linux wheels from PyPI are CUDA builds without a local version; CPU builds carry `+cpu`.
     """

@@ -1,6 +1,6 @@
 """Learning-rate rules, side by side: each names its source, its inputs and its result.
 
-`auto` is `customary`: a value that is usual for the task and method, scaled by nothing that was not
+`auto` is `find_customary_rate`: a value that is usual for the task and method, scaled by nothing that was not
 measured. The other rules are shown beside it, where their inputs are known.
 """
 

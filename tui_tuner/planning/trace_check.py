@@ -76,7 +76,7 @@ def check_trace(setup: Setup, traces: dict[str, Any]) -> Check:
     """Extend the line through traces of two and three layers to all of them, and compare with the ledger.
 
     Args:
-        traces: By the number of trained layers, as text: what `training.tracing.step.trace` returns.
+        traces: By the number of trained layers, as text: what `training.tracing.step.trace_step` returns.
     """
     trained, counts = setup.layers or setup.facts.layers, simulated_layers(setup)
     # With so few layers that all were traced, both are the same trace

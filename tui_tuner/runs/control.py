@@ -42,7 +42,7 @@ class CommandReceiver:
     """Receives commands for the training core at each step boundary. Commands older than this object are
     skipped.
 
-    `request` lets the same process (a signal handler) send a command without touching the disk.
+    `request_command` lets the same process (a signal handler) send a command without touching the disk.
     """
 
     def __init__(self, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 A process that the kernel kills because memory ran out cannot report it. The kernel counts such kills for each
 control group; the count is written into the manifest when a process takes the run, and compared when the run
-is found dead. A child of this process also leaves its exit code or its signal (`ending`). Sources: the
+is found dead. A child of this process also leaves its exit code or its signal (`describe_exit`). Sources: the
 kernel's Documentation/admin-guide/cgroup-v2.rst (memory.events, oom_kill), cgroup-v1/memory.rst
 (memory.oom_control, oom_kill), and `oom_kill` in /proc/vmstat for the whole machine.
 """

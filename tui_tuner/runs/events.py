@@ -4,8 +4,8 @@ A class's `KIND` is its name in the journal, and its fields are those of the lin
 be NaN or infinite: they are written as "nan", "inf" or "-inf", and read back as such floats.
 
 To add a kind, write a class here with its fields and units, and a handler in the readers that use it
-(`runs/view.py`, `runs/tally.py`, `headless.py`, `ui/loglines.py`). A new field of an existing kind needs a
-default, because older journals lack it.
+(`runs/view.py`, `runs/journal_tally.py`, `headless.py`, `ui/loglines.py`). A new field of an existing kind
+needs a default, because older journals lack it.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ class Verdict(EventBody):
 
     KIND = "verdict"
     step: int  # last step it is based on
-    verdict: str = "unclear"  # one of `verdicts.words.VERDICTS`
+    verdict: str = "unclear"  # one of `verdicts.verdict_words.VERDICTS`
     since_step: int | None = None  # first step for which it holds
     confidence: float | None = None  # 0 to 1; None if nothing could be resampled
     evidence: Sequence[Any] = field(default_factory=list)  # sentences with their figures

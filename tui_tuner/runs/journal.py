@@ -24,7 +24,7 @@ _ONLY_NUMBERS = (Step, Heartbeat)
 
 
 class JournalWriter:
-    """A `Sink` that appends to a journal: one `os.write` per event, from any thread.
+    """A `EventSink` that appends to a journal: one `os.write` per event, from any thread.
 
     `seq` continues after what the file already holds; an incomplete last line (power failure) is closed with
     a newline first, so that the next event stays intact. `emit` never raises: if the disk refuses, events

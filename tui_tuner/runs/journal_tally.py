@@ -156,13 +156,13 @@ def _add_block(known: Tally, block: bytes) -> bytes:
 
 
 def _count_scanned_step(known: Tally, figures: Figures) -> None:
-    """Count a step from the figures that `scan` found in its line."""
+    """Count a step from the figures that `scan_lines` found in its line."""
     when, step, _epoch, loss, _rate, _norm, _trained, _memory, seconds, _metrics, mfu, busy, *_rest = figures
     try:
         time, number, took = float(when), int(step), float(seconds)
         last = known.loss if loss == b"null" else float(loss)
         used = float(mfu) if mfu else None, float(busy) if busy else None
-    # `scan` does not check numbers: `1.2.3` may be among them.
+    # `scan_lines` does not check numbers: `1.2.3` may be among them.
     except ValueError:
         return
     _pass_time(known, time)

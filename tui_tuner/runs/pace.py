@@ -102,7 +102,7 @@ class PaceMeter:
         self._forget_old()
 
     def add_figures(self, found: Sequence[Figures]) -> None:
-        """Record steps from `scan`; other lines among them are skipped."""
+        """Record steps from `scan_lines`; other lines among them are skipped."""
         for _when, step, _e, _l, _r, _n, trained, _m, seconds, *_rest in found[-RECENT_STEPS:]:
             try:
                 took, number, tokens = float(seconds), int(step), int(trained)
@@ -140,7 +140,7 @@ class PaceMeter:
 
 
 def format_metric(name: str, value: object, digits: int = 4) -> str:
-    """Format a metric for a reader: times 100 if its field is shown so, else as `figure` does."""
+    """Format a metric for a reader: times 100 if its field is shown so, else as `format_figure` does."""
     return show_hundredfold(name, value) or format_figure(value, digits)
 
 

@@ -34,7 +34,7 @@ def identify_process(pid: int) -> dict[str, Any]:
 
 
 def is_alive(pid: int, known: dict[str, Any]) -> bool:
-    """Return whether the process with this `identity` is alive.
+    """Return whether the process with this `identify_process` is alive.
 
     Raises:
         psutil.Error: there is no such process.

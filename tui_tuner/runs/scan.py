@@ -2,7 +2,7 @@
 them.
 
 The journal of a long run consists almost entirely of steps, and printing or summing it needs a few numbers of
-each. One pattern finds them, many lines per call; lines that do not match are left to `wire.decode`.
+each. One pattern finds them, many lines per call; lines that do not match are left to `wire.decode_line`.
 """
 
 from __future__ import annotations

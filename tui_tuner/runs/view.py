@@ -42,7 +42,7 @@ NO_TIME = TimeByPhase()
 
 @dataclass(frozen=True)
 class RunView:
-    """The current state of a run, immutable; `fold` returns the next one.
+    """The current state of a run, immutable; `fold_events` returns the next one.
 
     `status`: new, running, paused, completed, stopped or failed.
     """

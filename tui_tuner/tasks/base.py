@@ -83,7 +83,7 @@ class Task(ABC):
         """List problems of all rows together, before anything is trained.
 
         Args:
-            facts: Facts that the encoder noted (`Encoder.note_row`).
+            facts: Facts that the encoder noted (`RecordEncoder.note_row`).
         """
         return []
 
@@ -100,7 +100,7 @@ class Task(ABC):
         """Choose values for fields that are `auto` and depend on the rows, with the reasons.
 
         Args:
-            learned: What the encoder learned from the rows (`Encoder.learned`).
+            learned: What the encoder learned from the rows (`RecordEncoder.export_learned`).
         """
         return {}
 
@@ -136,8 +136,8 @@ class Task(ABC):
         """Return values for the model's own config, such as the number and names of classes.
 
         Args:
-            learned: What the encoder learned from the rows (`Encoder.learned`); empty for a run of version
-                0.1.
+            learned: What the encoder learned from the rows (`RecordEncoder.export_learned`); empty for a run
+                of version 0.1.
         """
         return {}
 
@@ -193,7 +193,8 @@ class Task(ABC):
         """Return a trained model's predictions for rows, in plain values; a `RowProblem` for an unreadable
         row.
 
-        This default asks about one row at a time (`ask`); tasks that can compute several at once override it.
+        This default asks about one row at a time (`ask_model`); tasks that can compute several at once
+        override it.
 
         Args:
             rows: The records that the task reads, without answers, labels or tags; a `Text` if it reads one.

@@ -45,14 +45,14 @@ class BaseRecord:
 
 
 def record_base(model: ModelSection) -> BaseRecord:
-    """What there is to say of the weights that a config names, where they are on this machine."""
+    """Describe the weights that a config names, and where they are on this machine."""
     source = find_sources(model)[0]
     weights = fingerprint_weights(Path(source.path)) if source.path and os.path.isdir(source.path) else ""
     return BaseRecord(model.name, source.revision or "", weights)
 
 
 def read_base(folder: Path) -> BaseRecord:
-    """What a folder says of its base model; nothing for one of an older version or another program."""
+    """Read a folder's record of its base model; empty for an older version or another program."""
     try:
         found: Any = json.loads(read_file(folder / RECORD))
         return BaseRecord(**{name: str(found.get(name, "")) for name in BaseRecord.__dataclass_fields__})

@@ -53,7 +53,7 @@ class Evaluator:
         self.interrupted = interrupted
 
     def evaluate_held_out(self, model: Any, size: MicroSize, step: int) -> EvaluationResult | None:
-        """What the objective measures over all held-out rows; None without any, or without memory for them.
+        """Measure the objective over all held-out rows; None without any, or without memory for them.
 
         The model is left in the mode it was in. Where memory runs out, less is computed at once from then on,
         also in later evaluations and by whoever resumes the run.
@@ -84,7 +84,7 @@ class Evaluator:
         return replace(self.objective.judge_evaluation(self.rows, sums, weight), rows=each)
 
     def _sum_figures(self, model: Any, size: MicroSize, step: int) -> dict[str, Any] | None:
-        """What the objective measures, added up; read from the device once. None without memory for it."""
+        """Add up what the objective measures; the device is read once. None without memory for it."""
         assert self.rows is not None
         total, done = len(self.rows), 0
         self.reporter.report_phase("evaluating", 0, total, unit="rows")

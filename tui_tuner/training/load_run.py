@@ -62,7 +62,7 @@ def load_run(
         run: The run's folder.
         which: `best`, `last`, a checkpoint such as `step-200`, or `base`: what it began with.
         device: `cpu`, `cuda:0`, or `auto`: a GPU where there is one.
-        load: Loads the base model of an adapter instead of the task (`training.loading.load_base`).
+        load: Loads the base model of an adapter instead of the task (`training.model_loading.load_base`).
         base: Folder or hub id that holds the base model now, where it is not where it was.
         any_base: Take a base model also if its weights are not those that the run began with.
 
@@ -104,7 +104,7 @@ def load_run(
 
 
 def list_models(folder: RunFolder) -> list[str]:
-    """What `load_run` can load of a run: `best`, `last`, and checkpoints, newest first; unverified."""
+    """List what `load_run` can load of a run: `best`, `last`, and checkpoints, newest first; unverified."""
     final = [
         name for name, place in (("best", folder.best_path), ("last", folder.last_path)) if place.is_dir()
     ]
@@ -132,7 +132,7 @@ def read_run_config(folder: RunFolder, base: str = "") -> ResolvedConfig:
 
 
 def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
-    """What the task found out about the data; nothing for a run of version 0.1."""
+    """Read what the task found out about the data; empty for a run of version 0.1."""
     path = folder.path / LEARNED
     if not path.exists():
         return {}

@@ -157,7 +157,7 @@ class Loop:
     # ---- parts -------------------------------------------------------------------------------------
 
     def _mark_ready(self, apart: bool) -> None:
-        """What lies between two steps is done."""
+        """Note that the work between two steps is done."""
         self._apart = False
         self._clock = time.monotonic()
         self.reports.meter.mark_ready(apart)
@@ -262,7 +262,7 @@ class Loop:
                 self._show_answers(step)
 
     def evaluate_before(self) -> None:
-        """How the model does before it has learnt anything, which decides nothing."""
+        """Measure the model before it has learnt anything; this decides nothing."""
         try:
             judged = self.evaluator.evaluate_held_out(self.engine.model, self.engine.size, 0)
         except EvaluationInterrupt:

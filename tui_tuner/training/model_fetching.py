@@ -26,7 +26,7 @@ def fetch_model(model: ModelSection, reporter: Reporter, commands: Commands, ran
 
     Raises:
         Stopped: a stop was asked for; what was fetched stays.
-        HubError, ModelError, DiskFullError: as `models.hub.api.fetch` does.
+        HubError, ModelError, DiskFullError: as `models.hub.api.fetch_model` does.
     """
     failed: TunerError | None = None
     if ranks.is_main:
@@ -85,7 +85,7 @@ def _bring_files(
     try:
         download_model(name, revision, hub, said, commands.stop_wanted, weights)
     except FetchCancelled:
-        return  # `check` says so
+        return  # `check_stop` says so
     except TunerError as error:
         if not here:
             raise

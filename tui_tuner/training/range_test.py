@@ -66,7 +66,7 @@ class _CancelControl(CommandReceiver):
 def answer(
     arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """The operation `range_test` of a helper process.
+    """The operation `run_range_test` of a helper process.
 
     Args:
         arguments: `config` (values as in YAML) and `steps`.

@@ -64,11 +64,11 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process speaks for the run: journal, commands, files."""
+        """Return whether this process speaks for the run: journal, commands, files."""
         return self.rank == 0
 
     def any_rank(self, flag: bool) -> bool:
-        """Whether the flag is set in one of them, at least."""
+        """Return whether the flag is set in one of them, at least."""
         if self.world == 1:
             return flag
         import torch

@@ -76,7 +76,7 @@ def check_edits(folder: RunFolder, asked: RunConfig) -> None:
 def _find_edits(
     folder: RunFolder, progress: Progress, before: RunConfig, had: RunConfig | None, asked: RunConfig
 ) -> list[Edit]:
-    """What was edited since the run began.
+    """Find what was edited since the run began.
 
     Raises:
         ConfigError: a field was edited that a run cannot change.

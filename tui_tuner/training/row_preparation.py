@@ -70,7 +70,7 @@ def _find_moment(context: RunContext) -> datetime:
 
 
 def _moment_of_older(context: RunContext) -> datetime | None:
-    """When a run of version 0.1 began, which kept no moment."""
+    """Return when a run of version 0.1 began, which kept no moment."""
     created = context.folder.read_manifest().get("created") if context.checkpoint is not None else None
     return datetime.fromtimestamp(int(created)) if isinstance(created, int | float) else None
 
@@ -151,7 +151,7 @@ def _is_part_different(part: str, before: str, now: str) -> bool:
 
 
 def _lengths_identity(prepared: PreparedRows) -> str:
-    """What version 0.1 knew its rows by."""
+    """Return the value by which version 0.1 knew its rows."""
     found = hashlib.sha256()
     for array in (prepared.train.lengths, prepared.train.trained_tokens):
         found.update(np.ascontiguousarray(array).tobytes())

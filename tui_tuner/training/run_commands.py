@@ -91,7 +91,7 @@ class Commands:
         return self._wishes
 
     def stop_wanted(self) -> bool:
-        """For loops outside of training: whether to give up. With several ranks not before `check`."""
+        """For loops outside of training: whether to give up. With several ranks not before `check_stop`."""
         return self._ranks.world == 1 and self.poll_commands().stop
 
     def check_stop(self) -> None:
@@ -106,7 +106,7 @@ class Commands:
         return wishes
 
     def put_back(self, wishes: Wishes) -> None:
-        """Give these again with the next `take`, beside what comes until then."""
+        """Give these again with the next `take_wishes`, beside what comes until then."""
         self._wishes.add_wishes(wishes)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""One run, from a config to its end: `run(config, folder, sink, control)`.
+"""One run, from a config to its end: `run_training(config, folder, sink, control)`.
 
 Nothing is imported here that takes long; what the run needs is imported on the way, behind a phase.
 """
@@ -179,7 +179,7 @@ def _make_outcome(loop: Any, commands: Commands) -> Outcome:
 
 
 def _describe_stop(step: int, why: str, saved: int | None) -> str:
-    """Where a run stopped, why unless it was "asked", and which step can be resumed from."""
+    """Say where a run stopped, why unless it was "asked", and which step can be resumed from."""
     said = {"step": step, "saved": saved, "why": why}
     if why == "asked":
         if saved == step:
@@ -195,7 +195,7 @@ def _describe_stop(step: int, why: str, saved: int | None) -> str:
 
 
 def _describe_completion(steps: int, loop: Any) -> str:
-    """How many steps, the best evaluation, and whether it ended early."""
+    """Say how many steps were taken, the best evaluation, and whether the run ended early."""
     progress, early = loop.progress, loop.progress.early
     if progress.best is None:
         return _("{steps} steps, stopped early.", steps=steps) if early else _("{steps} steps.", steps=steps)

@@ -11,7 +11,7 @@ PACKAGES = ("tui-tuner", "torch", "transformers", "peft", "accelerate", "bitsand
 
 
 def device_name(config: RunConfig) -> str:
-    """What trains, in words, as far as it can be told without torch."""
+    """Name the device that trains, as far as it can be told without torch."""
     from tui_tuner.planning.hardware import detect_hardware
 
     found = detect_hardware()

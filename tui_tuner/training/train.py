@@ -134,7 +134,7 @@ class Training:
 
     @cached_property
     def objective_setup(self) -> Setup:
-        """What the objective is prepared with."""
+        """Return what the objective is prepared with."""
         plan, context = self.plan, self.context
         first = range(min(SAMPLED_STEPS, plan.steps_per_epoch))
         pad, held_out = self.tokenizer.pad_token_id, self.prepared.validation

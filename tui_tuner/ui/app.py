@@ -394,11 +394,11 @@ class TunerApp(SturdyApp[AppResult]):
 
     # Called by the terminal's driver, in any thread
 
-    def screen_opens(self) -> None:
+    def note_screen_opening(self) -> None:
         if self._way_out is not None:
             self._way_out.note_screen_opening()
 
-    def screen_closed(self) -> None:
+    def note_screen_closed(self) -> None:
         if self._way_out is not None:
             self._way_out.note_screen_closed()
 
@@ -434,7 +434,7 @@ def run_app(store: RunStore, **more: Any) -> AppResult:
     """Run the workbench; `more` are arguments of `TunerApp`.
 
     While `AppResult.host` is alive the caller must keep the process: the run continues without a screen
-    (`launch.terminal.leaving.WayOut.end`).
+    (`launch.terminal.leaving.WayOut.finish_process`).
     """
     app = TunerApp(store, **more)
     result = None

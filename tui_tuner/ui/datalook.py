@@ -40,8 +40,7 @@ _MOST_PARTS = 6
 class Token:
     """One token as the model sees it, or several (`count`) that form one character.
 
-    `trained`: the model learns to produce it. `piece`: which sequence of the row, from 0.
-    """
+    `trained`: the model learns to produce it. `piece`: which sequence of the row, from 0."""
 
     text: str
     trained: bool
@@ -53,8 +52,7 @@ class Token:
 @dataclass(frozen=True)
 class RowMask:
     """A row's tokens. `outcome` and `reason` are those of the row ledger; `teaches` describes what the row
-    teaches, if its tokens do not show it.
-    """
+    teaches, if its tokens do not show it."""
 
     tokens: tuple[Token, ...]
     notes: tuple[str, ...] = ()
@@ -89,8 +87,7 @@ class DataPreview:
 class RowCensus:
     """All rows, counted: the ledger's outcomes, its most frequent reasons, lengths in characters.
 
-    A row that the task of the draft cannot use is counted as dropped; `refusal` is the reason of the first
-    one.
+    Rows that the task of the draft cannot use are counted as dropped; `refusal` is why the first of them was.
     """
 
     read: int
@@ -127,8 +124,7 @@ class ColumnTable:
 class RowReading:
     """A row as it is read with certain columns: its lines, or why it cannot be read.
 
-    Args:
-        place: The row's number, from 0; the last one if the requested row does not exist.
+    `place`: the row's number, from 0; that of the last row if the requested one does not exist.
     """
 
     format: str

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Host(Protocol):
-    """A run in a thread of this process (`launch.thread.ThreadHost`)."""
+    """A run in a thread of this process (`launch.thread_host.ThreadHost`)."""
 
     folder: RunFolder
     control: CommandReceiver

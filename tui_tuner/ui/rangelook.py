@@ -16,7 +16,7 @@ Points = list[tuple[float, float]]  # (rate, loss) each
 
 
 class RangeProcess:
-    """The range test of a draft. `end` may be called from another thread, also before `run`.
+    """The range test of a draft. `end_test` may be called from another thread, also before `run_test`.
 
     Args:
         helper: The helper to use; None creates one.
@@ -52,7 +52,7 @@ class RangeProcess:
         check_hardware(config)
         arguments = {"config": config.model_dump(mode="json"), "steps": STEPS}
         self._request = self._helper.prepare_request("range_test", arguments, progress=self._take_progress)
-        # `end` may have been called before there was a request that it could cancel.
+        # `end_test` may have been called before there was a request that it could cancel.
         if self._ended:
             return None
         try:

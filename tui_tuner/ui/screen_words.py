@@ -57,7 +57,7 @@ def safe_block(text: object) -> Content:
 
 
 def mark_value(text: str, style: str = "$accent") -> str:
-    """Mark a placeholder's value, for `marked` to show it in another style."""
+    """Mark a placeholder's value, for `render_marked` to show it in another style."""
     return f"{_MARK}{style}{_STYLE_ENDS}{text}{_MARK}"
 
 

@@ -37,7 +37,7 @@ class Gain:
 
     @property
     def is_shown(self) -> bool:
-        """Whether the interval excludes that nothing has changed."""
+        """Return whether the interval excludes that nothing has changed."""
         return self.rows >= FEWEST and (self.low > 0 or self.high < 0)
 
     @property
@@ -74,7 +74,7 @@ def _pair_rows(before: HeldOutRows, after: HeldOutRows) -> Iterable[tuple[float,
 
 
 def is_finite(value: object) -> TypeGuard[int | float]:
-    """Whether a raw value is a number, and a finite one."""
+    """Return whether a raw value is a number, and a finite one."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -97,7 +97,7 @@ def quantile_of_t(share: float, freedom: int) -> float:
 
 
 def list_gains(view: RunView) -> list[Gain]:
-    """What a run has gained at its best evaluation and, if that is another one, at its last."""
+    """List what a run has gained at its best evaluation and, if that is another one, at its last."""
     return gains_between(view.held_out, view.best_step())
 
 

@@ -69,7 +69,7 @@ def judge_gathered(gathered: RunHistory, draws: int = DRAWS) -> FoundVerdict:
 
 
 def make_case(curves: Curves, gathered: RunHistory, setting: Setting) -> tuple[Case, Levels]:
-    """What the rules are asked about: the curves as they are."""
+    """Make the case that the rules are asked about: the curves as they are."""
     steps, levels, errors = make_windows(curves)
     wobble = estimate_wobble(curves.held.losses)
     paired = compute_difference_errors(curves.held.draws)

@@ -39,12 +39,12 @@ class Setting:
 
     @property
     def low_rate(self) -> bool:
-        """Whether the rate is far below those that are usual."""
+        """Return whether the rate is far below those that are usual."""
         return bool(self.rate and self.usual and self.rate < limits.LOW_RATE * self.usual)
 
     @property
     def wild_rate(self) -> bool:
-        """Whether it is above what even the smallest models bear."""
+        """Return whether it is above what even the smallest models bear."""
         return bool(self.rate and self.highest and self.rate > limits.WILD_RATE * self.highest)
 
 
@@ -104,7 +104,9 @@ class Case:
 
     @cached_property
     def end_fall(self) -> tuple[float, float]:
-        """What the single steps of training fell by from their first third to their last; standard error."""
+        """Return by how much single steps fell from their first third to their last, with the standard
+        error.
+        """
         losses = self.curves.losses
         third = len(losses) // 3
         first, last = losses[:third], losses[-third:]
@@ -113,7 +115,7 @@ class Case:
 
     @cached_property
     def start_scale(self) -> float:
-        """What losses are shares of: that of the start."""
+        """Return what losses are shares of: the loss of the start."""
         held = self.curves.held.losses
         start = abs(self.curves.training.start)
         known = start if math.isfinite(start) and start > 0 else 0.0

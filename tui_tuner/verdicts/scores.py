@@ -50,7 +50,7 @@ class Scores:
 
     @property
     def is_at_best(self) -> bool:
-        """Whether the last value is the best one but for chance."""
+        """Return whether the last value is the best one but for chance."""
         return bool(self.name) and abs(self.best - self.last) <= max(self.error, 1e-12)
 
     @property
@@ -63,7 +63,7 @@ class Scores:
 
 
 def make_scores(gathered: RunHistory) -> Scores:
-    """What the metrics of a history say."""
+    """Make the scores of a history from its metrics."""
     measured = {step: metrics for step, metrics in sorted(gathered.evaluations.items()) if metrics}
     if not measured:
         return Scores()
@@ -123,7 +123,7 @@ def _read_deciding(
 
 
 def _count_classes(tables: Mapping[str, EvaluationTable]) -> list[float]:
-    """How many held-out rows (or words) each class has; empty where no table tells."""
+    """Count the held-out rows (or words) of each class; empty where no table tells."""
     confusion = tables.get("confusion")
     if confusion is not None:
         counts = [sum(v for v in row if is_finite(v)) for row in confusion.values if isinstance(row, list)]
@@ -152,7 +152,7 @@ def _measure_prior(shares: list[float]) -> tuple[float | None, float | None]:
 
 
 def _is_chance(last: Mapping[str, float | None], rows: int, commonest: float | None) -> bool | None:
-    """Whether no metric of these is better than chance would be in 99 of 100 runs."""
+    """Return whether no metric of these is better than chance would be in 99 of 100 runs."""
     if not rows:
         return None
     correlation = last.get("pearson")

@@ -45,7 +45,7 @@ def find_peak_rate(gathered: RunHistory, config: RunConfig | None) -> float | No
 
 
 def _trains_few_weights(config: RunConfig) -> bool:
-    """Whether next to nothing is trained: a prompt, factors, one layer, or matrices of rank 1 or 2."""
+    """Return whether next to nothing is trained: a prompt, factors, one layer, or matrices of rank 1 or 2."""
     method = config.method
     if method.has_trait(Trait.FEW_WEIGHTS) or (method.reads_field("rank") and method.rank <= 2):
         return True
@@ -53,7 +53,7 @@ def _trains_few_weights(config: RunConfig) -> bool:
 
 
 def make_setting(gathered: RunHistory, config: RunConfig | None) -> Setting:
-    """What the rules have to know of it."""
+    """Make what the rules have to know of a config."""
     usual = find_usual_rate(config)
     copies = gathered.copies or 0
     held = gathered.held_out or max((len(losses) for losses, _labels in gathered.rows.values()), default=0)

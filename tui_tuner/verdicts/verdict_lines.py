@@ -14,12 +14,12 @@ VERY_SURE, SURE = 0.95, 0.8
 
 
 def find_label(name: str) -> str:
-    """What a verdict is called; safe for a terminal."""
+    """Return the label of a verdict; safe for a terminal."""
     return _(VERDICTS[name].label) if name in VERDICTS else one_line(name, 30)
 
 
 def find_meaning(name: str) -> str:
-    """What a verdict means."""
+    """Explain what a verdict means."""
     return _(VERDICTS[name].means) if name in VERDICTS else ""
 
 
@@ -29,12 +29,12 @@ def find_worth(name: str) -> int:
 
 
 def is_useless(name: str) -> bool:
-    """Whether the result of such a run is of no use."""
+    """Return whether the result of such a run is of no use."""
     return find_worth(name) < 0
 
 
 def status_words(status: str, name: str) -> str:
-    """How a run ended, and what came of it: `completed · nothing learnt`."""
+    """Say how a run ended, and what came of it: `completed · nothing learnt`."""
     ended = _(one_line(status))
     if not name or status not in ("completed", "stopped"):
         return ended
@@ -60,7 +60,7 @@ def list_evidence(verdict: Verdict) -> list[str]:
 
 
 def list_advice(verdict: Verdict) -> list[Advice]:
-    """What is advised; what is damaged is left out."""
+    """List the advice of a verdict; what is damaged is left out."""
     found = []
     for item in verdict.advice:
         words = item.get("words") if isinstance(item, Mapping) else None
@@ -73,12 +73,12 @@ def list_advice(verdict: Verdict) -> list[Advice]:
 
 
 def list_ways(verdict: Verdict) -> list[Advice]:
-    """What is advised that settings can do."""
+    """List the advice that settings can follow."""
     return [item for item in list_advice(verdict) if item.values]
 
 
 def confidence_words(confidence: float | None) -> str:
-    """How sure a verdict is."""
+    """Say how sure a verdict is."""
     if confidence is None:
         return _("nobody can say how sure this is")
     share = f"{100 * confidence:.0f} %"

@@ -61,7 +61,7 @@ def _rule_too_little(case: Case, now: Levels) -> Ruling | None:
 
 
 def fell_clearly(case: Case, now: Levels) -> bool:
-    """Whether the loss in training is lower at the end than at the start, by more than chance."""
+    """Return whether the loss in training is lower at the end than at the start, by more than chance."""
     training = case.curves.training
     if not len(now.training):
         return False
@@ -71,7 +71,9 @@ def fell_clearly(case: Case, now: Levels) -> bool:
 
 
 def _is_flat(case: Case, now: Levels) -> bool:
-    """Whether the loss in training did not fall: neither its ends tell so, nor the steps of its thirds."""
+    """Return whether the loss in training did not fall: neither its ends tell so, nor the steps of its
+    thirds.
+    """
     if fell_clearly(case, now):
         return False
     fell, error = case.end_fall
@@ -91,12 +93,12 @@ def to_ratios(levels: Floats, scale: float) -> Floats:
 
 
 def is_by_heart(case: Case, now: Levels) -> bool:
-    """Whether training rows are known by heart: next to nothing of their loss is left."""
+    """Return whether training rows are known by heart: next to nothing of their loss is left."""
     return len(now.training) > 1 and bool(now.training[-1] < limits.BY_HEART * max(now.start, 0.0))
 
 
 def got_share(case: Case, now: Levels) -> float:
-    """What held-out rows got of what training gained, in ratios."""
+    """Return the part of the gain in training that held-out rows got, in ratios."""
     ends = np.array([now.start, now.training[-1], now.held[0], now.held[-1]])
     start, end, before, after = to_ratios(ends, case.start_scale)
     return float((before - after) / max(start - end, 1e-12))
@@ -107,7 +109,7 @@ def _fell_share(case: Case, now: Levels) -> float:
 
 
 def _is_flattered(case: Case) -> bool:
-    """Whether held-out rows say nothing about new ones, as most of them are trained on.
+    """Return whether held-out rows say nothing about new ones, as most of them are trained on.
 
     Where the same few texts come again and again, rows held out by chance are trained on, too, as will be
     those that the model is made for. So only copies beyond that count.
@@ -135,7 +137,7 @@ def _rule_chance(case: Case, now: Levels) -> Ruling | None:
 
 
 def _choose_bases(case: Case, best: int) -> range:
-    """Where gains are counted from: the start; where that is a guess, also the first evaluation there was."""
+    """Choose where gains are counted from: the start; where that is a guess, also the first evaluation."""
     return range(2 if case.curves.held.guessed_start and best > 1 else 1)
 
 
@@ -197,7 +199,7 @@ def _rule_worse_again(case: Case, now: Levels) -> Ruling | None:
 
 
 def measure_thirds(case: Case, now: Levels) -> tuple[float, float, float] | None:
-    """What each third of the rate brought on held-out rows; in training, where those are too few points.
+    """Measure what each third of the rate brought on held-out rows; in training if those are too few points.
 
     None where there are too few points for thirds.
     """
@@ -256,7 +258,7 @@ def _rule_going_on(case: Case, now: Levels) -> Ruling | None:
 
 
 def _named_since(case: Case) -> bool:
-    """Whether the metric that decides was at its best by half of the run, and has been since."""
+    """Return whether the metric that decides was at its best by half of the run, and has been since."""
     scores, held = case.scores, case.curves.held
     if (
         not scores.is_at_best
@@ -268,7 +270,7 @@ def _named_since(case: Case) -> bool:
 
 
 def _falls_in_the_end(case: Case, now: Levels) -> bool:
-    """Whether the last third of the rate, or a little more, brought something by more than chance."""
+    """Return whether the last third of the rate, or a little more, brought something by more than chance."""
     held, curves = now.held, case.curves
     if len(held) >= limits.FEWEST_POINTS:
         fell = held[_find_last_third(curves.held.used)] - held[-1]

@@ -124,7 +124,7 @@ async def test_mistakes_are_told_with_their_lines(opened: Opened) -> None:
         assert shown.count("line ") >= 2 and "expected a whole number" in shown
         await pilot.press("escape")  # kept as you typed it
         await until(pilot, lambda: "kept as you typed it" in said(pilot))
-        pilot.app.drafts.flush()
+        pilot.app.drafts.flush_draft()
         (kept,) = read_drafts()
         assert "rank: many" in kept.unread
         await pilot.press("ctrl+e")
@@ -275,13 +275,13 @@ async def test_a_draft_that_cannot_be_kept_is_told_once(opened: Opened, tmp_path
         assert isinstance(screen, SettingsScreen)
         for rank in (5, 6):
             await screen.take_values({"method.rank": rank})
-            pilot.app.drafts.flush()
+            pilot.app.drafts.flush_draft()
             await pilot.pause(0.4)
-        told = [note for note in pilot.app._notifications if "cannot be kept" in note.message]
+        told = [note for note in pilot.app._notifications if "cannot be saved" in note.message]
         assert len(told) == 1 and str(drafts_folder()) in told[0].message
         drafts_folder().unlink()
         await screen.take_values({"method.rank": 7})
-        pilot.app.drafts.flush()
+        pilot.app.drafts.flush_draft()
         assert pilot.app.drafts.trouble == "" and len(read_drafts()) == 1
 
 
@@ -318,6 +318,5 @@ async def test_a_model_chosen_for_rows_does_not_go_with_those_of_the_demo(
         held = form_values.list_differing_values(pilot.app.draft)
         assert held == {"model.name": "my/model", "data.path": str(rows)}
         assert (
-            pilot.app.drafts.undo_last() is not None
-            and form_values.list_differing_values(pilot.app.draft) == {}
+            pilot.app.drafts.undo() is not None and form_values.list_differing_values(pilot.app.draft) == {}
         )

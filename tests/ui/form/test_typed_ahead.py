@@ -76,13 +76,14 @@ async def test_advanced_fields_come_where_one_is(opened: Opened) -> None:
             pilot, lambda: here(pilot.app) == "training.max_steps" and pilot.app.screen._form_pages.advanced
         )
         page = pilot.app.screen.query_one("#page-training")
-        assert any(f.option.path == "training.adam_beta1" for f in pilot.app.screen._form_pages.fields)
+        pages = pilot.app.screen._form_pages
+        assert any(f.option.path == "training.adam_beta1" for f in pages.visible_fields)
         burst(pilot.app, "7", "f2", "9")
         await until(pilot, lambda: pilot.app.draft.get("training") == {"max_steps": 79})
         await settled(pilot)
         assert here(pilot.app) == "training.max_steps"
         assert pilot.app.screen.query_one("#page-training") is page  # it was never made anew
-        assert not any(f.option.path == "training.adam_beta1" for f in pilot.app.screen._form_pages.fields)
+        assert not any(f.option.path == "training.adam_beta1" for f in pages.visible_fields)
 
 
 async def test_an_advanced_field_in_focus_stays_when_they_are_folded(opened: Opened) -> None:

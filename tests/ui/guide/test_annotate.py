@@ -224,7 +224,7 @@ import sys
 from tui_tuner.guiding.annotate import open_annotation
 found = open_annotation("rows.jsonl", "sft")
 for number in range(10**9):
-    found.append({"prompt": f"p{len(found.rows)}", "response": "x" * 5000})
+    found.append_row({"prompt": f"p{len(found.rows)}", "response": "x" * 5000})
     if number == 3:
         print("on", flush=True)
 """

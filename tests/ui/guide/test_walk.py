@@ -80,7 +80,7 @@ async def test_the_goal_is_guessed_from_the_file_and_its_rows_are_shown(
         await pilot.press("enter")
         await until(pilot, lambda: on(pilot, DataQuestion))
         await until(pilot, lambda: "60 rows, all of them read" in text(pilot), 20)
-        assert pilot.app.screen.walk.task == task
+        assert pilot.app.screen.walk.task_name == task
         assert "✓" in text(pilot) and "›" in text(pilot)
         await pilot.press("escape")
         await until(pilot, lambda: on(pilot, GoalQuestion))
@@ -123,7 +123,7 @@ async def test_rows_of_another_goal_change_it_by_one_key(opened: Opened) -> None
         await pilot.press("home", "enter")  # answer in my style: not what these rows are for
         await until(pilot, lambda: on(pilot, DataQuestion) and "Change goal" in text(pilot), 20)
         await pilot.press("f5")
-        await until(pilot, lambda: pilot.app.screen.walk.task == "classification")
+        await until(pilot, lambda: pilot.app.screen.walk.task_name == "classification")
         await until(pilot, lambda: "60 rows, all of them read" in text(pilot), 20)
 
 

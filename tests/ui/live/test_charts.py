@@ -200,8 +200,8 @@ async def test_a_wait_of_a_run_has_a_name_a_count_and_seconds(
     folder = fakes.make_run(store, "waits")
     journal = JournalWriter(folder.events_path, folder.name)
     async with opened(size, open_run=folder) as pilot:
-        pilot.app.hosts = lambda _folder: True
-        pilot.app.follow(folder)._hosted = lambda: True
+        pilot.app.is_hosting = lambda _folder: True
+        pilot.app.follow_run(folder)._hosted = lambda: True
         journal.emit(RunStarted(device="cpu"))
         journal.emit(Phase("fetching", 1 << 30, 4 << 30, "qwen", unit="bytes"))
         await until(pilot, lambda: "fetching the model" in text(pilot) and "1.0 of 4.0 GiB" in text(pilot))

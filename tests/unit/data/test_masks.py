@@ -97,7 +97,7 @@ def test_mask_holds_for_any_text(turns: list[tuple[str, str]], which: int) -> No
 
 
 def trained_text(tokenizer: Any, encoded: Any) -> str:
-    return str(tokenizer.decode(encoded.ids[encoded.trained]))
+    return str(tokenizer.decode(encoded.ids[encoded.mask_of_trained]))
 
 
 def test_tool_calls_are_trained_and_tool_results_are_not() -> None:

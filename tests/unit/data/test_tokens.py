@@ -93,7 +93,7 @@ def test_threads_give_the_same_as_one_in_the_same_order(task: str, monkeypatch: 
         for number, rows in encode_in_order(make(config, tokenizer), batches(), make):
             for row in rows:
                 pieces = getattr(row, "examples", [])
-                whole = [(p.ids.tolist(), p.trained.tolist(), p.answers) for p in pieces]
+                whole = [(p.ids.tolist(), p.mask_of_trained.tolist(), p.answers) for p in pieces]
                 found.append((number, getattr(row, "outcome", str(row)), whole))
         return found
 

@@ -62,7 +62,7 @@ def test_absent_or_broken_data_is_said(tmp_path, monkeypatch, path, words):
 
 def finished_run(store, device, seconds, name="auto", kind="lora"):
     folder = store.create_run(config(output={"name": name}, method={"kind": kind}))
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     journal.emit(RunStarted(config={}, versions={}, device=device, process=1, total_steps=9))
     for step in range(1, 10):
         journal.emit(Step(step=step, tokens=1000, seconds=9.0 if step <= 2 else seconds))

@@ -166,7 +166,7 @@ def run(*arguments, **environment):
 
 def test_exit_codes_and_no_torch(config, tmp_path):
     code = (
-        "import sys\nfrom tui_tuner.cli import _choose_entry\n_run(sys.argv[1:])\n"
+        "import sys\nfrom tui_tuner.cli import _choose_entry\n_choose_entry(sys.argv[1:])\n"
         "print([m for m in ('torch', 'transformers', 'textual') if m in sys.modules], file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, "estimate", config, "--gpu", "T4"]

@@ -90,7 +90,7 @@ def test_settings_use_the_free_memory_of_the_gpu():
     plenty, little = on(79.0), on(20.0)
     assert plenty.config.training.gradient_checkpointing is False
     assert little.config.training.gradient_checkpointing is True
-    assert "memory" in little.why("training.gradient_checkpointing")
+    assert "memory" in little.explain_field("training.gradient_checkpointing")
 
 
 def test_larger_cards_take_what_smaller_ones_take():
@@ -143,7 +143,7 @@ def test_a_processor_fits_into_its_memory():
     plenty, little = on(60), on(22)
     assert plenty.config.training.gradient_checkpointing is False
     assert little.config.training.gradient_checkpointing is True
-    assert "machine's memory" in little.why("training.gradient_checkpointing")
+    assert "machine's memory" in little.explain_field("training.gradient_checkpointing")
     assert little.config.training.optimizer == "adamw"  # 8-bit states are for GPUs
 
 

@@ -75,16 +75,16 @@ def test_a_token_a_target_and_a_pair_by_hand(kind, fields, token, head, pair):
 
 def test_a_step_adds_up_its_sequences():
     found = cost("full")
-    assert found.step([10, 30], 12) == pytest.approx(
+    assert found.count_step([10, 30], 12) == pytest.approx(
         40 * found.token + 12 * found.target + 18 * PAIR * (10 * 10 / 2 + 30 * 30 / 2)
     )
-    assert found.step([], 0) == 0
+    assert found.count_step([], 0) == 0
 
 
 def test_a_shared_beginning_is_computed_once():
     found = cost()
     apart, shared = [100, 100, 100], [Segment(80), *[Segment(20, before=80)] * 3]
-    saved = found.step(apart, 9) - found.step(shared, 9)
+    saved = found.count_step(apart, 9) - found.count_step(shared, 9)
     pairs = 3 * 100 * 100 / 2 - (80 * 80 / 2 + 3 * (20 * 80 + 20 * 20 / 2))
     assert saved == pytest.approx(160 * found.token + pairs * found.pairs[None])
 
@@ -95,8 +95,8 @@ def test_virtual_tokens_lengthen_a_sequence_and_prefixes_only_what_it_sees():
         cost("prefix_tuning", virtual_tokens=8),
         cost("ia3"),
     )
-    assert prompt.step([32, 10], 5) == plain.step([40, 18], 5)
-    extra = prefix.step([32], 5) - plain.step([32], 5)
+    assert prompt.count_step([32, 10], 5) == plain.count_step([40, 18], 5)
+    extra = prefix.count_step([32], 5) - plain.count_step([32], 5)
     assert extra == pytest.approx(32 * 8 * plain.pairs[None])
 
 
@@ -108,7 +108,7 @@ def test_layers_whose_output_is_stored_cost_nothing():
 
 def test_checkpointing_repeats_the_forward_pass_where_gradients_go():
     found = cost("full")
-    assert found.count_recomputed([10], True) == pytest.approx(found.step([10], 0) / 3)
+    assert found.count_recomputed([10], True) == pytest.approx(found.count_step([10], 0) / 3)
     assert found.count_recomputed([10], "offload") == 2 * found.count_recomputed([10], "every_second")
     assert found.count_recomputed([10], False) == found.count_recomputed([10], "auto") == 0
     top = cost("freeze", layers=1)
@@ -182,7 +182,7 @@ def test_a_window_caps_what_a_position_sees(window, tokens, before):
 def test_an_encoder_reads_both_ways():
     shape = {k: v for k, v in SHAPE.items() if k not in ("num_key_value_heads", "tie_word_embeddings")}
     found = cost("full", {**shape, "model_type": "bert"})
-    assert found.step([10], 0) - 10 * found.token == pytest.approx(10 * 10 * 18 * PAIR)
+    assert found.count_step([10], 0) - 10 * found.token == pytest.approx(10 * 10 * 18 * PAIR)
 
 
 @pytest.mark.parametrize("kind", ["full", "lora", "freeze"])

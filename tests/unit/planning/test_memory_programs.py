@@ -111,7 +111,7 @@ def activations(setup):
         rows = next(phase for phase in found.phases if phase.name == LOSS).rows
         return rows["activations"] + rows.get("checkpoints", 0.0)
 
-    return (at_loss(3) - at_loss(2)) / setup.tokens
+    return (at_loss(3) - at_loss(2)) / setup.total_tokens
 
 
 def test_lit_gpt_keeps_by_hand():
@@ -213,7 +213,7 @@ def partitioned(torch, hidden, inner, tokens, rank, trained):
     found = []
 
     def forward(graph, _):
-        (output,) = (node for node in graph.graph.nodes if node.run_op == "output")
+        (output,) = (node for node in graph.graph.nodes if node.op == "output")
         values = [node.meta["val"] for node in output.args[0][1:]]
         found.extend(value for value in values if tokens in value.shape)
         return graph

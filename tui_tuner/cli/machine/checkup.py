@@ -127,7 +127,7 @@ def _list_kernels() -> dict[str, list[dict[str, Any]]]:
             for device in detect_hardware().compute_devices
         }
     except Exception:
-        # A torch that cannot be imported is reported by `_device`
+        # A torch that cannot be imported is reported by `_describe_device`
         return {}
 
 

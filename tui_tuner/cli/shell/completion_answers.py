@@ -18,7 +18,7 @@ def answer_shell() -> int:
     _keep_rich_out()
     _join_around_equals()
     made = build_command()
-    # After `command()`, as parameters only exist once the commands are built
+    # After `build_command()`, as parameters only exist once the commands are built
     offer_words(made)
     try:
         made(args=[], prog_name=PROGRAM, complete_var=VARIABLE)

@@ -101,7 +101,7 @@ def _refuse_extras(extras: Any, softcap: Any, sinks: Any, layout: Any, causal: A
 
 
 def caps_scores(model: Any) -> bool:
-    """Whether a model of transformers caps its attention scores."""
+    """Return whether a model of transformers caps its attention scores."""
     return bool(getattr(model.config.get_text_config(), "attn_logit_softcapping", None))
 
 

@@ -75,7 +75,9 @@ def _widen_heads(tensor: Any) -> Any:
 
 @cache
 def _make_score_cap(softcap: float | None) -> Callable[..., Any] | None:
-    """What happens to a score; the same function for the same cap, so that nothing is compiled again."""
+    """Return the function that caps a score, the same one for the same cap, so that nothing is compiled
+    again.
+    """
     if not softcap:
         return None
 
@@ -86,7 +88,7 @@ def _make_score_cap(softcap: float | None) -> Callable[..., Any] | None:
 
 
 def _get_block_mask(spans: Spans, ask: AttentionAsk, device: Any) -> Any:
-    """Which keys a query sees, and the blocks of them that are looked at; kept for the next layers."""
+    """Return the mask of the keys that a query sees, in blocks; it is kept for the next layers."""
     name = ("flex", ask.window, ask.causal, str(device))
     if name not in spans.made:
         spans.made[name] = _make_block_mask(spans, ask, device)

@@ -46,7 +46,7 @@ def attend_on_gpu(query: Any, key: Any, value: Any, spans: Spans, ask: Attention
 
 
 def _is_its_fault(error: Exception) -> bool:
-    """Whether a kernel failed, and not what was around it.
+    """Return whether a kernel failed, and not what was around it.
 
     Memory may run out in any of them; the recomputation of a checkpointed layer ends by an error as soon as
     it has what it needs; and a run may be told to stop at any time.
@@ -57,7 +57,7 @@ def _is_its_fault(error: Exception) -> bool:
 
 
 def describe_need(query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk) -> AttentionNeed:
-    """What a call needs, as facts."""
+    """Describe what a call needs, as facts."""
     return AttentionNeed.from_tensors(
         query,
         key,
@@ -126,7 +126,7 @@ def _find_proved_kernels(place: str, need: AttentionNeed, ask: AttentionAsk) -> 
 
 
 def _prove_kernel(kernel: Kernel, place: str, need: AttentionNeed, ask: AttentionAsk) -> bool:
-    """Whether a kernel is right on made-up sequences."""
+    """Return whether a kernel is right on made-up sequences."""
     name = (place, kernel, need)
     if kernel is not Kernel.SCORES and name not in STATE.proved:
         if kernel is Kernel.VARLEN and need.heads != need.key_heads:

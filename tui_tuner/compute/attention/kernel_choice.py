@@ -78,7 +78,9 @@ class AttentionNeed:
 
     @classmethod
     def from_tensors(cls, query: Any, key: Any, value: Any, **wants: bool) -> AttentionNeed:
-        """What tensors of [1, heads, tokens, head_dim] need; what else is wanted by the fields' names."""
+        """Read the needs of tensors of [1, heads, tokens, head_dim]; what else is wanted by the fields'
+        names.
+        """
         dtype = str(query.dtype).removeprefix("torch.")
         return cls(dtype, query.shape[-1], value.shape[-1], query.shape[1], key.shape[1], **wants)
 
@@ -143,7 +145,7 @@ def list_fitting(
 
 
 def describe_attention(device: Device, means: KernelMeans, need: AttentionNeed | None = None) -> ChosenKernel:
-    """Which kernel computes attention on a device, and why not a faster one.
+    """Say which kernel computes attention on a device, and why not a faster one.
 
     Args:
         need: What a model needs; without one, what most of today's models do.
@@ -180,7 +182,7 @@ def explain_choice(
 
 
 def assume_need(device: Device) -> AttentionNeed:
-    """What most of today's models need on a device."""
+    """Return the needs of most of today's models on a device."""
     return AttentionNeed(
         dtype="bfloat16" if device.has_bf16 else "float16" if device.kind == "cuda" else "float32"
     )
@@ -195,7 +197,7 @@ def flash_width(head_dim: int, value_dim: int, capability: tuple[int, int]) -> i
 
 
 def replaces_attention(asked: str, device: Device, special: bool) -> bool:
-    """Whether the kernels here keep sequences of a flat row apart, and not the model's own attention.
+    """Return whether the kernels here keep sequences of a flat row apart, and not the model's own attention.
 
     Args:
         asked: `model.attention`, settled.

@@ -68,7 +68,7 @@ STATE = KernelState()
 
 
 def allow_hub_kernels(wanted: bool) -> None:
-    """Whether kernels of the hub are tried from now on."""
+    """Return whether kernels of the hub are tried from now on."""
     if STATE.hub != wanted:
         STATE.hub = wanted
         STATE.chosen.clear()
@@ -95,12 +95,14 @@ def list_used_kernels() -> list[ChosenKernel]:
 
 
 def describe_device_attention(device: Device) -> ChosenKernel:
-    """Which kernel most of today's models would get on a device, and why not a faster one. Tries nothing."""
+    """Say which kernel most of today's models would get on a device, and why not a faster one, without a
+    trial.
+    """
     return describe_attention(device, find_means(device, lambda kernel, error: None))
 
 
 def explain_times(times: dict[Kernel, float]) -> str:
-    """What a trial of several kernels found, in words."""
+    """Explain in words what a trial of several kernels found."""
     said = ", ".join(f"{NAMES[kernel]} {time:.2f} ms" for kernel, time in times.items())
     return _("measured here: {times}", times=said)
 
@@ -112,7 +114,9 @@ def device_at(place: str) -> Device:
 
 
 def means_at(place: str) -> KernelMeans:
-    """What there is to compute attention with on it; a package that cannot be loaded is told of."""
+    """Return the kernels that a device has for attention, with a warning of any package that cannot be
+    loaded.
+    """
     return _means_at(place, STATE.hub)
 
 

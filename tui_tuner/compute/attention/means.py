@@ -16,7 +16,7 @@ HUB_KERNEL = "kernels-community/flash-attn2"
 
 
 def find_means(device: Device, fail: Callable[[Kernel, Exception], None], hub: bool = False) -> KernelMeans:
-    """What there is on a device.
+    """Find the kernels that a device has for attention.
 
     Args:
         hub: A kernel of the hub may be loaded, which downloads it the first time.

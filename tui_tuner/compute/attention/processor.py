@@ -1,6 +1,6 @@
 """Attention on a processor: one call for each sequence of a flat row.
 
-Short stretches in 16 bits are plain matrix products (`attend`), which are quicker there.
+Short stretches in 16 bits are plain matrix products (`attend_by_products`), which are quicker there.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ MOST_SCORES = 256 * 256  # queries x keys of one head; above, the fused kernel i
 
 
 def is_short_stretch(query: Any, key: Any, dropout: float) -> bool:
-    """Whether a stretch is short enough, in 16 bits on a CPU, and without dropout."""
+    """Return whether a stretch is short enough, in 16 bits on a CPU, and without dropout."""
     if query.device.type != "cpu" or query.dtype.itemsize != 2 or dropout:
         return False
     return query.shape[2] * key.shape[2] <= MOST_SCORES
@@ -111,7 +111,8 @@ def attend_by_products(query: Any, key: Any, value: Any, mask: Any, scaling: flo
 def attend_stretch(
     query: Any, key: Any, value: Any, mask: Any, causal: bool, dropout: float, scaling: float | None
 ) -> Any:
-    """Attention of one stretch, by whichever kernel is quicker for its size; shapes as in `attend`.
+    """Attention of one stretch, by whichever kernel is quicker for its size; shapes as in
+    `attend_by_products`.
 
     Args:
         mask: [queries, keys], as `scaled_dot_product_attention` takes it; None where `causal` says it all.

@@ -70,7 +70,7 @@ _last_spans: tuple[Any, Spans] | None = None
 
 
 def find_segment_bounds(lengths: tuple[int, ...], device: Any) -> tuple[Any, int]:
-    """Where each segment begins and ends ([segments + 1] int32, on the device), and the longest one.
+    """Find where each segment begins and ends ([segments + 1] int32, on the device), and the longest one.
 
     The last answer is kept: all layers of a forward pass ask for the same.
     """

@@ -30,7 +30,7 @@ CLEARLY = 0.97  # of the time of the first in order: below, another kernel is fa
 
 
 def prove_attention(attend: Attend, need: AttentionNeed, ask: AttentionAsk, device: Any) -> str:
-    """What is wrong with a kernel: an error, or a result or a gradient that differs; empty if all is well.
+    """Find the fault of a kernel: an error, or a result or a gradient that differs; empty if there is none.
 
     Raises:
         torch.OutOfMemoryError: there is no room to try it.
@@ -127,7 +127,7 @@ def pick_fastest(times: Mapping[Kernel, float], order: Sequence[Kernel]) -> Kern
 
 
 def run_apart(function: Callable[[], Found], device: Any) -> Found:
-    """What a function returns in a thread of its own.
+    """Run a function in a thread of its own, and return its result.
 
     There it has gradients, and neither autocast nor what keeps a layer's tensors for its recomputation, which
     would count those of a trial. Where a layer is computed again on the way back, it is called in this

@@ -20,7 +20,7 @@ VARIANTS = 64
 
 
 def list_kernels(device: Device) -> list[ChosenKernel]:
-    """What can compute the parts of a model on a device, without a model, and why nothing faster does.
+    """List what computes each part of a model on a device, without a model, and why nothing faster does.
 
     Whether it computes a model's own parts exactly is found out when one is loaded.
     """
@@ -98,7 +98,9 @@ def _parse_version(name: str) -> tuple[int, int]:
 
 
 def find_compiler_problem(device: Device) -> str:
-    """Why nothing can be compiled for a device, as far as is known without trying; empty if it can."""
+    """Explain why nothing can be compiled for a device, as far as is known without trying; empty if it
+    can.
+    """
     if device.kind == "cuda":
         return "" if importlib.util.find_spec("triton") else _("Triton is not installed")
     named = os.environ.get("CXX", "")

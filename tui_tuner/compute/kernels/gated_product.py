@@ -118,7 +118,7 @@ def forward_gated(module: Any, stock: Any, kind: GatedKind, *args: Any, **kwargs
 
 
 def find_gated_kind(module: Any, device: Any, numbers: list[Numbers], fast: bool) -> GatedKind | None:
-    """How a feed-forward layer is made, found by trying; None where it is none of this kind.
+    """Find by trial how a feed-forward layer is made; None if it is of another kind.
 
     Args:
         fast: Try Liger's kernel first.
@@ -134,12 +134,12 @@ def _is_gated_kind(kind: GatedKind, module: Any, device: Any, numbers: list[Numb
 
 
 def looks_gated(module: Any) -> bool:
-    """Whether a module may be a gated feed-forward layer."""
+    """Return whether a module may be a gated feed-forward layer."""
     return next(_list_candidate_kinds(module, False), None) is not None
 
 
 def _list_candidate_kinds(module: Any, fast: bool) -> Iterator[GatedKind]:
-    """What a module may be: two or three linear layers, and nothing else that has weights or is random."""
+    """List what a module may be: two or three linear layers, and nothing else with weights or randomness."""
     if "forward" in module.__dict__:
         return
     sizes: dict[str, tuple[int, int]] = {}

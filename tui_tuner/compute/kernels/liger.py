@@ -56,7 +56,7 @@ def load_functions() -> dict[str, Any]:
 
 
 def is_usable(device: Device) -> bool:
-    """Whether its kernels may be tried on a device. Imports it, but for tensors that are on no GPU."""
+    """Return whether its kernels may be tried on a device. Imports it, but for tensors that are on no GPU."""
     return not find_liger_problem(device) and (not torch.cuda.is_available() or bool(load_functions()))
 
 

@@ -149,14 +149,16 @@ def forward_norm(module: Any, stock: Any, kind: NormKind, *args: Any, **kwargs: 
 
 
 def _takes_dtypes(x: Any, weight: Any) -> bool:
-    """Whether they are in numbers that were tried: the weight in those of the input, or in float32."""
+    """Return whether they are in numbers that were tried: the weight in those of the input, or in float32."""
     if x.dtype not in TRIED:
         return False
     return weight is None or weight.dtype in (x.dtype, torch.float32)
 
 
 def looks_like_norm(module: Any) -> bool:
-    """Whether a module may be a norm of this kind: at most a weight of one dimension, and an epsilon."""
+    """Return whether a module may be a norm of this kind: at most a weight of one dimension, and an
+    epsilon.
+    """
     if next(module.children(), None) is not None or "forward" in module.__dict__:
         return False
     if isinstance(module, torch.nn.LayerNorm | torch.nn.GroupNorm) or any(True for _ in module.buffers()):
@@ -168,7 +170,7 @@ def looks_like_norm(module: Any) -> bool:
 
 
 def find_norm_kind(module: Any, device: Any, numbers: list[Numbers]) -> NormKind | None:
-    """What a norm computes, found by trying; None where it is something else."""
+    """Find by trial which norm a module computes; None if it computes something else."""
     weight = module._parameters.get("weight")
     width = 48 if weight is None else weight.shape[0]
     shifts = (False,) if weight is None else (False, True)

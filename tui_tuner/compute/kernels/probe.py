@@ -36,7 +36,7 @@ class Numbers:
 
     @property
     def allowed_difference(self) -> float:
-        """How far two results may lie apart, relative to their size."""
+        """Return how far two results may lie apart, relative to their size."""
         return CLOSE if self.dtype == torch.float32 and self.autocast is None else CLOSE_HALF
 
     def enter_numbers(self, device: Any) -> contextlib.AbstractContextManager[Any]:
@@ -76,7 +76,7 @@ def has_same_results(
     leaves: Sequence[Any],
     close: float,
 ) -> bool:
-    """Whether both give the same tensors and the same gradients of `leaves`, dtypes included."""
+    """Return whether both give the same tensors and the same gradients of `leaves`, dtypes included."""
     found, wanted = compute_with_gradients(compute, leaves), compute_with_gradients(truth, leaves)
     with torch.autocast(found[0].device.type, enabled=False):
         return len(found) == len(wanted) and all(map(is_close, found, wanted, [close] * len(found)))
@@ -109,7 +109,9 @@ def use_real_tensors() -> Iterator[None]:
 
 
 def try_proof(attempt: Callable[[], bool]) -> bool:
-    """What `attempt` finds; False where it fails: what is made otherwise than thought is left alone."""
+    """Return what `attempt` finds, or False if it fails: what is made otherwise than expected is left
+    alone.
+    """
     try:
         with use_real_tensors():
             return attempt()
@@ -118,7 +120,7 @@ def try_proof(attempt: Callable[[], bool]) -> bool:
 
 
 def find_model_device(model: Any) -> Any:
-    """Where a model's first weight lies; the processor for tensors without data."""
+    """Return the device of a model's first weight; the processor for tensors without data."""
     for tensor in model.parameters():
         if tensor.device.type != "meta":
             return tensor.device

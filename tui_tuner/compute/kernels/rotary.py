@@ -119,7 +119,7 @@ def list_rotating_names(module: Any) -> tuple[str, ...]:
 def prove_rotation(
     stock: Any, width: int, rotated: int, device: Any, numbers: Sequence[Numbers], fast: bool
 ) -> Rotator | None:
-    """What stands for a function, found by trying; None where it computes something else.
+    """Find by trial what may replace a function; None if it computes something else.
 
     Args:
         width: Of a head.

@@ -16,7 +16,7 @@ DENSE, TRANSPOSED, FOUR_BITS, EIGHT_BITS = "dense", "transposed", "4-bit", "8-bi
 
 
 def find_base_kind(base: Any) -> str:
-    """What sort of weight a frozen layer holds; empty if it is none that is known here."""
+    """Name the kind of weight that a frozen layer holds; empty if it is unknown here."""
     from transformers.pytorch_utils import Conv1D
 
     if type(base) is torch.nn.Linear:
@@ -82,5 +82,7 @@ def read_base(layer: Any, kind: str) -> FrozenBase:
 
 
 def is_packed(layer: Any) -> bool:
-    """Whether bitsandbytes has packed a 4-bit weight for a processor's own kernel, which has no way back."""
+    """Return whether bitsandbytes has packed a 4-bit weight for a processor's own kernel, which has no way
+    back.
+    """
     return bool(getattr(getattr(layer.weight, "quant_state", None), "packing_format_for_cpu", False))

@@ -64,7 +64,7 @@ class LoraMember:
         return module if module.training and getattr(module, "p", 0.0) else None
 
     def is_plain(self) -> bool:
-        """Whether the layer is still what it was: its one adapter switched on and not merged."""
+        """Return whether the layer is still what it was: its one adapter switched on and not merged."""
         layer = self.layer
         if layer.disable_adapters or layer.merged or len(layer.lora_A) != 1:
             return False
@@ -91,7 +91,7 @@ class LoraGroup:
         return [one.down_matrix for one in self.members] + [one.up_matrix for one in self.members]
 
     def is_copied(self, dtype: Any) -> bool:
-        """Whether its matrices are not used as they are."""
+        """Return whether its matrices are not used as they are."""
         return len(self.members) > 1 or any(one.dtype != dtype for one in self.list_matrices())
 
     def get_copies(self, dtype: Any, matrices: list[Any]) -> MatrixCopies:
@@ -118,7 +118,7 @@ class LoraGroup:
         return x.dtype if same and all(one.dtype == x.dtype for one in self.list_matrices()) else None
 
     def compute_outputs(self, x: Any, dtype: Any) -> list[Any]:
-        """What every layer returns for x [.., inputs], computed in `dtype`."""
+        """Compute the output of every layer for x [.., inputs], in `dtype`."""
         x = x.to(dtype)
         rows = x.reshape(-1, x.shape[-1])
         dropping = [one.active_dropout for one in self.members]
@@ -225,7 +225,7 @@ def _multiply_as(left: Any, right: Any, like: Any, wide: bool) -> Any:
 
 
 def multiplies_into_float32(device: Any, dtype: Any) -> bool:
-    """Whether a product of 16-bit matrices can come out in float32 there (CUDA, from torch 2.8)."""
+    """Return whether a product of 16-bit matrices can come out in float32 there (CUDA, from torch 2.8)."""
     if dtype not in HALVES or not hasattr(torch.ops.aten.mm, "dtype"):
         return False
     try:

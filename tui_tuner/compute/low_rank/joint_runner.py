@@ -1,8 +1,8 @@
 """Layers of one module that read the same tensor: the first that is called computes all of them.
 
-Which layers those are is seen in one small pass of the model (`siblings`), not told by names. What the first
-has computed for the others waits inside the call of the module that holds them and nowhere else: hooks of
-that module begin and end it, also when a pass fails. A layer takes what waits for it only for that very
+Which layers those are is seen in one small pass of the model (`find_siblings`), not told by names. What the
+first has computed for the others waits inside the call of the module that holds them and nowhere else: hooks
+of that module begin and end it, also when a pass fails. A layer takes what waits for it only for that very
 tensor, unchanged, in the same numbers and the same thread; otherwise it computes by itself.
 """
 

@@ -33,7 +33,7 @@ class LoraFacts:
     """What decides how a LoRA layer may be computed.
 
     Args:
-        base: The sort of its frozen weight (`bases.kind_of`); empty if it is another.
+        base: The sort of its frozen weight (`bases.find_base_kind`); empty if it is another.
         adapters: How many it has.
         variant: It is DoRA or another kind of its own, or has a bias or a layer of its own for A or B.
         dropout: Share of its input that is dropped in training.
@@ -52,7 +52,7 @@ class LoraFacts:
 
 
 def explain_left(facts: LoraFacts, kind: str) -> str:
-    """Why a layer is left to peft on a `cpu` or `cuda` device; empty if it is not."""
+    """Explain why a layer is left to peft on a `cpu` or `cuda` device; empty if it is not."""
     if facts.adapters != 1:
         return _("it has several adapters")
     if facts.variant:
@@ -109,7 +109,7 @@ def _has_hooks(module: Any) -> bool:
 
 
 def _is_replaced(layer: Any) -> bool:
-    """Whether somebody else has put a forward pass of theirs into a layer."""
+    """Return whether somebody else has put a forward pass of theirs into a layer."""
     return "forward" in vars(layer) and not _is_ours(vars(layer)["forward"])
 
 
@@ -155,7 +155,7 @@ def quicken_lora(model: Any, device: Device | None = None) -> list[ChosenKernel]
 
 
 def count_quick(chosen: Sequence[ChosenKernel]) -> int:
-    """How many LoRA layers something else than peft computes."""
+    """Count the LoRA layers that something else than peft computes."""
     return sum(one.layers for one in chosen if one.part == PART and one.kernel != PEFT)
 
 
@@ -266,7 +266,7 @@ def _share_shadow(model: Any, groups: list[LoraGroup], names: dict[int, str]) ->
 
 
 def _proves_group(proved: dict[Any, bool], group: LoraGroup, half: Any) -> bool:
-    """Whether a group computes what peft does, tried once for each kind of group."""
+    """Return whether a group computes what peft does, tried once for each kind of group."""
     from torch._subclasses.fake_tensor import FakeTensor
 
     if isinstance(group.members[0].down_matrix, FakeTensor):

@@ -20,7 +20,7 @@ def agrees_with_peft(
     quick: Callable[[Any], Sequence[Any]],
     half: Any = None,
 ) -> bool:
-    """Whether outputs and gradients are peft's, for random inputs and matrices (a new B is all zeros).
+    """Return whether outputs and gradients are peft's, for random inputs and matrices (a new B is all zeros).
 
     In float32, where rounding hides nothing, and in the numbers that the weights are held in, or those that
     autocast computes in. Draws nothing from the global random state.

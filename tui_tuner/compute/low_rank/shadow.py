@@ -130,7 +130,7 @@ def copy_into(copies: MatrixCopies, matrices: Sequence[Any]) -> None:
 
 
 def describe_state(matrices: Sequence[Any]) -> tuple[Any, ...]:
-    """What differs once a matrix is replaced, moved or changed in place."""
+    """Return values that differ once a matrix is replaced, moved or changed in place."""
     return tuple((id(one), one._version, one.untyped_storage()._cdata) for one in matrices)
 
 
@@ -161,5 +161,7 @@ def _align_up(elements: int) -> int:
 
 
 def _is_in_backward() -> bool:
-    """Whether autograd is computing gradients in this thread: layers are then computed again as they were."""
+    """Return whether autograd is computing gradients in this thread: layers are then computed again as they
+    were.
+    """
     return bool(torch._C._current_graph_task_id() != -1)

@@ -12,7 +12,7 @@ from tui_tuner.compute.forward import MicroSize, pack_rows
 
 
 def deal_rows(rows: Sequence[int], lengths: np.ndarray, size: MicroSize) -> list[list[int]]:
-    """Lay sequences into as few flat rows as `pack` would, or fewer, of lengths as equal as can be.
+    """Lay sequences into as few flat rows as `pack_rows` would, or fewer, of lengths as equal as can be.
 
     A tiny last row costs a pass of its own, and a length that is seen once. A sequence that is longer than
     `size.tokens` gets a row to itself. The result does not depend on anything but the arguments.

@@ -49,7 +49,7 @@ class RowLayout:
     def group_rows(
         self, way: ForwardWay, data: Rows, rows: Sequence[int], size: MicroSize
     ) -> list[list[int]]:
-        """Which examples share a forward pass."""
+        """Group the examples that share a forward pass."""
         if not way.packing:
             return pad_groups(rows, data.lengths, size)
         return (deal_rows if way.filled else pack_rows)(rows, data.lengths, size)

@@ -27,7 +27,7 @@ PADDED_STEPS = 8  # lengths from a power of two to the next
 
 
 def fills_rows(device: Device) -> bool:
-    """Whether rows are filled up on a device: on a GPU, where shapes cost, and on no processor."""
+    """Return whether rows are filled up on a device: on a GPU, where shapes cost, and on no processor."""
     return device.kind == "cuda"
 
 

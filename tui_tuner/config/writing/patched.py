@@ -53,7 +53,7 @@ class _Item:
 
 
 def values_of(text: str) -> dict[str, Any]:
-    """What a text sets, by fields.
+    """Return the values that a text sets, by field.
 
     Raises:
         BadYaml: it is no YAML, or no mapping.

@@ -53,7 +53,7 @@ class BatchTokenizer:
         return [encoding.ids for encoding in found]
 
     def encode_batch(self, texts: Sequence[str], edges: Sequence[Sequence[int]]) -> list[Any]:
-        """Encode each text for `placed`; the encodings stay outside of Python.
+        """Encode each text for `place_tokens`; the encodings stay outside of Python.
 
         `edges` are the characters of each text at which ranges will begin or end.
         """

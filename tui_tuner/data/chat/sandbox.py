@@ -1,8 +1,8 @@
 """Run chat templates in Jinja's sandbox, with a meter that ends those which do not end by themselves.
 
 transformers compiles and renders chat templates in Jinja's sandbox, which keeps a template away from the
-machine but limits neither time nor memory. `install` gives transformers this one instead. The output of an
-ordinary template is exactly the same; each loop, call, filter and growing value is counted.
+machine but limits neither time nor memory. `install_sandbox` gives transformers this one instead. The output
+of an ordinary template is exactly the same; each loop, call, filter and growing value is counted.
 """
 
 from __future__ import annotations

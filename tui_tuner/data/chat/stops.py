@@ -77,7 +77,7 @@ class StopTokens:
         return found[last].end(), found[last].group()
 
     def find_first_among(self, text: str, among: Collection[str] | None = None) -> tuple[int, str]:
-        """Find the token that `text` begins with, after white space; returns the same as `find`.
+        """Find the token that `text` begins with, after white space; returns the same as `find_stop`.
 
         Args:
             among: The tokens wanted; by default those that generation stops at.

@@ -42,7 +42,7 @@ _ROWS = {
     "question": TASKS["question_answering"].rows,
 }
 # The task that takes such records as they are. Each format knows how else its rows can be read
-# (`Format.otherwise`)
+# (`RecordFormat.suggest_other_way`)
 _HINTS = {
     "chat": N_("Fine-tune on chats with {command}.", command=write_setting({"task": "sft"})),
     "text": N_("Learn plain text with {command}.", command=write_setting({"task": "pretraining"})),
@@ -154,8 +154,9 @@ class RecordEncoder:
     def export_learned(self) -> dict[str, Any]:
         """Return what encoding found out beyond the examples, as JSON values; stored with the tokenised rows.
 
-        Large sets are encoded in several processes, each with its own encoder, and `learn` merges what they
-        found. So an id in an example must not depend on what this encoder has seen before: number classes by
+        Large sets are encoded in several processes, each with its own encoder, and `merge_learned` merges
+        what they found. So an id in an example must not depend on what this encoder has seen before: number
+            classes by
         the config, or by their sorted names.
         """
         return {}

@@ -81,7 +81,8 @@ class _ChecksummedFile:
 
 
 class StoreWriter:
-    """Appends rows and their examples to a folder. Use it as a context manager; `finish` makes it valid.
+    """Appends rows and their examples to a folder. Use it as a context manager; `finish_store` makes it
+    valid.
 
     Args:
         columns: Names of the task's columns with their numpy dtypes; each example has a value for each.

@@ -39,7 +39,7 @@ class LabelTally:
 
     @classmethod
     def from_learned(cls, values: Mapping[str, Any]) -> LabelTally:
-        """Restore a tally from what `Encoder.learned` returned."""
+        """Restore a tally from what `RecordEncoder.export_learned` returned."""
         # Stores of older versions lack some of the counts.
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         return cls(**known)

@@ -134,7 +134,7 @@ def read_pandas_rows(value: dict[str, Any]) -> list[Any]:
 
 
 def read_squad_rows(articles: Any) -> Iterator[Any]:
-    """Yield rows with question, context and answers from SQuAD articles; `Broken` for other values."""
+    """Yield rows with question, context and answers from SQuAD articles; `BrokenValue` for other values."""
     for article in articles:
         if not isinstance(article, dict) or not isinstance(article.get("paragraphs"), list):
             yield BrokenValue(N_("not an article with paragraphs"), article)

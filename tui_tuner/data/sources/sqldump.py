@@ -105,8 +105,8 @@ class _TableReader:
             # The longer name is kept, so that a.chats and b.chats are different tables.
             if len(table) > len(self.wanted) and not self.told:
                 self.wanted = table
-            # Rows of the first table go out until another one appears; `_check` then ends the file with an
-            # error, because the user must choose.
+            # Rows of the first table go out until another one appears; `_check_tables` then ends the file
+            # with an error, because the user must choose.
             if not several:
                 number += 1
                 yield self._make_row(found, number)

@@ -50,7 +50,7 @@ class SentenceBatch(EncodingBatch):
 class TagEncoder(RecordEncoder):
     """Encodes words with tags in windows.
 
-    Labels are numbers that do not depend on other rows (`tags.number_of`); the task replaces them with
+    Labels are numbers that do not depend on other rows (`tag_schemes.hash_tag`); the task replaces them with
     classes when all tags are known.
 
     Args:

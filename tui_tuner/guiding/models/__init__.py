@@ -1,6 +1,7 @@
 """The guide's model question: candidates, whether each fits, and their ranking.
 
-`rank_models` returns one list, `watch_models` yields growing lists; `ways_out` helps if a model does not fit.
+`rank_models` returns one list, `watch_models` yields growing lists; `list_ways_out` helps if a model does not
+fit.
 """
 
 from tui_tuner.guiding.models.choice import Choice, find_choice, find_data_facts

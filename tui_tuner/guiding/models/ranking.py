@@ -72,7 +72,7 @@ def rank_models(
 
     Args:
         task: A name of `config.kinds.tasks.TASKS`.
-        data: `DataFacts`, or a look at data (`facts_of`).
+        data: `DataFacts`, or a look at data (`find_data_facts`).
         languages: ISO codes of languages that it should know.
         machine: `here`, `cpu`, or a GPU.
         budget, price: As `machine.parse_budget` takes them.

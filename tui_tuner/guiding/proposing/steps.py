@@ -156,7 +156,7 @@ def settle_rate(draft: Draft, facts: ModelFacts, found: Plan) -> None:
             )
             draft.set_field("training.learning_rate", rate, said)
             return
-    # `set` takes the user's own rate, whatever value is passed here
+    # `set_field` takes the user's own rate, whatever value is passed here
     if draft.has_own("training.learning_rate"):
         draft.set_field("training.learning_rate", None, "")
     draft.show_default("training.learning_rate", found.rate.value, why)

@@ -39,7 +39,7 @@ def answer(
 def look_at(
     arguments: Mapping[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Run the operation `predict_look`: preview a `Job` in plain values with `look.look`."""
+    """Run the operation `predict_look`: preview a `Job` in plain values with `look.preview_job`."""
     from tui_tuner.inference.predicting.look import preview_job
     from tui_tuner.runs.wire import to_plain
 

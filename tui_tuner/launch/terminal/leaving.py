@@ -39,7 +39,7 @@ _CODES: dict[int, int] = {signal.SIGTERM: EXIT_TERMINATED, signal.SIGINT: EXIT_I
 
 
 class HostedRun(Protocol):
-    """A run in a thread of this process (`launch.thread.ThreadHost`)."""
+    """A run in a thread of this process (`launch.thread_host.ThreadHost`)."""
 
     folder: Any
     control: Any

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from tui_tuner.locales import _
 from tui_tuner.models.architectures.encoders import BERT, ENCODERS
 from tui_tuner.models.architectures.family import GENERIC, LAYER_NORM, Family
+from tui_tuner.text import one_line
 
 _GPT2_NAMES = {
     "hidden_size": ("hidden_size", "n_embd"),
@@ -210,3 +212,14 @@ def family_of(kind: str, config: Mapping[str, Any]) -> Family:
     # The class of the published head is the only hint for an unknown model_type.
     masked = isinstance(named, list) and any("MaskedLM" in str(name) for name in named)
     return replace(BERT, verified=False) if masked else GENERIC
+
+
+def describe_unknown(kind: str, family: Family) -> str:
+    """Describe what an architecture without an entry in the table is treated as."""
+    if family.encoder:
+        return _(
+            "the architecture {name} is not in the table, so it is treated as a BERT", name=one_line(kind, 60)
+        )
+    return _(
+        "the architecture {name} is not in the table, so it is treated as a Llama", name=one_line(kind, 60)
+    )

@@ -90,7 +90,7 @@ def fetch_config(name: str, revision: str | None, source: str) -> Path:
     """Download only the `config.json` of a model, for its shapes.
 
     Raises:
-        HubError: as `api.describe` does.
+        HubError: as `api.describe_model` does.
         ModelError: the model has no config.json.
     """
     client = client_of(source)

@@ -149,7 +149,7 @@ def _is_text(row: Mapping[str, Any]) -> bool:
 
 
 def _parse_row(row: Mapping[str, Any]) -> FoundModel:
-    """Convert a search row to `Found`; no value in it is trusted to have its type."""
+    """Convert a search row to `FoundModel`; no value in it is trusted to have its type."""
     card: Any = row.get("cardData")
     tags = _tag_set(row.get("tags"))
     licence = _card_value(card, "license")

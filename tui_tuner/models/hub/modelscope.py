@@ -155,7 +155,7 @@ def _request_data(path: str, name: str, patient: bool = True) -> dict[str, Any]:
 
 
 def _parse_row(row: Mapping[str, Any]) -> FoundModel:
-    """Convert a search row or a model's description to `Found`; no value is trusted to have its type."""
+    """Convert a search row or a model's description to `FoundModel`; no value is trusted to have its type."""
     name = row.get("id") if "/" in str(row.get("id") or "") else f"{row.get('Path')}/{row.get('Name')}"
     tasks = row.get("tasks") or row.get("Tasks") or []
     first = tasks[0] if isinstance(tasks, list) and tasks else ""

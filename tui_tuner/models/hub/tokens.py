@@ -45,7 +45,7 @@ def find_who(source: str) -> Account | None:
 
 
 def log_in(token: str, source: str) -> Account:
-    """Check and store a token; see `api.login`."""
+    """Check and store a token; see `api.log_in`."""
     token = token.strip()
     if not is_token(token):
         raise hub_errors.no_token_error()
@@ -70,7 +70,7 @@ def log_in(token: str, source: str) -> Account:
 
 
 def log_out(source: str) -> bool:
-    """Delete the stored token; see `api.logout`."""
+    """Delete the stored token; see `api.log_out`."""
     file = token_file(source)
     there = file.exists()
     if source == MODELSCOPE:

@@ -40,7 +40,7 @@ class Matrix:
 
     @property
     def is_joint(self) -> bool:
-        """Whether it and its adapter share a step of autograd with others that read the same input."""
+        """Return whether it and its adapter share a step of autograd with others that read the same input."""
         fits = self.setup.autocast or self.width == self.setup.adapter == self.setup.compute
         return self.setup.quick and fits and type(self.adapter) is Lora
 

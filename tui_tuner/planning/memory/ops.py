@@ -59,7 +59,7 @@ def rotate_at_once(tape: Tape, x: Tensor) -> Tensor:
 
 
 def gate_at_once(tape: Tape, gate: Tensor, up: Tensor) -> Tensor:
-    """A gated product as one step (`compute.kernels.gated`): keeps both, and not the activation."""
+    """A gated product as one step (`compute.kernels.gated_product`): keeps both, and not the activation."""
     size = gate.count * gate.width
     return tape.run_op(gate.count, gate.width, (gate, up), (gate.buffer, up.buffer), extra=size)
 

@@ -95,7 +95,7 @@ def make_layer(setup: Setup, trained: bool) -> ProgramLayer:
 def run_program_loss(
     setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
 ) -> tuple[Tensor, Buffer | None]:
-    """From the last layer to the loss, as the program writes it; see `head.loss`."""
+    """From the last layer to the loss, as the program writes it; see `head.run_loss`."""
     program = program_of(setup)
     if program == "lit-gpt":
         return lit_loss(setup, tape, holder, table)

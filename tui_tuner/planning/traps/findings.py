@@ -50,5 +50,5 @@ def register_trap(look: Trap) -> Trap:
 
 
 def make_finding(text: str, reason: str, fix: dict[str, Any] | None = None, serious: bool = False) -> Advice:
-    """Make a finding; `advise` adds its code."""
+    """Make a finding; `find_advice` adds its code."""
     return Advice("", text, reason, fix, serious)

@@ -53,7 +53,7 @@ _EACH_SECOND = {"rows": N_("{speed} rows/s"), "tokens": N_("{speed} tokens/s")}
 
 @dataclass(frozen=True)
 class PhaseProgress:
-    """The current state of a phase; `after` returns the next.
+    """The current state of a phase; `take_event` returns the next.
 
     Args:
         began: When this stretch of the phase began [Unix seconds]; 0 before any.

@@ -55,12 +55,14 @@ def read_stamp(folder: Path) -> Stamp | None:
 
 
 def holds_model(folder: Path) -> bool:
-    """Whether there is a model in a folder."""
+    """Return whether there is a model in a folder."""
     return any(folder.glob("*.safetensors"))
 
 
 def is_of(folder: Path, wanted: Stamp) -> bool:
-    """Whether a folder is of this evaluation; one of an older version, which does not say so, is believed."""
+    """Return whether a folder is of this evaluation; one of an older version, which does not say so, is
+    believed.
+    """
     found = read_stamp(folder)
     return found == wanted or (found is None and not (folder / STAMP).exists() and holds_model(folder))
 

@@ -39,7 +39,9 @@ class Checkpoint:
     step: int
 
     def find_problem(self) -> str:
-        """Why it cannot be used: a file missing, cut or changed. Empty if every byte is as it was written."""
+        """Explain why it is unusable: a file missing, cut or changed. Empty if every byte is as it was
+        written.
+        """
         try:
             manifest = json.loads(read_file(self.path / MANIFEST))
             files, step = dict(manifest["files"]), manifest["step"]
@@ -131,7 +133,8 @@ class UnfinishedCheckpoint:
 
 
 def begin_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> UnfinishedCheckpoint:
-    """Write the files of `step-N` beside it, through `fill(folder)`; there is no checkpoint before `finish`.
+    """Write the files of `step-N` beside it, through `fill(folder)`; there is no checkpoint before
+    `finish_checkpoint`.
 
     Raises:
         DiskFullError: no room; nothing is left behind.
@@ -252,7 +255,7 @@ _NO_ROOM = (
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error, or what caused it, says that a disk or quota is full."""
+    """Return whether an error, or what caused it, says that a disk or quota is full."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, DiskFullError) or (isinstance(link, OSError) and link.errno in _FULL):
@@ -289,7 +292,9 @@ def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
 
 
 def _lacks_room(folder: Path, error: BaseException) -> bool:
-    """Whether a failure that gives no reason is put down to the disk, a quota, or a limit of this process."""
+    """Return whether a failure that gives no reason is put down to the disk, a quota, or a limit of this
+    process.
+    """
     with suppress(OSError):
         if shutil.disk_usage(folder).free < _NO_ROOM:
             return True

@@ -53,7 +53,7 @@ class DiskPrediction:
 
 
 def predict_room(model: Any, config: RunConfig) -> DiskPrediction:
-    """What the files of a run will take, from the model as it is trained and the resolved config."""
+    """Predict the size of a run's files from the model as it is trained and the resolved config."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     weights = sum(parameter.numel() * parameter.element_size() for parameter in trained)
     count = sum(parameter.numel() for parameter in trained)
@@ -108,7 +108,7 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
 
 
 def describe_free_room(folder: Path) -> str:
-    """What is free on a disk, in words; a disk that has bytes but can hold no more files is said to be so."""
+    """Describe the free room of a disk; one that has bytes but can hold no more files is said to be so."""
     try:
         bytes_free = shutil.disk_usage(folder).free
         status = os.statvfs(folder)
@@ -121,7 +121,7 @@ def describe_free_room(folder: Path) -> str:
 
 
 def _count_used(folder: Path) -> int:
-    """What a resumed run has on the disk already; it will be replaced, not added to."""
+    """Count the bytes that a resumed run has on the disk already, which are replaced and not added to."""
     found = 0
     for name in ("checkpoints", "best", "last"):
         found += sum(path.stat().st_size for path in (folder / name).rglob("*") if path.is_file())
@@ -211,7 +211,7 @@ class DiskWait:
 
 
 def write_evaluation_files(folder: RunFolder, files: Mapping[str, str], reporter: Reporter) -> None:
-    """What an evaluation leaves in a run's folder; without room, what was there stays."""
+    """Write the files of an evaluation into a run's folder; without room, the old ones stay."""
     for name, text in files.items():
         try:
             folder.write_file(name, text)

@@ -197,7 +197,7 @@ def _describe_data(facts: CardFacts) -> str:
 
 
 def _list_figures(facts: CardFacts) -> str:
-    """What was measured on held-out rows."""
+    """List the figures measured on held-out rows."""
     if not facts.measured:
         return ""
     steps = sorted(facts.measured)
@@ -232,7 +232,7 @@ def _describe_loading(usage: Usage, model: Any, config: ResolvedConfig) -> str:
 
 
 def _list_commands(config: ResolvedConfig) -> list[str]:
-    """What is typed to use the model with this program."""
+    """List the commands that use the model with this program."""
     kind = config.task_kind
     question = " --question 'WORDS'" if kind.question else ""
     first = "tui-tuner chat ." if kind.writes else f"tui-tuner ask . --text FILE{question}"

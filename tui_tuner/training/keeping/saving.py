@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,7 @@ from tui_tuner.runs.events import CheckpointSaved, OutOfMemory
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.training.keeping import checkpoints
-from tui_tuner.training.keeping.best import (
-    KEPT,
-    Stamp,
-    forget_kept,
-    holds_model,
-    is_of,
-    put_back,
-    read_stamp,
-)
+from tui_tuner.training.keeping.best import KEPT, Stamp, forget_kept, holds_model, is_of, put_back, read_stamp
 from tui_tuner.training.keeping.disk import describe_free_room
 from tui_tuner.training.keeping.final_model import write_final_model
 from tui_tuner.training.keeping.progress import STATE, Progress
@@ -48,7 +41,7 @@ class Saver:
 
     Training stands still only while a checkpoint's files are handed to the system; they are hashed, forced
     to the disk and renamed in a thread meanwhile. There is never more than one being written, and what goes
-    wrong in the thread is dealt with at the next step boundary (`due` is then true).
+    wrong in the thread is dealt with at the next step boundary (`is_due` is then true).
     """
 
     def __init__(
@@ -136,7 +129,7 @@ class Saver:
         self.reporter.report_phase("training", step, self.total)
 
     def _say_saving(self, done: int, name: str) -> None:
-        """How many bytes are written; a checkpoint will have about as many as the last one."""
+        """Report how many bytes are written; a checkpoint will have about as many as the last one."""
         whole = self._size if name == _("checkpoint") and done <= self._size else 0
         self.reporter.report_phase("saving", done, whole, name, "bytes")
 
@@ -289,9 +282,8 @@ class Saver:
             self._write_state(folder, engine)
 
         def write() -> None:
-            checkpoints.begin_checkpoint(
-                self.folder.checkpoints_path, checkpoint.step, fill
-            ).finish_checkpoint()
+            begun = checkpoints.begin_checkpoint(self.folder.checkpoints_path, checkpoint.step, fill)
+            begun.finish_checkpoint()
             self._named = self._wanted_stamp
             forget_kept(self.folder.best_path)
 
@@ -395,9 +387,8 @@ class Saver:
         metric, best = self.config.evaluation.best, self.folder.best_path
         self.wait_for_writer()  # a checkpoint that is finished meanwhile would name another
         keep = best.with_name(KEPT) if self._named is not None and is_of(best, self._named) else None
-        return self._write_model(
-            best, stamp.step, wait, lambda folder: stamp.write_stamp(folder, metric), keep
-        )
+        add_stamp = partial(stamp.write_stamp, metric=metric)
+        return self._write_model(best, stamp.step, wait, add_stamp, keep)
 
     def write_final(self, target: Path, step: int, wait: Wait | None = None) -> bool:
         """Write `best` or `last`; without room the old one stays, and the journal says so. Whether it was.
@@ -450,6 +441,5 @@ class Saver:
         return True
 
     def _report_not_written(self, code: str, name: str, step: int, what: str) -> None:
-        self.reporter.report_warning(
-            code, _("{name} of step {step} was not written: {what}", name=name, step=step, what=what)
-        )
+        said = _("{name} of step {step} was not written: {what}", name=name, step=step, what=what)
+        self.reporter.report_warning(code, said)

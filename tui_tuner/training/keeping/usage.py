@@ -100,7 +100,7 @@ _KINDS = {
 
 
 def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False) -> Usage:
-    """How this model is used.
+    """Describe how this model is used.
 
     Args:
         peft_type: peft's name for the task.
@@ -127,7 +127,7 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
 
 
 def _format_judging(base: Any) -> str:
-    """What the scores of a classifier mean."""
+    """Explain what the scores of a classifier mean."""
     kind = getattr(base.config, "problem_type", None)
     if kind == "regression" or getattr(base.config, "num_labels", 2) == 1:
         return _NUMBER
@@ -135,7 +135,7 @@ def _format_judging(base: Any) -> str:
 
 
 def _format_deciding(base: Any, tokenizer: Any) -> str:
-    """What becomes of an answer where a text may hold none."""
+    """Explain what becomes of an answer where a text may hold none."""
     if getattr(base.config, "null_threshold", None) is None:
         return _ALWAYS
     ids = np.array(tokenizer("a", "b")["input_ids"])
@@ -144,7 +144,7 @@ def _format_deciding(base: Any, tokenizer: Any) -> str:
 
 
 def _reads_forward(base: Any) -> bool:
-    """Whether the state of a text is that of its last token."""
+    """Return whether the state of a text is that of its last token."""
     return hasattr(base, "score")
 
 

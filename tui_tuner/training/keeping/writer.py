@@ -18,7 +18,7 @@ class Writer:
 
     @property
     def has_failed(self) -> bool:
-        """Whether a task raised something that nobody has asked for yet."""
+        """Return whether a task raised something that nobody has asked for yet."""
         return self._failure is not None
 
     def start_job(self, task: Callable[[], None]) -> None:

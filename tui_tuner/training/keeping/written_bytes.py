@@ -33,7 +33,7 @@ def report_written(say: Callable[[int], None], target: Path) -> Iterator[None]:
 
 
 def count_bytes(folders: Iterator[Path]) -> int:
-    """What the files in these folders take; those that are gone meanwhile count nothing."""
+    """Count the bytes of the files in these folders; those that are gone meanwhile count nothing."""
     found = 0
     for folder in folders:
         for path in folder.rglob("*"):

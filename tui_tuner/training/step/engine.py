@@ -153,7 +153,7 @@ class Engine:
         self._clear_gradients()
 
     def forget_states(self) -> None:
-        """Let go of gradients and of the optimizer: `prepare` makes another."""
+        """Let go of gradients and of the optimizer: `prepare_states` makes another."""
         self._clear_gradients()
         self.optimizer = self.scheduler = None
 

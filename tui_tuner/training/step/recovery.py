@@ -20,7 +20,7 @@ from tui_tuner.training.watching.reporting import Reporter
 class Recovery:
     """Knows where the step is, and what to do when memory runs out there.
 
-    `enter` is called at each place; tests replace `probe` to let it raise.
+    `enter_place` is called at each place; tests replace `probe` to let it raise.
     """
 
     def __init__(self, reporter: Reporter, retry: bool, origin: Callable[[int], str]) -> None:
@@ -141,7 +141,9 @@ def _read_versions(optimizer: Any) -> Versions:
 
 
 def _has_changed(optimizer: Any, before: Versions) -> bool:
-    """Whether a weight or its state changed; state made since, and not changed after, does not count."""
+    """Return whether a weight or its state changed; state made since, and not changed after, does not
+    count.
+    """
     if type(optimizer).__module__.startswith("bitsandbytes"):
         return True  # its kernels write without raising the counters
     return any(version != before.get(name, 0) for name, version in _read_versions(optimizer).items())

@@ -274,7 +274,9 @@ class Tracker(TorchDispatchMode):
         return found
 
     def _is_accumulating(self, tensor: Any) -> bool:
-        """Whether autograd adds a second gradient to one that nobody else holds: with data, in place."""
+        """Return whether autograd adds a second gradient to one that nobody else holds: with data, in
+        place.
+        """
         frame = sys._getframe(2)
         while frame.f_back is not None and frame.f_code.co_filename.endswith(_PASSED_OVER):
             frame = frame.f_back

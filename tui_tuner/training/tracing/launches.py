@@ -9,9 +9,9 @@ only set aside count none. What stands in for a kernel counts what the kernel's 
 - bitsandbytes (0.50, `backends/cuda/ops.py`): each of its operators is one kernel, and those that are made of
   several are counted by their parts.
 
-Operations of our own count what they declare (`compute.kernels.declared`). An operator that PyTorch composes
-(the gradient of a slice fills and copies, `addmm` out of place copies first), what cuBLAS splits and what a
-long list of tensors is cut into still counts one; compiled regions are not known without a GPU.
+Operations of our own count what they declare (`compute.kernels.kernel_launches`). An operator that PyTorch
+composes (the gradient of a slice fills and copies, `addmm` out of place copies first), what cuBLAS splits and
+what a long list of tensors is cut into still counts one; compiled regions are not known without a GPU.
 
 A layer's share is the difference between a model of n + 1 layers and one of n.
 """
@@ -106,7 +106,7 @@ def launched_by(operator: Any) -> int:
 
 
 def kind_of(operator: Any, args: Any, kwargs: dict[str, Any]) -> str:
-    """What sort of work an operator does."""
+    """Return the kind of work that an operator does."""
     namespace, _, name = operator.name().partition("::")
     base = name.partition(".")[0]
     if base in ("_to_copy", "copy_", "_foreach_copy_") and _is_cast(base, args, kwargs):
@@ -128,7 +128,7 @@ def count_step_launches(request: dict[str, Any], layers: int) -> dict[str, Any]:
     """Launches of one step with so many trained layers: one pass forward and back, and the optimizer.
 
     Args:
-        request: As `step.trace` takes it.
+        request: As `step.trace_step` takes it.
 
     Returns:
         `phases`: launches by phase and kind. `operators`: the same by phase and operator.
@@ -177,7 +177,9 @@ def _nest_counts(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
 
 
 def share_of_layer(counts: dict[str, Any], what: str = "phases") -> dict[str, dict[str, int]]:
-    """What one layer adds, by phase and kind (or operator), of what `answer` gave for n and n + 1 layers."""
+    """Return what one layer adds, by phase and kind (or operator), of what `answer` gave for n and n + 1
+    layers.
+    """
     few, more = (counts[key][what] for key in sorted(counts, key=int)[:2])
     names = {(phase, name) for found in (few, more) for phase in found for name in found[phase]}
     shares: dict[str, dict[str, int]] = {}
@@ -194,7 +196,8 @@ def sum_launches(counts: dict[str, dict[str, int]], *phases: str) -> int:
 
 
 def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]) -> dict[str, Any]:
-    """The operation `launches` of a helper process: what `count` returns, by the numbers of `layers`.
+    """The operation `launches` of a helper process: what `count_step_launches` returns, by the numbers of
+    `layers`.
 
     Raises:
         RunError: it failed, in the libraries' words.

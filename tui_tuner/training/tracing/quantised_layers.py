@@ -138,7 +138,7 @@ def quantised_bytes(model: Any) -> list[Any]:
 
 
 def list_kernels() -> dict[Any, Callable[..., Any]]:
-    """What bitsandbytes' operators do on a GPU (its `backends/cuda` and `backends/default`), by operator."""
+    """List what bitsandbytes' operators do on a GPU (`backends/cuda` and `backends/default`), by operator."""
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:

@@ -227,7 +227,7 @@ def _list_tensors(model: Any) -> list[Any]:
 
 
 def _read_sizes(model: Any) -> dict[str, Any]:
-    """What lies in memory for good, and what is trained."""
+    """Read what lies in memory for good, and what is trained."""
     from tui_tuner.methods.layers import find_layers
     from tui_tuner.planning.memory.static import round_up
 
@@ -277,7 +277,8 @@ def prepare_process() -> None:
 
 
 def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]) -> dict[str, Any]:
-    """The operation `trace` of a helper process: what `trace` returns, by the numbers of layers in `layers`.
+    """The operation `trace` of a helper process: what `trace_step` returns, by the numbers of layers in
+    `layers`.
 
     Each request is traced in a copy of this process where the system makes copies. Tensors without data now
     and then end a process that made many; so each trace begins anew, without importing anything again, and is
@@ -340,7 +341,7 @@ def _answer_in_copy(
 
 
 def _format_reply(measure: Any, arguments: dict[str, Any]) -> str:
-    """What is measured, or an error, as JSON."""
+    """Format what is measured, or an error, as JSON."""
     try:
         found: dict[str, Any] = {
             "traces": {str(count): measure(arguments, count) for count in arguments["layers"]}

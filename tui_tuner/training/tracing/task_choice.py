@@ -40,7 +40,7 @@ def make_objective(decides: str, model: Any) -> Objective:
 
 
 def columns_of(decides: str, examples: int) -> dict[str, Any]:
-    """What the objective reads of each example."""
+    """Return the columns that the objective reads of each example."""
     import torch
 
     names = {TEXT: ("target",), SPAN: ("start", "end", "null")}.get(decides, ())

@@ -43,7 +43,7 @@ def say_advice(
 
 
 def hint_of(found: Advice) -> Hint:
-    """Why, and the settings that mend it."""
+    """Return the reason, and the settings that mend it."""
     if not found.fix:
         return advise(N_("{reason}", reason=found.reason))
     return advise(N_("{reason} Better: {fix}.", reason=found.reason, fix=write_setting(found.fix)))

@@ -62,7 +62,7 @@ def find_bottleneck(seen: UseSummary, about: Circumstances) -> str:
 
 
 def bottleneck_event(what: str, seen: UseSummary, about: Circumstances, step: int) -> Bottleneck:
-    """What is said about it, with the figures and with what can be done."""
+    """Return the event that names the bottleneck, with the figures and with what can be done."""
     use = seen.use
     busy = use.busy
     if what == "":
@@ -123,7 +123,7 @@ def _processor_hint(about: Circumstances, passes: int) -> str:
 
 
 def _memory_hint(about: Circumstances) -> str:
-    """What needs less memory, so that nothing has to be computed twice."""
+    """Name settings that need less memory, so that nothing has to be computed twice."""
     if about.micro_batch > 1:
         smaller = write_setting({"training.micro_batch": max(1, about.micro_batch // 2)})
         return advise(

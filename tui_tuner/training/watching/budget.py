@@ -28,7 +28,7 @@ class Budget:
     _began: tuple[int, float] | None = None
 
     def find_overrun(self, step: int, seconds: float, waited: float = 0.0) -> str:
-        """Why to stop at this step, or an empty string. Warns on the way.
+        """Return why to stop at this step, or an empty string. Warns on the way.
 
         Args:
             step: Steps done so far.

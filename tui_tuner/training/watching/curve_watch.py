@@ -259,7 +259,7 @@ class CurveWatch:
     # ---- what is kept -------------------------------------------------------------------------------------
 
     def _load_kept(self) -> dict[str, Any]:
-        """What was seen so far. The run may have gone back to other progress since."""
+        """Load what was seen so far. The run may have gone back to other progress since."""
         watched = self._progress.watched
         for name, value in _KEPT.items():
             watched.setdefault(name, list(value) if isinstance(value, list) else value)
@@ -267,7 +267,9 @@ class CurveWatch:
 
 
 def _is_above_start(low: float, now: float, start: float, sure: bool) -> bool:
-    """Whether a loss lies well above the one at the start; not `sure`: of which one batch alone tells."""
+    """Return whether a loss lies well above the one at the start; not `sure`: of which one batch alone
+    tells.
+    """
     if start <= 0:
         return False
     return low > (SURELY if sure else MUCH) * start and now > (HIGHER if sure else MUCH) * start

@@ -97,7 +97,7 @@ def measure_times(steps: Sequence[Stamps], before: float | None) -> list[float]:
 
 
 def measure_use(steps: Sequence[Stamps], before: float | None, running: float | None) -> DeviceUse:
-    """What the device did over these steps.
+    """Measure what the device did over these steps.
 
     Args:
         before: As for `measure_times`.

@@ -13,12 +13,12 @@ def find_interval(every: int | float | str | None, total: int) -> int | None:
 
 
 def is_due_at(step: int, every: int | None) -> bool:
-    """Whether something that happens every so many steps happens at this one."""
+    """Return whether something that happens every so many steps happens at this one."""
     return every is not None and step % every == 0
 
 
 def count_ahead(step: int, total: int, every: int | None) -> int:
-    """How often it will happen after this step, with the end of the run, where it happens in any case."""
+    """Count how often it happens after this step, with the end of the run, where it happens in any case."""
     if step >= total:
         return 0
     return 1 if every is None else total // every - step // every + (total % every > 0)

@@ -23,7 +23,7 @@ def kernels_event(chosen: Sequence[ChosenKernel]) -> Kernels:
 
 
 def attention_chosen(model: Any, way: ForwardWay, device: Device) -> list[ChosenKernel]:
-    """What computes attention, once the way is settled and was tried."""
+    """Return what computes attention, once the way is settled and was tried."""
     if way.segments:
         return attention.list_used_kernels() or [attention.describe_device_attention(device)]
     stock = str(getattr(model.config, "_attn_implementation", "") or "eager")
@@ -37,7 +37,7 @@ def tell_of_failures(reporter: Reporter) -> None:
 
 
 def kernels_on(device: Device) -> list[ChosenKernel]:
-    """What can compute the parts of a model on a device, and why not what is faster."""
+    """Return what computes each part of a model on a device, and why nothing faster does."""
     return [attention.describe_device_attention(device), _lora_on(device), *list_kernels(device)]
 
 

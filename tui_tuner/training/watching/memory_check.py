@@ -111,7 +111,7 @@ class MemoryCheck:
 
 
 def make_pass_setup(planned: Setup, seen: Pass) -> Setup:
-    """What memory depends on in a pass that was made, where a plan takes the fullest there can be."""
+    """Make the setup of a pass that was made, where a plan takes the fullest there can be."""
     return replace(
         planned,
         batch=seen.sequences,
@@ -137,7 +137,7 @@ def measure_memory(device: str) -> tuple[MeasuredPeaks, bool]:
 
 
 def _is_alone(device: str) -> bool:
-    """Whether no other process computes on the device, by NVML; False where it cannot say."""
+    """Return whether no other process computes on the device, by NVML; False where it cannot say."""
     try:
         return is_alone(find_handle(device))
     except Exception:

@@ -111,7 +111,9 @@ class NumberWatch:
         return Finding("loss_spikes", message, self._advise_lower(N_("A smaller rate is calmer: {lower}.")))
 
     def _far_by_ratio(self, loss: float, usual: float) -> bool:
-        """Whether it stands out among ratios, too: losses of few rows are often many times the usual one."""
+        """Return whether it stands out among ratios, too: losses of few rows are often many times the usual
+        one.
+        """
         if usual <= 0:
             return True
         ratios = statistics.median(abs(math.log(value / usual)) for value in self._losses if value > 0)
@@ -172,7 +174,7 @@ class NumberWatch:
 
 
 def is_news(told: list[str], code: str) -> bool:
-    """Whether a thing was not said before; from now on it was."""
+    """Return whether a thing was not said before; from now on it was."""
     if code in told:
         return False
     told.append(code)

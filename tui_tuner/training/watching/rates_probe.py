@@ -1,4 +1,4 @@
-"""How fast this GPU is, found out in the first tenths of a second of a run; see `planning.speed.rates`.
+"""How fast this GPU is, found out in the first tenths of a second of a run; see `planning.speed.speed_rates`.
 
 Whatever goes wrong costs the measurement and nothing else: choices then rest on the data sheet.
 """
@@ -86,7 +86,7 @@ def _time_launches(device: torch.device) -> float:
 
 
 def make_launcher(device: torch.device) -> Callable[[], Any]:
-    """What launches much and computes little."""
+    """Make a function that launches much and computes little."""
     dtype = _choose_half(device)
     chain = torch.nn.Sequential(*(_Block(device, dtype) for _unused in range(BLOCKS)))
     x = torch.zeros(1, WIDTH, device=device, dtype=dtype, requires_grad=True)

@@ -25,7 +25,9 @@ MOST_SKIPPED = 20  # steps in a row that a loss scaler may skip; from 65,536 it 
 
 
 class Reporter:
-    """A sink with the phases of a run; `finished` goes through at most once. Only the main rank speaks."""
+    """A sink with the phases of a run; `report_finish` goes through at most once. Only the main rank
+    speaks.
+    """
 
     def __init__(self, sink: EventSink, ranks: Ranks | None = None) -> None:
         self.sink = sink
@@ -49,7 +51,7 @@ class Reporter:
 
     @property
     def is_resting(self) -> bool:
-        """Whether the run is paused."""
+        """Return whether the run is paused."""
         return self._phase[0] == "paused"
 
     def report_warning(self, code: str, message: str, hint: str = "") -> None:
@@ -224,7 +226,7 @@ class StepReports:
 
 
 def _share_seconds(steps: list[PendingStep], waited: float) -> list[float]:
-    """What steps took: until they were launched, and the wait for a device that still computed them.
+    """Divide the time of steps: until they were launched, and the wait for a device that still computed them.
 
     The wait is shared out by tokens: who runs ahead of a device does not see where one step of it ends.
     """
@@ -233,7 +235,7 @@ def _share_seconds(steps: list[PendingStep], waited: float) -> list[float]:
 
 
 def _not_finite(loss: float | None, norm: float | None) -> str:
-    """Which number of a step is not finite; empty if both are."""
+    """Name the number of a step that is not finite; empty if both are."""
     if loss is not None and not math.isfinite(loss):
         return _("the loss is {value}", value=loss)
     if norm is not None and not math.isfinite(norm):

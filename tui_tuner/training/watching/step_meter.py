@@ -159,7 +159,7 @@ def step_meter(
     say: Say,
     complain: Callable[[str], None],
 ) -> StepMeter:
-    """What measures the steps of a run.
+    """Return the meter of a run's steps.
 
     Args:
         asked: The config as it was asked for, which tells what was left to memory.

@@ -96,7 +96,7 @@ class JudgingSink:
 
 
 def _gather_journal(journal: Path | None) -> RunHistory:
-    """What is known before the first event."""
+    """Gather what is known before the first event."""
     if journal is not None:
         with contextlib.suppress(Exception):
             return gather_file(journal, MOST_STEPS)

@@ -63,7 +63,7 @@ class FetchJob:
 
     @property
     def words(self) -> str:
-        """Why it failed, in words."""
+        """Return why it failed, in words."""
         return words_of(self.error) if self.error is not None else ""
 
     @property

@@ -28,7 +28,7 @@ class Draft:
         name: Its origin: a preset, a file, or a run.
         file: The config file that it was opened from, which saving offers.
         yaml: Its values as YAML with the user's comments; empty if there is no such text.
-        known: The `digest` of each config file as it was last read or written for this draft.
+        known: The `hash_text` of each config file as it was last read or written for this draft.
         unread: A text edited as YAML that has mistakes, until it is accepted or discarded.
         section: The section that was open, and `at` the field that had the focus.
         folder: The working folder, to which relative paths refer.

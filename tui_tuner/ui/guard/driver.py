@@ -74,8 +74,8 @@ def terminal_stream() -> TextIO:
 
 
 class TunerDriver(LinuxDriver):
-    """Read keys from standard input. The app must have `terminal_lost`, `screen_opens`, `screen_closed`,
-    `fault_outside` and `painted`.
+    """Read keys from standard input. The app must have `terminal_lost`, `note_screen_opening`,
+    `note_screen_closed`, `fault_outside` and `painted`.
     """
 
     def __init__(self, app: Any, **more: Any) -> None:

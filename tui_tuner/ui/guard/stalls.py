@@ -15,7 +15,8 @@ _MOST_OF_A_LOOK = 1.0  # the most that one check counts: the machine may have sl
 
 
 class StallWatch:
-    """A thread that checks that `beat` is called. It only counts time in which it was scheduled itself.
+    """A thread that checks that `record_beat` is called. It only counts time in which it was scheduled
+    itself.
 
     Args:
         say: Called in that thread when the screen responds again, with the seconds frozen and the log's path.

@@ -1,4 +1,5 @@
-"""Fixes for defects in Textual's base classes, for every widget, including Textual's own; see `mend`.
+"""Fixes for defects in Textual's base classes, for every widget, including Textual's own; see
+`patch_textual`.
 
 - In Textual a handler that raises ends the message loop of its widget: a screen would take no more keys, and
   the app would end. Here the app is informed, and the loop continues.

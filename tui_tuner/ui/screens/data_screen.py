@@ -31,7 +31,7 @@ from tui_tuner.ui.widgets.data.how_read import HowRead, format_counts
 from tui_tuner.ui.widgets.data.row_list import RowList
 from tui_tuner.ui.widgets.data.token_pane import TokenPane
 from tui_tuner.ui.widgets.long_list import LongList
-from tui_tuner.ui.widgets.paths.folder_listing import DATA_SUFFIXES, short_path
+from tui_tuner.ui.widgets.paths.folder_listing import DATA_SUFFIXES, is_no_local_path, name_source, short_path
 from tui_tuner.ui.widgets.paths.path_picker import PathPicker
 from tui_tuner.ui.widgets.topbar import TopBar
 
@@ -125,7 +125,7 @@ class DataScreen(FixingScreen):
             suffixes=DATA_SUFFIXES,
             label=_("Data"),
             placeholder=_("a file, a folder, a hub data set, or demo"),
-            unseen=_is_no_path,
+            unseen=is_no_local_path,
             folders=True,
             id="picker",
         )
@@ -181,7 +181,7 @@ class DataScreen(FixingScreen):
         shown = "" if several else short_path(str(self._path))
         words = _("a file, a folder, a hub data set, or demo")
         if several:
-            names = ", ".join(_name_of(item) for item in self._path)
+            names = ", ".join(name_source(item) for item in self._path)
             words = one_line(_("{n} data sets: {names}", n=len(self._path), names=names), 200)
         self._path_picker.path_field.placeholder = words
         self._path_picker.put_path(shown)
@@ -445,16 +445,3 @@ class DataScreen(FixingScreen):
     def action_borders(self) -> None:
         """Show or hide the borders between tokens."""
         self.query_one(TokenPane).toggle_borders()
-
-
-def _is_no_path(text: str) -> bool:
-    """Return whether a text names data that are not a file here: the demo, a hub data set, a pattern."""
-    from tui_tuner.data.sources.files import may_name_data
-
-    return may_name_data(text)
-
-
-def _name_of(item: Any) -> str:
-    """Return the short name of one of several data sets."""
-    path = str(item.get("path", "") if isinstance(item, Mapping) else item)
-    return os.path.basename(path.rstrip("/")) or path

@@ -89,7 +89,7 @@ async def chat_without_a_model(stage: Stage) -> Shown:
 async def chat_who_answers(stage: Stage) -> Shown:
     async with _chat(stage) as pilot:
         await pilot.press("f7")
-        await shows(pilot, "what red-coats began with")
+        await shows(pilot, "base model of red-coats")
         yield pilot
 
 

@@ -217,7 +217,7 @@ async def plan_advice(stage: Stage) -> Shown:
 async def cards_to_choose(stage: Stage) -> Shown:
     async with plan(stage) as pilot:
         await pilot.press("c")
-        await shows(pilot, "wants")
+        await shows(pilot, "✓ needs")
         yield pilot
 
 

@@ -79,7 +79,7 @@ async def models_failed(stage: Stage) -> Shown:
         await pilot.press("f")
         await until(pilot, lambda: "afterwards" in text(pilot))
         await pilot.press("enter")
-        await until(pilot, lambda: "Fetching failed" in text(pilot))
+        await until(pilot, lambda: "Download failed" in text(pilot))
         await pilot.press("f")
         await until(pilot, lambda: "Try again" in text(pilot))
         yield pilot

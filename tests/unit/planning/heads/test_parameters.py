@@ -34,7 +34,7 @@ def cases(facts: Any) -> list[dict[str, Any]]:
     if facts.model_type not in CLOSELY:
         return [{"kind": "full"}, {"kind": "freeze"}, {"kind": "ia3"}, {"kind": "dora", "rank": 2}]
     found: list[dict[str, Any]] = [{"kind": kind, "rank": 2} for kind in METHODS if kind not in UNDATED]
-    first = next(one.name.split(".")[-1] for one in facts.linears if one.group == "attention")
+    first = next(one.name.split(".")[-1] for one in facts.layer_linears if one.group == "attention")
     found += [{"kind": "lora", "rank": 3, "targets": [first]}, {"kind": "lora", "layers": 1}]
     found += [{"kind": "lora", "train_embeddings": True}]
     if facts.own_layers > 2:

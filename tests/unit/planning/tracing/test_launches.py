@@ -98,7 +98,7 @@ def test_a_layer_launches_at_most(
 def test_the_table_says_what_a_count_says(
     layer_launches: Count, kernels: Kernels, name: str, changes: dict[str, Any]
 ) -> None:
-    """`planning.speed.layers`, which the time of a step is predicted by."""
+    """`planning.speed.layer_costs`, which the time of a step is predicted by."""
     counted = setup(name, **changes)
     cost = cost_layer(counted, counted.total_tokens, counted.length, True, kernels)
     launches = sum(layer_launches(counted, kernels is OURS).values())

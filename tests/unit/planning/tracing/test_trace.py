@@ -141,13 +141,13 @@ def tracer(helper):
 
 @pytest.mark.parametrize(("name", "changes"), GRID)
 def test_ledger_and_trace_agree_within_one_percent(tracer, name, changes):
-    found = tracer.check(setup(name, **changes))
+    found = tracer.check_setup(setup(name, **changes))
     assert abs(found.difference) < 0.01, found
     assert found.is_confirmed and "Confirmed" in found.sentence()
 
 
 def test_a_wrong_ledger_is_corrected(tracer):
-    right = tracer.check(setup(LLAMA))
+    right = tracer.check_setup(setup(LLAMA))
     wrong = dataclasses.replace(right, computed=right.computed / 2)
     assert not wrong.is_confirmed
     assert f"{right.traced / 2**30:.2f} GiB" in wrong.sentence() and "+100" in wrong.sentence()
@@ -159,24 +159,24 @@ def test_what_cannot_be_traced_says_why(tracer):
     foreign = dataclasses.replace(setup("Qwen/Qwen3-8B"), stack=parse_stack("transformers==4.48.1"))
     assert "versions" in explain_untraceable(foreign)
     with pytest.raises(RunError, match="versions"):
-        tracer.check(foreign)
+        tracer.check_setup(foreign)
     assert "padding" in explain_untraceable(setup(LLAMA, padded=True))
     assert "embeddings" in explain_untraceable(setup(LLAMA, train_embeddings=True))
     assert "writes no text" in explain_untraceable(setup("bert"))
     broken = setup(LLAMA, targets=frozenset(["no_such_layer"]))
     with pytest.raises(RunError, match=r"trace failed.*no_such_layer"):
-        tracer.check(broken)
+        tracer.check_setup(broken)
 
 
 def test_a_trace_can_be_given_up_and_its_process_stays_warm(tracer):
-    pid = tracer.helper.start("trace")
-    request = tracer.helper.request("trace", {**make_request(setup(LLAMA)), "layers": [200]})
+    pid = tracer.helper.start_process("trace")
+    request = tracer.helper.prepare_request("trace", {**make_request(setup(LLAMA)), "layers": [200]})
     threading.Timer(0.3, request.cancel).start()
     began = time.monotonic()
     with pytest.raises(Cancelled):
-        request.wait()
+        request.wait_for_result()
     assert time.monotonic() - began < 3 and request.pid == pid
-    assert tracer.check(setup(LLAMA)).is_confirmed and tracer.helper.start("trace") == pid
+    assert tracer.check_setup(setup(LLAMA)).is_confirmed and tracer.helper.start_process("trace") == pid
 
 
 def test_a_killed_process_says_so_and_the_next_question_starts_another():

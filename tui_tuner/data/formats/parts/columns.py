@@ -78,7 +78,9 @@ class Column:
 
     @property
     def is_worded(self) -> bool:
-        """Return whether it is `written` and at least half of it is text: questions are never all numbers."""
+        """Return whether it is `is_written` and at least half of it is text: questions are never all
+        numbers.
+        """
         return self.is_written and 2 * self.kinds.get("text", 0) >= self.filled
 
     @property

@@ -1,8 +1,8 @@
 """Read columnar files in a separate process: a file that crashes Arrow's native code ends only that process.
 
-`batches` yields what `native.child` sends: small record batches of plain types, checked there before they are
-written. The process is killed as soon as no more batches are wanted, and dies with this one even by kill -9.
-After a file it waits a moment for the next one, since a data set may have a thousand of them.
+`read_batches` yields what `native.child` sends: small record batches of plain types, checked there before
+they are written. The process is killed as soon as no more batches are wanted, and dies with this one even by
+kill -9. After a file it waits a moment for the next one, since a data set may have a thousand of them.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ _STOPPED = _("stopped")
 
 
 class AnsweringScreen(HelperScreen):
-    """A screen with columns of answers. Subclasses implement `rest`, the status line of an idle chat."""
+    """A screen with columns of answers. Subclasses implement `show_idle`, the status line of an idle chat."""
 
     def __init__(self, talk: Talk) -> None:
         super().__init__()

@@ -38,7 +38,9 @@ class RequestEnded(Message):
 
 
 class HelperScreen(TunerScreen):
-    """A screen with a helper process. Subclasses get pieces of answers (`heard`) and errors (`failed`)."""
+    """A screen with a helper process. Subclasses get pieces of answers (`take_piece`) and errors
+    (`show_failure`).
+    """
 
     device = "auto"
 
@@ -96,7 +98,7 @@ class HelperScreen(TunerScreen):
         asked = {"models": [model.list_origin_values() for model in models], "device": device, **arguments}
         self._doing, self._then, self._began, self._coming = operation, then, time.monotonic(), ""
         self._stopping = False
-        # `request` returns at once; the thread of `_wait` is the one that blocks.
+        # `request` returns at once; the thread of `_wait_for_result` is the one that blocks.
         self._request = self.tuner_app.helper.prepare_request(operation, asked, progress=post_progress)
         self._show_wait()
         self.refresh_bindings()

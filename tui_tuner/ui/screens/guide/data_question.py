@@ -25,7 +25,7 @@ from tui_tuner.ui.screens.guide.data_findings import DataFindings, examine_data
 from tui_tuner.ui.screens.guide.data_fixes import FixableQuestion
 from tui_tuner.ui.screens.guide.guide_walk import Walk
 from tui_tuner.ui.start_checking import Refusal
-from tui_tuner.ui.widgets.paths.folder_listing import DATA_SUFFIXES, short_path
+from tui_tuner.ui.widgets.paths.folder_listing import DATA_SUFFIXES, is_no_local_path, short_path
 
 OTHER, NONE = "other", "none"
 _FILE = "file "
@@ -339,7 +339,7 @@ class DataQuestion(FixableQuestion):
         from tui_tuner.ui.screens.file_dialog import FileDialog
 
         self.app.push_screen(
-            FileDialog(_("Data"), suffixes=DATA_SUFFIXES, folders=True, unseen=_is_no_path),
+            FileDialog(_("Data"), suffixes=DATA_SUFFIXES, folders=True, unseen=is_no_local_path),
             self._chosen_other,
         )
 
@@ -380,12 +380,6 @@ class DataQuestion(FixableQuestion):
         self.show_so_far()
         self.draw_answers()
         self._see_if_unknown()
-
-
-def _is_no_path(text: str) -> bool:
-    from tui_tuner.data.sources.files import may_name_data
-
-    return may_name_data(text)
 
 
 def _make_relative(path: str) -> str:

@@ -52,8 +52,8 @@ class AnswerList(OptionList):
 class Question(TunerScreen):
     """One question of the guide.
 
-    Subclasses implement `asked` and `meaning`, fill `answers`, give details of one (`about`), and accept one
-    (`choose`).
+    Subclasses implement `question_text` and `explain_question`, fill `answers`, give details of one
+    (`render_about`), and accept one (`accept_answer`).
     """
 
     PLACE: ClassVar[int] = 0

@@ -160,7 +160,7 @@ class FailedDialog(ChoiceDialog):
         if isinstance(error, HubError) or row.gated:
             answers.append((LOGIN, _("Log in, or with another account"), ""))
         answers.append((NO, _("Cancel"), ""))
-        super().__init__(_("Fetching failed"), safe_block(words_of(error)), answers)
+        super().__init__(_("Download failed"), safe_block(words_of(error)), answers)
 
 
 class CodeDialog(ChoiceDialog):

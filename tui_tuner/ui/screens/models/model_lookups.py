@@ -1,6 +1,6 @@
 """The lookups of the screen of models: models of this machine, searches of a hub, memory estimates.
 
-All of them run in threads (`base_models.lookers`), so keys never wait for them.
+All of them run in threads (`base_models.newest_first`), so keys never wait for them.
 """
 
 from __future__ import annotations

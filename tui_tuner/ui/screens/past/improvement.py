@@ -64,7 +64,7 @@ def _open_with_advice(screen: TunerScreen, folder: RunFolder, way: Advice) -> No
     told = _describe_changes(values, known, find_value)
     first = next(iter(known))
     tuner.drafts.begin_draft(values, folder.name, section=first.partition(".")[0], at=first)
-    # After `begin`, so that undoing once gives the run's own settings back.
+    # After `begin_draft`, so that undoing once gives the run's own settings back.
     for path, value in known.items():
         set_value(tuner.draft, path, value)
     tuner.drafts.note_change(_("what the verdict on {run} advises", run=one_line(folder.name, 40)))

@@ -34,7 +34,7 @@ class DraftStanding:
 
     @property
     def start_refusal(self) -> Refusal | None:
-        """Why a run cannot be started, or why the last one failed."""
+        """Return why a run cannot be started, or why the last one failed."""
         return self.told or self.refusal
 
     @property

@@ -23,7 +23,7 @@ class MethodsCosted(Message):
 
 
 class MethodCosts(Widget, WorkerOwner):
-    """Answers `ask` with `MethodsCosted`, but only for the last draft."""
+    """Answers `ask_costs` with `MethodsCosted`, but only for the last draft."""
 
     DEFAULT_CSS = "MethodCosts { display: none; }"
 

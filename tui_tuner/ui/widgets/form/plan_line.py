@@ -43,7 +43,7 @@ class PlanShown(Message):
 
 
 class PlanLine(Static, WorkerOwner):
-    """Shows a summary of the plan; call `ask` after each change."""
+    """Shows a summary of the plan; call `ask_plan` after each change."""
 
     DEFAULT_CSS = """
     PlanLine { height: 2; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }

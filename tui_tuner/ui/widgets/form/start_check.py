@@ -40,7 +40,7 @@ class StartChecked(Message):
 
 
 class StartCheck(Widget, WorkerOwner):
-    """Answers `ask` with `StartChecked`, but only for the last values."""
+    """Answers `ask_check` with `StartChecked`, but only for the last values."""
 
     DEFAULT_CSS = "StartCheck { display: none; }"
 

@@ -31,7 +31,7 @@ _PROMPT = 240  # characters of a folded prompt
 
 
 class Answers(Vertical):
-    """One prompt of several. The screen maps keys to `turn`, `turn_side` and `open_whole`."""
+    """One prompt of several. The screen maps keys to `turn_prompt`, `turn_side` and `open_whole`."""
 
     DEFAULT_CSS = """
     Answers { height: auto; }

@@ -22,7 +22,7 @@ from tui_tuner.ui.screen_words import format_age, safe_line
 
 
 class Details(Static):
-    """Shows a model with `show`; lines that do not fit are cut off, and a key shows all."""
+    """Shows a model with `show_content`; lines that do not fit are cut off, and a key shows all."""
 
     DEFAULT_CSS = "Details { text-wrap: wrap; }"
 

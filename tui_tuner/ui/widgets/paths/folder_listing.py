@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 FOLDER, FILE, BROKEN, OTHER, MISSING = "folder", "file", "broken", "other", ""
 DATA_SUFFIXES = (  # same as `data.sources.files.KINDS`, which is slow to import
@@ -57,6 +58,19 @@ def short_path(path: str) -> str:
     if path == home or path.startswith(home.rstrip("/") + "/"):
         return "~" + path[len(home.rstrip("/")) :]
     return path
+
+
+def name_source(item: Any) -> str:
+    """Return the short name of one of several data sets, as `data.path` lists them."""
+    path = str(item.get("path", "") if isinstance(item, Mapping) else item)
+    return os.path.basename(path.rstrip("/")) or path
+
+
+def is_no_local_path(text: str) -> bool:
+    """Return whether a text names data that are not a file here: the demo, a hub data set, a pattern."""
+    from tui_tuner.data.sources.files import may_name_data
+
+    return may_name_data(text)
 
 
 def kind_of(path: str) -> str:
