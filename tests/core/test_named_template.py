@@ -88,7 +88,7 @@ def test_data_mask_shows_it(phi_like: Path, make_config: MakeConfig, tmp_path: P
     rows = write_jsonl(tmp_path / "one.jsonl", chat_rows(1))
     for name, end, said in (
         ("phi3", "<|end|>", "answers end with <|end|>."),
-        ("llama3", "<|endoftext|>", "does not know <|eot_id|>"),
+        ("llama3", "<|endoftext|>", "does not have <|eot_id|>"),
     ):
         config = make_config(
             model__name=str(phi_like), model__chat_template=name, data__path=str(rows), data__validation=None
