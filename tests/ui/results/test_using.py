@@ -46,7 +46,7 @@ async def test_results_lead_on_by_keys(store: RunStore, opened: Opened, size: tu
         await pilot.press("v")
         await until(pilot, lambda: "a ask it about a text" in text(pilot))
         shown = text(pilot)
-        assert "talk to it" not in shown and "compare with its base" not in shown
+        assert "talk to it" not in shown and "compare with base" not in shown
         footer = shown.splitlines()[-1]
         assert "u Use" in footer and "s Run again" in footer and footer.rstrip().endswith("? Help")
         await pilot.press("s")

@@ -31,12 +31,12 @@ def next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
     """Return the keys for next steps with their descriptions, the most likely first."""
     words = {
         "c": _("talk to it"),
-        "b": _("compare with its base"),
+        "b": _("compare with base"),
         "a": _("ask it about a text"),
         "u": _("use it on a file"),
     }
     keys = [(lead.key, words[lead.key]) for lead in list_leads(folder, kind_of(view.config))]
-    return [*keys, ("s", _("run again, changed"))]
+    return [*keys, ("s", _("change and rerun"))]
 
 
 def keys_content(keys: list[tuple[str, str]], width: int) -> Content:

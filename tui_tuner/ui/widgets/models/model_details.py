@@ -100,7 +100,7 @@ def _describe_state(row: ModelRow, job: FetchJob | None) -> list[Content]:
 def _list_warnings(row: ModelRow, told: ModelSummary | None) -> list[Content]:
     lines = []
     if told is not None and told.remote_code:
-        words = _("Includes its own Python code, which runs with your permissions: you are asked first.")
+        words = _("Has its own Python code, which runs with your rights: you are asked first.")
         lines.append(Content(words).stylize("$warning"))
     # A model that is complete here has been granted and needs no further access.
     if (row.gated or (told is not None and told.gated)) and not row.whole:
