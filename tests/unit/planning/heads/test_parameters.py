@@ -39,9 +39,13 @@ def cases(facts: Any) -> list[dict[str, Any]]:
     found += [{"kind": "lora", "train_embeddings": True}]
     if facts.own_layers > 2:
         found += [{"kind": "freeze", "layers": 2}, {"kind": "freeze", "layers": facts.layers}]
-    if any(one.name.endswith("dense") for one in facts.linears):  # which a pooler and a head are called too
+    if any(
+        one.name.endswith("dense") for one in facts.layer_linears
+    ):  # which a pooler and a head are called too
         found += [{"kind": kind, "targets": ["dense"]} for kind in ("lora", "ia3")]
-    if any(one.name == "output.dense" for one in facts.linears):  # and so ends a name inside of attention
+    if any(
+        one.name == "output.dense" for one in facts.layer_linears
+    ):  # and so ends a name inside of attention
         found += [{"kind": kind, "targets": ["output.dense"]} for kind in ("lora", "ia3")]
     return found
 

@@ -142,16 +142,16 @@ def tracer(helper):
 @pytest.mark.parametrize(("name", "changes"), GRID)
 def test_ledger_and_trace_agree_within_one_percent(tracer, name, changes):
     found = tracer.check_setup(setup(name, **changes))
-    assert abs(found.difference) < 0.01, found
-    assert found.is_confirmed and "Confirmed" in found.sentence()
+    assert abs(found.peak_difference) < 0.01, found
+    assert found.is_confirmed and "Confirmed" in found.describe_check()
 
 
 def test_a_wrong_ledger_is_corrected(tracer):
     right = tracer.check_setup(setup(LLAMA))
     wrong = dataclasses.replace(right, computed=right.computed / 2)
     assert not wrong.is_confirmed
-    assert f"{right.traced / 2**30:.2f} GiB" in wrong.sentence() and "+100" in wrong.sentence()
-    assert "backward" in wrong.sentence() or "loss" in wrong.sentence()
+    assert f"{right.traced / 2**30:.2f} GiB" in wrong.describe_check() and "+100" in wrong.describe_check()
+    assert "backward" in wrong.describe_check() or "loss" in wrong.describe_check()
     assert wrong.to_json()["traced_gib"] == pytest.approx(right.traced / 2**30)
 
 
