@@ -60,7 +60,7 @@ def text(pilot: Pilot[Any]) -> str:
     return "\n".join(strip.text[:width] for strip in lines[:height])
 
 
-async def until(pilot: Pilot[Any], condition: Callable[[], Any], seconds: float = 8.0) -> None:
+async def until(pilot: Pilot[Any], condition: Callable[[], Any], seconds: float = 40.0) -> None:
     """Wait until something is true; fail with the screen if it never is."""
     waited = 0.0
     while not condition():

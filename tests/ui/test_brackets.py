@@ -79,7 +79,7 @@ async def test_no_screen_reads_brackets_as_markup(
             await pilot.press(*keys)
             await pilot.pause(0.1)
             if to is not None:
-                await until(pilot, lambda: isinstance(pilot.app.screen, to), 15)
+                await until(pilot, lambda: isinstance(pilot.app.screen, to), 60)
                 await go("question_mark")
                 await go("escape")
 
@@ -102,7 +102,7 @@ async def test_no_screen_reads_brackets_as_markup(
         await go("escape")
         pilot.app.draft = {}  # type: ignore[attr-defined]
         pilot.app.push_screen(PlanScreen())
-        await until(pilot, lambda: pilot.app.screen.query("#tabs"), 15)
+        await until(pilot, lambda: pilot.app.screen.query("#tabs"), 60)
         await until(pilot, lambda: getattr(pilot.app.screen, "look", None) is not None, 30)
         assert f"1 {plan.PAGES['memory']}" in text(pilot)
         for key in "1234":
@@ -113,7 +113,7 @@ async def test_no_screen_reads_brackets_as_markup(
         await until(pilot, lambda: pilot.app.screen.query("#path"))
         pilot.app.screen.query_one("#path", Input).value = str(rows)
         await go("enter")
-        await until(pilot, lambda: pilot.app.screen.query_one("#rows").count == 9, 20)
+        await until(pilot, lambda: pilot.app.screen.query_one("#rows").count == 9, 60)
         await until(pilot, lambda: "assistant: [@click=app.bell]x" in text(pilot))
         pilot.app.say(f"{OPENS} {CLOSES}")  # type: ignore[attr-defined]
         await go("q")

@@ -64,7 +64,7 @@ def typing() -> tuple[subprocess.Popen[str], str]:
 def test_a_killed_process_leaves_its_draft_and_nobody_else_may_read_it() -> None:
     process, name = typing()
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.wait(60)
     (draft,) = read_drafts()
     assert draft.id == name and draft.values == {"method": {"rank": 99}}
     assert (draft.section, draft.at, draft.about) == ("method", "method.rank", ("demo", "sft", "lora"))
@@ -88,7 +88,7 @@ def test_two_workbenches_do_not_spoil_each_others_drafts() -> None:
         assert [draft.id for draft in read_drafts()] == [name]
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
     gone_on = DraftKeeper()
     gone_on.go_on(read_drafts()[0])  # its process is gone: it is this one's now
     assert [draft.id for draft in read_drafts()] == [gone_on.draft.id] != [name]
@@ -183,7 +183,7 @@ async def test_leaving_and_beginning_anew_lose_nothing(store: RunStore, opened: 
         box = pilot.app.screen.query_one("#presets", OptionList)
         assert box.highlighted == 0  # the guide; the draft is below it
         await pilot.press("down", "enter", "ctrl+r")
-        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen), 20)
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen), 60)
         (folder,) = store.runs()
         assert folder.config().method.rank == 99
         assert not read_drafts()  # it is used

@@ -118,5 +118,5 @@ async def test_a_question_about_a_run_ends_with_it(store: RunStore, opened: Open
         await until(pilot, lambda: "Stop this run?" in text(pilot))
         pilot.app.host.control.request("stop")  # as from another terminal
         said = "The run has ended in the meantime."
-        await until(pilot, lambda: said in [notice.message for notice in pilot.app._notifications], 20)
+        await until(pilot, lambda: said in [notice.message for notice in pilot.app._notifications], 60)
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen) and "■ stopped" in text(pilot))

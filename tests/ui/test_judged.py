@@ -23,7 +23,7 @@ from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.run_list import run_line
 
 
-async def until(pilot: Pilot[Any], true: Any, seconds: float = 10.0) -> None:
+async def until(pilot: Pilot[Any], true: Any, seconds: float = 60.0) -> None:
     for _unused in range(int(seconds / 0.05)):
         if true():
             return

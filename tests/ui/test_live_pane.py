@@ -217,7 +217,7 @@ async def test_a_long_journal_is_read_in_slices_and_drawn_whole(store: RunStore,
     folder = fakes.make_run(store, "long")
     fakes.write_run(folder, 4000, 4000, "completed")
     async with opened(open_run=folder) as pilot:
-        await until(pilot, lambda: "step 4,000 of 4,000" in text(pilot), 15)
+        await until(pilot, lambda: "step 4,000 of 4,000" in text(pilot), 60)
         assert len(pilot.app.follow(folder).view.steps) == 4000
 
 

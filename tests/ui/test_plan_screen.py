@@ -30,7 +30,7 @@ async def to_plan(pilot: Any) -> PlanScreen:
     pilot.app.push_screen(SettingsScreen())
     await pilot.pause()
     await pilot.press("f3")
-    await until(pilot, lambda: isinstance(pilot.app.screen, PlanScreen) and pilot.app.screen.look, 20)
+    await until(pilot, lambda: isinstance(pilot.app.screen, PlanScreen) and pilot.app.screen.look, 60)
     await pilot.pause()
     screen = pilot.app.screen
     assert isinstance(screen, PlanScreen)
@@ -40,7 +40,7 @@ async def to_plan(pilot: Any) -> PlanScreen:
 async def planned_anew(pilot: Any, screen: PlanScreen, key: str) -> None:
     before = screen.look
     await pilot.press(key)
-    await until(pilot, lambda: screen.look is not before, 20)
+    await until(pilot, lambda: screen.look is not before, 60)
     await pilot.pause()
 
 
@@ -117,13 +117,13 @@ async def test_another_card_is_chosen_and_remembered(opened: Opened) -> None:
         pilot.app.card = "T4"
         screen = await to_plan(pilot)
         await pilot.press("c")
-        await until(pilot, lambda: "wants" in text(pilot), 20)
+        await until(pilot, lambda: "wants" in text(pilot), 60)
         assert "RTX 3080" in text(pilot)
         await pilot.press("tab", *"no such", "enter")
         await until(pilot, lambda: "no GPU is called" in text(pilot))
         pilot.app.screen.query_one("Input").value = "80GiB"
         await pilot.press("enter")
-        await until(pilot, lambda: pilot.app.screen is screen and "Fits 80 GiB" in text(pilot), 20)
+        await until(pilot, lambda: pilot.app.screen is screen and "Fits 80 GiB" in text(pilot), 60)
     async with opened() as pilot:
         assert pilot.app.card == "80GiB"
 
@@ -132,11 +132,11 @@ async def test_the_form_says_memory_and_fit_as_values_change(opened: Opened) -> 
     async with opened(config=dict(LARGE)) as pilot:
         pilot.app.card = "T4"
         pilot.app.push_screen(SettingsScreen())
-        await until(pilot, lambda: "does not fit" in text(pilot), 20)
+        await until(pilot, lambda: "does not fit" in text(pilot), 60)
         screen = pilot.app.screen
         pilot.app.draft["model"]["quantization"] = "nf4"
         screen._check()
-        await until(pilot, lambda: "✓ fits" in text(pilot), 20)
+        await until(pilot, lambda: "✓ fits" in text(pilot), 60)
         pilot.app.draft["training"] = {"batch_size": -1}
         screen._check()
         await pilot.pause()
@@ -152,7 +152,7 @@ async def test_the_form_shows_the_parts_of_the_peak(opened: Opened, size: tuple[
     async with opened(size, config=dict(LARGE)) as pilot:
         pilot.app.card = "H100"
         pilot.app.push_screen(SettingsScreen())
-        await until(pilot, lambda: "✓ fits" in text(pilot), 20)
+        await until(pilot, lambda: "✓ fits" in text(pilot), 60)
         await pilot.pause()
         shown = text(pilot)
         found = planlook.look(LARGE, "H100").estimate
@@ -170,7 +170,7 @@ async def test_a_model_without_shapes_is_said(opened: Opened, tmp_path: Path) ->
         pilot.app.push_screen(SettingsScreen())
         await pilot.pause()
         await pilot.press("f3")
-        await until(pilot, lambda: "✗" in text(pilot) and isinstance(pilot.app.screen, PlanScreen), 20)
+        await until(pilot, lambda: "✗" in text(pilot) and isinstance(pilot.app.screen, PlanScreen), 60)
 
 
 @pytest.mark.parametrize("card", ["T4", "A100-80", "B200"])
@@ -291,9 +291,9 @@ async def test_a_range_test_is_ended_by_the_key_that_began_it(opened: Opened) ->
         screen = await to_plan(pilot)
         await pilot.press("r")
         await until(pilot, lambda: "r ends it" in text(pilot))
-        await until(pilot, lambda: screen._ranging.pid is not None, 20)
+        await until(pilot, lambda: screen._ranging.pid is not None, 60)
         await pilot.press("r")
-        await until(pilot, lambda: screen._ranging is None, 20)
+        await until(pilot, lambda: screen._ranging is None, 60)
         await pilot.pause()
         assert screen._ranged is None and "r ends it" not in text(pilot)
 

@@ -74,7 +74,7 @@ def test_sigterm_ends_a_screen_whatever_it_does(opened: Open, odd: str, to_app: 
     screen.read(0.4)
     os.kill(app if to_app else screen.pid, signal.SIGTERM)
     assert screen.exit_code(PROMPT) == 143
-    screen.until(lambda: gone(screen), "end of all processes", 10)
+    screen.until(lambda: gone(screen), "end of all processes", 60)
     assert screen.modes() != 0 and screen.raw.count(LEFT) == 1
 
 
@@ -134,7 +134,7 @@ def test_kill_9_of_the_waiter_leaves_no_screen_without_a_terminal(opened: Open) 
     for screen in (idle, training):
         os.kill(screen.pid, signal.SIGKILL)
         assert screen.exit_code() == 137
-    idle.until(lambda: gone(idle), "end of the app", 15)
+    idle.until(lambda: gone(idle), "end of the app", 60)
     assert len(training.processes()) == 1
     goes_on(training, "job")
 
@@ -149,7 +149,7 @@ def test_lost_terminals_leave_no_orphan_and_runs_go_on(opened: Open) -> None:
     for screen in (idle, spinning, training):
         screen.hang_up()
     for screen in (idle, spinning):
-        screen.until(lambda screen=screen: gone(screen), "end of the app", 15)
+        screen.until(lambda screen=screen: gone(screen), "end of the app", 60)
     goes_on(training, "job")
     (training.folder / "runs" / "job" / "control.jsonl").write_text('{"time": 1, "command": "stop"}\n')
     stopped(training, "job")
@@ -160,7 +160,7 @@ def test_a_screen_is_painted_on_the_terminal_stops_goes_on_and_quits(opened: Ope
     screen = opened("-", "sh", "-c", "exec 2>errors;")
     app = next(one for one in screen.processes() if one.children() == [] and "python" in one.name())
     app.send_signal(signal.SIGTSTP)
-    screen.until(lambda: app.status() == psutil.STATUS_STOPPED, "a stop", 20)
+    screen.until(lambda: app.status() == psutil.STATUS_STOPPED, "a stop", 60)
     app.send_signal(signal.SIGCONT)
     time.sleep(0.2)
     screen.raw = b""
@@ -182,11 +182,11 @@ def test_a_stop_while_something_is_written_waits_until_it_is(opened: Open) -> No
             screen.odd("stop")
         else:
             app.send_signal(signal.SIGSTOP)
-        screen.until(lambda: app.status() == psutil.STATUS_STOPPED, f"a stop {how}", 20)
+        screen.until(lambda: app.status() == psutil.STATUS_STOPPED, f"a stop {how}", 60)
         assert (screen.modes() != 0) == (how == "from inside")
         screen.raw = b""
         app.send_signal(signal.SIGCONT)
-        screen.until(lambda: b"begin with a preset" in screen.raw.partition(ENTERED)[2], "a whole screen", 20)
+        screen.until(lambda: b"begin with a preset" in screen.raw.partition(ENTERED)[2], "a whole screen", 60)
         assert screen.modes() == 0
     screen.press("\x1b[18~")
     screen.shows("still here", 20)

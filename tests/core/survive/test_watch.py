@@ -26,7 +26,7 @@ from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunStore
 
 
-def _until(true: Any, seconds: float = 10.0) -> None:
+def _until(true: Any, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

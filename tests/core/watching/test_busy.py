@@ -217,7 +217,7 @@ def test_the_driver_is_asked_in_a_thread_and_counts_each_answer_once() -> None:
 
     watch = DriverWatch(ask, lambda: now[0])
     assert watch.mean(0.0, 1.0) is None  # nobody was asked yet
-    assert asked.wait(10)
+    assert asked.wait(60)
     watch.stop()
     assert watch.mean(9.0, 12.5) == pytest.approx(0.3)
     assert watch.mean(9.0, 12.5) is None  # was told

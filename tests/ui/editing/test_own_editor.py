@@ -74,7 +74,7 @@ def test_it_has_the_terminal_and_what_it_wrote_is_taken(form: Open) -> None:
     said = words_of(screen)
     assert said["flags"] == ["--flag", "two words"] and said["tty"] and said["front"]
     assert (said["mode"], said["folder"]) == (0o600, 0o700)
-    screen.until(lambda: b"77" in screen.raw, "rank of the editor", 20)
+    screen.until(lambda: b"77" in screen.raw, "rank of the editor", 60)
     assert not Path(str(said["path"])).exists() and screen.modes() == 0
     screen.raw = b""
     screen.press("\x1a")
@@ -94,7 +94,7 @@ def test_an_editor_that_fails_or_changes_nothing_takes_nothing(form: Open, mode:
         screen.shows("Take what it wrote")
         screen.raw = b""
         screen.press("\r")
-        screen.until(lambda: b"77" in screen.raw, "what it wrote", 20)
+        screen.until(lambda: b"77" in screen.raw, "what it wrote", 60)
     assert screen.modes() == 0
 
 
@@ -110,7 +110,7 @@ def test_a_signal_while_it_edits_ends_both_and_keeps_the_text(form: Open) -> Non
     editor = psutil.Process(int(str(said["pid"])))
     os.kill(screen.pid, signal.SIGTERM)
     assert screen.exit_code() == 143
-    editor.wait(5)
+    editor.wait(60)
     (kept,) = (screen.folder / "preferences" / "drafts").glob("*.json")
     assert "rank: 77" in json.loads(kept.read_text())["unread"]
     assert not Path(str(said["path"])).exists()
@@ -152,5 +152,5 @@ def test_stopping_it_stops_the_workbench_until_the_shell_goes_on(form: Open) -> 
     os.killpg(screen.pid, signal.SIGCONT)  # `fg`: this terminal's group is in front already
     screen.until(lambda: editor.status() != psutil.STATUS_STOPPED, "editor that goes on")
     (screen.folder / "go on").touch()
-    screen.until(lambda: b"77" in screen.raw, "rank of the editor", 20)
+    screen.until(lambda: b"77" in screen.raw, "rank of the editor", 60)
     assert screen.modes() == 0

@@ -160,7 +160,7 @@ async def test_several_data_sets_are_shown_and_kept(tmp_path: Path, opened: Open
         assert rows.count == 12 and "2 data sets: first.jsonl, second.jsonl" in text(pilot)
         await pilot.press("u")
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
-        await until(pilot, lambda: "Method" in text(pilot), 20)
+        await until(pilot, lambda: "Method" in text(pilot), 60)
         assert pilot.app.draft["data"]["path"] == paths
 
 
@@ -169,10 +169,10 @@ async def test_held_out_rows_of_a_file_are_looked_at_too(tmp_path: Path, opened:
     async with opened() as pilot:
         await look(pilot, str(rows), validation=str(held))
         await pilot.press("v")
-        await until(pilot, lambda: "3 held-out rows: 3 kept" in text(pilot), 20)
+        await until(pilot, lambda: "3 held-out rows: 3 kept" in text(pilot), 60)
         assert "Use in a run" not in text(pilot)
         await pilot.press("escape")
-        await until(pilot, lambda: "5 rows: 5 kept" in text(pilot), 20)
+        await until(pilot, lambda: "5 rows: 5 kept" in text(pilot), 60)
         assert pilot.app.draft["data"]["path"] == str(rows)
 
 
@@ -191,7 +191,7 @@ async def test_keys_that_come_before_the_screen_does_are_typed_into_it(
         field = pilot.app.screen.query_one("#path", Input)
         await until(pilot, lambda: field.value == "sharegpt_du")
         await pilot.press("question_mark", "backspace", "tab", "enter")
-        await until(pilot, lambda: "4 rows: 4 kept" in text(pilot), 20)
+        await until(pilot, lambda: "4 rows: 4 kept" in text(pilot), 60)
         await pilot.press("o")
         await until(pilot, lambda: field.value.endswith("/sharegpt_dummy.json"))  # it follows the cursor
         assert pilot.app.screen.query_one("#paths").has_focus
@@ -214,10 +214,10 @@ async def test_u_is_obeyed_once_it_is_known_whether_the_data_can_be_used(
     monkeypatch.setattr(datalook, "refusal", slow)
     async with opened(config={"data": {"path": str(path)}}) as pilot:
         pilot.app.open_data()
-        await until(pilot, lambda: "Question 2?" in text(pilot), 20)
+        await until(pilot, lambda: "Question 2?" in text(pilot), 60)
         await pilot.press("u")
         await until(pilot, lambda: "once it is known" in told(pilot))
         assert isinstance(pilot.app.screen, DataScreen)
         known.set()
-        await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen), 20)
-        await until(pilot, lambda: "Method" in text(pilot), 20)
+        await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen), 60)
+        await until(pilot, lambda: "Method" in text(pilot), 60)

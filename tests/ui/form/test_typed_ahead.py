@@ -25,7 +25,7 @@ def burst(app: Any, *keys: str) -> None:
         app._driver.send_message(events.Key(name, key if len(key) == 1 else None))
 
 
-async def until(pilot: Any, condition: Any, seconds: float = 20.0) -> None:
+async def until(pilot: Any, condition: Any, seconds: float = 60.0) -> None:
     """As that of all tests, but without the pilot, which waits for every widget each time it looks."""
     for _turn in range(round(seconds / 0.02)):
         if condition():

@@ -79,7 +79,7 @@ async def test_the_goal_is_guessed_from_the_file_and_its_rows_are_shown(
         assert pilot.app.screen.walk.best_file.task == task
         await pilot.press("enter")
         await until(pilot, lambda: on(pilot, DataQuestion))
-        await until(pilot, lambda: "60 rows, all of them read" in text(pilot), 20)
+        await until(pilot, lambda: "60 rows, all of them read" in text(pilot), 60)
         assert pilot.app.screen.walk.task == task
         assert "✓" in text(pilot) and "›" in text(pilot)
         await pilot.press("escape")
@@ -121,10 +121,10 @@ async def test_rows_of_another_goal_change_it_by_one_key(opened: Opened) -> None
         await pilot.press("g")
         await until(pilot, lambda: "suggested" in text(pilot))
         await pilot.press("home", "enter")  # answer in my style: not what these rows are for
-        await until(pilot, lambda: on(pilot, DataQuestion) and "Change goal" in text(pilot), 20)
+        await until(pilot, lambda: on(pilot, DataQuestion) and "Change goal" in text(pilot), 60)
         await pilot.press("f5")
         await until(pilot, lambda: pilot.app.screen.walk.task == "classification")
-        await until(pilot, lambda: "60 rows, all of them read" in text(pilot), 20)
+        await until(pilot, lambda: "60 rows, all of them read" in text(pilot), 60)
 
 
 async def test_a_task_that_is_new_has_its_choice(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ async def test_answers_are_kept_as_a_draft_and_found_again(opened: Opened) -> No
         await pilot.press("g")
         await until(pilot, lambda: "suggested" in text(pilot))
         await pilot.press("enter", "enter")
-        await until(pilot, lambda: on(pilot, ModelQuestion), 20)
+        await until(pilot, lambda: on(pilot, ModelQuestion), 60)
         await pilot.press("escape", "escape", "escape")
         await until(pilot, lambda: on(pilot, HomeScreen) and "your draft" in text(pilot))
         await pilot.press("g")
@@ -175,6 +175,6 @@ async def test_eight_keys_from_a_file_to_talking_to_a_better_model(tmp_path: Pat
         held = [found for found in view.evaluations if found.stage == "validation"]
         assert held[-1].metrics["loss"] < 0.8 * held[0].metrics["loss"]
         await press("c")
-        await until(pilot, lambda: on(pilot, ChatScreen), 20)
+        await until(pilot, lambda: on(pilot, ChatScreen), 60)
     assert len(pressed) == 8
     assert not app.fault_log.path.exists(), app.fault_log.path.read_text()[-3000:]

@@ -178,7 +178,7 @@ async def test_leaving_a_paused_run_of_another_process_says_that_it_stays_so(
             await pilot.press("d")
         result = pilot.app.return_value
     finally:
-        holder.communicate("\n", timeout=10)
+        holder.communicate("\n", timeout=60)
         journal.close()
     assert "stays paused" in result.words and f"attach {folder.name}" in result.words
 

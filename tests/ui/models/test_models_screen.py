@@ -103,7 +103,7 @@ async def test_a_model_is_found_looked_at_and_taken(hub: PlayedHub, opened: Open
         models = await searched(pilot, "acme", "acme/huge")
         await until(pilot, lambda: "✗ " in row_of(pilot, "acme/huge"))
         assert "405.9 B" in row_of(pilot, "acme/huge")
-        await until(pilot, lambda: "✓ " in row_of(pilot, "acme/tiny-chat"), 20)
+        await until(pilot, lambda: "✓ " in row_of(pilot, "acme/tiny-chat"), 60)
         assert "901 K" in row_of(pilot, "acme/tiny-chat") and "apache-2.0" in row_of(pilot, "acme/tiny-chat")
         assert "3.6 MiB" in row_of(pilot, "acme/tiny-chat") and "\x1b" not in text(pilot)
         while models.chosen.name != "acme/tiny-chat":
@@ -210,7 +210,7 @@ async def test_a_gated_model_leads_to_the_login(hub: PlayedHub, opened: Opened, 
         await until(pilot, lambda: "Logged in as anna" in text(pilot))
         assert dialog.query_one(Input).value == ""
         await pilot.press("escape")
-        await until(pilot, lambda: "you may fetch it" in text(pilot), 20)
+        await until(pilot, lambda: "you may fetch it" in text(pilot), 60)
         await pilot.press("f")
         await on(pilot, FailedDialog)
         await pilot.press("enter")
@@ -313,7 +313,7 @@ async def test_a_hub_that_does_not_answer_holds_up_no_key(
             await on(pilot, ModelsScreen)
             await pilot.press(*"smol", "enter")
             await until(pilot, lambda: "Asking Hugging Face… 1 s" in text(pilot))
-            await until(pilot, lambda: text(pilot).count("✓") >= 4, 20)
+            await until(pilot, lambda: text(pilot).count("✓") >= 4, 60)
             assert pilot.app.screen.hunt.waiting
             await pilot.press("enter")  # takes the first known one, unasked
             await on(pilot, SettingsScreen)

@@ -213,7 +213,7 @@ def test_the_newest_that_is_wanted_is_done_first_and_nothing_twice() -> None:
     gate, done, seen = threading.Event(), threading.Event(), []
 
     def work(thing: str) -> None:
-        gate.wait(5)
+        gate.wait(60)
         seen.append(thing)
         if thing == "bad":
             raise ValueError(thing)
@@ -228,7 +228,7 @@ def test_the_newest_that_is_wanted_is_done_first_and_nothing_twice() -> None:
     lookers.want(["old", "older"])
     lookers.want(["first", "bad", "new", "last"])
     gate.set()
-    assert done.wait(5) and seen == ["first", "bad", "new", "last"] and failed == ["bad bad"]
+    assert done.wait(60) and seen == ["first", "bad", "new", "last"] and failed == ["bad bad"]
     lookers.close()
     lookers.want(["after"])
     assert not lookers.busy or "after" not in seen
@@ -258,9 +258,9 @@ def test_models_are_fetched_one_after_the_other(monkeypatch: pytest.MonkeyPatch)
         threading.Event().wait(0.001)
     assert (first.share, first.left) == (0.5, 2.5) and second.state == WAITING
     fetches.leave(first)
-    assert ended.acquire(timeout=5)
+    assert ended.acquire(timeout=60)
     going.set()
-    assert ended.acquire(timeout=5) and ended.acquire(timeout=5)
+    assert ended.acquire(timeout=60) and ended.acquire(timeout=60)
     assert (first.state, second.state, third.state) == (LEFT, DONE, FAILED)
     assert second.folder == Path("/there") and "No space left" in third.words and fetches.active == []
     fetches.close()

@@ -85,7 +85,7 @@ def test_killed_and_interrupted_it_goes_on_where_it_was(models: Shell) -> None:
     second = models.start("fetch", "acme/tiny", "--json")
     models.wait_for_part(kept + 300_000)
     second.send_signal(signal.SIGINT)
-    out, err = second.communicate(timeout=20)
+    out, err = second.communicate(timeout=60)
     assert second.returncode == 130
     lines = [json.loads(line) for line in out.splitlines()]
     assert lines[-1]["event"] == "stopped" and lines[-1]["done"] >= kept + 300_000
@@ -188,7 +188,7 @@ def on_terminal(shell: Shell, *arguments: str, typed: str = "") -> tuple[str, in
             if typed and shown.endswith(b"Token: "):  # asked for after echoing was turned off
                 os.write(terminal, typed.encode() + b"\n")
                 typed = ""
-        return shown.decode(), process.wait(10)
+        return shown.decode(), process.wait(60)
     finally:
         process.kill()
         process.wait()

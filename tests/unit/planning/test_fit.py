@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
+from tests.counting import calls_of
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES
 from tui_tuner.models.facts import facts_from_config
@@ -118,10 +117,9 @@ def test_several_gpus_save_no_memory():
     assert sum(row.gib for row in two.estimate.rows) == pytest.approx(two.estimate.device)
 
 
-def test_the_table_takes_little_time():
-    began = time.process_time()
-    list(which_cards(config(), facts=FACTS))
-    assert time.process_time() - began < 1.0
+def test_the_table_takes_little_work():
+    """About 2.6 million calls, 0.8 s of an old server's core; a form waits for it."""
+    assert calls_of(lambda: list(which_cards(config(), facts=FACTS))) < 4_000_000
 
 
 def test_a_plain_optimizer_comes_before_fast_settings():

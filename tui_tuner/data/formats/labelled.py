@@ -135,7 +135,8 @@ def _flagged(sample: Sample, texts: Sequence[Column], asked: bool) -> Match | No
     the user says what the rows are.
     """
     flags = [column for column in sample.columns.values() if _is_flag(column)]
-    others = [column for column in sample.columns.values() if column not in flags and column.filled]
+    names = {column.name for column in flags}  # comparing columns themselves takes the square of their number
+    others = [column for column in sample.columns.values() if column.name not in names and column.filled]
     if not texts:
         words = [column for column in others if column.mostly("text") and column.plain not in _IDS]
         texts = sorted(words, key=lambda column: -column.mean_length)[:1]

@@ -180,7 +180,7 @@ async def formats_to_pick(stage: Stage) -> Shown:
 async def plan(stage: Stage, page: str = "", **config: Any) -> Shown:
     async with settings(stage, **config) as pilot:
         await pilot.press("f3")
-        await until(pilot, lambda: isinstance(pilot.app.screen, PlanScreen) and pilot.app.screen.look, 20)
+        await until(pilot, lambda: isinstance(pilot.app.screen, PlanScreen) and pilot.app.screen.look, 60)
         if page:
             await pilot.press(page)
         yield pilot

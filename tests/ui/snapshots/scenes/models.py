@@ -41,13 +41,13 @@ async def found(stage: Stage, name: str) -> AsyncIterator[Pilot[Any]]:
             await until(pilot, lambda: "● demo" in text(pilot))
             await pilot.press(*"acme")
             models = pilot.app.screen.query_one(ModelList)
-            await until(pilot, lambda: len(models.rows) == 4 and "found 4 models" in text(pilot), 20)
-            await until(pilot, lambda: "✗ 1,8" in text(pilot) and text(pilot).count("✓ ") >= 2, 20)
+            await until(pilot, lambda: len(models.rows) == 4 and "found 4 models" in text(pilot), 60)
+            await until(pilot, lambda: "✗ 1,8" in text(pilot) and text(pilot).count("✓ ") >= 2, 60)
             await pilot.press("down")
             while models.chosen.name != name:
                 await pilot.press("down")
             told = "Gated:" if name == "acme/gated-chat" else "llama ·"
-            await until(pilot, lambda: told in text(pilot), 20)
+            await until(pilot, lambda: told in text(pilot), 60)
             yield pilot
 
 

@@ -132,7 +132,7 @@ def test_a_reader_ends_with_its_parent(large: Path, tmp_path: Path) -> None:
         assert wait_until(said.exists, 60)
         (reader,) = children(parent.pid)
         parent.kill()
-    assert wait_until(lambda: not reader.is_running() or reader.status() == "zombie", 10)
+    assert wait_until(lambda: not reader.is_running() or reader.status() == "zombie", 60)
 
 
 @pytest.mark.parametrize("closed", ["0", "1 2", "0 1 2"])
