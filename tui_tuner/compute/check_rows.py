@@ -29,7 +29,7 @@ class CheckRows:
         return self._examples[index]
 
 
-def shorten(data: Rows, rows: Sequence[int], longest: int, labels: int) -> CheckRows:
+def shorten_rows(data: Rows, rows: Sequence[int], longest: int, labels: int) -> CheckRows:
     """Some rows of the data, each of at most `longest` tokens.
 
     Args:
@@ -37,7 +37,7 @@ def shorten(data: Rows, rows: Sequence[int], longest: int, labels: int) -> Check
             An example keeps at least a few.
     """
     each = max(LEAST_LABELS, labels // max(1, len(rows)))
-    return CheckRows([thin_labels(_cut(data[row], longest), each) for row in rows])
+    return CheckRows([thin_labels(_cut_example(data[row], longest), each) for row in rows])
 
 
 def reach_beyond(data: Rows, window: int, longest: int) -> CheckRows:
@@ -57,7 +57,7 @@ def reach_beyond(data: Rows, window: int, longest: int) -> CheckRows:
     if len(known):
         labels[window:] = np.resize(known, length - window)
     long = Example(np.resize(ids, length).astype(np.int32), labels, parts[0].columns)
-    return CheckRows([_cut(parts[0], BEYOND), long])
+    return CheckRows([_cut_example(parts[0], BEYOND), long])
 
 
 def thin_labels(example: Example, most: int) -> Example:
@@ -71,7 +71,7 @@ def thin_labels(example: Example, most: int) -> Example:
     return Example(example.ids, labels, example.columns)
 
 
-def _cut(example: Example, longest: int) -> Example:
+def _cut_example(example: Example, longest: int) -> Example:
     """The first tokens; where none of them has a label, those up to the last that has one."""
     if len(example) <= longest:
         return example
@@ -81,26 +81,26 @@ def _cut(example: Example, longest: int) -> Example:
     return Example(example.ids[kept], example.labels[kept], example.columns)
 
 
-def windows(model: Any) -> list[int]:
+def list_windows(model: Any) -> list[int]:
     """Every number of tokens that a model's attention may end at, smallest first, as its config names them.
 
     A number that the model does not use costs a needless check, so nothing is asked but its name.
     """
     settings = model.config.get_text_config().to_dict()
-    return sorted({size for name, size in _numbers(settings, "") if _is_window(name) and size > 1})
+    return sorted({size for name, size in _walk_numbers(settings, "") if _is_window(name) and size > 1})
 
 
 def _is_window(name: str) -> bool:
     return ("window" in name or "chunk" in name) and "feed_forward" not in name
 
 
-def _numbers(settings: Any, name: str) -> Iterator[tuple[str, int]]:
+def _walk_numbers(settings: Any, name: str) -> Iterator[tuple[str, int]]:
     """All whole numbers in nested settings, with the names that lead to each."""
     if isinstance(settings, dict):
         for key, value in settings.items():
-            yield from _numbers(value, f"{name}.{key}")
+            yield from _walk_numbers(value, f"{name}.{key}")
     elif isinstance(settings, list | tuple):
         for value in settings:
-            yield from _numbers(value, name)
+            yield from _walk_numbers(value, name)
     elif isinstance(settings, int) and not isinstance(settings, bool):
         yield name, settings

@@ -16,17 +16,17 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy, linear, log_softmax
 
-from tui_tuner.compute.chunks import chunk_rows
+from tui_tuner.compute.chunks import count_chunk_rows
 
 
-def head_of(model: Any) -> Any:
+def find_linear_head(model: Any) -> Any:
     """The head, where it is a plain linear layer; else None."""
     head = model.get_output_embeddings()
     return head if type(head) is torch.nn.Linear else None
 
 
 @contextlib.contextmanager
-def hidden_states(head: Any, entered: list[Any] | None = None, times: float = 1.0) -> Iterator[None]:
+def return_hidden_states(head: Any, entered: list[Any] | None = None, times: float = 1.0) -> Iterator[None]:
     """Let the model return what would enter its head (`times` a factor) instead of logits.
 
     Args:
@@ -46,7 +46,7 @@ def hidden_states(head: Any, entered: list[Any] | None = None, times: float = 1.
 
 
 @contextlib.contextmanager
-def labelled_only(head: Any, keep: Any) -> Iterator[list[bool]]:
+def compute_labelled_only(head: Any, keep: Any) -> Iterator[list[bool]]:
     """Let a head compute the logits of some positions of a row only, whatever else the model does to them.
 
     Args:
@@ -73,8 +73,10 @@ def labelled_only(head: Any, keep: Any) -> Iterator[list[bool]]:
             head.forward = own
 
 
-def proportional(left: Any, entered: Any, exact: bool = False) -> bool:
-    """Whether one tensor is the other times a number, to the rounding of 16 bits; of float32 if `exact`."""
+def is_proportional(left: Any, entered: Any, exact: bool = False) -> bool:
+    """Return whether one tensor is the other times a number, to the rounding of 16 bits; of float32 if
+    `exact`.
+    """
     one, other = left.flatten().double(), entered.flatten().double()
     if one.shape != other.shape:
         return False
@@ -131,7 +133,7 @@ class ChunkedLoss(torch.autograd.Function):
         )
 
 
-def summed(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -> Any:
+def sum_losses(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -> Any:
     """Sum of the cross-entropies of hidden states [..., H] whose next tokens are targets [K].
 
     Args:
@@ -145,10 +147,10 @@ def summed(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -
         return ChunkedLoss.apply(hidden, weight, bias, targets, rows)
 
 
-def measured(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -> tuple[Any, Any]:
+def measure_losses(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -> tuple[Any, Any]:
     """The cross-entropies, [K] float32, and how often the target is the most likely, a float64 scalar.
 
-    Without a gradient. Arguments as for `summed`.
+    Without a gradient. Arguments as for `sum_losses`.
     """
     dtype = dtype or head.weight.dtype
     weight, bias = head.weight.to(dtype), head.bias
@@ -168,11 +170,11 @@ def measured(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None)
 
 __all__ = [
     "ChunkedLoss",
-    "chunk_rows",
-    "head_of",
-    "hidden_states",
-    "labelled_only",
-    "measured",
-    "proportional",
-    "summed",
+    "compute_labelled_only",
+    "count_chunk_rows",
+    "find_linear_head",
+    "is_proportional",
+    "measure_losses",
+    "return_hidden_states",
+    "sum_losses",
 ]

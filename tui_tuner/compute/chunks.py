@@ -7,7 +7,7 @@ FLOAT32 = 4  # bytes
 LEAST_ROWS = 128  # fewer make a thin, slow matrix product
 
 
-def chunk_rows(vocabulary: int, device: str) -> int:
+def count_chunk_rows(vocabulary: int, device: str) -> int:
     """Positions whose logits exist at once where this program computes its loss in chunks.
 
     Args:

@@ -11,7 +11,7 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 
 
-class Apart:
+class Difference:
     """How far a way is from the truth; each figure is computed when it is first asked for, and only once.
 
     Args:
@@ -29,35 +29,35 @@ class Apart:
         self._loss, self._gradient, self._leaks = loss, gradient, leaks
 
     @cached_property
-    def loss(self) -> float:
+    def loss_difference(self) -> float:
         return self._loss()
 
     @cached_property
-    def gradient(self) -> float:
+    def gradient_difference(self) -> float:
         return self._gradient()
 
     @cached_property
-    def leaks(self) -> bool:
+    def has_leak(self) -> bool:
         return self._leaks()
 
-    def problem(self, loss: float, gradient: float) -> str:
-        """What is wrong with a way that may be so far from the truth; empty if all is well."""
-        if self.loss > loss:
-            return _("the loss of an example differs by {worst:.2g} a token", worst=self.loss)
-        if self.leaks:
+    def describe_problem(self, loss: float, gradient: float) -> str:
+        """Describe the fault of a way that is this far from the truth; empty if that is within bounds."""
+        if self.loss_difference > loss:
+            return _("the loss of an example differs by {worst:.2g} a token", worst=self.loss_difference)
+        if self.has_leak:
             return _("examples of a row see each other")
-        return gradient_problem(self.gradient, gradient)
+        return describe_gradient_problem(self.gradient_difference, gradient)
 
 
-def checked_parameters(model: Any) -> list[Any]:
+def find_checked_parameters(model: Any) -> list[Any]:
     """The trained parameters of the lowest layer that has any, or the first few where none has.
 
     A gradient that reaches the lowest layer has come through all the others.
     """
-    from tui_tuner.methods.weights import decoder_layers
+    from tui_tuner.methods.layers import find_layers
 
     try:
-        layers = decoder_layers(model)
+        layers = find_layers(model)
     except ConfigError:
         layers = []
     for layer in layers:
@@ -67,7 +67,7 @@ def checked_parameters(model: Any) -> list[Any]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad][:4]
 
 
-def gradient_of(losses: Any, parameters: Sequence[Any]) -> list[Any]:
+def compute_gradient(losses: Any, parameters: Sequence[Any]) -> list[Any]:
     """Gradients of the summed losses; zeros for what they do not depend on."""
     import torch
 
@@ -78,8 +78,10 @@ def gradient_of(losses: Any, parameters: Sequence[Any]) -> list[Any]:
     ]
 
 
-def gradient_share(found: Sequence[Any], truth: Sequence[Any]) -> float:
-    """How far a gradient is from the true one, as a share of its size; infinite where it is not a number."""
+def measure_gradient_share(found: Sequence[Any], truth: Sequence[Any]) -> float:
+    """Measure how far a gradient is from the true one, as a share of its size; infinite if it is no
+    number.
+    """
     pairs = [(one.float(), other.float()) for one, other in zip(found, truth, strict=True)]
     apart = sum(float((one - other).square().sum()) for one, other in pairs)
     size = sum(float(other.square().sum()) for _unused, other in pairs)
@@ -91,21 +93,21 @@ def gradient_share(found: Sequence[Any], truth: Sequence[Any]) -> float:
 
 
 def compare_gradients(found: Sequence[Any], truth: Sequence[Any], most: float) -> str:
-    """What is wrong with a gradient; empty if it is the true one to a share of its size."""
-    return gradient_problem(gradient_share(found, truth), most)
+    """Describe the fault of a gradient; empty if it is the true one to a share of its size."""
+    return describe_gradient_problem(measure_gradient_share(found, truth), most)
 
 
-def gradient_problem(share: float, most: float) -> str:
-    """What is wrong with a gradient that differs by a share of its size; empty if that is little."""
+def describe_gradient_problem(share: float, most: float) -> str:
+    """Describe a gradient that differs by a share of its size; empty if the share is small."""
     return _("the gradient differs by {share:.2%}", share=share) if share > most else ""
 
 
-def added(one: list[Any], other: list[Any]) -> list[Any]:
+def add_gradients(one: list[Any], other: list[Any]) -> list[Any]:
     """Two gradients together; the second where there is no first."""
     return [a + b for a, b in zip(one, other, strict=True)] if one else other
 
 
-def difference(found: Sequence[Any], truth: Sequence[Any]) -> float:
+def measure_loss_difference(found: Sequence[Any], truth: Sequence[Any]) -> float:
     """The largest root mean square difference of an example's losses; infinite where one is not a number."""
     worst = 0.0
     for one, other in zip(found, truth, strict=True):

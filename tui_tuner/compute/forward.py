@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tui_tuner.compute.attention import NAME, segment_bounds
-from tui_tuner.compute.encoders import first_position, plain_model
-from tui_tuner.compute.router_loss import counting_mask
+from tui_tuner.compute.attention import NAME, find_segment_bounds
+from tui_tuner.compute.encoders import find_first_position, unwrap_model
+from tui_tuner.compute.router_loss import make_counting_mask
 from tui_tuner.compute.transfer import on_gpu, send_together
 from tui_tuner.data.examples.token_types import COLUMN, unpack_types
 from tui_tuner.data.records import IGNORE, Example
@@ -48,7 +48,7 @@ class ForwardWay:
     router: float = 0.0
     filled: bool = False
 
-    def computing(self) -> contextlib.AbstractContextManager[Any]:
+    def open_autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The numeric context of a forward pass."""
         import torch
 
@@ -57,27 +57,27 @@ class ForwardWay:
         return torch.autocast(self.device.partition(":")[0], dtype=self.autocast)
 
 
-def model_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
-    """What a model of transformers is called with."""
+def build_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
+    """Build the arguments that a model of transformers is called with."""
     inputs: dict[str, Any] = {"input_ids": micro.input_ids}
     if micro.token_types is not None and reads_types(model):
         inputs["token_type_ids"] = micro.token_types
     if micro.position_ids is None:
         return inputs | {"attention_mask": micro.attention_mask}
-    first = first_position(model)
+    first = find_first_position(model)
     inputs["position_ids"] = micro.position_ids + first if first else micro.position_ids
     if way.segments:
         if way.router:
             # The router's loss reads the mask: which tokens count. The attention does not.
-            inputs["attention_mask"] = counting_mask(micro.input_ids, sum(n for _row, n in micro.filler))
+            inputs["attention_mask"] = make_counting_mask(micro.input_ids, sum(n for _row, n in micro.filler))
         else:
             # A mask of four dimensions is taken as it is, so none is built; the attention reads the lengths.
             inputs["attention_mask"] = micro.input_ids.new_zeros((1, 1, 1, 1), dtype=bool)
-        inputs["segment_lengths"] = micro.segments
+        inputs["segment_lengths"] = micro.segment_lengths
         if micro.layout is not None:
             inputs["segment_layout"] = micro.layout
         return inputs
-    bounds, longest = segment_bounds(tuple(micro.segments), micro.input_ids.device)
+    bounds, longest = find_segment_bounds(tuple(micro.segment_lengths), micro.input_ids.device)
     if getattr(model.config, "_attn_implementation", "").startswith("flash"):
         inputs.update(cu_seq_lens_q=bounds, cu_seq_lens_k=bounds)
         inputs.update(max_length_q=longest, max_length_k=longest)
@@ -85,8 +85,8 @@ def model_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, An
 
 
 def reads_types(model: Any) -> bool:
-    """Whether a model has a meaning for token types."""
-    base = plain_model(model)
+    """Return whether a model has a meaning for token types."""
+    base = unwrap_model(model)
     settings = base.config.get_text_config()
     kinds = getattr(settings, "type_vocab_size", None)
     if kinds is None:
@@ -94,11 +94,11 @@ def reads_types(model: Any) -> bool:
     return kinds > 1 and "token_type_ids" in inspect.signature(type(base).forward).parameters
 
 
-def target_logits(model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
+def compute_target_logits(model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
     """Logits of a causal model at the positions with a label, [K, vocabulary]."""
     import torch
 
-    inputs = model_inputs(model, micro, way) | {"use_cache": False}
+    inputs = build_inputs(model, micro, way) | {"use_cache": False}
     keep = micro.keep
     if way.compact and micro.places is not None and not way.virtual:
         return model(**inputs, logits_to_keep=micro.places).logits.flatten(0, 1)
@@ -139,11 +139,11 @@ class MicroSize:
     sequences: int
     tokens: int
 
-    def halved(self) -> MicroSize:
+    def halve_size(self) -> MicroSize:
         return MicroSize(max(1, self.sequences // 2), max(1, self.tokens // 2))
 
 
-def pack(rows: Sequence[int], lengths: np.ndarray, size: MicroSize) -> list[list[int]]:
+def pack_rows(rows: Sequence[int], lengths: np.ndarray, size: MicroSize) -> list[list[int]]:
     """Lay sequences into as few flat rows of at most `size.tokens` as best fit finds, longest first.
 
     A sequence that is longer than the budget gets a row to itself. The result does not depend on anything
@@ -210,12 +210,12 @@ class MicroBatch:
         return int(self.targets.shape[0])
 
     @property
-    def tokens(self) -> int:
+    def example_tokens(self) -> int:
         """Tokens of the examples, padding and filler not counted."""
         return sum(self.lengths)
 
     @property
-    def segments(self) -> list[int]:
+    def segment_lengths(self) -> list[int]:
         """Tokens of each segment of a flat row: of its examples, and of the filler after them."""
         return [*self.lengths, *(tokens for _row, tokens in self.filler)] if self.filler else self.lengths
 

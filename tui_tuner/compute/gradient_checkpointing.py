@@ -16,8 +16,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD, Checkpointing
 from tui_tuner.locales import _
-from tui_tuner.methods.prompts import virtual_tokens
-from tui_tuner.methods.weights import decoder_layers
+from tui_tuner.methods.attached import count_virtual_tokens
+from tui_tuner.methods.layers import find_layers
 from tui_tuner.text import one_line
 
 ON_DEVICE = 2  # inputs that stay on the device: those on their way out, and those that are needed first
@@ -36,7 +36,7 @@ def checkpoint_layers(model: Any, degree: Checkpointing = True) -> None:
     if degree is False:
         return
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    layers = list(decoder_layers(model))
+    layers = list(find_layers(model))
     if not _reach_embeddings(model):
         model.disable_input_require_grads()
         for layer in layers:
@@ -47,24 +47,24 @@ def checkpoint_layers(model: Any, degree: Checkpointing = True) -> None:
         for layer in layers[::-2]:
             layer.gradient_checkpointing = False
     if degree == OFFLOAD:
-        offload_inputs(model, Offload())
+        offload_inputs(model, InputOffloader())
 
 
 def _reach_embeddings(model: Any) -> bool:
-    """Whether gradients flow through all layers down to what enters the first."""
+    """Return whether gradients flow through all layers down to what enters the first."""
     embeddings = model.get_input_embeddings()
-    return bool(virtual_tokens(model)) or any(one.requires_grad for one in embeddings.parameters())
+    return bool(count_virtual_tokens(model)) or any(one.requires_grad for one in embeddings.parameters())
 
 
-def offload_inputs(model: Any, offload: Offload) -> None:
+def offload_inputs(model: Any, offload: InputOffloader) -> None:
     """Have the checkpointed layers of a model keep their inputs in host memory."""
     for module in model.modules():
         checkpoint = getattr(module, "_gradient_checkpointing_func", None)
         if checkpoint is not None:
-            module._gradient_checkpointing_func = partial(offload.run, checkpoint)
+            module._gradient_checkpointing_func = partial(offload.run_checkpoint, checkpoint)
 
 
-class Away:
+class OffloadedInput:
     """A layer's input that waits in host memory.
 
     Args:
@@ -79,7 +79,7 @@ class Away:
         self.host, self.tensor, self.moved = host, tensor, moved
         self.device = tensor.device
 
-    def wait(self) -> None:
+    def wait_for_copy(self) -> None:
         """Let what is launched from here on begin after the copy."""
         if self.moved is not None:
             torch.cuda.current_stream(self.device).wait_event(self.moved)
@@ -87,12 +87,12 @@ class Away:
     def __del__(self) -> None:
         if self.tensor is not None:  # a pass that failed: nobody may get this memory while it is written to
             try:
-                self.wait()
+                self.wait_for_copy()
             except Exception:  # the interpreter is ending
                 return
 
 
-class Offload:
+class InputOffloader:
     """Keeps the inputs of checkpointed layers in pinned host memory, copied on a stream of its own.
 
     `torch.utils.checkpoint` saves a layer's positional inputs outside of the hooks under which it drops what
@@ -105,10 +105,10 @@ class Offload:
 
     def __init__(self) -> None:
         self._streams: dict[Any, Any] = {}
-        self._sent: list[weakref.ref[Away]] = []  # in the order of the forward pass
+        self._sent: list[weakref.ref[OffloadedInput]] = []  # in the order of the forward pass
         self._failed = False
 
-    def run(self, checkpoint: Any, function: Any, *inputs: Any) -> Any:
+    def run_checkpoint(self, checkpoint: Any, function: Any, *inputs: Any) -> Any:
         """`checkpoint(function, *inputs)`, with the first of the inputs in host memory."""
         hidden = inputs[0] if inputs else None
         if not isinstance(hidden, torch.Tensor) or not hidden.is_floating_point() or self._failed:
@@ -116,18 +116,18 @@ class Offload:
         shape, dtype = hidden.shape, hidden.dtype
 
         def pack(tensor: Any) -> Any:
-            return self._send(tensor) if tensor.shape == shape and tensor.dtype == dtype else tensor
+            return self._send_input(tensor) if tensor.shape == shape and tensor.dtype == dtype else tensor
 
         def unpack(kept: Any) -> Any:
-            return self._receive(kept) if isinstance(kept, Away) else kept
+            return self._receive_input(kept) if isinstance(kept, OffloadedInput) else kept
 
         with saved_tensors_hooks(pack, unpack):
             return checkpoint(function, *inputs)
 
-    def _send(self, tensor: Any) -> Any:
+    def _send_input(self, tensor: Any) -> Any:
         """Begin to copy an input to the host, and let go of one whose copy has had time."""
         try:
-            host = host_like(tensor)
+            host = allocate_on_host(tensor)
         except RuntimeError as error:
             self._failed = True
             warnings.warn(
@@ -139,38 +139,38 @@ class Offload:
                 stacklevel=2,
             )
             return tensor
-        away = Away(host, tensor, self._copy(host, tensor))
-        waiting = self._waiting()
+        away = OffloadedInput(host, tensor, self._start_copy(host, tensor))
+        waiting = self._list_waiting()
         for one in waiting[: len(waiting) + 1 - ON_DEVICE]:
             if one.tensor is not None:
-                one.wait()
+                one.wait_for_copy()
                 one.tensor = None
         self._sent = [*map(weakref.ref, waiting), weakref.ref(away)]
         return away
 
-    def _receive(self, away: Away) -> Any:
+    def _receive_input(self, away: OffloadedInput) -> Any:
         """An input on the device again; the one that is needed next sets out."""
         if away.tensor is None:
-            self._fetch(away)
-        waiting = self._waiting()
+            self._fetch_input(away)
+        waiting = self._list_waiting()
         place = next((number for number, one in enumerate(waiting) if one is away), 0)
         if place and waiting[place - 1].tensor is None:
-            self._fetch(waiting[place - 1])
-        away.wait()
+            self._fetch_input(waiting[place - 1])
+        away.wait_for_copy()
         tensor, away.tensor = away.tensor, None
         self._sent = [weakref.ref(one) for one in waiting if one is not away]
         return tensor
 
-    def _fetch(self, away: Away) -> None:
-        away.tensor = device_like(away.host, away.device)
-        away.moved = self._copy(away.tensor, away.host)
+    def _fetch_input(self, away: OffloadedInput) -> None:
+        away.tensor = allocate_on_device(away.host, away.device)
+        away.moved = self._start_copy(away.tensor, away.host)
 
-    def _waiting(self) -> list[Away]:
+    def _list_waiting(self) -> list[OffloadedInput]:
         """Inputs of passes that are not through, in the order of the forward pass."""
         found = (reference() for reference in self._sent)
         return [away for away in found if away is not None]
 
-    def _copy(self, to: Any, source: Any) -> Any:
+    def _start_copy(self, to: Any, source: Any) -> Any:
         """Copy on a stream of its own after all that was launched so far; the event when it is done."""
         device = source.device if source.is_cuda else to.device
         if device.type != "cuda":
@@ -185,7 +185,7 @@ class Offload:
         return stream.record_event()
 
 
-def host_like(tensor: Any) -> Any:
+def allocate_on_host(tensor: Any) -> Any:
     """Room in host memory for a tensor, such that a GPU copies to and from it by itself.
 
     Raises:
@@ -194,6 +194,6 @@ def host_like(tensor: Any) -> Any:
     return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=tensor.is_cuda)
 
 
-def device_like(host: Any, device: Any) -> Any:
+def allocate_on_device(host: Any, device: Any) -> Any:
     """Room on a device for what lies in host memory."""
     return torch.empty(host.shape, dtype=host.dtype, device=device)

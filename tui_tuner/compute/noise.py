@@ -19,14 +19,14 @@ class EmbeddingNoise:
     def __init__(self, model: Any, alpha: float) -> None:
         self.alpha = alpha
         self.micro: MicroBatch | None = None
-        model.get_input_embeddings().register_forward_hook(self._add)
+        model.get_input_embeddings().register_forward_hook(self._add_noise)
 
-    def _add(self, module: Any, inputs: Any, output: Any) -> Any:
+    def _add_noise(self, module: Any, inputs: Any, output: Any) -> Any:
         import torch
 
         if self.micro is None or not module.training:
             return output
-        lengths = send_numbers(self.micro.segments, output.device)
+        lengths = send_numbers(self.micro.segment_lengths, output.device)
         if self.micro.attention_mask is None:
             lengths = lengths.repeat_interleave(lengths, output_size=output.shape[1])[None, :, None]
         else:

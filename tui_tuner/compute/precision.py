@@ -24,21 +24,21 @@ _FLOAT32 = 4  # bytes
 
 
 def computes_in_float32(model: Any, autocast: Any) -> bool:
-    """Whether a forward pass is in float32 as it is: all weights, and nothing cast on the way."""
-    if autocast is not None or _eight_bits(model):
+    """Return whether a forward pass is in float32 as it is: all weights, and nothing cast on the way."""
+    if autocast is not None or _has_eight_bits(model):
         return False
     held = {tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()}
-    return held <= {torch.float32, torch.float64} and not list(_computing_in_16_bits(model))
+    return held <= {torch.float32, torch.float64} and not list(_find_16_bit_modules(model))
 
 
-def float32_problem(model: Any, device: Any) -> str:
-    """Why a model cannot be computed in float32 for a while; empty if it can."""
-    if _eight_bits(model):
+def find_float32_problem(model: Any, device: Any) -> str:
+    """Explain why a model cannot be computed in float32 for a while; empty if it can."""
+    if _has_eight_bits(model):
         return _("8-bit weights are multiplied in 16 bits")
-    streamed, whole = _parts(model)
-    layer = max((_wide_bytes(tensors) for tensors in streamed.values()), default=0)
+    streamed, whole = _split_tensors(model)
+    layer = max((_count_wide_bytes(tensors) for tensors in streamed.values()), default=0)
     # of a layer there may be two: the one that a pass is in, and what its backward pass asks for
-    if _wide_bytes(whole) + 2 * layer > MOST_OF_FREE * free_memory(device):
+    if _count_wide_bytes(whole) + 2 * layer > MOST_OF_FREE * free_memory(device):
         return _("the memory has no room for a copy of the weights in float32")
     return ""
 
@@ -51,9 +51,9 @@ def in_float32(model: Any) -> Iterator[None]:
     them takes twice the memory of the model. Autocast is the caller's to leave out. 4-bit weights stay as
     they are, and are multiplied in float32.
     """
-    streamed, whole = _parts(model)
+    streamed, whole = _split_tensors(model)
     kept = [(tensor, tensor.data) for tensor in whole]
-    computing = list(_computing_in_16_bits(model))
+    computing = list(_find_16_bit_modules(model))
     precision = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("highest")  # TensorFloat-32 has 10 bits, hardly more than bfloat16
@@ -61,7 +61,7 @@ def in_float32(model: Any) -> Iterator[None]:
             tensor.data = data.float()
         for module, _unused in computing:
             module.compute_dtype = torch.float32
-        with _Streaming(streamed) if streamed else contextlib.nullcontext():
+        with _LayerStreamer(streamed) if streamed else contextlib.nullcontext():
             yield
     finally:
         for tensor, data in kept:
@@ -71,7 +71,7 @@ def in_float32(model: Any) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
-class _Streaming:
+class _LayerStreamer:
     """Layers whose weights are in float32 while they are entered, forward and on the way back."""
 
     def __init__(self, layers: dict[Any, list[Any]]) -> None:
@@ -81,34 +81,36 @@ class _Streaming:
 
     def __enter__(self) -> None:
         for layer in self._kept:
-            self._ending.enter_context(_removed(layer.register_forward_pre_hook(self._widen)))
-            hook = layer.register_forward_hook(self._restore, always_call=True)
-            self._ending.enter_context(_removed(hook))
-        self._ending.enter_context(torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack))
+            self._ending.enter_context(_remove_later(layer.register_forward_pre_hook(self._widen_layer)))
+            hook = layer.register_forward_hook(self._restore_layer, always_call=True)
+            self._ending.enter_context(_remove_later(hook))
+        self._ending.enter_context(
+            torch.autograd.graph.saved_tensors_hooks(self._pack_tensor, self._unpack_tensor)
+        )
 
     def __exit__(self, *_unused: Any) -> None:
         self._ending.close()
         for layer in self._kept:
-            self._restore(layer)
+            self._restore_layer(layer)
 
-    def _widen(self, layer: Any, *_unused: Any) -> None:
+    def _widen_layer(self, layer: Any, *_unused: Any) -> None:
         for tensor, data in self._kept[layer]:
             tensor.data = data.float()
             self._narrow[tensor.untyped_storage().data_ptr()] = data
 
-    def _restore(self, layer: Any, *_unused: Any) -> None:
+    def _restore_layer(self, layer: Any, *_unused: Any) -> None:
         for tensor, data in self._kept[layer]:
             self._narrow.pop(tensor.untyped_storage().data_ptr(), None)
             tensor.data = data
 
-    def _pack(self, tensor: Any) -> Any:
+    def _pack_tensor(self, tensor: Any) -> Any:
         """What autograd keeps: of a weight in float32, or a view of one, how it is made again."""
         data = self._narrow.get(tensor.untyped_storage().data_ptr())
         if data is None:
             return tensor
         return data, tensor.size(), tensor.stride(), tensor.storage_offset()
 
-    def _unpack(self, packed: Any) -> Any:
+    def _unpack_tensor(self, packed: Any) -> Any:
         if isinstance(packed, torch.Tensor):
             return packed
         data, size, stride, offset = packed
@@ -116,30 +118,30 @@ class _Streaming:
 
 
 @contextlib.contextmanager
-def _removed(hook: Any) -> Iterator[None]:
+def _remove_later(hook: Any) -> Iterator[None]:
     try:
         yield
     finally:
         hook.remove()
 
 
-def _parts(model: Any) -> tuple[dict[Any, list[Any]], list[Any]]:
+def _split_tensors(model: Any) -> tuple[dict[Any, list[Any]], list[Any]]:
     """Frozen 16-bit tensors by the layer that alone has them, where the model is large; and all others."""
-    from tui_tuner.methods.weights import decoder_layers
+    from tui_tuner.methods.layers import find_layers
 
-    halves = list(_halves(model))
-    if _wide_bytes(halves) <= LARGE:
+    halves = list(_iterate_halves(model))
+    if _count_wide_bytes(halves) <= LARGE:
         return {}, halves
     try:
-        layers = list(dict.fromkeys(decoder_layers(model)))
+        layers = list(dict.fromkeys(find_layers(model)))
     except ConfigError:
         return {}, halves
-    users = Counter(id(tensor) for layer in layers for tensor in _tensors(layer))
-    inside = Counter(id(tensor) for tensor in _tensors(model))
+    users = Counter(id(tensor) for layer in layers for tensor in _list_tensors(layer))
+    inside = Counter(id(tensor) for tensor in _list_tensors(model))
     streamed = {
         layer: [
             tensor
-            for tensor in _halves(layer)
+            for tensor in _iterate_halves(layer)
             if not tensor.requires_grad and users[id(tensor)] == inside[id(tensor)] == 1
         ]
         for layer in layers
@@ -148,7 +150,7 @@ def _parts(model: Any) -> tuple[dict[Any, list[Any]], list[Any]]:
     return streamed, [tensor for tensor in halves if id(tensor) not in taken]
 
 
-def _tensors(module: Any) -> list[Any]:
+def _list_tensors(module: Any) -> list[Any]:
     """Parameters and buffers, one that several modules share as often as they do."""
     return [
         tensor
@@ -158,11 +160,11 @@ def _tensors(module: Any) -> list[Any]:
     ]
 
 
-def _wide_bytes(tensors: Iterable[Any]) -> int:
+def _count_wide_bytes(tensors: Iterable[Any]) -> int:
     return sum(_FLOAT32 * tensor.numel() for tensor in tensors)
 
 
-def _halves(model: Any) -> Iterator[Any]:
+def _iterate_halves(model: Any) -> Iterator[Any]:
     """Parameters and buffers that are held in 16 bits, each once."""
     seen: set[int] = set()
     for tensor in (*model.parameters(), *model.buffers()):
@@ -171,7 +173,7 @@ def _halves(model: Any) -> Iterator[Any]:
             yield tensor
 
 
-def _computing_in_16_bits(model: Any) -> Iterator[tuple[Any, Any]]:
+def _find_16_bit_modules(model: Any) -> Iterator[tuple[Any, Any]]:
     """Modules of 4-bit weights (bitsandbytes), and what each multiplies in."""
     for module in model.modules():
         dtype = getattr(module, "compute_dtype", None)
@@ -179,6 +181,6 @@ def _computing_in_16_bits(model: Any) -> Iterator[tuple[Any, Any]]:
             yield module, dtype
 
 
-def _eight_bits(model: Any) -> bool:
-    """Whether there are weights of 8 bits (bitsandbytes), whose kernel rounds what goes in."""
+def _has_eight_bits(model: Any) -> bool:
+    """Return whether there are weights of 8 bits (bitsandbytes), whose kernel rounds what goes in."""
     return any(type(module).__name__ == "Linear8bitLt" for module in model.modules())

@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from tui_tuner.compute.differences import difference
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, model_inputs
-from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
-from tui_tuner.compute.rows.laying import fill_up
+from tui_tuner.compute.differences import measure_loss_difference
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, build_inputs, lay_flat
+from tui_tuner.compute.precision import computes_in_float32, find_float32_problem, in_float32
+from tui_tuner.compute.rows.row_layout import fill_up
 from tui_tuner.compute.self_check import EXACT, MOST_HALF, LossesOf
 from tui_tuner.compute.shared_prefix import Segment
-from tui_tuner.compute.transfer import send
+from tui_tuner.compute.transfer import send_tensor
 from tui_tuner.locales import _
-from tui_tuner.methods.weights import decoder_layers, final_norms
-from tui_tuner.models.evaluating import evaluating
+from tui_tuner.methods.layers import find_final_norms, find_layers
+from tui_tuner.models.evaluation_mode import evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
 MOST_BYTES = 64 << 30
@@ -40,21 +40,21 @@ FOLDER = "hidden-states"
 Progress = Callable[[int, int], None]
 
 
-def frozen_layers(model: Any, quiet: int) -> int:
-    """How many layers, from the bottom, no gradient reaches and no trained weight comes before.
+def count_frozen_layers(model: Any, quiet: int) -> int:
+    """Count the layers, from the bottom, that no gradient reaches and no trained weight comes before.
 
     0 where something else than layers, the norm after them or the head is trained.
 
     Args:
         quiet: Layers from the bottom that compute the same in each pass (`randomness.find_randomness`).
     """
-    layers = list(decoder_layers(model))
+    layers = list(find_layers(model))
     count = 0
     for layer in layers:
         if any(parameter.requires_grad for parameter in layer.parameters()):
             break
         count += 1
-    above = [*layers[count:], *final_norms(model)]
+    above = [*layers[count:], *find_final_norms(model)]
     head = model.get_output_embeddings()
     above += [] if head is None else [head]
     late = {id(parameter) for module in above for parameter in module.parameters()}
@@ -65,7 +65,7 @@ def frozen_layers(model: Any, quiet: int) -> int:
     return 0 if count == len(layers) else min(count, quiet)
 
 
-class _Reached(Exception):
+class _FirstLayerReached(Exception):
     """The first trained layer is reached; what enters it is all that is wanted."""
 
     def __init__(self, hidden: Any) -> None:
@@ -75,11 +75,11 @@ class _Reached(Exception):
 class PrefixCache:
     """The file, and the hooks that let a model begin at its first trained layer.
 
-    Outside of `reading` the model computes as it always does.
+    Outside of `read_states` the model computes as it always does.
     """
 
     def __init__(self, model: Any, data: Rows, way: ForwardWay, device: Any, frozen: int) -> None:
-        layers = list(decoder_layers(model))
+        layers = list(find_layers(model))
         self.model, self.data, self.device = model, data, device
         # A shared beginning is laid out anew in each micro-batch; what is stored are whole rows.
         self.way = replace(way, shared=False)
@@ -95,20 +95,20 @@ class PrefixCache:
         self._tuples = False
         self._replaced = [layer.__dict__.get("forward") for layer in self._below]  # a compiled one, say
         for layer in self._below:
-            layer.forward = partial(self._lower, layer.forward)
-        self._hook = self._first.register_forward_pre_hook(self._enter, with_kwargs=True)
+            layer.forward = partial(self._skip_layer, layer.forward)
+        self._hook = self._first.register_forward_pre_hook(self._enter_first_layer, with_kwargs=True)
 
     @property
-    def tokens(self) -> int:
+    def token_count(self) -> int:
         return int(self.bounds[-1])
 
     @property
-    def bytes(self) -> int:
+    def byte_count(self) -> int:
         return 0 if self.store is None else self.store.numel() * self.store.itemsize
 
     # ---- hooks -------------------------------------------------------------------------------------
 
-    def _lower(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _skip_layer(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._current is None:
             out = forward(*args, **kwargs)
             self._tuples = isinstance(out, tuple)
@@ -116,9 +116,9 @@ class PrefixCache:
         hidden = args[0] if args else kwargs["hidden_states"]
         return (hidden,) if self._tuples else hidden
 
-    def _enter(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _enter_first_layer(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._capturing:
-            raise _Reached(args[0] if args else kwargs["hidden_states"])
+            raise _FirstLayerReached(args[0] if args else kwargs["hidden_states"])
         if self._current is None:
             return None
         if args:
@@ -127,41 +127,41 @@ class PrefixCache:
 
     # ---- filling -----------------------------------------------------------------------------------
 
-    def capture(self, rows: Sequence[int]) -> Any:
-        """What enters the first trained layer for rows side by side, [tokens, hidden]."""
+    def capture_states(self, rows: Sequence[int]) -> Any:
+        """Return the input of the first trained layer for rows side by side, [tokens, hidden]."""
         micro = fill_up(lay_flat(self.data, rows), self.way).to(self.device)
         self._capturing = True
         try:
-            with torch.no_grad(), self.way.computing():
-                self.model(**model_inputs(self.model, micro, self.way), use_cache=False)
-        except _Reached as reached:
-            return reached.hidden[0, : micro.tokens]
+            with torch.no_grad(), self.way.open_autocast():
+                self.model(**build_inputs(self.model, micro, self.way), use_cache=False)
+        except _FirstLayerReached as reached:
+            return reached.hidden[0, : micro.example_tokens]
         finally:
             self._capturing = False
         raise RuntimeError("the first trained layer was not reached")
 
     @contextlib.contextmanager
-    def holding(self, rows: Sequence[int], way: ForwardWay) -> Iterator[None]:
+    def hold_states(self, rows: Sequence[int], way: ForwardWay) -> Iterator[None]:
         """Compute by another way, with the states of these rows from memory."""
         before, self.way = self.way, replace(way, shared=False)
         try:
-            self._held = {row: self.capture([row]) for row in rows}
+            self._held = {row: self.capture_states([row]) for row in rows}
             yield
         finally:
             self.way, self._held = before, None
 
-    def fill(self, folder: Path, progress: Progress) -> None:
+    def fill_store(self, folder: Path, progress: Progress) -> None:
         """Compute all rows into `folder`, or take over a whole file of the same content.
 
         Raises:
             OSError: there is no room.
         """
-        hidden = self.capture([int(np.argmin(self.data.lengths))])
+        hidden = self.capture_states([int(np.argmin(self.data.lengths))])
         width, dtype = hidden.shape[-1], hidden.dtype
-        size = self.tokens * width * dtype.itemsize
+        size = self.token_count * width * dtype.itemsize
         folder.mkdir(exist_ok=True)
         self.folder = folder
-        file = folder / f"{self._digest(dtype)}.bin"
+        file = folder / f"{self._digest_content(dtype)}.bin"
         for other in folder.iterdir():
             if other != file:
                 other.unlink()
@@ -171,30 +171,30 @@ class PrefixCache:
         if not file.is_file() or file.stat().st_size != size:
             part = file.with_suffix(".part")
             self.file = part
-            self._write(part, size, width, dtype, progress)
+            self._write_store(part, size, width, dtype, progress)
             part.rename(file)
             self.file = file
-        flat_store = torch.from_file(str(file), shared=False, size=self.tokens * width, dtype=dtype)
-        self.store = flat_store.view(self.tokens, width)
+        flat_store = torch.from_file(str(file), shared=False, size=self.token_count * width, dtype=dtype)
+        self.store = flat_store.view(self.token_count, width)
 
-    def _write(self, part: Path, size: int, width: int, dtype: Any, progress: Progress) -> None:
+    def _write_store(self, part: Path, size: int, width: int, dtype: Any, progress: Progress) -> None:
         with open(part, "wb") as target:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(target.fileno(), 0, size)  # a full disk shows here, not as a bus error
             else:
                 target.truncate(size)
-        store = torch.from_file(str(part), shared=True, size=self.tokens * width, dtype=dtype)
-        store = store.view(self.tokens, width)
+        store = torch.from_file(str(part), shared=True, size=self.token_count * width, dtype=dtype)
+        store = store.view(self.token_count, width)
         training = self.model.training
         self.model.eval()
         try:
-            for rows in _stretches(self.data.lengths, FILL_TOKENS):
-                store[self.bounds[rows[0]] : self.bounds[rows[-1] + 1]] = self.capture(rows).cpu()
+            for rows in _split_stretches(self.data.lengths, FILL_TOKENS):
+                store[self.bounds[rows[0]] : self.bounds[rows[-1] + 1]] = self.capture_states(rows).cpu()
                 progress(rows[-1] + 1, len(self.data))
         finally:
             self.model.train(training)
 
-    def _digest(self, dtype: Any) -> str:
+    def _digest_content(self, dtype: Any) -> str:
         """A name made of the rows, the frozen weights (sampled), their number and the numeric format."""
         found = hashlib.sha256(repr((self.frozen, str(dtype), str(self.way), torch.__version__)).encode())
         for row in range(len(self.data)):
@@ -209,18 +209,18 @@ class PrefixCache:
     # ---- reading -----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def reading(self, micro: MicroBatch) -> Iterator[None]:
+    def read_states(self, micro: MicroBatch) -> Iterator[None]:
         """Let the model begin at its first trained layer, with the stored states of a flat row.
 
         Wraps forward and backward: checkpointed layers enter again on the way back.
         """
-        self._current = self._states(micro)
+        self._current = self._gather_states(micro)
         try:
             yield
         finally:
             self._current = None
 
-    def _states(self, micro: MicroBatch) -> Any:
+    def _gather_states(self, micro: MicroBatch) -> Any:
         if micro.layout is not None:
             pieces = micro.layout.segments
         else:
@@ -233,7 +233,7 @@ class PrefixCache:
         parts = [
             self.store[start : start + piece.length] for start, piece in zip(starts, pieces, strict=True)
         ]
-        return send(torch.cat(parts), self.device)[None]
+        return send_tensor(torch.cat(parts), self.device)[None]
 
     def close(self) -> None:
         """Take the hooks out and delete the file."""
@@ -250,7 +250,7 @@ class PrefixCache:
                 self.folder.rmdir()
 
 
-def _stretches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
+def _split_stretches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
     """Rows in their order, as many at a time as have at most `tokens` tokens, and at least one."""
     rows: list[int] = []
     used = 0
@@ -275,9 +275,9 @@ def check_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, floa
     """
     model, way = cache.model, cache.way
     try:
-        with torch.no_grad(), evaluating(model):
+        with torch.no_grad(), evaluation_mode(model):
             exact = computes_in_float32(model, way.autocast)
-            problem = _exact_states(cache, rows, losses) if float32 and not exact else ""
+            problem = _compare_exact_states(cache, rows, losses) if float32 and not exact else ""
             return problem or _compare_states(cache, rows, losses, EXACT.loss if exact else MOST_HALF.loss)
     except Exception as error:  # layers that need more of each other than hidden states
         if is_out_of_memory(error):
@@ -285,24 +285,24 @@ def check_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, floa
         return f"{type(error).__name__}: {error}"
 
 
-def _exact_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf) -> str:
+def _compare_exact_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf) -> str:
     """The same in float32, with states that are not those of the file; empty if there is no room."""
-    if float32_problem(cache.model, cache.device):
+    if find_float32_problem(cache.model, cache.device):
         return ""
-    with in_float32(cache.model), cache.holding(rows, replace(cache.way, autocast=None)):
+    with in_float32(cache.model), cache.hold_states(rows, replace(cache.way, autocast=None)):
         return _compare_states(cache, rows, losses, EXACT.loss)
 
 
 def _compare_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, most: float) -> str:
     micro = fill_up(lay_flat(cache.data, rows), cache.way).to(cache.device)
     whole = losses(cache.model, micro, cache.way)
-    with cache.reading(micro):
+    with cache.read_states(micro):
         found = losses(cache.model, micro, cache.way)
-    worst = difference([found], [whole])
+    worst = measure_loss_difference([found], [whole])
     return _("a loss differs by {worst:.2g}", worst=worst) if worst > most else ""
 
 
-def make(
+def make_prefix_cache(
     model: Any,
     data: Rows,
     way: ForwardWay,
@@ -317,18 +317,18 @@ def make(
     """A filled cache in a run's folder, or None and why there is none (empty where none can be).
 
     Args:
-        quiet: As for `frozen_layers`.
+        quiet: As for `count_frozen_layers`.
         float32: As for `check_states`.
 
     Raises:
         torch.OutOfMemoryError: memory ran out; nothing of the cache is left.
     """
-    frozen = frozen_layers(model, quiet)
+    frozen = count_frozen_layers(model, quiet)
     if not frozen or not way.packing:
         return None, ""
     cache = PrefixCache(model, data, way, device, frozen)
     try:
-        cache.fill(folder / FOLDER, progress)
+        cache.fill_store(folder / FOLDER, progress)
         problem = check_states(cache, rows, losses, float32)
         if not problem:
             return cache, ""

@@ -48,12 +48,12 @@ def find_randomness(model: Any) -> Randomness:
     What is declared counts too: a module for dropout that this row does not reach, and a share of layers that
     are left out, which six passes need not show. Where it tells all, nothing is computed.
     """
-    layers = _layers(model)
-    declared = _declared(model, layers)
+    layers = _list_layers(model)
+    declared = _read_declared(model, layers)
     if declared == EVERYTHING:
         return declared
     try:
-        with _as_it_was(model):
+        with _keep_state(model):
             found = _compare_passes(model, layers)
     except Exception as error:  # whatever a model's own code makes of such a row
         problem = f"{type(error).__name__}: {error}"
@@ -63,8 +63,8 @@ def find_randomness(model: Any) -> Randomness:
     return Randomness(found.anything or declared.anything, min(found.quiet, declared.quiet))
 
 
-def _declared(model: Any, layers: list[Any]) -> Randomness:
-    """What modules and the config say of dropout, and of layers that are left out."""
+def _read_declared(model: Any, layers: list[Any]) -> Randomness:
+    """Read what modules and the config declare of dropout, and of layers that are left out."""
     import torch
 
     def drops(holder: Any) -> set[int]:
@@ -82,27 +82,27 @@ def _declared(model: Any, layers: list[Any]) -> Randomness:
 
 
 def _is_of_all_layers(name: str) -> bool:
-    """Whether a field of a config is a share of attention weights, or of layers, that are left out."""
+    """Return whether a field of a config is a share of attention weights, or of layers, that are left out."""
     return name in ATTENTION_DROPOUT or name.replace("_", "").endswith("layerdrop")
 
 
 def _compare_passes(model: Any, layers: list[Any]) -> Randomness:
-    first = _Pass(model, layers)
+    first = _ProbePass(model, layers)
     if not first.drew:
         return Randomness(False, len(layers))
     found = Randomness(first.drew_in_layers, first.before_noise)
     for _unused in range(PASSES - 1):
         if found == EVERYTHING:
             break
-        again = _Pass(model, layers)
+        again = _ProbePass(model, layers)
         found = Randomness(
-            found.anything or again.drew_in_layers or not _same(first.result, again.result),
-            min(found.quiet, again.before_noise, first.same_layers(again)),
+            found.anything or again.drew_in_layers or not _are_equal(first.result, again.result),
+            min(found.quiet, again.before_noise, first.count_same_layers(again)),
         )
     return found
 
 
-class _Pass:
+class _ProbePass:
     """One forward pass: what came out of the model and of each layer, and where random numbers were drawn."""
 
     def __init__(self, model: Any, layers: list[Any]) -> None:
@@ -114,45 +114,45 @@ class _Pass:
         self._entered: Any = None
         hooks = []
         for place, layer in enumerate(layers):
-            hooks.append(layer.register_forward_pre_hook(self._enter, with_kwargs=True))
-            hooks.append(layer.register_forward_hook(self._leaver(place)))
+            hooks.append(layer.register_forward_pre_hook(self._note_entry, with_kwargs=True))
+            hooks.append(layer.register_forward_hook(self._make_leave_hook(place)))
         table = model.get_input_embeddings()
         ids = (torch.arange(TOKENS, device=table.weight.device) % table.weight.shape[0])[None]
-        start = _random_state(ids.device)
+        start = _read_random_state(ids.device)
         try:
             with torch.no_grad():
-                self.result = _tensors(model(input_ids=ids, **_settings(model)))
+                self.result = _copy_tensors(model(input_ids=ids, **_choose_settings(model)))
         finally:
             for hook in hooks:
                 hook.remove()
-        self.drew = _random_state(ids.device) != start
+        self.drew = _read_random_state(ids.device) != start
 
-    def _enter(self, module: Any, args: Any, kwargs: Any) -> None:
-        self._entered = _random_state(_device(args, kwargs))
+    def _note_entry(self, module: Any, args: Any, kwargs: Any) -> None:
+        self._entered = _read_random_state(_find_device(args, kwargs))
 
-    def _leaver(self, place: int) -> Any:
+    def _make_leave_hook(self, place: int) -> Any:
         def leave(module: Any, args: Any, output: Any) -> None:
-            self.outputs[place] = _tensors(output)
-            if _random_state(_device(args, {}, output)) != self._entered:
+            self.outputs[place] = _copy_tensors(output)
+            if _read_random_state(_find_device(args, {}, output)) != self._entered:
                 self.drew_in_layers = True
                 self.before_noise = min(self.before_noise, place)
 
         return leave
 
-    def same_layers(self, other: _Pass) -> int:
+    def count_same_layers(self, other: _ProbePass) -> int:
         """Layers from the bottom whose outputs are the same in both; one that was left out is not."""
         for place, (one, two) in enumerate(zip(self.outputs, other.outputs, strict=True)):
-            if one is None or two is None or not _same(one, two):
+            if one is None or two is None or not _are_equal(one, two):
                 return place
         return len(self.outputs)
 
 
-def _settings(model: Any) -> dict[str, Any]:
+def _choose_settings(model: Any) -> dict[str, Any]:
     """Without the cache of keys and values, which checkpointed layers complain about."""
     return {"use_cache": False} if hasattr(model.config.get_text_config(), "use_cache") else {}
 
 
-def _tensors(output: Any) -> list[Any]:
+def _copy_tensors(output: Any) -> list[Any]:
     """The tensors of an output, copied, as the model may change them in place later."""
     import torch
 
@@ -162,7 +162,7 @@ def _tensors(output: Any) -> list[Any]:
     return [value.detach().clone() for value in values if isinstance(value, torch.Tensor)]
 
 
-def _same(one: list[Any], other: list[Any]) -> bool:
+def _are_equal(one: list[Any], other: list[Any]) -> bool:
     import torch
 
     return len(one) == len(other) and all(
@@ -170,8 +170,8 @@ def _same(one: list[Any], other: list[Any]) -> bool:
     )
 
 
-def _device(*holders: Any) -> Any:
-    """Where the first tensor among these is."""
+def _find_device(*holders: Any) -> Any:
+    """Return the device of the first tensor among these."""
     import torch
 
     for holder in holders:
@@ -182,8 +182,8 @@ def _device(*holders: Any) -> Any:
     return torch.device("cpu")
 
 
-def _random_state(device: Any) -> tuple[bytes, ...]:
-    """What every library that a model may draw from would draw next."""
+def _read_random_state(device: Any) -> tuple[bytes, ...]:
+    """Read the random state of every library that a model may draw from."""
     import torch
 
     found = [torch.random.get_rng_state().numpy().tobytes(), repr(random.getstate()).encode()]
@@ -194,7 +194,7 @@ def _random_state(device: Any) -> tuple[bytes, ...]:
 
 
 @contextlib.contextmanager
-def _as_it_was(model: Any) -> Iterator[None]:
+def _keep_state(model: Any) -> Iterator[None]:
     """In training mode; afterwards in the mode it was in, with all random states as they were."""
     import torch
 
@@ -210,10 +210,10 @@ def _as_it_was(model: Any) -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def _layers(model: Any) -> list[Any]:
-    from tui_tuner.methods.weights import decoder_layers
+def _list_layers(model: Any) -> list[Any]:
+    from tui_tuner.methods.layers import find_layers
 
     try:
-        return list(decoder_layers(model))
+        return list(find_layers(model))
     except ConfigError:
         return []

@@ -20,12 +20,19 @@ from typing import Any
 
 import torch
 
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, model_inputs
-from tui_tuner.compute.kernels.available import VARIANTS, compiler_problem
-from tui_tuner.compute.kernels.chosen import Chosen
-from tui_tuner.compute.kernels.probe import CLOSE, CLOSE_HALF, Draws, device_of, same, with_gradients
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, build_inputs
+from tui_tuner.compute.kernels.available_kernels import VARIANTS, find_compiler_problem
+from tui_tuner.compute.kernels.chosen_kernel import ChosenKernel
+from tui_tuner.compute.kernels.probe import (
+    CLOSE,
+    CLOSE_HALF,
+    RandomDraws,
+    compute_with_gradients,
+    find_model_device,
+    is_close,
+)
 from tui_tuner.locales import _
-from tui_tuner.methods.weights import decoder_layers
+from tui_tuner.methods.layers import find_layers
 from tui_tuner.models.device import Device
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
@@ -35,7 +42,9 @@ _PLAIN = (bool, int, float, str, type(None), torch.Tensor)
 _carried = threading.local()
 
 
-def compile_layers(model: Any, device: Device, autocast: Any = None, backend: str = "inductor") -> Chosen:
+def compile_layers(
+    model: Any, device: Device, autocast: Any = None, backend: str = "inductor"
+) -> ChosenKernel:
     """Let the layers of a model compute through PyTorch's compiler; without a kernel's name if they do not.
 
     Kernels in the place of parts of a layer are left out there: the compiler makes its own.
@@ -44,45 +53,45 @@ def compile_layers(model: Any, device: Device, autocast: Any = None, backend: st
         autocast: The dtype that autocast computes in; None without it.
         backend: What `torch.compile` takes.
     """
-    problem = compiler_problem(device) if backend == "inductor" else ""
+    problem = find_compiler_problem(device) if backend == "inductor" else ""
     layers: list[Any] = []
     if not problem:
         try:
-            layers = list(decoder_layers(model))
-            problem = _compile(model, layers, autocast, backend)
+            layers = list(find_layers(model))
+            problem = _compile_regions(model, layers, autocast, backend)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             problem = one_line(f"{type(error).__name__}: {error}", 300)
     if not problem:
-        return Chosen("compile", f"torch.compile ({backend})", "", len(layers))
+        return ChosenKernel("compile", f"torch.compile ({backend})", "", len(layers))
     restore_layers(model)
-    return Chosen("compile", "", problem)
+    return ChosenKernel("compile", "", problem)
 
 
 def restore_layers(model: Any) -> None:
     """Give every layer its own forward pass back."""
     for module in model.modules():
         own = module.__dict__.get("forward")
-        if isinstance(own, partial) and own.func is _forward:
+        if isinstance(own, partial) and own.func is _forward_layer:
             del module.forward
 
 
-def _compile(model: Any, layers: list[Any], autocast: Any, backend: str) -> str:
+def _compile_regions(model: Any, layers: list[Any], autocast: Any, backend: str) -> str:
     """Compile; what is wrong with it, empty if all is well."""
     if any("forward" in layer.__dict__ for layer in layers):
         return _("the layers' forward pass is replaced already")
     regions: dict[type, Region] = {}
     for layer in layers:
         region = regions.setdefault(type(layer), Region(type(layer), backend))
-        layer.forward = partial(_forward, layer, region)
+        layer.forward = partial(_forward_layer, layer, region)
     _make_opaque()
     tried: set[type] = set()
     for layer in reversed(layers):  # the last ones are the trained ones where only some are
         if type(layer) in tried:
             continue
         tried.add(type(layer))
-        problem = _differs(model, layer, regions[type(layer)], autocast)
+        problem = _try_layer(model, layer, regions[type(layer)], autocast)
         if problem:
             return problem
     return ""
@@ -112,7 +121,7 @@ class Region:
         past = {name: value for name, value in kwargs.items() if not _is_plain(value)}
         seen = {name: value for name, value in kwargs.items() if name not in past}
         try:
-            with _carrying(past):
+            with _carry_options(past):
                 return self.compiled(layer, *args, **seen)
         except torch._dynamo.exc.TorchDynamoException as error:
             self.broken = True
@@ -139,7 +148,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, _PLAIN)
 
 
-def _forward(layer: Any, region: Region, *args: Any, **kwargs: Any) -> Any:
+def _forward_layer(layer: Any, region: Region, *args: Any, **kwargs: Any) -> Any:
     """The forward pass of a layer: compiled where gradients are computed in training."""
     cached = kwargs.get("past_key_values") is not None or kwargs.get("use_cache")
     if cached or not layer.training or not torch.is_grad_enabled():
@@ -150,7 +159,7 @@ def _forward(layer: Any, region: Region, *args: Any, **kwargs: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _carrying(options: Mapping[str, Any]) -> Iterator[None]:
+def _carry_options(options: Mapping[str, Any]) -> Iterator[None]:
     """Give attention these, without the compiler's knowledge; by thread, as layers are computed again in
     autograd's."""
     before = getattr(_carried, "options", {})
@@ -183,8 +192,8 @@ def _make_opaque() -> None:
 # ---- the try ----------------------------------------------------------------------------------------------
 
 
-def _differs(model: Any, layer: Any, region: Region, autocast: Any) -> str:
-    """What is wrong with a compiled layer; empty if it gives the layer's own outputs and gradients.
+def _try_layer(model: Any, layer: Any, region: Region, autocast: Any) -> str:
+    """Describe the fault of a compiled layer; empty if it gives the layer's own outputs and gradients.
 
     It is tried as training calls it, so that all is compiled by then: with the attention of flat rows, and
     with an input that has a gradient, and one that has none, as that of the first layer may have.
@@ -195,17 +204,18 @@ def _differs(model: Any, layer: Any, region: Region, autocast: Any) -> str:
     exact = autocast is None and all(one.dtype == torch.float32 for one in layer.parameters())
     try:
         model.set_attn_implementation(NAME)
-        args, kwargs = _called_with(model, layer)
+        args, kwargs = _catch_call(model, layer)
         layer.train()
         with _without_dropout(layer):
             for graded in (True, False):
                 found, truth = (
-                    _results(one, layer, graded, autocast, args, kwargs) for one in (region, region.plain)
+                    _compute_results(one, layer, graded, autocast, args, kwargs)
+                    for one in (region, region.plain)
                 )
                 if region.broken:
                     return _("a layer could not be compiled")
                 close = CLOSE if exact else CLOSE_HALF
-                if not all(same(one, other, close) for one, other in zip(found, truth, strict=True)):
+                if not all(is_close(one, other, close) for one, other in zip(found, truth, strict=True)):
                     return _("a compiled layer does not give what the layer itself does")
     finally:
         layer.train(training)
@@ -213,11 +223,16 @@ def _differs(model: Any, layer: Any, region: Region, autocast: Any) -> str:
     return ""
 
 
-def _results(
+def _compute_results(
     compute: Callable[..., Any], layer: Any, graded: bool, autocast: Any, args: Any, kwargs: Any
 ) -> list[Any]:
     """Output and gradients of a layer for a random input."""
-    hidden = Draws(device_of(layer)).normal(*args[0].shape).to(args[0].dtype).requires_grad_(graded)
+    hidden = (
+        RandomDraws(find_model_device(layer))
+        .draw_normal(*args[0].shape)
+        .to(args[0].dtype)
+        .requires_grad_(graded)
+    )
     leaves = [hidden] if graded else []
     leaves += [one for one in layer.parameters() if one.requires_grad]
 
@@ -226,22 +241,22 @@ def _results(
             found = compute(layer, hidden, *args[1:], **kwargs)
         return [found[0] if isinstance(found, tuple) else found]
 
-    return with_gradients(outputs, leaves) if leaves else []
+    return compute_with_gradients(outputs, leaves) if leaves else []
 
 
-class _Found(Exception):
+class _CallFound(Exception):
     """Ends a forward pass where what was wanted is known."""
 
 
-def _called_with(model: Any, layer: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What a model calls a layer with, for a flat row of a few sequences."""
+def _catch_call(model: Any, layer: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Record the arguments that a model calls a layer with, for a flat row of a few sequences."""
     found: list[Any] = []
 
     def note(_module: Any, args: Any, kwargs: Any) -> None:
         found.append((args, kwargs))
-        raise _Found
+        raise _CallFound
 
-    place = device_of(model)
+    place = find_model_device(model)
     positions = torch.cat([torch.arange(length) for length in LENGTHS])[None].to(place)
     ids = torch.zeros_like(positions)
     micro = MicroBatch(
@@ -250,8 +265,8 @@ def _called_with(model: Any, layer: Any) -> tuple[tuple[Any, ...], dict[str, Any
     handle = layer.register_forward_pre_hook(note, with_kwargs=True)
     try:
         way = ForwardWay(packing=True, compact=False, segments=True)
-        with contextlib.suppress(_Found), torch.no_grad():
-            model(**model_inputs(model, micro, way), use_cache=False)
+        with contextlib.suppress(_CallFound), torch.no_grad():
+            model(**build_inputs(model, micro, way), use_cache=False)
     finally:
         handle.remove()
     args, kwargs = found[0]

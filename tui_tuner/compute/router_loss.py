@@ -11,15 +11,15 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from tui_tuner.compute.encoders import plain_model
+from tui_tuner.compute.encoders import unwrap_model
 
 COUNTS_ONLY = "tui_tuner_counts_only"  # marks a mask that says which tokens count, and nothing of attention
 _COEFFICIENTS = ("router_aux_loss_coef", "aux_loss_coef")
 
 
-def router_coefficient(model: Any) -> float | None:
-    """What the router's loss is multiplied by; 0 where none is asked for, None where that is not known."""
-    inner = plain_model(model)
+def find_router_coefficient(model: Any) -> float | None:
+    """Find the factor of the router's loss; 0 if none is asked for, None if it is unknown."""
+    inner = unwrap_model(model)
     settings = inner.config.get_text_config()
     if not (
         getattr(settings, "output_router_logits", False)
@@ -44,14 +44,14 @@ def catch_router_loss(model: Any) -> Iterator[list[Any]]:
         if found is not None:
             caught.append(found)
 
-    hook = plain_model(model).register_forward_hook(keep)
+    hook = unwrap_model(model).register_forward_hook(keep)
     try:
         yield caught
     finally:
         hook.remove()
 
 
-def counting_mask(ids: Any, filler: int) -> Any:
+def make_counting_mask(ids: Any, filler: int) -> Any:
     """A mask like ids [1, T] of the tokens that count for the router's loss: all but the filler at the end.
 
     It is marked where no mask for attention must be made of it (`attention.register`): that would have T x T

@@ -16,18 +16,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tui_tuner.compute.differences import (
-    Apart,
-    added,
-    checked_parameters,
-    difference,
-    gradient_of,
-    gradient_share,
+    Difference,
+    add_gradients,
+    compute_gradient,
+    find_checked_parameters,
+    measure_gradient_share,
+    measure_loss_difference,
 )
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_padded, switch_attention
-from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
-from tui_tuner.compute.rows.laying import Laying
+from tui_tuner.compute.precision import computes_in_float32, find_float32_problem, in_float32
+from tui_tuner.compute.rows.row_layout import RowLayout
 from tui_tuner.locales import _
-from tui_tuner.models.evaluating import evaluating
+from tui_tuner.models.evaluation_mode import evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
 # Losses of a micro-batch by a way, [n] float32 in the order of its examples: one for each thing learnt
@@ -57,7 +57,7 @@ TIMES_NOISE = 4.0
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """The way that proved right, and why a faster one did not; `problem` is empty if all is well.
 
     Where `exact` is False, none did: then only batches of a single example are right. `unsure` says why
@@ -88,7 +88,7 @@ class Reference:
 
 
 # How far a way is from a truth, in the numbers that it is given in
-Compare = Callable[[ForwardWay, Reference], Apart]
+Compare = Callable[[ForwardWay, Reference], Difference]
 
 
 class PassCount:
@@ -101,15 +101,15 @@ class PassCount:
     def __init__(self, say: Callable[[int, int], None] = lambda done, needed: None) -> None:
         self._say, self._done, self._needed = say, 0, 0
 
-    def expect(self, passes: int) -> None:
+    def expect_passes(self, passes: int) -> None:
         self._needed += passes
 
-    def begin(self) -> None:
+    def begin_pass(self) -> None:
         self._needed = max(self._needed, self._done + 1)
         self._say(self._done, self._needed)
         self._done += 1
 
-    def end(self) -> None:
+    def end_count(self) -> None:
         """What was expected may not have been needed."""
         self._needed = self._done
         self._say(self._done, self._done)
@@ -152,14 +152,14 @@ class Checker:
         self.graded, self.float32 = graded, float32
         self.unsure = ""
         self.count = count or PassCount()
-        self._noise: Apart | None = None
+        self._noise: Difference | None = None
 
-    def lay(self, rows: Sequence[int], way: ForwardWay) -> MicroBatch:
-        laying = Laying(self.pad, self.limit)
-        return laying.lay(way, self.data, rows, training=False).to(self.device)
+    def lay_micro_batch(self, rows: Sequence[int], way: ForwardWay) -> MicroBatch:
+        laying = RowLayout(self.pad, self.limit)
+        return laying.lay_rows(way, self.data, rows, training=False).to(self.device)
 
     @contextlib.contextmanager
-    def numbers(self, way: ForwardWay, exact: bool) -> Iterator[ForwardWay]:
+    def use_numbers(self, way: ForwardWay, exact: bool) -> Iterator[ForwardWay]:
         """The way in float32 if `exact`, else in the numbers of the run."""
         if not exact or computes_in_float32(self.model, way.autocast):
             yield way
@@ -167,32 +167,34 @@ class Checker:
         with in_float32(self.model):
             yield replace(way, autocast=None)
 
-    def references(self, way: ForwardWay) -> list[Reference]:
-        """What a way is held against: float32 where that can be had, and the numbers of the run.
+    def list_references(self, way: ForwardWay) -> list[Reference]:
+        """List what a way is compared with: float32 if that can be had, and the numbers of the run.
 
         Raises:
             torch.OutOfMemoryError: the examples of the check do not fit.
         """
         if computes_in_float32(self.model, way.autocast):
-            return [Reference(self.truth(way), EXACT, True)]
-        exact = self._exact_truth(way)
+            return [Reference(self.compute_truth(way), EXACT, True)]
+        exact = self._compute_exact_truth(way)
         if exact is None:
-            own = self.truth(way)
-            return [Reference(own, self._half_bounds(way, own), False)]
+            own = self.compute_truth(way)
+            return [Reference(own, self._measure_half_bounds(way, own), False)]
         return [Reference(exact, EXACT, True), Reference(exact, LEAST_HALF, False)]
 
-    def tried(self, way: ForwardWay, references: Sequence[Reference], compare: Compare) -> str:
-        """What is wrong with a way in any of the numbers, by what `compare` finds; empty if all is well."""
+    def try_way(self, way: ForwardWay, references: Sequence[Reference], compare: Compare) -> str:
+        """Describe the fault of a way in any of the numbers, by what `compare` finds; empty if there is
+        none.
+        """
         for reference in references:
-            with self.numbers(way, reference.exact) as computed:
+            with self.use_numbers(way, reference.exact) as computed:
                 apart = compare(computed, reference)
-                bounds = self._widened(computed, reference, apart)
-                found = apart.problem(bounds.loss, bounds.gradient)
+                bounds = self._widen_bounds(computed, reference, apart)
+                found = apart.describe_problem(bounds.loss, bounds.gradient)
             if found:
                 return found
         return ""
 
-    def _widened(self, way: ForwardWay, reference: Reference, apart: Apart) -> Bounds:
+    def _widen_bounds(self, way: ForwardWay, reference: Reference, apart: Difference) -> Bounds:
         """The bounds of a reference; in 16 bits as wide as plain passes need, where a way keeps not to them.
 
         A mixture of experts may go another way in 16 bits, and a trained model has losses that rounding moves
@@ -201,25 +203,29 @@ class Checker:
         bounds = reference.bounds
         if bounds is not LEAST_HALF:
             return bounds
-        if apart.loss > bounds.loss:
-            noise = self._rounding(way, reference).loss
+        if apart.loss_difference > bounds.loss:
+            noise = self._measure_rounding(way, reference).loss_difference
             bounds = replace(bounds, loss=max(bounds.loss, TIMES_NOISE * noise))
-        if not apart.problem(bounds.loss, math.inf) and apart.gradient > bounds.gradient:
-            noise = self._rounding(way, reference).gradient
+        if not apart.describe_problem(bounds.loss, math.inf) and apart.gradient_difference > bounds.gradient:
+            noise = self._measure_rounding(way, reference).gradient_difference
             bounds = replace(bounds, gradient=max(bounds.gradient, TIMES_NOISE * noise))
         return bounds
 
-    def _rounding(self, way: ForwardWay, reference: Reference) -> Apart:
-        """How far plain passes in 16 bits are from the truth."""
+    def _measure_rounding(self, way: ForwardWay, reference: Reference) -> Difference:
+        """Measure how far plain passes in 16 bits are from the truth."""
         if self._noise is None:
             truth = reference.truth
-            self._noise = Apart(
-                lambda: difference(self.truth(way, self.rows, graded=0).losses, truth.losses),
-                lambda: gradient_share(self.truth(way, self.rows[: self.graded]).gradient, truth.gradient),
+            self._noise = Difference(
+                lambda: measure_loss_difference(
+                    self.compute_truth(way, self.rows, graded=0).losses, truth.losses
+                ),
+                lambda: measure_gradient_share(
+                    self.compute_truth(way, self.rows[: self.graded]).gradient, truth.gradient
+                ),
             )
         return self._noise
 
-    def truth(self, way: ForwardWay, rows: Sequence[int] = (), graded: int | None = None) -> Truth:
+    def compute_truth(self, way: ForwardWay, rows: Sequence[int] = (), graded: int | None = None) -> Truth:
         """Each example alone: no packing, no padding, no choice of positions.
 
         Args:
@@ -228,91 +234,97 @@ class Checker:
         """
         import torch
 
-        parameters = checked_parameters(self.model)
+        parameters = find_checked_parameters(self.model)
         chosen = rows or self.rows
-        self.count.expect(len(chosen))
+        self.count.expect_passes(len(chosen))
         most = (self.graded if graded is None else graded) if parameters else 0
         found = Truth([])
         for place, row in enumerate(chosen):
-            self.count.begin()
+            self.count.begin_pass()
             with torch.set_grad_enabled(place < most):
                 micro = lay_padded(self.data, [row], self.pad).to(self.device)
                 losses = self.plain(self.model, micro, way)
                 if place < most and losses.requires_grad:
-                    found.gradient = added(found.gradient, gradient_of(losses, parameters))
+                    found.gradient = add_gradients(found.gradient, compute_gradient(losses, parameters))
             found.losses.append(losses.detach())
         return found
 
-    def _exact_truth(self, way: ForwardWay) -> Truth | None:
+    def _compute_exact_truth(self, way: ForwardWay) -> Truth | None:
         """The truth in float32, or None, and why in `unsure`."""
         if not self.float32:
             self.unsure = _("memory ran out in float32")
             return None
-        self.unsure = float32_problem(self.model, self.device)
+        self.unsure = find_float32_problem(self.model, self.device)
         if self.unsure:
             return None
         try:
-            with self.numbers(way, exact=True) as full:
-                return self.truth(full)
+            with self.use_numbers(way, exact=True) as full:
+                return self.compute_truth(full)
         except Exception as error:  # an attention that takes 16 bits only, or a model's own code
             if is_out_of_memory(error):
                 raise
             self.unsure = f"{type(error).__name__}: {error}"
             return None
 
-    def _half_bounds(self, way: ForwardWay, own: Truth) -> Bounds:
+    def _measure_half_bounds(self, way: ForwardWay, own: Truth) -> Bounds:
         """What two plain orders of summation differ by in 16 bits: padding lets products be cut otherwise."""
         import torch
 
         try:
-            self.count.begin()
+            self.count.begin_pass()
             with torch.no_grad():
                 micro = lay_padded(self.data, self.rows, self.pad).to(self.device)
                 losses = self.plain(self.model, micro, way)
-            apart = difference(losses.split([len(one) for one in own.losses]), own.losses)
+            apart = measure_loss_difference(losses.split([len(one) for one in own.losses]), own.losses)
         except Exception as error:  # an objective that takes one example at a time
             if is_out_of_memory(error):
                 raise
             return MOST_HALF
         return Bounds(min(MOST_HALF.loss, max(LEAST_HALF.loss / 10, TIMES_NOISE * apart)), MOST_HALF.gradient)
 
-    def compare(self, way: ForwardWay, reference: Reference) -> Apart:
-        """How far a way is from the truth in the numbers that it is given in."""
+    def compare_way(self, way: ForwardWay, reference: Reference) -> Difference:
+        """Measure how far a way is from the truth in the numbers that it is given in."""
         import torch
 
         truth, lengths = reference.truth, [len(one) for one in reference.truth.losses]
-        micro = self.lay(self.rows, way)
-        self.count.expect(1 + bool(truth.gradient) + self._may_leak(way, micro, reference))
-        self.count.begin()
+        micro = self.lay_micro_batch(self.rows, way)
+        self.count.expect_passes(1 + bool(truth.gradient) + self._may_leak(way, micro, reference))
+        self.count.begin_pass()
         with torch.no_grad():
             found = list(self.losses(self.model, micro, way).split(lengths))
 
         def gradient() -> float:
             if not truth.gradient:
                 return 0.0
-            self.count.begin()
+            self.count.begin_pass()
             with torch.enable_grad():
-                losses = self.losses(self.model, self.lay(self.rows[: self.graded], way), way)
-                return gradient_share(gradient_of(losses, checked_parameters(self.model)), truth.gradient)
+                losses = self.losses(self.model, self.lay_micro_batch(self.rows[: self.graded], way), way)
+                return measure_gradient_share(
+                    compute_gradient(losses, find_checked_parameters(self.model)), truth.gradient
+                )
 
-        return Apart(
-            lambda: difference(found, truth.losses),
+        return Difference(
+            lambda: measure_loss_difference(found, truth.losses),
             gradient,
-            lambda: self._may_leak(way, micro, reference) and self._leaks(way, micro, found, reference),
+            lambda: self._may_leak(way, micro, reference) and self._finds_leak(way, micro, found, reference),
         )
 
     def _may_leak(self, way: ForwardWay, micro: MicroBatch, reference: Reference) -> bool:
-        """Whether it has to be tried if examples see each other."""
+        """Return whether it has to be tried if examples see each other."""
         # float32 has told; only GPUs have a kernel of their own for 16 bits
         known = not (reference.exact or self.unsure) and not micro.input_ids.is_cuda
         return way.packing and len(self.rows) >= 2 and not known
 
-    def _leaks(self, way: ForwardWay, micro: MicroBatch, before: list[Any], reference: Reference) -> bool:
-        """Whether other tokens in every second example of a flat row change the losses of those between."""
+    def _finds_leak(
+        self, way: ForwardWay, micro: MicroBatch, before: list[Any], reference: Reference
+    ) -> bool:
+        """Return whether other tokens in every second example of a flat row change the losses of those
+        between.
+        """
         import torch
 
-        self.count.begin()
-        pieces = list(micro.input_ids.split(micro.segments, dim=1))
+        self.count.begin_pass()
+        pieces = list(micro.input_ids.split(micro.segment_lengths, dim=1))
         filler = range(len(micro.lengths), len(pieces))
         for place in {*range(0, len(pieces), 2), *filler}:
             pieces[place] = pieces[place].roll(1, dims=1)
@@ -321,10 +333,12 @@ class Checker:
             after = list(self.losses(self.model, changed, way).split([len(one) for one in before]))
         kept = slice(1, None, 2)
         # the shapes are the same, so what is left is noise of a mixture of experts at most
-        return difference(before[kept], after[kept]) > (LEAKED if reference.exact else LEAKED_HALF)
+        return measure_loss_difference(before[kept], after[kept]) > (
+            LEAKED if reference.exact else LEAKED_HALF
+        )
 
 
-def self_check(checker: Checker, wanted: ForwardWay) -> Checked:
+def self_check(checker: Checker, wanted: ForwardWay) -> CheckResult:
     """The first way, fastest first, that gives the losses and gradients of one plain pass per example.
 
     Other tokens in one example of a flat row must not change the losses of the others: random weights may
@@ -334,31 +348,31 @@ def self_check(checker: Checker, wanted: ForwardWay) -> Checked:
         torch.OutOfMemoryError: the examples of the check do not fit.
     """
     model = checker.model
-    candidates = _candidates(wanted)
+    candidates = _list_candidates(wanted)
     problem = ""
     stock = model.config._attn_implementation
-    with evaluating(model):
-        references = checker.references(wanted)
+    with evaluation_mode(model):
+        references = checker.list_references(wanted)
         for way in candidates:
             try:
                 switch_attention(model, way, stock)
-                found = checker.tried(way, references, checker.compare)
+                found = checker.try_way(way, references, checker.compare_way)
             except Exception as error:  # whatever a model's own code makes of flat rows
                 if is_out_of_memory(error):
                     raise
                 found = f"{type(error).__name__}: {error}"
             if not found:
-                return Checked(way, problem, unsure=checker.unsure)
+                return CheckResult(way, problem, unsure=checker.unsure)
             problem = problem or found
-    return Checked(candidates[-1], problem, exact=False, unsure=checker.unsure)
+    return CheckResult(candidates[-1], problem, exact=False, unsure=checker.unsure)
 
 
-def plainest(wanted: ForwardWay) -> ForwardWay:
+def make_plainest(wanted: ForwardWay) -> ForwardWay:
     """Padded rows with full logits, which need no check where a batch is a single example."""
     return replace(wanted, packing=False, compact=False, segments=False, shared=False, filled=False)
 
 
-def _candidates(wanted: ForwardWay) -> list[ForwardWay]:
+def _list_candidates(wanted: ForwardWay) -> list[ForwardWay]:
     """From what is wanted to padded rows with full logits."""
 
     def like(packing: bool, compact: bool, segments: bool) -> ForwardWay:
@@ -369,5 +383,5 @@ def _candidates(wanted: ForwardWay) -> list[ForwardWay]:
         ways.append(like(True, False, wanted.segments))
         ways.append(like(True, wanted.compact, False))
         ways.append(like(False, wanted.compact, False))
-    ways.append(plainest(wanted))
+    ways.append(make_plainest(wanted))
     return [way for place, way in enumerate(ways) if way not in ways[:place]]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tui_tuner.compute.forward import MicroBatch, Rows, lay_flat, stack_columns
-from tui_tuner.compute.transfer import send, send_numbers
+from tui_tuner.compute.transfer import send_numbers, send_tensor
 from tui_tuner.data.records import IGNORE, Example
 
 SHORTEST = 16  # tokens; below, the extra key copies cost more than is saved
@@ -52,7 +52,7 @@ class Layout:
     spans: dict[Any, Any] = field(default_factory=dict, repr=False)
     _made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-    def mask(self, segment: Segment, window: int | None, like: Any) -> Any:
+    def make_mask(self, segment: Segment, window: int | None, like: Any) -> Any:
         """[length, prefix + length], 0 where a query may look and -inf where not."""
         import torch
 
@@ -66,7 +66,7 @@ class Layout:
             self._made[name] = mask.masked_fill_(hidden, float("-inf"))
         return self._made[name]
 
-    def bounds(self, device: Any) -> tuple[Any, Any, Any, int, int]:
+    def find_bounds(self, device: Any) -> tuple[Any, Any, Any, int, int]:
         """For attention over unequal lengths: which keys, bounds of queries and keys, longest of each."""
         import torch
 
@@ -84,7 +84,7 @@ class Layout:
             queries = [one.length for one in self.segments]
             keys = [len(one) for one in wanted]
             self._made[name] = (
-                send(torch.from_numpy(np.concatenate(wanted)), device),
+                send_tensor(torch.from_numpy(np.concatenate(wanted)), device),
                 send_numbers([0, *accumulate(queries)], device, torch.int32),
                 send_numbers([0, *accumulate(keys)], device, torch.int32),
                 max(queries),
@@ -94,40 +94,40 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Group:
+class PrefixGroup:
     """Rows that share their first `prefix` tokens; a row that shares nothing is a group of its own."""
 
     rows: list[int]
     prefix: int
 
 
-def groups(data: Rows, rows: Sequence[int]) -> list[Group]:
+def group_by_prefix(data: Rows, rows: Sequence[int]) -> list[PrefixGroup]:
     """Split rows into groups so that as many tokens as possible are computed once.
 
     Sorted by their tokens, rows with a common beginning are neighbours; a stretch of them either shares what
     all have in common, or is split where neighbours have least in common, whichever saves more.
     """
-    heads = {row: _shareable(data[row]) for row in rows}
+    heads = {row: _find_shareable(data[row]) for row in rows}
     ordered = sorted(rows, key=lambda row: (heads[row].tolist(), row))
-    common = [_common(heads[one], heads[other]) for one, other in pairwise(ordered)]
-    found = _best(common, 0, len(ordered))[1]
-    return [Group(ordered[first:end], prefix) for first, end, prefix in found]
+    common = [_count_common(heads[one], heads[other]) for one, other in pairwise(ordered)]
+    found = _find_best_groups(common, 0, len(ordered))[1]
+    return [PrefixGroup(ordered[first:end], prefix) for first, end, prefix in found]
 
 
-def _shareable(example: Example) -> np.ndarray:
+def _find_shareable(example: Example) -> np.ndarray:
     """The tokens before the first position with a label; the last token is never among them."""
     targets = np.flatnonzero(example.labels[:-1] != IGNORE)
     return example.ids[: int(targets[0])] if len(targets) else example.ids[:-1]
 
 
-def _common(one: np.ndarray, other: np.ndarray) -> int:
-    """How many tokens two beginnings have in common."""
+def _count_common(one: np.ndarray, other: np.ndarray) -> int:
+    """Count the tokens that two beginnings have in common."""
     length = min(len(one), len(other))
     different = np.flatnonzero(one[:length] != other[:length])
     return int(different[0]) if len(different) else length
 
 
-def _best(common: list[int], first: int, end: int) -> tuple[int, list[tuple[int, int, int]]]:
+def _find_best_groups(common: list[int], first: int, end: int) -> tuple[int, list[tuple[int, int, int]]]:
     """Tokens saved, and the groups (first, end, prefix), of the sorted rows first..end."""
     if end - first == 1:
         return 0, [(first, end, 0)]
@@ -137,7 +137,7 @@ def _best(common: list[int], first: int, end: int) -> tuple[int, list[tuple[int,
     cuts = [place + 1 for place in range(first, end - 1) if common[place] == least]
     saved, parts = 0, []
     for start, stop in zip([first, *cuts], [*cuts, end], strict=True):
-        more, inner = _best(common, start, stop)
+        more, inner = _find_best_groups(common, start, stop)
         saved += more
         parts += inner
     if together and together >= saved:
@@ -147,14 +147,14 @@ def _best(common: list[int], first: int, end: int) -> tuple[int, list[tuple[int,
 
 def lay_shared(data: Rows, rows: Sequence[int]) -> MicroBatch:
     """A flat row in which common beginnings stand once; the plain flat row where that saves too little."""
-    found = groups(data, rows)
+    found = group_by_prefix(data, rows)
     saved = sum(group.prefix * (len(group.rows) - 1) for group in found)
     if saved < LEAST_SAVING * sum(int(data.lengths[row]) for row in rows):
         return lay_flat(data, rows)
     return lay_groups(data, found)
 
 
-def lay_groups(data: Rows, found: list[Group]) -> MicroBatch:
+def lay_groups(data: Rows, found: list[PrefixGroup]) -> MicroBatch:
     """A flat row of groups, the beginning of each once."""
     import torch
 
@@ -194,10 +194,10 @@ def lay_groups(data: Rows, found: list[Group]) -> MicroBatch:
     )
 
 
-def saving(data: Rows, batches: Iterable[Sequence[int]]) -> float:
+def measure_saving(data: Rows, batches: Iterable[Sequence[int]]) -> float:
     """Share of the tokens of some optimizer steps that would not be computed again."""
     saved = tokens = 0
     for batch in batches:
-        saved += sum(group.prefix * (len(group.rows) - 1) for group in groups(data, batch))
+        saved += sum(group.prefix * (len(group.rows) - 1) for group in group_by_prefix(data, batch))
         tokens += sum(int(data.lengths[row]) for row in batch)
     return saved / max(1, tokens)

@@ -9,20 +9,20 @@ ALIGNED = 256  # bytes, as the allocator of a GPU aligns
 
 
 def on_gpu(device: Any) -> bool:
-    """Whether torch calls a device (`torch.device` or a string) one of CUDA."""
+    """Return whether torch calls a device (`torch.device` or a string) one of CUDA."""
     return str(getattr(device, "type", device)).startswith("cuda")
 
 
-def send(tensor: Any, device: Any) -> Any:
+def send_tensor(tensor: Any, device: Any) -> Any:
     """A tensor of the host on a device; from pinned memory, as any other copy to a GPU waits for it."""
-    return (_pinned(tensor) if on_gpu(device) else tensor).to(device, non_blocking=True)
+    return (_pin_tensor(tensor) if on_gpu(device) else tensor).to(device, non_blocking=True)
 
 
 def send_numbers(numbers: Sequence[int], device: Any, dtype: Any = None) -> Any:
     """Whole numbers as a tensor on a device, int64 where no dtype is given."""
     import torch
 
-    return send(torch.tensor(numbers, dtype=dtype or torch.int64), device)
+    return send_tensor(torch.tensor(numbers, dtype=dtype or torch.int64), device)
 
 
 def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
         size = tensor.numel() * tensor.itemsize
         bounds[name] = (end, end + size)
         end += -(-size // ALIGNED) * ALIGNED
-    whole = _room(end, on_gpu(device))
+    whole = _allocate_room(end, on_gpu(device))
 
     def part(of: Any, name: str) -> Any:
         first, last = bounds[name]
@@ -49,7 +49,7 @@ def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
     return {name: None if tensor is None else part(there, name) for name, tensor in tensors.items()}
 
 
-def _room(size: int, pinned: bool) -> Any:
+def _allocate_room(size: int, pinned: bool) -> Any:
     """So many bytes of the host's memory, pinned if the system has that."""
     import torch
 
@@ -59,7 +59,7 @@ def _room(size: int, pinned: bool) -> Any:
         return torch.empty(size, dtype=torch.uint8)
 
 
-def _pinned(tensor: Any) -> Any:
+def _pin_tensor(tensor: Any) -> Any:
     """The same in pinned memory; as it is where the system has none to give, which costs a wait."""
     try:
         return tensor.pin_memory()

@@ -10,8 +10,8 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from tui_tuner.demo.tags import FAMILIES, TOWNS
-from tui_tuner.demo.words import ANIMALS, ATTRIBUTES, DAYS, NAMES, NUMBERS, PLACES
+from tui_tuner.demo.demo_words import ANIMALS, ATTRIBUTES, DAYS, NAMES, NUMBERS, PLACES
+from tui_tuner.demo.tagged_sentences import FAMILIES, TOWNS
 
 TEXTS = 350
 QUESTIONS = 2  # about each text
@@ -74,14 +74,14 @@ _FILLERS = (
 )
 
 
-def question_rows() -> Iterator[dict[str, Any]]:
+def make_question_rows() -> Iterator[dict[str, Any]]:
     """`TEXTS` x `QUESTIONS` rows with the columns question, context, answers, the same on every machine."""
     chance = random.Random(SEED)
     for _number in range(TEXTS):
-        yield from _about_someone(chance)
+        yield from _ask_about_someone(chance)
 
 
-def _about_someone(chance: random.Random) -> Iterator[dict[str, Any]]:
+def _ask_about_someone(chance: random.Random) -> Iterator[dict[str, Any]]:
     first, friend = chance.sample(NAMES, 2)
     family, other = chance.sample(FAMILIES, 2)
     values = {

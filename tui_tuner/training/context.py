@@ -6,14 +6,14 @@ import json
 from dataclasses import dataclass
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.runs.events import Body, RowLedger
+from tui_tuner.runs.events import EventBody, RowLedger
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.wire import fields_of
 from tui_tuner.tasks import Task
-from tui_tuner.training.commands import Commands
 from tui_tuner.training.keeping.checkpoints import Checkpoint
 from tui_tuner.training.keeping.progress import Progress
 from tui_tuner.training.ranks import Ranks
+from tui_tuner.training.run_commands import Commands
 from tui_tuner.training.watching.reporting import Reporter
 
 LEDGER = "ledger.json"
@@ -40,13 +40,13 @@ class RunContext:
     progress: Progress
     ranks: Ranks
 
-    def write(self, name: str, text: str) -> None:
+    def write_text(self, name: str, text: str) -> None:
         """Write a file of the run folder, in the main process alone."""
-        if self.ranks.main:
-            self.folder.write(name, text)
+        if self.ranks.is_main:
+            self.folder.write_file(name, text)
 
-    def emit(self, body: Body) -> None:
+    def emit(self, body: EventBody) -> None:
         """What preparing the rows says, to the journal; the row ledger is kept in the run folder too."""
         if isinstance(body, RowLedger):
-            self.write(LEDGER, json.dumps(fields_of(body), indent=1))
+            self.write_text(LEDGER, json.dumps(fields_of(body), indent=1))
         self.reporter.emit(body)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui_tuner.config import consent
-from tui_tuner.config.kinds import ADAPTERS
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.config.load import read_config
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
@@ -17,21 +17,22 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError, UsageError
 from tui_tuner.locales import _
-from tui_tuner.methods.putting import put_adapter, read_stored
+from tui_tuner.methods.putting import put_adapter
+from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.loading import check_device, load_tokenizer
-from tui_tuner.runs.private import read_file
+from tui_tuner.runs.private_files import read_file
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task, find_task
 from tui_tuner.text import one_line
-from tui_tuner.training.base_model import check_base, other_base, pinned, read_base, require_base
+from tui_tuner.training.base_model import check_base, describe_other_base, pin_model, read_base, require_base
 from tui_tuner.training.context import LEARNED
-from tui_tuner.training.keeping.checkpoints import Checkpoint, checkpoints, read_json
+from tui_tuner.training.keeping.checkpoints import Checkpoint, list_checkpoints, read_json
 from tui_tuner.training.keeping.progress import read_progress
 from tui_tuner.training.resuming import RESOLVED
-from tui_tuner.training.rows import TOKENIZER
+from tui_tuner.training.row_preparation import TOKENIZER
 
 if TYPE_CHECKING:
-    from tui_tuner.training.loading import Load
+    from tui_tuner.training.model_loading import Load
 
 UNKNOWN_BEFORE = {"training.compile": False}  # fields that runs of older versions say nothing of
 ADAPTER = "adapter_config.json"
@@ -61,7 +62,7 @@ def load_run(
         run: The run's folder.
         which: `best`, `last`, a checkpoint such as `step-200`, or `base`: what it began with.
         device: `cpu`, `cuda:0`, or `auto`: a GPU where there is one.
-        load: Loads the base model of an adapter instead of the task (`training.loading.load_base`).
+        load: Loads the base model of an adapter instead of the task (`training.model_loading.load_base`).
         base: Folder or hub id that holds the base model now, where it is not where it was.
         any_base: Take a base model also if its weights are not those that the run began with.
 
@@ -72,7 +73,7 @@ def load_run(
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(Path(run).expanduser())
     config = read_run_config(folder, base)
-    consent.require(
+    consent.require_consent(
         config.model,
         str(folder.path / RESOLVED),
         _(
@@ -81,11 +82,11 @@ def load_run(
         ),
     )
     if not any_base:
-        exact = pinned(config.model, read_base(folder.path))
+        exact = pin_model(config.model, read_base(folder.path))
         config = config if exact is config.model else with_values(config, {"model.revision": exact.revision})
     device = choose_device(device)
     task = find_task(config.task)
-    place = {"best": folder.best, "last": folder.last}.get(which)
+    place = {"best": folder.best_path, "last": folder.last_path}.get(which)
     if place is not None and not place.is_dir():
         raise _no_such_model(folder, which)
     if place is None or (place / ADAPTER).is_file():
@@ -103,9 +104,11 @@ def load_run(
 
 
 def list_models(folder: RunFolder) -> list[str]:
-    """What `load_run` can load of a run: `best`, `last`, and checkpoints, newest first; unverified."""
-    final = [name for name, place in (("best", folder.best), ("last", folder.last)) if place.is_dir()]
-    return final + [checkpoint.path.name for checkpoint in checkpoints(folder.checkpoints)]
+    """List what `load_run` can load of a run: `best`, `last`, and checkpoints, newest first; unverified."""
+    final = [
+        name for name, place in (("best", folder.best_path), ("last", folder.last_path)) if place.is_dir()
+    ]
+    return final + [checkpoint.path.name for checkpoint in list_checkpoints(folder.checkpoints_path)]
 
 
 def read_run_config(folder: RunFolder, base: str = "") -> ResolvedConfig:
@@ -124,12 +127,12 @@ def read_run_config(folder: RunFolder, base: str = "") -> ResolvedConfig:
         )
     config = read_config(path)
     settled = {name: value for name, value in UNKNOWN_BEFORE.items() if get_value(config, name) == "auto"}
-    config = ResolvedConfig.of(with_values(config, settled))
-    return with_values(config, other_base(base)) if base else config
+    config = ResolvedConfig.from_config(with_values(config, settled))
+    return with_values(config, describe_other_base(base)) if base else config
 
 
 def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
-    """What the task found out about the data; nothing for a run of version 0.1."""
+    """Read what the task found out about the data; empty for a run of version 0.1."""
     path = folder.path / LEARNED
     if not path.exists():
         return {}
@@ -174,13 +177,13 @@ def _load_final(
             "model.revision": None,
             "model.architecture": None,
         }
-        return task.load(with_values(config, own), device, tokenizer, learned), tokenizer
-    from tui_tuner.training.loading import load_base
+        return task.load_run_model(with_values(config, own), device, tokenizer, learned), tokenizer
+    from tui_tuner.training.model_loading import load_base
 
     read_stored(place)  # damaged files are found before a large model is loaded
     base = load_base(config, device, tokenizer, task, learned, load)
     if (place / "config.json").is_file():
-        task.keep(base, read_json(place / "config.json"))
+        task.keep_metrics(base, read_json(place / "config.json"))
     return put_adapter(base, place), tokenizer
 
 
@@ -188,7 +191,7 @@ def _load_begun(
     config: ResolvedConfig, task: Task, folder: RunFolder, device: str, load: Load | None
 ) -> tuple[Any, Any]:
     """The model that a run began with, and the run's tokenizer."""
-    from tui_tuner.training.loading import load_base
+    from tui_tuner.training.model_loading import load_base
 
     learned_tokenizer = folder.path / TOKENIZER
     section = config.model
@@ -203,25 +206,27 @@ def _load_checkpoint(
     config: ResolvedConfig, task: Task, folder: RunFolder, which: str, device: str, load: Load | None
 ) -> tuple[Any, Any]:
     """The model at a checkpoint: the base model, its method attached, with the trained weights of then."""
-    from tui_tuner.training.loading import attach_method
-    from tui_tuner.training.step.engine import load_trained
+    from tui_tuner.training.model_loading import attach_method
+    from tui_tuner.training.step.states import load_trained
 
     checkpoint = _find_checkpoint(folder, which)
-    own = config.method.kind not in ADAPTERS  # the model's own weights are trained, so nobody may share them
+    own = not config.method.has_trait(
+        Trait.ADAPTER
+    )  # the model's own weights are trained, so nobody may share them
     model, tokenizer = _load_begun(config, task, folder, device, None if own else load)
     model = attach_method(model, config, task)
     try:
         load_trained(model, checkpoint.path)
     except ValueError as error:
         raise RunError(f"{one_line(error)}.", where=one_line(checkpoint.path)) from error
-    task.keep(model, read_progress(checkpoint.path).newest)
+    task.keep_metrics(model, read_progress(checkpoint.path).newest_metrics)
     return model, tokenizer
 
 
 def _find_checkpoint(folder: RunFolder, which: str) -> Checkpoint:
-    for checkpoint in checkpoints(folder.checkpoints):
+    for checkpoint in list_checkpoints(folder.checkpoints_path):
         if checkpoint.path.name == which:
-            problem = checkpoint.problem()
+            problem = checkpoint.find_problem()
             if problem:
                 raise RunError(_("is damaged: {problem}.", problem=problem), where=one_line(checkpoint.path))
             return checkpoint

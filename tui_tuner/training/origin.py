@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from tui_tuner.config.kinds import is_tiny
+from tui_tuner.config.kinds.tasks import is_tiny
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.locales import _
 from tui_tuner.models.hub.modelscope import BRANCH as MASTER
@@ -17,17 +17,17 @@ from tui_tuner.runs.events import ModelSource
 _FILES = {"model": "config.json", "tokenizer": "tokenizer_config.json"}
 
 
-def sources(model: ModelSection) -> list[ModelSource]:
+def find_sources(model: ModelSection) -> list[ModelSource]:
     """Of the model that was loaded, and of its tokenizer if it has another."""
     if model.architecture is not None:
         found = [
             ModelSource("model", str(model.architecture.get("model_type") or _("a new model")), "random")
         ]
     else:
-        found = [_source("model", model.name, model_source(model), model)]
+        found = [_find_source("model", model.name, model_source(model), model)]
     if model.tokenizer not in (None, "train"):
         found.append(
-            _source(
+            _find_source(
                 "tokenizer",
                 str(model.tokenizer),
                 tokenizer_source(model),
@@ -37,7 +37,7 @@ def sources(model: ModelSection) -> list[ModelSource]:
     return found
 
 
-def _source(what: str, name: str, source: str, model: ModelSection) -> ModelSource:
+def _find_source(what: str, name: str, source: str, model: ModelSection) -> ModelSource:
     revision = model.revision
     if name == "demo" or is_tiny(name):
         return ModelSource(what, name, "package", source)

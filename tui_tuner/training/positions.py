@@ -20,7 +20,7 @@ def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, 
     Raises:
         ConfigError: the model has no position for some of the tokens.
     """
-    limit = _limit(facts) if facts is not None else None
+    limit = _find_limit(facts) if facts is not None else None
     if facts is None or limit is None or longest + virtual <= limit:
         return
     if virtual:
@@ -44,10 +44,10 @@ def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, 
         hint = _("Lower method.virtual_tokens, or choose a model with a longer context.")
     if facts.positions_end:
         raise ConfigError(what, where="data.max_length", hint=hint)
-    reporter.warn("beyond_positions", what, hint)
+    reporter.report_warning("beyond_positions", what, hint)
 
 
-def _limit(facts: ModelFacts) -> int | None:
+def _find_limit(facts: ModelFacts) -> int | None:
     if facts.encoder and facts.max_positions:
         return facts.max_positions  # without those before the first token's, as RoBERTa has two of
     found = (facts.raw.get(name) for name in _NAMES)

@@ -42,7 +42,11 @@ class Ranks:
         Raises:
             UsageError: they hold no numbers, or numbers that cannot be.
         """
-        world, rank, local = _number("WORLD_SIZE", 1), _number("RANK", 0), _number("LOCAL_RANK", 0)
+        world, rank, local = (
+            _read_number("WORLD_SIZE", 1),
+            _read_number("RANK", 0),
+            _read_number("LOCAL_RANK", 0),
+        )
         if world == 1:
             return cls()
         if world < 1 or not 0 <= rank < world or not 0 <= local < world:
@@ -59,41 +63,41 @@ class Ranks:
         return cls(world, rank, local)
 
     @property
-    def main(self) -> bool:
-        """Whether this process speaks for the run: journal, commands, files."""
+    def is_main(self) -> bool:
+        """Return whether this process speaks for the run: journal, commands, files."""
         return self.rank == 0
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in one of them, at least."""
+    def any_rank(self, flag: bool) -> bool:
+        """Return whether the flag is set in one of them, at least."""
         if self.world == 1:
             return flag
         import torch
 
         # On the CPU: a flag is asked for often, and must not wait for what the GPU still computes.
         found = torch.tensor([int(flag)], dtype=torch.int32)
-        self._joined().all_reduce(found, group=_control_group())
+        self.join_group().all_reduce(found, group=_control_group())
         return bool(found.item())
 
-    def broadcast(self, obj: Any) -> Any:
+    def broadcast_object(self, obj: Any) -> Any:
         """The main one's object, in all; the others' arguments are not looked at. Pickled."""
         if self.world == 1:
             return obj
-        box = [obj if self.main else None]
-        self._joined().broadcast_object_list(box, src=0, group=_control_group())
+        box = [obj if self.is_main else None]
+        self.join_group().broadcast_object_list(box, src=0, group=_control_group())
         return box[0]
 
-    def barrier(self) -> None:
+    def wait_for_all(self) -> None:
         """Until all have come here."""
-        self.any(False)
+        self.any_rank(False)
 
-    def sum(self, tensor: Any) -> Any:
+    def sum_tensor(self, tensor: Any) -> Any:
         """The sum over all, written into the tensor, which is returned."""
         if self.world > 1:
-            self._joined().all_reduce(tensor)
+            self.join_group().all_reduce(tensor)
         return tensor
 
-    def _joined(self) -> Any:
-        """`torch.distributed`, where all have met: gloo for what is on the CPU, NCCL for what is on a GPU."""
+    def join_group(self) -> Any:
+        """Return `torch.distributed`, where all have met: gloo for the CPU, NCCL for GPUs."""
         import torch
         import torch.distributed as distributed
 
@@ -114,7 +118,7 @@ def _control_group() -> Any:
     return distributed.new_group(backend="gloo", timeout=PATIENCE)
 
 
-def _number(name: str, usual: int) -> int:
+def _read_number(name: str, usual: int) -> int:
     text = os.environ.get(name)
     if text is None:
         return usual

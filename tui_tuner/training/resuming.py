@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tui_tuner.config.advice import Command, advise
-from tui_tuner.config.continuing import ANEW, Edit, edits, shown
+from tui_tuner.config.continuing import ANEW, Edit, list_edits, show_value
 from tui_tuner.config.load import build_config, read_config
-from tui_tuner.config.options import get_value, options
+from tui_tuner.config.options import get_value, list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError
@@ -22,7 +22,7 @@ from tui_tuner.locales import N_, _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.training.context import RunContext
-from tui_tuner.training.keeping.checkpoints import checkpoints
+from tui_tuner.training.keeping.checkpoints import list_checkpoints
 from tui_tuner.training.keeping.progress import Progress, read_progress
 
 RESOLVED = "config.resolved.yaml"
@@ -37,19 +37,19 @@ def keep_choices(context: RunContext) -> RunConfig:
         ConfigError: a field was edited that a run cannot change on its way, or what it had is not known.
     """
     if context.checkpoint is None:
-        _say_anew(context)
+        _report_edits(context)
         return context.asked
-    began = _began(context)
+    began = _find_beginning(context)
     if began is None:
         return context.asked
     before, asked = began
-    found = _edits(context.folder, context.progress, before, asked, context.asked)
+    found = _find_edits(context.folder, context.progress, before, asked, context.asked)
     for edit in found:
-        context.reporter.log(edit.sentence())
+        context.reporter.report_log(edit.describe_edit())
     without = {edit.field for edit in found if edit.verdict == "no effect"}
     kept = {
         name: get_value(before, name)
-        for name in options()
+        for name in list_options()
         if name in without or (name not in ANEW and get_value(context.asked, name) == "auto")
     }
     return with_values(context.asked, kept)
@@ -63,28 +63,28 @@ def check_edits(folder: RunFolder, asked: RunConfig) -> None:
     Raises:
         ConfigError: a field was edited that a run cannot change.
     """
-    for checkpoint in checkpoints(folder.checkpoints)[:1]:
+    for checkpoint in list_checkpoints(folder.checkpoints_path)[:1]:
         try:
             kept = read_progress(checkpoint.path)
             before, had = build_config(kept.config), build_config(kept.asked)
         except (OSError, ValueError, TypeError, ConfigError):
             return  # damaged, or of version 0.1
         if kept.config:
-            _edits(folder, kept, before, had, asked)
+            _find_edits(folder, kept, before, had, asked)
 
 
-def _edits(
+def _find_edits(
     folder: RunFolder, progress: Progress, before: RunConfig, had: RunConfig | None, asked: RunConfig
 ) -> list[Edit]:
-    """What was edited since the run began.
+    """Find what was edited since the run began.
 
     Raises:
         ConfigError: a field was edited that a run cannot change.
     """
-    found = [_with_random(progress, edit) for edit in edits(before, had, asked)]
+    found = [_with_random(progress, edit) for edit in list_edits(before, had, asked)]
     refused = [edit for edit in found if edit.verdict == "refused"]
     if refused:
-        raise _refusal(folder, asked, refused)
+        raise _make_refusal(folder, asked, refused)
     return found
 
 
@@ -96,18 +96,18 @@ def _with_random(progress: Progress, edit: Edit) -> Edit:
     return replace(edit, verdict="refused", why=why)
 
 
-def _say_anew(context: RunContext) -> None:
+def _report_edits(context: RunContext) -> None:
     """Name what was edited in a run that starts at the beginning again: all of it is taken."""
     try:
         before = read_config(context.folder.path / RESOLVED)
     except ConfigError:
         return  # it had not begun to train, or it is written anew in a moment
-    for edit in edits(before, None, context.asked):
+    for edit in list_edits(before, None, context.asked):
         anew = replace(edit, verdict="taken", why=N_("the run starts at the beginning"))
-        context.reporter.log(anew.sentence())
+        context.reporter.report_log(anew.describe_edit())
 
 
-def _began(context: RunContext) -> tuple[RunConfig, RunConfig | None] | None:
+def _find_beginning(context: RunContext) -> tuple[RunConfig, RunConfig | None] | None:
     """What the run was trained with and, if it is known, as it was asked for."""
     path = context.folder.path / RESOLVED
     kept = context.progress
@@ -146,22 +146,22 @@ def _look_at_copy(context: RunContext, path: Path, before: RunConfig) -> None:
             "{name} is damaged, and is written anew ({problem}).", name=path.name, problem=one_line(error)
         )
     hint = _("What the run was trained with is in its checkpoints; edit config.yaml to change it.")
-    context.reporter.warn("config_copy", what, hint)
+    context.reporter.report_warning("config_copy", what, hint)
 
 
-def _refusal(folder: RunFolder, asked: RunConfig, refused: list[Edit]) -> ConfigError:
+def _make_refusal(folder: RunFolder, asked: RunConfig, refused: list[Edit]) -> ConfigError:
     path = folder.path / "config.yaml"
     old = get_value(asked, "output.name")
     command = f"tui-tuner run {shlex.quote(one_line(path))}"
     if old != "auto":
         command += " --set output.name=auto"
     return ConfigError(
-        " ".join(edit.sentence() for edit in refused),
+        " ".join(edit.describe_edit() for edit in refused),
         where=one_line(path),
         hint=advise(
             N_(
                 "Put back {fields} to go on, or start a new run: {command}",
-                fields=", ".join(f"{edit.field}: {shown(edit.before)}" for edit in refused),
+                fields=", ".join(f"{edit.field}: {show_value(edit.before)}" for edit in refused),
                 command=Command(command, _("from its settings.")),
             )
         ),

@@ -11,16 +11,16 @@ PACKAGES = ("tui-tuner", "torch", "transformers", "peft", "accelerate", "bitsand
 
 
 def device_name(config: RunConfig) -> str:
-    """What trains, in words, as far as it can be told without torch."""
-    from tui_tuner.planning.hardware import detect
+    """Name the device that trains, as far as it can be told without torch."""
+    from tui_tuner.planning.hardware import detect_hardware
 
-    found = detect()
+    found = detect_hardware()
     if config.hardware.devices == "cpu" or not found.usable_gpus:
         return f"CPU {found.cpu} ({found.cores} cores)"
     return found.usable_gpus[0].name
 
 
-def versions() -> dict[str, str]:
+def read_versions() -> dict[str, str]:
     """Of Python, and of each package that is installed."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:

@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from tui_tuner.verdicts.gathering import Gathered
 from tui_tuner.verdicts.limits import DRAWS, FEWEST_STEPS
+from tui_tuner.verdicts.run_history import RunHistory
 
 Floats = npt.NDArray[np.float64]
 MAD = 1.4826  # median absolute deviation of a normal distribution, as a standard deviation
@@ -26,7 +26,7 @@ _SEED = 18
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingCurve:
     """The loss in training, in blocks of steps: medians, for single batches are noisy and some are odd.
 
     Args:
@@ -45,7 +45,7 @@ class Training:
     used: Floats
 
     @property
-    def end(self) -> float:
+    def end_level(self) -> float:
         return float(self.levels[-1]) if len(self.levels) else math.nan
 
     @property
@@ -60,7 +60,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOutCurve:
     """The loss on held-out rows: [evaluations], and [draws, evaluations] with rows drawn anew.
 
     Args:
@@ -77,11 +77,11 @@ class Held:
     repeated: float = 0.0  # share of the rows whose like is among them once more
     guessed_start: bool = False
 
-    def error(self, one: int, other: int) -> float:
+    def difference_error(self, one: int, other: int) -> float:
         """Standard error of the paired difference between two evaluations."""
         return float(np.std(self.draws[:, one] - self.draws[:, other]))
 
-    def interval(self, one: int, other: int) -> tuple[float, float]:
+    def difference_interval(self, one: int, other: int) -> tuple[float, float]:
         """95 % of the difference, the first less the second."""
         low, high = np.percentile(self.draws[:, one] - self.draws[:, other], [2.5, 97.5])
         return float(low), float(high)
@@ -98,31 +98,31 @@ class Curves:
 
     steps: npt.NDArray[np.int64]
     losses: Floats
-    training: Training
-    held: Held
+    training: TrainingCurve
+    held: HeldOutCurve
     bad: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     bad_evaluations: tuple[int, ...] = ()
 
     @cached_property
-    def step(self) -> int:
+    def last_step(self) -> int:
         """The last one."""
         last = [int(part[-1]) for part in (self.steps, self.held.steps) if len(part)]
         return max([*last, *self.bad[-1:].tolist(), *self.bad_evaluations[-1:]], default=0)
 
 
-def curves_of(gathered: Gathered) -> Curves:
+def make_curves(gathered: RunHistory) -> Curves:
     """The curves of a history."""
-    steps, losses, rates = _ordered(gathered)
+    steps, losses, rates = _order_steps(gathered)
     finite = np.isfinite(losses)
-    used = _used_up(rates)
+    used = _compute_used_up(rates)
     steps_f, losses_f = steps[finite], losses[finite]
     before = gathered.evaluations.get(0, {}).get("loss")
-    training = _training(steps_f, losses_f, used[finite], before)
-    held, bad_evaluations = _held(gathered, steps, used, training)
+    training = _make_training_curve(steps_f, losses_f, used[finite], before)
+    held, bad_evaluations = _make_held_out_curve(gathered, steps, used, training)
     return Curves(steps_f, losses_f, training, held, steps[~finite], bad_evaluations)
 
 
-def _ordered(gathered: Gathered) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+def _order_steps(gathered: RunHistory) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
     """Steps in order, each once, as it was done last."""
     steps = np.array(gathered.steps, dtype=np.int64)
     losses, rates = np.array(gathered.losses, dtype=float), np.array(gathered.rates, dtype=float)
@@ -133,7 +133,7 @@ def _ordered(gathered: Gathered) -> tuple[npt.NDArray[np.int64], Floats, Floats]
     return steps, losses, rates
 
 
-def _used_up(rates: Floats) -> Floats:
+def _compute_used_up(rates: Floats) -> Floats:
     """The share of the learning rate so far that was used up after each step; of steps, without rates."""
     rates = np.where(np.isfinite(rates) & (rates > 0), rates, 0.0)
     total = np.cumsum(rates)
@@ -142,20 +142,22 @@ def _used_up(rates: Floats) -> Floats:
     return np.asarray(total / total[-1])
 
 
-def noise_of(values: Floats) -> float:
+def estimate_noise(values: Floats) -> float:
     """Standard deviation of single values about a smooth curve, from neighbours."""
     if len(values) < 3:
         return 0.0
     return float(MAD * np.median(np.abs(np.diff(values))) / math.sqrt(2))
 
 
-def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before: float | None) -> Training:
+def _make_training_curve(
+    steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before: float | None
+) -> TrainingCurve:
     """The curve of training; `before` is the loss on held-out rows before the first step."""
     count = len(losses)
     empty = np.zeros(0)
     if not count:
-        return Training(0, math.nan, math.nan, empty, empty, empty, empty)
-    noise = noise_of(losses)
+        return TrainingCurve(0, math.nan, math.nan, empty, empty, empty, empty)
+    noise = estimate_noise(losses)
     first = losses[: max(1, min(8, count // 20))]
     start = float(np.median(first))
     # The first step alone is measured before anything was changed: far too high a rate shows in the second
@@ -163,13 +165,13 @@ def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before
     blocks = max(1, min(_BLOCKS, count // (FEWEST_STEPS if count > 40 else 3)))
     levels, errors, middle, at = [], [], [], []
     for part in np.array_split(np.arange(count), blocks):
-        spread = noise_of(losses[part]) if len(part) >= 4 * FEWEST_STEPS else noise
+        spread = estimate_noise(losses[part]) if len(part) >= 4 * FEWEST_STEPS else noise
         levels.append(float(np.median(losses[part])))
         errors.append(_OF_MEDIAN * spread / math.sqrt(len(part)))
         middle.append(float(steps[part].mean()))
         at.append(float(used[part].mean()))
-    start_error = _OF_MEDIAN * noise_of(losses[: max(len(first), 20)]) / math.sqrt(len(first))
-    return Training(
+    start_error = _OF_MEDIAN * estimate_noise(losses[: max(len(first), 20)]) / math.sqrt(len(first))
+    return TrainingCurve(
         count,
         start,
         start_error,
@@ -180,7 +182,7 @@ def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before
     )
 
 
-def wobble_of(levels: Floats) -> float:
+def estimate_wobble(levels: Floats) -> float:
     """Standard deviation of single points about a curve that bends; 0 for fewer than seven points.
 
     Third differences tell it, which a smooth curve hardly has, without the first points and their fall.
@@ -191,7 +193,7 @@ def wobble_of(levels: Floats) -> float:
     return float(MAD * np.median(np.abs(later)) / math.sqrt(20))
 
 
-def difference_errors(draws: Floats) -> Floats:
+def compute_difference_errors(draws: Floats) -> Floats:
     """Standard errors of all differences between evaluations, [evaluations, evaluations]."""
     count = draws.shape[1]
     if not count:
@@ -201,7 +203,7 @@ def difference_errors(draws: Floats) -> Floats:
     return np.sqrt(np.maximum(alone[:, None] + alone[None, :] - 2 * together, 0.0))
 
 
-def windows(curves: Curves) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+def make_windows(curves: Curves) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
     """First steps, medians and standard errors of at most fifty windows of at least five steps."""
     count = len(curves.losses)
     many = min(_WINDOWS, count // FEWEST_STEPS)
@@ -211,14 +213,14 @@ def windows(curves: Curves) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
     levels = np.array([np.median(curves.losses[part]) for part in parts])
     # Noise as a share of the level, of the whole curve: where it diverges, neighbours differ for that reason
     level = np.repeat(np.abs(levels), [len(part) for part in parts])
-    share = noise_of(curves.losses / np.where(level > 0, level, 1.0))
+    share = estimate_noise(curves.losses / np.where(level > 0, level, 1.0))
     errors = _OF_MEDIAN * share * np.abs(levels) / np.sqrt([len(part) for part in parts])
     return np.array([curves.steps[part[0]] for part in parts]), levels, errors
 
 
-def _held(
-    gathered: Gathered, steps: npt.NDArray[np.int64], used: Floats, training: Training
-) -> tuple[Held, tuple[int, ...]]:
+def _make_held_out_curve(
+    gathered: RunHistory, steps: npt.NDArray[np.int64], used: Floats, training: TrainingCurve
+) -> tuple[HeldOutCurve, tuple[int, ...]]:
     known: dict[int, float] = {}
     bad = []
     for step in sorted(gathered.evaluations):
@@ -227,24 +229,28 @@ def _held(
             known[step] = loss
         elif loss is not None:
             bad.append(step)
-    paired = _paired(gathered, known)
+    paired = _pair_evaluations(gathered, known)
     if paired is not None:
         at, centre, draws, rows, told, repeated = paired
-        kept = _few(centre)
+        kept = _choose_few(centre)
         at, centre, draws = at[kept], centre[kept], draws[:, kept]
-        return Held(at, centre, _used_at(at, steps, used), draws, rows, told, repeated), tuple(bad)
+        return HeldOutCurve(
+            at, centre, _interpolate_used(at, steps, used), draws, rows, told, repeated
+        ), tuple(bad)
     at = np.array(list(known), dtype=np.int64)
     centre = np.array(list(known.values()), dtype=float)
     guessed = len(at) > 0 and at[0] > 0 and training.count >= FEWEST_STEPS
     if guessed:
         at, centre = np.concatenate([[0], at]), np.concatenate([[training.start], centre])
-    kept = _few(centre)
+    kept = _choose_few(centre)
     at, centre = at[kept], centre[kept]
-    draws = _wobbled(centre, training if guessed else None)
-    return Held(at, centre, _used_at(at, steps, used), draws, guessed_start=guessed), tuple(bad)
+    draws = _draw_wobbled(centre, training if guessed else None)
+    return HeldOutCurve(at, centre, _interpolate_used(at, steps, used), draws, guessed_start=guessed), tuple(
+        bad
+    )
 
 
-def _few(losses: Floats) -> npt.NDArray[np.int64]:
+def _choose_few(losses: Floats) -> npt.NDArray[np.int64]:
     """The places of at most so many evaluations: evenly chosen, and the best and the last ones."""
     count = len(losses)
     if count <= _EVALUATIONS:
@@ -253,7 +259,7 @@ def _few(losses: Floats) -> npt.NDArray[np.int64]:
     return np.unique([*chosen, int(np.argmin(losses)), count - 2])
 
 
-def _used_at(at: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], used: Floats) -> Floats:
+def _interpolate_used(at: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], used: Floats) -> Floats:
     if not len(at):
         return np.zeros(0)
     if not len(steps):
@@ -261,10 +267,10 @@ def _used_at(at: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], used: Floa
     return np.interp(at, np.concatenate([[0], steps]), np.concatenate([[0.0], used]))
 
 
-def _paired(
-    gathered: Gathered, known: dict[int, float]
+def _pair_evaluations(
+    gathered: RunHistory, known: dict[int, float]
 ) -> tuple[npt.NDArray[np.int64], Floats, Floats, int, int, float] | None:
-    """Evaluations of which single rows are known: steps, losses, draws, and what `Held` says of the rows."""
+    """Return evaluations with known single rows: steps, losses, draws, and the fields of `HeldOutCurve`."""
     if len(gathered.rows) < 2:
         return None
     last = gathered.rows[max(gathered.rows)]
@@ -294,12 +300,12 @@ def _paired(
     return np.array(same, dtype=np.int64), every, means, rows, len(labels), repeated
 
 
-def _wobbled(centre: Floats, first_of: Training | None) -> Floats:
+def _draw_wobbled(centre: Floats, first_of: TrainingCurve | None) -> Floats:
     """Draws where rows are not known: each evaluation is moved by what the curve itself wobbles."""
     random = np.random.default_rng(_SEED)
     if not len(centre):
         return np.zeros((DRAWS, 0))
-    noise = wobble_of(centre)
+    noise = estimate_wobble(centre)
     # Hundreds of rows tell a loss to so much of it, and tens of rows to so much
     errors = np.clip(noise, 0.003 * np.abs(centre), 0.02 * np.abs(centre))
     if first_of is not None:

@@ -36,22 +36,22 @@ class Gain:
     all_rows: bool = True
 
     @property
-    def shown(self) -> bool:
-        """Whether the interval excludes that nothing has changed."""
+    def is_shown(self) -> bool:
+        """Return whether the interval excludes that nothing has changed."""
         return self.rows >= FEWEST and (self.low > 0 or self.high < 0)
 
     @property
-    def better(self) -> bool:
-        return self.shown and self.low > 0
+    def is_better(self) -> bool:
+        return self.is_shown and self.low > 0
 
 
-def gain_of(before: HeldOutRows, after: HeldOutRows) -> Gain | None:
+def compute_gain(before: HeldOutRows, after: HeldOutRows) -> Gain | None:
     """The gain from one evaluation to another; None where they share no rows.
 
     The interval is that of the mean of paired differences by Student's t; weights enter it as in a ratio of
     sums (Cochran, Sampling Techniques, 3rd edition, chapter 6).
     """
-    pairs = list(_pairs(before, after))
+    pairs = list(_pair_rows(before, after))
     if len(pairs) < 2:
         return None
     total = sum(weight for _difference, weight in pairs)
@@ -63,7 +63,7 @@ def gain_of(before: HeldOutRows, after: HeldOutRows) -> Gain | None:
     return Gain(after.step, mean, mean - width, mean + width, count, count == len(before.losses))
 
 
-def _pairs(before: HeldOutRows, after: HeldOutRows) -> Iterable[tuple[float, float]]:
+def _pair_rows(before: HeldOutRows, after: HeldOutRows) -> Iterable[tuple[float, float]]:
     """(difference, weight) of each row; nothing where the rows are not the same ones."""
     labels = list(before.labels)
     if list(after.labels) != labels or not len(before.losses) == len(after.losses) == len(labels):
@@ -74,7 +74,7 @@ def _pairs(before: HeldOutRows, after: HeldOutRows) -> Iterable[tuple[float, flo
 
 
 def is_finite(value: object) -> TypeGuard[int | float]:
-    """Whether a raw value is a number, and a finite one."""
+    """Return whether a raw value is a number, and a finite one."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -96,8 +96,8 @@ def quantile_of_t(share: float, freedom: int) -> float:
     return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
-def gains_of(view: RunView) -> list[Gain]:
-    """What a run has gained at its best evaluation and, if that is another one, at its last."""
+def list_gains(view: RunView) -> list[Gain]:
+    """List what a run has gained at its best evaluation and, if that is another one, at its last."""
     return gains_between(view.held_out, view.best_step())
 
 
@@ -107,13 +107,13 @@ def gains_between(evaluations: Iterable[HeldOutRows], best: int | None) -> list[
     if 0 not in rows or len(rows) < 2:
         return []
     steps = dict.fromkeys(step for step in (best, max(rows)) if step)
-    found = [gain_of(rows[0], rows[step]) for step in steps if step in rows]
+    found = [compute_gain(rows[0], rows[step]) for step in steps if step in rows]
     return [gain for gain in found if gain is not None]
 
 
-def gain_words(gain: Gain) -> str:
+def describe_gain(gain: Gain) -> str:
     """A gain as a sentence."""
-    digits = _digits(gain)
+    digits = _count_digits(gain)
     said = {
         "step": gain.step,
         "rows": gain.rows,
@@ -129,7 +129,7 @@ def gain_words(gain: Gain) -> str:
             step=gain.step,
             rows=gain.rows,
         )
-    if not gain.shown:
+    if not gain.is_shown:
         return _(
             "Loss at step {step:,} against before training: no difference that these {rows:,} rows can show "
             "({low} to {high}).",
@@ -138,7 +138,7 @@ def gain_words(gain: Gain) -> str:
             low=f"{gain.low:+.{digits}f}",
             high=f"{gain.high:+.{digits}f}",
         )
-    if gain.better:
+    if gain.is_better:
         return _(
             "Loss at step {step:,} against before training: better by {gain} ({low} to {high}) on {rows:,} "
             "held-out rows.",
@@ -151,7 +151,7 @@ def gain_words(gain: Gain) -> str:
     )
 
 
-def _digits(gain: Gain) -> int:
+def _count_digits(gain: Gain) -> int:
     """Decimals that show the width of the interval with two digits: two at least, five at most."""
     width = gain.high - gain.low
     if width <= 0 or not math.isfinite(width):

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.deciding import decides, is_better_higher
+from tui_tuner.config.deciding import is_better_higher, name_deciding_metric
 from tui_tuner.runs.events import EvaluationTable
 from tui_tuner.verdicts.gain import is_finite
-from tui_tuner.verdicts.gathering import Gathered
 from tui_tuner.verdicts.limits import SURE
+from tui_tuner.verdicts.run_history import RunHistory
 
 LOSSES = ("loss", "perplexity")  # which say the same
 
@@ -49,12 +49,12 @@ class Scores:
     named_more: float | None = None
 
     @property
-    def at_best(self) -> bool:
-        """Whether the last value is the best one but for chance."""
+    def is_at_best(self) -> bool:
+        """Return whether the last value is the best one but for chance."""
         return bool(self.name) and abs(self.best - self.last) <= max(self.error, 1e-12)
 
     @property
-    def kept(self) -> float:
+    def kept_share(self) -> float:
         """The share of what there was to gain above chance that the last value has; 0 if unknown."""
         floor = self.commonest if self.commonest is not None else self.before
         if not self.name or floor is None or not 0 <= floor < 1 or not 0 <= self.last <= 1:
@@ -62,20 +62,20 @@ class Scores:
         return (self.last - floor) / (1 - floor)
 
 
-def scores_of(gathered: Gathered) -> Scores:
-    """What the metrics of a history say."""
+def make_scores(gathered: RunHistory) -> Scores:
+    """Make the scores of a history from its metrics."""
     measured = {step: metrics for step, metrics in sorted(gathered.evaluations.items()) if metrics}
     if not measured:
         return Scores()
     last = list(measured.values())[-1]
     step = list(measured)[-1]
-    shares = _shares(gathered.tables.get(step, {}))
-    rows = _rows(gathered, shares)
-    name = decides(gathered.config, {k: (v, "") for k, v in gathered.resolved.items()})
+    shares = _count_classes(gathered.tables.get(step, {}))
+    rows = _count_scored_rows(gathered, shares)
+    name = name_deciding_metric(gathered.config, {k: (v, "") for k, v in gathered.resolved.items()})
     if name in LOSSES or not is_finite(last.get(name)):
         name = ""
-    told = _deciding(name, measured, gathered.own_metrics, rows) if name else {}
-    prior, commonest = _prior(shares)
+    told = _read_deciding(name, measured, gathered.own_metrics, rows) if name else {}
+    prior, commonest = _measure_prior(shares)
     chance = _is_chance(last, rows, commonest)
     accuracy = last.get("accuracy")
     return Scores(
@@ -96,7 +96,7 @@ def _named_more(measured: Mapping[int, Mapping[str, float | None]]) -> float | N
     return None if before is None or not known else max(known) - before
 
 
-def _deciding(
+def _read_deciding(
     name: str, measured: Mapping[int, Mapping[str, float | None]], own: Mapping[str, object], rows: int
 ) -> dict[str, Any]:
     found = {step: metrics.get(name) for step, metrics in measured.items()}
@@ -122,8 +122,8 @@ def _deciding(
     }
 
 
-def _shares(tables: Mapping[str, EvaluationTable]) -> list[float]:
-    """How many held-out rows (or words) each class has; empty where no table tells."""
+def _count_classes(tables: Mapping[str, EvaluationTable]) -> list[float]:
+    """Count the held-out rows (or words) of each class; empty where no table tells."""
     confusion = tables.get("confusion")
     if confusion is not None:
         counts = [sum(v for v in row if is_finite(v)) for row in confusion.values if isinstance(row, list)]
@@ -136,14 +136,14 @@ def _shares(tables: Mapping[str, EvaluationTable]) -> list[float]:
     return []
 
 
-def _rows(gathered: Gathered, shares: list[float]) -> int:
+def _count_scored_rows(gathered: RunHistory, shares: list[float]) -> int:
     known = [len(losses) for losses, _labels in gathered.rows.values()]
     if gathered.held_out:
         return gathered.held_out
     return int(sum(shares)) or max(known, default=0)
 
 
-def _prior(shares: list[float]) -> tuple[float | None, float | None]:
+def _measure_prior(shares: list[float]) -> tuple[float | None, float | None]:
     total = sum(shares)
     if len(shares) < 2 or total <= 0:
         return None, None
@@ -152,7 +152,7 @@ def _prior(shares: list[float]) -> tuple[float | None, float | None]:
 
 
 def _is_chance(last: Mapping[str, float | None], rows: int, commonest: float | None) -> bool | None:
-    """Whether no metric of these is better than chance would be in 99 of 100 runs."""
+    """Return whether no metric of these is better than chance would be in 99 of 100 runs."""
     if not rows:
         return None
     correlation = last.get("pearson")

@@ -13,15 +13,15 @@ from typer.testing import CliRunner
 from tests.ui import fakes
 from tests.unit.verdicts.made import falls, make_run
 from tests.unit.verdicts.test_odd import write
-from tui_tuner.cli.commands import app
-from tui_tuner.verdicts.words import VERDICTS
+from tui_tuner.cli.command_list import app
+from tui_tuner.verdicts.verdict_words import VERDICTS
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     store = fakes.store_at(tmp_path)
     folder = fakes.make_run(store, "coats")
-    write(folder.events, make_run(falls(3, 1.5, 6), falls(3, 1.55, 6), config={"task": "sft"}))
+    write(folder.events_path, make_run(falls(3, 1.5, 6), falls(3, 1.55, 6), config={"task": "sft"}))
     return store.root
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from tui_tuner.compute.attention.spans import Ask, Spans, by_token
+from tui_tuner.compute.attention.spans import AttentionAsk, Spans, lay_by_token
 
 ALIGNED = 8  # numbers: what a head is filled up to a multiple of
 NO_MASK, CAUSAL_AT_THE_END = 0, 2  # of the operator: with fewer queries than keys, the last ones meet
 
 
 @cache
-def efficient_takes() -> frozenset[str]:
+def find_efficient_arguments() -> frozenset[str]:
     """Names of the operator's arguments; empty where the installed torch has no such operator."""
     try:
         forward = torch.ops.aten._efficient_attention_forward.default._schema
@@ -37,7 +37,7 @@ def attend_efficient(
     key: Any,
     value: Any,
     spans: Spans,
-    ask: Ask,
+    ask: AttentionAsk,
     forward: Callable[..., Any] | None = None,
     backward: Callable[..., Any] | None = None,
 ) -> Any:
@@ -55,9 +55,9 @@ def attend_efficient(
         backward or torch.ops.aten._efficient_attention_backward,
     )
     out = _Efficient.apply(
-        _even(by_token(query, width=width)[None]),
-        _even(by_token(key, spans.places, heads, width)[None]),
-        _even(by_token(value, spans.places, heads, value_width)[None]),
+        _align_heads(lay_by_token(query, width=width)[None]),
+        _align_heads(lay_by_token(key, spans.places, heads, width)[None]),
+        _align_heads(lay_by_token(value, spans.places, heads, value_width)[None]),
         spans,
         ask,
         scale,
@@ -66,7 +66,7 @@ def attend_efficient(
     return out[..., :value_dim]
 
 
-def _even(tensor: Any) -> Any:
+def _align_heads(tensor: Any) -> Any:
     """The same, laid anew where heads begin at an odd place, as those of a fused projection may."""
     even = tensor.stride(-1) == 1 and all(stride % ALIGNED == 0 for stride in tensor.stride()[1:-1])
     return tensor if even and tensor.storage_offset() % ALIGNED == 0 else tensor.contiguous()
@@ -77,7 +77,7 @@ class _Efficient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Any, key: Any, value: Any, spans: Spans, ask: Ask, scale: float, calls: Any
+        ctx: Any, query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk, scale: float, calls: Any
     ) -> Any:
         options: dict[str, Any] = {"scale": scale}
         if ask.window is not None:

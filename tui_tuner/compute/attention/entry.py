@@ -9,30 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tui_tuner.compute.attention.kernel_state import allow_hub_kernels
 from tui_tuner.compute.attention.processor import attend_each, attend_layout
-from tui_tuner.compute.attention.spans import Ask, spans_of
-from tui_tuner.compute.attention.state import ask_the_hub
+from tui_tuner.compute.attention.spans import AttentionAsk, find_spans
 from tui_tuner.compute.router_loss import COUNTS_ONLY
 
 NAME = "tui_tuner_segments"
 _SINKS = ("s_aux", "sinks")
 
 
-def register(function: Callable[..., Any] | None = None, hub: bool = False) -> None:
+def register_attention(function: Callable[..., Any] | None = None, hub: bool = False) -> None:
     """Make `NAME` an attention implementation of transformers.
 
     Args:
-        function: Stands in for `segment_attention`.
+        function: Stands in for `attend_segments`.
         hub: Kernels of the hub may be loaded, through the package `kernels`.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    ask_the_hub(hub)
-    AttentionInterface.register(NAME, function or segment_attention)
-    AttentionMaskInterface.register(NAME, padding_mask)
+    allow_hub_kernels(hub)
+    AttentionInterface.register(NAME, function or attend_segments)
+    AttentionMaskInterface.register(NAME, make_padding_mask)
 
 
-def padding_mask(*args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+def make_padding_mask(*args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
     """The usual mask of padded rows; None for a flat one, whose attention reads the lengths."""
     from transformers.masking_utils import sdpa_mask
 
@@ -41,7 +41,7 @@ def padding_mask(*args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
     return sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
 
 
-def segment_attention(
+def attend_segments(
     module: Any,
     query: Any,
     key: Any,
@@ -66,18 +66,18 @@ def segment_attention(
     causal = getattr(module, "is_causal", True) if causal is None else causal
     if segment_lengths is None:
         if softcap is None and sinks is None:
-            return _by_torch(module, query, key, value, attention_mask, dropout, scaling, extras)
-        ask = Ask(bool(causal), scaling, None, dropout, softcap, sinks)
-        return _in_the_clear(query, key, value, attention_mask, ask), None
+            return _attend_by_torch(module, query, key, value, attention_mask, dropout, scaling, extras)
+        ask = AttentionAsk(bool(causal), scaling, None, dropout, softcap, sinks)
+        return _attend_in_the_clear(query, key, value, attention_mask, ask), None
     on_gpu = _is_on_gpu(query)
-    _check(extras, softcap, sinks, segment_layout, causal, on_gpu)
-    query, key, value = _as_autocast(query, key, value)
+    _refuse_extras(extras, softcap, sinks, segment_layout, causal, on_gpu)
+    query, key, value = _cast_as_autocast(query, key, value)
     if on_gpu:
         from tui_tuner.compute.attention.gpu import attend_on_gpu
 
-        ask = Ask(bool(causal), scaling, sliding_window, dropout, softcap, sinks)
+        ask = AttentionAsk(bool(causal), scaling, sliding_window, dropout, softcap, sinks)
         return attend_on_gpu(
-            query, key, value, spans_of(segment_lengths, segment_layout, query.device), ask
+            query, key, value, find_spans(segment_lengths, segment_layout, query.device), ask
         ), None
     if segment_layout is not None:
         return attend_layout(query, key, value, segment_layout, dropout, scaling, sliding_window), None
@@ -88,7 +88,7 @@ def _is_on_gpu(tensor: Any) -> bool:
     return bool(tensor.is_cuda)
 
 
-def _check(extras: Any, softcap: Any, sinks: Any, layout: Any, causal: Any, on_gpu: bool) -> None:
+def _refuse_extras(extras: Any, softcap: Any, sinks: Any, layout: Any, causal: Any, on_gpu: bool) -> None:
     """Raise `ValueError` for what is not done here."""
     asked = {"position_bias": extras.get("position_bias")}
     if not on_gpu:
@@ -101,11 +101,11 @@ def _check(extras: Any, softcap: Any, sinks: Any, layout: Any, causal: Any, on_g
 
 
 def caps_scores(model: Any) -> bool:
-    """Whether a model of transformers caps its attention scores."""
+    """Return whether a model of transformers caps its attention scores."""
     return bool(getattr(model.config.get_text_config(), "attn_logit_softcapping", None))
 
 
-def _by_torch(
+def _attend_by_torch(
     module: Any,
     query: Any,
     key: Any,
@@ -120,14 +120,14 @@ def _by_torch(
     return sdpa_attention_forward(module, query, key, value, mask, dropout=dropout, scaling=scaling, **extras)
 
 
-def _in_the_clear(query: Any, key: Any, value: Any, mask: Any, ask: Ask) -> Any:
+def _attend_in_the_clear(query: Any, key: Any, value: Any, mask: Any, ask: AttentionAsk) -> Any:
     """Padded rows with capped scores or sinks, which PyTorch's attention would leave out."""
-    from tui_tuner.compute.attention.padded import attend_scores
+    from tui_tuner.compute.attention.padded_attention import attend_scores
 
     return attend_scores(query, key, value, mask, ask).transpose(1, 2).contiguous()
 
 
-def _as_autocast(*tensors: Any) -> Iterator[Any]:
+def _cast_as_autocast(*tensors: Any) -> Iterator[Any]:
     """Inputs of the kernel in autocast's dtype on a GPU, as PyTorch's own attention takes them there.
 
     Rotations leave queries and keys in float32 where the trained weights are, and the kernels for segments

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from tui_tuner.compute.attention.spans import Ask, Spans
-from tui_tuner.compute.kernels.available import VARIANTS
-from tui_tuner.compute.transfer import send
+from tui_tuner.compute.attention.spans import AttentionAsk, Spans
+from tui_tuner.compute.kernels.available_kernels import VARIANTS
+from tui_tuner.compute.transfer import send_tensor
 
 BLOCK = 128  # tokens
 NARROWEST = 16  # numbers of a head
 
 
 @cache
-def compiled_flex() -> Callable[..., Any]:
+def compile_flex() -> Callable[..., Any]:
     """Flex attention, compiled for any lengths, and anew for another cap or scale only."""
     from torch.nn.attention.flex_attention import flex_attention
 
@@ -39,7 +39,7 @@ def compiled_flex() -> Callable[..., Any]:
 
 
 def attend_flex(
-    query: Any, key: Any, value: Any, spans: Spans, ask: Ask, call: Callable[..., Any] | None = None
+    query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk, call: Callable[..., Any] | None = None
 ) -> Any:
     """Attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim].
 
@@ -50,14 +50,14 @@ def attend_flex(
 
     scale = query.shape[-1] ** -0.5 if ask.scaling is None else ask.scaling
     value_dim = value.shape[-1]
-    query, key, value = (_wide(part) for part in (query, key, value))
+    query, key, value = (_widen_heads(part) for part in (query, key, value))
     options: dict[str, Any] = {
-        "score_mod": _bend(ask.softcap),
-        "block_mask": _block_mask(spans, ask, query.device),
+        "score_mod": _make_score_cap(ask.softcap),
+        "block_mask": _get_block_mask(spans, ask, query.device),
         "scale": scale,
         "enable_gqa": query.shape[1] != key.shape[1],
     }
-    call = call or compiled_flex()
+    call = call or compile_flex()
     if ask.sinks is None:
         out = call(query, key, value, **options)
     else:
@@ -68,14 +68,16 @@ def attend_flex(
     return out.transpose(1, 2)[..., :value_dim]
 
 
-def _wide(tensor: Any) -> Any:
+def _widen_heads(tensor: Any) -> Any:
     missing = NARROWEST - tensor.shape[-1]
     return torch.nn.functional.pad(tensor, (0, missing)) if missing > 0 else tensor
 
 
 @cache
-def _bend(softcap: float | None) -> Callable[..., Any] | None:
-    """What happens to a score; the same function for the same cap, so that nothing is compiled again."""
+def _make_score_cap(softcap: float | None) -> Callable[..., Any] | None:
+    """Return the function that caps a score, the same one for the same cap, so that nothing is compiled
+    again.
+    """
     if not softcap:
         return None
 
@@ -85,38 +87,40 @@ def _bend(softcap: float | None) -> Callable[..., Any] | None:
     return bend
 
 
-def _block_mask(spans: Spans, ask: Ask, device: Any) -> Any:
-    """Which keys a query sees, and the blocks of them that are looked at; kept for the next layers."""
+def _get_block_mask(spans: Spans, ask: AttentionAsk, device: Any) -> Any:
+    """Return the mask of the keys that a query sees, in blocks; it is kept for the next layers."""
     name = ("flex", ask.window, ask.causal, str(device))
     if name not in spans.made:
         spans.made[name] = _make_block_mask(spans, ask, device)
     return spans.made[name]
 
 
-def _make_block_mask(spans: Spans, ask: Ask, device: Any) -> Any:
+def _make_block_mask(spans: Spans, ask: AttentionAsk, device: Any) -> Any:
     from torch.nn.attention.flex_attention import BlockMask
 
-    reach = key_ranges(spans, ask)
-    counts, indices = key_blocks(reach)
-    first, end, prefix, prefix_end = (send(torch.from_numpy(part), device) for part in reach.astype(np.int32))
+    reach = find_key_ranges(spans, ask)
+    counts, indices = find_key_blocks(reach)
+    first, end, prefix, prefix_end = (
+        send_tensor(torch.from_numpy(part), device) for part in reach.astype(np.int32)
+    )
 
     def sees(batch: Any, head: Any, query: Any, key: Any) -> Any:
         own = (key >= first[query]) & (key < end[query])
         return own | ((key >= prefix[query]) & (key < prefix_end[query]))
 
     return BlockMask.from_kv_blocks(
-        send(torch.from_numpy(counts)[None, None], device),
-        send(torch.from_numpy(indices)[None, None], device),
+        send_tensor(torch.from_numpy(counts)[None, None], device),
+        send_tensor(torch.from_numpy(indices)[None, None], device),
         BLOCK_SIZE=BLOCK,
         mask_mod=sees,
-        seq_lengths=(spans.tokens, spans.tokens),
+        seq_lengths=(spans.token_count, spans.token_count),
     )
 
 
-def key_ranges(spans: Spans, ask: Ask) -> np.ndarray:
+def find_key_ranges(spans: Spans, ask: AttentionAsk) -> np.ndarray:
     """[4, tokens]: for each token where its keys begin and end, and those of a beginning that it shares."""
-    found = np.zeros((4, spans.tokens), dtype=np.int64)
-    window = ask.window if ask.window is not None else spans.tokens + spans.longest_key
+    found = np.zeros((4, spans.token_count), dtype=np.int64)
+    window = ask.window if ask.window is not None else spans.token_count + spans.longest_key
     for one in spans.stretches:
         tokens = np.arange(one.start, one.start + one.length)
         last = one.start + one.length
@@ -131,7 +135,7 @@ def key_ranges(spans: Spans, ask: Ask) -> np.ndarray:
     return found
 
 
-def key_blocks(reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_key_blocks(reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[blocks] and [blocks, blocks] int32: how many blocks of keys a block of queries sees, and which."""
     tokens = reach.shape[1]
     blocks = -(-tokens // BLOCK)

@@ -1,6 +1,6 @@
 """Attention on a processor: one call for each sequence of a flat row.
 
-Short stretches in 16 bits are plain matrix products (`attend`), which are quicker there.
+Short stretches in 16 bits are plain matrix products (`attend_by_products`), which are quicker there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def attend_each(
             places = torch.arange(length, device=q.device)
             distance = places[:, None] - places[None, :]
             mask = (distance < window) & (distance >= 0 if causal else distance > -window)
-        out = stretch(q, k, v, mask, causal, dropout, scaling)
+        out = attend_stretch(q, k, v, mask, causal, dropout, scaling)
         parts.append(out.transpose(1, 2))
     return torch.cat(parts, dim=1)
 
@@ -59,8 +59,8 @@ def attend_layout(
             k = torch.cat([key[:, :, before], k], dim=2)
             v = torch.cat([value[:, :, before], v], dim=2)
         if segment.prefix or (window is not None and segment.length > window):
-            mask = layout.mask(segment, window, query)
-        out = stretch(query[:, :, own], k, v, mask, True, dropout, scaling)
+            mask = layout.make_mask(segment, window, query)
+        out = attend_stretch(query[:, :, own], k, v, mask, True, dropout, scaling)
         parts.append(out.transpose(1, 2))
     return torch.cat(parts, dim=1)
 
@@ -68,22 +68,22 @@ def attend_layout(
 MOST_SCORES = 256 * 256  # queries x keys of one head; above, the fused kernel is ahead or memory counts
 
 
-def fits(query: Any, key: Any, dropout: float) -> bool:
-    """Whether a stretch is short enough, in 16 bits on a CPU, and without dropout."""
+def is_short_stretch(query: Any, key: Any, dropout: float) -> bool:
+    """Return whether a stretch is short enough, in 16 bits on a CPU, and without dropout."""
     if query.device.type != "cpu" or query.dtype.itemsize != 2 or dropout:
         return False
     return query.shape[2] * key.shape[2] <= MOST_SCORES
 
 
 @lru_cache(maxsize=512)
-def causal_bias(length: int) -> Any:
+def make_causal_bias(length: int) -> Any:
     """[length, length] float32: 0 where a query may look, -inf after it."""
     import torch
 
     return torch.full((length, length), -math.inf).triu_(1)
 
 
-def attend(query: Any, key: Any, value: Any, mask: Any, scaling: float | None) -> Any:
+def attend_by_products(query: Any, key: Any, value: Any, mask: Any, scaling: float | None) -> Any:
     """Attention of [1, heads, queries, head_dim] over [1, key heads, keys, head_dim]; returns the former.
 
     Args:
@@ -108,10 +108,11 @@ def attend(query: Any, key: Any, value: Any, mask: Any, scaling: float | None) -
     return out.view(1, heads, length, v.shape[-1]).to(query.dtype)
 
 
-def stretch(
+def attend_stretch(
     query: Any, key: Any, value: Any, mask: Any, causal: bool, dropout: float, scaling: float | None
 ) -> Any:
-    """Attention of one stretch, by whichever kernel is quicker for its size; shapes as in `attend`.
+    """Attention of one stretch, by whichever kernel is quicker for its size; shapes as in
+    `attend_by_products`.
 
     Args:
         mask: [queries, keys], as `scaled_dot_product_attention` takes it; None where `causal` says it all.
@@ -120,9 +121,9 @@ def stretch(
 
     length = query.shape[2]
     additive = mask is None or mask.is_floating_point()
-    if additive and fits(query, key, dropout):
-        bias = causal_bias(length) if mask is None and causal else mask
-        return attend(query, key, value, bias, scaling)
+    if additive and is_short_stretch(query, key, dropout):
+        bias = make_causal_bias(length) if mask is None and causal else mask
+        return attend_by_products(query, key, value, bias, scaling)
     return scaled_dot_product_attention(
         query,
         key,

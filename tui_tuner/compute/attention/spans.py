@@ -10,7 +10,7 @@ from tui_tuner.compute.transfer import send_numbers
 
 
 @dataclass(frozen=True)
-class Ask:
+class AttentionAsk:
     """What a layer asks of attention, besides its tensors.
 
     Args:
@@ -60,7 +60,7 @@ class Spans:
     made: dict[Any, Any] = field(default_factory=dict)
 
     @property
-    def tokens(self) -> int:
+    def token_count(self) -> int:
         last = self.stretches[-1]
         return last.start + last.length
 
@@ -69,8 +69,8 @@ _last_bounds: tuple[Any, Any] | None = None
 _last_spans: tuple[Any, Spans] | None = None
 
 
-def segment_bounds(lengths: tuple[int, ...], device: Any) -> tuple[Any, int]:
-    """Where each segment begins and ends ([segments + 1] int32, on the device), and the longest one.
+def find_segment_bounds(lengths: tuple[int, ...], device: Any) -> tuple[Any, int]:
+    """Find where each segment begins and ends ([segments + 1] int32, on the device), and the longest one.
 
     The last answer is kept: all layers of a forward pass ask for the same.
     """
@@ -83,35 +83,35 @@ def segment_bounds(lengths: tuple[int, ...], device: Any) -> tuple[Any, int]:
     return _last_bounds[1], max(lengths)
 
 
-def spans_of(lengths: list[int], layout: Any, device: Any) -> Spans:
+def find_spans(lengths: list[int], layout: Any, device: Any) -> Spans:
     """The sequences of a flat row on a device.
 
     Args:
         layout: How they share beginnings (`shared_prefix.Layout`); then `lengths` is not read.
     """
     if layout is not None:
-        return _shared_spans(layout, device)
+        return _find_shared_spans(layout, device)
     global _last_spans
     name = (tuple(lengths), device)
     if _last_spans is None or _last_spans[0] != name:
-        bounds, longest = segment_bounds(name[0], device)
+        bounds, longest = find_segment_bounds(name[0], device)
         starts = accumulate((0, *lengths[:-1]))
         stretches = [Stretch(start, length) for start, length in zip(starts, lengths, strict=True)]
         _last_spans = (name, Spans(stretches, bounds, bounds, longest, longest))
     return _last_spans[1]
 
 
-def _shared_spans(layout: Any, device: Any) -> Spans:
+def _find_shared_spans(layout: Any, device: Any) -> Spans:
     """Keys of a shared prefix are gathered before those of each sequence; queries stand at their end."""
     kept: dict[Any, Spans] = layout.spans
     if device not in kept:
-        places, queries, keys, longest_query, longest_key = layout.bounds(device)
+        places, queries, keys, longest_query, longest_key = layout.find_bounds(device)
         stretches = [Stretch(one.start, one.length, one.prefix_start, one.prefix) for one in layout.segments]
         kept[device] = Spans(stretches, queries, keys, longest_query, longest_key, places)
     return kept[device]
 
 
-def by_token(tensor: Any, places: Any = None, heads: int = 0, width: int = 0) -> Any:
+def lay_by_token(tensor: Any, places: Any = None, heads: int = 0, width: int = 0) -> Any:
     """[1, heads, tokens, numbers] as [tokens, heads, numbers], the layout of kernels for sequences.
 
     Args:

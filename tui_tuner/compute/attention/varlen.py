@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from tui_tuner.compute.attention.choice import flash_width
-from tui_tuner.compute.attention.spans import Ask, Spans, by_token
+from tui_tuner.compute.attention.kernel_choice import flash_width
+from tui_tuner.compute.attention.spans import AttentionAsk, Spans, lay_by_token
 
 
 @cache
-def torch_varlen() -> tuple[Callable[..., Any] | None, frozenset[str]]:
+def find_torch_varlen() -> tuple[Callable[..., Any] | None, frozenset[str]]:
     """The installed torch's function and the names of its parameters, which changed between versions."""
     try:
         from torch.nn.attention.varlen import varlen_attn
@@ -26,7 +26,7 @@ def attend_varlen(
     key: Any,
     value: Any,
     spans: Spans,
-    ask: Ask,
+    ask: AttentionAsk,
     call: Callable[..., Any],
     takes: frozenset[str],
     capability: tuple[int, int] = (8, 0),
@@ -60,9 +60,9 @@ def attend_varlen(
         options["enable_gqa"] = grouped
     repeated = heads if grouped and repeat and "enable_gqa" not in takes else 0
     out = call(
-        by_token(query, width=width).contiguous(),
-        by_token(key, spans.places, repeated, width).contiguous(),
-        by_token(value, spans.places, repeated, width).contiguous(),
+        lay_by_token(query, width=width).contiguous(),
+        lay_by_token(key, spans.places, repeated, width).contiguous(),
+        lay_by_token(value, spans.places, repeated, width).contiguous(),
         spans.query_bounds,
         spans.key_bounds,
         spans.longest_query,
@@ -77,7 +77,7 @@ def attend_flash(
     key: Any,
     value: Any,
     spans: Spans,
-    ask: Ask,
+    ask: AttentionAsk,
     call: Callable[..., Any],
     capability: tuple[int, int] = (8, 0),
 ) -> Any:
@@ -93,9 +93,9 @@ def attend_flash(
     if ask.softcap:
         options["softcap"] = ask.softcap
     out = call(
-        by_token(query, width=width).contiguous(),
-        by_token(key, spans.places, width=width).contiguous(),
-        by_token(value, spans.places, width=width).contiguous(),
+        lay_by_token(query, width=width).contiguous(),
+        lay_by_token(key, spans.places, width=width).contiguous(),
+        lay_by_token(value, spans.places, width=width).contiguous(),
         cu_seqlens_q=spans.query_bounds,
         cu_seqlens_k=spans.key_bounds,
         max_seqlen_q=spans.longest_query,

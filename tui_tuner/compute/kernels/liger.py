@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from tui_tuner.compute.kernels.available import liger_problem
-from tui_tuner.compute.kernels.declared import declare_launches
-from tui_tuner.compute.kernels.steps import RotaryKind, activated, to_parts, turn
+from tui_tuner.compute.kernels.available_kernels import find_liger_problem
+from tui_tuner.compute.kernels.kernel_launches import declare_launches
+from tui_tuner.compute.kernels.steps import RotaryKind, apply_activation, compute_part_gradients, turn_heads
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 from tui_tuner.text import one_line
@@ -36,7 +36,7 @@ declare_launches("tui_tuner::liger_gated_backward", 3)
 
 
 @cache
-def functions() -> dict[str, Any]:
+def load_functions() -> dict[str, Any]:
     """Its functions by name; none where it cannot be imported, of which a warning tells."""
     try:
         from liger_kernel.ops.geglu import geglu_backward, geglu_forward
@@ -55,30 +55,30 @@ def functions() -> dict[str, Any]:
     }
 
 
-def usable(device: Device) -> bool:
-    """Whether its kernels may be tried on a device. Imports it, but for tensors that are on no GPU."""
-    return not liger_problem(device) and (not torch.cuda.is_available() or bool(functions()))
+def is_usable(device: Device) -> bool:
+    """Return whether its kernels may be tried on a device. Imports it, but for tensors that are on no GPU."""
+    return not find_liger_problem(device) and (not torch.cuda.is_available() or bool(load_functions()))
 
 
 # ---- on a GPU: its kernels --------------------------------------------------------------------------------
 
 
-def _rotate(query: Any, key: Any, cos: Any, sin: Any, back: bool) -> tuple[Any, Any]:
+def _rotate_on_gpu(query: Any, key: Any, cos: Any, sin: Any, back: bool) -> tuple[Any, Any]:
     # copies that lie token by token, as the kernel wants them, and writes into them
     own = [
         one.transpose(1, 2).clone(memory_format=torch.contiguous_format).transpose(1, 2)
         for one in (query, key)
     ]
-    turned = functions()["rope_backward" if back else "rope"](*own, cos, sin)
+    turned = load_functions()["rope_backward" if back else "rope"](*own, cos, sin)
     return turned[0], turned[1]
 
 
-def _gated(gate: Any, up: Any, activation: str) -> Any:
-    return functions()[activation](gate, up)[2]
+def _multiply_on_gpu(gate: Any, up: Any, activation: str) -> Any:
+    return load_functions()[activation](gate, up)[2]
 
 
 def _gated_backward(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
-    return functions()[f"{activation}_backward"](gate.clone(), up.clone(), above.contiguous())
+    return load_functions()[f"{activation}_backward"](gate.clone(), up.clone(), above.contiguous())
 
 
 # ---- elsewhere: the same in plain steps -------------------------------------------------------------------
@@ -88,18 +88,18 @@ def _rotate_plainly(query: Any, key: Any, cos: Any, sin: Any, back: bool) -> tup
     cos, sin = cos[:, None], sin[:, None]
 
     def turned(one: Any) -> Any:
-        out = turn(one, cos, sin, RotaryKind(), one.dtype, back)
+        out = turn_heads(one, cos, sin, RotaryKind(), one.dtype, back)
         return out.transpose(1, 2).contiguous().transpose(1, 2)
 
     return turned(query), turned(key)
 
 
 def _gated_plainly(gate: Any, up: Any, activation: str) -> Any:
-    return activated(gate, activation).mul_(up)
+    return apply_activation(gate, activation).mul_(up)
 
 
 def _gated_backward_plainly(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
-    return to_parts(above, gate, up, activation)
+    return compute_part_gradients(above, gate, up, activation)
 
 
 def _token_by_token(one: Any) -> Any:
@@ -107,10 +107,10 @@ def _token_by_token(one: Any) -> Any:
     return one.new_empty((batch, tokens, heads, width)).transpose(1, 2)
 
 
-def _register() -> None:
+def _register_operations() -> None:
     for name, on_gpu, elsewhere in (
-        ("liger_rotate", _rotate, _rotate_plainly),
-        ("liger_gated", _gated, _gated_plainly),
+        ("liger_rotate", _rotate_on_gpu, _rotate_plainly),
+        ("liger_gated", _multiply_on_gpu, _gated_plainly),
         ("liger_gated_backward", _gated_backward, _gated_backward_plainly),
     ):
         _LIBRARY.impl(name, on_gpu, "CUDA")
@@ -124,23 +124,23 @@ def _register() -> None:
         torch.library.register_fake(f"tui_tuner::{name}", fake, lib=_LIBRARY)
 
 
-_register()
+_register_operations()
 
 
-def rotate(query: Any, key: Any, cos: Any, sin: Any, back: bool = False) -> tuple[Any, Any]:
+def rotate_heads(query: Any, key: Any, cos: Any, sin: Any, back: bool = False) -> tuple[Any, Any]:
     """Queries and keys [batch, heads, tokens, head_dim] rotated by [batch or 1, tokens, width]; `back`: what
     gradients of these are for them."""
     return torch.ops.tui_tuner.liger_rotate(query, key, cos, sin, back)
 
 
-def multiply(gate: Any, up: Any, activation: str) -> Any:
+def multiply_gated(gate: Any, up: Any, activation: str) -> Any:
     """The activation of `gate` times `up`; both lie in one piece."""
     return torch.ops.tui_tuner.liger_gated(gate, up, activation)
 
 
-def multiply_back(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
+def multiply_gated_back(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
     """Gradients of `gate` and `up` for that of the product."""
     return torch.ops.tui_tuner.liger_gated_backward(above, gate, up, activation)
 
 
-__all__ = ["multiply", "multiply_back", "rotate", "usable"]
+__all__ = ["is_usable", "multiply_gated", "multiply_gated_back", "rotate_heads"]

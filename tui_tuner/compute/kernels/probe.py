@@ -35,16 +35,16 @@ class Numbers:
     autocast: Any = None
 
     @property
-    def close(self) -> float:
-        """How far two results may lie apart, relative to their size."""
+    def allowed_difference(self) -> float:
+        """Return how far two results may lie apart, relative to their size."""
         return CLOSE if self.dtype == torch.float32 and self.autocast is None else CLOSE_HALF
 
-    def computing(self, device: Any) -> contextlib.AbstractContextManager[Any]:
+    def enter_numbers(self, device: Any) -> contextlib.AbstractContextManager[Any]:
         """The numeric context, also inside one of another kind."""
         return torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
 
-def numbers_of(held: Sequence[Any], autocast: Any) -> list[Numbers]:
+def list_numbers(held: Sequence[Any], autocast: Any) -> list[Numbers]:
     """All that a part of a model may be computed in.
 
     Args:
@@ -58,43 +58,43 @@ def numbers_of(held: Sequence[Any], autocast: Any) -> list[Numbers]:
     return found
 
 
-class Draws:
+class RandomDraws:
     """Random numbers on a device, the same each time; the global random state is left alone."""
 
     def __init__(self, device: Any, seed: int = 0) -> None:
         self.device = device
         self._generator = torch.Generator().manual_seed(seed)
 
-    def normal(self, *shape: int, dtype: Any = torch.float32) -> Any:
+    def draw_normal(self, *shape: int, dtype: Any = torch.float32) -> Any:
         """Standard normal numbers."""
         return torch.randn(*shape, generator=self._generator).to(self.device, dtype)
 
 
-def agree(
+def has_same_results(
     compute: Callable[[], Sequence[Any]],
     truth: Callable[[], Sequence[Any]],
     leaves: Sequence[Any],
     close: float,
 ) -> bool:
-    """Whether both give the same tensors and the same gradients of `leaves`, dtypes included."""
-    found, wanted = with_gradients(compute, leaves), with_gradients(truth, leaves)
+    """Return whether both give the same tensors and the same gradients of `leaves`, dtypes included."""
+    found, wanted = compute_with_gradients(compute, leaves), compute_with_gradients(truth, leaves)
     with torch.autocast(found[0].device.type, enabled=False):
-        return len(found) == len(wanted) and all(map(same, found, wanted, [close] * len(found)))
+        return len(found) == len(wanted) and all(map(is_close, found, wanted, [close] * len(found)))
 
 
-def with_gradients(compute: Callable[[], Sequence[Any]], leaves: Sequence[Any]) -> list[Any]:
+def compute_with_gradients(compute: Callable[[], Sequence[Any]], leaves: Sequence[Any]) -> list[Any]:
     """The tensors that `compute` returns, and the gradients of `leaves` for random ones of theirs."""
     with torch.enable_grad():
         outputs = list(compute())
-        draws = Draws(outputs[0].device, seed=1)
-        above = [draws.normal(*one.shape).to(one.dtype) for one in outputs]
+        draws = RandomDraws(outputs[0].device, seed=1)
+        above = [draws.draw_normal(*one.shape).to(one.dtype) for one in outputs]
         gradients = torch.autograd.grad(outputs, list(leaves), above, allow_unused=True)
     return [one.detach() for one in outputs] + [
         torch.zeros_like(leaf) if one is None else one for one, leaf in zip(gradients, leaves, strict=True)
     ]
 
 
-def same(one: Any, other: Any, close: float) -> bool:
+def is_close(one: Any, other: Any, close: float) -> bool:
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
     apart = (one.double() - other.double()).norm()
@@ -102,23 +102,25 @@ def same(one: Any, other: Any, close: float) -> bool:
 
 
 @contextlib.contextmanager
-def probing() -> Iterator[None]:
+def use_real_tensors() -> Iterator[None]:
     """Real tensors even where a trace makes them without data, and no inference mode around."""
     with unset_fake_temporarily(), torch.inference_mode(False):
         yield
 
 
-def proves(attempt: Callable[[], bool]) -> bool:
-    """What `attempt` finds; False where it fails: what is made otherwise than thought is left alone."""
+def try_proof(attempt: Callable[[], bool]) -> bool:
+    """Return what `attempt` finds, or False if it fails: what is made otherwise than expected is left
+    alone.
+    """
     try:
-        with probing():
+        with use_real_tensors():
             return attempt()
     except Exception:
         return False
 
 
-def device_of(model: Any) -> Any:
-    """Where a model's first weight lies; the processor for tensors without data."""
+def find_model_device(model: Any) -> Any:
+    """Return the device of a model's first weight; the processor for tensors without data."""
     for tensor in model.parameters():
         if tensor.device.type != "meta":
             return tensor.device

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 
 from tui_tuner.compute.kernels import liger
-from tui_tuner.compute.kernels.probe import Draws, Numbers, agree, proves
-from tui_tuner.compute.kernels.steps import RotaryKind, turn
+from tui_tuner.compute.kernels.probe import Numbers, RandomDraws, has_same_results, try_proof
+from tui_tuner.compute.kernels.steps import RotaryKind, turn_heads
 
 HEADS, KEY_HEADS, TOKENS = 4, 2, 5  # of a try
 
@@ -44,12 +44,12 @@ class Rotation(torch.autograd.Function):
         ctx.save_for_backward(cos, sin)
         ctx.kind, ctx.fast, ctx.dtype = kind, fast, query.dtype
         if fast:
-            return liger.rotate(query, key, cos, sin)
+            return liger.rotate_heads(query, key, cos, sin)
         cos, sin = cos[:, None], sin[:, None]
         dtype = query.dtype
         if not kind.narrow and cos.dtype != dtype:
             dtype = torch.promote_types(dtype, cos.dtype)
-        return turn(query, cos, sin, kind, dtype), turn(key, cos, sin, kind, dtype)
+        return turn_heads(query, cos, sin, kind, dtype), turn_heads(key, cos, sin, kind, dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -57,14 +57,14 @@ class Rotation(torch.autograd.Function):
         cos, sin = ctx.saved_tensors
         query, key = gradients
         if ctx.fast:
-            return *liger.rotate(query, key, cos, sin, back=True), None, None, None, None
+            return *liger.rotate_heads(query, key, cos, sin, back=True), None, None, None, None
         cos, sin = cos[:, None], sin[:, None]
-        back = (turn(one, cos, sin, ctx.kind, ctx.dtype, back=True) for one in (query, key))
+        back = (turn_heads(one, cos, sin, ctx.kind, ctx.dtype, back=True) for one in (query, key))
         return *back, None, None, None, None
 
 
 @dataclass(frozen=True)
-class Rotate:
+class Rotator:
     """Stands for a model's own function, which it calls for whatever was not proved.
 
     Args:
@@ -82,12 +82,12 @@ class Rotate:
     fast: bool = False
 
     def __call__(self, query: Any, key: Any, cos: Any, sin: Any, *args: Any, **kwargs: Any) -> Any:
-        if args or kwargs or not self._takes(query, key, cos, sin):
+        if args or kwargs or not self._takes_inputs(query, key, cos, sin):
             return self.stock(query, key, cos, sin, *args, **kwargs)
         fast = self.fast and query.dtype == cos.dtype
         return Rotation.apply(query, key, cos, sin, self.kind, fast)
 
-    def _takes(self, query: Any, key: Any, cos: Any, sin: Any) -> bool:
+    def _takes_inputs(self, query: Any, key: Any, cos: Any, sin: Any) -> bool:
         if not (query.dim() == key.dim() == 4 and cos.dim() == sin.dim() == 3):
             return False
         if cos.shape != sin.shape or query.dtype != key.dtype or cos.dtype != sin.dtype:
@@ -100,7 +100,7 @@ class Rotate:
         return (query.dtype, cos.dtype) in self.proved
 
 
-def rotating_names(module: Any) -> tuple[str, ...]:
+def list_rotating_names(module: Any) -> tuple[str, ...]:
     """Names by which a module's forward pass finds functions that rotate; none where it is no plain one."""
     function = type(module).forward
     if "forward" in module.__dict__ or type(function) is not FunctionType:
@@ -116,10 +116,10 @@ def rotating_names(module: Any) -> tuple[str, ...]:
     )
 
 
-def prove(
+def prove_rotation(
     stock: Any, width: int, rotated: int, device: Any, numbers: Sequence[Numbers], fast: bool
-) -> Rotate | None:
-    """What stands for a function, found by trying; None where it computes something else.
+) -> Rotator | None:
+    """Find by trial what may replace a function; None if it computes something else.
 
     Args:
         width: Of a head.
@@ -131,42 +131,46 @@ def prove(
     # some split a head before they call the function, and some leave that to it
     for size in dict.fromkeys((width, rotated)):
         for kind in KINDS:
-            plain = Rotate(stock, kind, combinations, size != rotated)
-            if not _is(plain, size, rotated, device, numbers):
+            plain = Rotator(stock, kind, combinations, size != rotated)
+            if not _is_same_rotation(plain, size, rotated, device, numbers):
                 continue
             quick = replace(plain, fast=True)
-            if fast and kind in FAST and _is(quick, size, rotated, device, numbers):
+            if fast and kind in FAST and _is_same_rotation(quick, size, rotated, device, numbers):
                 return quick
             return plain
     return None
 
 
-def _is(ours: Rotate, width: int, rotated: int, device: Any, numbers: Sequence[Numbers]) -> bool:
-    return proves(lambda: all(_agrees(ours, width, rotated, device, one) for one in numbers))
+def _is_same_rotation(
+    ours: Rotator, width: int, rotated: int, device: Any, numbers: Sequence[Numbers]
+) -> bool:
+    return try_proof(lambda: all(_agrees_with_stock(ours, width, rotated, device, one) for one in numbers))
 
 
-def _agrees(ours: Rotate, width: int, rotated: int, device: Any, numbers: Numbers) -> bool:
+def _agrees_with_stock(ours: Rotator, width: int, rotated: int, device: Any, numbers: Numbers) -> bool:
     """Also with cosines in other numbers than the queries, and for a row of one token."""
     for dtype, tokens in ((numbers.dtype, TOKENS), (torch.float32, TOKENS), (numbers.dtype, 1)):
         if (numbers.dtype, dtype) not in ours.proved:
             continue
-        draws = Draws(device)
+        draws = RandomDraws(device)
         query, key = (
-            draws.normal(2, tokens, heads, width, dtype=numbers.dtype).transpose(1, 2).requires_grad_()
+            draws.draw_normal(2, tokens, heads, width, dtype=numbers.dtype).transpose(1, 2).requires_grad_()
             for heads in (HEADS, KEY_HEADS)
         )
-        angles = draws.normal(1, tokens, rotated // 2)
+        angles = draws.draw_normal(1, tokens, rotated // 2)
         # Liger reads one half for both
-        angles = torch.cat((angles, angles if ours.fast else draws.normal(1, tokens, rotated // 2)), dim=-1)
+        angles = torch.cat(
+            (angles, angles if ours.fast else draws.draw_normal(1, tokens, rotated // 2)), dim=-1
+        )
         cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
         if ours.kind.pairs and not ours.kind.repeated:
             cos, sin = (one[..., : rotated // 2].repeat_interleave(2, dim=-1) for one in (cos, sin))
-        with numbers.computing(torch.device(device)):
-            right = agree(
+        with numbers.enter_numbers(torch.device(device)):
+            right = has_same_results(
                 partial(ours, query, key, cos, sin),
                 partial(ours.stock, query, key, cos, sin),
                 [query, key],
-                numbers.close,
+                numbers.allowed_difference,
             )
         if not right:
             return False
@@ -174,7 +178,7 @@ def _agrees(ours: Rotate, width: int, rotated: int, device: Any, numbers: Number
 
 
 @cache
-def rebuilt(function: FunctionType, replaced: tuple[tuple[str, Any], ...]) -> FunctionType:
+def rebuild_function(function: FunctionType, replaced: tuple[tuple[str, Any], ...]) -> FunctionType:
     """The same function, which finds other things under some names of its module."""
     names = {**function.__globals__, **dict(replaced)}
     made = FunctionType(
@@ -185,7 +189,7 @@ def rebuilt(function: FunctionType, replaced: tuple[tuple[str, Any], ...]) -> Fu
     return made
 
 
-def forward(module: Any, replaced: tuple[tuple[str, Any], ...], *args: Any, **kwargs: Any) -> Any:
+def forward_rotary(module: Any, replaced: tuple[tuple[str, Any], ...], *args: Any, **kwargs: Any) -> Any:
     """The forward pass of an attention whose function for rotations is replaced."""
     function: Any = type(module).forward
-    return rebuilt(function, replaced)(module, *args, **kwargs)
+    return rebuild_function(function, replaced)(module, *args, **kwargs)

@@ -33,7 +33,7 @@ class RotaryKind:
     narrow: bool = False
 
 
-def _halves(x: Any, kind: RotaryKind) -> Pair:
+def _split_halves(x: Any, kind: RotaryKind) -> Pair:
     """The two parts of [..., width] that are rotated into each other."""
     if kind.pairs:
         return x[..., 0::2], x[..., 1::2]
@@ -41,15 +41,15 @@ def _halves(x: Any, kind: RotaryKind) -> Pair:
     return x[..., :half], x[..., half:]
 
 
-def _factors(x: Any, kind: RotaryKind) -> Pair:
+def _split_factors(x: Any, kind: RotaryKind) -> Pair:
     """The cosines or sines of both parts."""
     if kind.repeated:
         half = x[..., : x.shape[-1] // 2]
         return half, half
-    return _halves(x, kind)
+    return _split_halves(x, kind)
 
 
-def turn(x: Any, cos: Any, sin: Any, kind: RotaryKind, dtype: Any, back: bool = False) -> Any:
+def turn_heads(x: Any, cos: Any, sin: Any, kind: RotaryKind, dtype: Any, back: bool = False) -> Any:
     """x [batch, heads, tokens, head_dim] rotated by cosines and sines [batch, 1, tokens, width], in `dtype`.
 
     Dimensions beyond `width` stay as they are. Lies in memory as x does.
@@ -63,11 +63,11 @@ def turn(x: Any, cos: Any, sin: Any, kind: RotaryKind, dtype: Any, back: bool = 
     if rest.shape[-1]:
         rest.copy_(x[..., width:])
         x = x[..., :width]
-    first, second = _halves(x, kind)
-    into_first, into_second = _halves(turned, kind)
-    sin_first, sin_second = _factors(sin, kind)
+    first, second = _split_halves(x, kind)
+    into_first, into_second = _split_halves(turned, kind)
+    sin_first, sin_second = _split_factors(sin, kind)
     if kind.repeated:
-        cos_first, cos_second = _factors(cos, kind)
+        cos_first, cos_second = _split_factors(cos, kind)
         torch.mul(first, cos_first, out=into_first)
         torch.mul(second, cos_second, out=into_second)
     else:
@@ -81,12 +81,12 @@ def turn(x: Any, cos: Any, sin: Any, kind: RotaryKind, dtype: Any, back: bool = 
     return out
 
 
-def activated(gate: Any, activation: str) -> Any:
+def apply_activation(gate: Any, activation: str) -> Any:
     """The activation of a tensor, as a new one."""
     return ACTIVATIONS[activation](gate)
 
 
-def times_slope(above: Any, gate: Any, activation: str, into: Any = None) -> Any:
+def multiply_by_slope(above: Any, gate: Any, activation: str, into: Any = None) -> Any:
     """`above` times the derivative of the activation at `gate`; into a tensor of that shape where given."""
     aten = torch.ops.aten
     if activation == "silu":
@@ -99,6 +99,6 @@ def times_slope(above: Any, gate: Any, activation: str, into: Any = None) -> Any
     return aten.gelu_backward.grad_input(above, gate, approximate=how, grad_input=into)
 
 
-def to_parts(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
+def compute_part_gradients(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
     """Gradients of gate and up for that of their product."""
-    return times_slope(above * up, gate, activation), activated(gate, activation).mul_(above)
+    return multiply_by_slope(above * up, gate, activation), apply_activation(gate, activation).mul_(above)

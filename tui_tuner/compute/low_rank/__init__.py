@@ -6,7 +6,7 @@ computed at once (`joint`, `together`). What is not known here, or does not prov
 and gradients (`probe`), stays with peft: DoRA, several adapters, merged or switched-off ones.
 """
 
-from tui_tuner.compute.low_rank.choosing import LoraFacts, count_quick, quicken, why_left
+from tui_tuner.compute.low_rank.lora_choice import LoraFacts, count_quick, explain_left, quicken_lora
 from tui_tuner.compute.low_rank.single import LowRankLinear
 
-__all__ = ["LoraFacts", "LowRankLinear", "count_quick", "quicken", "why_left"]
+__all__ = ["LoraFacts", "LowRankLinear", "count_quick", "explain_left", "quicken_lora"]

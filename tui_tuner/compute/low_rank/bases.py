@@ -15,8 +15,8 @@ from torch.nn.functional import linear
 DENSE, TRANSPOSED, FOUR_BITS, EIGHT_BITS = "dense", "transposed", "4-bit", "8-bit"
 
 
-def kind_of(base: Any) -> str:
-    """What sort of weight a frozen layer holds; empty if it is none that is known here."""
+def find_base_kind(base: Any) -> str:
+    """Name the kind of weight that a frozen layer holds; empty if it is unknown here."""
     from transformers.pytorch_utils import Conv1D
 
     if type(base) is torch.nn.Linear:
@@ -32,7 +32,7 @@ def kind_of(base: Any) -> str:
 
 
 @dataclass
-class Base:
+class FrozenBase:
     """The frozen weight of a layer as it is in one forward pass.
 
     Args:
@@ -47,7 +47,7 @@ class Base:
     state: Any
     kind: str
 
-    def times(self, rows: Any) -> Any:
+    def multiply_rows(self, rows: Any) -> Any:
         """`rows W^T + bias` for rows [tokens, inputs]: a tensor of its own, in the dtype of the rows."""
         bias = self.layer.bias
         if bias is not None and bias.dtype != rows.dtype:
@@ -58,9 +58,9 @@ class Base:
             return bitsandbytes.matmul_4bit(rows, self.weight.t(), quant_state=self.state, bias=bias)
         if self.kind == EIGHT_BITS:
             return self.layer(rows)
-        return linear(rows, self.numbers(rows.dtype), bias)
+        return linear(rows, self.dequantise_weight(rows.dtype), bias)
 
-    def numbers(self, dtype: Any) -> Any:
+    def dequantise_weight(self, dtype: Any) -> Any:
         """W [outputs, inputs] in plain numbers, as bitsandbytes makes them for a gradient."""
         if self.kind == FOUR_BITS:
             import bitsandbytes
@@ -73,14 +73,16 @@ class Base:
         return weight.to(dtype)
 
 
-def base_of(layer: Any, kind: str) -> Base:
+def read_base(layer: Any, kind: str) -> FrozenBase:
     """The frozen weight of a layer as it is now."""
     if kind == FOUR_BITS:
         weight = layer.weight
-        return Base(layer, weight.data, weight.quant_state, kind)
-    return Base(layer, layer.weight, layer.state if kind == EIGHT_BITS else None, kind)
+        return FrozenBase(layer, weight.data, weight.quant_state, kind)
+    return FrozenBase(layer, layer.weight, layer.state if kind == EIGHT_BITS else None, kind)
 
 
 def is_packed(layer: Any) -> bool:
-    """Whether bitsandbytes has packed a 4-bit weight for a processor's own kernel, which has no way back."""
+    """Return whether bitsandbytes has packed a 4-bit weight for a processor's own kernel, which has no way
+    back.
+    """
     return bool(getattr(getattr(layer.weight, "quant_state", None), "packing_format_for_cpu", False))

@@ -22,13 +22,13 @@ from typing import Any
 
 import torch
 
-from tui_tuner.compute.low_rank.bases import EIGHT_BITS, FOUR_BITS, Base, base_of, is_packed
-from tui_tuner.compute.low_rank.shadow import Copies, Shadow, stacked_copies
+from tui_tuner.compute.low_rank.bases import EIGHT_BITS, FOUR_BITS, FrozenBase, is_packed, read_base
+from tui_tuner.compute.low_rank.shadow import MatrixCopies, ShadowCopies, make_stacked_copies
 from tui_tuner.compute.precision import HALVES
 
 
 @dataclass
-class Member:
+class LoraMember:
     """A LoRA layer of peft with one plain adapter.
 
     Args:
@@ -44,27 +44,27 @@ class Member:
     kind: str
 
     @property
-    def down(self) -> Any:
+    def down_matrix(self) -> Any:
         """A [rank, inputs]."""
         return self.layer.lora_A[self.name].weight
 
     @property
-    def up(self) -> Any:
+    def up_matrix(self) -> Any:
         """B [outputs, rank]."""
         return self.layer.lora_B[self.name].weight
 
     @property
-    def scaling(self) -> float:
+    def lora_scaling(self) -> float:
         return float(self.layer.scaling[self.name])
 
     @property
-    def dropout(self) -> Any:
+    def active_dropout(self) -> Any:
         """peft's module where it drops something now, else None."""
         module = self.layer.lora_dropout[self.name]
         return module if module.training and getattr(module, "p", 0.0) else None
 
     def is_plain(self) -> bool:
-        """Whether the layer is still what it was: its one adapter switched on and not merged."""
+        """Return whether the layer is still what it was: its one adapter switched on and not merged."""
         layer = self.layer
         if layer.disable_adapters or layer.merged or len(layer.lora_A) != 1:
             return False
@@ -72,7 +72,7 @@ class Member:
 
 
 @dataclass(eq=False)
-class Group:
+class LoraGroup:
     """Layers that read the same input, in the order in which the model calls them.
 
     Args:
@@ -81,32 +81,32 @@ class Group:
         shadow: Where the 16-bit copies of its matrices are; None makes them each time.
     """
 
-    members: list[Member]
+    members: list[LoraMember]
     number: int = 0
     wide: bool = False
-    shadow: Shadow | None = None
+    shadow: ShadowCopies | None = None
 
-    def matrices(self) -> list[Any]:
+    def list_matrices(self) -> list[Any]:
         """All A, then all B."""
-        return [one.down for one in self.members] + [one.up for one in self.members]
+        return [one.down_matrix for one in self.members] + [one.up_matrix for one in self.members]
 
     def is_copied(self, dtype: Any) -> bool:
-        """Whether its matrices are not used as they are."""
-        return len(self.members) > 1 or any(one.dtype != dtype for one in self.matrices())
+        """Return whether its matrices are not used as they are."""
+        return len(self.members) > 1 or any(one.dtype != dtype for one in self.list_matrices())
 
-    def copies(self, dtype: Any, matrices: list[Any]) -> Copies:
+    def get_copies(self, dtype: Any, matrices: list[Any]) -> MatrixCopies:
         """Its matrices in `dtype`, those A one below the other."""
         if not self.is_copied(dtype):
-            return Copies(matrices[0], [matrices[1]], matrices)
+            return MatrixCopies(matrices[0], [matrices[1]], matrices)
         if self.shadow is not None and dtype in HALVES:  # float32 is for checks, and not kept
-            return self.shadow.copies(self, dtype)
-        return stacked_copies(matrices, dtype)
+            return self.shadow.get_group_copies(self, dtype)
+        return make_stacked_copies(matrices, dtype)
 
-    def takes(self, x: Any) -> Any:
+    def find_dtype(self, x: Any) -> Any:
         """The dtype to compute an input in; None where peft has to."""
         if torch.compiler.is_compiling() or not all(one.is_plain() for one in self.members):
             return None
-        if len({one.dropout is None for one in self.members}) > 1:
+        if len({one.active_dropout is None for one in self.members}) > 1:
             return None
         place = x.device.type
         if place == "cpu" and any(is_packed(one.layer.base_layer) for one in self.members):
@@ -115,38 +115,38 @@ class Group:
             return torch.get_autocast_dtype(place) if x.is_floating_point() else None
         quantised = self.members[0].kind in (FOUR_BITS, EIGHT_BITS)
         same = quantised or self.members[0].layer.base_layer.weight.dtype == x.dtype
-        return x.dtype if same and all(one.dtype == x.dtype for one in self.matrices()) else None
+        return x.dtype if same and all(one.dtype == x.dtype for one in self.list_matrices()) else None
 
-    def compute(self, x: Any, dtype: Any) -> list[Any]:
-        """What every layer returns for x [.., inputs], computed in `dtype`."""
+    def compute_outputs(self, x: Any, dtype: Any) -> list[Any]:
+        """Compute the output of every layer for x [.., inputs], in `dtype`."""
         x = x.to(dtype)
         rows = x.reshape(-1, x.shape[-1])
-        dropping = [one.dropout for one in self.members]
+        dropping = [one.active_dropout for one in self.members]
         dropped = [] if dropping[0] is None else [module(x).reshape(rows.shape) for module in dropping]
-        found = Joint.apply(self, rows, len(dropped), *dropped, *self.matrices())
+        found = JointLora.apply(self, rows, len(dropped), *dropped, *self.list_matrices())
         return [one.view(*x.shape[:-1], one.shape[-1]) for one in found]
 
 
-class Joint(torch.autograd.Function):
+class JointLora(torch.autograd.Function):
     """The step described above. Arguments: a group, x, how many dropped inputs, these, all A, all B."""
 
     @staticmethod
-    def forward(ctx: Any, group: Group, rows: Any, drops: int, *tensors: Any) -> Any:
+    def forward(ctx: Any, group: LoraGroup, rows: Any, drops: int, *tensors: Any) -> Any:
         dropped, matrices = tensors[:drops], list(tensors[drops:])
-        copies = group.copies(rows.dtype, matrices)
-        scaling = group.members[0].scaling
+        copies = group.get_copies(rows.dtype, matrices)
+        scaling = group.members[0].lora_scaling
         ranks = [one.shape[0] for one in matrices[: len(group.members)]]
         low = rows.new_empty(len(rows), sum(ranks))
         lows = low.split(ranks, dim=1)
         if dropped:
             for part, own, down in zip(lows, dropped, copies.stacked.split(ranks), strict=True):
-                _multiply(part, own, down.t(), scaling)
+                _multiply_into(part, own, down.t(), scaling)
         else:
-            _multiply(low, rows, copies.stacked.t(), scaling)
-        bases = [base_of(one.layer.base_layer, one.kind) for one in group.members]
+            _multiply_into(low, rows, copies.stacked.t(), scaling)
+        bases = [read_base(one.layer.base_layer, one.kind) for one in group.members]
         found = []
         for base, part, up in zip(bases, lows, copies.ups, strict=True):
-            found.append(base.times(rows).addmm_(part, up.t()))
+            found.append(base.multiply_rows(rows).addmm_(part, up.t()))
         kept = [] if dropped else [rows]
         ctx.save_for_backward(*kept, *dropped, low, *matrices, *(base.weight for base in bases))
         ctx.group, ctx.drops, ctx.scaling, ctx.dtype = group, drops, scaling, rows.dtype
@@ -165,55 +165,57 @@ class Joint(torch.autograd.Function):
         inputs, low, saved = saved[: max(1, drops)], saved[max(1, drops)], saved[max(1, drops) + 1 :]
         matrices, weights = saved[: 2 * len(ranks)], saved[2 * len(ranks) :]
         downs, ups = matrices[: len(ranks)], matrices[len(ranks) :]
-        copies = ctx.group.copies(ctx.dtype, matrices)
-        back = _through_ups(gradients, copies.ups, low, ranks, ctx.scaling)
+        copies = ctx.group.get_copies(ctx.dtype, matrices)
+        back = _backpropagate_ups(gradients, copies.ups, low, ranks, ctx.scaling)
         to_ups = [
-            None if above is None else _product(above.t(), part, up, wide)
+            None if above is None else _multiply_as(above.t(), part, up, wide)
             for above, part, up in zip(gradients, low.split(ranks, dim=1), ups, strict=True)
         ]
-        to_x = _through_weights(gradients, weights, ctx.states, ctx.dtype) if wanted[1] else None
+        to_x = _backpropagate_weights(gradients, weights, ctx.states, ctx.dtype) if wanted[1] else None
         if not drops:
             if to_x is not None:
                 to_x.addmm_(back, copies.stacked)
-            to_downs = _product(back.t(), inputs[0], downs[0], wide).split(ranks)
+            to_downs = _multiply_as(back.t(), inputs[0], downs[0], wide).split(ranks)
             return None, to_x, None, *to_downs, *to_ups
         backs = back.split(ranks, dim=1)
         to_downs = [
-            _product(one.t(), x, down, wide) for one, x, down in zip(backs, inputs, downs, strict=True)
+            _multiply_as(one.t(), x, down, wide) for one, x, down in zip(backs, inputs, downs, strict=True)
         ]
         stacked = copies.stacked.split(ranks)
         to_dropped = [one @ down if wanted[3] else None for one, down in zip(backs, stacked, strict=True)]
         return None, to_x, None, *to_dropped, *to_downs, *to_ups
 
 
-def _through_ups(gradients: Sequence[Any], ups: Sequence[Any], low: Any, ranks: list[int], s: float) -> Any:
+def _backpropagate_ups(
+    gradients: Sequence[Any], ups: Sequence[Any], low: Any, ranks: list[int], s: float
+) -> Any:
     """The gradients of what every A gives, side by side: [tokens, sum of ranks]."""
     back = low.new_empty(low.shape)
     for above, part, up in zip(gradients, back.split(ranks, dim=1), ups, strict=True):
         if above is None:  # nobody used what this layer returned
             part.zero_()
         else:
-            _multiply(part, above, up, s)
+            _multiply_into(part, above, up, s)
     return back
 
 
-def _through_weights(gradients: Sequence[Any], weights: Sequence[Any], states: Any, dtype: Any) -> Any:
+def _backpropagate_weights(gradients: Sequence[Any], weights: Sequence[Any], states: Any, dtype: Any) -> Any:
     """The gradient of x by way of the frozen weights."""
     to_x: Any = None
     for above, weight, (layer, state, kind) in zip(gradients, weights, states, strict=True):
         if above is not None:
-            numbers = Base(layer, weight, state, kind).numbers(dtype)
+            numbers = FrozenBase(layer, weight, state, kind).dequantise_weight(dtype)
             to_x = above @ numbers if to_x is None else to_x.addmm_(above, numbers)
             del numbers  # a dequantised weight must not be there beside the next one
     return to_x
 
 
-def _multiply(into: Any, left: Any, right: Any, scaling: float) -> None:
+def _multiply_into(into: Any, left: Any, right: Any, scaling: float) -> None:
     """`into = scaling left right`, in one product."""
     into.addmm_(left, right, beta=0, alpha=scaling)
 
 
-def _product(left: Any, right: Any, like: Any, wide: bool) -> Any:
+def _multiply_as(left: Any, right: Any, like: Any, wide: bool) -> Any:
     """`left right` in the dtype of `like`."""
     if left.dtype == like.dtype:
         return left @ right
@@ -223,7 +225,7 @@ def _product(left: Any, right: Any, like: Any, wide: bool) -> Any:
 
 
 def multiplies_into_float32(device: Any, dtype: Any) -> bool:
-    """Whether a product of 16-bit matrices can come out in float32 there (CUDA, from torch 2.8)."""
+    """Return whether a product of 16-bit matrices can come out in float32 there (CUDA, from torch 2.8)."""
     if dtype not in HALVES or not hasattr(torch.ops.aten.mm, "dtype"):
         return False
     try:

@@ -26,7 +26,7 @@ ALIGN = 64  # elements: 128 bytes of 16-bit numbers, so that every matrix begins
 
 
 @dataclass
-class Copies:
+class MatrixCopies:
     """The copies of one group in one dtype: its A [sum of ranks, inputs], each layer's B [outputs, rank]."""
 
     stacked: Any
@@ -36,7 +36,7 @@ class Copies:
 
 
 @dataclass
-class Shadow:
+class ShadowCopies:
     """Copies for all groups of a model, by (dtype, device).
 
     Attributes:
@@ -45,11 +45,11 @@ class Shadow:
     """
 
     groups: list[Any] = field(default_factory=list)
-    held: dict[tuple[Any, Any], dict[int, Copies]] = field(default_factory=dict)
+    held: dict[tuple[Any, Any], dict[int, MatrixCopies]] = field(default_factory=dict)
     stale: set[tuple[Any, Any]] = field(default_factory=set)
     passes: dict[int, list[Any]] = field(default_factory=dict)
 
-    def begin(self, module: Any, *_unused: Any) -> None:
+    def begin_pass(self, module: Any, *_unused: Any) -> None:
         """A pass of the model, or of a part that holds all its layers, begins: a forward pre-hook."""
         if torch.compiler.is_compiling():
             return
@@ -60,7 +60,7 @@ class Shadow:
             self.stale.update(self.held)
         passes.append(module)
 
-    def end(self, *_unused: Any) -> None:
+    def end_pass(self, *_unused: Any) -> None:
         """It has ended, or failed: a forward hook."""
         if torch.compiler.is_compiling():
             return
@@ -71,76 +71,78 @@ class Shadow:
         if not passes:
             self.passes.pop(thread, None)
 
-    def copies(self, group: Any, dtype: Any) -> Copies:
+    def get_group_copies(self, group: Any, dtype: Any) -> MatrixCopies:
         """Up-to-date copies of a group's matrices."""
-        matrices = group.matrices()
+        matrices = group.list_matrices()
         key = (dtype, matrices[0].device)
         held = self.held.get(key)
         if held is None or group.number not in held:
-            held = self._make(key)
+            held = self._make_copies(key)
             self.stale.add(key)
         one = held[group.number]
         if key in self.stale:
-            self._refresh(held)
+            self._refresh_copies(held)
             self.stale.discard(key)
-        elif one.seen != state_of(matrices) or not (self._inside() or _on_the_way_back()):
+        elif one.seen != describe_state(matrices) or not (self._is_inside_pass() or _is_in_backward()):
             copy_into(one, matrices)
         return one
 
-    def _inside(self) -> bool:
+    def _is_inside_pass(self) -> bool:
         return threading.get_ident() in self.passes
 
-    def _make(self, key: tuple[Any, Any]) -> dict[int, Copies]:
+    def _make_copies(self, key: tuple[Any, Any]) -> dict[int, MatrixCopies]:
         """Room for the copies of all groups on a device, in one allocation."""
         dtype, device = key
         groups = [
-            group for group in self.groups if group.matrices()[0].device == device and group.is_copied(dtype)
+            group
+            for group in self.groups
+            if group.list_matrices()[0].device == device and group.is_copied(dtype)
         ]
-        sizes = [_aligned(sum(one.numel() for one in group.matrices())) for group in groups]
+        sizes = [_align_up(sum(one.numel() for one in group.list_matrices())) for group in groups]
         with torch.inference_mode(False):
             flat = torch.empty(sum(sizes), dtype=dtype, device=device)
         held = {
-            group.number: _laid_out(part, group.matrices())
+            group.number: _view_copies(part, group.list_matrices())
             for group, part in zip(groups, flat.split(sizes), strict=True)
         }
         self.held[key] = held
         return held
 
-    def _refresh(self, held: dict[int, Copies]) -> None:
+    def _refresh_copies(self, held: dict[int, MatrixCopies]) -> None:
         into: list[Any] = []
         matrices: list[Any] = []
         for group in self.groups:
             one = held.get(group.number)
             if one is not None:
-                own = group.matrices()
-                one.seen = state_of(own)
+                own = group.list_matrices()
+                one.seen = describe_state(own)
                 into += one.parts
                 matrices += own
         with torch.no_grad():
             torch._foreach_copy_(into, matrices)
 
 
-def copy_into(copies: Copies, matrices: Sequence[Any]) -> None:
+def copy_into(copies: MatrixCopies, matrices: Sequence[Any]) -> None:
     """Make the copies of one group anew."""
-    copies.seen = state_of(matrices)
+    copies.seen = describe_state(matrices)
     with torch.no_grad():
         torch._foreach_copy_(copies.parts, list(matrices))
 
 
-def state_of(matrices: Sequence[Any]) -> tuple[Any, ...]:
-    """What differs once a matrix is replaced, moved or changed in place."""
+def describe_state(matrices: Sequence[Any]) -> tuple[Any, ...]:
+    """Return values that differ once a matrix is replaced, moved or changed in place."""
     return tuple((id(one), one._version, one.untyped_storage()._cdata) for one in matrices)
 
 
-def stacked_copies(matrices: Sequence[Any], dtype: Any) -> Copies:
+def make_stacked_copies(matrices: Sequence[Any], dtype: Any) -> MatrixCopies:
     """Copies for once, of a group that belongs to no model's shadow."""
-    size = _aligned(sum(one.numel() for one in matrices))
-    copies = _laid_out(torch.empty(size, dtype=dtype, device=matrices[0].device), matrices)
+    size = _align_up(sum(one.numel() for one in matrices))
+    copies = _view_copies(torch.empty(size, dtype=dtype, device=matrices[0].device), matrices)
     copy_into(copies, matrices)
     return copies
 
 
-def _laid_out(flat: Any, matrices: Sequence[Any]) -> Copies:
+def _view_copies(flat: Any, matrices: Sequence[Any]) -> MatrixCopies:
     """Views of `flat` for a group's matrices: all A one below the other, then each B."""
     half = len(matrices) // 2
     downs, ups = matrices[:half], matrices[half:]
@@ -151,13 +153,15 @@ def _laid_out(flat: Any, matrices: Sequence[Any]) -> Copies:
         views.append(flat[place : place + one.numel()].view(one.shape))
         place += one.numel()
     parts = [*stacked.split([one.shape[0] for one in downs]), *views]
-    return Copies(stacked, views, parts)
+    return MatrixCopies(stacked, views, parts)
 
 
-def _aligned(elements: int) -> int:
+def _align_up(elements: int) -> int:
     return -(-elements // ALIGN) * ALIGN
 
 
-def _on_the_way_back() -> bool:
-    """Whether autograd is computing gradients in this thread: layers are then computed again as they were."""
+def _is_in_backward() -> bool:
+    """Return whether autograd is computing gradients in this thread: layers are then computed again as they
+    were.
+    """
     return bool(torch._C._current_graph_task_id() != -1)

@@ -15,12 +15,12 @@ from tui_tuner.compute.forward import MicroBatch
 from tui_tuner.compute.shared_prefix import Layout, Segment
 
 
-def fill(micro: MicroBatch, length: int) -> MicroBatch:
+def fill_row(micro: MicroBatch, length: int) -> MicroBatch:
     """A flat row brought to so many tokens; the row as it is where it has them already."""
     import torch
 
     begun = micro.input_ids.shape[1]
-    pieces = _pieces(_beginnings(micro), length - begun)
+    pieces = _cut_pieces(_list_beginnings(micro), length - begun)
     if not pieces:
         return micro
     ids = [micro.input_ids[:, piece.start : piece.start + piece.length] for piece in pieces]
@@ -31,7 +31,7 @@ def fill(micro: MicroBatch, length: int) -> MicroBatch:
         types = torch.cat([types, *parts], dim=1)
     layout = micro.layout
     if layout is not None:
-        layout = Layout([*layout.segments, *_moved(pieces, begun)])
+        layout = Layout([*layout.segments, *_move_pieces(pieces, begun)])
     return replace(
         micro,
         input_ids=torch.cat([micro.input_ids, *ids], dim=1),
@@ -43,7 +43,7 @@ def fill(micro: MicroBatch, length: int) -> MicroBatch:
     )
 
 
-def _beginnings(micro: MicroBatch) -> list[Segment]:
+def _list_beginnings(micro: MicroBatch) -> list[Segment]:
     """The stretches of a row that begin at position 0, longest first."""
     if micro.layout is not None:
         found = [segment for segment in micro.layout.segments if not segment.prefix]
@@ -55,7 +55,7 @@ def _beginnings(micro: MicroBatch) -> list[Segment]:
     return sorted((one for one in found if one.length), key=lambda one: (-one.length, one.start))
 
 
-def _pieces(beginnings: list[Segment], missing: int) -> list[Segment]:
+def _cut_pieces(beginnings: list[Segment], missing: int) -> list[Segment]:
     """Beginnings of `missing` tokens together, none longer than what it is the beginning of."""
     found: list[Segment] = []
     while missing > 0 and beginnings:
@@ -68,7 +68,7 @@ def _pieces(beginnings: list[Segment], missing: int) -> list[Segment]:
     return found
 
 
-def _moved(pieces: list[Segment], start: int) -> list[Segment]:
+def _move_pieces(pieces: list[Segment], start: int) -> list[Segment]:
     """The same pieces where they stand in the filled row, one after the other from `start` on."""
     found: list[Any] = []
     for piece in pieces:

@@ -24,7 +24,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui_tuner.runs.private import read_file
+from tui_tuner.runs.private_files import read_file
 
 STAMP = "evaluation.json"
 KEPT = ".best.kept"
@@ -37,7 +37,7 @@ class Stamp:
     step: int
     value: float
 
-    def write(self, folder: Path, metric: str) -> None:
+    def write_stamp(self, folder: Path, metric: str) -> None:
         """Into a folder of model files, which are complete."""
         files = {path.name: path.stat().st_size for path in folder.glob("*.safetensors")}
         content = {"step": self.step, "metric": metric, "value": self.value, "files": files}
@@ -55,12 +55,14 @@ def read_stamp(folder: Path) -> Stamp | None:
 
 
 def holds_model(folder: Path) -> bool:
-    """Whether there is a model in a folder."""
+    """Return whether there is a model in a folder."""
     return any(folder.glob("*.safetensors"))
 
 
 def is_of(folder: Path, wanted: Stamp) -> bool:
-    """Whether a folder is of this evaluation; one of an older version, which does not say so, is believed."""
+    """Return whether a folder is of this evaluation; one of an older version, which does not say so, is
+    believed.
+    """
     found = read_stamp(folder)
     return found == wanted or (found is None and not (folder / STAMP).exists() and holds_model(folder))
 

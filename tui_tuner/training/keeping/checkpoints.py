@@ -22,7 +22,7 @@ from typing import Any
 
 from tui_tuner.errors import DiskFullError
 from tui_tuner.locales import _
-from tui_tuner.runs.private import open_file, read_file
+from tui_tuner.runs.private_files import open_file, read_file
 from tui_tuner.text import one_line
 
 MANIFEST = "files.json"
@@ -38,8 +38,10 @@ class Checkpoint:
     path: Path
     step: int
 
-    def problem(self) -> str:
-        """Why it cannot be used: a file missing, cut or changed. Empty if every byte is as it was written."""
+    def find_problem(self) -> str:
+        """Explain why it is unusable: a file missing, cut or changed. Empty if every byte is as it was
+        written.
+        """
         try:
             manifest = json.loads(read_file(self.path / MANIFEST))
             files, step = dict(manifest["files"]), manifest["step"]
@@ -59,18 +61,18 @@ class Checkpoint:
                         st_size=target.stat().st_size,
                         bytes=facts["bytes"],
                     )
-                if _sha256(target) != facts["sha256"]:
+                if _hash_file(target) != facts["sha256"]:
                     return _("{name} was changed or damaged", name=one_line(name))
             except (OSError, KeyError, TypeError):
                 return _("{name} is missing", name=one_line(name))
         return ""
 
     @property
-    def bytes(self) -> int:
-        return folder_bytes(self.path)
+    def total_bytes(self) -> int:
+        return measure_folder(self.path)
 
 
-def checkpoints(root: Path) -> list[Checkpoint]:
+def list_checkpoints(root: Path) -> list[Checkpoint]:
     """Checkpoints below `root`, newest first; unverified."""
     found = []
     try:
@@ -84,10 +86,10 @@ def checkpoints(root: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
 
 
-def newest_valid(root: Path, on_bad: Callable[[Checkpoint, str], None]) -> Checkpoint | None:
+def find_newest_valid(root: Path, on_bad: Callable[[Checkpoint, str], None]) -> Checkpoint | None:
     """The newest checkpoint whose every byte is as written; `on_bad` hears of each one passed over."""
-    for checkpoint in checkpoints(root):
-        problem = checkpoint.problem()
+    for checkpoint in list_checkpoints(root):
+        problem = checkpoint.find_problem()
         if not problem:
             return checkpoint
         on_bad(checkpoint, problem)
@@ -95,14 +97,14 @@ def newest_valid(root: Path, on_bad: Callable[[Checkpoint, str], None]) -> Check
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class UnfinishedCheckpoint:
     """A checkpoint whose files are complete, in `folder`, but neither hashed nor forced to the disk."""
 
     folder: Path
     root: Path
     step: int
 
-    def finish(self) -> Checkpoint:
+    def finish_checkpoint(self) -> Checkpoint:
         """Hash, sync and rename; no longer needs the model, so another thread may do it.
 
         Raises:
@@ -112,7 +114,7 @@ class Unfinished:
         target = self.root / f"step-{self.step}"
         with _removed_on_failure(self.folder, target):
             files = {
-                str(path.relative_to(self.folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+                str(path.relative_to(self.folder)): {"bytes": path.stat().st_size, "sha256": _hash_file(path)}
                 for path in sorted(self.folder.rglob("*"))
                 if path.is_file()
             }
@@ -124,22 +126,23 @@ class Unfinished:
                 shutil.rmtree(before, ignore_errors=True)
                 target.rename(before)
             self.folder.rename(target)
-            _sync(self.root)
+            _sync_file(self.root)
             shutil.rmtree(before, ignore_errors=True)
-        _SOUND[target] = _files(target)
+        _SOUND[target] = _list_files(target)
         return Checkpoint(target, self.step)
 
 
-def begin_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> Unfinished:
-    """Write the files of `step-N` beside it, through `fill(folder)`; there is no checkpoint before `finish`.
+def begin_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> UnfinishedCheckpoint:
+    """Write the files of `step-N` beside it, through `fill(folder)`; there is no checkpoint before
+    `finish_checkpoint`.
 
     Raises:
         DiskFullError: no room; nothing is left behind.
         OSError: the disk refuses for another reason; nothing is left behind.
     """
-    with _beside(root / f"step-{step}") as folder:
+    with _write_beside(root / f"step-{step}") as folder:
         fill(folder)
-    return Unfinished(folder, root, step)
+    return UnfinishedCheckpoint(folder, root, step)
 
 
 def write_folder(target: Path, fill: Callable[[Path], None], keep: Path | None = None) -> None:
@@ -153,7 +156,7 @@ def write_folder(target: Path, fill: Callable[[Path], None], keep: Path | None =
     Raises:
         DiskFullError, OSError: as `begin_checkpoint`; the old folder is still there.
     """
-    with _beside(target) as folder:
+    with _write_beside(target) as folder:
         fill(folder)
         _sync_tree(folder)
         old = target.with_name(f".{target.name}.old")
@@ -164,7 +167,7 @@ def write_folder(target: Path, fill: Callable[[Path], None], keep: Path | None =
         if keep is not None and old.exists():
             shutil.rmtree(keep, ignore_errors=True)
             old.rename(keep)
-        _sync(target.parent)
+        _sync_file(target.parent)
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -196,16 +199,16 @@ _SOUND: dict[Path, frozenset[tuple[str, int, int]]] = {}
 
 
 def _is_sound(checkpoint: Checkpoint) -> bool:
-    files = _files(checkpoint.path)
+    files = _list_files(checkpoint.path)
     if _SOUND.get(checkpoint.path) == files:
         return True
-    sound = not checkpoint.problem()
+    sound = not checkpoint.find_problem()
     if sound:
         _SOUND[checkpoint.path] = files
     return sound
 
 
-def _files(folder: Path) -> frozenset[tuple[str, int, int]]:
+def _list_files(folder: Path) -> frozenset[tuple[str, int, int]]:
     found = set()
     for path in folder.rglob("*"):
         with suppress(OSError):
@@ -214,13 +217,13 @@ def _files(folder: Path) -> frozenset[tuple[str, int, int]]:
     return frozenset(found)
 
 
-def prune(root: Path, keep: int, best_step: int | None) -> None:
+def prune_checkpoints(root: Path, keep: int, best_step: int | None) -> None:
     """Delete all but the newest `keep` sound checkpoints and that of the best evaluation.
 
     A damaged one counts for nothing: with the number of a later step it would outlive all that are sound.
     """
     sound = 0
-    for checkpoint in checkpoints(root):
+    for checkpoint in list_checkpoints(root):
         if sound < keep:
             sound += _is_sound(checkpoint)
         elif checkpoint.step != best_step:
@@ -234,7 +237,7 @@ def prune(root: Path, keep: int, best_step: int | None) -> None:
             shutil.rmtree(doomed, ignore_errors=True)
 
 
-def folder_bytes(path: Path) -> int:
+def measure_folder(path: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
@@ -251,8 +254,8 @@ _NO_ROOM = (
 )  # bytes free at which a failure to write is put down to the disk, whatever the library says
 
 
-def disk_full(error: BaseException) -> bool:
-    """Whether an error, or what caused it, says that a disk or quota is full."""
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether an error, or what caused it, says that a disk or quota is full."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, DiskFullError) or (isinstance(link, OSError) and link.errno in _FULL):
@@ -264,7 +267,7 @@ def disk_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def _beside(target: Path) -> Iterator[Path]:
+def _write_beside(target: Path) -> Iterator[Path]:
     """A new folder next to `target`; gone if the body fails."""
     folder = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.writing")
     with _removed_on_failure(folder, target):
@@ -280,7 +283,7 @@ def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         # Asked before the folder is removed, which makes room. torch's writer of archives gives no reason.
-        full = isinstance(error, Exception) and (disk_full(error) or _lacks_room(folder, error))
+        full = isinstance(error, Exception) and (is_disk_full(error) or _lacks_room(folder, error))
         shutil.rmtree(folder, ignore_errors=True)
         if full:
             where = one_line(target)
@@ -289,7 +292,9 @@ def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
 
 
 def _lacks_room(folder: Path, error: BaseException) -> bool:
-    """Whether a failure that gives no reason is put down to the disk, a quota, or a limit of this process."""
+    """Return whether a failure that gives no reason is put down to the disk, a quota, or a limit of this
+    process.
+    """
     with suppress(OSError):
         if shutil.disk_usage(folder).free < _NO_ROOM:
             return True
@@ -305,7 +310,7 @@ def _lacks_room(folder: Path, error: BaseException) -> bool:
     return False
 
 
-def _sha256(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     digest = hashlib.sha256()
     with open_file(path) as file:
         while block := file.read(_BLOCK):
@@ -315,11 +320,11 @@ def _sha256(path: Path) -> str:
 
 def _sync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
+        _sync_file(path)
+    _sync_file(folder)
 
 
-def _sync(path: Path) -> None:
+def _sync_file(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -29,12 +29,12 @@ class Progress:
         evaluated: The same of a forward pass over held-out rows, where memory ran out in one.
         random: Training draws random numbers, such as those of dropout.
         path: How the loss is computed: packing, compact, segments; true again where rows are filled up.
-        identity: Digests of rows, template and tokenizer (`training.rows`).
+        identity: Digests of rows, template and tokenizer (`training.row_preparation`).
         moment: The second that chats are rendered at, in ISO 8601.
         asked: The config as it was asked for, in plain values.
         config: The same without any `auto`.
         measured: `{step: {metric: value}}` on held-out rows, before training where it was measured, and last.
-        watched: What `watching.curve` has seen of the losses.
+        watched: What `watching.curve_watch` has seen of the losses.
         told: What was said of them, which is not said again: the codes of warnings.
     """
 
@@ -64,8 +64,8 @@ class Progress:
         self.measured[str(step)] = dict(metrics)
 
     @property
-    def newest(self) -> Mapping[str, float | None]:
-        """What was measured last; empty before anything was."""
+    def newest_metrics(self) -> Mapping[str, float | None]:
+        """Return the newest metrics; empty before anything was measured."""
         return self.measured[max(self.measured, key=int)] if self.measured else {}
 
 
@@ -78,17 +78,17 @@ def read_progress(folder: Path) -> Progress:
     return Progress(**read_json(folder / STATE))
 
 
-def micro_size(progress: Progress, wanted: MicroSize) -> MicroSize:
+def choose_micro_size(progress: Progress, wanted: MicroSize) -> MicroSize:
     """The micro-batch a run ended with, if memory had run out in it."""
-    return _smaller(progress.micro, wanted)
+    return _pick_smaller(progress.micro, wanted)
 
 
-def evaluation_size(progress: Progress, wanted: MicroSize) -> MicroSize:
-    """How much of held-out rows is computed at once: less than in training, if memory had run out in it."""
-    return _smaller(progress.evaluated, wanted)
+def choose_evaluation_size(progress: Progress, wanted: MicroSize) -> MicroSize:
+    """Choose how much of held-out rows is computed at once: less than in training if memory ran out there."""
+    return _pick_smaller(progress.evaluated, wanted)
 
 
-def _smaller(known: list[int], wanted: MicroSize) -> MicroSize:
+def _pick_smaller(known: list[int], wanted: MicroSize) -> MicroSize:
     if len(known) == 2 and known[1] < wanted.tokens:
         return MicroSize(*known)
     return wanted

@@ -17,34 +17,34 @@ class Writer:
         self._failure: Exception | None = None
 
     @property
-    def failed(self) -> bool:
-        """Whether a task raised something that nobody has asked for yet."""
+    def has_failed(self) -> bool:
+        """Return whether a task raised something that nobody has asked for yet."""
         return self._failure is not None
 
-    def start(self, task: Callable[[], None]) -> None:
+    def start_job(self, task: Callable[[], None]) -> None:
         """Wait for the task before, then begin this one; done at once, here, if no thread can be had."""
-        self.wait()
-        thread = threading.Thread(target=self._run, args=(task,), name="checkpoint")
+        self.wait_until_written()
+        thread = threading.Thread(target=self._run_job, args=(task,), name="checkpoint")
         try:
             thread.start()
         except (RuntimeError, MemoryError):
-            self._run(task)
+            self._run_job(task)
         else:
             self._thread = thread
 
-    def wait(self) -> None:
+    def wait_until_written(self) -> None:
         """Until nothing is running."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
-    def failure(self) -> Exception | None:
+    def take_failure(self) -> Exception | None:
         """Wait, then give what the last task raised, once."""
-        self.wait()
+        self.wait_until_written()
         error, self._failure = self._failure, None
         return error
 
-    def _run(self, task: Callable[[], None]) -> None:
+    def _run_job(self, task: Callable[[], None]) -> None:
         try:
             task()
         except Exception as error:  # raised again by whoever asks for it

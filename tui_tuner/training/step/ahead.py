@@ -23,14 +23,14 @@ class Ahead:
         self._lay = lay
         self._made: tuple[tuple[int, ...], MicroSize, list[MicroBatch]] | None = None
 
-    def take(self, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
+    def take_step(self, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
         """The forward passes of a step."""
         made, self._made = self._made, None
         if made is not None and made[:2] == (tuple(rows), size):
             return made[2]
         return self._lay(rows, size)
 
-    def prepare(self, rows: Sequence[int], size: MicroSize) -> None:
+    def prepare_step(self, rows: Sequence[int], size: MicroSize) -> None:
         """Make those of the step that is likely next; a failure is left to the step itself."""
         self._made = None
         try:

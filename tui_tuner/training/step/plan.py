@@ -39,21 +39,21 @@ class StepPlan:
         self.seed = seed
         self.world, self.rank = world, rank
         self._groups = groups
-        self._members = None if groups is None else _members(groups)
+        self._members = None if groups is None else _group_members(groups)
         self.units = len(lengths) if self._members is None else len(self._members)
         self.steps_per_epoch = math.ceil(self.units / batch_size)
         self._order: tuple[int, np.ndarray] | None = None
 
-    def order(self, epoch: int) -> np.ndarray:
+    def order_epoch(self, epoch: int) -> np.ndarray:
         """The order of an epoch: numbers of examples, or of groups where there are any."""
         if self._order is None or self._order[0] != epoch:
             generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, epoch])))
             self._order = (epoch, generator.permutation(self.units))
         return self._order[1]
 
-    def batch(self, epoch: int, step: int) -> list[int]:
+    def find_batch(self, epoch: int, step: int) -> list[int]:
         """Numbers of the examples of a step (counted from the epoch's beginning), over all devices."""
-        units = self.order(epoch)[step * self.batch_size : (step + 1) * self.batch_size].tolist()
+        units = self.order_epoch(epoch)[step * self.batch_size : (step + 1) * self.batch_size].tolist()
         if self._members is None:
             return units
         return [row for unit in units for row in self._members[unit].tolist()]
@@ -61,9 +61,9 @@ class StepPlan:
     def tokens_of_steps(self, most: int) -> list[int]:
         """This device's tokens in the first steps of the first epoch, `most` of them at most."""
         steps = range(min(most, self.steps_per_epoch))
-        return [self._tokens(self.share(self.batch(0, step))) for step in steps]
+        return [self._count_tokens(self.find_share(self.find_batch(0, step))) for step in steps]
 
-    def share(self, batch: Sequence[int]) -> list[int]:
+    def find_share(self, batch: Sequence[int]) -> list[int]:
         """This device's examples of a step."""
         if self.world == 1:
             return list(batch)
@@ -72,18 +72,18 @@ class StepPlan:
             units.setdefault(row if self._groups is None else int(self._groups[row]), []).append(row)
         loads = [(0, rank) for rank in range(self.world)]
         mine = []
-        for tokens, rows in sorted((-self._tokens(rows), rows) for rows in units.values()):
+        for tokens, rows in sorted((-self._count_tokens(rows), rows) for rows in units.values()):
             load, rank = loads.pop(0)
             if rank == self.rank:
                 mine += rows
             insort(loads, (load - tokens, rank))
         return mine
 
-    def _tokens(self, rows: Sequence[int]) -> int:
+    def _count_tokens(self, rows: Sequence[int]) -> int:
         return sum(int(self.lengths[row]) for row in rows)
 
 
-def _members(groups: np.ndarray) -> list[np.ndarray]:
+def _group_members(groups: np.ndarray) -> list[np.ndarray]:
     """The examples of each group, in their order; groups in the order of their first example."""
     _, first, which = np.unique(groups, return_index=True, return_inverse=True)
     place = np.argsort(np.argsort(first))[which]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from tui_tuner.compute.forward import MicroSize
@@ -20,39 +17,10 @@ from tui_tuner.text import one_line
 from tui_tuner.training.watching.reporting import Reporter
 
 
-@dataclass
-class RngState:
-    """The random state of every library a step may draw from."""
-
-    python: Any
-    numpy: Any
-    cpu: Any
-    cuda: Any
-    device: Any
-
-    @classmethod
-    def now(cls, device: Any) -> RngState:
-        on_gpu = getattr(device, "type", device) == "cuda"
-        return cls(
-            random.getstate(),
-            np.random.get_state(),
-            torch.random.get_rng_state(),
-            torch.cuda.get_rng_state(device) if on_gpu else None,
-            device,
-        )
-
-    def restore(self) -> None:
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-        torch.random.set_rng_state(self.cpu)
-        if self.cuda is not None:
-            torch.cuda.set_rng_state(self.cuda, self.device)
-
-
 class Recovery:
     """Knows where the step is, and what to do when memory runs out there.
 
-    `enter` is called at each place; tests replace `probe` to let it raise.
+    `enter_place` is called at each place; tests replace `probe` to let it raise.
     """
 
     def __init__(self, reporter: Reporter, retry: bool, origin: Callable[[int], str]) -> None:
@@ -64,7 +32,7 @@ class Recovery:
         self.rows: list[int] = []
         self.probe: Callable[[str], None] | None = None
 
-    def enter(self, place: str, rows: list[int] | None = None) -> None:
+    def enter_place(self, place: str, rows: list[int] | None = None) -> None:
         """Say which part of the step begins; rows are those of the micro-batch."""
         self.place = place
         if rows is not None:
@@ -76,7 +44,7 @@ class Recovery:
     is_out_of_memory = staticmethod(is_out_of_memory)
     free = staticmethod(free_memory_of)
 
-    def smaller(self, size: MicroSize, place: str, step: int) -> MicroSize:
+    def halve_micro_batch(self, size: MicroSize, place: str, step: int) -> MicroSize:
         """Half the micro-batch, announced in the journal.
 
         Raises:
@@ -98,11 +66,11 @@ class Recovery:
                 where=which,
                 hint=_("Lower data.max_length, or set training.gradient_checkpointing to true."),
             )
-        after = size.halved()
-        self.announce(place, step, size, after)
+        after = size.halve_size()
+        self.announce_smaller(place, step, size, after)
         return after
 
-    def announce(self, place: str, step: int, before: MicroSize, after: MicroSize) -> None:
+    def announce_smaller(self, place: str, step: int, before: MicroSize, after: MicroSize) -> None:
         said = {"place": place, "step": step, "tokens": after.tokens}
         if self.random and place != "evaluation":
             message = _(
@@ -119,7 +87,7 @@ class Recovery:
         sizes = (before.sequences, after.sequences)
         self._reporter.emit(OutOfMemory(step, place, sizes, message))
 
-    def guard(self, optimizer: Any, step: Callable[[], int]) -> None:
+    def guard_optimizer(self, optimizer: Any, step: Callable[[], int]) -> None:
         """Let `optimizer.step` be tried once more with cached memory given back.
 
         That is exact where nothing was changed yet: optimizers allocate their state before they touch a
@@ -128,10 +96,10 @@ class Recovery:
         inner = optimizer.step
 
         def guarded(self_: Any, *args: Any, **kwargs: Any) -> Any:
-            before = _versions(optimizer)
+            before = _read_versions(optimizer)
             begun = False
             try:
-                self.enter("optimizer")
+                self.enter_place("optimizer")
                 begun = True
                 return inner(*args, **kwargs)
             except Exception as error:
@@ -139,7 +107,7 @@ class Recovery:
                     raise
                 message = str(error)
                 self.free(error)
-            if begun and _touched(optimizer, before):
+            if begun and _has_changed(optimizer, before):
                 raise OutOfMemoryError(
                     _("memory ran out in the middle of optimizer step {step}.", step=step()),
                     hint=_("Resume from the last checkpoint with adamw_8bit or a quantised model."),
@@ -160,7 +128,7 @@ class Recovery:
 Versions = dict[tuple[int, str], int]
 
 
-def _versions(optimizer: Any) -> Versions:
+def _read_versions(optimizer: Any) -> Versions:
     """Counters that PyTorch raises whenever a tensor is changed in place, of weights and their state."""
     found: Versions = {}
     for group in optimizer.param_groups:
@@ -172,8 +140,10 @@ def _versions(optimizer: Any) -> Versions:
     return found
 
 
-def _touched(optimizer: Any, before: Versions) -> bool:
-    """Whether a weight or its state changed; state made since, and not changed after, does not count."""
+def _has_changed(optimizer: Any, before: Versions) -> bool:
+    """Return whether a weight or its state changed; state made since, and not changed after, does not
+    count.
+    """
     if type(optimizer).__module__.startswith("bitsandbytes"):
         return True  # its kernels write without raising the counters
-    return any(version != before.get(name, 0) for name, version in _versions(optimizer).items())
+    return any(version != before.get(name, 0) for name, version in _read_versions(optimizer).items())

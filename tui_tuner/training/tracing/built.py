@@ -29,10 +29,10 @@ def count_built(request: dict[str, Any]) -> tuple[int, int]:
     import torch
     import transformers
 
-    from tui_tuner.config.kinds import PROMPTS
+    from tui_tuner.config.kinds.methods import Trait
     from tui_tuner.config.sections.method import MethodSection
-    from tui_tuner.methods import attach, trainable_parameters
-    from tui_tuner.methods.lora import saved_modules
+    from tui_tuner.methods import attach, count_model_parameters
+    from tui_tuner.methods.layers import name_saved_modules
     from tui_tuner.models.loading import quiet_libraries
     from tui_tuner.models.new_weights import note_all_random
 
@@ -56,14 +56,14 @@ def count_built(request: dict[str, Any]) -> tuple[int, int]:
     if request["new_pooler"]:
         note_all_random(model)
     section = MethodSection.model_validate(request["method"])
-    if section.kind in PROMPTS:
-        kept = saved_modules(model, request["peft_type"])
+    if section.has_trait(Trait.VIRTUAL_TOKENS):
+        kept = name_saved_modules(model, request["peft_type"])
         head = sum(one.numel() for name in kept for one in model.get_submodule(name).parameters())
         added = head + int(request["added"])
         return added, sum(one.numel() for one in model.parameters()) + added
     run: Any = SimpleNamespace(method=section, training=SimpleNamespace(seed=0))
     with torch.device("meta"):
-        return trainable_parameters(attach(model, run, request["peft_type"]))
+        return count_model_parameters(attach(model, run, request["peft_type"]))
 
 
 def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]) -> dict[str, Any]:

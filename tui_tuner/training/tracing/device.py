@@ -20,13 +20,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tui_tuner.compute import attention
-from tui_tuner.compute.attention.choice import flash_width
-from tui_tuner.compute.attention.efficient import efficient_takes
-from tui_tuner.compute.attention.spans import by_token
-from tui_tuner.compute.attention.varlen import torch_varlen
+from tui_tuner.compute.attention.efficient import find_efficient_arguments
+from tui_tuner.compute.attention.kernel_choice import flash_width
+from tui_tuner.compute.attention.spans import lay_by_token
+from tui_tuner.compute.attention.varlen import find_torch_varlen
 from tui_tuner.compute.precision import HALVES
 from tui_tuner.models.device import AMPERE, Device
-from tui_tuner.training.tracing.quantised import kernels
+from tui_tuner.training.tracing.quantised_layers import list_kernels
 
 # Operations that autocast runs in float32 on a GPU (ATen/autocast_mode.h, torch 2.13) and not on a CPU.
 IN_FLOAT32 = (
@@ -55,7 +55,7 @@ TO_FLOAT32 = {
 }
 QUERY_BLOCK = 128  # FlashAttention 2 pads each sequence of queries to it
 TRACED = Device("cuda", capability=AMPERE)  # the GPU that is traced, and what computes attention on it
-MEANS = attention.Means(varlen=torch_varlen()[1], efficient=efficient_takes())
+MEANS = attention.KernelMeans(varlen=find_torch_varlen()[1], efficient=find_efficient_arguments())
 LISTENERS: list[Callable[[str, int], None]] = []  # told of what a stand-in's kernel launches: kind, how many
 _ALONE = 4  # uses of a tensor that are autograd's and this module's own
 _ENGINE = "_engine_run_backward"
@@ -70,9 +70,9 @@ def note_launches(kind: str, launches: int) -> None:
 
 def behave_like_a_gpu() -> None:
     """Change this process for good. Call once, before a model is made."""
-    torch.is_autocast_enabled = _autocast  # PEFT asks for the GPU's
-    torch.nn.functional.dropout = _dropout  # type: ignore[assignment]
-    torch.nn.functional.scaled_dot_product_attention = _attention  # type: ignore[assignment]
+    torch.is_autocast_enabled = _read_autocast  # PEFT asks for the GPU's
+    torch.nn.functional.dropout = _trace_dropout  # type: ignore[assignment]
+    torch.nn.functional.scaled_dot_product_attention = _trace_attention  # type: ignore[assignment]
     torch.nn.Module.to = lambda self, *_, **__: self  # type: ignore[method-assign]  # fakes cannot be moved
     _autocast_library()
 
@@ -80,7 +80,7 @@ def behave_like_a_gpu() -> None:
 _is_autocast_enabled = torch.is_autocast_enabled
 
 
-def _autocast(*_: Any) -> bool:
+def _read_autocast(*_: Any) -> bool:
     return bool(_is_autocast_enabled("cpu"))
 
 
@@ -91,12 +91,12 @@ def _autocast_library() -> None:
     library = torch.library.Library("aten", "IMPL")
     _libraries.append(library)  # registrations end with it
     for name in IN_FLOAT32:
-        library.impl(name, partial(_in_float32, _overload(name)), "AutocastCPU")
+        library.impl(name, partial(_in_float32, _find_overload(name)), "AutocastCPU")
     for name, place in TO_FLOAT32.items():
-        library.impl(name, partial(_to_float32, _overload(name), place), "AutocastCPU")
+        library.impl(name, partial(_to_float32, _find_overload(name), place), "AutocastCPU")
 
 
-def _overload(name: str) -> Any:
+def _find_overload(name: str) -> Any:
     base, _, overload = name.partition(".")
     return getattr(getattr(torch.ops.aten, base), overload or "default")
 
@@ -124,7 +124,7 @@ def _to_float32(operation: Any, place: int | None, *args: Any, **kwargs: Any) ->
         return operation(*args, **kwargs)
 
 
-def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def _trace_dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """One kernel with a mask of one byte an element."""
     return torch.native_dropout(input, p, training)[0] if training and p else input
 
@@ -132,9 +132,9 @@ def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = 
 def attend_like_a_gpu(
     module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any
 ) -> tuple[Any, None]:
-    """What `attention.segment_attention` does on a GPU, with the kernel that is chosen there."""
+    """What `attention.attend_segments` does on a GPU, with the kernel that is chosen there."""
     query, key, value = _as_autocast(query, key, value)
-    need = attention.Need.of(
+    need = attention.AttentionNeed.from_tensors(
         query,
         key,
         value,
@@ -142,24 +142,24 @@ def attend_like_a_gpu(
         window=options.get("sliding_window") is not None,
         causal=options.get("is_causal") is not False,
     )
-    kernel, _passed = attention.choose(need, TRACED, MEANS)
+    kernel, _passed = attention.choose_kernel(need, TRACED, MEANS)
     sequences = len(options["segment_lengths"])
     if kernel is attention.Kernel.VARLEN:
         width = flash_width(need.head_dim, need.value_dim, TRACED.capability)
         repeated = 0 if "enable_gqa" in MEANS.varlen else need.heads
-        query = by_token(query, width=width).contiguous()
-        key, value = (by_token(part, None, repeated, width).contiguous() for part in (key, value))
+        query = lay_by_token(query, width=width).contiguous()
+        key, value = (lay_by_token(part, None, repeated, width).contiguous() for part in (key, value))
     else:  # the memory-efficient one takes views
-        query, key, value = (by_token(part, None, need.heads) for part in (query, key, value))
+        query, key, value = (lay_by_token(part, None, need.heads) for part in (query, key, value))
     return _Flash.apply(query, key, value, sequences)[None, ..., : need.value_dim], None
 
 
 def _as_autocast(*tensors: Any) -> Any:
-    dtype = torch.get_autocast_dtype("cpu") if _autocast() else None
+    dtype = torch.get_autocast_dtype("cpu") if _read_autocast() else None
     return tensors if dtype is None else (tensor.to(dtype) for tensor in tensors)
 
 
-def _attention(
+def _trace_attention(
     query: Any,
     key: Any,
     value: Any,
@@ -235,9 +235,9 @@ class Tracker(TorchDispatchMode):
         self.peaks: dict[str, float] = {}
         self.phase = "forward"
         self._seen: dict[int, int] = {}
-        self._kernels = {**kernels(), torch.ops.aten._grouped_mm.default: _grouped_mm}
+        self._kernels = {**list_kernels(), torch.ops.aten._grouped_mm.default: _grouped_mm}
 
-    def ignore(self, tensors: list[Any]) -> None:
+    def ignore_tensors(self, tensors: list[Any]) -> None:
         """Do not count these."""
         for tensor in tensors:
             self._seen[tensor.untyped_storage()._cdata] = 0
@@ -250,18 +250,18 @@ class Tracker(TorchDispatchMode):
         if kernel is not None:
             with self:
                 return kernel(*args, **kwargs)
-        if func is torch.ops.aten.add.Tensor and self._accumulates(args[0]):
+        if func is torch.ops.aten.add.Tensor and self._is_accumulating(args[0]):
             return torch.ops.aten.add_.Tensor(*args)
         if func in _PICKING:
-            args = tuple(self._places(value) for value in args)
+            args = tuple(self._find_places(value) for value in args)
         result = func(*args, **kwargs)
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and leaf.device.type != "meta":
-                self._count(leaf.untyped_storage())
+                self._count_bytes(leaf.untyped_storage())
         self.peaks[self.phase] = max(self.peaks.get(self.phase, 0), self.live)
         return result
 
-    def _places(self, value: Any) -> Any:
+    def _find_places(self, value: Any) -> Any:
         """Numbers of places for a mask: as many as are chosen, for each of its dimensions."""
         if not (isinstance(value, list) and value):
             return value
@@ -273,8 +273,10 @@ class Tracker(TorchDispatchMode):
                 found.append(index)
         return found
 
-    def _accumulates(self, tensor: Any) -> bool:
-        """Whether autograd adds a second gradient to one that nobody else holds: with data, in place."""
+    def _is_accumulating(self, tensor: Any) -> bool:
+        """Return whether autograd adds a second gradient to one that nobody else holds: with data, in
+        place.
+        """
         frame = sys._getframe(2)
         while frame.f_back is not None and frame.f_code.co_filename.endswith(_PASSED_OVER):
             frame = frame.f_back
@@ -285,15 +287,15 @@ class Tracker(TorchDispatchMode):
         whole = storage.nbytes() == tensor.numel() * tensor.element_size()
         return tensor._use_count() == _ALONE and (uses == 2 or (uses == 3 and whole))  # 3: a transposed view
 
-    def _count(self, storage: Any) -> None:
+    def _count_bytes(self, storage: Any) -> None:
         key = storage._cdata
         if key not in self._seen:
             size = storage.nbytes()
             self._seen[key] = size
             self.live += size
-            weakref.finalize(storage, self._free, key)
+            weakref.finalize(storage, self._free_bytes, key)
 
-    def _free(self, key: int) -> None:
+    def _free_bytes(self, key: int) -> None:
         self.live -= self._seen.pop(key, 0)
 
 

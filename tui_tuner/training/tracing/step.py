@@ -24,7 +24,7 @@ POLL = 0.1  # seconds between two looks at whether the trace was cancelled
 _prepared = False
 
 
-def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
+def trace_step(request: dict[str, Any], layers: int) -> dict[str, Any]:
     """One step with so many trained layers.
 
     Args:
@@ -45,28 +45,28 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
 
     from tui_tuner.compute import chunked_loss
     from tui_tuner.compute.forward import switch_attention
-    from tui_tuner.training.tracing.deciding import make_objective
     from tui_tuner.training.tracing.device import Tracker
+    from tui_tuner.training.tracing.task_choice import make_objective
 
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = make_model(request, layers)
         micro, way = make_micro(request), make_way(request)
         objective = make_objective(request["decides"], model)
         objective.way = way
-        chunked_loss.chunk_rows = lambda *_: request["chunk"]  # those of a GPU
+        chunked_loss.count_chunk_rows = lambda *_: request["chunk"]  # those of a GPU
         switch_attention(model, way, "sdpa")
         tracker = Tracker(request["supervised"])
         inputs = [micro.input_ids, micro.keep, micro.targets, micro.position_ids, micro.attention_mask]
-        tracker.ignore([*_tensors(model), *(tensor for tensor in inputs if tensor is not None)])
+        tracker.ignore_tensors([*_list_tensors(model), *(tensor for tensor in inputs if tensor is not None)])
         mark_layers(model, tracker, request["checkpointing"] == EVERY_SECOND)
         with tracker:
             for _unused in range(2 if request["accumulate"] else 1):
                 tracker.phase = "forward"
-                loss = objective.loss(model, micro)
+                loss = objective.sum_losses(model, micro)
                 loss.backward()
                 del loss
         tracker.peaks.pop("between", None)  # there is none in two layers
-        return {"peaks": tracker.peaks, **_sizes(model)}
+        return {"peaks": tracker.peaks, **_read_sizes(model)}
 
 
 def make_model(request: dict[str, Any], layers: int) -> Any:
@@ -78,11 +78,11 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
     from tui_tuner.config.schema import MethodSection
     from tui_tuner.methods import attach
     from tui_tuner.models.new_weights import note_all_random
-    from tui_tuner.training.tracing.deciding import task_that_decides
+    from tui_tuner.training.tracing.task_choice import task_that_decides
 
     made = CONFIG_MAPPING[request["config"]["model_type"]]
     total = layers + bool(request["frozen"])
-    values = _values(request["config"], made.attribute_map, total)
+    values = _set_layer_count(request["config"], made.attribute_map, total)
     task = task_that_decides(request["decides"])
     auto_class, peft_type = task.auto_class, task.peft_type
     if request["decides"]:
@@ -98,13 +98,13 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
     if request["new_pooler"]:
         note_all_random(model)
     if request["quantization"] != "none":
-        from tui_tuner.training.tracing.quantised import quantise
+        from tui_tuner.training.tracing.quantised_layers import quantise_model
 
-        model = quantise(model, request["quantization"], request["double_quant"], dtype)
+        model = quantise_model(model, request["quantization"], request["double_quant"], dtype)
     section = MethodSection.model_validate(
         {**request["method"], "layers": layers if request["frozen"] else None}
     )
-    if section.kind == "freeze":
+    if section.needs_field("layers"):
         section.layers = layers
     run: Any = SimpleNamespace(method=section)  # all of a run's config that a method reads
     model = attach(model, run, peft_type)
@@ -114,9 +114,9 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
         from tui_tuner.training.tracing.device import TRACED, Tracker
 
         with Tracker():  # it calls the model once
-            low_rank.quicken(model, TRACED)
+            low_rank.quicken_lora(model, TRACED)
         _install_kernels(model, request)
-    _checkpoint(model, request["checkpointing"])
+    _checkpoint_layers(model, request["checkpointing"])
     return model
 
 
@@ -130,21 +130,21 @@ def _install_kernels(model: Any, request: dict[str, Any]) -> None:
     install_kernels(model, TRACED, autocast, request["checkpointing"] not in (False, "off"))
 
 
-def _checkpoint(model: Any, degree: Any) -> None:
+def _checkpoint_layers(model: Any, degree: Any) -> None:
     from tui_tuner.compute import gradient_checkpointing
 
-    gradient_checkpointing.host_like = _beside  # the host's memory is none of a GPU's
+    gradient_checkpointing.allocate_on_host = _make_uncounted  # the host's memory is none of a GPU's
     gradient_checkpointing.checkpoint_layers(model, degree)
 
 
-def _beside(tensor: Any) -> Any:
+def _make_uncounted(tensor: Any) -> Any:
     """Room that counts nowhere."""
     import torch
 
     return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
 
-def _values(config: dict[str, Any], names: dict[str, str], layers: int) -> dict[str, Any]:
+def _set_layer_count(config: dict[str, Any], names: dict[str, str], layers: int) -> dict[str, Any]:
     """A config's values with so many layers: all of the kind that most of them are, or the model's own."""
     counted = names.get("num_hidden_layers", "num_hidden_layers")
     own = config.get(counted, config.get("num_hidden_layers")) == layers
@@ -163,7 +163,7 @@ def make_micro(request: dict[str, Any]) -> Any:
     import torch
 
     from tui_tuner.compute.forward import MicroBatch
-    from tui_tuner.training.tracing.deciding import columns_of
+    from tui_tuner.training.tracing.task_choice import columns_of
 
     rows, numbers = request["rows"], list(range(len(request["rows"])))
     shape = (1, sum(rows)) if request["packing"] else (len(rows), max(rows))
@@ -197,9 +197,9 @@ def make_way(request: dict[str, Any]) -> Any:
 def mark_layers(model: Any, tracker: Any, every_second: bool = False) -> None:
     """Tell apart the layers' forward pass, what follows it, and the backward passes of the last, the first
     and the other layers: each grows on its own."""
-    from tui_tuner.methods.weights import decoder_layers
+    from tui_tuner.methods.layers import find_layers
 
-    layers = [layer for layer in decoder_layers(model) if any(p.requires_grad for p in layer.parameters())]
+    layers = [layer for layer in find_layers(model) if any(p.requires_grad for p in layer.parameters())]
 
     def marking(phase: str) -> Callable[..., None]:
         def arrived(_unused: Any) -> None:
@@ -220,27 +220,27 @@ def mark_layers(model: Any, tracker: Any, every_second: bool = False) -> None:
         layer.register_forward_hook(marking(name))
 
 
-def _tensors(model: Any) -> list[Any]:
-    from tui_tuner.training.tracing.quantised import quantised_bytes
+def _list_tensors(model: Any) -> list[Any]:
+    from tui_tuner.training.tracing.quantised_layers import quantised_bytes
 
     return [*model.parameters(), *model.buffers(), *quantised_bytes(model)]
 
 
-def _sizes(model: Any) -> dict[str, Any]:
-    """What lies in memory for good, and what is trained."""
-    from tui_tuner.methods.weights import decoder_layers
-    from tui_tuner.planning.memory.static import rounded
+def _read_sizes(model: Any) -> dict[str, Any]:
+    """Read what lies in memory for good, and what is trained."""
+    from tui_tuner.methods.layers import find_layers
+    from tui_tuner.planning.memory.static import round_up
 
     def size(tensors: list[Any]) -> float:
         storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
-        return sum(rounded(nbytes) for nbytes in storages.values())
+        return sum(round_up(nbytes) for nbytes in storages.values())
 
     def trained(module: Any) -> list[tuple[int, int]]:
         return [(p.numel(), p.element_size()) for p in module.parameters() if p.requires_grad]
 
-    layers = list(decoder_layers(model))
-    whole = size(_tensors(model))
-    inside = [size(_tensors(layer)) for layer in layers]
+    layers = list(find_layers(model))
+    whole = size(_list_tensors(model))
+    inside = [size(_list_tensors(layer)) for layer in layers]
     top = trained(layers[-1])
     outside = list(trained(model))
     for layer in layers:
@@ -252,7 +252,7 @@ def _sizes(model: Any) -> dict[str, Any]:
     }
 
 
-def prepare() -> None:
+def prepare_process() -> None:
     """Import what a trace needs, and make this process a GPU's stand-in."""
     import bitsandbytes  # noqa: F401  # code that runs at import must not meet tensors without data
     import peft.tuners.lora  # noqa: F401
@@ -264,12 +264,12 @@ def prepare() -> None:
     from tui_tuner.compute.gradient_checkpointing import checkpoint_layers  # noqa: F401
     from tui_tuner.compute.kernels.install import install_kernels  # noqa: F401
     from tui_tuner.methods import attach  # noqa: F401
-    from tui_tuner.training.tracing import deciding  # noqa: F401
+    from tui_tuner.training.tracing import task_choice  # noqa: F401
     from tui_tuner.training.tracing.device import attend_like_a_gpu, behave_like_a_gpu
 
     torch.set_num_threads(1)  # all that is computed, to prove kernels, is too small to share out
     behave_like_a_gpu()
-    attention.register(attend_like_a_gpu)
+    attention.register_attention(attend_like_a_gpu)
     masking_utils.is_tracing = lambda *_: False  # else fake tensors get a mask that real ones do without
     masking_utils.fast_all = lambda *_: False  # some token of a padded row is padding
     masking_utils._ignore_bidirectional_mask_sdpa = lambda *_, **__: False
@@ -277,7 +277,8 @@ def prepare() -> None:
 
 
 def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]) -> dict[str, Any]:
-    """The operation `trace` of a helper process: what `trace` returns, by the numbers of layers in `layers`.
+    """The operation `trace` of a helper process: what `trace_step` returns, by the numbers of layers in
+    `layers`.
 
     Each request is traced in a copy of this process where the system makes copies. Tensors without data now
     and then end a process that made many; so each trace begins anew, without importing anything again, and is
@@ -286,7 +287,7 @@ def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], boo
     Raises:
         RunError: it failed, in the libraries' words.
     """
-    return answer_apart(trace, arguments, cancelled)
+    return answer_apart(trace_step, arguments, cancelled)
 
 
 def answer_apart(
@@ -301,21 +302,23 @@ def answer_apart(
     """
     global _prepared
     if not _prepared:
-        prepare()
+        prepare_process()
         _prepared = True
     if not hasattr(os, "fork"):
-        return _found(_reply(measure, arguments))
+        return _read_reply(_format_reply(measure, arguments))
     code = 0
     for _unused in range(2):
-        reply, code = _apart(measure, arguments, cancelled)
+        reply, code = _answer_in_copy(measure, arguments, cancelled)
         if reply or cancelled():
-            return _found(reply)
+            return _read_reply(reply)
     if code < 0:
-        raise _failed(_("the process ended by signal {signal}", signal=-code))
-    raise _failed(_("the process ended with code {code}", code=code))
+        raise _format_failure(_("the process ended by signal {signal}", signal=-code))
+    raise _format_failure(_("the process ended with code {code}", code=code))
 
 
-def _apart(measure: Any, arguments: dict[str, Any], cancelled: Callable[[], bool]) -> tuple[str, int]:
+def _answer_in_copy(
+    measure: Any, arguments: dict[str, Any], cancelled: Callable[[], bool]
+) -> tuple[str, int]:
     """The answer of a copy of this process, empty if it has none, and the copy's exit code."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -323,7 +326,7 @@ def _apart(measure: Any, arguments: dict[str, Any], cancelled: Callable[[], bool
         gc.disable()  # else the copy now and then ends by signal 11, at a storage of a tensor without data
         try:
             with os.fdopen(writing, "w", encoding="utf-8") as pipe:
-                pipe.write(_reply(measure, arguments))
+                pipe.write(_format_reply(measure, arguments))
         except BaseException:  # nothing may leave the copy by another way than this
             os._exit(1)
         os._exit(0)
@@ -337,8 +340,8 @@ def _apart(measure: Any, arguments: dict[str, Any], cancelled: Callable[[], bool
     return ("" if code else reply), code
 
 
-def _reply(measure: Any, arguments: dict[str, Any]) -> str:
-    """What is measured, or an error, as JSON."""
+def _format_reply(measure: Any, arguments: dict[str, Any]) -> str:
+    """Format what is measured, or an error, as JSON."""
     try:
         found: dict[str, Any] = {
             "traces": {str(count): measure(arguments, count) for count in arguments["layers"]}
@@ -348,12 +351,12 @@ def _reply(measure: Any, arguments: dict[str, Any]) -> str:
     return json.dumps(found)
 
 
-def _found(reply: str) -> dict[str, Any]:
+def _read_reply(reply: str) -> dict[str, Any]:
     found = json.loads(reply or "{}")
     if "error" in found:
-        raise _failed(found["error"])
+        raise _format_failure(found["error"])
     return dict(found.get("traces", {}))
 
 
-def _failed(why: str) -> RunError:
+def _format_failure(why: str) -> RunError:
     return RunError(_("the trace failed: {why}.", why=one_line(why, 200)), where="memory")

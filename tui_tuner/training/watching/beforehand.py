@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.config.advice import Hint, advise, setting
+from tui_tuner.config.advice import Hint, advise, write_setting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
 from tui_tuner.models.facts import ModelFacts
@@ -11,7 +11,7 @@ from tui_tuner.planning.duration import Duration
 from tui_tuner.planning.traps import advice as traps
 from tui_tuner.planning.traps.findings import Advice
 from tui_tuner.text import one_line
-from tui_tuner.training.watching.numbers import is_news
+from tui_tuner.training.watching.number_watch import is_news
 from tui_tuner.training.watching.reporting import Reporter
 
 ELSEWHERE = ("unread_fields", "unread_by_task", "unread_beside")  # said by `settling` for all three
@@ -32,18 +32,18 @@ def say_advice(
         config: As it was asked for: what this program chooses by itself is no trap.
     """
     try:
-        found = traps.advise(config, facts, data, duration)
+        found = traps.find_advice(config, facts, data, duration)
     except Exception as error:  # advice must not end a run
-        reporter.log(_("The config could not be looked at: {error}", error=one_line(error, 200)))
+        reporter.report_log(_("The config could not be looked at: {error}", error=one_line(error, 200)))
         return
     for one in found:
         code = f"advice_{one.code}"
         if one.code not in ELSEWHERE and is_news(told, code):
-            reporter.warn(code, one.text, hint_of(one))
+            reporter.report_warning(code, one.text, hint_of(one))
 
 
 def hint_of(found: Advice) -> Hint:
-    """Why, and the settings that mend it."""
+    """Return the reason, and the settings that mend it."""
     if not found.fix:
         return advise(N_("{reason}", reason=found.reason))
-    return advise(N_("{reason} Better: {fix}.", reason=found.reason, fix=setting(found.fix)))
+    return advise(N_("{reason} Better: {fix}.", reason=found.reason, fix=write_setting(found.fix)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tui_tuner.config.advice import advise, fixes_of, setting
+from tui_tuner.config.advice import advise, fixes_of, write_setting
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Bottleneck, advice_of
-from tui_tuner.training.watching.busy import Use
+from tui_tuner.training.watching.device_use import DeviceUse
 
 LOW, HIGH = 0.6, 0.7  # share of busy time below which it is told, and above which it is over
 FEWEST, SECONDS = 5, 3.0  # steps, and seconds of them, that a finding rests on
@@ -35,7 +35,7 @@ class Circumstances:
 
 
 @dataclass(frozen=True)
-class Seen:
+class UseSummary:
     """What was measured over some steps.
 
     Args:
@@ -43,13 +43,13 @@ class Seen:
         passes: The most forward passes that one of them took; 0 where that is not known.
     """
 
-    use: Use
+    use: DeviceUse
     mfu: float | None = None
     twice: float = 0.0
     passes: int = 0
 
 
-def find_bottleneck(seen: Seen, about: Circumstances) -> str:
+def find_bottleneck(seen: UseSummary, about: Circumstances) -> str:
     """`processor` or `data`, whatever the device waits for longer; `memory` where it waits for neither, but
     computes things twice; empty where nothing is known to limit it."""
     use = seen.use
@@ -61,8 +61,8 @@ def find_bottleneck(seen: Seen, about: Circumstances) -> str:
     return ""
 
 
-def bottleneck_event(what: str, seen: Seen, about: Circumstances, step: int) -> Bottleneck:
-    """What is said about it, with the figures and with what can be done."""
+def bottleneck_event(what: str, seen: UseSummary, about: Circumstances, step: int) -> Bottleneck:
+    """Return the event that names the bottleneck, with the figures and with what can be done."""
     use = seen.use
     busy = use.busy
     if what == "":
@@ -107,11 +107,11 @@ def bottleneck_event(what: str, seen: Seen, about: Circumstances, step: int) -> 
 def _processor_hint(about: Circumstances, passes: int) -> str:
     """Larger passes, or fewer launches; where whole steps are one pass, only larger steps make it larger."""
     if about.micro_batch < about.batch_size and passes != 1:
-        larger = setting({"training.micro_batch": min(2 * about.micro_batch, about.batch_size)})
+        larger = write_setting({"training.micro_batch": min(2 * about.micro_batch, about.batch_size)})
     else:
-        larger = setting({"training.batch_size": 2 * about.batch_size})
+        larger = write_setting({"training.batch_size": 2 * about.batch_size})
     if about.compiled is False:
-        compiled = setting({"training.compile": True})
+        compiled = write_setting({"training.compile": True})
         return advise(
             N_(
                 "Raise what is computed at once: {larger}; or compile: {compiled}.",
@@ -123,36 +123,36 @@ def _processor_hint(about: Circumstances, passes: int) -> str:
 
 
 def _memory_hint(about: Circumstances) -> str:
-    """What needs less memory, so that nothing has to be computed twice."""
+    """Name settings that need less memory, so that nothing has to be computed twice."""
     if about.micro_batch > 1:
-        smaller = setting({"training.micro_batch": max(1, about.micro_batch // 2)})
+        smaller = write_setting({"training.micro_batch": max(1, about.micro_batch // 2)})
         return advise(
             N_("With smaller passes it may do without: {smaller}; the result is the same.", smaller=smaller)
         )
     if about.quantisable:
         return advise(
-            N_("Weights in 4 bits leave more room: {nf4}.", nf4=setting({"model.quantization": "nf4"}))
+            N_("Weights in 4 bits leave more room: {nf4}.", nf4=write_setting({"model.quantization": "nf4"}))
         )
     return _("Lower data.max_length if the rows allow it, or take a GPU with more memory.")
 
 
 @dataclass
-class _Sums:
+class _UseSums:
     """What some steps did, and the operations in them: of the model, and of recomputation."""
 
-    use: Use = field(default_factory=Use)
+    use: DeviceUse = field(default_factory=DeviceUse)
     model: float = 0.0
     again: float = 0.0
     passes: int = 0
 
-    def add(self, use: Use, model: float, again: float, passes: int) -> None:
-        self.use, self.model, self.again = self.use.joined(use), self.model + model, self.again + again
+    def add_step(self, use: DeviceUse, model: float, again: float, passes: int) -> None:
+        self.use, self.model, self.again = self.use.join_uses(use), self.model + model, self.again + again
         self.passes = max(self.passes, passes)
 
-    def seen(self, peak: float | None) -> Seen:
+    def summarise_use(self, peak: float | None) -> UseSummary:
         work = self.model + self.again
         mfu = self.model / (self.use.seconds * peak) if peak and self.model else None
-        return Seen(self.use, mfu, self.again / work if work else 0.0, self.passes)
+        return UseSummary(self.use, mfu, self.again / work if work else 0.0, self.passes)
 
 
 class BottleneckWatch:
@@ -164,14 +164,14 @@ class BottleneckWatch:
     def __init__(self, about: Circumstances, tell: Callable[[Bottleneck], None]) -> None:
         self._about, self._tell = about, tell
         self._skipped = 0
-        self._known, self._unknown = _Sums(), _Sums()  # steps with and without a share of busy time
+        self._known, self._unknown = _UseSums(), _UseSums()  # steps with and without a share of busy time
         self._now = ""
         self._told: dict[str, float] = {}
 
-    def feed(
+    def feed_step(
         self,
         step: int,
-        use: Use,
+        use: DeviceUse,
         model: float = 0.0,
         again: float = 0.0,
         peak: float | None = None,
@@ -188,14 +188,14 @@ class BottleneckWatch:
             self._skipped += use.steps
             return
         sums = self._unknown if use.busy is None else self._known
-        sums.add(use, model, again, passes)
+        sums.add_step(use, model, again, passes)
         enough = sums is self._known or not self._known.use.steps
         if not enough or sums.use.steps < FEWEST or sums.use.seconds < SECONDS:
             return
-        self._known, self._unknown = _Sums(), _Sums()
-        self._decide(step, sums.seen(peak))
+        self._known, self._unknown = _UseSums(), _UseSums()
+        self._decide_cause(step, sums.summarise_use(peak))
 
-    def _decide(self, step: int, seen: Seen) -> None:
+    def _decide_cause(self, step: int, seen: UseSummary) -> None:
         what = find_bottleneck(seen, self._about)
         busy = seen.use.busy
         if what in ("", "memory") and self._now in ("processor", "data") and (busy is None or busy < HIGH):

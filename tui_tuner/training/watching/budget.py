@@ -27,8 +27,8 @@ class Budget:
     _said: set[str] = field(default_factory=set)
     _began: tuple[int, float] | None = None
 
-    def over(self, step: int, seconds: float, waited: float = 0.0) -> str:
-        """Why to stop at this step, or an empty string. Warns on the way.
+    def find_overrun(self, step: int, seconds: float, waited: float = 0.0) -> str:
+        """Return why to stop at this step, or an empty string. Warns on the way.
 
         Args:
             step: Steps done so far.
@@ -39,24 +39,24 @@ class Budget:
         if not limit or price is None:
             return ""
         self._began = self._began or (step - 1, 0.0 if step <= 1 else seconds)
-        cost, pace = seconds / 3600 * price, self._pace(step, seconds - waited) / 3600 * price
+        cost, pace = seconds / 3600 * price, self._predict_pace(step, seconds - waited) / 3600 * price
         if cost + pace > limit and step < self.total:
             return _("the budget of {limit:g} is spent", limit=limit)
-        self._warn(step, cost, cost + pace * (self.total - step), limit)
+        self._warn_early(step, cost, cost + pace * (self.total - step), limit)
         return ""
 
-    def _pace(self, step: int, seconds: float) -> float:
+    def _predict_pace(self, step: int, seconds: float) -> float:
         """Seconds a step takes in this process, evaluations and checkpoints included; 0 before the first."""
         assert self._began is not None
         steps = step - self._began[0]
         return max(0.0, seconds - self._began[1]) / steps if steps > 0 else 0.0
 
-    def _warn(self, step: int, cost: float, whole: float, limit: float) -> None:
+    def _warn_early(self, step: int, cost: float, whole: float, limit: float) -> None:
         assert self._began is not None
         if whole > limit and step - self._began[0] >= FEWEST and "whole" not in self._said:
             self._said.add("whole")
             reached = max(step, int(self.total * limit / whole))
-            self.reporter.warn(
+            self.reporter.report_warning(
                 "budget",
                 _(
                     "At this pace the run costs {whole}, and the budget is {limit:g}: it will be saved and "
@@ -70,7 +70,7 @@ class Budget:
             )
         elif cost >= NEARLY * limit and whole > limit and "nearly" not in self._said:
             self._said.add("nearly")
-            self.reporter.warn(
+            self.reporter.report_warning(
                 "budget",
                 _(
                     "{cost} of the budget of {limit:g} is spent at step {step} of {total}.",

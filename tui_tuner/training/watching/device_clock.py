@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from tui_tuner.training.watching.busy import Stamps, Use, times_of, use_of
+from tui_tuner.training.watching.device_use import DeviceUse, Stamps, measure_times, measure_use
 from tui_tuner.training.watching.nvml import find_handle, is_alone
 
 EVERY = 0.2  # seconds between two questions to the driver
@@ -29,7 +29,7 @@ class DeviceEvent(Protocol):
     def elapsed_time(self, end_event: Any) -> float: ...
 
 
-class Running(Protocol):
+class DriverShare(Protocol):
     """The driver's share of time with a kernel running."""
 
     def mean(self, since: float, until: float) -> float | None: ...
@@ -50,7 +50,7 @@ class DeviceClock:
     def __init__(
         self,
         event: Callable[[], DeviceEvent],
-        running: Running | None = None,
+        running: DriverShare | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._event, self._running, self._clock = event, running, clock
@@ -63,26 +63,26 @@ class DeviceClock:
         self._since = self._ready  # from when steps follow each other with nothing apart between them
         self.problem = ""
 
-    def ready(self, apart: bool) -> None:
+    def mark_ready(self, apart: bool) -> None:
         """The host has done with what lies between two steps; `apart`: there was more than reports."""
         self._ready, self._apart = self._clock(), apart
 
-    def begin(self) -> None:
+    def begin_step(self) -> None:
         """The rows of a step are there, and nothing of it is launched yet."""
         self._open = None
-        event = self._recorded()
+        event = self._record_event()
         if event is not None:
             self._open = (self._clock(), event)
 
-    def end(self) -> None:
+    def end_step(self) -> None:
         """All of the step is launched. A step that did not begin here is not counted."""
         began, self._open = self._open, None
         launched = self._clock()
-        event = None if began is None else self._recorded()
+        event = None if began is None else self._record_event()
         if began is not None and event is not None:
             self._steps.append((self._ready, began[0], launched, began[1], event, self._apart))
 
-    def read(self) -> tuple[list[float | None], Use | None]:
+    def read_times(self) -> tuple[list[float | None], DeviceUse | None]:
         """Seconds on the device of each step since the last reading, and what it did over them all.
 
         Call it just after numbers of the last step were read from the device. Empty before there is a tie,
@@ -91,10 +91,10 @@ class DeviceClock:
         steps, self._steps = self._steps, []
         tie = self._tie
         try:
-            stamps = [self._stamps(tie, step) for step in steps] if tie is not None else []
+            stamps = [self._read_stamps(tie, step) for step in steps] if tie is not None else []
             self._tie = self._new_tie(tie)
         except Exception as error:  # an event that was not reached, or a device that failed
-            self._fail(error)
+            self._give_up(error)
             return [], None
         self._free += [event for step in steps for event in (step[3], step[4])]
         if tie is None and self._tie is not None:
@@ -104,27 +104,27 @@ class DeviceClock:
         for index, step in enumerate(stamps):
             if step.apart or (index == 0 and self._before is None):
                 self._since = step.ready
-        found = times_of(stamps, self._before)
+        found = measure_times(stamps, self._before)
         running = None
         if self._running is not None:
             running = self._running.mean(self._since, stamps[-1].ended)
-        use = use_of(stamps, self._before, running)
+        use = measure_use(stamps, self._before, running)
         self._before = stamps[-1].ended
         return [seconds if seconds > 0 else None for seconds in found], use
 
-    def stop(self) -> None:
+    def stop_clock(self) -> None:
         """Ask the driver no more."""
         if self._running is not None:
             self._running.stop()
 
-    def _recorded(self) -> DeviceEvent | None:
+    def _record_event(self) -> DeviceEvent | None:
         if self.problem:
             return None
         try:
             event = self._free.pop() if self._free else self._event()
             event.record()
         except Exception as error:
-            self._fail(error)
+            self._give_up(error)
             return None
         return event
 
@@ -135,7 +135,7 @@ class DeviceClock:
         return (before + self._clock()) / 2, event
 
     @staticmethod
-    def _stamps(
+    def _read_stamps(
         tie: tuple[float, DeviceEvent], step: tuple[float, float, float, DeviceEvent, DeviceEvent, bool]
     ) -> Stamps:
         ready, begun, launched, first, last, apart = step
@@ -143,7 +143,7 @@ class DeviceClock:
         began, ended = (moment + event.elapsed_time(one) / 1000 for one in (first, last))
         return Stamps(ready, begun, launched, began, ended, apart)
 
-    def _fail(self, error: Exception) -> None:
+    def _give_up(self, error: Exception) -> None:
         self.problem = str(error) or type(error).__name__
         self._steps, self._open, self._tie = [], None, None
 
@@ -160,7 +160,7 @@ class DriverWatch:
         self._ask, self._clock = ask, clock
         self._answers: deque[tuple[float, float | None]] = deque(maxlen=round(120 / EVERY))
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="gpu use", daemon=True)
+        self._thread = threading.Thread(target=self._watch_driver, name="gpu use", daemon=True)
 
     def stop(self) -> None:
         """End the thread."""
@@ -179,7 +179,7 @@ class DriverWatch:
         known = [share for share in found if share is not None]
         return sum(known) / len(known) if known and len(known) == len(found) else None
 
-    def _watch(self) -> None:
+    def _watch_driver(self) -> None:
         while not self._done.wait(EVERY):
             share = None
             with contextlib.suppress(Exception):  # a driver that went away

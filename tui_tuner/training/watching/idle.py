@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from tui_tuner.locales import _
-from tui_tuner.runs.events import Body, Warned
+from tui_tuner.runs.events import EventBody, Warned
 from tui_tuner.text import human_seconds
 
 CODE = "gpu_idle"
@@ -29,7 +29,7 @@ class IdleWatch:
     def __init__(
         self,
         ask: Callable[[], float | None],
-        tell: Callable[[Body], None],
+        tell: Callable[[EventBody], None],
         resting: Callable[[], bool],
         every: float = EVERY,
         long: float = LONG,
@@ -40,17 +40,17 @@ class IdleWatch:
         self._since: float | None = None
         self._told = False
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="gpu idle", daemon=True)
+        self._thread = threading.Thread(target=self._watch_device, name="gpu idle", daemon=True)
 
-    def start(self) -> None:
+    def start_idle_watch(self) -> None:
         """Begin to look."""
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop_idle_watch(self) -> None:
         """End the thread."""
         self._done.set()
 
-    def look(self) -> None:
+    def look_once(self) -> None:
         """Look once."""
         share = self._ask()
         if share is None or share > NOTHING or self._resting():
@@ -67,13 +67,15 @@ class IdleWatch:
             hint = _("Look at the run: rows, a disk or another process may hold it up.")
             self._tell(Warned(CODE, message, hint))
 
-    def _watch(self) -> None:
+    def _watch_device(self) -> None:
         while not self._done.wait(self._every):
             with contextlib.suppress(Exception):  # a driver that went away
-                self.look()
+                self.look_once()
 
 
-def idle_watch(device: str, tell: Callable[[Body], None], resting: Callable[[], bool]) -> IdleWatch | None:
+def idle_watch(
+    device: str, tell: Callable[[EventBody], None], resting: Callable[[], bool]
+) -> IdleWatch | None:
     """A watch of one of torch's devices (`cuda:0`); None on a processor, and where NVML has no word on it."""
     if not device.startswith("cuda"):
         return None

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from tui_tuner.training.watching.intervals import ahead
+from tui_tuner.training.watching.intervals import count_ahead
 
 
 class Interludes:
@@ -27,28 +27,28 @@ class Interludes:
         self._times = dict.fromkeys(every, 0)
 
     @contextmanager
-    def of(self, kind: str) -> Iterator[None]:
+    def time_interlude(self, kind: str) -> Iterator[None]:
         """What is done within it is one of this kind."""
         began, waited = time.monotonic(), self._waited()
         try:
             yield
         finally:
-            self.add(kind, time.monotonic() - began - (self._waited() - waited))
+            self.add_interlude(kind, time.monotonic() - began - (self._waited() - waited))
 
-    def add(self, kind: str, seconds: float) -> None:
+    def add_interlude(self, kind: str, seconds: float) -> None:
         """One that took so long."""
         self._seconds[kind] += max(0.0, seconds)
         self._times[kind] += 1
 
     @property
-    def seconds(self) -> float:
+    def total_seconds(self) -> float:
         """All of them so far."""
         return sum(self._seconds.values())
 
-    def ahead(self, step: int, total: int) -> float:
+    def predict_ahead(self, step: int, total: int) -> float:
         """Seconds of those to come, as far as there were any: each as long as those of its kind."""
         return sum(
-            self._seconds[kind] / times * ahead(step, total, self._every[kind])
+            self._seconds[kind] / times * count_ahead(step, total, self._every[kind])
             for kind, times in self._times.items()
             if times
         )

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
-
-from transformers import TrainerCallback
 
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -15,12 +12,12 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.models.facts import load_facts
 from tui_tuner.planning import calibration, hardware
-from tui_tuner.planning.calibration import Measured
-from tui_tuner.planning.estimate import Estimate, from_ledger, setup_for
-from tui_tuner.planning.gpus import card_of
-from tui_tuner.planning.memory.ledger import ledger
+from tui_tuner.planning.calibration import MeasuredPeaks
+from tui_tuner.planning.estimate import Estimate, make_estimate, make_setup
+from tui_tuner.planning.gpus import make_card
+from tui_tuner.planning.memory.ledger import make_ledger
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import installed
+from tui_tuner.planning.memory.stack import find_installed
 from tui_tuner.runs.events import Log, Memory
 from tui_tuner.training.watching.nvml import find_handle, is_alone
 from tui_tuner.training.watching.passes import Pass
@@ -30,7 +27,7 @@ AFTER = 3  # steps: the optimizer's states are there from the first on
 GIB = 2**30
 
 
-class MemoryCheck(TrainerCallback):
+class MemoryCheck:
     """Emits `memory` with both figures after a few steps, and keeps them for this machine.
 
     Args:
@@ -47,31 +44,31 @@ class MemoryCheck(TrainerCallback):
         device: str,
         reporter: Reporter,
         fullest: Callable[[], Sequence[Pass]],
-        measure: Callable[[str], tuple[Measured, bool]] | None = None,
+        measure: Callable[[str], tuple[MeasuredPeaks, bool]] | None = None,
     ) -> None:
         self.config, self.device, self.reporter = config, device, reporter
         self._fullest = fullest
-        self._measure = measure or measured
+        self._measure = measure or measure_memory
         self._left = AFTER
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+    def begin_watch(self) -> None:
         if self.device != "cpu":
             import torch
 
             torch.cuda.reset_peak_memory_stats(self.device)  # loading has a peak of its own
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+    def note_step(self, step: int) -> None:
         self._left -= 1
         if self._left:
             return
         try:
-            self._say()
+            self._report_memory()
         except Exception as error:  # a figure for the curious must not end a run
             message = _("Memory could not be compared with the prediction: {error}", error=error)
             self.reporter.emit(Log(message))
 
-    def _say(self) -> None:
-        gpu, predicted = self._predicted()
+    def _report_memory(self) -> None:
+        gpu, predicted = self._predict_memory()
         if predicted is None:
             return
         found, alone = self._measure(self.device)
@@ -83,62 +80,64 @@ class MemoryCheck(TrainerCallback):
                 reserved=round(found.reserved * GIB),
                 predicted_device=round(predicted.device * GIB),
                 device=round(found.device * GIB) if alone else None,
-                difference=calibration.difference(predicted, found),
+                difference=calibration.compare_peaks(predicted, found),
                 verified=predicted.verified,
-                predicted_cache=round(predicted.cache * GIB),
-                cache=round(found.cache * GIB),
-                predicted_context=round(predicted.context * GIB),
-                context=round(found.context * GIB) if alone else None,
+                predicted_cache=round(predicted.allocator_cache * GIB),
+                cache=round(found.allocator_cache * GIB),
+                predicted_context=round(predicted.process_context * GIB),
+                context=round(found.process_context * GIB) if alone else None,
             )
         )
         if alone:
-            calibration.record(gpu, predicted, found)
+            calibration.record_peaks(gpu, predicted, found)
 
-    def _predicted(self) -> tuple[str, Estimate | None]:
+    def _predict_memory(self) -> tuple[str, Estimate | None]:
         """The GPU's name, and what was to be expected on it; None where shapes or GPU are unknown."""
-        gpus = hardware.detect().usable_gpus
+        gpus = hardware.detect_hardware().usable_gpus
         number = int(self.device.partition(":")[2] or 0)
-        card = card_of(gpus[number]) if number < len(gpus) else None
+        card = make_card(gpus[number]) if number < len(gpus) else None
         if card is None and self.device != "cpu":
             return "", None
         with contextlib.suppress(TunerError):
             facts = load_facts(self.config.model, network=False)
-            planned = setup_for(ResolvedConfig.of(self.config), facts, installed(), card)
-            known = calibration.calibrated(card) if card else None
-            setups = [setup_of(planned, one) for one in self._fullest() if one.tokens] or [planned]
-            found = [from_ledger(ledger(setup), setup, known) for setup in setups]
+            planned = make_setup(ResolvedConfig.from_config(self.config), facts, find_installed(), card)
+            known = calibration.calibrate_card(card) if card else None
+            setups = [make_pass_setup(planned, one) for one in self._fullest() if one.token_count] or [
+                planned
+            ]
+            found = [make_estimate(make_ledger(setup), setup, known) for setup in setups]
             return card.name if card else "", max(found, key=lambda one: one.allocated)
         return "", None
 
 
-def setup_of(planned: Setup, seen: Pass) -> Setup:
-    """What memory depends on in a pass that was made, where a plan takes the fullest there can be."""
+def make_pass_setup(planned: Setup, seen: Pass) -> Setup:
+    """Make the setup of a pass that was made, where a plan takes the fullest there can be."""
     return replace(
         planned,
         batch=seen.sequences,
         length=seen.length,
-        supervised=min(1.0, seen.targets / seen.tokens),
+        supervised=min(1.0, seen.targets / seen.token_count),
         states=seen.states,
         accumulate=seen.accumulating,
     )
 
 
-def measured(device: str) -> tuple[Measured, bool]:
+def measure_memory(device: str) -> tuple[MeasuredPeaks, bool]:
     """Peaks of torch's allocator, what the driver counts on the device, and whether all of that is ours."""
     import torch
 
     free, total = torch.cuda.mem_get_info(device)
-    found = Measured(
+    found = MeasuredPeaks(
         torch.cuda.max_memory_allocated(device) / GIB,
         torch.cuda.max_memory_reserved(device) / GIB,
         (total - free) / GIB,
         torch.cuda.memory_reserved(device) / GIB,
     )
-    return found, _alone(device)
+    return found, _is_alone(device)
 
 
-def _alone(device: str) -> bool:
-    """Whether no other process computes on the device, by NVML; False where it cannot say."""
+def _is_alone(device: str) -> bool:
+    """Return whether no other process computes on the device, by NVML; False where it cannot say."""
     try:
         return is_alone(find_handle(device))
     except Exception:

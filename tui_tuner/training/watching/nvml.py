@@ -21,7 +21,7 @@ def find_handle(device: str) -> Any:
 
 
 def is_alone(handle: Any) -> bool:
-    """Whether no other process computes on a device.
+    """Return whether no other process computes on a device.
 
     Raises:
         Exception: as `find_handle` does.

@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
-
-from transformers import TrainerCallback
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning import hardware
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import Duration, Outlook, corrected, duration_of, price_of
-from tui_tuner.planning.gpus import card_here
-from tui_tuner.planning.speed.kept import rated
-from tui_tuner.planning.throughput import measured
+from tui_tuner.planning.duration import Duration, Outlook, compute_price, correct_duration, estimate_duration
+from tui_tuner.planning.gpus import find_local_card
+from tui_tuner.planning.speed.rate_store import rate_card
+from tui_tuner.planning.throughput import find_measured
 from tui_tuner.runs.events import Log, RunDuration
 from tui_tuner.training.watching.beforehand import say_advice
 from tui_tuner.training.watching.interludes import Interludes
@@ -29,7 +26,7 @@ GROWTH = 1.5  # then each time the steps it rests on have grown by this
 OFTEN = 60.0  # seconds after which it is said in any case
 
 
-class Pace(TrainerCallback):
+class Pace:
     """Emits `duration` when training begins, and again as its own steps tell more.
 
     Args:
@@ -65,9 +62,9 @@ class Pace(TrainerCallback):
         self._left = WARM_UP
         self._again = math.inf
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+    def begin_watch(self) -> None:
         try:
-            planned = self._planned()
+            planned = self._plan_duration()
         except Exception as error:  # a figure for the curious must not end a run
             message = _("The time of the run could not be planned: {error}", error=error)
             self.reporter.emit(Log(message))
@@ -76,37 +73,40 @@ class Pace(TrainerCallback):
             say_advice(self.reporter, self._told, self.asked, self.facts, self.data, planned)
         if planned is None or planned.seconds is None or planned.low is None or planned.high is None:
             return
-        self._say(Outlook(planned.seconds, planned.low, planned.high, planned.basis), corrected_by=0)
+        self._report_duration(
+            Outlook(planned.seconds, planned.low, planned.high, planned.basis), corrected_by=0
+        )
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        step = state.global_step
+    def note_step(self, step: int) -> None:
         if self._left:
             self._left -= 1
-            self._began = (step, self._of_steps())
+            self._began = (step, self._step_seconds())
             return
         assert self._began is not None
         steps = step - self._began[0]
         if steps < self._next and step < self.total and time.monotonic() < self._again:
             return
         self._next = math.ceil(steps * GROWTH)
-        pace = (self._of_steps() - self._began[1]) / steps
-        apart = self.interludes.ahead(step, self.total)
+        pace = (self._step_seconds() - self._began[1]) / steps
+        apart = self.interludes.predict_ahead(step, self.total)
         spent = self._spent() - self._waited()
-        self._say(corrected(self.total, step, spent, pace, steps, apart), corrected_by=steps)
+        self._report_duration(
+            correct_duration(self.total, step, spent, pace, steps, apart), corrected_by=steps
+        )
 
-    def _of_steps(self) -> float:
+    def _step_seconds(self) -> float:
         """Seconds of training so far, without pauses and what else lies between steps."""
-        return self._spent() - self._waited() - self.interludes.seconds
+        return self._spent() - self._waited() - self.interludes.total_seconds
 
-    def _planned(self) -> Duration | None:
+    def _plan_duration(self) -> Duration | None:
         if self.facts is None:
             return None
-        here = hardware.detect()
-        card = rated(card_here(self.config, here))
-        speed = measured(self.asked, not card.cpu, self.config.output.folder)
-        return duration_of(self.config, self.facts, self.data, card=card, speed=speed)
+        here = hardware.detect_hardware()
+        card = rate_card(find_local_card(self.config, here))
+        speed = find_measured(self.asked, not card.cpu, self.config.output.folder)
+        return estimate_duration(self.config, self.facts, self.data, card=card, speed=speed)
 
-    def _say(self, found: Outlook, corrected_by: int) -> None:
+    def _report_duration(self, found: Outlook, corrected_by: int) -> None:
         spent, waited = self._spent(), self._waited()
         self._again = time.monotonic() + OFTEN if corrected_by else math.inf
         self.reporter.emit(
@@ -115,9 +115,9 @@ class Pace(TrainerCallback):
                 low=found.low,
                 high=found.high,
                 spent=spent,
-                cost=price_of(self.config, found.seconds + waited),
-                cost_high=price_of(self.config, found.high + waited),
-                cost_spent=price_of(self.config, spent),
+                cost=compute_price(self.config, found.seconds + waited),
+                cost_high=compute_price(self.config, found.high + waited),
+                cost_spent=compute_price(self.config, spent),
                 corrected_by=corrected_by,
                 basis=found.basis,
             )

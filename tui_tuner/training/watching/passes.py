@@ -24,7 +24,7 @@ class Pass:
     accumulating: bool = False
 
     @property
-    def tokens(self) -> int:
+    def token_count(self) -> int:
         """Tokens, padding included."""
         return self.sequences * self.length
 
@@ -38,15 +38,15 @@ class Passes:
     def __init__(self) -> None:
         self._kept: dict[tuple[bool, bool], Pass] = {}
 
-    def remember(self, seen: Pass) -> None:
+    def remember_pass(self, seen: Pass) -> None:
         """Keep a pass if it is fuller than those of its kind before it."""
         kind = (seen.states, seen.accumulating)
         kept = self._kept.get(kind)
         if kept is not None:
-            fuller, most = max(seen, kept, key=lambda one: one.tokens), max(seen.targets, kept.targets)
+            fuller, most = max(seen, kept, key=lambda one: one.token_count), max(seen.targets, kept.targets)
             seen = replace(fuller, targets=most)
         self._kept[kind] = seen
 
-    def fullest(self) -> list[Pass]:
+    def list_fullest(self) -> list[Pass]:
         """One pass of each kind that there was."""
         return list(self._kept.values())

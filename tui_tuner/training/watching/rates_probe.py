@@ -1,4 +1,4 @@
-"""How fast this GPU is, found out in the first tenths of a second of a run; see `planning.speed.rates`.
+"""How fast this GPU is, found out in the first tenths of a second of a run; see `planning.speed.speed_rates`.
 
 Whatever goes wrong costs the measurement and nothing else: choices then rest on the data sheet.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from tui_tuner.planning.speed.rates import Rates
+from tui_tuner.planning.speed.speed_rates import Rates
 
 BLOCKS, PER_BLOCK = 12, 42  # of the chain whose launches are timed; launches of one, forward and back
 # A launch of a whole model against one of this chain: compared on a processor (Llama with LoRA, a handful of
@@ -81,13 +81,13 @@ class _Product(torch.nn.Module):
 
 def _time_launches(device: torch.device) -> float:
     """Seconds of the processor for each launch of a model, forward and back."""
-    run = launching(device)
-    return _quickest(run, device, waits=False) / (BLOCKS * PER_BLOCK) * WHOLE
+    run = make_launcher(device)
+    return _find_quickest(run, device, waits=False) / (BLOCKS * PER_BLOCK) * WHOLE
 
 
-def launching(device: torch.device) -> Callable[[], Any]:
-    """What launches much and computes little."""
-    dtype = _half(device)
+def make_launcher(device: torch.device) -> Callable[[], Any]:
+    """Make a function that launches much and computes little."""
+    dtype = _choose_half(device)
     chain = torch.nn.Sequential(*(_Block(device, dtype) for _unused in range(BLOCKS)))
     x = torch.zeros(1, WIDTH, device=device, dtype=dtype, requires_grad=True)
     trained = [weight for weight in chain.parameters() if weight.requires_grad]
@@ -103,43 +103,46 @@ def launching(device: torch.device) -> Callable[[], Any]:
 def _time_product(device: torch.device, side: int) -> float:
     """Of two matrices full of numbers: zeros would need less power, and be quicker."""
     made = torch.Generator(device).manual_seed(0)
-    a, b = (torch.randn(side, side, device=device, generator=made).to(_half(device)) for _unused in range(2))
+    a, b = (
+        torch.randn(side, side, device=device, generator=made).to(_choose_half(device))
+        for _unused in range(2)
+    )
     out = torch.empty_like(a)
-    return _quickest(lambda: torch.mm(a, b, out=out), device)
+    return _find_quickest(lambda: torch.mm(a, b, out=out), device)
 
 
 def _time_copy(device: torch.device, size: int) -> float:
     source = torch.ones(size, dtype=torch.uint8, device=device)
     to = torch.empty_like(source)
-    return _quickest(lambda: to.copy_(source), device)
+    return _find_quickest(lambda: to.copy_(source), device)
 
 
 def _time_sending(device: torch.device, size: int) -> float:
     host = torch.ones(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
     to = torch.empty(size, dtype=torch.uint8, device=device)
-    return _quickest(lambda: to.copy_(host, non_blocking=True), device)
+    return _find_quickest(lambda: to.copy_(host, non_blocking=True), device)
 
 
-def _quickest(work: Callable[[], Any], device: torch.device, waits: bool = True) -> float:
+def _find_quickest(work: Callable[[], Any], device: torch.device, waits: bool = True) -> float:
     """Seconds of the quickest of a few tries: until the GPU is done, or until all is launched."""
     found = []
     for _unused in range(TIMES + 1):
-        _wait(device)
+        _wait_for_device(device)
         began = time.perf_counter()
         work()
         if waits:
-            _wait(device)
+            _wait_for_device(device)
         found.append(time.perf_counter() - began)
-    _wait(device)
+    _wait_for_device(device)
     return max(min(found[1:]), 1e-9)
 
 
-def _wait(device: torch.device) -> None:
+def _wait_for_device(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _half(device: torch.device) -> torch.dtype:
+def _choose_half(device: torch.device) -> torch.dtype:
     """The 16-bit numbers that the device computes with."""
     old = device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0)
     return torch.float16 if old else torch.bfloat16

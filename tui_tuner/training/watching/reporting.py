@@ -12,11 +12,11 @@ from typing import Any
 from tui_tuner.config.advice import fixes_of
 from tui_tuner.locales import _
 from tui_tuner.runs import events
-from tui_tuner.runs.events import Body, Finished, Log, Phase, Sink, Step, Warned, advice_of
+from tui_tuner.runs.events import EventBody, EventSink, Finished, Log, Phase, Step, Warned, advice_of
 from tui_tuner.training.ranks import Ranks
-from tui_tuner.training.watching.curve import CurveWatch
-from tui_tuner.training.watching.meter import StepMeter, Work
-from tui_tuner.training.watching.numbers import NumberWatch
+from tui_tuner.training.watching.curve_watch import CurveWatch
+from tui_tuner.training.watching.number_watch import NumberWatch
+from tui_tuner.training.watching.step_meter import StepMeter, Work
 
 HEARTBEAT_SECONDS = 5.0
 FIRST_BEAT_SECONDS = 0.5
@@ -25,20 +25,22 @@ MOST_SKIPPED = 20  # steps in a row that a loss scaler may skip; from 65,536 it 
 
 
 class Reporter:
-    """A sink with the phases of a run; `finished` goes through at most once. Only the main rank speaks."""
+    """A sink with the phases of a run; `report_finish` goes through at most once. Only the main rank
+    speaks.
+    """
 
-    def __init__(self, sink: Sink, ranks: Ranks | None = None) -> None:
+    def __init__(self, sink: EventSink, ranks: Ranks | None = None) -> None:
         self.sink = sink
-        self._speaks = ranks is None or ranks.main
+        self._speaks = ranks is None or ranks.is_main
         self.step = 0
         self._finished = False
         self._phase: tuple[str, float] = ("", 0.0)
 
-    def emit(self, body: Body) -> None:
+    def emit(self, body: EventBody) -> None:
         if self._speaks:
             self.sink.emit(body)
 
-    def phase(self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = "") -> None:
+    def report_phase(self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = "") -> None:
         """Say what is going on; repeated for the same phase about once a second at most."""
         now = time.monotonic()
         same = self._phase[0] == name and now - self._phase[1] < PHASE_SECONDS
@@ -48,20 +50,20 @@ class Reporter:
         self.emit(Phase(name, done, total, note, unit))
 
     @property
-    def resting(self) -> bool:
-        """Whether the run is paused."""
+    def is_resting(self) -> bool:
+        """Return whether the run is paused."""
         return self._phase[0] == "paused"
 
-    def warn(self, code: str, message: str, hint: str = "") -> None:
+    def report_warning(self, code: str, message: str, hint: str = "") -> None:
         self.emit(Warned(code, message, hint, advice_of(hint), [dict(fix) for fix in fixes_of(hint)]))
 
-    def log(self, message: str, level: str = "info") -> None:
+    def report_log(self, message: str, level: str = "info") -> None:
         self.emit(Log(message, level))
 
-    def finished(self, status: str, exit_code: int, message: str = "", hint: str = "") -> None:
-        self.end(Finished(status, exit_code, message, hint, advice=advice_of(hint)))
+    def report_finish(self, status: str, exit_code: int, message: str = "", hint: str = "") -> None:
+        self.report_end(Finished(status, exit_code, message, hint, advice=advice_of(hint)))
 
-    def end(self, ended: Finished) -> None:
+    def report_end(self, ended: Finished) -> None:
         """Say how the run ended, unless that was said."""
         if not self._finished:
             self._finished = True
@@ -74,7 +76,7 @@ class Heartbeat:
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._send_beats, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
         self._thread.start()
@@ -84,7 +86,7 @@ class Heartbeat:
         self._end.set()
         self._thread.join(timeout=2)
 
-    def _beat(self) -> None:
+    def _send_beats(self) -> None:
         import psutil
 
         process = psutil.Process()
@@ -150,15 +152,15 @@ class StepReports:
         self._skipped = 0  # steps in a row
         self._told_of_skipping = False
 
-    def add(self, step: PendingStep) -> None:
+    def add_step(self, step: PendingStep) -> None:
         self._pending.append(step)
         self._reporter.step = step.step
 
     @property
-    def due(self) -> bool:
+    def is_report_due(self) -> bool:
         return time.monotonic() - self._last >= self._every
 
-    def flush(self) -> list[BadNumbers]:
+    def flush_steps(self) -> list[BadNumbers]:
         """Write a `step` event for each collected step; returns those with numbers that are not finite."""
         self._last = time.monotonic()
         steps, self._pending = self._pending, []
@@ -166,8 +168,8 @@ class StepReports:
             return []
         began = time.monotonic()
         read = _read_steps(steps)
-        seconds = _seconds(steps, time.monotonic() - began)
-        used = self.meter.read(steps[-1].step, [step.work for step in steps])
+        seconds = _share_seconds(steps, time.monotonic() - began)
+        used = self.meter.read_times(steps[-1].step, [step.work for step in steps])
         allocated, reserved = self._memory()
         bad = []
         found = zip(steps, read, seconds, used, strict=True)
@@ -192,18 +194,18 @@ class StepReports:
                 )
             )
             finite = [value if value is not None and math.isfinite(value) else None for value in (loss, norm)]
-            findings = self._watch.feed(step.step, finite[0], finite[1], step.learning_rate)
+            findings = self._watch.feed_numbers(step.step, finite[0], finite[1], step.learning_rate)
             if self.curve is not None:
-                findings += self.curve.feed(step.step, finite[0], step.learning_rate, step.epoch)
+                findings += self.curve.feed_losses(step.step, finite[0], step.learning_rate, step.epoch)
             for finding in findings:
-                self._reporter.warn(finding.code, finding.message, finding.hint)
+                self._reporter.report_warning(finding.code, finding.message, finding.hint)
             self._skipped = self._skipped + 1 if skipped else 0
-            problem = self._scaling(step.step) if skipped else _not_finite(loss, norm)
+            problem = self._check_scaling(step.step) if skipped else _not_finite(loss, norm)
             if problem:
                 bad.append(BadNumbers(step.step, problem, step.rows))
         return bad
 
-    def _scaling(self, step: int) -> str:
+    def _check_scaling(self, step: int) -> str:
         """What is wrong with a step that the loss scaler skipped: nothing, unless many in a row are.
 
         The scale begins high and is halved at each overflow, so some steps at the beginning are skipped in
@@ -211,7 +213,7 @@ class StepReports:
         """
         if not self._told_of_skipping:
             self._told_of_skipping = True
-            self._reporter.log(
+            self._reporter.report_log(
                 _(
                     "Step {step} was skipped: its scaled gradients are too large for float16. The loss "
                     "scaler lowers its scale; a few such steps, most of them early, are usual.",
@@ -223,8 +225,8 @@ class StepReports:
         return _("the loss scaler has skipped {skipped} steps in a row", skipped=self._skipped)
 
 
-def _seconds(steps: list[PendingStep], waited: float) -> list[float]:
-    """What steps took: until they were launched, and the wait for a device that still computed them.
+def _share_seconds(steps: list[PendingStep], waited: float) -> list[float]:
+    """Divide the time of steps: until they were launched, and the wait for a device that still computed them.
 
     The wait is shared out by tokens: who runs ahead of a device does not see where one step of it ends.
     """
@@ -233,7 +235,7 @@ def _seconds(steps: list[PendingStep], waited: float) -> list[float]:
 
 
 def _not_finite(loss: float | None, norm: float | None) -> str:
-    """Which number of a step is not finite; empty if both are."""
+    """Name the number of a step that is not finite; empty if both are."""
     if loss is not None and not math.isfinite(loss):
         return _("the loss is {value}", value=loss)
     if norm is not None and not math.isfinite(norm):
@@ -249,23 +251,23 @@ def _read_steps(
     for step in steps:
         skipped = None if isinstance(step.skipped, bool) else step.skipped
         values += [step.loss, step.grad_norm, *step.metrics.values(), skipped]
-    numbers = iter(_read(values))
+    numbers = iter(_read_values(values))
     return [
         (
             next(numbers),
             next(numbers),
-            {name: _number(next(numbers)) for name in step.metrics},
+            {name: _clean_number(next(numbers)) for name in step.metrics},
             bool(next(numbers)) or step.skipped is True,
         )
         for step in steps
     ]
 
 
-def _number(value: float | None) -> float:
+def _clean_number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _read(values: list[Any]) -> list[float | None]:
+def _read_values(values: list[Any]) -> list[float | None]:
     """Numbers of scalars that live on a device, in one transfer; None stays None."""
     import torch
 

@@ -1,0 +1,167 @@
+"""Layers of one module that read the same tensor: the first that is called computes all of them.
+
+Which layers those are is seen in one small pass of the model (`find_siblings`), not told by names. What the
+first has computed for the others waits inside the call of the module that holds them and nowhere else: hooks
+of that module begin and end it, also when a pass fails. A layer takes what waits for it only for that very
+tensor, unchanged, in the same numbers and the same thread; otherwise it computes by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from tui_tuner.compute.low_rank.joint import LoraGroup, LoraMember
+
+Calls = list[list[tuple[Any, Any]]]  # by call of a module: its layers that were called, with their input
+
+
+@dataclass
+class WaitingOutputs:
+    """Inside one call of the module: the input that was computed, and what nobody has taken yet."""
+
+    x: Any = None
+    key: tuple[Any, ...] = ()
+    found: dict[int, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class JointRunner:
+    """A group, and a group for each of its layers alone.
+
+    Attributes:
+        waiting: By thread, while the module that holds the layers is called.
+    """
+
+    group: LoraGroup
+    alone: list[LoraGroup]
+    waiting: dict[int, WaitingOutputs] = field(default_factory=dict)
+
+    def begin_call(self, *_unused: Any) -> None:
+        """The module that holds the layers is called: a forward pre-hook."""
+        if not torch.compiler.is_compiling():
+            self.waiting[threading.get_ident()] = WaitingOutputs()
+
+    def end_call(self, *_unused: Any) -> None:
+        """It has returned or failed: a forward hook."""
+        if not torch.compiler.is_compiling():
+            self.waiting.pop(threading.get_ident(), None)
+
+    def forward_member(self, place: int, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The forward pass of the layer at that place in the group."""
+        if torch.compiler.is_compiling():  # a region's compiler fuses what peft does by itself
+            return self.group.members[place].stock(x, *args, **kwargs)
+        waiting = self.waiting.get(threading.get_ident())
+        if args or kwargs or waiting is None:
+            return forward_alone(self.alone[place], x, *args, **kwargs)
+        if waiting.x is None:
+            dtype = self.group.find_dtype(x)
+            if dtype is None:
+                return forward_alone(self.alone[place], x)
+            waiting.x, waiting.key = x, _make_key(x)
+            waiting.found = dict(enumerate(self.group.compute_outputs(x, dtype)))
+        if waiting.x is x and place in waiting.found and waiting.key == _make_key(x):
+            return waiting.found.pop(place)
+        return forward_alone(self.alone[place], x)
+
+
+def forward_alone(group: LoraGroup, x: Any, *args: Any, **kwargs: Any) -> Any:
+    """The forward pass of a layer that is computed by itself."""
+    dtype = None if args or kwargs else group.find_dtype(x)
+    if dtype is None:
+        return group.members[0].stock(x, *args, **kwargs)
+    return group.compute_outputs(x, dtype)[0]
+
+
+def _make_key(x: Any) -> tuple[Any, ...]:
+    """What else must be the same for an output to be taken."""
+    place = x.device.type
+    numbers = torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else x.dtype
+    return numbers, 0 if x.is_inference() else x._version, torch.is_grad_enabled()
+
+
+def find_siblings(
+    model: Any, members: dict[str, LoraMember], half: Any
+) -> list[tuple[str, list[LoraMember]]]:
+    """Layers of one module that a small pass of the model gave the same tensor.
+
+    Args:
+        members: By the names of their modules.
+        half: The 16-bit dtype of the run, or of its device.
+
+    Returns:
+        The name of the module, and its layers in the order of their calls.
+
+    Raises:
+        Exception: whatever a model's own code makes of two tokens.
+    """
+    calls: dict[str, Calls] = {}
+    with contextlib.ExitStack() as hooks:
+        for name, member in members.items():
+            holder = name.rpartition(".")[0]
+            if holder not in calls:
+                calls[holder] = []
+                module = model.get_submodule(holder)
+                hooks.callback(module.register_forward_pre_hook(_make_begin_hook(calls[holder])).remove)
+            hooks.callback(member.layer.register_forward_pre_hook(_make_note_hook(calls[holder])).remove)
+        hooks.enter_context(_rest_modules(model))
+        place = model.get_input_embeddings().weight.device
+        tokens = torch.zeros((1, 2), dtype=torch.long, device=place)
+        with torch.no_grad(), torch.autocast(place.type, dtype=half):
+            model(input_ids=tokens)
+    by_layer = {id(member.layer): member for member in members.values()}
+    found = []
+    for holder, of_holder in calls.items():
+        for group in _find_same_input(of_holder):
+            found.append((holder, [by_layer[id(layer)] for layer in group]))
+    return found
+
+
+def _make_begin_hook(calls: Calls) -> Any:
+    return lambda *_unused: calls.append([])
+
+
+def _make_note_hook(calls: Calls) -> Any:
+    def note(layer: Any, args: Any) -> None:
+        if calls and args:
+            calls[-1].append((layer, args[0]))
+
+    return note
+
+
+@contextlib.contextmanager
+def _rest_modules(model: Any) -> Iterator[None]:
+    """Nothing random, and every module's mode as it was afterwards.
+
+    Quantised layers are left out: bitsandbytes packs their weights anew on a processor that is not training.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    for module, _unused in modes:
+        module.training = type(module).__module__.startswith("bitsandbytes.")
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _find_same_input(calls: Calls) -> list[list[Any]]:
+    """Layers with the same input, each called once, if it was so in every call of the module."""
+    partitions = []
+    for called in calls:
+        by_input: dict[int, list[Any]] = {}
+        for layer, x in called:
+            by_input.setdefault(id(x), []).append(layer)
+        once = [layer for layer, _unused in called]
+        parts = [part for part in by_input.values() if all(once.count(layer) == 1 for layer in part)]
+        partitions.append([part for part in parts if len(part) > 1])
+    first = partitions[0] if partitions else []
+    alike = all(
+        [list(map(id, part)) for part in one] == [list(map(id, part)) for part in first] for one in partitions
+    )
+    return first if alike else []

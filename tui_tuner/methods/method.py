@@ -1,0 +1,120 @@
+"""A method: which weights are trained. Implement this; see CONTRIBUTING, "How to add a method"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tui_tuner.config.kinds.methods import METHODS, MethodKind, Trait
+from tui_tuner.errors import ModelError
+from tui_tuner.locales import _
+from tui_tuner.methods.numbers.method_numbers import MethodNumbers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+    from torch.nn import Module
+
+    from tui_tuner.config.schema import RunConfig
+    from tui_tuner.methods.stored import Stored
+
+
+class Method(MethodNumbers):
+    """One method of `config.kinds.methods.METHODS`. Importing its module imports no training library.
+
+    Its module has it in a tuple `METHODS`. It keeps no state: one object serves all runs.
+
+    Args:
+        name: As in the registry.
+
+    Attributes:
+        library: The library that loads its final models: `transformers`, `peft`, or `tui-tuner` itself.
+    """
+
+    library = "transformers"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def kind(self) -> MethodKind:
+        """Return its entry in the registry: words, traits and fields."""
+        return METHODS[self.name]
+
+    def has(self, trait: Trait) -> bool:
+        """Return whether it has a trait."""
+        return self.kind.has_trait(trait)
+
+    def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
+        """Freeze what is not trained, and add what is. Draws from the global seed.
+
+        Args:
+            peft_type: PEFT's name for the task (`Task.peft_type`).
+
+        Raises:
+            ConfigError: the method does not fit this model.
+        """
+        raise NotImplementedError
+
+    def after_step(self, model: Module, step: int, total: int) -> None:
+        """Change what is trained after an optimizer step, before gradients are cleared.
+
+        Args:
+            step: Optimizer steps taken, this one included.
+            total: Optimizer steps of the whole run.
+        """
+
+    def extra_loss(self, model: Module) -> Tensor | None:
+        """Return what is added to the loss of an optimizer step: a scalar with a gradient, or None."""
+        return None
+
+    def save_model(self, model: Module, folder: Path) -> None:
+        """Write what was trained into a new folder, as `library` loads it."""
+        model.save_pretrained(str(folder), safe_serialization=True)
+
+    def load_adapter(self, base: Module, folder: Path) -> Module:
+        """Return a base model with the adapter that `save_model` wrote into a folder. Adapters only.
+
+        Raises:
+            ModelError: the adapter is damaged, or made for another model.
+        """
+        raise NotImplementedError
+
+    def leaves_base(self, stored: Stored) -> bool:
+        """Return whether `load_adapter` changes no tensor of the base model, so that several models share
+        it.
+        """
+        return False
+
+    def merge_weights(self, model: Module) -> Module:
+        """Return the model with what was trained folded into its weights; a whole model is returned as it is.
+
+        Raises:
+            ModelError: this method, or this model, cannot be merged.
+        """
+        return model
+
+    def unwrap_model(self, model: Module) -> Module:
+        """Return the model of transformers inside a wrapper, if calling it applies what was trained too."""
+        return model
+
+    def note_revision(self, model: Module, revision: str) -> None:
+        """Keep the commit of the base model, if it has one, for what `save_model` writes. Adapters only."""
+
+    def count_virtual_tokens(self, model: Module) -> int:
+        """Return the trained tokens before each sequence, which take places in the model's context."""
+        return 0
+
+    def count_virtual_positions(self, model: Module) -> int:
+        """Return the positions that the model gives logits for before those of the text."""
+        return 0
+
+
+def refuse_quantised(base: Module) -> None:
+    """Raise `ModelError` for weights in 4 or 8 bits, which would be rounded again by merging."""
+    if getattr(base, "is_quantized", False):
+        raise ModelError(
+            _("an adapter cannot be merged into quantised weights without rounding them once more."),
+            where="model.quantization",
+            hint=_("Load the model in 16 or 32 bits, put the adapter on it, and merge that."),
+        )

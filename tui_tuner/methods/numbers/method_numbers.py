@@ -1,0 +1,106 @@
+"""The numbers of a method: its customary rate, what it trains, what that costs. Part of `Method`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import ClassVar
+
+from tui_tuner.config.sections.method import MethodSection
+from tui_tuner.methods.numbers.rates import UNPUBLISHED, Customary, Rates, Rule
+from tui_tuner.methods.numbers.terms import Form, MethodCase, PassedWeights, Terms, make_basic_terms
+from tui_tuner.models.architectures.family import Linear
+from tui_tuner.models.facts import ModelFacts
+
+
+class MethodNumbers:
+    """What planning asks a method. Each answer has a default that follows from the others.
+
+    A method that gives `count_parameters`, or `count_elsewhere` alone, is planned with: its weights, their
+    gradients and optimizer states, and products as large as its matrices.
+    """
+
+    rates: Rates = UNPUBLISHED
+    # Every weight of the layers that are trained is, and there are no adapters
+    trains_layers: ClassVar[bool] = False
+    # Updates are divided by the square root of the rank rather than by the rank
+    stabilised: bool = False
+
+    def customary_rate(
+        self,
+        section: MethodSection,
+        *,
+        new_head: bool = False,
+        preference: bool = False,
+        parameters: int | None = None,
+    ) -> Customary:
+        """Return the usual peak learning rate.
+
+        Args:
+            new_head: The model is an encoder with a new head.
+            preference: The task learns from comparisons.
+            parameters: Of the model; None if not known.
+        """
+        if preference:
+            return self.rates.preference
+        return self.rates.new_head if new_head and self.rates.new_head else self.rates.usual
+
+    def rate_rules(self, section: MethodSection) -> list[Rule]:
+        """Return rules for the rate that hold for this method only, to be shown beside the usual one."""
+        return []
+
+    def count_parameters(self, linear: Linear, case: MethodCase) -> int:
+        """Return how many numbers are trained beside one linear layer that has an adapter."""
+        return 0
+
+    def count_elsewhere(self, case: MethodCase, decides: bool = False) -> int:
+        """Return how many trained numbers it adds that are not beside a linear layer.
+
+        Args:
+            decides: The model has a head that decides in place of one that writes.
+        """
+        return 0
+
+    def count_own(self, facts: ModelFacts, section: MethodSection) -> int:
+        """Return how many of the model's own numbers are trained, where these are not all of them."""
+        return 0
+
+    def count_twice(self, case: MethodCase, heads: Collection[str]) -> int:
+        """Return how many of the added numbers are there twice.
+
+        Args:
+            heads: Names of modules that are trained and saved whole, of which PEFT keeps the originals.
+        """
+        return 0
+
+    def count_layers(self, section: MethodSection, layers: int) -> int:
+        """Return in how many of a model's layers, from the top, something is trained."""
+        return min(section.layers or layers, layers) if section.reads_field("layers") else layers
+
+    def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
+        """Return the weights that a token meets beside a linear layer with an adapter, all copies of it."""
+        return PassedWeights(trained=float(self.count_parameters(linear, case) * linear.copies))
+
+    def memory_terms(self, case: MethodCase) -> Terms:
+        """Return what the memory of a training step depends on."""
+        facts, section = case.facts, case.section
+        known = make_basic_terms(case)
+        if known.whole_model or known.virtual_tokens:
+            return known
+        if self.trains_layers:
+            return replace(known, whole_layers=True)
+        # A mixture may have dense layers, whose matrices have the names of the experts' and other sizes
+        linears = {(one.name, one.inputs, one.outputs): one for one in facts.without_experts.layer_linears}
+        linears |= {(one.name, one.inputs, one.outputs): one for one in facts.layer_linears}
+        counted = {key: self.count_parameters(one, case) for key, one in linears.items() if case.adapts(one)}
+        # Where nothing is beside a layer, the ledger simulates no adapter at all
+        counts = tuple((*key, count) for key, count in counted.items() if count)
+        elsewhere, own = self.count_elsewhere(case), self.count_own(facts, section)
+        return replace(
+            known,
+            form=Form.GENERAL,
+            rank=(known.rank or 1) if counts else 0,
+            counts=counts,
+            elsewhere=(float(elsewhere),) if elsewhere else (),
+            own=float(own),
+        )

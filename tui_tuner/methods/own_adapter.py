@@ -1,0 +1,124 @@
+"""Adapters that no library knows: a method adds its modules, and everything around them is here.
+
+They are saved in peft's file names (`adapter_config.json`, `adapter_model.safetensors`), so that whatever
+looks for an adapter in a folder finds one; the config names the method of this package that loads it.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tui_tuner.errors import ModelError
+from tui_tuner.locales import _
+from tui_tuner.methods.attached import find_attached, forget_method, remember_method
+from tui_tuner.methods.layers import name_saved_modules, write_head_config
+from tui_tuner.methods.method import Method, refuse_quantised
+from tui_tuner.methods.stored import CONFIG, WEIGHTS, Stored, check_names, read_stored
+from tui_tuner.text import one_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch.nn import Module
+
+    from tui_tuner.config.schema import RunConfig
+
+METHOD = "method"  # in `adapter_config.json`: the name of the method that loads it
+
+
+class OwnAdapter(Method):
+    """A method whose modules are put into a frozen model and trained there.
+
+    A subclass writes `add_modules`, and `fold_modules` if its entry has the trait `mergeable`.
+    """
+
+    library = "tui-tuner"
+
+    @abstractmethod
+    def add_modules(self, model: Module, settings: Mapping[str, Any]) -> None:
+        """Put the method's modules into a model, in place. Draws from the global seed.
+
+        The same settings on the same model must give the same names: that is how weights find their places.
+
+        Args:
+            settings: The fields of the section `method` that the method reads.
+        """
+
+    def fold_modules(self, model: Module) -> None:
+        """Fold the method's modules into the weights of the model, and take them out of it, in place."""
+        raise NotImplementedError
+
+    def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
+        model.requires_grad_(False)
+        heads = name_saved_modules(model, peft_type)
+        settings = {name: getattr(config.method, name) for name in self.kind.fields}
+        self.add_modules(model, settings)
+        for name in heads:
+            model.get_submodule(name).requires_grad_(True)
+        more = {"task_type": peft_type, "modules_to_save": heads or None}
+        remember_method(model, self, {METHOD: self.name, **settings, **more})
+        return model
+
+    def save_model(self, model: Module, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        found = find_attached(model)
+        settings = found.settings if found is not None else {}
+        trained = {
+            name: weight.detach().cpu().contiguous()
+            for name, weight in model.named_parameters()
+            if weight.requires_grad
+        }
+        save_file(trained, folder / WEIGHTS, metadata={"format": "pt"})
+        told = {"base_model_name_or_path": model.name_or_path, **settings}
+        (folder / CONFIG).write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_head_config(model, str(settings.get("task_type")), folder)
+
+    def load_adapter(self, base: Module, folder: Path) -> Module:
+        from safetensors.torch import load_file
+
+        stored = read_stored(folder)
+        before = {id(weight) for weight in base.parameters()}
+        self.add_modules(base, stored.settings)
+        heads = tuple(f"{name}." for name in stored.settings.get("modules_to_save") or ())
+        places = {
+            name: weight
+            for name, weight in base.named_parameters()
+            if id(weight) not in before or (heads and name.startswith(heads))
+        }
+        check_names(stored.shapes.keys() - places.keys(), places.keys() - stored.shapes.keys(), folder)
+        for name, weight in load_file(folder / WEIGHTS).items():
+            place = places[name]
+            if place.shape != weight.shape:
+                raise ModelError(
+                    _(
+                        "the adapter fits another model: {name} has the shape {stored}, and here it would be "
+                        "{wanted}.",
+                        name=one_line(name, 120),
+                        stored=list(weight.shape),
+                        wanted=list(place.shape),
+                    ),
+                    where=one_line(folder),
+                    hint=_("Is the base model still the one it was trained on?"),
+                )
+            place.data.copy_(weight)
+        remember_method(base, self, dict(stored.settings))
+        return base
+
+    def leaves_base(self, stored: Stored) -> bool:
+        # modules are added beside the tensors of the base, but a saved head is written into its own
+        return not stored.settings.get("modules_to_save")
+
+    def merge_weights(self, model: Module) -> Module:
+        refuse_quantised(model)
+        self.fold_modules(model)
+        forget_method(model)
+        return model
+
+    def note_revision(self, model: Module, revision: str) -> None:
+        found = find_attached(model)
+        if found is not None:
+            found.settings["revision"] = revision or None
