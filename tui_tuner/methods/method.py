@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
@@ -17,7 +19,26 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from tui_tuner.config.schema import RunConfig
+    from tui_tuner.config.sections.method import MethodSection
     from tui_tuner.methods.stored import Stored
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """A forward pass of the run's own first rows.
+
+    Args:
+        run: Computes it, without gradients.
+        read: [positions] bool: which positions are text, not padding or filler.
+        trained: [positions] bool: those that have a label.
+    """
+
+    run: Callable[[], object]
+    read: Tensor
+    trained: Tensor
+
+
+FirstPasses = Sequence[FirstPass]
 
 
 class Method(MethodNumbers):
@@ -64,6 +85,36 @@ class Method(MethodNumbers):
             step: Optimizer steps taken, this one included.
             total: Optimizer steps of the whole run.
         """
+
+    def reads_rows(self, section: MethodSection) -> bool:
+        """Return whether what is trained begins with what the model makes of the run's rows."""
+        return False
+
+    def begin_with_rows(self, model: Module, passes: FirstPasses) -> None:
+        """Give what is trained its first values by the run's rows; a resumed run has them already.
+
+        Raises:
+            ConfigError: these rows do not suffice.
+        """
+
+    def check_steps(self, section: MethodSection, total: int) -> None:
+        """Raise `ConfigError` where a run of so many optimizer steps is too short for the method."""
+
+    def save_state(self, model: Module, folder: Path) -> None:
+        """Write what carries over from one optimizer step to the next, beside trained weights, into a
+        checkpoint.
+        """
+
+    def load_state(self, model: Module, folder: Path | None) -> None:
+        """Go on with what `save_state` wrote; None for the beginning of a run."""
+
+    def trains_faster(self, name: str) -> bool:
+        """Return whether a parameter learns at a rate that is `training.lora_plus_ratio` times as high.
+
+        Args:
+            name: Its full name in the model.
+        """
+        return False
 
     def extra_loss(self, model: Module) -> Tensor | None:
         """Return what is added to the loss of an optimizer step: a scalar with a gradient, or None."""

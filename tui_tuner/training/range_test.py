@@ -154,16 +154,19 @@ def _shorten_config(config: RunConfig, rates: list[float]) -> RunConfig:
 
 
 def _take_steps(training: Any, rates: list[float], commands: Commands, say: RangeTestReport) -> RangeTest:
+    from tui_tuner.training.step.first_passes import begin_method
     from tui_tuner.training.step.random_states import seed_everything
 
     engine = training.engine
+    begin_method(engine)
     seed_everything(training.config.training.seed)
     engine.prepare_states()
     losses: list[float] = []
     trend, ended = _Trend(), ""
     for step, rate in enumerate(rates, start=1):
         for group in engine.optimizer.param_groups:
-            group["lr"] = rate  # its schedule is constant, and would set the first rate again
+            # its schedule is constant, and would set the first rate again; some weights learn at a multiple
+            group["lr"] = rate * group["initial_lr"] / rates[0]
         loss = float(engine.train_step().loss)  # as it was before the step was taken
         known = math.isfinite(loss)
         say(_("training"), step, len(rates), rate if known else None, loss if known else None)

@@ -7,12 +7,14 @@ the method itself (`methods.find_method`).
 
 from __future__ import annotations
 
+from tui_tuner.config.kinds.low_rank_methods import LOW_RANK_METHODS
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
 from tui_tuner.locales import N_
 
 _BESIDE = frozenset({Trait.ADAPTER, Trait.QUANTISABLE, Trait.MERGEABLE, Trait.CHECKPOINTABLE})
 _LORA = frozenset({Trait.RANKED}) | _BESIDE
-_LORA_FIELDS = ("rank", "alpha", "dropout", "targets", "layers", "train_embeddings")
+_LORA_PLACES = ("targets", "layers", "rank_pattern", "alpha_pattern")
+_LORA_FIELDS = ("rank", "alpha", "dropout", "init", *_LORA_PLACES, "train_embeddings")
 _FEW = frozenset({Trait.FEW_WEIGHTS}) | _BESIDE
 _PROMPT = _FEW - {Trait.MERGEABLE} | {Trait.VIRTUAL_TOKENS}
 
@@ -182,6 +184,7 @@ METHODS: dict[str, MethodKind] = {
             paper="Li and Liang 2021, arXiv 2101.00190",
             usual=N_("10 to 100 virtual tokens."),
         ),
+        *LOW_RANK_METHODS,
     )
 }
 

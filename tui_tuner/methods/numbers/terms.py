@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.sections.method import MethodSection
+from tui_tuner.config.sections.name_patterns import find_number
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
 
@@ -23,6 +24,7 @@ class Form(StrEnum):
     GENERAL = "general"  # nothing is known but the number of trained elements (`Terms.counts`)
     LOW_RANK = "low_rank"  # LoRA: the product of two matrices
     MAGNITUDES = "magnitudes"  # DoRA: the same, each output scaled against the norm of its weights
+    SINGULAR = "singular"  # AdaLoRA: the product of two matrices, with a factor for each rank between them
     FACTORS = "factors"  # IA3: a factor for each output, or for each input
     SHARED = "shared"  # VeRA: vectors that scale random matrices, which all layers share
     HADAMARD = "hadamard"  # LoHa: a whole matrix, from two low-rank products multiplied
@@ -102,6 +104,8 @@ class Terms:
         counts: Of `Form.GENERAL`, trained elements beside one matrix: (name, inputs, outputs, elements).
         elsewhere: Elements of each trained tensor that is neither beside a linear layer nor a virtual token.
         own: Elements of the model's own weights that are trained, where these are not whole layers.
+        ranks: The rank beside matrices that have another one: (name, rank).
+        measured: Numbers that the method keeps for each trained one of its adapters, beside the optimizer's.
     """
 
     form: Form = Form.LOW_RANK
@@ -120,6 +124,8 @@ class Terms:
     counts: tuple[tuple[str, int, int, int], ...] = ()
     elsewhere: tuple[float, ...] = ()
     own: float = 0.0
+    ranks: tuple[tuple[str, int], ...] = ()
+    measured: int = 0
 
 
 def make_basic_terms(case: MethodCase) -> Terms:
@@ -134,4 +140,17 @@ def make_basic_terms(case: MethodCase) -> Terms:
         train_embeddings=section.reads_field("train_embeddings") and section.train_embeddings,
         virtual_tokens=section.prompt_length,
         prefix=section.has_trait(Trait.PREFIX),
+        ranks=_list_ranks(case) if section.reads_field("rank_pattern") else (),
     )
+
+
+def _list_ranks(case: MethodCase) -> tuple[tuple[str, int], ...]:
+    """Return the matrices whose rank is another one, with that."""
+    usual, names = case.section.rank, {one.name for one in case.facts.layer_linears}
+    ranks = {name: find_rank(case.section, name) for name in sorted(names)}
+    return tuple((name, rank) for name, rank in ranks.items() if rank != usual)
+
+
+def find_rank(section: MethodSection, name: str) -> int:
+    """Return the rank beside a matrix of this name."""
+    return int(find_number(section.rank_pattern, name, section.rank))

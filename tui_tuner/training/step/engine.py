@@ -132,7 +132,8 @@ class Engine:
         if self._wrapped is None:
             self._wrapped = wrap_model(self.model, self.device, self.ranks)
         # Clipping sums the norms in the order of the groups, as the optimizer has them
-        self.optimizer = create_optimizer(self.model, self.config, self._device_facts)
+        faster = self.method.trains_faster
+        self.optimizer = create_optimizer(self.model, self.config, self._device_facts, faster)
         self._trained: list[Weight] = [
             one for group in self.optimizer.param_groups for one in group["params"]
         ]
@@ -149,6 +150,7 @@ class Engine:
             position = load_position(checkpoint)
             if self.rate_scale != 1.0:
                 scale_rate(self.scheduler, self.optimizer, self.rate_scale)
+        self.method.load_state(self.model, checkpoint)
         self.step, self.epoch = position.step, position.epoch
         self._clear_gradients()
 
@@ -343,6 +345,7 @@ class Engine:
         """Write what a resumed run needs into a folder: weights, optimizer, schedule, random states, step."""
         save_trained(self.model, folder)
         self._carried_states.save_states(folder)
+        self.method.save_state(self.model, folder)
         save_random_states(folder, self.ranks)
         position = Position(self.step, self.epoch)
         save_position(position, folder, self.total, self.plan.steps_per_epoch)
