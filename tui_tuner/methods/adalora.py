@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.methods.beginnings import list_low_rank
-from tui_tuner.methods.lora import name_adapted, refuse_rank
+from tui_tuner.methods.lora import check_ranks, name_adapted
 from tui_tuner.methods.numbers.matrices import SharedRankNumbers
 from tui_tuner.methods.peft_method import PeftMethod, wrap_model
 
@@ -69,10 +69,11 @@ class AdaLora(SharedRankNumbers, PeftMethod):
             **name_adapted(model, config, peft_type),
         )
         model = wrap_model(model, settings)
-        for name, layer in list_low_rank(model):
-            most = min(layer.in_features, layer.out_features)
-            if method.rank > most:
-                raise refuse_rank(method.rank, most, name, "method.rank")
+        check_ranks(model, method)
+        for _name, layer in list_low_rank(model):
+            for count in layer.ranknum.values():
+                # peft lets it be trained beside a base in 16 bits, and does not save it
+                count.requires_grad_(False)
         return model
 
     def check_steps(self, section: MethodSection, total: int) -> None:

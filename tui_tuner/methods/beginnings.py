@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
     from tui_tuner.methods.method import Method
 
+Split = Callable[["Tensor", int, float], tuple["Tensor", "Tensor"]]
 NEEDS_ROWS = ("eva",)
 NEEDS_QUANTISED = ("loftq",)
 TAKES_OUT = ("pissa", "olora")  # these change the base model's own weights
@@ -68,7 +69,7 @@ def begin_low_rank(method: Method, model: Module, config: RunConfig) -> None:
         begin_with_loss(layers, model, config)
 
 
-def _take_out(name: str, layer: Any, split: Callable[[Tensor, int], tuple[Tensor, Tensor]]) -> tuple[Any, Any]:
+def _take_out(name: str, layer: Any, split: Split) -> tuple[Tensor, Tensor]:
     """Move a product from a layer's weight into its adapter; return both factors, in host memory."""
     import torch
 
@@ -82,9 +83,7 @@ def _take_out(name: str, layer: Any, split: Callable[[Tensor, int], tuple[Tensor
     with torch.no_grad():
         whole = weight.detach().float()
         whole = whole.T if layer.fan_in_fan_out else whole
-        up, down = split(whole, layer.r[adapter])
-        scale = math.sqrt(layer.scaling[adapter])
-        up, down = up / scale, down / scale
+        up, down = split(whole, layer.r[adapter], layer.scaling[adapter])
         rest = whole - layer.scaling[adapter] * (up @ down)
         weight.copy_(rest.T if layer.fan_in_fan_out else rest)
         layer.lora_B[adapter].weight.copy_(up)
@@ -92,8 +91,12 @@ def _take_out(name: str, layer: Any, split: Callable[[Tensor, int], tuple[Tensor
     return up.cpu().contiguous(), down.cpu().contiguous()
 
 
-def split_principal(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def split_principal(weight: Tensor, rank: int, scale: float) -> tuple[Tensor, Tensor]:
     """PiSSA: the product of the largest singular values, each shared alike between both factors.
+
+    Args:
+        weight: [outputs, inputs].
+        scale: What the product of the factors is multiplied by.
 
     Returns:
         ([outputs, rank], [rank, inputs]).
@@ -105,12 +108,12 @@ def split_principal(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     else:
         left, values, turned = torch.svd_lowrank(weight, q=rank, niter=_ROUNDS)
         right = turned.T
-    root = values[:rank].sqrt()
+    root = (values[:rank] / scale).sqrt()
     return left[:, :rank] * root, root[:, None] * right[:rank]
 
 
-def split_orthogonal(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """OLoRA: the first columns of Q and rows of R of a QR decomposition.
+def split_orthogonal(weight: Tensor, rank: int, scale: float) -> tuple[Tensor, Tensor]:
+    """OLoRA: the first columns of Q and rows of R of a QR decomposition, whatever the scale (equation 4).
 
     Returns:
         ([outputs, rank], [rank, inputs]).

@@ -134,11 +134,17 @@ def check_patterns(model: Module, method: MethodSection) -> None:
 
 
 def check_ranks(model: Module, method: MethodSection) -> None:
-    """Raise `ConfigError` for a rank above the smaller side of the matrix that its update is added to."""
-    for name, layer in list_low_rank(model):
-        most, rank = min(layer.in_features, layer.out_features), next(iter(layer.r.values()))
+    """Raise `ConfigError` for a rank above the smaller side of the matrices that its updates are added to.
+
+    Some architectures have a few tiny matrices, which a usual rank more than fills: that does no harm where
+    the adapter begins at random.
+    """
+    layers = list_low_rank(model)
+    sides = [min(layer.in_features, layer.out_features) for _name, layer in layers]
+    for (name, layer), side in zip(layers, sides, strict=True):
+        rank, own = max(layer.r.values()), find_number(method.rank_pattern, name, 0)
+        most = side if own or method.init != "default" else max(sides)
         if rank > most:
-            own = find_number(method.rank_pattern, name, 0)
             raise refuse_rank(rank, most, name, "method.rank_pattern" if own else "method.rank")
 
 

@@ -33,6 +33,10 @@ OTHERS: dict[str, Any] = {
     "method.virtual_tokens": 5,
     "method.encoder_size": 24,
     "method.initial_text": "a red coat",
+    "method.init": "pissa",
+    "method.final_rank": 2,
+    "method.rank_pattern": {"q_proj": 3},
+    "method.alpha_pattern": {"q_proj": 5.0},
 }
 CPU = Hardware(cores=2, memory_gib=16)
 

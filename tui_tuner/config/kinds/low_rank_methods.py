@@ -21,11 +21,10 @@ LOW_RANK_METHODS: tuple[MethodKind, ...] = (
         ),
         ("rank", "final_rank", "alpha", "dropout", "targets", "layers", "train_embeddings"),
         explanation=N_(
-            "LoRA gives every layer the same rank, though some layers have more to learn than others. "
-            "AdaLoRA begins with more rank than it will keep, measures how much each direction in each layer "
-            "matters, and takes away those that matter least, until final_rank is left on average. That takes "
-            "up the first half of the run; the second half trains what is left. A step is slower and takes "
-            "more memory than LoRA's, and a short run has no use for it."
+            "Some layers have more to learn than others. AdaLoRA begins with more rank than it will keep, "
+            "measures how much each direction of each layer matters, and takes away those that matter least, "
+            "until final_rank is left on average. The second half of the run trains what is left. A step is "
+            "slower and takes more memory than LoRA's; a short run gains nothing."
         ),
         paper="Zhang et al. 2023, arXiv 2303.10512",
         usual=N_("A rank of 12 and a final rank of 8: half as much again as is kept."),

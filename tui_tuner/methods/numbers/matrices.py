@@ -115,6 +115,9 @@ class SharedRankNumbers(MethodNumbers):
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
         return _count_low_rank(linear, case) + case.section.rank
 
+    def count_frozen(self, linear: Linear, case: MethodCase) -> int:
+        return 1  # the rank itself, as a parameter
+
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         return PassedWeights(trained=float(_count_low_rank(linear, case) * linear.copies))
 

@@ -53,6 +53,10 @@ class MethodNumbers:
         """Return how many numbers are trained beside one linear layer that has an adapter."""
         return 0
 
+    def count_frozen(self, linear: Linear, case: MethodCase) -> int:
+        """Return how many numbers are added beside one such layer as parameters, and never trained."""
+        return 0
+
     def count_elsewhere(self, case: MethodCase, decides: bool = False) -> int:
         """Return how many trained numbers it adds that are not beside a linear layer.
 

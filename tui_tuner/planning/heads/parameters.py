@@ -109,7 +109,9 @@ def count_parameters(
         return Parameters(base, base, doubt)
     numbers, case = find_method(method.kind), make_case(method, facts, stack)
     added = numbers.count_elsewhere(case, bool(parts))
-    added += sum(numbers.count_parameters(one, case) for one in list_adapted(case, parts, head))
+    adapted = list(list_adapted(case, parts, head))
+    added += sum(numbers.count_parameters(one, case) for one in adapted)
+    base += sum(numbers.count_frozen(one, case) for one in adapted)
     base += numbers.count_twice(case, {part.matrix.name.split(".")[0] for part in head})
     if method.reads_field("train_embeddings") and method.train_embeddings:
         kept += facts.token_parameters
