@@ -5,7 +5,7 @@ Dtypes are named as in a config: `bfloat16`, `float16`, `float32`.
 
 from __future__ import annotations
 
-from tui_tuner.config.kinds.methods import Trait
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.kinds.methods import METHODS, Trait
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.kinds.tasks import TASKS, WRITING, is_tiny
 from tui_tuner.config.options import get_value, list_options
 from tui_tuner.config.schema import RunConfig

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tui_tuner.config.kinds.methods import METHODS, Trait
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.kinds.tasks import TASKS, TINY, TaskKind
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS, Trait
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS
 from tui_tuner.config.kinds.tasks import TASKS, TINY, is_tiny
 from tui_tuner.config.values import set_path
 from tui_tuner.locales import _

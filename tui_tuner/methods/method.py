@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui_tuner.config.kinds.methods import METHODS, MethodKind, Trait
+from tui_tuner.config.kinds.method_kind import MethodKind, Trait
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
 from tui_tuner.methods.numbers.method_numbers import MethodNumbers

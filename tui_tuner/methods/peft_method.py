@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.kinds.methods import MethodKind, Trait
+from tui_tuner.config.kinds.method_kind import MethodKind, Trait
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.locales import N_, _
 from tui_tuner.methods.layers import write_head_config

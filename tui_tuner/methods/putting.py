@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.kinds.methods import METHODS, Trait
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.methods import find_method
 from tui_tuner.methods.attached import remember_method
 from tui_tuner.methods.method import Method

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tui_tuner.config.kinds.methods import METHODS, Trait
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES, EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _

@@ -8,7 +8,7 @@ from typing import Any
 from tui_tuner.compute.attention.kernel_choice import replaces_attention
 from tui_tuner.compute.chunks import count_chunk_rows
 from tui_tuner.compute.numeric import find_compute_dtype
-from tui_tuner.config.kinds.methods import Trait
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig

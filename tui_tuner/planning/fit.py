@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from tui_tuner.compute.numeric import check_numbers
-from tui_tuner.config.kinds.methods import Trait
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import Checkpointing

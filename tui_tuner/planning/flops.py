@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.kinds.methods import Trait
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.schema import MethodSection
 from tui_tuner.config.sections.field_options import Auto
 from tui_tuner.config.sections.training import EVERY_SECOND, Checkpointing

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute import numeric
-from tui_tuner.config.kinds.methods import Trait
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig

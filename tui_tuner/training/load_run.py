@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui_tuner.config import consent
-from tui_tuner.config.kinds.methods import Trait
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.load import read_config
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig

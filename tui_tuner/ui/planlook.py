@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.applying import list_methods
-from tui_tuner.config.kinds.methods import METHODS, Trait
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError

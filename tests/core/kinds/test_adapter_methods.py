@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.config.kinds.methods import METHODS, Trait
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.methods import find_method
 from tui_tuner.methods.attached import count_virtual_tokens, forget_method, is_adapter, remember_method
 from tui_tuner.methods.putting import find_adapter_method

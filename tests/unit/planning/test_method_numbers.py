@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.config.kinds.methods import METHODS, MethodKind, Trait
+from tui_tuner.config.kinds.method_kind import MethodKind, Trait
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.methods import find_method
 from tui_tuner.methods.method import Method

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tui_tuner.config.kinds.methods import METHODS, Trait
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES
 from tui_tuner.errors import HardwareError

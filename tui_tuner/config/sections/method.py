@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS, Trait
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS
 from tui_tuner.config.sections.field_options import Section, declare_option, known_word
 from tui_tuner.locales import N_
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS, WHOLE_METHOD, Trait
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS, WHOLE_METHOD
 from tui_tuner.config.kinds.tasks import TaskKind, is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.tiny import values_to_take

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.config.kinds.methods import Trait
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.guiding.proposing import rules
 from tui_tuner.guiding.proposing.draft import Draft
 from tui_tuner.guiding.proposing.token_counts import Tokens

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tui_tuner.config.kinds.methods import Trait
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts

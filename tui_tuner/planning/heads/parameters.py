@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tui_tuner.config.kinds.methods import Trait
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.locales import _

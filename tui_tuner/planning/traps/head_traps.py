@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.config.kinds.methods import Trait
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.locales import _
 from tui_tuner.planning.traps.findings import Advice, Case, make_finding, register_trap
 

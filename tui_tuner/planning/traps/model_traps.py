@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tui_tuner.config.applying import FIELD, METHOD, TASK, describe_unread_fields
-from tui_tuner.config.kinds.methods import Trait
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.options import list_options
 from tui_tuner.config.schema import MethodSection
 from tui_tuner.errors import TunerError

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from tui_tuner.compute.encoders import unwrap_model
-from tui_tuner.config.kinds.methods import METHODS, Trait
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.metrics import METRICS, name_today
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.data.ledger import OUTCOMES

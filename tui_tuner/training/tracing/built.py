@@ -29,7 +29,7 @@ def count_built(request: dict[str, Any]) -> tuple[int, int]:
     import torch
     import transformers
 
-    from tui_tuner.config.kinds.methods import Trait
+    from tui_tuner.config.kinds.method_kind import Trait
     from tui_tuner.config.sections.method import MethodSection
     from tui_tuner.methods import attach, count_model_parameters
     from tui_tuner.methods.layers import name_saved_modules

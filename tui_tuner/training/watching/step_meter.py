@@ -8,7 +8,7 @@ from typing import Any
 
 from tui_tuner.compute.kernels.available_kernels import find_compiler_problem
 from tui_tuner.compute.numeric import find_compute_dtype
-from tui_tuner.config.kinds.methods import Trait
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import Checkpointing
