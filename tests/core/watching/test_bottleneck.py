@@ -68,10 +68,10 @@ WORDS = [
     (
         "memory",
         Circumstances(16, 1, forced=True, quantisable=True),
-        "checkpointing on",
+        "checkpointing is on",
         [{"model.quantization": "nf4"}],
     ),
-    ("memory", Circumstances(16, 1, forced=True), "checkpointing on", []),
+    ("memory", Circumstances(16, 1, forced=True), "checkpointing is on", []),
     ("", PLAIN, "busy 41% of the time again", []),
 ]
 
