@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,21 +82,23 @@ class AdaLora(SharedRankNumbers, PeftMethod):
             return
         raise ConfigError(
             _(
-                "AdaLoRA needs {fewest} optimizer steps to measure, to take ranks away, and to train what is left; "
-                "this run has {total}.",
+                "AdaLoRA needs {fewest} optimizer steps to measure, to take ranks away, and to train what is "
+                "left; this run has {total}.",
                 fewest=FEWEST_STEPS,
                 total=total,
             ),
             where="method.kind",
             field="method.kind",
-            hint=_("Train longer (training.epochs, training.max_steps), lower training.batch_size, or use lora."),
+            hint=_(
+                "Train longer (training.epochs, training.max_steps), lower training.batch_size, or use lora."
+            ),
         )
 
     def trains_faster(self, name: str) -> bool:
         return "lora_B" in name
 
     def extra_loss(self, model: Module) -> Tensor:
-        """Return how far the matrices are from orthogonal: the mean of |PP' - 1| over all of them, weighted."""
+        """Return how far the matrices are from orthogonal: the weighted mean of |PP' - 1| over all."""
         import torch
 
         found = []
@@ -118,7 +121,9 @@ class AdaLora(SharedRankNumbers, PeftMethod):
             if any(one.grad is None for one in trained):
                 return  # a step that was left out
             for one in trained:
-                one.grad.nan_to_num_(0.0, 0.0, 0.0)  # of a step that the optimizer skips: averages would stay spoilt
+                one.grad.nan_to_num_(
+                    0.0, 0.0, 0.0
+                )  # of a step that the optimizer skips: averages would stay spoilt
             tuner.update_and_allocate(step)
         elif measured:  # ends the measuring; later than planned if the step at the end was left out
             tuner.update_and_allocate(plan.end)
@@ -166,7 +171,9 @@ class AdaLora(SharedRankNumbers, PeftMethod):
         if allocator is not None and allocator.exp_avg_ipt:
             settings.rank_pattern = None
         try:
-            yield None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of layers that keep no rank
+                yield None
         finally:
             vars(settings).update(before)  # peft renames the ranks that it saves
 

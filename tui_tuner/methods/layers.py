@@ -100,8 +100,8 @@ def choose_last_layers(model: Module, asked: int) -> list[int]:
 def choose_targets(model: Module, targets: str | list[str]) -> list[str]:
     """Return the last parts of the names of the linear layers that get an adapter.
 
-    `all-linear` takes every linear layer inside the stack of layers, which leaves out the head. A text that no
-    module has as its name is a regular expression for whole names, and gives full names.
+    `all-linear` takes every linear layer inside the stack of layers, which leaves out the head. A text that
+    no module has as its name is a regular expression for whole names, and gives full names.
 
     Raises:
         ConfigError: a name that no linear layer has; the nearest ones are named.
@@ -134,9 +134,7 @@ def match_targets(pattern: str, names: Iterable[str]) -> list[str]:
     problem = explain_regex(pattern)
     if problem:
         raise ConfigError(
-            _(
-                "{name} is no regular expression: {problem}", name=one_line(pattern, 80), problem=problem
-            ),
+            _("{name} is no regular expression: {problem}", name=one_line(pattern, 80), problem=problem),
             where="method.targets",
             field="method.targets",
         )
@@ -148,7 +146,7 @@ def match_targets(pattern: str, names: Iterable[str]) -> list[str]:
             field="method.targets",
             hint=_(
                 "A regular expression has to fit whole names, such as {names}.",
-                names=list_items(_find_near(pattern, known) or known[:3]),
+                names=list_items(find_near(pattern, known) or known[:3]),
             ),
         )
     return found
@@ -157,7 +155,7 @@ def match_targets(pattern: str, names: Iterable[str]) -> list[str]:
 def refuse_target(name: str, known: Iterable[str], field: str = "method.targets") -> ConfigError:
     """Return the error for a name that no linear layer of the model has, with the nearest names."""
     names = list(known)
-    near = _find_near(name, names)
+    near = find_near(name, names)
     if near:
         hint = _(
             "Did you mean {near}? Its linear layers are {names}.",
@@ -171,7 +169,8 @@ def refuse_target(name: str, known: Iterable[str], field: str = "method.targets"
     )
 
 
-def _find_near(name: str, known: list[str]) -> list[str]:
+def find_near(name: str, known: list[str]) -> list[str]:
+    """Return the names nearest to one that is not among them."""
     return difflib.get_close_matches(name, known, n=3, cutoff=0.5)
 
 

@@ -97,7 +97,10 @@ def _choose_passes(model: Module, passes: FirstPasses) -> list[_Pass]:
         if enough:
             return enough
     raise ConfigError(
-        _("the first rows have fewer than {rank} tokens in a forward pass, and EVA needs as many.", rank=rank),
+        _(
+            "the first rows have fewer than {rank} tokens in a forward pass, and EVA needs as many.",
+            rank=rank,
+        ),
         where="method.init",
         field="method.init",
         hint=_("Lower method.rank, raise training.micro_batch, or use default."),

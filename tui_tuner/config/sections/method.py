@@ -48,8 +48,8 @@ class MethodSection(Section):
         "all-linear",
         N_("Layers that get an adapter: all-linear, module names, or a regular expression."),
         N_(
-            "All linear layers learn better than attention alone at the same size (QLoRA paper). A text that is "
-            "no module's name is a regular expression for whole names, such as .*layers\\.[01]\\..*_proj."
+            "All linear layers learn better than attention alone at the same size (QLoRA paper). A text "
+            "that is no module's name is a regular expression for whole names, such as .*layers\\.[01]\\..*_proj."
         ),
     )
     layers: int | None = declare_option(
@@ -99,8 +99,8 @@ class MethodSection(Section):
         "default",
         N_("What the matrices begin as (LoRA, DoRA, rank-stabilised LoRA)."),
         N_(
-            "Usually they begin at random, with an update of zero. The others begin with what matters most in "
-            "the weights or in the rows, and often learn faster."
+            "Usually they begin at random, with an update of zero. The others begin with what matters most "
+            "in the weights or in the rows, and often learn faster."
         ),
         advanced=True,
     )
@@ -116,8 +116,8 @@ class MethodSection(Section):
         None,
         N_("Another rank for some modules (LoRA, DoRA, rank-stabilised LoRA)."),
         N_(
-            "{name: rank}, where a name is a module's, such as v_proj, or a regular expression for the end of "
-            "full names, such as layers\\.[01]\\..*: {{q_proj: 8, v_proj: 32}}."
+            "{q_proj: 8, v_proj: 32}: a name is a module's, or a regular expression for the end of full names, "
+            "such as layers\\.[01]\\..*"
         ),
         advanced=True,
     )

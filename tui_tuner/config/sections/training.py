@@ -69,9 +69,9 @@ class TrainingSection(Section):
         None,
         N_("The second matrices of LoRA learn at so many times the learning rate (LoRA+, arXiv 2402.12354)."),
         N_(
-            "The two matrices of an update do not learn equally well at one rate: the second one, which begins "
-            "as zero, bears a higher one. 16 is usual, with a somewhat lower learning rate. Empty is one rate "
-            "for both."
+            "The two matrices of an update do not learn equally well at one rate: the second one, which "
+            "begins as zero, bears a higher one. 16 is usual, with a somewhat lower learning rate. Empty is "
+            "one rate for both."
         ),
         ge=1,
         le=1000,

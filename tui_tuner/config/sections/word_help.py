@@ -117,7 +117,8 @@ WORDS: dict[str, dict[str, str]] = {
     "method.init": {
         "default": N_("At random, with an update of zero: the base model computes as before."),
         "pissa": N_(
-            "The directions that matter most in each weight are taken out of it and trained (arXiv 2404.02948)."
+            "The directions that matter most in each weight are taken out of it, and trained "
+            "(arXiv 2404.02948)."
         ),
         "loftq": N_("What quantising to 4 bits lost of each weight is given back (arXiv 2310.08659)."),
         "olora": N_("Orthogonal directions are taken out of each weight and trained (arXiv 2406.01775)."),

@@ -9,10 +9,9 @@ from enum import StrEnum
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.config.sections.name_patterns import find_number
+from tui_tuner.methods.numbers.target_names import ALL, name_targets
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
-
-ALL = "all-linear"
 
 
 class Form(StrEnum):
@@ -52,20 +51,12 @@ class MethodCase:
     @property
     def target_names(self) -> frozenset[str]:
         """Names of the matrices that get an adapter, or `all-linear`."""
-        return name_targets(self.section)
+        return name_targets(self.section, self.facts)
 
     @property
     def top_layers(self) -> int:
         """Layers, from the top, that the settings name; 0 is all."""
         return min(self.section.layers or 0, self.facts.layers) if self.section.reads_field("layers") else 0
-
-
-def name_targets(section: MethodSection) -> frozenset[str]:
-    """`method.targets` as a set of names; `all-linear` for a method that does not read it."""
-    # Such a method may put something beside any layer, so none is excluded
-    if not section.reads_field("targets"):
-        return frozenset({ALL})
-    return frozenset([section.targets] if isinstance(section.targets, str) else section.targets)
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,7 @@ def shadow_bytes(setup: Setup) -> float:
 
 def optimizer_states(setup: Setup) -> float:
     """Bytes that the optimizer, and a method that measures, keep between steps, from the first one on."""
-    own = sum(
-        count_state_bytes(setup.optimizer, t.count, t.width) * t.copies for t in trained_tensors(setup)
-    )
+    own = sum(count_state_bytes(setup.optimizer, t.count, t.width) * t.copies for t in trained_tensors(setup))
     return own + measured_bytes(setup)
 
 
