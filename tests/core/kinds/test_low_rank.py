@@ -124,7 +124,6 @@ def stop_at(step: int) -> Callable[[Trained], None]:
 ENDINGS = [
     {"init": "pissa"},
     {"init": "eva"},
-    {"init": "olora", "kind": "dora"},
     {"kind": "adalora", "rank": 6, "final_rank": 2},
 ]
 
@@ -190,7 +189,8 @@ def test_eva_begins_with_the_directions_of_the_inputs(make_config: MakeConfig) -
     trained = torch.zeros(20, dtype=torch.bool)
     trained[8:] = True
     read = torch.ones(20, dtype=torch.bool)
-    base, seen = model.get_base_model(), {}
+    base = model.get_base_model()
+    seen: dict[str, torch.Tensor] = {}
     layer = dict(list_low_rank(model))["model.layers.1.mlp.down_proj"]
     handle = layer.register_forward_hook(lambda _one, inputs, _out: seen.update(x=inputs[0][0, 8:]))
     before = read_logits(base)

@@ -49,7 +49,8 @@ class MethodSection(Section):
         N_("Layers that get an adapter: all-linear, module names, or a regular expression."),
         N_(
             "All linear layers learn better than attention alone at the same size (QLoRA paper). A text "
-            "that is no module's name is a regular expression for whole names, such as .*layers\\.[01]\\..*_proj."
+            "that is no module's name is a regular expression for whole names, such as "
+            ".*layers\\.[01]\\..*_proj."
         ),
     )
     layers: int | None = declare_option(
@@ -116,8 +117,8 @@ class MethodSection(Section):
         None,
         N_("Another rank for some modules (LoRA, DoRA, rank-stabilised LoRA)."),
         N_(
-            "{q_proj: 8, v_proj: 32}: a name is a module's, or a regular expression for the end of full names, "
-            "such as layers\\.[01]\\..*"
+            "{q_proj: 8, v_proj: 32}: a name is a module's, or a regular expression for the end of full "
+            "names, such as layers\\.[01]\\..*"
         ),
         advanced=True,
     )

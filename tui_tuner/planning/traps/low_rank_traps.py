@@ -44,12 +44,16 @@ def find_rank_problem(method: MethodSection, facts: ModelFacts) -> ConfigError |
     return None
 
 
+def _make_serious(problem: ConfigError | None) -> Advice | None:
+    return None if problem is None else make_finding(problem.what, problem.hint, None, serious=True)
+
+
 @register_trap
 def rank_above_matrix(case: Case) -> Advice | None:
     if case.facts is None:
         return None
     problem = find_rank_problem(case.config.method, case.facts)
-    return problem and make_finding(problem.what, problem.hint, None, serious=True)
+    return _make_serious(problem)
 
 
 @register_trap
@@ -57,13 +61,13 @@ def no_such_name(case: Case) -> Advice | None:
     if case.facts is None:
         return None
     problem = find_pattern_problem(case.config.method, case.facts)
-    return problem and make_finding(problem.what, problem.hint, None, serious=True)
+    return _make_serious(problem)
 
 
 @register_trap
 def too_few_steps(case: Case) -> Advice | None:
     problem = find_step_problem(case)
-    return problem and make_finding(problem.what, problem.hint, None, serious=True)
+    return _make_serious(problem)
 
 
 def find_step_problem(case: Case) -> ConfigError | None:
