@@ -1,4 +1,4 @@
-"""The attention that models of transformers call: within each sequence of a flat row, and none between them.
+"""The attention function that transformers models call: within each sequence of a flat row, never across.
 
 Registered under `NAME`; a model that uses it and is called without `segment_lengths` (for generation, or with
 padded rows) gets PyTorch's scaled dot product attention with the usual masks.
@@ -22,8 +22,8 @@ def register_attention(function: Callable[..., Any] | None = None, hub: bool = F
     """Make `NAME` an attention implementation of transformers.
 
     Args:
-        function: Stands in for `attend_segments`.
-        hub: Kernels of the hub may be loaded, through the package `kernels`.
+        function: Registered instead of `attend_segments`.
+        hub: Whether kernels may be loaded from the hub, through the package `kernels`.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -33,7 +33,7 @@ def register_attention(function: Callable[..., Any] | None = None, hub: bool = F
 
 
 def make_padding_mask(*args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
-    """The usual mask of padded rows; None for a flat one, whose attention reads the lengths."""
+    """Return the usual mask of padded rows; None for a flat row, whose attention reads the lengths."""
     from transformers.masking_utils import sdpa_mask
 
     if getattr(attention_mask, COUNTS_ONLY, False):
@@ -54,16 +54,20 @@ def attend_segments(
     segment_layout: Any = None,
     **extras: Any,
 ) -> tuple[Any, None]:
-    """Attention of [1, heads, tokens, head_dim] within segments; returns [1, tokens, heads, head_dim].
+    """Compute attention of [1, heads, tokens, head_dim] within segments.
+
+    Returns: [1, tokens, heads, head_dim], and None for the weights.
 
     Raises:
-        ValueError: the model asks for something that is not done here: position biases, and on a processor
-            soft caps and sinks too.
+        ValueError: the model needs something unsupported: position biases, and on a CPU also soft caps
+            and sinks.
     """
+    # Models pass soft caps and sinks as plain keyword arguments, under names that differ between families.
     softcap = extras.get("softcap")
     sinks = next((extras[name] for name in _SINKS if extras.get(name) is not None), None)
     causal = extras.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
+    # Without lengths the rows are padded, as in generation and in plain passes.
     if segment_lengths is None:
         if softcap is None and sinks is None:
             return _attend_by_torch(module, query, key, value, attention_mask, dropout, scaling, extras)
@@ -89,13 +93,13 @@ def _is_on_gpu(tensor: Any) -> bool:
 
 
 def _refuse_extras(extras: Any, softcap: Any, sinks: Any, layout: Any, causal: Any, on_gpu: bool) -> None:
-    """Raise `ValueError` for what is not done here."""
+    """Raise `ValueError` for options that would silently be ignored."""
     asked = {"position_bias": extras.get("position_bias")}
     if not on_gpu:
         asked |= {"softcap": softcap, "s_aux": sinks}
     unknown = [name for name, what in asked.items() if what is not None]
     if unknown:
-        raise ValueError(f"attention per sequence does not know {unknown[0]}")
+        raise ValueError(f"attention per sequence does not support {unknown[0]}")
     if layout is not None and not causal:
         raise ValueError("only causal attention can share a prefix")
 
@@ -121,20 +125,18 @@ def _attend_by_torch(
 
 
 def _attend_in_the_clear(query: Any, key: Any, value: Any, mask: Any, ask: AttentionAsk) -> Any:
-    """Padded rows with capped scores or sinks, which PyTorch's attention would leave out."""
+    """Compute padded rows with capped scores or sinks, which PyTorch's attention would ignore."""
     from tui_tuner.compute.attention.padded_attention import attend_scores
 
     return attend_scores(query, key, value, mask, ask).transpose(1, 2).contiguous()
 
 
 def _cast_as_autocast(*tensors: Any) -> Iterator[Any]:
-    """Inputs of the kernel in autocast's dtype on a GPU, as PyTorch's own attention takes them there.
-
-    Rotations leave queries and keys in float32 where the trained weights are, and the kernels for segments
-    are none of the operations that autocast knows.
-    """
+    """Cast the inputs of a kernel to autocast's dtype on a GPU, as PyTorch does for its own attention."""
     import torch
 
+    # Rotary embeddings leave queries and keys in float32 if the trained weights are, and autocast does not
+    # know the kernels for segments.
     casting = tensors[0].is_cuda and torch.is_autocast_enabled("cuda")
     dtype = torch.get_autocast_dtype("cuda") if casting else None
     return (tensor.to(dtype) if casting else tensor for tensor in tensors)

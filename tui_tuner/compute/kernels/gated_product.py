@@ -1,9 +1,8 @@
 """The product of a gated feed-forward layer, `activation(gate) * up`, as one step of autograd.
 
-It keeps gate and up, and neither the activation nor the product's other factor: one tensor of
-[tokens, width] a layer less than autograd does, which is computed again on the way back. Where Liger is
-installed that is also fewer kernels: one forward. Linear layers are called as modules, whatever they are:
-plain, quantised, with LoRA, computed together.
+It keeps gate and up but not the activation, which is recomputed in the backward pass: one tensor of
+[tokens, width] per layer less than autograd keeps. With Liger it is also fewer kernels: one in the forward
+pass. Linear layers are called as modules, so they may be quantised, have LoRA, or be computed together.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from tui_tuner.compute.kernels.steps import (
     multiply_by_slope,
 )
 
-WIDTH, TOKENS = 32, 6  # of a try
+WIDTH, TOKENS = 32, 6  # of the test inputs
 
 
 class GatedProduct(torch.autograd.Function):
@@ -52,7 +51,7 @@ class GatedProduct(torch.autograd.Function):
 
 
 class GatedHalves(torch.autograd.Function):
-    """The same for gate and up as halves of one tensor [..., 2 width], whose gradient is one tensor too."""
+    """`activation(gate) * up` for halves of one tensor [..., 2 width], with one tensor as gradient."""
 
     @staticmethod
     def forward(ctx: Any, both: Any, activation: str, gate_first: bool) -> Any:
@@ -67,6 +66,7 @@ class GatedHalves(torch.autograd.Function):
         (both,) = ctx.saved_tensors
         above = gradients[0]
         gate, up = _split_parts(both, ctx.gate_first)
+        # Both gradients are written into one tensor: autograd would concatenate two.
         to_both = torch.empty_like(both)
         to_gate, to_up = _split_parts(to_both, ctx.gate_first)
         torch.mul(apply_activation(gate, ctx.activation), above, out=to_up)
@@ -81,14 +81,14 @@ def _split_parts(both: Any, gate_first: bool) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class GatedKind:
-    """How a module is made.
+    """The structure of a gated feed-forward layer.
 
     Args:
-        gate: The name of the linear layer of the gate, or of the one that gives gate and up at once.
-        up: That of the other; empty where one gives both.
-        down: That of the last linear layer.
-        activation: Between them.
-        gate_first: The gate is the first half of both.
+        gate: The name of the linear layer for the gate, or for gate and up at once.
+        up: The name of the one for up; empty if one layer gives both.
+        down: The name of the last linear layer.
+        activation: The activation of the gate.
+        gate_first: The gate is the first half of a joint output.
         fast: Use Liger's kernel.
     """
 
@@ -101,7 +101,8 @@ class GatedKind:
 
 
 def forward_gated(module: Any, stock: Any, kind: GatedKind, *args: Any, **kwargs: Any) -> Any:
-    """The forward pass of a feed-forward layer with the product as one step."""
+    """Compute a feed-forward layer with the product as one step of autograd."""
+    # Only the plain call was tested.
     if len(args) != 1 or kwargs:
         return stock(*args, **kwargs)
     gate = getattr(module, kind.gate)(args[0])
@@ -118,10 +119,10 @@ def forward_gated(module: Any, stock: Any, kind: GatedKind, *args: Any, **kwargs
 
 
 def find_gated_kind(module: Any, device: Any, numbers: list[Numbers], fast: bool) -> GatedKind | None:
-    """Find by trial how a feed-forward layer is made; None if it is of another kind.
+    """Find the structure of a feed-forward layer by testing candidates; None if none matches.
 
     Args:
-        fast: Try Liger's kernel first.
+        fast: Test Liger's kernel first.
     """
     for kind in _list_candidate_kinds(module, fast):
         if try_proof(partial(_is_gated_kind, kind, module, device, numbers)):
@@ -139,7 +140,8 @@ def looks_gated(module: Any) -> bool:
 
 
 def _list_candidate_kinds(module: Any, fast: bool) -> Iterator[GatedKind]:
-    """List what a module may be: two or three linear layers, and nothing else with weights or randomness."""
+    """Yield candidates for a module of two or three linear layers, without other weights or dropout."""
+    # Someone else has already replaced its forward pass.
     if "forward" in module.__dict__:
         return
     sizes: dict[str, tuple[int, int]] = {}
@@ -151,6 +153,7 @@ def _list_candidate_kinds(module: Any, fast: bool) -> Iterator[GatedKind]:
             return
     if any(one is not None for one in module._parameters.values()) or len(sizes) not in (2, 3):
         return
+    # Names and order of the layers differ between families, so all orders that fit by size are candidates.
     for names in permutations(sizes):
         *ups, down = names
         width, hidden = sizes[ups[0]][1], sizes[down][0]
@@ -167,13 +170,15 @@ def _list_candidate_kinds(module: Any, fast: bool) -> Iterator[GatedKind]:
 
 
 def find_linear_size(module: Any) -> tuple[int, int] | None:
-    """Inputs and outputs of a linear layer, whatever it is made of."""
+    """Return inputs and outputs of a linear layer of any kind; None for other modules."""
     found = getattr(module, "in_features", None), getattr(module, "out_features", None)
     return found if isinstance(found[0], int) and isinstance(found[1], int) else None  # type: ignore[return-value]
 
 
 def _agrees_with_module(kind: GatedKind, module: Any, device: Any, numbers: Numbers) -> bool:
-    """With small functions in the place of the linear layers: what lies between them is what is tried."""
+    """Test one candidate in one numeric format."""
+    # Small random layers replace the linear ones, which may be huge or quantised: only what the module does
+    # between them is tested.
     draws = RandomDraws(device)
     x = draws.draw_normal(2, TOKENS, WIDTH, dtype=numbers.dtype).requires_grad_()
     dtype = numbers.autocast or numbers.dtype
@@ -196,7 +201,7 @@ def _draw_linear(draws: RandomDraws, width: int, dtype: Any) -> Callable[[Any], 
 
 @contextlib.contextmanager
 def _replace_children(module: Any, stands: dict[str, Callable[[Any], Any]]) -> Iterator[None]:
-    """Other functions for the forward passes of some children, for a while."""
+    """Replace some children by functions within the context."""
     kept = {name: module._modules[name] for name in stands}
     try:
         for name, function in stands.items():
