@@ -1,8 +1,8 @@
 """NEFTune (arXiv 2310.05914): uniform noise on the embeddings while training.
 
-The noise of a token is drawn from [-1, 1] and scaled by alpha / sqrt(L * d), L being the tokens of its own
-sequence and d the hidden size. Transformers' hook takes L from the whole row, which is another number once
-sequences lie side by side.
+The noise of a token is drawn from [-1, 1] and scaled by alpha / sqrt(L * d), where L is the number of tokens
+of its sequence and d the hidden size. The hook of transformers takes L from the whole row, which is wrong for
+rows of several sequences.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tui_tuner.compute.transfer import send_numbers
 
 
 class EmbeddingNoise:
-    """A forward hook on the embeddings; `micro` is the forward pass that is under way, or None."""
+    """A forward hook on the embeddings; `micro` is the forward pass that is running, or None."""
 
     def __init__(self, model: Any, alpha: float) -> None:
         self.alpha = alpha
@@ -28,6 +28,7 @@ class EmbeddingNoise:
             return output
         lengths = send_numbers(self.micro.segment_lengths, output.device)
         if self.micro.attention_mask is None:
+            # With the size given, a GPU need not report the sum of the lengths to the host.
             lengths = lengths.repeat_interleave(lengths, output_size=output.shape[1])[None, :, None]
         else:
             lengths = lengths[:, None, None]

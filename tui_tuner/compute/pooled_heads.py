@@ -1,10 +1,10 @@
-"""Heads that read one state of a text, over rows in which several texts lie side by side.
+"""Classification heads over flat rows of several texts.
 
-A classifier of transformers is a base model and a head that takes from its last states what it needs: the
-first token's (BERT and its kin), the last one's (models that write), or the mean of all. It finds them in
-padded rows. So the base model is given the flat row, and what it makes of it is laid out as the head expects:
-one line for each text. Where the head reads one state alone, a line is that state and nothing else; which one
-it is shows when both are tried. How it pools, and what comes after, stays the model's own.
+A classifier of transformers is a base model and a head that pools its last states: the first token's (BERT
+and its relatives), the last token's (causal models), or the mean of all. It expects padded rows. So the base
+model gets the flat row, and its states are laid out as the head expects: one line per text. If the head reads
+a single state, a line holds only that one; a test shows which one it is. The pooling itself, and all that
+follows, remains the model's own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tui_tuner.compute.forward import ForwardWay, MicroBatch, build_inputs
 from tui_tuner.compute.transfer import send_numbers
 
 Pooled = Literal["first", "last", "all"]
-# Of the largest logit: far more than two orders of summation differ by, in float32 and in 16 bits
+# Shares of the largest logit, in float32 and in 16 bits: far more than the order of summation changes.
 _APART, _APART_HALF = 1e-4, 2e-2
 
 
@@ -28,18 +28,20 @@ def compute_sequence_logits(model: Any, micro: MicroBatch, way: ForwardWay, pool
     """Compute a classifier's logits for each text, [examples, classes].
 
     Args:
-        pooled: Which states of a text its head reads.
+        pooled: The states of a text that its head reads.
     """
     if micro.position_ids is None:
         return _compute_padded_logits(model, micro, way, pooled)
     lines = _make_lines(model, micro, pooled)
+    # The head is called with the lines, which its pooling reads; a hook gives the flat row to the base model.
     inputs = {name: value for name, value in build_inputs(model, micro, way).items() if value is not None}
     with _lay_out_states(model, lines, inputs):
         return model(input_ids=lines.ids, attention_mask=lines.mask).logits
 
 
 def _compute_padded_logits(model: Any, micro: MicroBatch, way: ForwardWay, pooled: Pooled) -> Any:
-    """The same of padded rows. With virtual tokens, a head cannot see where the last state of a text is."""
+    """Compute the logits of padded rows."""
+    # With virtual tokens in front, a head that looks for the last token in the ids finds a wrong place.
     inputs = build_inputs(model, micro, way)
     if not (way.virtual and pooled == "last"):
         return model(**inputs).logits
@@ -59,12 +61,12 @@ def _compute_padded_logits(model: Any, micro: MicroBatch, way: ForwardWay, poole
 
 @dataclass(frozen=True)
 class TextLines:
-    """A line for each text.
+    """The lines that a head reads, one per text.
 
     Args:
-        tokens: Of the flat row.
-        places: [texts, T] int64: where in the flat row the states of a line are.
-        ids: [texts, T]: tokens of those places, padding where a line is shorter.
+        tokens: Tokens of the flat row.
+        places: [texts, T] int64: the places of a line's states in the flat row.
+        ids: [texts, T]: the tokens at those places, padded to the longest line.
         mask: [texts, T] int64: 1 where a line has a state.
     """
 
@@ -74,7 +76,7 @@ class TextLines:
     mask: Any
 
     def lay_states(self, states: Any) -> Any:
-        """States of the flat row, [1, tokens, width], as [texts, T, width]; any other tensor as it is."""
+        """Return states of the flat row, [1, tokens, width], as [texts, T, width]; others unchanged."""
         flat = getattr(states, "ndim", 0) == 3 and tuple(states.shape[:2]) == (1, self.tokens)
         return states[0][self.places] if flat else states
 
@@ -91,6 +93,7 @@ def _make_lines(model: Any, micro: MicroBatch, pooled: Pooled) -> TextLines:
     lengths = send_numbers(micro.lengths, device)[:, None]
     steps = torch.arange(longest, device=device)[None]
     inside = steps < lengths
+    # Places beyond a text point to its first token, so they stay inside of the row.
     places = torch.where(inside, begin + steps, begin)
     pad = unwrap_model(model).config.get_text_config().pad_token_id
     ids = micro.input_ids[0][places]
@@ -103,7 +106,7 @@ def _make_lines(model: Any, micro: MicroBatch, pooled: Pooled) -> TextLines:
 
 
 def _find_last_places(ids: Any, inside: Any, pad: int | None) -> Any:
-    """Find the last token of each text that is no padding, as a head does, [texts, 1]."""
+    """Find the last token of each text that is not padding, as a head does, [texts, 1]."""
     import torch
 
     counted = inside if pad is None else inside & (ids != pad)
@@ -112,10 +115,11 @@ def _find_last_places(ids: Any, inside: Any, pad: int | None) -> Any:
 
 @contextmanager
 def _lay_out_states(model: Any, lines: TextLines, inputs: dict[str, Any]) -> Iterator[None]:
-    """The base model gets the flat row, whatever its head was called with, and its head gets lines."""
+    """Give the base model the flat row, whatever the head was called with, and the head the lines."""
     base = unwrap_model(model).base_model
 
     def give(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        # Other arguments, such as options for the outputs, still reach the base model.
         bound = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
         more = bound.pop("kwargs", {})
         return (), {**{n: v for n, v in {**bound, **more}.items() if n != "attention_mask"}, **inputs}
@@ -126,7 +130,7 @@ def _lay_out_states(model: Any, lines: TextLines, inputs: dict[str, Any]) -> Ite
 
 @contextmanager
 def _hook_base(base: Any, give: Callable[..., Any], change: Callable[[Any], Any]) -> Iterator[None]:
-    """What a base model is called with comes from `give`, and its states go through `change` to the head."""
+    """Take the inputs of a base model from `give`, and pass its states through `change`."""
 
     def pass_on(module: Any, args: Any, output: Any) -> Any:
         if isinstance(output, tuple):
@@ -140,13 +144,15 @@ def _hook_base(base: Any, give: Callable[..., Any], change: Callable[[Any], Any]
         hooks.callback(base.register_forward_pre_hook(give, with_kwargs=True).remove)
         hooks.callback(base.register_forward_hook(pass_on).remove)
         stack = _find_stack(base)
-        if stack is not None:  # a pooler inside the base model comes after it
+        # A pooler inside of the base model reads the states before the base model returns them. Changed
+        # states have another shape, so the second hook leaves them alone.
+        if stack is not None:
             hooks.callback(stack.register_forward_hook(pass_on).remove)
         yield
 
 
 def _find_stack(base: Any) -> Any:
-    """The part of a base model that holds its layers, where it is a module with a forward of its own."""
+    """Return the child of a base model that contains its layers (its encoder); None if it has none."""
     import torch
 
     layers = max(
@@ -161,21 +167,22 @@ def _find_stack(base: Any) -> Any:
 
 
 def find_pooled(model: Any, micro: MicroBatch, way: ForwardWay) -> Pooled:
-    """Find by trial which states of a text the head of a model reads; `all` if nothing less will do.
+    """Find by testing which states of a text the head of a model reads; `all` if a single one is not enough.
 
     Args:
         micro: Padded rows of different lengths, on the model's device.
     """
     import torch
 
-    model = unwrap_model(model)  # virtual tokens before a text change no head
+    # Without the wrapper: virtual tokens before a text do not change what the head reads.
+    model = unwrap_model(model)
     exact = model.dtype == torch.float32 and way.autocast is None
     with torch.no_grad(), way.open_autocast():
         wanted = model(**build_inputs(model, micro, way)).logits.float()
         for pooled in ("first", "last"):
             try:
                 found = _compute_pooled_logits(model, micro, way, pooled)
-            except Exception:  # whatever a model's own code makes of one state
+            except Exception:  # a head may fail on a single state in any way
                 continue
             scale = wanted.abs().max().clamp_min(1e-6)
             if found.shape == wanted.shape and float((found - wanted).abs().max() / scale) < (
@@ -186,7 +193,7 @@ def find_pooled(model: Any, micro: MicroBatch, way: ForwardWay) -> Pooled:
 
 
 def _compute_pooled_logits(model: Any, micro: MicroBatch, way: ForwardWay, pooled: Pooled) -> Any:
-    """Logits of padded rows whose head gets one state of each."""
+    """Compute the logits of padded rows if the head gets only one state of each."""
     import torch
 
     pad = model.config.get_text_config().pad_token_id

@@ -1,8 +1,8 @@
-"""Whether a forward pass in training is random, and from which layer on.
+"""Detection of randomness in training passes, and of the first layer that is random.
 
-Dropout is found by computing, not by looking for modules alone: many models call the function with a number
-of their config. A made-up row goes through the model in training mode, and what counts is whether random
-numbers were drawn on the way, and whether a second pass gives something else. Random states are put back.
+Looking for dropout modules is not enough: many models call the function with a rate from their config. So a
+synthetic row goes through the model in training mode, and what counts is whether random numbers were drawn,
+and whether a second pass gives another result. Random states are restored.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 
 ATTENTION_DROPOUT = ("attention_dropout", "attn_dropout", "attn_pdrop", "attention_probs_dropout_prob")
-TOKENS = 8  # of the made-up row
-PASSES = 6  # where numbers were drawn outside of the layers: one may leave a layer out only now and then
+TOKENS = 8  # of the synthetic row
+PASSES = 6  # if numbers were drawn outside of the layers: a layer may be skipped only in some passes
 
 
 @dataclass(frozen=True)
 class Randomness:
-    """What of a model is random in training.
+    """The parts of a model that are random in training.
 
     Args:
         anything: Two passes over the same row may differ.
         quiet: Layers from the bottom whose outputs are the same in each pass.
-        problem: Why it could not be found out, in which case everything counts as random; empty if it could.
+        problem: Why this is unknown, in which case everything counts as random; empty if it is known.
     """
 
     anything: bool
@@ -43,11 +43,9 @@ EVERYTHING = Randomness(True, 0)
 
 
 def find_randomness(model: Any) -> Randomness:
-    """Compute a row of a few made-up tokens in training mode, and see what is random.
-
-    What is declared counts too: a module for dropout that this row does not reach, and a share of layers that
-    are left out, which six passes need not show. Where it tells all, nothing is computed.
-    """
+    """Find what is random by computing a synthetic row in training mode, and from what is declared."""
+    # Declarations count too: the row may not reach a dropout module, and a few passes may not show a rate of
+    # skipped layers. If they alone make everything random, nothing is computed.
     layers = _list_layers(model)
     declared = _read_declared(model, layers)
     if declared == EVERYTHING:
@@ -55,7 +53,7 @@ def find_randomness(model: Any) -> Randomness:
     try:
         with _keep_state(model):
             found = _compare_passes(model, layers)
-    except Exception as error:  # whatever a model's own code makes of such a row
+    except Exception as error:  # a model's own code may fail on such a row in any way
         problem = f"{type(error).__name__}: {error}"
         if is_out_of_memory(error):
             free_memory_of(error)
@@ -64,7 +62,7 @@ def find_randomness(model: Any) -> Randomness:
 
 
 def _read_declared(model: Any, layers: list[Any]) -> Randomness:
-    """Read what modules and the config declare of dropout, and of layers that are left out."""
+    """Read the dropout, and the rates of skipped layers, that modules and the config declare."""
     import torch
 
     def drops(holder: Any) -> set[int]:
@@ -78,11 +76,12 @@ def _read_declared(model: Any, layers: list[Any]) -> Randomness:
     if not everywhere:
         return Randomness(False, len(layers))
     first = next((place for place, found in enumerate(inside) if found), len(layers))
+    # Dropout outside of the layers, such as on embeddings, may come before the first one.
     return Randomness(True, 0 if everywhere - set().union(*inside) else first)
 
 
 def _is_of_all_layers(name: str) -> bool:
-    """Return whether a field of a config is a share of attention weights, or of layers, that are left out."""
+    """Return whether a config field is a dropout rate of attention weights, or a rate of skipped layers."""
     return name in ATTENTION_DROPOUT or name.replace("_", "").endswith("layerdrop")
 
 
@@ -90,6 +89,7 @@ def _compare_passes(model: Any, layers: list[Any]) -> Randomness:
     first = _ProbePass(model, layers)
     if not first.drew:
         return Randomness(False, len(layers))
+    # Numbers that were drawn outside of the layers, as for skipping one, show only by comparing outputs.
     found = Randomness(first.drew_in_layers, first.before_noise)
     for _unused in range(PASSES - 1):
         if found == EVERYTHING:
@@ -103,7 +103,7 @@ def _compare_passes(model: Any, layers: list[Any]) -> Randomness:
 
 
 class _ProbePass:
-    """One forward pass: what came out of the model and of each layer, and where random numbers were drawn."""
+    """One forward pass: the outputs of the model and each layer, and where random numbers were drawn."""
 
     def __init__(self, model: Any, layers: list[Any]) -> None:
         import torch
@@ -140,7 +140,7 @@ class _ProbePass:
         return leave
 
     def count_same_layers(self, other: _ProbePass) -> int:
-        """Layers from the bottom whose outputs are the same in both; one that was left out is not."""
+        """Count the layers from the bottom with equal outputs in both; one that was skipped differs."""
         for place, (one, two) in enumerate(zip(self.outputs, other.outputs, strict=True)):
             if one is None or two is None or not _are_equal(one, two):
                 return place
@@ -148,12 +148,12 @@ class _ProbePass:
 
 
 def _choose_settings(model: Any) -> dict[str, Any]:
-    """Without the cache of keys and values, which checkpointed layers complain about."""
+    """Disable the cache of keys and values, about which checkpointed layers warn."""
     return {"use_cache": False} if hasattr(model.config.get_text_config(), "use_cache") else {}
 
 
 def _copy_tensors(output: Any) -> list[Any]:
-    """The tensors of an output, copied, as the model may change them in place later."""
+    """Copy the tensors of an output, because the model may change them in place later."""
     import torch
 
     if isinstance(output, torch.Tensor):
@@ -165,6 +165,7 @@ def _copy_tensors(output: Any) -> list[Any]:
 def _are_equal(one: list[Any], other: list[Any]) -> bool:
     import torch
 
+    # NaN differs from itself, but a model that overflows is not random.
     return len(one) == len(other) and all(
         torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(one, other, strict=True)
     )
@@ -195,7 +196,7 @@ def _read_random_state(device: Any) -> tuple[bytes, ...]:
 
 @contextlib.contextmanager
 def _keep_state(model: Any) -> Iterator[None]:
-    """In training mode; afterwards in the mode it was in, with all random states as they were."""
+    """Switch to training mode within the context; restore the mode and all random states."""
     import torch
 
     device = model.get_input_embeddings().weight.device

@@ -1,34 +1,35 @@
-"""Numbers on their way to a GPU: few copies, and none that waits."""
+"""Transfers to a GPU: few copies, all of them asynchronous."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-ALIGNED = 256  # bytes, as the allocator of a GPU aligns
+ALIGNED = 256  # bytes, the alignment of the GPU allocator
 
 
 def on_gpu(device: Any) -> bool:
-    """Return whether torch calls a device (`torch.device` or a string) one of CUDA."""
+    """Return whether a device (`torch.device` or a string) is a CUDA device."""
     return str(getattr(device, "type", device)).startswith("cuda")
 
 
 def send_tensor(tensor: Any, device: Any) -> Any:
-    """A tensor of the host on a device; from pinned memory, as any other copy to a GPU waits for it."""
+    """Send a host tensor to a device, without waiting for the copy."""
+    # Only copies from pinned memory are asynchronous.
     return (_pin_tensor(tensor) if on_gpu(device) else tensor).to(device, non_blocking=True)
 
 
 def send_numbers(numbers: Sequence[int], device: Any, dtype: Any = None) -> Any:
-    """Whole numbers as a tensor on a device, int64 where no dtype is given."""
+    """Send integers to a device as a tensor, int64 if no dtype is given."""
     import torch
 
     return send_tensor(torch.tensor(numbers, dtype=dtype or torch.int64), device)
 
 
 def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
-    """Tensors of the host on a device, by one copy of them all; what is None stays None.
+    """Send host tensors to a device in one copy; None stays None.
 
-    They are views of one piece of memory there, each aligned.
+    The results are aligned views of one tensor.
     """
 
     present = {name: tensor for name, tensor in tensors.items() if tensor is not None}
@@ -50,7 +51,7 @@ def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
 
 
 def _allocate_room(size: int, pinned: bool) -> Any:
-    """So many bytes of the host's memory, pinned if the system has that."""
+    """Allocate bytes of host memory, pinned if the system allows that."""
     import torch
 
     try:
@@ -60,7 +61,7 @@ def _allocate_room(size: int, pinned: bool) -> Any:
 
 
 def _pin_tensor(tensor: Any) -> Any:
-    """The same in pinned memory; as it is where the system has none to give, which costs a wait."""
+    """Pin a tensor; return it unchanged if the system has no pinned memory, so its copy will wait."""
     try:
         return tensor.pin_memory()
     except RuntimeError:

@@ -165,9 +165,7 @@ def explain_choice(
         measured: The result of timing several kernels; empty if none were timed.
     """
     if kernel is Kernel.EACH:
-        return ChosenKernel(
-            "attention", NAMES[kernel], _("one call per sequence, the fastest way on a CPU")
-        )
+        return ChosenKernel("attention", NAMES[kernel], _("one call per sequence, the fastest way on a CPU"))
     # A hub kernel that the user did not ask for is no news, so it is not mentioned.
     said = [
         _("{kernel}: {problem}", kernel=NAMES[verdict.kernel], problem=verdict.problem)

@@ -132,8 +132,8 @@ def pick_fastest(times: Mapping[Kernel, float], order: Sequence[Kernel]) -> Kern
 def run_apart(function: Callable[[], Found], device: Any) -> Found:
     """Run a function with gradients and outside of autocast and checkpointing; return its result."""
     device = torch.device(device)
-    # A new thread has no autocast, and none of the hooks by which checkpointing counts a layer's tensors: they
-    # would count those of a trial too. In a backward pass (a layer that is recomputed) the function runs in
+    # A new thread has no autocast, and no hooks of checkpointing, which would count the tensors of a trial as
+    # those of a layer. In a backward pass (a layer that is recomputed) the function runs in
     # this thread instead: autograd has one thread per GPU, and a second one would wait for it forever.
     if torch._C._current_graph_task_id() != -1:
         with (

@@ -1,17 +1,17 @@
-"""LoRA layers that read the same input, and their frozen weights, as one step of autograd: the way of GPUs.
+"""LoRA layers with the same input, and their frozen weights, as one step of autograd: the way for GPUs.
 
 For x [tokens, inputs] and layers i with frozen W_i, A_i [r_i, inputs] and B_i [outputs_i, r_i]:
 
     low   = s x [A_1; A_2; ..]^T                   one product for all layers
-    out_i = x W_i^T + bias_i + low_i B_i^T         two products a layer, the second added to the first
+    out_i = x W_i^T + bias_i + low_i B_i^T         two products per layer, the second added to the first
     back_i = s g_i B_i                             g_i: the gradient of out_i
     dx    = sum g_i W_i + [back_1 back_2 ..] [A_1; A_2; ..]
     dA    = [back_1 back_2 ..]^T x                 one product for all layers
     dB_i  = g_i^T low_i
 
-What is kept for the way back are x, `low`, the float32 matrices and the frozen weights. Gradients of the
-matrices come out of their products in the matrices' own dtype where the device can do that, without a pass
-that casts them. With dropout each layer has an input of its own, from peft's module, for its A.
+Kept for the backward pass are x, `low`, the float32 matrices and the frozen weights. Gradients of the
+matrices come out of their products in the matrices' own dtype if the device can do that, without a separate
+cast. With dropout each layer has a separate input for its A, from peft's module.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class LoraMember:
 
     Args:
         layer: peft's layer.
-        stock: Its own forward pass.
-        name: Its adapter.
-        kind: The sort of its frozen weight (`bases`).
+        stock: peft's forward pass.
+        name: The name of its adapter.
+        kind: The kind of its frozen weight (`bases`).
     """
 
     layer: Any
@@ -59,12 +59,13 @@ class LoraMember:
 
     @property
     def active_dropout(self) -> Any:
-        """peft's module where it drops something now, else None."""
+        """peft's dropout module if it is active now, else None."""
         module = self.layer.lora_dropout[self.name]
         return module if module.training and getattr(module, "p", 0.0) else None
 
     def is_plain(self) -> bool:
-        """Return whether the layer is still what it was: its one adapter switched on and not merged."""
+        """Return whether the layer still has one adapter, which is enabled and not merged."""
+        # Asked in every pass: users and our own checks disable, merge and add adapters at any time.
         layer = self.layer
         if layer.disable_adapters or layer.merged or len(layer.lora_A) != 1:
             return False
@@ -73,12 +74,12 @@ class LoraMember:
 
 @dataclass(eq=False)
 class LoraGroup:
-    """Layers that read the same input, in the order in which the model calls them.
+    """Layers with the same input, in the order in which the model calls them.
 
     Args:
-        number: Its place among the groups of a model.
-        wide: Whether the device multiplies 16-bit numbers into float32 ones (`multiplies_into_float32`).
-        shadow: Where the 16-bit copies of its matrices are; None makes them each time.
+        number: Its number among the groups of a model.
+        wide: Whether the device multiplies 16-bit matrices into float32 (`multiplies_into_float32`).
+        shadow: Holds the 16-bit copies of its matrices; None to make them each time.
     """
 
     members: list[LoraMember]
@@ -87,25 +88,27 @@ class LoraGroup:
     shadow: ShadowCopies | None = None
 
     def list_matrices(self) -> list[Any]:
-        """All A, then all B."""
+        """Return all A, then all B."""
         return [one.down_matrix for one in self.members] + [one.up_matrix for one in self.members]
 
     def is_copied(self, dtype: Any) -> bool:
-        """Return whether its matrices are not used as they are."""
+        """Return whether its matrices must be copied: to stack several A, or to cast them."""
         return len(self.members) > 1 or any(one.dtype != dtype for one in self.list_matrices())
 
     def get_copies(self, dtype: Any, matrices: list[Any]) -> MatrixCopies:
-        """Its matrices in `dtype`, those A one below the other."""
+        """Return its matrices in `dtype`, with all A stacked."""
         if not self.is_copied(dtype):
             return MatrixCopies(matrices[0], [matrices[1]], matrices)
-        if self.shadow is not None and dtype in HALVES:  # float32 is for checks, and not kept
+        # Copies in float32 are for checks only, and would stay in memory.
+        if self.shadow is not None and dtype in HALVES:
             return self.shadow.get_group_copies(self, dtype)
         return make_stacked_copies(matrices, dtype)
 
     def find_dtype(self, x: Any) -> Any:
-        """The dtype to compute an input in; None where peft has to."""
+        """Return the dtype to compute an input in; None if peft must compute it."""
         if torch.compiler.is_compiling() or not all(one.is_plain() for one in self.members):
             return None
+        # All layers of a group have dropout or none has: the step below knows no mixture.
         if len({one.active_dropout is None for one in self.members}) > 1:
             return None
         place = x.device.type
@@ -123,12 +126,13 @@ class LoraGroup:
         rows = x.reshape(-1, x.shape[-1])
         dropping = [one.active_dropout for one in self.members]
         dropped = [] if dropping[0] is None else [module(x).reshape(rows.shape) for module in dropping]
+        # The matrices are arguments, though the group has them: autograd must see what it differentiates.
         found = JointLora.apply(self, rows, len(dropped), *dropped, *self.list_matrices())
         return [one.view(*x.shape[:-1], one.shape[-1]) for one in found]
 
 
 class JointLora(torch.autograd.Function):
-    """The step described above. Arguments: a group, x, how many dropped inputs, these, all A, all B."""
+    """The step described above. Arguments: a group, x, the number of dropped inputs, these, all A, all B."""
 
     @staticmethod
     def forward(ctx: Any, group: LoraGroup, rows: Any, drops: int, *tensors: Any) -> Any:
@@ -148,10 +152,12 @@ class JointLora(torch.autograd.Function):
         for base, part, up in zip(bases, lows, copies.ups, strict=True):
             found.append(base.multiply_rows(rows).addmm_(part, up.t()))
         kept = [] if dropped else [rows]
+        # The float32 matrices are kept, not their copies: autograd then reports changes in between.
         ctx.save_for_backward(*kept, *dropped, low, *matrices, *(base.weight for base in bases))
         ctx.group, ctx.drops, ctx.scaling, ctx.dtype = group, drops, scaling, rows.dtype
         ctx.states = [(base.layer, base.state, base.kind) for base in bases]
         ctx.ranks = ranks
+        # An unused output has no gradient: zeros would cost its products in the backward pass.
         ctx.set_materialize_grads(False)
         return tuple(found)
 
@@ -189,10 +195,10 @@ class JointLora(torch.autograd.Function):
 def _backpropagate_ups(
     gradients: Sequence[Any], ups: Sequence[Any], low: Any, ranks: list[int], s: float
 ) -> Any:
-    """The gradients of what every A gives, side by side: [tokens, sum of ranks]."""
+    """Return the gradients of the outputs of every A, side by side: [tokens, sum of ranks]."""
     back = low.new_empty(low.shape)
     for above, part, up in zip(gradients, back.split(ranks, dim=1), ups, strict=True):
-        if above is None:  # nobody used what this layer returned
+        if above is None:  # the output of this layer was not used
             part.zero_()
         else:
             _multiply_into(part, above, up, s)
@@ -200,23 +206,25 @@ def _backpropagate_ups(
 
 
 def _backpropagate_weights(gradients: Sequence[Any], weights: Sequence[Any], states: Any, dtype: Any) -> Any:
-    """The gradient of x by way of the frozen weights."""
+    """Return the gradient of x through the frozen weights."""
     to_x: Any = None
     for above, weight, (layer, state, kind) in zip(gradients, weights, states, strict=True):
         if above is not None:
             numbers = FrozenBase(layer, weight, state, kind).dequantise_weight(dtype)
             to_x = above @ numbers if to_x is None else to_x.addmm_(above, numbers)
-            del numbers  # a dequantised weight must not be there beside the next one
+            # Else two dequantised weights would be in memory at once.
+            del numbers
     return to_x
 
 
 def _multiply_into(into: Any, left: Any, right: Any, scaling: float) -> None:
-    """`into = scaling left right`, in one product."""
+    """Compute `into = scaling left right` in one product."""
+    # With beta=0 the uninitialised contents of `into` are ignored, even NaN.
     into.addmm_(left, right, beta=0, alpha=scaling)
 
 
 def _multiply_as(left: Any, right: Any, like: Any, wide: bool) -> Any:
-    """`left right` in the dtype of `like`."""
+    """Return `left right` in the dtype of `like`."""
     if left.dtype == like.dtype:
         return left @ right
     if wide and like.dtype == torch.float32:
@@ -225,7 +233,7 @@ def _multiply_as(left: Any, right: Any, like: Any, wide: bool) -> Any:
 
 
 def multiplies_into_float32(device: Any, dtype: Any) -> bool:
-    """Return whether a product of 16-bit matrices can come out in float32 there (CUDA, from torch 2.8)."""
+    """Return whether 16-bit matrices can be multiplied into float32 there (CUDA, from torch 2.8)."""
     if dtype not in HALVES or not hasattr(torch.ops.aten.mm, "dtype"):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Whether a quick way gives peft's own outputs and gradients, before it is used."""
+"""The test that a fast step gives peft's own outputs and gradients, before it is used."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def agrees_with_peft(
     quick: Callable[[Any], Sequence[Any]],
     half: Any = None,
 ) -> bool:
-    """Return whether outputs and gradients are peft's, for random inputs and matrices (a new B is all zeros).
+    """Return whether outputs and gradients are peft's, for random inputs and matrices.
 
-    In float32, where rounding hides nothing, and in the numbers that the weights are held in, or those that
-    autocast computes in. Draws nothing from the global random state.
+    Tested in float32, where rounding hides nothing, and in the dtype of the weights, or of autocast. Draws
+    nothing from the global random state.
 
     Args:
-        layers: LoRA layers of peft that read the same input.
+        layers: LoRA layers of peft with the same input.
         stock: Their own forward passes.
-        quick: What computes all of them.
-        half: The dtype of autocast; None where it is not used.
+        quick: Computes all of them.
+        half: The dtype of autocast; None without it.
     """
     held = layers[0].base_layer.weight.dtype
     try:
@@ -42,7 +42,7 @@ def agrees_with_peft(
             return held == torch.float32 or _has_same_outputs(layers, stock, quick, held, CLOSE_HALF)
         with torch.autocast(layers[0].lora_A[_find_adapter(layers[0])].weight.device.type, dtype=half):
             return _has_same_outputs(layers, stock, quick, half, CLOSE_HALF)
-    except (RuntimeError, AttributeError, TypeError):  # a peft whose layers are made otherwise
+    except (RuntimeError, AttributeError, TypeError):  # another version of peft, with other layers
         return False
 
 
@@ -61,6 +61,7 @@ def _has_same_outputs(
     matrices = [one for pair in pairs for one in pair]
     draws = RandomDraws(matrices[0].device)
     with _restore_matrices(matrices), _fork_randomness(matrices[0].device):
+        # A new B is all zeros, which would hide most faults.
         with torch.no_grad():
             for one in matrices:
                 one.copy_(draws.draw_normal(*one.shape))
@@ -74,6 +75,7 @@ def _has_same_outputs(
 
 
 def _seed_dropout(compute: Callable[[], Sequence[Any]]) -> Callable[[], Sequence[Any]]:
+    # Both sides must drop the same elements.
     def seeded() -> Sequence[Any]:
         torch.manual_seed(0)
         return compute()
@@ -93,12 +95,12 @@ def _restore_matrices(matrices: Sequence[Any]) -> Iterator[None]:
 
 
 def _fork_randomness(device: Any) -> Any:
-    """The global random state, of the device too, as it was afterwards."""
+    """Return a context that restores the global random state afterwards, including the device's."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def choose_half(dtype: Any, bf16: bool) -> Any:
-    """The 16-bit dtype that a run computes in over weights of `dtype`.
+    """Return the 16-bit dtype that a run computes in with weights of `dtype`.
 
     Args:
         bf16: Whether the device computes bfloat16.
