@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tui_tuner.compute.forward import Rows
 from tui_tuner.data.records import IGNORE, Example
+
+if TYPE_CHECKING:
+    import torch
 
 LEAST_LABELS = 16  # kept for each example in a check
 BEYOND = 64  # tokens of a synthetic row after the window, all with a label
@@ -81,7 +84,7 @@ def _cut_example(example: Example, longest: int) -> Example:
     return Example(example.ids[kept], example.labels[kept], example.columns)
 
 
-def list_windows(model: Any) -> list[int]:
+def list_windows(model: torch.nn.Module) -> list[int]:
     """List the attention windows and chunk sizes in a model's config, smallest first, in tokens."""
     # The names alone decide: a number that the model does not use only costs a needless check.
     settings = model.config.get_text_config().to_dict()

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import cross_entropy, linear, log_softmax
 
 from tui_tuner.compute.chunks import count_chunk_rows
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def find_linear_head(model: Any) -> Any:
+
+def find_linear_head(model: torch.nn.Module) -> Any:
     """Return the head if it is a plain linear layer, else None."""
     # A subclass may compute something else, so the exact type counts.
     head = model.get_output_embeddings()
@@ -27,14 +30,16 @@ def find_linear_head(model: Any) -> Any:
 
 
 @contextlib.contextmanager
-def return_hidden_states(head: Any, entered: list[Any] | None = None, times: float = 1.0) -> Iterator[None]:
+def return_hidden_states(
+    head: torch.nn.Module, entered: list[Tensor] | None = None, times: float = 1.0
+) -> Iterator[None]:
     """Make the model return the input of its head (multiplied by `times`) instead of logits.
 
     Args:
         entered: A list that the inputs of the head are added to.
     """
 
-    def forward(hidden: Any) -> Any:
+    def forward(hidden: Tensor) -> Tensor:
         if entered is not None:
             entered.append(hidden)
         return hidden if times == 1.0 else hidden * times
@@ -48,7 +53,7 @@ def return_hidden_states(head: Any, entered: list[Any] | None = None, times: flo
 
 
 @contextlib.contextmanager
-def compute_labelled_only(head: Any, keep: Any) -> Iterator[list[bool]]:
+def compute_labelled_only(head: torch.nn.Module, keep: Tensor) -> Iterator[list[bool]]:
     """Make a head compute logits only at some positions; what the model does to logits still applies.
 
     Args:
@@ -60,7 +65,7 @@ def compute_labelled_only(head: Any, keep: Any) -> Iterator[list[bool]]:
     inner, own = head.forward, head.__dict__.get("forward")
     entered: list[bool] = []
 
-    def forward(hidden: Any) -> Any:
+    def forward(hidden: Tensor) -> Tensor:
         if hidden.shape[:-1] != keep.shape:
             return inner(hidden)
         entered.append(True)
@@ -75,7 +80,7 @@ def compute_labelled_only(head: Any, keep: Any) -> Iterator[list[bool]]:
             head.forward = own
 
 
-def is_proportional(left: Any, entered: Any, exact: bool = False) -> bool:
+def is_proportional(left: Tensor, entered: Tensor, exact: bool = False) -> bool:
     """Return whether the tensors differ by a factor only, up to rounding in 16 bits (float32 if `exact`)."""
     one, other = left.flatten().double(), entered.flatten().double()
     if one.shape != other.shape:
@@ -94,7 +99,9 @@ class ChunkedLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Any, weight: Any, bias: Any, targets: Any, rows: int) -> Any:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int
+    ) -> Tensor:
         # The loss is a sum, so all gradients are known here up to the factor that the backward pass brings.
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         to_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
@@ -123,7 +130,7 @@ class ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         above = gradients[0]
         to_hidden, to_weight, to_bias = ctx.saved_tensors
         weight_type, bias_type = ctx.dtypes
@@ -136,7 +143,9 @@ class ChunkedLoss(torch.autograd.Function):
         )
 
 
-def sum_losses(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -> Any:
+def sum_losses(
+    hidden: Tensor, head: torch.nn.Linear, targets: Tensor, rows: int, dtype: torch.dtype | None = None
+) -> Tensor:
     """Sum the cross-entropies of hidden states [..., H] for target tokens [K].
 
     Args:
@@ -150,7 +159,9 @@ def sum_losses(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = Non
         return ChunkedLoss.apply(hidden, weight, bias, targets, rows)
 
 
-def measure_losses(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -> tuple[Any, Any]:
+def measure_losses(
+    hidden: Tensor, head: torch.nn.Linear, targets: Tensor, rows: int, dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the cross-entropies, [K] float32, and how often the target ranks first, a float64 scalar.
 
     Computes no gradients. Arguments as for `sum_losses`.

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class Difference:
@@ -50,7 +54,7 @@ class Difference:
         return describe_gradient_problem(self.gradient_difference, gradient)
 
 
-def find_checked_parameters(model: Any) -> list[Any]:
+def find_checked_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """Return the trained parameters of the lowest layer that has any; the first few if no layer has."""
     from tui_tuner.methods.layers import find_layers
 
@@ -66,7 +70,7 @@ def find_checked_parameters(model: Any) -> list[Any]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad][:4]
 
 
-def compute_gradient(losses: Any, parameters: Sequence[Any]) -> list[Any]:
+def compute_gradient(losses: Tensor, parameters: Sequence[torch.nn.Parameter]) -> list[Tensor]:
     """Compute the gradients of the summed losses; zeros for parameters they do not depend on."""
     import torch
 
@@ -77,7 +81,7 @@ def compute_gradient(losses: Any, parameters: Sequence[Any]) -> list[Any]:
     ]
 
 
-def measure_gradient_share(found: Sequence[Any], truth: Sequence[Any]) -> float:
+def measure_gradient_share(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
     """Return the relative difference of a gradient from the true one; infinite if it is not finite."""
     pairs = [(one.float(), other.float()) for one, other in zip(found, truth, strict=True)]
     apart = sum(float((one - other).square().sum()) for one, other in pairs)
@@ -90,7 +94,7 @@ def measure_gradient_share(found: Sequence[Any], truth: Sequence[Any]) -> float:
     return math.inf if apart > 0 else 0.0
 
 
-def compare_gradients(found: Sequence[Any], truth: Sequence[Any], most: float) -> str:
+def compare_gradients(found: Sequence[Tensor], truth: Sequence[Tensor], most: float) -> str:
     """Describe the fault of a gradient; empty if its relative difference is at most `most`."""
     return describe_gradient_problem(measure_gradient_share(found, truth), most)
 
@@ -100,12 +104,12 @@ def describe_gradient_problem(share: float, most: float) -> str:
     return _("the gradient differs by {share:.2%}", share=share) if share > most else ""
 
 
-def add_gradients(one: list[Any], other: list[Any]) -> list[Any]:
+def add_gradients(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
     """Add two gradients; an empty first one counts as zero."""
     return [a + b for a, b in zip(one, other, strict=True)] if one else other
 
 
-def measure_loss_difference(found: Sequence[Any], truth: Sequence[Any]) -> float:
+def measure_loss_difference(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
     """Return the largest root mean square difference of an example's losses; infinite without a number."""
     worst = 0.0
     for one, other in zip(found, truth, strict=True):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 _OWN_POSITIONS = "create_position_ids_from_input_ids"
 
 
-def unwrap_model(model: Any) -> Any:
+def unwrap_model(model: torch.nn.Module) -> torch.nn.Module:
     """Return the transformers model inside a wrapper such as peft's."""
     inner = getattr(model, "get_base_model", None)
     return inner() if inner is not None else model
 
 
-def find_first_position(model: Any) -> int:
+def find_first_position(model: torch.nn.Module) -> int:
     """Return the position of a text's first token: 0, but in RoBERTa and its relatives padding_idx + 1."""
     plain = unwrap_model(model)
     # Kept in the model itself: walking over all modules for each micro-batch takes too long.
@@ -25,7 +28,7 @@ def find_first_position(model: Any) -> int:
     return int(known)
 
 
-def _find_first_position(model: Any) -> int:
+def _find_first_position(model: torch.nn.Module) -> int:
     for module in model.modules():
         padding = getattr(module, "padding_idx", None)
         if (

@@ -7,7 +7,7 @@ import inspect
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from tui_tuner.compute.router_loss import make_counting_mask
 from tui_tuner.compute.transfer import on_gpu, send_together
 from tui_tuner.data.examples.token_types import COLUMN, unpack_types
 from tui_tuner.data.records import IGNORE, Example
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class ForwardWay:
     packing: bool
     compact: bool
     segments: bool
-    autocast: Any = None
+    autocast: torch.dtype | None = None
     device: str = "cpu"
     shared: bool = False
     virtual: int = 0
@@ -57,7 +61,7 @@ class ForwardWay:
         return torch.autocast(self.device.partition(":")[0], dtype=self.autocast)
 
 
-def build_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
+def build_inputs(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
     """Build the arguments that a transformers model is called with."""
     inputs: dict[str, Any] = {"input_ids": micro.input_ids}
     if micro.token_types is not None and reads_types(model):
@@ -87,7 +91,7 @@ def build_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, An
     return inputs
 
 
-def reads_types(model: Any) -> bool:
+def reads_types(model: torch.nn.Module) -> bool:
     """Return whether token types make a difference to a model."""
     base = unwrap_model(model)
     settings = base.config.get_text_config()
@@ -98,7 +102,7 @@ def reads_types(model: Any) -> bool:
     return kinds > 1 and "token_type_ids" in inspect.signature(type(base).forward).parameters
 
 
-def compute_target_logits(model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
+def compute_target_logits(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
     """Return the logits of a causal model at the positions with a label, [K, vocabulary]."""
     import torch
 
@@ -117,7 +121,7 @@ def compute_target_logits(model: Any, micro: MicroBatch, way: ForwardWay) -> Any
     return logits[keep]
 
 
-def switch_attention(model: Any, way: ForwardWay, stock: str) -> None:
+def switch_attention(model: torch.nn.Module, way: ForwardWay, stock: str) -> None:
     """Switch to our attention if the way needs it, else back to the model's own (`stock`)."""
     current = model.config._attn_implementation
     if way.segments and current != NAME:
@@ -196,16 +200,16 @@ class MicroBatch:
     """
 
     rows: list[int]
-    input_ids: Any
-    keep: Any
-    targets: Any
+    input_ids: Tensor
+    keep: Tensor
+    targets: Tensor
     lengths: list[int]
-    position_ids: Any = None
-    attention_mask: Any = None
+    position_ids: Tensor | None = None
+    attention_mask: Tensor | None = None
     layout: Any = None
-    places: Any = None
-    columns: dict[str, Any] = field(default_factory=dict)
-    token_types: Any = None
+    places: Tensor | None = None
+    columns: dict[str, Tensor] = field(default_factory=dict)
+    token_types: Tensor | None = None
     filler: list[tuple[int, int]] = field(default_factory=list)
 
     @property
@@ -223,7 +227,7 @@ class MicroBatch:
         """Tokens of each segment of a flat row: its examples, then the filler."""
         return [*self.lengths, *(tokens for _row, tokens in self.filler)] if self.filler else self.lengths
 
-    def to(self, device: Any) -> MicroBatch:
+    def to(self, device: torch.device | str) -> MicroBatch:
         """Return a copy on a device; on a GPU by a single asynchronous transfer."""
         names = (
             "input_ids",
@@ -294,7 +298,7 @@ def lay_padded(data: Rows, rows: Sequence[int], pad: int, length: int = 0) -> Mi
     )
 
 
-def stack_columns(examples: Sequence[Example]) -> dict[str, Any]:
+def stack_columns(examples: Sequence[Example]) -> dict[str, Tensor]:
     """Return the columns of some examples as tensors, [examples] each."""
     import torch
 
@@ -302,7 +306,7 @@ def stack_columns(examples: Sequence[Example]) -> dict[str, Any]:
     return {name: torch.tensor(np.array([one.columns[name] for one in examples])) for name in names}
 
 
-def _lay_types(examples: Sequence[Example], padded: int = 0) -> Any:
+def _lay_types(examples: Sequence[Example], padded: int = 0) -> Tensor | None:
     """Return the token types of examples side by side, or of one row each, `padded` to that many tokens.
 
     None if the task keeps none, or no example has more than one text.

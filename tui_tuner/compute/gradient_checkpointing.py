@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
@@ -20,10 +20,13 @@ from tui_tuner.methods.attached import count_virtual_tokens
 from tui_tuner.methods.layers import find_layers
 from tui_tuner.text import one_line
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 ON_DEVICE = 2  # inputs that stay on the device: the one being copied out, and the one needed first
 
 
-def checkpoint_layers(model: Any, degree: Checkpointing = True) -> None:
+def checkpoint_layers(model: torch.nn.Module, degree: Checkpointing = True) -> None:
     """Enable gradient checkpointing for the layers that gradients reach, and no others.
 
     Args:
@@ -50,13 +53,13 @@ def checkpoint_layers(model: Any, degree: Checkpointing = True) -> None:
         offload_inputs(model, InputOffloader())
 
 
-def _reach_embeddings(model: Any) -> bool:
+def _reach_embeddings(model: torch.nn.Module) -> bool:
     """Return whether gradients flow through all layers down to the input of the first."""
     embeddings = model.get_input_embeddings()
     return bool(count_virtual_tokens(model)) or any(one.requires_grad for one in embeddings.parameters())
 
 
-def offload_inputs(model: Any, offload: InputOffloader) -> None:
+def offload_inputs(model: torch.nn.Module, offload: InputOffloader) -> None:
     """Make the checkpointed layers of a model keep their inputs in host memory."""
     for module in model.modules():
         checkpoint = getattr(module, "_gradient_checkpointing_func", None)
@@ -75,7 +78,7 @@ class OffloadedInput:
 
     __slots__ = ("__weakref__", "device", "host", "moved", "tensor")
 
-    def __init__(self, host: Any, tensor: Any, moved: Any) -> None:
+    def __init__(self, host: Tensor, tensor: Tensor, moved: torch.cuda.Event | None) -> None:
         self.host, self.tensor, self.moved = host, tensor, moved
         self.device = tensor.device
 
@@ -112,7 +115,7 @@ class InputOffloader:
             return checkpoint(function, *inputs)
         shape, dtype = hidden.shape, hidden.dtype
 
-        def pack(tensor: Any) -> Any:
+        def pack(tensor: Tensor) -> OffloadedInput | Tensor:
             return self._send_input(tensor) if tensor.shape == shape and tensor.dtype == dtype else tensor
 
         def unpack(kept: Any) -> Any:
@@ -123,7 +126,7 @@ class InputOffloader:
         with saved_tensors_hooks(pack, unpack):
             return checkpoint(function, *inputs)
 
-    def _send_input(self, tensor: Any) -> Any:
+    def _send_input(self, tensor: Tensor) -> OffloadedInput | Tensor:
         """Start to copy an input to the host, and free older ones, whose copies had time to finish."""
         try:
             host = allocate_on_host(tensor)
@@ -149,7 +152,7 @@ class InputOffloader:
         self._sent = [*map(weakref.ref, waiting), weakref.ref(away)]
         return away
 
-    def _receive_input(self, away: OffloadedInput) -> Any:
+    def _receive_input(self, away: OffloadedInput) -> Tensor:
         """Return an input on the device, and start to fetch the one that is needed next."""
         if away.tensor is None:
             self._fetch_input(away)
@@ -172,7 +175,7 @@ class InputOffloader:
         found = (reference() for reference in self._sent)
         return [away for away in found if away is not None]
 
-    def _start_copy(self, to: Any, source: Any) -> Any:
+    def _start_copy(self, to: Tensor, source: Tensor) -> torch.cuda.Event | None:
         """Copy on a separate stream, after all work launched so far; returns the event of its end."""
         device = source.device if source.is_cuda else to.device
         if device.type != "cuda":
@@ -187,7 +190,7 @@ class InputOffloader:
         return stream.record_event()
 
 
-def allocate_on_host(tensor: Any) -> Any:
+def allocate_on_host(tensor: Tensor) -> Tensor:
     """Allocate host memory for a tensor, pinned so that copies to and from a GPU are asynchronous.
 
     Raises:
@@ -196,6 +199,6 @@ def allocate_on_host(tensor: Any) -> Any:
     return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=tensor.is_cuda)
 
 
-def allocate_on_device(host: Any, device: Any) -> Any:
+def allocate_on_device(host: Tensor, device: torch.device) -> Tensor:
     """Allocate memory on a device for a tensor in host memory."""
     return torch.empty(host.shape, dtype=host.dtype, device=device)

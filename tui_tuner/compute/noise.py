@@ -7,21 +7,25 @@ rows of several sequences.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute.forward import MicroBatch
 from tui_tuner.compute.transfer import send_numbers
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class EmbeddingNoise:
     """A forward hook on the embeddings; `micro` is the forward pass that is running, or None."""
 
-    def __init__(self, model: Any, alpha: float) -> None:
+    def __init__(self, model: torch.nn.Module, alpha: float) -> None:
         self.alpha = alpha
         self.micro: MicroBatch | None = None
         model.get_input_embeddings().register_forward_hook(self._add_noise)
 
-    def _add_noise(self, module: Any, inputs: Any, output: Any) -> Any:
+    def _add_noise(self, module: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor:
         import torch
 
         if self.micro is None or not module.training:

@@ -13,18 +13,24 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tui_tuner.compute.encoders import unwrap_model
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, build_inputs
 from tui_tuner.compute.transfer import send_numbers
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Pooled = Literal["first", "last", "all"]
 # Shares of the largest logit, in float32 and in 16 bits: far more than the order of summation changes.
 _APART, _APART_HALF = 1e-4, 2e-2
 
 
-def compute_sequence_logits(model: Any, micro: MicroBatch, way: ForwardWay, pooled: Pooled) -> Any:
+def compute_sequence_logits(
+    model: torch.nn.Module, micro: MicroBatch, way: ForwardWay, pooled: Pooled
+) -> Tensor:
     """Compute a classifier's logits for each text, [examples, classes].
 
     Args:
@@ -39,7 +45,9 @@ def compute_sequence_logits(model: Any, micro: MicroBatch, way: ForwardWay, pool
         return model(input_ids=lines.ids, attention_mask=lines.mask).logits
 
 
-def _compute_padded_logits(model: Any, micro: MicroBatch, way: ForwardWay, pooled: Pooled) -> Any:
+def _compute_padded_logits(
+    model: torch.nn.Module, micro: MicroBatch, way: ForwardWay, pooled: Pooled
+) -> Tensor:
     """Compute the logits of padded rows."""
     # With virtual tokens in front, a head that looks for the last token in the ids finds a wrong place.
     inputs = build_inputs(model, micro, way)
@@ -47,7 +55,7 @@ def _compute_padded_logits(model: Any, micro: MicroBatch, way: ForwardWay, poole
         return model(**inputs).logits
     ends = send_numbers([length - 1 + way.virtual for length in micro.lengths], micro.input_ids.device)
 
-    def keep_ends(module: Any, args: Any, output: Any) -> Any:
+    def keep_ends(module: torch.nn.Module, args: Any, output: Any) -> Any:
         states = output.last_hidden_state
         output["last_hidden_state"] = states.gather(1, ends[:, None, None].expand(-1, 1, states.shape[-1]))
         return output
@@ -71,17 +79,17 @@ class TextLines:
     """
 
     tokens: int
-    places: Any
-    ids: Any
-    mask: Any
+    places: Tensor
+    ids: Tensor
+    mask: Tensor
 
-    def lay_states(self, states: Any) -> Any:
+    def lay_states(self, states: Tensor) -> Tensor:
         """Return states of the flat row, [1, tokens, width], as [texts, T, width]; others unchanged."""
         flat = getattr(states, "ndim", 0) == 3 and tuple(states.shape[:2]) == (1, self.tokens)
         return states[0][self.places] if flat else states
 
 
-def _make_lines(model: Any, micro: MicroBatch, pooled: Pooled) -> TextLines:
+def _make_lines(model: torch.nn.Module, micro: MicroBatch, pooled: Pooled) -> TextLines:
     import torch
 
     device = micro.input_ids.device
@@ -105,7 +113,7 @@ def _make_lines(model: Any, micro: MicroBatch, pooled: Pooled) -> TextLines:
     return TextLines(micro.input_ids.shape[1], places, ids, inside.long())
 
 
-def _find_last_places(ids: Any, inside: Any, pad: int | None) -> Any:
+def _find_last_places(ids: Tensor, inside: Tensor, pad: int | None) -> Tensor:
     """Find the last token of each text that is not padding, as a head does, [texts, 1]."""
     import torch
 
@@ -114,11 +122,11 @@ def _find_last_places(ids: Any, inside: Any, pad: int | None) -> Any:
 
 
 @contextmanager
-def _lay_out_states(model: Any, lines: TextLines, inputs: dict[str, Any]) -> Iterator[None]:
+def _lay_out_states(model: torch.nn.Module, lines: TextLines, inputs: dict[str, Any]) -> Iterator[None]:
     """Give the base model the flat row, whatever the head was called with, and the head the lines."""
     base = unwrap_model(model).base_model
 
-    def give(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def give(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         # Other arguments, such as options for the outputs, still reach the base model.
         bound = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
         more = bound.pop("kwargs", {})
@@ -129,10 +137,12 @@ def _lay_out_states(model: Any, lines: TextLines, inputs: dict[str, Any]) -> Ite
 
 
 @contextmanager
-def _hook_base(base: Any, give: Callable[..., Any], change: Callable[[Any], Any]) -> Iterator[None]:
+def _hook_base(
+    base: torch.nn.Module, give: Callable[..., Any], change: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
     """Take the inputs of a base model from `give`, and pass its states through `change`."""
 
-    def pass_on(module: Any, args: Any, output: Any) -> Any:
+    def pass_on(module: torch.nn.Module, args: Any, output: Any) -> Any:
         if isinstance(output, tuple):
             return (change(output[0]), *output[1:])
         if isinstance(output, dict):
@@ -151,7 +161,7 @@ def _hook_base(base: Any, give: Callable[..., Any], change: Callable[[Any], Any]
         yield
 
 
-def _find_stack(base: Any) -> Any:
+def _find_stack(base: torch.nn.Module) -> torch.nn.Module | None:
     """Return the child of a base model that contains its layers (its encoder); None if it has none."""
     import torch
 
@@ -166,7 +176,7 @@ def _find_stack(base: Any) -> Any:
     return None
 
 
-def find_pooled(model: Any, micro: MicroBatch, way: ForwardWay) -> Pooled:
+def find_pooled(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> Pooled:
     """Find by testing which states of a text the head of a model reads; `all` if a single one is not enough.
 
     Args:
@@ -192,7 +202,9 @@ def find_pooled(model: Any, micro: MicroBatch, way: ForwardWay) -> Pooled:
     return "all"
 
 
-def _compute_pooled_logits(model: Any, micro: MicroBatch, way: ForwardWay, pooled: Pooled) -> Any:
+def _compute_pooled_logits(
+    model: torch.nn.Module, micro: MicroBatch, way: ForwardWay, pooled: Pooled
+) -> Tensor:
     """Compute the logits of padded rows if the head gets only one state of each."""
     import torch
 
@@ -203,12 +215,12 @@ def _compute_pooled_logits(model: Any, micro: MicroBatch, way: ForwardWay, poole
     if pooled == "first":
         place = torch.zeros_like(place)
 
-    def keep(states: Any) -> Any:
+    def keep(states: Tensor) -> Tensor:
         if states.shape[1] == 1:
             return states
         return states.gather(1, place[..., None].expand(-1, 1, states.shape[-1]))
 
-    def give(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def give(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         return (), build_inputs(model, micro, way)
 
     with _hook_base(model.base_model, give, keep):

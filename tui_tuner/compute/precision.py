@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,13 +17,16 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.models.device import free_memory
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 HALVES = (torch.bfloat16, torch.float16)
 MOST_OF_FREE = 0.5  # share of the free memory that a float32 copy may take; activations need some too
 LARGE = 2 << 30  # bytes in float32; larger models are not copied as a whole
 _FLOAT32 = 4  # bytes
 
 
-def computes_in_float32(model: Any, autocast: Any) -> bool:
+def computes_in_float32(model: torch.nn.Module, autocast: torch.dtype | None) -> bool:
     """Return whether a model already computes in float32: all weights, and nothing is cast."""
     if autocast is not None or _has_eight_bits(model):
         return False
@@ -31,7 +34,7 @@ def computes_in_float32(model: Any, autocast: Any) -> bool:
     return held <= {torch.float32, torch.float64} and not list(_find_16_bit_modules(model))
 
 
-def find_float32_problem(model: Any, device: Any) -> str:
+def find_float32_problem(model: torch.nn.Module, device: torch.device) -> str:
     """Explain why a check cannot compute a model in float32; empty if it can."""
     if _has_eight_bits(model):
         return _("8-bit weights are always multiplied in 16 bits")
@@ -44,7 +47,7 @@ def find_float32_problem(model: Any, device: Any) -> str:
 
 
 @contextlib.contextmanager
-def in_float32(model: Any) -> Iterator[None]:
+def in_float32(model: torch.nn.Module) -> Iterator[None]:
     """Compute a model in float32 within the context, and restore its weights bit for bit.
 
     Callers must not use autocast. 4-bit weights stay as they are, and are multiplied in float32.
@@ -75,7 +78,7 @@ def in_float32(model: Any) -> Iterator[None]:
 class _LayerStreamer:
     """Keeps the weights of a layer in float32 only while a pass is in it, forward and backward."""
 
-    def __init__(self, layers: dict[Any, list[Any]]) -> None:
+    def __init__(self, layers: dict[torch.nn.Module, list[Tensor]]) -> None:
         self._kept = {layer: [(tensor, tensor.data) for tensor in held] for layer, held in layers.items()}
         self._narrow: dict[int, Any] = {}  # 16-bit data by the address of its float32 copy
         self._ending = contextlib.ExitStack()
@@ -94,17 +97,17 @@ class _LayerStreamer:
         for layer in self._kept:
             self._restore_layer(layer)
 
-    def _widen_layer(self, layer: Any, *_unused: Any) -> None:
+    def _widen_layer(self, layer: torch.nn.Module, *_unused: Any) -> None:
         for tensor, data in self._kept[layer]:
             tensor.data = data.float()
             self._narrow[tensor.untyped_storage().data_ptr()] = data
 
-    def _restore_layer(self, layer: Any, *_unused: Any) -> None:
+    def _restore_layer(self, layer: torch.nn.Module, *_unused: Any) -> None:
         for tensor, data in self._kept[layer]:
             self._narrow.pop(tensor.untyped_storage().data_ptr(), None)
             tensor.data = data
 
-    def _pack_tensor(self, tensor: Any) -> Any:
+    def _pack_tensor(self, tensor: Tensor) -> Any:
         """Replace a float32 weight, or a view of one, by what is needed to make it again."""
         # Else autograd would keep the float32 copies of all layers until the backward pass.
         data = self._narrow.get(tensor.untyped_storage().data_ptr())
@@ -112,7 +115,7 @@ class _LayerStreamer:
             return tensor
         return data, tensor.size(), tensor.stride(), tensor.storage_offset()
 
-    def _unpack_tensor(self, packed: Any) -> Any:
+    def _unpack_tensor(self, packed: Any) -> Tensor:
         if isinstance(packed, torch.Tensor):
             return packed
         data, size, stride, offset = packed
@@ -120,14 +123,14 @@ class _LayerStreamer:
 
 
 @contextlib.contextmanager
-def _remove_later(hook: Any) -> Iterator[None]:
+def _remove_later(hook: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
     try:
         yield
     finally:
         hook.remove()
 
 
-def _split_tensors(model: Any) -> tuple[dict[Any, list[Any]], list[Any]]:
+def _split_tensors(model: torch.nn.Module) -> tuple[dict[torch.nn.Module, list[Tensor]], list[Tensor]]:
     """Return the frozen 16-bit tensors of each layer if the model is large, and all other 16-bit tensors."""
     from tui_tuner.methods.layers import find_layers
 
@@ -153,7 +156,7 @@ def _split_tensors(model: Any) -> tuple[dict[Any, list[Any]], list[Any]]:
     return streamed, [tensor for tensor in halves if id(tensor) not in taken]
 
 
-def _list_tensors(module: Any) -> list[Any]:
+def _list_tensors(module: torch.nn.Module) -> list[Tensor]:
     """List parameters and buffers; a shared one once for each module that has it."""
     return [
         tensor
@@ -163,11 +166,11 @@ def _list_tensors(module: Any) -> list[Any]:
     ]
 
 
-def _count_wide_bytes(tensors: Iterable[Any]) -> int:
+def _count_wide_bytes(tensors: Iterable[Tensor]) -> int:
     return sum(_FLOAT32 * tensor.numel() for tensor in tensors)
 
 
-def _iterate_halves(model: Any) -> Iterator[Any]:
+def _iterate_halves(model: torch.nn.Module) -> Iterator[Tensor]:
     """Yield the parameters and buffers in 16 bits, each once."""
     seen: set[int] = set()
     for tensor in (*model.parameters(), *model.buffers()):
@@ -176,7 +179,7 @@ def _iterate_halves(model: Any) -> Iterator[Any]:
             yield tensor
 
 
-def _find_16_bit_modules(model: Any) -> Iterator[tuple[Any, Any]]:
+def _find_16_bit_modules(model: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, torch.dtype]]:
     """Yield the modules with 4-bit weights (bitsandbytes), and the dtype that each multiplies in."""
     for module in model.modules():
         dtype = getattr(module, "compute_dtype", None)
@@ -184,6 +187,6 @@ def _find_16_bit_modules(model: Any) -> Iterator[tuple[Any, Any]]:
             yield module, dtype
 
 
-def _has_eight_bits(model: Any) -> bool:
+def _has_eight_bits(model: torch.nn.Module) -> bool:
     """Return whether there are 8-bit weights (bitsandbytes), whose kernel rounds its input."""
     return any(type(module).__name__ == "Linear8bitLt" for module in model.modules())

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from tui_tuner.methods.layers import find_final_norms, find_layers
 from tui_tuner.models.evaluation_mode import evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MOST_BYTES = 64 << 30
 MOST_OF_FREE = 0.5  # share of the free disk
 FILL_TOKENS = 2048  # tokens per forward pass while the file is filled
@@ -40,7 +43,7 @@ FOLDER = "hidden-states"
 Progress = Callable[[int, int], None]
 
 
-def count_frozen_layers(model: Any, quiet: int) -> int:
+def count_frozen_layers(model: torch.nn.Module, quiet: int) -> int:
     """Count the layers, from the bottom, that no gradient reaches.
 
     Returns 0 if anything but layers, the final norm or the head is trained.
@@ -69,7 +72,7 @@ def count_frozen_layers(model: Any, quiet: int) -> int:
 class _FirstLayerReached(Exception):
     """Ends a forward pass at the first trained layer, with the states that enter it."""
 
-    def __init__(self, hidden: Any) -> None:
+    def __init__(self, hidden: Tensor) -> None:
         self.hidden = hidden
 
 
@@ -79,7 +82,9 @@ class PrefixCache:
     Outside of `read_states` the model computes as usual.
     """
 
-    def __init__(self, model: Any, data: Rows, way: ForwardWay, device: Any, frozen: int) -> None:
+    def __init__(
+        self, model: torch.nn.Module, data: Rows, way: ForwardWay, device: torch.device, frozen: int
+    ) -> None:
         layers = list(find_layers(model))
         self.model, self.data, self.device = model, data, device
         # Which prefix is shared differs from one micro-batch to the next, so whole rows are stored.
@@ -118,7 +123,9 @@ class PrefixCache:
         hidden = args[0] if args else kwargs["hidden_states"]
         return (hidden,) if self._tuples else hidden
 
-    def _enter_first_layer(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _enter_first_layer(
+        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         if self._capturing:
             raise _FirstLayerReached(args[0] if args else kwargs["hidden_states"])
         if self._current is None:
@@ -129,7 +136,7 @@ class PrefixCache:
 
     # ---- filling -----------------------------------------------------------------------------------
 
-    def capture_states(self, rows: Sequence[int]) -> Any:
+    def capture_states(self, rows: Sequence[int]) -> Tensor:
         """Return the input of the first trained layer for rows side by side, [tokens, hidden]."""
         micro = fill_up(lay_flat(self.data, rows), self.way).to(self.device)
         self._capturing = True
@@ -182,7 +189,7 @@ class PrefixCache:
         flat_store = torch.from_file(str(file), shared=False, size=self.token_count * width, dtype=dtype)
         self.store = flat_store.view(self.token_count, width)
 
-    def _write_store(self, part: Path, size: int, width: int, dtype: Any, progress: Progress) -> None:
+    def _write_store(self, part: Path, size: int, width: int, dtype: torch.dtype, progress: Progress) -> None:
         with open(part, "wb") as target:
             if hasattr(os, "posix_fallocate"):
                 # A full disk fails here, and not later as a bus error in the memory map.
@@ -200,7 +207,7 @@ class PrefixCache:
         finally:
             self.model.train(training)
 
-    def _digest_content(self, dtype: Any) -> str:
+    def _digest_content(self, dtype: torch.dtype) -> str:
         """Return a hash of the rows, a sample of the frozen weights, their number and the numeric format."""
         found = hashlib.sha256(repr((self.frozen, str(dtype), str(self.way), torch.__version__)).encode())
         for row in range(len(self.data)):
@@ -226,7 +233,7 @@ class PrefixCache:
         finally:
             self._current = None
 
-    def _gather_states(self, micro: MicroBatch) -> Any:
+    def _gather_states(self, micro: MicroBatch) -> Tensor:
         if micro.layout is not None:
             pieces = micro.layout.segments
         else:
@@ -308,10 +315,10 @@ def _compare_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, m
 
 
 def make_prefix_cache(
-    model: Any,
+    model: torch.nn.Module,
     data: Rows,
     way: ForwardWay,
-    device: Any,
+    device: torch.device,
     folder: Path,
     rows: Sequence[int],
     progress: Progress,

@@ -12,12 +12,16 @@ import pickle
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 ATTENTION_DROPOUT = ("attention_dropout", "attn_dropout", "attn_pdrop", "attention_probs_dropout_prob")
 TOKENS = 8  # of the synthetic row
@@ -42,7 +46,7 @@ class Randomness:
 EVERYTHING = Randomness(True, 0)
 
 
-def find_randomness(model: Any) -> Randomness:
+def find_randomness(model: torch.nn.Module) -> Randomness:
     """Find what is random by computing a synthetic row in training mode, and from what is declared."""
     # Declarations count too: the row may not reach a dropout module, and a few passes may not show a rate of
     # skipped layers. If they alone make everything random, nothing is computed.
@@ -61,11 +65,11 @@ def find_randomness(model: Any) -> Randomness:
     return Randomness(found.anything or declared.anything, min(found.quiet, declared.quiet))
 
 
-def _read_declared(model: Any, layers: list[Any]) -> Randomness:
+def _read_declared(model: torch.nn.Module, layers: list[torch.nn.Module]) -> Randomness:
     """Read the dropout, and the rates of skipped layers, that modules and the config declare."""
     import torch
 
-    def drops(holder: Any) -> set[int]:
+    def drops(holder: torch.nn.Module) -> set[int]:
         return {id(part) for part in holder.modules() if isinstance(part, torch.nn.Dropout) and part.p > 0}
 
     settings = model.config.get_text_config().to_dict()
@@ -85,7 +89,7 @@ def _is_of_all_layers(name: str) -> bool:
     return name in ATTENTION_DROPOUT or name.replace("_", "").endswith("layerdrop")
 
 
-def _compare_passes(model: Any, layers: list[Any]) -> Randomness:
+def _compare_passes(model: torch.nn.Module, layers: list[torch.nn.Module]) -> Randomness:
     first = _ProbePass(model, layers)
     if not first.drew:
         return Randomness(False, len(layers))
@@ -105,7 +109,7 @@ def _compare_passes(model: Any, layers: list[Any]) -> Randomness:
 class _ProbePass:
     """One forward pass: the outputs of the model and each layer, and where random numbers were drawn."""
 
-    def __init__(self, model: Any, layers: list[Any]) -> None:
+    def __init__(self, model: torch.nn.Module, layers: list[torch.nn.Module]) -> None:
         import torch
 
         self.outputs: list[Any] = [None] * len(layers)
@@ -127,11 +131,11 @@ class _ProbePass:
                 hook.remove()
         self.drew = _read_random_state(ids.device) != start
 
-    def _note_entry(self, module: Any, args: Any, kwargs: Any) -> None:
+    def _note_entry(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         self._entered = _read_random_state(_find_device(args, kwargs))
 
     def _make_leave_hook(self, place: int) -> Any:
-        def leave(module: Any, args: Any, output: Any) -> None:
+        def leave(module: torch.nn.Module, args: Any, output: Any) -> None:
             self.outputs[place] = _copy_tensors(output)
             if _read_random_state(_find_device(args, {}, output)) != self._entered:
                 self.drew_in_layers = True
@@ -147,12 +151,12 @@ class _ProbePass:
         return len(self.outputs)
 
 
-def _choose_settings(model: Any) -> dict[str, Any]:
+def _choose_settings(model: torch.nn.Module) -> dict[str, Any]:
     """Disable the cache of keys and values, about which checkpointed layers warn."""
     return {"use_cache": False} if hasattr(model.config.get_text_config(), "use_cache") else {}
 
 
-def _copy_tensors(output: Any) -> list[Any]:
+def _copy_tensors(output: Any) -> list[Tensor]:
     """Copy the tensors of an output, because the model may change them in place later."""
     import torch
 
@@ -162,7 +166,7 @@ def _copy_tensors(output: Any) -> list[Any]:
     return [value.detach().clone() for value in values if isinstance(value, torch.Tensor)]
 
 
-def _are_equal(one: list[Any], other: list[Any]) -> bool:
+def _are_equal(one: list[Tensor], other: list[Tensor]) -> bool:
     import torch
 
     # NaN differs from itself, but a model that overflows is not random.
@@ -171,7 +175,7 @@ def _are_equal(one: list[Any], other: list[Any]) -> bool:
     )
 
 
-def _find_device(*holders: Any) -> Any:
+def _find_device(*holders: Any) -> torch.device:
     """Return the device of the first tensor among these."""
     import torch
 
@@ -183,7 +187,7 @@ def _find_device(*holders: Any) -> Any:
     return torch.device("cpu")
 
 
-def _read_random_state(device: Any) -> tuple[bytes, ...]:
+def _read_random_state(device: torch.device) -> tuple[bytes, ...]:
     """Read the random state of every library that a model may draw from."""
     import torch
 
@@ -195,7 +199,7 @@ def _read_random_state(device: Any) -> tuple[bytes, ...]:
 
 
 @contextlib.contextmanager
-def _keep_state(model: Any) -> Iterator[None]:
+def _keep_state(model: torch.nn.Module) -> Iterator[None]:
     """Switch to training mode within the context; restore the mode and all random states."""
     import torch
 
@@ -211,7 +215,7 @@ def _keep_state(model: Any) -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def _list_layers(model: Any) -> list[Any]:
+def _list_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     from tui_tuner.methods.layers import find_layers
 
     try:

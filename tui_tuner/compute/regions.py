@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -37,13 +37,16 @@ from tui_tuner.models.device import Device
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 LENGTHS = (5, 7)  # tokens of the sequences in the test
 _PLAIN = (bool, int, float, str, type(None), torch.Tensor)
 _carried = threading.local()
 
 
 def compile_layers(
-    model: Any, device: Device, autocast: Any = None, backend: str = "inductor"
+    model: torch.nn.Module, device: Device, autocast: torch.dtype | None = None, backend: str = "inductor"
 ) -> ChosenKernel:
     """Compile the layers of a model; the result has no kernel name if they stay uncompiled.
 
@@ -67,7 +70,7 @@ def compile_layers(
     return ChosenKernel("compile", "", problem)
 
 
-def restore_layers(model: Any) -> None:
+def restore_layers(model: torch.nn.Module) -> None:
     """Restore the own forward pass of every layer."""
     for module in model.modules():
         own = module.__dict__.get("forward")
@@ -75,7 +78,9 @@ def restore_layers(model: Any) -> None:
             del module.forward
 
 
-def _compile_regions(model: Any, layers: list[Any], autocast: Any, backend: str) -> str:
+def _compile_regions(
+    model: torch.nn.Module, layers: list[torch.nn.Module], autocast: torch.dtype | None, backend: str
+) -> str:
     """Compile the layers and test them; returns a problem, empty if there is none."""
     if any("forward" in layer.__dict__ for layer in layers):
         return _("the forward pass of the layers is already replaced")
@@ -104,7 +109,7 @@ class Region:
         broken: It failed, and is not used again.
     """
 
-    def __init__(self, layer: Any, backend: str) -> None:
+    def __init__(self, layer: type[torch.nn.Module], backend: str) -> None:
         # If checkpointing is wrapped around the forward pass, the compiler must get the function inside.
         function: Any = layer.forward
         self.plain: Callable[..., Any] = getattr(function, "__wrapped__", function)
@@ -112,7 +117,7 @@ class Region:
         self.compiled = torch.compile(self.plain, dynamic=True, backend=backend)
         self.broken = False
 
-    def __call__(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, layer: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Compute a layer; `kwargs` that are neither tensors nor plain values bypass the compiler."""
         if self.broken:
             return self.plain(layer, *args, **kwargs)
@@ -148,7 +153,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, _PLAIN)
 
 
-def _forward_layer(layer: Any, region: Region, *args: Any, **kwargs: Any) -> Any:
+def _forward_layer(layer: torch.nn.Module, region: Region, *args: Any, **kwargs: Any) -> Any:
     """Compute a layer: compiled if gradients are needed in training, else by its own class."""
     cached = kwargs.get("past_key_values") is not None or kwargs.get("use_cache")
     if cached or not layer.training or not torch.is_grad_enabled():
@@ -181,7 +186,14 @@ def _make_opaque() -> None:
     if getattr(stock, "carries", False):
         return
 
-    def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> Any:
+    def attend(
+        module: torch.nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        **options: Any,
+    ) -> Any:
         return stock(module, query, key, value, mask, **getattr(_carried, "options", {}), **options)
 
     opaque: Any = torch.compiler.disable(attend)
@@ -192,7 +204,9 @@ def _make_opaque() -> None:
 # ---- the test ---------------------------------------------------------------------------------------------
 
 
-def _try_layer(model: Any, layer: Any, region: Region, autocast: Any) -> str:
+def _try_layer(
+    model: torch.nn.Module, layer: torch.nn.Module, region: Region, autocast: torch.dtype | None
+) -> str:
     """Describe the fault of a compiled layer; empty if it gives the layer's own outputs and gradients."""
     # Tested as training calls it, so that everything is compiled by then: with the attention of flat rows,
     # and with inputs both with and without a gradient, as that of the first layer may be.
@@ -222,8 +236,13 @@ def _try_layer(model: Any, layer: Any, region: Region, autocast: Any) -> str:
 
 
 def _compute_results(
-    compute: Callable[..., Any], layer: Any, graded: bool, autocast: Any, args: Any, kwargs: Any
-) -> list[Any]:
+    compute: Callable[..., Any],
+    layer: torch.nn.Module,
+    graded: bool,
+    autocast: torch.dtype | None,
+    args: Any,
+    kwargs: Any,
+) -> list[Tensor]:
     """Compute the output and gradients of a layer for a random input."""
     hidden = (
         RandomDraws(find_model_device(layer))
@@ -234,7 +253,7 @@ def _compute_results(
     leaves = [hidden] if graded else []
     leaves += [one for one in layer.parameters() if one.requires_grad]
 
-    def outputs() -> list[Any]:
+    def outputs() -> list[Tensor]:
         with torch.autocast(hidden.device.type, dtype=autocast, enabled=autocast is not None):
             found = compute(layer, hidden, *args[1:], **kwargs)
         return [found[0] if isinstance(found, tuple) else found]
@@ -246,11 +265,11 @@ class _CallFound(Exception):
     """Ends a forward pass once the call of a layer was recorded."""
 
 
-def _catch_call(model: Any, layer: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _catch_call(model: torch.nn.Module, layer: torch.nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Record the arguments of a layer in a pass over a flat row of a few sequences."""
     found: list[Any] = []
 
-    def note(_module: Any, args: Any, kwargs: Any) -> None:
+    def note(_module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         found.append((args, kwargs))
         raise _CallFound
 
@@ -272,7 +291,7 @@ def _catch_call(model: Any, layer: Any) -> tuple[tuple[Any, ...], dict[str, Any]
 
 
 @contextlib.contextmanager
-def _without_dropout(layer: Any) -> Iterator[None]:
+def _without_dropout(layer: torch.nn.Module) -> Iterator[None]:
     dropouts = [(one, one.p) for one in layer.modules() if isinstance(one, torch.nn.Dropout) and one.p]
     try:
         for one, _p in dropouts:

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute.encoders import unwrap_model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 COUNTS_ONLY = "tui_tuner_counts_only"  # marks a mask that says which tokens count, not what they attend to
 _COEFFICIENTS = ("router_aux_loss_coef", "aux_loss_coef")
 
 
-def find_router_coefficient(model: Any) -> float | None:
+def find_router_coefficient(model: torch.nn.Module) -> float | None:
     """Find the factor of the router loss; 0 if the config does not ask for it, None if it is unknown."""
     inner = unwrap_model(model)
     settings = inner.config.get_text_config()
@@ -35,11 +39,11 @@ def find_router_coefficient(model: Any) -> float | None:
 
 
 @contextlib.contextmanager
-def catch_router_loss(model: Any) -> Iterator[list[Any]]:
+def catch_router_loss(model: torch.nn.Module) -> Iterator[list[Tensor]]:
     """Collect the router loss of each forward pass within the context, a scalar with its gradient."""
     caught: list[Any] = []
 
-    def keep(module: Any, inputs: Any, output: Any) -> None:
+    def keep(module: torch.nn.Module, inputs: Any, output: Any) -> None:
         found = getattr(output, "aux_loss", None)
         if found is not None:
             caught.append(found)
@@ -51,7 +55,7 @@ def catch_router_loss(model: Any) -> Iterator[list[Any]]:
         hook.remove()
 
 
-def make_counting_mask(ids: Any, filler: int) -> Any:
+def make_counting_mask(ids: Tensor, filler: int) -> Tensor:
     """Return a mask like ids [1, T] of the tokens that count for the router loss: all but the filler."""
     import torch
 

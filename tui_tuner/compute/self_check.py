@@ -13,7 +13,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute.differences import (
     Difference,
@@ -29,6 +29,10 @@ from tui_tuner.compute.rows.row_layout import RowLayout
 from tui_tuner.locales import _
 from tui_tuner.models.evaluation_mode import evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 # Computes the losses of a micro-batch by a way: [n] float32, one per target in the order of the examples
 LossesOf = Callable[[Any, MicroBatch, ForwardWay], Any]
@@ -74,8 +78,8 @@ class CheckResult:
 class Truth:
     """The losses of each example computed alone, and the gradient over the graded ones."""
 
-    losses: list[Any]
-    gradient: list[Any] = field(default_factory=list)
+    losses: list[Tensor]
+    gradient: list[Tensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -133,10 +137,10 @@ class Checker:
 
     def __init__(
         self,
-        model: Any,
+        model: torch.nn.Module,
         data: Rows,
         rows: Sequence[int],
-        device: Any,
+        device: torch.device,
         pad: int,
         losses: LossesOf,
         plain: LossesOf,
@@ -313,7 +317,7 @@ class Checker:
         return way.packing and len(self.rows) >= 2 and not known
 
     def _finds_leak(
-        self, way: ForwardWay, micro: MicroBatch, before: list[Any], reference: Reference
+        self, way: ForwardWay, micro: MicroBatch, before: list[Tensor], reference: Reference
     ) -> bool:
         """Return whether other tokens in every second example of a flat row change the losses of the rest."""
         import torch

@@ -14,13 +14,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tui_tuner.compute.forward import MicroBatch, Rows, lay_flat, stack_columns
 from tui_tuner.compute.transfer import send_numbers, send_tensor
 from tui_tuner.data.records import IGNORE, Example
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 SHORTEST = 16  # tokens; for shorter ones the key copies cost more than is saved
 LEAST_SAVING = 0.05  # share of a micro-batch's tokens
@@ -53,7 +57,7 @@ class Layout:
     spans: dict[Any, Any] = field(default_factory=dict, repr=False)
     _made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-    def make_mask(self, segment: Segment, window: int | None, like: Any) -> Any:
+    def make_mask(self, segment: Segment, window: int | None, like: Tensor) -> Tensor:
         """Return [length, prefix + length]: 0 for keys that a query sees, -inf for others."""
         import torch
 
@@ -67,7 +71,7 @@ class Layout:
             self._made[name] = mask.masked_fill_(hidden, float("-inf"))
         return self._made[name]
 
-    def find_bounds(self, device: Any) -> tuple[Any, Any, Any, int, int]:
+    def find_bounds(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, int]:
         """Return the data of varlen kernels: places of keys, bounds of queries and keys, longest of each."""
         import torch
 

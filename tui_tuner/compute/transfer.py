@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 ALIGNED = 256  # bytes, the alignment of the GPU allocator
 
 
-def on_gpu(device: Any) -> bool:
+def on_gpu(device: torch.device | str) -> bool:
     """Return whether a device (`torch.device` or a string) is a CUDA device."""
     return str(getattr(device, "type", device)).startswith("cuda")
 
 
-def send_tensor(tensor: Any, device: Any) -> Any:
+def send_tensor(tensor: Tensor, device: torch.device | str) -> Tensor:
     """Send a host tensor to a device, without waiting for the copy."""
     # Only copies from pinned memory are asynchronous.
     return (_pin_tensor(tensor) if on_gpu(device) else tensor).to(device, non_blocking=True)
 
 
-def send_numbers(numbers: Sequence[int], device: Any, dtype: Any = None) -> Any:
+def send_numbers(
+    numbers: Sequence[int], device: torch.device | str, dtype: torch.dtype | None = None
+) -> Tensor:
     """Send integers to a device as a tensor, int64 if no dtype is given."""
     import torch
 
     return send_tensor(torch.tensor(numbers, dtype=dtype or torch.int64), device)
 
 
-def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
+def send_together(tensors: Mapping[str, Tensor | None], device: torch.device | str) -> dict[str, Any]:
     """Send host tensors to a device in one copy; None stays None.
 
     The results are aligned views of one tensor.
@@ -40,7 +46,7 @@ def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
         end += -(-size // ALIGNED) * ALIGNED
     whole = _allocate_room(end, on_gpu(device))
 
-    def part(of: Any, name: str) -> Any:
+    def part(of: Tensor, name: str) -> Tensor:
         first, last = bounds[name]
         return of[first:last].view(present[name].dtype).view(present[name].shape)
 
@@ -50,7 +56,7 @@ def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
     return {name: None if tensor is None else part(there, name) for name, tensor in tensors.items()}
 
 
-def _allocate_room(size: int, pinned: bool) -> Any:
+def _allocate_room(size: int, pinned: bool) -> Tensor:
     """Allocate bytes of host memory, pinned if the system allows that."""
     import torch
 
@@ -60,7 +66,7 @@ def _allocate_room(size: int, pinned: bool) -> Any:
         return torch.empty(size, dtype=torch.uint8)
 
 
-def _pin_tensor(tensor: Any) -> Any:
+def _pin_tensor(tensor: Tensor) -> Tensor:
     """Pin a tensor; return it unchanged if the system has no pinned memory, so its copy will wait."""
     try:
         return tensor.pin_memory()

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tui_tuner.compute.attention.spans import AttentionAsk, Spans, lay_by_token
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ALIGNED = 8  # elements; the width of a head is padded to a multiple of it
 NO_MASK, CAUSAL_AT_THE_END = 0, 2  # mask types of the operator; 2 aligns the last query with the last key
@@ -33,14 +36,14 @@ def find_efficient_arguments() -> frozenset[str]:
 
 
 def attend_efficient(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     spans: Spans,
     ask: AttentionAsk,
     forward: Callable[..., Any] | None = None,
     backward: Callable[..., Any] | None = None,
-) -> Any:
+) -> Tensor:
     """Compute attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim].
 
     Args:
@@ -66,7 +69,7 @@ def attend_efficient(
     return out[..., :value_dim]
 
 
-def _align_heads(tensor: Any) -> Any:
+def _align_heads(tensor: Tensor) -> Tensor:
     """Return the tensor, copied if its heads do not start at aligned addresses."""
     # Heads that are views of a fused projection may start anywhere, but the operator needs them aligned.
     even = tensor.stride(-1) == 1 and all(stride % ALIGNED == 0 for stride in tensor.stride()[1:-1])
@@ -78,8 +81,15 @@ class _Efficient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk, scale: float, calls: Any
-    ) -> Any:
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        spans: Spans,
+        ask: AttentionAsk,
+        scale: float,
+        calls: Any,
+    ) -> Tensor:
         options: dict[str, Any] = {"scale": scale}
         if ask.window is not None:
             options["window_size"] = ask.window
@@ -94,7 +104,7 @@ class _Efficient(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         query, key, value, out, query_bounds, key_bounds, sums, seed, offset = ctx.saved_tensors
         longest, dropout, mask, options, call = ctx.rest
         found = call(

@@ -7,12 +7,16 @@ padded rows) gets PyTorch's scaled dot product attention with the usual masks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute.attention.kernel_state import allow_hub_kernels
 from tui_tuner.compute.attention.processor import attend_each, attend_layout
 from tui_tuner.compute.attention.spans import AttentionAsk, find_spans
 from tui_tuner.compute.router_loss import COUNTS_ONLY
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 NAME = "tui_tuner_segments"
 _SINKS = ("s_aux", "sinks")
@@ -32,7 +36,7 @@ def register_attention(function: Callable[..., Any] | None = None, hub: bool = F
     AttentionMaskInterface.register(NAME, make_padding_mask)
 
 
-def make_padding_mask(*args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+def make_padding_mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
     """Return the usual mask of padded rows; None for a flat row, whose attention reads the lengths."""
     from transformers.masking_utils import sdpa_mask
 
@@ -42,18 +46,18 @@ def make_padding_mask(*args: Any, attention_mask: Any = None, **kwargs: Any) -> 
 
 
 def attend_segments(
-    module: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    attention_mask: Any,
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
     segment_lengths: list[int] | None = None,
     segment_layout: Any = None,
     **extras: Any,
-) -> tuple[Any, None]:
+) -> tuple[Tensor, None]:
     """Compute attention of [1, heads, tokens, head_dim] within segments.
 
     Returns: [1, tokens, heads, head_dim], and None for the weights.
@@ -88,11 +92,13 @@ def attend_segments(
     return attend_each(query, key, value, segment_lengths, dropout, scaling, sliding_window, causal), None
 
 
-def _is_on_gpu(tensor: Any) -> bool:
+def _is_on_gpu(tensor: Tensor) -> bool:
     return bool(tensor.is_cuda)
 
 
-def _refuse_extras(extras: Any, softcap: Any, sinks: Any, layout: Any, causal: Any, on_gpu: bool) -> None:
+def _refuse_extras(
+    extras: Any, softcap: Any, sinks: Tensor | None, layout: Any, causal: Any, on_gpu: bool
+) -> None:
     """Raise `ValueError` for options that would silently be ignored."""
     asked = {"position_bias": extras.get("position_bias")}
     if not on_gpu:
@@ -104,17 +110,17 @@ def _refuse_extras(extras: Any, softcap: Any, sinks: Any, layout: Any, causal: A
         raise ValueError("only causal attention can share a prefix")
 
 
-def caps_scores(model: Any) -> bool:
+def caps_scores(model: torch.nn.Module) -> bool:
     """Return whether a model of transformers caps its attention scores."""
     return bool(getattr(model.config.get_text_config(), "attn_logit_softcapping", None))
 
 
 def _attend_by_torch(
-    module: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    mask: Any,
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
     dropout: float,
     scaling: float | None,
     extras: Any,
@@ -124,14 +130,16 @@ def _attend_by_torch(
     return sdpa_attention_forward(module, query, key, value, mask, dropout=dropout, scaling=scaling, **extras)
 
 
-def _attend_in_the_clear(query: Any, key: Any, value: Any, mask: Any, ask: AttentionAsk) -> Any:
+def _attend_in_the_clear(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, ask: AttentionAsk
+) -> Tensor:
     """Compute padded rows with capped scores or sinks, which PyTorch's attention would ignore."""
     from tui_tuner.compute.attention.padded_attention import attend_scores
 
     return attend_scores(query, key, value, mask, ask).transpose(1, 2).contiguous()
 
 
-def _cast_as_autocast(*tensors: Any) -> Iterator[Any]:
+def _cast_as_autocast(*tensors: Tensor) -> Iterator[Tensor]:
     """Cast the inputs of a kernel to autocast's dtype on a GPU, as PyTorch does for its own attention."""
     import torch
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ import torch
 from tui_tuner.compute.attention.spans import AttentionAsk, Spans
 from tui_tuner.compute.kernels.available_kernels import VARIANTS
 from tui_tuner.compute.transfer import send_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BLOCK = 128  # tokens
 NARROWEST = 16  # elements of a head
@@ -29,7 +32,7 @@ def compile_flex() -> Callable[..., Any]:
 
     compiled = torch.compile(flex_attention, dynamic=True)
 
-    def call(*tensors: Any, **options: Any) -> Any:
+    def call(*tensors: Tensor, **options: Any) -> Any:
         # Floats such as the cap are compiled into the code: as inputs they would become CPU tensors.
         # Beyond the limit torch would run uncompiled, with the scores of the whole row in memory.
         with torch._dynamo.config.patch(specialize_float=True, recompile_limit=VARIANTS):
@@ -39,8 +42,13 @@ def compile_flex() -> Callable[..., Any]:
 
 
 def attend_flex(
-    query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk, call: Callable[..., Any] | None = None
-) -> Any:
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    spans: Spans,
+    ask: AttentionAsk,
+    call: Callable[..., Any] | None = None,
+) -> Tensor:
     """Compute attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim].
 
     Args:
@@ -69,7 +77,7 @@ def attend_flex(
     return out.transpose(1, 2)[..., :value_dim]
 
 
-def _widen_heads(tensor: Any) -> Any:
+def _widen_heads(tensor: Tensor) -> Tensor:
     missing = NARROWEST - tensor.shape[-1]
     return torch.nn.functional.pad(tensor, (0, missing)) if missing > 0 else tensor
 
@@ -80,13 +88,13 @@ def _make_score_cap(softcap: float | None) -> Callable[..., Any] | None:
     if not softcap:
         return None
 
-    def bend(score: Any, batch: Any, head: Any, query: Any, key: Any) -> Any:
+    def bend(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return softcap * torch.tanh(score / softcap)
 
     return bend
 
 
-def _get_block_mask(spans: Spans, ask: AttentionAsk, device: Any) -> Any:
+def _get_block_mask(spans: Spans, ask: AttentionAsk, device: torch.device) -> Any:
     """Return the block mask of the keys that each query sees; kept for the next layers."""
     name = ("flex", ask.window, ask.causal, str(device))
     if name not in spans.made:
@@ -94,7 +102,7 @@ def _get_block_mask(spans: Spans, ask: AttentionAsk, device: Any) -> Any:
     return spans.made[name]
 
 
-def _make_block_mask(spans: Spans, ask: AttentionAsk, device: Any) -> Any:
+def _make_block_mask(spans: Spans, ask: AttentionAsk, device: torch.device) -> Any:
     from torch.nn.attention.flex_attention import BlockMask
 
     reach = find_key_ranges(spans, ask)
@@ -104,7 +112,7 @@ def _make_block_mask(spans: Spans, ask: AttentionAsk, device: Any) -> Any:
         send_tensor(torch.from_numpy(part), device) for part in reach.astype(np.int32)
     )
 
-    def sees(batch: Any, head: Any, query: Any, key: Any) -> Any:
+    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         own = (key >= first[query]) & (key < end[query])
         return own | ((key >= prefix[query]) & (key < prefix_end[query]))
 

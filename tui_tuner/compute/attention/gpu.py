@@ -7,7 +7,7 @@ that fails or is not exact causes a warning, and the next one in order takes its
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -22,6 +22,9 @@ from tui_tuner.compute.attention.trial import Attend, pick_fastest, prove_attent
 from tui_tuner.compute.attention.varlen import attend_flash, attend_varlen, find_torch_varlen
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _ATTEND: dict[Kernel, Attend] = {
     Kernel.EFFICIENT: attend_efficient,
     Kernel.FLEX: attend_flex,
@@ -31,7 +34,7 @@ _ATTEND: dict[Kernel, Attend] = {
 
 
 @torch.compiler.disable
-def attend_on_gpu(query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk) -> Any:
+def attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk) -> Tensor:
     """Compute attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim]."""
     place = str(query.device)
     need = describe_need(query, key, value, spans, ask)
@@ -55,7 +58,9 @@ def _is_its_fault(error: Exception) -> bool:
     return not type(error).__module__.startswith(("torch.utils.checkpoint", "tui_tuner."))
 
 
-def describe_need(query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk) -> AttentionNeed:
+def describe_need(
+    query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk
+) -> AttentionNeed:
     """Describe what a call needs, without its tensors."""
     return AttentionNeed.from_tensors(
         query,
@@ -90,7 +95,13 @@ def _bind_varlen(capability: tuple[int, int], repeat: bool) -> Attend:
 
 
 def _find_kernel(
-    place: str, need: AttentionNeed, query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk
+    place: str,
+    need: AttentionNeed,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    spans: Spans,
+    ask: AttentionAsk,
 ) -> Kernel:
     """Return the kernel for a need; at its first use, candidates are tested and several are timed."""
     name = (place, need)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tui_tuner.compute.kernels.chosen_kernel import ChosenKernel
 from tui_tuner.locales import _
 from tui_tuner.models.device import AMPERE, Device
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HALF = ("bfloat16", "float16")
 WIDEST_FLASH = 256  # elements of a head
@@ -77,7 +80,7 @@ class AttentionNeed:
     shared: bool = False
 
     @classmethod
-    def from_tensors(cls, query: Any, key: Any, value: Any, **wants: bool) -> AttentionNeed:
+    def from_tensors(cls, query: Tensor, key: Tensor, value: Tensor, **wants: bool) -> AttentionNeed:
         """Read the needs from tensors [1, heads, tokens, head_dim]; `wants` gives the other fields."""
         dtype = str(query.dtype).removeprefix("torch.")
         return cls(dtype, query.shape[-1], value.shape[-1], query.shape[1], key.shape[1], **wants)

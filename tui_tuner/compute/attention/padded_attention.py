@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from tui_tuner.compute.attention.spans import AttentionAsk, Spans
 from tui_tuner.compute.transfer import send_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Attend = Callable[[Any, Any, Any, Any, AttentionAsk], Any]  # of queries, keys, values and a mask
 
@@ -32,13 +35,13 @@ class PaddedGroup:
             enough.
     """
 
-    queries: Any
-    keys: Any
+    queries: Tensor
+    keys: Tensor
     shape: tuple[int, int, int]
-    mask: Any
+    mask: Tensor | None
 
 
-def attend_padded(query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk) -> Any:
+def attend_padded(query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk) -> Tensor:
     """Compute attention of [1, heads, tokens, head_dim] with PyTorch's scaled dot product attention.
 
     Returns: [1, tokens, heads, value_dim].
@@ -46,14 +49,14 @@ def attend_padded(query: Any, key: Any, value: Any, spans: Spans, ask: Attention
     return _attend_by_groups(_attend_group, query, key, value, spans, ask)
 
 
-def attend_clear(query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk) -> Any:
+def attend_clear(query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk) -> Tensor:
     """Compute the same as `attend_padded` by matrix products, with capped scores and sinks too."""
     return _attend_by_groups(attend_scores, query, key, value, spans, ask)
 
 
 def _attend_by_groups(
-    attend: Attend, query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk
-) -> Any:
+    attend: Attend, query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk
+) -> Tensor:
     groups, back = _get_groups(spans, ask, query.device)
     parts = []
     for group in groups:
@@ -63,7 +66,9 @@ def _attend_by_groups(
     return torch.cat(parts).index_select(0, back)[None]
 
 
-def attend_scores(query: Any, key: Any, value: Any, mask: Any, ask: AttentionAsk) -> Any:
+def attend_scores(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, ask: AttentionAsk
+) -> Tensor:
     """Compute attention of [batch, heads, tokens, head_dim] with explicit scores, softmax in float32.
 
     Args:
@@ -94,7 +99,9 @@ def attend_scores(query: Any, key: Any, value: Any, mask: Any, ask: AttentionAsk
     return weights @ value
 
 
-def _attend_group(query: Any, key: Any, value: Any, mask: Any, ask: AttentionAsk) -> Any:
+def _attend_group(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, ask: AttentionAsk
+) -> Tensor:
     return torch.nn.functional.scaled_dot_product_attention(
         query,
         _repeat_heads(key, query.shape[1]),
@@ -106,13 +113,13 @@ def _attend_group(query: Any, key: Any, value: Any, mask: Any, ask: AttentionAsk
     )
 
 
-def _gather_rows(tensor: Any, places: Any, rows: int, length: int) -> Any:
+def _gather_rows(tensor: Tensor, places: Tensor, rows: int, length: int) -> Tensor:
     """Gather [1, heads, tokens, width] as [rows, heads, length, width]."""
     found = tensor[0].index_select(1, places)
     return found.unflatten(1, (rows, length)).transpose(0, 1)
 
 
-def _repeat_heads(tensor: Any, heads: int) -> Any:
+def _repeat_heads(tensor: Tensor, heads: int) -> Tensor:
     """Repeat key heads for all query heads that share them: not every kernel supports groups."""
     if tensor.shape[1] == heads:
         return tensor
@@ -124,7 +131,7 @@ def pad_to_power(length: int) -> int:
     return max(SHORTEST, 1 << (length - 1).bit_length())
 
 
-def _get_groups(spans: Spans, ask: AttentionAsk, device: Any) -> tuple[list[PaddedGroup], Any]:
+def _get_groups(spans: Spans, ask: AttentionAsk, device: torch.device) -> tuple[list[PaddedGroup], Tensor]:
     """Return the groups of a row, and the place of each token in their results; kept for the next layers."""
     name = ("padded", ask.window, ask.causal, str(device))
     if name not in spans.made:
@@ -133,7 +140,7 @@ def _get_groups(spans: Spans, ask: AttentionAsk, device: Any) -> tuple[list[Padd
     return found
 
 
-def _make_groups(spans: Spans, ask: AttentionAsk, device: Any) -> tuple[list[PaddedGroup], Any]:
+def _make_groups(spans: Spans, ask: AttentionAsk, device: torch.device) -> tuple[list[PaddedGroup], Tensor]:
     alike = defaultdict(list)
     for stretch in spans.stretches:
         both = pad_to_power(stretch.length), pad_to_power(stretch.prefix + stretch.length)
@@ -157,7 +164,9 @@ def _make_groups(spans: Spans, ask: AttentionAsk, device: Any) -> tuple[list[Pad
     return groups, send_tensor(torch.from_numpy(back), device)
 
 
-def _make_mask(stretches: list[Any], shape: tuple[int, int, int], ask: AttentionAsk, device: Any) -> Any:
+def _make_mask(
+    stretches: list[Any], shape: tuple[int, int, int], ask: AttentionAsk, device: torch.device
+) -> Tensor | None:
     """Return the mask of a group; None if causality is enough."""
     # Padding comes after all real tokens, so a causal query never sees it.
     window = ask.window if ask.window is not None and ask.window < shape[2] else None

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def attend_each(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     lengths: list[int],
     dropout: float,
     scaling: float | None,
     window: int | None,
     causal: bool,
-) -> Any:
+) -> Tensor:
     """Compute attention segment by segment; shapes as in `attend_layout`."""
     import torch
 
@@ -40,14 +43,14 @@ def attend_each(
 
 
 def attend_layout(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     layout: Any,
     dropout: float,
     scaling: float | None,
     window: int | None,
-) -> Any:
+) -> Tensor:
     """Compute causal attention of [1, heads, tokens, head_dim] by a layout.
 
     Returns: [1, tokens, heads, head_dim].
@@ -72,7 +75,7 @@ def attend_layout(
 MOST_SCORES = 256 * 256  # queries x keys of one head; above, the fused kernel is faster or memory counts
 
 
-def is_short_stretch(query: Any, key: Any, dropout: float) -> bool:
+def is_short_stretch(query: Tensor, key: Tensor, dropout: float) -> bool:
     """Return whether plain products are faster: a short stretch, in 16 bits on a CPU, without dropout."""
     if query.device.type != "cpu" or query.dtype.itemsize != 2 or dropout:
         return False
@@ -80,14 +83,16 @@ def is_short_stretch(query: Any, key: Any, dropout: float) -> bool:
 
 
 @lru_cache(maxsize=512)
-def make_causal_bias(length: int) -> Any:
+def make_causal_bias(length: int) -> Tensor:
     """Return [length, length] float32: 0 for keys that a query sees, -inf for those after it."""
     import torch
 
     return torch.full((length, length), -math.inf).triu_(1)
 
 
-def attend_by_products(query: Any, key: Any, value: Any, mask: Any, scaling: float | None) -> Any:
+def attend_by_products(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
+) -> Tensor:
     """Compute attention of [1, heads, queries, head_dim] over [1, key heads, keys, head_dim].
 
     Args:
@@ -117,8 +122,14 @@ def attend_by_products(query: Any, key: Any, value: Any, mask: Any, scaling: flo
 
 
 def attend_stretch(
-    query: Any, key: Any, value: Any, mask: Any, causal: bool, dropout: float, scaling: float | None
-) -> Any:
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    dropout: float,
+    scaling: float | None,
+) -> Tensor:
     """Compute attention of one stretch with the kernel that is faster for its size.
 
     Shapes are those of `attend_by_products`.

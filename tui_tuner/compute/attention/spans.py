@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui_tuner.compute.transfer import send_numbers
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class AttentionAsk:
     window: int | None = None
     dropout: float = 0.0
     softcap: float | None = None
-    sinks: Any = None
+    sinks: Tensor | None = None
 
 
 class Stretch(NamedTuple):
@@ -52,11 +56,11 @@ class Spans:
     """
 
     stretches: list[Stretch]
-    query_bounds: Any
-    key_bounds: Any
+    query_bounds: Tensor
+    key_bounds: Tensor
     longest_query: int
     longest_key: int
-    places: Any = None
+    places: Tensor | None = None
     made: dict[Any, Any] = field(default_factory=dict)
 
     @property
@@ -69,7 +73,7 @@ _last_bounds: tuple[Any, Any] | None = None
 _last_spans: tuple[Any, Spans] | None = None
 
 
-def find_segment_bounds(lengths: tuple[int, ...], device: Any) -> tuple[Any, int]:
+def find_segment_bounds(lengths: tuple[int, ...], device: torch.device) -> tuple[Tensor, int]:
     """Return the bounds of each segment ([segments + 1] int32, on the device), and the longest length."""
     import torch
 
@@ -81,7 +85,7 @@ def find_segment_bounds(lengths: tuple[int, ...], device: Any) -> tuple[Any, int
     return _last_bounds[1], max(lengths)
 
 
-def find_spans(lengths: list[int], layout: Any, device: Any) -> Spans:
+def find_spans(lengths: list[int], layout: Any, device: torch.device) -> Spans:
     """Return the sequences of a flat row on a device; the last ones are kept for the next layers.
 
     Args:
@@ -99,7 +103,7 @@ def find_spans(lengths: list[int], layout: Any, device: Any) -> Spans:
     return _last_spans[1]
 
 
-def _find_shared_spans(layout: Any, device: Any) -> Spans:
+def _find_shared_spans(layout: Any, device: torch.device) -> Spans:
     """Return spans in which the keys of a shared prefix come before each sequence's own keys."""
     # Kept in the layout: it belongs to one micro-batch, and is used by all of its layers.
     kept: dict[Any, Spans] = layout.spans
@@ -110,7 +114,7 @@ def _find_shared_spans(layout: Any, device: Any) -> Spans:
     return kept[device]
 
 
-def lay_by_token(tensor: Any, places: Any = None, heads: int = 0, width: int = 0) -> Any:
+def lay_by_token(tensor: Tensor, places: Tensor | None = None, heads: int = 0, width: int = 0) -> Tensor:
     """Return [1, heads, tokens, width] as [tokens, heads, width], the layout of the varlen kernels.
 
     Args:

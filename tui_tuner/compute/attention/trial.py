@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
@@ -17,6 +17,9 @@ from tui_tuner.compute.attention.padded_attention import attend_clear
 from tui_tuner.compute.attention.spans import AttentionAsk, Spans, Stretch
 from tui_tuner.locales import _
 from tui_tuner.models.out_of_memory import is_out_of_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Attend = Callable[[Any, Any, Any, Spans, AttentionAsk], Any]
 Found = TypeVar("Found")
@@ -29,7 +32,9 @@ REPEATS = 3
 CLEARLY = 0.97  # of the time of the first in order; a kernel must be below it to be preferred
 
 
-def prove_attention(attend: Attend, need: AttentionNeed, ask: AttentionAsk, device: Any) -> str:
+def prove_attention(
+    attend: Attend, need: AttentionNeed, ask: AttentionAsk, device: torch.device | str
+) -> str:
     """Describe the fault of a kernel: an error, or a result or gradient that differs; empty without one.
 
     Raises:
@@ -43,11 +48,11 @@ def prove_attention(attend: Attend, need: AttentionNeed, ask: AttentionAsk, devi
         return f"{type(error).__name__}: {error}"
 
 
-def _compare_passes(attend: Attend, need: AttentionNeed, ask: AttentionAsk, device: Any) -> str:
+def _compare_passes(attend: Attend, need: AttentionNeed, ask: AttentionAsk, device: torch.device) -> str:
     spans = make_up_spans(need.shared, device)
     generator = torch.Generator().manual_seed(0)
 
-    def random(*shape: int) -> Any:
+    def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(device, getattr(torch, need.dtype))
 
     shapes = (need.heads, need.head_dim), (need.key_heads, need.head_dim), (need.key_heads, need.value_dim)
@@ -63,7 +68,7 @@ def _compare_passes(attend: Attend, need: AttentionNeed, ask: AttentionAsk, devi
         apart_by = float((one.float() - other).norm() / other.norm())
         # Not `>`: a NaN must count as a difference.
         if not apart_by <= most:
-            return _("the results on test sequences differ by {share:.2g}", share=apart_by)
+            return _("a result on test sequences differs by {share:.2g}", share=apart_by)
     return ""
 
 
@@ -74,8 +79,8 @@ def _allow_difference(dtype: str) -> float:
 
 
 def _run_passes(
-    attend: Attend, tensors: Sequence[Any], towards: Any, spans: Spans, ask: AttentionAsk
-) -> list[Any]:
+    attend: Attend, tensors: Sequence[Tensor], towards: Tensor, spans: Spans, ask: AttentionAsk
+) -> list[Tensor]:
     """Return the result and its gradients."""
     leaves = [tensor.detach().requires_grad_() for tensor in tensors]
     sinks = None if ask.sinks is None else ask.sinks.detach().requires_grad_()
@@ -85,7 +90,7 @@ def _run_passes(
     return [out.detach(), *torch.autograd.grad(out, leaves, towards)]
 
 
-def make_up_spans(shared: bool, device: Any) -> Spans:
+def make_up_spans(shared: bool, device: torch.device) -> Spans:
     """Return a few synthetic sequences; if `shared`, the later ones also see the first."""
     starts = [0, *accumulate(LENGTHS)]
     stretches = [Stretch(start, length) for start, length in zip(starts[:-1], LENGTHS, strict=True)]
@@ -103,7 +108,12 @@ def make_up_spans(shared: bool, device: Any) -> Spans:
 
 
 def time_kernels(
-    kernels: Mapping[Kernel, Attend], query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk
+    kernels: Mapping[Kernel, Attend],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    spans: Spans,
+    ask: AttentionAsk,
 ) -> dict[Kernel, float]:
     """Measure both passes of each kernel on a GPU with the tensors of a run, in milliseconds."""
     tensors = [tensor.detach() for tensor in (query, key, value)]
@@ -129,7 +139,7 @@ def pick_fastest(times: Mapping[Kernel, float], order: Sequence[Kernel]) -> Kern
     return best if times[best] < CLEARLY * times[order[0]] else order[0]
 
 
-def run_apart(function: Callable[[], Found], device: Any) -> Found:
+def run_apart(function: Callable[[], Found], device: torch.device | str) -> Found:
     """Run a function with gradients and outside of autocast and checkpointing; return its result."""
     device = torch.device(device)
     # A new thread has no autocast, and no hooks of checkpointing, which would count the tensors of a trial as
@@ -160,5 +170,5 @@ def run_apart(function: Callable[[], Found], device: Any) -> Found:
     return found[0]
 
 
-def _return_unchanged(tensor: Any) -> Any:
+def _return_unchanged(tensor: Tensor) -> Tensor:
     return tensor

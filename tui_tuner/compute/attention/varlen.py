@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute.attention.kernel_choice import flash_width
 from tui_tuner.compute.attention.spans import AttentionAsk, Spans, lay_by_token
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @cache
@@ -22,16 +25,16 @@ def find_torch_varlen() -> tuple[Callable[..., Any] | None, frozenset[str]]:
 
 
 def attend_varlen(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     spans: Spans,
     ask: AttentionAsk,
     call: Callable[..., Any],
     takes: frozenset[str],
     capability: tuple[int, int] = (8, 0),
     repeat: bool = True,
-) -> Any:
+) -> Tensor:
     """Compute attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim].
 
     Args:
@@ -76,14 +79,14 @@ def attend_varlen(
 
 
 def attend_flash(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     spans: Spans,
     ask: AttentionAsk,
     call: Callable[..., Any],
     capability: tuple[int, int] = (8, 0),
-) -> Any:
+) -> Tensor:
     """Compute the same with `flash_attn_varlen_func`, from the package flash_attn or a kernel of the hub."""
     head_dim, value_dim = query.shape[-1], value.shape[-1]
     width = flash_width(head_dim, value_dim, capability)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
@@ -26,6 +26,9 @@ from tui_tuner.compute.kernels.steps import (
     multiply_by_slope,
 )
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 WIDTH, TOKENS = 32, 6  # of the test inputs
 
 
@@ -33,7 +36,7 @@ class GatedProduct(torch.autograd.Function):
     """`activation(gate) * up`, for two tensors [..., width] of one dtype."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Any, up: Any, activation: str, fast: bool) -> Any:
+    def forward(ctx: Any, gate: Tensor, up: Tensor, activation: str, fast: bool) -> Tensor:
         ctx.save_for_backward(gate, up)
         ctx.activation, ctx.fast = activation, fast
         return (
@@ -44,7 +47,7 @@ class GatedProduct(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         gate, up = ctx.saved_tensors
         back = liger.multiply_gated_back if ctx.fast else compute_part_gradients
         return *back(gradients[0], gate, up, ctx.activation), None, None
@@ -54,7 +57,7 @@ class GatedHalves(torch.autograd.Function):
     """`activation(gate) * up` for halves of one tensor [..., 2 width], with one tensor as gradient."""
 
     @staticmethod
-    def forward(ctx: Any, both: Any, activation: str, gate_first: bool) -> Any:
+    def forward(ctx: Any, both: Tensor, activation: str, gate_first: bool) -> Tensor:
         ctx.save_for_backward(both)
         ctx.activation, ctx.gate_first = activation, gate_first
         gate, up = _split_parts(both, gate_first)
@@ -62,7 +65,7 @@ class GatedHalves(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         (both,) = ctx.saved_tensors
         above = gradients[0]
         gate, up = _split_parts(both, ctx.gate_first)
@@ -74,7 +77,7 @@ class GatedHalves(torch.autograd.Function):
         return to_both, None, None
 
 
-def _split_parts(both: Any, gate_first: bool) -> tuple[Any, Any]:
+def _split_parts(both: Tensor, gate_first: bool) -> tuple[Tensor, Tensor]:
     first, second = both.chunk(2, dim=-1)
     return (first, second) if gate_first else (second, first)
 
@@ -100,7 +103,7 @@ class GatedKind:
     fast: bool = False
 
 
-def forward_gated(module: Any, stock: Any, kind: GatedKind, *args: Any, **kwargs: Any) -> Any:
+def forward_gated(module: torch.nn.Module, stock: Any, kind: GatedKind, *args: Any, **kwargs: Any) -> Tensor:
     """Compute a feed-forward layer with the product as one step of autograd."""
     # Only the plain call was tested.
     if len(args) != 1 or kwargs:
@@ -118,7 +121,9 @@ def forward_gated(module: Any, stock: Any, kind: GatedKind, *args: Any, **kwargs
     return getattr(module, kind.down)(product)
 
 
-def find_gated_kind(module: Any, device: Any, numbers: list[Numbers], fast: bool) -> GatedKind | None:
+def find_gated_kind(
+    module: torch.nn.Module, device: torch.device, numbers: list[Numbers], fast: bool
+) -> GatedKind | None:
     """Find the structure of a feed-forward layer by testing candidates; None if none matches.
 
     Args:
@@ -130,16 +135,18 @@ def find_gated_kind(module: Any, device: Any, numbers: list[Numbers], fast: bool
     return None
 
 
-def _is_gated_kind(kind: GatedKind, module: Any, device: Any, numbers: list[Numbers]) -> bool:
+def _is_gated_kind(
+    kind: GatedKind, module: torch.nn.Module, device: torch.device, numbers: list[Numbers]
+) -> bool:
     return all(_agrees_with_module(kind, module, device, one) for one in numbers)
 
 
-def looks_gated(module: Any) -> bool:
+def looks_gated(module: torch.nn.Module) -> bool:
     """Return whether a module may be a gated feed-forward layer."""
     return next(_list_candidate_kinds(module, False), None) is not None
 
 
-def _list_candidate_kinds(module: Any, fast: bool) -> Iterator[GatedKind]:
+def _list_candidate_kinds(module: torch.nn.Module, fast: bool) -> Iterator[GatedKind]:
     """Yield candidates for a module of two or three linear layers, without other weights or dropout."""
     # Someone else has already replaced its forward pass.
     if "forward" in module.__dict__:
@@ -169,13 +176,15 @@ def _list_candidate_kinds(module: Any, fast: bool) -> Iterator[GatedKind]:
             yield GatedKind(ups[0], ups[1], down, activation)
 
 
-def find_linear_size(module: Any) -> tuple[int, int] | None:
+def find_linear_size(module: torch.nn.Module) -> tuple[int, int] | None:
     """Return inputs and outputs of a linear layer of any kind; None for other modules."""
     found = getattr(module, "in_features", None), getattr(module, "out_features", None)
     return found if isinstance(found[0], int) and isinstance(found[1], int) else None  # type: ignore[return-value]
 
 
-def _agrees_with_module(kind: GatedKind, module: Any, device: Any, numbers: Numbers) -> bool:
+def _agrees_with_module(
+    kind: GatedKind, module: torch.nn.Module, device: torch.device, numbers: Numbers
+) -> bool:
     """Test one candidate in one numeric format."""
     # Small random layers replace the linear ones, which may be huge or quantised: only what the module does
     # between them is tested.
@@ -194,13 +203,15 @@ def _agrees_with_module(kind: GatedKind, module: Any, device: Any, numbers: Numb
         )
 
 
-def _draw_linear(draws: RandomDraws, width: int, dtype: Any) -> Callable[[Any], Any]:
+def _draw_linear(draws: RandomDraws, width: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     weight = draws.draw_normal(width, WIDTH, dtype=dtype) / WIDTH**0.5
     return lambda x: functional.linear(x.to(dtype), weight)
 
 
 @contextlib.contextmanager
-def _replace_children(module: Any, stands: dict[str, Callable[[Any], Any]]) -> Iterator[None]:
+def _replace_children(
+    module: torch.nn.Module, stands: dict[str, Callable[[Tensor], Tensor]]
+) -> Iterator[None]:
     """Replace some children by functions within the context."""
     kept = {name: module._modules[name] for name in stands}
     try:
@@ -212,9 +223,9 @@ def _replace_children(module: Any, stands: dict[str, Callable[[Any], Any]]) -> I
 
 
 class _StandIn(torch.nn.Module):
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return self.function(x)

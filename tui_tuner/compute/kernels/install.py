@@ -21,7 +21,7 @@ from tui_tuner.models.device import Device
 
 
 def install_kernels(
-    model: Any, device: Device, autocast: Any = None, checkpointed: bool = False
+    model: torch.nn.Module, device: Device, autocast: torch.dtype | None = None, checkpointed: bool = False
 ) -> list[ChosenKernel]:
     """Replace parts by kernels with fewer launches if they are exact; returns what was replaced, or why not.
 
@@ -44,10 +44,10 @@ def install_kernels(
     ]
 
 
-def _install_norms(model: Any, place: Any, numbers: list[Numbers]) -> ChosenKernel:
+def _install_norms(model: torch.nn.Module, place: torch.device, numbers: list[Numbers]) -> ChosenKernel:
     found = [module for module in model.modules() if norm.looks_like_norm(module)]
 
-    def key(module: Any) -> Any:
+    def key(module: torch.nn.Module) -> Any:
         weight = module._parameters.get("weight")
         # Any float may be the epsilon, so norms with other floats are another kind.
         floats = tuple(one for one in vars(module).values() if type(one) is float)
@@ -64,12 +64,12 @@ def _install_norms(model: Any, place: Any, numbers: list[Numbers]) -> ChosenKern
 
 
 def _install_rotations(
-    model: Any, place: Any, numbers: list[Numbers], fast: bool, why_not: str
+    model: torch.nn.Module, place: torch.device, numbers: list[Numbers], fast: bool, why_not: str
 ) -> ChosenKernel:
     width, rotated = _find_head_width(model)
     found = [module for module in model.modules() if rotary.list_rotating_names(module)] if width else []
 
-    def prove(module: Any) -> Any:
+    def prove(module: torch.nn.Module) -> Any:
         function: Any = type(module).forward
         replaced = []
         for name in rotary.list_rotating_names(module):
@@ -90,13 +90,18 @@ def _install_rotations(
 
 
 def _install_products(
-    model: Any, place: Any, numbers: list[Numbers], fast: bool, checkpointed: bool, why_not: str
+    model: torch.nn.Module,
+    place: torch.device,
+    numbers: list[Numbers],
+    fast: bool,
+    checkpointed: bool,
+    why_not: str,
 ) -> ChosenKernel:
     if checkpointed and not fast:
         why = _("Layers already recompute their activations, so keeping fewer of them saves nothing.")
         return ChosenKernel("mlp", "", " ".join((why, _explain_no_liger(why_not))))
 
-    def key(module: Any) -> Any:
+    def key(module: torch.nn.Module) -> Any:
         sizes = tuple(
             (name, gated_product.find_linear_size(child)) for name, child in module.named_children()
         )
@@ -119,7 +124,7 @@ def _install_products(
 
 
 def _prove_each(
-    modules: Iterable[Any], key: Callable[[Any], Any], prove: Callable[[Any], Any]
+    modules: Iterable[torch.nn.Module], key: Callable[[Any], Any], prove: Callable[[Any], Any]
 ) -> list[tuple[Any, Any]]:
     """Return the modules with a proved kind; modules with equal keys are tested once."""
     proved: dict[Any, Any] = {}
@@ -133,7 +138,7 @@ def _prove_each(
     return found
 
 
-def _find_head_width(model: Any) -> tuple[int, int]:
+def _find_head_width(model: torch.nn.Module) -> tuple[int, int]:
     """Return the dimensions of a head, and how many are rotated; (0, 0) if the config does not tell."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_attention_heads", None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +18,9 @@ from tui_tuner.compute.kernels.steps import RotaryKind, apply_activation, comput
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 from tui_tuner.text import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ACTIVATIONS = ("silu", "gelu_tanh")  # of its gated kernels
 
@@ -64,7 +67,7 @@ def is_usable(device: Device) -> bool:
 # ---- on a GPU: Liger's kernels ----------------------------------------------------------------------------
 
 
-def _rotate_on_gpu(query: Any, key: Any, cos: Any, sin: Any, back: bool) -> tuple[Any, Any]:
+def _rotate_on_gpu(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, back: bool) -> tuple[Tensor, Tensor]:
     # The kernel writes into its inputs, which autograd may still need, and expects them token by token.
     own = [
         one.transpose(1, 2).clone(memory_format=torch.contiguous_format).transpose(1, 2)
@@ -74,11 +77,11 @@ def _rotate_on_gpu(query: Any, key: Any, cos: Any, sin: Any, back: bool) -> tupl
     return turned[0], turned[1]
 
 
-def _multiply_on_gpu(gate: Any, up: Any, activation: str) -> Any:
+def _multiply_on_gpu(gate: Tensor, up: Tensor, activation: str) -> Tensor:
     return load_functions()[activation](gate, up)[2]
 
 
-def _gated_backward(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
+def _gated_backward(above: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor]:
     # This kernel, too, writes its results into gate and up.
     return load_functions()[f"{activation}_backward"](gate.clone(), up.clone(), above.contiguous())
 
@@ -86,25 +89,29 @@ def _gated_backward(above: Any, gate: Any, up: Any, activation: str) -> tuple[An
 # ---- elsewhere: the same in plain steps -------------------------------------------------------------------
 
 
-def _rotate_plainly(query: Any, key: Any, cos: Any, sin: Any, back: bool) -> tuple[Any, Any]:
+def _rotate_plainly(
+    query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, back: bool
+) -> tuple[Tensor, Tensor]:
     cos, sin = cos[:, None], sin[:, None]
 
-    def turned(one: Any) -> Any:
+    def turned(one: Tensor) -> Tensor:
         out = turn_heads(one, cos, sin, RotaryKind(), one.dtype, back)
         return out.transpose(1, 2).contiguous().transpose(1, 2)
 
     return turned(query), turned(key)
 
 
-def _gated_plainly(gate: Any, up: Any, activation: str) -> Any:
+def _gated_plainly(gate: Tensor, up: Tensor, activation: str) -> Tensor:
     return apply_activation(gate, activation).mul_(up)
 
 
-def _gated_backward_plainly(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
+def _gated_backward_plainly(
+    above: Tensor, gate: Tensor, up: Tensor, activation: str
+) -> tuple[Tensor, Tensor]:
     return compute_part_gradients(above, gate, up, activation)
 
 
-def _token_by_token(one: Any) -> Any:
+def _token_by_token(one: Tensor) -> Tensor:
     # The layout that the kernel returns: a fake result must have the same strides.
     batch, heads, tokens, width = one.shape
     return one.new_empty((batch, tokens, heads, width)).transpose(1, 2)
@@ -130,7 +137,9 @@ def _register_operations() -> None:
 _register_operations()
 
 
-def rotate_heads(query: Any, key: Any, cos: Any, sin: Any, back: bool = False) -> tuple[Any, Any]:
+def rotate_heads(
+    query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, back: bool = False
+) -> tuple[Tensor, Tensor]:
     """Rotate queries and keys [batch, heads, tokens, head_dim] by cos and sin [batch or 1, tokens, width].
 
     Args:
@@ -139,12 +148,12 @@ def rotate_heads(query: Any, key: Any, cos: Any, sin: Any, back: bool = False) -
     return torch.ops.tui_tuner.liger_rotate(query, key, cos, sin, back)
 
 
-def multiply_gated(gate: Any, up: Any, activation: str) -> Any:
+def multiply_gated(gate: Tensor, up: Tensor, activation: str) -> Tensor:
     """Return the activation of `gate` times `up`, which must be contiguous."""
     return torch.ops.tui_tuner.liger_gated(gate, up, activation)
 
 
-def multiply_gated_back(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
+def multiply_gated_back(above: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor]:
     """Return the gradients of `gate` and `up` for the gradient `above` of their product."""
     return torch.ops.tui_tuner.liger_gated_backward(above, gate, up, activation)
 

@@ -15,12 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tui_tuner.compute.kernels.kernel_launches import declare_launches
 from tui_tuner.compute.kernels.probe import Numbers, RandomDraws, has_same_results, try_proof
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LIBRARY = torch.library.Library("tui_tuner", "FRAGMENT")
 _LIBRARY.define("rms_norm(Tensor x, Tensor? weight, float eps) -> (Tensor, Tensor)")
@@ -38,24 +41,24 @@ TRIED = (torch.float32, torch.bfloat16, torch.float16)
 _TINY = 1e-3  # inputs so small that the epsilon matters
 
 
-def _compute_norm(x: Any, weight: Any, eps: float) -> tuple[Any, Any]:
+def _compute_norm(x: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
     wide = x.float()
     scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
     out = wide * scale
     return (out if weight is None else out * weight.float()).to(x.dtype), scale
 
 
-def _make_empty_results(x: Any, weight: Any, eps: float) -> tuple[Any, Any]:
+def _make_empty_results(x: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
     return torch.empty_like(x), x.new_empty((*x.shape[:-1], 1), dtype=torch.float32)
 
 
-def _compute_input_gradient(above: Any, x: Any, scale: Any, weight: Any) -> Any:
+def _compute_input_gradient(above: Tensor, x: Tensor, scale: Tensor, weight: Tensor | None) -> Tensor:
     normal, wide = x.float() * scale, above.float()
     wide = wide if weight is None else wide * weight.float()
     return ((wide - normal * (wide * normal).mean(-1, keepdim=True)) * scale).to(x.dtype)
 
 
-def _compute_both_gradients(above: Any, x: Any, scale: Any, weight: Any) -> tuple[Any, Any]:
+def _compute_both_gradients(above: Tensor, x: Tensor, scale: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     rows = (above.float() * x.float() * scale).flatten(0, -2)
     return _compute_input_gradient(above, x, scale, weight), rows.sum(0).to(weight.dtype)
 
@@ -78,14 +81,14 @@ class _RmsNorm(torch.autograd.Function):
     """The operation with its gradient, for tensors that are not on a GPU."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, weight: Any, eps: float) -> Any:
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
         out, scale = torch.ops.tui_tuner.rms_norm(x, weight, eps)
         ctx.save_for_backward(x, weight, scale)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, weight, scale = ctx.saved_tensors
         above = gradients[0].contiguous()
         if weight is not None and ctx.needs_input_grad[1]:
@@ -93,7 +96,7 @@ class _RmsNorm(torch.autograd.Function):
         return torch.ops.tui_tuner.rms_norm_backward(above, x, scale, weight), None, None
 
 
-def compute_fused_norm(x: Any, weight: Any, eps: float) -> Any:
+def compute_fused_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
     """Normalise x [..., width] over its last dimension, times a weight [width] of the same dtype, or None."""
     x = x.contiguous()
     if x.is_cuda:
@@ -119,7 +122,7 @@ class NormKind:
     widened: bool = False
 
 
-def normalise_rows(x: Any, weight: Any, kind: NormKind) -> Any:
+def normalise_rows(x: Tensor, weight: Tensor | None, kind: NormKind) -> Tensor:
     """Normalise x [..., width] with a weight [width] or None; the result has the dtype of the module's."""
     if x.dim() == 4 and not x.is_contiguous() and x.transpose(1, 2).is_contiguous():
         # Heads laid out token by token stay so; the kernel would copy them to make them contiguous.
@@ -139,7 +142,7 @@ def normalise_rows(x: Any, weight: Any, kind: NormKind) -> Any:
     return out if kind.promoted else out.to(x.dtype)
 
 
-def forward_norm(module: Any, stock: Any, kind: NormKind, *args: Any, **kwargs: Any) -> Any:
+def forward_norm(module: torch.nn.Module, stock: Any, kind: NormKind, *args: Any, **kwargs: Any) -> Tensor:
     """Compute a replaced norm; by the module's own forward pass if the call is not one that was tested."""
     weight = module._parameters.get("weight")
     if len(args) != 1 or kwargs or not _takes_dtypes(args[0], weight):
@@ -147,14 +150,14 @@ def forward_norm(module: Any, stock: Any, kind: NormKind, *args: Any, **kwargs: 
     return normalise_rows(args[0], weight, kind)
 
 
-def _takes_dtypes(x: Any, weight: Any) -> bool:
+def _takes_dtypes(x: Tensor, weight: Tensor | None) -> bool:
     """Return whether the dtypes were tested: the weight's is the input's, or float32."""
     if x.dtype not in TRIED:
         return False
     return weight is None or weight.dtype in (x.dtype, torch.float32)
 
 
-def looks_like_norm(module: Any) -> bool:
+def looks_like_norm(module: torch.nn.Module) -> bool:
     """Return whether a module may be such a norm: at most a weight of one dimension, and an epsilon."""
     if next(module.children(), None) is not None or "forward" in module.__dict__:
         return False
@@ -166,7 +169,7 @@ def looks_like_norm(module: Any) -> bool:
     return bool(_list_epsilons(module))
 
 
-def find_norm_kind(module: Any, device: Any, numbers: list[Numbers]) -> NormKind | None:
+def find_norm_kind(module: torch.nn.Module, device: torch.device, numbers: list[Numbers]) -> NormKind | None:
     """Find the norm that a module computes by testing candidates; None if none matches."""
     weight = module._parameters.get("weight")
     width = 48 if weight is None else weight.shape[0]
@@ -182,18 +185,22 @@ def find_norm_kind(module: Any, device: Any, numbers: list[Numbers]) -> NormKind
     return None
 
 
-def _list_epsilons(module: Any) -> list[float]:
+def _list_epsilons(module: torch.nn.Module) -> list[float]:
     found = [one for one in vars(module).values() if type(one) is float and 0 < one <= LARGEST_EPS]
     if isinstance(module, torch.nn.RMSNorm) and module.eps is None:
         found.append(torch.finfo(torch.float32).eps)
     return list(dict.fromkeys(found))
 
 
-def _is_norm_kind(kind: NormKind, module: Any, width: int, device: Any, numbers: list[Numbers]) -> bool:
+def _is_norm_kind(
+    kind: NormKind, module: torch.nn.Module, width: int, device: torch.device, numbers: list[Numbers]
+) -> bool:
     return try_proof(lambda: all(_agrees_with_norm(kind, module, width, device, one) for one in numbers))
 
 
-def _agrees_with_norm(kind: NormKind, module: Any, width: int, device: Any, numbers: Numbers) -> bool:
+def _agrees_with_norm(
+    kind: NormKind, module: torch.nn.Module, width: int, device: torch.device, numbers: Numbers
+) -> bool:
     """Test a candidate in one numeric format, with the weight in its dtype and in float32."""
     own = module._parameters.get("weight")
     weights = [numbers.dtype] if own is None else list(dict.fromkeys((numbers.dtype, torch.float32)))
@@ -216,12 +223,12 @@ def _agrees_with_norm(kind: NormKind, module: Any, width: int, device: Any, numb
     return True
 
 
-def _list_outputs(compute: Any) -> list[Any]:
+def _list_outputs(compute: Any) -> list[Tensor]:
     return [compute()]
 
 
 @contextlib.contextmanager
-def _replace_weight(module: Any, weight: Any) -> Iterator[None]:
+def _replace_weight(module: torch.nn.Module, weight: Tensor | None) -> Iterator[None]:
     """Use another weight in a module within the context."""
     own = module._parameters.get("weight")
     try:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from tui_tuner.compute.precision import HALVES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLOSE = 1e-4  # relative, in float32
 CLOSE_HALF = 3e-2
@@ -30,21 +33,21 @@ class Numbers:
         autocast: The dtype of autocast; None without it.
     """
 
-    dtype: Any
-    autocast: Any = None
+    dtype: torch.dtype
+    autocast: torch.dtype | None = None
 
     @property
     def allowed_difference(self) -> float:
         """The allowed relative difference of two results."""
         return CLOSE if self.dtype == torch.float32 and self.autocast is None else CLOSE_HALF
 
-    def enter_numbers(self, device: Any) -> contextlib.AbstractContextManager[Any]:
+    def enter_numbers(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         """Return the autocast context of this format."""
         # Explicitly disabled without autocast: the caller may be inside of another context.
         return torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
 
-def list_numbers(held: Sequence[Any], autocast: Any) -> list[Numbers]:
+def list_numbers(held: Sequence[torch.dtype], autocast: torch.dtype | None) -> list[Numbers]:
     """List the numeric formats that a part of a model may be computed in, float32 first.
 
     Args:
@@ -61,20 +64,20 @@ def list_numbers(held: Sequence[Any], autocast: Any) -> list[Numbers]:
 class RandomDraws:
     """Reproducible random numbers on a device, independent of the global random state."""
 
-    def __init__(self, device: Any, seed: int = 0) -> None:
+    def __init__(self, device: torch.device, seed: int = 0) -> None:
         self.device = device
         # On the CPU, so every device gets the same numbers.
         self._generator = torch.Generator().manual_seed(seed)
 
-    def draw_normal(self, *shape: int, dtype: Any = torch.float32) -> Any:
+    def draw_normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Draw standard normal numbers."""
         return torch.randn(*shape, generator=self._generator).to(self.device, dtype)
 
 
 def has_same_results(
-    compute: Callable[[], Sequence[Any]],
-    truth: Callable[[], Sequence[Any]],
-    leaves: Sequence[Any],
+    compute: Callable[[], Sequence[Tensor]],
+    truth: Callable[[], Sequence[Tensor]],
+    leaves: Sequence[Tensor],
     close: float,
 ) -> bool:
     """Return whether both give the same tensors and gradients of `leaves`, including their dtypes."""
@@ -83,7 +86,7 @@ def has_same_results(
         return len(found) == len(wanted) and all(map(is_close, found, wanted, [close] * len(found)))
 
 
-def compute_with_gradients(compute: Callable[[], Sequence[Any]], leaves: Sequence[Any]) -> list[Any]:
+def compute_with_gradients(compute: Callable[[], Sequence[Tensor]], leaves: Sequence[Tensor]) -> list[Tensor]:
     """Return the outputs of `compute`, and the gradients of `leaves` for random gradients of the outputs."""
     with torch.enable_grad():
         outputs = list(compute())
@@ -95,7 +98,7 @@ def compute_with_gradients(compute: Callable[[], Sequence[Any]], leaves: Sequenc
     ]
 
 
-def is_close(one: Any, other: Any, close: float) -> bool:
+def is_close(one: Tensor, other: Tensor, close: float) -> bool:
     # Written so that a NaN in either tensor makes the result False.
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
@@ -119,7 +122,7 @@ def try_proof(attempt: Callable[[], bool]) -> bool:
         return False
 
 
-def find_model_device(model: Any) -> Any:
+def find_model_device(model: torch.nn.Module) -> torch.device:
     """Return the device of a model's first weight; the CPU if no weight holds data."""
     for tensor in model.parameters():
         if tensor.device.type != "meta":

@@ -17,13 +17,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tui_tuner.compute.kernels import liger
 from tui_tuner.compute.kernels.probe import Numbers, RandomDraws, has_same_results, try_proof
 from tui_tuner.compute.kernels.steps import RotaryKind, turn_heads
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HEADS, KEY_HEADS, TOKENS = 4, 2, 5  # of the test inputs
 
@@ -40,7 +43,9 @@ class Rotation(torch.autograd.Function):
     """Rotation of queries and keys, with gradients for both, but none for cosines and sines."""
 
     @staticmethod
-    def forward(ctx: Any, query: Any, key: Any, cos: Any, sin: Any, kind: RotaryKind, fast: bool) -> Any:
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, kind: RotaryKind, fast: bool
+    ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(cos, sin)
         ctx.kind, ctx.fast, ctx.dtype = kind, fast, query.dtype
         if fast:
@@ -53,7 +58,7 @@ class Rotation(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         cos, sin = ctx.saved_tensors
         query, key = gradients
         if ctx.fast:
@@ -77,17 +82,19 @@ class Rotator:
 
     stock: Callable[..., Any]
     kind: RotaryKind
-    proved: frozenset[tuple[Any, Any]]
+    proved: frozenset[tuple[torch.dtype, torch.dtype]]
     some: bool = False
     fast: bool = False
 
-    def __call__(self, query: Any, key: Any, cos: Any, sin: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self, query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
         if args or kwargs or not self._takes_inputs(query, key, cos, sin):
             return self.stock(query, key, cos, sin, *args, **kwargs)
         fast = self.fast and query.dtype == cos.dtype
         return Rotation.apply(query, key, cos, sin, self.kind, fast)
 
-    def _takes_inputs(self, query: Any, key: Any, cos: Any, sin: Any) -> bool:
+    def _takes_inputs(self, query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> bool:
         if not (query.dim() == key.dim() == 4 and cos.dim() == sin.dim() == 3):
             return False
         if cos.shape != sin.shape or query.dtype != key.dtype or cos.dtype != sin.dtype:
@@ -100,7 +107,7 @@ class Rotator:
         return (query.dtype, cos.dtype) in self.proved
 
 
-def list_rotating_names(module: Any) -> tuple[str, ...]:
+def list_rotating_names(module: torch.nn.Module) -> tuple[str, ...]:
     """List the names by which a module's forward pass calls rotary functions; empty if it is not plain."""
     function = type(module).forward
     if "forward" in module.__dict__ or type(function) is not FunctionType:
@@ -118,7 +125,7 @@ def list_rotating_names(module: Any) -> tuple[str, ...]:
 
 
 def prove_rotation(
-    stock: Any, width: int, rotated: int, device: Any, numbers: Sequence[Numbers], fast: bool
+    stock: Any, width: int, rotated: int, device: torch.device, numbers: Sequence[Numbers], fast: bool
 ) -> Rotator | None:
     """Find a replacement for a function by testing candidates; None if none matches.
 
@@ -143,12 +150,14 @@ def prove_rotation(
 
 
 def _is_same_rotation(
-    ours: Rotator, width: int, rotated: int, device: Any, numbers: Sequence[Numbers]
+    ours: Rotator, width: int, rotated: int, device: torch.device, numbers: Sequence[Numbers]
 ) -> bool:
     return try_proof(lambda: all(_agrees_with_stock(ours, width, rotated, device, one) for one in numbers))
 
 
-def _agrees_with_stock(ours: Rotator, width: int, rotated: int, device: Any, numbers: Numbers) -> bool:
+def _agrees_with_stock(
+    ours: Rotator, width: int, rotated: int, device: torch.device, numbers: Numbers
+) -> bool:
     """Test a candidate in one numeric format, also with float32 cosines, and for a single token."""
     for dtype, tokens in ((numbers.dtype, TOKENS), (torch.float32, TOKENS), (numbers.dtype, 1)):
         if (numbers.dtype, dtype) not in ours.proved:
@@ -191,7 +200,9 @@ def rebuild_function(function: FunctionType, replaced: tuple[tuple[str, Any], ..
     return made
 
 
-def forward_rotary(module: Any, replaced: tuple[tuple[str, Any], ...], *args: Any, **kwargs: Any) -> Any:
+def forward_rotary(
+    module: torch.nn.Module, replaced: tuple[tuple[str, Any], ...], *args: Any, **kwargs: Any
+) -> Any:
     """Compute an attention module whose function for rotations is replaced."""
     function: Any = type(module).forward
     return rebuild_function(function, replaced)(module, *args, **kwargs)

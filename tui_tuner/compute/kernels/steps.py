@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Pair = tuple[Any, Any]
 
@@ -33,7 +36,7 @@ class RotaryKind:
     narrow: bool = False
 
 
-def _split_halves(x: Any, kind: RotaryKind) -> Pair:
+def _split_halves(x: Tensor, kind: RotaryKind) -> Pair:
     """Return the two parts of [..., width] that are rotated into each other, as views."""
     if kind.pairs:
         return x[..., 0::2], x[..., 1::2]
@@ -41,7 +44,7 @@ def _split_halves(x: Any, kind: RotaryKind) -> Pair:
     return x[..., :half], x[..., half:]
 
 
-def _split_factors(x: Any, kind: RotaryKind) -> Pair:
+def _split_factors(x: Tensor, kind: RotaryKind) -> Pair:
     """Return the cosines or sines for both parts, as views."""
     if kind.repeated:
         half = x[..., : x.shape[-1] // 2]
@@ -49,7 +52,9 @@ def _split_factors(x: Any, kind: RotaryKind) -> Pair:
     return _split_halves(x, kind)
 
 
-def turn_heads(x: Any, cos: Any, sin: Any, kind: RotaryKind, dtype: Any, back: bool = False) -> Any:
+def turn_heads(
+    x: Tensor, cos: Tensor, sin: Tensor, kind: RotaryKind, dtype: torch.dtype, back: bool = False
+) -> Tensor:
     """Rotate x [batch, heads, tokens, head_dim] by cosines and sines [batch, 1, tokens, width].
 
     Dimensions beyond `width` are copied. The result has the dtype `dtype` and the memory layout of x.
@@ -82,12 +87,12 @@ def turn_heads(x: Any, cos: Any, sin: Any, kind: RotaryKind, dtype: Any, back: b
     return out
 
 
-def apply_activation(gate: Any, activation: str) -> Any:
+def apply_activation(gate: Tensor, activation: str) -> Tensor:
     """Return the activation of a tensor, as a new tensor that callers may change in place."""
     return ACTIVATIONS[activation](gate)
 
 
-def multiply_by_slope(above: Any, gate: Any, activation: str, into: Any = None) -> Any:
+def multiply_by_slope(above: Tensor, gate: Tensor, activation: str, into: Tensor | None = None) -> Tensor:
     """Return `above` times the derivative of the activation at `gate`, written into `into` if given."""
     aten = torch.ops.aten
     if activation == "silu":
@@ -100,6 +105,6 @@ def multiply_by_slope(above: Any, gate: Any, activation: str, into: Any = None) 
     return aten.gelu_backward.grad_input(above, gate, approximate=how, grad_input=into)
 
 
-def compute_part_gradients(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
+def compute_part_gradients(above: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor]:
     """Return the gradients of gate and up for the gradient `above` of their product."""
     return multiply_by_slope(above * up, gate, activation), apply_activation(gate, activation).mul_(above)

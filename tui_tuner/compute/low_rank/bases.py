@@ -6,15 +6,18 @@ A dequantised or cast copy of a weight is never kept until the backward pass: it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import linear
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 DENSE, TRANSPOSED, FOUR_BITS, EIGHT_BITS = "dense", "transposed", "4-bit", "8-bit"
 
 
-def find_base_kind(base: Any) -> str:
+def find_base_kind(base: torch.nn.Module) -> str:
     """Return the kind of weight of a frozen layer; empty if it is not supported."""
     from transformers.pytorch_utils import Conv1D
 
@@ -42,12 +45,12 @@ class FrozenBase:
         kind: One of the constants above.
     """
 
-    layer: Any
-    weight: Any
+    layer: torch.nn.Module
+    weight: Tensor
     state: Any
     kind: str
 
-    def multiply_rows(self, rows: Any) -> Any:
+    def multiply_rows(self, rows: Tensor) -> Tensor:
         """Return `rows W^T + bias` for rows [tokens, inputs], as a new tensor in the dtype of the rows."""
         bias = self.layer.bias
         if bias is not None and bias.dtype != rows.dtype:
@@ -60,7 +63,7 @@ class FrozenBase:
             return self.layer(rows)
         return linear(rows, self.dequantise_weight(rows.dtype), bias)
 
-    def dequantise_weight(self, dtype: Any) -> Any:
+    def dequantise_weight(self, dtype: torch.dtype) -> Tensor:
         """Return W [outputs, inputs] in plain numbers, as bitsandbytes does for its own gradients."""
         if self.kind == FOUR_BITS:
             import bitsandbytes
@@ -74,7 +77,7 @@ class FrozenBase:
         return weight.to(dtype)
 
 
-def read_base(layer: Any, kind: str) -> FrozenBase:
+def read_base(layer: torch.nn.Module, kind: str) -> FrozenBase:
     """Read the current frozen weight of a layer."""
     if kind == FOUR_BITS:
         weight = layer.weight
@@ -82,6 +85,6 @@ def read_base(layer: Any, kind: str) -> FrozenBase:
     return FrozenBase(layer, layer.weight, layer.state if kind == EIGHT_BITS else None, kind)
 
 
-def is_packed(layer: Any) -> bool:
+def is_packed(layer: torch.nn.Module) -> bool:
     """Return whether bitsandbytes packed a 4-bit weight for its CPU kernel, which cannot be dequantised."""
     return bool(getattr(getattr(layer.weight, "quant_state", None), "packing_format_for_cpu", False))

@@ -18,13 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tui_tuner.compute.low_rank.bases import EIGHT_BITS, FOUR_BITS, FrozenBase, is_packed, read_base
 from tui_tuner.compute.low_rank.shadow import MatrixCopies, ShadowCopies, make_stacked_copies
 from tui_tuner.compute.precision import HALVES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -38,18 +41,18 @@ class LoraMember:
         kind: The kind of its frozen weight (`bases`).
     """
 
-    layer: Any
+    layer: torch.nn.Module
     stock: Callable[..., Any]
     name: str
     kind: str
 
     @property
-    def down_matrix(self) -> Any:
+    def down_matrix(self) -> Tensor:
         """A [rank, inputs]."""
         return self.layer.lora_A[self.name].weight
 
     @property
-    def up_matrix(self) -> Any:
+    def up_matrix(self) -> Tensor:
         """B [outputs, rank]."""
         return self.layer.lora_B[self.name].weight
 
@@ -87,15 +90,15 @@ class LoraGroup:
     wide: bool = False
     shadow: ShadowCopies | None = None
 
-    def list_matrices(self) -> list[Any]:
+    def list_matrices(self) -> list[Tensor]:
         """Return all A, then all B."""
         return [one.down_matrix for one in self.members] + [one.up_matrix for one in self.members]
 
-    def is_copied(self, dtype: Any) -> bool:
+    def is_copied(self, dtype: torch.dtype) -> bool:
         """Return whether its matrices must be copied: to stack several A, or to cast them."""
         return len(self.members) > 1 or any(one.dtype != dtype for one in self.list_matrices())
 
-    def get_copies(self, dtype: Any, matrices: list[Any]) -> MatrixCopies:
+    def get_copies(self, dtype: torch.dtype, matrices: list[Tensor]) -> MatrixCopies:
         """Return its matrices in `dtype`, with all A stacked."""
         if not self.is_copied(dtype):
             return MatrixCopies(matrices[0], [matrices[1]], matrices)
@@ -104,7 +107,7 @@ class LoraGroup:
             return self.shadow.get_group_copies(self, dtype)
         return make_stacked_copies(matrices, dtype)
 
-    def find_dtype(self, x: Any) -> Any:
+    def find_dtype(self, x: Tensor) -> torch.dtype | None:
         """Return the dtype to compute an input in; None if peft must compute it."""
         if torch.compiler.is_compiling() or not all(one.is_plain() for one in self.members):
             return None
@@ -120,7 +123,7 @@ class LoraGroup:
         same = quantised or self.members[0].layer.base_layer.weight.dtype == x.dtype
         return x.dtype if same and all(one.dtype == x.dtype for one in self.list_matrices()) else None
 
-    def compute_outputs(self, x: Any, dtype: Any) -> list[Any]:
+    def compute_outputs(self, x: Tensor, dtype: torch.dtype) -> list[Tensor]:
         """Compute the output of every layer for x [.., inputs], in `dtype`."""
         x = x.to(dtype)
         rows = x.reshape(-1, x.shape[-1])
@@ -135,7 +138,7 @@ class JointLora(torch.autograd.Function):
     """The step described above. Arguments: a group, x, the number of dropped inputs, these, all A, all B."""
 
     @staticmethod
-    def forward(ctx: Any, group: LoraGroup, rows: Any, drops: int, *tensors: Any) -> Any:
+    def forward(ctx: Any, group: LoraGroup, rows: Tensor, drops: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         dropped, matrices = tensors[:drops], list(tensors[drops:])
         copies = group.get_copies(rows.dtype, matrices)
         scaling = group.members[0].lora_scaling
@@ -163,7 +166,7 @@ class JointLora(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
         drops, ranks, wide, wanted = ctx.drops, ctx.ranks, ctx.group.wide, ctx.needs_input_grad
         if all(above is None for above in gradients):
             return (None,) * len(wanted)
@@ -193,8 +196,8 @@ class JointLora(torch.autograd.Function):
 
 
 def _backpropagate_ups(
-    gradients: Sequence[Any], ups: Sequence[Any], low: Any, ranks: list[int], s: float
-) -> Any:
+    gradients: Sequence[Tensor | None], ups: Sequence[Tensor], low: Tensor, ranks: list[int], s: float
+) -> Tensor:
     """Return the gradients of the outputs of every A, side by side: [tokens, sum of ranks]."""
     back = low.new_empty(low.shape)
     for above, part, up in zip(gradients, back.split(ranks, dim=1), ups, strict=True):
@@ -205,7 +208,9 @@ def _backpropagate_ups(
     return back
 
 
-def _backpropagate_weights(gradients: Sequence[Any], weights: Sequence[Any], states: Any, dtype: Any) -> Any:
+def _backpropagate_weights(
+    gradients: Sequence[Tensor | None], weights: Sequence[Tensor], states: Any, dtype: torch.dtype
+) -> Tensor | None:
     """Return the gradient of x through the frozen weights."""
     to_x: Any = None
     for above, weight, (layer, state, kind) in zip(gradients, weights, states, strict=True):
@@ -217,13 +222,13 @@ def _backpropagate_weights(gradients: Sequence[Any], weights: Sequence[Any], sta
     return to_x
 
 
-def _multiply_into(into: Any, left: Any, right: Any, scaling: float) -> None:
+def _multiply_into(into: Tensor, left: Tensor, right: Tensor, scaling: float) -> None:
     """Compute `into = scaling left right` in one product."""
     # With beta=0 the uninitialised contents of `into` are ignored, even NaN.
     into.addmm_(left, right, beta=0, alpha=scaling)
 
 
-def _multiply_as(left: Any, right: Any, like: Any, wide: bool) -> Any:
+def _multiply_as(left: Tensor, right: Tensor, like: Tensor, wide: bool) -> Tensor:
     """Return `left right` in the dtype of `like`."""
     if left.dtype == like.dtype:
         return left @ right
@@ -232,7 +237,7 @@ def _multiply_as(left: Any, right: Any, like: Any, wide: bool) -> Any:
     return (left @ right).to(like.dtype)
 
 
-def multiplies_into_float32(device: Any, dtype: Any) -> bool:
+def multiplies_into_float32(device: torch.device, dtype: torch.dtype) -> bool:
     """Return whether 16-bit matrices can be multiplied into float32 there (CUDA, from torch 2.8)."""
     if dtype not in HALVES or not hasattr(torch.ops.aten.mm, "dtype"):
         return False

@@ -12,11 +12,14 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tui_tuner.compute.low_rank.joint import LoraGroup, LoraMember
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Calls = list[list[tuple[Any, Any]]]  # for each call of a module: the layers called in it, with their inputs
 
@@ -25,9 +28,9 @@ Calls = list[list[tuple[Any, Any]]]  # for each call of a module: the layers cal
 class WaitingOutputs:
     """The input that was computed in one call of the module, and the outputs not taken yet."""
 
-    x: Any = None
+    x: Tensor | None = None
     key: tuple[Any, ...] = ()
-    found: dict[int, Any] = field(default_factory=dict)
+    found: dict[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -52,7 +55,7 @@ class JointRunner:
         if not torch.compiler.is_compiling():
             self.waiting.pop(threading.get_ident(), None)
 
-    def forward_member(self, place: int, x: Any, *args: Any, **kwargs: Any) -> Any:
+    def forward_member(self, place: int, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Compute the layer at `place` in the group."""
         # Within a compiled region the compiler fuses peft's own operations.
         if torch.compiler.is_compiling():
@@ -72,7 +75,7 @@ class JointRunner:
         return forward_alone(self.alone[place], x)
 
 
-def forward_alone(group: LoraGroup, x: Any, *args: Any, **kwargs: Any) -> Any:
+def forward_alone(group: LoraGroup, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Compute a group of a single layer, by peft if our step does not fit the call."""
     dtype = None if args or kwargs else group.find_dtype(x)
     if dtype is None:
@@ -80,7 +83,7 @@ def forward_alone(group: LoraGroup, x: Any, *args: Any, **kwargs: Any) -> Any:
     return group.compute_outputs(x, dtype)[0]
 
 
-def _make_key(x: Any) -> tuple[Any, ...]:
+def _make_key(x: Tensor) -> tuple[Any, ...]:
     """Return the state, apart from the tensor's identity, that must match for an output to be taken."""
     place = x.device.type
     numbers = torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else x.dtype
@@ -89,7 +92,7 @@ def _make_key(x: Any) -> tuple[Any, ...]:
 
 
 def find_siblings(
-    model: Any, members: dict[str, LoraMember], half: Any
+    model: torch.nn.Module, members: dict[str, LoraMember], half: torch.dtype
 ) -> list[tuple[str, list[LoraMember]]]:
     """Find layers of one module that get the same tensor, in a pass of the model over two tokens.
 
@@ -130,7 +133,7 @@ def _make_begin_hook(calls: Calls) -> Any:
 
 
 def _make_note_hook(calls: Calls) -> Any:
-    def note(layer: Any, args: Any) -> None:
+    def note(layer: torch.nn.Module, args: Any) -> None:
         if calls and args:
             calls[-1].append((layer, args[0]))
 
@@ -138,7 +141,7 @@ def _make_note_hook(calls: Calls) -> Any:
 
 
 @contextlib.contextmanager
-def _rest_modules(model: Any) -> Iterator[None]:
+def _rest_modules(model: torch.nn.Module) -> Iterator[None]:
     """Switch modules to evaluation within the context, and restore the mode of each."""
     # Quantised layers stay in training mode: on a CPU, bitsandbytes repacks their weights in evaluation mode.
     modes = [(module, module.training) for module in model.modules()]
@@ -151,7 +154,7 @@ def _rest_modules(model: Any) -> Iterator[None]:
             module.training = training
 
 
-def _find_same_input(calls: Calls) -> list[list[Any]]:
+def _find_same_input(calls: Calls) -> list[list[torch.nn.Module]]:
     """Return layers with the same input, each called once, if all calls of the module agree on them."""
     partitions = []
     for called in calls:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,6 +21,9 @@ from tui_tuner.compute.low_rank.single import forward_single
 from tui_tuner.locales import N_, _
 from tui_tuner.models.device import Device
 from tui_tuner.text import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PART = "lora"
 PEFT = "peft"
@@ -70,7 +73,7 @@ def explain_left(facts: LoraFacts, kind: str) -> str:
     return ""
 
 
-def find_lora_facts(layer: Any) -> LoraFacts | None:
+def find_lora_facts(layer: torch.nn.Module) -> LoraFacts | None:
     """Return the facts of a module; None if it is not a LoRA layer of peft for a linear layer."""
     try:
         from peft.tuners.lora.layer import Embedding, LoraLayer
@@ -98,7 +101,7 @@ def find_lora_facts(layer: Any) -> LoraFacts | None:
 _PLAIN = ("Linear", "Linear4bit", "Linear8bitLt")
 
 
-def _has_hooks(module: Any) -> bool:
+def _has_hooks(module: torch.nn.Module) -> bool:
     hooks = (
         module._forward_hooks,
         module._forward_pre_hooks,
@@ -108,7 +111,7 @@ def _has_hooks(module: Any) -> bool:
     return any(hooks) or "forward" in vars(module) or hasattr(module, "_hf_hook")
 
 
-def _is_replaced(layer: Any) -> bool:
+def _is_replaced(layer: torch.nn.Module) -> bool:
     """Return whether other code has replaced the forward pass of a layer."""
     return "forward" in vars(layer) and not _is_ours(vars(layer)["forward"])
 
@@ -121,7 +124,7 @@ def _is_ours(forward: Any) -> bool:
     )
 
 
-def quicken_lora(model: Any, device: Device | None = None) -> list[ChosenKernel]:
+def quicken_lora(model: torch.nn.Module, device: Device | None = None) -> list[ChosenKernel]:
     """Replace the forward pass of LoRA layers by a fast step if it is exact.
 
     Draws nothing from the global random state.
@@ -159,7 +162,7 @@ def count_quick(chosen: Sequence[ChosenKernel]) -> int:
     return sum(one.layers for one in chosen if one.part == PART and one.kernel != PEFT)
 
 
-def _find_device_kind(layer: Any) -> str:
+def _find_device_kind(layer: torch.nn.Module) -> str:
     place = next(iter(layer.base_layer.parameters())).device.type
     return "cpu" if place == "cpu" else "cuda"
 
@@ -182,7 +185,7 @@ def _quicken_single(members: list[LoraMember], left: Counter[str]) -> list[Chose
 
 
 def _quicken_joint(
-    model: Any,
+    model: torch.nn.Module,
     members: list[LoraMember],
     names: dict[int, str],
     device: Device | None,
@@ -226,7 +229,7 @@ def _quicken_joint(
 
 
 def _group_siblings(
-    model: Any, members: list[LoraMember], names: dict[int, str], half: Any
+    model: torch.nn.Module, members: list[LoraMember], names: dict[int, str], half: torch.dtype
 ) -> tuple[list[tuple[str, list[LoraMember]]], str]:
     """Return the layers that can share a product, by module; and a reason if that is not known."""
     by_name = {names[id(one.layer)]: one for one in members}
@@ -253,7 +256,7 @@ def _group_siblings(
     return found, ""
 
 
-def _share_shadow(model: Any, groups: list[LoraGroup], names: dict[int, str]) -> None:
+def _share_shadow(model: torch.nn.Module, groups: list[LoraGroup], names: dict[int, str]) -> None:
     """Give all groups one shadow, with hooks on every module that holds all of their layers."""
     shadow = ShadowCopies(groups)
     for number, group in enumerate(groups):
@@ -268,7 +271,7 @@ def _share_shadow(model: Any, groups: list[LoraGroup], names: dict[int, str]) ->
             module.register_forward_hook(shadow.end_pass, always_call=True)
 
 
-def _proves_group(proved: dict[Any, bool], group: LoraGroup, half: Any) -> bool:
+def _proves_group(proved: dict[Any, bool], group: LoraGroup, half: torch.dtype) -> bool:
     """Return whether a group computes the same as peft; tested once for each kind of group."""
     from torch._subclasses.fake_tensor import FakeTensor
 
@@ -277,7 +280,7 @@ def _proves_group(proved: dict[Any, bool], group: LoraGroup, half: Any) -> bool:
         return True
     group.shadow = ShadowCopies([group])
 
-    def quick(x: Any) -> list[Any]:
+    def quick(x: Tensor) -> list[Tensor]:
         place = x.device.type
         computing = torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else x.dtype
         return group.compute_outputs(x, computing)
@@ -288,7 +291,9 @@ def _proves_group(proved: dict[Any, bool], group: LoraGroup, half: Any) -> bool:
         group.shadow = None
 
 
-def _prove_once(proved: dict[Any, bool], members: list[LoraMember], quick: Any, half: Any) -> bool:
+def _prove_once(
+    proved: dict[Any, bool], members: list[LoraMember], quick: Any, half: torch.dtype | None
+) -> bool:
     kind = tuple(
         (
             one.kind,

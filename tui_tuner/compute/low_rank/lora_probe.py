@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tui_tuner.compute.kernels.probe import CLOSE, CLOSE_HALF, RandomDraws, has_same_results
 from tui_tuner.compute.precision import HALVES, in_float32
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Forward = Callable[[Any], Any]
 
 
 def agrees_with_peft(
-    layers: Sequence[Any],
+    layers: Sequence[torch.nn.Module],
     stock: Sequence[Forward],
-    quick: Callable[[Any], Sequence[Any]],
-    half: Any = None,
+    quick: Callable[[Tensor], Sequence[Tensor]],
+    half: torch.dtype | None = None,
 ) -> bool:
     """Return whether outputs and gradients are peft's, for random inputs and matrices.
 
@@ -46,15 +49,15 @@ def agrees_with_peft(
         return False
 
 
-def _find_adapter(layer: Any) -> str:
+def _find_adapter(layer: torch.nn.Module) -> str:
     return str(layer.active_adapters[0])
 
 
 def _has_same_outputs(
-    layers: Sequence[Any],
+    layers: Sequence[torch.nn.Module],
     stock: Sequence[Forward],
-    quick: Callable[[Any], Sequence[Any]],
-    dtype: Any,
+    quick: Callable[[Tensor], Sequence[Tensor]],
+    dtype: torch.dtype,
     most: float,
 ) -> bool:
     pairs = [(one.lora_A[_find_adapter(one)].weight, one.lora_B[_find_adapter(one)].weight) for one in layers]
@@ -74,9 +77,9 @@ def _has_same_outputs(
         )
 
 
-def _seed_dropout(compute: Callable[[], Sequence[Any]]) -> Callable[[], Sequence[Any]]:
+def _seed_dropout(compute: Callable[[], Sequence[Tensor]]) -> Callable[[], Sequence[Tensor]]:
     # Both sides must drop the same elements.
-    def seeded() -> Sequence[Any]:
+    def seeded() -> Sequence[Tensor]:
         torch.manual_seed(0)
         return compute()
 
@@ -84,7 +87,7 @@ def _seed_dropout(compute: Callable[[], Sequence[Any]]) -> Callable[[], Sequence
 
 
 @contextlib.contextmanager
-def _restore_matrices(matrices: Sequence[Any]) -> Iterator[None]:
+def _restore_matrices(matrices: Sequence[Tensor]) -> Iterator[None]:
     kept = [one.detach().clone() for one in matrices]
     try:
         yield
@@ -94,12 +97,12 @@ def _restore_matrices(matrices: Sequence[Any]) -> Iterator[None]:
                 one.copy_(before)
 
 
-def _fork_randomness(device: Any) -> Any:
+def _fork_randomness(device: torch.device) -> Any:
     """Return a context that restores the global random state afterwards, including the device's."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
-def choose_half(dtype: Any, bf16: bool) -> Any:
+def choose_half(dtype: torch.dtype, bf16: bool) -> torch.dtype:
     """Return the 16-bit dtype that a run computes in with weights of `dtype`.
 
     Args:

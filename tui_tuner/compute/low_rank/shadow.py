@@ -18,9 +18,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ALIGN = 64  # elements: 128 bytes in 16 bits, an alignment at which matrix kernels are fast
 
@@ -29,9 +32,9 @@ ALIGN = 64  # elements: 128 bytes in 16 bits, an alignment at which matrix kerne
 class MatrixCopies:
     """The copies of one group in one dtype: all A [sum of ranks, inputs], and each B [outputs, rank]."""
 
-    stacked: Any
-    ups: list[Any]
-    parts: list[Any]  # a view for each matrix: all A, then all B
+    stacked: Tensor
+    ups: list[Tensor]
+    parts: list[Tensor]  # a view for each matrix: all A, then all B
     seen: tuple[Any, ...] = ()
 
 
@@ -45,11 +48,11 @@ class ShadowCopies:
     """
 
     groups: list[Any] = field(default_factory=list)
-    held: dict[tuple[Any, Any], dict[int, MatrixCopies]] = field(default_factory=dict)
-    stale: set[tuple[Any, Any]] = field(default_factory=set)
-    passes: dict[int, list[Any]] = field(default_factory=dict)
+    held: dict[tuple[torch.dtype, torch.device], dict[int, MatrixCopies]] = field(default_factory=dict)
+    stale: set[tuple[torch.dtype, torch.device]] = field(default_factory=set)
+    passes: dict[int, list[torch.nn.Module]] = field(default_factory=dict)
 
-    def begin_pass(self, module: Any, *_unused: Any) -> None:
+    def begin_pass(self, module: torch.nn.Module, *_unused: Any) -> None:
         """Note the start of a pass of the model, or of a part with all its layers: a forward pre-hook."""
         if torch.compiler.is_compiling():
             return
@@ -72,7 +75,7 @@ class ShadowCopies:
         if not passes:
             self.passes.pop(thread, None)
 
-    def get_group_copies(self, group: Any, dtype: Any) -> MatrixCopies:
+    def get_group_copies(self, group: Any, dtype: torch.dtype) -> MatrixCopies:
         """Return up-to-date copies of a group's matrices."""
         matrices = group.list_matrices()
         key = (dtype, matrices[0].device)
@@ -92,7 +95,7 @@ class ShadowCopies:
     def _is_inside_pass(self) -> bool:
         return threading.get_ident() in self.passes
 
-    def _make_copies(self, key: tuple[Any, Any]) -> dict[int, MatrixCopies]:
+    def _make_copies(self, key: tuple[torch.dtype, torch.device]) -> dict[int, MatrixCopies]:
         """Allocate the copies of all groups on a device, as one tensor."""
         dtype, device = key
         groups = [
@@ -125,19 +128,19 @@ class ShadowCopies:
             torch._foreach_copy_(into, matrices)
 
 
-def copy_into(copies: MatrixCopies, matrices: Sequence[Any]) -> None:
+def copy_into(copies: MatrixCopies, matrices: Sequence[Tensor]) -> None:
     """Refresh the copies of one group."""
     copies.seen = describe_state(matrices)
     with torch.no_grad():
         torch._foreach_copy_(copies.parts, list(matrices))
 
 
-def describe_state(matrices: Sequence[Any]) -> tuple[Any, ...]:
+def describe_state(matrices: Sequence[Tensor]) -> tuple[Any, ...]:
     """Return values that change if a matrix is replaced, moved or changed in place."""
     return tuple((id(one), one._version, one.untyped_storage()._cdata) for one in matrices)
 
 
-def make_stacked_copies(matrices: Sequence[Any], dtype: Any) -> MatrixCopies:
+def make_stacked_copies(matrices: Sequence[Tensor], dtype: torch.dtype) -> MatrixCopies:
     """Return copies for a single use, of a group without a shadow."""
     size = _align_up(sum(one.numel() for one in matrices))
     copies = _view_copies(torch.empty(size, dtype=dtype, device=matrices[0].device), matrices)
@@ -145,7 +148,7 @@ def make_stacked_copies(matrices: Sequence[Any], dtype: Any) -> MatrixCopies:
     return copies
 
 
-def _view_copies(flat: Any, matrices: Sequence[Any]) -> MatrixCopies:
+def _view_copies(flat: Tensor, matrices: Sequence[Tensor]) -> MatrixCopies:
     """Return views of `flat` for a group's matrices: all A stacked, then each B."""
     half = len(matrices) // 2
     downs, ups = matrices[:half], matrices[half:]

@@ -9,10 +9,13 @@ up to the order of rounding.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import linear
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class LowRankLinear(torch.autograd.Function):
@@ -22,7 +25,9 @@ class LowRankLinear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scaling: float) -> Any:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
+    ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         low = rows @ a.t()
         out = linear(rows, weight, bias)
@@ -35,7 +40,7 @@ class LowRankLinear(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         rows, low, weight, a, b = ctx.saved_tensors
         above = gradients[0]
         scaled = (above @ b).mul_(ctx.scaling)
@@ -48,7 +53,9 @@ class LowRankLinear(torch.autograd.Function):
         return to_x, None, None, to_a, to_b, None
 
 
-def forward_single(layer: Any, stock: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+def forward_single(
+    layer: torch.nn.Module, stock: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
     """Compute one layer; by peft (`stock`) if the call or the state of the layer is not the plain one."""
     name = str(layer.active_adapters[0])
     base, a, b = layer.base_layer, layer.lora_A[name].weight, layer.lora_B[name].weight
