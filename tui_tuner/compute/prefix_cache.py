@@ -165,7 +165,7 @@ class PrefixCache:
         Raises:
             OSError: there is not enough space.
         """
-        # A short row tells width and dtype.
+        # The shortest row is the cheapest way to learn width and dtype.
         hidden = self.capture_states([int(np.argmin(self.data.lengths))])
         width, dtype = hidden.shape[-1], hidden.dtype
         size = self.token_count * width * dtype.itemsize
