@@ -26,7 +26,7 @@ def find_method(name: str) -> Method:
     """Return the method of a name in `config.kinds.methods.METHODS`.
 
     Raises:
-        KeyError: there is no such method. A config that was built has a known one.
+        KeyError: there is no such method, which cannot happen with a validated config.
     """
     # Raises for unknown names, so that a config can never name another module to import
     kind = METHODS[name]
@@ -64,7 +64,7 @@ def merge(model: Module) -> Module:
 
 
 def count_model_parameters(model: Module) -> tuple[int, int]:
-    """Return (trained, all) parameters; a 4-bit weight counts as the weights it stands for."""
+    """Return the numbers of trained and of all parameters; packed 4-bit weights are counted one by one."""
     trained = total = 0
     for parameter in model.parameters():
         count = parameter.numel()

@@ -98,7 +98,7 @@ class TagObjective(Objective):
         wanted: dict[int, list[str]] = {}
         guessed: dict[int, list[str]] = {}
         for index, guess in enumerate(found):
-            # All words of a window may be labelled in another window, so that it has no labels of its own.
+            # All words of a window may be labelled in other windows, which leaves it without labels.
             if guess is None:
                 continue
             row = row_of(index)

@@ -83,7 +83,7 @@ class TokenClassification(Task):
         places = {hash_tag(name): place for place, name in enumerate(names)}
         if len(places) < len(names):
             raise DataError(_("two tags have the same hash: rename one of them."), field="data.path")
-        # Held-out rows have a store of their own, with the tags found in them.
+        # Held-out rows have a separate store, with the tags found in them.
         own = rows.store.meta["learned"]
         unknown = sorted(set(own["tags"]) - set(names))
         if unknown:

@@ -19,7 +19,7 @@ FEWEST_ROWS = 8
 FEWEST_STEPS = 5
 # Points of a curve that has two halves
 FEWEST_POINTS = 3
-# Steps from which on losses in training alone show that nothing was learnt
+# Steps from which the training loss alone can show that nothing was learned
 FEWEST_ALONE = 30
 # Share of held-out rows that are trained on, beyond what repeated texts make likely: from half on, most of
 # their loss is about trained rows and not about new ones

@@ -62,7 +62,7 @@ def _rule_too_little(case: Case, now: Levels) -> Ruling | None:
 
 
 def fell_clearly(case: Case, now: Levels) -> bool:
-    """Return whether the loss in training is lower at the end than at the start, by more than chance."""
+    """Return whether the training loss is lower at the end than at the start, by more than chance."""
     training = case.curves.training
     if not len(now.training):
         return False
@@ -79,7 +79,7 @@ def _is_flat(case: Case, now: Levels) -> bool:
     return not fell > max(limits.SURE * error, limits.FELL * case.start_scale)
 
 
-# ---- what was learnt -----------------------------------------------------------------------------------
+# ---- the gain ------------------------------------------------------------------------------------------
 
 
 def to_ratios(levels: Floats, scale: float) -> Floats:

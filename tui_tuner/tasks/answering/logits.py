@@ -28,7 +28,7 @@ def span_logits(model: Any, micro: MicroBatch, way: ForwardWay, inputs: Mapping[
 
 
 def _split_examples(logits: Any, micro: MicroBatch) -> Any:
-    # Without position ids, each example is a padded row of its own; otherwise all are in one flat row.
+    # Without position ids, each example is a padded row; otherwise all are in one flat row.
     if micro.position_ids is None:
         return logits.masked_fill(micro.attention_mask == 0, -torch.inf)
     parts = logits[0, : micro.example_tokens].split(micro.lengths)

@@ -165,7 +165,7 @@ def _check_minus_one(facts: RowFacts, tally: LabelTally) -> list[Problem]:
     """Report the label -1, which marks rows without a label in some data sets."""
     others = [name for name in tally.classes if name != "-1"]
     count = tally.classes.get("-1", 0)
-    # -1 next to 0 and 1 is a class of its own in sentiment data (negative, neutral, positive).
+    # Next to 0 and 1, -1 is a real class in sentiment data (negative, neutral, positive).
     if not count or set(others) <= {"0", "1"} or not all(name.isdecimal() for name in others):
         return []
     what = _n(

@@ -72,7 +72,7 @@ def _build_view(
     detections: list[FileDetection],
     wanted: str,
 ) -> MaskView:
-    # The row became part of another one, and has no tokens of its own.
+    # The row became part of another one, whose view shows its tokens.
     if read.merged:
         return MaskView([], str(read.row.origin), "merged", _(MERGED), [])
     if read.record is None:
