@@ -22,6 +22,7 @@ from tui_tuner.methods.attached import method_of
 from tui_tuner.methods.beginnings import list_low_rank
 from tui_tuner.methods.method import FirstPass
 from tui_tuner.methods.putting import put_adapter
+from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.device import Device
 from tui_tuner.models.loading import load_model
 from tui_tuner.training.step.optimizers import create_optimizer
@@ -231,6 +232,35 @@ def test_adalora_takes_ranks_away_until_the_final_ones_are_left(make_config: Mak
     assert not any(layer.ranknum["default"].requires_grad for _name, layer in layers)
     with pytest.raises(ConfigError, match="10 optimizer steps"):
         method.check_steps(config.method, 9)
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_adalora_is_saved_as_it_computes_whatever_was_taken_away(
+    make_config: MakeConfig, tmp_path: Path, quantization: str
+) -> None:
+    from peft import PeftModel
+
+    config = make_config(model__quantization=quantization, **small(kind="adalora", rank=6, final_rank=2))
+    model = attach(load_model(config, "cpu"), config)
+    method = method_of(model)
+    stir(model)
+    for step in range(1, 13):
+        (model(input_ids=IDS).logits.logsumexp(-1).mean() + method.extra_loss(model)).backward()
+        method.after_step(model, step, 12)
+        model.zero_grad()
+        if step not in (4, 12):  # amid the schedule, and at its end
+            continue
+        logits, place = read_logits(model), tmp_path / str(step)
+        method.save_model(model, place)
+        loaded = PeftModel.from_pretrained(load_model(config, "cpu"), str(place))
+        assert torch.allclose(read_logits(loaded), logits, atol=1e-5), step
+        assert "default" in next(iter(model.active_peft_config.rank_pattern)), "saving changes nothing"
+        model.train()
+    stored = read_stored(place)
+    ranks = [shape[0] for name, shape in stored.shapes.items() if "lora_A" in name]
+    assert sum(ranks) == 2 * len(ranks)
+    if quantization == "none":
+        assert torch.allclose(read_logits(merge(model)), logits, atol=1e-5)
 
 
 @pytest.mark.parametrize(
