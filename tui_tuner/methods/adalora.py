@@ -55,6 +55,7 @@ class AdaLora(SharedRankNumbers, PeftMethod):
     """Two matrices beside each linear layer, with a factor for each of their ranks between them."""
 
     peft_type = "ADALORA"
+    carried_numbers = 2  # how much each number matters, and how much that varies
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import AdaLoraConfig

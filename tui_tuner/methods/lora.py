@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.sections.name_patterns import find_number, list_unmatched
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
+from tui_tuner.methods.attached import find_attached
 from tui_tuner.methods.beginnings import NEEDS_ROWS, begin_low_rank, list_low_rank, write_for_original
 from tui_tuner.methods.layers import (
     choose_last_layers,
@@ -94,6 +95,10 @@ class Lora(LowRankNumbers, PeftMethod):
 
     def trains_faster(self, name: str) -> bool:
         return "lora_B" in name
+
+    def export_size(self, model: Module) -> float:
+        found = find_attached(model)
+        return 2.0 if found is not None and found.taken else 1.0
 
     @contextlib.contextmanager
     def settle_export(self, model: Module) -> Iterator[dict[str, Tensor] | None]:

@@ -51,9 +51,11 @@ class Method(MethodNumbers):
 
     Attributes:
         library: The library that loads its final models: `transformers`, `peft`, or `tui-tuner` itself.
+        carried_numbers: Numbers that `save_state` writes for each trained one.
     """
 
     library = "transformers"
+    carried_numbers = 0
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -123,6 +125,10 @@ class Method(MethodNumbers):
     def save_model(self, model: Module, folder: Path) -> None:
         """Write the trained weights into a new folder in the format that `library` loads."""
         model.save_pretrained(str(folder), safe_serialization=True)
+
+    def export_size(self, model: Module) -> float:
+        """Return the size of a saved adapter, as a multiple of the trained weights."""
+        return 1.0
 
     def load_adapter(self, base: Module, folder: Path) -> Module:
         """Load the adapter that `save_model` wrote onto a base model, and return the result. Adapters only.

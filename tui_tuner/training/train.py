@@ -281,10 +281,12 @@ class Training:
         engine, loop, context = self.engine, self.loop, self.context
         checkpoint = context.checkpoint
         start = checkpoint.step if checkpoint else 0
+        if checkpoint is None and engine.method.reads_rows(self.config.method):
+            context.reporter.report_phase("loading", note=_("looking at the first rows"))
+            begin_method(engine)
         context.reporter.emit(Phase("training", start, loop.total))
         if checkpoint is None:
             loop.saver.begin_again()
-            begin_method(engine)
             loop.evaluate_before()
             self._show_samples(0, "before")
             context.commands.check_stop()

@@ -16,7 +16,9 @@ from tests.conftest import MakeConfig, Trained
 from tests.core.step.settled import make_settled
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
-from tui_tuner.methods import attach, find_method, merge
+from tui_tuner.launch.beforehand import check_method
+from tui_tuner.launch.parameter_count import count_on_model
+from tui_tuner.methods import attach, count_model_parameters, find_method, merge
 from tui_tuner.methods.adalora import plan_schedule
 from tui_tuner.methods.attached import method_of
 from tui_tuner.methods.beginnings import list_low_rank
@@ -24,7 +26,10 @@ from tui_tuner.methods.method import FirstPass
 from tui_tuner.methods.putting import put_adapter
 from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.device import Device
+from tui_tuner.models.facts import load_facts
 from tui_tuner.models.loading import load_model
+from tui_tuner.planning.heads.parameters import count_run_parameters
+from tui_tuner.planning.traps.advice import find_advice
 from tui_tuner.training.step.optimizers import create_optimizer
 
 CPU = Device("cpu")
@@ -317,3 +322,34 @@ def test_contradictions_are_found_in_the_config() -> None:
         with pytest.raises(ValueError, match=field.rpartition(".")[2]):
             RunConfig.model_validate(values)
     RunConfig.model_validate({"method": {"kind": "loha", "init": "loftq"}})  # not read, so no matter
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "code"),
+    [
+        ({"kind": "adalora", "rank": 4}, "method.kind", "too_few_steps"),
+        ({"rank": 512}, "method.rank", "rank_above_matrix"),
+        ({"rank_pattern": {"q_prj": 2}}, "method.rank_pattern", "no_such_name"),
+    ],
+)
+def test_what_cannot_be_is_said_before_a_run(
+    make_config: MakeConfig, values: dict[str, Any], field: str, code: str
+) -> None:
+    config = make_config(training__max_steps=6, **small(**values))
+    with pytest.raises(ConfigError) as caught:
+        check_method(config)
+    assert caught.value.field == field
+    found = {one.code: one for one in find_advice(config, load_facts(config.model))}
+    assert found[code].serious
+
+
+def test_layers_that_a_pattern_means_are_counted_on_the_model(make_config: MakeConfig) -> None:
+    config = make_config(
+        **small(targets=r".*layers\.1\..*(q_proj|up_proj)", rank_pattern={r"layers\.1\.mlp\..*": 2})
+    )
+    facts = load_facts(config.model)
+    guess = count_run_parameters(config, facts)
+    assert guess.doubt, "which layers it takes is in no table"
+    counted = count_on_model(config, facts, None, guess, "AutoModelForCausalLM", "CAUSAL_LM")
+    model = attach(load_model(config, "cpu"), config)
+    assert (counted.trained, counted.total) == count_model_parameters(model)
