@@ -31,6 +31,7 @@ class Form(StrEnum):
     ROTATION = "rotation"  # OFT: a block-diagonal rotation of the inputs
     SPECTRUM = "spectrum"  # FourierFT and WaveFT: a whole matrix, from a few coefficients
     FOLDED = "folded"  # MiSS: the input folded to a few values, which one matrix widens
+    SUBLAYERS = "sublayers"  # bottleneck adapters: not beside a matrix, but behind a block (`Terms.sublayers`)
     LLAMA_ADAPTER = "llama_adapter"  # lit-gpt's `adapter`: a trained prompt in each layer (arXiv 2303.16199)
     LLAMA_ADAPTER_V2 = "llama_adapter_v2"  # and with a scale and a bias on each matrix (arXiv 2304.15010)
 
@@ -83,6 +84,27 @@ class PassedWeights:
 
 
 @dataclass(frozen=True)
+class Sublayers:
+    """Bottleneck adapters in each layer, or attention over several of them.
+
+    Args:
+        style: pfeiffer, houlsby or parallel: where they sit.
+        sizes: Inner widths, of one adapter, or of each that is fused.
+        layer_norm: none, before or after: a norm of their own.
+        scaled: What they compute is multiplied by a number.
+        keeps_input: Their non-linearity keeps its input for the backward pass rather than its result.
+        fused: They are frozen, and attention over them is trained.
+    """
+
+    style: str
+    sizes: tuple[int, ...]
+    layer_norm: str = "none"
+    scaled: bool = False
+    keeps_input: bool = False
+    fused: bool = False
+
+
+@dataclass(frozen=True)
 class Terms:
     """What memory depends on. Fields have the names of those of `planning.memory.setup.Setup`.
 
@@ -102,6 +124,7 @@ class Terms:
         counts: Of `Form.GENERAL`, trained elements beside one matrix: (name, inputs, outputs, elements).
         elsewhere: Elements of each trained tensor that is neither beside a linear layer nor a virtual token.
         own: Elements of the model's own weights that are trained, where these are not whole layers.
+        sublayers: Of `Form.SUBLAYERS`, what each layer has.
     """
 
     form: Form = Form.LOW_RANK
@@ -120,6 +143,7 @@ class Terms:
     counts: tuple[tuple[str, int, int, int], ...] = ()
     elsewhere: tuple[float, ...] = ()
     own: float = 0.0
+    sublayers: Sublayers | None = None
 
 
 def make_basic_terms(case: MethodCase) -> Terms:
