@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.locales import _
+from tui_tuner.methods.attached import remember_method
 from tui_tuner.methods.bottlenecks.saved import check_width, read_adapters
 from tui_tuner.methods.layers import choose_last_layers, name_saved_modules
 from tui_tuner.methods.numbers.bottlenecks import BottleneckNumbers, FusionNumbers, settle_style
@@ -56,28 +58,6 @@ class PlacedAdapter(PeftMethod):
             hint=_("Use the adapter next to its model, or train with lora."),
         )
 
-    def wrap_placed(self, model: Module, settings: Any) -> Module:
-        """Put adapters at the places that settings describe.
-
-        Raises:
-            ConfigError: this model has no such places.
-        """
-        from peft import get_peft_model
-
-        try:
-            return get_peft_model(model, settings)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(
-                _(
-                    "{method} does not work with this model: {why}.",
-                    method=_(self.kind.label),
-                    why=one_line(error, 300).rstrip("."),
-                ),
-                where="method.kind",
-                field="method.kind",
-                hint=_("Use lora."),
-            ) from error
-
 
 class Bottleneck(BottleneckNumbers, PlacedAdapter):
     """Two matrices with a non-linearity between them, in every layer."""
@@ -103,7 +83,7 @@ class Bottleneck(BottleneckNumbers, PlacedAdapter):
             scaling=style.scaling,
             init=style.init,
         )
-        return self.wrap_placed(model, settings)
+        return _wrap_placed(self, model, settings)
 
 
 class Fusion(FusionNumbers, PlacedAdapter):
@@ -113,22 +93,30 @@ class Fusion(FusionNumbers, PlacedAdapter):
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from tui_tuner.methods.bottlenecks.fused_adapters import fill_adapters
+
+        adapters = read_adapters(config.method.adapters, config.output.folder)
+        check_width(adapters, int(model.config.get_text_config().hidden_size), model.name_or_path)
+        told = [one.describe_adapter() for one in adapters]
+        model = self.put_room(model, told, adapters[0].style, adapters[0].layers, peft_type)
+        fill_adapters(model, adapters)
+        return model
+
+    def put_room(
+        self, model: Module, adapters: list[dict[str, Any]], style: str, layers: int | None, peft_type: str
+    ) -> Module:
+        """Put attention into a model, and room for adapters that are described so (`FusionConfig`)."""
         from tui_tuner.methods.bottlenecks.settings import FusionConfig
         from tui_tuner.methods.bottlenecks.tuner import register_methods
 
         register_methods()
-        adapters = read_adapters(config.method.adapters, config.output.folder)
         settings = FusionConfig(
             task_type=peft_type,
             modules_to_save=name_saved_modules(model, peft_type) or None,
-            layers=adapters[0].layers,
-            style=adapters[0].style,
-            adapters=[one.describe_adapter() for one in adapters],
+            layers=layers,
+            style=style,
+            adapters=adapters,
         )
-        check_width(adapters, int(model.config.get_text_config().hidden_size), model.name_or_path)
-        model = self.wrap_placed(model, settings)
-        fill_adapters(model, adapters)
-        return model
+        return _wrap_placed(self, model, settings)
 
     def extra_loss(self, model: Module) -> Tensor | None:
         from tui_tuner.methods.bottlenecks.fusing import PULL, FusionModule
@@ -141,4 +129,36 @@ class Fusion(FusionNumbers, PlacedAdapter):
         return None if found is None else PULL * found
 
 
-METHODS = (Bottleneck("bottleneck"), Fusion("fusion"))
+def _wrap_placed(method: PlacedAdapter, model: Module, settings: Any) -> Module:
+    """Put adapters at the places that settings describe.
+
+    Raises:
+        ConfigError: this model has no such places.
+    """
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(model, settings)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            _(
+                "{method} does not work with this model: {why}.",
+                method=_(method.kind.label),
+                why=one_line(error, 300).rstrip("."),
+            ),
+            where="method.kind",
+            field="method.kind",
+            hint=_("Use lora."),
+        ) from error
+
+
+def put_fusion(model: Module, style: str, sizes: Sequence[int], peft_type: str) -> Module:
+    """Put a fusion of adapters of these inner widths into a model, whose weights are nowhere saved: for traces."""
+    told = [{"name": "", "size": size, "non_linearity": "relu", "scaling": 1.0} for size in sizes]
+    made = FUSION.put_room(model, told, style, None, peft_type)
+    remember_method(made, FUSION)
+    return made
+
+
+FUSION = Fusion("fusion")
+METHODS = (Bottleneck("bottleneck"), FUSION)

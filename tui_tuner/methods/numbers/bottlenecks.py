@@ -129,7 +129,7 @@ class FusionNumbers(MethodNumbers):
         return 3 * case.facts.hidden**2 + 2 * case.facts.hidden if is_placed(linear, case, style) else 0
 
     def count_frozen(self, case: MethodCase) -> int:
-        """Return how many numbers are added that are not trained: the adapters themselves."""
+        """The adapters themselves."""
         style, sizes, _scaled = describe_fused(case)
         width = case.facts.hidden
         each = sum(2 * width * size + size + width for size in sizes)

@@ -61,6 +61,10 @@ class MethodNumbers:
         """
         return 0
 
+    def count_frozen(self, case: MethodCase) -> int:
+        """Return how many numbers it adds that are not trained."""
+        return 0
+
     def count_own(self, facts: ModelFacts, section: MethodSection) -> int:
         """Return how many of the model's own numbers are trained, where these are not all of them."""
         return 0

@@ -30,13 +30,14 @@ class Parameters:
     """Trained parameters and all of them.
 
     `doubt` says why they may be others, empty where they are exact; `basis` where the classes of a head are
-    from, empty without one.
+    from, empty without one. `adapter` counts those that the method added and trains, without heads.
     """
 
     trained: int
     total: int
     doubt: str = ""
     basis: str = ""
+    adapter: int = 0
 
     @property
     def trained_share(self) -> float:
@@ -64,6 +65,7 @@ class Parameters:
         """The documented JSON form."""
         return {
             "trained_parameters": self.trained,
+            "adapter_parameters": self.adapter,
             "total_parameters": self.total,
             "parameters_exact": not self.doubt,
         }
@@ -120,7 +122,8 @@ def count_parameters(
     trained = added + kept + numbers.count_own(facts, method)
     if not trained and not doubt:
         doubt = _("{kind} does not declare what it trains", kind=method.kind)
-    return Parameters(trained, base + added + (kept if method.has_trait(Trait.ADAPTER) else 0), doubt)
+    total = base + added + numbers.count_frozen(case) + (kept if method.has_trait(Trait.ADAPTER) else 0)
+    return Parameters(trained, total, doubt, adapter=added)
 
 
 def list_adapted(case: MethodCase, parts: tuple[HeadPart, ...], head: list[HeadPart]) -> Iterator[Linear]:
