@@ -13,7 +13,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from tui_tuner.methods.bottlenecks.places import BESIDE, NORMED, SUMMED, Place
+from tui_tuner.methods.bottlenecks.places import BESIDE, NORMED, SUMMED, Place, find_sizes
 from tui_tuner.methods.bottlenecks.settings import BottleneckConfig
 
 NON_LINEARITIES = {
@@ -55,6 +55,9 @@ class AdaptedModule(nn.Module, BaseTunerLayer):
         self.place, self.reader = place, reader
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
+        sizes = find_sizes(base_layer)
+        if sizes is not None:  # what looks for linear layers sees one, as in peft's own adapters
+            self.in_features, self.out_features = sizes
 
     def compute_update(self, name: str, x: Tensor) -> Tensor:
         """Return what an adapter makes of [..., width], in its own dtype."""

@@ -87,7 +87,7 @@ class _LayerShape:
         """Return the name of the projection that leads out of a branch."""
         found = []
         for name, module in self.parts.items():
-            sizes = _find_sizes(module)
+            sizes = find_sizes(module)
             inside = bool(_ATTENTION.search(name))
             if sizes is None or sizes[1] != self.width or inside != (branch == "attention"):
                 continue
@@ -144,7 +144,7 @@ class _LayerShape:
     def _find_first(self) -> str:
         """Return the first projection of the feed-forward block, which reads the residual itself."""
         for name, module in self.parts.items():
-            sizes = _find_sizes(module)
+            sizes = find_sizes(module)
             if sizes and sizes[0] == self.width and name != self.feed and not _ATTENTION.search(name):
                 return name
         raise UnfitModel(_("a layer has no projection into its feed-forward block"))
@@ -170,7 +170,7 @@ def _is_norm(module: Module) -> bool:
     return "norm" in type(peel(module)).__name__.lower()
 
 
-def _find_sizes(module: Module) -> tuple[int, int] | None:
+def find_sizes(module: Module) -> tuple[int, int] | None:
     """Return (inputs, outputs) of a linear layer, quantised or not; None for any other module."""
     own = peel(module)
     if isinstance(own, Conv1D):
