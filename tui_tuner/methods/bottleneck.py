@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from tui_tuner.config.schema import RunConfig
-    from tui_tuner.methods.stored import Stored
+    from tui_tuner.models.facts import ModelFacts
 
 PLACES = "adapter_places.json"  # in a saved folder: where the adapter sits, for the loader
 LOADER = "load_adapter.py"  # in a saved folder: puts the adapter onto its model without this program
@@ -33,6 +33,18 @@ LOADER = "load_adapter.py"  # in a saved folder: puts the adapter onto its model
 
 class PlacedAdapter(PeftMethod):
     """What bottleneck adapters and their fusion have in common."""
+
+    library = "tui-tuner"
+    standalone = True
+
+    def check_model(self, config: RunConfig, facts: ModelFacts) -> None:
+        why = ""
+        if facts.family.shared:
+            why = _("its layers share their weights")
+        elif facts.has_experts:
+            why = _("its feed-forward blocks are mixtures of experts")
+        if why:
+            raise _refuse_model(self, why)
 
     def save_model(self, model: Module, folder: Path) -> None:
         from tui_tuner.methods.bottlenecks.tuner import describe_places
@@ -46,10 +58,6 @@ class PlacedAdapter(PeftMethod):
         from tui_tuner.methods.bottlenecks import tuner  # noqa: F401  # peft hears of these adapters
 
         return super().load_adapter(base, folder)
-
-    def leaves_base(self, stored: Stored) -> bool:
-        # modules are put around those of the base, which then belong to one model
-        return False
 
     def merge_weights(self, model: Module) -> Module:
         raise ModelError(
@@ -91,10 +99,15 @@ class Fusion(FusionNumbers, PlacedAdapter):
 
     peft_type = "FUSION"
 
+    def check_model(self, config: RunConfig, facts: ModelFacts) -> None:
+        super().check_model(config, facts)
+        adapters = read_adapters(config.method.fused_adapters, config.output.folder)
+        check_width(adapters, facts.hidden, "")
+
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from tui_tuner.methods.bottlenecks.fused_adapters import fill_adapters
 
-        adapters = read_adapters(config.method.adapters, config.output.folder)
+        adapters = read_adapters(config.method.fused_adapters, config.output.folder)
         check_width(adapters, int(model.config.get_text_config().hidden_size), model.name_or_path)
         told = [one.describe_adapter() for one in adapters]
         model = self.put_room(model, told, adapters[0].style, adapters[0].layers, peft_type)
@@ -140,20 +153,19 @@ def _wrap_placed(method: PlacedAdapter, model: Module, settings: Any) -> Module:
     try:
         return get_peft_model(model, settings)
     except (ValueError, TypeError) as error:
-        raise ConfigError(
-            _(
-                "{method} does not work with this model: {why}.",
-                method=_(method.kind.label),
-                why=one_line(error, 300).rstrip("."),
-            ),
-            where="method.kind",
-            field="method.kind",
-            hint=_("Use lora."),
-        ) from error
+        raise _refuse_model(method, one_line(error, 300).rstrip(".")) from error
+
+
+def _refuse_model(method: PlacedAdapter, why: str) -> ConfigError:
+    return ConfigError(
+        _("{method} does not work with this model: {why}.", method=_(method.kind.label), why=why),
+        where="method.kind",
+        hint=_("Use lora."),
+    )
 
 
 def put_fusion(model: Module, style: str, sizes: Sequence[int], peft_type: str) -> Module:
-    """Put a fusion of adapters of these inner widths into a model, whose weights are nowhere saved: for traces."""
+    """Put a fusion of adapters of these inner widths, saved nowhere, into a model: for traces."""
     told = [{"name": "", "size": size, "non_linearity": "relu", "scaling": 1.0} for size in sizes]
     made = FUSION.put_room(model, told, style, None, peft_type)
     remember_method(made, FUSION)

@@ -19,7 +19,10 @@ EMBEDDINGS = (
     *("lm_head.weight", "embed_out.weight"),
 )
 # Parts of the names of peft's own parameters
-_PARTS = ("lora_", "hada_", "lokr_", "vera_", "ia3_", "prompt_", "token_adapter", "magnitude")
+_PARTS = (
+    *("lora_", "hada_", "lokr_", "vera_", "ia3_", "prompt_", "token_adapter", "magnitude"),
+    *("bottleneck_", "fusion_"),
+)
 
 
 class Stored(NamedTuple):

@@ -1,7 +1,7 @@
 """What both sides of the comparison with the adapters library compute: models, adapters, and their numbers.
 
-Imported by this repository's tests and by `oracle.py` in another environment, so it needs torch alone. Weights
-are not stored: each is filled from its name, on both sides alike.
+Imported by this repository's tests and by `oracle.py` in another environment, so it needs torch alone.
+Weights are not stored: each is filled from its name, on both sides alike.
 """
 
 import zlib

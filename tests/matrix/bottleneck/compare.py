@@ -1,8 +1,9 @@
 """Compare bottleneck adapters and fusion with the adapters library 1.3.0, in an environment of its own.
 
-`python -m tests.matrix.bottleneck.compare` makes that environment with venv and pip (the library needs an older
-transformers), computes all cases there and here, prints the largest difference of each, and fails above 1e-5.
-`--record` writes the library's figures to `tests/fixtures/adapters-1.3.json`, which a fast test compares with.
+`python -m tests.matrix.bottleneck.compare` makes that environment with venv and pip (the library needs an
+older transformers), computes all cases there and here, prints the largest difference of each, and fails above
+1e-5. `--record` writes the library's figures to `tests/fixtures/adapters-1.3.json`, which a fast test
+compares with.
 """
 
 from __future__ import annotations

@@ -64,7 +64,11 @@ def compute(model_type, case):
     model.eval()
     with torch.no_grad():
         logits = model(input_ids=torch.tensor(IDS)).logits
-    return {"logits": logits.flatten().tolist()[:24], "sum": logits.double().abs().sum().item(), "parts": len(seen)}
+    return {
+        "logits": logits.flatten().tolist()[:24],
+        "sum": logits.double().abs().sum().item(),
+        "parts": len(seen),
+    }
 
 
 if __name__ == "__main__":

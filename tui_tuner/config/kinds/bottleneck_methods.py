@@ -16,9 +16,9 @@ BOTTLENECK_METHODS = (
         ("style", "reduction", "non_linearity", "layer_norm", "layers"),
         explanation=N_(
             "Each layer of the model gets a small one after it: a matrix that narrows what the layer says, a "
-            "function, and a matrix that widens it again. Only these are trained. They are the oldest adapters, "
-            "made for encoders such as BERT, and several of them can be fused later. As there is a function "
-            "between the matrices, they cannot be merged into the model, and answers take a little longer."
+            "function, and a matrix that widens it again. Only these are trained, and several such adapters "
+            "can be fused later. Because of the function they cannot be merged into the model, and answers "
+            "take a little longer."
         ),
         paper="Houlsby et al. 2019, arXiv 1902.00751; Pfeiffer et al. 2021, arXiv 2005.00247; "
         "He et al. 2022, arXiv 2110.04366",
@@ -33,10 +33,10 @@ BOTTLENECK_METHODS = (
         "bottleneck",
         needs=("adapters",),
         explanation=N_(
-            "A second stage: you have trained several bottleneck adapters on this model, each on other data. "
-            "They are all put into it and stay frozen, and in each layer attention is trained that weighs what "
-            "they say, for each word anew. So knowledge of several tasks serves one of them, without any of "
-            "them being forgotten. It trains three square matrices at each place."
+            "A second stage, after several bottleneck adapters were trained on this model, each on other "
+            "data. All of them are put into it and stay frozen. In each layer attention is trained that "
+            "weighs what they say, for each word anew: knowledge of several tasks serves one, and nothing "
+            "is forgotten."
         ),
         paper="Pfeiffer et al. 2021, arXiv 2005.00247",
         usual=N_("Two to a dozen adapters, and data of the task that matters."),

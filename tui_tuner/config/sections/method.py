@@ -95,9 +95,9 @@ class MethodSection(Section):
         "pfeiffer",
         N_("Where bottleneck adapters sit: pfeiffer, houlsby or parallel."),
         N_(
-            "Pfeiffer: one in each layer, after its feed-forward block. Houlsby: two, after attention and after "
-            "the feed-forward block; twice as many numbers, slower. Parallel: beside the feed-forward block, and "
-            "usually wider."
+            "Pfeiffer: one in each layer, after its feed-forward block. Houlsby: two, after attention and "
+            "after the feed-forward block; twice as many numbers, slower. Parallel: beside the feed-forward "
+            "block, and usually wider."
         ),
         choices=STYLES,
     )
@@ -119,18 +119,18 @@ class MethodSection(Section):
         "none",
         N_("A trained norm of the bottleneck adapter's own: none, before or after its matrices."),
         N_(
-            "The model's own norms stay where the style puts them: around a Pfeiffer adapter, after the others. "
-            "One more helps where training is unsteady."
+            "The model's own norms stay where the style puts them: around a Pfeiffer adapter, after the "
+            "others. One more helps where training is unsteady."
         ),
         choices=LAYER_NORMS,
         advanced=True,
     )
-    adapters: list[str] = declare_option(
+    adapters: str | list[str] = declare_option(
         [],
         N_("Runs or folders of the bottleneck adapters that are fused."),
         N_(
-            "Two or more Pfeiffer or Houlsby adapters of one style, trained on this model, each on data of its "
-            "own. They stay as they are."
+            "Two or more Pfeiffer or Houlsby adapters of one style, trained on this model, each on data of "
+            "its own. They stay as they are."
         ),
     )
 
@@ -145,6 +145,13 @@ class MethodSection(Section):
     def needs_field(self, field: str) -> bool:
         """Return whether the method cannot do without a value of a field of this section."""
         return field in METHODS[self.kind].needs
+
+    @property
+    def fused_adapters(self) -> list[str]:
+        """Return the runs or folders of `adapters`, which may stand in one text with commas between them."""
+        if isinstance(self.adapters, list):
+            return self.adapters
+        return [name.strip() for name in self.adapters.split(",") if name.strip()]
 
     @property
     def prompt_length(self) -> int:

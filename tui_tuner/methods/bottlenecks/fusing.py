@@ -1,4 +1,4 @@
-"""AdapterFusion (Pfeiffer et al. 2021, arXiv 2005.00247): attention over several frozen adapters, at each place.
+"""AdapterFusion (Pfeiffer et al. 2021, arXiv 2005.00247): attention over several frozen adapters.
 
 The dynamic form: queries from what the adapters read, keys and values from what they make of it. The values'
 matrix begins near the identity, and an extra loss keeps it there.
@@ -25,7 +25,7 @@ PULL = 0.01  # of the extra loss
 
 
 class FrozenAdapters(nn.Module):
-    """Several bottleneck adapters side by side: one matrix for all that lead down, one for all that lead up."""
+    """Several bottleneck adapters: one matrix for all that lead down, one for all that lead up."""
 
     def __init__(self, width: int, adapters: list[dict[str, Any]]) -> None:
         super().__init__()
@@ -92,6 +92,8 @@ class FusionModule(AdaptedModule):
         found = None
         for one in self.fusion_value.values():
             if one.weight.requires_grad:
-                apart = one.weight - torch.eye(len(one.weight), device=one.weight.device, dtype=one.weight.dtype)
+                apart = one.weight - torch.eye(
+                    len(one.weight), device=one.weight.device, dtype=one.weight.dtype
+                )
                 found = apart.square().sum() if found is None else found + apart.square().sum()
         return found

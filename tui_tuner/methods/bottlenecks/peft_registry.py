@@ -1,8 +1,8 @@
 """Methods of this package entered into peft's own registry, under types that peft does not know.
 
-`peft.utils.register_peft_method` takes only members of its enum `PeftType`, which an outsider cannot extend. So
-the member is made here first. peft promises nobody that this works: `tests/core/kinds/test_peft_registry.py`
-holds that it does.
+`peft.utils.register_peft_method` takes only members of its enum `PeftType`, which an outsider cannot extend.
+So the member is made here first. peft promises nobody that this works:
+`tests/core/kinds/test_peft_registry.py` holds that it does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where bottleneck adapters sit in a model, found in the model itself: projections, norms, what is added to.
 
-A layer has two branches, attention and feed-forward. What a branch computes, `h`, is added to what entered it,
-the residual `r`. Encoders of BERT's kind norm the sum; decoders norm what enters the branch.
+A layer has two branches, attention and feed-forward. What a branch computes, `h`, is added to what entered
+it, the residual `r`. Encoders of BERT's kind norm the sum; decoders norm what enters the branch.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class _LayerShape:
             raise UnfitModel(_("its feed-forward blocks are mixtures of experts"))
         self.attention = self._find_out("attention")
         self.feed = self._find_out("feed-forward")
-        self.direct_norms = {name: one for name, one in self.parts.items() if "." not in name and _is_norm(one)}
+        self.direct_norms = {
+            name: one for name, one in self.parts.items() if "." not in name and _is_norm(one)
+        }
 
     def _find_out(self, branch: str) -> str:
         """Return the name of the projection that leads out of a branch."""
@@ -122,7 +124,9 @@ class _LayerShape:
     def _find_norm_of_sum(self) -> str:
         """Return the norm of the sum after the feed-forward block; empty for a model that norms before."""
         block = self.feed.rpartition(".")[0]
-        beside = [name for name, one in self.parts.items() if _is_norm(one) and name.rpartition(".")[0] == block]
+        beside = [
+            name for name, one in self.parts.items() if _is_norm(one) and name.rpartition(".")[0] == block
+        ]
         if block and beside:
             return beside[-1]
         return next((name for name in self.direct_norms if name.startswith("output_layer_norm")), "")

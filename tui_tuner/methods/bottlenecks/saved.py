@@ -48,7 +48,9 @@ class SavedBottleneck:
     @property
     def width(self) -> int:
         """Width of the model that it was made for."""
-        downs = [shape for name, shape in self.stored.shapes.items() if name.endswith("bottleneck_down.weight")]
+        downs = [
+            shape for name, shape in self.stored.shapes.items() if name.endswith("bottleneck_down.weight")
+        ]
         return downs[0][1] if downs else 0
 
     @property
@@ -81,7 +83,8 @@ def read_adapters(names: Sequence[str], runs: str) -> list[SavedBottleneck]:
         runs: The folder that holds all runs.
 
     Raises:
-        ConfigError: one is missing or no bottleneck adapter, or they were made for different models or layers.
+        ConfigError: one is missing or no bottleneck adapter, or they were made for different models or
+        layers.
     """
     found = [_read_adapter(name, runs) for name in names]
     if len(found) < FEWEST:
@@ -107,7 +110,9 @@ def _read_adapter(name: str, runs: str) -> SavedBottleneck:
             _("fusion takes Pfeiffer and Houlsby adapters; this one is parallel to its block."), name
         )
     if settings.get("layer_norm", "none") != "none":
-        raise refuse_adapter(_("fusion takes adapters without a norm of their own (method.layer_norm none)."), name)
+        raise refuse_adapter(
+            _("fusion takes adapters without a norm of their own (method.layer_norm none)."), name
+        )
     return SavedBottleneck(name, folder, stored)
 
 
@@ -155,7 +160,7 @@ def _check_pair(first: SavedBottleneck, other: SavedBottleneck) -> None:
     if len(first.places) != len(other.places) or first.layers != other.layers:
         raise refuse_adapter(
             _(
-                "sits at {places} places, and {first} at {first_places}: they were made for different layers.",
+                "sits at {places} places, {first} at {first_places}: they were made for different layers.",
                 places=len(other.places),
                 first_places=len(first.places),
                 **names,

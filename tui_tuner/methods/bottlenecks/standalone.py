@@ -28,7 +28,11 @@ FUNCTIONS = {
 
 
 def load_adapter(model, folder):
-    """Put the adapter of a folder onto a base model, in place; returns a function that takes it off again."""
+    """Put the adapter of a folder onto a base model, in place, and return it.
+
+    `model.adapter_handles` are the hooks: `for one in model.adapter_handles: one.remove()` takes it off
+    again.
+    """
     settings = json.loads((Path(folder) / "adapter_config.json").read_text())
     places = json.loads((Path(folder) / "adapter_places.json").read_text())
     weights = load_file(str(Path(folder) / "adapter_model.safetensors"))
@@ -48,11 +52,8 @@ def load_adapter(model, folder):
         raise ValueError(f"weights of the adapter fit nowhere in the model, such as {missing[0]}")
     model.load_state_dict(weights, strict=False)  # the head that was trained next to it
 
-    def remove():
-        for handle in handles:
-            handle.remove()
-
-    return remove
+    model.adapter_handles = handles
+    return model
 
 
 def put_around(model, target, place, update):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
@@ -18,7 +18,7 @@ class PlacedModel(BaseTuner):
     """Adapters at the places of a style. One model takes adapters of one style only at each place."""
 
     tuner_layer_cls = AdaptedModule
-    target_module_mapping: dict[str, list[str]] = {}
+    target_module_mapping: ClassVar[dict[str, list[str]]] = {}
 
     def _pre_injection_hook(self, model: nn.Module, config: Any, adapter_name: str) -> None:
         if not hasattr(self, "_readers"):
@@ -104,7 +104,7 @@ register_methods()
 
 
 def describe_places(model: nn.Module) -> dict[str, dict[str, str]]:
-    """Return the places of the adapters in a model of peft, by names in the base model, for the loader file."""
+    """Return the places of the adapters in a model of peft, by names in its base model."""
     base = model.get_base_model()  # type: ignore[operator]
     found = {}
     for name, module in base.named_modules():

@@ -11,7 +11,14 @@ from tui_tuner.locales import N_
 from tui_tuner.methods.bottlenecks.saved import read_adapters
 from tui_tuner.methods.numbers.method_numbers import MethodNumbers
 from tui_tuner.methods.numbers.rates import Customary, Rates
-from tui_tuner.methods.numbers.terms import Form, MethodCase, PassedWeights, Sublayers, Terms, make_basic_terms
+from tui_tuner.methods.numbers.terms import (
+    Form,
+    MethodCase,
+    PassedWeights,
+    Sublayers,
+    Terms,
+    make_basic_terms,
+)
 from tui_tuner.models.architectures.family import Linear
 
 HOULSBY = "houlsby"
@@ -61,19 +68,13 @@ def settle_style(section: MethodSection) -> StyleSettings:
     )
 
 
-def find_placed(case: MethodCase, style: str) -> tuple[str, ...]:
-    """Return the names of the projections that adapters of a style sit behind: out of a block, or of two."""
-    family = case.facts.family
-    feed = (family.mlp[-1],)
-    return (family.attention[-1], *feed) if style == HOULSBY else feed
-
-
 def is_placed(linear: Linear, case: MethodCase, style: str) -> bool:
-    """Return whether an adapter sits behind a matrix."""
-    group = "attention" if linear.name == case.facts.family.attention[-1] else "mlp"
-    if linear.group not in (group, "attention" if style == HOULSBY else "mlp"):
-        return False
-    return linear.name in find_placed(case, style)
+    """Return whether an adapter of a style sits behind a matrix: one that leads out of a block."""
+    family = case.facts.family
+    # Both blocks may have the same name for it (ModernBERT)
+    if linear.group == "attention":
+        return style == HOULSBY and linear.name == family.attention[-1]
+    return linear.group == "mlp" and linear.name == family.mlp[-1]
 
 
 class BottleneckNumbers(MethodNumbers):
@@ -81,9 +82,7 @@ class BottleneckNumbers(MethodNumbers):
 
     rates = Rates(
         Customary(1e-4, 1e-5, 1e-3, N_("AdapterHub (arXiv 2007.07779): 1e-4 for adapters")),
-        Customary(
-            1e-4, 5e-5, 1e-3, N_("AdapterHub (arXiv 2007.07779): 1e-4; Houlsby et al.: 3e-5 to 3e-3")
-        ),
+        Customary(1e-4, 5e-5, 1e-3, N_("AdapterHub (arXiv 2007.07779): 1e-4; Houlsby et al.: 3e-5 to 3e-3")),
     )
 
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
@@ -133,7 +132,7 @@ class FusionNumbers(MethodNumbers):
         style, sizes, _scaled = describe_fused(case)
         width = case.facts.hidden
         each = sum(2 * width * size + size + width for size in sizes)
-        return each * case.facts.own_layers * len(find_placed(case, style))
+        return each * case.facts.own_layers * (2 if style == HOULSBY else 1)
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         style, sizes, _scaled = describe_fused(case)
@@ -157,7 +156,7 @@ def describe_fused(case: MethodCase) -> tuple[str, tuple[int, ...], bool]:
 
     Adapters that are not there yet are taken for Pfeiffer's usual ones.
     """
-    names = tuple(case.section.adapters)
+    names = tuple(case.section.fused_adapters)
     try:
         return _read_fused(names)
     except TunerError:

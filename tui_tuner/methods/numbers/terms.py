@@ -31,7 +31,7 @@ class Form(StrEnum):
     ROTATION = "rotation"  # OFT: a block-diagonal rotation of the inputs
     SPECTRUM = "spectrum"  # FourierFT and WaveFT: a whole matrix, from a few coefficients
     FOLDED = "folded"  # MiSS: the input folded to a few values, which one matrix widens
-    SUBLAYERS = "sublayers"  # bottleneck adapters: not beside a matrix, but behind a block (`Terms.sublayers`)
+    SUBLAYERS = "sublayers"  # bottleneck adapters: behind a block rather than beside a matrix
     LLAMA_ADAPTER = "llama_adapter"  # lit-gpt's `adapter`: a trained prompt in each layer (arXiv 2303.16199)
     LLAMA_ADAPTER_V2 = "llama_adapter_v2"  # and with a scale and a bias on each matrix (arXiv 2304.15010)
 

@@ -20,7 +20,8 @@ class Setup:
         supervised: Share of the tokens that are trained.
         kind: What the method is called, for messages.
         whole_model, whole_layers, form, rank, dropout, targets, layers, train_embeddings, trains_norms,
-        feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own, sublayers: As in the method's `Terms`.
+        feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own, sublayers: As in the
+            method's `Terms`.
         quick: This program's core on a GPU: LoRA layers that read the same input are one step of
             autograd, and so are norms, rotations and gated products.
         quantization: none, nf4, int8.
