@@ -133,7 +133,10 @@ def _memory_hint(about: Circumstances) -> str:
     if about.micro_batch > 1:
         smaller = write_setting({"training.micro_batch": max(1, about.micro_batch // 2)})
         return advise(
-            N_("Smaller passes may not need it: {smaller}; the result is the same.", smaller=smaller)
+            N_(
+                "Smaller passes may not need checkpointing: {smaller}; the result is the same.",
+                smaller=smaller,
+            )
         )
     if about.quantisable:
         return advise(
