@@ -19,7 +19,7 @@ from tui_tuner.planning.memory.programs import (
 )
 from tui_tuner.planning.memory.prompt_tokens import trained_sizes
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.sublayers import list_frozen_sizes
+from tui_tuner.planning.memory.sublayers.fused import list_frozen_sizes
 
 ROUND = 512  # the CUDA allocator's smallest block
 ABSMAX_BLOCK, NESTED_BLOCK = 64, 256  # bitsandbytes' block sizes
