@@ -10,13 +10,19 @@ The adapter is a bottleneck adapter (arXiv 1902.00751, 2005.00247, 2110.04366) o
 (arXiv 2005.00247). `load_adapter` puts it around modules of the model with hooks, and copies a trained head.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch.nn import functional
+from torch import Tensor
+from torch.nn import Module, functional
 
+Update = Callable[[Tensor], Tensor]
 PREFIX = "base_model.model."
 FUNCTIONS = {
     "relu": functional.relu,
@@ -27,7 +33,7 @@ FUNCTIONS = {
 }
 
 
-def load_adapter(model, folder):
+def load_adapter(model: Module, folder: str | Path) -> Module:
     """Put the adapter of a folder onto a base model, in place, and return it.
 
     `model.adapter_handles` are the hooks: `for one in model.adapter_handles: one.remove()` takes it off
@@ -52,18 +58,20 @@ def load_adapter(model, folder):
         raise ValueError(f"weights of the adapter fit nowhere in the model, such as {missing[0]}")
     model.load_state_dict(weights, strict=False)  # the head that was trained next to it
 
-    model.adapter_handles = handles
+    model.adapter_handles = handles  # type: ignore[assignment]
     return model
 
 
-def put_around(model, target, place, update):
+def put_around(model: Module, target: Module, place: dict[str, str], update: Update) -> list[Any]:
     """Hook what the adapter computes around a module; returns the handles of the hooks."""
-    role, residual, handles = place["role"], [], []
+    role = place["role"]
+    residual: list[Tensor] = []
+    handles: list[Any] = []
     if place["source"]:
         source = model.get_submodule(place["source"])
         handles.append(source.register_forward_pre_hook(lambda _module, inputs: residual.append(inputs[0])))
 
-    def after(module, inputs, output):
+    def after(module: Module, inputs: tuple[Any, ...], output: Tensor) -> Any:
         if role == "normed":
             return module.forward(inputs[0] + update(output).to(inputs[0].dtype), *inputs[1:])
         before = residual.pop() if place["source"] else None
@@ -73,7 +81,7 @@ def put_around(model, target, place, update):
     return [*handles, target.register_forward_hook(after)]
 
 
-def make_update(settings, own):
+def make_update(settings: dict[str, Any], own: dict[str, Tensor]) -> Update:
     """Return what the adapter adds, as a function of what it reads [..., width]."""
     if settings["peft_type"] == "FUSION":
         return lambda x: fuse(settings["adapters"], own, x)
@@ -81,12 +89,12 @@ def make_update(settings, own):
     down = own["bottleneck_down.weight"], own["bottleneck_down.bias"]
     up = own["bottleneck_up.weight"], own["bottleneck_up.bias"]
 
-    def normalise(x):
+    def normalise(x: Tensor) -> Tensor:
         return functional.layer_norm(
             x, x.shape[-1:], own["bottleneck_norm.weight"], own["bottleneck_norm.bias"]
         )
 
-    def update(x):
+    def update(x: Tensor) -> Tensor:
         x = x.to(down[0].dtype)
         x = normalise(x) if norm == "before" else x
         high = functional.linear(function(functional.linear(x, *down)), *up) * settings["scaling"]
@@ -95,7 +103,7 @@ def make_update(settings, own):
     return update
 
 
-def fuse(adapters, own, x):
+def fuse(adapters: list[dict[str, Any]], own: dict[str, Tensor], x: Tensor) -> Tensor:
     """Attention over what several adapters make of x [..., width]."""
     x = x.to(own["fusion_query.weight"].dtype)
     sizes = [one["size"] for one in adapters]

@@ -61,8 +61,8 @@ class LayerParts:
         }
         self.names = list(self.linears)
         self.sublayers = make_sublayers(setup, trained)
-        holders = (*self.linears.values(), *self.sublayers.values())
-        self.parameters: list[Parameter] = [own for one in holders for own in one.parameters]
+        self.parameters: list[Parameter] = [own for one in self.linears.values() for own in one.parameters]
+        self.parameters += [own for one in self.sublayers.values() for own in one.parameters]
         self._together = self._same_input()
         self._waiting: dict[str, Tensor] = {}
         self.prefix = self._prefix_parameter()

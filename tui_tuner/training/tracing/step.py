@@ -112,7 +112,8 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
         section.layers = layers
     run: Any = SimpleNamespace(method=section)  # all of a run's config that a method reads
     if request.get("fused"):  # a fusion of adapters that are nowhere saved
-        model = put_fusion(model, *request["fused"], peft_type)
+        style, sizes = request["fused"]
+        model = put_fusion(model, style, sizes, peft_type)
     else:
         model = attach(model, run, peft_type)
     model.train()
