@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -20,19 +21,27 @@ def fill_adapters(model: Module, adapters: Sequence[SavedBottleneck]) -> None:
     Raises:
         ConfigError: an adapter sits at other places.
     """
-    places = {name: module for name, module in model.named_modules() if isinstance(module, FusionModule)}
+    found = ((name, module) for name, module in model.named_modules() if isinstance(module, FusionModule))
+    places = {shorten_name(name): module for name, module in found}
     for number, adapter in enumerate(adapters):
-        if adapter.places != places.keys():
-            other = min(adapter.places ^ places.keys())
+        names = {shorten_name(name): name for name in adapter.places}
+        if names.keys() != places.keys():
+            other = min(names.keys() ^ places.keys())
             raise refuse_adapter(
                 _("was made for other layers than this model has: they differ at {place}.", place=other),
                 adapter.name,
             )
         weights = load_file(adapter.folder / WEIGHTS)
-        for name, module in places.items():
+        for place, module in places.items():
+            name = names[place]
             for frozen in module.fusion_adapters.values():
                 assert isinstance(frozen, FrozenAdapters)
                 _fill_one(frozen, number, {one: weights[f"{name}.bottleneck_{one}"] for one in _NAMES})
+
+
+def shorten_name(name: str) -> str:
+    """Return a place's name from the number of its layer on: tasks have other names for what is around layers."""
+    return re.sub(r"^.*?\.(?=\d+\.)", "", name)
 
 
 _NAMES = ("down.weight", "down.bias", "up.weight", "up.bias")
