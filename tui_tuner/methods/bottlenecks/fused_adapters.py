@@ -40,7 +40,7 @@ def fill_adapters(model: Module, adapters: Sequence[SavedBottleneck]) -> None:
 
 
 def shorten_name(name: str) -> str:
-    """Return a place's name from the number of its layer on: tasks have other names for what is around layers."""
+    """Return a place's name from its layer's number on: tasks name what is around layers differently."""
     return re.sub(r"^.*?\.(?=\d+\.)", "", name)
 
 
