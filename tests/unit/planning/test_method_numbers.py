@@ -194,3 +194,20 @@ def test_a_mixture_counts_experts_by_their_own_sizes(monkeypatch: pytest.MonkeyP
         for linear in one.layer_linears
         if make_case(config.method, facts, stack).adapts(linear)
     }
+
+
+@pytest.mark.parametrize(
+    ("method", "counted"),
+    [
+        ({"kind": "bottleneck"}, 894_528),
+        ({"kind": "bottleneck", "style": "houlsby"}, 1_789_056),
+        ({"kind": "bottleneck", "style": "parallel"}, 7_091_712),
+        ({"kind": "fusion", "adapters": ["a", "b", "c"]}, 21_252_096),
+    ],
+)
+def test_adapters_of_bert_have_as_many_numbers_as_published(method: dict[str, Any], counted: int) -> None:
+    """By the shapes of config.json alone: AdapterHub's figures for BERT-base, and of a fusion its attention."""
+    config = RunConfig.model_validate({"task": "classification", "method": method})
+    found = count_run_parameters(config, BERT, DATA)
+    assert found.adapter == found.to_json()["adapter_parameters"] == counted
+    assert found.trained > counted and found.total > BERT.body_parameters + counted
