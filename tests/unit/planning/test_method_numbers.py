@@ -206,7 +206,7 @@ def test_a_mixture_counts_experts_by_their_own_sizes(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_adapters_of_bert_have_as_many_numbers_as_published(method: dict[str, Any], counted: int) -> None:
-    """By the shapes of config.json alone: AdapterHub's figures for BERT-base, and of a fusion its attention."""
+    """From config.json alone: AdapterHub's figures for BERT-base, and the attention of a fusion."""
     config = RunConfig.model_validate({"task": "classification", "method": method})
     found = count_run_parameters(config, BERT, DATA)
     assert found.adapter == found.to_json()["adapter_parameters"] == counted

@@ -19,7 +19,7 @@ class Layer(LayerParts):
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         if self.family.parallel:
             return self._run_parallel(tape, x)
-        if self.family.encoder and self.family.norm_bias:
+        if self.normed_after:
             return self._post_norm(tape, x)
         # Bound for as long as in the modelling code: the residual stays alive until it is added
         residual = x
@@ -72,10 +72,16 @@ class Layer(LayerParts):
         fed = run_dropout(tape, fed, self.setup.facts.dropout)
         total = add_tensors(tape, fed, hidden)
         if normed is None:
-            return run_norm(tape, total, self.setup, self.norms[1])
-        # fed and hidden are held by the modules that call the norm
-        again = normed.add_to_sum(tape, total, run_norm(tape, total, self.setup, self.norms[1]))
-        return run_norm(tape, again, self.setup, self.norms[1])
+            hidden = run_norm(tape, total, self.setup, self.norms[1])
+            self.inner = None
+            return hidden
+        read = run_norm(tape, total, self.setup, self.norms[1])
+        update = normed.compute_update(tape, read)
+        del read
+        again = add_tensors(tape, total, tape.cast(update, total.width))
+        hidden = run_norm(tape, again, self.setup, self.norms[1])
+        self.inner = None
+        return hidden
 
     def _reads_norm(self) -> bool:
         """Return whether the adapter behind the feed-forward block reads the norm after it (Pfeiffer)."""

@@ -60,6 +60,7 @@ class LayerParts:
             for name, linear in self._list_shapes()
         }
         self.names = list(self.linears)
+        self.inner: Tensor | None = None  # between the matrices of the feed-forward block
         self.sublayers = make_sublayers(setup, trained)
         self.parameters: list[Parameter] = [own for one in self.linears.values() for own in one.parameters]
         self.parameters += [own for one in self.sublayers.values() for own in one.parameters]
@@ -104,6 +105,11 @@ class LayerParts:
         parameter = Parameter(size, SINGLE)
         self.parameters.append(parameter)
         return parameter
+
+    @property
+    def normed_after(self) -> bool:
+        """Return whether norms are after the sums, as in BERT."""
+        return self.family.encoder and self.family.norm_bias
 
     def run_linear(self, tape: Tape, x: Tensor, name: str) -> Tensor:
         """A linear layer by its name. The first of those that are computed together computes all of them."""

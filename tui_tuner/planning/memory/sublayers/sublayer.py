@@ -35,10 +35,6 @@ class Sublayer:
         del read
         return add_tensors(tape, result, tape.cast(update, result.width))
 
-    def add_to_sum(self, tape: Tape, total: Tensor, normed: Tensor) -> Tensor:
-        """The sum of a branch and its residual, with what the adapter makes of its norm added."""
-        return add_tensors(tape, total, tape.cast(self.compute_update(tape, normed), total.width))
-
     def compute_update(self, tape: Tape, x: Tensor) -> Tensor:
         raise NotImplementedError
 
