@@ -73,6 +73,8 @@ def test_registries_hold_what_the_config_offers() -> None:
         {"method__kind": "p_tuning", "method__encoder_size": 32},
         {"method__kind": "prefix_tuning"},
         {"method__kind": "prefix_tuning", "method__encoder_size": 32},
+        {"method__kind": "p_tuning_v2"},
+        {"method__kind": "p_tuning_v2", "method__encoder_size": 32, "model__quantization": "nf4"},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
 )

@@ -30,6 +30,7 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "prompt_tuning": ({"virtual_tokens": 4}, 0.05),
     "p_tuning": ({"virtual_tokens": 4}, 0.01),
     "prefix_tuning": ({"virtual_tokens": 4}, 0.05),
+    "p_tuning_v2": ({"virtual_tokens": 4}, 0.05),
 }
 
 

@@ -11,11 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS as KINDS
 from tui_tuner.errors import ConfigError, ModelError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.methods.layers import HEADED, name_saved_modules
-from tui_tuner.methods.numbers.virtual_tokens import PrefixNumbers, PromptNumbers, PTuningNumbers
+from tui_tuner.methods.numbers.virtual_tokens import (
+    PrefixNumbers,
+    PromptNumbers,
+    PTuningNumbers,
+    PTuningV2Numbers,
+)
 from tui_tuner.methods.peft_method import PeftMethod
 from tui_tuner.models.evaluation_mode import evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
@@ -46,7 +52,8 @@ class Prompt(PromptNumbers, PeftMethod):
         import torch
         from peft import get_peft_model
 
-        words = None if self.has_network(config) else _choose_words(config, model)  # a network makes them
+        # where a network makes them, or they begin at random, there are no words
+        words = _choose_words(config, model) if self.begins_as_words(config) else None
         try:
             model = get_peft_model(model, self.make_settings(model, config, peft_type))
             if not self.keeps_prefix:
@@ -86,6 +93,10 @@ class Prompt(PromptNumbers, PeftMethod):
     def has_network(self, config: RunConfig) -> bool:
         """Return whether a small network makes the virtual tokens."""
         return False
+
+    def begins_as_words(self, config: RunConfig) -> bool:
+        """Return whether the virtual tokens begin as words, rather than at random."""
+        return not self.has_network(config)
 
     def make_settings(self, model: Module, config: RunConfig, peft_type: str) -> Any:
         """Return the config of peft for this model."""
@@ -147,6 +158,13 @@ class Prefix(PrefixNumbers, Prompt):
             encoder_hidden_size=config.method.encoder_size,
             **common,
         )
+
+
+class PTuningV2(PTuningV2Numbers, Prefix):
+    """Prefix tuning that begins at random, as the paper's own code does (arXiv 2110.07602)."""
+
+    def begins_as_words(self, config: RunConfig) -> bool:
+        return False
 
 
 def _find_width(model: Module) -> int:
@@ -273,7 +291,7 @@ def _refuse_model(kind: str, why: str) -> ConfigError:
             why=one_line(why, 300).rstrip("."),
         ),
         where="method.kind",
-        hint=_("Use lora, or prompt_tuning.") if kind == "prefix_tuning" else _("Use lora."),
+        hint=_("Use lora, or prompt_tuning.") if KINDS[kind].has_trait(Trait.PREFIX) else _("Use lora."),
     )
 
 
@@ -293,4 +311,9 @@ def _move_away(weight: Tensor) -> Iterator[None]:
             weight.copy_(before)
 
 
-METHODS = (Prompt("prompt_tuning"), PTuning("p_tuning"), Prefix("prefix_tuning"))
+METHODS = (
+    Prompt("prompt_tuning"),
+    PTuning("p_tuning"),
+    Prefix("prefix_tuning"),
+    PTuningV2("p_tuning_v2"),
+)

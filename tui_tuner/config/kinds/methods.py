@@ -8,6 +8,7 @@ the method itself (`methods.find_method`).
 from __future__ import annotations
 
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
+from tui_tuner.config.kinds.prompt_methods import PROMPT_METHODS
 from tui_tuner.locales import N_
 
 _BESIDE = frozenset({Trait.ADAPTER, Trait.QUANTISABLE, Trait.MERGEABLE, Trait.CHECKPOINTABLE})
@@ -182,6 +183,7 @@ METHODS: dict[str, MethodKind] = {
             paper="Li and Liang 2021, arXiv 2101.00190",
             usual=N_("10 to 100 virtual tokens."),
         ),
+        *PROMPT_METHODS,
     )
 }
 

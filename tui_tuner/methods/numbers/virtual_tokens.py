@@ -114,6 +114,22 @@ class PrefixNumbers(PromptNumbers):
         return replace(make_basic_terms(case), encoder=case.section.encoder_size or 0)
 
 
+class PTuningV2Numbers(PrefixNumbers):
+    """P-Tuning v2: prefix tuning that begins at random."""
+
+    rates = Rates(
+        Customary(
+            1e-2, 1e-3, 3e-2, N_("the guide of ChatGLM2: 2e-2; P-Tuning v2 (arXiv 2110.07602): 5e-3 to 1e-2")
+        ),
+        Customary(
+            5e-3,
+            1e-3,
+            1e-2,
+            N_("P-Tuning v2 (arXiv 2110.07602): 5e-3 to 1e-2 with BERT large and RoBERTa large"),
+        ),
+    )
+
+
 def _measure_width(case: MethodCase, decides: bool) -> int:
     """Of a virtual token. A model that decides gets it before its embeddings are widened (ELECTRA)."""
     return case.facts.embedding_width if decides else case.facts.hidden
