@@ -224,6 +224,7 @@ RULES: dict[str, Rule | Judge] = {
     "method.dropout": _judge_method_field,
     "method.targets": _judge_method_field,
     "method.layers": _judge_method_field,
+    "method.pattern": _judge_method_field,
     "method.train_embeddings": _judge_method_field,
     "method.virtual_tokens": _judge_method_field,
     "method.encoder_size": _judge_method_field,

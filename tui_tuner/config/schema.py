@@ -158,11 +158,7 @@ def _find_contradictions(config: RunConfig) -> list[str]:
                 batch_size=training.batch_size,
             )
         )
-    if method.needs_field("layers") and method.layers is None:
-        found.append(
-            "method.layers: "
-            + _("{kind} needs the number of top layers to train, such as 2", kind=method.kind)
-        )
+    found += _chosen_layers(method)
     found += _too_much_shared(config)
     validation = config.data.validation
     if config.evaluation.early_stopping and not validation:
@@ -202,6 +198,19 @@ def _task_without_method(task: TaskKind, method: str) -> list[str]:
         others=", ".join(name for name in METHODS if task.takes_method(name)),
     )
     return [f"method.kind: {said}"]
+
+
+def _chosen_layers(method: MethodSection) -> list[str]:
+    """Return what is wrong with the choice of layers, or of weights by their names."""
+    if method.needs_field("layers") and method.layers is None and not method.trained_names:
+        said = _("{kind} needs the number of top layers to train, such as 2", kind=method.kind)
+    elif method.layers is not None and method.trained_names:
+        said = _("method.pattern says which weights are trained; leave one of the two out")
+    elif method.layers == 0 and method.reads_field("layers") and method.has_trait(Trait.ADAPTER):
+        said = _("{kind} needs a layer to sit on; use 1 or more, or freeze", kind=method.kind)
+    else:
+        return []
+    return [f"method.layers: {said}"]
 
 
 def _too_much_shared(config: RunConfig) -> list[str]:

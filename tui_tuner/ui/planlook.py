@@ -112,7 +112,8 @@ def method_costs(draft: dict[str, Any], card: str, stop: Callable[[], bool]) -> 
         values = copy.deepcopy(draft)
         set_value(values, "method.kind", kind)
         # A draft need not fit every method: these two fields would make the config invalid for some.
-        if "layers" in METHODS[kind].needs and find_value(draft, "method.layers") is None:
+        named = find_value(draft, "method.pattern") and "pattern" in METHODS[kind].fields
+        if "layers" in METHODS[kind].needs and find_value(draft, "method.layers") is None and not named:
             set_value(values, "method.layers", FEW_LAYERS)
         if not METHODS[kind].has_trait(Trait.QUANTISABLE):
             set_value(values, "model.quantization", "none")

@@ -33,7 +33,9 @@ OTHERS: dict[str, Any] = {
     "method.virtual_tokens": 5,
     "method.encoder_size": 24,
     "method.initial_text": "a red coat",
+    "method.pattern": "*.mlp.*",
 }
+ALSO: dict[str, dict[str, Any]] = {"method.pattern": {"method.layers": None}}  # one of the two is read
 CPU = Hardware(cores=2, memory_gib=16)
 
 
@@ -70,8 +72,8 @@ def test_what_a_method_does_not_read_changes_nothing_and_what_it_reads_does(
     base = make_config(method={"kind": kind, **({"layers": 2} if kind == "freeze" else {})})
     before, plan_before = trained(base), planned(base)
     for path, value in OTHERS.items():
-        config = with_values(base, {path: value})
         read = method_reads(kind, path)
+        config = with_values(base, {path: value, **(ALSO.get(path, {}) if read else {})})
         assert list_unread_fields(config) == ([] if read else [path])
         if read:
             assert trained(config) != before, path

@@ -86,13 +86,14 @@ METHODS: dict[str, MethodKind] = {
             N_("Top layers only"),
             N_("Trains the last few layers as they are; those below stay frozen."),
             frozenset({Trait.CHECKPOINTABLE}),
-            ("layers",),
+            ("layers", "pattern"),
             "own_weights",
             needs=("layers",),
             explanation=N_(
                 "The last layers are trained with all their weights, and so is the norm after them. The "
                 "layers below, which do more general work, stay as they were: no gradient has to be "
-                "computed for them, so a step is quick and takes less memory."
+                "computed for them, so a step is quick and takes less memory. With 0 layers only the head "
+                "is trained; a pattern of names picks any other weights."
             ),
             paper="Lee et al. 2019, arXiv 1911.03090",
             usual=N_("A quarter of the layers, which reached nine tenths of the quality in that paper."),

@@ -14,11 +14,10 @@ PROMPT_METHODS: tuple[MethodKind, ...] = (
         ("virtual_tokens", "encoder_size"),
         "prompts",
         explanation=N_(
-            "Each layer of the model attends to trained keys and values before the text, which begin at "
-            "random. It was made for encoders that classify, tag or answer questions, where it came close "
-            "to full fine-tuning, and the guides of ChatGLM use it for chat models. A small network "
-            "(encoder_size) may make the keys and values; the paper found that it helps for some data and "
-            "not for others. The result is saved as PEFT's prefix tuning."
+            "Each layer attends to trained keys and values before the text, which begin at random. It was "
+            "made for encoders that classify, tag or answer questions, where it came close to full "
+            "fine-tuning; the guides of ChatGLM use it for chat models. A small network (encoder_size) may "
+            "make the keys and values: it helps with some data only. It is saved as PEFT's prefix tuning."
         ),
         paper="Liu et al. 2021, arXiv 2110.07602",
         usual=N_(

@@ -47,8 +47,9 @@ class MethodSection(Section):
     layers: int | None = declare_option(
         None,
         N_("Only the last N layers are trained (freeze; of methods with targets, only they get adapters)."),
+        N_("With freeze, 0 trains the head alone, all else stays as it is."),
         unit=N_("layers"),
-        ge=1,
+        ge=0,
         le=10_000,
     )
     train_embeddings: bool = declare_option(
@@ -87,6 +88,19 @@ class MethodSection(Section):
         advanced=True,
     )
 
+    pattern: str | None = declare_option(
+        None,
+        N_("Which weights are trained, by a pattern of their names (freeze)."),
+        N_(
+            "A shell pattern for whole names, such as model.layers.1.* or *.mlp.*; what fits no name as one "
+            "is a regular expression that is searched for in the names. It takes the place of layers. The "
+            "plan says how many numbers that is."
+        ),
+        min_length=1,
+        max_length=500,
+        advanced=True,
+    )
+
     def has_trait(self, trait: Trait) -> bool:
         """Return whether the method has a trait."""
         return METHODS[self.kind].has_trait(trait)
@@ -98,6 +112,11 @@ class MethodSection(Section):
     def needs_field(self, field: str) -> bool:
         """Return whether the method cannot do without a value of a field of this section."""
         return field in METHODS[self.kind].needs
+
+    @property
+    def trained_names(self) -> str:
+        """Return the pattern of the weights that are trained; empty where the method reads none."""
+        return (self.pattern or "") if self.reads_field("pattern") else ""
 
     @property
     def prompt_length(self) -> int:

@@ -61,8 +61,12 @@ class MethodNumbers:
         """
         return 0
 
-    def count_own(self, facts: ModelFacts, section: MethodSection) -> int:
-        """Return how many of the model's own numbers are trained, where these are not all of them."""
+    def count_own(self, facts: ModelFacts, section: MethodSection, decides: bool = False) -> int:
+        """Return how many of the model's own numbers are trained, where these are not all of them.
+
+        Args:
+            decides: The model has a head that decides in place of one that writes, and is counted apart.
+        """
         return 0
 
     def count_twice(self, case: MethodCase, heads: Collection[str]) -> int:

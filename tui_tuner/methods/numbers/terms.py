@@ -12,6 +12,7 @@ from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
 
 ALL = "all-linear"
+NO_LAYERS = -1  # of `Terms.layers`: nothing is trained in any of them
 
 
 class Form(StrEnum):
@@ -91,7 +92,8 @@ class Terms:
         rank: Their inner size; 1 for forms without one, 0 where no linear layer has an adapter.
         dropout: Before them.
         targets: Names of the matrices that have one.
-        layers: The top layers in which something is trained; 0 is all.
+        layers: The top layers in which something is trained; 0 is all, `NO_LAYERS` none.
+        trains_head: So is the head that writes, and not the embeddings.
         whole_model: Every weight of the model is trained.
         whole_layers: Every weight of `layers` is trained, and none of the others.
         train_embeddings: So are the embeddings and the head, as copies beside the frozen ones.
@@ -109,6 +111,7 @@ class Terms:
     dropout: float = 0.0
     targets: frozenset[str] = frozenset({ALL})
     layers: int = 0
+    trains_head: bool = False
     whole_model: bool = False
     whole_layers: bool = False
     train_embeddings: bool = False

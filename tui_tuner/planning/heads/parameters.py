@@ -117,7 +117,7 @@ def count_parameters(
         if not parts and not facts.tied:
             kept += facts.head_parameters
     # What an adapter trains beside itself is in the model twice (see above), what other methods train is not
-    trained = added + kept + numbers.count_own(facts, method)
+    trained = added + kept + numbers.count_own(facts, method, bool(parts))
     if not trained and not doubt:
         doubt = _("{kind} does not declare what it trains", kind=method.kind)
     return Parameters(trained, base + added + (kept if method.has_trait(Trait.ADAPTER) else 0), doubt)
@@ -148,6 +148,8 @@ def _explain_doubt(facts: ModelFacts, method: MethodSection, parts: tuple[HeadPa
     """Explain why the counts may be wrong; empty if they are exact."""
     if facts.uncounted:
         return facts.uncounted
+    if method.trained_names:
+        return _("weights are found by their names")
     targets = name_targets(method) - {ALL}
     if not method.reads_field("targets"):
         return ""

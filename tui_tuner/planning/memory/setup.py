@@ -62,6 +62,7 @@ class Setup:
     feedforward: frozenset[str] = frozenset()
     quick: bool = False
     layers: int = 0
+    trains_head: bool = False
     train_embeddings: bool = False
     trains_norms: bool = False
     quantization: str = "none"
@@ -97,6 +98,11 @@ class Setup:
     head: tuple[HeadPart, ...] = ()
     new_pooler: bool = False
     workspace: float = 2 * 8_519_680.0
+
+    @property
+    def trained_layers(self) -> int:
+        """Return in how many layers, from the top, something is trained."""
+        return max(0, self.layers or self.facts.layers)
 
     @property
     def total_tokens(self) -> int:

@@ -118,6 +118,8 @@ def trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
         if facts.head_parameters and not setup.head:
             yield TrainedTensors(float(facts.head_parameters), setup.embedding, 1, False)
         yield TrainedTensors(float(facts.hidden), setup.norm, 1, False)
+    elif setup.trains_head and not setup.head:
+        yield TrainedTensors(float(facts.head_parameters), setup.embedding, 1, False, counted=True)
     elif setup.train_embeddings:
         yield TrainedTensors(float(facts.token_parameters), setup.embedding, 1, True)
         if not facts.tied and not setup.head:

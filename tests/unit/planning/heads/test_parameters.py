@@ -45,6 +45,8 @@ def cases(facts: Any) -> list[dict[str, Any]]:
     found += [{"kind": "lora", "train_embeddings": True}]
     if facts.own_layers > 2:
         found += [{"kind": "freeze", "layers": 2}, {"kind": "freeze", "layers": facts.layers}]
+    if facts.encoder or not facts.tied:
+        found += [{"kind": "freeze", "layers": 0}]
     if any(
         one.name.endswith("dense") for one in facts.layer_linears
     ):  # which a pooler and a head are called too
