@@ -93,7 +93,7 @@ def test_what_is_not_there_is_named(make_config: MakeConfig, train: Train, tmp_p
         load_run(run.folder, "last")
     learned.write_text(kept)
     for device in ("tpu", "cpu:7", 0):
-        with pytest.raises(UsageError, match="is no device"):
+        with pytest.raises(UsageError, match="is not a device"):
             load_run(run.folder, "last", device=device)  # type: ignore[arg-type]
     adapter = run.folder.last_path / "adapter_model.safetensors"
     whole = adapter.read_bytes()

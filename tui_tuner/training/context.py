@@ -1,4 +1,4 @@
-"""What all parts of one run share."""
+"""State that all parts of one run share."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LEARNED = "learned.json"
 
 @dataclass
 class RunContext:
-    """A run from its first second to its last.
+    """The config, folder, journal and counters of one run, from its first second to its last.
 
     Args:
-        asked: The config as it was asked for.
+        asked: The config as requested, with its `auto`.
         checkpoint: Where a resumed run continues; None for a new one.
         progress: Counters that outlive the process.
         ranks: This process among those that train the run.
@@ -41,12 +41,13 @@ class RunContext:
     ranks: Ranks
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a file of the run folder, in the main process alone."""
+        """Write a file of the run folder, in the main process only."""
         if self.ranks.is_main:
             self.folder.write_file(name, text)
 
     def emit(self, body: EventBody) -> None:
-        """What preparing the rows says, to the journal; the row ledger is kept in the run folder too."""
+        """Write an event to the journal; a row ledger goes to the run folder too."""
         if isinstance(body, RowLedger):
+            # The model card reads the ledger from this file, without going through the journal.
             self.write_text(LEDGER, json.dumps(fields_of(body), indent=1))
         self.reporter.emit(body)

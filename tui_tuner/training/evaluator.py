@@ -1,4 +1,4 @@
-"""How the model does on rows it never trains on: what its objective measures, and what its task shows."""
+"""Evaluate the model on held-out rows: the figures of its objective, and the answers its task shows."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tui_tuner.training.watching.reporting import Reporter
 
 
 class EvaluationInterrupt(Exception):
-    """A stop was asked for in the middle of an evaluation; what was measured so far is not reported."""
+    """Raised when a stop is requested during an evaluation; figures measured so far are not reported."""
 
 
 class Evaluator:
     """Evaluates one model on one set of held-out rows.
 
     Args:
-        rows: What is measured on; None for nothing.
-        samples: What is shown; None for nothing.
-        progress: Keeps how much can be computed at once.
-        interrupted: Whether to give up.
+        rows: Held-out rows; without them nothing is measured.
+        samples: Source of answers; without it none are shown.
+        progress: Remembers how many rows fit into memory at once.
+        interrupted: Polled during an evaluation; true ends it.
     """
 
     def __init__(
@@ -53,16 +53,16 @@ class Evaluator:
         self.interrupted = interrupted
 
     def evaluate_held_out(self, model: Any, size: MicroSize, step: int) -> EvaluationResult | None:
-        """Measure the objective over all held-out rows; None without any, or without memory for them.
+        """Measure the objective over all held-out rows; None without rows, or without memory for them.
 
-        The model is left in the mode it was in. Where memory runs out, less is computed at once from then on,
-        also in later evaluations and by whoever resumes the run.
+        The model's mode (training or evaluation) is restored. If memory runs out, fewer rows are computed at
+        once from then on, also in later evaluations and in a resumed run.
 
         Args:
             size: The micro-batch of training.
 
         Raises:
-            Interrupted: a stop was asked for meanwhile.
+            EvaluationInterrupt: a stop was requested meanwhile.
         """
         import torch
 
@@ -84,10 +84,11 @@ class Evaluator:
         return replace(self.objective.judge_evaluation(self.rows, sums, weight), rows=each)
 
     def _sum_figures(self, model: Any, size: MicroSize, step: int) -> dict[str, Any] | None:
-        """Add up what the objective measures; the device is read once. None without memory for it."""
+        """Add up the figures of the objective; None without memory for a single row."""
         assert self.rows is not None
         total, done = len(self.rows), 0
         self.reporter.report_phase("evaluating", 0, total, unit="rows")
+        # Sums stay on the device and are read once at the end: each read waits for all work queued there.
         sums: dict[str, Any] = {}
         each: dict[str, list[Any]] = {}
         losses = RowLossCollector(self.rows)
@@ -105,14 +106,17 @@ class Evaluator:
                 if not self.recovery.is_out_of_memory(error):
                     raise
                 self.recovery.free(error)
+                # A single row does not fit, so smaller groups cannot help.
                 if len(rows) == 1:
                     self._leave_out(rows[0], step)
                     return None
                 size = self._halve_size(rows, size)
+                # Only rows that are not measured yet are regrouped, so none counts twice.
                 todo = self.objective.group_rows(self.rows, [row for group in todo for row in group], size)
                 lay = self.objective.held_out_layer(self.rows, todo, size)
                 continue
-            if size != begun:  # said once what is enough is known, and not for each group
+            # Reported when a group has fitted, rather than for each halving on the way there.
+            if size != begun:
                 self.recovery.announce_smaller("evaluation", step, begun, size)
                 begun, self.progress.evaluated = size, [size.sequences, size.tokens]
             for name, value in measured.items():
@@ -144,19 +148,20 @@ class Evaluator:
         return measured
 
     def _halve_size(self, rows: list[int], size: MicroSize) -> MicroSize:
-        """Half of what these rows are, so that they are taken apart: the size may allow for far more."""
+        """Return half the size of these rows."""
         assert self.rows is not None
+        # The limit may allow far more than these rows have: half of it might leave the group as it is.
         tokens = sum(int(self.rows.lengths[row]) for row in rows)
         return MicroSize(min(size.sequences, len(rows)), min(size.tokens, tokens)).halve_size()
 
     def _leave_out(self, row: int, step: int) -> None:
-        """Say that this evaluation is left out, as one held-out sequence alone does not fit."""
+        """Warn that this evaluation is skipped, because one held-out sequence alone does not fit."""
         assert self.rows is not None
         self.reporter.report_warning(
             "evaluation_left_out",
             _(
                 "Memory ran out in the evaluation at step {step} with a single sequence of {tokens:,} "
-                "tokens, so it is left out. Training goes on.",
+                "tokens, so this evaluation is skipped. Training continues.",
                 step=step,
                 tokens=int(self.rows.lengths[row]),
             ),
@@ -164,12 +169,12 @@ class Evaluator:
         )
 
     def show_samples(self, model: Any, step: int, stage: Stage) -> None:
-        """Show what the model makes of the sample rows, and score held-out rows before and after.
+        """Show the model's answers to the sample rows; before and after training, score held-out rows too.
 
-        Without memory for it, this is left out and the journal says so.
+        If memory runs out, this is skipped with an event in the journal.
 
         Raises:
-            Interrupted: a stop was asked for meanwhile.
+            EvaluationInterrupt: a stop was requested meanwhile.
         """
         if self.samples is None:
             return
@@ -181,9 +186,7 @@ class Evaluator:
             if not self.recovery.is_out_of_memory(error):
                 raise
             self.recovery.free(error)
-            message = _(
-                "Memory ran out while answering prompts at step {step}; they are left out.", step=step
-            )
+            message = _("Memory ran out while answering prompts at step {step}; they are skipped.", step=step)
             self.reporter.emit(OutOfMemory(step, "generation", (1, 0), message))
             return
         if report is not None:

@@ -1,14 +1,14 @@
-"""What leaves the training loop before its last step, other than an error or a stop at a step boundary."""
+"""Exceptions that leave the training loop before its last step and are not errors."""
 
 from __future__ import annotations
 
 
 class StopHere(Exception):
-    """Raised where a stop interrupts what is owed before the first step of a resumed run."""
+    """Raised when a stop interrupts the evaluation that a resumed run owes before its first step."""
 
 
 class RollBack(Exception):
-    """Raised between two steps to go back to a checkpoint; the weights are not numbers any more."""
+    """Raised between two steps to go back to a checkpoint, because weights have become NaN or infinite."""
 
     def __init__(self, step: int, message: str) -> None:
         self.step, self.message = step, message

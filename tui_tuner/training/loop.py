@@ -1,4 +1,4 @@
-"""The training loop, and what happens between its steps: reports, commands, evaluation, checkpoints."""
+"""The training loop, and the work between its steps: reports, commands, evaluation, checkpoints."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ NAMED_ROWS = 3
 
 
 class Watcher(Protocol):
-    """Looks on from the first step to the last, and changes nothing."""
+    """Observes a run from its first step to its last, and changes nothing."""
 
     def begin_watch(self) -> None: ...
     def note_step(self, step: int) -> None: ...
 
 
 class Loop:
-    """Takes the steps of a run, and does at each step boundary what is due there."""
+    """Takes the steps of a run, and does what is due at each step boundary."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Loop:
             {"evaluation": self.evaluate_every, "checkpoint": saver.every}, lambda: commands.waited
         )
         self._evaluated = -1
-        self._apart = True  # whether more than reports came since the last step: an evaluation, a checkpoint
+        self._apart = True  # more than reports has happened since the last step: an evaluation, a checkpoint
         self._clock = time.monotonic()
 
     @property
@@ -87,14 +87,15 @@ class Loop:
         """Take all steps that are left, from a checkpoint or from the beginning, to the end or to a stop.
 
         Raises:
-            StopHere: a stop interrupts what is owed before the first of them.
-            RollBack: a step gave bad numbers, and the run is to go back.
+            StopHere: a stop interrupts the evaluation that is owed before the first of them.
+            RollBack: a step produced bad numbers, and the run must go back to a checkpoint.
         """
         engine = self.engine
         engine.prepare_states(checkpoint.path if checkpoint else None)
         self.begin_steps(engine.step)
         if checkpoint is not None:
-            engine.restore_random_states(checkpoint.path)  # after what was owed, which may draw numbers too
+            # After the evaluation that was owed, which may draw random numbers too.
+            engine.restore_random_states(checkpoint.path)
         for step in range(engine.step + 1, self.total + 1):
             self.reports.meter.begin_step()
             result = engine.train_step()
@@ -106,9 +107,10 @@ class Loop:
                 return
 
     def begin_steps(self, step: int) -> None:
-        """Do what a resumed run owes at `step`, and let all who watch begin."""
+        """Do the evaluation that a resumed run owes at `step`, and start the watchers."""
         self.reporter.step = step
-        self._evaluated = -1  # also where the run goes back: what it had measured after this step is void
+        # The run may have gone back here: evaluations after this step no longer count.
+        self._evaluated = -1
         self.reporter.report_phase("training", step, self.total)
         owed, answers = self.progress.owed, self.progress.owed_answers
         if owed:
@@ -117,7 +119,8 @@ class Loop:
             self._show_answers(step)
         still = self.progress.owed or self.progress.owed_answers
         self.saver.begin_training(step, anew=(owed or answers) and not still)
-        if still:  # the next step would make it impossible
+        # Interrupted again. The next step would change the weights that were to be evaluated.
+        if still:
             self.stopped = "asked"
             raise StopHere
         self._mark_ready(apart=True)
@@ -138,14 +141,15 @@ class Loop:
             self._apart |= paused > 0
             wishes.add_wishes(self.commands.take_wishes())
         if wishes.evaluate or final or is_due_at(step, self.evaluate_every):
-            # A stop that was asked for ends the evaluation, and a wait for room on the disk in it
+            # Put back, so that a stop also ends this evaluation, and a wait for disk space in it.
             self.commands.put_back(Wishes(stop=wishes.stop))
             self._evaluate_once(step, final)
             later = self.commands.take_wishes()
-            # What was asked for while this step was evaluated is done after the next one
+            # Another evaluation of the same step would measure the same: it is due after the next one.
             self.commands.put_back(Wishes(evaluate=later.evaluate))
             wishes.add_wishes(later)
         over = self.budget.find_overrun(step, self.saver.spent_seconds, self.commands.waited)
+        # After its last step a run is complete, not stopped, unless the evaluation of that step is missing.
         if (wishes.stop or over) and (not final or self.progress.owed):
             self.stopped = over or "asked"
         ending = final or bool(self.stopped) or self.progress.early
@@ -157,7 +161,7 @@ class Loop:
     # ---- parts -------------------------------------------------------------------------------------
 
     def _mark_ready(self, apart: bool) -> None:
-        """Note that the work between two steps is done."""
+        """Start the clock of the next step: the work between the steps is done."""
         self._apart = False
         self._clock = time.monotonic()
         self.reports.meter.mark_ready(apart)
@@ -192,14 +196,15 @@ class Loop:
             self._save_now(step, whole)
 
     def _save_now(self, step: int, whole: bool = False) -> None:
-        """A checkpoint, also in a pause, whose time is that of the pause."""
+        """Save a checkpoint without timing it: during a pause, its time is part of the pause."""
         self._apart = True
-        self._flush_reports()  # weights that are not numbers must not get into a checkpoint
+        # Raises if a step gave bad numbers: corrupted weights must not get into a checkpoint.
+        self._flush_reports()
         self.saver.save_checkpoint(step, self._disk_wait, whole, ending=bool(self.stopped))
 
     @property
     def _disk_wait(self) -> DiskWait | None:
-        """What to do while the disk is full: wait, but not in a run that was told to end."""
+        """Return what to do while the disk is full: wait, unless the run was told to stop."""
         return None if self.stopped else self.disk_wait
 
     def _handle_bad_numbers(self, bad: list[BadNumbers]) -> None:
@@ -214,11 +219,12 @@ class Loop:
         else:
             message = _("At step {step} {what}. Rows of the batch: {rows}.", **said)
         if policy in ("warn", "skip"):
-            left_out = [_("The batch was left out.")] if policy == "skip" else []
+            left_out = [_("The batch was skipped.")] if policy == "skip" else []
             hint = _("Lower training.learning_rate.")
             self.reporter.report_warning("bad_numbers", " ".join([message, *left_out]), hint)
             return
-        self.evaluator.recovery.enter_place("")  # the weights are spoilt: nothing of this is saved
+        # The weights are corrupted. Outside of any place, `rescue_checkpoint` does not save them.
+        self.evaluator.recovery.enter_place("")
         if policy == "rollback":
             raise RollBack(first.step, message)
         if not list_checkpoints(self.saver.folder.checkpoints_path):
@@ -227,26 +233,27 @@ class Loop:
         raise RunError(
             message,
             hint=_(
-                "The last checkpoint is sound: resume from it with training.on_bad_numbers: rollback, which "
-                "halves the rate where it happens again, or start a new run with a lower "
+                "The last checkpoint is intact: resume from it with training.on_bad_numbers: rollback, which "
+                "halves the rate if it happens again, or start a new run with a lower "
                 "training.learning_rate."
             ),
         )
 
     def _evaluate_once(self, step: int, final: bool) -> None:
-        """Validation loss, best so far, early stopping, and a few answers."""
+        """Evaluate held-out rows, update the best and early stopping, and show a few answers."""
         if self._evaluated == step:
             return
         self._flush_reports()
         self._apart = True
         self._evaluated = step
+        # Set until the evaluation is complete, so that a run resumed from a checkpoint in between repeats it.
         self.progress.owed = True
         with self.interludes.time_interlude("evaluation"):
             self._measure_held_out(step, final)
         self.reporter.report_phase("training", step, self.total)
 
     def _measure_held_out(self, step: int, final: bool) -> None:
-        """What `_evaluate_once` does, once what was computed before is reported."""
+        """Measure, report and judge; the losses of the steps before are reported already."""
         engine = self.engine
         try:
             judged = self.evaluator.evaluate_held_out(engine.model, engine.size, step)
@@ -262,7 +269,11 @@ class Loop:
                 self._show_answers(step)
 
     def evaluate_before(self) -> None:
-        """Measure the model before it has learnt anything; this decides nothing."""
+        """Measure the model before training, for comparison; this decides nothing.
+
+        Raises:
+            ConfigError: `evaluation.best` names a metric that these rows do not have.
+        """
         try:
             judged = self.evaluator.evaluate_held_out(self.engine.model, self.engine.size, 0)
         except EvaluationInterrupt:
@@ -271,6 +282,7 @@ class Loop:
             return
         self._report_evaluation(judged, 0)
         self._keep_files(judged, 0)
+        # Raised now, and not after hours of training at the first evaluation.
         if self.config.evaluation.best not in judged.metrics and not self.config.task_kind.writes:
             raise ConfigError(
                 _("{metric!r} is not measured on these rows.", metric=one_line(self.config.evaluation.best)),
@@ -293,12 +305,12 @@ class Loop:
             )
 
     def _keep_files(self, judged: EvaluationResult, step: int) -> None:
-        """Files that an evaluation leaves in the run's folder are those of the best one so far."""
+        """Write the files of an evaluation into the run folder if it is the best one so far."""
         if self.saver.writes and self.progress.best_step in (None, step):
             write_evaluation_files(self.saver.folder, judged.files, self.reporter)
 
     def _show_answers(self, step: int) -> None:
-        """A few answers; owed where they are interrupted."""
+        """Show a few answers; a resumed run owes them if they are interrupted."""
         self.progress.owed_answers = True
         try:
             self.evaluator.show_samples(self.engine.model, step, "during")
@@ -315,11 +327,13 @@ class Loop:
                 _("evaluation.best: {name} is not measured; known are {known}.", name=name, known=known),
             )
             return
+        # NaN compares false with everything: as the best so far it could never be beaten.
         value, best = metrics[name], self.progress.best
         own = self.metrics.get(name)
         sign = -1 if higher_is_better(name, own.higher_is_better if own else None) else 1
         if math.isfinite(value) and (best is None or sign * value < sign * best):
             self.progress.worse = 0
+            # Only a model on the disk counts as the best; without room the earlier one still does.
             if self.saver.write_best(Stamp(step, value), self._disk_wait):
                 self.progress.best, self.progress.best_step = value, step
             return
@@ -335,7 +349,7 @@ class Loop:
             self.reporter.emit(Log(message))
 
     def finish_owed(self, checkpoint: Checkpoint) -> None:
-        """Do what a run that has all its steps still owes: the evaluation of the last one."""
+        """Evaluate the last step of a run that has taken all its steps, if that is still owed."""
         step = checkpoint.step
         self.reporter.step = step
         self.saver.begin_training(step)
@@ -348,22 +362,25 @@ class Loop:
             self.saver.note_progress(checkpoint, self._disk_wait)
 
     def rescue_checkpoint(self) -> None:
-        """Save what is whole when a step fails before it has changed anything; never raises."""
+        """Save a checkpoint after a step failed, if it had changed nothing yet; never raises."""
         engine = self.engine
         try:
             self.reports.flush_steps()
+            # In any later place the optimizer may have updated some of the weights.
             if engine.recovery.place in ("copying", "forward", "backward") and engine.step:
                 self.saver.save_checkpoint(engine.step, whole=True)
-        except Exception as error:  # the failure that led here must stay the one that is reported
+        # The failure that led here must remain the one that is reported.
+        except Exception as error:
             self.reporter.report_warning(
                 "rescue_failed", _("No checkpoint could be saved: {error}", error=one_line(error, 200))
             )
 
     def finish_run(self, step: int) -> None:
-        """After the last step: what is not reported yet, and the `last` folder."""
+        """Report the last steps and write the `last` folder."""
         self._flush_reports()
         if (
             not self.saver.write_final(self.saver.folder.last_path, step, self._disk_wait)
             and not self.stopped
         ):
-            self.stopped = _("no room for the result")  # so it can be resumed, and is not said to be complete
+            # Not complete: once there is room, a resumed run writes the folder.
+            self.stopped = _("no room for the result")

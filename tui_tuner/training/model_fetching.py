@@ -1,4 +1,4 @@
-"""A run brings the model that it needs onto this machine before anything else that takes long."""
+"""Fetch the model that a run needs from its hub, before anything else that takes long."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PHASE = "fetching"
 
 
 def fetch_model(model: ModelSection, reporter: Reporter, commands: Commands, ranks: Ranks) -> None:
-    """Fetch what is missing of the model and its tokenizer, with a phase that counts bytes.
+    """Fetch the missing files of the model and its tokenizer, with a phase that counts bytes.
 
-    What is here whole is used where the hub cannot be asked.
+    A complete local copy is used if the hub cannot be reached.
 
     Raises:
-        Stopped: a stop was asked for; what was fetched stays.
+        StopRequested: a stop was requested; the files fetched so far stay.
         HubError, ModelError, DiskFullError: as `models.hub.api.fetch_model` does.
     """
     failed: TunerError | None = None
@@ -36,19 +36,22 @@ def fetch_model(model: ModelSection, reporter: Reporter, commands: Commands, ran
                     _bring_files(name, revision, model.hub, weights, reporter, commands)
         except TunerError as error:
             failed = error
-    failed = ranks.broadcast_object(failed)  # the others wait for the files, and end as the main one does
+    # The other ranks wait here for the files, and fail with the main one.
+    failed = ranks.broadcast_object(failed)
     if failed is not None:
         raise failed
     commands.check_stop()
-    if model.hub == HUGGINGFACE and not model.trust_remote_code:  # code may come from yet another model
+    # Code may come from yet another model, which has not been fetched: then the hub must still be asked.
+    if model.hub == HUGGINGFACE and not model.trust_remote_code:
         for _field, name, revision, _weights in _find_needed(model):
             place.mark_settled(name, revision)
 
 
 def _find_needed(model: ModelSection) -> list[tuple[str, str, str | None, bool]]:
-    """Field, id, revision and whether weights are needed, of what comes from a hub."""
+    """List what comes from a hub: the field, the id, the revision, and whether weights are needed."""
     needed = []
     own_tokenizer = model.tokenizer in (None, "train")
+    # A new architecture has random weights; its `name` may still be where the tokenizer comes from.
     if not place.is_path(model.name) and (model.architecture is None or model.tokenizer is None):
         needed.append(("model.name", model.name, model.revision, model.architecture is None))
     if not own_tokenizer and not place.is_path(str(model.tokenizer)):
@@ -57,11 +60,11 @@ def _find_needed(model: ModelSection) -> list[tuple[str, str, str | None, bool]]
 
 
 class _FetchReport:
-    """Tells the journal how far a fetch is; nothing where all of it was here already."""
+    """Reports the progress of a fetch; nothing if all files were on this machine already."""
 
     def __init__(self, name: str, reporter: Reporter) -> None:
         self._name, self._reporter = name, reporter
-        self.start, self.total = -1, 0  # bytes that lay here at the start; of all
+        self.start, self.total = -1, 0  # bytes on this machine at the start (-1: unknown), and of all files
 
     def __call__(self, at: Progress) -> None:
         if not at.total:
@@ -79,19 +82,20 @@ def _bring_files(
 ) -> None:
     endpoint = client_of(hub).hub_address()
     here = find_complete(name, revision, hub, weights) is not None
+    # Asked with one quick request: the client's retries would delay a run that has all it needs.
     if here and (is_offline() or not is_answering(endpoint)):
         return
     shown, said = one_line(name), _FetchReport(one_line(name), reporter)
     try:
         download_model(name, revision, hub, said, commands.stop_wanted, weights)
     except FetchCancelled:
-        return  # `check_stop` says so
+        return  # the caller's `check_stop` then stops all ranks
     except TunerError as error:
         if not here:
             raise
         reporter.report_log(
             _(
-                "The hub could not be asked ({problem}): the model of this machine is taken.",
+                "The hub could not be reached ({problem}); the copy on this machine is used.",
                 problem=one_line(error.what),
             )
         )

@@ -1,4 +1,4 @@
-"""The model of a run, with its method attached, ready to be trained."""
+"""Load the model of a run and attach its method, ready for training."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def load_trainable(
 
     Args:
         learned: What the task's encoder found out about the data.
-        rows: The training rows, and those held out.
-        kernels: Gets what computes parts of the model.
+        rows: The training rows, and the held-out rows.
+        kernels: Filled with the kernels that compute parts of the model.
 
     Raises:
         OutOfMemoryError: the model does not fit.
@@ -75,10 +75,11 @@ def load_trainable(
     reporter.report_phase("loading", note=_("attaching the method"))
     with _guard_memory(config, recovery):
         model = attach_method(model, config, task)
-    # so that whoever loads the adapter takes the same weights
+    # Saved in the adapter's config, so that any program that loads it can take the same base weights.
     method_of(model).note_revision(model, made_of[0].revision)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
     with _guard_memory(config, recovery):
+        # After the method is attached: LoRA layers get kernels too.
         kernels += make_quick(model, config, device, reporter)
     checkpoint_layers(model, config.training.gradient_checkpointing)
     trained, total = count_model_parameters(model)
@@ -94,22 +95,20 @@ def load_trainable(
 
 
 def make_quick(model: Any, config: ResolvedConfig, device: Device, reporter: Reporter) -> list[ChosenKernel]:
-    """Let a model compute the same with fewer kernels, wherever that proves exact; what computes its parts.
-
-    Compiled layers are left as they are otherwise: the compiler brings their operations together itself.
-    """
+    """Speed a model up where that proves exact; return the kernels that compute its parts."""
     name = find_autocast_dtype(device, config)
     autocast = getattr(torch, name) if name else None
     found: list[ChosenKernel] = []
     if config.training.compile:
         reporter.report_phase("loading", note=_("compiling layers"))
         compiled = compile_layers(model, device, autocast)
+        # No other kernels then: the compiler fuses the operations of a layer itself.
         if compiled.kernel:
             return [compiled]
         found.append(compiled)
         reporter.report_warning(
             "not_compiled",
-            _("Layers are not compiled, and compute as they are: {problem}", problem=compiled.why),
+            _("Layers are not compiled and run as they are: {problem}", problem=compiled.why),
             advise(N_("Switch it off with {command}.", command=write_setting({"training.compile": False}))),
         )
     found += low_rank.quicken_lora(model, device)
@@ -118,21 +117,22 @@ def make_quick(model: Any, config: ResolvedConfig, device: Device, reporter: Rep
 
 @contextlib.contextmanager
 def _guard_memory(config: ResolvedConfig, recovery: Recovery) -> Iterator[None]:
-    """Turn memory that runs out while a model is made into an error that says what to do."""
+    """Turn running out of memory during loading into an error that advises what to do."""
     try:
         recovery.enter_place("loading")
         yield
     except Exception as error:
         if not recovery.is_out_of_memory(error):
             raise
+        # Taken before `free` clears the frames of the error, which hold what was loaded of the model.
         problem = one_line(error, 200)
         recovery.free(error)
         if config.model.quantization == "none":
             hint = _("Quantise it (model.quantization: nf4), or choose a smaller one.")
         else:
-            hint = _("Choose a smaller model, or end what else uses the memory.")
+            hint = _("Choose a smaller model, or end other programs that use the memory.")
         raise OutOfMemoryError(
-            _("memory ran out while the model was loaded ({problem}).", problem=problem),
+            _("ran out of memory while loading the model ({problem}).", problem=problem),
             where="model",
             field="model.name",
             hint=hint,
@@ -147,27 +147,28 @@ def load_base(
     learned: Mapping[str, Any],
     load: Load | None = None,
 ) -> Any:
-    """The base model as a run begins with it.
+    """Load the base model as a run begins with it, with a new head if the task needs one.
 
     Args:
         load: Loads it instead of the task: `(config, device, tokenizer, learned) -> model`.
     """
-    seed_everything(
-        config.training.seed
-    )  # a new head is random, and must be the same whenever the run is continued
+    # A new head is random, and must be the same each time the run is resumed.
+    seed_everything(config.training.seed)
     model = (load or task.load_run_model)(config, device, tokenizer, learned)
     task.finish_model(model, learned)
     return model
 
 
 def attach_method(model: Any, config: ResolvedConfig, task: Task) -> Any:
-    """The base model with the run's method, whose own random numbers are the same each time."""
+    """Attach the run's method to the base model."""
+    # What a method draws and does not train, such as VeRA's matrices, must be the same in a resumed run.
     seed_everything(config.training.seed)
     return attach(model, config, task.peft_type)
 
 
 def _set_numerics(config: ResolvedConfig, device: Device) -> None:
     if config.training.deterministic:
+        # PyTorch refuses deterministic matrix products on CUDA without this; a value of the user's wins.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.training.deterministic)
     torch.set_float32_matmul_precision(choose_matmul_precision(device, config))
@@ -180,6 +181,7 @@ def check_tokens(
     note = vocabulary.fit_padding(model, tokenizer)
     if note:
         reporter.report_log(note)
+    # Many tokenizers have more tokens than the model has embeddings. That matters only if one is used.
     missing = vocabulary.find_ids_beyond(model, tokenizer)
     if not missing:
         return
@@ -198,7 +200,7 @@ def check_tokens(
 def warn_of_untrained_tokens(
     model: Any, tokenizer: Any, config: ResolvedConfig, rows: Sequence[TokenizedRows], reporter: Reporter
 ) -> None:
-    """Warn of added tokens in the rows that nobody has trained, where this run does not do it either."""
+    """Warn of added tokens in the rows that look untrained, unless this run trains embeddings."""
     embeddings = model.get_input_embeddings()
     if any(parameter.requires_grad for parameter in embeddings.parameters()):
         return
@@ -226,5 +228,6 @@ def warn_of_untrained_tokens(
 
 
 def _list_ids(rows: Sequence[TokenizedRows]) -> list[np.ndarray]:
-    """All token ids of these rows; those held out are often from the same store as those trained."""
+    """Return the token ids of these rows, once for each store."""
+    # Held-out rows often share a store with the training rows.
     return list({id(part.store): part.store.ids for part in rows}.values())

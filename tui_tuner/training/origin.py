@@ -1,4 +1,4 @@
-"""Where a model comes from: this package, a folder, or a hub and which commit of it."""
+"""Find out where a model comes from: this package, a folder, or a hub, and which commit of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FILES = {"model": "config.json", "tokenizer": "tokenizer_config.json"}
 
 
 def find_sources(model: ModelSection) -> list[ModelSource]:
-    """Of the model that was loaded, and of its tokenizer if it has another."""
+    """Return the source of the model, and of its tokenizer if that comes from elsewhere."""
     if model.architecture is not None:
         found = [
             ModelSource("model", str(model.architecture.get("model_type") or _("a new model")), "random")
@@ -26,6 +26,7 @@ def find_sources(model: ModelSection) -> list[ModelSource]:
     else:
         found = [_find_source("model", model.name, model_source(model), model)]
     if model.tokenizer not in (None, "train"):
+        # `model.revision` is a commit of the model's repository, which the tokenizer's does not have.
         found.append(
             _find_source(
                 "tokenizer",
@@ -44,13 +45,16 @@ def _find_source(what: str, name: str, source: str, model: ModelSection) -> Mode
     if os.path.isdir(source):
         if is_path(name):
             return ModelSource(what, name, "folder", source)
+        # A hub id with a folder is of ModelScope: its store is keyed by revision and knows no commits.
         return ModelSource(what, name, "hub", source, revision or MASTER)
     from huggingface_hub import try_to_load_from_cache
 
     path = None
-    with suppress(Exception):  # a name that the library does not take, or a damaged cache: nothing is known
+    # A name that the library refuses, or a damaged cache: the commit stays unknown.
+    with suppress(Exception):
         path = try_to_load_from_cache(source, _FILES[what], revision=revision)
     if not isinstance(path, str):
         return ModelSource(what, name, "hub", revision=revision or "")
+    # The cache has its files under `snapshots/<commit>`.
     snapshot = Path(path).parent
     return ModelSource(what, name, "hub", str(snapshot), snapshot.name)

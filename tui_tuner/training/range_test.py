@@ -27,19 +27,19 @@ from tui_tuner.training.watching.reporting import Reporter
 
 
 class RangeTestReport(Protocol):
-    """Told what is being done, with done and total steps; and of a step its rate and loss."""
+    """Receives the progress in words, done and total steps; after a step, also its rate and loss."""
 
     def __call__(
         self, words: str, done: int, total: int, rate: float | None = None, loss: float | None = None
     ) -> None: ...
 
 
-MEMORY = 0.9  # of the running mean that decides when to end
-PATIENT = 10  # steps before it may end
+MEMORY = 0.9  # share of the earlier mean in the running mean that decides when to end
+PATIENT = 10  # steps before the test may end
 
 
 class _ProgressSink:
-    """Passes phases on as words; the rest of what a run says is of no use here, but for warnings."""
+    """Passes on phases and warnings as words; the other events of a run are not needed."""
 
     def __init__(self, say: RangeTestReport) -> None:
         self._say = say
@@ -53,7 +53,7 @@ class _ProgressSink:
 
 
 class _CancelControl(CommandReceiver):
-    """Wants a stop once a helper's request is cancelled."""
+    """Requests a stop once a helper's request is cancelled."""
 
     def __init__(self, cancelled: Callable[[], bool]) -> None:
         super().__init__(Path(os.devnull))
@@ -66,14 +66,14 @@ class _CancelControl(CommandReceiver):
 def answer(
     arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """The operation `run_range_test` of a helper process.
+    """Run the operation `run_range_test` of a helper process.
 
     Args:
         arguments: `config` (values as in YAML) and `steps`.
-        progress: Told `doing` (words), `done` and `total`; of a step also its `rate` and `loss`.
+        progress: Called with `doing` (words), `done` and `total`; after a step also its `rate` and `loss`.
 
     Returns:
-        What `RangeTest.to_json` does.
+        The values of `RangeTest.to_json`.
     """
     config = build_config(arguments["config"])
 
@@ -93,18 +93,18 @@ def run_range_test(
     say: RangeTestReport = lambda *_unused: None,
     control: CommandReceiver | None = None,
 ) -> RangeTest:
-    """Train `steps` steps while the rate grows from `low` to `high`; ends early where the loss explodes.
+    """Train `steps` steps while the rate grows from `low` to `high`; end early if the loss explodes.
 
     Model, data, method and batch are those of the config; its schedule, warm-up, evaluation and saving are
-    not. The run lives in a temporary folder, and what it trained is thrown away.
+    not used. The run is in a temporary folder, and its model is thrown away.
 
     Args:
-        say: Told the words for what is being done, with done and total steps.
-        control: Asked whether to stop; what was seen until then is evaluated.
+        say: Called with the progress.
+        control: Polled for a stop; the steps taken until then are evaluated.
 
     Raises:
         TunerError: as for a run.
-        RunError: stopped before there was a step.
+        RunError: stopped before the first step.
     """
     quiet_libraries()
     from tui_tuner.tasks import find_task
@@ -130,24 +130,28 @@ def run_range_test(
         except StopRequested:
             raise RunError(_("stopped before the first step.")) from None
         except Exception as error:
-            traceback.clear_frames(error.__traceback__)  # they hold the model while the error is known
+            # Its frames hold the model, and the caller holds the error.
+            traceback.clear_frames(error.__traceback__)
             raise
         finally:
+            # The cache of the device can be freed only once nothing refers to the model.
             del training, context
             free_cached_memory()
 
 
 def _shorten_config(config: RunConfig, rates: list[float]) -> RunConfig:
-    """The config without schedule, evaluation and checkpoints."""
+    """Return the config without schedule, evaluation and early stopping."""
     short: dict[str, Any] = {
         "training.max_steps": len(rates),
         "training.learning_rate": rates[0],
         "training.schedule": "constant",
         "training.warmup": 0.0,
+        # The loss is meant to explode at the end: no batch may be skipped for it.
         "training.on_bad_numbers": "warn",
         "evaluation.every": None,
         "evaluation.early_stopping": None,
     }
+    # This process trains alone, however many GPUs the run will use.
     if isinstance(config.hardware.devices, int):
         short["hardware.devices"] = 1
     return with_values(config, short)
@@ -162,9 +166,10 @@ def _take_steps(training: Any, rates: list[float], commands: Commands, say: Rang
     losses: list[float] = []
     trend, ended = _Trend(), ""
     for step, rate in enumerate(rates, start=1):
+        # Before each step, because the constant schedule sets the first rate again after it.
         for group in engine.optimizer.param_groups:
-            group["lr"] = rate  # its schedule is constant, and would set the first rate again
-        loss = float(engine.train_step().loss)  # as it was before the step was taken
+            group["lr"] = rate
+        loss = float(engine.train_step().loss)  # of the weights before the step
         known = math.isfinite(loss)
         say(_("training"), step, len(rates), rate if known else None, loss if known else None)
         if known:
@@ -178,21 +183,22 @@ def _take_steps(training: Any, rates: list[float], commands: Commands, say: Rang
         if ended:
             break
     if not losses:
-        raise RunError(_("there is no loss to look at: {why}.", why=ended or _("no step was taken")))
+        raise RunError(_("there is no loss to evaluate: {why}.", why=ended or _("no step was taken")))
     return evaluate_curve(rates[: len(losses)], losses, ended)
 
 
 class _Trend:
-    """A running mean of losses, and the lowest it was."""
+    """A running mean of losses, and its lowest value so far."""
 
     def __init__(self) -> None:
         self._mean = self._lowest = 0.0
         self._count = 0
 
     def has_exploded(self, loss: float) -> bool:
-        """Take the next loss in; return whether the mean is far above its lowest."""
+        """Add the next loss; return whether the mean is far above its lowest value."""
         self._count += 1
         self._mean = MEMORY * self._mean + (1 - MEMORY) * loss
+        # The mean starts at zero. This corrects for it, as in Adam (arXiv 1412.6980, section 3).
         mean = self._mean / (1 - MEMORY**self._count)
         self._lowest = mean if self._count == 1 else min(self._lowest, mean)
         return self._count > PATIENT and mean > WORSE * self._lowest

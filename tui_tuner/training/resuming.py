@@ -1,8 +1,8 @@
-"""The config of a resumed run: what it was trained with, and what of an edited `config.yaml` it takes.
+"""Choose the config of a resumed run: the one it was trained with, and accepted edits of `config.yaml`.
 
-`config.yaml` in the run folder is what counts. What the run was trained with is in its checkpoints, as it was
-asked for and without any `auto`; `config.resolved.yaml` is a copy for people, and read of runs of version 0.1
-only.
+`config.yaml` in the run folder is the file to edit. Checkpoints hold the config the run was trained with,
+both as requested and with a value for each `auto`. `config.resolved.yaml` is a copy for people, and is read
+only for runs of version 0.1.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ RESOLVED = "config.resolved.yaml"
 
 
 def keep_choices(context: RunContext) -> RunConfig:
-    """The config as asked for; in a resumed run, what an `auto` became before stays what it is.
+    """Return the config as requested; in a resumed run, each `auto` keeps the value it had.
 
-    Each field that was edited since is said in the journal, with what becomes of it.
+    Each field that was edited since is logged, with the effect of the edit.
 
     Raises:
-        ConfigError: a field was edited that a run cannot change on its way, or what it had is not known.
+        ConfigError: a field was edited that cannot change within a run, or its earlier value is unknown.
     """
     if context.checkpoint is None:
         _report_edits(context)
@@ -47,6 +47,7 @@ def keep_choices(context: RunContext) -> RunConfig:
     for edit in found:
         context.reporter.report_log(edit.describe_edit())
     without = {edit.field for edit in found if edit.verdict == "no effect"}
+    # Choosing again could give another value: memory or hardware may be different today.
     kept = {
         name: get_value(before, name)
         for name in list_options()
@@ -56,12 +57,12 @@ def keep_choices(context: RunContext) -> RunConfig:
 
 
 def check_edits(folder: RunFolder, asked: RunConfig) -> None:
-    """Refuse, before anything is imported or read, edits that a run cannot take on its way.
+    """Refuse edits that cannot be made within a run, before anything slow is imported or read.
 
-    Reads what the newest checkpoint says of its config, sound or not; `keep_choices` looks at a sound one.
+    The newest checkpoint is asked, intact or not; `keep_choices` repeats this with an intact one.
 
     Raises:
-        ConfigError: a field was edited that a run cannot change.
+        ConfigError: a field was edited that cannot change within a run.
     """
     for checkpoint in list_checkpoints(folder.checkpoints_path)[:1]:
         try:
@@ -76,10 +77,10 @@ def check_edits(folder: RunFolder, asked: RunConfig) -> None:
 def _find_edits(
     folder: RunFolder, progress: Progress, before: RunConfig, had: RunConfig | None, asked: RunConfig
 ) -> list[Edit]:
-    """Find what was edited since the run began.
+    """Find the edits since the run began.
 
     Raises:
-        ConfigError: a field was edited that a run cannot change.
+        ConfigError: a field was edited that cannot change within a run.
     """
     found = [_with_random(progress, edit) for edit in list_edits(before, had, asked)]
     refused = [edit for edit in found if edit.verdict == "refused"]
@@ -89,26 +90,26 @@ def _find_edits(
 
 
 def _with_random(progress: Progress, edit: Edit) -> Edit:
-    """The same, but refused where the model's own dropout draws other numbers with it."""
+    """Refuse another micro-batch if training draws random numbers, as dropout does."""
     if edit.field != "training.micro_batch" or edit.verdict != "taken" or not progress.random:
         return edit
-    why = N_("the model draws random numbers, and others where a batch is cut into other parts")
+    why = N_("the model draws random numbers, which differ when a batch is split differently")
     return replace(edit, verdict="refused", why=why)
 
 
 def _report_edits(context: RunContext) -> None:
-    """Name what was edited in a run that starts at the beginning again: all of it is taken."""
+    """Log the edits in a run that starts from the beginning again: all are accepted."""
     try:
         before = read_config(context.folder.path / RESOLVED)
     except ConfigError:
-        return  # it had not begun to train, or it is written anew in a moment
+        return  # training had not begun, or the file is damaged and is about to be written again
     for edit in list_edits(before, None, context.asked):
         anew = replace(edit, verdict="taken", why=N_("the run starts at the beginning"))
         context.reporter.report_log(anew.describe_edit())
 
 
 def _find_beginning(context: RunContext) -> tuple[RunConfig, RunConfig | None] | None:
-    """What the run was trained with and, if it is known, as it was asked for."""
+    """Return the config the run was trained with and, if known, as it was requested."""
     path = context.folder.path / RESOLVED
     kept = context.progress
     if kept.config:
@@ -121,29 +122,30 @@ def _find_beginning(context: RunContext) -> tuple[RunConfig, RunConfig | None] |
             raise ConfigError(error.what, where=error.where, hint=hint, field=error.field) from None
         _look_at_copy(context, path, before)
         return before, asked
+    # A run of version 0.1: its checkpoints hold no config.
     if not path.is_file():
         return None
     try:
         return read_config(path), None
     except ConfigError as error:
         hint = _(
-            "It holds what every auto of this run became. Mend it from the journal's first line and its "
-            "lines of the kind resolved, or delete it: each auto is then chosen anew."
+            "It holds the value of every auto of this run. Restore it from the journal's first line and its "
+            "lines of the kind resolved, or delete it: each auto is then chosen again."
         )
         raise ConfigError(error.what, where=error.where, hint=hint) from None
 
 
 def _look_at_copy(context: RunContext, path: Path, before: RunConfig) -> None:
-    """Say so if somebody edited the copy, which changes nothing."""
+    """Warn if the copy was edited, which has no effect."""
     if not path.exists():
         return
     try:
         if read_config(path) == before:
             return
-        what = _("{name} was edited, and is not what counts: it is written anew.", name=path.name)
+        what = _("{name} was edited, which has no effect; it is written again.", name=path.name)
     except ConfigError as error:
         what = _(
-            "{name} is damaged, and is written anew ({problem}).", name=path.name, problem=one_line(error)
+            "{name} is damaged and is written again ({problem}).", name=path.name, problem=one_line(error)
         )
     hint = _("What the run was trained with is in its checkpoints; edit config.yaml to change it.")
     context.reporter.report_warning("config_copy", what, hint)
@@ -153,6 +155,7 @@ def _make_refusal(folder: RunFolder, asked: RunConfig, refused: list[Edit]) -> C
     path = folder.path / "config.yaml"
     old = get_value(asked, "output.name")
     command = f"tui-tuner run {shlex.quote(one_line(path))}"
+    # A name given by hand is taken by this run, so the command for a new one must not repeat it.
     if old != "auto":
         command += " --set output.name=auto"
     return ConfigError(
@@ -160,7 +163,7 @@ def _make_refusal(folder: RunFolder, asked: RunConfig, refused: list[Edit]) -> C
         where=one_line(path),
         hint=advise(
             N_(
-                "Put back {fields} to go on, or start a new run: {command}",
+                "Restore {fields} to resume, or start a new run: {command}",
                 fields=", ".join(f"{edit.field}: {show_value(edit.before)}" for edit in refused),
                 command=Command(command, _("from its settings.")),
             )

@@ -1,4 +1,4 @@
-"""The rows of a run: its tokenizer, its examples, and whether a resumed run sees the same ones."""
+"""Prepare the rows of a run: its tokenizer, its examples, and a check that a resumed run sees the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tui_tuner.training.run_commands import StopRequested
 
 TOKENIZER = "tokenizer"
 MOMENT = "moment.json"
-# The parts of a run's identity, in the order they are named in: what others follow from comes first.
+# The parts of a run's identity, causes first: another tokenizer changes all the rows as well.
 PARTS = {
     "tokenizer": N_("the tokenizer"),
     "splitting": N_("the way the tokenizer splits text"),
@@ -34,7 +34,7 @@ PARTS = {
 
 
 def load_run_tokenizer(context: RunContext, config: RunConfig) -> Any:
-    """The tokenizer of a run; one that is learnt from its data is kept in its folder."""
+    """Load the tokenizer of a run; one that is trained on its data is kept in its folder."""
     context.reporter.report_phase("loading", note=_("tokenizer"))
     tokenizer = _load_tokenizer(context, config)
     set_moment(tokenizer, _find_moment(context))
@@ -48,21 +48,22 @@ def _load_tokenizer(context: RunContext, config: RunConfig) -> Any:
     if not (kept / "tokenizer.json").is_file():
         from tui_tuner.models.tokenizer_training import train_tokenizer
 
-        context.reporter.report_phase("tokenizing", note=_("learning a tokenizer"))
+        context.reporter.report_phase("tokenizing", note=_("training a tokenizer"))
         train_tokenizer(read_texts(config), config.model.vocabulary).save_pretrained(str(kept))
-    # as a resumed run will load it
+    # Not used as trained, but loaded from the disk, as a resumed run will do.
     return load_tokenizer(config.model.model_copy(update={"tokenizer": str(kept)}))
 
 
 def _find_moment(context: RunContext) -> datetime:
-    """The moment that the run's chats are rendered at: the one it began with."""
+    """Return the time at which the run's chats are rendered: that of its beginning."""
     path = context.folder.path / MOMENT
+    # Templates may print the date, and a resumed run must train on the same tokens.
     kept = context.progress.moment
     if not kept and path.is_file():
         try:
             kept = str(json.loads(read_file(path))["rendered_at"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            kept = ""  # no step has been saved, so another moment does no harm
+            kept = ""  # no step has been saved yet, so another time does no harm
     found = _read_moment(kept) or _moment_of_older(context) or current_moment()
     context.progress.moment = found.isoformat()
     context.write_text(MOMENT, json.dumps({"rendered_at": found.isoformat()}))
@@ -87,7 +88,7 @@ def prepare_rows(context: RunContext, config: RunConfig, tokenizer: Any) -> Prep
 
     Raises:
         DataError, PreflightError: the rows cannot be trained on.
-        Stopped: a stop was asked for meanwhile.
+        StopRequested: a stop was asked for meanwhile.
     """
     context.reporter.report_phase("tokenizing")
     stop = context.commands.stop_wanted
@@ -108,13 +109,13 @@ def prepare_rows(context: RunContext, config: RunConfig, tokenizer: Any) -> Prep
 
 
 def run_identity(prepared: PreparedRows) -> dict[str, str]:
-    """Digests of all that decides which tokens a run trains, and is judged by."""
+    """Return digests of everything that decides which tokens a run trains on, and is judged by."""
     import tokenizers
 
     tokenizer = prepared.tokenizer
     return {
         "tokenizer": identity.digest_vocabulary(tokenizer),
-        # how it is written depends on the library, so it is compared within one version
+        # The library decides how it is written, so it can be compared only within one of its versions.
         "splitting": f"{tokenizers.__version__} {identity.digest_splitting(tokenizer)}",
         "template": identity.digest_template(tokenizer),
         "training": identity.digest_rows(prepared.train),
@@ -123,11 +124,12 @@ def run_identity(prepared: PreparedRows) -> dict[str, str]:
 
 
 def _check_same(context: RunContext, config: RunConfig, prepared: PreparedRows) -> None:
-    """Raise `DataError` if a resumed run would train, or be judged by, other tokens than before."""
+    """Raise `DataError` if a resumed run would train on other tokens than before, or be judged by others."""
     found, before = run_identity(prepared), context.progress.identity
     changed = [
         part for part in PARTS if part in before and _is_part_different(part, before[part], found[part])
     ]
+    # A run of version 0.1 knows its rows by their lengths alone.
     if not before and context.progress.rows not in ("", _lengths_identity(prepared)):
         changed = ["training"]
     if changed:
@@ -159,7 +161,7 @@ def _lengths_identity(prepared: PreparedRows) -> str:
 
 
 def _find_place(config: RunConfig, changed: list[str]) -> str:
-    """The setting that what has changed comes from."""
+    """Return the file or name that the first changed part comes from."""
     model, data = config.model, config.data
     if changed[0] in ("tokenizer", "splitting"):
         return one_line(model.tokenizer or model.name)
@@ -171,7 +173,7 @@ def _find_place(config: RunConfig, changed: list[str]) -> str:
 
 
 def _find_field(config: RunConfig, changed: list[str]) -> str:
-    """The field of that setting."""
+    """Return the config field of that file or name."""
     if changed[0] == "template" and config.model.chat_template:
         return "model.chat_template"
     if changed[0] in ("tokenizer", "splitting", "template"):

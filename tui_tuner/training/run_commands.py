@@ -1,4 +1,4 @@
-"""Commands from outside, as the training loop sees them: asked for at step boundaries and between phases."""
+"""Commands from outside, as the training loop sees them: read at step boundaries and between phases."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ PAUSE_POLL_SECONDS = 0.2
 
 
 class StopRequested(Exception):
-    """A stop was asked for before there was anything to save."""
+    """Raised when a stop is requested before there is anything to save."""
 
 
 @dataclass
 class Wishes:
-    """What was asked for since the last step boundary."""
+    """The requests since the last step boundary."""
 
     stop: bool = False
     save: bool = False
     evaluate: bool = False
 
     def add_wishes(self, other: Wishes) -> None:
-        """Want what `other` wants as well."""
+        """Add the requests of `other`."""
         self.stop |= other.stop
         self.save |= other.save
         self.evaluate |= other.evaluate
@@ -39,9 +39,9 @@ class Wishes:
 class Commands:
     """Reads `CommandReceiver` and remembers what is still to be done.
 
-    With several ranks the main one reads and decides, and the others learn it at the points which all of them
-    pass: `check_stop`, `take_wishes` and `wait_while_paused`. Nothing else may end what a rank does, for the
-    others would wait for it.
+    With several ranks the main one reads and decides, and the others are told at the points that all of them
+    pass: `check_stop`, `take_wishes` and `wait_while_paused`. Nothing else may stop a rank, as the others
+    would wait for it.
     """
 
     def __init__(self, control: CommandReceiver, reporter: Reporter, ranks: Ranks | None = None) -> None:
@@ -55,7 +55,7 @@ class Commands:
 
     @property
     def exit_code(self) -> int:
-        """143 after SIGTERM, else 130."""
+        """Return 143 after SIGTERM, otherwise 130."""
         return EXIT_TERMINATED if self.stop_reason == "SIGTERM" else EXIT_INTERRUPTED
 
     @property
@@ -63,14 +63,14 @@ class Commands:
         return self._reason or self._control.stop_reason
 
     def poll_commands(self) -> Wishes:
-        """Take in new commands; the result is shared and changes with the next call."""
+        """Read new commands; the returned object is shared and changes with the next call."""
         found = self._control.poll_commands() if self._ranks.is_main else []
         if self._control.refused:
             self._control.refused = 0
             self._reporter.report_warning(
                 "commands_refused",
-                _("Commands in control.jsonl were refused: others than you can write that file."),
-                _("Run `chmod 600` on it, or delete it; and look at who can write the run folder."),
+                _("Commands in control.jsonl were refused because other users can write to that file."),
+                _("Run `chmod 600` on it, or delete it; and check who can write to the run folder."),
             )
         for command in found:
             self._reporter.emit(CommandDone(command))
@@ -83,7 +83,7 @@ class Commands:
         return self._wishes
 
     def _agree_with_ranks(self) -> Wishes:
-        """Take in new commands, the same on every rank; all have to call this together."""
+        """Read new commands, the same on every rank; all ranks must call this together."""
         wishes = self.poll_commands()
         if self._ranks.world > 1:
             decided = (wishes, self._pause, self.stop_reason)
@@ -91,30 +91,31 @@ class Commands:
         return self._wishes
 
     def stop_wanted(self) -> bool:
-        """For loops outside of training: whether to give up. With several ranks not before `check_stop`."""
+        """Return whether a loop outside of training must give up; with several ranks always False."""
+        # Ranks come here at different times: one that gave up alone would leave the others waiting.
         return self._ranks.world == 1 and self.poll_commands().stop
 
     def check_stop(self) -> None:
-        """Raise `StopRequested` if a stop was asked for."""
+        """Raise `StopRequested` if a stop was requested."""
         if self._agree_with_ranks().stop:
             raise StopRequested
 
     def take_wishes(self) -> Wishes:
-        """New commands, each given once."""
+        """Return the new requests, each of them once."""
         self._agree_with_ranks()
         wishes, self._wishes = self._wishes, Wishes()
         return wishes
 
     def put_back(self, wishes: Wishes) -> None:
-        """Give these again with the next `take_wishes`, beside what comes until then."""
+        """Return these again with the next `take_wishes`, together with those that arrive until then."""
         self._wishes.add_wishes(wishes)
 
     @contextmanager
     def hold_run(self) -> Iterator[Callable[[], bool]]:
-        """Wait for something else than a command: gives a function that says whether to wait on.
+        """Wait for something other than a command; yield a function that returns whether to keep waiting.
 
         `stop` and `continue` end the wait; a stop is kept for the next step boundary. A run that was paused
-        before stays paused after. Of several ranks, only the main one may wait so.
+        before is paused again afterwards. Of several ranks, only the main one may wait like this.
         """
         paused, self._pause = self._pause, True
         began = time.monotonic()
@@ -125,12 +126,15 @@ class Commands:
         try:
             yield still_held
         finally:
+            # A `continue` meanwhile ends the earlier pause as well.
             self._pause = paused and self._pause
             self.waited += time.monotonic() - began
 
     def wait_while_paused(self, step: int, total: int, save: Callable[[], None]) -> float:
-        """Seconds spent waiting. A save asked for meanwhile is done at once; stop ends the wait, and what
-        else was asked for is done after it."""
+        """Wait while the run is paused; return the seconds.
+
+        A save requested meanwhile is done at once. A stop ends the wait; other requests are left for later.
+        """
         if not self._pause:
             return 0.0
         began, before = time.monotonic(), self.waited
@@ -141,10 +145,12 @@ class Commands:
             if wishes.stop:
                 self._pause = False
             elif wishes.save:
+                # The object is shared: left true, it would save again every time.
                 wishes.save = False
                 save()
                 self._reporter.report_phase("paused", step, total)
         self._reporter.report_phase("training", step, total)
         waited = time.monotonic() - began
-        self.waited = before + waited  # with what was waited for room on the disk meanwhile
+        # Set rather than added to: `save` may have waited for disk space, which is part of this time.
+        self.waited = before + waited
         return waited

@@ -1,4 +1,4 @@
-"""What every `auto` becomes, once the rows are known: the config that a run trains with."""
+"""Choose a value for every `auto` once the rows are known: the config that a run trains with."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from tui_tuner.training.watching.beforehand import say_advice
 
 @dataclass(frozen=True)
 class SettledConfig:
-    """The config without `auto`, and what it was chosen by.
+    """The config with a value for each `auto`, and the facts it was chosen by.
 
     Args:
-        facts: The model's shapes; None where they cannot be read.
-        data: What is known of the rows.
+        facts: The model's shapes; None if they cannot be read.
+        data: The sizes of the rows.
     """
 
     config: ResolvedConfig
@@ -46,10 +46,10 @@ class SettledConfig:
 
 
 def settle_config(context: RunContext, config: RunConfig, prepared: PreparedRows) -> SettledConfig:
-    """Choose what was left open, say each choice in the journal, and keep the config in the run folder.
+    """Choose a value for each `auto`, log each choice, and write the config to the run folder.
 
     Raises:
-        ConfigError, HardwareError: it cannot be trained like this here.
+        ConfigError, HardwareError: the run cannot be trained with this config on this machine.
     """
     reporter = context.reporter
     facts = _load_facts(config)
@@ -63,12 +63,14 @@ def settle_config(context: RunContext, config: RunConfig, prepared: PreparedRows
     own = _choose_by_task(context, config, prepared)
     for name, (value, why) in own.items():
         reporter.emit(Resolved(name, value, why))
+    # Before the rest is chosen, which must fit what the task has decided.
     config = with_values(config, {name: value for name, (value, _why) in own.items()})
     found = fit_config(
         config, hardware=here, model_facts=facts, data_facts=data, rates=_measure_rates(context, config, here)
     )
     for reason in found.reasons:
         reporter.emit(Resolved(reason.field, reason.value, reason.why))
+    # An address for notifications lets anyone who has it write there, and run folders get shared.
     told = {notices.FIELD: notices.shown_entries(found.config.output.notify)}
     context.write_text(RESOLVED, dump_config(with_values(found.config, told)))
     context.progress.asked = notices.without_addresses(context.asked.model_dump(mode="json"))
@@ -79,13 +81,14 @@ def settle_config(context: RunContext, config: RunConfig, prepared: PreparedRows
 
 
 def _say_unread(context: RunContext, config: RunConfig) -> None:
-    """Name the fields that somebody set and that have no effect here."""
+    """Warn of fields that are set but have no effect in this run."""
+    # Not again in a resumed run: its journal has these warnings from the start.
     for one in describe_unread_fields(config) if context.checkpoint is None else ():
         context.reporter.report_warning("unread_fields", one.said, one.reason)
 
 
 def _say_other_task(context: RunContext, config: RunConfig) -> None:
-    """Say so where another task fits the rows better."""
+    """Warn if another task fits the rows better."""
     better = find_better_task(config) if context.checkpoint is None else None
     if better is not None:
         context.reporter.report_warning("other_task", better.sentence, better.hint)
@@ -94,7 +97,7 @@ def _say_other_task(context: RunContext, config: RunConfig) -> None:
 def _choose_by_task(
     context: RunContext, config: RunConfig, prepared: PreparedRows
 ) -> dict[str, tuple[Any, str]]:
-    """What the task decides by its rows; and by which of its metrics it is judged, where nobody says so."""
+    """Return what the task decides from its rows, with the metric for the best if none was chosen."""
     own = context.task.settle_fields(config, prepared.learned)
     best = context.task.best_metric(config)
     if "evaluation.best" not in own and best != config.best_metric:
@@ -103,16 +106,13 @@ def _choose_by_task(
 
 
 def _measure_rates(context: RunContext, config: RunConfig, here: Hardware) -> Rates | None:
-    """How fast the GPU is that something is chosen for; None where nothing is, or it was not measured.
-
-    All processes of a run choose by what the first of them found, or each would choose something else.
-    """
+    """Measure how fast the GPU is; None if nothing is chosen by that, or it cannot be measured."""
     if config.hardware.devices == "cpu" or not here.usable_gpus or not has_open_settings(config):
         return None
+    # Not in a deterministic run, whose cuBLAS workspace must be set before the first matrix product. All
+    # ranks take what the main one measured: figures of their own would make them choose differently.
     found = None
-    if (
-        context.ranks.is_main and not config.training.deterministic
-    ):  # whose workspaces are set before any product
+    if context.ranks.is_main and not config.training.deterministic:
         from tui_tuner.training.watching.rates_probe import measure_rates
 
         found = measure_rates(f"cuda:{context.ranks.local_rank}")
@@ -124,7 +124,7 @@ def _measure_rates(context: RunContext, config: RunConfig, here: Hardware) -> Ra
 
 
 def _load_facts(config: RunConfig) -> Any:
-    """Shapes of the model for choosing; None where they cannot be read (loading will say why)."""
+    """Read the shapes of the model; None if that fails, as loading will report why."""
     try:
         return load_facts(config.model, network=False)
     except (TunerError, ImportError):

@@ -1,4 +1,4 @@
-"""What a run is computed on and by: the device and the versions of packages, as journal and card say."""
+"""Name the device and the package versions of a run, for its journal and its model card."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGES = ("tui-tuner", "torch", "transformers", "peft", "accelerate", "bitsand
 
 
 def device_name(config: RunConfig) -> str:
-    """Name the device that trains, as far as it can be told without torch."""
+    """Return the name of the device that trains, as far as it is known without torch."""
     from tui_tuner.planning.hardware import detect_hardware
 
     found = detect_hardware()
@@ -21,7 +21,7 @@ def device_name(config: RunConfig) -> str:
 
 
 def read_versions() -> dict[str, str]:
-    """Of Python, and of each package that is installed."""
+    """Return the version of Python, and that of each package that is installed."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

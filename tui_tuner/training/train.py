@@ -1,4 +1,4 @@
-"""One run's training: the parts it needs, made in order, and the steps from the first to the last."""
+"""Make the parts of one run's training in order, and run its steps from the first to the last."""
 
 from __future__ import annotations
 
@@ -50,20 +50,21 @@ from tui_tuner.training.watching.pace import Pace
 from tui_tuner.training.watching.reporting import StepReports, device_memory
 from tui_tuner.training.watching.step_meter import step_meter
 
-SAMPLED_STEPS = 16  # whose rows tell whether sequences share a prefix
-USUAL_STEPS = 256  # whose tokens tell how long rows usually are
+SAMPLED_STEPS = 16  # their rows show whether sequences share a prefix
+USUAL_STEPS = 256  # their tokens show how long rows usually are
 
 
 def prepare_training(context: RunContext) -> Training:
     """Load and check everything; nothing is trained yet.
 
     Raises:
-        TunerError: something of it cannot be had.
-        Stopped: a stop was asked for meanwhile.
+        TunerError: a part of it is missing, damaged or too large.
+        StopRequested: a stop was requested meanwhile.
     """
     config = keep_choices(context)
     tokenizer = load_run_tokenizer(context, config)
     context.commands.check_stop()
+    # Rows before the model: many values of `auto` depend on them, and their faults show up early.
     prepared = prepare_rows(context, config, tokenizer)
     context.commands.check_stop()
     settled = settle_config(context, config, prepared)
@@ -83,12 +84,13 @@ def prepare_training(context: RunContext) -> Training:
     )
     context.commands.check_stop()
     keep_base(context, settled.config.model)
+    # Only now, because the size of a checkpoint follows from the weights that are trained.
     check_room(model, settled.config, context.folder.path, context.reporter)
     return Training(context, settled, prepared, tokenizer, model, recovery, kernels)
 
 
 class Training:
-    """A model, the rows it is trained on, and everything that happens around its steps."""
+    """A model, its rows, and everything that is needed to train it on them."""
 
     def __init__(
         self,
@@ -121,20 +123,21 @@ class Training:
         attention = attention_chosen(model, self.objective.way, self.device)
         context.reporter.emit(kernels_event([*attention, *kernels]))
         self.recovery.random = context.progress.random = self.objective.is_random
+        # No way proved exact with several sequences in a forward pass; alone, a sequence needs no padding.
         if not self.objective.exact:
             self.size = MicroSize(1, self.size.tokens)
         self.loop = self._make_loop()
         self.engine = self._make_engine()
 
     def _first_size(self) -> MicroSize:
-        """The micro-batch to begin with: smaller than planned where memory ran out in the run before."""
+        """Return the first micro-batch: smaller than planned if memory ran out before the run was resumed."""
         micro = self.config.training.micro_batch
         planned = MicroSize(micro, micro * self.config.data.max_length)
         return choose_micro_size(self.context.progress, planned)
 
     @cached_property
     def objective_setup(self) -> Setup:
-        """Return what the objective is prepared with."""
+        """Return the model, rows and settings that the objective is prepared with."""
         plan, context = self.plan, self.context
         first = range(min(SAMPLED_STEPS, plan.steps_per_epoch))
         pad, held_out = self.tokenizer.pad_token_id, self.prepared.validation
@@ -213,7 +216,7 @@ class Training:
         )
 
     def _describe_model(self, folder: Path, model: Any, step: int) -> None:
-        """Write the card of a final model and, beside an adapter, which weights it belongs to."""
+        """Write the card of a final model and, next to an adapter, the record of its base model."""
         context, config = self.context, self.config
         if is_adapter(model):
             (folder / RECORD).write_text(read_base(context.folder.path).format_record(), encoding="utf-8")
@@ -248,6 +251,7 @@ class Training:
             ranks=context.ranks,
             method=find_method(config.method.kind),
         )
+        # Set below: the saver has to exist before the engine, for the loop is made of it.
         saver = self.loop.saver
         pace = Pace(
             context.asked,
@@ -281,12 +285,14 @@ class Training:
             loop.evaluate_before()
             self._show_samples(0, "before")
             context.commands.check_stop()
+            # The answers above may have drawn random numbers; the steps must not depend on them.
             seed_everything(self.config.training.seed)
         ended = start >= loop.total or context.progress.early
         if checkpoint is not None and not loop.saver.restore_best() and ended:
-            context.progress.owed = True  # only an evaluation makes another `best`
+            context.progress.owed = True  # only an evaluation can write another `best`
         if checkpoint is not None and ended:
-            engine.load_weights(checkpoint.path)  # only the end is missing
+            # All steps are taken and only the end is missing, which needs no optimizer.
+            engine.load_weights(checkpoint.path)
             loop.finish_owed(checkpoint)
         else:
             if checkpoint is not None:
@@ -294,11 +300,11 @@ class Training:
             self._take_steps()
         loop.finish_run(context.reporter.step)
         if not loop.stopped and not self._show_samples(context.reporter.step, "after"):
-            loop.stopped = "asked"  # resumed, it shows them
+            loop.stopped = "asked"  # not complete, so that a resumed run shows them
         return loop
 
     def _take_steps(self) -> None:
-        """All optimizer steps; what is whole is saved if one of them fails."""
+        """Take all optimizer steps; try to save a checkpoint if one of them fails."""
         self._store_states(self.objective)
         reporter = self.context.reporter
         idle = idle_watch(self.device.torch_name, reporter.emit, lambda: reporter.is_resting)
@@ -312,21 +318,22 @@ class Training:
             self.loop.rescue_checkpoint()
             raise
         finally:
-            self.loop.saver.wait_for_writer()  # whoever resumes clears half-written checkpoints away
+            # A run that is resumed removes half-written checkpoints, so none may still be in the making.
+            self.loop.saver.wait_for_writer()
             self.loop.reports.meter.stop_meter()
             if idle is not None:
                 idle.stop_idle_watch()
             self.objective.close()
 
     def _store_states(self, objective: Objective) -> None:
-        """Below the first trained layer each epoch computes the same: with two of them it is stored."""
+        """Store what the frozen layers below the first trained one compute, if there are several epochs."""
         if self.plan.world == 1 and self.total >= 2 * self.plan.steps_per_epoch:
             objective.store_states(
                 self.objective_setup, self.context.folder.path, self.context.commands.check_stop
             )
 
     def _show_samples(self, step: int, stage: Any) -> bool:
-        """What the model makes of the samples; whether that was not interrupted."""
+        """Show the model's answers to samples; return False if that was interrupted."""
         try:
             self.loop.evaluator.show_samples(self.model, step, stage)
         except EvaluationInterrupt:

@@ -116,7 +116,7 @@ def test_a_stop_is_obeyed_while_the_disk_is_full_and_the_next_step_evaluates(
     assert run.outcome.status == "stopped"
     assert run.outcome.message == "Stopped at step 3; nothing could be saved."
     said = [fields["message"] for fields in run.sink.of("warning") if fields["code"] == "disk_full"]
-    assert "Training goes on" not in said[-2]
+    assert "Training continues" not in said[-2]
 
 
 def test_a_best_that_is_gone_is_written_anew(make_config: MakeConfig, train: Train) -> None:

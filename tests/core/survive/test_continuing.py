@@ -208,7 +208,7 @@ def test_an_edited_config_is_taken_or_refused_field_by_field(make_config: MakeCo
         put_back = edit(folder, {field: new})
         said = refused(train, folder, 2)
         assert f"{field} was {old} and cannot become {new}" in said, said
-        assert f"Put back {field}: {old}" in said and "tui-tuner run " in said
+        assert f"Restore {field}: {old}" in said and "tui-tuner run " in said
         put_back()
     put_back = edit(folder, {"training.seed": 7, "method.alpha": 9.0, "output.keep": 5})
     said = refused(train, folder, 2)

@@ -90,7 +90,7 @@ def test_rollback_gives_up_in_the_end(
     Spoiled(monkeypatch, set(range(7, 1000)))
     run = train(_config(make_config, "rollback"))
     assert (run.outcome.status, run.outcome.exit_code) == ("failed", 1)
-    assert "4th time" in run.outcome.message
+    assert "4 times" in run.outcome.message
     scales = [f["message"] for f in run.sink.of("warning") if f["code"] == "rolled_back"]
     assert [message.rpartition("with ")[2].split()[0] for message in scales] == ["0.5", "0.25", "0.125"]
 

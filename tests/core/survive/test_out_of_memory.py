@@ -207,5 +207,5 @@ def test_loading_stops_cleanly(
     Injected(monkeypatch, "loading", at=1)
     run = train(make_config())
     assert run.outcome.status == "failed"
-    assert "while the model was loaded" in run.outcome.message
+    assert "while loading the model" in run.outcome.message
     assert "nf4" in run.sink.of("finished")[0]["hint"]

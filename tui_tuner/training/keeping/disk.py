@@ -1,4 +1,4 @@
-"""Room on the disk: what a run will need, and waiting for it where there is none."""
+"""Disk space: predict what a run will need, and wait while the disk is full."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 60.0
 _STATES = 2**20  # bytes: random states, counters, lists of files
 _TOKENIZER = 16 * 2**20  # bytes; tokenizers of large vocabularies take 4 to 16 MB
-# Bytes of optimizer state for each trained parameter, beside those of the weight itself: AdamW keeps two
-# numbers of the weight's type, 8-bit AdamW two bytes (arXiv 2110.02861), Adafactor next to nothing.
+# Optimizer state for each trained parameter, in addition to the weight: AdamW keeps two numbers of the
+# weight's type, 8-bit AdamW two bytes (arXiv 2110.02861), Adafactor next to nothing.
 _TWO_NUMBERS = ("adamw", "auto")
 _TWO_BYTES = ("adamw_8bit", "paged_adamw_8bit")
 
 
 @dataclass(frozen=True)
 class DiskPrediction:
-    """Bytes: one checkpoint, one take-home folder, and all that lies on the disk at the worst moment."""
+    """The bytes of one checkpoint and of one final model folder; `keep` checkpoints stay on the disk."""
 
     checkpoint: int
     final_model: int
@@ -42,13 +42,14 @@ class DiskPrediction:
 
     @property
     def least_bytes(self) -> int:
-        """For one checkpoint while the next is written, and one take-home folder."""
+        """Return the bytes for one checkpoint while the next is written, and one final model folder."""
         return 2 * self.checkpoint + self.final_model
 
     @property
     def most_bytes(self) -> int:
-        """`keep` checkpoints, the best one's, one being written; `best`, the one before it, `last`, and one
-        being written."""
+        """Return the bytes on the disk at the worst moment."""
+        # `keep` checkpoints, that of the best step and one being written; `best`, the one before it, `last`
+        # and one being written.
         return (self.keep + 2) * self.checkpoint + 4 * self.final_model
 
 
@@ -64,24 +65,26 @@ def predict_room(model: Any, config: RunConfig) -> DiskPrediction:
         state = 2 * count
     else:
         state = 0
+    # The folder of an adapter holds what was trained; any other method saves the whole model.
     whole = weights if is_adapter(model) else sum(p.numel() * p.element_size() for p in model.parameters())
     return DiskPrediction(weights + state + _STATES, whole + _TOKENIZER, config.output.keep)
 
 
 def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) -> None:
-    """Say what a checkpoint will take, and stop a run that could not save even one.
+    """Report the size of a checkpoint, and stop a run that could not save even one.
 
     Raises:
-        DiskFullError: one checkpoint beside the next, and the result, do not fit.
+        DiskFullError: two checkpoints and a final model do not fit.
     """
     expected = predict_room(model, config)
     free, used = shutil.disk_usage(folder).free, _count_used(folder)
     size = human_bytes(expected.checkpoint)
+    # What a resumed run has on the disk is replaced, so its room counts as free.
     if free + used < expected.least_bytes:
         raise DiskFullError(
             _(
-                "one checkpoint of about {size} next to another, and the final model, take {least}, and "
-                "{free} are free: nothing could be saved.",
+                "two checkpoints of about {size} each and the final model take {least}, but only {free} are "
+                "free: nothing could be saved.",
                 size=size,
                 least=human_bytes(expected.least_bytes),
                 free=human_bytes(free + used),
@@ -108,20 +111,20 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
 
 
 def describe_free_room(folder: Path) -> str:
-    """Describe the free room of a disk; one that has bytes but can hold no more files is said to be so."""
+    """Describe the free space of a disk, or that it has no inodes left for more files."""
     try:
         bytes_free = shutil.disk_usage(folder).free
         status = os.statvfs(folder)
     except OSError:
         return _("free space unknown")
-    # Some file systems make inodes as they go, and tell of none
+    # Some file systems create inodes as needed and report none at all.
     if status.f_files and not status.f_favail:
         return _("no inodes left for new files, {free} free", free=human_bytes(bytes_free))
     return _("{free} free", free=human_bytes(bytes_free))
 
 
 def _count_used(folder: Path) -> int:
-    """Count the bytes that a resumed run has on the disk already, which are replaced and not added to."""
+    """Count the bytes of checkpoints and final models that a resumed run has on the disk already."""
     found = 0
     for name in ("checkpoints", "best", "last"):
         found += sum(path.stat().st_size for path in (folder / name).rglob("*") if path.is_file())
@@ -129,16 +132,17 @@ def _count_used(folder: Path) -> int:
 
 
 class DiskWait:
-    """Holds a run while its disk is full; `stop` and `continue` end the wait as well."""
+    """Holds a run while its disk is full; `stop` and `continue` end the wait too."""
 
     def __init__(self, folder: Path, reporter: Reporter, commands: Commands) -> None:
         self._folder, self._reporter, self._commands = folder, reporter, commands
         self._retry = FIRST_RETRY_SECONDS
 
     def __call__(self, write: Callable[[], None], name: str, step: int, total: int) -> bool:
-        """Do `write`, again and again while it raises DiskFullError; whether it was done in the end.
+        """Call `write` until it raises no DiskFullError; return whether it succeeded in the end.
 
-        `name`: the folder that is written; empty for a checkpoint.
+        Args:
+            name: The folder that is written; empty for a checkpoint.
         """
         self._retry = FIRST_RETRY_SECONDS
         waited = False
@@ -154,6 +158,7 @@ class DiskWait:
                     self._reporter.report_phase("training", step, total)
                     return False
         if waited:
+            # The journal has used up the reserve to report the full disk; the next time it needs one again.
             ballast.reserve_space(self._folder)
             if name:
                 message = _("There is room again: the folder {name} is written.", name=name)
@@ -182,11 +187,11 @@ class DiskWait:
         self._reporter.report_warning(
             "disk_full",
             message,
-            _("Make room and it goes on by itself. `continue` goes on without saving, `stop` ends the run."),
+            _("Make room and training continues by itself. `continue` skips this save, `stop` ends the run."),
         )
 
     def _wait_for_room(self, step: int, total: int) -> bool:
-        """Until it is worth trying again; False if told to stop or to go on without."""
+        """Wait until another attempt is worthwhile; False if told to stop or to continue without saving."""
         note = _("the disk is full, {free}", free=describe_free_room(self._folder))
         self._reporter.report_phase("paused", step, total, note=note)
         before, began = self._free_bytes(), time.monotonic()
@@ -195,6 +200,7 @@ class DiskWait:
                 time.sleep(POLL_SECONDS)
                 if not still_held():
                     return False
+                # Free space has grown: try early, but leave whatever is being deleted some time.
                 if (
                     self._free_bytes() > before + (1 << 20)
                     and time.monotonic() - began >= FIRST_RETRY_SECONDS

@@ -1,4 +1,4 @@
-"""`best/` and `last/`: what plain transformers and peft can load, with the tokenizer beside it."""
+"""Write `best/` and `last/`: folders that plain transformers and peft can load, with the tokenizer."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ def write_final_model(
     stamp: Callable[[Path], None] | None = None,
     keep: Path | None = None,
 ) -> None:
-    """Replace `target` by the model as it is now: an adapter, or a safetensors model.
+    """Replace `target` with the model as it is now: an adapter, or a whole model in safetensors files.
 
-    An adapter of a model with a head has that model's config beside it, for the names of classes in it.
+    An adapter of a model with a head gets that model's config too, for the names of its classes.
 
     Args:
-        stamp: Writes more into the folder.
-        keep: Where what stood there before is kept.
+        stamp: Writes more files into the folder.
+        keep: Where the previous folder is kept; it is deleted otherwise.
 
     Raises:
-        DiskFullError: no room; what was there before stays.
+        DiskFullError: no room; the previous folder stays.
     """
 
     def fill(folder: Path) -> None:
         method_of(model).save_model(model, folder)
         tokenizer.save_pretrained(str(folder))
+        # Last: a stamp records the sizes of files, and a card replaces the one that peft has written.
         if stamp is not None:
             stamp(folder)
 

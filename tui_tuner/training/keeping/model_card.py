@@ -1,6 +1,6 @@
-"""`README.md` of a final model: what was done, on what, with which figures, and how it is loaded.
+"""Write the `README.md` of a final model: its training, data and figures, and how to load it.
 
-Its head is what the hub reads as metadata. Nothing of it is private: files are named without their folders.
+Its head is the metadata that the hub reads. Cards may be published, so files are named without their folders.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ HUB_METRICS = {
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card tells beside what the model itself knows.
+    """The facts of a card that the model itself does not hold.
 
     Args:
-        step: Of the weights.
-        total: Steps of the run.
-        measured: `{step: {metric: value}}` on held-out rows: before training where it was measured, and last.
-        ledger: The fields of `data.ledger.Ledger.to_json`; empty where the run has none.
-        revision: The commit of the base model, if it is of a hub.
+        step: The step of the weights.
+        total: All steps of the run.
+        measured: `{step: {metric: value}}` on held-out rows: before training, if measured, and last.
+        ledger: The fields of `data.ledger.Ledger.to_json`; empty if the run has none.
+        revision: The commit of a base model from a hub.
         origin: `hub`, `folder`, `package` or `random` (no weights were loaded).
     """
 
@@ -70,7 +70,7 @@ class CardFacts:
 
 
 def write_card(folder: Path, model: Any, tokenizer: Any, facts: CardFacts) -> None:
-    """Write the card into a final model's folder, in place of what peft wrote."""
+    """Write the card into a final model's folder, replacing the one that peft wrote."""
     usage = describe_usage(model, tokenizer, facts.peft_type, facts.config.model.trust_remote_code)
     parts = [
         _format_head(facts, usage, method_of(model)),
@@ -85,18 +85,21 @@ def write_card(folder: Path, model: Any, tokenizer: Any, facts: CardFacts) -> No
 
 
 def _format_head(facts: CardFacts, usage: Usage, method: Method) -> str:
-    """The metadata of the hub, between two lines of dashes."""
+    """Format the hub's metadata, between two lines of dashes."""
     config = facts.config
     values: dict[str, Any] = {"library_name": method.library}
+    # A folder's name would be taken for a hub id, and might link to an unrelated model.
     if facts.origin == "hub":
         values["base_model"] = one_line(config.model.name, WIDEST)
         values["base_model_relation"] = "adapter" if method.has(Trait.ADAPTER) else "finetune"
     values["pipeline_tag"] = usage.pipeline
     values["tags"] = ["tui-tuner", config.method.kind.replace("_", "-"), config.task.replace("_", "-")]
     measured = facts.measured[max(facts.measured)] if facts.measured else {}
+    # Several of our metrics share a name on the hub: each is listed once, in order.
     names = dict.fromkeys(HUB_METRICS[name] for name in map(name_today, measured) if name in HUB_METRICS)
     if names:
         values["metrics"] = list(names)
+    # Wide enough that no name is folded onto a second line.
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1000)
     return f"---\n{text}---"
 
@@ -111,7 +114,7 @@ def _format_title(facts: CardFacts) -> str:
 
 
 def base_name(facts: CardFacts) -> str:
-    """The base model without where it lies: the id of a hub, or the name of a folder."""
+    """Return the name of the base model without its location: a hub id, or the name of a folder."""
     name = facts.config.model.name
     if facts.origin == "random":
         return str((facts.config.model.architecture or {}).get("model_type") or _("a new model"))
@@ -119,12 +122,12 @@ def base_name(facts: CardFacts) -> str:
 
 
 def file_name(path: str) -> str:
-    """The last part of a path; a name without one stays as it is."""
+    """Return the last part of a path of any system; a bare name stays as it is."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
 
 
 def _describe_training(facts: CardFacts, model: Any) -> str:
-    """Task, method, base model and how much was trained."""
+    """Describe the task, method, base model and how much was trained."""
     trained, total = count_model_parameters(model)
     config = facts.config
     said = {
@@ -143,11 +146,9 @@ def _describe_training(facts: CardFacts, model: Any) -> str:
         )
     ]
     if facts.revision:
-        lines.append(
-            _("The base model is that of revision {revision}.", revision=format_code(facts.revision))
-        )
+        lines.append(_("The base model is at revision {revision}.", revision=format_code(facts.revision)))
     if config.method.has_trait(Trait.QUANTISABLE) and config.model.quantization != "none":
-        lines.append(_("Its weights were read as {bits}.", bits=format_code(config.model.quantization)))
+        lines.append(_("Its weights were loaded as {bits}.", bits=format_code(config.model.quantization)))
     classes = _describe_classes(model)
     if classes:
         lines.append(
@@ -157,9 +158,10 @@ def _describe_training(facts: CardFacts, model: Any) -> str:
 
 
 def _describe_classes(model: Any) -> list[str]:
-    """The names of the classes that the model's config has; none for a task without."""
+    """Return the names of the model's classes; empty for other tasks."""
     base = unwrap_model(model)
     names = getattr(base.config, "id2label", None) or {}
+    # Every config of transformers has an `id2label`, with two made-up names unless a task sets others.
     if "Classification" not in type(base).__name__ or len(names) < 2:
         return []
     shown = [one_line(names[number], 80) for number in sorted(names)]
@@ -167,12 +169,12 @@ def _describe_classes(model: Any) -> list[str]:
 
 
 def _describe_data(facts: CardFacts) -> str:
-    """Files, rows and what became of them."""
+    """Describe the files and the outcomes of their rows."""
     data = facts.config.data
     paths = [data.path] if isinstance(data.path, str) else list(data.path)
     names = [file_name(one if isinstance(one, str) else one.path) for one in paths]
     lines = [f"## {_('Data')}", ""]
-    lines.append(_("It learnt from {files}.", files=", ".join(format_code(name) for name in names)))
+    lines.append(_("It was trained on {files}.", files=", ".join(format_code(name) for name in names)))
     ledger = facts.ledger
     if ledger:
         ends = [
@@ -193,7 +195,7 @@ def _describe_data(facts: CardFacts) -> str:
                 )
             )
     if isinstance(data.validation, str):
-        lines.append(_("The held-out rows are of {file}.", file=format_code(file_name(data.validation))))
+        lines.append(_("The held-out rows come from {file}.", file=format_code(file_name(data.validation))))
     return "\n".join(lines)
 
 
@@ -208,6 +210,7 @@ def _list_figures(facts: CardFacts) -> str:
     lines.append("| | " + " | ".join(heads) + " |")
     lines.append("|-|" + "-:|" * len(heads))
     for name in names:
+        # Checkpoints of older versions hold older names of metrics.
         known = METRICS.get(name_today(name))
         label = _(known.label) if known is not None else name
         values = [facts.measured[step].get(name) for step in steps]
@@ -217,7 +220,7 @@ def _list_figures(facts: CardFacts) -> str:
 
 
 def _describe_loading(usage: Usage, model: Any, config: ResolvedConfig) -> str:
-    """A snippet that runs beside this file."""
+    """Format the section with a snippet and commands, which run in the card's folder."""
     lines = [f"## {_('How to use it')}", "", "```python", usage.code.strip(), "```"]
     if usage.one_by_one:
         lines += [
@@ -233,7 +236,7 @@ def _describe_loading(usage: Usage, model: Any, config: ResolvedConfig) -> str:
 
 
 def _list_commands(config: ResolvedConfig) -> list[str]:
-    """List the commands that use the model with this program."""
+    """Return the commands of this program that use the model."""
     kind = config.task_kind
     question = " --question 'WORDS'" if kind.question else ""
     first = "tui-tuner chat ." if kind.writes else f"tui-tuner ask . --text FILE{question}"
@@ -241,7 +244,7 @@ def _list_commands(config: ResolvedConfig) -> list[str]:
 
 
 def _list_settings(facts: CardFacts) -> str:
-    """Steps, rate, hardware and versions."""
+    """Format a table of steps, rate, hardware and versions."""
     training, config = facts.config.training, facts.config
     rows = [
         (_("Steps"), f"{facts.step:,} / {facts.total:,}"),
@@ -259,13 +262,16 @@ def _list_settings(facts: CardFacts) -> str:
 
 
 def escape_markdown(text: object) -> str:
-    """Text of others on one line of Markdown, read as it is."""
+    """Escape foreign text so that Markdown shows it unchanged, on one line."""
     return re.sub(r"([\\`*_{}\[\]<>|#~!])", r"\\\1", one_line(text, 2 * WIDEST))
 
 
 def format_code(text: object) -> str:
-    """Text of others as code: no mark of Markdown is read in it."""
+    """Format foreign text as inline code, in which Markdown has no effect."""
+    # A vertical bar would end the cell of a table, even inside code.
     shown = one_line(text, WIDEST).replace("|", "\u00a6")
+    # Code ends only at as many backticks as it began with (CommonMark, code spans), so one more than any
+    # run in the text is safe. The spaces keep backticks at its ends apart from the fence.
     longest = max((len(run) for run in re.findall("`+", shown)), default=0)
     fence = "`" * (longest + 1)
     space = " " if longest else ""
@@ -273,7 +279,7 @@ def format_code(text: object) -> str:
 
 
 def read_ledger(path: Path) -> dict[str, Any]:
-    """The row ledger of a run folder; empty where there is none that can be read."""
+    """Read the row ledger of a run folder; empty if it is missing or unreadable."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

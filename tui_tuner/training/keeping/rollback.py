@@ -1,4 +1,4 @@
-"""Going back to the last checkpoint with a lower learning rate, where a step gave numbers that are none."""
+"""Return to the last checkpoint with a lower learning rate when a step produces NaN or infinity."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tui_tuner.training.keeping.progress import OF_THE_RUN, Progress, read_progr
 if TYPE_CHECKING:
     from tui_tuner.training.loop import Loop
 
-MOST = 3  # times in one process; what happens more often has another cause than the rate
-FACTOR = 0.5  # what the learning rate is multiplied by each time
+MOST = 3  # times in one process; if it happens more often, the rate is not the cause
+FACTOR = 0.5  # the learning rate is multiplied by this each time
 
 
 def train_steps(loop: Loop, checkpoint: Checkpoint | None) -> None:
     """Take all steps, again from the last checkpoint whenever the loop raises `RollBack`.
 
-    The learning rate that a checkpoint was written with is halved; checkpoints written after that hold the
+    The learning rate that a checkpoint was written with is halved. Checkpoints written after that hold the
     lower one, so a resumed run keeps it.
 
     Raises:
@@ -34,7 +34,8 @@ def train_steps(loop: Loop, checkpoint: Checkpoint | None) -> None:
             loop.take_steps(checkpoint)
             return
         except RollBack as bad:
-            loop.saver.settle_writer()  # the newest checkpoint may still be on its way to the disk
+            # The newest checkpoint may still be on its way to the disk.
+            loop.saver.settle_writer()
             checkpoint = find_newest_valid(loop.saver.folder.checkpoints_path, lambda *_: None)
             if checkpoint is None:
                 raise RunError(
@@ -44,12 +45,14 @@ def train_steps(loop: Loop, checkpoint: Checkpoint | None) -> None:
             if attempt == MOST:
                 raise RunError(
                     _(
-                        "{message} It is the {most}th time, so a lower rate does not help.",
+                        "{message} This has happened {most} times, so a lower rate does not help.",
                         message=bad.message,
                         most=MOST + 1,
                     ),
-                    hint=_("Look at these rows; training.on_bad_numbers: skip leaves such batches out."),
+                    hint=_("Check these rows; training.on_bad_numbers: skip leaves such batches out."),
                 ) from None
+            # A newer checkpoint was written with the lower rate already, so its own rate is halved. From the
+            # same checkpoint as last time the halving must accumulate, or the same steps would be repeated.
             scale = scale * FACTOR if checkpoint.step == last else FACTOR
             last = checkpoint.step
             _begin_again(loop, checkpoint, scale, bad)
@@ -67,12 +70,14 @@ def _begin_again(loop: Loop, checkpoint: Checkpoint, scale: float, bad: RollBack
         _("If it happens often, start a new run with a lower training.learning_rate."),
     )
     loop.reporter.emit(RolledBack(checkpoint.step))
+    # Read before `seconds` is overwritten: time spent on discarded steps still counts for the budget.
     spent = loop.saver.spent_seconds
     before = read_progress(checkpoint.path)
     for item in fields(Progress):
         if item.name not in OF_THE_RUN:
             setattr(loop.progress, item.name, getattr(before, item.name))
-    loop.progress.seconds = spent  # time that was paid for does not come back
+    loop.progress.seconds = spent
     loop.engine.forget_states()
+    # After the counters are back, because they name the `best` that belongs to this checkpoint.
     loop.saver.restore_best()
     loop.engine.rate_scale = scale

@@ -1,4 +1,4 @@
-"""How a final model is loaded and asked by transformers and peft alone: the snippet of its card."""
+"""Write the snippet of a model card: how to load and use a final model in Python."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tui_tuner.models.new_weights import renamed_backbone
 
 @dataclass(frozen=True)
 class Usage:
-    """How a model is used.
+    """A snippet for a model, and what the hub calls its task.
 
     Args:
-        pipeline: What the hub calls that.
+        pipeline: The hub's name for the task.
         code: Python that runs in the model's folder.
-        one_by_one: It is right for one text at a time alone.
+        one_by_one: The snippet is right only for one text at a time.
     """
 
     pipeline: str
@@ -90,7 +90,7 @@ answer = model.generate(**inputs, max_new_tokens=64)
 print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 """
 
-# By peft's name for the task: the class that loads the model, what the hub calls it
+# For each of peft's names of a task: the class that loads the model, and the hub's name of the task
 _KINDS = {
     "SEQ_CLS": ("AutoModelForSequenceClassification", "text-classification"),
     "TOKEN_CLS": ("AutoModelForTokenClassification", "token-classification"),
@@ -100,11 +100,11 @@ _KINDS = {
 
 
 def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False) -> Usage:
-    """Describe how this model is used.
+    """Return the snippet for this model.
 
     Args:
         peft_type: peft's name for the task.
-        own_code: The model is made of code that comes with it.
+        own_code: The model's code comes with its files.
     """
     library = method_of(model).library
     base = unwrap_model(model)
@@ -122,12 +122,13 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
         loading = _format_whole(auto_class, more)
     else:
         loading = _format_adapter(library, auto_class, peft_type, more, named)
+    # With virtual tokens, peft takes the last position of a padded row for the end of its text.
     pools_last = peft_type == "SEQ_CLS" and count_virtual_positions(model) > 0
     return Usage(pipeline, loading + ask, pools_last and _reads_forward(base))
 
 
 def _format_judging(base: Any) -> str:
-    """Explain what the scores of a classifier mean."""
+    """Return the lines that read a classifier's scores."""
     kind = getattr(base.config, "problem_type", None)
     if kind == "regression" or getattr(base.config, "num_labels", 2) == 1:
         return _NUMBER
@@ -135,16 +136,18 @@ def _format_judging(base: Any) -> str:
 
 
 def _format_deciding(base: Any, tokenizer: Any) -> str:
-    """Explain what becomes of an answer where a text may hold none."""
+    """Return the lines that print the answer, or decide that the text has none."""
     if getattr(base.config, "null_threshold", None) is None:
         return _ALWAYS
     ids = np.array(tokenizer("a", "b")["input_ids"])
     place = find_null_position(tokenizer, ids)
-    return _IF_ANY.format(null=place - len(ids) if place > len(ids) // 2 else place)  # XLNet's is at the end
+    # XLNet has the token at the end, where its index depends on the text: there it is counted from the end.
+    return _IF_ANY.format(null=place - len(ids) if place > len(ids) // 2 else place)
 
 
 def _reads_forward(base: Any) -> bool:
-    """Return whether the state of a text is that of its last token."""
+    """Return whether the model classifies a text by the state of its last token."""
+    # transformers names the head `score` in decoders, and `classifier` or the like in encoders.
     return hasattr(base, "score")
 
 
@@ -159,8 +162,8 @@ model = {auto_class}.from_pretrained(folder{more}).eval()
 """
 
 
-# By the library that puts an adapter onto its base model: what is imported, what says which base that is and
-# in which revision, and the call
+# For each library that puts an adapter onto its base model: imports, the line that reads which base model it
+# is, that model with its revision, and the call
 _PUTTING = {
     "peft": (
         "from peft import PeftConfig, PeftModel",
@@ -178,7 +181,8 @@ _PUTTING = {
 
 
 def _format_adapter(library: str, auto_class: str, peft_type: str, more: str, named: str) -> str:
-    """The adapter on its base model, whose config with the classes lies beside the adapter."""
+    """Return the lines that load the base model and put the adapter onto it."""
+    # The config in the adapter's folder has the names of the classes, which the base model's lacks.
     headed = peft_type in HEADED
     config = f", config=AutoConfig.from_pretrained(folder{more})" if headed else ""
     names = f"AutoConfig, {auto_class}" if headed else auto_class

@@ -1,4 +1,4 @@
-"""What came of a run, in the cards of its final models: added at its end, when it is known."""
+"""Add the verdict on a run to the cards of its final models, once the run has ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BEGIN, _END = "<!-- verdict -->", "<!-- /verdict -->"
 
 
 def add_verdict(folder: RunFolder) -> None:
-    """Write the verdict on a run that has ended into the cards of `best` and `last`, if the disk lets it."""
+    """Write the verdict on an ended run into the cards of `best` and `last`; a failure is ignored."""
     view = read_verdict(folder.events_path)
     section = verdict_section(view)
     if not section:
@@ -34,16 +34,17 @@ def add_verdict(folder: RunFolder) -> None:
 
 
 def read_verdict(events: Path) -> RunView:
-    """A journal without its steps: what was measured, and what was made of it."""
+    """Read a journal without its steps: the figures measured, and the verdict on them."""
     view, reader = RunView(), JournalReader(events)
     while block := reader.read_block(_READ_AT_ONCE):
+        # Most lines are steps. `scan_lines` leaves their last figure empty, so they are never decoded.
         found = (decode_line(figures[-1]) for figures in scan_lines(block) if figures[-1])
         view = fold_events(view, [event for event in found if event and isinstance(event.body, _TELLING)])
     return view
 
 
 def verdict_section(view: RunView) -> str:
-    """The verdict and the gain as a section of Markdown; empty where there is neither."""
+    """Format the verdict and the gain as a section of Markdown; empty if there is neither."""
     found, gains = view.verdict, list_gains(view)
     if found is None and not gains:
         return ""
@@ -63,14 +64,15 @@ def verdict_section(view: RunView) -> str:
 
 
 def _put_in(card: Path, section: str) -> None:
-    """Put the section before how the model is used, in the place of an earlier one."""
+    """Insert the section before the one on how to use the model, replacing an earlier verdict."""
     text = card.read_text(encoding="utf-8")
     text = re.sub(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}\n*", "", text, flags=re.DOTALL)
     before, heading, after = text.partition(f"## {_('How to use it')}\n")
     whole = f"{before}{section}\n\n{heading}{after}" if heading else f"{text.rstrip()}\n\n{section}\n"
+    # Written to a second file and renamed: a full disk must not cut the card short.
     written = card.with_name(f".{CARD}.new")
     try:
         written.write_text(whole, encoding="utf-8")
         written.replace(card)
     finally:
-        written.unlink(missing_ok=True)  # what a full disk left
+        written.unlink(missing_ok=True)
