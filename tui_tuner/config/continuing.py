@@ -178,6 +178,8 @@ RULES: dict[str, Rule | Judge] = {
     "model.quantization": _NUMBERS,
     "model.double_quant": _NUMBERS,
     "model.attention": _NUMBERS,
+    "model.adapter": ("refused", N_("what is trained so far began with that adapter")),
+    "model.adapter_use": ("refused", N_("what is trained so far began with that adapter")),
     "model.chat_template": _judge_path,
     "model.trust_remote_code": ("refused", N_("other code would compute the model")),
     "model.architecture": _MODEL,

@@ -159,6 +159,7 @@ def _find_contradictions(config: RunConfig) -> list[str]:
             )
         )
     found += _chosen_layers(method)
+    found += _adapter_contradictions(model, method)
     found += _too_much_shared(config)
     validation = config.data.validation
     if config.evaluation.early_stopping and not validation:
@@ -198,6 +199,29 @@ def _task_without_method(task: TaskKind, method: str) -> list[str]:
         others=", ".join(name for name in METHODS if task.takes_method(name)),
     )
     return [f"method.kind: {said}"]
+
+
+def _adapter_contradictions(model: ModelSection, method: MethodSection) -> list[str]:
+    """Return what an adapter to begin with cannot be combined with."""
+    if model.adapter is None:
+        return []
+    if model.architecture is not None:
+        return ["model.adapter: " + _("an adapter belongs to a trained model; leave model.architecture out")]
+    if model.adapter_use == "merge" and model.quantization != "none":
+        return [
+            "model.adapter_use: "
+            + _(
+                "{quantization} weights would be rounded once more by merging; use continue or stack, or "
+                "quantization none",
+                quantization=model.quantization,
+            )
+        ]
+    if model.adapter_use != "merge" and not method.has_trait(Trait.ADAPTER):
+        return [
+            "model.adapter_use: "
+            + _("{kind} trains the model's own weights; use merge with it", kind=method.kind)
+        ]
+    return []
 
 
 def _chosen_layers(method: MethodSection) -> list[str]:

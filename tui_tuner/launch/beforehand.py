@@ -115,6 +115,10 @@ def _check_model(config: RunConfig) -> None:
 
     model = config.model
     check_older_code(model)
+    if model.adapter is not None:
+        from tui_tuner.training.starting import check_start
+
+        check_start(config)
     if model.architecture is None:
         with name_field("model.name"):
             # A hub's model is downloaded by the run

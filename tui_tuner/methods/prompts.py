@@ -7,9 +7,9 @@ text. That is compared once, before training: it proves that this model reads vi
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS as KINDS
@@ -28,6 +28,8 @@ from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
     from torch.nn import Module
 
@@ -41,6 +43,7 @@ class Prompt(PromptNumbers, PeftMethod):
     """Virtual tokens, in float32, before what a frozen model reads: embeddings, trained themselves."""
 
     peft_type = "PROMPT_TUNING"
+    names: ClassVar[Mapping[str, str]] = {"virtual_tokens": "num_virtual_tokens"}
     keeps_prefix = False  # the virtual tokens are keys and values of each layer rather than embeddings
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
@@ -69,6 +72,22 @@ class Prompt(PromptNumbers, PeftMethod):
             if is_out_of_memory(error):
                 raise
             raise _refuse_model(self.name, f"{type(error).__name__}: {error}") from error
+        return model
+
+    def explain_end(self, settings: Mapping[str, Any]) -> str:
+        if settings.get("prefix_projection") or self.peft_type == "P_TUNING":
+            return _("the small network that made its virtual tokens is not kept after training.")
+        return ""
+
+    def continue_adapter(self, base: Module, folder: Path) -> Module:
+        model = self._load_one(base, folder)  # peft itself loads virtual tokens for use alone
+        model.active_peft_config.inference_mode = False
+        model.prompt_encoder.requires_grad_(True)
+        for module in model.modules():
+            if type(module).__name__ == "ModulesToSaveWrapper":
+                module.modules_to_save.requires_grad_(True)
+        if not self.keeps_prefix:
+            model.word_embeddings = model.get_base_model().get_input_embeddings()
         return model
 
     def merge_weights(self, model: Module) -> Module:

@@ -17,6 +17,7 @@ from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
+from tui_tuner.methods.starting import follow_adapter
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrate_card
 from tui_tuner.planning.duration import estimate_duration
@@ -89,7 +90,7 @@ def plan_draft(
     Raises:
         TunerError: the draft is invalid, or the model, the GPU or (with `exact`) the data cannot be read.
     """
-    config = config_of(draft)
+    config = follow_adapter(config_of(draft))
     facts = facts or _facts_of(config, network)
     counted = _count_rows(config, network, exact, said, stop)
     hardware, chosen, config = _choose_device(config, card)

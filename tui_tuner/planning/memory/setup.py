@@ -41,6 +41,7 @@ class Setup:
         offload: Checkpoints wait in host memory, but for those on their way.
         accumulate: Gradients of an earlier micro-batch are there already.
         states: So are the optimizer's states, which its first step makes.
+        below: Elements of each tensor of frozen adapters under the trained one.
         row: The longest sequence of a flat row where each is attended to on its own; 0 is all of it.
         decides: For what a head does, in place of one that writes (`TaskKind.decides`). head: Its modules.
         new_pooler: The backbone's pooler among them is new, and trained whole beside an adapter.
@@ -92,6 +93,7 @@ class Setup:
     counts: tuple[tuple[str, int, int, int], ...] = ()
     elsewhere: tuple[float, ...] = ()
     own: float = 0.0
+    below: tuple[float, ...] = ()
     keep_cache: bool = False
     row: int = 0
     decides: str = ""

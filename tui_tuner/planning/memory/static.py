@@ -129,6 +129,8 @@ def trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
 def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     """(elements, width, copies) of each frozen tensor that is not quantised."""
     facts = setup.facts
+    for size in setup.below:
+        yield size, setup.adapter, 1
     for dense, frozen in count_kinds(_frozen_layers(setup)):
         layer = make_layer(narrow_setup(setup, dense), False)
         # ALBERT's layers share weights: many layers, one set of tensors

@@ -11,6 +11,7 @@ from tui_tuner.compute.encoders import unwrap_model
 from tui_tuner.data.examples.pair_windows import find_null_position
 from tui_tuner.methods.attached import count_virtual_positions, method_of
 from tui_tuner.methods.layers import HEADED
+from tui_tuner.methods.stored import BELOW
 from tui_tuner.models.new_weights import renamed_backbone
 
 
@@ -121,10 +122,15 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
     if library == "transformers":
         loading = _format_whole(auto_class, more)
     else:
-        loading = _format_adapter(library, auto_class, peft_type, more, named)
+        loading = _format_adapter(library, auto_class, peft_type, more, named, _list_below(model))
     # With virtual tokens, peft takes the last position of a padded row for the end of its text.
     pools_last = peft_type == "SEQ_CLS" and count_virtual_positions(model) > 0
     return Usage(pipeline, loading + ask, pools_last and _reads_forward(base))
+
+
+def _list_below(model: Any) -> list[str]:
+    """Return the names of frozen adapters under the trained one."""
+    return [name for name in getattr(model, "peft_config", {}) if name.startswith(BELOW)]
 
 
 def _format_judging(base: Any) -> str:
@@ -180,13 +186,16 @@ _PUTTING = {
 }
 
 
-def _format_adapter(library: str, auto_class: str, peft_type: str, more: str, named: str) -> str:
+def _format_adapter(
+    library: str, auto_class: str, peft_type: str, more: str, named: str, below: list[str]
+) -> str:
     """Return the lines that load the base model and put the adapter onto it."""
     # The config in the adapter's folder has the names of the classes, which the base model's lacks.
     headed = peft_type in HEADED
     config = f", config=AutoConfig.from_pretrained(folder{more})" if headed else ""
     names = f"AutoConfig, {auto_class}" if headed else auto_class
     imports, made_on, where, putting = _PUTTING[library]
+    imports += "\nfrom peft.tuners.tuners_utils import BaseTunerLayer" if below else ""
     return f"""
 import torch
 {imports}
@@ -199,4 +208,19 @@ model = {auto_class}.from_pretrained(
     {where}{config}{named}{more}
 )
 model = {putting}.eval()
+{_format_below(below)}"""
+
+
+def _format_below(names: list[str]) -> str:
+    """Return the lines that put the frozen adapters below the trained one; empty without any."""
+    if not names:
+        return ""
+    return f"""
+# it was trained on top of others, which are in folders beside it: all of them have to be active
+for name in {names!r}:
+    model.load_adapter(f"{{folder}}/{{name}}", name)
+for module in model.modules():
+    if isinstance(module, BaseTunerLayer):
+        module.set_adapter([*{names!r}, "default"])
+model.eval()
 """
