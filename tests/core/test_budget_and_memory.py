@@ -39,7 +39,7 @@ def test_a_budget_warns_early_and_stops_before_it_is_exceeded() -> None:
     assert step in (49, 50) and "budget of 5" in reason
     warnings = sink.of("warning")
     assert [warning["code"] for warning in warnings] == ["budget", "budget"]
-    assert "costs 10.00" in warnings[0]["message"] and "of 100" in warnings[0]["message"]
+    assert "cost 10.00" in warnings[0]["message"] and "of 100" in warnings[0]["message"]
 
 
 def test_a_budget_that_does_is_not_mentioned() -> None:

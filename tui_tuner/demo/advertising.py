@@ -3,8 +3,8 @@
     type: coat | colour: red | material: wool
     Meet our new coat: it shines in red and it is made of fine wool. Order it now!
 
-The held-out rows name only values that no training row names, so that an answer that mentions them shows
-that the model learnt to copy what is asked for.
+The held-out rows use only values that no training row uses, so an answer that mentions them shows that the
+model learned to copy from the prompt.
 """
 
 from __future__ import annotations
@@ -42,24 +42,25 @@ _CLOSINGS = ("Get yours today!", "Order it now!", "Only while stocks last!", "Co
 
 
 def make_training_rows() -> Iterator[dict[str, str]]:
-    """`ROWS` rows with the columns prompt and response, the same on every machine."""
+    """Yield `ROWS` rows with the columns prompt and response, the same on every machine."""
     yield from _make_rows(ROWS, random.Random(SEED), list_trained_values)
 
 
 def make_held_out_rows() -> Iterator[dict[str, str]]:
-    """`HELD_OUT_ROWS` rows in which every value is one that no training row names."""
+    """Yield `HELD_OUT_ROWS` rows in which every value is one that no training row uses."""
     yield from _make_rows(HELD_OUT_ROWS, random.Random(SEED + 1), list_held_out_values)
 
 
 def _make_rows(
     count: int, chance: random.Random, values: Callable[[str], tuple[str, ...]]
 ) -> Iterator[dict[str, str]]:
-    """`count` rows with different prompts: a type and 3 to 5 other attributes in any order."""
+    """Yield `count` rows with different prompts: a type and 3 to 5 other attributes in any order."""
     taken: set[str] = set()
     others = [key for key in ATTRIBUTES if key != "type"]
     while count:
         keys = ["type", *chance.sample(others, chance.randint(3, 5))]
         chosen = [(key, chance.choice(values(key))) for key in keys]
+        # The answer keeps this order, so that copying is all a model must learn.
         prompt = " | ".join(f"{key}: {value}" for key, value in chosen)
         if prompt in taken:
             continue

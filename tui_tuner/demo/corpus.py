@@ -1,8 +1,10 @@
-"""Pretraining text for the demo model, written by a program: what is named early comes back later.
+"""Generate pretraining text for the demo model, in which what is named early is repeated later.
 
-Inventories, guest lists, orders, diaries, little stories, questions about what was just said. A model that
-reads this learns to look back and copy, which is what the advertising task asks of it; that task's own
-form (`type: coat | colour: red`, and its sentences) is not in here: fine-tuning has to teach it.
+Inventories, guest lists, orders, diaries, little stories, questions about what was just said. A model that is
+trained on this learns to look back and copy, which the advertising task requires. The form of that task
+(`type: coat | colour: red`, and its sentences) does not occur here, so that fine-tuning must teach it.
+
+Changing any sentence or the order of random draws changes the text, whose SHA-256 is in `model/README.md`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ _WORDS = tuple(dict.fromkeys((*VALUES, *THINGS, *PLACES, *ANIMALS, *NUMBERS)))
 
 
 def write_documents(count: int = DOCUMENTS, seed: int = SEED) -> Iterator[dict[str, str]]:
-    """`count` documents as rows with the column text, the same on every machine."""
+    """Yield `count` documents as rows with the column text, the same on every machine."""
     chance = random.Random(seed)
     kinds, weights = zip(*_KINDS, strict=True)
     for kind in chance.choices(kinds, weights, k=count):
@@ -29,7 +31,7 @@ def write_documents(count: int = DOCUMENTS, seed: int = SEED) -> Iterator[dict[s
 
 
 def join_items(items: Sequence[str], last: str = "and") -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Join items as in `a`, `a and b`, `a, b and c`."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
@@ -38,7 +40,7 @@ def _add_article(words: str) -> str:
 
 
 def _pick_object(chance: random.Random) -> str:
-    """A thing with one or two words in front, such as `soft red coat`."""
+    """Return a thing with one or two adjectives, such as `soft red coat`."""
     keys = chance.sample(_ADJECTIVES, chance.randint(1, 2))
     return " ".join([*(chance.choice(ATTRIBUTES[key]) for key in keys), _pick_thing(chance)])
 
@@ -48,7 +50,7 @@ def _pick_thing(chance: random.Random) -> str:
 
 
 def _pick_facts(chance: random.Random, low: int, high: int) -> list[tuple[str, str]]:
-    """Some attributes with a value each, in any order, without the type."""
+    """Return some attributes except the type, each with a value, in any order."""
     keys = chance.sample([key for key in KEYS if key != "type"], chance.randint(low, high))
     return [(key, chance.choice(ATTRIBUTES[key])) for key in keys]
 
@@ -89,14 +91,15 @@ def _write_repeat(chance: random.Random) -> str:
 
 
 def _write_chant(chance: random.Random) -> str:
-    """A few words, word for word again and again: the plainest thing to copy."""
+    """Repeat a few words literally, which is the simplest thing to copy."""
     words = [chance.choice((*_WORDS, *NAMES)) for _ in range(chance.randint(3, 12))]
+    # Fewer repeats of longer chants, so that a document stays short.
     times = chance.randint(2, 2 + 16 // len(words))
     return " ".join(words * times)
 
 
 def _write_song(chance: random.Random) -> str:
-    """Verses with a line that comes back."""
+    """Write verses with a line that is repeated."""
     first = f"{_pick_object(chance)} for {chance.choice(NAMES)}"
     refrain = f"{first} and {_pick_object(chance)} for {chance.choice(NAMES)}"
     verses = [
@@ -133,7 +136,7 @@ def _write_places(chance: random.Random) -> str:
 
 
 def _write_questions(chance: random.Random) -> str:
-    """Facts about one thing in any order, then asked for in another order."""
+    """Write facts about one thing in any order, and then questions about them in another order."""
     kind = chance.choice(ATTRIBUTES["type"])
     facts = _pick_facts(chance, 3, 6)
     asked = chance.sample(facts, chance.randint(2, len(facts)))
@@ -151,7 +154,7 @@ def _write_questions(chance: random.Random) -> str:
 
 
 def _write_tag(chance: random.Random) -> str:
-    """Bare words on a price tag, then what each of them is."""
+    """Write the words on a price tag, and then what each of them means."""
     kind = chance.choice(ATTRIBUTES["type"])
     facts = _pick_facts(chance, 3, 6)
     words = ", ".join([kind, *(value for _, value in facts)])
@@ -162,7 +165,7 @@ def _write_tag(chance: random.Random) -> str:
 
 
 def _write_notes(chance: random.Random) -> str:
-    """Facts as separate sentences, then the same as one."""
+    """Write facts as separate sentences, and then in one sentence."""
     kind = chance.choice(ATTRIBUTES["type"])
     facts = _pick_facts(chance, 3, 5)
     name, other = chance.sample(NAMES, 2)
@@ -210,7 +213,7 @@ def _write_story(chance: random.Random) -> str:
 
 
 def _write_market(chance: random.Random) -> str:
-    """Everyday sentences with the words that an advertisement needs, in no advertisement's order."""
+    """Write everyday sentences with the words that advertisements use, in an order that none of them has."""
     name, other = chance.sample(NAMES, 2)
     thing = _pick_thing(chance)
     kind, material, detail, audience, occasion = (
@@ -236,9 +239,9 @@ def _write_market(chance: random.Random) -> str:
     return " ".join([*told, f"That is what {name} says about {thing} and {kind}, and {other} too."])
 
 
-# The first four teach what the advertising task needs: facts to find again, and plain copying. In the others
-# a word is found by what stood two or three words before it; more of them, and the turn from guessing to
-# copying comes much later.
+# The first four teach what the advertising task needs: finding facts again, and plain copying. In the others,
+# a word is found by the two or three words before it; with more of those, the model changes from guessing to
+# copying much later.
 _KINDS: tuple[tuple[Callable[[random.Random], str], float], ...] = (
     (_write_tag, 4),
     (_write_notes, 3),

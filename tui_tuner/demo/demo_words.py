@@ -1,8 +1,8 @@
-"""The vocabulary of the demo: the words of the pretraining text and of the advertising task, all our own.
+"""The vocabulary of the demo, made up for it: words of the pretraining text and of the advertising task.
 
-Every attribute value is one word in lower case, and belongs to one key only, so that a reader can check an
-answer word by word. The last `HELD_OUT` share of each list is kept out of the fine-tuning rows: what an
-answer says about those values was copied, not learnt by heart.
+Every attribute value is one word in lower case and belongs to one key only, so a reader can check an answer
+word by word. The last `HELD_OUT` share of each list is kept out of the fine-tuning rows: an answer with those
+values was copied and not memorised.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ VALUES = tuple(value for values in ATTRIBUTES.values() for value in values)
 
 
 def list_trained_values(key: str) -> tuple[str, ...]:
-    """The values of a key that the fine-tuning rows use."""
+    """List the values of a key that the fine-tuning rows use."""
     values = ATTRIBUTES[key]
     return values[: len(values) - round(HELD_OUT * len(values))]
 
 
 def list_held_out_values(key: str) -> tuple[str, ...]:
-    """The values of a key that only the held-out rows use."""
+    """List the values of a key that only the held-out rows use."""
     return ATTRIBUTES[key][len(list_trained_values(key)) :]

@@ -1,8 +1,8 @@
-"""Tagged sentences of the demo, written by a program: persons, places and organisations, as in news.
+"""Generate the demo's tagged sentences: persons, places and organisations, as in news.
 
-Words and tags as CoNLL-2003 has them, in the scheme BIO: `B-PER` begins the name of a person, `I-PER` goes on
-with it, and so for LOC and ORG. Some family names are places too, and some places are in the name of an
-organisation: only the words around them tell.
+Words and tags are as in CoNLL-2003, in the BIO scheme: `B-PER` begins the name of a person, `I-PER` continues
+it, and likewise for LOC and ORG. Some family names are also places, and some places are part of the name of
+an organisation: only the words around them show which.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _SENTENCES = (
 
 
 def make_tag_rows() -> Iterator[dict[str, list[str]]]:
-    """`ROWS` rows with the columns tokens and ner_tags, the same on every machine."""
+    """Yield `ROWS` rows with the columns tokens and ner_tags, the same on every machine."""
     chance = random.Random(SEED)
     taken: set[str] = set()
     while len(taken) < ROWS:
@@ -67,7 +67,7 @@ def make_tag_rows() -> Iterator[dict[str, list[str]]]:
 
 
 def _fill_word(chance: random.Random, word: str) -> tuple[list[str], str]:
-    """The words in the place of one of a sentence, and what they name; "" for nothing."""
+    """Return the words that replace a word of a sentence, and the kind of name they are; "" for none."""
     if word == "{PER}":
         first = chance.choice(NAMES)
         return [first] if chance.random() < 0.2 else [first, chance.choice(FAMILIES)], "PER"
@@ -79,7 +79,8 @@ def _fill_word(chance: random.Random, word: str) -> tuple[list[str], str]:
         head = chance.choice(_HEADS) if chance.random() < 0.6 else chance.choice(TOWNS)
         return f"{head} {chance.choice(_KINDS)}".split(), "ORG"
     plain = word.format(
-        title=chance.choice(("Mr", "Mrs", "Dr")),  # as in CoNLL-2003 no part of the name
+        # As in CoNLL-2003, a title is not part of the name.
+        title=chance.choice(("Mr", "Mrs", "Dr")),
         day=chance.choice(DAYS),
         number=chance.choice(NUMBERS),
         thing=chance.choice(THINGS),

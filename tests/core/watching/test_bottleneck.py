@@ -58,15 +58,20 @@ WORDS = [
         "busy 41%",
         [{"training.batch_size": 16}, {"training.compile": True}],
     ),
-    ("data", PLAIN, "30% of it rows are read", []),
-    ("memory", Circumstances(16, 8, forced=True), "checkpointing on, so 33%", [{"training.micro_batch": 4}]),
+    ("data", PLAIN, "waits for rows 30% of it", []),
+    (
+        "memory",
+        Circumstances(16, 8, forced=True),
+        "checkpointing is on, so 33%",
+        [{"training.micro_batch": 4}],
+    ),
     (
         "memory",
         Circumstances(16, 1, forced=True, quantisable=True),
-        "checkpointing on",
+        "checkpointing is on",
         [{"model.quantization": "nf4"}],
     ),
-    ("memory", Circumstances(16, 1, forced=True), "checkpointing on", []),
+    ("memory", Circumstances(16, 1, forced=True), "checkpointing is on", []),
     ("", PLAIN, "busy 41% of the time again", []),
 ]
 

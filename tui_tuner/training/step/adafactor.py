@@ -1,4 +1,4 @@
-"""Adafactor (arXiv 1804.04235) with a given learning rate: of a matrix only row and column means are kept."""
+"""Adafactor (arXiv 1804.04235) with a given learning rate; keeps only row and column means of a matrix."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ HALVES = (torch.float16, torch.bfloat16)
 class Adafactor(Optimizer):
     """Adafactor without momentum, relative steps and scaling by the size of parameters.
 
-    torch has an Adafactor too, whose numbers are others: it keeps moments in the dtype of the weights, and
-    its epsilon has another place. Runs that began with the one of transformers continue with this one, bit
-    for bit, so its groups and states have the names and values of that one.
+    torch's own Adafactor gives different numbers: it keeps moments in the dtype of the weights and adds its
+    epsilon elsewhere. Runs that started with the Adafactor of transformers continue with this one, bit for
+    bit, so its groups and states have the names and values that transformers uses.
     """
 
     def __init__(self, groups: Iterable[Mapping[str, Any]], lr: float) -> None:
+        # Only lr and weight_decay are read here; the others are saved in checkpoints, as by transformers.
         settings = {
             "lr": lr,
             "eps": (EPSILON, 1e-3),
@@ -58,10 +59,12 @@ class Adafactor(Optimizer):
             self._begin_state(state, gradient)
         weights = parameter.float() if parameter.dtype in HALVES else parameter
         state["step"] += 1
-        state["RMS"] = _root_mean_square(weights)  # nothing here reads it; checkpoints have always held it
+        # Nothing here reads RMS, but the checkpoints of transformers hold it.
+        state["RMS"] = _root_mean_square(weights)
         update = _scale_gradient(state, gradient)
         update.div_((_root_mean_square(update) / CLIP).clamp_(min=1.0))
         update.mul_(rate)
+        # Two additions in the order of transformers: one combined sum would differ in the last bits.
         if weight_decay:
             weights.add_(weights, alpha=-weight_decay * rate)
         weights.add_(-update)
@@ -78,8 +81,9 @@ class Adafactor(Optimizer):
 
 
 def _scale_gradient(state: dict[str, Any], gradient: Tensor) -> Tensor:
-    """Return the gradient over the root of its second moment, which is brought up to date in `state`."""
+    """Return the gradient divided by the root of its second moment, which is updated in `state`."""
     decay = 1.0 - state["step"] ** DECAY_RATE
+    # Without EPSILON, a gradient of zero would become 0 * infinity below.
     squared = gradient**2 + EPSILON
     if "exp_avg_sq" in state:
         moment = _as_moment(state, "exp_avg_sq", gradient)
@@ -95,7 +99,7 @@ def _scale_gradient(state: dict[str, Any], gradient: Tensor) -> Tensor:
 
 
 def _as_moment(state: dict[str, Any], name: str, gradient: Tensor) -> Tensor:
-    # Loading a checkpoint casts states to the dtype of the weights; moments are those of float32 gradients.
+    # `load_state_dict` casts states to the dtype of the weights, but moments belong to float32 gradients.
     state[name] = moment = state[name].to(gradient)
     return moment
 

@@ -1,8 +1,8 @@
 """One optimizer step: forward and backward passes of its examples, clipping, update, schedule.
 
 The objective lays a step's examples into micro-batches; their gradients add up, and the summed loss is
-divided by the weight of the whole effective batch. So a step can be tried again from a clean state, a resumed
-run seeks by step number, and nothing on the way asks the device for a number.
+divided by the weight of the whole effective batch. So a step can be retried from a clean state, a resumed run
+seeks by step number, and nothing in a step reads a number from the device.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class StepResult:
-    """What an optimizer step came to. Tensors are still on the device.
+    """The result of an optimizer step. Tensors are still on the device.
 
     Args:
-        rows: Of the whole effective batch, over all ranks; `trained` and `tokens` count theirs.
+        rows: Examples of the whole effective batch, over all ranks; `trained` and `tokens` count theirs.
         parts: The forward passes of this rank.
         rate: The learning rate of the first group, as the step used it.
         skipped: Whether the loss scaler left the weights as they were.
@@ -77,7 +77,7 @@ class StepResult:
 
 
 class Engine:
-    """Takes optimizer steps with one model, and saves and loads what carries over from one to the next.
+    """Takes optimizer steps with one model, and saves and loads the state that passes from step to step.
 
     Attributes:
         step: Optimizer steps taken.
@@ -100,7 +100,8 @@ class Engine:
         ranks: Ranks,
         method: Method,
     ) -> None:
-        # An evaluation before the first step, or one that a resumed run owes, draws from here on
+        # Before anything else: an evaluation before the first step, or one that a resumed run has to repeat,
+        # draws from this state.
         seed_everything(config.training.seed)
         self.model, self.config, self.total = model, config, total
         self.data, self.plan, self.objective, self.size = data, plan, objective, size
@@ -111,6 +112,7 @@ class Engine:
         self.skip_bad = config.training.on_bad_numbers == "skip"
         self.passes = Passes()
         self._device_facts = device
+        # Rows are filled on GPUs only, where the host has time to prepare a step while the device computes.
         self._ahead = Ahead(self._lay_parts) if objective.way.filled else None
         self._wrapped: Module | None = None
         self._stepped = True
@@ -120,19 +122,23 @@ class Engine:
         self._scale_watch = ScaleWatch(self.scaler)
         place_model(model, self.device)
         if getattr(model, "config", None) is not None:
-            model.config.use_cache = True  # for who generates with the final model, whatever its base said
+            # Saved with the final model, where generation needs it, whatever the base model's config has.
+            model.config.use_cache = True
 
     # ---- before the first step ----------------------------------------------------------------------------
 
     def prepare_states(self, checkpoint: Path | None = None) -> None:
-        """Make optimizer and schedule, as they are at a checkpoint or at the beginning of a run."""
+        """Create optimizer and schedule, with their state at a checkpoint or at the start of a run."""
         if checkpoint is not None:
             load_trained(self.model, checkpoint)
-        free_cached_memory()  # of what checked the model before: the first step finds it in one piece
+        # The model was checked before training; the cached pieces it left would fragment the first step.
+        free_cached_memory()
+        # A rollback calls this again, and a model must not be wrapped twice.
         if self._wrapped is None:
             self._wrapped = wrap_model(self.model, self.device, self.ranks)
-        # Clipping sums the norms in the order of the groups, as the optimizer has them
         self.optimizer = create_optimizer(self.model, self.config, self._device_facts)
+        # Two orders of the same weights: clipping sums norms in the order of the optimizer's groups, and a
+        # sum in another order differs in the last bits.
         self._trained: list[Weight] = [
             one for group in self.optimizer.param_groups for one in group["params"]
         ]
@@ -142,8 +148,8 @@ class Engine:
         self.scheduler = create_scheduler(self.optimizer, self.config, self.total)
         position = Position()
         if checkpoint is not None:
-            # From the processor, as a second copy of the states may not fit on the device; where several
-            # processes share a machine's memory, each loads onto its own device.
+            # Through the host's memory, as a second copy of the states may not fit on the device. Several
+            # processes share that memory, so each of them loads onto its own device.
             direct = self.ranks.world > 1 and self.device.type != "cpu"
             self._carried_states.load_states(checkpoint, str(self.device) if direct else "cpu")
             position = load_position(checkpoint)
@@ -153,7 +159,7 @@ class Engine:
         self._clear_gradients()
 
     def forget_states(self) -> None:
-        """Let go of gradients and of the optimizer: `prepare_states` makes another."""
+        """Release gradients and the optimizer; `prepare_states` creates a new one."""
         self._clear_gradients()
         self.optimizer = self.scheduler = None
 
@@ -162,7 +168,7 @@ class Engine:
         load_trained(self.model, checkpoint)
 
     def restore_random_states(self, checkpoint: Path) -> None:
-        """Go on with a checkpoint's random numbers; call it last before a step."""
+        """Continue with a checkpoint's random numbers. Call it last before a step."""
         load_random_states(checkpoint, self.ranks)
 
     # ---- one step -----------------------------------------------------------------------------------------
@@ -180,7 +186,9 @@ class Engine:
         result.grad_norm = self.clip_gradients().detach()
         if self.skip_bad:
             self._leave_out_bad(result)
+        # Before the schedule moves on: this is the rate that the step uses.
         result.rate = float(self.optimizer.param_groups[0]["lr"])
+        # The schedule waits for a step that the loss scaler skips, as the Trainer of version 0.1 did.
         if self.update_weights():
             self.scheduler.step()
             self.method.after_step(self.model, self.step + 1, self.total)
@@ -191,9 +199,10 @@ class Engine:
         return result
 
     def compute_gradients(self, rows: list[int]) -> StepResult:
-        """Forward and backward passes of a whole step, in smaller parts again where memory runs out."""
+        """Run forward and backward passes of a whole step, in smaller parts again if memory runs out."""
+        # `train` walks through all modules, which takes milliseconds.
         if not self.model.training:
-            self.model.train()  # walks through all modules: milliseconds
+            self.model.train()
         weight = self.objective.count_weight(self.data, rows)
         mine = self.plan.find_share(rows)
         before = RngState.read_now(self.device)
@@ -204,11 +213,14 @@ class Engine:
             except Exception as error:
                 out_of_memory = self.recovery.is_out_of_memory(error)
                 if not out_of_memory:
-                    before.restore_state()  # so that the state before this step can still be saved
+                    # So that the state before this step can still be saved.
+                    before.restore_state()
                     raise
                 place = self.recovery.place
+                # Some parts may have added theirs already, and the retry starts from zero.
                 self._clear_gradients()
                 self.recovery.free(error)
+            # The retry draws the same random numbers as the attempt that failed.
             before.restore_state()
             self.size = self.recovery.halve_micro_batch(self._find_tried_size(), place, self.step + 1)
         self._prepare_next()
@@ -224,17 +236,18 @@ class Engine:
         )
 
     def _accumulate_gradients(self, rows: list[int], weight: float) -> tuple[Tensor, list[MicroBatch]]:
-        """Add up the gradients of all micro-batches of a step; return its loss over all ranks, and them.
+        """Add up the gradients of a step's micro-batches; return its loss over all ranks, and the passes.
 
         Args:
-            rows: Those of this rank.
-            weight: Of the whole effective batch, over all ranks.
+            rows: The examples of this rank.
+            weight: The weight of the whole effective batch, over all ranks.
         """
         assert self._wrapped is not None
         objective, world = self.objective, self.plan.world
         objective.begin_step()
         total = torch.zeros((), device=self.device)
-        # Averaging over ranks divides the gradients by their number, and the loss is a sum over them
+        # DistributedDataParallel divides the summed gradients by the number of ranks, but a step's loss is
+        # the sum over all ranks.
         scale = world / (weight or 1)
         self.recovery.enter_place("copying", rows)
         parts = self._take_parts(rows)
@@ -249,7 +262,8 @@ class Engine:
                 loss = objective.sum_losses(self._wrapped, micro) * scale
                 extra = self.method.extra_loss(self.model) if last else None
                 if extra is not None:
-                    loss = loss + extra  # the same on each rank, so its gradient's average is its gradient
+                    # Not scaled: it is the same on each rank, so the average of its gradients is right.
+                    loss = loss + extra
                 self.recovery.enter_place("backward", part.rows)
                 (loss if self.scaler is None else self.scaler.scale(loss)).backward()
             total += loss.detach() / world
@@ -257,7 +271,7 @@ class Engine:
         return self.ranks.sum_tensor(total), parts
 
     def clip_gradients(self) -> Tensor:
-        """Scale gradients down to `max_grad_norm`; return their norm before, of true size also in float16."""
+        """Scale gradients down to `max_grad_norm`; return their norm before that, without the loss scale."""
         if self.scaler is not None:
             assert self.optimizer is not None
             self.scaler.unscale_(self.optimizer)
@@ -267,10 +281,10 @@ class Engine:
         return get_total_norm([one.grad for one in self._in_model if one.grad is not None])
 
     def update_weights(self) -> bool:
-        """Let the optimizer step, and the scaler adapt its scale; return whether the optimizer was called.
+        """Let the optimizer step and the scaler adapt its scale; return whether the optimizer was called.
 
-        A scaler does not call it where gradients overflowed, unless it is fused: then the kernel skips, and
-        only the device knows.
+        If gradients overflowed, a scaler does not call the optimizer, unless it is fused: then the kernel
+        skips the update, and only the device knows.
         """
         assert self.optimizer is not None
         if self.scaler is None:
@@ -285,14 +299,16 @@ class Engine:
         self._stepped = True
 
     def _leave_out_bad(self, result: StepResult) -> None:
-        """Let the optimizer skip this step where its loss or its gradient is not finite."""
+        """Let the optimizer skip this step if its loss or its gradient is not finite."""
         assert self.optimizer is not None
         finite = torch.isfinite(result.grad_norm) & torch.isfinite(result.loss)
         if self.scaler is None and all(group.get("fused") for group in self.optimizer.param_groups):
-            # Its kernel reads this and changes nothing, as for a loss scaler; so the device is not asked
+            # Meant for loss scalers: the fused kernel reads it on the device and then changes nothing, so
+            # there is no need to wait for the device here.
             self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
         elif not bool(finite):
-            self._clear_gradients()  # the optimizer skips a parameter without a gradient
+            # Optimizers skip parameters without a gradient.
+            self._clear_gradients()
 
     def _clear_gradients(self) -> None:
         for weight in self._in_model:
@@ -301,13 +317,12 @@ class Engine:
     # ---- the forward passes of a step ---------------------------------------------------------------------
 
     def _take_parts(self, rows: list[int]) -> list[MicroBatch]:
-        """Return a step's passes: on the device where they were made ahead, else still on the host."""
+        """Return a step's passes, on the device if they are prepared ahead, else still on the host."""
         if self._ahead is not None:
             return self._ahead.take_step(rows, self.size)
         return self.objective.lay_batches(self.data, rows, self.size)
 
     def _lay_parts(self, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
-        """Lay out a step's passes, on the device."""
         return [part.to(self.device) for part in self.objective.lay_batches(self.data, rows, size)]
 
     def _prepare_next(self) -> None:
@@ -318,16 +333,17 @@ class Engine:
             self._ahead.prepare_step(self.plan.find_share(batch), self.size)
 
     def _find_tried_size(self) -> MicroSize:
-        """Return what did not fit; a step that is one pass may be far less than the size allows for."""
+        """Return the size of the pass that did not fit."""
         if not self.objective.way.filled:
             return self.size
+        # A filled pass may be far smaller than the limit, and half of the limit could be the same pass again.
         tokens = sum(int(self.data.lengths[row]) for row in self.recovery.rows)
         return MicroSize(
             min(self.size.sequences, max(1, len(self.recovery.rows))), min(self.size.tokens, max(1, tokens))
         )
 
     def _remember_pass(self, part: MicroBatch, accumulating: bool) -> None:
-        """Keep the sizes of the fullest forward passes, with filler and padding: they decide about memory."""
+        """Keep the sizes of the fullest forward passes, filler and padding included."""
         sequences, length = part.input_ids.shape
         states = bool(getattr(self.optimizer, "state", None))
         self.passes.remember_pass(Pass(sequences, length, part.trained_tokens, states, accumulating))
@@ -340,7 +356,7 @@ class Engine:
         return States(self.optimizer, self.scheduler, self.scaler)
 
     def save_state(self, folder: Path) -> None:
-        """Write what a resumed run needs into a folder: weights, optimizer, schedule, random states, step."""
+        """Write the state a resumed run needs: weights, optimizer, schedule, random states, step."""
         save_trained(self.model, folder)
         self._carried_states.save_states(folder)
         save_random_states(folder, self.ranks)

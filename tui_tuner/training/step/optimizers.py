@@ -1,4 +1,4 @@
-"""The optimizer that `training.optimizer` names, over the weights that are trained."""
+"""Create the optimizer that `training.optimizer` names, for the weights that are trained."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 ADAM_EPSILON = 1e-8
+# The patterns of transformers' Trainer (`get_decay_parameter_names`), which made the groups of version 0.1.
 _NOT_DECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
 
 
@@ -31,21 +32,22 @@ def create_optimizer(model: Module, config: ResolvedConfig, device: Device) -> O
     if training.optimizer == "adafactor":
         return Adafactor(groups, lr=rate)
     if training.optimizer == "adamw":
+        # None rather than False, which would also keep PyTorch from choosing `foreach`.
         fused = True if is_fused(device) else None
         return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=ADAM_EPSILON, fused=fused)
     return _create_8bit_adamw(model, groups, rate, betas, paged=training.optimizer.startswith("paged"))
 
 
 def is_fused(device: Device) -> bool:
-    """Return whether one kernel updates many tensors, as it does on a GPU."""
+    """Return whether AdamW updates many tensors in one kernel, as it does on a GPU."""
     return device.kind == "cuda"
 
 
 def group_parameters(model: Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return two parameter groups: weights that decay, and biases and norms, which do not.
 
-    Groups, and the order in them, decide which saved state belongs to which weight: a checkpoint of any
-    version holds them in this order, an empty group included.
+    The groups and the order in them decide which saved state belongs to which weight. Checkpoints of all
+    versions hold them in this order, including an empty group.
     """
     norms = {
         f"{place}.{name}"

@@ -1,4 +1,4 @@
-"""The random states of every library a step may draw from: seeded, kept for a retry, saved and restored."""
+"""Seed, save and restore the random states of every library that a step may draw from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tui_tuner.training.ranks import Ranks
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What a pickled numpy array names: these build arrays of numbers, and nothing else
+# The names in a pickled numpy array, allowed when a checkpoint is loaded: they only build arrays of numbers.
 _ARRAYS = [np.empty(0).__reduce__()[0], np.ndarray, np.dtype, type(np.dtype(np.uint32))]
 
 
@@ -24,7 +24,8 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    torch.cuda.manual_seed_all(seed)  # `torch.manual_seed` leaves out devices that are seen later
+    # `torch.manual_seed` leaves out devices that are seen later.
+    torch.cuda.manual_seed_all(seed)
 
 
 @dataclass
@@ -62,6 +63,7 @@ def save_random_states(folder: Path, ranks: Ranks) -> None:
         "numpy": np.random.get_state(),
         "cpu": torch.random.get_rng_state(),
     }
+    # As the Trainer of version 0.1 wrote them: one process its own device, several processes all devices.
     if torch.cuda.is_available():
         get = torch.cuda.get_rng_state if ranks.world == 1 else torch.cuda.get_rng_state_all
         states["cuda"] = get()
@@ -71,8 +73,9 @@ def save_random_states(folder: Path, ranks: Ranks) -> None:
 def load_random_states(folder: Path, ranks: Ranks) -> None:
     """Restore the random states that a checkpoint holds for this process; without them, change nothing."""
     path = folder / _file_of(ranks)
+    # Missing if the checkpoint was written by another number of processes.
     if not path.is_file():
-        return  # written by another number of processes
+        return
     with torch.serialization.safe_globals(_ARRAYS):
         states = torch.load(path, weights_only=True)
     random.setstate(states["python"])
@@ -82,7 +85,6 @@ def load_random_states(folder: Path, ranks: Ranks) -> None:
     if cuda is None or not torch.cuda.is_available():
         return
     if isinstance(cuda, list):
-        # Those of devices that this machine lacks belong to no process here
         for index, state in enumerate(cuda[: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(state, index)
     else:

@@ -1,4 +1,4 @@
-"""Going on after memory ran out: say where, halve the micro-batch, keep the effective batch."""
+"""Continue after memory ran out: report where, halve the micro-batch, keep the effective batch."""
 
 from __future__ import annotations
 
@@ -18,37 +18,38 @@ from tui_tuner.training.watching.reporting import Reporter
 
 
 class Recovery:
-    """Knows where the step is, and what to do when memory runs out there.
+    """Knows which part of a step is running, and how to continue if memory runs out there.
 
-    `enter_place` is called at each place; tests replace `probe` to let it raise.
+    `enter_place` is called at each part; tests set `probe` to a function that raises.
     """
 
     def __init__(self, reporter: Reporter, retry: bool, origin: Callable[[int], str]) -> None:
         self._reporter = reporter
         self._retry = retry
         self.origin = origin
-        self.random = False  # whether training draws numbers: the model is not known yet
+        # Whether training draws random numbers; set once the model is known.
+        self.random = False
         self.place = ""
         self.rows: list[int] = []
         self.probe: Callable[[str], None] | None = None
 
     def enter_place(self, place: str, rows: list[int] | None = None) -> None:
-        """Say which part of the step begins; rows are those of the micro-batch."""
+        """Note which part of the step begins; `rows` are those of the micro-batch."""
         self.place = place
         if rows is not None:
             self.rows = rows
         if self.probe is not None and place:
             self.probe(place)
 
-    # Where memory runs out, whoever catches the error calls `free` with it before trying anything again
+    # A handler must call `free` with the error before another attempt: the error's frames hold tensors.
     is_out_of_memory = staticmethod(is_out_of_memory)
     free = staticmethod(free_memory_of)
 
     def halve_micro_batch(self, size: MicroSize, place: str, step: int) -> MicroSize:
-        """Half the micro-batch, announced in the journal.
+        """Return half the micro-batch, and report it in the journal.
 
         Raises:
-            OutOfMemoryError: the micro-batch was one sequence already, or the config says stop.
+            OutOfMemoryError: the micro-batch was one sequence already, or the config says to stop.
         """
         if not self._retry:
             raise OutOfMemoryError(
@@ -72,6 +73,7 @@ class Recovery:
 
     def announce_smaller(self, place: str, step: int, before: MicroSize, after: MicroSize) -> None:
         said = {"place": place, "step": step, "tokens": after.tokens}
+        # With dropout, the same examples in other passes get other masks, so the loss is not quite the same.
         if self.random and place != "evaluation":
             message = _(
                 "Memory ran out in {place} at step {step}. The micro-batch is now at most {tokens} tokens; "
@@ -88,10 +90,10 @@ class Recovery:
         self._reporter.emit(OutOfMemory(step, place, sizes, message))
 
     def guard_optimizer(self, optimizer: Any, step: Callable[[], int]) -> None:
-        """Let `optimizer.step` be tried once more with cached memory given back.
+        """Let `optimizer.step` be retried once after cached memory was released.
 
-        That is exact where nothing was changed yet: optimizers allocate their state before they touch a
-        weight. Where something was changed, the step cannot be repeated, and the run stops resumably.
+        A retry is exact if nothing was changed yet: optimizers allocate their state before they touch a
+        weight. If something was changed, the step cannot be repeated; the run stops and can be resumed.
         """
         inner = optimizer.step
 
@@ -113,15 +115,17 @@ class Recovery:
                     hint=_("Resume from the last checkpoint with adamw_8bit or a quantised model."),
                 )
             said = _(
-                "Memory ran out in the optimizer; it is tried again. {message}",
+                "Memory ran out in the optimizer step, which is tried again. {message}",
                 message=one_line(message, 200),
             )
             self._reporter.emit(OutOfMemory(step(), "optimizer", (0, 0), said))
             for group in optimizer.param_groups:
+                # One tensor at a time: `foreach` makes temporaries of the model's size.
                 if group.get("foreach") is None and not group.get("fused"):
-                    group["foreach"] = False  # one tensor at a time: no temporaries of the model's size
+                    group["foreach"] = False
             return inner(*args, **kwargs)
 
+        # A bound method, as schedulers wrap `optimizer.step.__func__`.
         optimizer.step = types.MethodType(guarded, optimizer)
 
 
@@ -129,7 +133,7 @@ Versions = dict[tuple[int, str], int]
 
 
 def _read_versions(optimizer: Any) -> Versions:
-    """Counters that PyTorch raises whenever a tensor is changed in place, of weights and their state."""
+    """Return the counters that PyTorch raises at each change in place, of weights and their state."""
     found: Versions = {}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -141,9 +145,8 @@ def _read_versions(optimizer: Any) -> Versions:
 
 
 def _has_changed(optimizer: Any, before: Versions) -> bool:
-    """Return whether a weight or its state changed; state made since, and not changed after, does not
-    count.
-    """
+    """Return whether a weight or its state changed. New state counts only if it was changed after."""
+    # The kernels of bitsandbytes write without raising the counters.
     if type(optimizer).__module__.startswith("bitsandbytes"):
-        return True  # its kernels write without raising the counters
+        return True
     return any(version != before.get(name, 0) for name, version in _read_versions(optimizer).items())

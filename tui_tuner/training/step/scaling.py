@@ -1,4 +1,4 @@
-"""The loss scaler of float16, and whether it skipped a step, without a question to the device."""
+"""Scale the loss for float16, and find skipped steps without reading from the device."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def create_scaler(device: Device, config: ResolvedConfig) -> GradScaler | None:
-    """Create the scaler of a run that computes in float16; None for all others."""
+    """Create the scaler of a run that computes in float16; return None for all others."""
     return torch.amp.GradScaler(device.kind) if needs_scaler(device, config) else None
 
 
 class ScaleWatch:
-    """Compares a scaler's scale with that of the step before: it falls where gradients overflowed.
+    """Compares a scaler's scale with the one of the step before: it falls when gradients overflow.
 
-    Whether `optimizer.step` was called does not tell: a fused optimizer, the default on a GPU, takes the
-    scaler's verdict into its kernel and skips there.
+    A call of `optimizer.step` proves nothing: a fused optimizer, the default on a GPU, is always called and
+    skips the update inside its kernel.
 
     Args:
-        scaler: None where the loss is not scaled.
+        scaler: None if the loss is not scaled.
     """
 
     def __init__(self, scaler: Any) -> None:
@@ -34,11 +34,12 @@ class ScaleWatch:
         self._before: Any = None
 
     def was_skipped(self) -> Any:
-        """Call once after each optimizer step. A bool, or a tensor with one, still on the device."""
-        # `get_scale` reads the number from the device, which waits for everything that was asked of it.
+        """Return a bool, or a tensor with one on the device. Call it once after each optimizer step."""
+        # `get_scale` reads the number from the device, which waits until all queued work is done.
         scale = None if self._scaler is None else self._scaler._scale
         if scale is None:
             return False
         before = self._scaler._init_scale if self._before is None else self._before
-        self._before = scale.detach().clone()  # the scaler changes it in place
+        # A copy, because the scaler changes its scale in place.
+        self._before = scale.detach().clone()
         return self._before < before

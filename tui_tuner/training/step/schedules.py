@@ -1,4 +1,4 @@
-"""Learning rate schedules: the share of the peak rate at each step, as pure functions of the step."""
+"""Learning rate schedules: the share of the peak rate at each step, as pure functions of the step number."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fall_as_cosine(step: int, warmup: int, total: int) -> float:
 
 
 def fall_as_inverse_root(step: int, warmup: int, total: int) -> float:
-    """Fall with the root of the step: a quarter of the rate after 16 times the warm-up."""
+    """Fall with the square root of the step: a quarter of the peak rate after 16 times the warm-up."""
     timescale = warmup or TIMESCALE
     return 1.0 / math.sqrt((step + timescale - warmup) / timescale)
 
@@ -41,7 +41,8 @@ def fall_as_inverse_root(step: int, warmup: int, total: int) -> float:
 def fall_at_the_end(step: int, warmup: int, total: int) -> float:
     """Stay at the peak, then fall as half a cosine over the last tenth (arXiv 2405.18392)."""
     decay = max(1, round(DECAY_SHARE * total))
-    stable = total - decay  # where it begins to fall; before the warm-up ends, where that is longer
+    # A warm-up of more than nine tenths ends after this, so the rate then enters the fall partway.
+    stable = total - decay
     if step < stable:
         return 1.0
     if step < stable + decay:
@@ -63,21 +64,22 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def find_rate_share(step: int, *, schedule: str, warmup: int, total: int) -> float:
-    """Return the share of the peak rate that an optimizer step takes.
+    """Return the share of the peak rate that an optimizer step uses.
 
     Args:
-        step: Optimizer steps taken before it.
+        step: Optimizer steps taken before this one.
         schedule: One of `SCHEDULES`.
         warmup: Steps in which the rate rises from zero, linearly.
         total: Optimizer steps of the whole run.
     """
+    # Counted from 0, so with a warm-up the first step has a rate of zero, as in transformers.
     if step < warmup:
         return step / warmup
     return SCHEDULES[schedule](step, warmup, total)
 
 
 def create_scheduler(optimizer: Optimizer, config: ResolvedConfig, total: int) -> LambdaLR:
-    """Create the scheduler that sets the rates of an optimizer; `step` it after each optimizer step."""
+    """Create the scheduler of an optimizer's rates; call its `step` after each optimizer step."""
     training = config.training
     share = functools.partial(
         find_rate_share,
@@ -90,7 +92,8 @@ def create_scheduler(optimizer: Optimizer, config: ResolvedConfig, total: int) -
 
 
 def scale_rate(scheduler: LambdaLR, optimizer: Optimizer, scale: float) -> None:
-    """Multiply the learning rate, now and in all that the schedule still gives."""
+    """Multiply the current learning rate and all later ones of the schedule."""
+    # The scheduler computes later rates from `base_lrs`; the next step takes the rate in the groups.
     scheduler.base_lrs = [rate * scale for rate in scheduler.base_lrs]
     scheduler._last_lr = [rate * scale for rate in scheduler.get_last_lr()]
     for group in optimizer.param_groups:

@@ -1,7 +1,7 @@
-"""What a checkpoint holds of the step: trained weights, optimizer, schedule, scaler, and the step's number.
+"""Save and load the training state in a checkpoint: weights, optimizer, schedule, scaler, step number.
 
-The names and contents of the files are those of version 0.1, which transformers' Trainer wrote: either
-version resumes a checkpoint of the other, bit for bit. Nothing is unpickled that could run code.
+File names and contents are those of version 0.1, which transformers' Trainer wrote: either version resumes a
+checkpoint of the other, bit for bit. Nothing is unpickled that could run code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STEP = "trainer_state.json"
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run is.
+    """The progress of a run.
 
     Args:
         step: Optimizer steps taken.
@@ -40,7 +40,7 @@ class Position:
 
 @dataclass(frozen=True)
 class States:
-    """What carries numbers from one optimizer step to the next, besides weights and random states."""
+    """The objects that carry state from one optimizer step to the next, besides weights and random states."""
 
     optimizer: Optimizer
     scheduler: LambdaLR
@@ -53,15 +53,15 @@ class States:
             torch.save(self.scaler.state_dict(), folder / SCALER)
 
     def load_states(self, folder: Path, place: str) -> None:
-        """Read the states back.
+        """Load the states that `save_states` wrote.
 
         Args:
-            place: Where torch puts the optimizer's tensors first; from there they are copied to where their
-                weights are.
+            place: The device that torch loads the optimizer's tensors to, before it copies them to the
+                devices of their weights.
         """
         self.optimizer.load_state_dict(_load_file(folder / OPTIMIZER, place))
         self.scheduler.load_state_dict(_load_file(folder / SCHEDULER))
-        # A run may begin without a scaler and continue on a device that needs one
+        # A run may start without a scaler and be resumed on a device that needs one.
         if self.scaler is not None and (folder / SCALER).is_file():
             self.scaler.load_state_dict(_load_file(folder / SCALER))
 
@@ -71,13 +71,14 @@ def _load_file(path: Path, place: str = "cpu") -> Any:
 
 
 def save_position(position: Position, folder: Path, total: int, steps_per_epoch: int) -> None:
-    """Write the step; `total` and the rest are what version 0.1 wants to find beside it."""
+    """Write the step number, with the other values that version 0.1 expects in the file."""
     values = {
         "epoch": position.epoch,
         "global_step": position.step,
         "max_steps": total,
         "num_train_epochs": math.ceil(total / steps_per_epoch),
-        "train_batch_size": 8,  # of no meaning, but the Trainer of version 0.1 fails without a number
+        # Means nothing, but the Trainer of version 0.1 fails without a number.
+        "train_batch_size": 8,
     }
     (folder / STEP).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -91,6 +92,7 @@ def save_trained(model: Module, folder: Path) -> None:
     """Write the trained parameters, under their own names, to `trained.safetensors`."""
     from safetensors.torch import save_file
 
+    # safetensors refuses tensors that are not contiguous.
     tensors = {
         name: parameter.detach().cpu().contiguous()
         for name, parameter in model.named_parameters()
@@ -100,10 +102,10 @@ def save_trained(model: Module, folder: Path) -> None:
 
 
 def load_trained(model: Module, folder: Path) -> None:
-    """Read `trained.safetensors` back in place.
+    """Load `trained.safetensors` into the model, in place.
 
     Raises:
-        ValueError: its names are not the model's trained parameters.
+        ValueError: the names are not those of the model's trained parameters.
     """
     from safetensors import safe_open
 

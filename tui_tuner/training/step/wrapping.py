@@ -1,4 +1,4 @@
-"""The model as its forward pass is called: wrapped where several processes train it together."""
+"""Place a model on its device, and wrap it if several processes train it together."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ if TYPE_CHECKING:
 
 
 def place_model(model: Module, device: torch.device) -> None:
-    """Move what is not on the device yet to it, such as a new head; quantised weights are there."""
+    """Move the parts of a model that are not on the device yet, such as a new head."""
+    # Random states, and kernels of some libraries, use the current device.
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # random states and kernels of libraries take the current one
+        torch.cuda.set_device(device)
+    # Quantised weights were loaded onto the device, and transformers refuses `to` for some kinds of them.
     if getattr(model, "quantization_method", None) is None:
         model.to(device)
 
 
 def wrap_model(model: Module, device: torch.device, ranks: Ranks) -> Module:
-    """Wrap a model so that each backward pass averages its gradients over the ranks; alone, it stays as is.
+    """Wrap a model so that each backward pass averages its gradients over the ranks; one rank needs none.
 
-    Call it before the optimizer is made: another wrapper may put other parameters in the place of these.
+    Call it before the optimizer is created: other wrappers may replace the parameters.
     """
     if ranks.world == 1:
         return model
@@ -35,7 +37,7 @@ def wrap_model(model: Module, device: torch.device, ranks: Ranks) -> Module:
 
 
 def without_averaging(model: Module) -> contextlib.AbstractContextManager[Any]:
-    """Let gradients add up on this rank alone; the next backward pass outside averages all of them."""
+    """Let gradients add up on this rank only; the next backward pass outside averages them all."""
     if isinstance(model, DistributedDataParallel):
         return model.no_sync()
     return contextlib.nullcontext()

@@ -1,17 +1,18 @@
-"""How many kernels a training step launches on a GPU, counted through tensors without data.
+"""Count the kernels that a training step launches on a GPU, with tensors without data.
 
-A launch here is one call of an operator of PyTorch that computes or moves something: in place or not, over
-one tensor or over a list of them (foreach, fused optimizers), it counts one. Views, shapes and memory that is
-only set aside count none. What stands in for a kernel counts what the kernel's own code launches:
+A launch is one call of a PyTorch operator that computes or moves something. It counts one, in place or not,
+for one tensor or a list of them (foreach, fused optimizers). Views, shapes and allocations count none. A
+stand-in for a kernel counts what the kernel's own code launches:
 
 - attention: one forward; backward the row sums, the gradients, and the queries' gradient made 16 bits
   (FlashAttention 2, `flash_bwd_launch_template.h`), and two sums where heads share keys (`flash_api.cpp`);
-- bitsandbytes (0.50, `backends/cuda/ops.py`): each of its operators is one kernel, and those that are made of
+- bitsandbytes (0.50, `backends/cuda/ops.py`): each of its operators is one kernel, and those that consist of
   several are counted by their parts.
 
-Operations of our own count what they declare (`compute.kernels.kernel_launches`). An operator that PyTorch
-composes (the gradient of a slice fills and copies, `addmm` out of place copies first), what cuBLAS splits and
-what a long list of tensors is cut into still counts one; compiled regions are not known without a GPU.
+This program's own operations count what they declare (`compute.kernels.kernel_launches`). Operators that
+PyTorch composes (the gradient of a slice fills and copies, `addmm` out of place copies first), products that
+cuBLAS splits and long lists of tensors that are cut still count one; compiled regions are not known without a
+GPU.
 
 A layer's share is the difference between a model of n + 1 layers and one of n.
 """
@@ -36,7 +37,7 @@ def _split_words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Operators that launch nothing: memory set aside, names of storage, and views that do not say that they are
+# Operators that launch nothing: allocations, names of storage, and views that are not declared as views
 NOTHING = _split_words(
     """empty empty_like empty_strided empty_permuted new_empty new_empty_strided _unsafe_view _reshape_alias
     detach detach_ alias lift lift_fresh set_ resize_ is_same_size sym_size sym_stride sym_numel
@@ -62,7 +63,7 @@ class LaunchCounter(device.Tracker):
 
     Attributes:
         counts: By (phase, kind).
-        operators: By (phase, operator's name), for a look at what there is to save.
+        operators: By (phase, operator's name), which shows where launches could be saved.
     """
 
     def __init__(self, chosen: int = 0) -> None:
@@ -71,12 +72,13 @@ class LaunchCounter(device.Tracker):
         self.operators: Counter[tuple[str, str]] = Counter()
 
     def __enter__(self) -> Any:
-        if self.note_launch not in device.LISTENERS:  # entered anew for each stand-in
+        # Entered again for each stand-in, which must not register it twice.
+        if self.note_launch not in device.LISTENERS:
             device.LISTENERS.append(self.note_launch)
         return super().__enter__()
 
     def note_launch(self, kind: str, launches: int, name: str = "") -> None:
-        """A stand-in, or an operator, ran that launches so many kernels."""
+        """Count the launches of a stand-in or an operator."""
         self.counts[self.phase, kind] += launches
         self.operators[self.phase, name or kind] += launches
 
@@ -85,6 +87,7 @@ class LaunchCounter(device.Tracker):
     ) -> Any:
         operator: Any = func
         launches = OWN_KERNELS.get(operator.name()) if func in self._kernels else None
+        # Other stand-ins call operators, or report launches, which are counted then.
         if launches is None:
             launches = 0 if func in self._kernels else launched_by(operator)
         if launches:
@@ -93,7 +96,7 @@ class LaunchCounter(device.Tracker):
 
 
 def launched_by(operator: Any) -> int:
-    """Kernels that one call of an operator launches on a GPU."""
+    """Return the number of kernels that one call of an operator launches on a GPU."""
     namespace, _, name = operator.name().partition("::")
     base = name.partition(".")[0]
     if namespace in ("prim", "profiler"):
@@ -106,7 +109,6 @@ def launched_by(operator: Any) -> int:
 
 
 def kind_of(operator: Any, args: Any, kwargs: dict[str, Any]) -> str:
-    """Return the kind of work that an operator does."""
     namespace, _, name = operator.name().partition("::")
     base = name.partition(".")[0]
     if base in ("_to_copy", "copy_", "_foreach_copy_") and _is_cast(base, args, kwargs):
@@ -125,10 +127,11 @@ def _is_cast(base: str, args: Any, kwargs: dict[str, Any]) -> bool:
 
 
 def count_step_launches(request: dict[str, Any], layers: int) -> dict[str, Any]:
-    """Launches of one step with so many trained layers: one pass forward and back, and the optimizer.
+    """Count the launches of one step: a forward and a backward pass, and the optimizer.
 
     Args:
-        request: As `step.trace_step` takes it.
+        request: As for `step.trace_step`.
+        layers: Trained layers to build.
 
     Returns:
         `phases`: launches by phase and kind. `operators`: the same by phase and operator.
@@ -156,7 +159,8 @@ def count_step_launches(request: dict[str, Any], layers: int) -> dict[str, Any]:
             loss = objective.sum_losses(model, micro)
             counter.phase = BACKWARD
             loss.backward()
-        optimizer.step()  # makes its states, once in a run
+        # The first call creates the states, once in a run, so it is not counted.
+        optimizer.step()
         with counter:
             counter.phase = OPTIMIZER
             torch.nn.utils.clip_grad_norm_(trained, 1.0, foreach=True)
@@ -177,8 +181,10 @@ def _nest_counts(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
 
 
 def share_of_layer(counts: dict[str, Any], what: str = "phases") -> dict[str, dict[str, int]]:
-    """Return what one layer adds, by phase and kind (or operator), of what `answer` gave for n and n + 1
-    layers.
+    """Return the launches that one layer adds, by phase and kind (or operator).
+
+    Args:
+        counts: What `answer` returned for n and n + 1 layers.
     """
     few, more = (counts[key][what] for key in sorted(counts, key=int)[:2])
     names = {(phase, name) for found in (few, more) for phase in found for name in found[phase]}
@@ -191,13 +197,15 @@ def share_of_layer(counts: dict[str, Any], what: str = "phases") -> dict[str, di
 
 
 def sum_launches(counts: dict[str, dict[str, int]], *phases: str) -> int:
-    """Launches of these phases; of all where none is named."""
+    """Return the launches of these phases, or of all if none is given."""
     return sum(sum(kinds.values()) for phase, kinds in counts.items() if not phases or phase in phases)
 
 
 def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]) -> dict[str, Any]:
-    """The operation `launches` of a helper process: what `count_step_launches` returns, by the numbers of
-    `layers`.
+    """Carry out the operation `launches` of a helper process.
+
+    Returns:
+        What `count_step_launches` returns, by the numbers in `layers`.
 
     Raises:
         RunError: it failed, in the libraries' words.

@@ -1,4 +1,4 @@
-"""bitsandbytes layers without data: their weights, and what their GPU kernels allocate while they run."""
+"""Make bitsandbytes layers without data: their weights, and the memory that their GPU kernels allocate."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights that share a constant, and constants that share one
 
-# Kernels of an operator's own, where others stand for the rest of it (0.50, `backends/cuda/ops.py`)
+# Kernels of an operator besides the other operators that it calls (0.50, `backends/cuda/ops.py`)
 OWN_KERNELS = {
     "bitsandbytes::int8_mm_dequant": 1,
-    "bitsandbytes::int8_vectorwise_quant": 2,  # whether any column holds an outlier, and the rows' numbers
+    "bitsandbytes::int8_vectorwise_quant": 2,  # the search for outliers by column, and the rounding of rows
     "aten::_grouped_mm": 1,
 }
 
@@ -23,7 +23,7 @@ def quantise_model(model: Any, kind: str, double: bool, dtype: Any) -> Any:
 
     Args:
         kind: nf4 or int8.
-        dtype: What products are computed in.
+        dtype: The dtype that products are computed in.
     """
     import bitsandbytes
     from torch._subclasses.fake_tensor import unset_fake_temporarily
@@ -39,7 +39,8 @@ def quantise_model(model: Any, kind: str, double: bool, dtype: Any) -> Any:
             bnb_4bit_use_double_quant=double,
             bnb_4bit_compute_dtype=dtype,
         )
-    with unset_fake_temporarily():  # the layers' own classes of weights cannot be fake
+    # The layers' own classes of weights cannot be fake.
+    with unset_fake_temporarily():
         model = replace_with_bnb_linear(model, get_keys_to_not_convert(model), settings)
     for module in model.modules():
         if isinstance(module, bitsandbytes.nn.Linear4bit):
@@ -119,12 +120,14 @@ def _patch_dequantising() -> None:
         return MatMul8bitLt.apply(a, b, out, bias, state)
 
     dora.dequantize_module_weight = weight_of
-    dora.deepcopy = lambda module: module  # copies of tensors without data never end
-    bitsandbytes.matmul = matmul  # on a CPU, another one would be taken
+    # Copying tensors without data never ends.
+    dora.deepcopy = lambda module: module
+    # bitsandbytes would choose the product for CPU tensors.
+    bitsandbytes.matmul = matmul
 
 
 def quantised_bytes(model: Any) -> list[Any]:
-    """Tensors of quantisation constants, which are neither parameters nor buffers."""
+    """List the tensors of quantisation constants, which are neither parameters nor buffers."""
     found: list[Any] = []
     for module in model.modules():
         state = getattr(getattr(module, "weight", None), "quant_state", None)
@@ -138,7 +141,7 @@ def quantised_bytes(model: Any) -> list[Any]:
 
 
 def list_kernels() -> dict[Any, Callable[..., Any]]:
-    """List what bitsandbytes' operators do on a GPU (`backends/cuda` and `backends/default`), by operator."""
+    """Return stand-ins for bitsandbytes' GPU kernels (`backends/cuda`, `backends/default`), by operator."""
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
@@ -168,7 +171,7 @@ def _gemm_4bit(
     absmax_code: Any = None,
     absmax_offset: Any = None,
 ) -> Any:
-    """Beyond 1,536 rows the weight is dequantised as a whole; below, some GPUs do without."""
+    # As for more than 1,536 rows, where the whole weight is dequantised; below, some GPUs do not need to.
     if absmax_8bit is not None:
         operator = torch.ops.bitsandbytes.dequantize_blockwise
         absmax = operator(absmax_8bit, absmax, absmax_code, NESTED_BLOCK, torch.float32) + absmax_offset
@@ -177,7 +180,7 @@ def _gemm_4bit(
 
 
 def _int8_mixed(a: Any, ca: Any, cb: Any, sca: Any, scb: Any, outliers: Any = None, bias: Any = None) -> Any:
-    """As if no column held an outlier: those that do are few, and kept in 16 bits beside the rest."""
+    # As if no column held an outlier: those that do are few, and kept in 16 bits in addition to the rest.
     return torch.ops.bitsandbytes.int8_scaled_mm(ca, cb, sca, scb, bias=bias, dtype=a.dtype), a.new_empty(0)
 
 
@@ -195,5 +198,6 @@ def _int8_quant(a: Any, threshold: float = 0.0) -> Any:
     rows = a.new_empty(a.numel() // a.shape[-1], dtype=torch.float32)
     out = torch.empty_like(a, dtype=torch.int8)
     if threshold:
-        a.abs() >= threshold  # noqa: B015  # its two temporaries are the point
+        # Only for its two temporaries, which the real kernel allocates as well.
+        a.abs() >= threshold  # noqa: B015
     return out, rows, torch.empty(0, dtype=torch.long) if threshold else None

@@ -1,4 +1,4 @@
-"""What is traced of a task whose head decides: the model's class, its objective, columns without values."""
+"""Choose what is traced of a task: the model's class, the objective, columns without values."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tui_tuner.tasks.answering.objective import SpanObjective
 
 
 def task_that_decides(decides: str) -> Task:
-    """A task with this `TaskKind.decides`: it knows the model's class and PEFT's name for it."""
+    """Return a task with this `TaskKind.decides`; it knows the model's class and PEFT's name for it."""
     return next(find_task(name) for name, kind in TASKS.items() if kind.decides == decides)
 
 
 def make_objective(decides: str, model: Any) -> Objective:
-    """The objective of a step, as a run prepares it."""
+    """Return the objective of a step, prepared as in a run."""
     config = RunConfig()
     if decides == TOKEN:
         return TagObjective(config, lambda *_unused: EvaluationResult({}))
@@ -34,7 +34,7 @@ def make_objective(decides: str, model: Any) -> Objective:
     found.problem = "single"
     base = unwrap_model(model)
     kind = type(base).__name__
-    # which states a head reads is found by trying, for which there is no data here
+    # A run finds out by trying which states the head reads; without data, the model's class must do.
     found.pooled = "last" if hasattr(base, "score") else "all" if kind.startswith("ModernBert") else "first"
     return found
 

@@ -1,4 +1,4 @@
-"""The plan's advice, said before the first step: what `tui-tuner estimate` says of a config."""
+"""Report the plan's advice before the first step, the same that `tui-tuner estimate` gives for a config."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tui_tuner.text import one_line
 from tui_tuner.training.watching.number_watch import is_news
 from tui_tuner.training.watching.reporting import Reporter
 
-ELSEWHERE = ("unread_fields", "unread_by_task", "unread_beside")  # said by `settling` for all three
+# `settling` already warns of what these three are about.
+ELSEWHERE = ("unread_fields", "unread_by_task", "unread_beside")
 
 
 def say_advice(
@@ -25,16 +26,17 @@ def say_advice(
     data: DataFacts,
     duration: Duration | None = None,
 ) -> None:
-    """Say what is found, the serious first, and each thing once in a run.
+    """Report the findings about a config, serious ones first, and each only once in a run.
 
     Args:
-        told: The codes that were said; it is added to.
-        config: As it was asked for: what this program chooses by itself is no trap.
+        told: The codes reported so far; new ones are added.
+        config: The config as it was requested: values that this program chooses itself are no traps.
     """
     try:
         found = traps.find_advice(config, facts, data, duration)
-    except Exception as error:  # advice must not end a run
-        reporter.report_log(_("The config could not be looked at: {error}", error=one_line(error, 200)))
+    # Advice must not end a run.
+    except Exception as error:
+        reporter.report_log(_("The config could not be checked: {error}", error=one_line(error, 200)))
         return
     for one in found:
         code = f"advice_{one.code}"
@@ -43,7 +45,7 @@ def say_advice(
 
 
 def hint_of(found: Advice) -> Hint:
-    """Return the reason, and the settings that mend it."""
+    """Return the reason for a finding, with the settings that fix it."""
     if not found.fix:
         return advise(N_("{reason}", reason=found.reason))
     return advise(N_("{reason} Better: {fix}.", reason=found.reason, fix=write_setting(found.fix)))

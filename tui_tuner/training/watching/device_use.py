@@ -1,17 +1,16 @@
-"""What share of the time a device computes, told by two of its events a step and the driver's own word.
+"""Measure the share of time that a device computes, from two events a step and the driver's figures.
 
-A device works through a queue: the host launches kernels and goes on. An event in that queue has a time when
-the host recorded it and a time when the device reached it. With both on one clock, this is certain:
+A device works through a queue: the host launches kernels without waiting. An event in that queue has a time
+when the host recorded it and a time when the device reached it. With both on one clock, this is certain:
 
 - from the end of a step to the beginning of the next, the device has nothing to do: it is idle. Evaluations,
-  checkpoints and pauses lie there too; they are no part of any step, and are left out;
-- after the host's last launch, until the device reaches the event behind it, there is work in the queue: it
-  is busy.
+  checkpoints and pauses fall there too; they are not part of any step and are left out;
+- after the host's last launch, until the device reaches the event behind it, there is work in the queue: the
+  device is busy.
 
-In between, a device that finishes with the host's last launch may have waited for each kernel or for none,
-which two events cannot tell. NVML can: its utilisation is the share of the time in which a kernel ran. It
-counts all processes and knows no steps, so it is asked where the run is alone on its device, and held within
-what is certain.
+In between, the device may have waited for each kernel or for none, which two events cannot show. NVML can:
+its utilisation is the share of time in which a kernel ran. It counts all processes and knows no steps, so it
+is used only if the run is alone on its device, and limited to the range that is certain.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SURE = 0.1  # the driver's word is not needed where what is certain leaves no more room
+SURE = 0.1  # width of the certain range up to which the driver's figure is not needed
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,9 @@ class Stamps:
     """Moments of one optimizer step, all in seconds on the host's clock.
 
     Args:
-        ready: The host has done with what lies between two steps, and asks for rows.
-        begun: It has them, and launches.
-        launched: It has launched the step's last kernel.
+        ready: The host finished the work between two steps, and asks for rows.
+        begun: The host has the rows, and starts to launch.
+        launched: The host has launched the step's last kernel.
         began: The device reached the beginning of the step.
         ended: The device reached its end.
         apart: An evaluation, a checkpoint or a pause came before `ready`: the time before it does not count.
@@ -45,15 +44,15 @@ class Stamps:
 
 @dataclass(frozen=True)
 class DeviceUse:
-    """What the device did over some steps, in seconds.
+    """How the device spent its time over some steps, in seconds.
 
     Args:
-        steps: How many.
-        seconds: From the end of the step before to the end of the last, without what lies apart.
-        idle: Of these, certainly idle, between steps.
-        data: Of the idle ones, while the host waited for rows.
-        computing: Certainly busy.
-        busy: Share of the time in which it computed; None where nothing tells.
+        steps: Number of steps.
+        seconds: From the end of the step before to the end of the last, without evaluations and pauses.
+        idle: Seconds between steps in which it was certainly idle.
+        data: The part of `idle` in which the host waited for rows.
+        computing: Seconds in which it was certainly busy.
+        busy: Share of the time in which it computed; None if that is not known.
     """
 
     steps: int = 0
@@ -64,8 +63,9 @@ class DeviceUse:
     busy: float | None = None
 
     def join_uses(self, other: DeviceUse) -> DeviceUse:
-        """Both together; what is not known of one is not known of both."""
+        """Return the sum of both; its share of busy time is None if one share is not known."""
         seconds = self.seconds + other.seconds
+        # A use without seconds is the start of a sum, and its unknown share must not spread.
         if self.seconds <= 0 or other.seconds <= 0:
             known = self if self.seconds > 0 else other
             busy = known.busy
@@ -84,10 +84,10 @@ class DeviceUse:
 
 
 def measure_times(steps: Sequence[Stamps], before: float | None) -> list[float]:
-    """Seconds of each step on the device, from the end of the step before.
+    """Return the seconds of each step on the device, from the end of the step before it.
 
     Args:
-        before: When the device had ended the step before the first; None where there was none.
+        before: When the device finished the step before the first; None if there was none.
     """
     found = []
     for step in steps:
@@ -97,11 +97,11 @@ def measure_times(steps: Sequence[Stamps], before: float | None) -> list[float]:
 
 
 def measure_use(steps: Sequence[Stamps], before: float | None, running: float | None) -> DeviceUse:
-    """Measure what the device did over these steps.
+    """Measure how the device spent its time over these steps.
 
     Args:
         before: As for `measure_times`.
-        running: The driver's share of time with a kernel running, meanwhile; None where it does not tell.
+        running: The driver's share of time with a kernel running over them; None if it is not known.
     """
     seconds = idle = data = computing = 0.0
     for step in steps:
@@ -125,5 +125,5 @@ def measure_use(steps: Sequence[Stamps], before: float | None, running: float | 
 
 
 def _find_start(step: Stamps, before: float | None) -> float:
-    """From when the time of a step counts."""
+    """Return the moment from which the time of a step counts."""
     return step.ready if step.apart or before is None else before

@@ -1,4 +1,4 @@
-"""What computes each part of a run's model, for the journal and for `tui-tuner doctor`."""
+"""List the kernels that compute each part of a run's model, for the journal and `tui-tuner doctor`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tui_tuner.training.watching.reporting import Reporter
 
 
 def kernels_event(chosen: Sequence[ChosenKernel]) -> Kernels:
-    """The event that tells them."""
     return Kernels([asdict(one) for one in chosen])
 
 
@@ -31,17 +30,19 @@ def attention_chosen(model: Any, way: ForwardWay, device: Device) -> list[Chosen
 
 
 def tell_of_failures(reporter: Reporter) -> None:
-    """Warn of the kernels for attention that failed since the last time."""
+    """Warn of attention kernels that failed since the last call."""
     for notice in attention.take_notices():
-        reporter.report_warning("attention", notice, _("Another kernel takes its place: the loss is right."))
+        reporter.report_warning(
+            "attention", notice, _("Another kernel is used instead; the loss is not affected.")
+        )
 
 
 def kernels_on(device: Device) -> list[ChosenKernel]:
-    """Return what computes each part of a model on a device, and why nothing faster does."""
+    """List what computes each part of a model on a device, and why nothing faster does."""
     return [attention.describe_device_attention(device), _lora_on(device), *list_kernels(device)]
 
 
 def _lora_on(device: Device) -> ChosenKernel:
     if device.kind == "cpu":
         return ChosenKernel(PART, _(ONE), _("for layers without dropout whose weights are not quantised"))
-    return ChosenKernel(PART, _(JOINT), _("for layers that prove to give peft's own outputs and gradients"))
+    return ChosenKernel(PART, _(JOINT), _("for layers whose outputs and gradients match peft's"))

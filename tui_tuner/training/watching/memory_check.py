@@ -1,4 +1,4 @@
-"""Measured memory beside the predicted one: once, when the first steps of a run on a GPU are done."""
+"""Compare measured with predicted memory, once, after the first steps of a run on a GPU."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from tui_tuner.training.watching.nvml import find_handle, is_alone
 from tui_tuner.training.watching.passes import Pass
 from tui_tuner.training.watching.reporting import Reporter
 
-AFTER = 3  # steps: the optimizer's states are there from the first on
+AFTER = 3  # steps; the optimizer's states exist from the first one on
 GIB = 2**30
 
 
 class MemoryCheck:
-    """Emits `memory` with both figures after a few steps, and keeps them for this machine.
+    """Emits a `memory` event with both figures after a few steps, and records them for this machine.
 
     Args:
         config: The resolved config.
         device: Such as `cuda:0`.
-        fullest: Gives the fullest forward passes so far. Memory is predicted for these, the largest of which
-            counts: what is compared is the formulas, not the data.
-        measure: Gives the peaks since training began; stands in for the GPU in tests.
+        fullest: Returns the fullest forward passes so far. Memory is predicted for these, and the largest
+            prediction counts: the comparison is about the formulas, not about the data.
+        measure: Returns the peaks since training began; tests pass a function in place of the GPU.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class MemoryCheck:
         if self.device != "cpu":
             import torch
 
-            torch.cuda.reset_peak_memory_stats(self.device)  # loading has a peak of its own
+            # The peak of loading the model is not that of training.
+            torch.cuda.reset_peak_memory_stats(self.device)
 
     def note_step(self, step: int) -> None:
         self._left -= 1
@@ -63,7 +64,8 @@ class MemoryCheck:
             return
         try:
             self._report_memory()
-        except Exception as error:  # a figure for the curious must not end a run
+        # A figure for information must not end a run.
+        except Exception as error:
             message = _("Memory could not be compared with the prediction: {error}", error=error)
             self.reporter.emit(Log(message))
 
@@ -92,13 +94,14 @@ class MemoryCheck:
             calibration.record_peaks(gpu, predicted, found)
 
     def _predict_memory(self) -> tuple[str, Estimate | None]:
-        """The GPU's name, and what was to be expected on it; None where shapes or GPU are unknown."""
+        """Return the GPU's name and the prediction for it, None if shapes or GPU are unknown."""
         gpus = hardware.detect_hardware().usable_gpus
         number = int(self.device.partition(":")[2] or 0)
         card = make_card(gpus[number]) if number < len(gpus) else None
         if card is None and self.device != "cpu":
             return "", None
         with contextlib.suppress(TunerError):
+            # Without the network: the model is loaded, so its config is on this machine.
             facts = load_facts(self.config.model, network=False)
             planned = make_setup(ResolvedConfig.from_config(self.config), facts, find_installed(), card)
             known = calibration.calibrate_card(card) if card else None
@@ -111,7 +114,7 @@ class MemoryCheck:
 
 
 def make_pass_setup(planned: Setup, seen: Pass) -> Setup:
-    """Make the setup of a pass that was made, where a plan takes the fullest there can be."""
+    """Make the setup of a pass that was run; a plan assumes the fullest possible one instead."""
     return replace(
         planned,
         batch=seen.sequences,
@@ -123,7 +126,7 @@ def make_pass_setup(planned: Setup, seen: Pass) -> Setup:
 
 
 def measure_memory(device: str) -> tuple[MeasuredPeaks, bool]:
-    """Peaks of torch's allocator, what the driver counts on the device, and whether all of that is ours."""
+    """Return the peaks of torch's allocator and the driver's total, and whether that total is all ours."""
     import torch
 
     free, total = torch.cuda.mem_get_info(device)
@@ -137,7 +140,7 @@ def measure_memory(device: str) -> tuple[MeasuredPeaks, bool]:
 
 
 def _is_alone(device: str) -> bool:
-    """Return whether no other process computes on the device, by NVML; False where it cannot say."""
+    """Return whether no other process computes on the device; False if NVML cannot tell."""
     try:
         return is_alone(find_handle(device))
     except Exception:

@@ -1,4 +1,4 @@
-"""How long the run takes and what it costs: said when training begins, and corrected by its own steps."""
+"""Report how long the run takes and what it costs: when training begins, then corrected by its steps."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from tui_tuner.training.watching.interludes import Interludes
 from tui_tuner.training.watching.reporting import Reporter
 
 WARM_UP = 2  # first steps, which are slower
-FIRST = 3  # steps beyond those, after which the plan is corrected for the first time
-GROWTH = 1.5  # then each time the steps it rests on have grown by this
-OFTEN = 60.0  # seconds after which it is said in any case
+FIRST = 3  # steps after those until the plan is corrected for the first time
+GROWTH = 1.5  # then it is corrected each time the number of measured steps has grown by this factor
+OFTEN = 60.0  # seconds after which it is reported in any case
 
 
 class Pace:
-    """Emits `duration` when training begins, and again as its own steps tell more.
+    """Emits `duration` when training begins, and again when measured steps improve the estimate.
 
     Args:
-        asked: The config as it was asked for, by which runs of the same kind are found.
-        config: The resolved one.
-        facts: The model's shapes; without them nothing is planned, and steps alone tell.
-        spent: Gives the seconds of training so far, in all processes of the run, pauses included.
-        waited: Gives the seconds of pauses in this process: they cost, and are no part of the run's time.
+        asked: The config as it was requested, by which runs of the same kind are found.
+        config: The resolved config.
+        facts: The model's shapes; without them the duration is estimated from measured steps only.
+        spent: Returns the seconds of training so far, in all processes of the run, pauses included.
+        waited: Returns the seconds of pauses in this process: they cost, but are no part of the run's time.
         total: Optimizer steps of the run.
-        interludes: What lies between the steps.
-        told: The codes of what was said before: what the time of the run costs is looked at once.
+        interludes: The work between steps.
+        told: The codes of warnings reported so far. None leaves out the advice about the run's duration.
     """
 
     def __init__(
@@ -65,8 +65,9 @@ class Pace:
     def begin_watch(self) -> None:
         try:
             planned = self._plan_duration()
-        except Exception as error:  # a figure for the curious must not end a run
-            message = _("The time of the run could not be planned: {error}", error=error)
+        # A figure for information must not end a run.
+        except Exception as error:
+            message = _("The duration of the run could not be estimated: {error}", error=error)
             self.reporter.emit(Log(message))
             return
         if self._told is not None:
@@ -78,6 +79,7 @@ class Pace:
         )
 
     def note_step(self, step: int) -> None:
+        # The first steps of any process are slow: a resumed run skips them as well.
         if self._left:
             self._left -= 1
             self._began = (step, self._step_seconds())
@@ -95,7 +97,7 @@ class Pace:
         )
 
     def _step_seconds(self) -> float:
-        """Seconds of training so far, without pauses and what else lies between steps."""
+        """Return the seconds of training so far, without pauses, evaluations and checkpoints."""
         return self._spent() - self._waited() - self.interludes.total_seconds
 
     def _plan_duration(self) -> Duration | None:
@@ -107,6 +109,7 @@ class Pace:
         return estimate_duration(self.config, self.facts, self.data, card=card, speed=speed)
 
     def _report_duration(self, found: Outlook, corrected_by: int) -> None:
+        # Pauses are paid for, so they are part of the cost but not of the duration.
         spent, waited = self._spent(), self._waited()
         self._again = time.monotonic() + OFTEN if corrected_by else math.inf
         self.reporter.emit(

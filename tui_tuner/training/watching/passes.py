@@ -1,4 +1,4 @@
-"""The fullest forward passes of a run so far, which decide about its memory."""
+"""Keep the fullest forward passes of a run so far, which determine its memory."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Pass:
-    """The size of a forward pass, and what lay beside it in memory.
+    """The size of a forward pass, and what else was in memory.
 
     Args:
-        sequences: Rows of the model's input; 1 where examples lie side by side.
-        length: Tokens of each, padding included.
+        sequences: Rows of the model's input; 1 if examples are packed into one row.
+        length: Tokens of each row, padding included.
         targets: Positions with a label.
-        states: The optimizer's states were there, as they are from its first step on.
-        accumulating: Gradients of an earlier pass of the same step were there.
+        states: The optimizer's states existed, as they do from its first step on.
+        accumulating: Gradients of an earlier pass of the same step existed.
     """
 
     sequences: int
@@ -25,14 +25,13 @@ class Pass:
 
     @property
     def token_count(self) -> int:
-        """Tokens, padding included."""
         return self.sequences * self.length
 
 
 class Passes:
-    """Keeps the fullest pass of each kind that memory tells apart: with or without states and gradients.
+    """Keeps the fullest pass of each kind: with or without optimizer states and earlier gradients.
 
-    The fullest of a kind has the tokens of the one with most, and the targets of the one with most.
+    The fullest of a kind combines the most tokens and the most targets that any of its passes had.
     """
 
     def __init__(self) -> None:
@@ -48,5 +47,5 @@ class Passes:
         self._kept[kind] = seen
 
     def list_fullest(self) -> list[Pass]:
-        """One pass of each kind that there was."""
+        """Return one pass of each kind that occurred."""
         return list(self._kept.values())

@@ -1,4 +1,4 @@
-"""Speaking to the journal: phases, steps read from the device in batches, and the heartbeat."""
+"""Write a run's events: phases, steps read from the device in batches, and the heartbeat."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tui_tuner.training.watching.step_meter import StepMeter, Work
 
 HEARTBEAT_SECONDS = 5.0
 FIRST_BEAT_SECONDS = 0.5
-PHASE_SECONDS = 0.9  # from one count of a phase to the next: it moves every second, and a journal stays small
-MOST_SKIPPED = 20  # steps in a row that a loss scaler may skip; from 65,536 it is at 0.06 by then
+# Between two counts of a phase: short enough to move every second, long enough to keep a journal small.
+PHASE_SECONDS = 0.9
+# Steps in a row that a loss scaler may skip. Its scale starts at 65,536 and is down to 0.06 by then.
+MOST_SKIPPED = 20
 
 
 class Reporter:
-    """A sink with the phases of a run; `report_finish` goes through at most once. Only the main rank
-    speaks.
-    """
+    """Sends a run's events to a sink. Only the main rank sends any, and only the first end is sent."""
 
     def __init__(self, sink: EventSink, ranks: Ranks | None = None) -> None:
         self.sink = sink
@@ -41,9 +41,10 @@ class Reporter:
             self.sink.emit(body)
 
     def report_phase(self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = "") -> None:
-        """Say what is going on; repeated for the same phase about once a second at most."""
+        """Report the phase and its count, for the same phase at most about once a second."""
         now = time.monotonic()
         same = self._phase[0] == name and now - self._phase[1] < PHASE_SECONDS
+        # The first and the last count of a phase are always reported, else it would seem to end unfinished.
         if same and done and (done < total or not total):
             return
         self._phase = (name, now)
@@ -51,7 +52,6 @@ class Reporter:
 
     @property
     def is_resting(self) -> bool:
-        """Return whether the run is paused."""
         return self._phase[0] == "paused"
 
     def report_warning(self, code: str, message: str, hint: str = "") -> None:
@@ -64,14 +64,15 @@ class Reporter:
         self.report_end(Finished(status, exit_code, message, hint, advice=advice_of(hint)))
 
     def report_end(self, ended: Finished) -> None:
-        """Say how the run ended, unless that was said."""
+        """Report how the run ended, unless that was reported."""
+        # A failure is reported in full where it is caught; the general report at the end must not repeat it.
         if not self._finished:
             self._finished = True
             self.emit(ended)
 
 
 class Heartbeat:
-    """Every five seconds the step and this process's resident memory, also while paused."""
+    """Sends the step and this process's resident memory every five seconds, also while paused."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
@@ -89,6 +90,7 @@ class Heartbeat:
     def _send_beats(self) -> None:
         import psutil
 
+        # The first beat is early, so that a viewer soon sees that the run is alive.
         process = psutil.Process()
         wait = FIRST_BEAT_SECONDS
         while not self._end.wait(wait):
@@ -101,9 +103,11 @@ class Heartbeat:
 class PendingStep:
     """A step whose loss and gradient norm may still be on the device.
 
-    `skipped`: a loss scaler found gradients too large for float16, left the weights as they were and lowered
-    its scale (`step.scaling.ScaleWatch`); it may be on the device too. `work`: its operations, where counted.
-    `seconds`: until it was launched.
+    Args:
+        seconds: Time until it was launched.
+        skipped: A loss scaler found gradients too large for float16, left the weights as they were and
+            lowered its scale (`step.scaling.ScaleWatch`); may be on the device too.
+        work: Its operations, if they are counted.
     """
 
     step: int
@@ -130,7 +134,7 @@ class BadNumbers:
 
 
 class StepReports:
-    """Collects steps and writes them in batches: one read from the device for all of them."""
+    """Collects steps and writes them in batches, with one read from the device for all of them."""
 
     def __init__(
         self,
@@ -161,11 +165,12 @@ class StepReports:
         return time.monotonic() - self._last >= self._every
 
     def flush_steps(self) -> list[BadNumbers]:
-        """Write a `step` event for each collected step; returns those with numbers that are not finite."""
+        """Write a `step` event for each collected step; return those with numbers that are not finite."""
         self._last = time.monotonic()
         steps, self._pending = self._pending, []
         if not steps:
             return []
+        # The host runs ahead of the device: the time that this read waits belongs to these steps.
         began = time.monotonic()
         read = _read_steps(steps)
         seconds = _share_seconds(steps, time.monotonic() - began)
@@ -183,7 +188,7 @@ class StepReports:
                     grad_norm=norm,
                     supervised_tokens=step.trained,
                     tokens=step.tokens,
-                    # of the tokens that are trained: what a run is paid for, and what peers are compared by
+                    # Trained tokens only: they are what a run is paid for, and what peers are compared by.
                     tokens_per_second=step.trained / took if took > 0 else 0.0,
                     memory_allocated=allocated,
                     memory_reserved=reserved,
@@ -199,6 +204,7 @@ class StepReports:
                 findings += self.curve.feed_losses(step.step, finite[0], step.learning_rate, step.epoch)
             for finding in findings:
                 self._reporter.report_warning(finding.code, finding.message, finding.hint)
+            # The gradients of a skipped step are never finite, so only many in a row are a problem.
             self._skipped = self._skipped + 1 if skipped else 0
             problem = self._check_scaling(step.step) if skipped else _not_finite(loss, norm)
             if problem:
@@ -206,17 +212,17 @@ class StepReports:
         return bad
 
     def _check_scaling(self, step: int) -> str:
-        """What is wrong with a step that the loss scaler skipped: nothing, unless many in a row are.
+        """Return the problem with a step that the loss scaler skipped; empty unless many in a row are.
 
-        The scale begins high and is halved at each overflow, so some steps at the beginning are skipped in
-        any run; where it falls and falls, the numbers themselves overflow.
+        The scale starts high and is halved at each overflow, so any run skips some steps at its beginning. If
+        the scale keeps falling, the numbers themselves overflow.
         """
         if not self._told_of_skipping:
             self._told_of_skipping = True
             self._reporter.report_log(
                 _(
                     "Step {step} was skipped: its scaled gradients are too large for float16. The loss "
-                    "scaler lowers its scale; a few such steps, most of them early, are usual.",
+                    "scaler lowers its scale; a few such steps, most of them early, are normal.",
                     step=step,
                 )
             )
@@ -226,10 +232,8 @@ class StepReports:
 
 
 def _share_seconds(steps: list[PendingStep], waited: float) -> list[float]:
-    """Divide the time of steps: until they were launched, and the wait for a device that still computed them.
-
-    The wait is shared out by tokens: who runs ahead of a device does not see where one step of it ends.
-    """
+    """Return the seconds of each step: until it was launched, and its share of the wait for the device."""
+    # Divided by tokens, because the host cannot see where one step ends on the device and the next begins.
     tokens = sum(step.tokens for step in steps)
     return [step.seconds + waited * (step.tokens / tokens if tokens else 1 / len(steps)) for step in steps]
 
@@ -246,7 +250,7 @@ def _not_finite(loss: float | None, norm: float | None) -> str:
 def _read_steps(
     steps: list[PendingStep],
 ) -> list[tuple[float | None, float | None, dict[str, float], bool]]:
-    """Loss, gradient norm, metrics and whether it was skipped of each step, in one transfer."""
+    """Read the loss, gradient norm, metrics and skip of each step from the device, in one transfer."""
     values: list[Any] = []
     for step in steps:
         skipped = None if isinstance(step.skipped, bool) else step.skipped
@@ -268,7 +272,7 @@ def _clean_number(value: float | None) -> float:
 
 
 def _read_values(values: list[Any]) -> list[float | None]:
-    """Numbers of scalars that live on a device, in one transfer; None stays None."""
+    """Read scalars from a device in one transfer; None stays None."""
     import torch
 
     places = [place for place, value in enumerate(values) if value is not None]
@@ -281,7 +285,7 @@ def _read_values(values: list[Any]) -> list[float | None]:
 
 
 def device_memory(device: str) -> Callable[[], tuple[int, int]]:
-    """A function giving (peak allocated, peak reserved) bytes of a GPU, (0, 0) on CPU."""
+    """Return a function that returns (peak allocated, peak reserved) bytes of a GPU, (0, 0) on a CPU."""
     if device == "cpu":
         return lambda: (0, 0)
 

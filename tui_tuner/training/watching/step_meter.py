@@ -1,4 +1,4 @@
-"""How well a run uses its device: model FLOP utilisation and busy time of each step, and what limits them."""
+"""Measure how well a run uses its device: model FLOPs utilisation and busy time of steps, and their limit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Work:
     """Operations of a step on this process's device: the model's own, and those of recomputation.
 
     Args:
-        passes: Forward passes that it took; 0 where that is not known.
+        passes: Forward passes of the step; 0 if that is not known.
     """
 
     model: float
@@ -40,15 +40,15 @@ class Work:
 
 
 class StepMeter:
-    """Measures the steps on one device; on a processor it measures nothing.
+    """Measures the steps on one device; on a CPU it measures nothing.
 
     Args:
-        clock: Of the device; None where there is none to read.
-        cost: What the model costs, asked once and at the first step; None where its shapes are not known.
-        peak: The most operations a second of the device; None where no data sheet tells.
-        degree: Of checkpointing: which layers are computed a second time.
-        watch: Is fed with what was measured.
-        complain: Is told, once, why nothing is measured.
+        clock: The device's clock; None if it has none.
+        cost: Counts the model's operations, called once, at the first step; None if its shapes are unknown.
+        peak: Operations a second that the device reaches at most; None if no data sheet is known.
+        degree: The degree of checkpointing: which layers are computed a second time.
+        watch: Takes the measurements.
+        complain: Takes the reason, once, if nothing can be measured.
     """
 
     def __init__(
@@ -65,25 +65,25 @@ class StepMeter:
         self._flops: Flops | None = None
 
     def mark_ready(self, apart: bool) -> None:
-        """What lies between two steps is done; `apart`: it was more than reports."""
+        """Note that the work between two steps is done; `apart`: it was more than reports."""
         if self.clock is not None:
             self.clock.mark_ready(apart)
 
     def begin_step(self) -> None:
-        """A step's rows are there."""
+        """Note that a step has its rows."""
         if self.clock is not None:
             self.clock.begin_step()
 
     def end_step(self) -> None:
-        """A step is launched."""
+        """Note that all of a step is launched."""
         if self.clock is not None:
             self.clock.end_step()
 
     def count_work(self, parts: Sequence[Any], lengths: Any) -> Work | None:
-        """The operations of a step; None where nobody would ask for them.
+        """Count the operations of a step; return None if there is no clock to relate them to.
 
         Args:
-            parts: Its forward passes (`compute.forward.MicroBatch`).
+            parts: The step's forward passes (`compute.forward.MicroBatch`).
             lengths: Tokens of each row of the data.
         """
         if self.clock is None or self._cost is None:
@@ -95,15 +95,16 @@ class StepMeter:
             again = self._flops.count_recomputed(found, self.degree)
             model = self._flops.count_step(found, sum(part.trained_tokens for part in parts))
             return Work(model, again, len(parts))
-        except Exception as error:  # a figure for the curious must not end a run
+        # A figure for information must not end a run.
+        except Exception as error:
             self._cost = None
             self._report_problem(_("Model FLOPs are not counted: {error}", error=one_line(error, 200)))
             return None
 
     def read_times(self, step: int, works: Sequence[Work | None]) -> list[tuple[float | None, float | None]]:
-        """MFU and share of busy time of the steps since the last reading, whose work this is, up to `step`.
+        """Return MFU and share of busy time of each step since the last reading, the last of which is `step`.
 
-        Call it just after their losses were read.
+        Call it just after the losses of these steps were read. `works` holds the work of each.
         """
         nothing: list[tuple[float | None, float | None]] = [(None, None)] * len(works)
         if self.clock is None:
@@ -115,6 +116,8 @@ class StepMeter:
             )
             self.clock = None
             return nothing
+        # Steps before the first reading have no times, and a failed event leaves a step out: then times and
+        # works cannot be paired.
         if use is None or len(seconds) != len(works):
             return nothing
         if self._watch is not None:
@@ -126,7 +129,6 @@ class StepMeter:
         return [(self._find_mfu(work, took), use.busy) for work, took in found]
 
     def stop_meter(self) -> None:
-        """Nothing is measured after this."""
         if self.clock is not None:
             self.clock.stop_clock()
 
@@ -141,9 +143,10 @@ class StepMeter:
 
 
 def list_segments(parts: Iterable[Any], lengths: Any) -> Iterator[float | Segment]:
-    """The sequences of forward passes, a shared beginning once; what fills rows up is none."""
+    """List the sequences of forward passes, a shared beginning once and filler not at all."""
     for part in parts:
         if part.layout is not None:
+            # Filler is laid behind all other segments.
             known = len(part.layout.segments) - len(part.filler)
             yield from (Segment(one.length, one.prefix) for one in part.layout.segments[:known])
         else:
@@ -162,9 +165,9 @@ def step_meter(
     """Return the meter of a run's steps.
 
     Args:
-        asked: The config as it was asked for, which tells what was left to memory.
-        stored: Gives the layers whose output was computed before the steps.
-        say: Is given a `bottleneck` event.
+        asked: The config as it was requested, which shows the settings that were left to this program.
+        stored: Returns the number of layers whose output was computed before the steps.
+        say: Takes a `bottleneck` event.
     """
     clock = device_clock(device.torch_name)
     if clock is None:
@@ -181,7 +184,7 @@ def step_meter(
 
 
 def circumstances_of(asked: RunConfig, config: ResolvedConfig, device: Device) -> Circumstances:
-    """What of a run decides what can be done about its speed."""
+    """Return the settings of a run that decide how its speed can be improved."""
     training = config.training
     return Circumstances(
         batch_size=training.batch_size,

@@ -1,7 +1,7 @@
-"""A run judges itself: after an evaluation where the word changes, and at its end.
+"""Judge a run while it trains: after an evaluation that changes the verdict, and at its end.
 
-It stands between the run and its journal, and keeps in memory what a verdict needs: a few thousand steps, of
-a longer run every second one, every fourth, and so on. What goes wrong here never ends a run.
+The sink is between the run and its journal, and keeps in memory what a verdict needs: a few thousand steps,
+of a longer run every second one, every fourth, and so on. An error here never ends a run.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from tui_tuner.text import one_line
 from tui_tuner.verdicts.run_history import RunHistory, gather_file
 
 MOST_STEPS = 4096
-SURE_ENOUGH = 0.6  # of a word that takes the place of another while it goes on: at a border it would flap
-LIVE_DRAWS = 50  # a judgement between two steps takes some ten milliseconds with them
+# Confidence that a new verdict needs during a run: close to a border, verdicts would alternate otherwise.
+SURE_ENOUGH = 0.6
+LIVE_DRAWS = 50  # so few that a judgement between two steps takes about ten milliseconds
 _OF_EVALUATION = (Evaluation, HeldOutRows, EvaluationTable, Heartbeat)
 
 
 class JudgingSink:
-    """A sink that adds verdicts to what it passes on.
+    """A sink that passes events on and adds verdicts to them.
 
     Args:
-        sink: Where all events go.
-        journal: Of a run that is resumed: what it has told so far.
+        sink: Takes all events.
+        journal: The journal of a resumed run, with its events so far.
     """
 
     def __init__(self, sink: EventSink, journal: Path | None = None) -> None:
@@ -48,7 +49,7 @@ class JudgingSink:
         self._gathered = _gather_journal(journal)
 
     def emit(self, body: EventBody) -> None:
-        """Pass an event on; before what follows an evaluation, and before the end, the verdict."""
+        """Pass an event on, with a verdict before the end and before the first event after an evaluation."""
         try:
             before: EventBody | None = self._find_verdict(body)
         except Exception as error:
@@ -56,6 +57,7 @@ class JudgingSink:
         if before is not None:
             self._sink.emit(before)
         self._sink.emit(body)
+        # Added last, as a verdict is about the events before this one.
         if not isinstance(body, Heartbeat):
             with self._lock, contextlib.suppress(Exception):
                 self._gathered.gather_event(body)
@@ -64,6 +66,7 @@ class JudgingSink:
         with self._lock:
             if isinstance(body, Finished):
                 return self._judge_run(body.status)
+            # Not judged at once: an evaluation is several events, and rows and tables follow its figures.
             if isinstance(body, Evaluation) and body.stage == "validation":
                 self._measured = True
             elif self._measured and not isinstance(body, _OF_EVALUATION):
@@ -72,21 +75,22 @@ class JudgingSink:
         return None
 
     def _report_failure_once(self, error: Exception) -> Log | None:
-        """A run without a verdict must not look like one that was judged long ago."""
+        """Return a log event about the failure, only for the first one."""
         if self._failed:
             return None
         self._failed = True
+        # Reported, because without it a run looks as if its last verdict still held.
         why = one_line(f"{type(error).__name__}: {error}", 200)
-        said = _("The run cannot be judged ({why}); its training is not touched by that.", why=why)
+        said = _("The run cannot be judged ({why}); its training is not affected.", why=why)
         return Log(said, "warning")
 
     def _judge_run(self, ended: str) -> Verdict | None:
-        """The verdict to tell: at the end any, unless nothing was trained; before that, another word."""
+        """Return the verdict to report: any at the end, before that only one that differs from the last."""
         from tui_tuner.verdicts.judge import judge_gathered, make_verdict_event
         from tui_tuner.verdicts.limits import DRAWS
 
         if not self._gathered.steps:
-            return None  # what is measured before the first step says nothing yet
+            return None  # an evaluation before the first step shows nothing yet
         found = judge_gathered(self._gathered, DRAWS if ended else LIVE_DRAWS)
         sure = found.confidence is None or found.confidence >= SURE_ENOUGH
         if not ended and (found.verdict == self._word or not sure):
@@ -96,7 +100,7 @@ class JudgingSink:
 
 
 def _gather_journal(journal: Path | None) -> RunHistory:
-    """Gather what is known before the first event."""
+    """Return the history of a run up to now, empty without a readable journal."""
     if journal is not None:
         with contextlib.suppress(Exception):
             return gather_file(journal, MOST_STEPS)
