@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -71,12 +71,18 @@ def exec_card(folder: Path) -> None:
     torch.testing.assert_close(logits(names["model"].float()), plain(folder), atol=1e-5, rtol=1e-5)
 
 
-def started(run: Trained) -> torch.Tensor:
-    """What a run computes before its first step."""
-    return run.before
+class Started(NamedTuple):
+    """A run, and what it computed before its first step."""
+
+    run: Trained
+    before: torch.Tensor
+
+    @property
+    def folder(self) -> Any:
+        return self.run.folder
 
 
-def starting(train: Train, config: RunConfig, **more: Any) -> Trained:
+def starting(train: Train, config: RunConfig, **more: Any) -> Started:
     """Train, and keep what the model computes before its first step."""
     from tui_tuner.training.train import Training
 
@@ -96,8 +102,7 @@ def starting(train: Train, config: RunConfig, **more: Any) -> Trained:
     with pytest.MonkeyPatch.context() as patch:
         run = train(config, before=keep, **more)
     assert run.outcome.status == "completed", run.outcome
-    run.before = kept[0]  # type: ignore[attr-defined]
-    return run
+    return Started(run, kept[0])
 
 
 @pytest.mark.parametrize("method", [LORA, *KINDS], ids=lambda method: method["kind"])
@@ -107,8 +112,8 @@ def test_an_adapter_is_trained_on(make_config: MakeConfig, train: Train, method:
         method={"kind": method["kind"]}, model__adapter=one.folder.name, training__max_steps=3
     )
     two = starting(train, config)
-    torch.testing.assert_close(started(two), plain(one.folder.best_path), atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(plain(two.folder.last_path), started(two), atol=1e-5)
+    torch.testing.assert_close(two.before, plain(one.folder.best_path), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(plain(two.folder.last_path), two.before, atol=1e-5)
     torch.testing.assert_close(
         logits(load_run(two.folder, "last", "cpu").model), plain(two.folder.last_path), atol=1e-5, rtol=1e-5
     )
@@ -117,7 +122,7 @@ def test_an_adapter_is_trained_on(make_config: MakeConfig, train: Train, method:
     )
     for name in ("r", "lora_alpha", "num_virtual_tokens", "layers_to_transform"):
         assert before.get(name) == after.get(name)
-    resolved = {event["field"]: event for event in two.sink.of("resolved")}
+    resolved = {event["field"]: event for event in two.run.sink.of("resolved")}
     assert resolved["model.adapter"]["value"] == str(one.folder.best_path)
     settled = read_config(two.folder.path / "config.resolved.yaml")
     for name in ("rank", "virtual_tokens", "layers"):
@@ -165,7 +170,7 @@ def test_an_adapter_is_merged_first(
     merged = two.folder.path / MERGED
     torch.testing.assert_close(plain(merged), plain(first.folder.best_path), atol=1e-5, rtol=1e-5)
     if method["kind"] != "prompt_tuning":
-        torch.testing.assert_close(started(two), plain(merged), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(two.before, plain(merged), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(
             logits(load_run(two.folder, "last", "cpu").model),
             plain(two.folder.last_path),
@@ -191,8 +196,8 @@ def test_a_new_adapter_is_trained_on_top_of_a_frozen_one(
     config = with_adapter(make_config(method=above, training__max_steps=3), one.folder.name, "stack")
     two = starting(train, config)
     last = two.folder.last_path
-    torch.testing.assert_close(started(two), plain(one.folder.best_path), atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(plain(last), started(two), atol=1e-5)
+    torch.testing.assert_close(two.before, plain(one.folder.best_path), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(plain(last), two.before, atol=1e-5)
     for name, weight in load_file(last / "below_1" / "adapter_model.safetensors").items():
         assert torch.equal(weight, load_file(one.folder.best_path / "adapter_model.safetensors")[name])
     loaded = load_run(two.folder, "last", "cpu").model
@@ -205,7 +210,7 @@ def test_a_new_adapter_is_trained_on_top_of_a_frozen_one(
     three = starting(
         train, with_adapter(make_config(method=above, training__max_steps=1), str(last), "stack")
     )
-    torch.testing.assert_close(started(three), plain(last), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(three.before, plain(last), atol=1e-5, rtol=1e-5)
     assert {path.name for path in three.folder.last_path.glob("below_*")} == {"below_1", "below_2"}
 
 

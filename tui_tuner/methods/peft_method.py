@@ -192,6 +192,11 @@ def put_below(model: Module, folders: list[Path]) -> None:
         one.requires_grad_(name in trained)
 
 
+def name_below(model: Module) -> list[str]:
+    """Return peft's names of the frozen adapters under the trained one."""
+    return [name for name in getattr(model, "peft_config", {}) if name.startswith(BELOW)]
+
+
 def wrap_model(model: Module, settings: Any) -> Module:
     """Put an adapter onto a model, as settings of peft describe it.
 

@@ -11,7 +11,7 @@ from tui_tuner.compute.encoders import unwrap_model
 from tui_tuner.data.examples.pair_windows import find_null_position
 from tui_tuner.methods.attached import count_virtual_positions, method_of
 from tui_tuner.methods.layers import HEADED
-from tui_tuner.methods.stored import BELOW
+from tui_tuner.methods.peft_method import name_below
 from tui_tuner.models.new_weights import renamed_backbone
 
 
@@ -122,15 +122,10 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
     if library == "transformers":
         loading = _format_whole(auto_class, more)
     else:
-        loading = _format_adapter(library, auto_class, peft_type, more, named, _list_below(model))
+        loading = _format_adapter(library, auto_class, peft_type, more, named, name_below(model))
     # With virtual tokens, peft takes the last position of a padded row for the end of its text.
     pools_last = peft_type == "SEQ_CLS" and count_virtual_positions(model) > 0
     return Usage(pipeline, loading + ask, pools_last and _reads_forward(base))
-
-
-def _list_below(model: Any) -> list[str]:
-    """Return the names of frozen adapters under the trained one."""
-    return [name for name in getattr(model, "peft_config", {}) if name.startswith(BELOW)]
 
 
 def _format_judging(base: Any) -> str:
