@@ -1,4 +1,4 @@
-"""Training the model's own weights: all of them, or the top layers."""
+"""Methods that train the model's own weights: all of them, or the top layers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Full(WholeModelNumbers, Method):
-    """Every weight is trained."""
+    """Full fine-tuning: every weight is trained."""
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         model.requires_grad_(True)
@@ -29,11 +29,9 @@ class Full(WholeModelNumbers, Method):
 
 
 class Freeze(TopLayersNumbers, Method):
-    """The last `method.layers` layers are trained, the norm after them, and the head of a task that has one.
+    """Train the last `method.layers` layers, the norm after them, and the head of a task that has one.
 
-    The head that writes text is left alone, because in many models it is the embedding matrix, and training
-    that would move the input of every frozen layer. With 0 layers it is what is trained. `method.pattern`
-    names other weights.
+    With 0 layers only the head is trained; `method.pattern` names other weights.
     """
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
@@ -61,6 +59,8 @@ def _train_top(model: Module, count: int) -> None:
         )
     for layer in layers[-count:]:
         layer.requires_grad_(True)
+    # The head that writes text stays frozen: in many models it is the embedding matrix too, and training that
+    # would change the input of every frozen layer
     for norm in find_final_norms(model):
         norm.requires_grad_(True)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Vera(SharedRandomNumbers, PeftMethod):
-    """Two vectors beside each linear layer; the random matrices between them are made from the seed."""
+    """Two vectors next to each linear layer; the random matrices between them are drawn from the seed."""
 
     peft_type = "VERA"
     names: ClassVar[Mapping[str, str]] = {"rank": "r", "dropout": "vera_dropout"}
@@ -36,8 +36,8 @@ class Vera(SharedRandomNumbers, PeftMethod):
 
 
 def _name_inside(model: Module, where: dict[str, Any]) -> dict[str, Any]:
-    """Replace names of targets by full names where layers outside the stack share those names."""
-    # peft's VeRA has no `exclude_modules`
+    """Replace the names of targets by full names if layers outside the stack share them."""
+    # peft's VeRA has no `exclude_modules`, which other methods use for this
     if where.pop("exclude_modules") is not None:
         inside = {id(module) for module in find_layers(model).modules()}
         names = set(where["target_modules"])
