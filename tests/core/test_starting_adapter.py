@@ -254,7 +254,7 @@ def test_what_does_not_fit_is_refused_before_a_run(
     shutil.copytree(first.folder.last_path, torn)
     data = (torn / "adapter_model.safetensors").read_bytes()
     (torn / "adapter_model.safetensors").write_bytes(data[:-20])
-    assert "damaged or cut short" in refused(with_adapter(make_config(), str(torn))).what
+    assert "weights are damaged" in refused(with_adapter(make_config(), str(torn))).what
     prompt = begun(make_config, train, {"kind": "prompt_tuning", "virtual_tokens": 3})
     found = refused(with_adapter(make_config(), prompt.folder.name, "merge"))
     assert "changes no weight" in found.what
