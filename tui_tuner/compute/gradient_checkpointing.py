@@ -35,7 +35,10 @@ def checkpoint_layers(model: Any, degree: Checkpointing = True) -> None:
     """
     if degree is False:
         return
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    else:  # as transformers called it at first
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     layers = list(find_layers(model))
     if not _reach_embeddings(model):
         model.disable_input_require_grads()

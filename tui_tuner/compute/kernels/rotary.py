@@ -16,7 +16,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -102,10 +102,8 @@ class Rotator:
 
 def list_rotating_names(module: Any) -> tuple[str, ...]:
     """Names by which a module's forward pass finds functions that rotate; none where it is no plain one."""
-    function = type(module).forward
-    if "forward" in module.__dict__ or type(function) is not FunctionType:
-        return ()
-    if hasattr(function, "__wrapped__"):  # what is wrapped around it would be lost
+    function = None if "forward" in module.__dict__ else find_innermost(type(module).forward)
+    if function is None:
         return ()
     return tuple(
         name
@@ -114,6 +112,24 @@ def list_rotating_names(module: Any) -> tuple[str, ...]:
         and callable(function.__globals__.get(name))
         and not inspect.isclass(function.__globals__[name])
     )
+
+
+def find_innermost(function: Any) -> FunctionType | None:
+    """Return the plain function that decorators are around; None where one of them cannot be rebuilt."""
+    # Attention of transformers 5.24 has a decorator that takes an old name of an argument
+    while isinstance(function, FunctionType) and hasattr(function, "__wrapped__"):
+        inner = function.__wrapped__
+        if not any(_holds(cell, inner) for cell in function.__closure__ or ()):
+            return None
+        function = inner
+    return function if type(function) is FunctionType else None
+
+
+def _holds(cell: CellType, inner: Any) -> bool:
+    try:
+        return cell.cell_contents is inner
+    except ValueError:  # an empty one
+        return False
 
 
 def prove_rotation(
@@ -179,11 +195,15 @@ def _agrees_with_stock(ours: Rotator, width: int, rotated: int, device: Any, num
 
 @cache
 def rebuild_function(function: FunctionType, replaced: tuple[tuple[str, Any], ...]) -> FunctionType:
-    """The same function, which finds other things under some names of its module."""
-    names = {**function.__globals__, **dict(replaced)}
-    made = FunctionType(
-        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
-    )
+    """The same function, with its decorators, which finds other things under some names of its module."""
+    inner = getattr(function, "__wrapped__", None)
+    names, closure = function.__globals__, function.__closure__
+    if inner is None:
+        names = {**names, **dict(replaced)}
+    else:  # a decorator calls what it is around by a cell of its closure
+        rebuilt = CellType(rebuild_function(inner, replaced))
+        closure = tuple(rebuilt if _holds(cell, inner) else cell for cell in closure or ())
+    made = FunctionType(function.__code__, names, function.__name__, function.__defaults__, closure)
     made.__kwdefaults__ = function.__kwdefaults__
     made.__module__, made.__qualname__ = function.__module__, function.__qualname__
     return made
