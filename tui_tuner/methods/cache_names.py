@@ -19,7 +19,8 @@ OLD, NEW = "past_key_values", "cache"
 
 def find_cache(output: Any) -> Any:
     """Return the cache of a model's output, by whichever name it has there; None without one."""
-    return getattr(output, NEW, None) if hasattr(output, NEW) else getattr(output, OLD, None)
+    fields = getattr(output, "__dict__", {})  # newer outputs answer to the old name too, with a warning
+    return fields.get(NEW, fields.get(OLD))
 
 
 def join_cache_names(model: Module) -> None:
