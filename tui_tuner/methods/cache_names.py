@@ -1,8 +1,8 @@
-"""The cache of keys and values, which transformers 5.24 calls `cache` and peft 0.21 `past_key_values`.
+"""The two names of the cache of keys and values: `cache` in transformers 5.24, else `past_key_values`.
 
-transformers still takes the old name as an argument, but gives back and shows the new one only. peft then
-refuses prefix tuning of classifiers, and puts the virtual tokens before each token of an answer again. Where
-both agree on a name, nothing here changes what they do.
+transformers 5.24 accepts the old name as an argument, but its signatures and outputs have only the new one.
+Without this module, peft 0.21 refuses prefix tuning for classifiers, and repeats the virtual tokens before every
+token of an answer. If both libraries use the same name, nothing changes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ OLD, NEW = "past_key_values", "cache"
 
 
 def find_cache(output: Any) -> Any:
-    """Return the cache of a model's output, by whichever name it has there; None without one."""
-    fields = getattr(output, "__dict__", {})  # newer outputs answer to the old name too, with a warning
+    """Return the cache in a model's output, under either name; None if there is none."""
+    # Reading the old name as an attribute makes transformers 5.24 warn.
+    fields = getattr(output, "__dict__", {})
     return fields.get(NEW, fields.get(OLD))
 
 
 def join_cache_names(model: Module) -> None:
-    """Have a model of peft with virtual tokens and its base model understand both names of the cache."""
+    """Make a model of peft and its base model accept both names; only with virtual tokens."""
     if not model.active_peft_config.is_prompt_learning:
         return
     base = model.get_base_model()
-    # peft looks at what the model takes, and for some heads at what the model below the head takes
+    # For some heads, peft reads the signature of the model below the head.
     for module in dict.fromkeys((base, getattr(base, "base_model", base))):
         signature = inspect.signature(module.forward)
         if NEW in signature.parameters and OLD not in signature.parameters:
@@ -42,7 +43,7 @@ def join_cache_names(model: Module) -> None:
 
 
 def _forward_with_new_name(forward: Any, *args: Any, **kwargs: Any) -> Any:
-    # by the old name it would do too, with a warning
+    # transformers accepts the old name as well, but warns.
     if OLD in kwargs:
         kwargs[NEW] = kwargs.pop(OLD)
     return forward(*args, **kwargs)
@@ -57,9 +58,9 @@ def _add_old_name(signature: inspect.Signature) -> inspect.Signature:
 
 
 def _prepare_both_names(prepare: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return the inputs of a step of an answer, with its cache by both names."""
+    """Return the inputs for the next token, with the cache under both names."""
     inputs = prepare(*args, **kwargs)
-    # a cache of states alone (Mamba) had a third name, and no length that peft could ask for
+    # Mamba's cache never had the old name, and has no length for peft to read.
     states = getattr(inputs.get(NEW), "is_linear", ())
     if NEW in inputs and not (states and all(states)):
         inputs[OLD] = inputs[NEW]
@@ -67,8 +68,9 @@ def _prepare_both_names(prepare: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _prepare_new_name(prepare: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return peft's inputs of a step with the cache by the new name, also where peft put in another one."""
+    """Return peft's inputs for the next token, with the cache under the new name only."""
     inputs = prepare(*args, **kwargs)
+    # With prefix tuning, peft replaces the cache of the first step by one that holds the prefix.
     if NEW in inputs and OLD in inputs:
         put = inputs.pop(OLD)
         if put is not kwargs.get(NEW):

@@ -5,8 +5,8 @@ Read from their sources: transformers 4.45.2, 4.48.1, 4.50.3, 5.23 and 5.24 (`lo
 bitsandbytes 0.43 and 0.50 (`autograd/_functions.py`), torch 2.4 and 2.13 (`optim/adamw.py`). Sources of
 `PROGRAMS` are named in the modules that mirror them.
 
-Traces of 5.23 and 5.24 count the same bytes to the last one, over all setups of the tests of traces: 5.24
-gives another name to the cache, and makes cosines outside of `no_grad` from numbers that need no gradient.
+Traces of transformers 5.23 and 5.24 count exactly the same bytes for all setups in the tests of traces. 5.24
+renames the cache, and computes cosines and sines outside of `no_grad`, from tensors that need no gradient.
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ answer = model.generate(**inputs, max_new_tokens=64)
 print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 """
 
-# For virtual tokens, as long as peft does not know the name that transformers 5.24 gives to the cache:
-# what makes an answer, and what a classifier takes
+# For adapters with virtual tokens: plain libraries need these lines until peft knows the new name (see
+# methods/cache_names.py, which a card cannot import)
 _OLD_NAMES = """
 # transformers 5.24 calls `cache` what peft 0.21 knows as `past_key_values`
 if transformers.__version__ >= "5.24" and peft.__version__ < "0.22":{lines}
@@ -203,9 +203,9 @@ _PUTTING = {
 
 
 def _format_old_names(model: Any, peft_type: str) -> str:
-    """Return the lines that let peft find the cache of a newer transformers; empty where it needs none."""
+    """Return the lines that give peft the cache of transformers 5.24 under its old name, if it needs it."""
     shape = unwrap_model(model).config.get_text_config()
-    # a model of states alone (Mamba) keeps no keys
+    # A model without attention (Mamba) caches no keys.
     if not count_virtual_tokens(model) or not hasattr(shape, "num_attention_heads"):
         return ""
     if peft_type == "CAUSAL_LM":
