@@ -1,8 +1,8 @@
 """The two names of the cache of keys and values: `cache` in transformers 5.24, else `past_key_values`.
 
 transformers 5.24 accepts the old name as an argument, but its signatures and outputs have only the new one.
-Without this module, peft 0.21 refuses prefix tuning for classifiers, and repeats the virtual tokens before every
-token of an answer. If both libraries use the same name, nothing changes.
+Without this module, peft 0.21 refuses prefix tuning for classifiers, and repeats the virtual tokens before
+every token of an answer. If both libraries use the same name, nothing changes.
 """
 
 from __future__ import annotations
