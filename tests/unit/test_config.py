@@ -57,7 +57,7 @@ def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
         (
             "method: {kind: prefix_tuning}\ntraining:\n  gradient_checkpointing: true\n",
             3,
-            "leave the prefix out",
+            "lack the prefix",
         ),
     ],
 )

@@ -1,8 +1,8 @@
-"""Whether this user has agreed to run the code that comes with a model.
+"""Remember and check the user's consent to run the code that comes with a model.
 
-`model.trust_remote_code` in a config that the user wrote is their word, and is remembered here, for the model
-and its code as they are. In a run folder, which may be a stranger's, it is only a note of what somebody else
-did: it counts if the word was given for that very model, on this machine, by this user.
+`model.trust_remote_code` in a config that the user wrote is consent, and is stored here for the model and its
+code as they are now. In a run folder, which may come from someone else, it only records what that person
+allowed: it counts only if this user, on this machine, has consented to the same model and code.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from tui_tuner.text import one_line
 FIELD = "model.trust_remote_code"
 _FILE = "consents.json"
 _OF_A_RUN = ("manifest.json", "events.jsonl")
-_MOST_BYTES = 64 << 20  # of code that is compared; what is larger is code that nobody has read
-_here: set[str] = set()  # given in this process, also where nothing can be kept
+_MOST_BYTES = 64 << 20  # largest code file that is compared; no one has reviewed a larger one
+_here: set[str] = set()  # consents given in this process, also if they cannot be stored
 
 
 def is_allowed(model: ModelSection) -> bool:
-    """Return whether the code of this model may run: it is not asked for, or this user has agreed."""
+    """Return whether the model's code may run: it is not needed, or this user has consented."""
     return not model.trust_remote_code or _identify_model(model) in _here | set(_read_given())
 
 
 def remember_consent(model: ModelSection) -> bool:
-    """Take down that the user agrees to this model's code; whether it could be kept for later processes."""
+    """Record consent to this model's code; return whether later processes will know of it."""
     if not model.trust_remote_code:
         return True
     key = _identify_model(model)
@@ -48,13 +48,13 @@ def remember_consent(model: ModelSection) -> bool:
 
 
 def require_consent(model: ModelSection, where: str, hint: str) -> None:
-    """Raise `ConfigError` unless the code of this model may run."""
+    """Raise `ConfigError` unless the model's code may run."""
     if is_allowed(model):
         return
     raise ConfigError(
         _(
-            "is true in this run folder, and you have not agreed to run the code that comes with {model}, as "
-            "it is now.",
+            "is true in this run folder, but you have not allowed the code that comes with {model} in its "
+            "current version.",
             model=one_line(model.name, 120),
         ),
         where=f"{one_line(where)}: {FIELD}" if where else FIELD,
@@ -63,15 +63,13 @@ def require_consent(model: ModelSection, where: str, hint: str) -> None:
 
 
 def of_a_run(config: Path) -> bool:
-    """Return whether a config file, or what a link of that name leads to, lies in a run folder, so that
-    nobody needs to have written it.
-    """
+    """Return whether a config file, or its link's target, is in a run folder and so may not be the user's."""
     folders = {config.absolute().parent, Path(os.path.realpath(config)).parent}
     return any(os.path.lexists(folder / name) for folder in folders for name in _OF_A_RUN)
 
 
 def _identify_model(model: ModelSection) -> str:
-    """Return a digest of where a model and its tokenizer come from and, of folders, of the code in them."""
+    """Return a digest of the sources of a model and its tokenizer and, for folders, of their code."""
     names = [(model.name, model.revision)]
     if model.tokenizer not in (None, "train"):
         names.append((str(model.tokenizer), None))
@@ -89,7 +87,7 @@ def _identify_model(model: ModelSection) -> str:
 
 
 def _list_code(folder: Path) -> Iterable[Path]:
-    """Yield the files with a model's code, and those that name the code to run."""
+    """List the files with a model's code, and the configs that name the code to run."""
     found = [path for path in folder.rglob("*.py") if path.is_file()]
     return sorted([*found, *(path for path in folder.glob("*config.json") if path.is_file())])
 
@@ -108,14 +106,15 @@ def _find_folder() -> Path:
 
 
 def _read_given() -> dict[str, Any]:
-    """Read the kept agreements; empty if the file is missing, damaged, or writable by others."""
+    """Read the stored consents; empty if the file is missing, damaged, or writable by others."""
     with suppress(OSError, ValueError, RuntimeError, RecursionError):
         fd = os.open(_find_folder() / _FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(fd, encoding="utf-8") as file:
             status = os.fstat(fd)
+            # The open file is checked, not its path, which could be replaced in between
             if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
                 return {}
-            given = json.loads(file.read(1 << 20))
+            given = json.loads(file.read(1 << 20))  # far more than anyone's consents
             return given if isinstance(given, dict) else {}
     return {}
 
@@ -124,6 +123,7 @@ def _write_given(given: dict[str, Any]) -> bool:
     with suppress(OSError, RuntimeError):
         folder = _find_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Written next to it and renamed, so that another process never reads half of the file
         beside = folder / f".{_FILE}.{os.getpid()}"
         with suppress(FileNotFoundError):
             beside.unlink()

@@ -1,9 +1,8 @@
-"""What becomes of each field of a config that was edited between two processes of one run.
+"""Decide about each field that was edited in the config of a run before resuming it.
 
-A resumed run is to be the run that it was. A field is taken where the whole run is then what it would have
-been with the new value from its beginning, or where the field decides nothing that is trained; it is refused
-where one half of the run would differ from the other. `tests/unit/test_continuing.py` holds `RULES` to the
-schema.
+A resumed run must remain the same run. An edit is taken if the whole run is then as it would have been with
+the new value from the start, or if the field does not affect training; it is refused if the two parts of the
+run would differ. `tests/unit/test_continuing.py` checks that `RULES` covers the schema.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
 
 Verdict = Literal["taken", "refused", "no effect"]
-Rule = tuple[Verdict, str]  # and why, a sentence marked by `N_`
+Rule = tuple[Verdict, str]  # with the reason, a sentence marked by `N_`
 Judge = Callable[[RunConfig, RunConfig, str], Rule]
 
-# What an `auto` becomes on each machine anew: a run that began on a CPU may be resumed on a GPU.
+# Fields whose `auto` is resolved again by each process: a run that began on a CPU may be resumed on a GPU
 ANEW = ("hardware.devices",)
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A field that was edited: its value in the run, the new one, what becomes of it, and why."""
+    """An edited field: its value in the run, the new one, the verdict, and the reason."""
 
     field: str
     before: Any
@@ -36,7 +35,7 @@ class Edit:
     why: str
 
     def describe_edit(self) -> str:
-        """Return the edit in one line."""
+        """Describe the edit in one line."""
         said = {
             "field": self.field,
             "before": show_value(self.before),
@@ -45,7 +44,7 @@ class Edit:
         }
         match self.verdict:
             case "taken":
-                return _("{field} was {before} and is {now} from here on: {why}.", **said)
+                return _("{field} was {before} and is {now} from now on: {why}.", **said)
             case "no effect":
                 return _("{field} was {before}; {now} has no effect: {why}.", **said)
             case _:
@@ -53,7 +52,7 @@ class Edit:
 
 
 def show_value(value: Any) -> str:
-    """Return a value as it stands in YAML, on one line."""
+    """Format a value as YAML on one line."""
     import yaml
 
     plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
@@ -64,17 +63,19 @@ def show_value(value: Any) -> str:
 
 
 def list_edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Edit]:
-    """Return every field that was edited, in the order of the schema.
+    """List every field that was edited, in the order of the schema.
 
     Args:
-        before: The config the run was trained with, without any `auto`.
-        asked: The same as it was asked for, or None where that is not known.
-        now: As it is asked for now.
+        before: The config that the run was trained with, without any `auto`.
+        asked: The config as the user wrote it then, or None if that is not known.
+        now: The config as the user wrote it now.
     """
     found = []
     for path in list_options():
         new, had = _told_value(now, path), _told_value(before, path)
         known = had if asked is None else _told_value(asked, path)
+        # Compared with what was asked, not with what it became: an `auto` that stays `auto` is no edit. In
+        # runs of which only the resolved config is known, an `auto` cannot be told from one
         if new == known or (asked is None and new == "auto"):
             continue
         verdict, why = _judge_edit(before, now, path)
@@ -83,7 +84,7 @@ def list_edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> li
 
 
 def _told_value(config: RunConfig, path: str) -> Any:
-    """Return a value as it is told of: what a checkpoint knows, and a journal says, holds no addresses."""
+    """Return a value without the secret part of URLs, which checkpoints and journals do not contain."""
     value = get_value(config, path)
     told = path == notices.FIELD and isinstance(value, list)
     return notices.shown_entries(value) if told else value
@@ -92,10 +93,10 @@ def _told_value(config: RunConfig, path: str) -> Any:
 def _judge_edit(before: RunConfig, now: RunConfig, path: str) -> Rule:
     new, had = _told_value(now, path), _told_value(before, path)
     if new == had:
-        return "no effect", N_("the run has this value already")
+        return "no effect", N_("the run already has this value")
     if new == "auto" and path not in ANEW:
-        return "no effect", N_("what it became stays")
-    rule = RULES.get(path, ("refused", N_("it is not known what it would do")))
+        return "no effect", N_("the value chosen for auto stays")
+    rule = RULES.get(path, ("refused", N_("its effect on a resumed run is not known")))
     return rule(before, now, path) if callable(rule) else rule
 
 
@@ -104,73 +105,80 @@ def _judge_edit(before: RunConfig, now: RunConfig, path: str) -> Rule:
 
 def _judge_method_field(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if not before.method.reads_field(path.partition(".")[2]):
-        return "no effect", N_("the method of this run does not read it")
-    return "refused", N_("the trained weights have another shape or another meaning with it")
+        return "no effect", N_("the method of this run does not use it")
+    return "refused", N_("the trained weights would have another shape or meaning")
 
 
 def _judge_length(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    """Return whether the steps that were done had the same learning rates in a run of the new length."""
+    """Accept a new length if the steps so far would have had the same learning rates in such a run."""
     if path == "training.epochs" and before.training.max_steps and now.training.max_steps:
-        return "no effect", N_("training.max_steps decides how long the run is")
+        return "no effect", N_("training.max_steps determines the length of the run")
+    # These two schedules do not look at the length of the run; all others fall to zero at its end
     training = before.training
     if training.schedule not in ("constant", "inverse_sqrt"):
-        return "refused", N_("the learning rate falls over all steps, so earlier ones had other rates")
+        return "refused", N_(
+            "the learning rate depends on the number of steps, so earlier steps had other rates"
+        )
     steps = before.training.max_steps, now.training.max_steps
     warmups = [round(training.warmup * total) for total in steps if total]
     if training.warmup and (len(warmups) < 2 or warmups[0] != warmups[1]):
-        return "refused", N_("the warm-up is a share of all steps, so earlier ones had other rates")
-    return "taken", N_("the steps that are done were the same in a run of this length")
+        return "refused", N_("the warm-up is a share of all steps, so earlier steps had other rates")
+    return "taken", N_("the steps so far would be the same in a run of this length")
 
 
 def _judge_path(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    return "taken", N_("files may move; what is read is held against what the run began with")
+    return "taken", N_("files may move; their content is compared with what the run started with")
 
 
 def _judge_validation(before: RunConfig, now: RunConfig, path: str) -> Rule:
+    # A file of held-out rows may have moved, whereas another share draws other rows for training
     if isinstance(get_value(before, path), str) and isinstance(get_value(now, path), str):
         return _judge_path(before, now, path)
     if not get_value(before, path) and not get_value(now, path):
-        return "no effect", N_("nothing is held out with either")
-    return "refused", N_("other rows would be trained")
+        return "no effect", N_("no rows are held out either way")
+    return "refused", N_("the run would train on other rows")
 
 
 def _judge_micro_batch(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if now.training.micro_batch > before.training.micro_batch:  # type: ignore[operator]
-        return "no effect", N_("the micro-batch of a run gets smaller where memory asks for it, never larger")
+        return "no effect", N_("the micro-batch of a run may only become smaller, to save memory")
     if before.method.dropout and before.method.reads_field("dropout"):
-        return "refused", N_("dropout draws other random numbers where a batch is cut into other parts")
-    return "taken", N_("a batch is the same in smaller parts")
+        return "refused", N_("dropout would draw other random numbers for other micro-batches")
+    return "taken", N_("the batch stays the same in smaller micro-batches")
 
 
 def _judge_vocabulary(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if before.model.tokenizer == "train":
-        return "refused", N_("the tokenizer is learnt already")
-    return "no effect", N_("no tokenizer is learnt in this run")
+        return "refused", N_("the tokenizer is already trained")
+    return "no effect", N_("this run trains no tokenizer")
 
 
 # ---- the table --------------------------------------------------------------------------------------------
 
-_MODEL: Rule = "refused", N_("what is trained so far belongs to another model")
+_MODEL: Rule = "refused", N_("the weights trained so far belong to another model")
 _MOVED: Rule = (
     "refused",
-    N_("what is trained so far belongs to that model; if it has only moved, link it to where it was"),
+    N_(
+        "the weights trained so far belong to that model; if its folder has moved, put a link in the old "
+        "place"
+    ),
 )
-_NUMBERS: Rule = "refused", N_("the rest of the run would be computed in other numbers")
-_COMPUTED: Rule = "no effect", N_("a run computes all its steps the way it began with")
-_ROWS: Rule = "refused", N_("other rows or other tokens would be trained")
-_OPTIMIZER: Rule = "refused", N_("the optimizer's state, or its steps so far, come from another setting")
-_RATE: Rule = "refused", N_("the steps that are done had rates of another schedule")
-_RANDOM: Rule = "refused", N_("rows would come in another order, and random numbers would be others")
-_BATCH: Rule = "refused", N_("the steps that are done had batches of another size")
-_STOPPING: Rule = "taken", N_("it decides when to stop and ask, and nothing that is trained")
-_SHOWN: Rule = "taken", N_("it decides what is measured and shown, and nothing that is trained")
-_KEPT: Rule = "taken", N_("it decides what is kept, and nothing that is trained")
-_TROUBLE: Rule = "taken", N_("it decides what is done about trouble from here on")
-_SPEED: Rule = "taken", N_("it decides how fast the same is computed")
-_PLACE: Rule = "no effect", N_("the run stays in its folder")
+_NUMBERS: Rule = "refused", N_("the rest of the run would be computed in another precision or way")
+_COMPUTED: Rule = "no effect", N_("a run computes all its steps the way it started")
+_ROWS: Rule = "refused", N_("the run would train on other rows or tokens")
+_OPTIMIZER: Rule = "refused", N_("the optimizer's state and steps so far come from another setting")
+_RATE: Rule = "refused", N_("the steps so far had the rates of another schedule")
+_RANDOM: Rule = "refused", N_("the order of rows and the random numbers would change")
+_BATCH: Rule = "refused", N_("the steps so far had batches of another size")
+_STOPPING: Rule = "taken", N_("it only affects when the run stops and asks, not training")
+_SHOWN: Rule = "taken", N_("it only affects what is measured and shown, not training")
+_KEPT: Rule = "taken", N_("it only affects what is kept, not training")
+_TROUBLE: Rule = "taken", N_("it only affects how problems are handled from now on")
+_SPEED: Rule = "taken", N_("it only affects how fast the same result is computed")
+_PLACE: Rule = "no effect", N_("the run stays in its folder and keeps its name")
 
 RULES: dict[str, Rule | Judge] = {
-    "task": ("refused", N_("another task is another run")),
+    "task": ("refused", N_("another task needs a new run")),
     "model.name": _MOVED,
     "model.hub": _MODEL,
     "model.revision": _MODEL,
@@ -179,7 +187,7 @@ RULES: dict[str, Rule | Judge] = {
     "model.double_quant": _NUMBERS,
     "model.attention": _NUMBERS,
     "model.chat_template": _judge_path,
-    "model.trust_remote_code": ("refused", N_("other code would compute the model")),
+    "model.trust_remote_code": ("refused", N_("other code would compute the model's outputs")),
     "model.architecture": _MODEL,
     "model.tokenizer": _judge_path,
     "model.vocabulary": _judge_vocabulary,
@@ -218,7 +226,7 @@ RULES: dict[str, Rule | Judge] = {
     "data.cleaning.max_characters": _ROWS,
     "data.cleaning.personal_data": _SHOWN,
     "data.cleaning.phrases": _ROWS,
-    "method.kind": ("refused", N_("the trained weights are those of another method")),
+    "method.kind": ("refused", N_("the weights trained so far belong to another method")),
     "method.rank": _judge_method_field,
     "method.alpha": _judge_method_field,
     "method.dropout": _judge_method_field,
@@ -227,7 +235,7 @@ RULES: dict[str, Rule | Judge] = {
     "method.train_embeddings": _judge_method_field,
     "method.virtual_tokens": _judge_method_field,
     "method.encoder_size": _judge_method_field,
-    "method.initial_text": ("no effect", N_("it is where the training began")),
+    "method.initial_text": ("no effect", N_("it is only used at the start of training")),
     "training.learning_rate": _RATE,
     "training.epochs": _judge_length,
     "training.max_steps": _judge_length,
@@ -242,12 +250,12 @@ RULES: dict[str, Rule | Judge] = {
     "training.adam_beta1": _OPTIMIZER,
     "training.adam_beta2": _OPTIMIZER,
     "training.loss": _COMPUTED,
-    "training.class_weights": ("refused", N_("the steps that are done weighed the classes otherwise")),
-    "training.neftune_alpha": ("refused", N_("the steps that are done had other noise")),
+    "training.class_weights": ("refused", N_("the steps so far had other class weights")),
+    "training.neftune_alpha": ("refused", N_("the steps so far had other noise")),
     "training.autocast": _NUMBERS,
     "training.compile": _SPEED,
     "training.tf32": _NUMBERS,
-    "training.deterministic": ("taken", N_("it decides which of equal kernels compute")),
+    "training.deterministic": ("taken", N_("it only affects which of several equivalent kernels are used")),
     "training.on_out_of_memory": _TROUBLE,
     "training.on_bad_numbers": _TROUBLE,
     "training.report_every": _SHOWN,
@@ -258,7 +266,7 @@ RULES: dict[str, Rule | Judge] = {
     "evaluation.metrics": _SHOWN,
     "evaluation.metric_rows": _SHOWN,
     "evaluation.max_new_tokens": _SHOWN,
-    "evaluation.best": ("refused", N_("the best so far was chosen by the other metric")),
+    "evaluation.best": ("refused", N_("the best checkpoint so far was chosen by the other metric")),
     "evaluation.null_threshold": _SHOWN,
     "evaluation.early_stopping": _TROUBLE,
     "output.folder": _PLACE,
@@ -266,8 +274,8 @@ RULES: dict[str, Rule | Judge] = {
     "output.save_every": _KEPT,
     "output.save_minutes": _KEPT,
     "output.keep": _KEPT,
-    "output.notify": ("taken", N_("it decides who is told, and nothing that is trained")),
-    "hardware.devices": ("taken", N_("the same is computed elsewhere, equal up to rounding")),
+    "output.notify": ("taken", N_("it only affects who is notified, not training")),
+    "hardware.devices": ("taken", N_("the same is computed on another device, equal up to rounding")),
     "hardware.budget": _STOPPING,
     "hardware.price_per_hour": _STOPPING,
 }

@@ -1,4 +1,4 @@
-"""The metric that decides which checkpoint of a run is best: which it is, its best value, how it is shown."""
+"""Find the metric that decides which checkpoint of a run is best, its best value, and how to show it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from tui_tuner.text import one_line
 def name_deciding_metric(
     config: Mapping[str, Any], resolved: Mapping[str, tuple[Any, str]] | None = None
 ) -> str:
-    """Return the name of the metric that decides.
+    """Return the name of the metric that decides which checkpoint is best.
 
     Args:
-        config: Plain values, as the event `run_started` has them; what is damaged counts as missing.
-        resolved: {field: (value, why)}, what the `auto` of the config became.
+        config: Plain values, as in the event `run_started`; damaged values count as missing.
+        resolved: {field: (value, why)}: the value of each `auto` in the config.
     """
+    # What `auto` became may depend on the rows, so it is more exact than the task's usual metric
     settled = (resolved or {}).get("evaluation.best", ("auto", ""))[0]
     section = config.get("evaluation")
     asked = section.get("best") if isinstance(section, Mapping) else None
@@ -32,25 +33,25 @@ def name_deciding_metric(
 
 
 def kind_of(config: Mapping[str, Any]) -> TaskKind | None:
-    """Return the task that a config of plain values names; None if it is damaged or newer."""
+    """Return the task that plain values name; None if they are damaged or from a newer version."""
     task = config.get("task", "sft")
     return TASKS.get(task) if isinstance(task, str) else None
 
 
 def is_better_higher(name: str, own: Mapping[str, Any] | None = None) -> bool:
-    """The direction of a metric; `own` is {name: {label, higher_is_better}}, as the task of a run says it."""
+    """Return a metric's direction; `own` is {name: {label, higher_is_better}} as recorded by the run."""
     said = (own or {}).get(name)
     direction = said.get("higher_is_better") if isinstance(said, Mapping) else None
     return higher_is_better(name, direction if isinstance(direction, bool) else None)
 
 
 def metric_name(name: str, own: Mapping[str, Any] | None = None) -> str:
-    """Return a metric beside its value: its label where the name is an abbreviation, else its name."""
+    """Return a metric's name for use next to its value: the label of an abbreviation, else its name."""
     return label_of(name, own) if "_" in name or len(name) < 4 else one_line(name, 24)
 
 
 def label_of(name: str, own: Mapping[str, Any] | None = None) -> str:
-    """Return a metric's name for a screen; safe for a terminal."""
+    """Return a metric's label for a screen; safe for a terminal."""
     known = METRICS.get(name_today(name))
     if known is not None:
         return _(known.label)
@@ -60,19 +61,20 @@ def label_of(name: str, own: Mapping[str, Any] | None = None) -> str:
 
 
 def metric_word(name: str) -> str:
-    """A metric in a line of text: its name in the journal; `exact match` where the value is another."""
+    """Return a metric's name for a sentence: as in the journal, but `exact match` if shown times 100."""
     known = METRICS.get(name_today(name))
     return name.replace("_", " ") if known is not None and known.hundred else one_line(name, 60)
 
 
 def best_of(values: Iterable[tuple[int, float | None]], higher: bool) -> int | None:
-    """Return the step of the best value of a metric, the first of equal ones; None where there is none.
+    """Return the step with the best value of a metric, the first of equal ones; None if there is none.
 
     Args:
-        values: (step, value) of the evaluations. What was measured before the first step decides nothing.
+        values: (step, value) of the evaluations; those before the first step do not count.
     """
     best, found = 0.0, None
     for step, value in values:
+        # At step 0 there is no checkpoint that could be kept; NaN compares as neither better nor worse
         if step <= 0 or value is None or not math.isfinite(value):
             continue
         if found is None or (value > best if higher else value < best):

@@ -1,4 +1,4 @@
-"""From YAML and `--set` to a `RunConfig`; every mistake is named with its line and the nearest known key."""
+"""Load a `RunConfig` from YAML and `--set`; mistakes are reported with line and nearest known key."""
 
 from __future__ import annotations
 
@@ -33,18 +33,19 @@ def load_config(
 ) -> RunConfig:
     """Read a YAML file, apply `section.field=value` settings, and validate.
 
-    Relative paths in the file are looked for next to it, then in the working folder; those of a preset
-    of this package, and of settings, in the working folder.
+    Relative paths in the file are looked for next to it, then in the working folder; those of this package's
+    presets, and of settings, only in the working folder.
 
     Args:
-        say: Told what the user should know of the paths.
+        say: Called with each notice for the user, such as about paths.
 
     Raises:
-        ConfigError: the file is missing, no YAML, or holds unknown, invalid or contradictory values.
-        UsageError: a setting that is none.
+        ConfigError: the file is missing, is not YAML, or has unknown, invalid or contradictory values.
+        UsageError: an invalid setting.
     """
     file = Path(path)
     values, lines = read_yaml(file)
+    # Applied to nothing first: the file's own paths are made absolute before the settings are merged in
     told = apply_sets({}, sets := list(sets))
     written = told.get("model.name", "").partition("=")[2] or _name_of_model(values)
     preset = file.resolve().parent == presets_folder()
@@ -52,6 +53,7 @@ def load_config(
         for note in take_from_beside(values, file.parent, told):
             say(note)
     apply_sets(values, sets)
+    # In their own file users mean every value they wrote; a preset's values are for its pretrained model
     for note in take_tiny_values(values, told if preset else {*lines, *told}):
         say(note)
     global _places
@@ -60,21 +62,21 @@ def load_config(
     if _HUB_ID.fullmatch(written) and os.path.isdir(config.model.name):
         say(
             _(
-                "model.name: the folder {path} is taken, not the model {name} of a hub.",
+                "model.name: using the folder {path}, not the hub model {name}.",
                 path=one_line(Path(config.model.name).resolve()),
                 name=one_line(written),
             )
         )
     if consent.FIELD not in told and consent.of_a_run(file):
-        agree = _("Look at that code, and agree with --set {field}=true.", field=consent.FIELD)
+        agree = _("Look at that code, and allow it with --set {field}=true.", field=consent.FIELD)
         consent.require_consent(config.model, str(path), agree)
     return config
 
 
 def place_of(field: str) -> str:
-    """Return where a field of the config that was loaded last has its value from: `job.yaml:3` or `--set …`.
+    """Return the source of a field's value in the last loaded config: `job.yaml:3` or `--set …`.
 
-    What is found wrong later, such as a file that is missing, is told with it.
+    Problems that are found later, such as a missing file, are reported with it.
     """
     return _places.find_place(field) if _places.knows_path(field) else ""
 
@@ -85,10 +87,10 @@ def _name_of_model(values: Mapping[str, Any]) -> str:
 
 
 def read_config(path: Path) -> RunConfig:
-    """Return the config in a YAML file, as it is.
+    """Return the config in a YAML file without changing its paths.
 
     Raises:
-        ConfigError: the file is damaged, or holds what no config has.
+        ConfigError: the file is damaged or not a valid config.
     """
     values, lines = read_yaml(path)
     return build_config(values, where=one_line(path), lines=lines)
@@ -97,7 +99,7 @@ def read_config(path: Path) -> RunConfig:
 def build_config(
     values: Mapping[str, Any], where: str = "", lines: Mapping[str, int] | None = None
 ) -> RunConfig:
-    """Validate plain values.
+    """Validate plain values as a config.
 
     Raises:
         ConfigError: with one sentence for each problem.
@@ -106,7 +108,7 @@ def build_config(
 
 
 def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return a sentence for each dotted path that is wrong, for forms; empty if all are valid."""
+    """Return a sentence for each invalid dotted path, for forms; empty if all are valid."""
     try:
         RunConfig.model_validate(dict(values))
     except ValidationError as error:
@@ -118,21 +120,21 @@ def read_text(path: Path) -> str:
     """Return the text of a config file.
 
     Raises:
-        ConfigError: missing, unreadable, too large, or no UTF-8 text.
+        ConfigError: missing, unreadable, too large, or not UTF-8 text.
     """
     shown = one_line(path)
     try:
         if path.exists() and not path.is_file():  # a device or a pipe may never end
-            raise ConfigError(_("is no regular file."), where=shown)
+            raise ConfigError(_("is not a regular file."), where=shown)
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(_("is larger than 1 MiB, so it is no config."), where=shown)
-        return path.read_bytes().decode("utf-8-sig")
+            raise ConfigError(_("is larger than 1 MiB, so it cannot be a config."), where=shown)
+        return path.read_bytes().decode("utf-8-sig")  # Windows editors may write a byte order mark
     except FileNotFoundError:
-        hint = _("`tui-tuner presets` lists the ones that come with the package.")
+        hint = _("`tui-tuner presets` lists the configs that come with the package.")
         raise ConfigError(_("no such file."), where=shown, hint=hint) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
-            _("is not UTF-8 text, so it is no config."),
+            _("is not UTF-8 text, so it cannot be a config."),
             where=f"{shown}:{error.object.count(10, 0, error.start) + 1}",
             hint=_("Save it as UTF-8."),
         ) from None
@@ -144,7 +146,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """Return a YAML mapping and the line (from 1) of each dotted path in it.
 
     Raises:
-        ConfigError: missing, unreadable, too large, not YAML, not a mapping, or a key twice.
+        ConfigError: missing, unreadable, too large, not YAML, not a mapping, or a duplicate key.
     """
     shown, text = one_line(path), read_text(path)
     try:
@@ -159,7 +161,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     if values is None and not lines:
         raise ConfigError(_("is empty."), where=shown, hint=_("Start from a preset: `tui-tuner presets`."))
     if not isinstance(values, dict):
-        raise ConfigError(_("holds no `key: value` lines."), where=shown)
+        raise ConfigError(_("contains no `key: value` lines."), where=shown)
     return values, lines
 
 
@@ -170,7 +172,7 @@ def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> dict[str, str]:
         Each setting by the path that it changes.
 
     Raises:
-        UsageError: no `=`, an unknown field, or a value that is no YAML.
+        UsageError: no `=`, an unknown field, or a value that is not YAML.
     """
     told: dict[str, str] = {}
     for item in sets:
@@ -179,6 +181,7 @@ def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> dict[str, str]:
         if not equals:
             what = _("--set {text!r} has no `=`.", text=one_line(item))
             raise UsageError(what, hint=_("Write --set training.epochs=1"), field=one_line(path, 80))
+        # A path may lead into a field that is a mapping, such as data.columns.text
         if path not in list_options() and not any(path.startswith(f"{known}.") for known in list_options()):
             told_of = unknown_key(path, _parsed_set(path, raw))
             raise UsageError(told_of, where="--set", field=one_line(path, 80))
@@ -201,7 +204,7 @@ def _parsed_set(path: str, raw: str) -> Any:
 
 
 def dump_config(config: RunConfig, changed_only: bool = False) -> str:
-    """Return a config as YAML, in the order of the schema; with `changed_only`, without the defaults."""
+    """Write a config as YAML, in the order of the schema; with `changed_only`, without defaults."""
     import yaml
 
     from tui_tuner.config.writing.flat import Dumper

@@ -1,4 +1,4 @@
-"""What a form, a flag or a message needs to know about each field of `RunConfig`, derived from it."""
+"""Describe each field of `RunConfig` for forms, flags and messages, derived from its declaration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui_tuner.errors import DataError, HardwareError, ModelError, TunerError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import list_items
 
-# Where an error is looked for that names no field
+# The field to show for an error that names none
 _BY_KIND: tuple[tuple[type[TunerError], str], ...] = (
     (DataError, "data.path"),
     (ModelError, "model.name"),
@@ -26,7 +26,7 @@ _BY_KIND: tuple[tuple[type[TunerError], str], ...] = (
 
 @dataclass(frozen=True)
 class Option:
-    """One field. `path` is dotted; `kinds` are the plain types it takes; `choices` its fixed words."""
+    """One field. `path` is dotted; `kinds` are the plain types it accepts; `choices` its fixed words."""
 
     path: str
     section: str
@@ -46,11 +46,11 @@ class Option:
 
     @property
     def only_choices(self) -> bool:
-        """Return whether nothing but `choices` is legal, so that a select fits."""
+        """Return whether only `choices` are valid, so that a select box can be used."""
         return bool(self.choices) and not self.kinds
 
     def describe_expected(self, unit: str = "", nothing: str = "null") -> str:
-        """Return the values that the field takes, in words: `a whole number of at least 1 or auto`.
+        """Describe the values that the field accepts: `a whole number of at least 1 or auto`.
 
         Args:
             unit: What its numbers count.

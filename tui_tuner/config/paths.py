@@ -1,4 +1,4 @@
-"""Paths in a config: looked for next to its file first, then in the working folder; absolute in a run."""
+"""Resolve the paths in a config: next to its file first, then in the working folder; absolute in a run."""
 
 from __future__ import annotations
 
@@ -29,20 +29,24 @@ PATHS: dict[str, tuple[str, ...]] = {
     "data.validation": (),
     "data.cleaning.phrases": (),
 }
-_looked: dict[str, Path] = {}  # of paths that were in no place: the folder of the config that they stood in
+# By path that was found nowhere: the folder of the config that names it. The path is missed only later, when
+# data or a model is loaded, and the error should name both places.
+_looked: dict[str, Path] = {}
 
 
 def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str] = ()) -> list[str]:
-    """Make paths absolute, in place, that lead somewhere from the folder of their config.
+    """Make paths that exist next to the config absolute, in place.
 
     Args:
-        values: What stands in the file.
+        values: The values in the file.
         told: Fields that `--set` changes: these stay relative to the working folder.
 
     Returns:
-        A sentence for each path that leads somewhere from the working folder too.
+        A sentence for each path that also exists in the working folder.
     """
     notes: list[str] = []
+    # `..` behind a symbolic link leads elsewhere once the link is resolved; otherwise keep the user's own
+    # names
     folder = folder.resolve() if ".." in folder.parts else folder.absolute()
     for field, words in PATHS.items():
         if any(one == field or one.startswith(f"{field}.") for one in told):
@@ -60,12 +64,12 @@ def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str]
 
 
 def _is_name(field: str, value: str) -> bool:
-    """Return whether a value is the name of a chat template; a name wins over a file of the same name."""
+    """Return whether a value names a chat template; a name takes precedence over a file of that name."""
     return field == "model.chat_template" and is_template_word(value)
 
 
 def absolute_paths(config: RunConfig) -> RunConfig:
-    """Return the config with relative paths made absolute if they exist, to be resumed from anywhere."""
+    """Return the config with existing relative paths made absolute, so it can be resumed from any folder."""
     changed: dict[str, Any] = {}
     for path, words in PATHS.items():
         value = get_value(config, path)
@@ -82,7 +86,7 @@ def absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def where_looked(path: str) -> str:
-    """Return where a path was looked for that leads nowhere, and what may be wrong with how it is written."""
+    """Describe where a missing path was looked for, and what may be wrong with its spelling."""
     sentences = [_as_pasted(path)]
     written = _expand_path(path)
     if written is not None and not written.is_absolute():
@@ -96,25 +100,28 @@ def where_looked(path: str) -> str:
 
 
 def _as_pasted(path: str) -> str:
-    """Return a sentence about a path that was pasted with quotes or escapes; empty if it is plain."""
+    """Describe a path that was pasted with quotes or escapes; empty if it is plain."""
     for plain in list_readings(path):
         found = _expand_path(plain)
         if found is not None and os.path.exists(found):
-            return _("Write it plainly: {path}", path=one_line(plain)) + "."
+            return _("Write it without quotes or escapes: {path}", path=one_line(plain)) + "."
     if re.match(r"[A-Za-z]:[\\/]|\\\\", path):
-        return _("This is a path of Windows; here folders are separated by /, and there are no drives.")
+        return _(
+            "This is a Windows path. On this system folders are separated by /, and there are no drive "
+            "letters."
+        )
     if any(ord(letter) < 32 for letter in path):
         return _(
-            "It holds a tab or a line break: in double quotes a backslash begins one. Use single "
-            "quotes, or /."
+            "It contains a tab or a line break: inside double quotes a backslash starts an escape such as "
+            "\\n. Use single quotes or /."
         )
     if re.search(r"\$\w|\$\{", path):
-        return _("Variables of the environment are not filled in: write the path itself.")
+        return _("Environment variables are not expanded: write the full path.")
     return ""
 
 
 def list_readings(path: str) -> Iterator[str]:
-    """Yield the meanings of a pasted path: without quotes, file://, or backslashes of a shell."""
+    """Yield what a pasted path may mean: without quotes, without file://, without a shell's backslashes."""
     bare = path.strip()
     yield bare
     if len(bare) > 2 and bare[0] + bare[-1] in ("''", '""', "``", "‘’", "“”", "«»"):
@@ -133,14 +140,15 @@ def _from_beside(path: str, folder: Path, words: tuple[str, ...], notes: list[st
     if path in words or written is None or written.is_absolute():
         return path
     beside, here = folder / written, Path.cwd() / written
+    # Left as it is: it may be a hub id, or exist in the working folder
     if not _leads_somewhere(beside):
         _looked[path] = folder
         return path
     if _leads_somewhere(here) and here != beside:
         notes.append(
             _(
-                "{path} is next to the config and in the working folder; the one next to the config is "
-                "taken: {taken}",
+                "{path} exists next to the config and in the working folder; using the one next to the "
+                "config: {taken}",
                 path=one_line(path),
                 taken=one_line(beside),
             )
@@ -166,12 +174,12 @@ def _make_absolute(path: str) -> str:
 
 
 def _expand_path(path: str) -> Path | None:
-    """Return a path with its `~`; None for what cannot be one."""
+    """Expand `~` in a path; None if it cannot be a path."""
     if not path or "\0" in path:
         return None
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # `~nobody`
+    except RuntimeError:  # `~name` of a user that does not exist
         return Path(path)
 
 

@@ -1,6 +1,6 @@
-"""A config in which every `auto` that training needs a value for has one, with the types to match.
+"""A config in which each `auto` that training depends on has been replaced, with types to match.
 
-`planning.resolve` and `planning.fit.fit_config` make it. What their rooms decide later stays open:
+`planning.resolve` and `planning.fit.fit_config` make it. Fields that are decided later may still be `auto`:
 `data.format`, `data.problem`, `data.workers`, `evaluation.metrics`, `evaluation.null_threshold`,
 `output.name` and `training.loss`.
 """
@@ -26,7 +26,7 @@ from tui_tuner.locales import _n
 
 
 def _settle_field(section: type[Section], name: str) -> Any:
-    """Return the field of a section without its default and without `auto`; help and limits stay."""
+    """Redeclare a section's field without default and without `auto`; keep its help and limits."""
     field = section.model_fields[name]
     return Field(description=field.description, json_schema_extra=field.json_schema_extra)
 
@@ -63,7 +63,7 @@ class ResolvedHardware(HardwareSection):
 
 
 class ResolvedConfig(RunConfig):
-    """A config that training can run as it is."""
+    """A config that training can use as it is."""
 
     model: ResolvedModel = _settle_field(RunConfig, "model")
     data: ResolvedData = _settle_field(RunConfig, "data")
@@ -74,7 +74,7 @@ class ResolvedConfig(RunConfig):
 
     @classmethod
     def from_config(cls, config: RunConfig) -> ResolvedConfig:
-        """Return the same values as this type; what is one already stays the same object.
+        """Return the same values as this type; an instance of it is returned as it is.
 
         Raises:
             ConfigError: a field that training needs a value for is still `auto`; it is named.
@@ -90,6 +90,7 @@ class ResolvedConfig(RunConfig):
                 fields=", ".join(still_auto),
             )
             raise ConfigError(what)
+        # As mappings, for pydantic rejects instances of the base class where a narrowed section is declared
         values = {
             name: dict(value) if name in _NARROWED and isinstance(value, BaseModel) else value
             for name, value in config
@@ -97,6 +98,7 @@ class ResolvedConfig(RunConfig):
         return validate_values(cls, values)
 
 
+# Derived from the classes above, so that a new narrowed field cannot be forgotten
 _NARROWED: dict[str, type[Section]] = {
     name: info.annotation
     for name, info in ResolvedConfig.model_fields.items()
@@ -106,4 +108,4 @@ _NARROWED: dict[str, type[Section]] = {
 }
 SETTLED: tuple[str, ...] = tuple(
     f"{section}.{name}" for section, kind in _NARROWED.items() for name in kind.__annotations__
-)  # the fields that cannot be `auto` here
+)  # fields that cannot be `auto` here

@@ -1,4 +1,4 @@
-"""From plain values to a config, and from a config to another with some values changed: always validated."""
+"""Make a config from plain values or by changing another one; the result is always validated."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Config = TypeVar("Config", bound=RunConfig)
 
 
 def validate_values(kind: type[Config], values: Mapping[str, Any], places: Places | None = None) -> Config:
-    """Return a config of this kind.
+    """Validate plain values as a config of this kind.
 
     Args:
-        places: Where the values are from, for the message.
+        places: The sources of the values, for messages.
 
     Raises:
         ConfigError: with one sentence for each problem.
@@ -40,7 +40,8 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def _replace_values(model: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a model as a mapping, with changed values; a changed section is a mapping."""
+    """Return a model's fields with changed values; a section that changes becomes a mapping."""
+    # Sections without changes stay instances: pydantic takes those as they are, and validates only the others
     fields = dict(model)
     inner: dict[str, dict[str, Any]] = {}
     for path, value in values.items():
@@ -55,10 +56,11 @@ def _replace_values(model: BaseModel, values: Mapping[str, Any]) -> dict[str, An
 
 
 def set_path(values: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted path in nested dicts, making the ones between."""
+    """Set a dotted path in nested dicts, creating missing ones."""
     *parents, last = path.split(".")
     for part in parents:
         inner = values.get(part)
+        # A null or a wrong value on the way is replaced too
         if not isinstance(inner, dict):
             inner = values[part] = {}
         values = inner

@@ -230,10 +230,10 @@ def test_an_edited_config_is_taken_or_refused_field_by_field(make_config: MakeCo
     resumed = train(folder.load_config(), resume=folder)
     assert resumed.outcome.status == "completed", resumed.outcome
     said = "\n".join(fields["message"] for fields in resumed.sink.of("log"))
-    assert "training.max_steps was 8 and is 10 from here on" in said
-    assert "output.keep was 2 and is 5 from here on" in said
-    assert "output.save_every was 2 and is 1 from here on" in said
-    assert "data.workers was 1 and is 2 from here on" in said
+    assert "training.max_steps was 8 and is 10 from now on" in said
+    assert "output.keep was 2 and is 5 from now on" in said
+    assert "output.save_every was 2 and is 1 from now on" in said
+    assert "data.workers was 1 and is 2 from now on" in said
     assert "method.virtual_tokens was 20; 3 has no effect" in said
     saved = [fields["step"] for fields in resumed.sink.of("checkpoint")]
     assert saved == list(range(at + 1, 11))
@@ -244,7 +244,7 @@ def test_an_edited_config_is_taken_or_refused_field_by_field(make_config: MakeCo
     shutil.rmtree(folder.checkpoints_path / "step-10")
     again = train(folder.load_config(), resume=folder)
     assert again.outcome.status == "completed"
-    assert "from here on" not in "\n".join(fields["message"] for fields in again.sink.of("log"))
+    assert "from now on" not in "\n".join(fields["message"] for fields in again.sink.of("log"))
 
 
 def _changes(config: RunConfig) -> dict[str, Any]:
@@ -277,7 +277,7 @@ def test_the_command_line_says_what_became_of_each_field(
     put_back()
     edit(run.folder, {"output.keep": 7})
     done = subprocess.run([*main, "--no-tui"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "output.keep was 2 and is 7 from here on" in done.stdout
+    assert done.returncode == 0 and "output.keep was 2 and is 7 from now on" in done.stdout
 
 
 def test_without_a_checkpoint_everything_is_taken_and_said(make_config: MakeConfig, train: Train) -> None:
@@ -288,7 +288,7 @@ def test_without_a_checkpoint_everything_is_taken_and_said(make_config: MakeConf
     again = train(run.folder.load_config(), resume=run.folder)
     assert again.outcome.status == "completed" and sorted(again.steps()) == [1, 2, 3]
     said = [fields["message"] for fields in again.sink.of("log")]
-    assert "method.rank was 4 and is 2 from here on: the run starts at the beginning." in said
+    assert "method.rank was 4 and is 2 from now on: the run starts at the beginning." in said
 
 
 @pytest.mark.parametrize("harm", ["damaged", "edited", "gone"])

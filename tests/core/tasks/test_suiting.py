@@ -84,7 +84,7 @@ def test_the_command_line_names_the_task_and_how_to_take_it(
         return capsys.readouterr().out
 
     lines = said("inspect", config.data.path)
-    assert "words with a tag for each: task token_classification?" in lines
+    assert "words with one tag each: task token_classification?" in lines
     assert "--set task=token_classification" in lines
     assert "--set task" not in said("inspect", config.data.path, "--set", "task=token_classification")
     held = json.loads(said("preview", config.data.path, "--json"))["other_task"]

@@ -1,4 +1,4 @@
-"""An entry of the registry of methods: words, fields and traits, without a training library."""
+"""Entries of the method registry: texts, fields and traits, without importing a training library."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from tui_tuner.config.kinds.kind import Kind
 
 
 class Trait(StrEnum):
-    """What a method is like, where forms, plans or the run have to know."""
+    """Properties of a method that forms, planning and runs depend on."""
 
-    ADAPTER = "adapter"  # the model's own weights stay as they are; what is trained is saved beside them
+    ADAPTER = "adapter"  # the model's weights stay frozen; what is trained is saved separately
     RANKED = "ranked"  # low-rank matrices: reads rank, alpha and dropout
     VIRTUAL_TOKENS = "virtual_tokens"  # trained tokens before each sequence
     PREFIX = "prefix"  # the virtual tokens are keys and values of each layer, not embeddings
     WHOLE_MODEL = "whole_model"  # every weight of the model is trained
-    QUANTISABLE = "quantisable"  # works beside weights in 4 or 8 bits
+    QUANTISABLE = "quantisable"  # works with base weights in 4 or 8 bits
     MERGEABLE = "mergeable"  # what is trained can be folded into the model's weights
-    CHECKPOINTABLE = "checkpointable"  # activations may be computed again in the backward pass
-    FEW_WEIGHTS = "few_weights"  # trains next to nothing, whatever its fields say: vectors, or a prompt
+    CHECKPOINTABLE = "checkpointable"  # activations may be recomputed in the backward pass
+    FEW_WEIGHTS = "few_weights"  # trains very little, whatever its fields are: vectors, or a prompt
 
 
 @dataclass(frozen=True)
 class MethodKind(Kind):
-    """A method, with what forms, validation and planning have to know of it.
+    """A method, with everything that forms, validation and planning need to know about it.
 
     Args:
-        traits: What it is like.
-        fields: Of the section `method` that it reads, beside `kind`.
-        needs: Those of them that have no default that would do.
-        explanation: A paragraph for somebody who has not trained a model before.
-        paper: Where it comes from, or what was measured of it.
-        usual: Customary values of its fields, in a sentence.
-        module: In `methods`, where that is not its own name: methods of one family share one.
+        traits: Its properties.
+        fields: Fields of the section `method` that it reads, besides `kind`.
+        needs: Those of them that must be set because no default would be right.
+        explanation: A paragraph for people who have never trained a model.
+        paper: The paper that introduced or measured it.
+        usual: Usual values of its fields, as a sentence.
+        module: Module in `methods` if it is not named like the method: methods of one family share one.
     """
 
     traits: frozenset[Trait] = frozenset()
@@ -45,5 +45,4 @@ class MethodKind(Kind):
     usual: str = ""
 
     def has_trait(self, trait: Trait) -> bool:
-        """Return whether it has a trait."""
         return trait in self.traits

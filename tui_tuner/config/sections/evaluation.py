@@ -1,4 +1,4 @@
-"""How a run is judged."""
+"""The section `evaluation`: how often and by what a run is judged."""
 
 from __future__ import annotations
 
@@ -12,50 +12,51 @@ from tui_tuner.locales import N_
 
 
 class EvaluationSection(Section):
-    """How the run is judged while it trains, and before and after."""
+    """How the run is judged before, during and after training."""
 
     every: int | float | Auto | None = declare_option(
         "auto",
-        N_(
-            "Evaluate every so many steps (a share below 1 means of the whole run); empty is only at the end."
-        ),
+        N_("Evaluate every this many steps, or this share of the run (below 1); empty: only at the end."),
         gt=0,
         le=10**9,
     )
     samples: int = declare_option(
         4,
-        N_("Held-out rows that the model answers before, during and after."),
-        N_("The quickest way to see what was learnt."),
+        N_("Held-out rows that the model answers before, during and after training."),
+        N_("The quickest way to see what the model has learned."),
         unit=N_("rows"),
         ge=0,
         le=1000,
     )
     prompts: list[str] | None = declare_option(
-        None, N_("Prompts of your own to answer, beside held-out rows."), advanced=True
+        None, N_("Your own prompts to answer, in addition to held-out rows."), advanced=True
     )
-    metrics: list[str] | Auto = declare_option("auto", N_("Metrics of generated answers."), advanced=True)
+    metrics: list[str] | Auto = declare_option("auto", N_("Metrics for generated answers."), advanced=True)
     metric_rows: int = declare_option(
         0,
-        N_("Held-out rows whose answers are generated and scored before and after."),
+        N_("Held-out rows whose answers are generated and scored before and after training."),
         unit=N_("rows"),
         ge=0,
         le=100_000,
     )
     max_new_tokens: int = declare_option(
-        200, N_("Longest generated answer."), unit=N_("tokens"), ge=1, le=100_000
+        200, N_("Maximum length of a generated answer."), unit=N_("tokens"), ge=1, le=100_000
     )
     best: str = declare_option(
         "auto",
         N_("Metric that decides which checkpoint is best."),
-        N_("auto takes the task's own: the loss where text is written, F1 for tags and answers."),
+        N_(
+            "auto takes the usual metric of the task: the loss for tasks that write text, F1 for tags and "
+            "for answers inside a text."
+        ),
         advanced=True,
     )
     null_threshold: float | Auto = declare_option(
         "auto",
-        N_("By how much no answer must score higher to be taken."),
+        N_('Margin by which "no answer" must score higher to be chosen.'),
         N_(
-            "Some questions have no answer in their text. auto looks for the value with the best F1 on the "
-            "held-out rows."
+            "Some questions have no answer in their text. auto searches for the value with the best F1 on "
+            "the held-out rows."
         ),
         ge=-1e6,
         le=1e6,
@@ -63,7 +64,7 @@ class EvaluationSection(Section):
     )
     early_stopping: int | None = declare_option(
         None,
-        N_("Stop after this many evaluations without a better one."),
+        N_("Stop after this many evaluations without improvement."),
         unit=N_("evaluations"),
         ge=1,
         le=1_000_000,
@@ -72,5 +73,5 @@ class EvaluationSection(Section):
     @field_validator("metrics", "best", mode="after")
     @classmethod
     def _names_of_today(cls, value: Any) -> Any:
-        """Replace names of version 0.1 by the current ones."""
+        """Replace metric names of version 0.1 with the current ones."""
         return name_today(value) if isinstance(value, str) else [name_today(name) for name in value]

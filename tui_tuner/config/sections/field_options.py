@@ -1,4 +1,4 @@
-"""How a field of a section is declared, and how it is held to its limits."""
+"""Declare a field of a section with its texts and limits, and validate its values."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ Auto = Literal["auto"]
 
 
 def known_word(names: Collection[str], unknown: str) -> AfterValidator:
-    """Hold a word to the names of a registry (`config.kinds`).
+    """Accept only the names of a registry (`config.kinds`).
 
-    `unknown` is what is said of another one: a sentence with the places `value` and `names`, marked by `N_`.
+    Args:
+        unknown: The message for any other word, marked by `N_`, with the placeholders `value` and `names`.
     """
 
     def check(value: str) -> str:
@@ -48,10 +49,12 @@ def declare_option(
     advanced: bool = False,
     **limits: Any,
 ) -> Any:
-    """Declare a field: `help` of one line, `explain` for beginners, `limits` such as ge, gt, min_length.
+    """Declare a field: `help` is one line, `explain` is for beginners, `limits` are ge, gt, min_length, ...
 
-    Nothing but `choices` is taken where they are given; `words` are taken beside any other text.
+    With `choices`, no other value is valid; `words` are valid in addition to any other text.
     """
+    # Limits are not handed to pydantic, which raises TypeError for them on unions such as `int |
+    # Literal["auto"]`
     extra: dict[str, Any] = {"explain": explain, "unit": unit, "advanced": advanced, "limits": limits}
     if choices is not None:
         extra["choices"] = list(choices)
@@ -61,14 +64,15 @@ def declare_option(
 
 
 class Section(BaseModel):
-    """A part of a config. An unknown key is an error, and so is a value outside of a field's limits."""
+    """A part of a config. Unknown keys and values outside a field's limits are errors."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     @model_validator(mode="before")
     @classmethod
     def _without_empty(cls, values: Any) -> Any:
-        """Return a section of which nothing but comments is left in a file is one at its defaults."""
+        """Treat a section that is null as missing, so that it gets its defaults."""
+        # A section whose fields are all commented out in the YAML file is read as null
         if not isinstance(values, Mapping):
             return values
         return {key: value for key, value in values.items() if value is not None or not _is_section(cls, key)}
@@ -76,7 +80,7 @@ class Section(BaseModel):
     @field_validator("*")
     @classmethod
     def _within_limits(cls, value: Any, info: ValidationInfo) -> Any:
-        """Hold numbers and texts to their limits; `auto` and null pass (pydantic's own choke on unions)."""
+        """Apply limits to numbers and texts; `auto` and null pass."""
         extra = cls.model_fields[info.field_name or ""].json_schema_extra
         limits = extra.get("limits", {}) if isinstance(extra, dict) else {}
         if limits and not _keeps_limits(value, limits):  # type: ignore[arg-type]

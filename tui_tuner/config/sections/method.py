@@ -1,4 +1,4 @@
-"""Which weights are trained, and the sizes of what is added to them."""
+"""The section `method`: which weights are trained, and the size of what is added to the model."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tui_tuner.locales import N_
 
 
 class MethodSection(Section):
-    """Which weights are trained."""
+    """Which weights are trained, and how."""
 
     kind: Annotated[str, known_word(METHODS, N_("unknown method {value!r}; known are {names}"))] = (
         declare_option(
             DEFAULT_METHOD,
             N_("Which weights are trained."),
             N_(
-                "LoRA trains small matrices next to the frozen model: little memory, small files, hard to "
-                "break. Full fine-tuning trains everything."
+                "LoRA trains small matrices next to the frozen model: it needs little memory, makes small "
+                "files and rarely goes wrong. Full fine-tuning trains every weight."
             ),
             choices=METHODS,
         )
@@ -27,7 +27,7 @@ class MethodSection(Section):
     rank: int = declare_option(
         16,
         N_("Rank: the inner size of the matrices (LoRA, LoHa, VeRA)."),
-        N_("Higher can learn more and costs memory. 8 to 64 is usual, for VeRA 256 and more."),
+        N_("A higher rank can learn more and needs more memory. 8 to 64 is usual; for VeRA, 256 and more."),
         ge=1,
         le=4096,
     )
@@ -38,28 +38,31 @@ class MethodSection(Section):
         gt=0,
         le=1_000_000,
     )
-    dropout: float = declare_option(0.0, N_("Dropout before the matrices (LoRA, VeRA)."), ge=0, lt=1)
+    dropout: float = declare_option(0.0, N_("Dropout on the input of the matrices (LoRA, VeRA)."), ge=0, lt=1)
     targets: str | list[str] = declare_option(
         "all-linear",
-        N_("Layers that get an adapter: all-linear, or module names."),
-        N_("All linear layers learn better than attention alone at the same size (QLoRA paper)."),
+        N_("Layers that get an adapter: all-linear, or a list of module names."),
+        N_(
+            "At the same size, adapters on all linear layers learn better than on attention alone (QLoRA "
+            "paper)."
+        ),
     )
     layers: int | None = declare_option(
         None,
-        N_("Only the last N layers are trained (freeze; of methods with targets, only they get adapters)."),
+        N_("Train only the last N layers (freeze); with targets, only these layers get adapters."),
         unit=N_("layers"),
         ge=1,
         le=10_000,
     )
     train_embeddings: bool = declare_option(
-        False, N_("Also train embeddings and head (LoRA)."), advanced=True
+        False, N_("Also train the embeddings and the output head (LoRA)."), advanced=True
     )
     virtual_tokens: int = declare_option(
         20,
         N_("Virtual tokens before each sequence (prompt tuning, P-tuning, prefix tuning)."),
         N_(
-            "What is learnt is a prompt of numbers instead of words. 10 to 100 is customary; each takes a "
-            "place in the model's context."
+            "Training finds a prompt made of numbers instead of words. 10 to 100 is usual; each uses one "
+            "position of the model's context."
         ),
         unit=N_("tokens"),
         ge=1,
@@ -67,10 +70,10 @@ class MethodSection(Section):
     )
     encoder_size: int | None = declare_option(
         None,
-        N_("Width of the small network that makes the virtual tokens (P-tuning, prefix tuning)."),
+        N_("Width of the small network that generates the virtual tokens (P-tuning, prefix tuning)."),
         N_(
-            "Empty is the model's own width for P-tuning, and no network for prefix tuning: keys and values "
-            "are trained directly. The network is not needed after training."
+            "Empty means the model's own width for P-tuning, and no network for prefix tuning, where keys "
+            "and values are then trained directly. The network is not needed after training."
         ),
         ge=1,
         le=65_536,
@@ -78,28 +81,27 @@ class MethodSection(Section):
     )
     initial_text: str | None = declare_option(
         None,
-        N_("Words that the virtual tokens begin as (prompt tuning, prefix tuning)."),
+        N_("Text that initialises the virtual tokens (prompt tuning, prefix tuning)."),
         N_(
-            "Say what is to be done, such as: Answer briefly and politely. It is repeated to fill the "
-            "virtual tokens. Empty takes frequent words of the vocabulary."
+            "Describe the task, for example: Answer briefly and politely. The text is repeated to fill the "
+            "virtual tokens. Empty starts from frequent words of the vocabulary."
         ),
         min_length=1,
         advanced=True,
     )
 
     def has_trait(self, trait: Trait) -> bool:
-        """Return whether the method has a trait."""
         return METHODS[self.kind].has_trait(trait)
 
     def reads_field(self, field: str) -> bool:
-        """Return whether the method reads a field of this section, such as `rank`."""
+        """Return whether the method uses a field of this section, such as `rank`."""
         return field in METHODS[self.kind].fields
 
     def needs_field(self, field: str) -> bool:
-        """Return whether the method cannot do without a value of a field of this section."""
+        """Return whether the method requires a value for a field of this section."""
         return field in METHODS[self.kind].needs
 
     @property
     def prompt_length(self) -> int:
-        """Return the virtual tokens before each sequence; 0 if the method has none."""
+        """Number of virtual tokens before each sequence; 0 if the method has none."""
         return self.virtual_tokens if self.has_trait(Trait.VIRTUAL_TOKENS) else 0

@@ -1,4 +1,4 @@
-"""The model to start from."""
+"""The section `model`: the model to start from."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ Attention = Literal["sdpa", "flash_attention_2", "flex_attention", "eager", "hub
 
 
 class ModelSection(Section):
-    """Which model to start from, and how it is held in memory."""
+    """The model to start from, and how it is held in memory."""
 
     name: str = declare_option(
         "demo",
-        N_("Hub id, local folder, `demo` (the small model inside this package), or `tiny`."),
+        N_("Hub id, local folder, `demo` (a small model inside this package), or `tiny`."),
         N_(
-            "The model that learns. A hub id such as Qwen/Qwen3-0.6B is downloaded once; a folder holds "
-            "config.json, the tokenizer and safetensors weights. tiny is a small encoder with random "
-            "weights, made on this machine, to try a task with."
+            "The model to train. A hub id such as Qwen/Qwen3-0.6B is downloaded once; a folder must "
+            "contain config.json, the tokenizer and safetensors weights. tiny is a small encoder with "
+            "random weights, generated on this machine, to try out a task."
         ),
         min_length=1,
     )
     hub: Literal["huggingface", "modelscope"] = declare_option(
         "huggingface",
-        N_("Hub that a model id belongs to."),
+        N_("Hub to download the model from."),
         N_(
-            "huggingface is huggingface.co, or the mirror that HF_ENDPOINT names. modelscope is "
-            "modelscope.cn, quicker to reach from China. A folder, demo and tiny come from neither."
+            "huggingface is huggingface.co, or the mirror set in HF_ENDPOINT. modelscope is modelscope.cn, "
+            "which is faster from China. Folders, demo and tiny need neither."
         ),
         advanced=True,
     )
@@ -39,40 +39,40 @@ class ModelSection(Section):
         "auto",
         N_("Number format of the weights."),
         N_(
-            "auto takes bfloat16 where the hardware computes in it, else float32. float16 has a small range "
-            "and can overflow; it is for GPUs without bfloat16, such as the T4."
+            "auto takes bfloat16 if the hardware supports it, else float32. float16 has a small range and "
+            "can overflow; use it for GPUs without bfloat16, such as the T4."
         ),
     )
     quantization: Literal["none", "nf4", "int8"] = declare_option(
         "none",
-        N_("Hold the frozen weights in 4 or 8 bits (bitsandbytes)."),
+        N_("Store the frozen weights in 4 or 8 bits (bitsandbytes)."),
         N_(
-            "nf4 with LoRA is QLoRA (arXiv 2305.14314): the weights take about a quarter of the memory of "
-            "bfloat16. Only adapters can be trained on quantised weights."
+            "nf4 with LoRA is QLoRA (arXiv 2305.14314): the weights take about a quarter of their memory "
+            "in bfloat16. Only adapters can be trained on quantised weights."
         ),
     )
     double_quant: bool = declare_option(
         True,
-        N_("Quantise the quantisation constants too (nf4)."),
-        N_("Saves 0.37 bits a weight."),
+        N_("Also quantise the quantisation constants (nf4)."),
+        N_("Saves 0.37 bits per weight."),
         advanced=True,
     )
     attention: Auto | Attention = declare_option(
         "auto",
         N_("Attention implementation."),
         N_(
-            "auto takes the fastest one that is exact here. hub also tries a kernel of the hub, which the "
-            "package kernels downloads, and uses it where it is exact and faster."
+            "auto takes the fastest one that is exact here. hub also tries a kernel from the hub, which "
+            "the package kernels downloads, and uses it if it is exact and faster."
         ),
         advanced=True,
     )
     chat_template: str | None = declare_option(
         None,
-        N_("Chat template: a name such as `llama3`, or a Jinja file; empty means the model's own."),
+        N_("Chat template: a name such as `llama3`, or a Jinja file. Empty means the model's own."),
         N_(
-            "How turns become text. A tuned chat model expects its own. A model without one gets ChatML, "
-            "and the run says so. A name wins over a file of the same name; `tui-tuner data templates` lists "
-            "them."
+            "It turns a chat into text. A tuned chat model expects the template it was trained with. A "
+            "model without one gets ChatML, and the run reports that. A name takes precedence over a file "
+            "of the same name; `tui-tuner data templates` lists the names."
         ),
         words=(*CHAT_TEMPLATES, OWN),
         advanced=True,
@@ -81,25 +81,23 @@ class ModelSection(Section):
         False,
         N_("Run Python code that comes with this model."),
         N_(
-            "Some hub models bring their own code. It runs with your rights: say yes only to a model you "
-            "trust."
+            "Some hub models include Python code. It runs with your permissions: allow it only for a model "
+            "that you trust."
         ),
         advanced=True,
     )
     architecture: dict[str, Any] | None = declare_option(
         None,
-        N_("Start from random weights of this shape (a transformers config), instead of loading any."),
+        N_("Start from random weights of this shape (a transformers config) instead of trained ones."),
         N_(
-            "For pretraining from scratch: model_type and its sizes, such as hidden_size and "
+            "For pretraining from scratch: give model_type and sizes such as hidden_size and "
             "num_hidden_layers."
         ),
         advanced=True,
     )
     tokenizer: str | None = declare_option(
         None,
-        N_(
-            "Tokenizer folder or hub id, where it is not the model's; `train` learns a new one from the data."
-        ),
+        N_("Tokenizer folder or hub id, if it is not the model's own; `train` trains a new one on the data."),
         advanced=True,
     )
     vocabulary: int = declare_option(

@@ -1,4 +1,4 @@
-"""How the weights are trained: rate, batch, optimizer, precision."""
+"""The section `training`: learning rate, batch, optimizer and precision."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tui_tuner.text import one_line
 EVERY_SECOND: Final = "every_second"
 OFFLOAD: Final = "offload"
 Checkpointing = bool | Literal["every_second", "offload"]
-DEGREES: tuple[Checkpointing, ...] = (False, EVERY_SECOND, True, OFFLOAD)  # each keeps less on the device
+# In this order each keeps less on the device than the one before; planning relies on it
+DEGREES: tuple[Checkpointing, ...] = (False, EVERY_SECOND, True, OFFLOAD)
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "sgd", "adafactor"]
-MOST_WEIGHT = 1_000_000  # of a class in the loss
+MOST_WEIGHT = 1_000_000  # largest weight of a class in the loss
 
 
 class TrainingSection(Section):
@@ -23,16 +24,16 @@ class TrainingSection(Section):
 
     learning_rate: float | Auto = declare_option(
         "auto",
-        N_("Learning rate at its peak."),
+        N_("Peak learning rate."),
         N_(
-            "The size of each step. Too high and the loss jumps or explodes; too low and nothing is learnt. "
-            "auto takes a value that is usual for the method, and says which."
+            "The size of each update. If it is too high, the loss jumps or explodes; if it is too low, the "
+            "model learns nothing. auto takes the usual value for the method and reports it."
         ),
         gt=0,
         le=10,
     )
     epochs: float = declare_option(
-        3.0, N_("Passes over the training rows."), unit=N_("epochs"), gt=0, le=10_000
+        3.0, N_("Number of passes over the training rows."), unit=N_("epochs"), gt=0, le=10_000
     )
     max_steps: int | None = declare_option(
         None, N_("Stop after this many optimizer steps."), unit=N_("steps"), ge=1, le=10**9
@@ -40,120 +41,141 @@ class TrainingSection(Section):
     batch_size: int = declare_option(
         16,
         N_("Sequences per optimizer step."),
-        N_("The effective batch: what the gradient is averaged over, whatever fits into memory at once."),
+        N_(
+            "The effective batch size: the gradient is averaged over so many sequences, however few fit "
+            "into memory at once."
+        ),
         unit=N_("sequences"),
         ge=1,
         le=1_000_000,
     )
     micro_batch: int | Auto = declare_option(
         "auto",
-        N_("Sequences per forward pass; the gradients of several are accumulated."),
-        N_("Lower it if memory runs out: the result stays the same."),
+        N_("Sequences per forward pass; gradients accumulate until batch_size is reached."),
+        N_("Lower it if you run out of memory: the result stays the same."),
         unit=N_("sequences"),
         ge=1,
         le=1_000_000,
     )
     gradient_checkpointing: Auto | Checkpointing = declare_option(
         "auto",
-        N_("Compute activations twice instead of keeping them."),
+        N_("Recompute activations in the backward pass instead of storing them."),
         N_(
-            "Saves much memory; a step takes about 1.4 times as long. every_second is half of both. offload "
-            "keeps even less on the GPU, and the rest in the machine's memory. auto takes the fastest that "
-            "fits."
+            "Saves a lot of memory; a step takes about 1.4 times as long. every_second halves both "
+            "effects. offload moves the stored activations to main memory and so needs even less GPU "
+            "memory. auto takes the fastest that fits."
         ),
     )
     optimizer: Auto | Optimizer = declare_option(
-        "auto", N_("Optimizer."), N_("8-bit AdamW keeps its state in a quarter of the memory.")
+        "auto",
+        N_("Optimizer."),
+        N_("AdamW is the usual choice; 8-bit AdamW needs a quarter of the memory for its state."),
     )
     schedule: Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"] = declare_option(
-        "cosine", N_("How the learning rate falls.")
+        "cosine", N_("How the learning rate decreases after the warm-up.")
     )
     warmup: float = declare_option(
         0.03,
-        N_("Share of the steps in which the learning rate rises from zero (warm-up)."),
+        N_("Warm-up: share of the steps in which the learning rate rises from zero."),
         ge=0,
         le=1,
         unit=N_("share"),
     )
     weight_decay: float = declare_option(0.0, N_("Weight decay (decoupled)."), ge=0, le=10)
     max_grad_norm: float = declare_option(
-        1.0, N_("Gradients are clipped to this norm; 0 is off."), ge=0, le=1_000_000
+        1.0, N_("Clip gradients to this norm; 0 turns clipping off."), ge=0, le=1_000_000
     )
     adam_beta1: float = declare_option(0.9, N_("AdamW beta 1."), ge=0, lt=1, advanced=True)
     adam_beta2: float = declare_option(0.999, N_("AdamW beta 2."), ge=0, lt=1, advanced=True)
     loss: Literal["auto", "full_logits"] = declare_option(
         "auto",
-        N_("Where logits are computed."),
-        N_("auto computes them for trained tokens only: the same loss with less time and memory."),
+        N_("At which positions logits are computed."),
+        N_("auto computes them for trained tokens only: the same loss in less time and memory."),
         advanced=True,
     )
     class_weights: dict[str, float] | Literal["none", "balanced"] = declare_option(
         "none",
         N_("How much each class counts in the loss."),
         N_(
-            "balanced makes rare classes count more, by how rare they are; {class: weight} says it for each. "
-            "none counts every row alike."
+            "balanced lets a class count more the rarer it is; {class: weight} sets each weight. none "
+            "counts every row equally."
         ),
         advanced=True,
     )
     neftune_alpha: float | None = declare_option(
-        None, N_("Noise on the embeddings (NEFTune, arXiv 2310.05914)."), gt=0, le=1000, advanced=True
+        None,
+        N_("Strength of the noise added to embeddings (NEFTune, arXiv 2310.05914); empty turns it off."),
+        gt=0,
+        le=1000,
+        advanced=True,
     )
     autocast: bool | Auto = declare_option(
-        "auto", N_("Mixed precision: compute in 16 bits over float32 weights."), advanced=True
+        "auto", N_("Mixed precision: compute in 16 bits with float32 weights."), advanced=True
     )
     compile: bool | Auto = declare_option(
         "auto",
-        N_("Compile the model's layers when the run begins."),
+        N_("Compile the model's layers when the run starts."),
         N_(
-            "PyTorch's compiler brings many small operations together. It takes a while before the first "
-            "step, and gains where steps are small. auto compiles only where a measured gain pays that back."
+            "PyTorch's compiler fuses many small operations. Compiling delays the first step and helps "
+            "most when steps are short. auto compiles only if the gain that was measured pays for the "
+            "delay."
         ),
         advanced=True,
     )
     tf32: bool = declare_option(
         False,
-        N_("TensorFloat-32 on GPUs."),
-        N_("float32 matrix products with 10 bits of mantissa: quicker on Ampere and newer, and less exact."),
+        N_("Use TensorFloat-32 on GPUs."),
+        N_(
+            "float32 matrix products with a 10-bit mantissa: faster on Ampere and newer GPUs, but less exact."
+        ),
         advanced=True,
     )
-    deterministic: bool = declare_option(False, N_("Only kernels that repeat bit for bit."), advanced=True)
+    deterministic: bool = declare_option(
+        False, N_("Use only kernels whose results repeat bit for bit."), advanced=True
+    )
     on_out_of_memory: Literal["retry", "stop"] = declare_option(
         "retry",
-        N_("retry halves the micro-batch and keeps the effective batch; stop ends the run."),
+        N_("When memory runs out: retry halves the micro-batch and keeps batch_size; stop ends the run."),
         advanced=True,
     )
     on_bad_numbers: Literal["warn", "skip", "rollback", "stop"] = declare_option(
         "stop",
-        N_("What a NaN or infinite loss or gradient does."),
-        N_("skip leaves the batch out; rollback goes back to the last checkpoint with a lower rate."),
+        N_("What to do when the loss or gradient is NaN or infinite."),
+        N_(
+            "warn continues; skip discards the batch; rollback returns to the last checkpoint and halves "
+            "the learning rate; stop ends the run."
+        ),
         advanced=True,
     )
     report_every: float = declare_option(
         1.0,
-        N_("Steps are read from the device and written in batches this far apart."),
+        N_("Interval at which steps are read from the device and written to the journal."),
         unit=N_("seconds"),
         gt=0,
         le=60,
         advanced=True,
     )
-    seed: int = declare_option(42, N_("Seed of initialisation, order and dropout."), ge=0, le=2**32 - 1)
+    seed: int = declare_option(
+        42, N_("Seed for initialisation, the order of rows, and dropout."), ge=0, le=2**32 - 1
+    )
 
     @field_validator("class_weights", mode="before")
     @classmethod
     def _weights_of_classes(cls, value: Any) -> Any:
-        """Names of classes are text: YAML makes a number or a truth value of 0 or true."""
+        """Turn the names of classes into text, and check their weights."""
+        # Must run before pydantic's own check: YAML reads names of classes such as 0 or true as other types
         if not isinstance(value, dict):
             return value
         if not value:
-            raise ValueError(_("names no class; use none, balanced, or a weight for each class"))
+            raise ValueError(_("contains no class; use none, balanced, or a weight for each class"))
         found = {str(name): weight for name, weight in value.items()}
         for name, weight in found.items():
+            # bool is an int in Python, but `true` is no weight
             number = isinstance(weight, int | float) and not isinstance(weight, bool)
             if not number or not 0 < weight <= MOST_WEIGHT:  # NaN is neither above nor below
                 raise ValueError(
                     _(
-                        "the weight of class {name} is {weight}, and has to be a number above 0 and at most "
+                        "the weight of class {name} is {weight}, but must be a number above 0 and at most "
                         "{most:,}",
                         name=one_line(name, 40),
                         weight=one_line(repr(weight), 40),

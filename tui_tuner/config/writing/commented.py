@@ -1,7 +1,7 @@
-"""A config as YAML that explains itself: a comment above each value that is set, as in the presets.
+"""Write a config as commented YAML, with an explanation above each value that is set.
 
-For an editor, the fields that are at their defaults can be added as comments: one line each, which is a
-setting once its `#` is taken away.
+For an editor, the fields at their defaults can be added as comments, one line each, which become settings
+when their `#` is removed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tui_tuner.config.writing.flat import find_section, flatten_config, same_val
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
-# What says what a run is: these are written though they are at their defaults
+# Fields that define a run: they are written even at their defaults
 ESSENTIAL = ("task", "model.name", "data.path", "method.kind")
-_WORDS = 6  # that a field takes beside others are named
+_WORDS = 6  # most words listed for a field that also accepts other text
 _WHY_WIDTH = 98  # characters
-_HELP_AT = 30  # the column at which the help of a default begins
+_HELP_AT = 30  # column where the help of a default starts
 
 
 def write_commented(
@@ -32,14 +32,14 @@ def write_commented(
     told: Collection[str] = (),
     why: Mapping[str, str] | None = None,
 ) -> str:
-    """YAML of the values that differ from their defaults, and of what a run is.
+    """Write the values that differ from their defaults, and those that define a run (`ESSENTIAL`).
 
     Args:
         values: A config as plain values.
-        head: Lines of a comment on top.
-        unread: Set what the task does not read, too; else that becomes comments.
-        told: Fields that are written though they are at their defaults.
-        why: The reason of a value, by its field: a comment of its own.
+        head: Lines of a comment at the top.
+        unread: Also set fields that the task does not read; otherwise they become comments.
+        told: Fields that are written even at their defaults.
+        why: Reasons for values, by field, each written as a comment.
     """
     held = flatten_config(values)
     task = str(held.get("task", list_options()["task"].default))
@@ -54,17 +54,18 @@ def write_commented(
 
 
 def is_written(path: str, value: Any) -> bool:
-    """Return whether a value has to stand in a file: it is no default, or says what a run is."""
+    """Return whether a value must be in a file: it is not the default, or it defines a run."""
     return (
         path not in list_options() or path in ESSENTIAL or not same_value(value, list_options()[path].default)
     )
 
 
 def help_of(option: Option) -> str:
-    """Return the comment on a field: what it is, its unit, and the words that it takes."""
+    """Return the comment for a field: its help, its unit, and the words it accepts."""
     text = _(option.help)
     if option.unit:
         text = f"{text} {_('In {unit}.', unit=_(option.unit))}"
+    # The task's words are the first thing in every preset, and the list would grow with each new task
     if option.choices and option.path != "task":
         most = len(option.choices) if option.only_choices else _WORDS
         words = ", ".join(option.choices[:most]) + (" …" if len(option.choices) > most else "")
@@ -74,17 +75,13 @@ def help_of(option: Option) -> str:
 
 
 def unread_line(path: str, value: Any, task: str) -> str:
-    """Return a comment in place of a value that has no effect, with the reason."""
-    why = (
-        _("Without effect here:")
-        if task_reads(task, path)
-        else _("Task {task} does not read this:", task=task)
-    )
+    """Return a comment that replaces a value without effect, with the reason."""
+    why = _("No effect here:") if task_reads(task, path) else _("Task {task} does not read this:", task=task)
     return f"# {why} {find_section(path)[1]}: {write_inline(value)}"
 
 
 def set_lines(path: str, value: Any, indent: str, why: str = "") -> list[str]:
-    """Return a value with its comment above, and what speaks for it."""
+    """Return a value with its help above it, and the reason for it."""
     option = list_options().get(path)
     above = [f"{indent}# {help_of(option)}"] if option is not None else []
     above += [f"{indent}# {line}" for line in textwrap.wrap(one_line(why), _WHY_WIDTH - len(indent))]
@@ -111,7 +108,7 @@ def _write_section(
 
 
 def in_order() -> list[str]:
-    """Return the sections in the order of the schema, inner ones after the fields of their parent."""
+    """List the sections in the order of the schema, inner ones after the fields of their parent."""
     return list(filter(None, dict.fromkeys(find_section(path)[0] for path in list_options())))
 
 
@@ -119,13 +116,13 @@ def in_order() -> list[str]:
 
 
 def default_line(option: Option) -> str:
-    """Return a field at its default, as a comment: a setting once its `#` is taken away."""
+    """Return a field at its default as a comment, which becomes a setting when its `#` is removed."""
     setting = f"#{find_section(option.path)[1]}: {write_inline(option.default)}"
     return f"{setting:{_HELP_AT}}  # {help_of(option)}"
 
 
 def defaults_of(section: str, held: Iterable[str], task: str) -> list[str]:
-    """Return the lines of a section's fields that a text does not set and the task reads."""
+    """Return default lines for the fields of a section that a text does not set and the task reads."""
     kept = set(held)
     found = [
         default_line(option)

@@ -1,4 +1,4 @@
-"""Values of a config by the dotted names of their fields, and how one of them is written as YAML."""
+"""Flatten a config into values by dotted field names, and write single values as YAML."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def list_sections() -> frozenset[str]:
 
 
 def find_section(path: str) -> tuple[str, str]:
-    """Return the section that a dotted name stands in, empty for none, and its key there."""
+    """Return the section that contains a dotted name (empty for none), and its key there."""
     parts = path.split(".")
     for count in range(len(parts) - 1, 0, -1):
         section = ".".join(parts[:count])
@@ -38,6 +38,7 @@ def flatten_config(values: Mapping[str, Any]) -> dict[str, Any]:
 def _flatten_values(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         path = f"{prefix}{key}"
+        # A mapping that is no section, such as data.columns, is the value of a single field
         if path in list_sections() and (value is None or isinstance(value, Mapping)):
             yield from _flatten_values(value or {}, f"{path}.")
         else:
@@ -45,21 +46,22 @@ def _flatten_values(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[st
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Return whether two values mean the same in a config; `true` is no 1."""
+    """Return whether two values mean the same in a config; `true` and 1 differ."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return set(one) == set(other) and all(same_value(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same_value, one, other))
+    # Python takes True and 1 for equal, but a config does not
     return bool(isinstance(one, bool) == isinstance(other, bool) and one == other)
 
 
 def same_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return the same of all values by their fields."""
+    """Compare all values by field (`same_value`)."""
     return set(one) == set(other) and all(same_value(one[path], other[path]) for path in one)
 
 
 def write_inline(value: Any) -> str:
-    """Return a value on one line."""
+    """Write a value as YAML on one line."""
     text = yaml.dump(
         value,
         Dumper=_LineDumper,
@@ -68,11 +70,11 @@ def write_inline(value: Any) -> str:
         width=_ONE_LINE,
         sort_keys=False,
     )
-    return text.removesuffix("\n").removesuffix("\n...")
+    return text.removesuffix("\n").removesuffix("\n...")  # PyYAML ends a lone scalar with a document mark
 
 
 def write_entry(key: str, value: Any, indent: str = "") -> list[str]:
-    """Return `key: value` as lines: long texts as a block, lists and mappings on one line."""
+    """Write `key: value` as lines: long texts as a block, lists and mappings on one line."""
     if not isinstance(value, str) or "\n" not in value.rstrip("\n"):
         return [f"{indent}{write_inline(key)}: {write_inline(value)}"]
     text = yaml.dump({key: value}, Dumper=_BlockDumper, allow_unicode=True, width=_ONE_LINE)
@@ -81,11 +83,11 @@ def write_entry(key: str, value: Any, indent: str = "") -> list[str]:
 
 
 _STR = "tag:yaml.org,2002:str"
-_ENDS_OF_LINES = re.compile("[\x85\u2028\u2029]")  # which YAML takes for one, and few others do
+_ENDS_OF_LINES = re.compile("[\x85\u2028\u2029]")  # line ends to YAML, but not to most other programs
 
 
 class Dumper(yaml.SafeDumper):
-    """What it writes is read as it was: rare ends of lines inside of a text are escaped."""
+    """Write YAML that reads back unchanged: rare line ends inside a text are escaped."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write every value in full, never as an alias."""
@@ -111,7 +113,7 @@ def _represent_block(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 
 
 def _represent_line(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = '"' if "\n" in value or _ENDS_OF_LINES.search(value) else None  # else on lines of its own
+    style = '"' if "\n" in value or _ENDS_OF_LINES.search(value) else None  # PyYAML breaks plain text
     return dumper.represent_scalar(_STR, value, style=style)
 
 

@@ -1,7 +1,7 @@
-"""A YAML text of somebody's own with other values in it: their comments and their order stay.
+"""Change values in a user's YAML text while keeping its comments and order.
 
-Every value is found by the parser's marks, and the outcome is read again: it is given only where it says
-exactly what it should.
+Values are located by the parser's marks. The result is parsed again, and returned only if it has exactly the
+wanted values.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ HEADER = re.compile(r"^\s*[\w]+:\s*(#.*)?$")
 
 @dataclass(frozen=True)
 class _Item:
-    """One key of a text: where it and its value stand."""
+    """A key of a text, with the positions of key and value."""
 
     key: yaml.Node
     value: yaml.Node
@@ -56,7 +56,7 @@ def values_of(text: str) -> dict[str, Any]:
     """Return the values that a text sets, by field.
 
     Raises:
-        BadYaml: it is no YAML, or no mapping.
+        BadYaml: it is not YAML, or not a mapping.
     """
     held = parse_yaml(text)[0]
     if held is None:
@@ -67,14 +67,15 @@ def values_of(text: str) -> dict[str, Any]:
 
 
 def patch_text(text: str, wanted: Mapping[str, Any], told: Collection[str] = ()) -> str | None:
-    """The text with these values and no others; None where that cannot be done without losing something.
+    """Return the text with exactly these values; None if that is not possible without losing something.
 
     Args:
-        wanted: Values by fields. Those of a default that the text does not name need not be in it.
-        told: Fields that are to be in it though they are at their defaults.
+        wanted: Values by field. Defaults that the text does not set need not be in the result.
+        told: Fields that must be in the result even at their defaults.
     """
     try:
         held = values_of(text)
+        # Each change parses the text again, as the marks of the one before no longer fit
         for path in [path for path in held if path not in wanted]:
             text = _remove_item(text, path)
         for path, value in wanted.items():
@@ -86,6 +87,7 @@ def patch_text(text: str, wanted: Mapping[str, Any], told: Collection[str] = ())
         outcome = values_of(text)
     except (BadYaml, yaml.YAMLError, _Cannot):
         return None
+    # Editing by lines cannot foresee every layout, so the result counts only if it reads back as wanted
     full = {
         path: value
         for path, value in wanted.items()
@@ -95,7 +97,7 @@ def patch_text(text: str, wanted: Mapping[str, Any], told: Collection[str] = ())
 
 
 class _Cannot(Exception):
-    """A layout that is not changed by lines."""
+    """Raised for a layout that cannot be changed line by line."""
 
 
 def _find_items(text: str) -> dict[str, _Item]:
@@ -113,7 +115,7 @@ def _walk_items(node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, _Ite
 
 
 def _find_end(node: yaml.Node) -> int:
-    """Return where a value ends, without the comments behind it."""
+    """Return the index where a value ends, without the comments after it."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _find_end(last[1] if isinstance(last, tuple) else last)
@@ -133,7 +135,7 @@ def _find_last_line(node: yaml.Node, key: yaml.Node) -> int:
 def _replace_item(text: str, path: str, value: Any) -> str:
     item = _find_items(text)[path]
     start, end = int(item.value.start_mark.index), _find_end(item.value)
-    if start == end:  # nothing stands there
+    if start == end:  # an empty value, which is null
         start = end = int(item.key.end_mark.index) + 1
     if isinstance(item.value, yaml.ScalarNode) and item.value.style in ("|", ">"):
         lines = text.splitlines(keepends=True)
@@ -170,7 +172,7 @@ def _add_item(text: str, path: str, value: Any) -> str:
 
 
 def _put_in(text: str, section: str, more: list[str]) -> str:
-    """Add lines at the end of a section, which is made where there is none."""
+    """Add lines at the end of a section, which is created if missing."""
     items, lines = _find_items(text), text.splitlines()
     item = items.get(section)
     if item is None:
@@ -189,7 +191,7 @@ def _put_in(text: str, section: str, more: list[str]) -> str:
     else:
         raise _Cannot
     at = item.last_line + 1
-    while at < len(lines) and lines[at].startswith(f"{indent}#"):  # what is said at its end
+    while at < len(lines) and lines[at].startswith(f"{indent}#"):  # comments at the end belong to the section
         at += 1
     lines[at:at] = [f"{indent}{line}" if line.strip() else line for line in more]
     return _join_lines(lines)
@@ -200,9 +202,9 @@ def _join_lines(lines: list[str]) -> str:
 
 
 def with_comments(text: str, lines: Mapping[str, list[str]]) -> str:
-    """Return the text with comments at the end of sections, but for those that stand in it.
+    """Return the text with comments at the end of sections, except for those it already contains.
 
-    Those of a section that it lacks come last: nothing but comments would make an empty one.
+    Comments for missing sections come last, because a section with nothing but comments would be null.
     """
     for section, more in lines.items():
         new = [line for line in more if line not in text]
@@ -236,7 +238,7 @@ def with_defaults(text: str, task: str) -> str:
 
 
 def without_defaults(text: str) -> str:
-    """Return the text without the comments of `with_defaults`, and without empty sections."""
+    """Remove the comments of `with_defaults`, and sections that are empty without them."""
     lines = [line for line in text.splitlines() if line.strip() not in all_default_lines()]
     names = {find_section(section)[1] for section in list_sections()}
     kept: list[str] = []
@@ -248,7 +250,7 @@ def without_defaults(text: str) -> str:
 
 
 def _is_bare(lines: list[str], number: int) -> bool:
-    """Return whether nothing but blank lines stands in the section that begins at a line."""
+    """Return whether the section that starts at a line contains nothing but blank lines."""
     depth = len(lines[number]) - len(lines[number].lstrip())
     for line in lines[number + 1 :]:
         if line.strip():
