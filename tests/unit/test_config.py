@@ -50,7 +50,7 @@ def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
         ("training:\n  epochs: .nan\n", 2, "training.epochs: expected a number above 0"),
         ("method:\n  kind: lroa\n", 2, "unknown method 'lroa'"),
         ("model:\n  quantization: nf4\nmethod:\n  kind: full\n", 2, "use lora, or quantization none"),
-        ("task: sft\ntask: sft\n", 2, "task stands twice"),
+        ("task: sft\ntask: sft\n", 2, "duplicate key task"),
         ("task: [\n", 2, "not valid YAML"),
         ("training:\n  batch_size: 2\n  micro_batch: 4\n", 3, "more than training.batch_size"),
         ("model:\n  quantization: nf4\nmethod:\n  kind: loha\n", 2, "use lora, or quantization none"),

@@ -121,7 +121,7 @@ def test_an_edit_says_both_values_as_yaml() -> None:
         edit.describe_edit() == "method.targets was all-linear and cannot become [q_proj, v_proj]: a reason."
     )
     edit = Edit("training.max_steps", None, 5, "taken", "a reason")
-    assert edit.describe_edit() == "training.max_steps was null and is 5 from here on: a reason."
+    assert edit.describe_edit() == "training.max_steps was null and is 5 from now on: a reason."
 
 
 @pytest.mark.parametrize(("kind", "verdict"), [("lora", "refused"), ("full", "taken")])

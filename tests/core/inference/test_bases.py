@@ -222,12 +222,12 @@ def test_code_of_a_model_runs_only_where_one_has_agreed(
     }
     (folder / "config.json").write_text(json.dumps(values))
     origin = find_origin(str(folder), RunStore(tmp_path / "none"))
-    with pytest.raises(ConfigError, match="have not agreed") as caught:
+    with pytest.raises(ConfigError, match="have not allowed") as caught:
         ModelKeeper("cpu").load_all([origin])
     assert "--trust-remote-code" in caught.value.hint
     remember_consent(origin)
     (loaded,) = ModelKeeper("cpu").load_all([origin])
     assert type(loaded.model).__name__ == "OwnModel"
     (folder / "own.py").write_text((folder / "own.py").read_text() + "# changed since\n")
-    with pytest.raises(ConfigError, match="have not agreed"):
+    with pytest.raises(ConfigError, match="have not allowed"):
         ModelKeeper("cpu").load_all([origin])

@@ -205,7 +205,7 @@ def test_classes_that_yaml_takes_for_something_else_are_names(
 
 def test_windows_share_less_than_they_hold() -> None:
     values = {"task": "question_answering", "data": {"max_length": 384, "stride": 384}}
-    with pytest.raises(ConfigError, match="cannot share 384"):
+    with pytest.raises(ConfigError, match="cannot overlap by 384"):
         build_config(values)
     build_config({**values, "task": "sft"})  # which has no windows
     build_config({"task": "question_answering", "data": {"max_length": 64}})  # with the default stride

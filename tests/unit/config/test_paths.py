@@ -163,7 +163,7 @@ def test_a_pasted_path_is_explained(tmp_path: Path, written_as: str, words: str)
     pasted = written_as.format(**known)
     assert words.format(**known) in where_looked(pasted)
     data = build_config({"data": {"path": pasted}})
-    if "plainly" in words:  # data is read from where the path leads; a run keeps it plain
+    if "without quotes" in words:  # data is read from where the path leads; a run keeps it plain
         assert [file.path for file in resolve_paths(data.data)[0].files] == [str(path)]
         assert absolute_paths(data).data.path == str(path)
     else:
@@ -294,7 +294,7 @@ def test_a_link_to_a_run_folder_brings_no_consent(tmp_path: Path) -> None:
     (tmp_path / "linked").symlink_to(folder)
     (tmp_path / "hop.yaml").symlink_to("job.yaml")
     for path in (folder / "config.yaml", *(tmp_path / name for name in ("job.yaml", "hop.yaml"))):
-        with pytest.raises(ConfigError, match="have not agreed"):
+        with pytest.raises(ConfigError, match="have not allowed"):
             load_config(path)
-    with pytest.raises(ConfigError, match="have not agreed"):
+    with pytest.raises(ConfigError, match="have not allowed"):
         load_config(tmp_path / "linked" / "config.yaml")

@@ -92,15 +92,15 @@ def test_a_revision_of_a_hub_is_agreed_to_alone(tmp_path: Path) -> None:
 
 def test_a_strangers_run_folder_is_refused_everywhere(model: Path, tmp_path: Path) -> None:
     folder = _foreign(tmp_path, model)
-    with pytest.raises(ConfigError, match="have not agreed") as raised:
+    with pytest.raises(ConfigError, match="have not allowed") as raised:
         require_consent(folder, folder.load_config())
     assert "--trust-remote-code" in raised.value.hint and "model.trust_remote_code" in raised.value.where
     from tui_tuner.launch.run_host import host_run
     from tui_tuner.runs.control import CommandReceiver
 
-    with pytest.raises(ConfigError, match="have not agreed"):
+    with pytest.raises(ConfigError, match="have not allowed"):
         host_run(folder, CommandReceiver(folder.control_path), resume=True)
-    with pytest.raises(ConfigError, match="have not agreed"):
+    with pytest.raises(ConfigError, match="have not allowed"):
         load_config(folder.path / "config.yaml")
     load_config(folder.path / "config.yaml", ["model.trust_remote_code=true"])
     mine = tmp_path / "mine.yaml"

@@ -76,7 +76,11 @@ def help_of(option: Option) -> str:
 
 def unread_line(path: str, value: Any, task: str) -> str:
     """Return a comment that replaces a value without effect, with the reason."""
-    why = _("No effect here:") if task_reads(task, path) else _("Task {task} does not read this:", task=task)
+    why = (
+        _("Without effect here:")
+        if task_reads(task, path)
+        else _("Task {task} does not read this:", task=task)
+    )
     return f"# {why} {find_section(path)[1]}: {write_inline(value)}"
 
 
