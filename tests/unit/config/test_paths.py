@@ -144,14 +144,14 @@ def test_an_error_names_both_places(place: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize(
     ("written_as", "words"),
     [
-        ("'{path}'", "Write it plainly: {path}"),
-        ('"{path}" ', "Write it plainly: {path}"),
-        ("file://{url}", "Write it plainly: {path}"),
-        ("{escaped}", "Write it plainly: {path}"),
-        ("C:\\Users\\mara\\rows.jsonl", "path of Windows"),
+        ("'{path}'", "Write it without quotes or escapes: {path}"),
+        ('"{path}" ', "Write it without quotes or escapes: {path}"),
+        ("file://{url}", "Write it without quotes or escapes: {path}"),
+        ("{escaped}", "Write it without quotes or escapes: {path}"),
+        ("C:\\Users\\mara\\rows.jsonl", "Windows path"),
         ("C:\temp\new.jsonl", "a tab or a line break"),
         ("data\temp.jsonl", "tab"),
-        ("$DATA/rows.jsonl", "Variables of the environment"),
+        ("$DATA/rows.jsonl", "Environment variables"),
     ],
 )
 def test_a_pasted_path_is_explained(tmp_path: Path, written_as: str, words: str) -> None:
