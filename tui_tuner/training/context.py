@@ -1,4 +1,4 @@
-"""State that all parts of one run share."""
+"""The objects that all parts of one run share."""
 
 from __future__ import annotations
 

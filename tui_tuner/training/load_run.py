@@ -61,7 +61,7 @@ def load_run(
     Args:
         run: The run's folder.
         which: `best`, `last`, a checkpoint such as `step-200`, or `base`: the model it began with.
-        device: `cpu`, `cuda:0`, or `auto`: a GPU where there is one.
+        device: `cpu`, `cuda:0`, or `auto`: a GPU if there is one.
         load: Loads the base model of an adapter instead of the task (`training.model_loading.load_base`).
         base: Folder or hub id of the base model, if it has moved.
         any_base: Use a base model even if its weights are not those that the run began with.

@@ -160,7 +160,6 @@ def load_base(
 
 
 def attach_method(model: Any, config: ResolvedConfig, task: Task) -> Any:
-    """Attach the run's method to the base model."""
     # What a method draws and does not train, such as VeRA's matrices, must be the same in a resumed run.
     seed_everything(config.training.seed)
     return attach(model, config, task.peft_type)

@@ -45,7 +45,7 @@ def _find_source(what: str, name: str, source: str, model: ModelSection) -> Mode
     if os.path.isdir(source):
         if is_path(name):
             return ModelSource(what, name, "folder", source)
-        # A hub id with a folder is of ModelScope: its store is keyed by revision and knows no commits.
+        # A hub id with a folder is of ModelScope, whose store has a folder for each revision.
         return ModelSource(what, name, "hub", source, revision or MASTER)
     from huggingface_hub import try_to_load_from_cache
 

@@ -147,7 +147,7 @@ def _look_at_copy(context: RunContext, path: Path, before: RunConfig) -> None:
         what = _(
             "{name} is damaged and is written again ({problem}).", name=path.name, problem=one_line(error)
         )
-    hint = _("What the run was trained with is in its checkpoints; edit config.yaml to change it.")
+    hint = _("The config of the training is in the checkpoints; edit config.yaml to change it.")
     context.reporter.report_warning("config_copy", what, hint)
 
 

@@ -88,7 +88,7 @@ def prepare_rows(context: RunContext, config: RunConfig, tokenizer: Any) -> Prep
 
     Raises:
         DataError, PreflightError: the rows cannot be trained on.
-        StopRequested: a stop was asked for meanwhile.
+        StopRequested: a stop was requested meanwhile.
     """
     context.reporter.report_phase("tokenizing")
     stop = context.commands.stop_wanted

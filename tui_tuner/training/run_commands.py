@@ -39,7 +39,7 @@ class Wishes:
 class Commands:
     """Reads `CommandReceiver` and remembers what is still to be done.
 
-    With several ranks the main one reads and decides, and the others are told at the points that all of them
+    With several ranks the main one reads and decides, and the others learn of it at the points that all
     pass: `check_stop`, `take_wishes` and `wait_while_paused`. Nothing else may stop a rank, as the others
     would wait for it.
     """

@@ -251,7 +251,7 @@ class Training:
             ranks=context.ranks,
             method=find_method(config.method.kind),
         )
-        # Set below: the saver has to exist before the engine, for the loop is made of it.
+        # The saver gets its engine below: it had to exist first, because the loop is made with it.
         saver = self.loop.saver
         pace = Pace(
             context.asked,

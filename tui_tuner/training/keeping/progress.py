@@ -31,7 +31,7 @@ class Progress:
         path: How the loss is computed: packing, compact, segments; a fourth true means filled rows.
         identity: Digests of rows, template and tokenizer (`training.row_preparation`).
         moment: The time at which chats are rendered, in ISO 8601.
-        asked: The config as it was asked for, in plain values.
+        asked: The config as requested, in plain values.
         config: The same with a value for each `auto`.
         measured: `{step: {metric: value}}` on held-out rows: before training, if measured, and last.
         watched: State of `watching.curve_watch`.
