@@ -163,7 +163,7 @@ def test_a_pasted_path_is_explained(tmp_path: Path, written_as: str, words: str)
     pasted = written_as.format(**known)
     assert words.format(**known) in where_looked(pasted)
     data = build_config({"data": {"path": pasted}})
-    if "plainly" in words:  # data is read from where the path leads; a run keeps it plain
+    if "without quotes" in words:  # data is read from where the path leads; a run keeps it plain
         assert [file.path for file in resolve_paths(data.data)[0].files] == [str(path)]
         assert absolute_paths(data).data.path == str(path)
     else:
