@@ -115,7 +115,7 @@ def test_an_initial_text_is_read_as_if_it_stood_before_the_prompt(
 def test_an_initial_text_that_is_too_long_is_refused(make_config: MakeConfig) -> None:
     text = "Describe the red hat in many words."
     config = make_config(method={"kind": "prompt_tuning", "virtual_tokens": 3, "initial_text": text})
-    with pytest.raises(ConfigError, match="there are 3 virtual tokens"):
+    with pytest.raises(ConfigError, match="there are only 3 virtual tokens"):
         attach(load_model(config, "cpu"), config)
 
 

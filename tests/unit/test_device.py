@@ -164,7 +164,7 @@ def test_trained_float16_weights_are_refused_where_the_loss_is_scaled() -> None:
     embeddings = {"model__dtype": "float16", "method__train_embeddings": True}
     for device in (T4, A100):
         for asked in (full, embeddings):
-            with pytest.raises(ConfigError, match="cannot be trained themselves"):
+            with pytest.raises(ConfigError, match="cannot be trained in mixed precision"):
                 numeric.check_numbers(device, resolved(device, **asked))
         numeric.check_numbers(device, resolved(device, model__dtype="float16"))  # float32 adapters
     numeric.check_numbers(CPU, resolved(CPU, **full))

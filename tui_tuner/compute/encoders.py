@@ -1,22 +1,26 @@
-"""What models of transformers want to be given beside ids: where their positions begin."""
+"""Position ids of transformers models: where their counting starts."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 _OWN_POSITIONS = "create_position_ids_from_input_ids"
 
 
-def unwrap_model(model: Any) -> Any:
-    """The model of transformers that peft or another wrapper stands around."""
+def unwrap_model(model: torch.nn.Module) -> torch.nn.Module:
+    """Return the transformers model inside a wrapper such as peft's."""
     inner = getattr(model, "get_base_model", None)
     return inner() if inner is not None else model
 
 
-def find_first_position(model: Any) -> int:
-    """The position of a text's first token: 0, but in RoBERTa and its kin the one after padding's."""
+def find_first_position(model: torch.nn.Module) -> int:
+    """Return the position of a text's first token: 0, but in RoBERTa and its relatives padding_idx + 1."""
     plain = unwrap_model(model)
+    # Kept in the model itself: walking over all modules for each micro-batch takes too long.
     known = plain.__dict__.get("_tui_tuner_first_position")
     if known is None:
         known = _find_first_position(plain)
@@ -24,7 +28,7 @@ def find_first_position(model: Any) -> int:
     return int(known)
 
 
-def _find_first_position(model: Any) -> int:
+def _find_first_position(model: torch.nn.Module) -> int:
     for module in model.modules():
         padding = getattr(module, "padding_idx", None)
         if (
@@ -37,5 +41,6 @@ def _find_first_position(model: Any) -> int:
 
 
 def _counts_from_padding(kind: type) -> bool:
-    """Return whether embeddings count positions by the ids, from padding's on."""
+    """Return whether embeddings derive positions from the ids, starting after padding_idx."""
+    # Depending on the family, transformers has this function in the class or at module level.
     return hasattr(kind, _OWN_POSITIONS) or hasattr(sys.modules.get(kind.__module__), _OWN_POSITIONS)

@@ -1,9 +1,9 @@
-"""Hidden states that enter the first trained layer, computed once and read from disk in every epoch.
+"""Hidden states before the first trained layer, computed once and read from disk in every epoch.
 
-Where only the top layers are trained and nothing below is random, the layers below compute the same numbers
-in each epoch. They are computed in one pass before training, in an order that does not depend on the run's
-own, so that a resumed run reads the same numbers. The file lies in the run's folder, is named after what it
-was computed from, is memory-mapped, and is deleted when training ends.
+If only the top layers are trained and nothing below them is random, the layers below compute the same numbers
+in each epoch. One pass before training computes them, in an order that does not depend on the run, so that a
+resumed run reads the same numbers. The file is in the run's folder, is named by a hash of its inputs, is
+memory-mapped, and is deleted when training ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,17 +33,20 @@ from tui_tuner.methods.layers import find_final_norms, find_layers
 from tui_tuner.models.evaluation_mode import evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MOST_BYTES = 64 << 30
 MOST_OF_FREE = 0.5  # share of the free disk
-FILL_TOKENS = 2048  # tokens of a forward pass while filling
+FILL_TOKENS = 2048  # tokens per forward pass while the file is filled
 FOLDER = "hidden-states"
 Progress = Callable[[int, int], None]
 
 
-def count_frozen_layers(model: Any, quiet: int) -> int:
-    """Count the layers, from the bottom, that no gradient reaches and no trained weight comes before.
+def count_frozen_layers(model: torch.nn.Module, quiet: int) -> int:
+    """Count the layers, from the bottom, that no gradient reaches.
 
-    0 where something else than layers, the norm after them or the head is trained.
+    Returns 0 if anything but layers, the final norm or the head is trained.
 
     Args:
         quiet: Layers from the bottom that compute the same in each pass (`randomness.find_randomness`).
@@ -58,6 +61,7 @@ def count_frozen_layers(model: Any, quiet: int) -> int:
     head = model.get_output_embeddings()
     above += [] if head is None else [head]
     late = {id(parameter) for module in above for parameter in module.parameters()}
+    # A head that is tied to the embeddings is trained below the layers too.
     early = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
     for parameter in model.parameters():
         if parameter.requires_grad and (id(parameter) not in late or id(parameter) in early):
@@ -66,22 +70,24 @@ def count_frozen_layers(model: Any, quiet: int) -> int:
 
 
 class _FirstLayerReached(Exception):
-    """The first trained layer is reached; what enters it is all that is wanted."""
+    """Ends a forward pass at the first trained layer, with the states that enter it."""
 
-    def __init__(self, hidden: Any) -> None:
+    def __init__(self, hidden: Tensor) -> None:
         self.hidden = hidden
 
 
 class PrefixCache:
-    """The file, and the hooks that let a model begin at its first trained layer.
+    """The file, and the hooks that make a model start at its first trained layer.
 
-    Outside of `read_states` the model computes as it always does.
+    Outside of `read_states` the model computes as usual.
     """
 
-    def __init__(self, model: Any, data: Rows, way: ForwardWay, device: Any, frozen: int) -> None:
+    def __init__(
+        self, model: torch.nn.Module, data: Rows, way: ForwardWay, device: torch.device, frozen: int
+    ) -> None:
         layers = list(find_layers(model))
         self.model, self.data, self.device = model, data, device
-        # A shared beginning is laid out anew in each micro-batch; what is stored are whole rows.
+        # Which prefix is shared differs from one micro-batch to the next, so whole rows are stored.
         self.way = replace(way, shared=False)
         self.frozen = frozen
         self.bounds = np.concatenate([[0], np.cumsum(data.lengths)])
@@ -90,10 +96,10 @@ class PrefixCache:
         self.folder: Path | None = None
         self._below, self._first = layers[:frozen], layers[frozen]
         self._current: Any = None
-        self._held: dict[int, Any] | None = None  # states of a few rows, read instead of the file
+        self._held: dict[int, Any] | None = None  # states of a few rows, used instead of the file
         self._capturing = False
         self._tuples = False
-        self._replaced = [layer.__dict__.get("forward") for layer in self._below]  # a compiled one, say
+        self._replaced = [layer.__dict__.get("forward") for layer in self._below]  # such as a compiled one
         for layer in self._below:
             layer.forward = partial(self._skip_layer, layer.forward)
         self._hook = self._first.register_forward_pre_hook(self._enter_first_layer, with_kwargs=True)
@@ -109,6 +115,7 @@ class PrefixCache:
     # ---- hooks -------------------------------------------------------------------------------------
 
     def _skip_layer(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        # Whatever the skipped layers pass on: the hook on the first trained layer replaces it.
         if self._current is None:
             out = forward(*args, **kwargs)
             self._tuples = isinstance(out, tuple)
@@ -116,7 +123,9 @@ class PrefixCache:
         hidden = args[0] if args else kwargs["hidden_states"]
         return (hidden,) if self._tuples else hidden
 
-    def _enter_first_layer(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _enter_first_layer(
+        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         if self._capturing:
             raise _FirstLayerReached(args[0] if args else kwargs["hidden_states"])
         if self._current is None:
@@ -127,7 +136,7 @@ class PrefixCache:
 
     # ---- filling -----------------------------------------------------------------------------------
 
-    def capture_states(self, rows: Sequence[int]) -> Any:
+    def capture_states(self, rows: Sequence[int]) -> Tensor:
         """Return the input of the first trained layer for rows side by side, [tokens, hidden]."""
         micro = fill_up(lay_flat(self.data, rows), self.way).to(self.device)
         self._capturing = True
@@ -142,7 +151,7 @@ class PrefixCache:
 
     @contextlib.contextmanager
     def hold_states(self, rows: Sequence[int], way: ForwardWay) -> Iterator[None]:
-        """Compute by another way, with the states of these rows from memory."""
+        """Use another way within the context, with the states of these rows from memory."""
         before, self.way = self.way, replace(way, shared=False)
         try:
             self._held = {row: self.capture_states([row]) for row in rows}
@@ -151,24 +160,27 @@ class PrefixCache:
             self.way, self._held = before, None
 
     def fill_store(self, folder: Path, progress: Progress) -> None:
-        """Compute all rows into `folder`, or take over a whole file of the same content.
+        """Compute all rows into `folder`, or reuse a complete file of the same content.
 
         Raises:
-            OSError: there is no room.
+            OSError: there is not enough space.
         """
+        # The shortest row is the cheapest way to learn width and dtype.
         hidden = self.capture_states([int(np.argmin(self.data.lengths))])
         width, dtype = hidden.shape[-1], hidden.dtype
         size = self.token_count * width * dtype.itemsize
         folder.mkdir(exist_ok=True)
         self.folder = folder
         file = folder / f"{self._digest_content(dtype)}.bin"
+        # Files of earlier settings, and one that was not completed.
         for other in folder.iterdir():
             if other != file:
                 other.unlink()
         if size > min(MOST_BYTES, MOST_OF_FREE * shutil.disk_usage(folder).free) and not file.is_file():
-            raise OSError(f"{size:,} bytes are more than may be used")
+            raise OSError(f"{size:,} bytes are more than the cache may use")
         self.file = file
         if not file.is_file() or file.stat().st_size != size:
+            # Renamed only when complete: a run that is killed leaves no file that looks whole.
             part = file.with_suffix(".part")
             self.file = part
             self._write_store(part, size, width, dtype, progress)
@@ -177,10 +189,11 @@ class PrefixCache:
         flat_store = torch.from_file(str(file), shared=False, size=self.token_count * width, dtype=dtype)
         self.store = flat_store.view(self.token_count, width)
 
-    def _write_store(self, part: Path, size: int, width: int, dtype: Any, progress: Progress) -> None:
+    def _write_store(self, part: Path, size: int, width: int, dtype: torch.dtype, progress: Progress) -> None:
         with open(part, "wb") as target:
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(target.fileno(), 0, size)  # a full disk shows here, not as a bus error
+                # A full disk fails here, and not later as a bus error in the memory map.
+                os.posix_fallocate(target.fileno(), 0, size)
             else:
                 target.truncate(size)
         store = torch.from_file(str(part), shared=True, size=self.token_count * width, dtype=dtype)
@@ -194,8 +207,8 @@ class PrefixCache:
         finally:
             self.model.train(training)
 
-    def _digest_content(self, dtype: Any) -> str:
-        """A name made of the rows, the frozen weights (sampled), their number and the numeric format."""
+    def _digest_content(self, dtype: torch.dtype) -> str:
+        """Return a hash of the rows, a sample of the frozen weights, their number and the numeric format."""
         found = hashlib.sha256(repr((self.frozen, str(dtype), str(self.way), torch.__version__)).encode())
         for row in range(len(self.data)):
             found.update(np.ascontiguousarray(self.data[row].ids).tobytes())
@@ -210,9 +223,9 @@ class PrefixCache:
 
     @contextlib.contextmanager
     def read_states(self, micro: MicroBatch) -> Iterator[None]:
-        """Let the model begin at its first trained layer, with the stored states of a flat row.
+        """Make the model start at its first trained layer, with the stored states of a flat row.
 
-        Wraps forward and backward: checkpointed layers enter again on the way back.
+        The context must include the backward pass, where checkpointed layers run again.
         """
         self._current = self._gather_states(micro)
         try:
@@ -220,7 +233,7 @@ class PrefixCache:
         finally:
             self._current = None
 
-    def _gather_states(self, micro: MicroBatch) -> Any:
+    def _gather_states(self, micro: MicroBatch) -> Tensor:
         if micro.layout is not None:
             pieces = micro.layout.segments
         else:
@@ -236,7 +249,7 @@ class PrefixCache:
         return send_tensor(torch.cat(parts), self.device)[None]
 
     def close(self) -> None:
-        """Take the hooks out and delete the file."""
+        """Remove the hooks and delete the file."""
         self._hook.remove()
         for layer, before in zip(self._below, self._replaced, strict=True):
             layer.__dict__.pop("forward", None)
@@ -251,7 +264,7 @@ class PrefixCache:
 
 
 def _split_stretches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
-    """Rows in their order, as many at a time as have at most `tokens` tokens, and at least one."""
+    """Yield the rows in order, in groups of at most `tokens` tokens and at least one row."""
     rows: list[int] = []
     used = 0
     for row, length in enumerate(lengths.tolist()):
@@ -265,28 +278,27 @@ def _split_stretches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
 
 
 def check_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, float32: bool = True) -> str:
-    """Why stored states must not be used; empty if their losses are those of the whole model for some rows.
-
-    Gradients need no check of their own: below the first trained layer there are none, and above it the same
-    modules compute them from the same numbers.
+    """Explain why stored states must not be used; empty if some rows have the losses of the whole model.
 
     Args:
-        float32: Compare in float32 too, where the run computes in 16 bits.
+        float32: Compare in float32 too if the run computes in 16 bits.
     """
+    # Gradients need no check: below the first trained layer there are none, and above it the same modules
+    # compute them from the same numbers.
     model, way = cache.model, cache.way
     try:
         with torch.no_grad(), evaluation_mode(model):
             exact = computes_in_float32(model, way.autocast)
             problem = _compare_exact_states(cache, rows, losses) if float32 and not exact else ""
             return problem or _compare_states(cache, rows, losses, EXACT.loss if exact else MOST_HALF.loss)
-    except Exception as error:  # layers that need more of each other than hidden states
+    except Exception as error:  # layers that exchange more than hidden states
         if is_out_of_memory(error):
             raise
         return f"{type(error).__name__}: {error}"
 
 
 def _compare_exact_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf) -> str:
-    """The same in float32, with states that are not those of the file; empty if there is no room."""
+    """Compare in float32, with states in memory instead of the file; empty if there is not enough memory."""
     if find_float32_problem(cache.model, cache.device):
         return ""
     with in_float32(cache.model), cache.hold_states(rows, replace(cache.way, autocast=None)):
@@ -303,10 +315,10 @@ def _compare_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, m
 
 
 def make_prefix_cache(
-    model: Any,
+    model: torch.nn.Module,
     data: Rows,
     way: ForwardWay,
-    device: Any,
+    device: torch.device,
     folder: Path,
     rows: Sequence[int],
     progress: Progress,
@@ -314,14 +326,14 @@ def make_prefix_cache(
     quiet: int,
     float32: bool = True,
 ) -> tuple[PrefixCache | None, str]:
-    """A filled cache in a run's folder, or None and why there is none (empty where none can be).
+    """Fill a cache in a run's folder; or return None and the reason, empty if no layer can be skipped.
 
     Args:
         quiet: As for `count_frozen_layers`.
         float32: As for `check_states`.
 
     Raises:
-        torch.OutOfMemoryError: memory ran out; nothing of the cache is left.
+        torch.OutOfMemoryError: memory ran out; the cache was removed.
     """
     frozen = count_frozen_layers(model, quiet)
     if not frozen or not way.packing:

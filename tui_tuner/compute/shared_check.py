@@ -1,4 +1,4 @@
-"""Whether a beginning that examples share may be computed once for a model at hand."""
+"""The test that a shared prefix may be computed once for a model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tui_tuner.models.out_of_memory import is_out_of_memory
 
 
 class SharedProbe:
-    """Rows for a check, whatever the data is like: the given ones, all with the first half of one of them."""
+    """Rows for a check that share a prefix: the given ones, all with the first half of the first one."""
 
     def __init__(self, data: Rows, rows: Sequence[int]) -> None:
         self._rows = []
@@ -39,7 +39,8 @@ class SharedProbe:
             example = data[row]
             ids = np.concatenate([head, example.ids[half:]])
             labels = make_next_token_labels(ids, np.arange(len(ids)) > half)
-            most = max(LEAST_LABELS, int(data.trained_tokens[row]))  # as many logits as the check had before
+            # No more logits than the check had before, for which memory is enough.
+            most = max(LEAST_LABELS, int(data.trained_tokens[row]))
             self._rows.append(thin_labels(Example(ids, labels, example.columns), most))
         self.lengths = np.array([len(example) for example in self._rows])
         self.trained_tokens = np.array([example.trained_tokens for example in self._rows])
@@ -53,15 +54,14 @@ class SharedProbe:
 
 
 def check_shared(checker: Checker, way: ForwardWay) -> str:
-    """Why a shared beginning must not be computed once; empty if losses and gradients are those of the same
-    examples alone.
+    """Explain why a shared prefix must not be computed once; empty if that is exact for these examples.
 
     Raises:
         torch.OutOfMemoryError: the examples of the check do not fit.
     """
     probe = SharedProbe(checker.data, checker.rows)
     if len(probe) < 2:
-        return _("too few rows to try it on")
+        return _("there are too few rows to test it")
     alone = Checker(
         checker.model,
         probe,
@@ -77,14 +77,14 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
     try:
         with evaluation_mode(checker.model):
             return alone.try_way(way, alone.list_references(way), partial(_compare_shared, alone, probe))
-    except Exception as error:  # a model that cannot be called like this keeps its plain flat rows
+    except Exception as error:  # a model that cannot be called like this keeps plain flat rows
         if is_out_of_memory(error):
             raise
         return f"{type(error).__name__}: {error}"
 
 
 def _compare_shared(alone: Checker, probe: SharedProbe, way: ForwardWay, reference: Reference) -> Difference:
-    """Measure how far rows that share their beginning are from the truth, in the numbers of the way."""
+    """Measure the difference of rows with a shared prefix from the truth, in the dtype of the way."""
     truth = reference.truth
     micro = fill_up(lay_groups(probe, [PrefixGroup(alone.rows, probe.prefix)]), way).to(alone.device)
     alone.count.expect_passes(1)

@@ -1,4 +1,4 @@
-"""Which weights are trained: a module for each method, or family, of `config.kinds.methods.METHODS`."""
+"""The methods, which decide which weights are trained: a module for each, or for a family of them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def find_method(name: str) -> Method:
     """Return the method of a name in `config.kinds.methods.METHODS`.
 
     Raises:
-        KeyError: there is no such method. A config that was built has a known one.
+        KeyError: there is no such method, which cannot happen with a validated config.
     """
-    kind = METHODS[name]  # nothing but a known name is ever imported
+    # Raises for unknown names, so that a config can never name another module to import
+    kind = METHODS[name]
     family: tuple[Method, ...] = import_module(f"{__name__}.{kind.module or name}").METHODS
     return {method.name: method for method in family}[name]
 
 
 def attach(model: Module, config: RunConfig, peft_type: str = CAUSAL) -> Module:
-    """Prepare a loaded model: freeze what is not trained, add what is. Draws from the global seed.
+    """Prepare a loaded model: freeze what is not trained, and add what is. Draws from the global seed.
 
     Args:
         peft_type: PEFT's name for the task (`Task.peft_type`).
@@ -42,17 +43,19 @@ def attach(model: Module, config: RunConfig, peft_type: str = CAUSAL) -> Module:
     Raises:
         ConfigError: the method does not fit this model.
     """
-    with hide_packages(*QUANTISING):  # a model with quantised weights has imported it
+    # peft imports the quantising packages if it finds them, which takes seconds; a model with quantised
+    # weights has imported its own already
+    with hide_packages(*QUANTISING):
         method = find_method(config.method.kind)
         model = method.attach(model, config, peft_type)
     remember_method(model, method)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError(_("nothing of this model would be trained."), where="method", field="method.kind")
+        raise ConfigError(_("no weight of this model would be trained."), where="method", field="method.kind")
     return model
 
 
 def merge(model: Module) -> Module:
-    """Return the model without its adapter, whose weights compute the same; a whole model stays as it is.
+    """Return the model with its adapter merged into its weights; a whole model is returned as it is.
 
     Raises:
         ModelError: the method, or a model with quantised weights, cannot be merged.
@@ -61,10 +64,11 @@ def merge(model: Module) -> Module:
 
 
 def count_model_parameters(model: Module) -> tuple[int, int]:
-    """Return (trained, all) parameters; a 4-bit weight counts as the weights it stands for."""
+    """Return the numbers of trained and of all parameters; packed 4-bit weights are counted one by one."""
     trained = total = 0
     for parameter in model.parameters():
         count = parameter.numel()
+        # bitsandbytes stores two 4-bit weights in a byte, and keeps the real shape in its state
         if type(parameter).__name__ == "Params4bit":
             count = parameter.quant_state.shape.numel() if parameter.quant_state else count * 2
         total += count

@@ -1,4 +1,4 @@
-"""A model remembers the method that was put on it; how the model is made gives no answer for all methods."""
+"""Remember on a model which method was put on it, since its structure does not show that for all methods."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _ATTACHED = "attached_method"  # an attribute of models; a copy of a model has i
 
 @dataclass
 class Attached:
-    """What a model remembers.
+    """The method of a model.
 
     Args:
-        method: What was attached to it, or loaded onto it.
-        settings: What a method of this package writes into its adapter's config. Methods of peft keep theirs
-            in the model.
+        method: The method that was attached to the model, or loaded onto it.
+        settings: The adapter's config as a method of this package writes it. Methods of peft keep theirs in
+            the model.
     """
 
     method: Method
@@ -31,7 +31,7 @@ class Attached:
 
 
 def remember_method(model: Module, method: Method, settings: dict[str, Any] | None = None) -> None:
-    """Keep on a model which method was put on it. Settings that are there stay, unless others are given."""
+    """Store the method on a model. Settings stored before are kept unless others are given."""
     if settings is None:
         found = find_attached(model)
         settings = found.settings if found is not None else {}
@@ -39,13 +39,13 @@ def remember_method(model: Module, method: Method, settings: dict[str, Any] | No
 
 
 def forget_method(model: Module) -> None:
-    """Take the memory of a method from a model that has become an ordinary one, by merging for example."""
+    """Remove the stored method from a model that has become an ordinary one, for example by merging."""
     vars(model).pop(_ATTACHED, None)
 
 
 def find_attached(model: Module) -> Attached | None:
-    """Return what a model remembers; None for a model that nothing was put on."""
-    # not getattr: a wrapper of peft would answer for the model inside it
+    """Return the method and settings stored on a model; None if no method was put on it."""
+    # Not getattr: a wrapper of peft would answer for the model inside it
     found: Attached | None = vars(model).get(_ATTACHED)
     return found
 
@@ -62,10 +62,10 @@ def is_adapter(model: Module) -> bool:
 
 
 def count_virtual_tokens(model: Module) -> int:
-    """Return the virtual tokens before each sequence of a model: places in its context that texts lack."""
+    """Return the number of virtual tokens before each sequence, which take up places in the context."""
     return method_of(model).count_virtual_tokens(model)
 
 
 def count_virtual_positions(model: Module) -> int:
-    """Return the positions that a model gives logits for before those of the text."""
+    """Return how many positions a model gives logits for before those of the text."""
     return method_of(model).count_virtual_positions(model)

@@ -1,6 +1,6 @@
 """IA3 (arXiv 2205.05638): a trained factor for each output of a linear layer, through peft.
 
-In the layer that leads out of a feed-forward block the factors multiply its inputs, as in the paper.
+In the last layer of a feed-forward block, the factors multiply the inputs instead, as in the paper.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Ia3(FactorNumbers, PeftMethod):
-    """Vectors of factors on the target layers, at first 1 and in float32."""
+    """Vectors of factors on the target layers, initially 1, in float32."""
 
     peft_type = "IA3"
 
@@ -37,6 +37,7 @@ class Ia3(FactorNumbers, PeftMethod):
         method = config.method
         targets = choose_targets(model, method.targets)
         forward = feed_forward_outputs(model, targets)
+        # peft's IA3 has no `layers_to_transform`: full names select the layers
         if method.layers is not None:
             targets, forward = (
                 _name_within(model, targets, method.layers),
@@ -72,17 +73,18 @@ def _name_within(model: Module, names: list[str], count: int) -> list[str]:
 
 
 def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
-    """Return the targets that lead out of a feed-forward block, as `block.layer`.
+    """Return the targets that are the last layer of a feed-forward block, as `block.layer`.
 
     These are layers from a larger width to the model's own.
     """
-    hidden = model.config.get_text_config().hidden_size  # embeddings may be narrower (ELECTRA, ALBERT)
+    # Not the width of the embeddings, which may be narrower (ELECTRA, ALBERT)
+    hidden = model.config.get_text_config().hidden_size
     found: dict[str, None] = {}
     for layer in find_layers(model):
         for name, module in layer.named_modules():
             sizes = find_widths(module)
             block = name.rpartition(".")[0]
-            # the layer that leads out of attention may have another width too; its block's name tells
+            # The output layer of attention may have wider inputs too; its block's name shows what it is
             meant = any(f".{name}".endswith(f".{target}") for target in targets)
             if sizes is None or not meant or "attn" in block or "attention" in block:
                 continue

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tui_tuner.config.schema import RunConfig
 
-# peft's names for tasks whose model has a head of its own, which every method trains
+# peft's names for tasks whose model has its own head, which every method trains
 HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 
 
@@ -32,7 +32,7 @@ def find_layers(model: Module) -> ModuleList:
     stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     if not stacks:
         raise ConfigError(_("this model has no stack of layers to choose from."), where="method.layers")
-    # experts and vision towers are lists of modules too: of the long ones, take the one the config counts
+    # Experts and vision towers are lists of modules too, so the stack with as many layers as the config wins
     expected = getattr(model.config.get_text_config(), "num_hidden_layers", 0)
     return max(stacks, key=lambda stack: (len(stack) == expected, len(stack)))
 
@@ -48,15 +48,15 @@ def find_final_norms(model: Module) -> list[Module]:
 
 
 def name_saved_modules(model: Module, peft_type: str) -> list[str]:
-    """Return the modules that are trained and saved whole next to an adapter: a head, and what is new."""
+    """Return the modules that are trained and saved whole with an adapter: the head, and new modules."""
     # peft adds `classifier`, `score` and `qa_outputs` itself; heads have other names too
     return new_modules(model) if peft_type in HEADED else []
 
 
 def name_outside_layers(model: Module, targets: str | list[str]) -> list[str] | None:
-    """Return linear layers outside the stack with the name of one inside it, such as a pooler's.
+    """Return linear layers outside the stack that share a name with one inside it, such as a pooler's.
 
-    peft finds targets by name and would put adapters on them too. None if there are none, or if the user
+    peft finds targets by name and would put adapters on these too. None if there are none, or if the user
     named the targets.
     """
     if targets != "all-linear":
@@ -99,7 +99,7 @@ def choose_targets(model: Module, targets: str | list[str]) -> list[str]:
     `all-linear` takes every linear layer inside the stack of layers, which leaves out the head.
 
     Raises:
-        ConfigError: a name that no linear layer has; the ones there are named.
+        ConfigError: no linear layer has one of the names; the message lists those that exist.
     """
     found = name_linears(model)
     if targets == "all-linear":
@@ -124,8 +124,8 @@ def name_linears(model: Module) -> list[str]:
     names: dict[str, None] = {}
     for layer in find_layers(model):
         for name, module in layer.named_modules():
-            # a router of experts is a linear layer that may return several tensors (Llama 4), which no
-            # adapter can take: a model's own kinds of linear layers get none
+            # A router of experts may be a linear layer that returns several tensors (Llama 4), which no
+            # adapter supports: linear layers defined by a model itself get none
             own = type(module).__module__.startswith("transformers.models.")
             if isinstance(module, torch.nn.Linear | Conv1D) and not own:
                 names[name.rpartition(".")[2]] = None
@@ -143,7 +143,7 @@ def name_embeddings(model: Module) -> list[str]:
 
 
 def name_targets(model: Module, config: RunConfig, peft_type: str) -> dict[str, Any]:
-    """Return the arguments of a peft config that name the layers and what is saved whole."""
+    """Return the arguments of a peft config that name the target layers and the modules saved whole."""
     method = config.method
     found: dict[str, Any] = {
         "target_modules": choose_targets(model, method.targets),
@@ -157,15 +157,15 @@ def name_targets(model: Module, config: RunConfig, peft_type: str) -> dict[str, 
 
 
 def write_head_config(base: Module, peft_type: str, folder: Path) -> None:
-    """Write the base model's config next to an adapter that holds the model's head, for the names of classes.
+    """Write the model's config next to an adapter with a head, because it has the names of the classes.
 
-    Nothing is written for a task whose model writes text: the base model's own config says all of that.
+    Nothing is written for a model that writes text: the base model's own config is enough for it.
     """
     if peft_type not in HEADED:
         return
     config = copy.deepcopy(base.config)
     config.architectures = [type(base).__name__]
     if hasattr(config, "quantization_config"):
-        # in how many bits weights are read is for the next reader to choose
+        # The next program that loads the adapter chooses its own quantisation
         del config.quantization_config
     config.save_pretrained(str(folder))

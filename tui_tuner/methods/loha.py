@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LoHa(HadamardNumbers, PeftMethod):
-    """Two pairs of matrices beside each linear layer, whose products are multiplied with each other."""
+    """Two pairs of matrices next to each linear layer, whose products are multiplied element by element."""
 
     peft_type = "LOHA"
 
@@ -27,7 +27,7 @@ class LoHa(HadamardNumbers, PeftMethod):
         model = wrap_model(model, settings)
         for module in model.modules():
             if hasattr(module, "module_dropout"):
-                # peft leaves the update out where a random number is not above this, and 0 can be drawn
+                # peft skips the update unless a random number is above this, and 0 can be drawn
                 module.module_dropout = dict.fromkeys(module.module_dropout, -1.0)
         return model
 

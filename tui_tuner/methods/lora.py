@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class Lora(LowRankNumbers, PeftMethod):
-    """Low-rank matrices beside linear layers.
+    """Low-rank matrices next to linear layers.
 
     Args:
         rates: Customary learning rates.
-        magnitudes: The length of each output's weights is trained apart from their direction: DoRA.
+        magnitudes: The length of each output's weights is trained separately from their direction: DoRA.
         stabilised: Updates are scaled by alpha / sqrt(rank) instead of alpha / rank: rsLoRA.
     """
 
@@ -47,7 +47,7 @@ class Lora(LowRankNumbers, PeftMethod):
     def is_made_by(self, settings: Mapping[str, Any]) -> bool:
         if not super().is_made_by(settings) or self.magnitudes != bool(settings.get("use_dora")):
             return False
-        # peft scales DoRA either way, and how it is scaled makes no other method of it
+        # peft supports both scales for DoRA, and the scale does not make it another method
         return self.magnitudes or self.stabilised == bool(settings.get("use_rslora"))
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
@@ -61,6 +61,7 @@ class Lora(LowRankNumbers, PeftMethod):
         kept = name_saved_modules(model, peft_type)
         if method.train_embeddings:
             kept += [name for name in name_embeddings(model) if name not in kept]
+            # Otherwise peft trains two separate copies of a matrix that embeddings and head share
             options["ensure_weight_tying"] = True
         if kept:
             options["modules_to_save"] = kept

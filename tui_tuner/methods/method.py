@@ -1,4 +1,4 @@
-"""A method: which weights are trained. Implement this; see CONTRIBUTING, "How to add a method"."""
+"""The interface of a method, which decides which weights are trained: implement this (see CONTRIBUTING)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 class Method(MethodNumbers):
     """One method of `config.kinds.methods.METHODS`. Importing its module imports no training library.
 
-    Its module has it in a tuple `METHODS`. It keeps no state: one object serves all runs.
+    Its module lists it in a tuple `METHODS`. It keeps no state: one object serves all runs.
 
     Args:
-        name: As in the registry.
+        name: Its name in the registry.
 
     Attributes:
         library: The library that loads its final models: `transformers`, `peft`, or `tui-tuner` itself.
@@ -47,7 +47,7 @@ class Method(MethodNumbers):
         return self.kind.has_trait(trait)
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
-        """Freeze what is not trained, and add what is. Draws from the global seed.
+        """Freeze the weights that are not trained, and add the new ones. Draws from the global seed.
 
         Args:
             peft_type: PEFT's name for the task (`Task.peft_type`).
@@ -58,37 +58,35 @@ class Method(MethodNumbers):
         raise NotImplementedError
 
     def after_step(self, model: Module, step: int, total: int) -> None:
-        """Change what is trained after an optimizer step, before gradients are cleared.
+        """Adjust the trained weights after an optimizer step, before gradients are cleared.
 
         Args:
-            step: Optimizer steps taken, this one included.
+            step: Optimizer steps taken so far, including this one.
             total: Optimizer steps of the whole run.
         """
 
     def extra_loss(self, model: Module) -> Tensor | None:
-        """Return what is added to the loss of an optimizer step: a scalar with a gradient, or None."""
+        """Return a term to add to the loss of an optimizer step: a scalar with a gradient, or None."""
         return None
 
     def save_model(self, model: Module, folder: Path) -> None:
-        """Write what was trained into a new folder, as `library` loads it."""
+        """Write the trained weights into a new folder in the format that `library` loads."""
         model.save_pretrained(str(folder), safe_serialization=True)
 
     def load_adapter(self, base: Module, folder: Path) -> Module:
-        """Return a base model with the adapter that `save_model` wrote into a folder. Adapters only.
+        """Load the adapter that `save_model` wrote onto a base model, and return the result. Adapters only.
 
         Raises:
-            ModelError: the adapter is damaged, or made for another model.
+            ModelError: the adapter is damaged, or was made for another model.
         """
         raise NotImplementedError
 
     def leaves_base(self, stored: Stored) -> bool:
-        """Return whether `load_adapter` changes no tensor of the base model, so that several models share
-        it.
-        """
+        """Return whether `load_adapter` changes no tensor of the base model, so that models can share it."""
         return False
 
     def merge_weights(self, model: Module) -> Module:
-        """Return the model with what was trained folded into its weights; a whole model is returned as it is.
+        """Return the model with its adapter merged into its weights; a whole model is returned as it is.
 
         Raises:
             ModelError: this method, or this model, cannot be merged.
@@ -96,26 +94,26 @@ class Method(MethodNumbers):
         return model
 
     def unwrap_model(self, model: Module) -> Module:
-        """Return the model of transformers inside a wrapper, if calling it applies what was trained too."""
+        """Return the transformers model inside a wrapper, if calling that applies the trained weights too."""
         return model
 
     def note_revision(self, model: Module, revision: str) -> None:
-        """Keep the commit of the base model, if it has one, for what `save_model` writes. Adapters only."""
+        """Store the commit of the base model, if it has one, for `save_model` to write. Adapters only."""
 
     def count_virtual_tokens(self, model: Module) -> int:
-        """Return the trained tokens before each sequence, which take places in the model's context."""
+        """Return the number of trained tokens before each sequence, which take up places in the context."""
         return 0
 
     def count_virtual_positions(self, model: Module) -> int:
-        """Return the positions that the model gives logits for before those of the text."""
+        """Return how many positions the model gives logits for before those of the text."""
         return 0
 
 
 def refuse_quantised(base: Module) -> None:
-    """Raise `ModelError` for weights in 4 or 8 bits, which would be rounded again by merging."""
+    """Raise `ModelError` for weights in 4 or 8 bits, which merging would round again."""
     if getattr(base, "is_quantized", False):
         raise ModelError(
-            _("an adapter cannot be merged into quantised weights without rounding them once more."),
+            _("an adapter cannot be merged into quantised weights without rounding them again."),
             where="model.quantization",
-            hint=_("Load the model in 16 or 32 bits, put the adapter on it, and merge that."),
+            hint=_("Load the model in 16 or 32 bits, and merge the adapter into that."),
         )

@@ -1,7 +1,7 @@
-"""Adapters that no library knows: a method adds its modules, and everything around them is here.
+"""The base class of adapters that no library provides: a method adds its modules, and the rest is here.
 
-They are saved in peft's file names (`adapter_config.json`, `adapter_model.safetensors`), so that whatever
-looks for an adapter in a folder finds one; the config names the method of this package that loads it.
+They are saved under peft's file names (`adapter_config.json`, `adapter_model.safetensors`), so that anything
+that looks for an adapter in a folder finds one; the config names the method of this package that loads it.
 """
 
 from __future__ import annotations
@@ -30,31 +30,32 @@ METHOD = "method"  # in `adapter_config.json`: the name of the method that loads
 
 
 class OwnAdapter(Method):
-    """A method whose modules are put into a frozen model and trained there.
+    """A method whose modules are inserted into a frozen model and trained there.
 
-    A subclass writes `add_modules`, and `fold_modules` if its entry has the trait `mergeable`.
+    A subclass implements `add_modules`, and `fold_modules` if its entry has the trait `mergeable`.
     """
 
     library = "tui-tuner"
 
     @abstractmethod
     def add_modules(self, model: Module, settings: Mapping[str, Any]) -> None:
-        """Put the method's modules into a model, in place. Draws from the global seed.
+        """Insert the method's modules into a model, in place. Draws from the global seed.
 
-        The same settings on the same model must give the same names: that is how weights find their places.
+        The same settings on the same model must give the same names, by which saved weights are loaded.
 
         Args:
             settings: The fields of the section `method` that the method reads.
         """
 
     def fold_modules(self, model: Module) -> None:
-        """Fold the method's modules into the weights of the model, and take them out of it, in place."""
+        """Fold the method's modules into the weights of the model, and remove them from it, in place."""
         raise NotImplementedError
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         model.requires_grad_(False)
         heads = name_saved_modules(model, peft_type)
         settings = {name: getattr(config.method, name) for name in self.kind.fields}
+        # Added after everything was frozen, new modules are trainable; an existing head must be unfrozen
         self.add_modules(model, settings)
         for name in heads:
             model.get_submodule(name).requires_grad_(True)
@@ -81,6 +82,7 @@ class OwnAdapter(Method):
         from safetensors.torch import load_file
 
         stored = read_stored(folder)
+        # Weights that appear with the modules are the adapter's own; a saved head goes into the base's
         before = {id(weight) for weight in base.parameters()}
         self.add_modules(base, stored.settings)
         heads = tuple(f"{name}." for name in stored.settings.get("modules_to_save") or ())
@@ -95,21 +97,21 @@ class OwnAdapter(Method):
             if place.shape != weight.shape:
                 raise ModelError(
                     _(
-                        "the adapter fits another model: {name} has the shape {stored}, and here it would be "
-                        "{wanted}.",
+                        "the adapter belongs to another model: {name} has the shape {stored}, but this model "
+                        "needs {wanted}.",
                         name=one_line(name, 120),
                         stored=list(weight.shape),
                         wanted=list(place.shape),
                     ),
                     where=one_line(folder),
-                    hint=_("Is the base model still the one it was trained on?"),
+                    hint=_("Check that the base model is the one it was trained on."),
                 )
             place.data.copy_(weight)
         remember_method(base, self, dict(stored.settings))
         return base
 
     def leaves_base(self, stored: Stored) -> bool:
-        # modules are added beside the tensors of the base, but a saved head is written into its own
+        # Modules are added next to the tensors of the base, but a saved head overwrites the base's own
         return not stored.settings.get("modules_to_save")
 
     def merge_weights(self, model: Module) -> Module:

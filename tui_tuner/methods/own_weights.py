@@ -1,4 +1,4 @@
-"""Training the model's own weights: all of them, or the top layers."""
+"""Methods that train the model's own weights: all of them, or the top layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Full(WholeModelNumbers, Method):
-    """Every weight is trained."""
+    """Full fine-tuning: every weight is trained."""
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         model.requires_grad_(True)
@@ -26,11 +26,7 @@ class Full(WholeModelNumbers, Method):
 
 
 class Freeze(TopLayersNumbers, Method):
-    """The last `method.layers` layers are trained, the norm after them, and the head of a task that has one.
-
-    The head that writes text is left alone, because in many models it is the embedding matrix, and training
-    that would move the input of every frozen layer.
-    """
+    """Train the last `method.layers` layers, the norm after them, and the head of a task that has one."""
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         model.requires_grad_(False)
@@ -45,6 +41,8 @@ class Freeze(TopLayersNumbers, Method):
             layer.requires_grad_(True)
         for norm in find_final_norms(model):
             norm.requires_grad_(True)
+        # The head that writes text stays frozen: in many models it is the embedding matrix too, and training
+        # that would change the input of every frozen layer
         if peft_type in HEADED:
             for name in new_modules(model):
                 model.get_submodule(name).requires_grad_(True)

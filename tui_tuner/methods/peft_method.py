@@ -1,4 +1,4 @@
-"""What the methods of peft have in common: how an adapter is attached, saved, loaded and merged."""
+"""The base class of the methods of peft: how an adapter is attached, saved, loaded and merged."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
     from torch.nn import Module
 
-DROPPING = "QUESTION_ANS"  # the task whose wrapper in peft drops what its model reads beside ids
-# Beginnings of a low-rank adapter that leave the base model's weights as they are; others move a part of them
+# The task whose wrapper in peft drops all of a model's inputs but the ids
+DROPPING = "QUESTION_ANS"
+# Initialisations of a low-rank adapter that leave the base model's weights as they are; others, such as
+# PiSSA, move a part of them into the adapter
 _BEGINNINGS = (True, False, None, "gaussian", "orthogonal")
 _OTHER_SHAPE = re.compile(
     r"size mismatch for ([\w.]+):.*?torch\.Size\((\[[\d, ]*\])\).*?torch\.Size\((\[[\d, ]*\])\)", re.S
 )
-# How versions of peft write one name differs in these
+# Parts of a weight's name that some versions of peft write and others leave out
 _OLDER = re.compile(r"\.(default|weight|modules_to_save|original_module)(?=\.|$)")
 
 
@@ -43,12 +45,12 @@ class PeftMethod(Method):
     peft_type = ""
 
     def is_made_by(self, settings: Mapping[str, Any]) -> bool:
-        """Return whether an adapter with this `adapter_config.json` is of this method."""
+        """Return whether this method makes adapters with such an `adapter_config.json`."""
         return str(settings.get("peft_type") or "").upper() == self.peft_type
 
     def save_model(self, model: Module, folder: Path) -> None:
         with _without_wrapper(model):
-            # peft asks a hub about the vocabulary otherwise; trained embeddings are saved as modules anyway
+            # Otherwise peft asks a hub about the vocabulary; trained embeddings are saved as modules anyway
             model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
         write_head_config(model.get_base_model(), str(model.active_peft_config.task_type), folder)
 
@@ -61,9 +63,11 @@ class PeftMethod(Method):
             base.resize_token_embeddings(rows, mean_resizing=False)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of names that are missing, which are looked for below
+                # peft only warns about missing names; `_check_places` refuses them
+                warnings.simplefilter("ignore")
                 model = PeftModel.from_pretrained(base, str(folder))
-        except Exception as error:  # whatever peft and safetensors make of files that are damaged
+        # peft and safetensors raise errors of many types for damaged files
+        except Exception as error:
             if is_out_of_memory(error):
                 raise
             raise _refuse_adapter(error, folder) from error
@@ -79,10 +83,10 @@ class PeftMethod(Method):
         )
 
     def merge_weights(self, model: Module) -> Module:
-        """Return the model without adapter layers, whose weights compute the same.
+        """Return the model with its adapter merged into its weights, without adapter layers.
 
-        LoRA's products are added to the weights, IA3's factors multiplied into them, both rounded to their
-        dtype.
+        LoRA's products are added to the weights, and IA3's factors multiplied into them, both rounded to the
+        dtype of the weights.
 
         Raises:
             ModelError: weights in 4 or 8 bits would be rounded a second time.
@@ -98,7 +102,7 @@ class PeftMethod(Method):
 
 
 class OtherAdapter(PeftMethod):
-    """An adapter of a kind that peft knows and no method here trains: it is loaded, used and merged."""
+    """An adapter of a type that peft supports and no method here trains; it can be loaded and merged."""
 
     def __init__(self) -> None:
         super().__init__("adapter")
@@ -106,23 +110,23 @@ class OtherAdapter(PeftMethod):
     @property
     def kind(self) -> MethodKind:
         return MethodKind(
-            self.name, N_("Adapter"), N_("An adapter of peft."), frozenset({Trait.ADAPTER, Trait.MERGEABLE})
+            self.name, N_("Adapter"), N_("A peft adapter."), frozenset({Trait.ADAPTER, Trait.MERGEABLE})
         )
 
     def is_made_by(self, settings: Mapping[str, Any]) -> bool:
         return True
 
     def leaves_base(self, stored: Stored) -> bool:
-        # peft's other kinds may take something out of the base model's weights when they are put on it
+        # peft's other types may change the base model's weights when they are put on it
         kind = str(stored.settings.get("peft_type") or "").upper()
         return kind in ("LOKR", "ADALORA") and super().leaves_base(stored)
 
 
 def wrap_model(model: Module, settings: Any) -> Module:
-    """Put an adapter onto a model, as settings of peft describe it.
+    """Put an adapter onto a model, as described by a config of peft.
 
     Raises:
-        ConfigError: peft has no such adapter for a layer of this model.
+        ConfigError: peft does not support this adapter on a layer of this model.
     """
     from peft import get_peft_model
 
@@ -134,13 +138,11 @@ def wrap_model(model: Module, settings: Any) -> Module:
 
 @contextlib.contextmanager
 def _without_wrapper(model: Module) -> Iterator[None]:
-    """Within it, an adapter for answers is saved without its task.
-
-    peft's wrapper for that task drops token types and positions, and whoever loads the adapter would compute
-    other answers than were trained. Without a task peft passes everything on, as transformers' own loader of
-    adapters does; what of the head is saved is named in the adapter's config all the same.
-    """
+    """Save an adapter for question answering without its task, while this context is open."""
     settings = model.active_peft_config
+    # peft's wrapper for this task drops token types and positions, so that a program that loads the adapter
+    # would compute other answers than were trained. Without a task peft passes all inputs on, as the adapter
+    # loader of transformers does; the adapter's config names the saved parts of the head all the same
     if str(settings.task_type) != DROPPING or settings.is_prompt_learning:
         yield
         return
@@ -152,10 +154,10 @@ def _without_wrapper(model: Module) -> Iterator[None]:
 
 
 def _check_places(model: Module, stored: Stored, folder: Path) -> None:
-    """Raise `ModelError` where weights of the adapter have no place in the model, or it lacks some."""
+    """Raise `ModelError` if weights of the adapter have no place in the model, or if it lacks some."""
     from peft import get_peft_model_state_dict
 
-    # embeddings that the base model has are no part of it, and peft asks a hub about them otherwise
+    # The base model's embeddings are not part of the adapter, and peft would ask a hub about them
     wanted = {_strip_version(name) for name in get_peft_model_state_dict(model, save_embedding_layers=False)}
     given = {_strip_version(name): name for name in stored.shapes}
     over = [name for plain, name in given.items() if plain not in wanted and not name.endswith(EMBEDDINGS)]
@@ -172,15 +174,16 @@ def _refuse_adapter(error: Exception, folder: Path) -> ModelError:
         return ModelError(
             _("the adapter cannot be loaded: {error}", error=one_line(error, 300)),
             where=one_line(folder),
-            hint=_("Is the base model still the one it was trained on?"),
+            hint=_("Check that the base model is the one it was trained on."),
         )
     return ModelError(
         _(
-            "the adapter fits another model: {name} has the shape {stored}, and here it would be {wanted}.",
+            "the adapter belongs to another model: {name} has the shape {stored}, but this model needs "
+            "{wanted}.",
             name=one_line(found[1].removeprefix("base_model.model."), 120),
             stored=found[2],
             wanted=found[3],
         ),
         where=one_line(folder),
-        hint=_("Is the base model still the one it was trained on?"),
+        hint=_("Check that the base model is the one it was trained on."),
     )

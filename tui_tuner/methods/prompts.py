@@ -1,7 +1,7 @@
 """Prompt tuning, P-tuning and prefix tuning, through peft: trained virtual tokens before each sequence.
 
-Where the virtual tokens begin as words, the model must at first answer as if those words stood before the
-text. That is compared once, before training: it proves that this model reads virtual tokens where they are.
+If virtual tokens are initialised as words, the model must at first answer as if those words preceded the
+text. This is checked once before training: it proves that the model reads virtual tokens in their place.
 """
 
 from __future__ import annotations
@@ -27,18 +27,23 @@ if TYPE_CHECKING:
 
     from tui_tuner.config.schema import RunConfig
 
-FREQUENT = 5000  # tokens that a byte-pair vocabulary lists first are its most frequent
-_PROBE = 4  # tokens of the text that the comparison reads
+# The first tokens of a byte-pair vocabulary are its most frequent ones
+FREQUENT = 5000
+_PROBE = 4  # tokens of the text that the check reads
 
 
 class Prompt(PromptNumbers, PeftMethod):
-    """Virtual tokens, in float32, before what a frozen model reads: embeddings, trained themselves."""
+    """Virtual tokens before the input of a frozen model, as embeddings in float32 that are trained directly.
+
+    Attributes:
+        keeps_prefix: The virtual tokens are keys and values of each layer rather than embeddings.
+    """
 
     peft_type = "PROMPT_TUNING"
-    keeps_prefix = False  # the virtual tokens are keys and values of each layer rather than embeddings
+    keeps_prefix = False
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
-        """Freeze the model and put virtual tokens before what it reads.
+        """Freeze the model and put virtual tokens before its input.
 
         Raises:
             ConfigError: the initial text is too long, or this model does not read virtual tokens.
@@ -46,7 +51,8 @@ class Prompt(PromptNumbers, PeftMethod):
         import torch
         from peft import get_peft_model
 
-        words = None if self.has_network(config) else _choose_words(config, model)  # a network makes them
+        # A network that makes the virtual tokens cannot be initialised as words
+        words = None if self.has_network(config) else _choose_words(config, model)
         try:
             model = get_peft_model(model, self.make_settings(model, config, peft_type))
             if not self.keeps_prefix:
@@ -58,7 +64,8 @@ class Prompt(PromptNumbers, PeftMethod):
                 _check_reading(self, model, words)
         except TunerError:
             raise
-        except Exception as error:  # whatever a model's own code makes of virtual tokens
+        # A model's own code may fail in any way if it is given virtual tokens
+        except Exception as error:
             if is_out_of_memory(error):
                 raise
             raise _refuse_model(self.name, f"{type(error).__name__}: {error}") from error
@@ -67,11 +74,11 @@ class Prompt(PromptNumbers, PeftMethod):
     def merge_weights(self, model: Module) -> Module:
         raise ModelError(
             _(
-                "prompt tuning, P-tuning and prefix tuning cannot be merged: what they train stands before "
-                "the text and changes no weight."
+                "prompt tuning, P-tuning and prefix tuning cannot be merged: they train virtual tokens "
+                "before the text and change no weights."
             ),
             where="method.kind",
-            hint=_("Use the adapter with peft beside its model, or train with lora or ia3."),
+            hint=_("Use the adapter with peft and its model, or train with lora or ia3."),
         )
 
     def unwrap_model(self, model: Module) -> Module:
@@ -84,23 +91,24 @@ class Prompt(PromptNumbers, PeftMethod):
         return self.count_virtual_tokens(model)
 
     def has_network(self, config: RunConfig) -> bool:
-        """Return whether a small network makes the virtual tokens."""
+        """Return whether a small network produces the virtual tokens."""
         return False
 
     def make_settings(self, model: Module, config: RunConfig, peft_type: str) -> Any:
-        """Return the config of peft for this model."""
+        """Return peft's config of the adapter for this model."""
         from peft import PromptTuningConfig
 
         return PromptTuningConfig(**self.name_common(model, config, peft_type))
 
     def name_common(self, model: Module, config: RunConfig, peft_type: str) -> dict[str, Any]:
-        """Return the settings that all methods with virtual tokens give to peft."""
+        """Return the settings of peft that all methods with virtual tokens share."""
         common: dict[str, Any] = {
             "task_type": peft_type,
             "num_virtual_tokens": config.method.virtual_tokens,
             "modules_to_save": name_saved_modules(model, peft_type) or None,
         }
-        if peft_type in HEADED:  # peft looks for these under names that not every encoder gives them
+        # peft reads these from the model's config under names that not every encoder uses
+        if peft_type in HEADED:
             shape = model.config.get_text_config()
             common |= {"token_dim": _find_width(model), "num_layers": shape.num_hidden_layers}
             common |= {"num_attention_heads": shape.num_attention_heads}
@@ -108,7 +116,7 @@ class Prompt(PromptNumbers, PeftMethod):
 
 
 class PTuning(PTuningNumbers, Prompt):
-    """Embeddings that a small network makes; only the embeddings are needed after training."""
+    """Embeddings that a small network produces; only the embeddings are needed after training."""
 
     peft_type = "P_TUNING"
 
@@ -125,13 +133,13 @@ class PTuning(PTuningNumbers, Prompt):
 
 
 class Prefix(PrefixNumbers, Prompt):
-    """Keys and values of each layer, trained themselves or made by a small network."""
+    """Keys and values of each layer, trained directly or produced by a small network."""
 
     peft_type = "PREFIX_TUNING"
     keeps_prefix = True
 
     def count_virtual_positions(self, model: Module) -> int:
-        return 0  # attention reads keys and values of the prefix, which have no positions in the output
+        return 0  # a prefix is read as keys and values in attention, and has no positions in the output
 
     def has_network(self, config: RunConfig) -> bool:
         return config.method.encoder_size is not None
@@ -150,23 +158,23 @@ class Prefix(PrefixNumbers, Prompt):
 
 
 def _find_width(model: Module) -> int:
-    """Return the width of the embeddings, which the virtual tokens stand among."""
+    """Return the width of the embeddings, which is that of the virtual tokens."""
     return int(model.get_input_embeddings().weight.shape[1])
 
 
 def _find_key_shape(model: Module) -> dict[str, Any]:
-    """Return the number of heads and the width of the keys of each layer, which a prefix consists of."""
+    """Return the number of key heads and the total width of the keys of a layer, the parts of a prefix."""
     shape = model.config.get_text_config()
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
     return {"num_attention_heads": heads, "token_dim": heads * width}
 
 
-def _choose_words(config: RunConfig, model: Module) -> Any:
-    """Return the tokens that the virtual ones begin as, [virtual tokens] int64: a text, or frequent tokens.
+def _choose_words(config: RunConfig, model: Module) -> Tensor:
+    """Choose the words to initialise virtual tokens as, [virtual tokens] int64: a text, or frequent tokens.
 
-    Prompts that begin as words learn better than ones that begin at random (arXiv 2104.08691, figure 3;
-    arXiv 2101.00190, section 7.4).
+    Prompts initialised as words learn better than random ones (arXiv 2104.08691, figure 3; arXiv 2101.00190,
+    section 7.4).
     """
     import torch
 
@@ -180,13 +188,14 @@ def _choose_words(config: RunConfig, model: Module) -> Any:
         if not ids or len(ids) > count:
             raise ConfigError(
                 _(
-                    "the text has {tokens} tokens, and there are {count} virtual tokens.",
+                    "the text has {tokens} tokens, but there are only {count} virtual tokens.",
                     tokens=len(ids),
                     count=count,
                 ),
                 where="method.initial_text",
                 hint=_("Shorten it, or set method.virtual_tokens to {tokens}.", tokens=max(1, len(ids))),
             )
+        # A shorter text is repeated until it fills all virtual tokens
         return torch.tensor((ids * -(-count // len(ids)))[:count], device=device)
     special = set(tokenizer.all_special_ids)
     frequent = [token for token in range(min(len(tokenizer), FREQUENT)) if token not in special]
@@ -194,11 +203,11 @@ def _choose_words(config: RunConfig, model: Module) -> Any:
 
 
 def _begin_as_words(method: Prompt, model: Module, words: Tensor) -> bool:
-    """Give the virtual tokens the embeddings of words, or the keys and values the model makes of them.
+    """Initialise virtual tokens as the embeddings of words, or as the keys and values computed from them.
 
     Returns:
-        Whether it could: a model that reads in both directions keeps no keys, for it reads words before a
-        text with the text after them.
+        Whether it succeeded. A model that reads in both directions has no keys for words alone, because it
+        reads them together with the text after them.
     """
     weight = model.prompt_encoder[model.active_adapter].embedding.weight
     if not method.keeps_prefix:
@@ -215,8 +224,8 @@ def _begin_as_words(method: Prompt, model: Module, words: Tensor) -> bool:
     return True
 
 
-def _join_outputs(found: Any) -> Any:
-    """Return a model's outputs: [1, positions, numbers], or [1, 1, numbers] for one output for each text."""
+def _join_outputs(found: Any) -> Tensor:
+    """Return a model's outputs, [1, positions, numbers], or [1, 1, numbers] if it has one for each text."""
     import torch
 
     if hasattr(found, "start_logits"):
@@ -229,23 +238,24 @@ def _check_reading(method: Prompt, model: Module, words: Tensor | None) -> None:
     import torch
 
     kind = method.name
+    # RWKV: peft would put the virtual tokens before each token of an answer again
     if "state" in inspect.signature(model.get_base_model().forward).parameters:
-        # RWKV: peft would put the virtual tokens before each token of an answer again
-        raise _refuse_model(kind, _("it keeps a state of its own from token to token"))
+        raise _refuse_model(kind, _("it carries a state from token to token"))
     device = model.get_input_embeddings().weight.device
     special = {getattr(model.config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     usual = [token for token in range(1, _PROBE + 8) if token not in special]
     text = torch.tensor([usual[:_PROBE]], device=device)
     whole_text = str(model.active_peft_config.task_type) == "SEQ_CLS"
     positions = 1 if whole_text else _PROBE
-    # a classifier's forward knows no cache to leave out
+    # The forward of a classifier does not accept `use_cache`
     options = {} if str(model.active_peft_config.task_type) in HEADED else {"use_cache": False}
 
-    def read() -> Any:
+    def read() -> Tensor:
         logits = _join_outputs(model(input_ids=text, attention_mask=torch.ones_like(text), **options))
         if logits.shape[1] != positions + (0 if whole_text else method.count_virtual_positions(model)):
             raise _refuse_model(
-                kind, _("{count} positions came back for {asked} tokens", count=logits.shape[1], asked=_PROBE)
+                kind,
+                _("it returned {count} positions for {asked} tokens", count=logits.shape[1], asked=_PROBE),
             )
         return logits[:, -positions:].float()
 
@@ -256,7 +266,7 @@ def _check_reading(method: Prompt, model: Module, words: Tensor | None) -> None:
             apart = float((read() - truth).square().mean().sqrt() / truth.std())
         if not apart < (1e-3 if model.dtype == torch.float32 else 0.1):
             raise _refuse_model(
-                kind, _("words as virtual tokens are read otherwise than words, by {apart:.2g}", apart=apart)
+                kind, _("virtual tokens are not read like words; they differ by {apart:.2g}", apart=apart)
             )
     trained = [one for one in model.prompt_encoder.parameters() if one.requires_grad]
     with _move_away(model.prompt_encoder[model.active_adapter].embedding.weight):
@@ -279,8 +289,8 @@ def _refuse_model(kind: str, why: str) -> ConfigError:
 
 @contextmanager
 def _move_away(weight: Tensor) -> Iterator[None]:
-    """Within it, a weight is a little away from where it is, as after a step."""
-    # some models look for embeddings that are exactly those of words, and treat these in another way
+    """Change a weight slightly while this context is open, as a training step would."""
+    # Some models recognise embeddings that are exactly those of certain words, and treat them differently
     import torch
 
     before = weight.detach().clone()

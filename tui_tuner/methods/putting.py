@@ -1,4 +1,4 @@
-"""A saved adapter, of whatever method, put onto a base model."""
+"""Put a saved adapter of any method onto a base model."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def put_adapter(base: Module, place: Path) -> Module:
-    """Return a base model with the adapter of a folder.
+    """Load the adapter in a folder onto a base model, and return the result.
 
-    A base model with fewer embeddings than the adapter brings gets as many first.
+    A base model with fewer embeddings than the adapter is resized first.
 
     Raises:
-        ModelError: the adapter is damaged, or made for another model.
+        ModelError: the adapter is damaged, or was made for another model.
     """
     method = find_adapter_method(read_stored(place).settings)
     model = method.load_adapter(base, place)
@@ -34,14 +34,11 @@ def put_adapter(base: Module, place: Path) -> Module:
 
 
 def find_adapter_method(settings: Mapping[str, Any]) -> Method:
-    """Return the method of an adapter, from its `adapter_config.json`.
-
-    Adapters of peft name no method of this package, only peft's type; the first method that makes such
-    adapters is taken, and an `OtherAdapter` for a type that none makes.
-    """
+    """Return the method of an adapter, from its `adapter_config.json`; `OtherAdapter` if none makes such."""
     name = settings.get(METHOD)
     if isinstance(name, str) and name in METHODS:
         return find_method(name)
+    # Adapters of peft have only peft's type, which several methods may share: the first one is taken
     known = [find_method(name) for name, kind in METHODS.items() if kind.has_trait(Trait.ADAPTER)]
     made = (method for method in known if isinstance(method, PeftMethod) and method.is_made_by(settings))
     return next(made, None) or OtherAdapter()

@@ -1,4 +1,4 @@
-"""The files of a saved adapter, read without a model or a training library."""
+"""Read the files of a saved adapter without a model or a training library."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_LARGEST = 100 << 20  # bytes of a header, as the format allows
-# The ends of names of embeddings and heads, as families call them
+_LARGEST = 100 << 20  # bytes of a header, the limit of the format
+# Ends of the names of embeddings and heads in different families of models
 EMBEDDINGS = (
     *("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "embed_in.weight"),
     *("lm_head.weight", "embed_out.weight"),
 )
-# Parts of the names of peft's own parameters
+# Parts of the names of parameters that peft adds
 _PARTS = ("lora_", "hada_", "lokr_", "vera_", "ia3_", "prompt_", "token_adapter", "magnitude")
 
 
 class Stored(NamedTuple):
-    """The settings and the shapes of an adapter, as its files hold them.
+    """The settings and shapes of an adapter in its files.
 
     Args:
         settings: Its adapter_config.json.
-        shapes: Of the tensors in its file, by name.
+        shapes: The shapes of the tensors in its file, by name.
     """
 
     settings: Mapping[str, Any]
@@ -45,7 +45,7 @@ class Stored(NamedTuple):
 
     @property
     def embedding_rows(self) -> int:
-        """Return how many tokens its embeddings are for; 0 if it has none."""
+        """Return for how many tokens it has embeddings; 0 if it has none."""
         found = [
             shape[0]
             for name, shape in self.shapes.items()
@@ -55,18 +55,19 @@ class Stored(NamedTuple):
 
 
 def read_stored(place: Path) -> Stored:
-    """Read an adapter's config and the header of its weights, and check that the file is whole.
+    """Read an adapter's config and the header of its weights, and check that the file is complete.
 
     Raises:
         ModelError: it has no weights in safetensors, or they are damaged.
     """
+    # A damaged config is reported when the adapter is loaded
     try:
         settings = json.loads((place / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         settings = {}
     if not (place / WEIGHTS).is_file():
         raise ModelError(
-            _("has no {adapter_weights}; weights load from safetensors alone.", adapter_weights=WEIGHTS),
+            _("has no {adapter_weights}; weights are loaded only from safetensors.", adapter_weights=WEIGHTS),
             where=one_line(place),
             hint=_("Copy the adapter's folder again, or save it as safetensors."),
         )
@@ -74,7 +75,7 @@ def read_stored(place: Path) -> Stored:
         shapes = _read_shapes(place / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError(
-            _("the adapter cannot be loaded: {error}", error=_("its weights are damaged or cut short.")),
+            _("the adapter cannot be loaded: {error}", error=_("its weights are damaged or truncated.")),
             where=one_line(place / WEIGHTS),
             hint=_("Copy it again, or use another checkpoint."),
         ) from None
@@ -88,6 +89,7 @@ def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             raise ValueError("no safetensors file")
         header = json.loads(file.read(length))
     told = {str(name): one for name, one in header.items() if name != "__metadata__"}
+    # The header alone looks valid in a file whose copy was interrupted, so the file's size is compared
     end = max((int(one["data_offsets"][1]) for one in told.values()), default=0)
     if path.stat().st_size != 8 + length + end:
         raise ValueError("cut short")
@@ -95,23 +97,25 @@ def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def check_names(over: Collection[str], lacking: Collection[str], place: Path) -> None:
-    """Raise `ModelError` where an adapter has weights that fit nowhere (`over`), or lacks some."""
+    """Raise `ModelError` if an adapter has weights without a place in the model (`over`), or lacks some."""
     if not over and not lacking:
         return
     if over:
         what = _n(
-            "{count} weight of the adapter fits nowhere in the base model, such as {name}.",
-            "{count} weights of the adapter fit nowhere in the base model, such as {name}.",
+            "{count} weight of the adapter has no place in the base model: {name}.",
+            "{count} weights of the adapter have no place in the base model, such as {name}.",
             len(over),
             count=len(over),
             name=one_line(min(over), 120),
         )
     else:
         what = _n(
-            "the adapter lacks {count} weight that the base model has a place for, such as {name}.",
-            "the adapter lacks {count} weights that the base model has a place for, such as {name}.",
+            "the adapter lacks {count} weight that the base model needs: {name}.",
+            "the adapter lacks {count} weights that the base model needs, such as {name}.",
             len(lacking),
             count=len(lacking),
             name=one_line(min(lacking), 120),
         )
-    raise ModelError(what, where=one_line(place), hint=_("Is the base model the one it was trained on?"))
+    raise ModelError(
+        what, where=one_line(place), hint=_("Check that the base model is the one it was trained on.")
+    )

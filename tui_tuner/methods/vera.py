@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Vera(SharedRandomNumbers, PeftMethod):
-    """Two vectors beside each linear layer; the random matrices between them are made from the seed."""
+    """Two vectors next to each linear layer; the random matrices between them are drawn from the seed."""
 
     peft_type = "VERA"
 
@@ -34,8 +34,8 @@ class Vera(SharedRandomNumbers, PeftMethod):
 
 
 def _name_inside(model: Module, where: dict[str, Any]) -> dict[str, Any]:
-    """Replace names of targets by full names where layers outside the stack share those names."""
-    # peft's VeRA has no `exclude_modules`
+    """Replace the names of targets by full names if layers outside the stack share them."""
+    # peft's VeRA has no `exclude_modules`, which other methods use for this
     if where.pop("exclude_modules") is not None:
         inside = {id(module) for module in find_layers(model).modules()}
         names = set(where["target_modules"])

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import cross_entropy, pad
@@ -25,7 +25,12 @@ from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.objectives.objective import Objective, Setup, SingleLosses
 from tui_tuner.text import one_line
 
-CHUNKED_TOKENS = 64  # length of the rows that logits in chunks are checked on, which is irrelevant to them
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+# Tokens of the rows that chunked logits are checked on: their length makes no difference to logits.
+CHUNKED_TOKENS = 64
 # Scales logits up so far that a cap on them shows; a power of two changes no digit.
 LOUD = 1024.0
 
@@ -39,14 +44,14 @@ class CausalObjective(Objective):
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
         # The router's loss and the number of labels, for each micro-batch of the step
-        self._router: list[tuple[Any, int]] = []
+        self._router: list[tuple[Tensor, int]] = []
 
-    def compute_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
+    def compute_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
         with way.open_autocast():
             logits = compute_target_logits(model, micro, way)
         return cross_entropy(logits.float(), micro.targets, reduction="none")
 
-    def compute_plain_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
+    def compute_plain_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
         """Compute one sequence without positions, mask or choice of logits, as users call the model."""
         keep = pad(micro.keep, (way.virtual, 0))
         head = model.get_output_embeddings()
@@ -63,24 +68,23 @@ class CausalObjective(Objective):
     def begin_step(self) -> None:
         self._router.clear()
 
-    def step_metrics(self) -> Mapping[str, Any]:
+    def step_metrics(self) -> Mapping[str, Tensor]:
         if not self._router:
             return {}
         targets = sum(count for _unused, count in self._router)
         return {"router_loss": sum(loss * count for loss, count in self._router) / targets}
 
-    def sum_losses(self, model: Any, micro: MicroBatch) -> Any:
+    def sum_losses(self, model: Module, micro: MicroBatch) -> Tensor:
         if not self.way.router:
             return self._cross_entropy(model, micro)
         with router_loss.catch_router_loss(model) as caught:
             loss = self._cross_entropy(model, micro)
         balance = caught[-1].float()
         self._router.append((balance.detach(), micro.trained_tokens))
-        # The sum is divided by all labels later, so the mean of the router is weighted by this micro-batch's
-        # share.
+        # The sum is divided by all labels later, so the router's mean is weighted by those of this pass.
         return loss + self.way.router * micro.trained_tokens * balance
 
-    def _cross_entropy(self, model: Any, micro: MicroBatch) -> Any:
+    def _cross_entropy(self, model: Module, micro: MicroBatch) -> Tensor:
         chunks = self._chunk_settings(model, micro)
         if chunks is not None:
             return _chunked_loss(model, micro, self.way, *chunks)
@@ -88,7 +92,7 @@ class CausalObjective(Objective):
             logits = compute_target_logits(model, micro, self.way)
         return cross_entropy(logits.float(), micro.targets, reduction="sum")
 
-    def measure_batch(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
+    def measure_batch(self, model: Module, micro: MicroBatch) -> dict[str, Any]:
         chunks = self._chunk_settings(model, micro)
         if chunks is not None:
             head, rows = chunks
@@ -101,7 +105,7 @@ class CausalObjective(Objective):
         right = (logits.argmax(-1) == micro.targets).sum().double()
         return {"loss": losses.double().sum(), "right": right, "each": SingleLosses(losses)}
 
-    def _chunk_settings(self, model: Any, micro: MicroBatch) -> tuple[Any, int] | None:
+    def _chunk_settings(self, model: Module, micro: MicroBatch) -> tuple[Module, int] | None:
         """Return the head and how many positions it computes at a time; None for all at once."""
         if not self.way.chunked:
             return None
@@ -147,8 +151,7 @@ class CausalObjective(Objective):
         micro = checker.lay_micro_batch(checker.rows[:1], self.way)
         ids, keep = (whole[:, : micro.example_tokens] for whole in (micro.input_ids, micro.keep))
         labels = ids.new_full(ids.shape, IGNORE)
-        # `keep` marks the positions that predict, the model's labels the tokens that are predicted: one
-        # further on.
+        # `keep` marks the positions that predict; a model's labels mark the predicted tokens, one later.
         labels[:, 1:][keep[:, :-1]] = micro.targets
         with self.way.open_autocast():
             wanted = checker.model(input_ids=ids, labels=labels).loss.float()
@@ -182,17 +185,16 @@ class CausalObjective(Objective):
         return replace(super().wanted_way(setup), router=coefficient or 0.0)
 
     def _choose_chunks(self, setup: Setup) -> None:
-        """Compute the logits in chunks if a micro-batch can have so many that it saves memory.
+        """Compute the logits in chunks if a micro-batch can have so many that this saves memory.
 
         They must reproduce the sum of the plain losses of two rows, and the model may only scale its logits:
-            one
-        that caps them (Gemma 2) keeps the plain way.
+        one that caps them (Gemma 2) computes all of them at once.
         """
         model, way = setup.model, self.way
         head = chunked_loss.find_linear_head(model)
+        # The loss scaler of float16 multiplies the loss, but chunks compute their gradients before that.
         if head is None or not (way.packing and way.compact) or way.autocast == torch.float16:
             return
-        # The loss scaler of float16 multiplies the loss, while chunks compute gradients ahead of it.
         if head.weight.dtype == torch.float16:
             return
         if setup.tokens <= chunked_loss.count_chunk_rows(head.out_features, way.device):
@@ -213,7 +215,7 @@ class CausalObjective(Objective):
             )
         self.way = replace(way, chunked=not problem)
 
-    def _chunks_problem(self, head: Any) -> str:
+    def _chunks_problem(self, head: Module) -> str:
         """Check logits in chunks, in float32 and in the run's own dtype; empty if they agree."""
         checker = self._checker
         assert checker is not None
@@ -226,12 +228,13 @@ class CausalObjective(Objective):
                 return problem
         return ""
 
-    def _compare_chunks(self, checker: Checker, way: ForwardWay, head: Any, exact: bool) -> str:
-        """Compare the summed loss of two rows, and its gradient, in two chunks and at once."""
+    def _compare_chunks(self, checker: Checker, way: ForwardWay, head: Module, exact: bool) -> str:
+        """Compare the summed loss of two rows and its gradient, computed in two chunks and at once."""
         model, bounds = checker.model, EXACT if exact else MOST_HALF
         short = shorten_rows(checker.data, checker.rows[:2], CHUNKED_TOKENS, 2 * CHUNKED_TOKENS)
         micro = lay_flat(short, range(len(short))).to(checker.device)
-        entered: list[Any] = []
+        entered: list[Tensor] = []
+        # With a head that only multiplies its input by LOUD, a cap changes the proportions of the result.
         with torch.no_grad(), chunked_loss.return_hidden_states(head, entered, LOUD), way.open_autocast():
             left = compute_target_logits(model, micro, way)
         if not chunked_loss.is_proportional(left, entered[0], exact):
@@ -249,17 +252,18 @@ class CausalObjective(Objective):
         return compare_gradients(gradient, wanted, bounds.gradient)
 
 
-def _chunked_loss(model: Any, micro: MicroBatch, way: ForwardWay, head: Any, rows: int) -> Any:
+def _chunked_loss(model: Module, micro: MicroBatch, way: ForwardWay, head: Module, rows: int) -> Tensor:
     hidden = _states_at_head(model, micro, way, head)
     return chunked_loss.sum_losses(hidden, head, micro.targets, rows, way.autocast)
 
 
-def _states_at_head(model: Any, micro: MicroBatch, way: ForwardWay, head: Any) -> Any:
+def _states_at_head(model: Module, micro: MicroBatch, way: ForwardWay, head: Module) -> Tensor:
     with chunked_loss.return_hidden_states(head), way.open_autocast():
         return compute_target_logits(model, micro, way)
 
 
 def _safe_exp(value: float) -> float:
+    # The loss of a run that diverged may be larger than a float's exponent allows.
     try:
         return math.exp(value)
     except OverflowError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,7 +24,12 @@ from tui_tuner.models.head_classes import class_names
 from tui_tuner.objectives.objective import EvaluationResult, ExampleValues, Objective, Setup, SingleLosses
 from tui_tuner.text import first_names, one_line
 
-_PROBED = 32  # tokens of the rows that show which state of a text the head reads
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+# Tokens of the rows that are used to find which state of a text the head reads
+_PROBED = 32
 
 Judge = Callable[[np.ndarray, np.ndarray, Sequence[str]], EvaluationResult]
 
@@ -53,12 +58,12 @@ class ClassObjective(Objective):
 
     # ---- the loss -----------------------------------------------------------------------------------------
 
-    def compute_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
+    def compute_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
         with way.open_autocast():
             logits = compute_sequence_logits(model, micro, way, self.pooled)
         return self._example_losses(logits.float(), micro)
 
-    def compute_plain_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
+    def compute_plain_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
         """Compute one text without positions or mask, as users call the model."""
         inputs = build_inputs(model, micro, way)
         inputs.pop("attention_mask", None)
@@ -66,7 +71,7 @@ class ClassObjective(Objective):
             logits = model(**inputs).logits
         return self._example_losses(logits.float(), micro)
 
-    def _example_losses(self, logits: Any, micro: MicroBatch) -> Any:
+    def _example_losses(self, logits: Tensor, micro: MicroBatch) -> Tensor:
         """Return the loss of each example, [examples] float32."""
         target = micro.columns["target"]
         if self.problem == REGRESSION:
@@ -76,8 +81,7 @@ class ClassObjective(Objective):
             each = binary_cross_entropy_with_logits(
                 logits, target.float(), reduction="none", pos_weight=weights
             )
-            # The mean over classes, as in transformers, so that learning rates carry over whatever their
-            # number.
+            # The mean over classes, as in transformers, so that learning rates do not depend on their number.
             return each.mean(-1)
         return cross_entropy(logits, target, weight=weights, reduction="none")
 
@@ -88,7 +92,7 @@ class ClassObjective(Objective):
 
     # ---- held-out rows ------------------------------------------------------------------------------------
 
-    def measure_batch(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
+    def measure_batch(self, model: Module, micro: MicroBatch) -> dict[str, Any]:
         way = self.judged_way
         with way.open_autocast():
             logits = compute_sequence_logits(model, micro, way, self.pooled)
@@ -161,6 +165,7 @@ class ClassObjective(Objective):
     def _find_pooled(self, setup: Setup) -> Pooled:
         """Find which state of a text the model's head reads."""
         batch = setup.batches[0]
+        # Rows of different lengths: only padding shows whether a head reads the last state before it.
         order = sorted(batch, key=lambda row: int(setup.rows.lengths[row]))
         short = shorten_rows(setup.rows, [order[0], order[-1]], _PROBED, 0)
         micro = lay_padded(short, [0, 1], setup.pad).to(torch.device(setup.device.torch_name))
@@ -175,7 +180,7 @@ class ClassObjective(Objective):
         return
 
 
-def send_weights(weights: np.ndarray | None, device: Any) -> Any:
+def send_weights(weights: np.ndarray | None, device: torch.device) -> Tensor | None:
     """Return class weights as float32 on a device; None if all classes count alike."""
     return None if weights is None else send_tensor(torch.from_numpy(weights).float(), device)
 

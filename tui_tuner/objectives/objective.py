@@ -2,8 +2,8 @@
 
 An objective lays examples into forward passes, computes their losses and the weight of each example, and
 measures held-out rows. The engine above it knows no losses: it handles retry, resume, random states and
-accumulation. The loss of an optimizer step is the sum of `loss` over all its micro-batches, divided by
-`weight` of the whole effective batch, so neither the micro-batch nor the number of devices changes it.
+accumulation. The loss of an optimizer step is `sum_losses` over all its micro-batches, divided by
+`count_weight` of the effective batch, so neither the micro-batch nor the number of devices changes it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute import attention, prefix_cache, shared_check, shared_prefix
-from tui_tuner.compute.forward import (
-    ForwardWay,
-    MicroBatch,
-    MicroSize,
-    Rows,
-    build_inputs,
-)
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows, build_inputs
 from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.compute.numeric import find_autocast_dtype
 from tui_tuner.compute.randomness import Randomness, find_randomness
@@ -37,6 +31,10 @@ from tui_tuner.objectives.setup import JournalVoice, Setup
 from tui_tuner.objectives.way_choosing import LONGEST_CHECKED, WayChooser, choose_checked_rows
 from tui_tuner.text import human_bytes, one_line
 
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
 
 @dataclass(frozen=True)
 class ExampleValues:
@@ -46,7 +44,7 @@ class ExampleValues:
         values: One tensor for each example, in the order of the micro-batch; of any shapes.
     """
 
-    values: Sequence[Any]
+    values: Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class SingleLosses:
         losses: [K], one for each label in reading order, or [examples]; on the device.
     """
 
-    losses: Any
+    losses: Tensor
 
 
 @dataclass(frozen=True)
@@ -96,12 +94,11 @@ class EvaluationResult:
 
 
 class Objective(ABC):
-    """Implement `losses`; the rest has defaults that fit a loss which is a sum over labels.
+    """Implement `compute_losses`; the rest has defaults that fit a loss which is a sum over labels.
 
     Attributes:
-        packs: Whether several examples may be packed into one row of the model.
-        decides: Whether an answer is one of a few choices: held-out rows are then judged and shown in
-            `judged_way`.
+        packs: Several examples may be packed into one row of the model.
+        decides: An answer is one of a few choices: held-out rows are then judged and shown in `judged_way`.
     """
 
     packs = True
@@ -120,19 +117,19 @@ class Objective(ABC):
     # ---- the loss -----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def compute_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
+    def compute_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
         """Return the loss of each target, [n] float32, in the order of the examples.
 
         Args:
             way: How to compute; `compute.forward.build_inputs` makes the inputs of the model.
         """
 
-    def compute_plain_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-        """Return the same for a single example, computed plainly: the reference for the fast ways."""
+    def compute_plain_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
+        """Return the losses of a single example, computed plainly: the reference for the fast ways."""
         plain = replace(way, packing=False, compact=False, segments=False, shared=False)
         return self.compute_losses(model, micro, plain)
 
-    def sum_losses(self, model: Any, micro: MicroBatch) -> Any:
+    def sum_losses(self, model: Module, micro: MicroBatch) -> Tensor:
         """Return the sum of the losses of a micro-batch, a float32 scalar on the device."""
         return self.compute_losses(model, micro, self.way).sum()
 
@@ -144,11 +141,11 @@ class Objective(ABC):
         return int(data.trained_tokens[list(rows)].sum())
 
     def begin_step(self) -> None:
-        """Forget gathered figures: an optimizer step begins, or begins again after memory ran out."""
+        """Discard gathered figures, as an optimizer step begins, or begins again after memory ran out."""
         return
 
-    def step_metrics(self) -> Mapping[str, Any]:
-        """Return figures of the optimizer step just computed, scalars on the device, gathered in `loss`.
+    def step_metrics(self) -> Mapping[str, Tensor]:
+        """Return figures of the last optimizer step, scalars on the device, gathered in `sum_losses`.
 
         They are read together with the step's loss, so they need no further synchronisation with the device.
         """
@@ -195,12 +192,12 @@ class Objective(ABC):
     @property
     def judged_way(self) -> ForwardWay:
         """Return how held-out rows are computed if an answer is one of a few choices."""
-        # On a processor without autocast, like any program that loads the model: 16 bits swap close
-        # scores, and the figures of the run would not be those of its saved model. A GPU needs 16 bits,
-        # because its attention for flat rows knows no other type.
+        # On a CPU without autocast, like any program that loads the model: 16 bits swap close scores, and
+        # the figures of the run would not be those of its saved model. A GPU needs 16 bits, because its
+        # attention for flat rows supports no other type.
         return replace(self.way, autocast=None) if self.way.device == "cpu" else self.way
 
-    def measure_batch(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
+    def measure_batch(self, model: Module, micro: MicroBatch) -> dict[str, Any]:
         """Return figures of a micro-batch of held-out rows, tensors that add up over micro-batches.
 
         `SingleLosses` among them give the losses of single rows; `ExampleValues` are kept for each example.
@@ -222,7 +219,7 @@ class Objective(ABC):
 
         Args:
             sums: On the CPU: a float for each scalar, a nested list for each larger tensor.
-            weight: `weight` of all rows.
+            weight: `count_weight` of all rows.
         """
         return {"loss": sums["loss"] / weight}
 
@@ -244,8 +241,8 @@ class Objective(ABC):
         checked = chooser.choose_way(self.wanted_way(setup))
         self._checker = chooser.checker
         self.way, self.exact = checked.way, checked.exact
+        # The router's loss would count the filler as tokens.
         if self.way.router and self.way.packing and not self.way.segments:
-            # The router's loss would count the filler as tokens.
             self.way = replace(self.way, filled=False)
         if checked.unsure:
             setup.voice.report_log(
@@ -296,7 +293,7 @@ class Objective(ABC):
             virtual=count_virtual_positions(setup.model),
             filled=fills_rows(setup.device),
         )
-        # Runs of older versions have three values: their rows were not filled.
+        # Runs of older versions have three values, without `filled`.
         if len(setup.state) in (3, 4):
             packing, compact, segments, filled = (*setup.state, False)[:4]
             wanted = replace(
@@ -380,8 +377,8 @@ class Objective(ABC):
             folder: The run folder.
             check: Called between rows; raises if the run is to stop.
         """
+        # Noise changes the inputs in each epoch, and the router's loss needs all layers.
         if self._noise is not None or self._checker is None or self.way.router:
-            # Noise changes the inputs in each epoch, and the router's loss needs all layers.
             return
 
         def report_progress(done: int, total: int) -> None:
@@ -431,7 +428,7 @@ class Objective(ABC):
             )
 
     def close(self) -> None:
-        """Remove what `store_states` put into the model."""
+        """Remove the stored states, and the hooks that `store_states` put into the model."""
         if self._states is not None:
             self._states.close()
             self._states = None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tui_tuner.compute.forward import Rows
 from tui_tuner.objectives.objective import RowLoss
 
-MOST_ROWS = 256  # rows whose losses are kept: enough for confidence intervals, and small in a journal
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Rows whose losses are kept: enough for confidence intervals, and small in a journal
+MOST_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -17,10 +21,10 @@ class RowSums:
     """Examples of a forward pass, and the sums of their losses, [examples] float64 on the device."""
 
     rows: Sequence[int]
-    sums: Any
+    sums: Tensor
 
 
-def sum_by_row(losses: Any, rows: Sequence[int], data: Rows) -> RowSums | None:
+def sum_by_row(losses: Tensor, rows: Sequence[int], data: Rows) -> RowSums | None:
     """Sum the losses of each example; return None if they cannot be assigned to examples.
 
     Args:

@@ -1,14 +1,17 @@
-"""Define what an objective is prepared with, and its access to the journal."""
+"""The data that an objective is prepared with, and its access to the journal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tui_tuner.compute.forward import Rows
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.models.device import Device
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 
 class JournalVoice(Protocol):
@@ -34,7 +37,7 @@ class Setup:
         usual: Tokens of some optimizer steps, as far as this process computes them.
     """
 
-    model: Any
+    model: Module
     rows: Rows
     batches: Sequence[Sequence[int]]
     config: ResolvedConfig

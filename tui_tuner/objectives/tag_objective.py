@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ from tui_tuner.data.records import IGNORE
 from tui_tuner.models.head_classes import class_names
 from tui_tuner.objectives.class_objective import send_weights
 from tui_tuner.objectives.objective import EvaluationResult, ExampleValues, Objective, Setup, SingleLosses
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
 
 FOUND = "tags found"
 Judge = Callable[[Sequence[Sequence[str]], Sequence[Sequence[str]]], EvaluationResult]
@@ -51,7 +55,7 @@ class TagObjective(Objective):
             self._weights = compute_class_weights(asked, np.concatenate(labels), self.names, SINGLE)
         super().prepare_way(setup)
 
-    def _label_logits(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
+    def _label_logits(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
         """Return [K, classes] float32: the logits at labelled positions, in reading order."""
         with way.open_autocast():
             logits = model(**build_inputs(model, micro, way)).logits
@@ -61,10 +65,10 @@ class TagObjective(Objective):
             return logits.flatten(0, 1)[micro.places].float()
         return logits[micro.keep].float()
 
-    def compute_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
+    def compute_losses(self, model: Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
         return self._label_losses(self._label_logits(model, micro, way), micro)
 
-    def _label_losses(self, logits: Any, micro: MicroBatch) -> Any:
+    def _label_losses(self, logits: Tensor, micro: MicroBatch) -> Tensor:
         weights = send_weights(self._weights, logits.device)
         return cross_entropy(logits, micro.targets, weight=weights, reduction="none")
 
@@ -73,7 +77,7 @@ class TagObjective(Objective):
             return super().count_weight(data, rows)
         return float(sum(self._weights[read_labels(data, row)].sum() for row in rows))
 
-    def measure_batch(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
+    def measure_batch(self, model: Module, micro: MicroBatch) -> dict[str, Any]:
         logits = self._label_logits(model, micro, self.judged_way)
         losses = self._label_losses(logits, micro)
         found = logits.argmax(-1).to(torch.int32).cpu()
@@ -94,7 +98,7 @@ class TagObjective(Objective):
         wanted: dict[int, list[str]] = {}
         guessed: dict[int, list[str]] = {}
         for index, guess in enumerate(found):
-            # A window may consist of words that another window labels.
+            # All words of a window may be labelled in other windows, which leaves it without labels.
             if guess is None:
                 continue
             row = row_of(index)

@@ -1,10 +1,10 @@
-"""Choose how an objective computes its loss: the fastest way that proves exact on rows that fit."""
+"""Choose how an objective computes its loss: the fastest way that proves exact on rows that fit in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tui_tuner.compute.check_rows import list_windows, reach_beyond, shorten_rows
 from tui_tuner.compute.chunks import count_chunk_rows
@@ -23,6 +23,10 @@ from tui_tuner.locales import _
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.objectives.setup import Setup
 
+if TYPE_CHECKING:
+    import numpy as np
+    from torch.nn import Module
+
 CHECKED_ROWS = 4
 LONGEST_CHECKED = 1024  # tokens
 SHORTEST_CHECKED = 16  # tokens, if memory runs out on longer rows
@@ -33,7 +37,7 @@ class WayChooser:
     """Checks ways of computing on rows of the first step and on made-up rows.
 
     Args:
-        losses: The objective's `losses`.
+        losses: The objective's `compute_losses`.
         plain: The objective's `compute_plain_losses`.
 
     Attributes:
@@ -52,7 +56,7 @@ class WayChooser:
         self.setup.voice.report_phase("loading", done, needed, note, "passes")
 
     def choose_way(self, wanted: ForwardWay) -> CheckResult:
-        """Return the fastest way, starting with the wanted one, that proves exact, whatever the memory."""
+        """Return the fastest way that proves exact, from the wanted one down, even if memory is short."""
         found = self._check_windows(self._check_way(wanted))
         self._count.end_count()
         return found
@@ -130,8 +134,7 @@ class WayChooser:
         # Rows longer than the largest window are longer than the smaller ones too.
         size = beyond[-1]
         rows = reach_beyond(self.checker.data, size, longest)
-        # From the strictest check to the one that needs least memory: gradients first, then float32 are given
-        # up.
+        # From the strictest check to the one that needs least memory: without gradients, then in 16 bits.
         for graded, float32 in ((2, True), (0, True), (0, False)):
             if graded and size > LONGEST_GRADED:
                 continue
@@ -167,7 +170,7 @@ class WayChooser:
         )
 
 
-def choose_checked_rows(batch: Sequence[int], lengths: Any, longest: int) -> list[int]:
+def choose_checked_rows(batch: Sequence[int], lengths: np.ndarray, longest: int) -> list[int]:
     """Choose a few short examples of a batch, and its longest one of at most `longest` tokens."""
     rows = sorted(batch, key=lambda row: (int(lengths[row]), row))
     short, rest = rows[: CHECKED_ROWS - 1], rows[CHECKED_ROWS - 1 :]
@@ -175,6 +178,6 @@ def choose_checked_rows(batch: Sequence[int], lengths: Any, longest: int) -> lis
     return short + long[-1:]
 
 
-def _count_logits(model: Any) -> int:
+def _count_logits(model: Module) -> int:
     """Return the number of logits per position, as far as the model's config states it."""
     return int(getattr(model.config.get_text_config(), "vocab_size", 0) or 1)

@@ -14,7 +14,7 @@ from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 
-# These take long to import, and a form needs only the texts of a task.
+# These take long to import, and a form needs only the labels and descriptions of a task.
 if TYPE_CHECKING:
     import numpy as np
 
@@ -71,11 +71,10 @@ class Task(ABC):
         """Return the encoder that converts records to examples with labels and columns."""
 
     def read_cache_extras(self, config: RunConfig, tokenizer: Any) -> Any:
-        """Return what else decides how records become examples, in plain values, for the key of the token
-        cache.
+        """Return anything else that decides how records become examples, for the key of the token cache.
 
         The key already covers rows, the section `data`, the tokenizer with its template, and the task's own
-        module.
+        module. The values must be plain ones.
         """
         return None
 
@@ -97,7 +96,7 @@ class Task(ABC):
         return ""
 
     def settle_fields(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
-        """Choose values for fields that are `auto` and depend on the rows, with the reasons.
+        """Choose values for `auto` fields that depend on the rows, with the reasons.
 
         Args:
             learned: What the encoder learned from the rows (`RecordEncoder.export_learned`).
@@ -155,7 +154,7 @@ class Task(ABC):
         return load_model(config, device, tokenizer, self.auto_class, values, self.new_modules)
 
     def finish_model(self, model: Any, learned: Mapping[str, Any]) -> None:
-        """Set what belongs in the saved model, such as the tokens that end an answer."""
+        """Set values that belong in the saved model, such as the tokens that end an answer."""
         return
 
     def keep_metrics(self, model: Any, metrics: Mapping[str, Any]) -> None:
@@ -170,14 +169,12 @@ class Task(ABC):
 
     @abstractmethod
     def make_objective(self, config: RunConfig) -> Objective:
-        """Return what a step minimises and an evaluation measures. Created for each run, as it keeps
-        state.
-        """
+        """Return the objective of a run: a new one each time, because it keeps state."""
 
     def ask_model(
         self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = ""
     ) -> ShownSample:
-        """Return what a trained model finds in the user's own text.
+        """Return the answer of a trained model for the user's own text.
 
         Args:
             model: From `training.load_run`, in evaluation mode; its config has the classes.
@@ -190,8 +187,7 @@ class Task(ABC):
     def predict_rows(
         self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
     ) -> list[Any]:
-        """Return a trained model's predictions for rows, in plain values; a `RowProblem` for an unreadable
-        row.
+        """Return a trained model's predictions for rows; a `RowProblem` for a row that it cannot read.
 
         This default asks about one row at a time (`ask_model`); tasks that can compute several at once
         override it.
@@ -199,6 +195,9 @@ class Task(ABC):
         Args:
             rows: The records that the task reads, without answers, labels or tags; a `Text` if it reads one.
             batch_size: Most sequences that are computed together.
+
+        Returns:
+            Plain values for each row.
         """
         found: list[Any] = []
         for row in rows:
@@ -209,6 +208,7 @@ class Task(ABC):
                 found.append({"text": shown.text, "scores": [list(one) for one in shown.scores]})
             except RowProblem as problem:
                 found.append(problem)
+            # An error about one text, such as an empty one, must not end a file of rows.
             except UsageError as error:
                 found.append(RowProblem(N_("the model cannot read this row"), error.what))
         return found
@@ -216,7 +216,7 @@ class Task(ABC):
     def make_samples(
         self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None
     ) -> SampleSource | None:
-        """Return how the task shows itself before, during and after training; None for not at all.
+        """Return the source of samples shown before, during and after training; None to show none.
 
         Args:
             held_out: Rows that are never trained on.

@@ -55,6 +55,7 @@ class Classification(Task):
         """Set a padding token if there is none."""
         if tokenizer.pad_token_id is not None:
             return []
+        # An existing token, because a new one would need its own row in the embeddings; padding is masked.
         token = next(
             (
                 one
@@ -74,7 +75,7 @@ class Classification(Task):
         if not isinstance(record.label, list):
             return _("class: {name}", name=one_line(name_class(record.label), 80))
         names = [one_line(name_class(label), 80) for label in record.label]
-        return _("classes: {names}", names=", ".join(names)) if names else _("no class at all")
+        return _("classes: {names}", names=", ".join(names)) if names else _("no classes")
 
     def make_encoder(self, config: RunConfig, tokenizer: Any) -> RecordEncoder:
         return LabelEncoder(config, tokenizer, self._base_classes(config))
@@ -126,13 +127,13 @@ class Classification(Task):
         from tui_tuner.models.loading import load_model
 
         values, new = self.model_values(config, learned), False
+        # A head with the same classes keeps its weights, so training continues it.
         if values:
             new = has_other_classes(
                 classes_of_run(config, LabelTally.from_learned(learned)), self._base_classes(config)
             )
         model = load_model(config, device, tokenizer, self.auto_class, values, self.new_modules, new_head=new)
-        # Causal models with a head for classes read the last token before the padding, which they find by
-        # this id.
+        # Causal models with a head for classes read the last token before the padding, found by this id.
         settings = model.config.get_text_config()
         if tokenizer is not None and tokenizer.pad_token_id is not None:
             settings.pad_token_id = tokenizer.pad_token_id
@@ -156,7 +157,7 @@ class Classification(Task):
     def ask_model(
         self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = ""
     ) -> ShownSample:
-        """Return the classes of a text; for a pair, `question` is the first text."""
+        """Return the classes of a text, or of a pair whose first text is `question`."""
         from tui_tuner.tasks.classes.class_showing import classify_text
 
         if not text.strip():

@@ -31,6 +31,7 @@ class GenerativeTask(Task):
 
     def finish_model(self, model: Any, learned: Mapping[str, Any]) -> None:
         """Make the tokens that end trained answers end generation too, also in the saved model."""
+        # A generation config holds one id or a list of them.
         known = getattr(model.generation_config, "eos_token_id", None)
         known = [known] if isinstance(known, int) else list(known or [])
         wanted = sorted(set(learned.get("stop_tokens", {}).values()))
@@ -63,7 +64,7 @@ class GenerativeTask(Task):
 
 
 def check_cuts(facts: RowFacts) -> list[Problem]:
-    """Report rows that lost their end."""
+    """Report rows that were cut and lost their stop token."""
     from tui_tuner.data.preflight import make_noted_problems
 
     return make_noted_problems(

@@ -69,8 +69,10 @@ class QuestionAnswering(Task):
         question = one_line(record.question, 200)
         if not record.answers:
             return _("question: {question}; its text contains no answer", question=question)
+        # Of several correct answers, the first one is trained on.
         answer, start = record.answers[0]
         said = {"question": question, "answer": one_line(answer, 80), "start": start}
+        # The null position stands for "no answer in this window".
         if example.columns["start"] != example.columns["null"]:
             return _("question: {question}; answer: “{answer}”, from character {start:,}", **said)
         return _(
@@ -91,8 +93,8 @@ class QuestionAnswering(Task):
                 "answers_torn",
                 "warning",
                 _(
-                    "{count:,} answers are in no window as a whole: their questions are trained as if they "
-                    "had none.",
+                    "{count:,} answers do not fit whole into any window: their questions are trained as if "
+                    "they had no answer.",
                     count=facts.get_count(TORN),
                 ),
                 _("Raise data.stride, or data.max_length."),
@@ -110,6 +112,7 @@ class QuestionAnswering(Task):
                 _("They are trained on, but will not be found whole."),
             ),
         ]
+        # Some questions without an answer are normal (SQuAD 2.0); none with one means a wrong column.
         if none and none >= rows:
             problems += make_noted_problems(
                 facts,
@@ -127,7 +130,7 @@ class QuestionAnswering(Task):
     # ---- the model ----------------------------------------------------------------------------------------
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
-        """Return two labels, whatever head the model had: the beginning and the end of the answer."""
+        """Return two labels, the beginning and the end of the answer, whatever head the model had."""
         return {"num_labels": 2}
 
     def finish_model(self, model: Any, learned: Mapping[str, Any]) -> None:

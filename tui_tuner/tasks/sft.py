@@ -35,7 +35,7 @@ from tui_tuner.tasks.generative import GenerativeTask, check_cuts
 
 @dataclass
 class ChatBatch(EncodingBatch):
-    """A batch of rendered chats (and of texts, if requested), and the results of each stage."""
+    """A batch of rendered chats, and of plain texts on request, with the results of each stage."""
 
     rendered: list[RenderedChat | RowProblem] = field(default_factory=list)
     of_chats: list[Any] = field(default_factory=list)
@@ -43,7 +43,7 @@ class ChatBatch(EncodingBatch):
 
 
 class AnswerEncoder(RecordEncoder):
-    """Encodes chats with their answers as labels; a row that is plain text on request is trained on whole."""
+    """Encodes chats with their answers as labels; on request also plain text, which is trained on whole."""
 
     takes = (Chat,)
     takes_if_told = (Text,)
@@ -53,6 +53,7 @@ class AnswerEncoder(RecordEncoder):
         data = config.data
         self.chats = ChatEncoder.from_config(config, tokenizer)
         self.texts = TextEncoder(tokenizer, data.max_length)
+        # Special tokens spelled out in a row's text would become real ones, so that such rows are reported.
         markers = list_special_tokens(tokenizer)
         self._markers = re.compile("|".join(map(re.escape, markers))) if markers else None
         if not self.chats.tokens.exact_offsets:
@@ -82,9 +83,8 @@ class AnswerEncoder(RecordEncoder):
         found: Encodings = []
         for record in begun.records:
             try:
+                # Each iterator has a result for every record of its kind, in the order of the batch.
                 if isinstance(record, Chat):
-                    # The two iterators hold a result for each record of their kind, in the order of the
-                    # batch.
                     found.append(self._fit_chat(record, next(of_chats)))
                 else:
                     found.append(fit_pieces(next(of_texts), self.config.data.overlong))
@@ -162,6 +162,7 @@ class Sft(GenerativeTask):
         return AnswerEncoder(config, tokenizer)
 
     def read_cache_extras(self, config: RunConfig, tokenizer: Any) -> Any:
+        # The tokens that end answers may come from the model's files, which the key does not cover.
         return {"ends": generation_ends(config.model, tokenizer)}
 
     def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
@@ -183,6 +184,7 @@ class Sft(GenerativeTask):
     def encode_prompt(self, tokenizer: Any, text: str) -> list[int]:
         if not getattr(tokenizer, "chat_template", None):
             return super().encode_prompt(tokenizer, text)
+        # A template that writes the date must write the one that was trained on.
         with at_moment(tokenizer):
             found = tokenizer.apply_chat_template(
                 [{"role": "user", "content": text}],

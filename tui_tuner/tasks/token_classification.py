@@ -62,7 +62,7 @@ class TokenClassification(Task):
         pairs = list(zip(record.tokens, map(str, record.tags), strict=False))
         tagged = [f"{one_line(word, 40)} {one_line(tag, 40)}" for word, tag in pairs if tag != OUTSIDE]
         if not tagged:
-            return _("no word has a tag but {outside}", outside=OUTSIDE)
+            return _("no word has a tag other than {outside}", outside=OUTSIDE)
         more = ["…"] if len(tagged) > SHOWN else []
         return _("tags: {tags}", tags=", ".join([*tagged[:SHOWN], *more]))
 
@@ -83,7 +83,7 @@ class TokenClassification(Task):
         places = {hash_tag(name): place for place, name in enumerate(names)}
         if len(places) < len(names):
             raise DataError(_("two tags have the same hash: rename one of them."), field="data.path")
-        # Held-out rows have a store of their own, with the tags found in them.
+        # Held-out rows have a separate store, with the tags found in them.
         own = rows.store.meta["learned"]
         unknown = sorted(set(own["tags"]) - set(names))
         if unknown:
@@ -150,7 +150,7 @@ def order_run_tags(learned: Mapping[str, Any]) -> list[str]:
 
 
 def _unknown_tag_error(rows: TokenizedRows, tag: str, names: Sequence[str]) -> DataError:
-    """Make the error for a tag of held-out rows that no training row has, with the first word that has it."""
+    """Make the error for a tag of held-out rows that no training row has, naming the first such word."""
     from tui_tuner.data.tagging.tag_encoder import name_tags
 
     store = rows.store

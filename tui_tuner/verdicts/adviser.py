@@ -1,4 +1,4 @@
-"""What to change, as values for a new config made from the run's own: the likeliest first."""
+"""Advice on what to change: sentences with values for a new config, the most likely remedy first."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from tui_tuner.verdicts.settings import find_usual_rate
 from tui_tuner.verdicts.verdict_rules import measure_thirds
 from tui_tuner.verdicts.verdict_words import Advice
 
-_LONGER = (1.5, 2.0, 3.0, 4.0)  # times as long a run as now; what lies beyond 4 is a guess
-_ENOUGH = 0.03  # of what was gained: a third that adds less is not worth its steps
-_MOST_HELD = 0.3  # share of the rows that may be held out: the others are for learning
+# Candidate lengths of a longer run, as multiples of this one: beyond 4 the extrapolation is a guess
+_LONGER = (1.5, 2.0, 3.0, 4.0)
+# Share of the total gain: a further third of the learning rate that adds less is not worth its steps
+_ENOUGH = 0.03
+# Share of the rows that may be held out: the model needs the others to learn from
+_MOST_HELD = 0.3
 _PATIENCE = 2  # evaluations
 
 
 class Adviser:
-    """Makes advice on one run. Without a config it has words alone."""
+    """Advice on one run, as its verdict suggests. Without the run's config, advice has no values."""
 
     def __init__(
         self, case: Case, now: Levels, ruling: Ruling, gathered: RunHistory, config: RunConfig | None
@@ -33,7 +36,7 @@ class Adviser:
         self.rate = case.setting.rate
 
     def list_advice(self) -> list[Advice]:
-        """All of it."""
+        """Return the advice for the run's verdict, the most likely remedy first."""
         found = {
             "unstable": self.advise_unstable,
             "overfit": self.advise_overfit,
@@ -63,7 +66,7 @@ class Adviser:
         training = self.config.training if self.config else None
         if training is not None and training.warmup < 0.1:
             found.append(
-                Advice(_("Let the rate rise more slowly at the start (warm-up)."), {"training.warmup": 0.1})
+                Advice(_("Use a longer warm-up, so the rate rises more slowly."), {"training.warmup": 0.1})
             )
         if training is not None and not 0 < training.max_grad_norm <= 1:
             found.append(Advice(_("Clip gradients to a norm of 1."), {"training.max_grad_norm": 1.0}))
@@ -75,14 +78,14 @@ class Adviser:
         if config is None or (config.evaluation.early_stopping is None and config.data.validation):
             found.append(
                 Advice(
-                    _("Stop by itself after {count} evaluations without a better one.", count=_PATIENCE),
+                    _("Stop early after {count} evaluations without improvement.", count=_PATIENCE),
                     {"evaluation.early_stopping": _PATIENCE},
                 )
             )
-        return [*found, *self._fewer_weights(), Advice(_("More rows to train on help most."))]
+        return [*found, *self._fewer_weights(), Advice(_("More training rows would help most."))]
 
     def advise_memorised(self) -> list[Advice]:
-        found = [Advice(_("Train on more rows: these few are known by heart."))]
+        found = [Advice(_("Train on more rows: the model has memorised these few."))]
         found += self._advise_stop_at(self.ruling.since or 0) or self._fewer_passes()
         return [*found, *self._fewer_weights()]
 
@@ -99,6 +102,7 @@ class Adviser:
         first, second, third = measure_thirds(self.case, self.now) or (1.0, 1.0, 1.0)
         ratio = min(1.0, third / second) if second > 0 else 1.0
         total, more, factor = first + second + third, third, 1.0
+        # Extrapolates as `estimate_added` does: each further third adds `ratio` times what the last one added
         while factor < _LONGER[-1] and more > _ENOUGH * total:
             more *= ratio
             total += more
@@ -109,7 +113,7 @@ class Adviser:
     def advise_plateau(self) -> list[Advice]:
         return [
             *self._advise_stop_at(self.ruling.since or 0),
-            Advice(_("To get further, change the rows or the model: more steps do not help.")),
+            Advice(_("To improve further, change the rows or the model; more steps will not help.")),
         ]
 
     def advise_nothing_learnt(self) -> list[Advice]:
@@ -118,14 +122,17 @@ class Adviser:
         if rate and usual and not usual.low <= rate <= usual.high:
             found.append(
                 Advice(
-                    _("Take the usual learning rate, {rate:g}.", rate=usual.rate),
+                    _("Use the usual learning rate, {rate:g}.", rate=usual.rate),
                     {"training.learning_rate": usual.rate},
                 )
             )
         if self.ruling.why == "chance":
-            found.append(Advice(_("Look whether the labels belong to their texts.")))
+            found.append(Advice(_("Check that the labels match their texts.")))
         else:
-            found.append(Advice(_("Look whether the rows hold what is to be learnt, in the right columns.")))
+            found.append(
+                Advice(_("Check that the rows contain what the model should learn, in the right columns."))
+            )
+        # A longer run is no remedy where training has made held-out rows clearly worse
         held = self.now.held
         worse = len(held) > 1 and held[-1] - held[0] > limits.SURE * self.case.held_errors[0, -1]
         return found if worse else [*found, *self._advise_longer(3.0)]
@@ -136,13 +143,13 @@ class Adviser:
             shared = _("Hold out rows that are not trained on.")
             return [Advice(shared, {"data.validation": 0.1}) if config else Advice(shared)]
         if why == "no_steps":
-            return [Advice(_("Let it take some steps first."))]
+            return [Advice(_("Wait until the run has taken some steps."))]
         if why == "one_evaluation":
-            return [Advice(_("Evaluate ten times in a run."), {"evaluation.every": 0.1})]
+            return [Advice(_("Evaluate ten times during the run."), {"evaluation.every": 0.1})]
         return self._more_held_out()
 
     def advise_good(self) -> list[Advice]:
-        return [Advice(_("Nothing has to be changed; see what it answers."))]
+        return [Advice(_("Nothing needs to change. Try the model on some texts."))]
 
     # ---- parts ------------------------------------------------------------------------------------------
 
@@ -163,7 +170,7 @@ class Adviser:
         return min(10.0, _round_rate(rate * 3)) if rate < usual.high else None
 
     def _advise_stop_at(self, step: int) -> list[Advice]:
-        """To end where it was best."""
+        """Return advice to stop at the step where held-out rows were best; nothing without such a step."""
         done = self.case.curves.last_step
         if not 0 < step < done:
             return []
@@ -176,9 +183,9 @@ class Adviser:
         epochs = values.get("training.epochs")
         if epochs is not None:
             return [
-                Advice(_("End at step {step}: {epochs:g} epochs.", step=step, epochs=epochs), values),
+                Advice(_("Stop at step {step} ({epochs:g} epochs).", step=step, epochs=epochs), values),
             ]
-        return [Advice(_("End at step {step}.", step=step), values)]
+        return [Advice(_("Stop at step {step}.", step=step), values)]
 
     def _fewer_passes(self) -> list[Advice]:
         config = self.config
@@ -188,7 +195,7 @@ class Adviser:
         values: dict[str, object] = {"training.epochs": epochs}
         if config.training.max_steps is not None:
             values["training.max_steps"] = max(1, self.case.curves.last_step // 5)
-        return [Advice(_("Pass over the rows {epochs:g} times at most.", epochs=epochs), values)]
+        return [Advice(_("Train for {epochs:g} epochs at most.", epochs=epochs), values)]
 
     def _advise_longer(self, factor: float) -> list[Advice]:
         config = self.config
@@ -199,7 +206,8 @@ class Adviser:
         if config.training.max_steps is not None:
             steps = min(10**9, math.ceil(config.training.max_steps * factor))
             values = {"training.max_steps": steps}
-            if self.gathered.epochs > 0:  # the epochs have to reach as far
+            # A run ends at whichever comes first, so its epochs must cover the added steps too
+            if self.gathered.epochs > 0:
                 reach = self.gathered.epochs / max(1, self.case.curves.last_step) * steps
                 if config.training.epochs < reach:
                     values["training.epochs"] = _round_epochs(math.ceil(reach))
@@ -213,11 +221,12 @@ class Adviser:
         found = []
         if method.reads_field("dropout") and method.dropout < 0.1:
             found.append(
-                Advice(_("Let dropout make it harder to learn rows by heart."), {"method.dropout": 0.1})
+                Advice(_("Use dropout, which makes it harder to memorise rows."), {"method.dropout": 0.1})
             )
         if method.reads_field("rank") and method.rank >= 8:
             rank = method.rank // 2
             values: dict[str, object] = {"method.rank": rank}
+            # LoRA scales its updates by alpha / rank; both are halved, so that the scale stays the same
             if method.reads_field("alpha"):
                 values["method.alpha"] = method.alpha / 2
             found.append(Advice(_("Train fewer weights: rank {rank}.", rank=rank), values))
@@ -234,17 +243,19 @@ class Adviser:
         return [Advice(_("Train more weights: rank {rank}.", rank=rank), values)]
 
     def _more_held_out(self) -> list[Advice]:
-        """As many held-out rows as make the interval half of the difference."""
+        """Advise enough held-out rows for an interval half as wide as the difference it is about."""
         held, config = self.case.curves.held, self.config
         rows = self.case.setting.held_out or held.rows or self.case.scores.rows
         wanted = 50
         if len(held.steps) > 1 and rows:
             low, high = held.difference_interval(0, -1)
             difference, half = abs(float(held.losses[0] - held.losses[-1])), (high - low) / 2
+            # An interval narrows with the square root of the number of rows
             if difference > 0 and math.isfinite(half):
                 wanted = math.ceil(rows * min(400.0, (half / (difference / 2)) ** 2))
         wanted = max(wanted, 2 * rows, 4 * limits.FEWEST_ROWS)
-        words = _("Hold out more rows: about {rows:,} would tell.", rows=wanted)
+        words = _("Hold out more rows; about {rows:,} should be enough.", rows=wanted)
+        # A file of held-out rows is the user's to extend: no share of the training rows replaces it
         if config is None or isinstance(config.data.validation, str):
             return [Advice(words)]
         share = config.data.validation or 0.0
@@ -259,7 +270,7 @@ class Adviser:
 def advise_on(
     case: Case, now: Levels, ruling: Ruling, gathered: RunHistory, config: RunConfig | None
 ) -> list[Advice]:
-    """The advice that goes with a verdict."""
+    """Return the advice for a verdict, the most likely remedy first; without `config`, it has no values."""
     return Adviser(case, now, ruling, gathered, config).list_advice()
 
 
@@ -268,6 +279,6 @@ def _round_rate(value: float) -> float:
 
 
 def _round_epochs(value: float) -> float:
-    """Epochs of two figures or so, within what a config takes."""
+    """Round epochs to about two digits, within the limits of `training.epochs`."""
     rounded = float(f"{value:.2g}") if value < 10 else float(round(value))
     return float(min(10_000.0, max(0.01, rounded)))

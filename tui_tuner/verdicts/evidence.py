@@ -1,4 +1,4 @@
-"""Sentences for a verdict: what it rests on, with the figures and the piece of the curve."""
+"""Sentences of evidence for a verdict, with figures from its curves."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tui_tuner.verdicts.unsteady_evidence import (
 )
 from tui_tuner.verdicts.verdict_rules import estimate_added
 
-_POINTS = 6  # of a curve that are told
+_POINTS = 6  # of a curve that are listed, at most
 
 
 def tell_evidence(case: Case, now: Levels, ruling: Ruling) -> list[str]:
-    """The sentences, what decided first."""
+    """Return the evidence as sentences, the decisive one first."""
     why = _WHY[ruling.why](case, now, ruling)
     rest = [
         _describe_held_out(case),
@@ -48,14 +48,14 @@ def _tell_few_rows(case: Case, now: Levels, ruling: Ruling) -> str:
     rows = held.rows or case.scores.rows
     if held.told_rows > held.rows > 0:
         return _(
-            "Of {all:,} held-out rows only {rows:,} differ from each other; {least} are the fewest that can "
-            "tell anything but chance.",
+            "Of {all:,} held-out rows only {rows:,} differ from each other; at least {least} are needed for "
+            "more than chance.",
             all=held.told_rows,
             rows=rows,
             least=limits.FEWEST_ROWS,
         )
     return _(
-        "There are {rows:,} held-out rows; {least} are the fewest that can tell anything but chance.",
+        "There are only {rows:,} held-out rows; at least {least} are needed for more than chance.",
         rows=rows,
         least=limits.FEWEST_ROWS,
     )
@@ -63,8 +63,7 @@ def _tell_few_rows(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _tell_copies(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "{copies:,} of {held:,} held-out rows are also trained on, so their loss says nothing about rows "
-        "that are new.",
+        "{copies:,} of {held:,} held-out rows are also trained on: their loss says nothing about new rows.",
         copies=case.setting.counted_copies,
         held=max(case.setting.held_out, case.setting.counted_copies),
     )
@@ -73,8 +72,8 @@ def _tell_copies(case: Case, now: Levels, ruling: Ruling) -> str:
 def _tell_wide(case: Case, now: Levels, ruling: Ruling) -> str:
     low, high = case.curves.held.difference_interval(0, -1)
     return _(
-        "Held-out rows changed by {low} to {high} from the start to the end (95 % interval): too wide to "
-        "be sure that this is more than chance.",
+        "The loss on held-out rows changed by {low} to {high} from start to end (95 % interval), which is "
+        "too wide an interval to rule out chance.",
         low=format_loss(-high),
         high=format_loss(-low),
     )
@@ -84,23 +83,22 @@ def _tell_chance(case: Case, now: Levels, ruling: Ruling) -> str:
     scores = case.scores
     if scores.accuracy is not None and scores.commonest is not None:
         return _(
-            "{accuracy:.1%} of the held-out rows are told right; always naming the commonest class gives "
-            "{commonest:.1%}, and the difference is within chance for {rows:,} rows.",
+            "{accuracy:.1%} of the held-out rows are classified correctly; always choosing the commonest "
+            "class gives {commonest:.1%}, and for {rows:,} rows the difference is within chance.",
             accuracy=scores.accuracy,
             commonest=scores.commonest,
             rows=scores.rows,
         )
     return _(
-        "What the model tells of held-out rows goes with the truth no better than chance does ({rows:,} "
-        "rows).",
+        "The model's answers on held-out rows agree with the labels no better than chance ({rows:,} rows).",
         rows=scores.rows,
     )
 
 
 def _tell_memorised(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "The loss in training ended at {end}, {share:.1%} of where it began: these rows are known by heart. "
-        "On held-out rows it is {held}, and was {before} before the first step.",
+        "The training loss ended at {end}, {share:.1%} of where it began: these rows are memorised. On "
+        "held-out rows the loss is {held}, and was {before} before the first step.",
         end=format_loss(float(now.training[-1])),
         share=max(0.0, float(now.training[-1])) / max(now.start, 1e-12),
         held=format_loss(float(now.held[-1])),
@@ -110,8 +108,8 @@ def _tell_memorised(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _tell_nothing_held(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "The loss in training fell from {start} to {end}, and held-out rows got nothing of it: {before} "
-        "before the first step, {held} now.",
+        "The training loss fell from {start} to {end} without any gain on held-out rows: {before} before "
+        "the first step, {held} now.",
         start=format_loss(now.start),
         end=format_loss(float(now.training[-1])),
         before=format_loss(float(now.held[0])),
@@ -133,16 +131,16 @@ def _tell_overfit(case: Case, now: Levels, ruling: Ruling) -> str:
         "last": format_loss(float(now.training[-1])) if len(now.training) else "",
     }
     return _(
-        "Held-out rows were best at step {step} with a loss of {best} and are at {end} now, worse by {low} "
-        "to {high} (95 % interval), while training still fell from {then} to {last}.",
+        "The loss on held-out rows was lowest at step {step} with {best} and is {end} now, higher by {low} "
+        "to {high} (95 % interval), while the training loss still fell from {then} to {last}.",
         **said,
     )
 
 
 def _tell_low_rate(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "It learns, but the rate {rate:g} is far below the usual {usual:g}: {share:.1%} of the loss is gone "
-        "after {steps:,} steps.",
+        "It learns, but the rate {rate:g} is far below the usual {usual:g}: the loss fell by {share:.1%} "
+        "in {steps:,} steps.",
         rate=case.setting.rate or 0.0,
         usual=case.setting.usual or 0.0,
         share=max(0.0, float(now.held[0] - now.held[-1]) / case.start_scale),
@@ -152,8 +150,7 @@ def _tell_low_rate(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _tell_slow(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "It still learns at the pace it began with, and {steps:,} steps took off only {share:.1%} of the "
-        "loss.",
+        "It still learns at its initial pace, and {steps:,} steps reduced the loss by only {share:.1%}.",
         share=max(0.0, float(now.held[0] - now.held[-1]) / case.start_scale),
         steps=case.curves.last_step,
     )
@@ -161,8 +158,8 @@ def _tell_slow(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _tell_frequencies(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "{share:.0%} of the loss is gone, but the share of words that it names right has hardly grown "
-        "({more:+.1%} at best): it learnt how often words come, and not what comes next.",
+        "The loss fell by {share:.0%}, but the share of words that it predicts correctly has hardly grown "
+        "({more:+.1%} at best): it learned how frequent words are, but not which one comes next.",
         share=max(0.0, float(now.held[0] - now.held[-1]) / case.start_scale),
         more=case.scores.named_more or 0.0,
     )
@@ -170,8 +167,8 @@ def _tell_frequencies(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _tell_few_weights(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "Only {share:.1%} of the loss is gone, and its method trains next to no weights: the "
-        "loss in training stays at {end}.",
+        "The loss fell by only {share:.1%}, and the method trains very few weights: the training loss stays "
+        "at {end}.",
         share=max(0.0, float(now.held[0] - now.held[-1]) / case.start_scale),
         end=format_loss(float(now.training[-1])) if len(now.training) else "",
     )
@@ -179,8 +176,8 @@ def _tell_few_weights(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _tell_going_on(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "It was still getting better: at this pace as many steps again would add {added:.0%} to what was "
-        "gained, by the learning rate used up.",
+        "It was still improving: at this pace, as many steps again would add {added:.0%} to the gain, "
+        "measured over the learning rate used up.",
         added=estimate_added(case, now),
     )
 
@@ -190,8 +187,8 @@ def _tell_plateau(case: Case, now: Levels, ruling: Ruling) -> str:
     place = int(np.flatnonzero(held.steps == ruling.since)[0]) if ruling.since in held.steps else 0
     low, high = held.difference_interval(place, -1)
     return _(
-        "Nothing more was gained since step {since}, with {used:.0%} of the learning rate still to come: "
-        "from there to the end held-out rows changed by {low} to {high} (95 % interval).",
+        "There was no further gain after step {since}, with {used:.0%} of the learning rate still to come: "
+        "from there to the end the loss on held-out rows changed by {low} to {high} (95 % interval).",
         since=ruling.since,
         used=1 - float(held.used[place]),
         low=format_loss(-high),
@@ -201,16 +198,17 @@ def _tell_plateau(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _tell_good(case: Case, now: Levels, ruling: Ruling) -> str:
     best = int(np.argmin(now.held))
-    if estimate_added(case, now) >= limits.MATTERS:  # of which nobody can be sure, or it would be going on
+    # The estimate matters but is not certain, or the verdict would be that it has not converged
+    if estimate_added(case, now) >= limits.MATTERS:
         return _(
-            "Held-out rows are better than before and near their best ({best} at step {step}); what its last "
-            "steps brought is within chance.",
+            "The loss on held-out rows is lower than before and near its best ({best} at step {step}); the "
+            "gain of the last steps is within chance.",
             best=format_loss(float(now.held[best])),
             step=int(case.curves.held.steps[best]),
         )
     return _(
-        "Held-out rows are better than before and near their best ({best} at step {step}); as many steps "
-        "again would add about {added:.0%} to what was gained.",
+        "The loss on held-out rows is lower than before and near its best ({best} at step {step}); as many "
+        "steps again would add about {added:.0%} to the gain.",
         best=format_loss(float(now.held[best])),
         step=int(case.curves.held.steps[best]),
         added=estimate_added(case, now),
@@ -231,11 +229,13 @@ _WHY: dict[str, Callable[[Case, Levels, Ruling], str]] = {
     "jumps": tell_jumps,
     "held_rose": tell_held_rise,
     "held_wanders": tell_held_wandering,
-    "no_steps": _make_teller(lambda: _("There are no steps yet that could tell anything.")),
-    "no_evaluations": _make_teller(lambda: _("Nothing was measured on held-out rows.")),
-    "one_evaluation": _make_teller(lambda: _("Held-out rows were measured once, and one point is no curve.")),
+    "no_steps": _make_teller(lambda: _("The run has not taken enough steps yet.")),
+    "no_evaluations": _make_teller(lambda: _("The loss on held-out rows was never measured.")),
+    "one_evaluation": _make_teller(
+        lambda: _("Held-out rows were evaluated only once, and one point is not a curve.")
+    ),
     "training_flat": _make_teller(
-        lambda: _("The loss in training is no lower at the end than at the start, but for chance.")
+        lambda: _("The training loss is not lower at the end than at the start, apart from chance.")
     ),
     "copies": _tell_copies,
     "few_rows": _tell_few_rows,
@@ -245,7 +245,7 @@ _WHY: dict[str, Callable[[Case, Levels, Ruling], str]] = {
     "memorised": _tell_memorised,
     "nothing_held": _tell_nothing_held,
     "nothing": _make_teller(
-        lambda: _("Held-out rows are no better than before the first step by more than chance.")
+        lambda: _("On held-out rows the model is not better than before the first step by more than chance.")
     ),
     "overfit": _tell_overfit,
     "overfit_but_kept": _tell_overfit,
@@ -255,7 +255,7 @@ _WHY: dict[str, Callable[[Case, Levels, Ruling], str]] = {
     "few_weights": _tell_few_weights,
     "frequencies": _tell_frequencies,
     "no_pace": _make_teller(
-        lambda: _("The measurements are too few, or wobble too much, to tell whether it still gets better.")
+        lambda: _("There are too few evaluations, or they vary too much, to see if it is still improving.")
     ),
     "going_on": _tell_going_on,
     "plateau": _tell_plateau,
@@ -263,11 +263,11 @@ _WHY: dict[str, Callable[[Case, Levels, Ruling], str]] = {
 }
 
 
-# ---- and the rest --------------------------------------------------------------------------------------
+# ---- further evidence ----------------------------------------------------------------------------------
 
 
 def _describe_held_out(case: Case) -> str:
-    """The curve on held-out rows, at a few of its points; the best and the last are among them."""
+    """Describe the held-out curve by a few of its points, the best and the last among them."""
     held = case.curves.held
     count = len(held.steps)
     if not count:
@@ -280,7 +280,7 @@ def _describe_held_out(case: Case) -> str:
     ]
     if held.guessed_start:
         return _(
-            "Loss on held-out rows: {points}; the first is that of the first steps in training.",
+            "Loss on held-out rows: {points}; the first value is the training loss of the first steps.",
             points=", ".join(points),
         )
     return _("Loss on held-out rows: {points}.", points=", ".join(points))
@@ -291,7 +291,8 @@ def _describe_difference(case: Case, ruling: Ruling) -> str:
     if len(held.steps) < 2 or ruling.why == "wide":
         return ""
     low, high = held.difference_interval(0, -1)
-    rose = high < 0 and held.rows > 0  # nobody reads a fall below 0 as a rise
+    # "Fell by -0.2 to -0.1" would be misread
+    rose = high < 0 and held.rows > 0
     if rose:
         low, high = -high, -low
     said = {
@@ -302,19 +303,19 @@ def _describe_difference(case: Case, ruling: Ruling) -> str:
     }
     if not held.rows:
         return _(
-            "From the start to step {step} it fell by {low} to {high} (95 % interval, from how much the "
-            "curve itself wobbles).",
+            "From the start to step {step} it fell by {low} to {high} (95 % interval, estimated from the "
+            "noise of the curve).",
             **said,
         )
     if rose:
         return _(
-            "From before the first step to step {step} it rose by {low} to {high} (95 % interval, row by "
-            "row over {rows:,} rows).",
+            "From before the first step to step {step} it rose by {low} to {high} (95 % interval, compared "
+            "row by row over {rows:,} rows).",
             **said,
         )
     return _(
-        "From before the first step to step {step} it fell by {low} to {high} (95 % interval, row by row "
-        "over {rows:,} rows).",
+        "From before the first step to step {step} it fell by {low} to {high} (95 % interval, compared row "
+        "by row over {rows:,} rows).",
         **said,
     )
 
@@ -324,7 +325,7 @@ def _describe_training(case: Case) -> str:
     if training.count < 2:
         return ""
     return _(
-        "Loss in training: {start} in the first steps, {end} in the last ones, of {steps:,}.",
+        "Training loss: {start} in the first steps, {end} in the last ones, of {steps:,} steps.",
         start=format_loss(training.start),
         end=format_loss(training.end_level),
         steps=training.count,
@@ -332,7 +333,7 @@ def _describe_training(case: Case) -> str:
 
 
 def _describe_score(case: Case) -> str:
-    """The metric that decides, beside the loss."""
+    """Describe the deciding metric, if that is not the loss."""
     scores = case.scores
     if not scores.name:
         return ""
@@ -350,15 +351,16 @@ def _describe_score(case: Case) -> str:
     rises = len(held.steps) > 1 and held.losses[-1] > held.losses.min() + limits.WORSE * (
         held.losses[0] - held.losses.min()
     )
+    # The loss of a classifier rises with its overconfidence, while its answers stay the same
     if scores.is_at_best and rises and not scores.chance:
         return _(
-            "The loss rose, but {name} is as good as at its best ({last} now, {best} at step {step}): what "
-            "it names is still right as often, and it is too sure of it.",
+            "The loss rose, but {name} is as good as at its best ({last} now, {best} at step {step}): the "
+            "answers are still right as often, but the model is too confident of them.",
             **said,
         )
     if scores.best == scores.last:
-        return _("On held-out rows {name} is at its best at the end: {last}.", **said)
-    return _("On held-out rows {name} was {best} at step {step}, and is {last} now.", **said)
+        return _("On held-out rows, {name} is best at the end: {last}.", **said)
+    return _("On held-out rows, {name} was {best} at step {step} and is {last} now.", **said)
 
 
 def _describe_copies(case: Case, ruling: Ruling) -> str:

@@ -1,4 +1,4 @@
-"""A run's verdict, from its events or its folder, ended or still going."""
+"""The verdict on a run, from its events or its folder, whether it has ended or is still running."""
 
 from __future__ import annotations
 
@@ -29,28 +29,30 @@ from tui_tuner.verdicts.settings import make_setting, read_journal_config
 from tui_tuner.verdicts.verdict_rules import apply_rules
 from tui_tuner.verdicts.verdict_words import Advice, FoundVerdict
 
+# A fixed seed, so that the same events always give the same verdict and confidence
 _SEED = 81
 
 
 def judge_events(events: Iterable[Event | EventBody]) -> FoundVerdict:
-    """The verdict on what these events tell. The same events give the same verdict and confidence."""
+    """Judge a run by its events. The same events give the same verdict and confidence."""
     return judge_gathered(gather_events(events))
 
 
 def judge_run(folder: Path | RunFolder) -> FoundVerdict:
-    """The verdict on a run's folder, or on a journal.
+    """Judge a run by its folder or its journal.
 
     Raises:
-        UsageError: there is no journal, or it is none.
+        UsageError: there is no journal, or the file is not one.
     """
     path = folder.path if isinstance(folder, RunFolder) else Path(folder).expanduser()
     return judge_gathered(gather_file(path / "events.jsonl" if path.is_dir() else path))
 
 
 def judge_gathered(gathered: RunHistory, draws: int = DRAWS) -> FoundVerdict:
-    """The verdict on a history, its confidence from so many draws."""
+    """Judge a run by its history; its confidence is measured with `draws` draws."""
     config = read_journal_config(gathered)
-    with np.errstate(all="ignore"):  # losses of a run that diverged are as large as numbers get
+    # Losses of a run that diverged can be so large that arithmetic with them overflows
+    with np.errstate(all="ignore"):
         curves = make_curves(gathered)
         setting = make_setting(gathered, config)
         case, now = make_case(curves, gathered, setting)
@@ -69,18 +71,19 @@ def judge_gathered(gathered: RunHistory, draws: int = DRAWS) -> FoundVerdict:
 
 
 def make_case(curves: Curves, gathered: RunHistory, setting: Setting) -> tuple[Case, Levels]:
-    """Make the case that the rules are asked about: the curves as they are."""
+    """Make the case to which the rules are applied, and the levels of the curves as measured."""
     steps, levels, errors = make_windows(curves)
     wobble = estimate_wobble(curves.held.losses)
     paired = compute_difference_errors(curves.held.draws)
-    if curves.held.rows:  # without rows it is in the draws
+    # Draws of rows know nothing of the curve's own noise; draws made without rows already have it
+    if curves.held.rows:
         paired = np.hypot(paired, wobble * math.sqrt(2))
     case = Case(curves, make_scores(gathered), setting, steps, errors, paired, wobble)
     return case, Levels(curves.held.losses, curves.training.levels, curves.training.start, levels)
 
 
 def _measure_confidence(case: Case, now: Levels, ruling: Ruling, draws: int) -> float | None:
-    """The share of draws that give the same word; None where nothing could be drawn anew."""
+    """Return the share of draws that give the same verdict; None if there is nothing to draw from."""
     curves = case.curves
     training, held = curves.training, curves.held
     if training.count < 2 and len(held.steps) < 2:
@@ -100,7 +103,7 @@ def _measure_confidence(case: Case, now: Levels, ruling: Ruling, draws: int) -> 
 
 
 def make_verdict_event(found: FoundVerdict, final: bool) -> VerdictEvent:
-    """A verdict as the journal holds it."""
+    """Return a verdict as an event of the journal."""
     advice = [advice_values(one) for one in found.advice]
     return VerdictEvent(
         found.step, found.verdict, found.since_step, found.confidence, list(found.evidence), advice, final
@@ -108,12 +111,12 @@ def make_verdict_event(found: FoundVerdict, final: bool) -> VerdictEvent:
 
 
 def advice_values(advice: Advice) -> dict[str, object]:
-    """Advice in plain values."""
+    """Return advice as plain values for JSON."""
     return {"words": advice.words, "values": dict(advice.values)}
 
 
 def plain_values(found: FoundVerdict) -> dict[str, object]:
-    """A verdict in plain values, as `tui-tuner verdict --json` prints it."""
+    """Return a verdict as plain values, as `tui-tuner verdict --json` prints them."""
     return {
         "verdict": found.verdict,
         "since_step": found.since_step,

@@ -1,7 +1,7 @@
-"""What a verdict is made from, gathered from a journal: one history, whatever was rolled back or resumed.
+"""The history of a run, gathered from its journal for a verdict; rollbacks and resumes are applied.
 
-A run of a million steps is a journal of 400 MB. So steps are kept as numbers in arrays, and read by
-`runs.scan` without an event for each.
+The journal of a million steps has 400 MB. So steps are kept as numbers in arrays, and `runs.scan` reads them
+without making an event of each.
 """
 
 from __future__ import annotations
@@ -37,17 +37,23 @@ from tui_tuner.runs.wire import decode_line, to_float
 from tui_tuner.text import one_line
 
 _CHUNK = 8 << 20
-MOST_EVALUATIONS = 400  # of which single rows are kept: of more, every second one is forgotten
+# Evaluations whose single rows are kept; beyond that, every second one is dropped
+MOST_EVALUATIONS = 400
+# Bytes without a line break after which a file is not a journal, and must not fill the memory
 _LONGEST_LINE = 64 << 20
 _NUMBERS = re.compile(r"\d[\d,. ]*")
 
 
 @dataclass
 class RunHistory:
-    """A run so far. Steps are in the order in which they were done.
+    """A run so far, with its steps in the order in which they were taken.
 
     Args:
-        most: Steps that are kept; of more, every second one, then every fourth. None keeps all.
+        most: How many steps to keep; beyond that, every second one, then every fourth. None keeps all.
+        rows: By step, the losses of single held-out rows and their numbers of labels.
+        copies: Held-out rows that are also trained on; None if they were not counted.
+        repeated: Share of the training rows whose texts occur more than once.
+        held_out: Number of held-out rows; 0 if the journal does not have it.
     """
 
     most: int | None = None
@@ -60,16 +66,16 @@ class RunHistory:
     rates: array[float] = field(default_factory=lambda: array("d"))
     epochs: float = 0.0
     evaluations: dict[int, dict[str, float | None]] = field(default_factory=dict)
-    rows: dict[int, tuple[list[float], list[float]]] = field(default_factory=dict)  # losses, labels
+    rows: dict[int, tuple[list[float], list[float]]] = field(default_factory=dict)
     tables: dict[int, dict[str, EvaluationTable]] = field(default_factory=dict)
-    copies: int | None = None  # held-out rows that are trained on; None where nobody counted
-    repeated: float = 0.0  # share of the training rows whose texts are trained more than once
-    held_out: int = 0  # rows; 0 where the journal does not say
+    copies: int | None = None
+    repeated: float = 0.0
+    held_out: int = 0
     events: int = 0
     _stride: int = 1
 
     def gather_event(self, event: Event | EventBody) -> None:
-        """Add an event. Kinds that say nothing here are passed over."""
+        """Add an event; kinds that a verdict does not need are only counted."""
         self.events += 1
         body = event.body if isinstance(event, Event) else event
         match body:
@@ -94,8 +100,9 @@ class RunHistory:
                 self._take_leakage(body.message)
 
     def take_step(self, step: int, loss: float | None, rate: float, epoch: float) -> None:
-        """Add a step; one that has no loss, as it trained no token, says nothing."""
+        """Add a step. One without a loss, which trained no token, only sets the epoch."""
         self.epochs = epoch
+        # Steps without a finite loss are always kept, because a verdict counts them
         if loss is None or (step % self._stride and math.isfinite(loss)):
             return
         if self.most is not None and len(self.steps) >= self.most:
@@ -105,7 +112,7 @@ class RunHistory:
         self.rates.append(rate)
 
     def _thin_steps(self) -> None:
-        """Keep half of the steps, and all those without a number."""
+        """Keep half of the steps, and all whose loss is not finite."""
         self._stride *= 2
         kept = [
             place
@@ -117,7 +124,7 @@ class RunHistory:
         self.rates = array("d", (self.rates[place] for place in kept))
 
     def back_to(self, step: int) -> None:
-        """Forget what came after a step."""
+        """Forget everything after a step, as a rollback or a resumed run does."""
         kept = len(self.steps)
         while kept and self.steps[kept - 1] > step:
             kept -= 1
@@ -136,6 +143,7 @@ class RunHistory:
         losses, labels = ([to_float(one, math.nan) for one in those] for those in (body.losses, body.labels))
         if losses and len(losses) == len(labels):
             self.rows[body.step] = losses, labels
+            # The first and the newest stay, as a verdict compares those
             if len(self.rows) > MOST_EVALUATIONS:
                 for step in sorted(self.rows)[1:-1:2]:
                     del self.rows[step]
@@ -152,23 +160,26 @@ class RunHistory:
             self.held_out = max(0, held)
 
     def _take_leakage(self, message: str) -> None:
-        """What a warning of a journal says that lacks the count: its first number is that of the copies."""
+        """Read the number of copies from a warning, for journals whose ledger lacks it."""
+        # The first number of the sentence is that of the copies, the second that of all held-out rows
         found = [re.sub(r"\D", "", number) for number in _NUMBERS.findall(message)]
         numbers = [int(number) for number in found if 0 < len(number) < 12]
         if len(numbers) >= 2:
             self.copies, self.held_out = numbers[0], self.held_out or numbers[1]
 
     def _forget_tables(self) -> None:
+        # Only the last table is read, and a rollback may take that away
         for step in sorted(self.tables)[:-2]:
             del self.tables[step]
 
     # ---- long journals ----------------------------------------------------------------------------------
 
     def take_block(self, block: bytes) -> None:
-        """Whole lines of a journal."""
+        """Add the events of a block of whole lines."""
         waiting: list[Figures] = []
         for figures in scan_lines(block):
             line = figures[-1]
+            # Steps wait to be added together, but in order: other events, such as a rollback, depend on it
             if line:
                 self._take_many(waiting)
                 waiting = []
@@ -182,7 +193,7 @@ class RunHistory:
         self._take_many(waiting)
 
     def _take_many(self, found: list[Figures]) -> None:
-        """Steps as their lines have them: column by column, where all of them are kept and are numbers."""
+        """Add steps column by column, which is faster; one by one if some are dropped or are not numbers."""
         if self.most is None and found:
             self.epochs, count = _read_epoch(found[-1], self.epochs), len(found)
             found = [one for one in found if one[3] != b"null"]
@@ -205,7 +216,7 @@ class RunHistory:
         _time, step, epoch, loss, rate, *_rest = figures
         try:
             number = int(step), None if loss == b"null" else float(loss), float(rate), float(epoch)
-        except ValueError:  # what looks like a number, and is none
+        except ValueError:  # the scanner checks only which characters a number has
             return
         self.events += 1
         self.take_step(*number)
@@ -219,7 +230,7 @@ def _read_epoch(figures: Figures, otherwise: float) -> float:
 
 
 def gather_events(events: Iterable[Event | EventBody]) -> RunHistory:
-    """A history from events."""
+    """Gather a history from events."""
     found = RunHistory()
     for event in events:
         found.gather_event(event)
@@ -227,10 +238,10 @@ def gather_events(events: Iterable[Event | EventBody]) -> RunHistory:
 
 
 def gather_file(path: Path, most: int | None = None) -> RunHistory:
-    """A history from a journal, of at most so many steps.
+    """Gather a history from a journal, with at most `most` steps.
 
     Raises:
-        UsageError: there is no such file, it cannot be read, or it is no journal.
+        UsageError: there is no such file, it cannot be read, or it is not a journal.
     """
     found, rest = RunHistory(most=most), b""
     try:
@@ -248,13 +259,14 @@ def gather_file(path: Path, most: int | None = None) -> RunHistory:
             where=one_line(path),
             hint=_("A run's journal is its file events.jsonl; `tui-tuner runs` lists the runs."),
         ) from None
+    # A running process may be in the middle of writing the last line, which then does not decode
     if rest.strip():
         event = decode_line(rest)
         if event is not None:
             found.gather_event(event)
     if not found.events:
         raise UsageError(
-            _("this is no journal of a run: none of its lines is an event."),
+            _("this is not the journal of a run: none of its lines is an event."),
             where=one_line(path),
             hint=_("Name a run, its folder or its file events.jsonl; `tui-tuner runs` lists the runs."),
         )

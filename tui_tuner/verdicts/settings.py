@@ -1,4 +1,4 @@
-"""What a run was set to, as far as a verdict and its advice need it."""
+"""The settings of a run that a verdict and its advice need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tui_tuner.verdicts.run_history import RunHistory
 
 
 def read_journal_config(gathered: RunHistory) -> RunConfig | None:
-    """The config of a run; None where its journal has none, or one of a newer version."""
+    """Return the config of a run; None if its journal has none, or one that this version cannot read."""
     from tui_tuner.config.load import build_config
 
     if not gathered.config:
@@ -27,14 +27,14 @@ def read_journal_config(gathered: RunHistory) -> RunConfig | None:
 
 
 def find_usual_rate(config: RunConfig | None) -> Customary | None:
-    """The usual rate for a config."""
+    """Return the usual learning rate for a config, with its range; None without a config."""
     if config is None:
         return None
     return find_customary_rate(config, encoder=bool(config.task_kind.decides))
 
 
 def find_peak_rate(gathered: RunHistory, config: RunConfig | None) -> float | None:
-    """The rate at its peak: as it was settled or asked for; of other journals, the highest of the steps."""
+    """Return the peak learning rate: resolved, configured, or else the highest of the steps."""
     section = gathered.config.get("training")
     asked = section.get("learning_rate") if isinstance(section, Mapping) else None
     for rate in (gathered.resolved.get("training.learning_rate"), asked):
@@ -45,7 +45,7 @@ def find_peak_rate(gathered: RunHistory, config: RunConfig | None) -> float | No
 
 
 def _trains_few_weights(config: RunConfig) -> bool:
-    """Return whether next to nothing is trained: a prompt, factors, one layer, or matrices of rank 1 or 2."""
+    """Return whether very few weights are trained: a prompt, factors, one layer, or a rank of 1 or 2."""
     method = config.method
     if method.has_trait(Trait.FEW_WEIGHTS) or (method.reads_field("rank") and method.rank <= 2):
         return True
@@ -53,11 +53,12 @@ def _trains_few_weights(config: RunConfig) -> bool:
 
 
 def make_setting(gathered: RunHistory, config: RunConfig | None) -> Setting:
-    """Make what the rules have to know of a config."""
+    """Make the settings that the rules need, from a history and its config."""
     usual = find_usual_rate(config)
     copies = gathered.copies or 0
     held = gathered.held_out or max((len(losses) for losses, _labels in gathered.rows.values()), default=0)
     return Setting(
+        # With an unknown number of held-out rows, any copy might be all of them
         copies=min(1.0, copies / held) if held else float(copies > 0),
         repeated=gathered.repeated,
         counted_copies=copies,

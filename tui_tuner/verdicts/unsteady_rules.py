@@ -1,4 +1,4 @@
-"""Rules for what falls apart: losses that rise above their start, jump, wander, or are no numbers."""
+"""Rules for unstable training: losses that rise above their start, jump, swing, or are NaN or infinite."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tui_tuner.verdicts.judged_case import Case, Levels, Ruling
 def rule_unstable(case: Case, now: Levels) -> Ruling | None:
     curves = case.curves
     bad, count = curves.bad, len(curves.losses)
+    # A few bad steps may have been skipped or rolled back, but not those at the end of the run
     if len(bad) and (len(bad) > limits.BAD_NUMBERS * (count + len(bad)) or bad[-1] >= curves.last_step - 1):
         return Ruling("unstable", "bad_numbers", int(bad[0]))
     if curves.bad_evaluations and curves.bad_evaluations[-1] >= curves.last_step - 1:
@@ -25,14 +26,15 @@ def rule_unstable(case: Case, now: Levels) -> Ruling | None:
 
 
 def _rule_held_risen(case: Case, now: Levels) -> Ruling | None:
-    """Held-out rows far above their start while training had not fallen either: that is divergence."""
+    """Detect held-out losses far above their start while training had not fallen either: divergence."""
     held, curves, scale = now.held, case.curves, case.start_scale
     if len(held) < 2 or not len(now.training):
         return None
     least = np.maximum(limits.ABOVE_START * scale, limits.CLEARLY * case.rise_errors)
     high = np.flatnonzero(held - held[0] > least)
+    # One high evaluation, or a few, may come down again
     if len(high) < max(2, (len(held) - 1) / 3):
-        return None  # a single evaluation, or few of them, that came down again
+        return None
     for place in high:
         step = int(curves.held.steps[place])
         level = float(np.interp(step, curves.training.middle, now.training))
@@ -43,23 +45,21 @@ def _rule_held_risen(case: Case, now: Levels) -> Ruling | None:
 
 
 def _rule_risen(case: Case, now: Levels) -> Ruling | None:
-    """Training above its start, or back at it after it had gained something."""
+    """Detect a training loss above its start, or back near it after a gain."""
     levels, errors, steps = now.windows, case.window_errors, case.window_steps
     scale, start = case.start_scale, now.start
     start_error = case.curves.training.start_error
     over = levels - start
     error = limits.CLEARLY * np.hypot(errors, start_error)
-    # where the end is above the start
     if over[-1] > max(limits.ENDS_ABOVE * scale, error[-1]):
         return Ruling("unstable", "ends_above", int(steps[int(np.argmax(over > limits.ENDS_ABOVE * scale))]))
-    # where it was far above it, unless that was early and is made good
+    # A rise while the rate warms up is excused if the run recovered from it
     high = np.flatnonzero((over > limits.ABOVE_START * scale) & (over > error))
     if len(high):
         back = steps[np.flatnonzero(over > limits.ENDS_ABOVE * scale)[-1]]
         small = back <= limits.EARLY * case.curves.last_step and over.max() < limits.FAR_ABOVE * scale
         if not (small and -over[-1] > limits.RECOVERED * scale):
             return Ruling("unstable", "rose_above", int(steps[high[0]]))
-    # where it lost what it had gained
     lowest = int(np.argmin(levels))
     gained, lost = start - levels[lowest], levels[-1] - levels[lowest]
     clear = limits.CLEARLY * math.hypot(errors[-1], errors[lowest])
@@ -69,9 +69,9 @@ def _rule_risen(case: Case, now: Levels) -> Ruling | None:
 
 
 def _rule_thrown(case: Case, now: Levels) -> Ruling | None:
-    """Single steps far above the start, of which the run never really recovered.
+    """Detect single steps far above the start from which the run never really recovered.
 
-    Far too high a rate throws the weights away in its first steps, and what follows is learnt from scratch.
+    Far too high a rate destroys the weights in its first steps, and what follows is learned from scratch.
     """
     thrown, levels = case.thrown_steps, now.windows
     if len(thrown) < (1 if case.setting.wild_rate else limits.THROWN):
@@ -85,7 +85,7 @@ def _rule_thrown(case: Case, now: Levels) -> Ruling | None:
 
 
 def _rule_wandering(case: Case, now: Levels) -> Ruling | None:
-    """Up and down again and again: single steps that jump, or levels that do not settle."""
+    """Detect a training loss that keeps going up and down: steps that jump, or levels that do not settle."""
     levels, errors, steps = now.windows, case.window_errors, case.window_steps
     rises = np.diff(levels)
     clear = rises > limits.CLEARLY * np.hypot(errors[1:], errors[:-1])
@@ -102,10 +102,11 @@ def _rule_wandering(case: Case, now: Levels) -> Ruling | None:
 
 
 def rule_held_wandering(case: Case, now: Levels) -> Ruling | None:
-    """Held-out rows clearly worse and clearly better by turns: no overfitting comes and goes."""
+    """Detect held-out losses that swing clearly up and down."""
     held, curves = now.held, case.curves
     if len(held) < 5:
         return None
+    # Overfitting does not come and go, so that a turn back down tells the two apart
     moves = np.diff(held)
     clear = np.abs(moves) > np.maximum(limits.SURE * case.move_errors, limits.TURNS_BY * case.start_scale)
     signs = np.sign(moves[clear])

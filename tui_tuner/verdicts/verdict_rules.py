@@ -1,7 +1,7 @@
-"""The rules: from what two curves and their metrics say, one of the nine words. Pure functions of numbers.
+"""The rules that turn two curves and their metrics into one of the nine verdicts: pure functions of numbers.
 
-They are asked once for the curves as they are, and again for each draw of other rows and other steps:
-how often the word is the same is its confidence.
+They are applied to the curves as measured, and again to each draw of other rows and other steps; the share
+of draws with the same verdict is its confidence.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from tui_tuner.verdicts.curves import Floats
 from tui_tuner.verdicts.judged_case import Case, Levels, Ruling
 from tui_tuner.verdicts.unsteady_rules import rule_held_wandering, rule_unstable
 
-# What only rows can tell that are not trained on; the other words training shows as well
+# Verdicts that only rows outside of the training data can support; the training loss shows the others too
 RESTS_ON_NEW_ROWS = ("good", "not_converged", "overfit", "memorised")
 
 
 def apply_rules(case: Case, now: Levels) -> Ruling:
-    """The word for one draw."""
+    """Return the ruling on one draw: that of the first rule that applies."""
+    # From the strongest evidence to the weakest: each rule may assume that those before it did not apply
     for ask in (
         rule_unstable,
         _rule_too_little,
@@ -61,7 +62,7 @@ def _rule_too_little(case: Case, now: Levels) -> Ruling | None:
 
 
 def fell_clearly(case: Case, now: Levels) -> bool:
-    """Return whether the loss in training is lower at the end than at the start, by more than chance."""
+    """Return whether the training loss is lower at the end than at the start, by more than chance."""
     training = case.curves.training
     if not len(now.training):
         return False
@@ -71,34 +72,33 @@ def fell_clearly(case: Case, now: Levels) -> bool:
 
 
 def _is_flat(case: Case, now: Levels) -> bool:
-    """Return whether the loss in training did not fall: neither its ends tell so, nor the steps of its
-    thirds.
-    """
+    """Return whether the training loss did not fall, by its first and last level and by its outer thirds."""
     if fell_clearly(case, now):
         return False
     fell, error = case.end_fall
     return not fell > max(limits.SURE * error, limits.FELL * case.start_scale)
 
 
-# ---- what was learnt -----------------------------------------------------------------------------------
+# ---- the gain ------------------------------------------------------------------------------------------
 
 
 def to_ratios(levels: Floats, scale: float) -> Floats:
-    """Losses so that equal steps are equal ratios: logarithms, where all are above 0.
+    """Return losses on a scale where equal ratios are equally far apart: logarithms, if all are above 0.
 
     A model that begins far from its rows falls from 10 to 2 in a few steps, and all that matters happens
-    between 2 and 1. What is left below a hundredth of the scale is next to nothing, in whatever ratio.
+    between 2 and 1.
     """
+    # The added hundredth of the scale keeps ratios of losses close to 0 from counting as large differences
     return np.log(levels + limits.NOTHING * scale) if len(levels) and levels.min() > 0 else levels
 
 
 def is_by_heart(case: Case, now: Levels) -> bool:
-    """Return whether training rows are known by heart: next to nothing of their loss is left."""
+    """Return whether training rows are memorised: next to nothing is left of their loss."""
     return len(now.training) > 1 and bool(now.training[-1] < limits.BY_HEART * max(now.start, 0.0))
 
 
 def got_share(case: Case, now: Levels) -> float:
-    """Return the part of the gain in training that held-out rows got, in ratios."""
+    """Return the gain on held-out rows as a share of the gain in training, in ratios."""
     ends = np.array([now.start, now.training[-1], now.held[0], now.held[-1]])
     start, end, before, after = to_ratios(ends, case.start_scale)
     return float((before - after) / max(start - end, 1e-12))
@@ -109,17 +109,15 @@ def _fell_share(case: Case, now: Levels) -> float:
 
 
 def _is_flattered(case: Case) -> bool:
-    """Return whether held-out rows say nothing about new ones, as most of them are trained on.
-
-    Where the same few texts come again and again, rows held out by chance are trained on, too, as will be
-    those that the model is made for. So only copies beyond that count.
-    """
+    """Return whether held-out rows say nothing about new ones, because most of them are trained on."""
+    # Where the same few texts keep recurring, randomly held-out rows are trained on too, and so will be the
+    # texts that the model is made for: only copies beyond that share count
     chance = max(case.setting.repeated, case.curves.held.repeated)
     return case.setting.copies - chance >= limits.MOST_COPIES
 
 
 def _rule_chance(case: Case, now: Levels) -> Ruling | None:
-    """Classes or numbers that are told no better than by chance."""
+    """Detect predicted classes or numbers that are not better than chance."""
     scores, held = case.scores, now.held
     if not scores.chance:
         return None
@@ -131,24 +129,26 @@ def _rule_chance(case: Case, now: Levels) -> Ruling | None:
         return Ruling("memorised", "memorised_chance")
     below_prior = scores.prior is None or held[-1] < scores.prior - limits.LEAST_GAIN * case.start_scale
     learns = gain > limits.SURE * error and gain > limits.LEAST_GAIN * case.start_scale
+    # Its answers are not better yet, but their probabilities improve with each step
     if learns and below_prior and estimate_added(case, now) >= limits.MATTERS:
-        return None  # not yet better in what it names, but surer of it with each step
+        return None
     return Ruling("nothing_learnt", "chance")
 
 
 def _choose_bases(case: Case, best: int) -> range:
-    """Choose where gains are counted from: the start; where that is a guess, also the first evaluation."""
+    """Choose the points to measure gains from: the start; if that is a guess, the first evaluation too."""
     return range(2 if case.curves.held.guessed_start and best > 1 else 1)
 
 
 @lru_cache(maxsize=64)
 def sure_of_best(evaluations: int) -> float:
-    """Standard errors by which the best of so many differences has to exceed 0, at 99 %."""
+    """Return by how many standard errors the best of so many differences must exceed 0, at 99 %."""
+    # Bonferroni's correction: the best of many comparisons exceeds 0 by chance more often than a single one
     return NormalDist().inv_cdf(1 - 0.005 / max(1, evaluations))
 
 
 def _rule_nothing(case: Case, now: Levels) -> Ruling | None:
-    """Held-out rows that are no better than at the start by more than chance, at any evaluation."""
+    """Detect held-out rows that were not better than at the start by more than chance, at any evaluation."""
     held, scale = now.held, case.start_scale
     best = 1 + int(np.argmin(held[1:]))
     error = case.held_errors[0, best]
@@ -166,6 +166,7 @@ def _rule_nothing(case: Case, now: Levels) -> Ruling | None:
     alone = case.curves.held.guessed_start and case.curves.training.count >= limits.FEWEST_ALONE
     if alone and not fell and _is_flat(case, now):
         return Ruling("nothing_learnt", "training_flat")
+    # From here on, no gain was found although the interval is narrow enough to have shown one
     if error * limits.LIKELY > limits.WIDE * scale:
         return Ruling("unclear", "wide")
     if fell > limits.FELL:
@@ -176,7 +177,7 @@ def _rule_nothing(case: Case, now: Levels) -> Ruling | None:
 
 
 def _rule_worse_again(case: Case, now: Levels) -> Ruling | None:
-    """Held-out rows that became worse while training still fell: overfitting, or all by heart."""
+    """Detect held-out rows that became worse while the training loss fell: overfitting, or memorising."""
     held, scores, steps = now.held, case.scores, case.curves.held.steps
     best = int(np.argmin(held))
     in_ratios = to_ratios(held, case.start_scale)
@@ -189,7 +190,7 @@ def _rule_worse_again(case: Case, now: Levels) -> Ruling | None:
     if len(now.training):
         then = float(np.interp(float(steps[best]), case.curves.training.middle, now.training))
         if now.training[-1] > (1 - limits.WORSE) * then:
-            return None  # both stand still
+            return None  # the training loss has stopped falling too
     if scores.is_at_best and rise < limits.MUCH_WORSE * gain:
         return None
     return Ruling("overfit", "overfit_but_kept" if scores.is_at_best else "overfit", int(steps[best]))
@@ -199,9 +200,9 @@ def _rule_worse_again(case: Case, now: Levels) -> Ruling | None:
 
 
 def measure_thirds(case: Case, now: Levels) -> tuple[float, float, float] | None:
-    """Measure what each third of the rate brought on held-out rows; in training if those are too few points.
+    """Return the fall of the held-out loss over each third of the learning rate used up.
 
-    None where there are too few points for thirds.
+    The training loss replaces it if there are too few evaluations; None if it has too few points too.
     """
     held, curves = now.held, case.curves
     if len(held) >= limits.FEWEST_POINTS:
@@ -216,10 +217,11 @@ def measure_thirds(case: Case, now: Levels) -> tuple[float, float, float] | None
 
 
 def estimate_added(case: Case, now: Levels) -> float:
-    """The share of what was gained so far that as many steps again would add.
+    """Estimate how much as many steps again would add, as a share of the gain so far.
 
-    The pace slows down as it did from the second third of the rate to the last: each third brings `ratio`
-    times what the one before brought. The first third is left out: it is the sudden fall of a new model.
+    The pace is assumed to slow down as it did from the second third of the learning rate to the last: each
+    further third adds `ratio` times as much as the one before it. The first third is left out because a new
+    model's loss falls suddenly there.
     """
     first, second, third = measure_thirds(case, now) or (0.0, 0.0, 0.0)
     total = first + second + third
@@ -227,21 +229,23 @@ def estimate_added(case: Case, now: Levels) -> float:
         return 0.0
     ratio = min(1.0, third / second) if second > 0 else 1.0
     more = third * (ratio + ratio**2 + ratio**3) / total
+    # A positive loss is taken to have its lower bound at 0
     last = float(now.held[-1])
-    return min(more, last / total) if last > 0 else more  # no loss of this kind falls below 0
+    return min(more, last / total) if last > 0 else more
 
 
 def _rule_going_on(case: Case, now: Levels) -> Ruling | None:
-    """Still getting better at a pace that matters: too few steps, or too low a rate."""
+    """Detect a model that still improves at a pace that matters: too few steps, or too low a rate."""
     held, setting = now.held, case.setting
     if measure_thirds(case, now) is None:
         return Ruling("unclear", "no_pace")
     gain = held[0] - held[-1]
     share = gain / case.start_scale
+    # Even a constant pace, a third of the gain in each third of the rate, would be lost in the noise
     if gain / 3 < limits.SURE * _last_error(case, now) and not is_by_heart(case, now):
         if _named_since(case):
             return None
-        return Ruling("unclear", "no_pace")  # even a pace that never slowed down could not be told from noise
+        return Ruling("unclear", "no_pace")
     scores = case.scores
     if share >= limits.SMALL and scores.named_more is not None and scores.named_more < limits.NAMES_MORE:
         return Ruling("underfit", "frequencies")
@@ -258,7 +262,7 @@ def _rule_going_on(case: Case, now: Levels) -> Ruling | None:
 
 
 def _named_since(case: Case) -> bool:
-    """Return whether the metric that decides was at its best by half of the run, and has been since."""
+    """Return whether the deciding metric reached its best in the first half of the run and has kept it."""
     scores, held = case.scores, case.curves.held
     if (
         not scores.is_at_best
@@ -270,7 +274,7 @@ def _named_since(case: Case) -> bool:
 
 
 def _falls_in_the_end(case: Case, now: Levels) -> bool:
-    """Return whether the last third of the rate, or a little more, brought something by more than chance."""
+    """Return whether the loss fell over the last third of the rate, or a little more, by more than chance."""
     held, curves = now.held, case.curves
     if len(held) >= limits.FEWEST_POINTS:
         fell = held[_find_last_third(curves.held.used)] - held[-1]
@@ -280,7 +284,7 @@ def _falls_in_the_end(case: Case, now: Levels) -> bool:
 
 
 def _last_error(case: Case, now: Levels) -> float:
-    """Standard error of what the last third of the rate brought."""
+    """Return the standard error of the fall over the last third of the learning rate."""
     curves = case.curves
     if len(now.held) >= limits.FEWEST_POINTS:
         return float(case.held_errors[_find_last_third(curves.held.used), -1])
@@ -289,15 +293,17 @@ def _last_error(case: Case, now: Levels) -> float:
 
 
 def _find_last_third(used: Floats) -> int:
-    """The last point before the last third of the rate."""
+    """Return the place of the last point before the last third of the learning rate."""
+    # The tiny addition keeps a point at exactly two thirds, which rounding may have moved
     return max(0, int(np.searchsorted(used, 2 / 3 + 1e-9)) - 1)
 
 
 def _rule_standing(case: Case, now: Levels) -> Ruling | None:
-    """Nothing more for at least half of the steps, with at least half of the rate."""
+    """Detect a plateau of at least half of the steps and half of the rate, or a gain that may be chance."""
     held, curves = now.held, case.curves
     levels = to_ratios(held, case.start_scale)
     gain = float(levels[0] - levels.min())
+    # A curve too noisy to show a plateau itself: the deciding metric shows it
     if (
         _named_since(case)
         and gain > 0

@@ -1,4 +1,4 @@
-"""The words a verdict may be, what each means, and whether it is worth anything."""
+"""The nine verdicts: their names, labels, meanings and worth."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Word:
     """A verdict: its name for scripts, its label, and what it means.
 
     Args:
-        worth: 1 where the model is better than before and ready, 0 where there is more to be had or nothing
-            can be told, -1 where the result is of no use.
+        worth: 1 if the model is better than before and ready, 0 if it could be better or nothing is known,
+            -1 if it is useless.
     """
 
     name: str
@@ -30,55 +30,55 @@ VERDICTS: dict[str, Word] = {
         Word(
             "good",
             N_("Good fit"),
-            N_("Better on held-out rows than before, near its best at the end, and more steps bring little."),
+            N_("Better on held-out rows than before and near its best; more steps would add little."),
             1,
         ),
         Word(
             "not_converged",
             N_("Not converged"),
-            N_("Better than before, and still getting better when it ended: more steps would help."),
+            N_("Better than before, and still improving when it ended: more steps would help."),
             0,
         ),
         Word(
             "underfit",
             N_("Underfitting"),
-            N_("It learns, but so little for its steps that even the loss in training stays high."),
+            N_("It learns, but so little for its steps that even the training loss stays high."),
             0,
         ),
         Word(
             "plateau",
             N_("Plateau"),
-            N_("It learnt, and then stood still for most of its steps, which brought nothing more."),
+            N_("It learned at first, but most of its steps brought no further gain."),
             0,
         ),
         Word(
             "overfit",
             N_("Overfitting"),
-            N_("Held-out rows became worse again after a best step, while the loss in training still fell."),
+            N_("The loss on held-out rows rose after its best step, while the training loss still fell."),
             0,
         ),
         Word(
             "memorised",
             N_("Memorised"),
-            N_("Training rows are known by heart, and held-out rows got little or nothing from it."),
+            N_("Training rows are memorised, with little or no gain on held-out rows."),
             -1,
         ),
         Word(
             "unstable",
             N_("Unstable"),
-            N_("The loss rose, jumped or was no number: the learning rate is too high, or rows are broken."),
+            N_("The loss rose, jumped or was not finite: the learning rate is too high, or rows are broken."),
             -1,
         ),
         Word(
             "nothing_learnt",
             N_("Nothing learnt"),
-            N_("No better than before, or than guessing, by more than chance."),
+            N_("Not better than before, or than guessing, by more than chance."),
             -1,
         ),
         Word(
             "unclear",
             N_("Unclear"),
-            N_("Too few rows or measurements to tell, or held-out rows that say nothing."),
+            N_("Too few rows or evaluations for a verdict, or held-out rows that are not new ones."),
             0,
         ),
     )
@@ -87,7 +87,7 @@ VERDICTS: dict[str, Word] = {
 
 @dataclass(frozen=True)
 class Advice:
-    """What to change: a sentence, and the fields of a new config that do it (empty where none do)."""
+    """A suggested change: a sentence, and the fields of a new config that make it (empty if none do)."""
 
     words: str
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -99,11 +99,11 @@ class FoundVerdict:
 
     Args:
         verdict: One of `VERDICTS`.
-        step: The last one that it rests on.
-        since_step: From where on it holds: the best step of what overfits, the step of a divergence.
+        step: The last step that was judged.
+        since_step: The step since which it holds: the best one before overfitting, that of a divergence.
         confidence: Share of the draws of held-out rows (with replacement) that give the same verdict.
-        evidence: Sentences, each with the figures it rests on.
-        advice: The likeliest first.
+        evidence: Sentences with figures, the decisive one first.
+        advice: The most likely remedy first.
     """
 
     verdict: str

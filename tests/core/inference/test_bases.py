@@ -131,9 +131,9 @@ def test_an_adapter_of_another_model_is_refused_in_words(ran: RunFolder, tmp_pat
     LlamaForCausalLM(LlamaConfig(hidden_size=32, num_hidden_layers=3, **sizes)).save_pretrained(wide)
     sizes["intermediate_size"] = 128
     LlamaForCausalLM(LlamaConfig(hidden_size=64, num_hidden_layers=2, **sizes)).save_pretrained(short)
-    with pytest.raises(ModelError, match=r"fits another model: .*lora_.* has the shape \[4, 64\]"):
+    with pytest.raises(ModelError, match=r"belongs to another model: .*lora_.* has the shape \[4, 64\]"):
         ModelKeeper("cpu").load_all([find_origin(str(ran.best_path), store, base=str(wide), any_base=True)])
-    with pytest.raises(ModelError, match="fit nowhere in the base model"):
+    with pytest.raises(ModelError, match="have no place in the base model"):
         ModelKeeper("cpu").load_all([find_origin(str(ran.best_path), store, base=str(short), any_base=True)])
     weights = ran.best_path / "adapter_model.safetensors"
     stored = load_file(weights)
@@ -141,7 +141,7 @@ def test_an_adapter_of_another_model_is_refused_in_words(ran: RunFolder, tmp_pat
     with pytest.raises(ModelError, match="the adapter lacks"):
         ModelKeeper("cpu").load_all([find_origin("small", store)])
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="damaged or cut short"):
+    with pytest.raises(ModelError, match="damaged or truncated"):
         ModelKeeper("cpu").load_all([find_origin("small", store)])
 
 

@@ -58,7 +58,8 @@ def test_answers_that_stand_in_their_text_are_told_unless_the_user_said_what_row
     ]
     found = find_better_task(config_of(tmp_path, rows, "sft"))
     assert found is not None and found.task == "question_answering"
-    assert found.sentence == "These rows are questions with answers inside a text: task question_answering?"
+    said = "These rows are questions with answers inside a text. Use task question_answering?"
+    assert found.sentence == said
     columns = {"question": "question", "context": "context", "answers": "answer"}
     assert found.hint.fixes == ({"task": "question_answering", "data.columns": columns},)
     assert "--set task=question_answering" in found.hint
@@ -84,7 +85,7 @@ def test_the_command_line_names_the_task_and_how_to_take_it(
         return capsys.readouterr().out
 
     lines = said("inspect", config.data.path)
-    assert "words with a tag for each: task token_classification?" in lines
+    assert "words with a tag for each. Use task token_classification?" in lines
     assert "--set task=token_classification" in lines
     assert "--set task" not in said("inspect", config.data.path, "--set", "task=token_classification")
     held = json.loads(said("preview", config.data.path, "--json"))["other_task"]
@@ -101,10 +102,10 @@ ANSWERED = np.array([IGNORE, IGNORE, 0, 1, IGNORE, IGNORE], dtype=np.int32)
         ("classification", LabelledText("a", "good"), NOTHING, "class: good"),
         ("classification", LabelledText("a", 3.0), NOTHING, "class: 3"),
         ("classification", LabelledText("a", ["x", "y"]), NOTHING, "classes: x, y"),
-        ("classification", LabelledText("a", []), NOTHING, "no class at all"),
+        ("classification", LabelledText("a", []), NOTHING, "no classes"),
         ("classification", LabelledText("a", None), NOTHING, ""),
         ("token_classification", TaggedText(["in", "Rome"], ["O", "B-LOC"]), NOTHING, "tags: Rome B-LOC"),
-        ("token_classification", TaggedText(["in"], ["O"]), NOTHING, "no word has a tag but O"),
+        ("token_classification", TaggedText(["in"], ["O"]), NOTHING, "no word has a tag other than O"),
         ("token_classification", TaggedText(["in", "it"], [3, 4]), NOTHING, "tags: in 3, it 4"),
         (
             "question_answering",

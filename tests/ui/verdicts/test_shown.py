@@ -57,8 +57,8 @@ async def test_results_begin_with_the_verdict_and_make_the_next_config(
         await until(pilot, lambda: "What to change" in text(pilot))
         shown = " ".join(text(pilot).split())
         for said in (
-            "! Nothing learnt very sure: 98 % of draws say the same",
-            "No better than before, or than guessing, by more than chance.",
+            "! Nothing learnt very sure: 98 % of draws agree",
+            "Not better than before, or than guessing, by more than chance.",
             "1 Take a lower learning rate. training.learning_rate = 0.0002",
             "f4 Fix",
         ):

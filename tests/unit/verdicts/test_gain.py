@@ -80,7 +80,7 @@ def test_what_cannot_be_compared_is_not() -> None:
     ],
 )
 def test_a_gain_in_words(gain: Gain, said: str) -> None:
-    assert describe_gain(gain) == f"Loss at step 80 against before training: {said}"
+    assert describe_gain(gain) == f"Loss at step 80 compared with before training: {said}"
 
 
 def test_a_view_compares_the_start_with_the_best_and_the_last() -> None:

@@ -54,9 +54,7 @@ def test_one_evaluation_is_no_curve() -> None:
         one for one in make_run(*GOOD, evaluations=1, single_rows=False) if not isinstance(one, HeldOutRows)
     ]
     bare = [one for one in made if isinstance(one, Step)]
-    assert (
-        judge_events(bare).verdict == "unclear" and "Nothing was measured" in judge_events(bare).evidence[0]
-    )
+    assert judge_events(bare).verdict == "unclear" and "never measured" in judge_events(bare).evidence[0]
     late = [
         one
         for one in make_run(*GOOD, evaluations=1)
@@ -153,7 +151,7 @@ def test_a_long_run_is_judged_from_some_of_its_steps(tmp_path: Path) -> None:
 def test_what_is_no_journal_is_said_to_be_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text(text)
-    with pytest.raises(UsageError, match="no journal of a run"):
+    with pytest.raises(UsageError, match="not the journal of a run"):
         judge_run(path)
     with pytest.raises(UsageError, match="cannot be read"):
         judge_run(tmp_path / "missing")

@@ -41,7 +41,7 @@ def test_a_verdict_as_json_and_for_people(runs: Path) -> None:
 def test_errors_say_what_to_do(runs: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "other.jsonl"
     foreign.write_text('{"text": "a row"}\n')
-    for name, said in ((str(foreign), "no journal of a run"), ("hats", "no run 'hats'")):
+    for name, said in ((str(foreign), "not the journal of a run"), ("hats", "no run 'hats'")):
         done = subprocess.run(
             [sys.executable, "-m", "tui_tuner", "verdict", name, "--json", "--runs", str(runs)],
             capture_output=True,

@@ -125,7 +125,7 @@ def test_a_card_tells_the_verdict_once_before_how_the_model_is_used(tmp_path: Pa
     add_verdict(folder)
     text = card.read_text()
     assert text.count("## Verdict") == 1 and text.index("## Verdict") < text.index("## How to use it")
-    assert "**Good fit** (very sure: 99 % of draws say the same)" in text
+    assert "**Good fit** (very sure: 99 % of draws agree)" in text
     assert "better by 2.1" in text and "on 64 held-out rows" in text and text.endswith("```python\n```\n")
     assert [path.name for path in folder.best_path.iterdir()] == ["README.md"]
 

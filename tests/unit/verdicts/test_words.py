@@ -176,7 +176,7 @@ def test_bad_numbers_and_jumps() -> None:
         for one in made
     ]
     found = judge_events(nan)
-    assert found.verdict == "unstable" and found.since_step == 151 and "no number" in found.evidence[0]
+    assert found.verdict == "unstable" and found.since_step == 151 and "NaN or infinite" in found.evidence[0]
     once = [
         Step(one.step, 0, float("nan"), 1e-4) if isinstance(one, Step) and one.step == 90 else one
         for one in made

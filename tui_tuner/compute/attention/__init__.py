@@ -1,4 +1,4 @@
-"""Attention within each sequence of a flat row: the kernels there are, and which is taken."""
+"""Attention within each sequence of a flat row: the available kernels, and the choice between them."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Attention over the sequences of a flat row on a GPU: by the first kernel that fits, works and is exact.
+"""Attention over the sequences of a flat row on a GPU, by the first kernel that fits, works and is exact.
 
-A kernel is tried once on small made-up sequences, both passes, before a run depends on it. One that fails or
-is not exact costs a warning; the next in order takes its place.
+Before a run depends on a kernel, both of its passes are tested once on small synthetic sequences. A kernel
+that fails or is not exact causes a warning, and the next one in order takes its place.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -22,6 +22,9 @@ from tui_tuner.compute.attention.trial import Attend, pick_fastest, prove_attent
 from tui_tuner.compute.attention.varlen import attend_flash, attend_varlen, find_torch_varlen
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _ATTEND: dict[Kernel, Attend] = {
     Kernel.EFFICIENT: attend_efficient,
     Kernel.FLEX: attend_flex,
@@ -31,8 +34,8 @@ _ATTEND: dict[Kernel, Attend] = {
 
 
 @torch.compiler.disable
-def attend_on_gpu(query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk) -> Any:
-    """Attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim]."""
+def attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk) -> Tensor:
+    """Compute attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim]."""
     place = str(query.device)
     need = describe_need(query, key, value, spans, ask)
     while True:
@@ -42,22 +45,23 @@ def attend_on_gpu(query: Any, key: Any, value: Any, spans: Spans, ask: Attention
         except Exception as error:
             if kernel is Kernel.SCORES or not _is_its_fault(error):
                 raise
+            # The loop ends: each turn excludes a kernel, and errors of the last one (SCORES) are raised.
             STATE.exclude_kernel(kernel, f"{type(error).__name__}: {error}", need)
 
 
 def _is_its_fault(error: Exception) -> bool:
-    """Return whether a kernel failed, and not what was around it.
-
-    Memory may run out in any of them; the recomputation of a checkpointed layer ends by an error as soon as
-    it has what it needs; and a run may be told to stop at any time.
-    """
+    """Return whether an error is a fault of the kernel itself."""
+    # Memory may run out in any kernel. Recomputing a checkpointed layer raises an error to stop as soon as it
+    # has what it needs, and our own exceptions stop a run; both pass through a kernel that works.
     if is_out_of_memory(error):
         return False
     return not type(error).__module__.startswith(("torch.utils.checkpoint", "tui_tuner."))
 
 
-def describe_need(query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk) -> AttentionNeed:
-    """Describe what a call needs, as facts."""
+def describe_need(
+    query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk
+) -> AttentionNeed:
+    """Describe what a call needs, without its tensors."""
     return AttentionNeed.from_tensors(
         query,
         key,
@@ -72,7 +76,7 @@ def describe_need(query: Any, key: Any, value: Any, spans: Spans, ask: Attention
 
 
 def find_attend(kernel: Kernel, place: str, need: AttentionNeed) -> Attend:
-    """The function of a kernel."""
+    """Return the function that computes attention with a kernel, bound to what the device offers."""
     device = device_at(place)
     if kernel is Kernel.VARLEN:
         return _bind_varlen(device.capability, STATE.repeats.get((place, need), True))
@@ -91,9 +95,15 @@ def _bind_varlen(capability: tuple[int, int], repeat: bool) -> Attend:
 
 
 def _find_kernel(
-    place: str, need: AttentionNeed, query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk
+    place: str,
+    need: AttentionNeed,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    spans: Spans,
+    ask: AttentionAsk,
 ) -> Kernel:
-    """The kernel for a need, proved and, where there are several, measured at its first use."""
+    """Return the kernel for a need; at its first use, candidates are tested and several are timed."""
     name = (place, need)
     if name not in STATE.chosen:
         kernels = _find_proved_kernels(place, need, ask)
@@ -103,8 +113,9 @@ def _find_kernel(
             try:
                 times = run_apart(lambda: time_kernels(rivals, query, key, value, spans, ask), place)
             except Exception as error:
+                # Any other failed trial says nothing about the kernels: the first in order is used.
                 if is_out_of_memory(error):
-                    raise  # a trial that fails otherwise tells nothing: the first in order is taken
+                    raise
         STATE.chosen[name] = (
             (pick_fastest(times, kernels), explain_times(times)) if times else (kernels[0], "")
         )
@@ -112,23 +123,25 @@ def _find_kernel(
 
 
 def _find_proved_kernels(place: str, need: AttentionNeed, ask: AttentionAsk) -> list[Kernel]:
-    """The first kernel that proves right; several only where nothing but a trial tells which is fastest."""
+    """Return the first kernel that is exact; several if only timing shows which is fastest."""
     found: list[Kernel] = []
     repeatable = torch.are_deterministic_algorithms_enabled()
     for kernel in list_fitting(need, device_at(place), means_at(place), STATE.list_broken(need)):
         if found and kernel not in RIVALS:
             break
+        # These sum gradients in any order, and which kernel wins a timing differs from run to run.
         if repeatable and kernel in (Kernel.FLASH, Kernel.HUB):
-            continue  # they sum gradients in any order, and a trial may end either way
+            continue
         if _prove_kernel(kernel, place, need, ask):
             found.append(kernel)
     return found or [Kernel.SCORES]
 
 
 def _prove_kernel(kernel: Kernel, place: str, need: AttentionNeed, ask: AttentionAsk) -> bool:
-    """Return whether a kernel is right on made-up sequences."""
+    """Return whether a kernel is exact on synthetic sequences; tested once for each need."""
     name = (place, kernel, need)
     if kernel is not Kernel.SCORES and name not in STATE.proved:
+        # Some versions support grouped heads without a parameter that says so: try without repeating first.
         if kernel is Kernel.VARLEN and need.heads != need.key_heads:
             STATE.repeats[place, need] = "enable_gqa" not in find_torch_varlen()[1] and bool(
                 prove_attention(_bind_varlen(device_at(place).capability, repeat=False), need, ask, place)

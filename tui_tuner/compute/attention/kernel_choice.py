@@ -1,7 +1,7 @@
-"""Which kernel computes attention over the sequences of a flat row: a pure function of facts, without torch.
+"""Choice of the attention kernel for the sequences of a flat row: pure functions of facts, without torch.
 
-On a GPU each of them takes all sequences of a row at once, or those of a like length at once, and none plans
-or compiles anew for a length it has not seen.
+On a GPU each kernel takes all sequences of a row at once, or those of similar length at once, and none plans
+or compiles again for a new length.
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tui_tuner.compute.kernels.chosen_kernel import ChosenKernel
 from tui_tuner.locales import _
 from tui_tuner.models.device import AMPERE, Device
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 HALF = ("bfloat16", "float16")
-WIDEST_FLASH = 256  # numbers of a head
+WIDEST_FLASH = 256  # elements of a head
 TURING, MAXWELL = (7, 5), (5, 0)
-# GPUs on which flash attention has no backward pass for heads of 193 to 224 numbers, but for 256
+# On these GPUs flash attention has no backward pass for heads of 193 to 224 elements, but has one for 256.
 NARROW_SHARED_MEMORY = ((8, 6), (8, 7), (8, 9), (12, 0), (12, 1))
 
 
 class Kernel(StrEnum):
-    """A way to compute attention. On a GPU the first that fits is taken, in this order."""
+    """An attention kernel. On a GPU the first one that fits is used, in this order."""
 
     VARLEN = "varlen"
     FLASH = "flash"
@@ -45,23 +48,23 @@ NAMES = {
     Kernel.SCORES: "matrix products, padded",
     Kernel.EACH: "torch scaled_dot_product_attention",
 }
-RIVALS = (Kernel.VARLEN, Kernel.FLASH, Kernel.HUB)  # which is faster is only known by measuring
+RIVALS = (Kernel.VARLEN, Kernel.FLASH, Kernel.HUB)  # only timing shows which one is faster
 
 
 @dataclass(frozen=True)
 class AttentionNeed:
-    """What a layer needs of attention.
+    """The requirements of a layer on its attention kernel.
 
     Args:
-        dtype: Of queries, keys and values, as autocast leaves them.
-        head_dim: Numbers of a query's and of a key's head.
-        value_dim: Numbers of a value's head.
+        dtype: Of queries, keys and values, after autocast.
+        head_dim: Elements of a query head and of a key head.
+        value_dim: Elements of a value head.
         dropout: Attention weights are dropped at random.
-        window: Queries see the last few keys alone.
-        cap: Scores are bent by a hyperbolic tangent.
+        window: Queries see only the last few keys.
+        cap: Scores are capped by a hyperbolic tangent.
         sinks: Each head has a score that takes weight from all keys.
         causal: Queries see nothing after them.
-        shared: Sequences see a common beginning besides their own tokens.
+        shared: Sequences see a shared prefix in addition to their own tokens.
     """
 
     dtype: str = "bfloat16"
@@ -77,24 +80,22 @@ class AttentionNeed:
     shared: bool = False
 
     @classmethod
-    def from_tensors(cls, query: Any, key: Any, value: Any, **wants: bool) -> AttentionNeed:
-        """Read the needs of tensors of [1, heads, tokens, head_dim]; what else is wanted by the fields'
-        names.
-        """
+    def from_tensors(cls, query: Tensor, key: Tensor, value: Tensor, **wants: bool) -> AttentionNeed:
+        """Read the needs from tensors [1, heads, tokens, head_dim]; `wants` gives the other fields."""
         dtype = str(query.dtype).removeprefix("torch.")
         return cls(dtype, query.shape[-1], value.shape[-1], query.shape[1], key.shape[1], **wants)
 
 
 @dataclass(frozen=True)
 class KernelMeans:
-    """What there is to compute attention with, apart from the device.
+    """The attention functions that the installed packages offer.
 
     Args:
-        varlen: Parameters of torch's `varlen_attn`; empty where it has none.
-        efficient: Arguments of torch's memory-efficient operator; empty where it has none.
-        flash: Parameters of the package flash_attn's function for sequences; empty where it is not installed.
-        hub: The same of a kernel of the hub, which is only looked for where the user asks for it.
-        triton: There is something to compile kernels with.
+        varlen: Parameters of torch's `varlen_attn`; empty without it.
+        efficient: Arguments of torch's memory-efficient operator; empty without it.
+        flash: Parameters of the varlen function of the package flash_attn; empty if it is not installed.
+        hub: The same for a kernel from the hub, which is only loaded if the user asks for it.
+        triton: Whether kernels can be compiled.
     """
 
     varlen: frozenset[str] = frozenset()
@@ -106,14 +107,14 @@ class KernelMeans:
 
 @dataclass(frozen=True)
 class KernelVerdict:
-    """A kernel, and why it cannot be taken; `problem` is empty where it can."""
+    """A kernel, and why it cannot be used; `problem` is empty if it can."""
 
     kernel: Kernel
     problem: str = ""
 
 
 def judge_kernels(need: AttentionNeed, device: Device, means: KernelMeans) -> list[KernelVerdict]:
-    """Every kernel in order, fastest first, with what is against it. One at least has nothing."""
+    """List all kernels, fastest first, with what prevents their use. At least one has no problem."""
     if device.kind != "cuda":
         return [KernelVerdict(Kernel.EACH)]
     return [KernelVerdict(kernel, problem(need, device, means)) for kernel, problem in _PROBLEMS.items()]
@@ -122,7 +123,7 @@ def judge_kernels(need: AttentionNeed, device: Device, means: KernelMeans) -> li
 def choose_kernel(
     need: AttentionNeed, device: Device, means: KernelMeans, broken: Collection[Kernel] = ()
 ) -> tuple[Kernel, list[KernelVerdict]]:
-    """The kernel for a need, and those before it in the order, with what is against each.
+    """Choose the kernel for a need; also return the faster ones, with what prevents the use of each.
 
     Args:
         broken: Kernels that failed in this process.
@@ -132,23 +133,24 @@ def choose_kernel(
         if not verdict.problem and verdict.kernel not in broken:
             return verdict.kernel, passed
         passed.append(verdict if verdict.problem else KernelVerdict(verdict.kernel, _("failed here")))
-    return Kernel.SCORES, passed  # it is made of nothing that could be missing
+    # Matrix products need nothing that could be missing, so they remain even if they are listed as broken.
+    return Kernel.SCORES, passed
 
 
 def list_fitting(
     need: AttentionNeed, device: Device, means: KernelMeans, broken: Collection[Kernel] = ()
 ) -> Iterator[Kernel]:
-    """All kernels that can be taken, fastest first."""
+    """Yield all usable kernels, fastest first."""
     for verdict in judge_kernels(need, device, means):
         if not verdict.problem and verdict.kernel not in broken:
             yield verdict.kernel
 
 
 def describe_attention(device: Device, means: KernelMeans, need: AttentionNeed | None = None) -> ChosenKernel:
-    """Say which kernel computes attention on a device, and why not a faster one.
+    """Describe which kernel computes attention on a device, and why a faster one does not.
 
     Args:
-        need: What a model needs; without one, what most of today's models do.
+        need: The needs of a model; those of most current models if None.
     """
     kernel, passed = choose_kernel(need or assume_need(device), device, means)
     return explain_choice(
@@ -159,37 +161,36 @@ def describe_attention(device: Device, means: KernelMeans, need: AttentionNeed |
 def explain_choice(
     kernel: Kernel, passed: list[KernelVerdict], repeats: bool = False, measured: str = ""
 ) -> ChosenKernel:
-    """A chosen kernel in words.
+    """Describe a chosen kernel for people.
 
     Args:
         repeats: Keys and values are repeated for the query heads that share them.
-        measured: What a trial of several kernels found; empty where there was none.
+        measured: The result of timing several kernels; empty if none were timed.
     """
     if kernel is Kernel.EACH:
-        return ChosenKernel(
-            "attention", NAMES[kernel], _("one call a sequence, which is quickest on a processor")
-        )
+        return ChosenKernel("attention", NAMES[kernel], _("one call per sequence, the fastest way on a CPU"))
+    # A hub kernel that the user did not ask for is no news, so it is not mentioned.
     said = [
         _("{kernel}: {problem}", kernel=NAMES[verdict.kernel], problem=verdict.problem)
         for verdict in passed
         if verdict.kernel is not Kernel.HUB or verdict.problem != _explain_not_asked()
     ]
     if repeats:
-        said.insert(0, _("keys and values are repeated, as this PyTorch has no enable_gqa"))
+        said.insert(0, _("keys and values are repeated, because this PyTorch version has no enable_gqa"))
     if measured:
         said.insert(0, measured)
     return ChosenKernel("attention", NAMES[kernel], "; ".join(said))
 
 
 def assume_need(device: Device) -> AttentionNeed:
-    """Return the needs of most of today's models on a device."""
+    """Return the needs of most current models on a device."""
     return AttentionNeed(
         dtype="bfloat16" if device.has_bf16 else "float16" if device.kind == "cuda" else "float32"
     )
 
 
 def flash_width(head_dim: int, value_dim: int, capability: tuple[int, int]) -> int:
-    """Numbers that each head of queries, keys and values is filled up to with zeros for flash attention."""
+    """Return the width that all heads are padded to with zeros for flash attention, in elements."""
     width = -(-max(head_dim, value_dim) // 8) * 8
     if 192 < width <= 224 and capability in NARROW_SHARED_MEMORY:
         return WIDEST_FLASH
@@ -197,47 +198,47 @@ def flash_width(head_dim: int, value_dim: int, capability: tuple[int, int]) -> i
 
 
 def replaces_attention(asked: str, device: Device, special: bool) -> bool:
-    """Return whether the kernels here keep sequences of a flat row apart, and not the model's own attention.
+    """Return whether our kernels replace the model's own attention for flat rows.
 
     Args:
-        asked: `model.attention`, settled.
-        special: The model caps its scores or has sinks, so that it has none but `eager` of its own.
+        asked: The resolved `model.attention`.
+        special: The model caps its scores or has sinks, so its only own attention is `eager`.
     """
     if asked in ("auto", "sdpa", "hub"):
         return True
     return asked == "eager" and special and device.kind == "cuda"
 
 
-# What is against each kernel; empty where nothing is
+# Each function explains why its kernel cannot be used; empty if it can.
 
 
 def _explain_not_asked() -> str:
-    return _("not asked for (model.attention: hub)")
+    return _("not requested (model.attention: hub)")
 
 
 def _flash_limits(need: AttentionNeed, device: Device) -> str:
     if not device.is_ampere:
-        return _("needs a GPU of Ampere's generation or newer")
+        return _("needs an Ampere GPU or newer")
     if need.dtype not in HALF:
-        return _("takes 16-bit numbers only")
+        return _("supports 16-bit floats only")
     if flash_width(need.head_dim, need.value_dim, device.capability) > WIDEST_FLASH:
-        return _("takes heads of at most {width} numbers", width=WIDEST_FLASH)
+        return _("supports head dimensions up to {width}", width=WIDEST_FLASH)
     if need.sinks:
-        return _("knows no sinks")
+        return _("does not support attention sinks")
     return ""
 
 
 def _refuse_varlen(need: AttentionNeed, device: Device, means: KernelMeans) -> str:
     if not means.varlen & {"window_size", "is_causal"}:
-        return _("not in this PyTorch")
+        return _("not available in this PyTorch version")
     if limits := _flash_limits(need, device):
         return limits
     if need.cap:
-        return _("does not cap scores")
+        return _("does not support capped scores")
     if need.dropout:
-        return _("has no dropout")
+        return _("does not support dropout")
     if need.window and "window_size" not in means.varlen:
-        return _("has no windows in this PyTorch")
+        return _("does not support sliding windows in this PyTorch version")
     return ""
 
 
@@ -246,16 +247,17 @@ def _refuse_flash_package(need: AttentionNeed, device: Device, takes: frozenset[
         return absent
     if limits := _flash_limits(need, device):
         return limits
+    # The backward pass with dropout needs more shared memory than these GPUs have for wide heads.
     narrow = device.capability in NARROW_SHARED_MEMORY and max(need.head_dim, need.value_dim) > 192
     if need.dropout and (need.cap or narrow):
-        return _("has no dropout for such heads")
+        return _("does not support dropout for these heads")
     for wanted, parameter in (
         (need.dropout, "dropout_p"),
         (need.window, "window_size"),
         (need.cap, "softcap"),
     ):
         if wanted and parameter not in takes:
-            return _("its version has no {parameter}", parameter=parameter)
+            return _("its version has no parameter {parameter}", parameter=parameter)
     return ""
 
 
@@ -269,42 +271,42 @@ def _refuse_hub(need: AttentionNeed, device: Device, means: KernelMeans) -> str:
 
 def _refuse_efficient(need: AttentionNeed, device: Device, means: KernelMeans) -> str:
     if not means.efficient >= {"cu_seqlens_q", "cu_seqlens_k", "custom_mask_type", "scale"}:
-        return _("not in this PyTorch")
+        return _("not available in this PyTorch version")
     if device.capability < MAXWELL:
         return _("this GPU is too old")
     if need.cap:
-        return _("does not cap scores")
+        return _("does not support capped scores")
     if need.sinks:
-        return _("knows no sinks")
+        return _("does not support attention sinks")
     if need.dtype not in ("float32", *HALF):
-        return _("does not take {dtype}", dtype=need.dtype)
+        return _("does not support {dtype}", dtype=need.dtype)
     if need.dtype == "bfloat16" and device.capability < AMPERE:
-        return _("this GPU has no bfloat16")
+        return _("this GPU does not support bfloat16")
     if need.window and not (need.causal and "window_size" in means.efficient):
-        return _("has no windows of this kind")
+        return _("does not support this kind of window")
     return ""
 
 
 def _refuse_flex(need: AttentionNeed, device: Device, means: KernelMeans) -> str:
     if not (need.cap or need.sinks):
-        return _("made for capped scores and sinks")
+        return _("only used for capped scores and attention sinks")
     if not means.triton:
         return _("needs triton")
     if need.dropout:
-        return _("has no dropout")
+        return _("does not support dropout")
     if device.capability < TURING:
         return _("this GPU is too old")
     if need.dtype not in ("float32", *HALF):
-        return _("does not take {dtype}", dtype=need.dtype)
+        return _("does not support {dtype}", dtype=need.dtype)
     if need.dtype == "bfloat16" and device.capability < AMPERE:
-        return _("this GPU has no bfloat16")
+        return _("this GPU does not support bfloat16")
     return ""
 
 
 def _refuse_padded(need: AttentionNeed, device: Device, means: KernelMeans) -> str:
     if need.cap:
-        return _("does not cap scores")
-    return _("knows no sinks") if need.sinks else ""
+        return _("does not support capped scores")
+    return _("does not support attention sinks") if need.sinks else ""
 
 
 def _refuse_nothing(need: AttentionNeed, device: Device, means: KernelMeans) -> str:

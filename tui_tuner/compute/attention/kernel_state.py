@@ -1,4 +1,4 @@
-"""What this process found out about its kernels for attention on GPUs."""
+"""Findings of this process about its attention kernels on GPUs: which were chosen, and which failed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tui_tuner.text import one_line
 
 @dataclass
 class KernelState:
-    """What this process found out about its kernels.
+    """Findings about kernels, kept for the life of the process.
 
     Args:
-        chosen: The kernel for each need on each device, and what a trial of several found.
+        chosen: The kernel for each need on each device, and the result of timing several.
         broken: Kernels that failed, for a need or (None) for all.
-        proved: Kernels that were right for a need.
-        repeats: Whether a need's keys are repeated for a kernel that does not say that it knows groups.
-        notices: Warnings that nobody has taken yet.
-        hub: The run asks for kernels of the hub.
+        proved: Kernels that were exact for a need.
+        repeats: Whether keys are repeated for a kernel without a parameter for grouped heads, by need.
+        notices: Warnings that were not collected yet.
+        hub: Whether the run asks for kernels from the hub.
     """
 
     chosen: dict[tuple[str, AttentionNeed], tuple[Kernel, str]] = field(default_factory=dict)
@@ -42,9 +42,10 @@ class KernelState:
     hub: bool = False
 
     def exclude_kernel(self, kernel: Kernel, problem: str, need: AttentionNeed | None = None) -> None:
-        """Take a kernel out in this process, for a need or for all, and have that said once."""
+        """Stop using a kernel in this process, for a need or for all, and warn about it once."""
         known = {one for one, _need in self.broken}
         self.broken.add((kernel, need))
+        # Forget choices that this affects, so the next call of a layer chooses again.
         self.chosen = {
             (place, other): found
             for (place, other), found in self.chosen.items()
@@ -60,7 +61,7 @@ class KernelState:
             )
 
     def list_broken(self, need: AttentionNeed) -> set[Kernel]:
-        """The kernels that are out for a need."""
+        """Return the kernels that are excluded for a need."""
         return {kernel for kernel, known in self.broken if known in (None, need)}
 
 
@@ -68,20 +69,20 @@ STATE = KernelState()
 
 
 def allow_hub_kernels(wanted: bool) -> None:
-    """Return whether kernels of the hub are tried from now on."""
+    """Set whether kernels from the hub may be used, and choose kernels again if that changes."""
     if STATE.hub != wanted:
         STATE.hub = wanted
         STATE.chosen.clear()
 
 
 def take_notices() -> list[str]:
-    """Warnings about kernels since the last call."""
+    """Return the warnings about kernels since the last call."""
     found, STATE.notices = STATE.notices, []
     return found
 
 
 def list_used_kernels() -> list[ChosenKernel]:
-    """The kernels that this process computes attention with on GPUs, in words."""
+    """Describe the kernels that this process used for attention on GPUs."""
     found = []
     for (place, need), (kernel, measured) in STATE.chosen.items():
         there = means_at(place)
@@ -95,28 +96,24 @@ def list_used_kernels() -> list[ChosenKernel]:
 
 
 def describe_device_attention(device: Device) -> ChosenKernel:
-    """Say which kernel most of today's models would get on a device, and why not a faster one, without a
-    trial.
-    """
+    """Describe which kernel most current models would get on a device, without testing any."""
     return describe_attention(device, find_means(device, lambda kernel, error: None))
 
 
 def explain_times(times: dict[Kernel, float]) -> str:
-    """Explain in words what a trial of several kernels found."""
+    """Format the times of several kernels."""
     said = ", ".join(f"{NAMES[kernel]} {time:.2f} ms" for kernel, time in times.items())
     return _("measured here: {times}", times=said)
 
 
 @cache
 def device_at(place: str) -> Device:
-    """The device that torch calls so."""
+    """Find a device by its torch name; kept, because every layer asks."""
     return find_device(place)
 
 
 def means_at(place: str) -> KernelMeans:
-    """Return the kernels that a device has for attention, with a warning of any package that cannot be
-    loaded.
-    """
+    """Find the attention functions for a device, with a warning for packages that cannot be loaded."""
     return _means_at(place, STATE.hub)
 
 

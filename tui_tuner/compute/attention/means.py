@@ -1,4 +1,4 @@
-"""What this process can compute attention with: asked of the installed packages once."""
+"""Attention functions of the installed packages, each looked up once per process."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from tui_tuner.compute.attention.kernel_choice import Kernel, KernelMeans
 from tui_tuner.models.device import Device
 
-HUB_KERNELS = {9: "kernels-community/flash-attn3"}  # by the capability's first number
+HUB_KERNELS = {9: "kernels-community/flash-attn3"}  # by the major compute capability
 HUB_KERNEL = "kernels-community/flash-attn2"
 
 
 def find_means(device: Device, fail: Callable[[Kernel, Exception], None], hub: bool = False) -> KernelMeans:
-    """Find the kernels that a device has for attention.
+    """Find the attention functions that are usable on a device.
 
     Args:
-        hub: A kernel of the hub may be loaded, which downloads it the first time.
-        fail: Told of a package that is installed and cannot be loaded.
+        hub: Whether a kernel may be loaded from the hub, which downloads it the first time.
+        fail: Called for a package that is installed but cannot be loaded.
     """
     from tui_tuner.compute.attention.varlen import find_torch_varlen
 
@@ -49,23 +49,24 @@ def _list_parameters(
 ) -> frozenset[str]:
     try:
         return list_parameters(function(device))
-    except Exception as error:  # built for another torch, or not to be had
+    # A package that was built for another torch fails in many ways, also with undefined symbols.
+    except Exception as error:
         fail(kernel, error)
         return frozenset()
 
 
 @cache
 def list_parameters(function: Callable[..., Any]) -> frozenset[str]:
-    """Names of a function's parameters."""
+    """Return the names of a function's parameters, which differ between versions."""
     return frozenset(inspect.signature(function).parameters)
 
 
 @cache
 def load_flash_function(device: Device) -> Callable[..., Any]:
-    """The package flash_attn's function for sequences.
+    """Load the varlen function of the package flash_attn.
 
     Raises:
-        Exception: it cannot be loaded, whatever the reason.
+        Exception: it cannot be loaded, for whatever reason.
     """
     from flash_attn import flash_attn_varlen_func
 
@@ -75,10 +76,10 @@ def load_flash_function(device: Device) -> Callable[..., Any]:
 
 @cache
 def load_hub_function(device: Device) -> Callable[..., Any]:
-    """The same of a kernel of the hub.
+    """Load the varlen function of a kernel from the hub.
 
     Raises:
-        Exception: the package `kernels` is not installed, or the kernel cannot be had.
+        Exception: the package `kernels` is not installed, or the kernel cannot be loaded.
     """
     from kernels import get_kernel
 

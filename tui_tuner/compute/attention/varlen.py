@@ -1,19 +1,22 @@
-"""PyTorch's `varlen_attn`, and the function of flash-attn, over all sequences of a flat row in one call."""
+"""PyTorch's `varlen_attn` and the varlen function of flash-attn: all sequences of a flat row in one call."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute.attention.kernel_choice import flash_width
 from tui_tuner.compute.attention.spans import AttentionAsk, Spans, lay_by_token
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 @cache
 def find_torch_varlen() -> tuple[Callable[..., Any] | None, frozenset[str]]:
-    """The installed torch's function and the names of its parameters, which changed between versions."""
+    """Return the function of the installed torch, and the names of its parameters in this version."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -22,35 +25,38 @@ def find_torch_varlen() -> tuple[Callable[..., Any] | None, frozenset[str]]:
 
 
 def attend_varlen(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     spans: Spans,
     ask: AttentionAsk,
     call: Callable[..., Any],
     takes: frozenset[str],
     capability: tuple[int, int] = (8, 0),
     repeat: bool = True,
-) -> Any:
-    """Attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim].
+) -> Tensor:
+    """Compute attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim].
 
     Args:
-        call: `varlen_attn`, or what computes the same.
+        call: `varlen_attn` or an equivalent.
         takes: Its parameters. Without `scale` the queries are scaled.
-        repeat: Keys and values are repeated for the query heads that share them, where there is no
-            `enable_gqa`; else the kernel finds out by itself, as it may do in versions that do not say so.
+        repeat: Repeat keys and values for the query heads that share them if there is no `enable_gqa`; else
+            rely on the kernel to detect groups, as some versions without that parameter do.
     """
     heads, head_dim, value_dim = query.shape[1], query.shape[-1], value.shape[-1]
     width = flash_width(head_dim, value_dim, capability)
     options: dict[str, Any] = {}
     scale = ask.scaling
+    # The kernel would derive its default scale from the padded width.
     if scale is None and width != head_dim:
         scale = head_dim**-0.5
     if "scale" in takes:
         options["scale"] = scale
     elif scale is not None and abs(scale * width**0.5 - 1) > 1e-6:
-        query = query * (scale * width**0.5)  # the kernel divides by the root of what it sees
+        # Without the parameter the kernel divides by the root of the width it sees: compensate for that.
+        query = query * (scale * width**0.5)
     if "window_size" in takes:
+        # The kernel counts the keys before a query without its own; -1 means no limit.
         back = -1 if ask.window is None else ask.window - 1
         options["window_size"] = (back, 0 if ask.causal else back)
     else:
@@ -73,15 +79,15 @@ def attend_varlen(
 
 
 def attend_flash(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     spans: Spans,
     ask: AttentionAsk,
     call: Callable[..., Any],
     capability: tuple[int, int] = (8, 0),
-) -> Any:
-    """The same by `flash_attn_varlen_func` of the package flash_attn, or of a kernel of the hub."""
+) -> Tensor:
+    """Compute the same with `flash_attn_varlen_func`, from the package flash_attn or a kernel of the hub."""
     head_dim, value_dim = query.shape[-1], value.shape[-1]
     width = flash_width(head_dim, value_dim, capability)
     options: dict[str, Any] = {"causal": ask.causal}
@@ -102,5 +108,6 @@ def attend_flash(
         max_seqlen_k=spans.longest_key,
         **options,
     )
-    out = out[0] if isinstance(out, tuple) else out  # some versions also return the sums of a softmax
+    # Some versions also return the log-sum-exp of the softmax.
+    out = out[0] if isinstance(out, tuple) else out
     return out[None, ..., :value_dim]

@@ -1,4 +1,4 @@
-"""What a machine has that computes parts of a model faster, and why not the rest. Imports no torch."""
+"""Kernels on this machine for parts of a model, and why others are missing. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from tui_tuner.models.device import Device
 from tui_tuner.text import one_line
 
 LIGER = "liger-kernel"
-LIGER_LEAST, LIGER_BELOW = (0, 5), (0, 9)  # the versions that are known to have the functions that are used
-# Of compiled code: layers with windows and without, trained and frozen, in several numbers. Beyond the limit
-# PyTorch would go on without compiling.
+LIGER_LEAST, LIGER_BELOW = (0, 5), (0, 9)  # versions known to have the functions we use
+# The limit of compiled variants: layers with and without windows, trained and frozen, in several dtypes.
+# Beyond it PyTorch would run uncompiled.
 VARIANTS = 64
 
 
 def list_kernels(device: Device) -> list[ChosenKernel]:
-    """List what computes each part of a model on a device, without a model, and why nothing faster does.
+    """List the kernel for each part of a model on a device, and why no faster one is used.
 
-    Whether it computes a model's own parts exactly is found out when one is loaded.
+    Whether a kernel is exact for the parts of a model is tested when that model is loaded.
     """
     if device.kind != "cuda":
-        why = _("kernels in the place of a model's parts are for GPUs")
+        why = _("model parts are replaced by kernels only on GPUs")
         return [
             *(ChosenKernel(part, "PyTorch", why) for part in ("norm", "rotary", "mlp")),
             _describe_head(),
             _describe_compiler(device),
         ]
     liger = find_liger_problem(device)
-    fused = ChosenKernel("norm", "torch _fused_rms_norm", _("one kernel, the weight's gradient one more"))
+    fused = ChosenKernel("norm", "torch _fused_rms_norm", _("one kernel, one more for the weight's gradient"))
     if liger:
         why = _("Liger: {why}", why=liger)
         gated = [ChosenKernel(part, "PyTorch", why) for part in ("rotary", "mlp")]
@@ -42,18 +42,18 @@ def list_kernels(device: Device) -> list[ChosenKernel]:
 
 
 def _describe_head() -> ChosenKernel:
-    return ChosenKernel("head", _("in chunks"), _("logits of all positions never exist at once"))
+    return ChosenKernel("head", _("in chunks"), _("the logits of all positions are never in memory at once"))
 
 
 def _describe_compiler(device: Device) -> ChosenKernel:
     problem = find_compiler_problem(device)
     if problem:
         return ChosenKernel("compile", "", problem)
-    return ChosenKernel("compile", "torch.compile", _("used where training.compile is true"))
+    return ChosenKernel("compile", "torch.compile", _("used if training.compile is true"))
 
 
 def _list_packages() -> list[ChosenKernel]:
-    """Packages with kernels that are no dependencies, and what they would be for."""
+    """List optional packages with attention kernels, and whether they are installed."""
     found = []
     for package in ("flash-attn", "kernels"):
         name = find_version(package)
@@ -65,7 +65,7 @@ def _list_packages() -> list[ChosenKernel]:
 
 
 def find_version(package: str) -> str:
-    """The installed version of a package; empty without one."""
+    """Return the installed version of a package; empty if it is not installed."""
     try:
         return one_line(importlib.metadata.version(package))
     except importlib.metadata.PackageNotFoundError:
@@ -73,20 +73,19 @@ def find_version(package: str) -> str:
 
 
 def find_liger_version() -> str:
-    """The installed version of liger-kernel; empty without one."""
+    """Return the installed version of liger-kernel; empty if it is not installed."""
     return find_version(LIGER)
 
 
 def find_liger_problem(device: Device) -> str:
-    """Why Liger's kernels are not used on a device, as far as that is known without importing it; empty if
-    they are."""
+    """Explain why Liger's kernels are not used on a device, without importing it; empty if they are."""
     found = find_liger_version()
     if device.kind != "cuda":
         return _("its kernels run on GPUs")
     if not found:
         return _("not installed (pip install 'tui-tuner[gpu]')")
     if not LIGER_LEAST <= _parse_version(found) < LIGER_BELOW:
-        return _("version {version} is not one that is known here", version=found)
+        return _("version {version} is not supported", version=found)
     if importlib.util.find_spec("triton") is None:
         return _("Triton is not installed")
     return ""
@@ -98,9 +97,7 @@ def _parse_version(name: str) -> tuple[int, int]:
 
 
 def find_compiler_problem(device: Device) -> str:
-    """Explain why nothing can be compiled for a device, as far as is known without trying; empty if it
-    can.
-    """
+    """Explain why nothing can be compiled for a device, without trying it; empty if it can."""
     if device.kind == "cuda":
         return "" if importlib.util.find_spec("triton") else _("Triton is not installed")
     named = os.environ.get("CXX", "")

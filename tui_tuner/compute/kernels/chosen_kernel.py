@@ -1,4 +1,4 @@
-"""What computes a part of the model, and why nothing faster does."""
+"""A record of the kernel for a part of a model, and why no faster one is used."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ class ChosenKernel:
 
     Args:
         part: What is computed: `attention`, `lora`, `norm`, `rotary`, `mlp`, `head`, `compile`.
-        kernel: Its name as a person knows it, such as `torch varlen_attn` or `Liger`.
-        why: A sentence: why this one, and why not the faster ones. Translated; empty where there is nothing
-            to say.
-        layers: Modules of the model that use it; 0 where that says nothing.
+        kernel: Its name for people, such as `torch varlen_attn` or `Liger`; empty if there is none.
+        why: Why this one is used, and not a faster one. Translated; may be empty.
+        layers: Modules of the model that use it; 0 if that means nothing for the part.
     """
 
     part: str

@@ -1,9 +1,8 @@
 """The product of a gated feed-forward layer, `activation(gate) * up`, as one step of autograd.
 
-It keeps gate and up, and neither the activation nor the product's other factor: one tensor of
-[tokens, width] a layer less than autograd does, which is computed again on the way back. Where Liger is
-installed that is also fewer kernels: one forward. Linear layers are called as modules, whatever they are:
-plain, quantised, with LoRA, computed together.
+It keeps gate and up but not the activation, which is recomputed in the backward pass: one tensor of
+[tokens, width] per layer less than autograd keeps. With Liger it is also fewer kernels: one in the forward
+pass. Linear layers are called as modules, so they may be quantised, have LoRA, or be computed together.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
@@ -27,14 +26,17 @@ from tui_tuner.compute.kernels.steps import (
     multiply_by_slope,
 )
 
-WIDTH, TOKENS = 32, 6  # of a try
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WIDTH, TOKENS = 32, 6  # of the test inputs
 
 
 class GatedProduct(torch.autograd.Function):
     """`activation(gate) * up`, for two tensors [..., width] of one dtype."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Any, up: Any, activation: str, fast: bool) -> Any:
+    def forward(ctx: Any, gate: Tensor, up: Tensor, activation: str, fast: bool) -> Tensor:
         ctx.save_for_backward(gate, up)
         ctx.activation, ctx.fast = activation, fast
         return (
@@ -45,17 +47,17 @@ class GatedProduct(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         gate, up = ctx.saved_tensors
         back = liger.multiply_gated_back if ctx.fast else compute_part_gradients
         return *back(gradients[0], gate, up, ctx.activation), None, None
 
 
 class GatedHalves(torch.autograd.Function):
-    """The same for gate and up as halves of one tensor [..., 2 width], whose gradient is one tensor too."""
+    """`activation(gate) * up` for halves of one tensor [..., 2 width], with one tensor as gradient."""
 
     @staticmethod
-    def forward(ctx: Any, both: Any, activation: str, gate_first: bool) -> Any:
+    def forward(ctx: Any, both: Tensor, activation: str, gate_first: bool) -> Tensor:
         ctx.save_for_backward(both)
         ctx.activation, ctx.gate_first = activation, gate_first
         gate, up = _split_parts(both, gate_first)
@@ -63,10 +65,11 @@ class GatedHalves(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         (both,) = ctx.saved_tensors
         above = gradients[0]
         gate, up = _split_parts(both, ctx.gate_first)
+        # Both gradients are written into one tensor: autograd would concatenate two.
         to_both = torch.empty_like(both)
         to_gate, to_up = _split_parts(to_both, ctx.gate_first)
         torch.mul(apply_activation(gate, ctx.activation), above, out=to_up)
@@ -74,21 +77,21 @@ class GatedHalves(torch.autograd.Function):
         return to_both, None, None
 
 
-def _split_parts(both: Any, gate_first: bool) -> tuple[Any, Any]:
+def _split_parts(both: Tensor, gate_first: bool) -> tuple[Tensor, Tensor]:
     first, second = both.chunk(2, dim=-1)
     return (first, second) if gate_first else (second, first)
 
 
 @dataclass(frozen=True)
 class GatedKind:
-    """How a module is made.
+    """The structure of a gated feed-forward layer.
 
     Args:
-        gate: The name of the linear layer of the gate, or of the one that gives gate and up at once.
-        up: That of the other; empty where one gives both.
-        down: That of the last linear layer.
-        activation: Between them.
-        gate_first: The gate is the first half of both.
+        gate: The name of the linear layer for the gate, or for gate and up at once.
+        up: The name of the one for up; empty if one layer gives both.
+        down: The name of the last linear layer.
+        activation: The activation of the gate.
+        gate_first: The gate is the first half of a joint output.
         fast: Use Liger's kernel.
     """
 
@@ -100,8 +103,9 @@ class GatedKind:
     fast: bool = False
 
 
-def forward_gated(module: Any, stock: Any, kind: GatedKind, *args: Any, **kwargs: Any) -> Any:
-    """The forward pass of a feed-forward layer with the product as one step."""
+def forward_gated(module: torch.nn.Module, stock: Any, kind: GatedKind, *args: Any, **kwargs: Any) -> Tensor:
+    """Compute a feed-forward layer with the product as one step of autograd."""
+    # Only the plain call was tested.
     if len(args) != 1 or kwargs:
         return stock(*args, **kwargs)
     gate = getattr(module, kind.gate)(args[0])
@@ -117,11 +121,13 @@ def forward_gated(module: Any, stock: Any, kind: GatedKind, *args: Any, **kwargs
     return getattr(module, kind.down)(product)
 
 
-def find_gated_kind(module: Any, device: Any, numbers: list[Numbers], fast: bool) -> GatedKind | None:
-    """Find by trial how a feed-forward layer is made; None if it is of another kind.
+def find_gated_kind(
+    module: torch.nn.Module, device: torch.device, numbers: list[Numbers], fast: bool
+) -> GatedKind | None:
+    """Find the structure of a feed-forward layer by testing candidates; None if none matches.
 
     Args:
-        fast: Try Liger's kernel first.
+        fast: Test Liger's kernel first.
     """
     for kind in _list_candidate_kinds(module, fast):
         if try_proof(partial(_is_gated_kind, kind, module, device, numbers)):
@@ -129,17 +135,20 @@ def find_gated_kind(module: Any, device: Any, numbers: list[Numbers], fast: bool
     return None
 
 
-def _is_gated_kind(kind: GatedKind, module: Any, device: Any, numbers: list[Numbers]) -> bool:
+def _is_gated_kind(
+    kind: GatedKind, module: torch.nn.Module, device: torch.device, numbers: list[Numbers]
+) -> bool:
     return all(_agrees_with_module(kind, module, device, one) for one in numbers)
 
 
-def looks_gated(module: Any) -> bool:
+def looks_gated(module: torch.nn.Module) -> bool:
     """Return whether a module may be a gated feed-forward layer."""
     return next(_list_candidate_kinds(module, False), None) is not None
 
 
-def _list_candidate_kinds(module: Any, fast: bool) -> Iterator[GatedKind]:
-    """List what a module may be: two or three linear layers, and nothing else with weights or randomness."""
+def _list_candidate_kinds(module: torch.nn.Module, fast: bool) -> Iterator[GatedKind]:
+    """Yield candidates for a module of two or three linear layers, without other weights or dropout."""
+    # Someone else has already replaced its forward pass.
     if "forward" in module.__dict__:
         return
     sizes: dict[str, tuple[int, int]] = {}
@@ -151,6 +160,7 @@ def _list_candidate_kinds(module: Any, fast: bool) -> Iterator[GatedKind]:
             return
     if any(one is not None for one in module._parameters.values()) or len(sizes) not in (2, 3):
         return
+    # Names and order of the layers differ between families, so all orders that fit by size are candidates.
     for names in permutations(sizes):
         *ups, down = names
         width, hidden = sizes[ups[0]][1], sizes[down][0]
@@ -166,14 +176,18 @@ def _list_candidate_kinds(module: Any, fast: bool) -> Iterator[GatedKind]:
             yield GatedKind(ups[0], ups[1], down, activation)
 
 
-def find_linear_size(module: Any) -> tuple[int, int] | None:
-    """Inputs and outputs of a linear layer, whatever it is made of."""
+def find_linear_size(module: torch.nn.Module) -> tuple[int, int] | None:
+    """Return inputs and outputs of a linear layer of any kind; None for other modules."""
     found = getattr(module, "in_features", None), getattr(module, "out_features", None)
     return found if isinstance(found[0], int) and isinstance(found[1], int) else None  # type: ignore[return-value]
 
 
-def _agrees_with_module(kind: GatedKind, module: Any, device: Any, numbers: Numbers) -> bool:
-    """With small functions in the place of the linear layers: what lies between them is what is tried."""
+def _agrees_with_module(
+    kind: GatedKind, module: torch.nn.Module, device: torch.device, numbers: Numbers
+) -> bool:
+    """Test one candidate in one numeric format."""
+    # Small random layers replace the linear ones, which may be huge or quantised: only what the module does
+    # between them is tested.
     draws = RandomDraws(device)
     x = draws.draw_normal(2, TOKENS, WIDTH, dtype=numbers.dtype).requires_grad_()
     dtype = numbers.autocast or numbers.dtype
@@ -189,14 +203,16 @@ def _agrees_with_module(kind: GatedKind, module: Any, device: Any, numbers: Numb
         )
 
 
-def _draw_linear(draws: RandomDraws, width: int, dtype: Any) -> Callable[[Any], Any]:
+def _draw_linear(draws: RandomDraws, width: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     weight = draws.draw_normal(width, WIDTH, dtype=dtype) / WIDTH**0.5
     return lambda x: functional.linear(x.to(dtype), weight)
 
 
 @contextlib.contextmanager
-def _replace_children(module: Any, stands: dict[str, Callable[[Any], Any]]) -> Iterator[None]:
-    """Other functions for the forward passes of some children, for a while."""
+def _replace_children(
+    module: torch.nn.Module, stands: dict[str, Callable[[Tensor], Tensor]]
+) -> Iterator[None]:
+    """Replace some children by functions within the context."""
     kept = {name: module._modules[name] for name in stands}
     try:
         for name, function in stands.items():
@@ -207,9 +223,9 @@ def _replace_children(module: Any, stands: dict[str, Callable[[Any], Any]]) -> I
 
 
 class _StandIn(torch.nn.Module):
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return self.function(x)

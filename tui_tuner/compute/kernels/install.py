@@ -1,8 +1,7 @@
-"""Kernels in the place of parts of a model, wherever they prove to compute the same.
+"""Replacement of model parts by kernels, wherever tests show that they compute the same.
 
-A part is found by how it is made, and proved by trying, not by the name of its class. Weights, names and
-saved files are untouched: what changes is the function that a module calls. On a processor nothing is
-replaced.
+A part is recognised by its structure and by tests, not by the name of its class. Weights, names and saved
+files are untouched: only the function that a module calls changes. On a CPU nothing is replaced.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from tui_tuner.models.device import Device
 
 
 def install_kernels(
-    model: Any, device: Device, autocast: Any = None, checkpointed: bool = False
+    model: torch.nn.Module, device: Device, autocast: torch.dtype | None = None, checkpointed: bool = False
 ) -> list[ChosenKernel]:
-    """Replace what proves exact by kernels with fewer launches; what was replaced, and what was not and why.
+    """Replace parts by kernels with fewer launches if they are exact; returns what was replaced, or why not.
 
     Draws nothing from the global random state.
 
     Args:
-        device: What the run computes on.
-        autocast: The dtype that autocast computes in; None without it.
-        checkpointed: Layers compute their activations again, so that keeping fewer of them gains nothing.
+        device: The device of the run.
+        autocast: The dtype of autocast; None without it.
+        checkpointed: Layers recompute their activations, so keeping fewer of them saves nothing.
     """
     if device.kind != "cuda":
         return []
@@ -45,11 +44,12 @@ def install_kernels(
     ]
 
 
-def _install_norms(model: Any, place: Any, numbers: list[Numbers]) -> ChosenKernel:
+def _install_norms(model: torch.nn.Module, place: torch.device, numbers: list[Numbers]) -> ChosenKernel:
     found = [module for module in model.modules() if norm.looks_like_norm(module)]
 
-    def key(module: Any) -> Any:
+    def key(module: torch.nn.Module) -> Any:
         weight = module._parameters.get("weight")
+        # Any float may be the epsilon, so norms with other floats are another kind.
         floats = tuple(one for one in vars(module).values() if type(one) is float)
         return type(module), None if weight is None else weight.shape, floats
 
@@ -59,17 +59,17 @@ def _install_norms(model: Any, place: Any, numbers: list[Numbers]) -> ChosenKern
     if kinds:
         return ChosenKernel("norm", "torch _fused_rms_norm", "", len(kinds))
     if any(isinstance(module, torch.nn.LayerNorm) for module in model.modules()):
-        return ChosenKernel("norm", "torch layer_norm", _("LayerNorm is one kernel as it is."))
-    return ChosenKernel("norm", "", _("No norm of this model proved to be one that a kernel computes."))
+        return ChosenKernel("norm", "torch layer_norm", _("LayerNorm is already a single kernel."))
+    return ChosenKernel("norm", "", _("No norm of this model matched what the kernel computes."))
 
 
 def _install_rotations(
-    model: Any, place: Any, numbers: list[Numbers], fast: bool, why_not: str
+    model: torch.nn.Module, place: torch.device, numbers: list[Numbers], fast: bool, why_not: str
 ) -> ChosenKernel:
     width, rotated = _find_head_width(model)
     found = [module for module in model.modules() if rotary.list_rotating_names(module)] if width else []
 
-    def prove(module: Any) -> Any:
+    def prove(module: torch.nn.Module) -> Any:
         function: Any = type(module).forward
         replaced = []
         for name in rotary.list_rotating_names(module):
@@ -83,20 +83,25 @@ def _install_rotations(
     for module, replaced in kinds:
         module.forward = partial(rotary.forward_rotary, module, replaced)
     if not kinds:
-        return ChosenKernel("rotary", "", _("No rotation of this model proved to be one that is known here."))
+        return ChosenKernel("rotary", "", _("No rotary embedding of this model matched a supported one."))
     if any(ours.fast for _unused, replaced in kinds for _name, ours in replaced):
         return ChosenKernel("rotary", _name_liger(), "", len(kinds))
     return ChosenKernel("rotary", "PyTorch", _explain_no_liger(why_not), len(kinds))
 
 
 def _install_products(
-    model: Any, place: Any, numbers: list[Numbers], fast: bool, checkpointed: bool, why_not: str
+    model: torch.nn.Module,
+    place: torch.device,
+    numbers: list[Numbers],
+    fast: bool,
+    checkpointed: bool,
+    why_not: str,
 ) -> ChosenKernel:
     if checkpointed and not fast:
-        why = _("Layers compute again what they do not keep, so keeping less gains nothing.")
+        why = _("Layers already recompute their activations, so keeping fewer of them saves nothing.")
         return ChosenKernel("mlp", "", " ".join((why, _explain_no_liger(why_not))))
 
-    def key(module: Any) -> Any:
+    def key(module: torch.nn.Module) -> Any:
         sizes = tuple(
             (name, gated_product.find_linear_size(child)) for name, child in module.named_children()
         )
@@ -106,21 +111,22 @@ def _install_products(
     kinds = _prove_each(
         found, key, lambda module: gated_product.find_gated_kind(module, place, numbers, fast)
     )
+    # Only Liger's kernel saves launches; the plain steps save memory alone.
     if checkpointed:
         kinds = [(module, kind) for module, kind in kinds if kind.fast]
     for module, kind in kinds:
         module.forward = partial(gated_product.forward_gated, module, module.forward, kind)
     if not kinds:
-        return ChosenKernel("mlp", "", _("No feed-forward layer of this model proved to be a gated one."))
+        return ChosenKernel("mlp", "", _("No feed-forward layer of this model matched a gated one."))
     if any(kind.fast for _unused, kind in kinds):
         return ChosenKernel("mlp", _name_liger(), "", len(kinds))
     return ChosenKernel("mlp", "PyTorch", _explain_no_liger(why_not), len(kinds))
 
 
 def _prove_each(
-    modules: Iterable[Any], key: Callable[[Any], Any], prove: Callable[[Any], Any]
+    modules: Iterable[torch.nn.Module], key: Callable[[Any], Any], prove: Callable[[Any], Any]
 ) -> list[tuple[Any, Any]]:
-    """Modules with what was proved of them; those that are made alike are tried once."""
+    """Return the modules with a proved kind; modules with equal keys are tested once."""
     proved: dict[Any, Any] = {}
     found = []
     for module in modules:
@@ -132,8 +138,8 @@ def _prove_each(
     return found
 
 
-def _find_head_width(model: Any) -> tuple[int, int]:
-    """Dimensions of a head, and those of them that are rotated; (0, 0) where the config does not say."""
+def _find_head_width(model: torch.nn.Module) -> tuple[int, int]:
+    """Return the dimensions of a head, and how many are rotated; (0, 0) if the config does not tell."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_attention_heads", None)
     hidden = getattr(config, "hidden_size", None)
@@ -153,7 +159,7 @@ def _name_liger() -> str:
 
 
 def _explain_no_liger(why_not: str) -> str:
-    return _("Liger: {why}.", why=why_not) if why_not else _("Liger's kernel did not prove exact.")
+    return _("Liger: {why}.", why=why_not) if why_not else _("Liger's kernel did not give the same results.")
 
 
 __all__ = ["install_kernels"]

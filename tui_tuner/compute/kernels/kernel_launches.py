@@ -1,20 +1,20 @@
-"""How many kernels an operation of our own launches, which tensors without data cannot tell.
+"""Kernel launches of our own operations, which a trace with fake tensors cannot see.
 
-An operator of PyTorch counts as one launch. One that is made here (`torch.library.custom_op`, with a fake
-implementation) hides what it launches, so it says it.
+An operator of PyTorch counts as one launch. An operation of ours (a library operation with a fake
+implementation) hides its launches, so it declares their number.
 """
 
 from __future__ import annotations
 
-# Launches of an operation by its full name, such as `tui_tuner::rotate`; one where nothing is declared
+# Launches by the full name of an operation, such as `tui_tuner::rotate`.
 LAUNCHES: dict[str, int] = {}
 
 
 def declare_launches(name: str, launches: int) -> None:
-    """Say how many kernels the operation `namespace::name` launches on a GPU, each time it is called."""
+    """Declare how many kernels a call of the operation `namespace::name` launches on a GPU."""
     LAUNCHES[name] = launches
 
 
 def count_launches(name: str) -> int:
-    """Kernels that one call of the operation launches, as declared."""
+    """Return the declared launches of one call; 1 if nothing was declared."""
     return LAUNCHES.get(name, 1)

@@ -1,30 +1,33 @@
-"""LoRA layers that read the same input, and their frozen weights, as one step of autograd: the way of GPUs.
+"""LoRA layers with the same input, and their frozen weights, as one step of autograd: the way for GPUs.
 
 For x [tokens, inputs] and layers i with frozen W_i, A_i [r_i, inputs] and B_i [outputs_i, r_i]:
 
     low   = s x [A_1; A_2; ..]^T                   one product for all layers
-    out_i = x W_i^T + bias_i + low_i B_i^T         two products a layer, the second added to the first
+    out_i = x W_i^T + bias_i + low_i B_i^T         two products per layer, the second added to the first
     back_i = s g_i B_i                             g_i: the gradient of out_i
     dx    = sum g_i W_i + [back_1 back_2 ..] [A_1; A_2; ..]
     dA    = [back_1 back_2 ..]^T x                 one product for all layers
     dB_i  = g_i^T low_i
 
-What is kept for the way back are x, `low`, the float32 matrices and the frozen weights. Gradients of the
-matrices come out of their products in the matrices' own dtype where the device can do that, without a pass
-that casts them. With dropout each layer has an input of its own, from peft's module, for its A.
+Kept for the backward pass are x, `low`, the float32 matrices and the frozen weights. Gradients of the
+matrices come out of their products in the matrices' own dtype if the device can do that, without a separate
+cast. With dropout each layer has a separate input for its A, from peft's module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tui_tuner.compute.low_rank.bases import EIGHT_BITS, FOUR_BITS, FrozenBase, is_packed, read_base
 from tui_tuner.compute.low_rank.shadow import MatrixCopies, ShadowCopies, make_stacked_copies
 from tui_tuner.compute.precision import HALVES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -33,23 +36,23 @@ class LoraMember:
 
     Args:
         layer: peft's layer.
-        stock: Its own forward pass.
-        name: Its adapter.
-        kind: The sort of its frozen weight (`bases`).
+        stock: peft's forward pass.
+        name: The name of its adapter.
+        kind: The kind of its frozen weight (`bases`).
     """
 
-    layer: Any
+    layer: torch.nn.Module
     stock: Callable[..., Any]
     name: str
     kind: str
 
     @property
-    def down_matrix(self) -> Any:
+    def down_matrix(self) -> Tensor:
         """A [rank, inputs]."""
         return self.layer.lora_A[self.name].weight
 
     @property
-    def up_matrix(self) -> Any:
+    def up_matrix(self) -> Tensor:
         """B [outputs, rank]."""
         return self.layer.lora_B[self.name].weight
 
@@ -59,12 +62,13 @@ class LoraMember:
 
     @property
     def active_dropout(self) -> Any:
-        """peft's module where it drops something now, else None."""
+        """peft's dropout module if it is active now, else None."""
         module = self.layer.lora_dropout[self.name]
         return module if module.training and getattr(module, "p", 0.0) else None
 
     def is_plain(self) -> bool:
-        """Return whether the layer is still what it was: its one adapter switched on and not merged."""
+        """Return whether the layer still has one adapter, which is enabled and not merged."""
+        # Asked in every pass: users and our own checks disable, merge and add adapters at any time.
         layer = self.layer
         if layer.disable_adapters or layer.merged or len(layer.lora_A) != 1:
             return False
@@ -73,12 +77,12 @@ class LoraMember:
 
 @dataclass(eq=False)
 class LoraGroup:
-    """Layers that read the same input, in the order in which the model calls them.
+    """Layers with the same input, in the order in which the model calls them.
 
     Args:
-        number: Its place among the groups of a model.
-        wide: Whether the device multiplies 16-bit numbers into float32 ones (`multiplies_into_float32`).
-        shadow: Where the 16-bit copies of its matrices are; None makes them each time.
+        number: Its number among the groups of a model.
+        wide: Whether the device multiplies 16-bit matrices into float32 (`multiplies_into_float32`).
+        shadow: Holds the 16-bit copies of its matrices; None to make them each time.
     """
 
     members: list[LoraMember]
@@ -86,26 +90,28 @@ class LoraGroup:
     wide: bool = False
     shadow: ShadowCopies | None = None
 
-    def list_matrices(self) -> list[Any]:
-        """All A, then all B."""
+    def list_matrices(self) -> list[Tensor]:
+        """Return all A, then all B."""
         return [one.down_matrix for one in self.members] + [one.up_matrix for one in self.members]
 
-    def is_copied(self, dtype: Any) -> bool:
-        """Return whether its matrices are not used as they are."""
+    def is_copied(self, dtype: torch.dtype) -> bool:
+        """Return whether its matrices must be copied: to stack several A, or to cast them."""
         return len(self.members) > 1 or any(one.dtype != dtype for one in self.list_matrices())
 
-    def get_copies(self, dtype: Any, matrices: list[Any]) -> MatrixCopies:
-        """Its matrices in `dtype`, those A one below the other."""
+    def get_copies(self, dtype: torch.dtype, matrices: list[Tensor]) -> MatrixCopies:
+        """Return its matrices in `dtype`, with all A stacked."""
         if not self.is_copied(dtype):
             return MatrixCopies(matrices[0], [matrices[1]], matrices)
-        if self.shadow is not None and dtype in HALVES:  # float32 is for checks, and not kept
+        # Copies in float32 are for checks only, and would stay in memory.
+        if self.shadow is not None and dtype in HALVES:
             return self.shadow.get_group_copies(self, dtype)
         return make_stacked_copies(matrices, dtype)
 
-    def find_dtype(self, x: Any) -> Any:
-        """The dtype to compute an input in; None where peft has to."""
+    def find_dtype(self, x: Tensor) -> torch.dtype | None:
+        """Return the dtype to compute an input in; None if peft must compute it."""
         if torch.compiler.is_compiling() or not all(one.is_plain() for one in self.members):
             return None
+        # All layers of a group have dropout or none has: the step below knows no mixture.
         if len({one.active_dropout is None for one in self.members}) > 1:
             return None
         place = x.device.type
@@ -117,21 +123,22 @@ class LoraGroup:
         same = quantised or self.members[0].layer.base_layer.weight.dtype == x.dtype
         return x.dtype if same and all(one.dtype == x.dtype for one in self.list_matrices()) else None
 
-    def compute_outputs(self, x: Any, dtype: Any) -> list[Any]:
+    def compute_outputs(self, x: Tensor, dtype: torch.dtype) -> list[Tensor]:
         """Compute the output of every layer for x [.., inputs], in `dtype`."""
         x = x.to(dtype)
         rows = x.reshape(-1, x.shape[-1])
         dropping = [one.active_dropout for one in self.members]
         dropped = [] if dropping[0] is None else [module(x).reshape(rows.shape) for module in dropping]
+        # The matrices are arguments, though the group has them: autograd must see what it differentiates.
         found = JointLora.apply(self, rows, len(dropped), *dropped, *self.list_matrices())
         return [one.view(*x.shape[:-1], one.shape[-1]) for one in found]
 
 
 class JointLora(torch.autograd.Function):
-    """The step described above. Arguments: a group, x, how many dropped inputs, these, all A, all B."""
+    """The step described above. Arguments: a group, x, the number of dropped inputs, these, all A, all B."""
 
     @staticmethod
-    def forward(ctx: Any, group: LoraGroup, rows: Any, drops: int, *tensors: Any) -> Any:
+    def forward(ctx: Any, group: LoraGroup, rows: Tensor, drops: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         dropped, matrices = tensors[:drops], list(tensors[drops:])
         copies = group.get_copies(rows.dtype, matrices)
         scaling = group.members[0].lora_scaling
@@ -148,16 +155,18 @@ class JointLora(torch.autograd.Function):
         for base, part, up in zip(bases, lows, copies.ups, strict=True):
             found.append(base.multiply_rows(rows).addmm_(part, up.t()))
         kept = [] if dropped else [rows]
+        # The float32 matrices are kept, not their copies: autograd then reports changes in between.
         ctx.save_for_backward(*kept, *dropped, low, *matrices, *(base.weight for base in bases))
         ctx.group, ctx.drops, ctx.scaling, ctx.dtype = group, drops, scaling, rows.dtype
         ctx.states = [(base.layer, base.state, base.kind) for base in bases]
         ctx.ranks = ranks
+        # An unused output has no gradient: zeros would cost its products in the backward pass.
         ctx.set_materialize_grads(False)
         return tuple(found)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
         drops, ranks, wide, wanted = ctx.drops, ctx.ranks, ctx.group.wide, ctx.needs_input_grad
         if all(above is None for above in gradients):
             return (None,) * len(wanted)
@@ -187,36 +196,40 @@ class JointLora(torch.autograd.Function):
 
 
 def _backpropagate_ups(
-    gradients: Sequence[Any], ups: Sequence[Any], low: Any, ranks: list[int], s: float
-) -> Any:
-    """The gradients of what every A gives, side by side: [tokens, sum of ranks]."""
+    gradients: Sequence[Tensor | None], ups: Sequence[Tensor], low: Tensor, ranks: list[int], s: float
+) -> Tensor:
+    """Return the gradients of the outputs of every A, side by side: [tokens, sum of ranks]."""
     back = low.new_empty(low.shape)
     for above, part, up in zip(gradients, back.split(ranks, dim=1), ups, strict=True):
-        if above is None:  # nobody used what this layer returned
+        if above is None:  # the output of this layer was not used
             part.zero_()
         else:
             _multiply_into(part, above, up, s)
     return back
 
 
-def _backpropagate_weights(gradients: Sequence[Any], weights: Sequence[Any], states: Any, dtype: Any) -> Any:
-    """The gradient of x by way of the frozen weights."""
+def _backpropagate_weights(
+    gradients: Sequence[Tensor | None], weights: Sequence[Tensor], states: Any, dtype: torch.dtype
+) -> Tensor | None:
+    """Return the gradient of x through the frozen weights."""
     to_x: Any = None
     for above, weight, (layer, state, kind) in zip(gradients, weights, states, strict=True):
         if above is not None:
             numbers = FrozenBase(layer, weight, state, kind).dequantise_weight(dtype)
             to_x = above @ numbers if to_x is None else to_x.addmm_(above, numbers)
-            del numbers  # a dequantised weight must not be there beside the next one
+            # Else two dequantised weights would be in memory at once.
+            del numbers
     return to_x
 
 
-def _multiply_into(into: Any, left: Any, right: Any, scaling: float) -> None:
-    """`into = scaling left right`, in one product."""
+def _multiply_into(into: Tensor, left: Tensor, right: Tensor, scaling: float) -> None:
+    """Compute `into = scaling left right` in one product."""
+    # With beta=0 the uninitialised contents of `into` are ignored, even NaN.
     into.addmm_(left, right, beta=0, alpha=scaling)
 
 
-def _multiply_as(left: Any, right: Any, like: Any, wide: bool) -> Any:
-    """`left right` in the dtype of `like`."""
+def _multiply_as(left: Tensor, right: Tensor, like: Tensor, wide: bool) -> Tensor:
+    """Return `left right` in the dtype of `like`."""
     if left.dtype == like.dtype:
         return left @ right
     if wide and like.dtype == torch.float32:
@@ -224,8 +237,8 @@ def _multiply_as(left: Any, right: Any, like: Any, wide: bool) -> Any:
     return (left @ right).to(like.dtype)
 
 
-def multiplies_into_float32(device: Any, dtype: Any) -> bool:
-    """Return whether a product of 16-bit matrices can come out in float32 there (CUDA, from torch 2.8)."""
+def multiplies_into_float32(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether 16-bit matrices can be multiplied into float32 there (CUDA, from torch 2.8)."""
     if dtype not in HALVES or not hasattr(torch.ops.aten.mm, "dtype"):
         return False
     try:

@@ -1,9 +1,9 @@
-"""Layers of one module that read the same tensor: the first that is called computes all of them.
+"""Layers of one module with the same input: the first one that is called computes all of them.
 
-Which layers those are is seen in one small pass of the model (`find_siblings`), not told by names. What the
-first has computed for the others waits inside the call of the module that holds them and nowhere else: hooks
-of that module begin and end it, also when a pass fails. A layer takes what waits for it only for that very
-tensor, unchanged, in the same numbers and the same thread; otherwise it computes by itself.
+One small pass of the model finds these layers (`find_siblings`), not their names. The outputs that the first
+layer computes for the others are kept only during the call of the module that holds them: hooks of that
+module begin and end this, also if a pass fails. A layer takes its output only for the very same tensor,
+unchanged, in the same dtype and the same thread; otherwise it computes by itself.
 """
 
 from __future__ import annotations
@@ -12,30 +12,33 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tui_tuner.compute.low_rank.joint import LoraGroup, LoraMember
 
-Calls = list[list[tuple[Any, Any]]]  # by call of a module: its layers that were called, with their input
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Calls = list[list[tuple[Any, Any]]]  # for each call of a module: the layers called in it, with their inputs
 
 
 @dataclass
 class WaitingOutputs:
-    """Inside one call of the module: the input that was computed, and what nobody has taken yet."""
+    """The input that was computed in one call of the module, and the outputs not taken yet."""
 
-    x: Any = None
+    x: Tensor | None = None
     key: tuple[Any, ...] = ()
-    found: dict[int, Any] = field(default_factory=dict)
+    found: dict[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
 class JointRunner:
-    """A group, and a group for each of its layers alone.
+    """Runs a group of layers together, or each of them alone.
 
     Attributes:
-        waiting: By thread, while the module that holds the layers is called.
+        waiting: Outputs not taken yet, by thread, during a call of the module that holds the layers.
     """
 
     group: LoraGroup
@@ -43,18 +46,19 @@ class JointRunner:
     waiting: dict[int, WaitingOutputs] = field(default_factory=dict)
 
     def begin_call(self, *_unused: Any) -> None:
-        """The module that holds the layers is called: a forward pre-hook."""
+        """Start to keep outputs: a forward pre-hook of the module that holds the layers."""
         if not torch.compiler.is_compiling():
             self.waiting[threading.get_ident()] = WaitingOutputs()
 
     def end_call(self, *_unused: Any) -> None:
-        """It has returned or failed: a forward hook."""
+        """Drop outputs that were not taken: a forward hook, also called if the module failed."""
         if not torch.compiler.is_compiling():
             self.waiting.pop(threading.get_ident(), None)
 
-    def forward_member(self, place: int, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The forward pass of the layer at that place in the group."""
-        if torch.compiler.is_compiling():  # a region's compiler fuses what peft does by itself
+    def forward_member(self, place: int, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Compute the layer at `place` in the group."""
+        # Within a compiled region the compiler fuses peft's own operations.
+        if torch.compiler.is_compiling():
             return self.group.members[place].stock(x, *args, **kwargs)
         waiting = self.waiting.get(threading.get_ident())
         if args or kwargs or waiting is None:
@@ -65,40 +69,42 @@ class JointRunner:
                 return forward_alone(self.alone[place], x)
             waiting.x, waiting.key = x, _make_key(x)
             waiting.found = dict(enumerate(self.group.compute_outputs(x, dtype)))
+        # `pop`: a layer that is called twice with one tensor must compute its second output.
         if waiting.x is x and place in waiting.found and waiting.key == _make_key(x):
             return waiting.found.pop(place)
         return forward_alone(self.alone[place], x)
 
 
-def forward_alone(group: LoraGroup, x: Any, *args: Any, **kwargs: Any) -> Any:
-    """The forward pass of a layer that is computed by itself."""
+def forward_alone(group: LoraGroup, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Compute a group of a single layer, by peft if our step does not fit the call."""
     dtype = None if args or kwargs else group.find_dtype(x)
     if dtype is None:
         return group.members[0].stock(x, *args, **kwargs)
     return group.compute_outputs(x, dtype)[0]
 
 
-def _make_key(x: Any) -> tuple[Any, ...]:
-    """What else must be the same for an output to be taken."""
+def _make_key(x: Tensor) -> tuple[Any, ...]:
+    """Return the state, apart from the tensor's identity, that must match for an output to be taken."""
     place = x.device.type
     numbers = torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else x.dtype
+    # The version counts in-place changes. Inference tensors have none.
     return numbers, 0 if x.is_inference() else x._version, torch.is_grad_enabled()
 
 
 def find_siblings(
-    model: Any, members: dict[str, LoraMember], half: Any
+    model: torch.nn.Module, members: dict[str, LoraMember], half: torch.dtype
 ) -> list[tuple[str, list[LoraMember]]]:
-    """Layers of one module that a small pass of the model gave the same tensor.
+    """Find layers of one module that get the same tensor, in a pass of the model over two tokens.
 
     Args:
         members: By the names of their modules.
         half: The 16-bit dtype of the run, or of its device.
 
     Returns:
-        The name of the module, and its layers in the order of their calls.
+        The name of each such module, and its layers in the order of their calls.
 
     Raises:
-        Exception: whatever a model's own code makes of two tokens.
+        Exception: the model's own code fails on such a pass.
     """
     calls: dict[str, Calls] = {}
     with contextlib.ExitStack() as hooks:
@@ -127,7 +133,7 @@ def _make_begin_hook(calls: Calls) -> Any:
 
 
 def _make_note_hook(calls: Calls) -> Any:
-    def note(layer: Any, args: Any) -> None:
+    def note(layer: torch.nn.Module, args: Any) -> None:
         if calls and args:
             calls[-1].append((layer, args[0]))
 
@@ -135,11 +141,9 @@ def _make_note_hook(calls: Calls) -> Any:
 
 
 @contextlib.contextmanager
-def _rest_modules(model: Any) -> Iterator[None]:
-    """Nothing random, and every module's mode as it was afterwards.
-
-    Quantised layers are left out: bitsandbytes packs their weights anew on a processor that is not training.
-    """
+def _rest_modules(model: torch.nn.Module) -> Iterator[None]:
+    """Switch modules to evaluation within the context, and restore the mode of each."""
+    # Quantised layers stay in training mode: on a CPU, bitsandbytes repacks their weights in evaluation mode.
     modes = [(module, module.training) for module in model.modules()]
     for module, _unused in modes:
         module.training = type(module).__module__.startswith("bitsandbytes.")
@@ -150,8 +154,8 @@ def _rest_modules(model: Any) -> Iterator[None]:
             module.training = training
 
 
-def _find_same_input(calls: Calls) -> list[list[Any]]:
-    """Layers with the same input, each called once, if it was so in every call of the module."""
+def _find_same_input(calls: Calls) -> list[list[torch.nn.Module]]:
+    """Return layers with the same input, each called once, if all calls of the module agree on them."""
     partitions = []
     for called in calls:
         by_input: dict[int, list[Any]] = {}

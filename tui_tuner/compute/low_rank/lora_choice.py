@@ -1,4 +1,4 @@
-"""Which LoRA layers of a model are computed in a quick way on a device, and which are left to peft."""
+"""Choice of the LoRA layers that are computed by fast steps of our own; the others are left to peft."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,6 +22,9 @@ from tui_tuner.locales import N_, _
 from tui_tuner.models.device import Device
 from tui_tuner.text import one_line
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 PART = "lora"
 PEFT = "peft"
 ONE = N_("one step for each layer")
@@ -30,16 +33,16 @@ JOINT = N_("one step for layers with the same input")
 
 @dataclass(frozen=True)
 class LoraFacts:
-    """What decides how a LoRA layer may be computed.
+    """The properties that decide how a LoRA layer may be computed.
 
     Args:
-        base: The sort of its frozen weight (`bases.find_base_kind`); empty if it is another.
-        adapters: How many it has.
-        variant: It is DoRA or another kind of its own, or has a bias or a layer of its own for A or B.
-        dropout: Share of its input that is dropped in training.
-        trained_base: Its own weight is trained too.
-        hooked: Somebody else's code runs around it, such as what moves weights between devices.
-        transposed: peft takes its weight for [inputs, outputs].
+        base: The kind of its frozen weight (`bases.find_base_kind`); empty if it is not supported.
+        adapters: The number of its adapters.
+        variant: It is DoRA or another variant, or has a bias or special layers for A or B.
+        dropout: The share of its input that is dropped in training.
+        trained_base: Its base weight is trained too.
+        hooked: Other code wraps its forward pass, such as hooks that move weights between devices.
+        transposed: peft treats its weight as [inputs, outputs].
     """
 
     base: str = DENSE
@@ -52,26 +55,26 @@ class LoraFacts:
 
 
 def explain_left(facts: LoraFacts, kind: str) -> str:
-    """Explain why a layer is left to peft on a `cpu` or `cuda` device; empty if it is not."""
+    """Explain why a layer is left to peft on a `cpu` or `cuda` device; empty if it need not be."""
     if facts.adapters != 1:
         return _("it has several adapters")
     if facts.variant:
-        return _("its adapter is of another kind than LoRA")
+        return _("its adapter is not plain LoRA")
     if facts.trained_base:
         return _("its own weight is trained too")
     if facts.transposed != (facts.base == TRANSPOSED) or not facts.base:
-        return _("its weight is of an unknown kind")
+        return _("its kind of weight is not supported")
     if kind == "cpu" and (facts.base != DENSE or facts.transposed):
-        return _("its weight is quantised or transposed, and this is a processor")
+        return _("its weight is quantised or transposed, which is not supported on a CPU")
     if kind == "cpu" and facts.dropout:
-        return _("it drops out, and this is a processor")
+        return _("it has dropout, which is not supported on a CPU")
     if kind != "cpu" and facts.hooked:
-        return _("other code runs around it")
+        return _("other code wraps its forward pass")
     return ""
 
 
-def find_lora_facts(layer: Any) -> LoraFacts | None:
-    """The facts of a module; None if it is no LoRA layer of peft beside a linear one."""
+def find_lora_facts(layer: torch.nn.Module) -> LoraFacts | None:
+    """Return the facts of a module; None if it is not a LoRA layer of peft for a linear layer."""
     try:
         from peft.tuners.lora.layer import Embedding, LoraLayer
     except ImportError:
@@ -98,7 +101,7 @@ def find_lora_facts(layer: Any) -> LoraFacts | None:
 _PLAIN = ("Linear", "Linear4bit", "Linear8bitLt")
 
 
-def _has_hooks(module: Any) -> bool:
+def _has_hooks(module: torch.nn.Module) -> bool:
     hooks = (
         module._forward_hooks,
         module._forward_pre_hooks,
@@ -108,8 +111,8 @@ def _has_hooks(module: Any) -> bool:
     return any(hooks) or "forward" in vars(module) or hasattr(module, "_hf_hook")
 
 
-def _is_replaced(layer: Any) -> bool:
-    """Return whether somebody else has put a forward pass of theirs into a layer."""
+def _is_replaced(layer: torch.nn.Module) -> bool:
+    """Return whether other code has replaced the forward pass of a layer."""
     return "forward" in vars(layer) and not _is_ours(vars(layer)["forward"])
 
 
@@ -121,16 +124,16 @@ def _is_ours(forward: Any) -> bool:
     )
 
 
-def quicken_lora(model: Any, device: Device | None = None) -> list[ChosenKernel]:
-    """Replace the forward pass of the LoRA layers that a quick way fits.
+def quicken_lora(model: torch.nn.Module, device: Device | None = None) -> list[ChosenKernel]:
+    """Replace the forward pass of LoRA layers by a fast step if it is exact.
 
     Draws nothing from the global random state.
 
     Args:
-        device: What the model is computed on; by the place of each layer's weight where it is None.
+        device: The device of the model; None to read it from each layer's weight.
 
     Returns:
-        What computes how many layers, and why peft computes the others.
+        How many layers are computed in which way, and why peft computes the others.
     """
     left: Counter[str] = Counter()
     chosen: dict[str, list[LoraMember]] = {"cpu": [], "cuda": []}
@@ -141,7 +144,7 @@ def quicken_lora(model: Any, device: Device | None = None) -> list[ChosenKernel]
             continue
         kind = device.kind if device is not None else _find_device_kind(layer)
         if _is_ours(vars(layer).get("forward")):
-            del layer.forward  # of an earlier call
+            del layer.forward  # left by an earlier call
         reason = explain_left(facts, kind)
         if reason:
             left[reason] += 1
@@ -155,17 +158,17 @@ def quicken_lora(model: Any, device: Device | None = None) -> list[ChosenKernel]
 
 
 def count_quick(chosen: Sequence[ChosenKernel]) -> int:
-    """Count the LoRA layers that something else than peft computes."""
+    """Count the LoRA layers that are not computed by peft."""
     return sum(one.layers for one in chosen if one.part == PART and one.kernel != PEFT)
 
 
-def _find_device_kind(layer: Any) -> str:
+def _find_device_kind(layer: torch.nn.Module) -> str:
     place = next(iter(layer.base_layer.parameters())).device.type
     return "cpu" if place == "cpu" else "cuda"
 
 
 def _explain_difference() -> str:
-    return _("it does not prove to give peft's outputs and gradients")
+    return _("its outputs and gradients differ from peft's")
 
 
 def _quicken_single(members: list[LoraMember], left: Counter[str]) -> list[ChosenKernel]:
@@ -182,7 +185,7 @@ def _quicken_single(members: list[LoraMember], left: Counter[str]) -> list[Chose
 
 
 def _quicken_joint(
-    model: Any,
+    model: torch.nn.Module,
     members: list[LoraMember],
     names: dict[int, str],
     device: Device | None,
@@ -218,6 +221,7 @@ def _quicken_joint(
             one.layer.forward = partial(together.forward_member, place)
     for group in alone.values():
         group.members[0].layer.forward = partial(forward_alone, group)
+    # Only now: while groups are proved, each has a shadow of its own.
     _share_shadow(model, [*(one.group for one in joint), *alone.values()], names)
     together_count = sum(len(one.group.members) for one in joint)
     found = [ChosenKernel(PART, _(JOINT), "", together_count)] if joint else []
@@ -225,17 +229,18 @@ def _quicken_joint(
 
 
 def _group_siblings(
-    model: Any, members: list[LoraMember], names: dict[int, str], half: Any
+    model: torch.nn.Module, members: list[LoraMember], names: dict[int, str], half: torch.dtype
 ) -> tuple[list[tuple[str, list[LoraMember]]], str]:
-    """Layers that read the same tensor and can share a product; and why that is not known."""
+    """Return the layers that can share a product, by module; and a reason if that is not known."""
     by_name = {names[id(one.layer)]: one for one in members}
     try:
         seen = find_siblings(model, by_name, half)
-    except Exception as error:  # whatever a model's own code makes of two tokens
+    except Exception as error:  # a model's own code may fail on two tokens in any way
         problem = one_line(f"{type(error).__name__}: {error}", 200)
-        return [], _("which layers read the same input was not found ({problem})", problem=problem)
+        return [], _("layers with the same input could not be found ({problem})", problem=problem)
     found = []
     for holder, parts in seen:
+        # One product scales all layers alike, and stacks their A in one tensor.
         alike: dict[Any, list[LoraMember]] = {}
         for one in parts:
             drops = getattr(one.layer.lora_dropout[one.name], "p", 0.0)
@@ -251,29 +256,31 @@ def _group_siblings(
     return found, ""
 
 
-def _share_shadow(model: Any, groups: list[LoraGroup], names: dict[int, str]) -> None:
-    """Give the groups one shadow, told of the passes of every module that holds all of the layers."""
+def _share_shadow(model: torch.nn.Module, groups: list[LoraGroup], names: dict[int, str]) -> None:
+    """Give all groups one shadow, with hooks on every module that holds all of their layers."""
     shadow = ShadowCopies(groups)
     for number, group in enumerate(groups):
         group.number, group.shadow = number, shadow
     used = [names[id(one.layer)].split(".") for group in groups for one in group.members]
     shared = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*used, strict=False))]
+    # On each of them, because a pass may enter at any, such as at the base model alone.
     for length in range(len(shared) + 1):
         module = model.get_submodule(".".join(shared[:length]))
-        if not isinstance(module, torch.nn.ModuleList):  # nobody calls one
+        if not isinstance(module, torch.nn.ModuleList):  # a list is never called
             module.register_forward_pre_hook(shadow.begin_pass)
             module.register_forward_hook(shadow.end_pass, always_call=True)
 
 
-def _proves_group(proved: dict[Any, bool], group: LoraGroup, half: Any) -> bool:
-    """Return whether a group computes what peft does, tried once for each kind of group."""
+def _proves_group(proved: dict[Any, bool], group: LoraGroup, half: torch.dtype) -> bool:
+    """Return whether a group computes the same as peft; tested once for each kind of group."""
     from torch._subclasses.fake_tensor import FakeTensor
 
+    # In a trace the tensors hold no data to compare.
     if isinstance(group.members[0].down_matrix, FakeTensor):
-        return True  # nothing to compare, for a trace only
+        return True
     group.shadow = ShadowCopies([group])
 
-    def quick(x: Any) -> list[Any]:
+    def quick(x: Tensor) -> list[Tensor]:
         place = x.device.type
         computing = torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else x.dtype
         return group.compute_outputs(x, computing)
@@ -284,7 +291,9 @@ def _proves_group(proved: dict[Any, bool], group: LoraGroup, half: Any) -> bool:
         group.shadow = None
 
 
-def _prove_once(proved: dict[Any, bool], members: list[LoraMember], quick: Any, half: Any) -> bool:
+def _prove_once(
+    proved: dict[Any, bool], members: list[LoraMember], quick: Any, half: torch.dtype | None
+) -> bool:
     kind = tuple(
         (
             one.kind,

@@ -1,9 +1,8 @@
-"""Tokens at the end of a flat row that bring it to one of few lengths, and that nobody is trained on.
+"""Filler at the end of a flat row: tokens without labels that bring it to one of few lengths.
 
-They are the beginnings of the row's own examples once more, each a segment for itself: a causal model
-computes for them what it computes for the examples, so nothing comes up that the row did not have (no larger
-activation, no expert that is overrun by one repeated token). They see no example, none sees them, no label is
-theirs, and no count of tokens knows them.
+The filler repeats the beginnings of the row's own examples, each as a separate segment. A causal model
+computes the same for them as for the examples, so they add nothing new (no larger activation, no expert
+overloaded by one repeated token). No example sees them, they see no example, and token counts exclude them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from tui_tuner.compute.shared_prefix import Layout, Segment
 
 
 def fill_row(micro: MicroBatch, length: int) -> MicroBatch:
-    """A flat row brought to so many tokens; the row as it is where it has them already."""
+    """Return a flat row filled up to `length` tokens; the same row if it has them already."""
     import torch
 
     begun = micro.input_ids.shape[1]
@@ -44,7 +43,7 @@ def fill_row(micro: MicroBatch, length: int) -> MicroBatch:
 
 
 def _list_beginnings(micro: MicroBatch) -> list[Segment]:
-    """The stretches of a row that begin at position 0, longest first."""
+    """List the stretches of a row that begin at position 0, longest first."""
     if micro.layout is not None:
         found = [segment for segment in micro.layout.segments if not segment.prefix]
     else:
@@ -56,7 +55,8 @@ def _list_beginnings(micro: MicroBatch) -> list[Segment]:
 
 
 def _cut_pieces(beginnings: list[Segment], missing: int) -> list[Segment]:
-    """Beginnings of `missing` tokens together, none longer than what it is the beginning of."""
+    """Cut beginnings of `missing` tokens in total, none longer than its stretch."""
+    # Longest first, and again from the start if all together are too short.
     found: list[Segment] = []
     while missing > 0 and beginnings:
         for one in beginnings:
@@ -69,7 +69,7 @@ def _cut_pieces(beginnings: list[Segment], missing: int) -> list[Segment]:
 
 
 def _move_pieces(pieces: list[Segment], start: int) -> list[Segment]:
-    """The same pieces where they stand in the filled row, one after the other from `start` on."""
+    """Return the pieces with their places in the filled row, one after the other from `start`."""
     found: list[Any] = []
     for piece in pieces:
         found.append(replace(piece, start=start))

@@ -1,4 +1,4 @@
-"""Which sequences share a flat row on a GPU: a whole step where it fits, else rows of about one length."""
+"""Distribution of sequences over flat rows on a GPU: a whole step if it fits, else rows of similar length."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from tui_tuner.compute.forward import MicroSize, pack_rows
 
 
 def deal_rows(rows: Sequence[int], lengths: np.ndarray, size: MicroSize) -> list[list[int]]:
-    """Lay sequences into as few flat rows as `pack_rows` would, or fewer, of lengths as equal as can be.
+    """Distribute sequences over as few flat rows as `pack_rows`, or fewer, with lengths as equal as possible.
 
-    A tiny last row costs a pass of its own, and a length that is seen once. A sequence that is longer than
-    `size.tokens` gets a row to itself. The result does not depend on anything but the arguments.
+    A sequence that is longer than `size.tokens` gets a row to itself. The result depends on the arguments
+    alone, so a resumed run gets the same rows.
     """
+    # Best fit leaves a tiny last row, which costs a whole pass and a length that occurs only once.
     packed = pack_rows(rows, lengths, size)
     total = sum(int(lengths[row]) for row in rows)
     counts = range(max(1, -(-total // size.tokens)), len(packed) + 1)
@@ -25,7 +26,7 @@ def deal_rows(rows: Sequence[int], lengths: np.ndarray, size: MicroSize) -> list
         dealt = _deal_longest_first(rows, lengths, count)
         return all(len(row) <= 1 or int(lengths[row].sum()) <= size.tokens for row in dealt)
 
-    # By halves: of thousands of sequences that hardly share a row, one count after the other takes minutes
+    # Bisection: for thousands of sequences that hardly share rows, trying all counts would take minutes.
     place = bisect_left(counts, True, key=fits)
     if place == len(counts):
         return packed
@@ -33,7 +34,7 @@ def deal_rows(rows: Sequence[int], lengths: np.ndarray, size: MicroSize) -> list
 
 
 def _deal_longest_first(rows: Sequence[int], lengths: np.ndarray, count: int) -> list[list[int]]:
-    """Each sequence to the shortest of `count` rows so far, the longest ones first."""
+    """Add each sequence, longest first, to the shortest of `count` rows so far."""
     dealt: list[list[int]] = [[] for _unused in range(count)]
     loads = [(0, place) for place in range(count)]
     for row in sorted(rows, key=lambda row: (-int(lengths[row]), row)):

@@ -1,4 +1,4 @@
-"""Examples laid into the rows of forward passes, by the way that a run has settled on."""
+"""Layout of examples in the rows of forward passes, for the way that a run uses."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tui_tuner.compute.rows.row_sizes import (
 
 
 class RowLayout:
-    """Lays rows, and knows the lengths that they may have where they come from a small set.
+    """Lays out rows, and chooses their allowed lengths if these come from a small set.
 
     Args:
         pad: The token id of padding.
-        limit: Tokens that no example exceeds.
-        usual: Tokens of some optimizer steps.
+        limit: The most tokens of an example.
+        usual: Tokens of some typical optimizer steps.
     """
 
     def __init__(self, pad: int = 0, limit: int = 0, usual: Sequence[int] = ()) -> None:
@@ -42,7 +42,7 @@ class RowLayout:
         self._sizes: dict[int, tuple[int, ...]] = {}
 
     def share_beginnings(self, saved: float) -> None:
-        """Beginnings are shared from now on: this share of the tokens of a step is not computed."""
+        """Expect shorter rows from now on: sharing prefixes saves this share of the tokens of a step."""
         self.usual = [round(tokens * (1 - saved)) for tokens in self.usual]
         self._sizes.clear()
 
@@ -62,11 +62,11 @@ class RowLayout:
         training: bool = True,
         sizes: Sequence[int] = (),
     ) -> MicroBatch:
-        """A forward pass of these examples.
+        """Lay out a forward pass of these examples.
 
         Args:
-            sizes: The lengths that flat rows may have, where they are filled up; without any, a row gets a
-                round length of its own.
+            sizes: The allowed lengths of flat rows that are filled up; if empty, a row gets the next round
+                length.
         """
         if not way.packing:
             longest = max(int(data.lengths[row]) for row in rows)
@@ -77,17 +77,17 @@ class RowLayout:
         return fill_up(micro, way, sizes)
 
     def list_step_sizes(self, most: int) -> tuple[int, ...]:
-        """The lengths that flat rows of training may have; the same in a run that is resumed.
+        """Return the allowed lengths of flat rows in training; a resumed run gets the same.
 
         Args:
-            most: Tokens that a row may have.
+            most: The most tokens of a row.
         """
         if most not in self._sizes:
             self._sizes[most] = choose_row_sizes(most, self._list_pieces(most))
         return self._sizes[most]
 
     def expect_filler(self, most: int) -> tuple[tuple[int, ...], float | None]:
-        """Those lengths, and the share of filler in usual steps; None where no step is known."""
+        """Return those lengths, and the share of filler in typical steps; None if no step is known."""
         sizes, pieces = self.list_step_sizes(most), self._list_pieces(most)
         return sizes, measure_waste(pieces, sizes) if pieces else None
 
@@ -96,7 +96,7 @@ class RowLayout:
 
 
 def fill_up(micro: MicroBatch, way: ForwardWay, sizes: Sequence[int] = ()) -> MicroBatch:
-    """A flat row in one of these lengths, or in a round one of its own, where the way fills rows up."""
+    """Fill a flat row up to one of these lengths, or to a round one, if the way fills rows."""
     if not way.filled:
         return micro
     tokens = micro.input_ids.shape[1]
@@ -104,5 +104,5 @@ def fill_up(micro: MicroBatch, way: ForwardWay, sizes: Sequence[int] = ()) -> Mi
 
 
 def list_group_sizes(data: Rows, groups: Sequence[Sequence[int]], size: MicroSize) -> tuple[int, ...]:
-    """The lengths that flat rows of these groups may have."""
+    """Return the allowed lengths of flat rows for these groups."""
     return choose_row_sizes(size.tokens, [sum(int(data.lengths[row]) for row in group) for group in groups])

@@ -1,4 +1,4 @@
-"""The numbers of methods that put something beside linear layers: LoRA and its kin, LoHa, VeRA, IA3."""
+"""The numbers of methods that add weights next to linear layers: LoRA and its variants, LoHa, VeRA, IA3."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ RSLORA = replace(LORA, usual=Customary(5e-5, 1e-5, 2e-4, _RSLORA_PAPER))
 
 
 def _count_low_rank(linear: Linear, case: MethodCase) -> int:
-    """Elements of two matrices, [rank, inputs] and [outputs, rank]."""
+    """Count the elements of two matrices, [rank, inputs] and [outputs, rank]."""
     return case.section.rank * (linear.inputs + linear.outputs)
 
 
 class LowRankNumbers(MethodNumbers):
-    """LoRA; with `magnitudes` DoRA, with `stabilised` rank-stabilised LoRA."""
+    """The numbers of LoRA; of DoRA with `magnitudes`, and of rank-stabilised LoRA with `stabilised`."""
 
     rates = LORA
     magnitudes: bool = False
@@ -63,9 +63,9 @@ class LowRankNumbers(MethodNumbers):
         return found if preference or not self.stabilised else self._stabilise_rate(section, new_head)
 
     def _stabilise_rate(self, section: MethodSection, new_head: bool) -> Customary:
-        """Divide LoRA's rate by the square root of the rank, as updates are that much larger."""
+        """Return LoRA's rate divided by the square root of the rank."""
         lora = LORA.new_head if new_head and LORA.new_head else LORA.usual
-        # rsLoRA scales by alpha / sqrt(rank) where LoRA scales by alpha / rank: sqrt(rank) times as much
+        # rsLoRA scales updates by alpha / sqrt(rank), LoRA by alpha / rank: sqrt(rank) times as much
         rate = lora.rate / math.sqrt(section.rank)
         source = N_(
             "rsLoRA (arXiv 2312.03732): LoRA's {rate:g} / sqrt(rank), as the update is larger", rate=lora.rate
@@ -85,7 +85,7 @@ class LowRankNumbers(MethodNumbers):
         return _count_low_rank(linear, case) + (linear.outputs if self.magnitudes else 0)
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
-        # Magnitudes multiply element by element, which is no product of matrices
+        # Magnitudes are multiplied element by element, which costs next to nothing
         return PassedWeights(trained=float(_count_low_rank(linear, case) * linear.copies))
 
     def memory_terms(self, case: MethodCase) -> Terms:
@@ -93,7 +93,7 @@ class LowRankNumbers(MethodNumbers):
 
 
 class HadamardNumbers(MethodNumbers):
-    """LoHa."""
+    """The numbers of LoHa."""
 
     rates = Rates(
         Customary(1e-4, 5e-5, 1e-3, N_("PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): 1e-4"))
@@ -103,7 +103,7 @@ class HadamardNumbers(MethodNumbers):
         return 2 * _count_low_rank(linear, case)
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
-        # However few numbers are trained, the product is with the whole update matrix, and so is its gradient
+        # However few weights are trained, forward and backward multiply by the whole update matrix
         return PassedWeights(trained=float(linear.weights), instead=True)
 
     def memory_terms(self, case: MethodCase) -> Terms:
@@ -111,7 +111,7 @@ class HadamardNumbers(MethodNumbers):
 
 
 class SharedRandomNumbers(MethodNumbers):
-    """VeRA."""
+    """The numbers of VeRA."""
 
     rates = Rates(
         Customary(1e-3, 3e-4, 1e-2, N_("PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): 1e-3")),
@@ -122,7 +122,7 @@ class SharedRandomNumbers(MethodNumbers):
         return case.section.rank + linear.outputs
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
-        # The random matrices take part in both passes, and only vectors are trained
+        # Both passes multiply by the random matrices, although only vectors are trained
         return PassedWeights(frozen=float(_count_low_rank(linear, case) * linear.copies))
 
     def memory_terms(self, case: MethodCase) -> Terms:
@@ -130,7 +130,7 @@ class SharedRandomNumbers(MethodNumbers):
 
 
 class FactorNumbers(MethodNumbers):
-    """IA3."""
+    """The numbers of IA3."""
 
     rates = Rates(
         Customary(3e-3, 5e-4, 1e-2, "IA3 (arXiv 2205.05638): 3e-3"),
@@ -146,14 +146,15 @@ class FactorNumbers(MethodNumbers):
         return linear.inputs if linear.name in find_feed_forward(case) else linear.outputs
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
-        return PassedWeights()  # factors are multiplied element by element, which is no product of matrices
+        # Factors are multiplied element by element, which costs next to nothing
+        return PassedWeights()
 
     def memory_terms(self, case: MethodCase) -> Terms:
         return replace(make_basic_terms(case), form=Form.FACTORS, rank=1, feedforward=find_feed_forward(case))
 
 
 def find_feed_forward(case: MethodCase) -> frozenset[str]:
-    """Return the targets that lead out of a feed-forward block, of which IA3 scales the inputs."""
+    """Return the targets that are the last layer of a feed-forward block, whose inputs IA3 scales."""
     return frozenset(
         linear.name
         for linear in case.facts.layer_linears

@@ -1,4 +1,4 @@
-"""The numbers of a method: its customary rate, what it trains, what that costs. Part of `Method`."""
+"""The numbers of a method: its customary rate, trained weights, operations and memory. Part of `Method`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from tui_tuner.models.facts import ModelFacts
 
 
 class MethodNumbers:
-    """What planning asks a method. Each answer has a default that follows from the others.
+    """The figures that planning needs of a method. Each has a default that follows from the others.
 
-    A method that gives `count_parameters`, or `count_elsewhere` alone, is planned with: its weights, their
-    gradients and optimizer states, and products as large as its matrices.
+    `count_parameters` or `count_elsewhere` alone is enough to plan with: the weights, their gradients and
+    optimizer states, and products as large as the matrices follow from it.
+
+    Attributes:
+        rates: Its customary learning rates.
+        trains_layers: It has no adapters: in the layers that it trains, it trains every weight.
+        stabilised: Updates are divided by the square root of the rank rather than by the rank.
     """
 
     rates: Rates = UNPUBLISHED
-    # Every weight of the layers that are trained is, and there are no adapters
     trains_layers: ClassVar[bool] = False
-    # Updates are divided by the square root of the rank rather than by the rank
     stabilised: bool = False
 
     def customary_rate(
@@ -39,61 +42,61 @@ class MethodNumbers:
         Args:
             new_head: The model is an encoder with a new head.
             preference: The task learns from comparisons.
-            parameters: Of the model; None if not known.
+            parameters: The model's number of parameters; None if unknown.
         """
         if preference:
             return self.rates.preference
         return self.rates.new_head if new_head and self.rates.new_head else self.rates.usual
 
     def rate_rules(self, section: MethodSection) -> list[Rule]:
-        """Return rules for the rate that hold for this method only, to be shown beside the usual one."""
+        """Return rules for the rate that apply to this method only, to be shown with the usual one."""
         return []
 
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
-        """Return how many numbers are trained beside one linear layer that has an adapter."""
+        """Return how many weights are trained next to one linear layer that has an adapter."""
         return 0
 
     def count_elsewhere(self, case: MethodCase, decides: bool = False) -> int:
-        """Return how many trained numbers it adds that are not beside a linear layer.
+        """Return how many trained weights it adds elsewhere than next to linear layers.
 
         Args:
-            decides: The model has a head that decides in place of one that writes.
+            decides: The model has a head for classes, tags or answers instead of one that writes.
         """
         return 0
 
     def count_own(self, facts: ModelFacts, section: MethodSection) -> int:
-        """Return how many of the model's own numbers are trained, where these are not all of them."""
+        """Return how many of the model's own weights are trained, if not all of them are."""
         return 0
 
     def count_twice(self, case: MethodCase, heads: Collection[str]) -> int:
-        """Return how many of the added numbers are there twice.
+        """Return how many of the added weights exist twice.
 
         Args:
-            heads: Names of modules that are trained and saved whole, of which PEFT keeps the originals.
+            heads: Names of modules that are trained and saved whole; PEFT keeps their originals too.
         """
         return 0
 
     def count_layers(self, section: MethodSection, layers: int) -> int:
-        """Return in how many of a model's layers, from the top, something is trained."""
+        """Return how many of a model's top layers have trained weights."""
         return min(section.layers or layers, layers) if section.reads_field("layers") else layers
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
-        """Return the weights that a token meets beside a linear layer with an adapter, all copies of it."""
+        """Return the weights that a token is multiplied by next to all copies of a linear layer."""
         return PassedWeights(trained=float(self.count_parameters(linear, case) * linear.copies))
 
     def memory_terms(self, case: MethodCase) -> Terms:
-        """Return what the memory of a training step depends on."""
+        """Return the properties of the method on which the memory of a training step depends."""
         facts, section = case.facts, case.section
         known = make_basic_terms(case)
         if known.whole_model or known.virtual_tokens:
             return known
         if self.trains_layers:
             return replace(known, whole_layers=True)
-        # A mixture may have dense layers, whose matrices have the names of the experts' and other sizes
+        # A mixture of experts may have dense layers, whose matrices share the experts' names but not sizes
         linears = {(one.name, one.inputs, one.outputs): one for one in facts.without_experts.layer_linears}
         linears |= {(one.name, one.inputs, one.outputs): one for one in facts.layer_linears}
         counted = {key: self.count_parameters(one, case) for key, one in linears.items() if case.adapts(one)}
-        # Where nothing is beside a layer, the ledger simulates no adapter at all
+        # Layers without trained weights next to them are left out: the ledger simulates no adapter for them
         counts = tuple((*key, count) for key, count in counted.items() if count)
         elsewhere, own = self.count_elsewhere(case), self.count_own(facts, section)
         return replace(

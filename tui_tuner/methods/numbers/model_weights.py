@@ -1,4 +1,4 @@
-"""The numbers of methods that train the model's own weights: all of them, or the top layers."""
+"""The numbers of full fine-tuning and of training the top layers, which train the model's own weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FULL = Rates(
 
 
 class WholeModelNumbers(MethodNumbers):
-    """Full fine-tuning."""
+    """The numbers of full fine-tuning."""
 
     rates = _FULL
     trains_layers = True
@@ -45,7 +45,7 @@ class WholeModelNumbers(MethodNumbers):
         preference: bool = False,
         parameters: int | None = None,
     ) -> Customary:
-        # The one published case in which the size of a pretrained encoder changes the rate
+        # The only published case in which the rate depends on the size of a pretrained encoder
         if new_head and not preference and parameters is not None and parameters < SMALL_ENCODER:
             return SMALL_ENCODER_RATE
         return super().customary_rate(
@@ -54,7 +54,7 @@ class WholeModelNumbers(MethodNumbers):
 
 
 class TopLayersNumbers(MethodNumbers):
-    """The last layers only."""
+    """The numbers of training only the last layers."""
 
     rates = replace(
         _FULL,
@@ -64,11 +64,11 @@ class TopLayersNumbers(MethodNumbers):
     trains_layers = True
 
     def count_own(self, facts: ModelFacts, section: MethodSection) -> int:
-        """The last layers and the norm behind them."""
-        # Layers that share weights (ALBERT) are trained once, whatever number is asked for
+        """Return the parameters of the last layers and of the norm after them."""
+        # Layers that share weights (ALBERT) count once, whatever number is requested
         count = min(section.layers or 1, facts.own_layers)
         found = facts.beside.norms
-        # Encoders with norms behind their layers have no final norm; the one before them stays frozen
+        # Encoders with norms after their layers have no final norm; the one before them stays frozen
         if not (facts.encoder and facts.family.norm_bias):
             found += facts.final_norm
         for place in range(facts.own_layers - count, facts.own_layers):

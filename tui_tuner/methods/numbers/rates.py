@@ -1,4 +1,4 @@
-"""Learning rates that are customary for a method, each with its source."""
+"""Customary learning rates of methods, each with its source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tui_tuner.locales import N_
 
 @dataclass(frozen=True)
 class Customary:
-    """A usual peak rate, the range people use, and where that comes from."""
+    """A usual peak learning rate, its usual range, and the source of both."""
 
     rate: float
     low: float
@@ -19,7 +19,7 @@ class Customary:
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule applied: its formula with the inputs filled in, and the rate; None if an input is missing."""
+    """An applied rule: its formula with the inputs filled in, and the rate; None if an input is missing."""
 
     name: str
     formula: str
@@ -39,12 +39,12 @@ class Rates:
     """The customary rates of one method.
 
     Args:
-        usual: Of a pretrained model that writes.
-        new_head: Of an encoder with a new head; None where the usual one holds there too.
-        preference: Of tasks that learn from comparisons.
-        batch: The batch that `usual` was measured at, in sequences, and whose it was. None where nobody
-            measured how the rate depends on the batch.
-        times_full: The best rate as a multiple of full fine-tuning's; None where that is not known.
+        usual: For a pretrained model that writes.
+        new_head: For an encoder with a new head; None if the usual one applies there too.
+        preference: For tasks that learn from comparisons.
+        batch: The batch size that `usual` was measured at, in sequences, and its source. None if it is
+            unknown how the rate depends on the batch size.
+        times_full: The best rate as a multiple of full fine-tuning's; None if unknown.
     """
 
     usual: Customary
@@ -54,7 +54,7 @@ class Rates:
     times_full: int | None = None
 
 
-# A beginning for methods without a published rate; a range test finds a better one
+# A starting point for methods without a published rate; a range test finds a better one
 UNPUBLISHED = Rates(
     Customary(
         1e-4,

@@ -1,4 +1,4 @@
-"""What a method comes down to for memory and operations: plain numbers, which planning works with."""
+"""A method as plain numbers, from which planning computes memory and operations."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ALL = "all-linear"
 
 
 class Form(StrEnum):
-    """How an adapter beside a linear layer is computed, which decides what autograd keeps of it.
+    """How an adapter next to a linear layer is computed, which decides the tensors that autograd keeps.
 
-    Forms that no method here has are those of published measurements that planning is compared with.
+    Forms that no method here uses occur in published measurements that planning is compared with.
     """
 
-    GENERAL = "general"  # nothing is known but the number of trained elements (`Terms.counts`)
+    GENERAL = "general"  # unknown, apart from the number of trained elements (`Terms.counts`)
     LOW_RANK = "low_rank"  # LoRA: the product of two matrices
     MAGNITUDES = "magnitudes"  # DoRA: the same, each output scaled against the norm of its weights
     FACTORS = "factors"  # IA3: a factor for each output, or for each input
@@ -40,7 +40,8 @@ class MethodCase:
     """A method's settings with the model they are for.
 
     Args:
-        adapts: Returns whether an adapter sits on a matrix: by the settings, and by the library version.
+        adapts: Returns whether a matrix gets an adapter, which depends on the settings and on the version of
+            the library.
     """
 
     section: MethodSection
@@ -49,18 +50,18 @@ class MethodCase:
 
     @property
     def target_names(self) -> frozenset[str]:
-        """Names of the matrices that get an adapter, or `all-linear`."""
+        """Return the names of the matrices that get an adapter, or `all-linear`."""
         return name_targets(self.section)
 
     @property
     def top_layers(self) -> int:
-        """Layers, from the top, that the settings name; 0 is all."""
+        """Return how many of the top layers the settings select; 0 is all."""
         return min(self.section.layers or 0, self.facts.layers) if self.section.reads_field("layers") else 0
 
 
 def name_targets(section: MethodSection) -> frozenset[str]:
-    """`method.targets` as a set of names; `all-linear` for a method that does not read it."""
-    # Such a method may put something beside any layer, so none is excluded
+    """Return `method.targets` as a set of names; `all-linear` for a method that does not read it."""
+    # Such a method may add weights next to any layer, so none is excluded
     if not section.reads_field("targets"):
         return frozenset({ALL})
     return frozenset([section.targets] if isinstance(section.targets, str) else section.targets)
@@ -68,13 +69,13 @@ def name_targets(section: MethodSection) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class PassedWeights:
-    """Weights that a token meets beside a frozen matrix, for counting operations.
+    """Weights that a token is multiplied by next to a frozen matrix, for counting operations.
 
     Args:
-        frozen: Of matrices that are not trained.
-        trained: Of matrices that are.
+        frozen: Elements of matrices that are not trained.
+        trained: Elements of matrices that are trained.
         instead: The update is a whole matrix that is added to the frozen one before the product, so there is
-            one product and not two.
+            one product instead of two.
     """
 
     frozen: float = 0.0
@@ -84,24 +85,25 @@ class PassedWeights:
 
 @dataclass(frozen=True)
 class Terms:
-    """What memory depends on. Fields have the names of those of `planning.memory.setup.Setup`.
+    """The properties that memory depends on, named as the fields of `planning.memory.setup.Setup`.
 
     Args:
-        form: How adapters beside linear layers are computed.
-        rank: Their inner size; 1 for forms without one, 0 where no linear layer has an adapter.
-        dropout: Before them.
-        targets: Names of the matrices that have one.
-        layers: The top layers in which something is trained; 0 is all.
+        form: How adapters next to linear layers are computed.
+        rank: Their inner size; 1 for forms without one, 0 if no linear layer has an adapter.
+        dropout: The dropout before them.
+        targets: Names of the matrices that have an adapter.
+        layers: The number of top layers with trained weights; 0 is all.
         whole_model: Every weight of the model is trained.
-        whole_layers: Every weight of `layers` is trained, and none of the others.
-        train_embeddings: So are the embeddings and the head, as copies beside the frozen ones.
-        trains_norms: So are the weights of the norms.
+        whole_layers: Every weight of `layers` is trained, and no other.
+        train_embeddings: Copies of the embeddings and the head are trained, next to the frozen ones.
+        trains_norms: The weights of the norms are trained.
         feedforward: Targets whose inputs are scaled rather than their outputs.
-        virtual_tokens: Trained tokens before each sequence. prefix: They are keys and values of each layer.
-        encoder: Inner width of the network that makes them; 0 is none.
-        counts: Of `Form.GENERAL`, trained elements beside one matrix: (name, inputs, outputs, elements).
-        elsewhere: Elements of each trained tensor that is neither beside a linear layer nor a virtual token.
-        own: Elements of the model's own weights that are trained, where these are not whole layers.
+        virtual_tokens: Trained tokens before each sequence.
+        prefix: Virtual tokens are keys and values of each layer.
+        encoder: Inner width of the network that produces them; 0 is none.
+        counts: For `Form.GENERAL`, trained elements next to a matrix: (name, inputs, outputs, elements).
+        elsewhere: Elements of each trained tensor that is neither next to a linear layer nor a virtual token.
+        own: Trained elements of the model's own weights, if these are not whole layers.
     """
 
     form: Form = Form.LOW_RANK
@@ -123,7 +125,7 @@ class Terms:
 
 
 def make_basic_terms(case: MethodCase) -> Terms:
-    """The terms that follow from settings and traits alone."""
+    """Make the terms that follow from settings and traits alone."""
     section = case.section
     return Terms(
         rank=section.rank if section.reads_field("rank") else 0,

@@ -12,11 +12,11 @@ from tui_tuner.methods.numbers.rates import Customary, Rates
 from tui_tuner.methods.numbers.terms import MethodCase, PassedWeights, Terms, make_basic_terms
 from tui_tuner.models.architectures.family import Linear
 
-NETWORK = "mlp_head"  # peft's name for what makes virtual tokens in P-tuning
+NETWORK = "mlp_head"  # peft's name for the network that produces virtual tokens in P-tuning
 
 
 class PromptNumbers(MethodNumbers):
-    """Prompt tuning: one vector for each virtual token, as wide as the embeddings."""
+    """The numbers of prompt tuning: one vector for each virtual token, as wide as the embeddings."""
 
     rates = Rates(
         Customary(
@@ -34,7 +34,7 @@ class PromptNumbers(MethodNumbers):
         return case.section.virtual_tokens * _measure_width(case, decides)
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
-        # Virtual tokens lengthen a sequence, and put nothing beside a matrix
+        # Virtual tokens lengthen the sequence; there are no weights next to a matrix
         return PassedWeights()
 
     def memory_terms(self, case: MethodCase) -> Terms:
@@ -42,7 +42,7 @@ class PromptNumbers(MethodNumbers):
 
 
 class PTuningNumbers(PromptNumbers):
-    """P-tuning: the same, through a network of three linear layers."""
+    """The numbers of P-tuning: virtual tokens from a network of three linear layers."""
 
     rates = Rates(
         Customary(
@@ -59,7 +59,8 @@ class PTuningNumbers(PromptNumbers):
         return case.section.virtual_tokens * width + network
 
     def count_twice(self, case: MethodCase, heads: Collection[str]) -> int:
-        """Its network, where its name ends as that of a head does: ModernBERT's is called `head`."""
+        """Return the size of the network if its name ends like that of a head: then PEFT keeps it twice."""
+        # ModernBERT's head is called `head`, and PEFT compares the ends of names
         if not any(NETWORK.endswith(name) for name in heads):
             return 0
         return self.count_elsewhere(case, True) - case.section.virtual_tokens * case.facts.embedding_width
@@ -69,7 +70,7 @@ class PTuningNumbers(PromptNumbers):
 
 
 class PrefixNumbers(PromptNumbers):
-    """Prefix tuning: keys and values of each layer, trained themselves or made by a network."""
+    """The numbers of prefix tuning: keys and values of each layer, trained directly or from a network."""
 
     rates = Rates(
         Customary(
@@ -95,7 +96,7 @@ class PrefixNumbers(PromptNumbers):
         preference: bool = False,
         parameters: int | None = None,
     ) -> Customary:
-        # The published rates for a network are those of models that write
+        # Rates for a network were published only for models that write
         if section.encoder_size is not None and not (new_head or preference):
             return self.network_rate
         return super().customary_rate(
@@ -115,5 +116,6 @@ class PrefixNumbers(PromptNumbers):
 
 
 def _measure_width(case: MethodCase, decides: bool) -> int:
-    """Of a virtual token. A model that decides gets it before its embeddings are widened (ELECTRA)."""
+    """Return the width of a virtual token."""
+    # In a model with a head for classes, it is inserted before embeddings are widened (ELECTRA)
     return case.facts.embedding_width if decides else case.facts.hidden

@@ -1,4 +1,4 @@
-"""Judge answers to held-out questions: exact match, F1, the threshold, and each kind of question."""
+"""Judge answers to held-out questions: exact match, F1, and the threshold, for each kind of question."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIGURES = ("exact_match", "f1")
 def judge_answers(
     questions: Sequence[AnsweredQuestion], told: float | str
 ) -> tuple[EvaluationResult, float | None]:
-    """Return metrics, tables and the threshold that was used, or None if every question has an answer.
+    """Return metrics, tables and the threshold that was used; None for it if every question has an answer.
 
     Args:
         told: `evaluation.null_threshold`.
@@ -38,8 +38,7 @@ def judge_answers(
         "exact_match": find_best_threshold(questions, raw.exact),
         "f1": find_best_threshold(questions, raw.f1),
     }
-    # Not the best threshold itself: that one equals the score of some question, where rounding would
-    # decide.
+    # Not the best threshold itself: it equals the score of some question, where rounding would decide.
     threshold = raise_threshold(questions, best["f1"]) if isinstance(told, str) else float(told)
     scores = score_with_threshold(questions, raw, threshold)
     tables = [_kind_table(questions, scores), _threshold_table(questions, raw, threshold, best)]

@@ -68,6 +68,7 @@ class AnswerReader:
         return self._contexts
 
     def _cut_again(self, rows: TokenizedRows) -> list[np.ndarray]:
+        # Examples are windows, so each row occurs several times but is cut only once.
         wanted = list(dict.fromkeys(rows.row_of_example(index) for index in range(len(rows))))
         cut: dict[int, list[PairWindow]] = {}
         for begin in range(0, len(wanted), AT_ONCE):
@@ -84,7 +85,7 @@ class AnswerReader:
             # A tokenizer that was updated since would give wrong characters without any error.
             if number >= len(windows) or not np.array_equal(windows[number].ids, rows[index].ids):
                 raise RunError(
-                    _("the tokenizer now makes other tokens of this row than during preparation."),
+                    _("the tokenizer now produces other tokens for this row than during preparation."),
                     where=str(rows.example_origin(index)),
                     hint=_("Start a new run."),
                 )

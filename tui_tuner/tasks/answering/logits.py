@@ -19,7 +19,7 @@ from tui_tuner.methods.attached import method_of
 def span_logits(model: Any, micro: MicroBatch, way: ForwardWay, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return logits of beginnings and ends, each [examples, longest] float32; -inf after an example's end."""
     with way.open_autocast():
-        # peft's wrapper for this task drops token types and positions
+        # peft's wrapper for this task drops token types and positions, so the model inside it is called.
         found = method_of(model).unwrap_model(model)(**inputs)
     return tuple(  # type: ignore[return-value]
         _split_examples(logits[:, way.virtual :].float(), micro)
@@ -28,6 +28,7 @@ def span_logits(model: Any, micro: MicroBatch, way: ForwardWay, inputs: Mapping[
 
 
 def _split_examples(logits: Any, micro: MicroBatch) -> Any:
+    # Without position ids, each example is a padded row; otherwise all are in one flat row.
     if micro.position_ids is None:
         return logits.masked_fill(micro.attention_mask == 0, -torch.inf)
     parts = logits[0, : micro.example_tokens].split(micro.lengths)
@@ -53,6 +54,7 @@ def best_edges(starts: Any, ends: Any, null: Any) -> list[Any]:
     Rows are begin positions, begin logits, end positions, end logits. The last column is that of the null
     position, with the sum of its two logits.
     """
+    # Only the best edges leave the device: those of all tokens of all windows would fill the memory.
     most = min(N_BEST, starts.shape[1])
     begin, end = starts.topk(most), ends.topk(most)
     at = null[:, None]

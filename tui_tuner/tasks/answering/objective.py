@@ -29,6 +29,7 @@ class SpanObjective(Objective):
         self._reader: AnswerReader | None = None
 
     def prepare_way(self, setup: Setup) -> None:
+        # Evaluations store the threshold in the model's config, which checkpoints save.
         self._model = setup.model
         self._reader = AnswerReader(self.config, setup.tokenizer)
         super().prepare_way(setup)

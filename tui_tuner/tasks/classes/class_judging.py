@@ -18,7 +18,7 @@ from tui_tuner.evaluation.class_metrics import (
 from tui_tuner.objectives.objective import EvaluationResult, ResultTable
 
 MOST_CONFUSED = 20  # classes of a confusion matrix; of more, the most frequent ones
-MOST_CLASSES = 50  # classes with figures of their own
+MOST_CLASSES = 50  # classes in the table of figures; of more, the most frequent ones
 FIGURES = ("precision", "recall", "f1", "rows")
 
 

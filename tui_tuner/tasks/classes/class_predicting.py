@@ -25,11 +25,15 @@ _PROBLEMS = {"multi_label_classification": MULTI, "regression": REGRESSION}
 def predict_classes(
     config: RunConfig, model: Any, tokenizer: Any, rows: Sequence[Record], batch_size: int
 ) -> list[dict[str, Any] | RowProblem]:
-    """Return the prediction for each text or pair, with the probabilities of all classes."""
+    """Return the prediction for each text or pair, with the probabilities of all classes.
+
+    A row that cannot be read gets a `RowProblem`.
+    """
     encoder = LabelEncoder(config, tokenizer)
     records = [LabelledText(row.text, None) if isinstance(row, Text) else row for row in rows]
     encoded = [_encode_record(encoder, row) for row in records if isinstance(row, LabelledText)]
     examples = [one for one in encoded if isinstance(one, Example)]
+    # Only rows that could be encoded have logits; they are taken from the iterator in the same order below.
     logits = iter(compute_padded_logits(model, CheckRows(examples), tokenizer.pad_token_id or 0, batch_size))
     problem, names = _find_problem(config, model), class_names(model)
     return [
@@ -53,9 +57,10 @@ def _encode_record(encoder: LabelEncoder, record: LabelledText) -> Example | Row
 
 
 def _find_problem(config: RunConfig, model: Any) -> str:
-    """Return whether the head has one class per text, several, or a number, from the run or the model."""
+    """Return the kind of problem that the head was trained on, from the run or the model."""
     if config.data.problem != "auto":
         return str(config.data.problem)
+    # Models of other programs may lack `problem_type`; transformers then takes one output for a regression.
     said = _PROBLEMS.get(str(getattr(model.config, "problem_type", None)))
     return said or (REGRESSION if model.config.num_labels == 1 else SINGLE)
 

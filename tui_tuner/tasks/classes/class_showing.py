@@ -51,7 +51,7 @@ class ClassSamples(SampleSource):
 
 
 def show_classes(config: RunConfig, model: Any, encoder: LabelEncoder, record: LabelledText) -> ShownSample:
-    """Predict one text or pair, with the probabilities of the likeliest classes.
+    """Predict the class of one text or pair, with the probabilities of the likeliest classes.
 
     Raises:
         RowProblem: it is longer than max_length and may not be cut.
@@ -73,6 +73,7 @@ def read_logits(model: Any, encoder: LabelEncoder, record: LabelledText) -> np.n
     values = encoder.tokenise_cut(record)
     device = model.get_input_embeddings().weight.device
     inputs = {"input_ids": torch.tensor([values["input_ids"]], device=device)}
+    # Types that are all 0 are the default, and many models accept no types.
     if "token_type_ids" in values and any(values["token_type_ids"]) and reads_types(model):
         inputs["token_type_ids"] = torch.tensor([values["token_type_ids"]], device=device)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])

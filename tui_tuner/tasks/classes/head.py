@@ -30,10 +30,9 @@ class RunClasses:
 
 
 def classes_of_run(config: RunConfig, tally: LabelTally) -> RunClasses:
-    """Return the classes of the rows. A head of the base model with the same classes keeps its names and
-    order.
+    """Return the classes of the rows; those of an existing head with the same classes keep its order.
 
-    It has the same classes if its names differ only in case, or if the rows use its numbers as names.
+    A head has the same classes if its names differ only in case, or if the rows use its numbers as names.
     """
     problem, _why = decide_problem(config.data.problem, tally)
     if problem == REGRESSION:
@@ -42,9 +41,11 @@ def classes_of_run(config: RunConfig, tally: LabelTally) -> RunClasses:
     plain = {name: number for number, name in enumerate(names)}
     if len(base) != len(names) or len(base) < 2:
         return RunClasses(problem, names, plain)
+    # Rows with numbers belong to a head with names; names such as LABEL_0 say no more than the numbers do.
     if names == [str(number) for number in range(len(names))] and sort_classes(base) != names:
         return RunClasses(problem, names if are_unnamed(base) else base, plain, True)
     folded = {name.casefold(): number for number, name in enumerate(base)}
+    # A head with two classes that differ only in case cannot be matched by ignoring case.
     if len(folded) == len(base) and {name.casefold() for name in names} == folded.keys():
         return RunClasses(problem, base, {name: folded[name.casefold()] for name in names}, True)
     return RunClasses(problem, names, plain)

@@ -11,14 +11,14 @@ from tui_tuner.locales import N_, _, _n
 from tui_tuner.tasks.classes.head import classes_of_run, has_other_classes
 from tui_tuner.text import first_names, list_items, one_line
 
-FEW_ROWS = 5  # of a class
+FEW_ROWS = 5  # rows of a class, below which a warning names it
 UNEQUAL = 10  # times as many rows in the largest class as in the smallest
-MAJORITY = 0.8  # of all rows in one class
+MAJORITY = 0.8  # share of all rows in one class
 _SHOWN = 8
 
 
 def check_labels(facts: RowFacts, config: RunConfig, tally: LabelTally) -> list[Problem]:
-    """Return errors and warnings about labels, with example rows."""
+    """List errors and warnings about labels, with example rows."""
     if not tally.rows:
         return []
     classes = classes_of_run(config, tally)
@@ -31,6 +31,7 @@ def check_labels(facts: RowFacts, config: RunConfig, tally: LabelTally) -> list[
         return [*found, _too_many_problem(facts.get_count("too many"), facts)]
     if facts.get_count("fractions"):
         return found + _check_fractions(facts)
+    # With several classes per row, a single class is still a yes-or-no question.
     least = 2 if classes.problem == SINGLE else 1
     if len(tally.classes) < least:
         return [*found, _one_class_problem(facts, tally)]
@@ -129,6 +130,7 @@ def _one_class_problem(facts: RowFacts, tally: LabelTally) -> Problem:
 def _check_free_text(facts: RowFacts, tally: LabelTally) -> list[Problem]:
     """Report labels that rarely repeat, which are texts or numbers."""
     different = len(tally.classes)
+    # Small data sets may have up to 20 classes whatever their number of rows.
     if different <= max(20, tally.rows // 2):
         return []
     what = _(
@@ -163,7 +165,7 @@ def _check_minus_one(facts: RowFacts, tally: LabelTally) -> list[Problem]:
     """Report the label -1, which marks rows without a label in some data sets."""
     others = [name for name in tally.classes if name != "-1"]
     count = tally.classes.get("-1", 0)
-    # -1 next to 0 and 1 is a class of its own in sentiment data (negative, neutral, positive).
+    # Next to 0 and 1, -1 is a real class in sentiment data (negative, neutral, positive).
     if not count or set(others) <= {"0", "1"} or not all(name.isdecimal() for name in others):
         return []
     what = _n(
@@ -195,6 +197,7 @@ def _check_shares(facts: RowFacts, tally: LabelTally, problem: str) -> list[Prob
         found.append(
             Problem("few_rows_of_class", "warning", what, hint, sum(count for count, _name in rare), rows)
         )
+    # With several classes per row, shares do not add up to 1, and a frequent class is not a majority.
     if problem == MULTI:
         return found
     most, least = max(tally.classes.values()), min(tally.classes.values())

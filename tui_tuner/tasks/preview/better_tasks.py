@@ -19,7 +19,7 @@ from tui_tuner.locales import N_, _
 from tui_tuner.tasks import find_task, name_of_task
 
 LOOKED_AT = 20  # rows read from the beginning of the data
-MOST_OF_THEM = 0.9
+MOST_OF_THEM = 0.9  # share of these rows that must fit the other task better
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class BetterTask:
 
 
 def find_better_task(config: RunConfig) -> BetterTask | None:
-    """Return a task that fits the data better than the requested one, or None.
+    """Return a task that fits the data better than the requested one; None if there is none.
 
-    None also if the user has stated the format of the rows. Reads the first rows; raises nothing.
+    Also None if the user has set the format of the rows. Reads only the first rows; raises nothing.
     """
     if is_format_set(config, 0):
         return None
@@ -57,12 +57,12 @@ def find_better_task(config: RunConfig) -> BetterTask | None:
     task, words, columns = way
     hint = AlternativeWay(words, task, dict(columns)).make_hint()
     return BetterTask(
-        task, _("These rows are {kind}: task {task}?", kind=_(TASKS[task].rows), task=task), hint
+        task, _("These rows are {kind}. Use task {task}?", kind=_(TASKS[task].rows), task=task), hint
     )
 
 
 def find_other_task(config: RunConfig) -> BetterTask | None:
-    """Return the task that the data are for, if the requested one cannot use them or only less well.
+    """Return the task that suits the data if the requested one cannot use them, or suits them less.
 
     Raises nothing; None for data that no task can use.
     """
@@ -75,6 +75,7 @@ def find_other_task(config: RunConfig) -> BetterTask | None:
             record = read.count_start(ledger)
             if record is None:
                 continue
+            # The first readable row decides: the rows of a file are seldom of several kinds.
             told = (*task.records, *(task.encoder_class.takes_if_told if task.encoder_class else ()))
             name = None if isinstance(record, told) else name_of_task(record)
             return _suggest_task(name) if name is not None else None
@@ -86,7 +87,7 @@ def find_other_task(config: RunConfig) -> BetterTask | None:
 def _suggest_task(name: str) -> BetterTask:
     hint = advise(N_("Select it with {command}.", command=write_setting({"task": name})))
     return BetterTask(
-        name, _("These rows are {kind}: task {task}?", kind=_(TASKS[name].rows), task=name), hint
+        name, _("These rows are {kind}. Use task {task}?", kind=_(TASKS[name].rows), task=name), hint
     )
 
 

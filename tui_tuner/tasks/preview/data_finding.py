@@ -1,4 +1,4 @@
-"""Find the data files of a folder and what each is for: the suggestions of the guide.
+"""Find the data files of a folder and the task that each is for: the suggestions of the guide.
 
 Only the first rows of a file are read, so that a folder of large files is searched in a moment.
 """
@@ -19,7 +19,8 @@ from tui_tuner.locales import _
 MOST_FILES = 24  # files that are opened
 _MOST_FOLDERS = 40
 _ROWS = 20
-_LARGE = 64 << 20  # bytes; a compressed or nested file of this size takes long to its first row
+# Bytes: in a compressed or nested file of this size, it takes long to reach the first row
+_LARGE = 64 << 20
 _SUFFIXES = (
     ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather", ".txt", ".md",
     ".conll", ".conllu", ".bio", ".iob", ".zip", ".jsonl.gz", ".csv.gz", ".jsonl.zst",
@@ -80,7 +81,7 @@ def find_data(
     paths = paths[:MOST_FILES]
     found = []
     for count, path in enumerate(paths):
-        # Between files only: reading the first rows of one takes a moment at most.
+        # Checked between files only: reading the first rows of one takes a moment at most.
         if cancelled is not None and cancelled():
             break
         if said is not None:
@@ -90,7 +91,7 @@ def find_data(
 
 
 def inspect_file(path: str, place: str) -> FoundFile:
-    """Find what the first rows of a file are for; raises nothing.
+    """Find the task that the first rows of a file are for; raises nothing.
 
     Args:
         place: Its full path, if `path` is relative to another folder than the working one.
@@ -104,7 +105,7 @@ def inspect_file(path: str, place: str) -> FoundFile:
     except (TunerError, OSError) as error:
         what = error.what if isinstance(error, TunerError) else (error.strerror or str(error))
         return FoundFile(path, size, "", what)
-    return FoundFile(path, size, task, "" if task else _("holds nothing that a task can train on"))
+    return FoundFile(path, size, task, "" if task else _("contains no rows that a task can train on"))
 
 
 def task_of_rows(path: str) -> str:
@@ -155,25 +156,27 @@ def _is_data(entry: os.DirEntry[str]) -> bool:
         size = entry.stat().st_size if entry.is_file() else 0
     except OSError:
         return False
-    # Formats that can be read from the start are accepted at any size.
+    # Formats whose first rows can be read without the rest are accepted at any size.
     return size > 0 and (size < _LARGE or name.endswith((".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")))
 
 
 def _list_folders(folder: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:
+            # A folder of images or caches may have millions of entries.
             names = [entry.name for entry in islice(entries, 2000) if entry.is_dir()]
     except OSError:
         return []
     kept = [
         name for name in names if not name.startswith((".", "_")) and name not in ("runs", "node_modules")
     ]
+    # Only so many folders are searched, so those that are called data come first.
     return sorted(kept, key=lambda name: (not name.lower().startswith("data"), name))[:_MOST_FOLDERS]
 
 
 def _likelihood_key(found: FoundFile) -> tuple[bool, bool, bool, bool, int, str]:
     """Return the sort key: usable first, training data before other, held-out data last, large first."""
     name = os.path.basename(found.path)
-    # A note or a page is text too, but seldom the data set.
+    # Notes and web pages are text too, but seldom the data set.
     text = found.task == "pretraining"
     return (not found.task, found.held_out, text, not _TRAINING.search(name), -found.size, found.path)

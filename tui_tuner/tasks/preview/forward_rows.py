@@ -1,4 +1,4 @@
-"""Show what one forward pass of a run would hold, with packing or with padding."""
+"""Show the sequences that one forward pass of a run would contain, with packing or with padding."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.tasks.preview.row_window import RowWindow
 
-# Shown if micro_batch is auto, which depends on the machine and is decided when a run starts.
+# Shown if micro_batch is auto: its value depends on the machine and is decided when a run starts.
 _AUTO_PACKED, _AUTO_PADDED = 1, 4
 
 
 @dataclass(frozen=True)
 class LaidSequence:
-    """One sequence in a forward pass: the row it is from (from 1), and which of its tokens are trained."""
+    """One sequence in a forward pass.
+
+    Args:
+        row: The row that it is from (from 1).
+        piece: Its number among the sequences of that row (from 0).
+        trained: bool [length], True where a token is trained.
+    """
 
     row: int
     piece: int
@@ -34,8 +40,11 @@ class LaidSequence:
 class ForwardRows:
     """The lines of sequences that the model reads, each padded to `width` tokens.
 
-    With packing there is one line and no padding. `assumed`: micro_batch is auto, so the figure is an
-    example.
+    With packing there is one line and no padding.
+
+    Args:
+        most: Most tokens of a forward pass.
+        assumed: micro_batch is auto, so this is an example.
     """
 
     lines: list[list[LaidSequence]]
@@ -79,7 +88,7 @@ class ForwardRows:
 
 
 def lay_forward_rows(around: RowWindow, row: int, config: RunConfig) -> ForwardRows | None:
-    """Return the forward pass that contains a row, if it and the following rows were an optimizer step.
+    """Return the forward pass with a row, as if an optimizer step consisted of it and the following rows.
 
     A run shuffles rows, so the real neighbours differ. None if the row has no tokens.
     """
@@ -115,6 +124,7 @@ def draw_line(line: Sequence[LaidSequence], width: int, cells: int) -> list[tupl
     of its tokens are.
     """
     parts: list[tuple[str, str]] = []
+    # The edges need a cell each, and one more at the end of the line.
     room = max(1, cells - len(line) - 1)
     for one in line:
         count = max(1, round(len(one) / max(1, width) * room))
@@ -134,7 +144,7 @@ def draw_line(line: Sequence[LaidSequence], width: int, cells: int) -> list[tupl
 
 
 def describe_rows(laid: ForwardRows) -> str:
-    """Describe what a forward pass holds, with the signs it is drawn in."""
+    """Describe a forward pass in numbers, with a key to the signs it is drawn in."""
     tokens = sum(len(one) for line in laid.lines for one in line)
     if laid.packing:
         return _(

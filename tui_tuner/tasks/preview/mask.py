@@ -23,15 +23,16 @@ from tui_tuner.text import one_line
 if TYPE_CHECKING:
     import numpy as np
 
-DEFAULT_TASK = "sft"  # explains why a row cannot be used, if no task takes it
+# Its encoder explains why a row cannot be used, if no task takes the row
+DEFAULT_TASK = "sft"
 
 
 def mask_row(
     model: ModelSection, data: DataSection, row: int, tokenizer: Any = None, wanted: str = DEFAULT_TASK
 ) -> MaskView:
-    """Return the tokens of the `row`-th row of the data (from 1) and which of them are trained.
+    """Return the tokens of a row of the data (from 1), and which of them are trained.
 
-    The tokenizer is loaded from `model` unless given, and left as it is. A row is shown as the `wanted` task
+    The tokenizer is loaded from `model` unless given, and is not changed. A row is shown as the `wanted` task
     sees it, or else as the first task that takes such rows: plain text is shown as in pretraining.
 
     Raises:
@@ -40,7 +41,7 @@ def mask_row(
         ModelError: the tokenizer cannot be used.
     """
     if row < 1:
-        raise UsageError(_("rows are counted from 1."), where="--row")
+        raise UsageError(_("rows are numbered from 1."), where="--row")
     reading = DataReading(data)
     read = next(itertools.islice(reading, row - 1, None), None)
     if read is None:
@@ -55,7 +56,7 @@ def mask_row(
 def mask_read_row(
     read: ReadRow, model: ModelSection, data: DataSection, tokenizer: Any, wanted: str
 ) -> MaskView:
-    """Return the same for a row that was read before.
+    """Return the tokens of a row that was read before, and which of them are trained.
 
     Raises:
         ModelError: the tokenizer cannot be used.
@@ -71,7 +72,7 @@ def _build_view(
     detections: list[FileDetection],
     wanted: str,
 ) -> MaskView:
-    # The row became part of another one, and has no tokens of its own.
+    # The row became part of another one, whose view shows its tokens.
     if read.merged:
         return MaskView([], str(read.row.origin), "merged", _(MERGED), [])
     if read.record is None:
@@ -161,6 +162,7 @@ def _list_tokens(tokenizer: Any, ids: np.ndarray, trained: np.ndarray, piece: in
 
 def list_special_ids(tokenizer: Any) -> set[int]:
     """Return the ids of tokens that are not text: bos, eos, turn markers."""
+    # Turn markers of chat templates are often added tokens that `all_special_ids` does not list.
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return set(tokenizer.all_special_ids) | {int(key) for key, token in added.items() if token.special}
 
@@ -175,6 +177,7 @@ def list_token_texts(tokenizer: Any, ids: list[int]) -> list[str]:
         lead = _decode_ids(tokenizer, before) if before else ""
         both = _decode_ids(tokenizer, [*before, token])
         text = both[len(lead) :] if both.startswith(lead) else _decode_ids(tokenizer, [token])
+        # Half a character decodes to U+FFFD; the vocabulary entry at least shows its bytes.
         texts.append(str(raw[place]) if "\ufffd" in text or not text else text)
     return texts
 

@@ -1,7 +1,7 @@
 """Give each task its own copy of a tokenizer.
 
-Tasks change a tokenizer: a chat template, a padding token, a space before each word of a list. A screen that
-shows rows of several tasks must show the tokens of each, whatever was shown before.
+Tasks change a tokenizer: its chat template, its padding token, the space before each word of a list. A screen
+that shows rows of several tasks must show the tokens of each, whatever was shown before.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ _made: WeakKeyDictionary[Any, dict[tuple[str, str], tuple[Any, list[str]]]] = We
 
 
 def copy_tokenizer(config: RunConfig, tokenizer: Any) -> tuple[Any, list[str]]:
-    """Return a copy of `tokenizer` prepared for the task of `config`, made once, and notes on what was
-    changed.
+    """Return a copy of a tokenizer prepared for the task of `config`, made once, and notes on its changes.
 
     Raises:
         ModelError: the tokenizer cannot be used.

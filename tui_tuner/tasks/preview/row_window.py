@@ -25,15 +25,20 @@ if TYPE_CHECKING:
     from tui_tuner.data.read_data import ReadRow
 
 ROWS = 200
-CHARACTERS = 2_000_000  # most text that is tokenised, so that huge documents appear at once too
+# Most text that is tokenised, so that huge documents appear at once too
+CHARACTERS = 2_000_000
 _UNCUT = 2**31 - 1
 
 
 @dataclass
 class RowWindow:
-    """`rows` rows starting at `first` (from 1). `lengths`: tokens of each whole row, before it is fitted.
+    """A window of rows as tokens.
 
-    `pieces`: the sequences made of them, each as (row from 1, bool [length], True where trained).
+    Args:
+        first: The first row (from 1).
+        rows: The number of rows.
+        lengths: Tokens of each whole row, before it is fitted to `max_length`.
+        pieces: The sequences made of the rows, as (row from 1, bool [length], True where trained).
     """
 
     first: int
@@ -72,7 +77,7 @@ class RowWindow:
             return []
         limit = self.max_length
         doubled = itertools.takewhile(lambda edge: edge < max(self.lengths), (8 << n for n in range(32)))
-        # An edge close to `max_length` would give a sliver of a bar, so it is left out.
+        # An edge close to `max_length` would give a very narrow bar, so it is left out.
         edges = [edge for edge in doubled if edge <= limit / 1.25 or edge >= limit * 1.25]
         edges = sorted({0, *edges, *([limit] if max(self.lengths) > limit / 1.25 else [])})
         if edges[-1] < max(self.lengths):
@@ -147,7 +152,7 @@ def tokenise_window(
 
 
 def _pick_window(kept: Callable[[int], ReadRow], row: int, count: int) -> tuple[list[ReadRow], int]:
-    """Do the same with rows that were read before."""
+    """Return the window of rows and its first row's number, from rows that were read before."""
     last = max(row, count)
     reads: list[ReadRow] = []
     first, characters = max(0, last - count), 0
@@ -179,6 +184,7 @@ def _read_window(data: DataSection, row: int, count: int) -> tuple[list[ReadRow]
     for number, read in enumerate(itertools.islice(DataReading(data), first - 1, first - 1 + count), first):
         reads.append(read)
         size += sum(map(len, list_texts(read.record))) if read.record is not None else 0
+        # Too much text before the wanted row is dropped again, from the front, until the row is reached.
         while size > CHARACTERS and number <= row and len(reads) > 1:
             gone = reads.pop(0)
             first += 1

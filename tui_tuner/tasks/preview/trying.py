@@ -1,7 +1,7 @@
-"""Try whether rows of a run's data survive its template and its tokenizer, with the first rows.
+"""Try the first rows of a run's data with its template and tokenizer, before the run starts.
 
-Problems of all rows of a file (a template that rejects them, nothing left to train on, all too long) are
-reported before a run starts. This is work for a helper process, because it loads the tokenizer.
+This finds problems that all rows of a file have: a template that rejects them, nothing left to train on, or
+too great a length. It is work for a helper process, because it loads the tokenizer.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from tui_tuner.tasks import Task, find_task
 from tui_tuner.tasks.preview.mask import ExampleCollector
 from tui_tuner.tasks.preview.own_tokenizer import copy_tokenizer
 
-FIRST, MOST = 8, 512  # rows that are tried at first, and in all: later ones may be better
-LONGEST = 10.0  # seconds: a user waits for the answer
+# Rows that are tried at first, and at most: a file may begin with unusable ones
+FIRST, MOST = 8, 512
+LONGEST = 10.0  # seconds, because a user waits for the answer
 _tokenizers: dict[str, Any] = {}  # the newest one of this process
 
 
@@ -46,10 +47,11 @@ def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -
     # False once rows are left untried: then no error can be certain.
     whole = True
     legible = False
-    limit = None if data.pick == "random" else data.limit  # a random pick may contain any row
+    # A random pick may contain any row, so the limit does not tell which ones to try.
+    limit = None if data.pick == "random" else data.limit
     for resolved in resolve_paths(data):
+        # The run may reach its limit of rows before this source.
         if limit is not None and (done or tried >= limit):
-            # The run's own limit may end it before this source.
             break
         if resolved.is_far_off:
             whole = False
@@ -58,6 +60,7 @@ def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -
         encoder = RowEncoder(task.make_encoder(config, tokenizer))
         reading = DataReading(data.model_copy(update={"path": [resolved.source], "limit": left}))
         rows, looked, size = iter(reading), 0, FIRST
+        # Each batch is twice as large: good data is recognised at once, and bad data with few batches.
         while batch := list(islice(rows, min(size, MOST - looked))):
             looked, size = looked + len(batch), 2 * size
             collected = ExampleCollector()
@@ -75,14 +78,14 @@ def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -
 
 
 def _is_teaching(task: Task, example: Example) -> bool:
-    """Return whether an example trains anything: its tokens, or a value for all of it, such as its class."""
+    """Return whether an example trains anything: its tokens, or a value for the whole, such as its class."""
     if task.trained_mask(example).any():
         return True
     return bool(task.columns) and bool((example.labels == IGNORE).all())
 
 
 def answer(arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]) -> int:
-    """Try the rows of `config`, in plain values, for a helper process. Nothing is downloaded."""
+    """Try the rows of `config`, given as plain values, in a helper process. Nothing is downloaded."""
     config = build_config(arguments["config"])
     try:
         if not _is_here(config.model):
@@ -94,7 +97,7 @@ def answer(arguments: dict[str, Any], progress: Callable[[Any], None], cancelled
 
 
 def _is_here(model: ModelSection) -> bool:
-    """Return whether the tokenizer is on this machine; one that is yet to be trained is not."""
+    """Return whether the tokenizer is on this machine; one that is still to be trained is not."""
     if model.tokenizer == "train":
         return False
     source = tokenizer_source(model)
