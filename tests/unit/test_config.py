@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.kinds import METHODS
 from tui_tuner.config.load import (
     apply_sets,
     build_config,
@@ -13,7 +13,7 @@ from tui_tuner.config.load import (
     dump_config,
     load_config,
 )
-from tui_tuner.config.options import get_value, list_options
+from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, UsageError
 
@@ -109,18 +109,17 @@ def test_a_field_without_a_value_and_one_of_true_false_and_words() -> None:
     with pytest.raises(ConfigError, match=r"compile: expected true, false or auto, got 'maybe'\."):
         build_config({"training": {"compile": "maybe"}})
     assert (
-        list_options()["training.gradient_checkpointing"].describe_expected()
-        == "true, false, auto, every_second or offload"
+        options()["training.gradient_checkpointing"].expects() == "true, false, auto, every_second or offload"
     )
-    assert list_options()["model.double_quant"].describe_expected() == "true or false"
+    assert options()["model.double_quant"].expects() == "true or false"
 
 
 def test_every_field_has_help_and_reaches_its_default() -> None:
     config = RunConfig()
-    assert len(list_options()) > 60
-    for path, option in list_options().items():
+    assert len(options()) > 60
+    for path, option in options().items():
         assert option.help, path
-        assert option.describe_expected(), path
+        assert option.expects(), path
         assert get_value(config, path) == option.default
 
 

@@ -1,7 +1,7 @@
 """What to do next, in two ways: as a command line takes it, and as the values of fields, for a screen.
 
-A hint that tells settings is made by `advise` of a sentence with places, each filled by `write_setting` (or,
-for a command of this program, by `Command`). It is an ordinary text, that of the command line; a screen shows
+A hint that tells settings is made by `advise` of a sentence with places, each filled by `setting` (or, for a
+command of this program, by `Command`). It is an ordinary text, that of the command line; a screen shows
 `on_screen` instead, and can carry out `fixes`.
 """
 
@@ -52,7 +52,7 @@ class Setting(str):
 
     @property
     def on_screen(self) -> str:
-        return ", ".join(f"{path} = {write_value(value)}" for path, value in self.fix.items())
+        return ", ".join(f"{path} = {written(value)}" for path, value in self.fix.items())
 
 
 class Hint(str):
@@ -71,7 +71,7 @@ class Hint(str):
 
 
 def advise(sentence: str) -> Hint:
-    """Return the hint that a sentence makes, which `N_` has marked and filled."""
+    """The hint that a sentence makes, which `N_` has marked and filled."""
     if not isinstance(sentence, Sentence):
         said = _(sentence)
         return Hint(said, said)
@@ -83,59 +83,55 @@ def advise(sentence: str) -> Hint:
     return Hint(_(sentence), _(Sentence(sentence.pattern, shown)), tuple(fixes))
 
 
-def join_hints(*parts: str) -> Hint:
-    """Join hints, one after the other."""
+def hints(*parts: str) -> Hint:
+    """Hints one after the other."""
     filled = [part for part in parts if part]
     fixes = [fix for part in filled for fix in fixes_of(part)]
     return Hint(" ".join(filled), " ".join(map(on_screen, filled)), tuple(fixes))
 
 
 def on_screen(hint: str) -> str:
-    """Return the text that a screen shows of a hint."""
+    """What a screen shows of a hint."""
     return hint.on_screen if isinstance(hint, Hint) else hint
 
 
 def fixes_of(hint: str) -> tuple[dict[str, Any], ...]:
-    """Return the ways that a hint tells, each as values of fields."""
+    """The ways that a hint tells, each as values of fields."""
     return hint.fixes if isinstance(hint, Hint) else ()
 
 
 def words_of(error: BaseException) -> str:
-    """Return an error as a screen shows it: the problem, its place, and what to do."""
+    """What a screen says of an error: what is wrong, where, and what to do."""
     if not isinstance(error, TunerError):
         return str(error)
     what = f"{error.where}: {error.what}" if error.where else error.what
     return f"{what} {on_screen(error.hint)}".strip()
 
 
-def write_setting(fix: Fix) -> Setting:
-    """Return values as a shell takes them: `--set task=sft --set 'data.columns={prompt: q}'`."""
+def setting(fix: Fix) -> Setting:
+    """Values as a shell takes them: `--set task=sft --set 'data.columns={prompt: q}'`."""
     return Setting(
-        " ".join(f"--set {_quote_text(f'{path}={write_value(value)}')}" for path, value in fix.items()), fix
+        " ".join(f"--set {_quoted(f'{path}={written(value)}')}" for path, value in fix.items()), fix
     )
 
 
-def write_value(value: Any) -> str:
-    """Return a value as YAML on one line; names are quoted where they need it."""
+def written(value: Any) -> str:
+    """A value as YAML on one line; names are quoted where they need it."""
     if isinstance(value, Mapping):
-        return (
-            "{"
-            + ", ".join(f"{_escape_name(str(key))}: {write_value(item)}" for key, item in value.items())
-            + "}"
-        )
+        return "{" + ", ".join(f"{_name(str(key))}: {written(item)}" for key, item in value.items()) + "}"
     if isinstance(value, str):
-        return _escape_name(value)
+        return _name(value)
     import yaml  # the first frame of the workbench does not wait for it
 
     return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
 
 
-def _escape_name(name: str) -> str:
-    """Return a text as YAML takes it; what a terminal would not show as it is, is escaped."""
+def _name(name: str) -> str:
+    """A text as YAML takes it; what a terminal would not show as it is, is escaped."""
     if _BARE.fullmatch(name) and name.lower() not in _NO_TEXT:
         return name
     return json.dumps(name, ensure_ascii=one_line(name) != name)
 
 
-def _quote_text(text: str) -> str:
+def _quoted(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else "'" + text.replace("'", "'\\''") + "'"

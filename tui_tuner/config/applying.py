@@ -1,6 +1,6 @@
 """Which fields and methods apply: what a form offers, and what has no effect where it is set.
 
-A field may be for some tasks alone (`TaskKind.reads`), for some methods alone (`MethodKind.fields`), or for
+A field may be for some tasks alone (`TaskKind.reads`), for some methods alone (`METHOD_FIELDS`), or for
 certain values of other fields (`BESIDE`). All others apply always.
 """
 
@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.kinds.method_kind import Trait
-from tui_tuner.config.kinds.methods import METHODS
-from tui_tuner.config.kinds.tasks import TASKS, WRITING, is_tiny
-from tui_tuner.config.options import get_value, list_options
+from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, PROMPTS, QUANTISABLE, TASKS, WRITING, is_tiny
+from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
-from tui_tuner.text import list_items
+from tui_tuner.text import listed
 
 TASK, METHOD, FIELD = "task", "method", "field"
 Get = Callable[[str], Any]  # the value of a field
@@ -54,8 +52,8 @@ class Unread:
     reason: str
 
 
-def _answers_prompts(get: Get) -> bool:
-    """Return whether prompts are answered at all."""
+def _answers(get: Get) -> bool:
+    """Whether prompts are answered at all."""
     own = get("evaluation.prompts")
     return bool(
         own or (get("data.validation") and (get("evaluation.samples") or get("evaluation.metric_rows")))
@@ -63,20 +61,14 @@ def _answers_prompts(get: Get) -> bool:
 
 
 def _from_hub(get: Get) -> bool:
-    """Return whether a model or a tokenizer may come from a hub."""
+    """Whether a model or a tokenizer may come from a hub."""
     own = get("model.name") == "demo" or is_tiny(get("model.name"))
     return not own or get("model.tokenizer") not in (None, "train")
 
 
 def _own_words(get: Get) -> bool:
-    """Return whether virtual tokens may begin as words."""
-    return not _has_trait(get, Trait.PREFIX) or get("method.encoder_size") is None
-
-
-def _has_trait(get: Get, trait: Trait) -> bool:
-    """Return whether the method of a draft has a trait; one that nobody knows has none."""
-    kind = METHODS.get(str(get("method.kind")))
-    return kind is not None and kind.has_trait(trait)
+    """Whether virtual tokens may begin as words."""
+    return get("method.kind") != "prefix_tuning" or get("method.encoder_size") is None
 
 
 _HELD_OUT = N_("It is about held-out rows, and data.validation holds none out.")
@@ -89,7 +81,7 @@ BESIDE: dict[str, Beside] = {
         N_("It is for models of a hub; demo and tiny are made by this package."),
     ),
     "model.quantization": Beside(
-        lambda get: _has_trait(get, Trait.QUANTISABLE),
+        lambda get: get("method.kind") in QUANTISABLE,
         N_("It is for methods that leave the model's own weights as they are."),
         refused=True,
     ),
@@ -101,7 +93,7 @@ BESIDE: dict[str, Beside] = {
         N_("It is for a tokenizer that is learnt: model.tokenizer train."),
     ),
     "data.packing": Beside(
-        lambda get: not _has_trait(get, Trait.VIRTUAL_TOKENS),
+        lambda get: get("method.kind") not in PROMPTS,
         N_("Rows with virtual tokens before them cannot lie side by side."),
         refused=True,
     ),
@@ -121,7 +113,7 @@ BESIDE: dict[str, Beside] = {
         lambda get: get("training.max_steps") is None, N_("training.max_steps decides how long the run is.")
     ),
     "training.gradient_checkpointing": Beside(
-        lambda get: get("method.kind") not in METHODS or _has_trait(get, Trait.CHECKPOINTABLE),
+        lambda get: get("method.kind") != "prefix_tuning",
         N_("Computing activations again would leave the prefix out."),
         refused=True,
     ),
@@ -142,38 +134,36 @@ BESIDE: dict[str, Beside] = {
         lambda get: bool(get("data.validation") and get("evaluation.metric_rows")),
         N_("It is for answers that are scored, and evaluation.metric_rows asks for none."),
     ),
-    "evaluation.max_new_tokens": Beside(_answers_prompts, N_("No prompt is answered in this run.")),
+    "evaluation.max_new_tokens": Beside(_answers, N_("No prompt is answered in this run.")),
     "evaluation.best": Beside(lambda get: bool(get("data.validation")), _HELD_OUT),
     "evaluation.early_stopping": Beside(lambda get: bool(get("data.validation")), _HELD_OUT, refused=True),
 }
 
 
-def list_particular_fields() -> frozenset[str]:
-    """Return the fields that some tasks read and others do not."""
+def particular() -> frozenset[str]:
+    """The fields that some tasks read and others do not."""
     return frozenset(WRITING).union(*(kind.reads for kind in TASKS.values()))
 
 
-def list_dependent_fields() -> frozenset[str]:
-    """Return the fields that do not always have an effect."""
-    return (
-        list_particular_fields() | {path for path in list_options() if _of_methods(path)} | frozenset(BESIDE)
-    )
+def dependent() -> frozenset[str]:
+    """The fields that do not always have an effect."""
+    return particular() | {path for path in options() if _of_methods(path)} | frozenset(BESIDE)
 
 
-def task_reads(task: str, path: str) -> bool:
-    """Return whether a field has an effect on runs of a task; all have for a task that nobody knows."""
+def reads(task: str, path: str) -> bool:
+    """Whether a field has an effect on runs of a task; all have for a task that nobody knows."""
     kind = TASKS.get(task)
-    if kind is None or path not in list_particular_fields():
+    if kind is None or path not in particular():
         return True
     return path in kind.reads or (kind.writes and path in WRITING)
 
 
 def method_reads(method: str, path: str) -> bool:
-    """Return whether a field has an effect with a method; all have for a method that nobody knows."""
+    """Whether a field has an effect with a method; all have for a method that nobody knows."""
     return (
         not _of_methods(path)
         or method not in METHODS
-        or path.removeprefix("method.") in METHODS[method].fields
+        or path.removeprefix("method.") in METHOD_FIELDS[method]
     )
 
 
@@ -182,82 +172,75 @@ def _of_methods(path: str) -> bool:
 
 
 def has_effect(path: str, get: Get) -> bool:
-    """Return whether a field has an effect on a run.
+    """Whether a field has an effect on a run.
 
     Args:
         get: The value of a field, by its dotted name.
     """
-    if not task_reads(str(get("task")), path) or not method_reads(str(get("method.kind")), path):
+    if not reads(str(get("task")), path) or not method_reads(str(get("method.kind")), path):
         return False
     beside = BESIDE.get(path)
     if beside is None or beside.holds(get):
         return True
-    return beside.refused and get(path) not in (list_options()[path].default, False)
+    return beside.refused and get(path) not in (options()[path].default, False)
 
 
-def list_readers(path: str) -> list[str]:
-    """Return the names of the tasks that read a field."""
-    return [name for name in TASKS if task_reads(name, path)]
+def readers(path: str) -> list[str]:
+    """The names of the tasks that read a field."""
+    return [name for name in TASKS if reads(name, path)]
 
 
-def list_unread_fields(config: RunConfig) -> list[str]:
-    """Return the fields that differ from their default and have no effect on this run."""
+def unread(config: RunConfig) -> list[str]:
+    """Fields that differ from their default and have no effect on this run."""
 
     def get(path: str) -> Any:
         return get_value(config, path)
 
     return [
         path
-        for path, option in list_options().items()
+        for path, option in options().items()
         if not has_effect(path, get) and get(path) != option.default
     ]
 
 
-def describe_unread_fields(config: RunConfig) -> list[Unread]:
-    """Return sentences about such fields: those of other tasks, of other methods, and the rest."""
-    fields = list_unread_fields(config)
-    of_tasks = [path for path in fields if not task_reads(config.task, path)]
+def unread_said(config: RunConfig) -> list[Unread]:
+    """What is said of such fields: of those of other tasks, of those of other methods, and of the rest."""
+    fields = unread(config)
+    of_tasks = [path for path in fields if not reads(config.task, path)]
     of_methods = [path for path in fields if not method_reads(config.method.kind, path)]
     rest = [path for path in fields if path not in of_tasks and path not in of_methods]
     found = []
     if of_tasks:
-        said = _(
-            "{task} does not read {fields}.", task=_(config.task_kind.label), fields=list_items(of_tasks)
-        )
-        tasks = ", ".join(dict.fromkeys(name for path in of_tasks for name in list_readers(path)))
+        said = _("{task} does not read {fields}.", task=_(config.task_kind.label), fields=listed(of_tasks))
+        tasks = ", ".join(dict.fromkeys(name for path in of_tasks for name in readers(path)))
         reason = _("That is for task {tasks}, and changes nothing here.", tasks=tasks)
         found.append(Unread(TASK, tuple(of_tasks), said, reason))
     if of_methods:
         label = _(METHODS[config.method.kind].label)
-        said = _("{method} does not use {fields}.", method=label, fields=list_items(of_methods))
+        said = _("{method} does not use {fields}.", method=label, fields=listed(of_methods))
         reason = _("That is for other methods, and changes nothing here.")
         found.append(Unread(METHOD, tuple(of_methods), said, reason))
     if rest:
-        said = _("Set, but without effect in this run: {fields}.", fields=list_items(rest))
+        said = _("Set, but without effect in this run: {fields}.", fields=listed(rest))
         reason = " ".join(dict.fromkeys(_(BESIDE[path].words) for path in rest))
         found.append(Unread(FIELD, tuple(rest), said, reason))
     return found
 
 
-def list_methods(task: str) -> list[str]:
-    """Return the methods that can train a task; all of them for a task that nobody knows."""
-    return [name for name in METHODS if can_train(task, name)]
-
-
-def can_train(task: str, method: str) -> bool:
-    """Return whether a task can be trained with a method; a method that nobody knows trains none."""
+def methods_of(task: str) -> list[str]:
+    """The methods that can train a task; all of them for a task that nobody knows."""
     kind = TASKS.get(task)
-    return method in METHODS and (kind is None or kind.takes_method(method))
+    return [name for name in METHODS if kind is None or name not in kind.without]
 
 
-def make_getter(values: Mapping[str, Any]) -> Get:
-    """Return the values of a draft, or their defaults."""
+def getter(values: Mapping[str, Any]) -> Get:
+    """The values of a draft, or their defaults."""
 
     def get(path: str) -> Any:
         found: Any = values
         for part in path.split("."):
             if not isinstance(found, Mapping) or part not in found:
-                return list_options()[path].default
+                return options()[path].default
             found = found[part]
         return found
 

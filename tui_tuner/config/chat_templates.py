@@ -124,37 +124,35 @@ _ALIASES = {
 }
 
 
-def _make_key(word: str) -> str:
+def _key(word: str) -> str:
     return "".join(letter for letter in word.lower() if letter not in "-_. ")
 
 
-_BY_KEY = {_make_key(name): name for name in CHAT_TEMPLATES} | {
-    _make_key(a): name for a, name in _ALIASES.items()
-}
+_BY_KEY = {_key(name): name for name in CHAT_TEMPLATES} | {_key(a): name for a, name in _ALIASES.items()}
 
 
 def template_name(word: str) -> str | None:
-    """Return the name in `CHAT_TEMPLATES` that a word means; None for anything else, such as a path."""
-    return _BY_KEY.get(_make_key(word))
+    """The name in `CHAT_TEMPLATES` that a word stands for; None if it stands for none, as a path does."""
+    return _BY_KEY.get(_key(word))
 
 
 def is_template_word(word: str) -> bool:
-    """Return whether the word names a template, this package's or the tokenizer's own, and so is no path."""
-    return _make_key(word) == _make_key(OWN) or template_name(word) is not None
+    """Whether the word names a template, this package's or the tokenizer's own, and so is no path."""
+    return _key(word) == _key(OWN) or template_name(word) is not None
 
 
 def is_own(word: str) -> bool:
-    """Return whether the word asks for the template that came with the tokenizer."""
-    return _make_key(word) == _make_key(OWN)
+    """Whether the word asks for the template that came with the tokenizer."""
+    return _key(word) == _key(OWN)
 
 
 def near_names(word: str) -> list[str]:
-    """Return names that look like an unknown word, best first."""
-    known = {**_BY_KEY, _make_key(OWN): OWN}
-    found = difflib.get_close_matches(_make_key(word), list(known), n=6, cutoff=0.6)
+    """Names that look like a word that is none, best first."""
+    known = {**_BY_KEY, _key(OWN): OWN}
+    found = difflib.get_close_matches(_key(word), list(known), n=6, cutoff=0.6)
     return list(dict.fromkeys(known[key] for key in found))[:4]
 
 
 def other_names(name: str) -> list[str]:
-    """Return the other words for a template."""
+    """What else a template may be called."""
     return [alias for alias, meant in _ALIASES.items() if meant == name]

@@ -29,27 +29,27 @@ _MOST_BYTES = 64 << 20  # of code that is compared; what is larger is code that 
 _here: set[str] = set()  # given in this process, also where nothing can be kept
 
 
-def is_allowed(model: ModelSection) -> bool:
-    """Return whether the code of this model may run: it is not asked for, or this user has agreed."""
-    return not model.trust_remote_code or _identify_model(model) in _here | set(_read_given())
+def allowed(model: ModelSection) -> bool:
+    """Whether the code of this model may run: it is not asked for, or this user has agreed."""
+    return not model.trust_remote_code or _identity(model) in _here | set(_given())
 
 
-def remember_consent(model: ModelSection) -> bool:
+def remember(model: ModelSection) -> bool:
     """Take down that the user agrees to this model's code; whether it could be kept for later processes."""
     if not model.trust_remote_code:
         return True
-    key = _identify_model(model)
+    key = _identity(model)
     _here.add(key)
-    given = _read_given()
+    given = _given()
     if key in given:
         return True
     given[key] = {"model": model.name, "time": round(time.time())}
-    return _write_given(given)
+    return _write(given)
 
 
-def require_consent(model: ModelSection, where: str, hint: str) -> None:
+def require(model: ModelSection, where: str, hint: str) -> None:
     """Raise `ConfigError` unless the code of this model may run."""
-    if is_allowed(model):
+    if allowed(model):
         return
     raise ConfigError(
         _(
@@ -63,15 +63,15 @@ def require_consent(model: ModelSection, where: str, hint: str) -> None:
 
 
 def of_a_run(config: Path) -> bool:
-    """Return whether a config file, or what a link of that name leads to, lies in a run folder, so that
-    nobody needs to have written it.
+    """Whether a config file, or what a link of that name leads to, lies in a run folder, so that nobody needs
+    to have written it.
     """
     folders = {config.absolute().parent, Path(os.path.realpath(config)).parent}
     return any(os.path.lexists(folder / name) for folder in folders for name in _OF_A_RUN)
 
 
-def _identify_model(model: ModelSection) -> str:
-    """Return a digest of where a model and its tokenizer come from and, of folders, of the code in them."""
+def _identity(model: ModelSection) -> str:
+    """A digest of where a model and its tokenizer come from and, of folders, of the code in them."""
     names = [(model.name, model.revision)]
     if model.tokenizer not in (None, "train"):
         names.append((str(model.tokenizer), None))
@@ -80,37 +80,37 @@ def _identify_model(model: ModelSection) -> str:
         path = Path(name).expanduser()
         if os.path.isdir(path):
             digest.update(f"folder {path.resolve()}\0".encode("utf-8", "surrogateescape"))
-            for file in _list_code(path):
+            for file in _code(path):
                 digest.update(f"{file.relative_to(path)}\0".encode("utf-8", "surrogateescape"))
-                digest.update(_read_content(file))
+                digest.update(_content(file))
         else:
             digest.update(f"hub {name}@{revision or 'main'}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-def _list_code(folder: Path) -> Iterable[Path]:
-    """Yield the files with a model's code, and those that name the code to run."""
+def _code(folder: Path) -> Iterable[Path]:
+    """Code of a model, and what says which code is run."""
     found = [path for path in folder.rglob("*.py") if path.is_file()]
     return sorted([*found, *(path for path in folder.glob("*config.json") if path.is_file())])
 
 
-def _read_content(path: Path) -> bytes:
+def _content(path: Path) -> bytes:
     with suppress(OSError):
         if path.stat().st_size <= _MOST_BYTES:
             return hashlib.sha256(path.read_bytes()).digest()
     return os.urandom(16)  # cannot be compared, so it is never the same
 
 
-def _find_folder() -> Path:
+def _folder() -> Path:
     import platformdirs
 
     return platformdirs.user_state_path("tui-tuner", appauthor=False)
 
 
-def _read_given() -> dict[str, Any]:
-    """Read the kept agreements; empty if the file is missing, damaged, or writable by others."""
+def _given() -> dict[str, Any]:
+    """What was agreed to; nothing where the file is not this user's alone, missing or damaged."""
     with suppress(OSError, ValueError, RuntimeError, RecursionError):
-        fd = os.open(_find_folder() / _FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(_folder() / _FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(fd, encoding="utf-8") as file:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
@@ -120,9 +120,9 @@ def _read_given() -> dict[str, Any]:
     return {}
 
 
-def _write_given(given: dict[str, Any]) -> bool:
+def _write(given: dict[str, Any]) -> bool:
     with suppress(OSError, RuntimeError):
-        folder = _find_folder()
+        folder = _folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = folder / f".{_FILE}.{os.getpid()}"
         with suppress(FileNotFoundError):

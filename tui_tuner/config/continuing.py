@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tui_tuner.config import notices
-from tui_tuner.config.options import get_value, list_options
+from tui_tuner.config.kinds import METHOD_FIELDS
+from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
 
@@ -35,12 +36,12 @@ class Edit:
     verdict: Verdict
     why: str
 
-    def describe_edit(self) -> str:
-        """Return the edit in one line."""
+    def sentence(self) -> str:
+        """The edit in one line."""
         said = {
             "field": self.field,
-            "before": show_value(self.before),
-            "now": show_value(self.now),
+            "before": shown(self.before),
+            "now": shown(self.now),
             "why": _(self.why),
         }
         match self.verdict:
@@ -52,8 +53,8 @@ class Edit:
                 return _("{field} was {before} and cannot become {now}: {why}.", **said)
 
 
-def show_value(value: Any) -> str:
-    """Return a value as it stands in YAML, on one line."""
+def shown(value: Any) -> str:
+    """A value as it stands in YAML, on one line."""
     import yaml
 
     plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
@@ -63,8 +64,8 @@ def show_value(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def list_edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Edit]:
-    """Return every field that was edited, in the order of the schema.
+def edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Edit]:
+    """Every field that was edited, in the order of the schema.
 
     Args:
         before: The config the run was trained with, without any `auto`.
@@ -72,24 +73,24 @@ def list_edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> li
         now: As it is asked for now.
     """
     found = []
-    for path in list_options():
+    for path in options():
         new, had = _told_value(now, path), _told_value(before, path)
         known = had if asked is None else _told_value(asked, path)
         if new == known or (asked is None and new == "auto"):
             continue
-        verdict, why = _judge_edit(before, now, path)
+        verdict, why = _judge(before, now, path)
         found.append(Edit(path, had, new, verdict, why))
     return found
 
 
 def _told_value(config: RunConfig, path: str) -> Any:
-    """Return a value as it is told of: what a checkpoint knows, and a journal says, holds no addresses."""
+    """A value as it is told of: what a checkpoint knows, and a journal says, holds no addresses."""
     value = get_value(config, path)
     told = path == notices.FIELD and isinstance(value, list)
     return notices.shown_entries(value) if told else value
 
 
-def _judge_edit(before: RunConfig, now: RunConfig, path: str) -> Rule:
+def _judge(before: RunConfig, now: RunConfig, path: str) -> Rule:
     new, had = _told_value(now, path), _told_value(before, path)
     if new == had:
         return "no effect", N_("the run has this value already")
@@ -102,14 +103,15 @@ def _judge_edit(before: RunConfig, now: RunConfig, path: str) -> Rule:
 # ---- rules that depend on values --------------------------------------------------------------------------
 
 
-def _judge_method_field(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    if not before.method.reads_field(path.partition(".")[2]):
+def _of_method(before: RunConfig, now: RunConfig, path: str) -> Rule:
+    kind = before.method.kind
+    if path.partition(".")[2] not in METHOD_FIELDS.get(kind, ()):
         return "no effect", N_("the method of this run does not read it")
     return "refused", N_("the trained weights have another shape or another meaning with it")
 
 
-def _judge_length(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    """Return whether the steps that were done had the same learning rates in a run of the new length."""
+def _length(before: RunConfig, now: RunConfig, path: str) -> Rule:
+    """Whether the steps that were done had the same learning rates in a run of the new length."""
     if path == "training.epochs" and before.training.max_steps and now.training.max_steps:
         return "no effect", N_("training.max_steps decides how long the run is")
     training = before.training
@@ -122,27 +124,27 @@ def _judge_length(before: RunConfig, now: RunConfig, path: str) -> Rule:
     return "taken", N_("the steps that are done were the same in a run of this length")
 
 
-def _judge_path(before: RunConfig, now: RunConfig, path: str) -> Rule:
+def _path(before: RunConfig, now: RunConfig, path: str) -> Rule:
     return "taken", N_("files may move; what is read is held against what the run began with")
 
 
-def _judge_validation(before: RunConfig, now: RunConfig, path: str) -> Rule:
+def _validation(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if isinstance(get_value(before, path), str) and isinstance(get_value(now, path), str):
-        return _judge_path(before, now, path)
+        return _path(before, now, path)
     if not get_value(before, path) and not get_value(now, path):
         return "no effect", N_("nothing is held out with either")
     return "refused", N_("other rows would be trained")
 
 
-def _judge_micro_batch(before: RunConfig, now: RunConfig, path: str) -> Rule:
+def _micro_batch(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if now.training.micro_batch > before.training.micro_batch:  # type: ignore[operator]
         return "no effect", N_("the micro-batch of a run gets smaller where memory asks for it, never larger")
-    if before.method.dropout and before.method.reads_field("dropout"):
+    if before.method.dropout and "dropout" in METHOD_FIELDS.get(before.method.kind, ()):
         return "refused", N_("dropout draws other random numbers where a batch is cut into other parts")
     return "taken", N_("a batch is the same in smaller parts")
 
 
-def _judge_vocabulary(before: RunConfig, now: RunConfig, path: str) -> Rule:
+def _vocabulary(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if before.model.tokenizer == "train":
         return "refused", N_("the tokenizer is learnt already")
     return "no effect", N_("no tokenizer is learnt in this run")
@@ -178,17 +180,17 @@ RULES: dict[str, Rule | Judge] = {
     "model.quantization": _NUMBERS,
     "model.double_quant": _NUMBERS,
     "model.attention": _NUMBERS,
-    "model.chat_template": _judge_path,
+    "model.chat_template": _path,
     "model.trust_remote_code": ("refused", N_("other code would compute the model")),
     "model.architecture": _MODEL,
-    "model.tokenizer": _judge_path,
-    "model.vocabulary": _judge_vocabulary,
-    "data.path": _judge_path,
-    "data.format": _judge_path,
-    "data.header": _judge_path,
-    "data.columns": _judge_path,
-    "data.field": _judge_path,
-    "data.encoding": _judge_path,
+    "model.tokenizer": _path,
+    "model.vocabulary": _vocabulary,
+    "data.path": _path,
+    "data.format": _path,
+    "data.header": _path,
+    "data.columns": _path,
+    "data.field": _path,
+    "data.encoding": _path,
     "data.system": _ROWS,
     "data.max_length": _ROWS,
     "data.overlong": _ROWS,
@@ -200,7 +202,7 @@ RULES: dict[str, Rule | Judge] = {
     "data.system_turns": _ROWS,
     "data.media": _ROWS,
     "data.packing": _COMPUTED,
-    "data.validation": _judge_validation,
+    "data.validation": _validation,
     "data.limit": _ROWS,
     "data.pick": _ROWS,
     "data.max_dropped": _STOPPING,
@@ -219,20 +221,20 @@ RULES: dict[str, Rule | Judge] = {
     "data.cleaning.personal_data": _SHOWN,
     "data.cleaning.phrases": _ROWS,
     "method.kind": ("refused", N_("the trained weights are those of another method")),
-    "method.rank": _judge_method_field,
-    "method.alpha": _judge_method_field,
-    "method.dropout": _judge_method_field,
-    "method.targets": _judge_method_field,
-    "method.layers": _judge_method_field,
-    "method.train_embeddings": _judge_method_field,
-    "method.virtual_tokens": _judge_method_field,
-    "method.encoder_size": _judge_method_field,
+    "method.rank": _of_method,
+    "method.alpha": _of_method,
+    "method.dropout": _of_method,
+    "method.targets": _of_method,
+    "method.layers": _of_method,
+    "method.train_embeddings": _of_method,
+    "method.virtual_tokens": _of_method,
+    "method.encoder_size": _of_method,
     "method.initial_text": ("no effect", N_("it is where the training began")),
     "training.learning_rate": _RATE,
-    "training.epochs": _judge_length,
-    "training.max_steps": _judge_length,
+    "training.epochs": _length,
+    "training.max_steps": _length,
     "training.batch_size": _BATCH,
-    "training.micro_batch": _judge_micro_batch,
+    "training.micro_batch": _micro_batch,
     "training.gradient_checkpointing": _SPEED,
     "training.optimizer": _OPTIMIZER,
     "training.schedule": _RATE,

@@ -6,16 +6,14 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tui_tuner.config.kinds.tasks import TASKS, TaskKind
-from tui_tuner.config.metrics import METRICS, higher_is_better, name_today
+from tui_tuner.config.kinds import TASKS, TaskKind
+from tui_tuner.config.metrics import METRICS, canonical, higher_is_better
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 
-def name_deciding_metric(
-    config: Mapping[str, Any], resolved: Mapping[str, tuple[Any, str]] | None = None
-) -> str:
-    """Return the name of the metric that decides.
+def decides(config: Mapping[str, Any], resolved: Mapping[str, tuple[Any, str]] | None = None) -> str:
+    """The name of the metric that decides.
 
     Args:
         config: Plain values, as the event `run_started` has them; what is damaged counts as missing.
@@ -26,13 +24,13 @@ def name_deciding_metric(
     asked = section.get("best") if isinstance(section, Mapping) else None
     for name in (settled, asked):
         if isinstance(name, str) and name != "auto":
-            return name_today(name)
+            return canonical(name)
     kind = kind_of(config)
     return kind.best if kind is not None else "loss"
 
 
 def kind_of(config: Mapping[str, Any]) -> TaskKind | None:
-    """Return the task that a config of plain values names; None if it is damaged or newer."""
+    """The facts of the task that a config of plain values names; None where it is damaged, or newer."""
     task = config.get("task", "sft")
     return TASKS.get(task) if isinstance(task, str) else None
 
@@ -45,13 +43,13 @@ def is_better_higher(name: str, own: Mapping[str, Any] | None = None) -> bool:
 
 
 def metric_name(name: str, own: Mapping[str, Any] | None = None) -> str:
-    """Return a metric beside its value: its label where the name is an abbreviation, else its name."""
+    """A metric beside its value: its label where the name is an abbreviation, else its name."""
     return label_of(name, own) if "_" in name or len(name) < 4 else one_line(name, 24)
 
 
 def label_of(name: str, own: Mapping[str, Any] | None = None) -> str:
-    """Return a metric's name for a screen; safe for a terminal."""
-    known = METRICS.get(name_today(name))
+    """What a metric is called on a screen; safe for a terminal."""
+    known = METRICS.get(canonical(name))
     if known is not None:
         return _(known.label)
     said = (own or {}).get(name)
@@ -61,12 +59,12 @@ def label_of(name: str, own: Mapping[str, Any] | None = None) -> str:
 
 def metric_word(name: str) -> str:
     """A metric in a line of text: its name in the journal; `exact match` where the value is another."""
-    known = METRICS.get(name_today(name))
+    known = METRICS.get(canonical(name))
     return name.replace("_", " ") if known is not None and known.hundred else one_line(name, 60)
 
 
 def best_of(values: Iterable[tuple[int, float | None]], higher: bool) -> int | None:
-    """Return the step of the best value of a metric, the first of equal ones; None where there is none.
+    """The step of the best value of a metric, the first of equal ones; None where there is none.
 
     Args:
         values: (step, value) of the evaluations. What was measured before the first step decides nothing.

@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from tui_tuner.config import consent
-from tui_tuner.config.options import list_options
+from tui_tuner.config.options import options
 from tui_tuner.config.paths import absolute_paths, take_from_beside
 from tui_tuner.config.presets import presets_folder
 from tui_tuner.config.problems import Places, field_of, problems_of, unknown_key
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.tiny import take_tiny_values
-from tui_tuner.config.values import set_path, validate_values
+from tui_tuner.config.values import set_path, validated
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.locales import _
@@ -56,7 +56,7 @@ def load_config(
         say(note)
     global _places
     _places = Places(one_line(path), lines, told)
-    config = validate_values(RunConfig, values, _places)
+    config = validated(RunConfig, values, _places)
     if _HUB_ID.fullmatch(written) and os.path.isdir(config.model.name):
         say(
             _(
@@ -67,16 +67,16 @@ def load_config(
         )
     if consent.FIELD not in told and consent.of_a_run(file):
         agree = _("Look at that code, and agree with --set {field}=true.", field=consent.FIELD)
-        consent.require_consent(config.model, str(path), agree)
+        consent.require(config.model, str(path), agree)
     return config
 
 
 def place_of(field: str) -> str:
-    """Return where a field of the config that was loaded last has its value from: `job.yaml:3` or `--set …`.
+    """Where a field of the config that was loaded last has its value from: `job.yaml:3` or `--set …`.
 
     What is found wrong later, such as a file that is missing, is told with it.
     """
-    return _places.find_place(field) if _places.knows_path(field) else ""
+    return _places.of(field) if _places.knows(field) else ""
 
 
 def _name_of_model(values: Mapping[str, Any]) -> str:
@@ -85,7 +85,7 @@ def _name_of_model(values: Mapping[str, Any]) -> str:
 
 
 def read_config(path: Path) -> RunConfig:
-    """Return the config in a YAML file, as it is.
+    """The config in a YAML file, as it is.
 
     Raises:
         ConfigError: the file is damaged, or holds what no config has.
@@ -102,11 +102,11 @@ def build_config(
     Raises:
         ConfigError: with one sentence for each problem.
     """
-    return validate_values(RunConfig, values, Places(where, lines or {}))
+    return validated(RunConfig, values, Places(where, lines or {}))
 
 
 def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return a sentence for each dotted path that is wrong, for forms; empty if all are valid."""
+    """For forms: the sentence for each dotted path that is wrong; empty if all is well."""
     try:
         RunConfig.model_validate(dict(values))
     except ValidationError as error:
@@ -115,7 +115,7 @@ def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a config file.
+    """The text of a config file.
 
     Raises:
         ConfigError: missing, unreadable, too large, or no UTF-8 text.
@@ -141,7 +141,7 @@ def read_text(path: Path) -> str:
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """Return a YAML mapping and the line (from 1) of each dotted path in it.
+    """A YAML mapping and the line (from 1) of each dotted path in it.
 
     Raises:
         ConfigError: missing, unreadable, too large, not YAML, not a mapping, or a key twice.
@@ -151,7 +151,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         values, lines = parse_yaml(text)
     except BadYaml as bad:
         raise ConfigError(
-            bad.describe_problem(),
+            bad.sentence(),
             where=f"{shown}:{bad.line}" if bad.line else shown,
             hint=bad.hint,
             field=field_of(bad.path),
@@ -179,7 +179,7 @@ def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> dict[str, str]:
         if not equals:
             what = _("--set {text!r} has no `=`.", text=one_line(item))
             raise UsageError(what, hint=_("Write --set training.epochs=1"), field=one_line(path, 80))
-        if path not in list_options() and not any(path.startswith(f"{known}.") for known in list_options()):
+        if path not in options() and not any(path.startswith(f"{known}.") for known in options()):
             told_of = unknown_key(path, _parsed_set(path, raw))
             raise UsageError(told_of, where="--set", field=one_line(path, 80))
         set_path(values, path, _parsed_set(path, raw))
@@ -201,7 +201,7 @@ def _parsed_set(path: str, raw: str) -> Any:
 
 
 def dump_config(config: RunConfig, changed_only: bool = False) -> str:
-    """Return a config as YAML, in the order of the schema; with `changed_only`, without the defaults."""
+    """YAML of a config, in the order of the schema; with `changed_only`, without the defaults."""
     import yaml
 
     from tui_tuner.config.writing.flat import Dumper

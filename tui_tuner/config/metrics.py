@@ -97,34 +97,34 @@ METRICS: dict[str, Metric] = {
 ALIASES = {"token_f1": "f1"}  # names of version 0.1, in configs and journals
 
 
-def name_today(name: str) -> str:
-    """Return the name of a metric today."""
+def canonical(name: str) -> str:
+    """The name of a metric today."""
     return ALIASES.get(name, name)
 
 
 Value = TypeVar("Value")
 
 
-def rename_metrics(metrics: Mapping[str, Value]) -> dict[str, Value]:
-    """Return metrics under their current names; a journal of version 0.1 has some others."""
-    return {name_today(name): value for name, value in metrics.items()}
+def renamed(metrics: Mapping[str, Value]) -> dict[str, Value]:
+    """What was measured under the names of today; a journal of version 0.1 has some of its own."""
+    return {canonical(name): value for name, value in metrics.items()}
 
 
-def show_hundredfold(name: str, value: object) -> str:
-    """Return a metric as its field shows it, `88.52` for an F1 of 0.8852; empty for other metrics."""
-    known = METRICS.get(name_today(name))
+def hundredfold(name: str, value: object) -> str:
+    """A metric as its field shows it, `88.52` for an F1 of 0.8852; empty where it is shown as it is."""
+    known = METRICS.get(canonical(name))
     if known is None or not known.hundred or isinstance(value, bool) or not isinstance(value, int | float):
         return ""
     return f"{100 * value:.2f}" if math.isfinite(value) else f"{value}"
 
 
 def higher_is_better(name: str, own: bool | None = None) -> bool:
-    """Return the direction of a metric.
+    """The direction of a metric.
 
     Args:
         own: What its run says about it, if anything. A name that nobody knows is taken for a score.
     """
     if own is not None:
         return own
-    known = METRICS.get(name_today(name))
+    known = METRICS.get(canonical(name))
     return known.higher_is_better if known is not None else True

@@ -26,19 +26,19 @@ _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
 
 
 def entries_in(text: str) -> list[str]:
-    """Return the entries of a line that somebody typed, divided by commas or spaces."""
+    """The entries of a line that somebody typed, divided by commas or spaces."""
     return [part.strip().rstrip(",") for part in _BETWEEN.split(text.strip()) if part.strip(", ")]
 
 
 def problem_of(entry: str) -> str:
-    """Return why no message can be sent to a place, without the full stop; empty if one can."""
+    """Why this is no place to send a message to, as a sentence without its stop; empty if it is one."""
     bare = _VARIABLE.sub("X", entry)
     if "${" in bare:
-        return _("{entry} has a ${{ that no name follows; write ${{NAME}}", entry=_cut_entry(entry))
+        return _("{entry} has a ${{ that no name follows; write ${{NAME}}", entry=_cut(entry))
     if entry in WORDS or (bare == "X" and bare != entry):
         return ""
     if _CONTROL.search(bare):
-        return _("{entry} holds a space or a character that no address has", entry=_cut_entry(entry))
+        return _("{entry} holds a space or a character that no address has", entry=_cut(entry))
     kind, colon, rest = bare.partition(":")
     if kind == "ntfy" and colon:
         if "://" not in rest:
@@ -49,12 +49,12 @@ def problem_of(entry: str) -> str:
     return _(
         "{entry} is none of bell, desktop, ntfy:TOPIC, ntfy:https://server/topic and the https:// address "
         "of a webhook",
-        entry=_cut_entry(entry),
+        entry=_cut(entry),
     )
 
 
 def shown_entry(entry: str) -> str:
-    """Return an entry as it may stand in a journal: the host of an address, and that there is a topic."""
+    """An entry as it may stand in a journal: the host of an address, and that there is a topic."""
     if entry in WORDS or _VARIABLE.fullmatch(entry):
         return entry
     kind, _unused, rest = entry.partition(":")
@@ -64,20 +64,20 @@ def shown_entry(entry: str) -> str:
 
 
 def shown_entries(entries: Iterable[Any]) -> list[str]:
-    """Return the same of several."""
+    """The same of several."""
     return [shown_entry(str(entry)) for entry in entries]
 
 
 def without_addresses(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return plain values of a config for a journal, without addresses that others could write to."""
+    """Plain values of a config, for a journal: they tell where messages go, but no address to write to."""
     output = values.get("output")
     if not isinstance(output, Mapping) or not output.get("notify"):
         return dict(values)
     return {**values, "output": {**output, "notify": shown_entries(output["notify"])}}
 
 
-def fill_entry(entry: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Return an entry with the values of its variables, and the names of those that are not set."""
+def filled(entry: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:
+    """An entry with the values of its variables, and the names of those that are not set."""
     missing = [name for name in _VARIABLE.findall(entry) if not environment.get(name)]
     return _VARIABLE.sub(lambda found: environment.get(found[1], "").strip(), entry), missing
 
@@ -102,7 +102,7 @@ def _address_problem(address: str, entry: str) -> str:
     except ValueError:
         host, parts = None, None
     if parts is None or not host or parts.scheme not in ("http", "https"):
-        return _("{entry} is no address", entry=_cut_entry(entry))
+        return _("{entry} is no address", entry=_cut(entry))
     return ""
 
 
@@ -113,10 +113,10 @@ def _topic_in(address: str) -> str:
 def _no_topic(entry: str) -> str:
     return _(
         "{entry} names no topic of ntfy: up to 64 letters, digits, - and _, as in ntfy:my-runs",
-        entry=_cut_entry(entry),
+        entry=_cut(entry),
     )
 
 
-def _cut_entry(entry: str) -> str:
-    """Return the beginning of an entry, too short to hold a secret."""
+def _cut(entry: str) -> str:
+    """The beginning of an entry, too short to hold a secret."""
     return repr(entry if len(entry) <= 20 else f"{entry[:12]}...") if entry else "''"

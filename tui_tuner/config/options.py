@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, HardwareError, ModelError, TunerError
 from tui_tuner.locales import N_, _
-from tui_tuner.text import list_items
+from tui_tuner.text import listed
 
 # Where an error is looked for that names no field
 _BY_KIND: tuple[tuple[type[TunerError], str], ...] = (
@@ -41,16 +41,16 @@ class Option:
     limits: tuple[tuple[str, float], ...]
 
     @property
-    def has_auto(self) -> bool:
+    def auto(self) -> bool:
         return "auto" in self.choices
 
     @property
     def only_choices(self) -> bool:
-        """Return whether nothing but `choices` is legal, so that a select fits."""
+        """True if nothing but `choices` is legal, so a select fits."""
         return bool(self.choices) and not self.kinds
 
-    def describe_expected(self, unit: str = "", nothing: str = "null") -> str:
-        """Return the values that the field takes, in words: `a whole number of at least 1 or auto`.
+    def expects(self, unit: str = "", nothing: str = "null") -> str:
+        """What the field takes, in words: `a whole number of at least 1 or auto`.
 
         Args:
             unit: What its numbers count.
@@ -66,9 +66,9 @@ class Option:
         }
         kinds = [kind for kind in self.kinds if not (kind is int and float in self.kinds)]
         parts = [names.get(kind, kind.__name__) for kind in kinds]
-        limits = [_(words, value=_write_number(value)) for words, value in self.limits]
+        limits = [_(words, value=_number(value)) for words, value in self.limits]
         if limits and parts:
-            parts[0] = _("{kind} {limits}", kind=parts[0], limits=list_items(limits))
+            parts[0] = _("{kind} {limits}", kind=parts[0], limits=listed(limits))
         if unit and parts:
             parts[0] = f"{parts[0]} {unit}"
         parts += self.choices
@@ -82,32 +82,32 @@ class Option:
         return _("{others} or {last}", others=", ".join(parts[:-1]), last=parts[-1])
 
 
-def _write_number(value: float) -> str:
-    """Return a limit as it is written."""
+def _number(value: float) -> str:
+    """A limit as it is written."""
     return f"{int(value):,}" if float(value).is_integer() else f"{value:g}"
 
 
 @cache
-def list_options() -> dict[str, Option]:
-    """Return every field of `RunConfig` by its dotted path, in the order of the schema."""
-    return {option.path: option for option in _walk_fields(RunConfig, "")}
+def options() -> dict[str, Option]:
+    """Every field of `RunConfig` by its dotted path, in the order of the schema."""
+    return {option.path: option for option in _walk(RunConfig, "")}
 
 
 def known_field(name: str) -> str:
-    """Return the field that a dotted name is, or lies in; empty if it is none."""
+    """The field that a dotted name is, or lies in; empty if it is none."""
     parts = name.split(".")
     names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
-    return next((name for name in names if name in list_options()), "")
+    return next((name for name in names if name in options()), "")
 
 
 def field_of(error: TunerError) -> str:
-    """Return the field that an error comes from: that it names, that it is about, or else by its kind."""
+    """The field that an error comes from: that it names, that it is about, or else by its kind."""
     named = next(filter(None, map(known_field, (error.field, error.where))), "")
     return named or next((path for kind, path in _BY_KIND if isinstance(error, kind)), "")
 
 
 def section_help() -> dict[str, str]:
-    """Return each section's one line of help."""
+    """Each section's one line of help."""
     return {
         name: info.description or ""
         for name, info in RunConfig.model_fields.items()
@@ -116,21 +116,21 @@ def section_help() -> dict[str, str]:
 
 
 def get_value(config: BaseModel, path: str) -> Any:
-    """Return the value at a dotted path."""
+    """The value at a dotted path."""
     value: Any = config
     for part in path.split("."):
         value = getattr(value, part)
     return value
 
 
-def _walk_fields(model: type[BaseModel], prefix: str) -> Iterator[Option]:
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[Option]:
     for name, info in model.model_fields.items():
         path = f"{prefix}{name}"
         annotation = info.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from _walk_fields(annotation, f"{path}.")
+            yield from _walk(annotation, f"{path}.")
         else:
-            yield _make_option(path, info)
+            yield _option(path, info)
 
 
 _WORDS = {
@@ -141,9 +141,9 @@ _WORDS = {
 }
 
 
-def _make_option(path: str, info: FieldInfo) -> Option:
+def _option(path: str, info: FieldInfo) -> Option:
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    kinds, choices, optional = _split_annotation(info.annotation)
+    kinds, choices, optional = _parts(info.annotation)
     if extra.get("choices"):
         choices, kinds = tuple(str(word) for word in extra["choices"]), ()  # type: ignore[union-attr]
     words: Any = extra.get("words") or ()
@@ -164,11 +164,11 @@ def _make_option(path: str, info: FieldInfo) -> Option:
     )
 
 
-def _split_annotation(annotation: Any) -> tuple[tuple[type, ...], tuple[str, ...], bool]:
-    """Return the plain types and fixed words of an annotation, and whether None is legal."""
+def _parts(annotation: Any) -> tuple[tuple[type, ...], tuple[str, ...], bool]:
+    """Plain types, fixed words and whether None is legal, of an annotation."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _split_annotation(get_args(annotation)[0])
+        return _parts(get_args(annotation)[0])
     if origin is Literal:
         return (), tuple(str(word) for word in get_args(annotation)), False
     if origin in (Union, types.UnionType):
@@ -176,7 +176,7 @@ def _split_annotation(annotation: Any) -> tuple[tuple[type, ...], tuple[str, ...
         words: tuple[str, ...] = ()
         optional = False
         for part in get_args(annotation):
-            more_kinds, more_words, none = _split_annotation(part)
+            more_kinds, more_words, none = _parts(part)
             kinds, words, optional = kinds + more_kinds, words + more_words, optional or none
         return kinds, words, optional
     if annotation is type(None):

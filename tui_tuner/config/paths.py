@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tui_tuner.config.chat_templates import is_template_word
-from tui_tuner.config.kinds.tasks import TASKS, TINY, TINY_NAMES
+from tui_tuner.config.kinds import TASKS, TINY, TINY_NAMES
 from tui_tuner.config.options import get_value
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path, with_values
@@ -47,7 +47,7 @@ def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str]
     for field, words in PATHS.items():
         if any(one == field or one.startswith(f"{field}.") for one in told):
             continue
-        value = _get_value(values, field)
+        value = _get(values, field)
         if isinstance(value, str) and not _is_name(field, value):
             set_path(values, field, _from_beside(value, folder, words, notes))
         elif isinstance(value, list):
@@ -60,31 +60,29 @@ def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str]
 
 
 def _is_name(field: str, value: str) -> bool:
-    """Return whether a value is the name of a chat template; a name wins over a file of the same name."""
+    """Whether a value is the name of a chat template; a name wins over a file of the same name."""
     return field == "model.chat_template" and is_template_word(value)
 
 
 def absolute_paths(config: RunConfig) -> RunConfig:
-    """Return the config with relative paths made absolute if they exist, to be resumed from anywhere."""
+    """The config with relative paths that exist made absolute: a run may be resumed from another folder."""
     changed: dict[str, Any] = {}
     for path, words in PATHS.items():
         value = get_value(config, path)
         if isinstance(value, str) and value not in words and not _is_name(path, value):
-            changed[path] = _make_absolute(value)
+            changed[path] = _absolute(value)
     if isinstance(config.data.path, list):
         changed["data.path"] = [
-            _make_absolute(source)
-            if isinstance(source, str)
-            else {**dict(source), "path": _make_absolute(source.path)}
+            _absolute(source) if isinstance(source, str) else {**dict(source), "path": _absolute(source.path)}
             for source in config.data.path
         ]
     return with_values(config, changed)
 
 
 def where_looked(path: str) -> str:
-    """Return where a path was looked for that leads nowhere, and what may be wrong with how it is written."""
+    """Where a path was looked for that leads nowhere, and what may be wrong with how it is written."""
     sentences = [_as_pasted(path)]
-    written = _expand_path(path)
+    written = _expanded(path)
     if written is not None and not written.is_absolute():
         places = [folder / written for folder in (_looked.get(path), Path.cwd()) if folder is not None]
         shown = [one_line(place) for place in dict.fromkeys(places)]
@@ -96,9 +94,9 @@ def where_looked(path: str) -> str:
 
 
 def _as_pasted(path: str) -> str:
-    """Return a sentence about a path that was pasted with quotes or escapes; empty if it is plain."""
-    for plain in list_readings(path):
-        found = _expand_path(plain)
+    """What is wrong with a path as it is written, in a sentence; empty if nothing is."""
+    for plain in plainer(path):
+        found = _expanded(plain)
         if found is not None and os.path.exists(found):
             return _("Write it plainly: {path}", path=one_line(plain)) + "."
     if re.match(r"[A-Za-z]:[\\/]|\\\\", path):
@@ -113,8 +111,8 @@ def _as_pasted(path: str) -> str:
     return ""
 
 
-def list_readings(path: str) -> Iterator[str]:
-    """Yield the meanings of a pasted path: without quotes, file://, or backslashes of a shell."""
+def plainer(path: str) -> Iterator[str]:
+    """What a pasted path may mean: without quotes, file://, or the backslashes of a shell or of Windows."""
     bare = path.strip()
     yield bare
     if len(bare) > 2 and bare[0] + bare[-1] in ("''", '""', "``", "‘’", "“”", "«»"):
@@ -129,7 +127,7 @@ def list_readings(path: str) -> Iterator[str]:
 
 
 def _from_beside(path: str, folder: Path, words: tuple[str, ...], notes: list[str]) -> str:
-    written = _expand_path(path)
+    written = _expanded(path)
     if path in words or written is None or written.is_absolute():
         return path
     beside, here = folder / written, Path.cwd() / written
@@ -157,16 +155,16 @@ def _leads_somewhere(path: Path) -> bool:
     return glob.has_magic(str(path)) and next(glob.iglob(str(path), recursive=True), None) is not None
 
 
-def _make_absolute(path: str) -> str:
-    for reading in (path, *list_readings(path)):
-        found = _expand_path(reading)
+def _absolute(path: str) -> str:
+    for reading in (path, *plainer(path)):
+        found = _expanded(reading)
         if found is not None and _leads_somewhere(found):
             return str(found.absolute())
     return path
 
 
-def _expand_path(path: str) -> Path | None:
-    """Return a path with its `~`; None for what cannot be one."""
+def _expanded(path: str) -> Path | None:
+    """A path with its `~`; None for what cannot be one."""
     if not path or "\0" in path:
         return None
     try:
@@ -175,7 +173,7 @@ def _expand_path(path: str) -> Path | None:
         return Path(path)
 
 
-def _get_value(values: Mapping[str, Any], path: str) -> Any:
+def _get(values: Mapping[str, Any], path: str) -> Any:
     found: Any = values
     for part in path.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None

@@ -293,37 +293,37 @@ _SURE = 3  # signs
 
 
 def field_of(path: str) -> str:
-    """Return our field for a peer's key, by the last part of a path; empty if there is none."""
-    return KEYS.get(_plain_name(path), "")
+    """Our field for a peer's key, by the last part of a path; empty if there is none."""
+    return KEYS.get(_name(path), "")
 
 
-def hint_at_field(path: str, value: Any = None) -> str:
-    """Return our name for a peer's key, with its value if that has another name; empty if unknown."""
-    name = _plain_name(path)
+def hint(path: str, value: Any = None) -> str:
+    """What a peer's key is called here, with its value where that is called otherwise; empty if unknown."""
+    name = _name(path)
     if name in WITHOUT:
         return _(WITHOUT[name])
     if name not in KEYS:
         return ""
-    told = VALUES.get(name, {}).get(str(value).strip().lower()) or _translate_datasets(name, value)
+    told = VALUES.get(name, {}).get(str(value).strip().lower()) or _datasets(name, value)
     first = _("Here it is {field}.", field=told or KEYS[name])
     return f"{first} {_(NOTES[name])}" if name in NOTES else first
 
 
-def _translate_datasets(name: str, value: Any) -> str:
-    """Return the first of axolotl's data sets in our fields; empty for anything else."""
+def _datasets(name: str, value: Any) -> str:
+    """The first of axolotl's data sets in our fields; empty for anything else."""
     if name != "datasets" or not isinstance(value, list) or not value or not isinstance(value[0], Mapping):
         return ""
     path = value[0].get("path")
     return f"data.path: {one_line(path, 80)}" if isinstance(path, str) and len(value) == 1 else ""
 
 
-def name_peer(paths: Iterable[str]) -> str:
-    """Return the peer whose config these unknown keys are from; empty if that is not sure."""
-    names = {_plain_name(path) for path in paths}
+def whose(paths: Iterable[str]) -> str:
+    """The peer whose config these unknown keys are from; empty if that is not sure."""
+    names = {_name(path) for path in paths}
     counts = {peer: len(names & set(signs.split())) for peer, signs in SIGNS.items()}
     best = max(counts, key=lambda peer: counts[peer])
     return best if counts[best] >= _SURE else ""
 
 
-def _plain_name(path: str) -> str:
+def _name(path: str) -> str:
     return path.rpartition(".")[2].lower().replace("-", "_")

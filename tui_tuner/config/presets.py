@@ -23,7 +23,7 @@ class Preset:
 
 
 def presets_folder() -> Path:
-    """Return the folder of the presets: in the checkout for an editable install, else in the package."""
+    """Where the presets are: `presets/` of the checkout for an editable install, else inside the package."""
     checkout = _PACKAGE.parent / "presets"
     if (_PACKAGE.parent / "pyproject.toml").is_file() and checkout.is_dir():
         return checkout
@@ -31,13 +31,13 @@ def presets_folder() -> Path:
 
 
 def list_presets(folder: Path | None = None) -> list[Preset]:
-    """Return the presets of a folder (by default `presets_folder`) by name; empty if it is missing."""
+    """Every preset of a folder (by default `presets_folder`), by name; none if the folder is missing."""
     files = sorted((folder or presets_folder()).glob("*.yaml"), key=lambda path: path.stem)
-    return [Preset(path.stem, _read_description(path), path) for path in files]
+    return [Preset(path.stem, _description(path), path) for path in files]
 
 
 def find_preset(name: str, folder: Path | None = None) -> Path:
-    """Return the file of a preset by its name, or the YAML file that `name` is the path of.
+    """The file of a preset by its name, or the YAML file that `name` is the path of.
 
     Raises:
         ConfigError: neither a preset nor a file.
@@ -48,17 +48,17 @@ def find_preset(name: str, folder: Path | None = None) -> Path:
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") or os.path.isfile(path):
         return path
-    from tui_tuner.config.problems import suggest_nearest  # pydantic takes 0.1 s
+    from tui_tuner.config.problems import nearest  # pydantic takes 0.1 s
 
     raise ConfigError(
-        f"{_('neither a preset nor a YAML file.')}{suggest_nearest(name, known)}",
+        f"{_('neither a preset nor a YAML file.')}{nearest(name, known)}",
         where=one_line(name, 80),
         hint=_("`tui-tuner presets` lists the presets; a file of your own ends in .yaml."),
     )
 
 
-def _read_description(path: Path) -> str:
-    """Return the first line of the comment on top, without its `#`."""
+def _description(path: Path) -> str:
+    """The first line of the comment on top, without its `#`."""
     try:
         with path.open(encoding="utf-8") as file:
             first = file.readline()

@@ -11,12 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tui_tuner.config.kinds.method_kind import Trait
-from tui_tuner.config.kinds.methods import METHODS
-from tui_tuner.config.kinds.tasks import TASKS, TINY, TaskKind
+from tui_tuner.config.kinds import ADAPTERS, METHODS, QUANTISABLE, TASKS, TINY, TaskKind
+from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection
-from tui_tuner.config.sections.field_options import Section, declare_option, known_word
 from tui_tuner.config.sections.hardware import HardwareSection
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.config.sections.model import ModelSection
@@ -25,6 +23,7 @@ from tui_tuner.config.sections.training import TrainingSection
 from tui_tuner.locales import N_, _
 
 __all__ = [
+    "ADAPTERS",
     "CleaningSection",
     "DataSection",
     "EvaluationSection",
@@ -45,7 +44,7 @@ MOST_TOKENS = 10**12  # of an optimizer step
 class RunConfig(Section):
     """One run. Everything that starts a run makes one of these, and nothing else starts a run."""
 
-    task: Annotated[str, known_word(TASKS, N_("unknown task {value!r}; known are {names}"))] = declare_option(
+    task: Annotated[str, known(TASKS, N_("unknown task {value!r}; known are {names}"))] = option(
         "sft", N_("What is learnt."), choices=TASKS
     )
     model: ModelSection = Field(default_factory=ModelSection, description=N_("The model to start from."))
@@ -62,18 +61,18 @@ class RunConfig(Section):
 
     @property
     def task_kind(self) -> TaskKind:
-        """Return the facts of the task."""
+        """What planning has to know of the task."""
         return TASKS[self.task]
 
     @property
     def best_metric(self) -> str:
-        """Return the metric that decides which checkpoint is best: the one asked for, or the task's own."""
+        """The metric that decides which checkpoint is best: the one asked for, or else the task's own."""
         best = self.evaluation.best
         return self.task_kind.best if best == "auto" else best
 
     @property
-    def may_pack(self) -> bool:
-        """Return whether rows may be packed: asked for or left open, and no virtual tokens between them."""
+    def packs(self) -> bool:
+        """Whether rows may lie side by side: asked for or left open, and no virtual tokens between them."""
         return self.data.packing is not False and not self.method.prompt_length
 
     @model_validator(mode="after")
@@ -90,21 +89,21 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> RunConfig:
-        problems = list(_find_contradictions(self))
+        problems = list(_contradictions(self))
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
 
 def _demo_of(kind: TaskKind, path: Any) -> Any:
-    """Return a source of `data.path`, with the name of the task's own rows where it is the demo's."""
+    """A source of `data.path`, with the name of the task's own rows where it is the demo's."""
     if isinstance(path, Source):
         return path.model_copy(update={"path": kind.demo}) if path.path == "demo" else path
     return kind.demo if path == "demo" else path
 
 
-def _find_contradictions(config: RunConfig) -> list[str]:
-    """Return values that are valid alone and cannot be combined; each as `field: sentence`."""
+def _contradictions(config: RunConfig) -> list[str]:
+    """Values that are valid alone and cannot be together; each as `field: sentence`."""
     model, method, training = config.model, config.method, config.training
     found = _method_contradictions(method, training)
     found += _task_without_method(config.task_kind, method.kind)
@@ -117,7 +116,7 @@ def _find_contradictions(config: RunConfig) -> list[str]:
                 task=config.task,
             )
         )
-    if model.quantization != "none" and not method.has_trait(Trait.QUANTISABLE):
+    if model.quantization != "none" and method.kind not in QUANTISABLE:
         found.append(
             "model.quantization: "
             + _(
@@ -127,7 +126,7 @@ def _find_contradictions(config: RunConfig) -> list[str]:
                 kind=method.kind,
             )
         )
-    if model.architecture is not None and method.has_trait(Trait.ADAPTER):
+    if model.architecture is not None and method.kind in ADAPTERS:
         found.append(
             "method.kind: "
             + _(
@@ -158,11 +157,8 @@ def _find_contradictions(config: RunConfig) -> list[str]:
                 batch_size=training.batch_size,
             )
         )
-    if method.needs_field("layers") and method.layers is None:
-        found.append(
-            "method.layers: "
-            + _("{kind} needs the number of top layers to train, such as 2", kind=method.kind)
-        )
+    if method.kind == "freeze" and method.layers is None:
+        found.append("method.layers: " + _("freeze needs the number of top layers to train, such as 2"))
     found += _too_much_shared(config)
     validation = config.data.validation
     if config.evaluation.early_stopping and not validation:
@@ -191,21 +187,21 @@ def _find_contradictions(config: RunConfig) -> list[str]:
 
 
 def _task_without_method(task: TaskKind, method: str) -> list[str]:
-    """Return a method that cannot train the task, with the reason and what can."""
-    if task.takes_method(method):
+    """A method that cannot train the task, with the reason and what can."""
+    if method not in task.without:
         return []
     said = _(
         "{method} cannot train task {task}: {reason}; use {others}",
         method=method,
         task=task.name,
         reason=_(task.without[method]),
-        others=", ".join(name for name in METHODS if task.takes_method(name)),
+        others=", ".join(name for name in METHODS if name not in task.without),
     )
     return [f"method.kind: {said}"]
 
 
 def _too_much_shared(config: RunConfig) -> list[str]:
-    """Refuse windows that share all they hold, and so never reach the end of a text."""
+    """Windows that share all they hold, and so never come to the end of a text."""
     data = config.data
     default = DataSection.model_fields["stride"].default
     if "data.stride" not in config.task_kind.reads or data.stride == default or data.stride < data.max_length:
@@ -219,11 +215,8 @@ def _too_much_shared(config: RunConfig) -> list[str]:
 
 
 def _method_contradictions(method: MethodSection, training: TrainingSection) -> list[str]:
-    """Return fields that the method cannot do what they ask for; fields without effect are none."""
-    if method.has_trait(Trait.CHECKPOINTABLE) or training.gradient_checkpointing in (False, "auto"):
-        return []
-    if method.has_trait(Trait.PREFIX):
+    """Fields that ask for what the method cannot do; what has no effect is said, and no contradiction."""
+    if method.kind == "prefix_tuning" and training.gradient_checkpointing not in (False, "auto"):
         said = _("computing activations again would leave the prefix out; use false, or prompt_tuning")
-    else:
-        said = _("{kind} does not work where activations are computed again; use false", kind=method.kind)
-    return [f"training.gradient_checkpointing: {said}"]
+        return [f"training.gradient_checkpointing: {said}"]
+    return []

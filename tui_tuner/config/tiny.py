@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tui_tuner.config.kinds.method_kind import Trait
-from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS
-from tui_tuner.config.kinds.tasks import TASKS, TINY, is_tiny
+from tui_tuner.config.kinds import TASKS, TINY, is_tiny
 from tui_tuner.config.values import set_path
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -30,9 +28,8 @@ _FULL_OF = {"question_answering": {"training.learning_rate": 2e-3, "training.epo
 
 
 def tiny_values(task: str, method: str) -> dict[str, Any]:
-    """Return the values that a tiny model learns a task with, by their fields."""
-    own_weights = method in METHODS and not METHODS[method].has_trait(Trait.ADAPTER)
-    return _FULL | _FULL_OF.get(task, {}) if own_weights else dict(_ADAPTER)
+    """The values that a tiny model learns a task with, by their fields."""
+    return _FULL | _FULL_OF.get(task, {}) if method in ("full", "freeze") else dict(_ADAPTER)
 
 
 def take_tiny_values(values: dict[str, Any], told: Collection[str]) -> list[str]:
@@ -47,7 +44,7 @@ def take_tiny_values(values: dict[str, Any], told: Collection[str]) -> list[str]
     """
     notes = []
     for field, value in values_to_take(values).items():
-        before = _get_value(values, field)
+        before = _get(values, field)
         if field in told:
             continue
         set_path(values, field, value)
@@ -65,18 +62,16 @@ def take_tiny_values(values: dict[str, Any], told: Collection[str]) -> list[str]
 
 
 def values_to_take(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that a config with a tiny model lacks, by field; empty for any other model."""
-    task, method = str(_get_value(values, "task")), str(_get_value(values, "method.kind") or DEFAULT_METHOD)
-    if not is_tiny(_get_value(values, "model.name")) or task not in TASKS or not TASKS[task].tiny:
+    """Values that a config with a tiny model lacks, by their fields; none for any other model."""
+    task, method = str(_get(values, "task")), str(_get(values, "method.kind") or "lora")
+    if not is_tiny(_get(values, "model.name")) or task not in TASKS or not TASKS[task].tiny:
         return {}
     return {
-        field: value
-        for field, value in tiny_values(task, method).items()
-        if _get_value(values, field) != value
+        field: value for field, value in tiny_values(task, method).items() if _get(values, field) != value
     }
 
 
-def _get_value(values: Mapping[str, Any], path: str) -> Any:
+def _get(values: Mapping[str, Any], path: str) -> Any:
     found: Any = values
     for part in path.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None

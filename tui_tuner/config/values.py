@@ -13,8 +13,8 @@ from tui_tuner.config.schema import RunConfig
 Config = TypeVar("Config", bound=RunConfig)
 
 
-def validate_values(kind: type[Config], values: Mapping[str, Any], places: Places | None = None) -> Config:
-    """Return a config of this kind.
+def validated(kind: type[Config], values: Mapping[str, Any], places: Places | None = None) -> Config:
+    """A config of this kind.
 
     Args:
         places: Where the values are from, for the message.
@@ -25,22 +25,22 @@ def validate_values(kind: type[Config], values: Mapping[str, Any], places: Place
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise (places or Places()).make_error(problems_of(error)) from None
+        raise (places or Places()).error(problems_of(error)) from None
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """Return a new config of the same kind with these values, such as `{"training.max_steps": 5}`.
+    """A new config of the same kind with these values, such as `{"training.max_steps": 5}`.
 
     The given config stays as it is. Sections in which nothing changes are shared between the two.
 
     Raises:
         ConfigError: an unknown field, a wrong value, or values that contradict each other.
     """
-    return validate_values(type(config), _replace_values(config, values))
+    return validated(type(config), _replaced(config, values))
 
 
-def _replace_values(model: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a model as a mapping, with changed values; a changed section is a mapping."""
+def _replaced(model: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a model as a mapping, with changed values; a changed section is a mapping itself."""
     fields = dict(model)
     inner: dict[str, dict[str, Any]] = {}
     for path, value in values.items():
@@ -50,7 +50,7 @@ def _replace_values(model: BaseModel, values: Mapping[str, Any]) -> dict[str, An
         else:
             fields[path] = value
     for name, changes in inner.items():
-        fields[name] = _replace_values(fields[name], changes)
+        fields[name] = _replaced(fields[name], changes)
     return fields
 
 

@@ -45,8 +45,8 @@ class BadYaml(Exception):
         super().__init__(problem)
         self.problem, self.line, self.path, self.hint, self.valid = problem, line, path, hint, valid
 
-    def describe_problem(self) -> str:
-        """Return the problem as a sentence about the text."""
+    def sentence(self) -> str:
+        """What is wrong, as a sentence about the text."""
         said = _("{problem}.", problem=self.problem) if self.valid else ""
         return said or _("is not valid YAML: {problem}.", problem=self.problem)
 
@@ -58,39 +58,39 @@ def parse_yaml(text: str) -> tuple[Any, dict[str, int]]:
         BadYaml: it is none, stands for more than a config can hold, or has a key twice.
     """
     try:
-        return _parsed_by(_make_loaders()[0], text)
+        return _parsed_by(_loaders()[0], text)
     except BadYaml as problem:
-        if problem.valid or len(text) > _NAMES_ALL or len(_make_loaders()) == 1:
+        if problem.valid or len(text) > _NAMES_ALL or len(_loaders()) == 1:
             raise
-    return _parsed_by(_make_loaders()[1], text)  # its messages say more
+    return _parsed_by(_loaders()[1], text)  # its messages say more
 
 
 def _parsed_by(kind: Any, text: str) -> tuple[Any, dict[str, int]]:
     keys = _Keys()
     try:
-        _measure_events(yaml.parse(text, Loader=kind), keys)
+        _measure(yaml.parse(text, Loader=kind), keys)
         loader = kind(text)
         try:
             node = loader.get_single_node()
             lines: dict[str, int] = {}
             if node is None:
                 return None, lines
-            _index_lines(node, "", lines)  # before merges are written into the nodes
+            _index(node, "", lines)  # before merges are written into the nodes
             return loader.construct_document(node), lines
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
-        raise _explain_error(error, text, keys) from None
+        raise _explained(error, text, keys) from None
     except UnicodeError:
         raise BadYaml(_("it holds half of a character")) from None
     except (ValueError, RecursionError) as error:
         raise BadYaml(one_line(error)) from None
 
 
-def _explain_error(error: yaml.YAMLError, text: str, keys: _Keys) -> BadYaml:
-    """Return PyYAML's error in our words, with its line and key."""
+def _explained(error: yaml.YAMLError, text: str, keys: _Keys) -> BadYaml:
+    """What PyYAML says, with the line and key that it says it of."""
     if isinstance(error, yaml.reader.ReaderError):
-        return _explain_character(error, text, keys)
+        return _unreadable(error, text, keys)
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line = mark.line + 1 if mark else None
     problem = one_line(getattr(error, "problem", None) or str(error))
@@ -99,21 +99,21 @@ def _explain_error(error: yaml.YAMLError, text: str, keys: _Keys) -> BadYaml:
     hint = getattr(error, "note", None) or ""
     if not isinstance(error, yaml.constructor.ConstructorError):
         hint = yaml_hint(problem, shown[0] if shown else "")
-    return BadYaml(problem, line, keys.find_near(line) or (key[1] if key else ""), hint)
+    return BadYaml(problem, line, keys.near(line) or (key[1] if key else ""), hint)
 
 
-def _explain_character(error: yaml.reader.ReaderError, text: str, keys: _Keys) -> BadYaml:
-    """Return a character that YAML does not take."""
+def _unreadable(error: yaml.reader.ReaderError, text: str, keys: _Keys) -> BadYaml:
+    """A character that YAML does not take."""
     found = error.character
     code = found if isinstance(found, int) else ord(found) if len(found) == 1 else 0
     at = text.find(chr(code))
     line = len(_LINE_END.findall(text[:at])) + 1 if at >= 0 else None
     what = _("it holds the control character {character}", character=f"U+{code:04X}")
-    return BadYaml(what, line, keys.find_near(line))
+    return BadYaml(what, line, keys.near(line))
 
 
 def yaml_hint(problem: str, line: str) -> str:
-    """Return a hint for common mistakes in YAML; empty for any other."""
+    """What people do that YAML does not take; empty where it is something else."""
     if "escape" in problem or "hexadecimal" in problem:
         return _(
             "In double quotes a backslash begins an escape: write a path of Windows in single quotes, "
@@ -136,12 +136,12 @@ class _Keys:
     lines: list[int] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
-    def add_key(self, line: int, path: str) -> None:
+    def add(self, line: int, path: str) -> None:
         self.lines.append(line)
         self.paths.append(path)
 
-    def find_near(self, line: int | None) -> str:
-        """Return the last key at or above a line."""
+    def near(self, line: int | None) -> str:
+        """The last key at or above a line."""
         at = bisect_right(self.lines, line) if line else len(self.lines)
         return self.paths[at - 1] if at else ""
 
@@ -158,7 +158,7 @@ class _Open:
     key: str = ""
 
 
-def _measure_events(events: Iterator[Any], keys: _Keys) -> None:
+def _measure(events: Iterator[Any], keys: _Keys) -> None:
     """Walk the events of a text; refuse what is too much, and aliases that lead into themselves."""
     stack: list[_Open] = []
     sizes: dict[str, int] = {}
@@ -178,7 +178,7 @@ def _measure_events(events: Iterator[Any], keys: _Keys) -> None:
             continue
         if not isinstance(event, yaml.NodeEvent):
             continue
-        path = _step_into(stack, event, line, keys)
+        path = _step(stack, event, line, keys)
         nodes = 1
         if isinstance(event, yaml.AliasEvent):
             if any(one.anchor == event.anchor for one in stack):
@@ -203,8 +203,8 @@ def _measure_events(events: Iterator[Any], keys: _Keys) -> None:
                 stack[-1].nodes += nodes
 
 
-def _step_into(stack: list[_Open], event: Any, line: int, keys: _Keys) -> str:
-    """Return the path of the node that begins, which is noted in the list or mapping that it stands in."""
+def _step(stack: list[_Open], event: Any, line: int, keys: _Keys) -> str:
+    """The path of the node that begins, which is noted in the list or mapping that it stands in."""
     if not stack:
         return ""
     top = stack[-1]
@@ -214,11 +214,11 @@ def _step_into(stack: list[_Open], event: Any, line: int, keys: _Keys) -> str:
     if place % 2 == 0:
         top.key = event.value if isinstance(event, yaml.ScalarEvent) else ""
         if top.key:
-            keys.add_key(line, _join_path(top.path, top.key))
-    return _join_path(top.path, top.key) if top.key else top.path
+            keys.add(line, _joined(top.path, top.key))
+    return _joined(top.path, top.key) if top.key else top.path
 
 
-def _join_path(path: str, key: str) -> str:
+def _joined(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
@@ -226,7 +226,7 @@ def _join_path(path: str, key: str) -> str:
 
 
 @cache
-def _make_loaders() -> tuple[Any, ...]:
+def _loaders() -> tuple[Any, ...]:
     """The loaders of PyYAML, made safe: by libyaml where there is one, several times faster, and its own."""
     fast = [yaml.CSafeLoader] if yaml.__with_libyaml__ else []
     return tuple(type("Loader", (_Careful, kind), {}) for kind in (*fast, yaml.SafeLoader))
@@ -239,32 +239,28 @@ class _Careful:
         kind = str(node.tag).removeprefix("tag:yaml.org,2002:")
         shown = one_line(node.value, 40) if isinstance(node, yaml.ScalarNode) else ""
         if kind == "timestamp":
-            raise _refuse_node(node, _("{value} is a date", value=shown), _("Put it in quotes."))
+            raise _refused(node, _("{value} is a date", value=shown), _("Put it in quotes."))
         if kind not in _KINDS:
-            raise _refuse_node(
-                node, _("the tag !{kind} means nothing here", kind=one_line(kind, 40).lstrip("!"))
-            )
+            raise _refused(node, _("the tag !{kind} means nothing here", kind=one_line(kind, 40).lstrip("!")))
         if isinstance(node, yaml.ScalarNode) and kind != "str" and len(node.value) > LONGEST_NUMBER:
-            raise _refuse_node(node, _("a number of {count:,} characters", count=len(node.value)))
+            raise _refused(node, _("a number of {count:,} characters", count=len(node.value)))
         try:
             return super().construct_object(node, deep)  # type: ignore[misc]
         except yaml.YAMLError:
             raise
         except Exception:  # a tag that does not fit: KeyError, ValueError, AttributeError, OverflowError ...
-            raise _refuse_node(
-                node, _("{value!r} is no {kind}", value=shown, kind=one_line(kind, 40))
-            ) from None
+            raise _refused(node, _("{value!r} is no {kind}", value=shown, kind=one_line(kind, 40))) from None
 
 
-def _refuse_node(node: yaml.Node, problem: str, hint: str = "") -> yaml.constructor.ConstructorError:
+def _refused(node: yaml.Node, problem: str, hint: str = "") -> yaml.constructor.ConstructorError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark, hint)
 
 
-def _index_lines(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
-    """Note the line of every path; refuse keys that occur twice, in lists too."""
+def _index(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
+    """The line of every path; a key that stands twice is refused, inside of lists too."""
     if isinstance(node, yaml.SequenceNode):
         for place, item in enumerate(node.value):
-            _index_lines(item, f"{prefix}{place}.", lines)
+            _index(item, f"{prefix}{place}.", lines)
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
@@ -280,4 +276,4 @@ def _index_lines(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
                 valid=True,
             )
         lines[path] = key.start_mark.line + 1
-        _index_lines(value, f"{path}.", lines)
+        _index(value, f"{path}.", lines)

@@ -1,4 +1,4 @@
-"""Check data before training: errors stop a run that would be wasted, warnings report what may be intended.
+"""Checks before training: what would waste the run stops it, what may be right is a warning.
 
 Each problem names rows, the reason and the fix.
 """
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tui_tuner.config.advice import Hint, advise, join_hints, write_setting
+from tui_tuner.config.advice import Hint, advise, hints, setting
 from tui_tuner.errors import PreflightError
 from tui_tuner.locales import N_, _
 
 if TYPE_CHECKING:
-    from tui_tuner.data.examples.record_encoder import RowFacts
+    from tui_tuner.data.examples.encoder import Facts
     from tui_tuner.data.examples.store import TokenizedRows
 
 
 @dataclass
 class Problem:
-    """One finding. `level` is error or warning; `rows` are a few of the `count` rows concerned."""
+    """One finding. `level` is error or warning; `rows` holds a few of the `count` rows concerned."""
 
     code: str
     level: str
@@ -30,15 +30,15 @@ class Problem:
     count: int = 0
     rows: list[str] = field(default_factory=list)
     on_screen: str = ""  # the hint for a screen, where it differs
-    fixes: list[dict[str, Any]] = field(default_factory=list)  # settings in the hint: `config.advice`
+    fixes: list[dict[str, Any]] = field(default_factory=list)  # the ways that it tells: `config.advice`
 
     def __post_init__(self) -> None:
         if isinstance(self.hint, Hint):
             self.on_screen = self.hint.on_screen if self.hint.on_screen != self.hint else ""
             self.fixes = list(self.hint.fixes)
 
-    def format_message(self) -> str:
-        """Return the message with the rows."""
+    def sentence(self) -> str:
+        """The message with the rows."""
         if not self.rows:
             return self.message
         rows = ", ".join([*self.rows, "…"] if self.count > len(self.rows) else self.rows)
@@ -46,95 +46,91 @@ class Problem:
 
 
 @dataclass
-class PreflightReport:
-    """All findings of preflight."""
+class Report:
+    """All findings."""
 
     problems: list[Problem] = field(default_factory=list)
 
     @property
-    def list_errors(self) -> list[Problem]:
+    def errors(self) -> list[Problem]:
         return [problem for problem in self.problems if problem.level == "error"]
 
     @property
-    def list_warnings(self) -> list[Problem]:
+    def warnings(self) -> list[Problem]:
         return [problem for problem in self.problems if problem.level == "warning"]
 
-    def raise_errors(self) -> None:
+    def stop(self) -> None:
         """Raise `PreflightError` if there is an error."""
-        if not self.list_errors:
+        if not self.errors:
             return
-        first = self.list_errors[0]
-        message = "\n".join(problem.format_message() for problem in self.list_errors)
+        first = self.errors[0]
+        message = "\n".join(problem.sentence() for problem in self.errors)
         told = Hint(first.hint, first.on_screen or first.hint, tuple(first.fixes))
-        warn = write_setting({"data.preflight": "warn"})
+        warn = setting({"data.preflight": "warn"})
         raise PreflightError(
             message,
             where=first.rows[0] if first.rows else "",
-            hint=join_hints(told, advise(N_("To train anyway: {command}.", command=warn))),
+            hint=hints(told, advise(N_("To train all the same: {command}.", command=warn))),
             field=next((path for fix in first.fixes for path in fix), "data.preflight"),
         )
 
-    def export_problems(self) -> list[dict[str, Any]]:
+    def to_json(self) -> list[dict[str, Any]]:
         return [asdict(problem) for problem in self.problems]
 
     @classmethod
-    def from_problems(cls, items: list[dict[str, Any]]) -> PreflightReport:
+    def from_json(cls, items: list[dict[str, Any]]) -> Report:
         return cls([Problem(**item) for item in items])
 
 
-def make_noted_problems(
-    facts: RowFacts, what: str, code: str, level: str, message: str, hint: str = ""
-) -> list[Problem]:
-    """Make a problem of the rows that were noted for it; nothing if there are none."""
-    count = facts.get_count(what)
-    return [Problem(code, level, message, hint, count, facts.noted_rows(what))] if count else []
+def noted(facts: Facts, what: str, code: str, level: str, message: str, hint: str = "") -> list[Problem]:
+    """The problem with the rows that were noted for it; none where no row was."""
+    count = facts.count(what)
+    return [Problem(code, level, message, hint, count, facts.rows(what))] if count else []
 
 
-def find_trained_rows(train: TokenizedRows, validation: TokenizedRows) -> np.ndarray:
-    """Return which rows of a validation file have the same texts as a trained row, bool [rows]."""
-    # From one file rows with the same texts are always split to one side.
-    if validation.store is train.store:
+def trained_too(train: TokenizedRows, validation: TokenizedRows) -> np.ndarray:
+    """Which rows of a validation file have the texts of a trained row, bool [rows]; by their hashes."""
+    if validation.store is train.store:  # rows with the same texts are on one side
         return np.zeros(int(validation.store.meta["rows"]), dtype=bool)
     trained = np.unique(np.asarray(train.store.row["content"]))
     return np.isin(np.asarray(validation.store.row["content"]), trained)
 
 
-def count_repeated_rows(train: TokenizedRows) -> int:
-    """Count the rows with the same texts as another row. If there are many, held-out rows have some too."""
+def repeated_rows(train: TokenizedRows) -> int:
+    """How many rows have the texts of another row, too. Where many do, held-out rows have them as well."""
     content = np.asarray(train.store.row["content"])
     counts = np.unique(content, return_counts=True)[1]
     return int(counts[counts > 1].sum())
 
 
-def check_split(report: PreflightReport, train: TokenizedRows, validation: TokenizedRows | None) -> None:
-    """Check what shows only after training and validation rows are split."""
+def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows | None) -> None:
+    """What shows only once training and validation rows are told apart."""
     if not len(train):
         report.problems.append(
             Problem(
                 "nothing_to_train",
                 "error",
-                _("All rows are held out, so none is left to train on."),
+                _("All rows are held out, none is left to train on."),
                 _("Lower data.validation."),
             )
         )
     if validation is None or validation.store is train.store:
         return
-    both = find_trained_rows(train, validation)
+    both = trained_too(train, validation)
     if both.any():
         share = both.mean()
-        rows = [str(validation.store.row_origin(int(row))) for row in np.flatnonzero(both)[:5]]
+        rows = [str(validation.store.origin(int(row))) for row in np.flatnonzero(both)[:5]]
         report.problems.append(
             Problem(
                 "leakage",
-                # Some overlap may be intended; with more than half the measured loss means nothing.
                 "error" if share > 0.5 else "warning",
                 _(
                     "{both:,} of {held:,} validation rows are also trained on, so the "
-                    "validation loss would be too optimistic.",
+                    "validation loss would flatter the model.",
                     both=both.sum(),
                     held=len(both),
                 ),
-                _("Remove them from one of the two files."),
+                _("Take them out of one of the two files."),
                 int(both.sum()),
                 rows,
             )

@@ -1,4 +1,4 @@
-"""Sends messages to ntfy, webhooks or this desktop. Errors never contain an address."""
+"""A message on its way: to ntfy, to a webhook, to this desktop. No error holds an address."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from email.header import Header
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from tui_tuner.config.notices import fill_entry, shown_entry
+from tui_tuner.config.notices import filled, shown_entry
 from tui_tuner.locales import _
 from tui_tuner.notifying.desktop import show_on_desktop
-from tui_tuner.notifying.run_messages import Message, NotSent
+from tui_tuner.notifying.message import Message, NotSent
 
 SECONDS = 5.0  # for a connection, and for each piece of an answer
 WAITS = (1.0, 3.0)  # seconds before the second and the third attempt
 BUSY = (408, 425, 429, 500, 502, 503, 504)  # worth another attempt
 MOST_REDIRECTS = 3
-MOST_TEXT = 3500  # bytes: ntfy turns text of more than 4,096 bytes into an attachment
+MOST_TEXT = 3500  # bytes: ntfy makes a file of what is longer than 4,096
 NTFY = "https://ntfy.sh"
 NTFY_SERVER, NTFY_TOKEN = "NTFY_SERVER", "NTFY_TOKEN"
-# Secrets of other services: a config by somebody else must not send them anywhere
+# What belongs to other services: a config by somebody else must not send it anywhere
 _FOREIGN: tuple[str, ...] = ("HF_", "HUGGING", "MODELSCOPE", "AWS_", "AZURE_", "GOOGLE_", "OPENAI")
 _FOREIGN += (
     "ANTHROPIC",
@@ -43,16 +43,14 @@ _FOREIGN += (
 )
 
 
-def send_message(
-    entry: str, message: Message, wait: Callable[[float], bool] = lambda _seconds: False
-) -> None:
+def send(entry: str, message: Message, wait: Callable[[float], bool] = lambda _seconds: False) -> None:
     """Send a message to one entry of `output.notify` other than the bell.
 
     Args:
-        wait: Waits so many seconds; returns True if there is no time for another attempt.
+        wait: Waits so many seconds; True where there is no time for another attempt.
 
     Raises:
-        NotSent: it was not delivered.
+        NotSent: it did not get there.
     """
     for pause in (*WAITS, None):
         try:
@@ -64,46 +62,39 @@ def send_message(
 
 
 def _send_once(entry: str, message: Message) -> None:
-    # ${HF_TOKEN} in somebody else's config would send the user's token to an address of their choice
-    foreign = [name for name in _list_variables(entry) if name.upper().startswith(_FOREIGN)]
+    foreign = [name for name in _names(entry) if name.upper().startswith(_FOREIGN)]
     if foreign:
-        raise NotSent(_("{name} belongs to another service and must not be sent", name=foreign[0]))
-    place, missing = fill_entry(entry, os.environ)
+        raise NotSent(_("{name} belongs to another service, and is not sent anywhere", name=foreign[0]))
+    place, missing = filled(entry, os.environ)
     if missing:
         raise NotSent(_("{name} is not set in the environment", name=", ".join(missing)))
     if place == "desktop":
         show_on_desktop(message)
     elif place.startswith("ntfy:"):
-        _post_once(*_format_for_ntfy(place.removeprefix("ntfy:"), message))
+        _post(*_for_ntfy(place.removeprefix("ntfy:"), message))
     elif place.startswith(("http://", "https://")):
-        _post_once(place, _format_for_webhook(message), {"Content-Type": "application/json"})
+        _post(place, _for_webhook(message), {"Content-Type": "application/json"})
     elif place != "bell":
-        raise NotSent(_("its environment variable does not contain an address"))
+        raise NotSent(_("what its variable holds is no address"))
 
 
-def _list_variables(entry: str) -> list[str]:
-    return fill_entry(entry, {})[1]
+def _names(entry: str) -> list[str]:
+    return filled(entry, {})[1]
 
 
-def name_entry(entry: str) -> str:
-    """Return an entry in a form that may be shown, without secrets."""
+def name_of(entry: str) -> str:
+    """An entry as it is named where it failed."""
     return shown_entry(entry)
 
 
-def _format_for_webhook(message: Message) -> bytes:
-    """Build JSON that chats can show (`text` for Slack, `content` for Discord), with fields for programs."""
-    # Discord refuses more than 2,000 characters
-    body = {
-        "title": message.title,
-        "text": message.full_text,
-        "content": message.full_text[:1900],
-        **message.fields,
-    }
+def _for_webhook(message: Message) -> bytes:
+    """JSON that chats show as it is (`text` for Slack, `content` for Discord), and fields for programs."""
+    body = {"title": message.title, "text": message.whole, "content": message.whole[:1900], **message.fields}
     return json.dumps(body, ensure_ascii=False, allow_nan=False, default=str).encode()
 
 
-def _format_for_ntfy(place: str, message: Message) -> tuple[str, bytes, dict[str, str]]:
-    """Return (address, body, headers) of a message to an ntfy topic."""
+def _for_ntfy(place: str, message: Message) -> tuple[str, bytes, dict[str, str]]:
+    """Address, body and headers of a message to a topic."""
     server = os.environ.get(NTFY_SERVER, "").strip() or NTFY
     address = place if "://" in place else f"{server.rstrip('/')}/{place}"
     headers = {
@@ -117,12 +108,11 @@ def _format_for_ntfy(place: str, message: Message) -> tuple[str, bytes, dict[str
     token = os.environ.get(NTFY_TOKEN, "").strip()
     if token and _may_have_token(address, server):
         headers["Authorization"] = f"Bearer {token}"
-    # Cutting bytes may split a character, which decoding with "ignore" drops
     return address, message.text.encode()[:MOST_TEXT].decode("utf-8", "ignore").encode(), headers
 
 
 def _may_have_token(address: str, server: str) -> bool:
-    """Return whether an address is on the token's own server, as the config may be by somebody else."""
+    """Whether an address is on the server that the token is for: a config may be by somebody else."""
     try:
         asked, own = urlsplit(address), urlsplit(server)
         same = (asked.scheme, asked.hostname, asked.port) == (own.scheme, own.hostname, own.port)
@@ -132,7 +122,7 @@ def _may_have_token(address: str, server: str) -> bool:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects with the same message, but to no other scheme except from http to https."""
+    """A redirect is followed with the same message; never to another scheme, but from http to https."""
 
     max_redirections = MOST_REDIRECTS
     max_repeats = 1
@@ -145,9 +135,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             raise NotSent(_("it leads on to an address that is not followed"))
         kept = dict(req.header_items())
         if new.netloc != old.netloc:
-            # Another server must not get the credentials
             kept.pop("Authorization", None)
-        # The message has arrived, and the answer is elsewhere
         if code == 303:
             return None
         return urllib.request.Request(newurl, req.data, kept, method="POST")
@@ -155,14 +143,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
 
 
-def _post_once(address: str, body: bytes, headers: Mapping[str, str]) -> None:
-    """Post a message once.
+def _post(address: str, body: bytes, headers: Mapping[str, str]) -> None:
+    """One attempt.
 
     Raises:
-        NotSent: there was no answer, or an error.
+        NotSent: no answer, or one that says no.
     """
     try:
-        address, own = _split_login(address)
+        address, own = _without_login(address)
         request = urllib.request.Request(
             address, body, {"User-Agent": "tui-tuner", **own, **headers}, method="POST"
         )
@@ -174,8 +162,7 @@ def _post_once(address: str, body: bytes, headers: Mapping[str, str]) -> None:
         error.close()
         if error.code == 303:
             return
-        # A redirect to another kind of address, or in a loop
-        if 300 <= error.code < 400:
+        if 300 <= error.code < 400:  # to a file, or round and round
             raise NotSent(_("it leads on to an address that is not followed")) from None
         again = error.code in BUSY
         raise NotSent(_("the server answered with status {status}", status=error.code), again) from None
@@ -188,11 +175,11 @@ def _post_once(address: str, body: bytes, headers: Mapping[str, str]) -> None:
     except (OSError, http.client.HTTPException):
         raise NotSent(_("the connection broke"), again=True) from None
     except (ValueError, UnicodeError):
-        raise NotSent(_("it is not an address that messages can be sent to")) from None
+        raise NotSent(_("it is no address that a message can be sent to")) from None
 
 
-def _split_login(address: str) -> tuple[str, dict[str, str]]:
-    """Return an address without user name and password, which become a header."""
+def _without_login(address: str) -> tuple[str, dict[str, str]]:
+    """An address without the name and password in it, which become a header."""
     parts = urlsplit(address)
     if parts.username is None:
         return address, {}
@@ -203,10 +190,10 @@ def _split_login(address: str) -> tuple[str, dict[str, str]]:
     }
 
 
-def make_waiter(done: Callable[[], bool], deadline: Callable[[], float]) -> Callable[[float], bool]:
-    """Return a `wait` for `send_message` that gives up after the deadline."""
+def pause(done: Callable[[], bool], deadline: Callable[[], float]) -> Callable[[float], bool]:
+    """A `wait` for `send` that gives up where the time is over."""
 
-    def wait_or_give_up(seconds: float) -> bool:
+    def wait(seconds: float) -> bool:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if done() and time.monotonic() > deadline():
@@ -214,4 +201,4 @@ def make_waiter(done: Callable[[], bool], deadline: Callable[[], float]) -> Call
             time.sleep(0.05)
         return False
 
-    return wait_or_give_up
+    return wait

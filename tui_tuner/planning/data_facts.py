@@ -1,4 +1,4 @@
-"""Counts that planning knows of the data; no text of it."""
+"""What planning knows of the data: counts, no text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEPT = 1024  # longest rows whose lengths are kept
 
 @dataclass(frozen=True)
 class DataFacts:
-    """Counts of the prepared data. Lengths in tokens; None if not counted.
+    """What the prepared data looks like. Lengths in tokens; None where nobody has counted.
 
     `heaviest` has the lengths of the longest rows, falling, and `most_trained` the trained tokens of the rows
     with most of them; both only where every row was tokenised as training will. `outputs` are the classes
@@ -31,29 +31,28 @@ class DataFacts:
     regression: bool = False
 
     @property
-    def mean_tokens(self) -> float | None:
-        """Mean tokens per row."""
+    def mean(self) -> float | None:
+        """Mean tokens a row."""
         return self.tokens / self.rows if self.tokens and self.rows else None
 
     def most_tokens(self, rows: int) -> int | None:
-        """Return the most tokens of so many rows; None if rows were not tokenised."""
-        return _bound_sum(self.heaviest, rows, self.rows)
+        """Tokens that no batch of so many rows exceeds; None where rows were not tokenised."""
+        return _at_most(self.heaviest, rows, self.rows)
 
     def most_supervised(self, rows: int) -> int | None:
-        """Return the most trained tokens of so many rows; None if rows were not tokenised."""
-        return _bound_sum(self.most_trained, rows, self.rows)
+        """Trained tokens that no batch of so many rows exceeds; None where rows were not tokenised."""
+        return _at_most(self.most_trained, rows, self.rows)
 
 
-def _bound_sum(falling: tuple[int, ...], rows: int, there: int) -> int | None:
-    """Bound the sum of so many rows from above; beyond those kept, each counts as the smallest kept."""
+def _at_most(falling: tuple[int, ...], rows: int, there: int) -> int | None:
+    """Sum of that many of the largest; beyond those kept, each counts as the smallest kept."""
     if not falling:
         return None
-    # A batch larger than the data holds each row once
     rows = min(rows, there)
     return sum(falling[:rows]) + max(0, rows - len(falling)) * falling[-1]
 
 
-def make_facts(train: Any, validation: Any = None) -> DataFacts:
+def counted_facts(train: Any, validation: Any = None) -> DataFacts:
     """Facts of tokenised rows: objects with `lengths` and `trained_tokens`, arrays of tokens by row."""
     lengths, supervised = train.lengths.tolist(), train.trained_tokens.tolist()
     return DataFacts(
@@ -62,12 +61,11 @@ def make_facts(train: Any, validation: Any = None) -> DataFacts:
         supervised=sum(supervised),
         longest=max(lengths, default=0),
         validation_rows=len(validation) if validation is not None else 0,
-        # Sums of the longest rows bound every batch, whatever the order of the epoch
         heaviest=tuple(heapq.nlargest(KEPT, lengths)),
         most_trained=tuple(heapq.nlargest(KEPT, supervised)),
     )
 
 
-def count_steps(rows: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
+def steps_of(rows: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
     """Optimizer steps of a run over so many training rows; an epoch's last step has what is left."""
     return max_steps or max(1, math.ceil(epochs * math.ceil(rows / batch_size)))

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
-from tui_tuner.methods.numbers.rates import Rule
 from tui_tuner.models.facts import ModelFacts, load_facts
-from tui_tuner.planning.calibration import calibrate_card
+from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import Duration, count_run_steps, estimate_duration
-from tui_tuner.planning.fit import Fit, fit_run
-from tui_tuner.planning.gpus import Card, find_card, find_local_card
+from tui_tuner.planning.duration import Duration, duration_of, steps_in
+from tui_tuner.planning.fit import Fit, fit
+from tui_tuner.planning.gpus import Card, card_here, find_card
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.heads.parameters import Parameters, count_run_parameters
-from tui_tuner.planning.learning_rate import apply_rules
+from tui_tuner.planning.heads.parameters import Parameters, parameters_of
+from tui_tuner.planning.learning_rate import Rule, rules
 from tui_tuner.planning.memory.stack import Stack
-from tui_tuner.planning.resolve import ResolvedRun, resolve_config
-from tui_tuner.planning.speed.rate_store import rate_card
-from tui_tuner.planning.traps.advice import find_advice
+from tui_tuner.planning.resolve import Resolved, resolve
+from tui_tuner.planning.speed.kept import rated
+from tui_tuner.planning.traps.advice import advise
 from tui_tuner.planning.traps.findings import Advice
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class Plan:
     """The numbers before a run. `duration` is None where no rows were counted."""
 
     facts: ModelFacts
-    resolved: ResolvedRun
+    resolved: Resolved
     fit: Fit
     rules: tuple[Rule, ...]
     duration: Duration | None
@@ -53,7 +52,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The numbers of a plan other than memory."""
+    """The numbers beside memory."""
 
     rules: tuple[Rule, ...]
     rate: Rate
@@ -62,7 +61,7 @@ class Surroundings:
     parameters: Parameters
 
 
-def plan_run(
+def plan(
     config: RunConfig,
     *,
     hardware: Hardware,
@@ -86,13 +85,11 @@ def plan_run(
     facts = facts or load_facts(config.model, network=network)
     if isinstance(card, str):
         card = find_card(card)
-    # A named card is planned by its data sheet; only this machine's own GPU was measured
-    card = card or rate_card(calibrate_card(find_local_card(config, hardware)))
-    # Another stack is not what runs on this machine, so its hardware says nothing about it
+    card = card or rated(calibrated(card_here(config, hardware)))
     here = None if stack is not None and stack.foreign else hardware
-    fitted = fit_run(config, card, facts=facts, stack=stack, data=data, hardware=here, levers=levers)
+    fitted = fit(config, card, facts=facts, stack=stack, data=data, hardware=here, levers=levers)
     used = fitted.config
-    resolved = resolve_config(
+    resolved = resolve(
         config,
         hardware=hardware,
         model_facts=facts,
@@ -100,13 +97,13 @@ def plan_run(
         fitted=used,
         said=fitted.reasons,
     )
-    around = plan_surroundings(config, used, facts, data, card, speed)
+    around = surroundings(config, used, facts, data, card, speed)
     return Plan(
         facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate, around.parameters
     )
 
 
-def plan_surroundings(
+def surroundings(
     config: RunConfig,
     used: ResolvedConfig,
     facts: ModelFacts,
@@ -114,7 +111,7 @@ def plan_surroundings(
     card: Card | None = None,
     speed: Speed | None = None,
 ) -> Surroundings:
-    """Compute the numbers of a plan other than memory.
+    """What is said beside memory.
 
     Args:
         config: As asked for.
@@ -123,17 +120,16 @@ def plan_surroundings(
     """
     duration, per_epoch = None, None
     if data is not None and data.rows:
-        steps = count_run_steps(config, data.rows)
-        duration = estimate_duration(used, facts, data, card=card, speed=speed)
-        # With max_steps an epoch may never be completed, so the rule counts by rows and batch
+        steps = steps_in(config, data.rows)
+        duration = duration_of(used, facts, data, card=card, speed=speed)
         per_epoch = None if config.training.max_steps else max(1, round(steps / config.training.epochs))
-    found = tuple(apply_rules(config, facts, data, per_epoch))
-    findings = tuple(find_advice(config, facts, data, duration))
-    parameters = count_run_parameters(config, facts, data)
-    return Surroundings(found, _choose_rate(config, found), duration, findings, parameters)
+    found = tuple(rules(config, facts, data, per_epoch))
+    findings = tuple(advise(config, facts, data, duration))
+    parameters = parameters_of(config, facts, data)
+    return Surroundings(found, _rate(config, found), duration, findings, parameters)
 
 
-def _choose_rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:
+def _rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:
     """What `training.learning_rate` comes to; `auto` takes the first rule."""
     asked = config.training.learning_rate
     if asked != "auto":

@@ -1,6 +1,4 @@
-"""Reserve some disk space for the journal: it is freed when the disk is full, so that the run can report
-that.
-"""
+"""A little room kept for the journal: given up when the disk is full, so that the run can still say so."""
 
 from __future__ import annotations
 
@@ -12,15 +10,14 @@ NAME = ".ballast"
 SIZE = 256 * 1024  # bytes: a few hundred events
 
 
-def reserve_space(folder: Path) -> bool:
-    """Reserve the space unless it is reserved already; return whether it is."""
+def put(folder: Path) -> bool:
+    """Reserve the room, if it is not reserved yet; returns whether it is."""
     path = folder / NAME
     try:
         if path.exists():
             return True
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            # Real blocks: a sparse file would free nothing when it is deleted.
             os.posix_fallocate(fd, 0, SIZE)
         except OSError:
             path.unlink(missing_ok=True)
@@ -32,8 +29,8 @@ def reserve_space(folder: Path) -> bool:
     return True
 
 
-def release_space(folder: Path) -> bool:
-    """Free the space; return whether there was any."""
+def release(folder: Path) -> bool:
+    """Give the room up; returns whether there was any."""
     with contextlib.suppress(OSError):
         (folder / NAME).unlink()
         return True

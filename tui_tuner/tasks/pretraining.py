@@ -1,4 +1,4 @@
-"""Train a causal model on plain text, with every token as a target."""
+"""Learn plain text, every token of it."""
 
 from __future__ import annotations
 
@@ -8,30 +8,24 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.documents import TextEncoder
-from tui_tuner.data.examples.fitting import FittedRow
-from tui_tuner.data.examples.record_encoder import (
-    EncodingBatch,
-    Encodings,
-    RecordEncoder,
-    RowFacts,
-    fit_pieces,
-)
+from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts, fit_pieces
+from tui_tuner.data.examples.fitting import Fitted
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preflight import Problem
+from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Record, Text
-from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.tasks.generative import GenerativeTask, check_cuts
 
 
 @dataclass
-class DocumentBatch(EncodingBatch):
-    """A batch of documents, with their token ids after `tokenise_batch`."""
+class Documents(Begun):
+    """A batch of documents, and then their token ids."""
 
     tokens: list[Sequence[int]] = field(default_factory=list)
 
 
-class DocumentEncoder(RecordEncoder):
-    """Cuts documents into sequences of at most `max_length` tokens, all of them trained on."""
+class DocumentEncoder(Encoder):
+    """Documents become sequences of at most `max_length` tokens, all of them learnt."""
 
     takes = (Text,)
 
@@ -39,18 +33,18 @@ class DocumentEncoder(RecordEncoder):
         super().__init__(config, tokenizer)
         self.texts = TextEncoder(tokenizer, config.data.max_length)
 
-    def begin_batch(self, records: list[Record]) -> DocumentBatch:
-        return DocumentBatch(records)
+    def begin(self, records: list[Record]) -> Documents:
+        return Documents(records)
 
-    def tokenise_batch(self, begun: EncodingBatch) -> None:
-        assert isinstance(begun, DocumentBatch)
+    def tokenise(self, begun: Begun) -> None:
+        assert isinstance(begun, Documents)
         texts = [record.text for record in begun.records if isinstance(record, Text)]
-        begun.tokens = self.texts.tokenise_texts(texts) if texts else []
+        begun.tokens = self.texts.tokenised(texts) if texts else []
 
-    def finish_batch(self, begun: EncodingBatch) -> Encodings:
-        assert isinstance(begun, DocumentBatch)
+    def finish(self, begun: Begun) -> Encodings:
+        assert isinstance(begun, Documents)
         found: Encodings = []
-        for pieces in self.texts.cut_documents(begun.tokens):
+        for pieces in self.texts.pieces(begun.tokens):
             try:
                 found.append(fit_pieces(pieces, self.config.data.overlong))
             except RowProblem as problem:
@@ -61,25 +55,25 @@ class DocumentEncoder(RecordEncoder):
     def in_threads(self) -> bool:
         return self.texts.tokens.in_threads
 
-    def note_row(self, record: Record, fitted: FittedRow, origin: object, facts: RowFacts) -> None:
+    def note_row(self, record: Record, fitted: Fitted, origin: object, facts: Facts) -> None:
         if fitted.outcome == "truncated":
-            facts.note_origin("cut", origin)
+            facts.note("cut", origin)
 
-    def export_learned(self) -> dict[str, Any]:
+    def learned(self) -> dict[str, Any]:
         eos = getattr(self.tokenizer, "eos_token_id", None)
         return {"stop_tokens": {str(self.tokenizer.eos_token): eos} if eos is not None else {}}
 
 
 class Pretraining(GenerativeTask):
-    """Trains from scratch or further: every token of every document is a target."""
+    """From scratch or continued: every token of every document is a target."""
 
     records = (Text,)
     encoder_class = DocumentEncoder
 
-    def make_encoder(self, config: RunConfig, tokenizer: Any) -> RecordEncoder:
+    def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
         return DocumentEncoder(config, tokenizer)
 
-    def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
+    def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         return check_cuts(facts)
 
 

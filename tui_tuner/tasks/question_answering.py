@@ -1,4 +1,4 @@
-"""Train a model to find the answer to a question inside a text."""
+"""Learn to find the answer to a question inside a text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS, Metric
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.examples.pair_windows import pad_on_right
 from tui_tuner.data.examples.questions import (
     COLUMNS,
     LONG,
@@ -15,11 +14,12 @@ from tui_tuner.data.examples.questions import (
     TORN,
     WITHOUT,
     QuestionEncoder,
-    mask_answer,
+    answer_mask,
 )
-from tui_tuner.data.preflight import Problem, make_noted_problems
+from tui_tuner.data.examples.windows import prefer_right
+from tui_tuner.data.preflight import Problem, noted
+from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Example, Question, Record
-from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.tasks.answering.threshold import NAME, keep_threshold
@@ -29,15 +29,15 @@ from tui_tuner.text import one_line
 if TYPE_CHECKING:
     import numpy as np
 
-    from tui_tuner.data.examples.record_encoder import RecordEncoder, RowFacts
+    from tui_tuner.data.examples.encoder import Encoder, Facts
     from tui_tuner.data.examples.store import TokenizedRows
     from tui_tuner.data.ledger import Ledger
-    from tui_tuner.evaluation.samples import SampleSource, ShownSample
-    from tui_tuner.objectives.objective import Objective
+    from tui_tuner.evaluation.samples import Samples, Shown
+    from tui_tuner.objectives.base import Objective
 
 
 class QuestionAnswering(Task):
-    """Finds where an answer begins and ends in its text, or that there is none (SQuAD 1.1 and 2.0)."""
+    """Where an answer begins and ends in its text, or that it has none (SQuAD 1.1 and 2.0)."""
 
     records = (Question,)
     encoder_class = QuestionEncoder
@@ -46,11 +46,7 @@ class QuestionAnswering(Task):
         METRICS["loss"],
         METRICS["f1"],
         METRICS["exact_match"],
-        Metric(
-            NAME,
-            N_("No-answer threshold"),
-            N_("How much higher the score of no answer must be for it to be chosen."),
-        ),
+        Metric(NAME, N_("No-answer threshold"), N_("By how much no answer must score higher to be taken.")),
     )
     auto_class = "AutoModelForQuestionAnswering"
     new_modules = ("qa_outputs", "score", "classifier", "head", "qa_classifier", "splinter_qass")
@@ -60,19 +56,17 @@ class QuestionAnswering(Task):
     # ---- rows ---------------------------------------------------------------------------------------------
 
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
-        note = pad_on_right(tokenizer)
+        note = prefer_right(tokenizer)
         return [note] if note else []
 
-    def describe_example(self, record: Record, example: Example) -> str:
+    def describe(self, record: Record, example: Example) -> str:
         if not isinstance(record, Question):
             return ""
         question = one_line(record.question, 200)
         if not record.answers:
-            return _("question: {question}; its text contains no answer", question=question)
-        # Of several correct answers, the first one is trained on.
+            return _("question: {question}; its text holds no answer", question=question)
         answer, start = record.answers[0]
         said = {"question": question, "answer": one_line(answer, 80), "start": start}
-        # The null position stands for "no answer in this window".
         if example.columns["start"] != example.columns["null"]:
             return _("question: {question}; answer: “{answer}”, from character {start:,}", **said)
         return _(
@@ -80,63 +74,62 @@ class QuestionAnswering(Task):
             **said,
         )
 
-    def make_encoder(self, config: RunConfig, tokenizer: Any) -> RecordEncoder:
+    def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
         return QuestionEncoder(config, tokenizer)
 
-    def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
+    def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         rows = ledger.read - ledger.outcomes["dropped"] - ledger.outcomes["deduplicated"]
-        none = facts.get_count(WITHOUT)
+        none = facts.count(WITHOUT)
         problems = [
-            *make_noted_problems(
+            *noted(
                 facts,
                 TORN,
                 "answers_torn",
                 "warning",
                 _(
-                    "{count:,} answers do not fit whole into any window: their questions are trained as if "
-                    "they had no answer.",
-                    count=facts.get_count(TORN),
+                    "{count:,} answers stand in no window as a whole: their questions are learnt as if they "
+                    "had none.",
+                    count=facts.count(TORN),
                 ),
                 _("Raise data.stride, or data.max_length."),
             ),
-            *make_noted_problems(
+            *noted(
                 facts,
                 LONG,
                 "answers_long",
                 "warning",
                 _(
-                    "{count:,} answers have more than {most} tokens, the longest that is searched for.",
-                    count=facts.get_count(LONG),
+                    "{count:,} answers have more than {most} tokens, which is the most that is looked for.",
+                    count=facts.count(LONG),
                     most=LONGEST_ANSWER,
                 ),
-                _("They are trained on, but will not be found whole."),
+                _("They are learnt, and will not be found whole."),
             ),
         ]
-        # Some questions without an answer are normal (SQuAD 2.0); none with one means a wrong column.
         if none and none >= rows:
-            problems += make_noted_problems(
+            problems += noted(
                 facts,
                 WITHOUT,
                 "no_answers",
                 "error",
                 _("No question has an answer in its text, so there is nothing to find."),
-                _("Check that data.columns names the right column of answers."),
+                _("Check that the column of answers is the right one (data.columns)."),
             )
         return problems
 
     def trained_mask(self, example: Example) -> np.ndarray:
-        return mask_answer(example.labels)
+        return answer_mask(example.labels)
 
     # ---- the model ----------------------------------------------------------------------------------------
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
-        """Return two labels, the beginning and the end of the answer, whatever head the model had."""
+        """Two scores for each token, whatever a head had before: where the answer begins and ends."""
         return {"num_labels": 2}
 
     def finish_model(self, model: Any, learned: Mapping[str, Any]) -> None:
-        """Set the no-answer threshold to 0 if questions may have no answer, until an evaluation finds one.
+        """Where questions may have no answer, none is given where it scores higher, until more is known.
 
-        If every question has an answer, a threshold of the base model is removed: it would hide answers.
+        Where each has one, a threshold that the base model brought along would hide answers of the new one.
         """
         kept = getattr(model.config, NAME, None)
         if learned.get("unanswerable") and kept is None:
@@ -146,25 +139,21 @@ class QuestionAnswering(Task):
 
     # ---- learning and judging -----------------------------------------------------------------------------
 
-    def make_objective(self, config: RunConfig) -> Objective:
+    def objective(self, config: RunConfig) -> Objective:
         from tui_tuner.tasks.answering.objective import SpanObjective
 
         return SpanObjective(config)
 
-    def make_samples(
-        self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None
-    ) -> SampleSource | None:
-        from tui_tuner.tasks.answering.answer_showing import AnswerSamples
+    def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
+        from tui_tuner.tasks.answering.showing import ShownAnswers
 
-        return AnswerSamples(config, tokenizer, held_out)
+        return ShownAnswers(config, tokenizer, held_out)
 
-    def ask_model(
-        self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = ""
-    ) -> ShownSample:
-        from tui_tuner.tasks.answering.answer_showing import answer_question
+    def ask(self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = "") -> Shown:
+        from tui_tuner.tasks.answering.showing import answer_question
 
         if not question.strip():
-            raise UsageError(_("a question about the text is missing."), where="--question")
+            raise UsageError(_("a question is needed: what is asked of the text?"), where="--question")
         if not text.strip():
             raise UsageError(_("the text is empty."), where="--text")
         try:
@@ -172,11 +161,11 @@ class QuestionAnswering(Task):
         except RowProblem as problem:
             raise UsageError(f"{problem}.", where="--question") from None
 
-    def predict_rows(
+    def predict(
         self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
     ) -> list[Any]:
-        """Return `{answer, start, score}` of each question; only the score if its text has no answer."""
-        from tui_tuner.tasks.answering.answer_showing import predict_answers
+        """`{answer, start, score}` of each question; nothing but the score where its text has no answer."""
+        from tui_tuner.tasks.answering.showing import predict_answers
 
         return predict_answers(config, model, tokenizer, rows, batch_size)
 

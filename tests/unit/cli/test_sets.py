@@ -62,15 +62,15 @@ def test_a_folder_that_cannot_be_made_is_a_wrong_config_and_a_full_disk_is_not(
 ) -> None:
     from tui_tuner.config.schema import RunConfig
 
-    with pytest.raises(UsageError, match="a run cannot be stored here"):
-        RunStore("/proc/x").create_run(RunConfig())
+    with pytest.raises(UsageError, match="a run cannot be kept here"):
+        RunStore("/proc/x").create(RunConfig())
 
     def full(*_unused: object, **_more: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(DiskFullError, match="No space left"):
-        RunStore(tmp_path / "runs").create_run(RunConfig())
+        RunStore(tmp_path / "runs").create(RunConfig())
 
 
 def test_the_command_ends_with_two_and_blames_the_setting(tmp_path: Path) -> None:

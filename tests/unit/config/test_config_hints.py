@@ -10,7 +10,7 @@ import yaml
 
 from tui_tuner.config import peers
 from tui_tuner.config.load import load_config
-from tui_tuner.config.options import list_options
+from tui_tuner.config.options import options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path
 from tui_tuner.errors import ConfigError, TunerError, UsageError
@@ -26,8 +26,8 @@ def said(tmp_path: Path, text: str, *sets: str) -> str:
 
 
 def test_every_field_of_the_table_is_in_the_schema_and_every_key_is_a_peers() -> None:
-    assert set(peers.KEYS.values()) <= {*list_options(), "task"}
-    ours = {path.rpartition(".")[2] for path in list_options()}
+    assert set(peers.KEYS.values()) <= {*options(), "task"}
+    ours = {path.rpartition(".")[2] for path in options()}
     assert not ours & {*peers.KEYS, *peers.WITHOUT}  # a name of ours is looked up first, and needs no peer
     assert not set(peers.KEYS) & set(peers.WITHOUT)
     assert set(peers.NOTES) <= set(peers.KEYS)

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from tui_tuner.config.load import apply_sets, build_config, dump_config
-from tui_tuner.config.notices import fill_entry, shown_entry, without_addresses
-from tui_tuner.config.options import list_options
+from tui_tuner.config.notices import filled, shown_entry, without_addresses
+from tui_tuner.config.options import options
 from tui_tuner.config.yamltext import parse_yaml
 from tui_tuner.errors import ConfigError
-from tui_tuner.ui.form_values import format_value, parse_text
+from tui_tuner.ui.form import parse, show
 
 HOOK = "https://hooks.example.com/services/T0001/B0002/d34db33fd34db33f"
 
@@ -98,14 +98,14 @@ def test_what_is_shown_of_a_place_is_one_itself_and_no_secret(entry: str) -> Non
 
 
 def test_variables_are_filled_in_and_missing_ones_named() -> None:
-    assert fill_entry("https://${A}/${B}", {"A": "h.example", "B": " b \n"}) == ("https://h.example/b", [])
-    assert fill_entry("ntfy:${TOPIC}", {"TOPIC": ""}) == ("ntfy:", ["TOPIC"])
+    assert filled("https://${A}/${B}", {"A": "h.example", "B": " b \n"}) == ("https://h.example/b", [])
+    assert filled("ntfy:${TOPIC}", {"TOPIC": ""}) == ("ntfy:", ["TOPIC"])
 
 
 def test_the_form_shows_nothing_for_nobody_and_takes_a_line_of_places() -> None:
-    option = list_options()["output.notify"]
-    assert format_value(option.default) == "" and parse_text(option, "") == []
-    typed = parse_text(option, "bell, ntfy:my-runs")
+    option = options()["output.notify"]
+    assert show(option.default) == "" and parse(option, "") == []
+    typed = parse(option, "bell, ntfy:my-runs")
     assert build_config({"output": {"notify": typed}}).output.notify == ["bell", "ntfy:my-runs"]
-    assert parse_text(option, "[bell, desktop]") == ["bell", "desktop"]
-    assert format_value(["bell", "ntfy:my-runs"]) == "[bell, 'ntfy:my-runs']"
+    assert parse(option, "[bell, desktop]") == ["bell", "desktop"]
+    assert show(["bell", "ntfy:my-runs"]) == "[bell, 'ntfy:my-runs']"

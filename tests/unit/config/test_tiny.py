@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_tuner.config.kinds.tasks import TASKS, TINY_NAMES
+from tui_tuner.config.kinds import TASKS, TINY_NAMES
 from tui_tuner.config.load import build_config, dump_config, load_config
 from tui_tuner.config.presets import find_preset
 from tui_tuner.config.values import with_values

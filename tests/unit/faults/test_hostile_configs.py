@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.config.load import apply_sets, build_config, load_config, place_of
-from tui_tuner.config.options import list_options
+from tui_tuner.config.options import options
 from tui_tuner.config.presets import list_presets
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.errors import ConfigError, TunerError, UsageError
 from tui_tuner.launch.beforehand import check_beforehand
-from tui_tuner.runs.history import summarise_runs
+from tui_tuner.runs.history import summaries
 from tui_tuner.runs.store import RunStore
 
 LAUGHS = "a0: &a0 {x: 1, y: 2}\n" + "".join(
@@ -75,7 +75,7 @@ def test_aliases_that_stay_small_are_taken() -> None:
 
 def test_every_number_has_two_limits() -> None:
     """A number without an upper limit overflows somewhere later: in a counter, a buffer or a file."""
-    for path, option in list_options().items():
+    for path, option in options().items():
         if not {int, float} & set(option.kinds):
             continue
         words = " ".join(words for words, _value in option.limits)
@@ -182,7 +182,7 @@ def test_odd_run_folders_are_listed_and_hide_no_other(tmp_path: Path) -> None:
     link = make("dangling") / "config.yaml"
     link.unlink()
     link.symlink_to("/nowhere/at/all")
-    rows = {row["name"]: row for row in summarise_runs(RunStore(tmp_path))}
+    rows = {row["name"]: row for row in summaries(RunStore(tmp_path))}
     assert set(rows) == {path.name for path in tmp_path.iterdir()}
     assert rows["good"]["task"] == "sft"
     assert "more than 50,000 values" in rows["laughs"]["message"]
@@ -239,7 +239,7 @@ def test_mutated_configs_are_taken_or_refused_with_a_field(tmp_path: Path) -> No
             elif what == 3:
                 lines[at] = lines[at][: chance.randrange(len(lines[at]) + 1)]
             else:
-                lines.insert(at, f"{chance.choice(list(list_options()))}: {chance.choice(VALUES)}")
+                lines.insert(at, f"{chance.choice(list(options()))}: {chance.choice(VALUES)}")
         path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
         try:
             config = load_config(path)
@@ -282,10 +282,10 @@ def test_json_tells_what_no_command_had_foreseen(
     def broken(arguments: list[str]) -> int:
         raise ZeroDivisionError("nobody knows why")
 
-    monkeypatch.setattr(cli, "_choose_entry", broken)
+    monkeypatch.setattr(cli, "_run", broken)
     monkeypatch.setattr(sys, "argv", ["tui-tuner", "doctor", "--json"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     told = capsys.readouterr()
-    assert ended.value.code == 1 and "bug in tui-tuner" in told.err
+    assert ended.value.code == 1 and "defect" in told.err
     assert json.loads(told.out)["error"]["code"] == 1

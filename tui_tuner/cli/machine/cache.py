@@ -1,4 +1,4 @@
-"""`tui-tuner cache`: lists and deletes tokenised rows that are kept for later runs."""
+"""`tui-tuner cache`: tokenised rows that are kept for the next run, and making room."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tui_tuner.locales import N_, _, _n
 from tui_tuner.text import human_bytes, one_line
 
 if TYPE_CHECKING:
-    from tui_tuner.data.examples.cache import CachedStore
+    from tui_tuner.data.examples.cache import Cached
 
 app = typer.Typer(
-    help=N_("Tokenised rows kept for later runs: list and delete them."),
+    help=N_("Tokenised rows that are kept for the next run: what is there, and making room."),
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,22 +25,20 @@ app = typer.Typer(
 
 
 @app.command("list")
-def show_cache(json: Json = False) -> None:
-    """List the cached data, most recently used first."""
-    from tui_tuner.data.examples.cache import find_cache_root, list_cached
+def show(json: Json = False) -> None:
+    """List what is cached, last used first."""
+    from tui_tuner.data.examples.cache import cache_root, cached
 
-    root = find_cache_root()
-    found = list_cached(root)
+    root = cache_root()
+    found = cached(root)
     total = sum(one.bytes for one in found)
     if json:
-        _print_json(
-            {"folder": str(root), "bytes": total, "stores": [one.describe_as_json() for one in found]}
-        )
+        _print_json({"folder": str(root), "bytes": total, "stores": [one.to_json() for one in found]})
         return
     for one in found:
-        typer.echo(_format_store(one))
+        typer.echo(_line(one))
         if one.state == "complete":
-            typer.echo(f"    {_describe_origin(one)}")
+            typer.echo(f"    {_origin(one)}")
     size, folder = human_bytes(total), one_line(root)
     typer.echo(
         _n(
@@ -55,27 +53,26 @@ def show_cache(json: Json = False) -> None:
 
 
 @app.command("clean")
-def clean_cache(
+def clean(
     older_than: Annotated[
         float | None,
-        typer.Option("--older-than", help=N_("Delete data that was not used for this many days."), min=0),
+        typer.Option("--older-than", help=N_("Delete what was not used for this many days."), min=0),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help=N_("Delete everything that no run is using."))] = False,
     yes: Annotated[bool, typer.Option("--yes", help=N_("Do not ask."))] = False,
     json: Json = False,
 ) -> None:
-    """Delete cached data that was not used for 30 days, is damaged or was never finished."""
-    from tui_tuner.data.examples.cache import delete_stores, find_cache_root, list_cached, select_for_deletion
+    """Delete what was not used for 30 days, what is damaged and what was never finished."""
+    from tui_tuner.data.examples.cache import cache_root, cached, delete, to_clean
 
     if every and older_than is not None:
-        raise UsageError(_("--all and --older-than contradict each other."), hint=_("Give only one of them."))
-    root = find_cache_root()
-    found = list_cached(root)
-    # Never includes data in use, so a running job cannot lose its rows
-    chosen = select_for_deletion(found, older_than, every)
+        raise UsageError(_("--all and --older-than ask for different things."), hint=_("Give one of them."))
+    root = cache_root()
+    found = cached(root)
+    chosen = to_clean(found, older_than, every)
     if chosen and not yes:
-        _confirm_deletion(chosen)
-    count, size = delete_stores(chosen)
+        _ask(chosen)
+    count, size = delete(chosen)
     in_use = sum(one.in_use for one in found)
     left = len(found) - count
     if json:
@@ -93,8 +90,8 @@ def clean_cache(
     if in_use:
         typer.echo(
             _n(
-                "{count} store is in use by a run and was kept",
-                "{count} stores are in use by runs and were kept",
+                "{count} store is in use by a run and stays",
+                "{count} stores are in use by runs and stay",
                 in_use,
                 count=in_use,
             )
@@ -106,11 +103,11 @@ def clean_cache(
         )
 
 
-def _confirm_deletion(chosen: list[CachedStore]) -> None:
+def _ask(chosen: list[Cached]) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
-            _("deleted rows must be tokenised again, which takes time."),
-            hint=_("Add --yes to confirm without a terminal."),
+            _("deleting tokenised rows costs the time to make them again."),
+            hint=_("Add --yes where nobody can be asked."),
         )
     count, size = len(chosen), human_bytes(sum(one.bytes for one in chosen))
     ask = _n(
@@ -123,7 +120,7 @@ def _confirm_deletion(chosen: list[CachedStore]) -> None:
     typer.confirm(ask, abort=True, err=True)
 
 
-def _format_store(one: CachedStore) -> str:
+def _line(one: Cached) -> str:
     used = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used))
     parts = [
         one.key[:12],
@@ -137,7 +134,7 @@ def _format_store(one: CachedStore) -> str:
     return "  ".join(parts)
 
 
-def _describe_origin(one: CachedStore) -> str:
+def _origin(one: Cached) -> str:
     said = {
         "data": one_line(", ".join(one.data), 200),
         "task": one_line(one.task),

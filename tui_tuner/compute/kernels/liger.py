@@ -1,28 +1,26 @@
-"""Kernels of the optional package liger-kernel.
+"""Kernels of the package liger-kernel, where it is installed: it is never needed.
 
-Only its functions for rotary embeddings and gated activations are used, not its models. Each is wrapped in an
-operation of our own, so its launches can be counted, and its place in a model tested, without a GPU.
+Only functions of it are used, not its models: rotations, and gated activations. Each is an operation of our
+own here, so that what it launches is known without a GPU, and can be tried without one. Its kernels write
+into what they are given, and get copies of what others keep.
 """
 
 from __future__ import annotations
 
 import warnings
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from tui_tuner.compute.kernels.available_kernels import find_liger_problem
-from tui_tuner.compute.kernels.kernel_launches import declare_launches
-from tui_tuner.compute.kernels.steps import RotaryKind, apply_activation, compute_part_gradients, turn_heads
+from tui_tuner.compute.kernels.available import liger_problem
+from tui_tuner.compute.kernels.declared import declare_launches
+from tui_tuner.compute.kernels.steps import RotaryKind, activated, to_parts, turn
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 from tui_tuner.text import one_line
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-ACTIVATIONS = ("silu", "gelu_tanh")  # of its gated kernels
+ACTIVATIONS = ("silu", "gelu_tanh")  # that its gated kernels compute
 
 _LIBRARY = torch.library.Library("tui_tuner", "FRAGMENT")
 _LIBRARY.define(
@@ -38,14 +36,13 @@ declare_launches("tui_tuner::liger_gated_backward", 3)
 
 
 @cache
-def load_functions() -> dict[str, Any]:
-    """Load its functions by name; empty, with a warning, if it cannot be imported."""
+def functions() -> dict[str, Any]:
+    """Its functions by name; none where it cannot be imported, of which a warning tells."""
     try:
         from liger_kernel.ops.geglu import geglu_backward, geglu_forward
         from liger_kernel.ops.rope import rope_backward, rope_forward
         from liger_kernel.ops.swiglu import swiglu_backward, swiglu_forward
-    # A package that was built for another torch or Triton fails in many ways.
-    except Exception as error:
+    except Exception as error:  # built for another torch or Triton
         warnings.warn(_("liger-kernel cannot be used: {problem}", problem=one_line(error, 200)), stacklevel=2)
         return {}
     return {
@@ -58,69 +55,62 @@ def load_functions() -> dict[str, Any]:
     }
 
 
-def is_usable(device: Device) -> bool:
-    """Return whether its kernels may be tested on a device."""
-    # Without a GPU, as in a trace with fake tensors, our plain implementation runs, so no import is needed.
-    return not find_liger_problem(device) and (not torch.cuda.is_available() or bool(load_functions()))
+def usable(device: Device) -> bool:
+    """Whether its kernels may be tried on a device. Imports it, but for tensors that are on no GPU."""
+    return not liger_problem(device) and (not torch.cuda.is_available() or bool(functions()))
 
 
-# ---- on a GPU: Liger's kernels ----------------------------------------------------------------------------
+# ---- on a GPU: its kernels --------------------------------------------------------------------------------
 
 
-def _rotate_on_gpu(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, back: bool) -> tuple[Tensor, Tensor]:
-    # The kernel writes into its inputs, which autograd may still need, and expects them token by token.
+def _rotate(query: Any, key: Any, cos: Any, sin: Any, back: bool) -> tuple[Any, Any]:
+    # copies that lie token by token, as the kernel wants them, and writes into them
     own = [
         one.transpose(1, 2).clone(memory_format=torch.contiguous_format).transpose(1, 2)
         for one in (query, key)
     ]
-    turned = load_functions()["rope_backward" if back else "rope"](*own, cos, sin)
+    turned = functions()["rope_backward" if back else "rope"](*own, cos, sin)
     return turned[0], turned[1]
 
 
-def _multiply_on_gpu(gate: Tensor, up: Tensor, activation: str) -> Tensor:
-    return load_functions()[activation](gate, up)[2]
+def _gated(gate: Any, up: Any, activation: str) -> Any:
+    return functions()[activation](gate, up)[2]
 
 
-def _gated_backward(above: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor]:
-    # This kernel, too, writes its results into gate and up.
-    return load_functions()[f"{activation}_backward"](gate.clone(), up.clone(), above.contiguous())
+def _gated_backward(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
+    return functions()[f"{activation}_backward"](gate.clone(), up.clone(), above.contiguous())
 
 
 # ---- elsewhere: the same in plain steps -------------------------------------------------------------------
 
 
-def _rotate_plainly(
-    query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, back: bool
-) -> tuple[Tensor, Tensor]:
+def _rotate_plainly(query: Any, key: Any, cos: Any, sin: Any, back: bool) -> tuple[Any, Any]:
     cos, sin = cos[:, None], sin[:, None]
 
-    def turned(one: Tensor) -> Tensor:
-        out = turn_heads(one, cos, sin, RotaryKind(), one.dtype, back)
+    def turned(one: Any) -> Any:
+        out = turn(one, cos, sin, RotaryKind(), one.dtype, back)
         return out.transpose(1, 2).contiguous().transpose(1, 2)
 
     return turned(query), turned(key)
 
 
-def _gated_plainly(gate: Tensor, up: Tensor, activation: str) -> Tensor:
-    return apply_activation(gate, activation).mul_(up)
+def _gated_plainly(gate: Any, up: Any, activation: str) -> Any:
+    return activated(gate, activation).mul_(up)
 
 
-def _gated_backward_plainly(
-    above: Tensor, gate: Tensor, up: Tensor, activation: str
-) -> tuple[Tensor, Tensor]:
-    return compute_part_gradients(above, gate, up, activation)
+def _gated_backward_plainly(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
+    return to_parts(above, gate, up, activation)
 
 
-def _token_by_token(one: Tensor) -> Tensor:
-    # The layout that the kernel returns: a fake result must have the same strides.
+def _token_by_token(one: Any) -> Any:
     batch, heads, tokens, width = one.shape
     return one.new_empty((batch, tokens, heads, width)).transpose(1, 2)
 
 
-def _register_operations() -> None:
+def _register() -> None:
     for name, on_gpu, elsewhere in (
-        ("liger_rotate", _rotate_on_gpu, _rotate_plainly),
-        ("liger_gated", _multiply_on_gpu, _gated_plainly),
+        ("liger_rotate", _rotate, _rotate_plainly),
+        ("liger_gated", _gated, _gated_plainly),
         ("liger_gated_backward", _gated_backward, _gated_backward_plainly),
     ):
         _LIBRARY.impl(name, on_gpu, "CUDA")
@@ -134,28 +124,23 @@ def _register_operations() -> None:
         torch.library.register_fake(f"tui_tuner::{name}", fake, lib=_LIBRARY)
 
 
-_register_operations()
+_register()
 
 
-def rotate_heads(
-    query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, back: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Rotate queries and keys [batch, heads, tokens, head_dim] by cos and sin [batch or 1, tokens, width].
-
-    Args:
-        back: Rotate gradients of the results into gradients of the inputs.
-    """
+def rotate(query: Any, key: Any, cos: Any, sin: Any, back: bool = False) -> tuple[Any, Any]:
+    """Queries and keys [batch, heads, tokens, head_dim] rotated by [batch or 1, tokens, width]; `back`: what
+    gradients of these are for them."""
     return torch.ops.tui_tuner.liger_rotate(query, key, cos, sin, back)
 
 
-def multiply_gated(gate: Tensor, up: Tensor, activation: str) -> Tensor:
-    """Return the activation of `gate` times `up`, which must be contiguous."""
+def multiply(gate: Any, up: Any, activation: str) -> Any:
+    """The activation of `gate` times `up`; both lie in one piece."""
     return torch.ops.tui_tuner.liger_gated(gate, up, activation)
 
 
-def multiply_gated_back(above: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor]:
-    """Return the gradients of `gate` and `up` for the gradient `above` of their product."""
+def multiply_back(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
+    """Gradients of `gate` and `up` for that of the product."""
     return torch.ops.tui_tuner.liger_gated_backward(above, gate, up, activation)
 
 
-__all__ = ["is_usable", "multiply_gated", "multiply_gated_back", "rotate_heads"]
+__all__ = ["multiply", "multiply_back", "rotate", "usable"]

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tui_tuner.config.kinds.formats import RECORD_FORMATS
-from tui_tuner.config.sections.field_options import Auto, Section, declare_option, known_word
+from tui_tuner.config.kinds import RECORD_FORMATS
+from tui_tuner.config.sections.base import Auto, Section, known, option
 from tui_tuner.locales import N_
 
 MOST_CHARACTERS = 1_000_000_000  # of a row: one of a gigabyte is never held
@@ -16,51 +16,47 @@ MOST_CHARACTERS = 1_000_000_000  # of a row: one of a gigabyte is never held
 class Source(Section):
     """One data set of several, with its share."""
 
-    path: str = declare_option("", N_("File, folder, glob or hub data set."), min_length=1)
-    weight: float = declare_option(
+    path: str = option("", N_("File, folder, glob or hub data set."), min_length=1)
+    weight: float = option(
         1.0, N_("How often its rows are used, relative to the others."), gt=0, le=1_000_000
     )
-    format: Annotated[str, known_word(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))] = (
-        declare_option("auto", N_("Record format of this source."))
+    format: Annotated[str, known(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))] = option(
+        "auto", N_("Record format of this source.")
     )
 
 
 class CleaningSection(Section):
     """Optional clean-up; each step counts what it did in the row ledger."""
 
-    exact_duplicates: bool = declare_option(False, N_("Drop rows that repeat another exactly."))
-    near_duplicates: float | None = declare_option(
+    exact_duplicates: bool = option(False, N_("Drop rows that repeat another exactly."))
+    near_duplicates: float | None = option(
         None,
         N_("Drop rows this similar to an earlier one (MinHash estimate of Jaccard)."),
         gt=0,
         le=1,
         advanced=True,
     )
-    refusals: bool = declare_option(False, N_("Drop answers that refuse or speak of being a language model."))
-    html: Literal["keep", "text", "markdown"] = declare_option(
-        "keep", N_("What to do with HTML inside fields.")
-    )
-    control_characters: bool = declare_option(False, N_("Remove control characters."))
-    min_answer: int = declare_option(
+    refusals: bool = option(False, N_("Drop answers that refuse or speak of being a language model."))
+    html: Literal["keep", "text", "markdown"] = option("keep", N_("What to do with HTML inside fields."))
+    control_characters: bool = option(False, N_("Remove control characters."))
+    min_answer: int = option(
         0, N_("Drop rows whose answer is shorter."), unit=N_("characters"), ge=0, le=MOST_CHARACTERS
     )
-    languages: list[str] | None = declare_option(
-        None, N_("Keep these languages only (ISO codes)."), advanced=True
-    )
-    min_characters: int | None = declare_option(
+    languages: list[str] | None = option(None, N_("Keep these languages only (ISO codes)."), advanced=True)
+    min_characters: int | None = option(
         None, N_("Drop shorter rows."), unit=N_("characters"), ge=0, le=MOST_CHARACTERS, advanced=True
     )
-    max_characters: int | None = declare_option(
+    max_characters: int | None = option(
         None, N_("Drop longer rows."), unit=N_("characters"), ge=1, le=MOST_CHARACTERS, advanced=True
     )
-    personal_data: bool = declare_option(False, N_("Flag e-mail addresses and phone numbers."))
-    phrases: str | None = declare_option(None, N_("YAML file with more refusal phrases."), advanced=True)
+    personal_data: bool = option(False, N_("Flag e-mail addresses and phone numbers."))
+    phrases: str | None = option(None, N_("YAML file with more refusal phrases."), advanced=True)
 
 
 class DataSection(Section):
     """What is learnt from, and how rows become tokens."""
 
-    path: str | list[str | Source] = declare_option(
+    path: str | list[str | Source] = option(
         "demo",
         N_("File, folder, glob, hub data set, a list of them, or `demo`."),
         N_(
@@ -68,38 +64,36 @@ class DataSection(Section):
             "is rows of this package, for each task its own."
         ),
     )
-    format: Annotated[str, known_word(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))] = (
-        declare_option(
-            "auto",
-            N_("Record format."),
-            N_("auto recognises it and says how sure it is."),
-            choices=RECORD_FORMATS,
-        )
+    format: Annotated[str, known(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))] = option(
+        "auto",
+        N_("Record format."),
+        N_("auto recognises it and says how sure it is."),
+        choices=RECORD_FORMATS,
     )
-    columns: dict[str, str] | None = declare_option(
+    columns: dict[str, str] | None = option(
         None, N_("Which column is what, such as {prompt: question, response: answer}."), advanced=True
     )
-    names: list[str] | None = declare_option(
+    names: list[str] | None = option(
         None,
         N_("Names of the tags that rows give as numbers, in their order."),
         N_("The first is that of 0, such as [O, B-PER, I-PER]. Parquet files often say them themselves."),
         advanced=True,
     )
-    field: str | None = declare_option(
+    field: str | None = option(
         None,
         N_("Key (JSON), table (SQL) or member (zip) that holds the rows, where a file has several."),
         advanced=True,
     )
-    encoding: str | None = declare_option(
+    encoding: str | None = option(
         None, N_("Text encoding of the files, where it is not recognised right."), advanced=True
     )
-    header: Literal["ask", "present", "absent"] = declare_option(
+    header: Literal["ask", "present", "absent"] = option(
         "ask",
         N_("Whether the first line of a CSV names its columns; asked where it is unsure."),
         advanced=True,
     )
-    system: str | None = declare_option(None, N_("System message for rows that have none."), advanced=True)
-    max_length: int = declare_option(
+    system: str | None = option(None, N_("System message for rows that have none."), advanced=True)
+    max_length: int = option(
         1024,
         N_("Longest sequence."),
         N_("Longer texts are split or cut, and counted. Memory grows with it."),
@@ -107,7 +101,7 @@ class DataSection(Section):
         ge=8,
         le=10_000_000,
     )
-    overlong: Literal["split", "truncate", "drop"] = declare_option(
+    overlong: Literal["split", "truncate", "drop"] = option(
         "split",
         N_("What to do with a row longer than max_length."),
         N_(
@@ -116,7 +110,7 @@ class DataSection(Section):
             "end. truncate cuts the end off, the stop token with it."
         ),
     )
-    stride: int = declare_option(
+    stride: int = option(
         128,
         N_("Tokens that two windows of a long text share."),
         N_(
@@ -127,7 +121,7 @@ class DataSection(Section):
         ge=0,
         le=1_000_000,
     )
-    problem: Literal["auto", "single", "multi", "regression"] = declare_option(
+    problem: Literal["auto", "single", "multi", "regression"] = option(
         "auto",
         N_("What a label is."),
         N_(
@@ -135,19 +129,19 @@ class DataSection(Section):
             "looks at the labels."
         ),
     )
-    label_separator: str | None = declare_option(
+    label_separator: str | None = option(
         None,
         N_("What stands between the classes in a label that is a text, such as ; or |."),
         N_("Without it such a label is one class, whatever it holds."),
         advanced=True,
     )
-    train_on: Literal["all_answers", "last_answer", "everything"] = declare_option(
+    train_on: Literal["all_answers", "last_answer", "everything"] = option(
         "all_answers",
         N_("Which part of a chat is trained."),
         N_("everything trains prompts, system messages and tool results too, as in pretraining."),
         advanced=True,
     )
-    system_turns: Literal["keep", "first_user", "drop"] = declare_option(
+    system_turns: Literal["keep", "first_user", "drop"] = option(
         "keep",
         N_("What to do with system messages."),
         N_(
@@ -156,13 +150,13 @@ class DataSection(Section):
         ),
         advanced=True,
     )
-    media: Literal["drop", "ignore"] = declare_option(
+    media: Literal["drop", "ignore"] = option(
         "drop",
         N_("What to do with rows that need a picture, sound or film."),
         N_("ignore trains their text alone, without what it speaks of."),
         advanced=True,
     )
-    packing: bool | Auto = declare_option(
+    packing: bool | Auto = option(
         "auto",
         N_("Put several rows side by side, without padding and without seeing each other."),
         N_(
@@ -170,17 +164,15 @@ class DataSection(Section):
             "models that cannot keep rows apart."
         ),
     )
-    validation: float | str | None = declare_option(
+    validation: float | str | None = option(
         0.05,
         N_("Share of the rows held out, or a file."),
         N_("Held-out rows are never trained; the loss on them tells learning from memorising."),
         ge=0,
         lt=1,
     )
-    limit: int | None = declare_option(
-        None, N_("Use at most this many rows."), unit=N_("rows"), ge=1, le=10**12
-    )
-    pick: Literal["first", "random"] = declare_option(
+    limit: int | None = option(None, N_("Use at most this many rows."), unit=N_("rows"), ge=1, le=10**12)
+    pick: Literal["first", "random"] = option(
         "first",
         N_("Which rows data.limit takes."),
         N_(
@@ -189,18 +181,18 @@ class DataSection(Section):
         ),
         advanced=True,
     )
-    max_dropped: float = declare_option(
+    max_dropped: float = option(
         0.01,
         N_("Share of rows that may be dropped before the run stops and asks."),
         ge=0,
         le=1,
         advanced=True,
     )
-    preflight: Literal["stop", "warn", "off"] = declare_option(
+    preflight: Literal["stop", "warn", "off"] = option(
         "stop", N_("What an error found before training does."), advanced=True
     )
-    seed: int = declare_option(42, N_("Seed of the split and of mixing."), ge=0, le=2**32 - 1, advanced=True)
-    workers: int | Auto = declare_option(
+    seed: int = option(42, N_("Seed of the split and of mixing."), ge=0, le=2**32 - 1, advanced=True)
+    workers: int | Auto = option(
         "auto", N_("Processes that tokenise; auto uses every core."), ge=1, le=1024, advanced=True
     )
     cleaning: CleaningSection = Field(default_factory=CleaningSection, description=N_("Clean-up of rows."))

@@ -4,57 +4,52 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from tui_tuner.config.kinds.method_kind import Trait
-from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS
-from tui_tuner.config.sections.field_options import Section, declare_option, known_word
+from tui_tuner.config.kinds import METHODS, PROMPTS
+from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.locales import N_
 
 
 class MethodSection(Section):
     """Which weights are trained."""
 
-    kind: Annotated[str, known_word(METHODS, N_("unknown method {value!r}; known are {names}"))] = (
-        declare_option(
-            DEFAULT_METHOD,
-            N_("Which weights are trained."),
-            N_(
-                "LoRA trains small matrices next to the frozen model: little memory, small files, hard to "
-                "break. Full fine-tuning trains everything."
-            ),
-            choices=METHODS,
-        )
+    kind: Annotated[str, known(METHODS, N_("unknown method {value!r}; known are {names}"))] = option(
+        "lora",
+        N_("Which weights are trained."),
+        N_(
+            "LoRA trains small matrices beside the frozen model: little memory, small files, hard to break. "
+            "Full fine-tuning trains everything."
+        ),
+        choices=METHODS,
     )
-    rank: int = declare_option(
+    rank: int = option(
         16,
         N_("Rank: the inner size of the matrices (LoRA, LoHa, VeRA)."),
         N_("Higher can learn more and costs memory. 8 to 64 is usual, for VeRA 256 and more."),
         ge=1,
         le=4096,
     )
-    alpha: float = declare_option(
+    alpha: float = option(
         32.0,
         N_("Alpha: the update is scaled by alpha / rank (LoRA, LoHa)."),
         N_("Twice the rank is usual."),
         gt=0,
         le=1_000_000,
     )
-    dropout: float = declare_option(0.0, N_("Dropout before the matrices (LoRA, VeRA)."), ge=0, lt=1)
-    targets: str | list[str] = declare_option(
+    dropout: float = option(0.0, N_("Dropout before the matrices (LoRA, VeRA)."), ge=0, lt=1)
+    targets: str | list[str] = option(
         "all-linear",
         N_("Layers that get an adapter: all-linear, or module names."),
         N_("All linear layers learn better than attention alone at the same size (QLoRA paper)."),
     )
-    layers: int | None = declare_option(
+    layers: int | None = option(
         None,
         N_("Only the last N layers are trained (freeze; of methods with targets, only they get adapters)."),
         unit=N_("layers"),
         ge=1,
         le=10_000,
     )
-    train_embeddings: bool = declare_option(
-        False, N_("Also train embeddings and head (LoRA)."), advanced=True
-    )
-    virtual_tokens: int = declare_option(
+    train_embeddings: bool = option(False, N_("Also train embeddings and head (LoRA)."), advanced=True)
+    virtual_tokens: int = option(
         20,
         N_("Virtual tokens before each sequence (prompt tuning, P-tuning, prefix tuning)."),
         N_(
@@ -65,7 +60,7 @@ class MethodSection(Section):
         ge=1,
         le=4096,
     )
-    encoder_size: int | None = declare_option(
+    encoder_size: int | None = option(
         None,
         N_("Width of the small network that makes the virtual tokens (P-tuning, prefix tuning)."),
         N_(
@@ -76,7 +71,7 @@ class MethodSection(Section):
         le=65_536,
         advanced=True,
     )
-    initial_text: str | None = declare_option(
+    initial_text: str | None = option(
         None,
         N_("Words that the virtual tokens begin as (prompt tuning, prefix tuning)."),
         N_(
@@ -87,19 +82,7 @@ class MethodSection(Section):
         advanced=True,
     )
 
-    def has_trait(self, trait: Trait) -> bool:
-        """Return whether the method has a trait."""
-        return METHODS[self.kind].has_trait(trait)
-
-    def reads_field(self, field: str) -> bool:
-        """Return whether the method reads a field of this section, such as `rank`."""
-        return field in METHODS[self.kind].fields
-
-    def needs_field(self, field: str) -> bool:
-        """Return whether the method cannot do without a value of a field of this section."""
-        return field in METHODS[self.kind].needs
-
     @property
     def prompt_length(self) -> int:
-        """Return the virtual tokens before each sequence; 0 if the method has none."""
-        return self.virtual_tokens if self.has_trait(Trait.VIRTUAL_TOKENS) else 0
+        """Virtual tokens before each sequence; 0 if the method has none."""
+        return self.virtual_tokens if self.kind in PROMPTS else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tui_tuner.config.chat_templates import CHAT_TEMPLATES, OWN
-from tui_tuner.config.sections.field_options import Auto, Section, declare_option
+from tui_tuner.config.sections.base import Auto, Section, option
 from tui_tuner.locales import N_
 
 Dtype = Literal["bfloat16", "float16", "float32"]
@@ -15,7 +15,7 @@ Attention = Literal["sdpa", "flash_attention_2", "flex_attention", "eager", "hub
 class ModelSection(Section):
     """Which model to start from, and how it is held in memory."""
 
-    name: str = declare_option(
+    name: str = option(
         "demo",
         N_("Hub id, local folder, `demo` (the small model inside this package), or `tiny`."),
         N_(
@@ -25,7 +25,7 @@ class ModelSection(Section):
         ),
         min_length=1,
     )
-    hub: Literal["huggingface", "modelscope"] = declare_option(
+    hub: Literal["huggingface", "modelscope"] = option(
         "huggingface",
         N_("Hub that a model id belongs to."),
         N_(
@@ -34,8 +34,8 @@ class ModelSection(Section):
         ),
         advanced=True,
     )
-    revision: str | None = declare_option(None, N_("Branch, tag or commit of a hub model."), advanced=True)
-    dtype: Auto | Dtype = declare_option(
+    revision: str | None = option(None, N_("Branch, tag or commit of a hub model."), advanced=True)
+    dtype: Auto | Dtype = option(
         "auto",
         N_("Number format of the weights."),
         N_(
@@ -43,7 +43,7 @@ class ModelSection(Section):
             "and can overflow; it is for GPUs without bfloat16, such as the T4."
         ),
     )
-    quantization: Literal["none", "nf4", "int8"] = declare_option(
+    quantization: Literal["none", "nf4", "int8"] = option(
         "none",
         N_("Hold the frozen weights in 4 or 8 bits (bitsandbytes)."),
         N_(
@@ -51,13 +51,13 @@ class ModelSection(Section):
             "bfloat16. Only adapters can be trained on quantised weights."
         ),
     )
-    double_quant: bool = declare_option(
+    double_quant: bool = option(
         True,
         N_("Quantise the quantisation constants too (nf4)."),
         N_("Saves 0.37 bits a weight."),
         advanced=True,
     )
-    attention: Auto | Attention = declare_option(
+    attention: Auto | Attention = option(
         "auto",
         N_("Attention implementation."),
         N_(
@@ -66,7 +66,7 @@ class ModelSection(Section):
         ),
         advanced=True,
     )
-    chat_template: str | None = declare_option(
+    chat_template: str | None = option(
         None,
         N_("Chat template: a name such as `llama3`, or a Jinja file; empty means the model's own."),
         N_(
@@ -77,7 +77,7 @@ class ModelSection(Section):
         words=(*CHAT_TEMPLATES, OWN),
         advanced=True,
     )
-    trust_remote_code: bool = declare_option(
+    trust_remote_code: bool = option(
         False,
         N_("Run Python code that comes with this model."),
         N_(
@@ -86,7 +86,7 @@ class ModelSection(Section):
         ),
         advanced=True,
     )
-    architecture: dict[str, Any] | None = declare_option(
+    architecture: dict[str, Any] | None = option(
         None,
         N_("Start from random weights of this shape (a transformers config), instead of loading any."),
         N_(
@@ -95,13 +95,13 @@ class ModelSection(Section):
         ),
         advanced=True,
     )
-    tokenizer: str | None = declare_option(
+    tokenizer: str | None = option(
         None,
         N_(
             "Tokenizer folder or hub id, where it is not the model's; `train` learns a new one from the data."
         ),
         advanced=True,
     )
-    vocabulary: int = declare_option(
+    vocabulary: int = option(
         4096, N_("Size of a newly trained tokenizer."), unit=N_("tokens"), ge=64, le=1_000_000, advanced=True
     )

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import field_validator
 
-from tui_tuner.config.sections.field_options import Auto, Section, declare_option
+from tui_tuner.config.sections.base import Auto, Section, option
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
@@ -21,7 +21,7 @@ MOST_WEIGHT = 1_000_000  # of a class in the loss
 class TrainingSection(Section):
     """How the weights are trained."""
 
-    learning_rate: float | Auto = declare_option(
+    learning_rate: float | Auto = option(
         "auto",
         N_("Learning rate at its peak."),
         N_(
@@ -31,13 +31,11 @@ class TrainingSection(Section):
         gt=0,
         le=10,
     )
-    epochs: float = declare_option(
-        3.0, N_("Passes over the training rows."), unit=N_("epochs"), gt=0, le=10_000
-    )
-    max_steps: int | None = declare_option(
+    epochs: float = option(3.0, N_("Passes over the training rows."), unit=N_("epochs"), gt=0, le=10_000)
+    max_steps: int | None = option(
         None, N_("Stop after this many optimizer steps."), unit=N_("steps"), ge=1, le=10**9
     )
-    batch_size: int = declare_option(
+    batch_size: int = option(
         16,
         N_("Sequences per optimizer step."),
         N_("The effective batch: what the gradient is averaged over, whatever fits into memory at once."),
@@ -45,7 +43,7 @@ class TrainingSection(Section):
         ge=1,
         le=1_000_000,
     )
-    micro_batch: int | Auto = declare_option(
+    micro_batch: int | Auto = option(
         "auto",
         N_("Sequences per forward pass; the gradients of several are accumulated."),
         N_("Lower it if memory runs out: the result stays the same."),
@@ -53,7 +51,7 @@ class TrainingSection(Section):
         ge=1,
         le=1_000_000,
     )
-    gradient_checkpointing: Auto | Checkpointing = declare_option(
+    gradient_checkpointing: Auto | Checkpointing = option(
         "auto",
         N_("Compute activations twice instead of keeping them."),
         N_(
@@ -62,32 +60,32 @@ class TrainingSection(Section):
             "fits."
         ),
     )
-    optimizer: Auto | Optimizer = declare_option(
+    optimizer: Auto | Optimizer = option(
         "auto", N_("Optimizer."), N_("8-bit AdamW keeps its state in a quarter of the memory.")
     )
-    schedule: Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"] = declare_option(
+    schedule: Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"] = option(
         "cosine", N_("How the learning rate falls.")
     )
-    warmup: float = declare_option(
+    warmup: float = option(
         0.03,
         N_("Share of the steps in which the learning rate rises from zero (warm-up)."),
         ge=0,
         le=1,
         unit=N_("share"),
     )
-    weight_decay: float = declare_option(0.0, N_("Weight decay (decoupled)."), ge=0, le=10)
-    max_grad_norm: float = declare_option(
+    weight_decay: float = option(0.0, N_("Weight decay (decoupled)."), ge=0, le=10)
+    max_grad_norm: float = option(
         1.0, N_("Gradients are clipped to this norm; 0 is off."), ge=0, le=1_000_000
     )
-    adam_beta1: float = declare_option(0.9, N_("AdamW beta 1."), ge=0, lt=1, advanced=True)
-    adam_beta2: float = declare_option(0.999, N_("AdamW beta 2."), ge=0, lt=1, advanced=True)
-    loss: Literal["auto", "full_logits"] = declare_option(
+    adam_beta1: float = option(0.9, N_("AdamW beta 1."), ge=0, lt=1, advanced=True)
+    adam_beta2: float = option(0.999, N_("AdamW beta 2."), ge=0, lt=1, advanced=True)
+    loss: Literal["auto", "full_logits"] = option(
         "auto",
         N_("Where logits are computed."),
         N_("auto computes them for trained tokens only: the same loss with less time and memory."),
         advanced=True,
     )
-    class_weights: dict[str, float] | Literal["none", "balanced"] = declare_option(
+    class_weights: dict[str, float] | Literal["none", "balanced"] = option(
         "none",
         N_("How much each class counts in the loss."),
         N_(
@@ -96,13 +94,13 @@ class TrainingSection(Section):
         ),
         advanced=True,
     )
-    neftune_alpha: float | None = declare_option(
+    neftune_alpha: float | None = option(
         None, N_("Noise on the embeddings (NEFTune, arXiv 2310.05914)."), gt=0, le=1000, advanced=True
     )
-    autocast: bool | Auto = declare_option(
+    autocast: bool | Auto = option(
         "auto", N_("Mixed precision: compute in 16 bits over float32 weights."), advanced=True
     )
-    compile: bool | Auto = declare_option(
+    compile: bool | Auto = option(
         "auto",
         N_("Compile the model's layers when the run begins."),
         N_(
@@ -111,25 +109,25 @@ class TrainingSection(Section):
         ),
         advanced=True,
     )
-    tf32: bool = declare_option(
+    tf32: bool = option(
         False,
         N_("TensorFloat-32 on GPUs."),
         N_("float32 matrix products with 10 bits of mantissa: quicker on Ampere and newer, and less exact."),
         advanced=True,
     )
-    deterministic: bool = declare_option(False, N_("Only kernels that repeat bit for bit."), advanced=True)
-    on_out_of_memory: Literal["retry", "stop"] = declare_option(
+    deterministic: bool = option(False, N_("Only kernels that repeat bit for bit."), advanced=True)
+    on_out_of_memory: Literal["retry", "stop"] = option(
         "retry",
         N_("retry halves the micro-batch and keeps the effective batch; stop ends the run."),
         advanced=True,
     )
-    on_bad_numbers: Literal["warn", "skip", "rollback", "stop"] = declare_option(
+    on_bad_numbers: Literal["warn", "skip", "rollback", "stop"] = option(
         "stop",
         N_("What a NaN or infinite loss or gradient does."),
         N_("skip leaves the batch out; rollback goes back to the last checkpoint with a lower rate."),
         advanced=True,
     )
-    report_every: float = declare_option(
+    report_every: float = option(
         1.0,
         N_("Steps are read from the device and written in batches this far apart."),
         unit=N_("seconds"),
@@ -137,7 +135,7 @@ class TrainingSection(Section):
         le=60,
         advanced=True,
     )
-    seed: int = declare_option(42, N_("Seed of initialisation, order and dropout."), ge=0, le=2**32 - 1)
+    seed: int = option(42, N_("Seed of initialisation, order and dropout."), ge=0, le=2**32 - 1)
 
     @field_validator("class_weights", mode="before")
     @classmethod

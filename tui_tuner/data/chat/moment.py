@@ -1,11 +1,11 @@
-"""Fix the moment at which chat templates are rendered.
+"""The moment a chat template is rendered at.
 
-Some templates write today's date into every chat (`strftime_now`). A run renders all rows with one moment,
-and a resumed run with the moment at which it began; it is kept on the tokenizer, which takes it along to
-other processes. Without one, templates write the current date.
+Some templates write today's date into every chat (`strftime_now`). A run renders with one moment from its
+first row to its last, and a resumed one with the moment it began with; the moment is kept on the tokenizer,
+which goes to other processes with it. Without one, templates write the date of now.
 
-transformers gives `strftime_now` to each template as a global of its environment, and turns all keywords into
-plain values (a function becomes the text "<function>"), so the global is replaced by one that knows the
+transformers gives `strftime_now` to each template as a global of its environment, and makes plain values of
+all keywords (a function becomes the text "<function>"), so the global is replaced by one that knows the
 moment.
 """
 
@@ -23,29 +23,28 @@ _ATTRIBUTE = "tui_tuner_moment"
 _moment: ContextVar[datetime | None] = ContextVar("moment", default=None)
 
 
-def current_moment() -> datetime:
-    """Return this second as templates get it: local time without a zone."""
-    # Asked of the library itself, so that both agree in the zone and in what they round.
-    text = _compile_template("{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}").render()
+def now() -> datetime:
+    """This second, as templates would be told it: local time, without a zone."""
+    text = _compiled("{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}").render()
     return datetime.fromisoformat(text)
 
 
-def get_moment(tokenizer: Any) -> datetime | None:
-    """Return the moment at which this tokenizer's template is rendered; None means now."""
+def moment_of(tokenizer: Any) -> datetime | None:
+    """The moment this tokenizer's template is rendered at; None is now."""
     found: datetime | None = getattr(tokenizer, _ATTRIBUTE, None)
     return found
 
 
 def set_moment(tokenizer: Any, moment: datetime | None) -> None:
-    """Render this tokenizer's template at that moment from now on; None means the current time."""
+    """Render this tokenizer's template at that moment from here on; None is now, whenever that is."""
     setattr(tokenizer, _ATTRIBUTE, moment)
 
 
 @contextmanager
-def hold_moment(tokenizer: Any) -> Iterator[datetime]:
+def one_moment(tokenizer: Any) -> Iterator[datetime]:
     """Render everything inside at one moment: the tokenizer's, or now."""
-    before = get_moment(tokenizer)
-    moment = before or current_moment()
+    before = moment_of(tokenizer)
+    moment = before or now()
     set_moment(tokenizer, moment)
     try:
         yield moment
@@ -54,21 +53,18 @@ def hold_moment(tokenizer: Any) -> Iterator[datetime]:
 
 
 @contextmanager
-def at_moment(tokenizer: Any) -> Iterator[None]:
-    """Render inside of it with this tokenizer's moment."""
-    from tui_tuner.data.chat.sandbox import install_sandbox
+def rendering(tokenizer: Any) -> Iterator[None]:
+    """What is rendered inside with this tokenizer's template has its moment."""
+    from tui_tuner.data.chat.sandbox import install
 
-    install_sandbox()
-    moment = get_moment(tokenizer)
-    asking = (
-        [text for text in list_template_texts(tokenizer) if FUNCTION in text] if moment is not None else []
-    )
+    install()
+    moment = moment_of(tokenizer)
+    asking = [text for text in template_texts(tokenizer) if FUNCTION in text] if moment is not None else []
     if not asking:
         yield
         return
     for text in asking:
         _give_moment(text)
-    # A context variable and not a global: two threads may render with different moments.
     token = _moment.set(moment)
     try:
         yield
@@ -76,20 +72,20 @@ def at_moment(tokenizer: Any) -> Iterator[None]:
         _moment.reset(token)
 
 
-def find_dates(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
-    """Return what the tokenizer's templates write of the date: {format: text}; empty if they write none.
+def dates_of(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
+    """What the tokenizer's templates write of the date: {format: text}; empty where they write none.
 
-    A template that computes its format may write any part of the moment, so the whole moment is returned.
+    A template that makes a format up as it goes may write anything of the moment, which then stands for it.
 
     Args:
-        moment: By default the tokenizer's own, or now.
+        moment: None is the tokenizer's own, or now.
     """
     found: dict[str, str] = {}
-    for text in list_template_texts(tokenizer):
+    for text in template_texts(tokenizer):
         if FUNCTION not in text:
             continue
-        moment = moment or get_moment(tokenizer) or current_moment()
-        formats = _find_formats(text)
+        moment = moment or moment_of(tokenizer) or now()
+        formats = _formats(text)
         if formats is None:
             found[""] = moment.isoformat()
         else:
@@ -97,35 +93,33 @@ def find_dates(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]
     return found
 
 
-def list_template_texts(tokenizer: Any) -> list[str]:
-    """Return the text of a tokenizer's template, or of each of its named templates."""
+def template_texts(tokenizer: Any) -> list[str]:
+    """The text of its template, or of each of its named templates."""
     template = getattr(tokenizer, "chat_template", None)
     if isinstance(template, dict):
         return [str(text) for text in template.values()]
     return [template] if isinstance(template, str) else []
 
 
-def _compile_template(text: str) -> Any:
-    """Compile a template as transformers does; it is cached there for the next use."""
-    from tui_tuner.data.chat.sandbox import install_sandbox
+def _compiled(text: str) -> Any:
+    """The template as transformers compiles it, and keeps it for its next use."""
+    from tui_tuner.data.chat.sandbox import install
 
-    install_sandbox()
+    install()
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     return _compile_jinja_template(text)
 
 
 def _give_moment(text: str) -> None:
-    """Replace the function that gives a template the date."""
+    """Let a template ask us for the date."""
     from jinja2 import TemplateError
 
     try:
-        known = _compile_template(text).environment.globals
+        known = _compiled(text).environment.globals
     except TemplateError:
-        # Rendering the template reports what is wrong with it.
-        return
+        return  # rendering it says what is wrong
     own = known.get(FUNCTION)
-    # Replaced already; replacing it twice would nest the functions.
     if own is None or hasattr(own, "of_now"):
         return
 
@@ -138,16 +132,15 @@ def _give_moment(text: str) -> None:
 
 
 @lru_cache
-def _find_formats(text: str) -> frozenset[str] | None:
-    """Return the formats in which a template wants the date; None if its text does not show them."""
+def _formats(text: str) -> frozenset[str] | None:
+    """The formats a template asks for a date in; None where they cannot be read off its text."""
     from jinja2 import TemplateError, nodes
 
     try:
-        tree = _compile_template(text).environment.parse(text)
+        tree = _compiled(text).environment.parse(text)
     except TemplateError:
         return None
     named = [name for name in tree.find_all(nodes.Name) if name.name == FUNCTION]
-    # "strftime_now is defined" only asks whether the function is there.
     plain = {id(test.node) for test in tree.find_all(nodes.Test) if test.name in ("defined", "callable")}
     asked = {}
     for call in tree.find_all(nodes.Call):

@@ -1,4 +1,4 @@
-"""Read Parquet and Arrow files as plain rows, without the nulls that the format only filled in."""
+"""Readers of Parquet and Arrow files: plain rows, without what the format only filled in."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.features import find_class_converters
-from tui_tuner.data.sources.line_tally import check_rows_agree
-from tui_tuner.data.sources.native.process import MOST_ROW, read_batches
-from tui_tuner.data.sources.sqltext import decode_bytes
+from tui_tuner.data.sources.features import class_converters
+from tui_tuner.data.sources.native.process import MOST_ROW, batches
+from tui_tuner.data.sources.sqltext import bytes_text
+from tui_tuner.data.sources.tally import must_agree
 from tui_tuner.locales import N_
 from tui_tuner.text import human_bytes
 
@@ -24,27 +24,27 @@ _REASONS = {
 
 
 def read_parquet(path: Path, name: str) -> Iterator[Row]:
-    """Read the rows of a Parquet file, a few hundred in memory at a time.
+    """Rows of a Parquet file, a few hundred in memory at a time.
 
     Raises:
-        DataError: damaged, or not Parquet.
+        DataError: damaged, or no Parquet.
     """
-    return _convert_batches("parquet", path, name)
+    return _rows("parquet", path, name)
 
 
 def read_arrow(path: Path, name: str) -> Iterator[Row]:
-    """Read the rows of an Arrow file or stream (Feather, and what `datasets` saves).
+    """Rows of an Arrow file or stream (Feather, and what `datasets` saves).
 
     Raises:
-        DataError: damaged, or not Arrow.
+        DataError: damaged, or no Arrow.
     """
-    return _convert_batches("arrow", path, name)
+    return _rows("arrow", path, name)
 
 
-def _convert_batches(kind: str, path: Path, name: str) -> Iterator[Row]:
+def _rows(kind: str, path: Path, name: str) -> Iterator[Row]:
     number = expected = 0
     converters: dict[str, Callable[[Any], Any] | None] | None = None
-    for found in read_batches(kind, path, name):
+    for found in batches(kind, path, name):
         if isinstance(found, int):
             expected = found
         elif found.batch is None:
@@ -52,25 +52,21 @@ def _convert_batches(kind: str, path: Path, name: str) -> Iterator[Row]:
                 number += 1
                 yield Row(Origin(name, number), {}, _REASONS[found.reason])
         else:
-            # The first batch has the schema of the whole file.
             if converters is None:
-                named = find_class_converters(found.batch.schema.metadata)
+                named = class_converters(found.batch.schema.metadata)
                 converters = {
                     field.name: json.loads
                     if field.name in found.coded
-                    else named.get(field.name) or _make_converter(field.type)
+                    else named.get(field.name) or _converter(field.type)
                     for field in found.batch.schema
                 }
-            for values in _list_rows(found.batch):
+            for values in _values(found.batch):
                 number += 1
-                yield Row(Origin(name, number), _convert_row(values, converters))
-    # The last thing that comes is the count that the file gives of itself.
-    check_rows_agree(name, number, expected)
+                yield Row(Origin(name, number), _plain(values, converters))
+    must_agree(name, number, expected)
 
 
-def _convert_row(
-    values: dict[str, Any], converters: dict[str, Callable[[Any], Any] | None]
-) -> dict[str, Any]:
+def _plain(values: dict[str, Any], converters: dict[str, Callable[[Any], Any] | None]) -> dict[str, Any]:
     found = {}
     for name, value in values.items():
         convert = converters.get(name)
@@ -78,78 +74,73 @@ def _convert_row(
             binary = isinstance(value, bytes | bytearray)
             value = convert(value)
             if binary and value is None:
-                # The column is dropped and not null: a picture is not a missing value.
-                continue
+                continue  # a picture or the like has no place in a row
         found[name] = value
     return found
 
 
-def _make_converter(kind: Any) -> Callable[[Any], Any] | None:
-    """Return a function that makes values of an Arrow type plain; None if they are plain already."""
+def _converter(kind: Any) -> Callable[[Any], Any] | None:
+    """What makes plain values of Python's, for a type of Arrow; None where they are plain already.
+
+    A struct has the keys of all rows, and null in those that a row did not have: they are left out. Keys of a
+    map are those of its row, with whatever they hold. Numbers that are none (NaN) are null, as in JSON.
+    """
     from pyarrow import types
 
     if types.is_struct(kind):
-        # A struct has the keys of all rows, with null for those that this row did not have: they are left
-        # out, or every message would seem to have every key.
         inner = {
-            kind.field(place).name: _make_converter(kind.field(place).type)
-            for place in range(kind.num_fields)
+            kind.field(place).name: _converter(kind.field(place).type) for place in range(kind.num_fields)
         }
         return lambda value: {
-            name: _convert_value(inner[name], item) for name, item in value.items() if item is not None
+            name: _applied(inner[name], item) for name, item in value.items() if item is not None
         }
     if types.is_map(kind):
-        # Unlike a struct, a map has the keys of its own row, so null values in it mean something.
-        key, item = _make_converter(kind.key_type), _make_converter(kind.item_type)
-        return lambda value: {
-            str(_convert_value(key, k)): _convert_value(item, v) for k, v in _list_pairs(value)
-        }
+        key, item = _converter(kind.key_type), _converter(kind.item_type)
+        return lambda value: {str(_applied(key, k)): _applied(item, v) for k, v in _pairs(value)}
     if types.is_nested(kind) and hasattr(kind, "value_type"):
-        one = _make_converter(kind.value_type)
-        return None if one is None else lambda value: [_convert_value(one, item) for item in value]
+        one = _converter(kind.value_type)
+        return None if one is None else lambda value: [_applied(one, item) for item in value]
     if types.is_floating(kind):
-        # NaN is null, as in JSON, which has no other way to write it.
         return lambda value: value if math.isfinite(value) else None
     if types.is_decimal(kind):
-        return _convert_decimal
+        return _decimal
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
-        return lambda value: decode_bytes(bytes(value))
+        return lambda value: bytes_text(bytes(value))
     return None
 
 
-def _convert_value(convert: Callable[[Any], Any] | None, value: Any) -> Any:
+def _applied(convert: Callable[[Any], Any] | None, value: Any) -> Any:
     return value if convert is None or value is None else convert(value)
 
 
-def _list_pairs(value: Any) -> Any:
+def _pairs(value: Any) -> Any:
     return value.items() if isinstance(value, dict) else value
 
 
-def _convert_decimal(value: Decimal) -> int | float:
+def _decimal(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
-def _list_rows(batch: Any) -> list[dict[str, Any]]:
-    """Return the rows of a batch; dates that Python cannot hold (before year 1, after 9999) as numbers."""
+def _values(batch: Any) -> list[dict[str, Any]]:
+    """Rows of a batch; moments that Python cannot name (before year 1, after 9999) as their numbers."""
     try:
         return list(batch.to_pylist())
     except (ArithmeticError, ValueError, LookupError):
-        # One such value fails the whole batch; only then are values read one by one, which is slow.
         columns = {
-            field.name: [_convert_scalar(item) for item in column]
+            field.name: [_scalar(item) for item in column]
             for field, column in zip(batch.schema, batch.columns, strict=True)
         }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _convert_scalar(scalar: Any) -> Any:
+def _scalar(scalar: Any) -> Any:
     import pyarrow
 
     try:
         return scalar.as_py()
     except (ArithmeticError, ValueError, LookupError):
         if isinstance(scalar, pyarrow.StructScalar):
-            return {name: _convert_scalar(item) for name, item in scalar.items()}
+            return {name: _scalar(item) for name, item in scalar.items()}
         if isinstance(scalar, pyarrow.ListScalar | pyarrow.MapScalar):
-            return [_convert_scalar(item) for item in scalar]
+            return [_scalar(item) for item in scalar]
         return str(scalar.value)

@@ -1,4 +1,4 @@
-"""Read the statements of an SQL dump that contain rows; the others are skipped."""
+"""Statements of an SQL dump: which of them hold rows, and the rows; the others are passed over."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.data.sources.sqlcopy import read_copy_block
+from tui_tuner.data.sources.sqlcopy import copied
 from tui_tuner.data.sources.sqllexer import INNER, Lexer, Token
-from tui_tuner.data.sources.sqlvalues import NO_LIST, UnknownValue, ValueReader, ValuesError
+from tui_tuner.data.sources.sqlvalues import NO_LIST, Trouble, Unknown, Values
 from tui_tuner.locales import N_
 
 NOT_PLAIN = N_("an INSERT without plain values")
@@ -32,8 +32,8 @@ _STARTS = {
 
 
 @dataclass
-class FoundRow:
-    """A row, or the problem that there was with one. `table` is empty if its table is not known."""
+class Found:
+    """A row, or the problem of what would have been one. An empty `table`: nobody knows whose it is."""
 
     table: tuple[str, ...]
     line: int
@@ -41,154 +41,144 @@ class FoundRow:
     problem: str = ""
 
 
-class StatementReader:
-    """Iterates over the rows of a dump. `lost` counts statements that did not end where they should."""
+class Statements:
+    """Iterates over the rows of a dump. `lost` counts statements whose end was not where it should be."""
 
     def __init__(self, lexer: Lexer) -> None:
         self.lexer = lexer
         self.lost = 0
-        self._values = ValueReader(lexer)
+        self._values = Values(lexer)
         self._columns: dict[
             str, list[tuple[str, bool]]
         ] = {}  # last part of a table's name -> columns, computed?
 
-    def __iter__(self) -> Iterator[FoundRow]:
-        next = self.lexer.next_token
+    def __iter__(self) -> Iterator[Found]:
+        next = self.lexer.next
         while True:
             kind, value = token = next()
             if kind == "end":
                 return
             if kind == "broken":
                 self.lost += 1
-                yield FoundRow((), self.lexer.current_line, {}, NO_LIST)
+                yield Found((), self.lexer.line, {}, NO_LIST)
             elif kind == "word":
-                yield from self._read_statement(value.upper())
+                yield from self._statement(value.upper())
             elif token == ("mark", "\\"):  # a command of psql
-                self.lexer.read_rest_of_line()
-            # What clients write between statements, such as Oracle's slash.
+                self.lexer.rest_of_line()
             elif token not in (_SEMICOLON, ("mark", "/"), ("mark", "*/")):
-                yield from self._skip_statement()
+                yield from self._skip()
 
-    def _read_statement(self, word: str) -> Iterator[FoundRow]:
+    def _statement(self, word: str) -> Iterator[Found]:
         if word in ("INSERT", "REPLACE"):
-            yield from self._read_insert()
+            yield from self._insert()
         elif word == "COPY":
-            yield from self._read_copy()
+            yield from self._copy()
         elif word == "CREATE":
-            yield from self._read_create()
+            yield from self._create()
         elif word == "DELIMITER":
-            self.lexer.delimiter = self.lexer.read_rest_of_line().strip() or ";"
+            self.lexer.delimiter = self.lexer.rest_of_line().strip() or ";"
         elif word in _CLIENT:
-            self.lexer.read_rest_of_line()
+            self.lexer.rest_of_line()
         elif word in ("LOAD", "BULK"):
-            yield FoundRow((), self.lexer.current_line, {}, ELSEWHERE)
-            yield from self._skip_statement()
-        # These two may begin a block, whose statements are read like any others.
+            yield Found((), self.lexer.line, {}, ELSEWHERE)
+            yield from self._skip()
         elif word not in ("BEGIN", "END"):
-            yield from self._skip_statement()
+            yield from self._skip()
 
-    def _skip_statement(self, routine: bool = False, quiet: bool = False) -> Iterator[FoundRow]:
-        """Skip the rest of a statement; an INSERT inside of it is reported as a problem.
+    def _skip(self, routine: bool = False, quiet: bool = False) -> Iterator[Found]:
+        """Pass over the rest of a statement; an INSERT inside of it is named as a problem.
 
         Args:
-            routine: It is a trigger or the like, whose inner statements also end with semicolons.
-            quiet: It is a definition, such as a rule, that may contain an INSERT.
+            routine: It is a trigger or the like, whose statements end with semicolons of their own.
+            quiet: It is a definition, such as a rule, in which an INSERT may stand.
         """
         depth = 0
         while True:
-            kind, value = token = self.lexer.next_token()
+            kind, value = token = self.lexer.next()
             if kind == "end":
                 return
             if kind == "broken":
                 self.lost += 1
-                yield FoundRow((), self.lexer.current_line, {}, NO_LIST)
+                yield Found((), self.lexer.line, {}, NO_LIST)
                 return
             if token == _SEMICOLON and depth <= 0:
                 return
             if kind != "word":
                 continue
             word = value.upper()
-            if word == "GO" and self.lexer.is_at_line_start:
+            if word == "GO" and self.lexer.begins_line:
                 return
-            # Nesting is tracked by words, since END IF, END LOOP and END CASE close other blocks than
-            # BEGIN.
             if routine:
                 depth += word in ("BEGIN", "CASE")
                 if word == "END":
                     depth -= 1
-                    after = self.lexer.next_token()
+                    after = self.lexer.next()
                     if after[0] == "word" and after[1].upper() in ("IF", "LOOP", "WHILE", "REPEAT", "FOR"):
                         depth += 1
                     elif after != ("word", "CASE"):
-                        self.lexer.push_back(after)
+                        self.lexer.push(after)
                 continue
             if word in ("INSERT", "REPLACE") and not quiet:
-                # The statement before has lost its semicolon; SQL Server does not require one.
-                if self.lexer.is_at_line_start:
-                    self.lexer.push_back(token)
+                if self.lexer.begins_line:
+                    self.lexer.push(token)
                     return
-                line = self.lexer.current_line
-                after = self.lexer.next_token()
-                # WITH … INSERT INTO, or the like: rows that only the database can compute.
+                line = self.lexer.line
+                after = self.lexer.next()
                 if after[0] == "word" and after[1].upper() == "INTO":
-                    yield FoundRow((), line, {}, NOT_PLAIN)
+                    yield Found((), line, {}, NOT_PLAIN)
                 else:
-                    self.lexer.push_back(after)
+                    self.lexer.push(after)
 
-    def _read_create(self) -> Iterator[FoundRow]:
-        """Read a CREATE statement: the columns of a table; routines and other objects are skipped."""
-        # TABLE or the kind of routine comes after a few words such as OR REPLACE DEFINER = …; the limit
-        # keeps a damaged CREATE from taking the whole file.
+    def _create(self) -> Iterator[Found]:
+        """A CREATE TABLE names columns; routines hold statements of their own, which are none of the dump."""
         for _unused in range(24):
-            kind, value = token = self.lexer.next_token()
+            kind, value = token = self.lexer.next()
             word = value.upper() if kind == "word" else ""
             if word == "TABLE":
-                self._read_table()
-                yield from self._skip_statement()
+                self._table()
+                yield from self._skip()
                 return
             if word in _ROUTINES:
-                # Oracle ends a routine with a slash on its own line.
                 if self.lexer.dialect.oracle:
-                    for text in self.lexer.read_raw_lines():
+                    for text in self.lexer.raw_lines():
                         if text is not None and text.strip() == "/":
                             break
                     return
-                yield from self._skip_statement(routine=True)
+                yield from self._skip(routine=True)
                 return
             if token == _SEMICOLON:
                 return
             if kind in ("end", "broken") or word in ("AS", "ON", "VIEW", "INDEX"):
-                self.lexer.push_back(token)
+                self.lexer.push(token)
                 break
-        yield from self._skip_statement(quiet=True)
+        yield from self._skip(quiet=True)
 
-    def _read_table(self) -> None:
-        token = self.lexer.next_token()
+    def _table(self) -> None:
+        token = self.lexer.next()
         while token[0] == "word" and token[1].upper() in ("IF", "NOT", "EXISTS"):
-            token = self.lexer.next_token()
-        name, token = self._read_name(token)
+            token = self.lexer.next()
+        name, token = self._name(token)
         if not name or token != _OPEN:
-            self.lexer.push_back(token)
+            self.lexer.push(token)
             return
         columns: list[tuple[str, bool]] = []
         while True:
-            item, last = self._read_item()
-            column = _parse_column(item, self.lexer.dialect.mysql or self.lexer.dialect.name == "mssql")
+            item, last = self._item()
+            column = _column(item, self.lexer.dialect.mysql or self.lexer.dialect.name == "mssql")
             if column is not None:
                 columns.append(column)
             if last != _COMMA:
                 break
         if last != _CLOSE:
-            self.lexer.push_back(last)
-        # By the last part only: INSERT may leave out the schema that CREATE has.
+            self.lexer.push(last)
         self._columns[name[-1].lower()] = columns
 
-    def _read_item(self) -> tuple[list[Token], Token]:
-        """Collect the tokens of one column or constraint; also returns the token that ends it."""
+    def _item(self) -> tuple[list[Token], Token]:
+        """The tokens of one column or constraint, and what ends it."""
         item: list[Token] = []
         depth = 0
         while True:
-            token = self.lexer.next_token()
+            token = self.lexer.next()
             if token[0] in ("end", "broken") or token == _SEMICOLON:
                 return item, token
             if depth == 0 and token in (_COMMA, _CLOSE):
@@ -196,207 +186,196 @@ class StatementReader:
             depth += (token == _OPEN) - (token == _CLOSE)
             item.append(token)
 
-    def _read_name(self, token: Token) -> tuple[tuple[str, ...], Token]:
-        """Read a name of dotted parts, and the token after it; no parts if it is not a name."""
+    def _name(self, token: Token) -> tuple[tuple[str, ...], Token]:
+        """A name of dotted parts, and the token after it; no parts if it is none."""
         parts: list[str] = []
         while token[0] in ("word", "name", "double"):
             parts.append(token[1])
-            token = self.lexer.next_token()
+            token = self.lexer.next()
             if token != ("mark", "."):
                 break
-            # SQL Server may leave out the schema: database..table
             while token == ("mark", "."):
-                token = self.lexer.next_token()
+                token = self.lexer.next()
         return tuple(parts), token
 
-    def _read_insert(self) -> Iterator[FoundRow]:
-        line = self.lexer.current_line
-        token = self.lexer.next_token()
+    def _insert(self) -> Iterator[Found]:
+        line = self.lexer.line
+        token = self.lexer.next()
         every = False
         while token[0] == "word" and token[1].upper() in (*_BETWEEN, "ALL", "FIRST"):
             every = every or token[1].upper() == "ALL"
-            token = self.lexer.next_token()
-        table, token = self._read_name(token)
+            token = self.lexer.next()
+        table, token = self._name(token)
         while True:
-            ended = yield from self._read_into(table, token, line)
-            after = self.lexer.next_token() if ended else _SEMICOLON
-            # Oracle's INSERT ALL has one INTO for each row.
+            ended = yield from self._into(table, token, line)
+            after = self.lexer.next() if ended else _SEMICOLON
             if every and after[0] == "word" and after[1].upper() == "INTO":
-                line = self.lexer.current_line
-                table, token = self._read_name(self.lexer.next_token())
+                line = self.lexer.line
+                table, token = self._name(self.lexer.next())
                 continue
             if not ended or after in (_SEMICOLON, ("mark", INNER)):
                 return
-            self.lexer.push_back(after)
+            self.lexer.push(after)
             if after[0] == "word":
                 starts = after[1].upper() in _STARTS
                 if not starts:
-                    yield from self._skip_statement()
+                    yield from self._skip()
                 return
             if after[0] == "end":
                 return
             self.lost += 1
-            yield FoundRow(table, self.lexer.current_line, {}, NO_LIST)
-            yield from self._skip_statement()
+            yield Found(table, self.lexer.line, {}, NO_LIST)
+            yield from self._skip()
             return
 
-    def _read_into(self, table: tuple[str, ...], token: Token, line: int) -> Generator[FoundRow, None, bool]:
-        """Read the rows after the name of a table; returns whether the statement ended as it should."""
+    def _into(self, table: tuple[str, ...], token: Token, line: int) -> Generator[Found, None, bool]:
+        """Rows of what follows the name of a table; returns whether it ended as it should."""
         columns: list[str] = []
         while True:
             kind, value = token
             word = value.upper() if kind == "word" else ""
             if token == _OPEN:
-                columns, plain = self._read_name_list()
+                columns, plain = self._listed()
                 if not plain:
                     break
             elif word in ("VALUES", "VALUE"):
-                return (yield from self._read_value_lists(table, columns))
+                return (yield from self._lists(table, columns))
             elif word == "SET":
-                return (yield from self._read_assignments(table, line))
+                return (yield from self._assigned(table, line))
             elif word == "OUTPUT":  # SQL Server's RETURNING
-                token = self._skip_until("VALUES")
+                token = self._until("VALUES")
                 continue
             elif word == "OVERRIDING":
-                self._skip_until("VALUE")
+                self._until("VALUE")
             elif word in ("PARTITION", "WITH"):
-                self._skip_until(")")
+                self._until(")")
             elif word in ("SELECT", "DEFAULT", "EXEC", "EXECUTE", "TABLE") or kind in (
                 "end",
                 "broken",
                 "mark",
             ):
                 break
-            token = self.lexer.next_token()
-        self.lexer.push_back(token if token != _OPEN else ("word", "SELECT"))
-        yield FoundRow(table, line, {"": " ".join((".".join(table), value))}, NOT_PLAIN)
-        yield from self._skip_statement()
+            token = self.lexer.next()
+        self.lexer.push(token if token != _OPEN else ("word", "SELECT"))
+        yield Found(table, line, {"": " ".join((".".join(table), value))}, NOT_PLAIN)
+        yield from self._skip()
         return False
 
-    def _skip_until(self, what: str) -> Token:
-        """Skip tokens up to this one, or the end of the statement; returns the last one."""
+    def _until(self, what: str) -> Token:
+        """Pass over tokens up to this one, or the end of the statement; the one that was met."""
         while True:
-            token = self.lexer.next_token()
+            token = self.lexer.next()
             if str(token[1]).upper() == what or token[0] in ("end", "broken") or token == _SEMICOLON:
                 return token
 
-    def _read_name_list(self) -> tuple[list[str], bool]:
-        """Read names in brackets; the second value is False if it is a query."""
+    def _listed(self) -> tuple[list[str], bool]:
+        """The names in brackets; False if it is a query."""
         names: list[str] = []
         while True:
-            token = self.lexer.next_token()
+            token = self.lexer.next()
             if token[0] in ("word", "name", "double"):
                 if token[0] == "word" and not names and token[1].upper() in ("SELECT", "WITH"):
                     return names, False
-                parts, token = self._read_name(token)
+                parts, token = self._name(token)
                 names.append(parts[-1])
             if token == _CLOSE:
                 return names, True
             if token != _COMMA:
-                self.lexer.push_back(token)
+                self.lexer.push(token)
                 return names, token != _SEMICOLON and token[0] not in ("end", "broken")
 
-    def _read_value_lists(
-        self, table: tuple[str, ...], columns: list[str]
-    ) -> Generator[FoundRow, None, bool]:
-        """Read the lists of values that follow VALUES."""
+    def _lists(self, table: tuple[str, ...], columns: list[str]) -> Generator[Found, None, bool]:
+        """Lists of values, one after the other."""
         while True:
-            token = self.lexer.next_token()
-            line = self.lexer.current_line
-            # MySQL 8 may write VALUES ROW(…), ROW(…).
+            token = self.lexer.next()
+            line = self.lexer.line
             if token[0] == "word" and token[1].upper() == "ROW":
-                token = self.lexer.next_token()
+                token = self.lexer.next()
             if token != _OPEN:
-                self.lexer.push_back(token)
+                self.lexer.push(token)
                 self.lost += 1
-                yield FoundRow(table, line, {}, NO_LIST)
-                yield from self._skip_statement()
+                yield Found(table, line, {}, NO_LIST)
+                yield from self._skip()
                 return False
             try:
-                values = self._values.read_row()
-            except ValuesError as trouble:
-                yield FoundRow(table, line, {"": ".".join(table)}, trouble.reason)
+                values = self._values.row()
+            except Trouble as trouble:
+                yield Found(table, line, {"": ".".join(table)}, trouble.reason)
                 if trouble.lost:
                     self.lost += 1
-                    yield from self._skip_statement()
+                    yield from self._skip()
                     return False
             else:
-                yield self._make_found_row(table, columns, values, line)
-            token = self.lexer.next_token()
+                yield self._found(table, columns, values, line)
+            token = self.lexer.next()
             if token != _COMMA:
-                self.lexer.push_back(token)
+                self.lexer.push(token)
                 return True
 
-    def _read_assignments(self, table: tuple[str, ...], line: int) -> Generator[FoundRow, None, bool]:
-        """Read MySQL's INSERT INTO … SET name = value, …, which is one row."""
+    def _assigned(self, table: tuple[str, ...], line: int) -> Generator[Found, None, bool]:
+        """MySQL's INSERT INTO … SET name = value, …: one row."""
         row: dict[str, Any] = {}
         problem = ""
         while True:
-            parts, token = self._read_name(self.lexer.next_token())
+            parts, token = self._name(self.lexer.next())
             try:
                 if not parts or token != ("mark", "="):
-                    raise ValuesError(NO_LIST)
-                value, token = self._values.read_expression(self.lexer.next_token())
-            except (ValuesError, ValueError) as trouble:
-                problem = trouble.reason if isinstance(trouble, ValuesError) else NO_LIST
+                    raise Trouble(NO_LIST)
+                value, token = self._values.expression(self.lexer.next())
+            except (Trouble, ValueError) as trouble:
+                problem = trouble.reason if isinstance(trouble, Trouble) else NO_LIST
                 break
-            if not isinstance(value, UnknownValue):
+            if not isinstance(value, Unknown):
                 row[parts[-1]] = value
             if token != _COMMA:
-                self.lexer.push_back(token)
+                self.lexer.push(token)
                 break
-        yield FoundRow(table, line, row, problem)
+        yield Found(table, line, row, problem)
         if problem:
-            yield from self._skip_statement()
+            yield from self._skip()
         return not problem
 
-    def _make_found_row(
-        self, table: tuple[str, ...], columns: list[str], values: list[Any], line: int
-    ) -> FoundRow:
+    def _found(self, table: tuple[str, ...], columns: list[str], values: list[Any], line: int) -> Found:
         names = columns
         if not names:
             known = self._columns.get(table[-1].lower() if table else "", [])
-            # Dumps leave out computed columns in some versions, and write them in others.
             stored = [name for name, computed in known if not computed]
             names = stored if len(stored) == len(values) else [name for name, _unused in known]
         names = names or [f"column {place}" for place in range(1, len(values) + 1)]
         row = {
-            name: value
-            for name, value in zip(names, values, strict=False)
-            if not isinstance(value, UnknownValue)
+            name: value for name, value in zip(names, values, strict=False) if not isinstance(value, Unknown)
         }
-        return FoundRow(table, line, row, "" if len(names) == len(values) else COUNT)
+        return Found(table, line, row, "" if len(names) == len(values) else COUNT)
 
-    def _read_copy(self) -> Iterator[FoundRow]:
-        """Read PostgreSQL's COPY … FROM stdin, with its lines."""
-        line = self.lexer.current_line
-        table, token = self._read_name(self.lexer.next_token())
+    def _copy(self) -> Iterator[Found]:
+        """PostgreSQL's COPY … FROM stdin, with its lines."""
+        line = self.lexer.line
+        table, token = self._name(self.lexer.next())
         columns: list[str] = []
         if token == _OPEN and table:
-            columns, _unused = self._read_name_list()
-            token = self.lexer.next_token()
+            columns, _unused = self._listed()
+            token = self.lexer.next()
         if token[0] != "word" or token[1].upper() != "FROM":
-            self.lexer.push_back(token)
-            yield from self._skip_statement()
+            self.lexer.push(token)
+            yield from self._skip()
             return
         options: list[Token] = []
         while token != _SEMICOLON and token[0] not in ("end", "broken"):
-            token = self.lexer.next_token()
+            token = self.lexer.next()
             options.append(token)
         if not options or options[0][1].upper() != "STDIN":
-            yield FoundRow(table, line, {}, ELSEWHERE)
+            yield Found(table, line, {}, ELSEWHERE)
             return
-        # Without a list of columns COPY has those of the table, in their order.
         columns = columns or [name for name, _unused in self._columns.get(table[-1].lower(), [])]
-        for cells, line, problem in read_copy_block(self.lexer, options):
+        for cells, line, problem in copied(self.lexer, options):
             if problem:
-                yield FoundRow(table, line, {}, problem)
+                yield Found(table, line, {}, problem)
             else:
-                yield self._make_found_row(table, columns, cells, line)
+                yield self._found(table, columns, cells, line)
 
 
-def _parse_column(item: list[Token], keys: bool) -> tuple[str, bool] | None:
-    """Return the column that a part of a CREATE TABLE declares, and whether it is computed; None for others.
+def _column(item: list[Token], keys: bool) -> tuple[str, bool] | None:
+    """The column that a part of a CREATE TABLE declares, and whether it is computed; None for a constraint.
 
     Args:
         keys: `KEY` and `INDEX` begin a constraint, as they do in MySQL; elsewhere they are names.

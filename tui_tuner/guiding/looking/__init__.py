@@ -1,1 +1,1 @@
-"""Counts of rows, and the rules that turn them into concerns."""
+"""What is counted of rows, and the rules that make concerns of it."""

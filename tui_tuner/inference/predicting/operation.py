@@ -1,4 +1,4 @@
-"""Operations `predict` and `predict_look` of a helper process."""
+"""The operations `predict` and `predict_look` of a helper process."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tui_tuner.inference.predicting.engine import AFTER_BATCH, AT_ONCE, GO, predict_file
+from tui_tuner.inference.predicting.engine import AFTER_BATCH, AT_ONCE, GO, predict
 from tui_tuner.inference.predicting.job import Job
 
-PATIENCE = 3.0  # seconds for finishing the current batch when a screen stops the job
+PATIENCE = 3.0  # seconds for the batch that is computed when a screen ends the job
 
 
 def answer(
     arguments: Mapping[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Run the operation `predict`: predict the rows of a file.
+    """Predict a file.
 
     Args:
         arguments: A `Job` in plain values.
-        progress: Called as by `engine.predict_file`.
+        progress: Told what `engine.predict` tells.
 
     Returns:
-        A `PredictionOutcome` in plain values; `stopped` is true if it was cancelled.
+        A `Predicted` in plain values; also where it was cancelled, with `stopped`.
     """
     since = 0.0
 
-    def choose_stop() -> int:
+    def stop() -> int:
         nonlocal since
         if not cancelled():
             return GO
         since = since or time.monotonic()
         return AFTER_BATCH if time.monotonic() - since < PATIENCE else AT_ONCE
 
-    return predict_file(Job.from_values(arguments), progress, choose_stop).list_outcome_values()
+    return predict(Job.of(arguments), progress, stop).plain()
 
 
 def look_at(
     arguments: Mapping[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Run the operation `predict_look`: preview a `Job` in plain values with `look.preview_job`."""
-    from tui_tuner.inference.predicting.look import preview_job
-    from tui_tuner.runs.wire import to_plain
+    """The operation `predict_look`: what `look.look` finds, of a `Job` in plain values."""
+    from tui_tuner.inference.predicting.look import look
+    from tui_tuner.runs.wire import plain
 
-    return dict(to_plain(preview_job(Job.from_values(arguments))))
+    return dict(plain(look(Job.of(arguments))))

@@ -1,4 +1,4 @@
-"""Choose the client for a hub."""
+"""Which client asks which hub."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from tui_tuner.models.hub.modelscope import ModelScope
 
 
 def client_of(source: str) -> type[HuggingFace] | type[ModelScope]:
-    """Return the client of a hub, one of `SOURCES`."""
+    """The client of a hub, one of `SOURCES`."""
     return ModelScope if source == MODELSCOPE else HuggingFace

@@ -10,24 +10,21 @@ from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Ten
 from tui_tuner.planning.memory.setup import Setup
 
 
-def run_norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Tensor:
+def norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Tensor:
     """RMSNorm as transformers writes it (a float32 copy is kept), or PyTorch's layer_norm."""
     family = setup.facts.family
     if family.norm in ("layer", "plain"):
-        # layer_norm is on autocast's float32 list
         inner = tape.cast(x, SINGLE) if setup.autocast else x
         grads = ((parameter, parameter.count * inner.width),) if parameter else ()
-        return tape.run_op(x.count, inner.width, (inner,), (inner.buffer,), parameters=grads)
+        return tape.op(x.count, inner.width, (inner,), (inner.buffer,), parameters=grads)
     if setup.quick:
         return _norm_at_once(tape, x, setup, parameter)
     hidden = tape.cast(x, SINGLE)
-    power = tape.run_op(hidden.count, SINGLE, (hidden,), (hidden.buffer,), extra=2 * hidden.count * SINGLE)
+    power = tape.op(hidden.count, SINGLE, (hidden,), (hidden.buffer,), extra=2 * hidden.count * SINGLE)
     rows = x.count / (parameter.count if parameter else setup.facts.hidden)
-    variance = tape.run_op(rows, SINGLE, (power,))
+    variance = tape.op(rows, SINGLE, (power,))
     del power
-    scaled = tape.run_op(
-        hidden.count, SINGLE, (hidden, variance), (hidden.buffer,), extra=hidden.count * SINGLE
-    )
+    scaled = tape.op(hidden.count, SINGLE, (hidden, variance), (hidden.buffer,), extra=hidden.count * SINGLE)
     hidden = scaled
     del scaled
     late = family.norm_after or family.norm_late  # the weights are applied in float32
@@ -36,7 +33,7 @@ def run_norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -
     grads = ((parameter, parameter.count * width),) if parameter else ()
     saved = (back.buffer,) if parameter else ()
     extra = back.count * width if parameter else 0.0
-    out = tape.run_op(back.count, width, (back,), saved, parameters=grads, extra=extra)
+    out = tape.op(back.count, width, (back,), saved, parameters=grads, extra=extra)
     return tape.cast(out, x.width) if late else out
 
 
@@ -49,73 +46,69 @@ def _norm_at_once(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | No
     inner = tape.cast(x, width)
     kept = (inner.buffer, Buffer(tape.meter, rows * SINGLE))
     grads = ((parameter, parameter.count * width),) if parameter else ()
-    out = tape.run_op(x.count, width, (inner,), kept, parameters=grads)
+    out = tape.op(x.count, width, (inner,), kept, parameters=grads)
     return tape.cast(out, x.width) if late else out
 
 
 def rotate_at_once(tape: Tape, x: Tensor) -> Tensor:
     """The rotation written into one tensor (`compute.kernels.rotary`)."""
-    return tape.run_op(x.count, x.width, (x,))
+    return tape.op(x.count, x.width, (x,))
 
 
 def gate_at_once(tape: Tape, gate: Tensor, up: Tensor) -> Tensor:
-    """A gated product as one step (`compute.kernels.gated_product`): keeps both, and not the activation."""
+    """A gated product as one step (`compute.kernels.gated`): keeps both, and not the activation."""
     size = gate.count * gate.width
-    return tape.run_op(gate.count, gate.width, (gate, up), (gate.buffer, up.buffer), extra=size)
+    return tape.op(gate.count, gate.width, (gate, up), (gate.buffer, up.buffer), extra=size)
 
 
-def rotate_plainly(tape: Tape, x: Tensor) -> Tensor:
+def rotate(tape: Tape, x: Tensor) -> Tensor:
     """`x * cos + rotate_half(x) * sin`; only the small cos and sin are kept."""
-    straight = tape.run_op(x.count, x.width, (x,))
-    first = tape.run_op(x.count / 2, x.width, (), view=x.buffer)
-    negative = tape.run_op(x.count / 2, x.width, (first,))
-    turned = tape.run_op(
-        x.count, x.width, (x,), extra=x.count * x.width
-    )  # cat; its gradient goes through slices
+    straight = tape.op(x.count, x.width, (x,))
+    first = tape.op(x.count / 2, x.width, (), view=x.buffer)
+    negative = tape.op(x.count / 2, x.width, (first,))
+    turned = tape.op(x.count, x.width, (x,), extra=x.count * x.width)  # cat; its gradient goes through slices
     del first, negative
-    crossed = tape.run_op(x.count, x.width, (turned,))
+    crossed = tape.op(x.count, x.width, (turned,))
     del turned
-    return tape.run_op(x.count, x.width, (), same=(straight, crossed))
+    return tape.op(x.count, x.width, (), same=(straight, crossed))
 
 
-def add_tensors(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
+def add(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
     width = max(left.width, right.width)
     same = tuple(part for part in (left, right) if part.width == width)
     narrow = tuple(part for part in (left, right) if part.width != width)
-    return tape.run_op(left.count, width, narrow, same=same)
+    return tape.op(left.count, width, narrow, same=same)
 
 
-def multiply_tensors(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
+def multiply(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
     width = max(left.width, right.width)
-    return tape.run_op(left.count, width, (left, right), (left.buffer, right.buffer))
+    return tape.op(left.count, width, (left, right), (left.buffer, right.buffer))
 
 
-def run_activation(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
+def activate(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
     """SiLU or GELU: one kernel that keeps its input; or `gelu_new`, written out in eight."""
     if setup.facts.activation != "gelu_new":
-        return tape.run_op(x.count, x.width, (x,), (x.buffer,))
-    # Each line of `0.5 * x * (1 + tanh(c * (x + 0.044715 * x**3)))` is a kernel with a result of its own
-    half = tape.run_op(x.count, x.width, (x,))
+        return tape.op(x.count, x.width, (x,), (x.buffer,))
+    half = tape.op(x.count, x.width, (x,))
     inner = tape.cast(x, SINGLE if setup.autocast else x.width)  # autocast runs pow in float32
     width = inner.width
-    cube = tape.run_op(x.count, width, (inner,), (inner.buffer,), extra=2 * x.count * width)
+    cube = tape.op(x.count, width, (inner,), (inner.buffer,), extra=2 * x.count * width)
     del inner
-    cube = tape.run_op(x.count, width, (cube,))
-    total = add_tensors(tape, x, cube)
+    cube = tape.op(x.count, width, (cube,))
+    total = add(tape, x, cube)
     del cube
-    total = tape.run_op(x.count, width, (total,))
+    total = tape.op(x.count, width, (total,))
     bent = Buffer(tape.meter, x.count * width)
-    total = tape.run_op(x.count, width, (total,), (bent,), view=bent)
+    total = tape.op(x.count, width, (total,), (bent,), view=bent)
     del bent
-    raised = tape.run_op(x.count, width, (), same=(total,))
+    raised = tape.op(x.count, width, (), same=(total,))
     del total
-    return multiply_tensors(tape, half, raised)
+    return multiply(tape, half, raised)
 
 
-def run_dropout(tape: Tape, x: Tensor, rate: float) -> Tensor:
+def dropout(tape: Tape, x: Tensor, rate: float) -> Tensor:
     """Keeps a mask of one byte an element; nothing at rate 0."""
     if not rate:
         return x
-    # torch keeps a boolean mask, one byte an element, even where the input has 16 bits
     mask = Buffer(tape.meter, x.count)
-    return tape.run_op(x.count, x.width, (x,), (mask,))
+    return tape.op(x.count, x.width, (x,), (mask,))

@@ -1,4 +1,4 @@
-"""The parts of one decoder or encoder layer: linear layers, norms and prefix, and which are trained.
+"""What one decoder or encoder layer is made of: its linear layers, norms and prefix, and which are trained.
 
 In which order they compute is `layers.Layer`, with `attention` and `mlp`.
 """
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tui_tuner.models.architectures.family import Linear
-from tui_tuner.planning.memory.joint import run_jointly
+from tui_tuner.planning.memory.joint import joint
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.prompt_tokens import layer_size
+from tui_tuner.planning.memory.prompts import layer_size
 from tui_tuner.planning.memory.setup import Setup
 
 SHARED = "shared."  # before the names of an expert that every token passes
@@ -27,7 +27,6 @@ def expert_groups(experts: int, per_token: int) -> list[tuple[int, float]]:
     The last is the busiest alone. Before it come halves of what is left, so that few stand for many and none
     of them peaks above the last: of each, at least as much is still to come.
     """
-    # No expert can get more than one row of each token
     busiest = min(1.0 / per_token, BUSIEST / experts)
     groups, left = [], experts - 1
     while left:
@@ -49,14 +48,12 @@ class LayerParts:
         self.setup, self.trained = setup, trained
         facts = setup.facts
         self.family = facts.family
-        self.tokens = float(setup.total_tokens)
-        self.full = setup.trains_weights and trained
-        # Only transformers 4 loops over experts; 5 computes all in one product
-        apart = facts.has_experts and not setup.stack.fused_experts
+        self.tokens = float(setup.tokens)
+        self.full = setup.full and trained
+        apart = facts.moe and not setup.stack.fused_experts
         self.groups = expert_groups(facts.experts, facts.experts_per_token) if apart else []
         self.linears = {
-            name: Matrix(setup, linear, trained=trained, full=self.full)
-            for name, linear in self._list_shapes()
+            name: Matrix(setup, linear, trained=trained, full=self.full) for name, linear in self._shapes()
         }
         self.names = list(self.linears)
         self.parameters: list[Parameter] = [own for one in self.linears.values() for own in one.parameters]
@@ -67,9 +64,9 @@ class LayerParts:
         self.query_norm, self.key_norm = self._head_norms()
         self.low_norms = [self._norm_parameter(size) for size in (facts.low_rank_query, facts.low_rank_key)]
 
-    def _list_shapes(self) -> Iterator[tuple[str, Linear]]:
+    def _shapes(self) -> Iterator[tuple[str, Linear]]:
         """The layer's matrices by names of their own: experts and the shared one have the same in a model."""
-        for linear in self.setup.facts.layer_linears:
+        for linear in self.setup.facts.linears:
             if linear.group == "expert" and self.groups:
                 for number, (together, _share) in enumerate(self.groups):
                     yield expert_name(linear.name, number), replace(linear, copies=together)
@@ -77,7 +74,7 @@ class LayerParts:
                 yield (SHARED if linear.group == "shared" else "") + linear.name, linear
 
     def _head_norms(self) -> tuple[Parameter | None, Parameter | None]:
-        """Return the norms of queries and keys."""
+        """Those of queries and keys."""
         facts, kind = self.setup.facts, self.family.qk_norm
         if not kind:
             return None, None
@@ -86,7 +83,7 @@ class LayerParts:
         return query, key
 
     def _norm_parameter(self, size: int) -> Parameter | None:
-        if not size or (not self.full and not self.setup.trains_norms):
+        if not size or (not self.full and self.setup.variant != "ln"):
             return None
         if self.family.norm == "plain" or not self.trained:
             return None
@@ -102,29 +99,28 @@ class LayerParts:
         self.parameters.append(parameter)
         return parameter
 
-    def run_linear(self, tape: Tape, x: Tensor, name: str) -> Tensor:
+    def linear(self, tape: Tape, x: Tensor, name: str) -> Tensor:
         """A linear layer by its name. The first of those that are computed together computes all of them."""
-        if not self.linears[name].is_joint:
+        if not self.linears[name].joint:
             return self.linears[name](tape, x)
         if name not in self._waiting:
             together = next((names for names in self._together if name in names), (name,))
-            found = run_jointly(tape, x, [self.linears[one] for one in together])
+            found = joint(tape, x, [self.linears[one] for one in together])
             self._waiting = dict(zip(together, found, strict=True))
             del found
         return self._waiting.pop(name)
 
     def _same_input(self) -> list[tuple[str, ...]]:
         """Names of matrices of one module that read the same input and get an adapter of the same kind."""
-        # Latent attention reads the hidden states in its first projections only
         latent = ("q_a_proj", "q_proj", "kv_a_proj_with_mqa")
         mlp = self.family.mlp[:-1]
         sets = [latent if self.setup.facts.low_rank_key else self.family.attention[:-1], mlp]
         sets.append(tuple(SHARED + name for name in mlp))
         return [
-            tuple(name for name in names if name in self.linears and self.linears[name].is_joint)
+            tuple(name for name in names if name in self.linears and self.linears[name].joint)
             for names in sets
         ]
 
     def output_name(self) -> str:
-        """Return the name of the projection after attention."""
+        """The projection behind attention."""
         return next(n for n in reversed(self.names) if self.linears[n].shape.group == "attention")

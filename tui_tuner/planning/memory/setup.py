@@ -1,11 +1,10 @@
-"""Everything that memory depends on, in plain numbers, from a config and a software stack."""
+"""All that memory depends on, in plain numbers: what a config and a software stack come down to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.models.architectures.heads import HeadPart
+from tui_tuner.models.architectures.heads import Part
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.stack import Stack
 
@@ -18,11 +17,15 @@ class Setup:
         batch: Sequences in a forward pass. length: Tokens of each, padding and virtual ones included.
         padded: Rows differ in length, so there is a padding mask.
         supervised: Share of the tokens that are trained.
-        kind: What the method is called, for messages.
-        whole_model, whole_layers, form, rank, dropout, targets, layers, train_embeddings, trains_norms,
-        feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own: As in the method's `Terms`.
+        method: lora (any adapter), full, freeze, prompt_tuning, p_tuning or prefix_tuning.
+        virtual_tokens: Of a prompt method; prefix tuning's are keys and values, and not part of the length.
+        encoder: Inner width of the network that makes them; 0 is none.
+        targets: Names of the matrices with an adapter. rank: Its rank; 0 is none.
+        variant: "", dora, ia3 … (`adapters_more.KINDS`), or ln, which trains the norms.
+        layers: How many of the top layers are trained (0 is all).
         quick: This program's core on a GPU: LoRA layers that read the same input are one step of
             autograd, and so are norms, rotations and gated products.
+        feedforward: Targets of IA3 whose inputs are scaled rather than their outputs.
         quantization: none, nf4, int8.
         weight: Width of matrices that are not quantised. norm: of norms. embedding: of embeddings and head.
         compute: Width in which products are computed under autocast (or of dequantised weights).
@@ -52,18 +55,15 @@ class Setup:
     length: int
     padded: bool = False
     supervised: float = 1.0
-    kind: str = "lora"
-    whole_model: bool = False
-    whole_layers: bool = False
+    method: str = "lora"
     targets: frozenset[str] = frozenset()
     rank: int = 16
     dropout: float = 0.0
-    form: Form = Form.LOW_RANK
+    variant: str = ""
     feedforward: frozenset[str] = frozenset()
     quick: bool = False
     layers: int = 0
     train_embeddings: bool = False
-    trains_norms: bool = False
     quantization: str = "none"
     double_quant: bool = True
     weight: int = 2
@@ -86,59 +86,44 @@ class Setup:
     accumulate: bool = False
     states: bool = True
     virtual_tokens: int = 0
-    prefix: bool = False
     encoder: int = 0
-    counts: tuple[tuple[str, int, int, int], ...] = ()
-    elsewhere: tuple[float, ...] = ()
-    own: float = 0.0
     keep_cache: bool = False
     row: int = 0
     decides: str = ""
-    head: tuple[HeadPart, ...] = ()
+    head: tuple[Part, ...] = ()
     new_pooler: bool = False
     workspace: float = 2 * 8_519_680.0
 
     @property
-    def total_tokens(self) -> int:
+    def tokens(self) -> int:
         return self.batch * self.length
 
     @property
-    def is_flat(self) -> bool:
+    def flat(self) -> bool:
         """All sequences lie in one row without padding, as this program's own training loop lays them."""
         return not (self.padded or self.stack.foreign)
 
     @property
-    def score_pairs(self) -> float:
+    def scores(self) -> float:
         """Pairs of positions of which one attends to the other, masked ones included."""
-        # Sequences of a flat row do not attend to each other; a padded batch computes masked pairs as well
-        if self.is_flat:
-            return float(self.total_tokens) * min(self.total_tokens, self.row or self.total_tokens)
-        keys = self.length + (self.virtual_tokens if self.prefix else 0)
+        if self.flat:
+            return float(self.tokens) * min(self.tokens, self.row or self.tokens)
+        keys = self.length + (self.virtual_tokens if self.method == "prefix_tuning" else 0)
         return float(self.batch * self.length * keys)
 
     @property
     def embedding_grad(self) -> bool:
         """Gradients flow into the embeddings' output: they are trained, or reentrant checkpointing asks."""
-        # Reentrant checkpointing (the Trainer's default) gives no gradients unless an input has one, so PEFT
-        # and the Trainer make the embeddings' output require it
-        reentrant = (
-            self.checkpointing and not self.trains_weights and self.stack.program_name == "transformers"
-        )
+        reentrant = self.checkpointing and not self.full and self.stack.program == "transformers"
         reentrant = reentrant and self.stack.foreign
-        return self.trains_table or reentrant
+        return self.method == "full" or self.train_embeddings or reentrant
 
     @property
-    def head_whole(self) -> tuple[HeadPart, ...]:
+    def head_whole(self) -> tuple[Part, ...]:
         """The parts of the head that every method trains, all of them."""
-        # A pretrained pooler is part of the backbone, and stays frozen beside an adapter
         return tuple(part for part in self.head if self.new_pooler or not part.inside)
 
     @property
-    def trains_weights(self) -> bool:
-        """All weights of the trained layers are trained themselves, and no adapters."""
-        return self.whole_model or self.whole_layers
-
-    @property
-    def trains_table(self) -> bool:
-        """The embeddings are trained, and the head that writes."""
-        return self.whole_model or self.train_embeddings
+    def full(self) -> bool:
+        """Weights of the model itself are trained."""
+        return self.method in ("full", "freeze")

@@ -1,4 +1,4 @@
-"""Behaviour of the libraries that memory depends on, by version.
+"""What memory depends on in the libraries, by version.
 
 Read from their sources: transformers 4.45.2, 4.48.1, 4.50.3 and 5.23 (`loss/loss_utils.py`, `modeling_*.py`,
 `integrations/sdpa_attention.py`, `training_args.py`), PEFT 0.12 and 0.21 (`tuners/lora`), bitsandbytes 0.43
@@ -34,13 +34,13 @@ class Stack:
     foreign: bool = False
 
     @property
-    def program_name(self) -> str:
+    def program(self) -> str:
         """The program whose model code runs: one of `PROGRAMS` that was asked for, else transformers."""
         return next((name for name in PROGRAMS if name in self.versions), "transformers")
 
     def at_least(self, package: str, *version: int) -> bool:
-        """Return whether a package is this version or newer; unknown packages count as new."""
-        found = _parse_numbers(self.versions.get(package, ""))
+        """Whether a package is this version or newer; unknown packages are taken as new."""
+        found = _numbers(self.versions.get(package, ""))
         return not found or found >= version
 
     @property
@@ -65,7 +65,7 @@ class Stack:
         return not self.at_least("bitsandbytes", 0, 43)
 
     @property
-    def uses_foreach(self) -> bool:
+    def foreach(self) -> bool:
         """The Trainer's AdamW makes temporaries for all weights at once; from 5.0 on it is the fused one."""
         return not self.at_least("transformers", 5)
 
@@ -74,55 +74,53 @@ class Stack:
         """Experts are 3-D parameters, which neither PEFT's all-linear nor bitsandbytes touches."""
         return self.at_least("transformers", 5)
 
-    def quantises_linear(self, linear: Linear) -> bool:
-        """Return whether bitsandbytes holds this matrix in 4 or 8 bits."""
+    def quantises(self, linear: Linear) -> bool:
+        """Whether bitsandbytes holds this matrix in 4 or 8 bits."""
         if linear.group == "router":
             return not self.fused_experts
         return linear.group != "expert" or not self.fused_experts
 
-    def adapts_linear(self, linear: Linear, targets: frozenset[str]) -> bool:
-        """Return whether this matrix gets an adapter."""
-        # A router of transformers 5 is a parameter too, with no linear layer to wrap
+    def adapts(self, linear: Linear, targets: frozenset[str]) -> bool:
+        """Whether an adapter sits on this matrix."""
         if self.fused_experts and linear.group in ("expert", "router"):
             return False
         if "all-linear" in targets or linear.name in targets:
             return True
         return any(linear.name.endswith(f".{target}") for target in targets)  # as peft compares names
 
-    def explain_doubt(self) -> str:
-        """Explain why figures for this stack are less certain; empty if its code was read."""
-        # Versions between the oldest and the newest that were read are taken to behave like them
+    def doubt(self) -> str:
+        """Why figures for this stack are less sure; empty if its code was read."""
         read = READ
-        if self.program_name != "transformers":
-            read = {self.program_name: READ_PROGRAMS[self.program_name]}
+        if self.program != "transformers":
+            read = {self.program: READ_PROGRAMS[self.program]}
         for package, (low, high) in read.items():
-            found = _parse_numbers(self.versions.get(package, ""))
+            found = _numbers(self.versions.get(package, ""))
             if found and not low <= found[:2] <= high:
                 version = self.versions[package]
-                return _("{package} {version} has not been verified", package=package, version=version)
+                return _("{package} {version} was not looked at", package=package, version=version)
         return ""
 
-    def name_versions(self) -> dict[str, str]:
-        """Return the versions that memory depends on, for people to read."""
+    def named(self) -> dict[str, str]:
+        """The versions that decide, for people to read."""
         names = ("transformers", "torch", "peft")
-        if self.program_name != "transformers":
-            names = (self.program_name, "torch", "bitsandbytes")
+        if self.program != "transformers":
+            names = (self.program, "torch", "bitsandbytes")
         return {name: self.versions.get(name, "") for name in names}
 
 
-def _parse_numbers(version: str) -> tuple[int, ...]:
+def _numbers(version: str) -> tuple[int, ...]:
     match = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
-def find_installed() -> Stack:
+def installed() -> Stack:
     """The libraries of this environment, from their metadata (nothing is imported)."""
-    return Stack({package: version for package in PACKAGES if (version := _find_version(package))})
+    return Stack({package: version for package in PACKAGES if (version := _version(package))})
 
 
 @cache
-def _find_version(package: str) -> str:
-    """Return the installed version of a package; empty if there is none."""
+def _version(package: str) -> str:
+    """What is installed of a package; empty for nothing. A fifth of a plan's time went into asking again."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -139,7 +137,7 @@ def parse_stack(text: str) -> Stack:
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         package, equals, version = part.partition("==")
         package, version = package.strip().lower(), version.strip()
-        if not equals or not _parse_numbers(version):
+        if not equals or not _numbers(version):
             raise UsageError(
                 _("--stack: {part!r} names no version.", part=one_line(part)),
                 hint=_("Write --stack transformers==4.48.1,torch==2.4.1"),
@@ -154,9 +152,7 @@ def parse_stack(text: str) -> Stack:
                 )
             )
         asked[package] = version
-    # Packages that were not named stay as installed, so one version can be varied alone
-    here = find_installed()
-    # Naming exactly what is installed changes nothing: this program's own loop is planned for
+    here = installed()
     foreign = any(here.versions.get(package) != version for package, version in asked.items())
     return Stack({**here.versions, **asked}, foreign)
 

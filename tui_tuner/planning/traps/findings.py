@@ -1,4 +1,4 @@
-"""The parts of advice: a case, the traps that are tried on it, and their findings."""
+"""What advice is made of: a case that is looked at, the looks, and what one finds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import Duration, count_run_steps
+from tui_tuner.planning.duration import Duration, steps_in
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Case:
-    """A run that traps are tried on. `data` has no rows, and `facts` is None, if nothing is known."""
+    """What is looked at. `data` has no rows, and `facts` is None, where nothing is known."""
 
     config: RunConfig
     facts: ModelFacts | None
@@ -33,22 +33,21 @@ class Case:
     duration: Duration | None
 
     @property
-    def run_steps(self) -> int:
+    def steps(self) -> int:
         """Optimizer steps of the run; 0 where the rows are not known."""
-        return count_run_steps(self.config, self.data.rows) if self.data.rows else 0
+        return steps_in(self.config, self.data.rows) if self.data.rows else 0
 
 
 Trap = Callable[[Case], Advice | None]
 TRAPS: dict[str, Trap] = {}  # by code; filled by the modules of traps
 
 
-def register_trap(look: Trap) -> Trap:
-    """Register a trap; its function's name is the code of its findings."""
-    # Codes are part of the JSON output, so a trap's function must not be renamed
+def trap(look: Trap) -> Trap:
+    """Register a look at a case; its name is the code of what it finds."""
     TRAPS[look.__name__] = look
     return look
 
 
-def make_finding(text: str, reason: str, fix: dict[str, Any] | None = None, serious: bool = False) -> Advice:
-    """Make a finding; `find_advice` adds its code."""
+def found(text: str, reason: str, fix: dict[str, Any] | None = None, serious: bool = False) -> Advice:
+    """What a look has found; its code is added by whoever calls the looks."""
     return Advice("", text, reason, fix, serious)

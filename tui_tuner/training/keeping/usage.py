@@ -1,4 +1,4 @@
-"""Write the snippet of a model card: how to load and use a final model in Python."""
+"""How a final model is loaded and asked by transformers and peft alone: the snippet of its card."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.compute.encoders import unwrap_model
-from tui_tuner.data.examples.pair_windows import find_null_position
-from tui_tuner.methods.attached import count_virtual_positions, method_of
-from tui_tuner.methods.layers import HEADED
+from tui_tuner.compute.encoders import plain_model
+from tui_tuner.data.examples.windows import null_position
+from tui_tuner.methods.prompts import virtual_positions
+from tui_tuner.methods.weights import HEADED
 from tui_tuner.models.new_weights import renamed_backbone
 
 
 @dataclass(frozen=True)
 class Usage:
-    """A snippet for a model, and what the hub calls its task.
+    """How a model is used.
 
     Args:
-        pipeline: The hub's name for the task.
+        pipeline: What the hub calls that.
         code: Python that runs in the model's folder.
-        one_by_one: The snippet is right only for one text at a time.
+        one_by_one: It is right for one text at a time alone.
     """
 
     pipeline: str
@@ -90,7 +90,7 @@ answer = model.generate(**inputs, max_new_tokens=64)
 print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 """
 
-# For each of peft's names of a task: the class that loads the model, and the hub's name of the task
+# By peft's name for the task: the class that loads the model, what the hub calls it
 _KINDS = {
     "SEQ_CLS": ("AutoModelForSequenceClassification", "text-classification"),
     "TOKEN_CLS": ("AutoModelForTokenClassification", "token-classification"),
@@ -99,59 +99,53 @@ _KINDS = {
 }
 
 
-def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False) -> Usage:
-    """Return the snippet for this model.
+def usage_of(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False) -> Usage:
+    """How this model is used.
 
     Args:
         peft_type: peft's name for the task.
-        own_code: The model's code comes with its files.
+        own_code: The model is made of code that comes with it.
     """
-    library = method_of(model).library
-    base = unwrap_model(model)
+    adapter = hasattr(model, "peft_config")
+    base = plain_model(model)
     auto_class, pipeline = _KINDS.get(peft_type, ("AutoModel", "feature-extraction"))
     ask = {
-        "SEQ_CLS": _CLASSES + _format_judging(base),
+        "SEQ_CLS": _CLASSES + _judging(base),
         "TOKEN_CLS": _TAGS,
-        "QUESTION_ANS": _ANSWER + _format_deciding(base, tokenizer),
+        "QUESTION_ANS": _ANSWER + _deciding(base, tokenizer),
         "CAUSAL_LM": (_CHAT if getattr(tokenizer, "chat_template", None) else _TEXT) + _GENERATE,
     }.get(peft_type, "")
     more = ", trust_remote_code=True" if own_code else ""
     names = renamed_backbone(auto_class, base.config) if peft_type in HEADED else {}
     named = f", key_mapping={names!r}" if names else ""
-    if library == "transformers":
-        loading = _format_whole(auto_class, more)
-    else:
-        loading = _format_adapter(library, auto_class, peft_type, more, named)
-    # With virtual tokens, peft takes the last position of a padded row for the end of its text.
-    pools_last = peft_type == "SEQ_CLS" and count_virtual_positions(model) > 0
+    loading = _adapter(auto_class, peft_type, more, named) if adapter else _whole(auto_class, more)
+    pools_last = peft_type == "SEQ_CLS" and adapter and virtual_positions(model) > 0
     return Usage(pipeline, loading + ask, pools_last and _reads_forward(base))
 
 
-def _format_judging(base: Any) -> str:
-    """Return the lines that read a classifier's scores."""
+def _judging(base: Any) -> str:
+    """What the scores of a classifier mean."""
     kind = getattr(base.config, "problem_type", None)
     if kind == "regression" or getattr(base.config, "num_labels", 2) == 1:
         return _NUMBER
     return _SEVERAL if kind == "multi_label_classification" else _ONE
 
 
-def _format_deciding(base: Any, tokenizer: Any) -> str:
-    """Return the lines that print the answer, or decide that the text has none."""
+def _deciding(base: Any, tokenizer: Any) -> str:
+    """What becomes of an answer where a text may hold none."""
     if getattr(base.config, "null_threshold", None) is None:
         return _ALWAYS
     ids = np.array(tokenizer("a", "b")["input_ids"])
-    place = find_null_position(tokenizer, ids)
-    # XLNet has the token at the end, where its index depends on the text: there it is counted from the end.
-    return _IF_ANY.format(null=place - len(ids) if place > len(ids) // 2 else place)
+    place = null_position(tokenizer, ids)
+    return _IF_ANY.format(null=place - len(ids) if place > len(ids) // 2 else place)  # XLNet's is at the end
 
 
 def _reads_forward(base: Any) -> bool:
-    """Return whether the model classifies a text by the state of its last token."""
-    # transformers names the head `score` in decoders, and `classifier` or the like in encoders.
+    """Whether the state of a text is that of its last token."""
     return hasattr(base, "score")
 
 
-def _format_whole(auto_class: str, more: str) -> str:
+def _whole(auto_class: str, more: str) -> str:
     return f"""
 import torch
 from transformers import {auto_class}, AutoTokenizer
@@ -162,41 +156,21 @@ model = {auto_class}.from_pretrained(folder{more}).eval()
 """
 
 
-# For each library that puts an adapter onto its base model: imports, the line that reads which base model it
-# is, that model with its revision, and the call
-_PUTTING = {
-    "peft": (
-        "from peft import PeftConfig, PeftModel",
-        "made_on = PeftConfig.from_pretrained(folder)",
-        "made_on.base_model_name_or_path, revision=made_on.revision",
-        "PeftModel.from_pretrained(model, folder)",
-    ),
-    "tui-tuner": (
-        "import json\nfrom pathlib import Path\n\nfrom tui_tuner.methods.putting import put_adapter",
-        'made_on = json.loads((Path(folder) / "adapter_config.json").read_text())',
-        'made_on["base_model_name_or_path"], revision=made_on["revision"] or "main"',
-        "put_adapter(model, Path(folder))",
-    ),
-}
-
-
-def _format_adapter(library: str, auto_class: str, peft_type: str, more: str, named: str) -> str:
-    """Return the lines that load the base model and put the adapter onto it."""
-    # The config in the adapter's folder has the names of the classes, which the base model's lacks.
+def _adapter(auto_class: str, peft_type: str, more: str, named: str) -> str:
+    """The adapter on its base model, whose config with the classes lies beside the adapter."""
     headed = peft_type in HEADED
     config = f", config=AutoConfig.from_pretrained(folder{more})" if headed else ""
     names = f"AutoConfig, {auto_class}" if headed else auto_class
-    imports, made_on, where, putting = _PUTTING[library]
     return f"""
 import torch
-{imports}
+from peft import PeftConfig, PeftModel
 from transformers import {names}, AutoTokenizer
 
 folder = "."  # where this file is
 tokenizer = AutoTokenizer.from_pretrained(folder{more})
-{made_on}
+made_on = PeftConfig.from_pretrained(folder)
 model = {auto_class}.from_pretrained(
-    {where}{config}{named}{more}
+    made_on.base_model_name_or_path, revision=made_on.revision{config}{named}{more}
 )
-model = {putting}.eval()
+model = PeftModel.from_pretrained(model, folder).eval()
 """

@@ -1,10 +1,10 @@
-"""Find the steps at which something that is repeated every so many steps is due."""
+"""When something that happens every so many steps happens."""
 
 from __future__ import annotations
 
 
-def find_interval(every: int | float | str | None, total: int) -> int | None:
-    """Return the steps between two events; below 1, `every` is a share of the run, and None means never."""
+def interval(every: int | float | str | None, total: int) -> int | None:
+    """Steps between two events; a share below 1 is one of the whole run, None is never."""
     if every is None or isinstance(every, str):
         return None
     if isinstance(every, float) and every < 1:
@@ -12,12 +12,13 @@ def find_interval(every: int | float | str | None, total: int) -> int | None:
     return max(1, int(every))
 
 
-def is_due_at(step: int, every: int | None) -> bool:
+def due(step: int, every: int | None) -> bool:
+    """Whether something that happens every so many steps happens at this one."""
     return every is not None and step % every == 0
 
 
-def count_ahead(step: int, total: int, every: int | None) -> int:
-    """Count the events after this step, including the one that every run has at its end."""
+def ahead(step: int, total: int, every: int | None) -> int:
+    """How often it will happen after this step, with the end of the run, where it happens in any case."""
     if step >= total:
         return 0
     return 1 if every is None else total // every - step // every + (total % every > 0)

@@ -1,23 +1,23 @@
-"""Read Parquet and Arrow files for `native.process`, in a separate process that may crash.
+"""Reads Parquet and Arrow files for `native.process`, in a process of its own that may crash.
 
-This is a script, not a module of the package: started by its path with `python -P`, it imports the standard
-library and pyarrow, and nothing from the working folder. Requests come as lines of JSON on standard input;
-`bytes` and `rows` are the most that a file may hold, and `row` the most bytes of a row:
+A script, not a module of the package: started by its path with `python -P`, it imports the standard library
+and pyarrow, and nothing from the folder that it is started in. Requests come as lines of JSON on its standard
+input; `bytes` and `rows` are the most that a file may hold, and `row` the most bytes of one:
 
     {"kind": "parquet", "path": "…", "memory": bytes, "bytes": bytes, "rows": number, "row": bytes}
     {"kind": "count", "paths": ["…"], "memory": bytes}
 
-Answers go to standard output as frames: a letter, eight bytes of length, and that many bytes.
+Answers go to standard output as frames: a letter, eight bytes of length, and so many bytes.
 
     S  an Arrow schema of plain types; columns with the metadata `json` hold JSON as text
     B  a record batch of it, validated and small
-    P  JSON: {"rows": n, "reason": "large" or "text"}: rows of this place that could not be sent
-    N  JSON: the number of rows of one counted file, or null
+    P  JSON: {"rows": n, "reason": "large" or "text"}: rows that stand here and could not be sent
+    N  JSON: rows of one file to be counted, or null
     E  JSON: the rows that the file says it has; the request is done
     X  JSON: {"reason": "damaged", …, "text": "…"}: the file cannot be read
 
-It ends with its parent: on Linux the kernel kills it once the other end of the pipe is closed whose number is
-its argument, and elsewhere it ends when it writes and nothing reads any more.
+It ends with its parent: the kernel kills it once the other end of the pipe is closed whose number is its
+argument (on Linux), and writing to nobody ends it anywhere.
 """
 
 from __future__ import annotations
@@ -39,15 +39,14 @@ BATCH_BYTES = 1024 * 1024  # what a pipe takes at once, so that the next batch i
 BATCH_ROWS = 1024
 BATCH_CELLS = 100_000  # of wide tables
 METADATA_BYTES = 4 * 1024 * 1024  # of a schema
-CHECKED_DEPTH = 32  # deepest nesting that is sent unchanged; Arrow's own limit for files is 64
-# Seconds of CPU time without an answer, and the bytes of file that add another second
+CHECKED_DEPTH = 32  # nesting that is written as it is; Arrow's own limit for files is 64
 CPU_FREE, CPU_RATE = (
     3,
     2_000_000,
-)
+)  # seconds of CPU without an answer, and bytes of file that are worth one more
 
 
-class FileRefused(Exception):
+class Refused(Exception):
     """The file cannot be read; `reason` is known to the parent."""
 
     def __init__(self, reason: str, text: str = "") -> None:
@@ -55,7 +54,7 @@ class FileRefused(Exception):
         super().__init__(reason, text)
 
 
-class FrameSender:
+class Sender:
     """Writes the frames of one request, and counts what it sends."""
 
     def __init__(self, out: int, request: dict[str, Any]) -> None:
@@ -67,138 +66,134 @@ class FrameSender:
         self._fields: list[tuple[str, bool]] = []
         self._schema: Any = None
         self.rows = self.bytes = 0
-        self.extend_cpu_limit()
+        self.patience()
 
-    def extend_cpu_limit(self) -> None:
-        """Let the kernel end this process if it works too long without another answer."""
+    def patience(self) -> None:
+        """Let the kernel end this process if it works for long without a further answer."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         until = int(used.ru_utime + used.ru_stime + self._allowance) + 1
         with contextlib.suppress(ValueError, OSError):
             hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
             resource.setrlimit(resource.RLIMIT_CPU, (until, hard))
 
-    def send_frame(self, kind: bytes, *parts: Any) -> None:
+    def frame(self, kind: bytes, *parts: Any) -> None:
         size = sum(memoryview(part).nbytes for part in parts)
         for part in (FRAME.pack(kind, size), *parts):
             view = memoryview(part).cast("B")
             while view:
                 view = view[os.write(self._out, view) :]
-        self.extend_cpu_limit()
+        self.patience()
 
-    def send_json(self, kind: bytes, value: Any) -> None:
-        self.send_frame(kind, json.dumps(value).encode("utf-8", "replace"))
+    def say(self, kind: bytes, value: Any) -> None:
+        self.frame(kind, json.dumps(value).encode("utf-8", "replace"))
 
-    def send_batch(self, batch: Any) -> None:
-        """Send rows in small, valid pieces; a row that cannot be sent is replaced by its reason."""
+    def batch(self, batch: Any) -> None:
+        """Rows, in pieces that are small and valid, each row that is not with its reason."""
         if batch.num_rows == 0:
             return
         try:
-            if batch.nbytes > BATCH_BYTES or batch.num_rows > self._limit_batch_rows(batch):
+            if batch.nbytes > BATCH_BYTES or batch.num_rows > self._most(batch):
                 raise MemoryError
-            found = self._convert_batch(batch)
+            found = self._plain(batch)
             if found.nbytes > BATCH_BYTES and found.num_rows > 1:
                 raise MemoryError
             problem = ""
-        except MemoryError:
-            # raised above for batches that are too large, and by Arrow under the limit on memory
+        except MemoryError:  # so it is halved; what does not fit into memory is, too
             if batch.num_rows > 1:
-                half = min(batch.num_rows // 2, self._limit_batch_rows(batch))
+                half = min(batch.num_rows // 2, self._most(batch))
                 for start in range(0, batch.num_rows, half):
-                    self.send_batch(batch.slice(start, half))
+                    self.batch(batch.slice(start, half))
                 return
-            found, problem = self._convert_single_row(batch)
+            found, problem = self._one(batch)
         except UnicodeError:
             if batch.num_rows > 1:
                 half = batch.num_rows // 2
-                self.send_batch(batch.slice(0, half))
-                self.send_batch(batch.slice(half))
+                self.batch(batch.slice(0, half))
+                self.batch(batch.slice(half))
                 return
             found, problem = None, "text"
-        self._count_sent(batch.num_rows, found.nbytes if found is not None else 0)
+        self._count(batch.num_rows, found.nbytes if found is not None else 0)
         if problem:
-            self.send_json(b"P", {"rows": batch.num_rows, "reason": problem})
+            self.say(b"P", {"rows": batch.num_rows, "reason": problem})
         else:
-            self.send_frame(b"B", found.serialize())
+            self.frame(b"B", found.serialize())
 
-    def _limit_batch_rows(self, batch: Any) -> int:
+    def _most(self, batch: Any) -> int:
         return max(1, min(BATCH_ROWS, BATCH_CELLS // max(1, batch.num_columns)))
 
-    def _convert_single_row(self, batch: Any) -> tuple[Any, str]:
-        """Return a single row, which may be large, or the reason why it is not sent."""
+    def _one(self, batch: Any) -> tuple[Any, str]:
+        """A single row, which may be large, or the reason why it is not sent."""
         if batch.nbytes > 4 * self._request["row"]:
             return None, "large"
         try:
-            found = self._convert_batch(batch)
+            found = self._plain(batch)
         except MemoryError:
             return None, "large"
         except UnicodeError:
             return None, "text"
         return found, "large" if found.nbytes > self._request["row"] + 4096 * batch.num_columns else ""
 
-    def _count_sent(self, rows: int, size: int) -> None:
+    def _count(self, rows: int, size: int) -> None:
         self.rows += rows
         self.bytes += size
         if self.rows > self._request["rows"]:
-            raise FileRefused("rows")
+            raise Refused("rows")
         if self.bytes > self._request["bytes"]:
-            raise FileRefused("bytes")
+            raise Refused("bytes")
 
-    def _convert_batch(self, batch: Any) -> Any:
-        """Convert a batch to plain types, and validate it.
+    def _plain(self, batch: Any) -> Any:
+        """The batch in plain types, valid.
 
         Raises:
-            UnicodeError: a text in it is not valid UTF-8.
+            UnicodeError: a text in it is none.
         """
         import pyarrow
 
-        columns = [convert_column(column) for column in batch.columns]
+        columns = [plain_column(column) for column in batch.columns]
         arrays = [array for array, _coded in columns]
-        # One schema for all batches of a file: the parent reads it once.
         if self._schema is None:
             coded = [{"json": "1"} if coded else None for _array, coded in columns]
             fields = [
                 pyarrow.field(name, array.type, metadata=more)
                 for name, array, more in zip(batch.schema.names, arrays, coded, strict=True)
             ]
-            self._schema = pyarrow.schema(fields, metadata=filter_metadata(batch.schema.metadata))
-            self.send_frame(b"S", self._schema.serialize())
+            self._schema = pyarrow.schema(fields, metadata=kept_metadata(batch.schema.metadata))
+            self.frame(b"S", self._schema.serialize())
         found = pyarrow.record_batch(arrays, schema=self._schema)
         try:
             found.validate(full=True)
         except pyarrow.ArrowInvalid as error:
-            # Arrow has no type of error for this; only the text differs from that for a damaged file.
             if "UTF8" in str(error):
                 raise UnicodeError(str(error)) from None
             raise
         return found
 
 
-def filter_metadata(metadata: Any) -> dict[bytes, bytes] | None:
-    """Keep only the part of a schema's metadata that the parent reads: the names of classes."""
+def kept_metadata(metadata: Any) -> dict[bytes, bytes] | None:
+    """What of a schema's metadata the parent reads: the names of classes."""
     written = (metadata or {}).get(b"huggingface", b"")
     return {b"huggingface": written} if 0 < len(written) <= METADATA_BYTES else None
 
 
-def convert_column(array: Any) -> tuple[Any, bool]:
-    """Convert a column to types that the parent reads safely; also returns whether it became JSON text."""
+def plain_column(array: Any) -> tuple[Any, bool]:
+    """A column in types that are read without ado, and whether it is JSON as text."""
     from pyarrow import types
 
     kind = array.type
     if hasattr(kind, "storage_type"):
-        return convert_column(array.storage)
+        return plain_column(array.storage)
     if types.is_dictionary(kind):
-        return convert_column(array.dictionary_decode())
+        return plain_column(array.dictionary_decode())
     if is_plain(kind):
         return array, False
-    # The parent may not know the types of views, whose plain forms are one cast away.
     wanted = {"string_view": "large_string", "binary_view": "large_binary"}.get(str(kind))
     if wanted:
         return array.cast(wanted), False
-    return encode_as_json(array), True
+    return as_json(array), True
 
 
 def is_plain(kind: Any, depth: int = 0) -> bool:
-    """Return whether a type can be sent unchanged."""
+    """Whether a type is written and read as it is."""
     from pyarrow import types
 
     if depth > CHECKED_DEPTH or hasattr(kind, "storage_type") or types.is_dictionary(kind):
@@ -216,28 +211,27 @@ def is_plain(kind: Any, depth: int = 0) -> bool:
     return any(check(kind) for check in plain) and not types.is_interval(kind)
 
 
-def encode_as_json(array: Any) -> Any:
-    """Write a column of any type as JSON: for unions, dictionaries in lists, and other rare types."""
+def as_json(array: Any) -> Any:
+    """A column of any type as JSON: for unions, dictionaries in lists, and what else few programs write."""
     import pyarrow
 
-    values = [json.dumps(to_json_value(value), default=str) for value in map(read_scalar, array)]
+    values = [json.dumps(listed(value), default=str) for value in map(value_of, array)]
     return pyarrow.array(values, pyarrow.large_string())
 
 
-def read_scalar(scalar: Any) -> Any:
+def value_of(scalar: Any) -> Any:
     try:
         return scalar.as_py()
     except (ArithmeticError, ValueError, LookupError):
         return str(getattr(scalar, "value", None))
 
 
-def to_json_value(value: Any) -> Any:
-    """Convert a value to one that JSON can hold."""
-    # Keys with null are dropped: Arrow fills them in for every row that does not have them.
+def listed(value: Any) -> Any:
+    """A value that JSON can hold; of an object only the keys that are not null: Arrow fills in the others."""
     if isinstance(value, dict):
-        return {str(name): to_json_value(item) for name, item in value.items() if item is not None}
+        return {str(name): listed(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [to_json_value(item) for item in value]
+        return [listed(item) for item in value]
     if isinstance(value, float) and value - value != 0:
         return None
     if isinstance(value, bytes | bytearray):
@@ -245,13 +239,13 @@ def to_json_value(value: Any) -> Any:
     return value
 
 
-def read_parquet(path: str, send: FrameSender) -> int:
+def read_parquet(path: str, send: Sender) -> int:
     """Send the rows of a Parquet file; returns how many it says it has."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as table:
         about = table.metadata
-        check_distinct_names(table.schema_arrow.names)
+        distinct(table.schema_arrow.names)
         check_rows(about.num_rows, send)
         for group in range(about.num_row_groups):
             part = about.row_group(group)
@@ -267,24 +261,23 @@ def read_parquet(path: str, send: FrameSender) -> int:
         return int(about.num_rows)
 
 
-def check_rows(rows: int, send: FrameSender) -> None:
+def check_rows(rows: int, send: Sender) -> None:
     if rows < 0:
-        raise FileRefused("damaged", "a negative number of rows")
+        raise Refused("damaged", "a negative number of rows")
     if rows > send._request["rows"]:
-        raise FileRefused("rows")
+        raise Refused("rows")
 
 
-def read_group(table: Any, group: int, most: int, send: FrameSender) -> None:
-    """Send the rows of a row group; fewer at a time if they do not fit into memory."""
+def read_group(table: Any, group: int, most: int, send: Sender) -> None:
+    """Send the rows of a row group; with fewer at a time where so many do not fit into memory."""
     begun = send.rows
     while True:
         done = send.rows - begun
         try:
             for batch in table.iter_batches(batch_size=most, row_groups=[group], use_threads=False):
-                # A second attempt begins the group again, so rows that were sent already are skipped.
                 over, done = min(done, batch.num_rows), done - min(done, batch.num_rows)
                 if over < batch.num_rows:
-                    send.send_batch(batch.slice(over))
+                    send.batch(batch.slice(over))
             return
         except MemoryError:
             if most == 1:
@@ -292,7 +285,7 @@ def read_group(table: Any, group: int, most: int, send: FrameSender) -> None:
             most = max(1, most // 32)
 
 
-def read_arrow(path: str, send: FrameSender) -> int:
+def read_arrow(path: str, send: Sender) -> int:
     """Send the rows of an Arrow file or stream; returns how many its batches have."""
     import pyarrow
     import pyarrow.ipc
@@ -306,26 +299,25 @@ def read_arrow(path: str, send: FrameSender) -> int:
             source.seek(0)
             batches = pyarrow.ipc.open_stream(source)
             schema = batches.schema
-        check_distinct_names(schema.names)
+        distinct(schema.names)
         for batch in batches:
             check_rows(batch.num_rows, send)
-            # Arrow trusts the offsets in a file; without this a damaged one crashes in `slice`.
             batch.validate()
             counts += batch.num_rows
-            send.send_batch(batch)
-            send.extend_cpu_limit()
+            send.batch(batch)
+            send.patience()
     return counts
 
 
-def check_distinct_names(names: list[str]) -> None:
+def distinct(names: list[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise FileRefused("twice", name)
+            raise Refused("twice", name)
         seen.add(name)
 
 
-def count_rows(paths: list[str], send: FrameSender) -> None:
+def count(paths: list[str], send: Sender) -> None:
     """Send the number of rows that each Parquet file says it has."""
     import pyarrow.parquet
 
@@ -333,14 +325,14 @@ def count_rows(paths: list[str], send: FrameSender) -> None:
         rows = None
         with contextlib.suppress(Exception):
             rows = pyarrow.parquet.read_metadata(path).num_rows
-        send.send_json(b"N", rows)
+        send.say(b"N", rows)
 
 
 READERS = {"parquet": read_parquet, "arrow": read_arrow}
 
 
-def answer_request(request: dict[str, Any], send: FrameSender) -> tuple[bytes, Any]:
-    """Answer a request; returns the last frame, which gives the reason if the file cannot be read."""
+def answer(request: dict[str, Any], send: Sender) -> tuple[bytes, Any]:
+    """Do what is asked; returns the last frame, which says so where it cannot be done."""
     try:
         import pyarrow
     except ImportError as error:
@@ -348,11 +340,11 @@ def answer_request(request: dict[str, Any], send: FrameSender) -> tuple[bytes, A
     try:
         limit_memory(request["memory"])
         if request["kind"] == "count":
-            count_rows(request["paths"], send)
+            count(request["paths"], send)
             return b"E", 0
-        with open_utf8_path(request["path"]) as path:
+        with opened(request["path"]) as path:
             return b"E", READERS[request["kind"]](path, send)
-    except FileRefused as error:
+    except Refused as error:
         said = {"reason": error.reason, "text": error.text}
     except MemoryError:
         said = {"reason": "memory"}
@@ -362,8 +354,8 @@ def answer_request(request: dict[str, Any], send: FrameSender) -> tuple[bytes, A
 
 
 @contextlib.contextmanager
-def open_utf8_path(path: str) -> Iterator[str]:
-    """Give the path, or if it is not UTF-8, which Arrow refuses, another path of the same file."""
+def opened(path: str) -> Iterator[str]:
+    """The path, or where it is no UTF-8, which Arrow does not take, another one of the same file."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -374,9 +366,8 @@ def open_utf8_path(path: str) -> Iterator[str]:
 
 
 def limit_memory(limit: int) -> None:
-    """Make allocations fail beyond `limit` bytes (on Linux; elsewhere the system's own limits apply)."""
+    """Let allocations fail beyond so many bytes (Linux; elsewhere the system's own limits hold)."""
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    # A limit above the hard one would be refused, and then there would be none.
     if hard not in (resource.RLIM_INFINITY, -1):
         limit = min(limit, hard)
     with contextlib.suppress(ValueError, OSError):
@@ -386,12 +377,11 @@ def limit_memory(limit: int) -> None:
 def end_with_parent(lifeline: int) -> None:
     """Let the kernel kill this process once the other end of a pipe is closed (Linux only).
 
-    Nothing may ever be written to that pipe: writing kills as well.
+    Nothing may ever be written to it, for that kills as well: the kernel tells of what is written only after
+    it can be read, so requests could not come this way without a race.
     """
     if sys.platform != "linux":
         return
-    # O_ASYNC sends the signal F_SETSIG names when the pipe changes, and SIGKILL needs no thread that still
-    # runs Python.
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | fcntl.FASYNC)
@@ -399,8 +389,8 @@ def end_with_parent(lifeline: int) -> None:
         os._exit(1)
 
 
-def read_requests() -> Iterator[dict[str, Any]]:
-    """Yield requests until standard input ends."""
+def requests() -> Iterator[dict[str, Any]]:
+    """What is asked."""
     rest = b""
     while True:
         while b"\n" not in rest:
@@ -416,15 +406,13 @@ def main() -> None:
     """Answer one request after the other, until standard input ends."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Crashes are expected here, and must not leave core files of gigabytes.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = os.dup(1)
-    # What a library prints must not end up between frames.
-    os.dup2(2, 1)
+    os.dup2(2, 1)  # what a library prints is no frame
     end_with_parent(int(sys.argv[1]))
-    for request in read_requests():
-        send = FrameSender(out, request)
-        send.send_json(*answer_request(request, send))
+    for request in requests():
+        send = Sender(out, request)
+        send.say(*answer(request, send))
 
 
 if __name__ == "__main__":

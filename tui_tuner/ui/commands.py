@@ -1,0 +1,96 @@
+"""The command palette: what one can do from anywhere, by name; runs by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+from textual.binding import Binding
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+from textual.fuzzy import Matcher
+
+from tui_tuner.locales import _
+from tui_tuner.text import one_line
+from tui_tuner.ui.hosting import Tuner, tuner_of
+from tui_tuner.ui.words import safe
+
+_MOST_RUNS = 20
+
+
+class TunerCommands(Provider):
+    """Actions of the app and of the screen, and the newest runs."""
+
+    @property
+    def tuner(self) -> Tuner:
+        return tuner_of(self.app)
+
+    def _actions(self) -> list[tuple[str, str, Callable[[], object]]]:
+        own = {item.action for item in type(self.screen).BINDINGS if isinstance(item, Binding)}
+        found: list[tuple[str, str, Callable[[], object]]] = [
+            (binding.binding.description, _("On this screen"), partial(self._run, binding.binding.action))
+            for binding in self.screen.active_bindings.values()
+            if binding.binding.action in own
+            and not binding.binding.action.startswith("app.")
+            and binding.enabled
+            and binding.binding.description
+        ]
+        app = self.tuner
+        found += [
+            (_("Home"), _("Runs and presets"), self._home),
+            (_("Models"), _("Search, fetch and choose a base model"), self._models),
+            (_("Chat"), _("Talk to a run or another model"), self._chat),
+            (_("Light or dark"), _("Change the theme; it is remembered"), app.action_toggle_theme),
+            (_("Help"), _("What this screen shows, and its keys"), app.action_help),
+            (_("Quit"), _("Leave; it asks first while a run is on"), partial(self._run, "app.quit")),
+        ]
+        seen: set[str] = set()
+        return [item for item in found if not (item[0] in seen or seen.add(item[0]))]  # type: ignore[func-returns-value]
+
+    async def _run(self, action: str) -> None:
+        await self.app.run_action(action, self.screen)
+
+    def _home(self) -> None:
+        while len(self.app.screen_stack) > 1:
+            self.app.pop_screen()
+
+    def _models(self) -> None:
+        from tui_tuner.ui.screens.models.asking import open_models
+
+        open_models(self.tuner)
+
+    def _chat(self) -> None:
+        from tui_tuner.ui.screens.chat.opening import open_chat_from
+
+        open_chat_from(self.app)
+
+    async def discover(self) -> Hits:
+        for name, help_text, command in self._actions():
+            yield DiscoveryHit(Content(name), command, text=name, help=_plain(help_text))
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for name, help_text, command in self._actions():
+            if (score := matcher.match(name)) > 0:
+                yield Hit(score, _highlighted(matcher, name), command, text=name, help=_plain(help_text))
+        for index, folder in enumerate(self.tuner.store.runs()):
+            if index >= _MOST_RUNS:
+                break
+            name = one_line(folder.name)
+            if (score := matcher.match(name)) > 0:
+                title = Content.assemble((_("Run"), "$dim"), " ", safe(name))
+                yield Hit(score, title, partial(self.tuner.open_run, folder), text=name)
+
+
+def _plain(text: str) -> str:
+    """Text that is not read as markup: the palette takes a `Content` too, though it does not say so."""
+    return cast(str, Content(text))
+
+
+def _highlighted(matcher: Matcher, name: str) -> Content:
+    """As `matcher.highlight`, which reads a name as markup."""
+    content = Content(name)
+    for offset in matcher.fuzzy_search.match(matcher.query, name)[1]:
+        content = content.stylize(matcher.match_style, offset, offset + 1)
+    return content

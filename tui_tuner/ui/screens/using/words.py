@@ -1,0 +1,111 @@
+"""Rows as a model would be asked about them, predictions as they come, and how far a job is: in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from textual.content import Content
+
+from tui_tuner.locales import _
+from tui_tuner.text import human_seconds, one_line
+from tui_tuner.ui.screens.using.coming import fetching_words, loading_words
+from tui_tuner.ui.screens.using.jobs import Standing
+from tui_tuner.ui.words import safe
+
+_ASKED_LINES = 3  # of a row
+
+
+def rows_content(found: Mapping[str, Any], width: int) -> Content:
+    """The first rows with what is asked, or the newest predictions."""
+    lines: list[Content] = []
+    for one in found.get("newest") or ():
+        lines.append(_prediction(one))
+    for one in found.get("rows") or ():
+        lines.append(Content.assemble((_("row {number:,}", number=int(one.get("number") or 0)), "bold")))
+        if one.get("problem"):
+            lines.append(Content.assemble(("  ✗ ", "$error"), safe(str(one["problem"]), 200)))
+        asked = [line for line in str(one.get("asked") or "").splitlines() if line.strip()]
+        lines += [Content.assemble("  ", safe(line, max(20, width - 3))) for line in asked[:_ASKED_LINES]]
+        if len(asked) > _ASKED_LINES:
+            lines.append(Content("  …"))
+    roles = found.get("roles") or {}
+    if roles and found.get("rows"):
+        said = "   ".join(f"{role} ← {one_line(name, 40)}" for role, name in roles.items())
+        lines.insert(0, Content(said).stylize("$dim"))
+    for note in found.get("notes") or ():
+        lines.append(safe(str(note), 300).stylize("$dim"))
+    return Content("\n").join(lines)
+
+
+def _prediction(one: Mapping[str, Any]) -> Content:
+    number = f"{int(one.get('row') or 0):,}".rjust(8)
+    value, problem = one.get("prediction"), str(one.get("problem") or "")
+    if value is None:
+        return Content.assemble((number, "$dim"), ("  ✗ ", "$error"), safe(problem, 200))
+    text = value if isinstance(value, str) else _plain(value)
+    return Content.assemble((number, "$dim"), "  ", safe(text, 400))
+
+
+def _plain(value: Any) -> str:
+    """A prediction that is no text, with its likeliest class in front."""
+    if isinstance(value, dict) and isinstance(value.get("probabilities"), dict) and "label" in value:
+        share = value["probabilities"].get(value["label"])
+        return f"{value['label']}  {share:.1%}" if isinstance(share, int | float) else str(value["label"])
+    return json.dumps(value, ensure_ascii=False)
+
+
+def progress_content(standing: Standing, out: str) -> tuple[str, str]:
+    """Where a job is, in words, and the colour for them."""
+    if standing.error:
+        return standing.error, "$error"
+    if not standing.on:
+        return _ended(standing, out)
+    told = standing.told
+    doing = told.get("doing")
+    if standing.stopping:
+        return _("It stops once the rows at hand are written…"), "$warning"
+    if doing == "counting":
+        return _("Counting the rows: {rows:,}…", rows=int(told.get("rows") or 0)), "$dim"
+    if doing == "fetching":
+        return fetching_words(told.get("name", ""), told), "$dim"
+    if doing == "loading":
+        return loading_words(told.get("name", ""), told), "$dim"
+    if doing != "predicting":
+        return _("Starting…"), "$dim"
+    return _predicting(told), "$primary"
+
+
+def _predicting(told: Mapping[str, Any]) -> str:
+    rows, total = int(told.get("rows") or 0), int(told.get("total") or 0)
+    seconds, new = float(told.get("seconds") or 0), rows - int(told.get("before") or 0)
+    parts = [_("{rows:,} of {total:,} rows", rows=rows, total=total)]
+    if new > 0 and seconds > 0:
+        rate = new / seconds
+        parts.append(_("{rate:.1f} rows/s", rate=rate))
+        if total > rows:
+            parts.append(_("{time} left", time=human_seconds((total - rows) / rate)))
+    if told.get("unused"):
+        parts.append(_("{count:,} without a prediction", count=int(told["unused"])))
+    if told.get("unlabelled"):
+        parts.append(_("{count:,} without a valid label", count=int(told["unlabelled"])))
+    return " · ".join(parts)
+
+
+def _ended(standing: Standing, out: str) -> tuple[str, str]:
+    found = standing.found
+    if found is None:
+        return _("It was stopped. ^r goes on."), "$warning"
+    rows, total = int(found.get("rows") or 0), int(found.get("total") or 0)
+    said = {"rows": rows, "total": total, "path": one_line(out, 300)}
+    if not found.get("done"):
+        return _("Stopped at row {rows:,} of {total:,}; ^r goes on. {path}", **said), "$warning"
+    parts = [_("✓ {rows:,} rows are in {path}", **said)]
+    if found.get("unused"):
+        parts.append(_("{count:,} without a prediction", count=int(found["unused"])))
+    if found.get("unlabelled"):
+        parts.append(_("{count:,} without a valid label", count=int(found["unlabelled"])))
+    problems = found.get("problems") or {}
+    parts += [f"{count:,} × {one_line(reason, 80)}" for reason, count in list(problems.items())[:3]]
+    return " · ".join(parts), "$success"

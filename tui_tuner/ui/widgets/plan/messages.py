@@ -1,0 +1,42 @@
+"""What the workers of the plan screen tell it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+
+if TYPE_CHECKING:
+    from tui_tuner.planning.range_test import RangeTest
+
+
+class Traced(Message):
+    """What the trace of the installed libraries says."""
+
+    def __init__(self, turn: int, sentence: str) -> None:
+        super().__init__()
+        self.turn, self.sentence = turn, sentence
+
+
+class Counting(Message):
+    """How many rows are tokenised."""
+
+    def __init__(self, turn: int, done: int, total: int, unit: str) -> None:
+        super().__init__()
+        self.turn, self.done, self.total, self.unit = turn, done, total, unit
+
+
+class RangeStep(Message):
+    """How far the range test is, and its curve so far: (rate, loss) each."""
+
+    def __init__(self, doing: str, done: int, total: int, points: list[tuple[float, float]]) -> None:
+        super().__init__()
+        self.doing, self.done, self.total, self.points = doing, done, total, points
+
+
+class Ranged(Message):
+    """The range test's curve, or why there is none."""
+
+    def __init__(self, test: RangeTest | None, error: str) -> None:
+        super().__init__()
+        self.test, self.error = test, error
