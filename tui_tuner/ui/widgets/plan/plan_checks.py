@@ -38,7 +38,7 @@ class LongWorks(Screen[None]):
     _ranging: RangeProcess | None
     _ranged: RangeTest | None
 
-    def say_waits(self) -> None:
+    def show_waits(self) -> None:
         """Show what the screen is waiting for."""
         raise NotImplementedError
 
@@ -54,7 +54,7 @@ class LongWorks(Screen[None]):
         """Check the memory against a trace of the installed libraries."""
         if self.look is not None:
             self.waits.begin_wait("trace", _("tracing the installed libraries:"))
-            self.say_waits()
+            self.show_waits()
             self._run_trace(self.turn, self.look)
 
     @work(thread=True, group="trace", exclusive=True)
@@ -80,7 +80,7 @@ class LongWorks(Screen[None]):
     @on(TraceDone)
     def _trace_done(self, message: TraceDone) -> None:
         self.waits.end_wait("trace")
-        self.say_waits()
+        self.show_waits()
         # The plan may have changed since: the trace of an older one says nothing about this one.
         if message.turn == self.turn:
             self.traced = message.sentence
@@ -100,7 +100,7 @@ class LongWorks(Screen[None]):
             return
         self._ranging = RangeProcess(tuner.helper, self._range_is_at)
         self.waits.begin_wait("range", _("range test:"), _("r stops it"))
-        self.say_waits()
+        self.show_waits()
         tuner.show_notice(
             _("The range test trains some steps; its curve is shown here. Leaving this screen stops it."),
             timeout=8,
@@ -133,13 +133,13 @@ class LongWorks(Screen[None]):
         else:
             words = _("range test: {doing}", doing=one_line(message.doing, 40))
             self.waits.count_progress("range", message.done, message.total, "", words)
-        self.say_waits()
+        self.show_waits()
 
     @on(RangeDone)
     def _range_done(self, message: RangeDone) -> None:
         self._ranging = None
         self.waits.end_wait("range")
-        self.say_waits()
+        self.show_waits()
         if message.error:
             tuner_of(self.app).show_notice(one_line(message.error, 300), "error", 12)
         if message.test is not None and self.look is not None:
