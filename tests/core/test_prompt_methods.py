@@ -160,7 +160,7 @@ def test_gradient_checkpointing_gives_the_same_run(make_config: MakeConfig, trai
 
 
 def test_prefix_tuning_refuses_gradient_checkpointing(make_config: MakeConfig) -> None:
-    with pytest.raises(ConfigError, match=r"training\.gradient_checkpointing: .* leave the prefix out"):
+    with pytest.raises(ConfigError, match=r"training\.gradient_checkpointing: .* leave out the prefix"):
         make_config(method={"kind": "prefix_tuning"}, training__gradient_checkpointing=True)
 
 

@@ -44,13 +44,13 @@ async def test_choosing_a_task_shows_what_applies_at_once(opened: Opened, size: 
         assert "model.chat_template" in shown(pilot)
         await pilot.press("enter")
         await pilot.pause()
-        assert "Learn to find the answer to a question inside a text." in text(pilot)  # each explains itself
+        assert "Find the answer to a question inside a text." in text(pilot)  # each explains itself
         await pilot.press("escape")
         await choose_task(pilot, "question_answering")
         assert "model.chat_template" not in shown(pilot)
         assert isinstance(pilot.app.focused, FieldSelect)  # the focus stays where it was
         assert pilot.app.focused.value == "question_answering"
-        await until(pilot, lambda: "Learn to find the answer" in text(pilot))
+        await until(pilot, lambda: "Find the answer to a question" in text(pilot))
         for section in ("data", "evaluation") if size == SIZES[0] else ("training",):
             await pilot.app.screen._show_section(section)
             paths = [option.path for option in form_values.section_options(section)]

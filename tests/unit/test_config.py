@@ -50,14 +50,14 @@ def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
         ("training:\n  epochs: .nan\n", 2, "training.epochs: expected a number above 0"),
         ("method:\n  kind: lroa\n", 2, "unknown method 'lroa'"),
         ("model:\n  quantization: nf4\nmethod:\n  kind: full\n", 2, "use lora, or quantization none"),
-        ("task: sft\ntask: sft\n", 2, "task stands twice"),
+        ("task: sft\ntask: sft\n", 2, "duplicate key task"),
         ("task: [\n", 2, "not valid YAML"),
         ("training:\n  batch_size: 2\n  micro_batch: 4\n", 3, "more than training.batch_size"),
         ("model:\n  quantization: nf4\nmethod:\n  kind: loha\n", 2, "use lora, or quantization none"),
         (
             "method: {kind: prefix_tuning}\ntraining:\n  gradient_checkpointing: true\n",
             3,
-            "leave the prefix out",
+            "leave out the prefix",
         ),
     ],
 )
@@ -104,7 +104,7 @@ def test_bad_sets(item: str) -> None:
 
 
 def test_a_field_without_a_value_and_one_of_true_false_and_words() -> None:
-    with pytest.raises(ConfigError, match=r"rank: .* 4,096, got nothing\. Leave the field out to keep its"):
+    with pytest.raises(ConfigError, match=r"rank: .* 4,096, got nothing\. Remove the field to use its"):
         build_config({"method": {"rank": None}})
     with pytest.raises(ConfigError, match=r"compile: expected true, false or auto, got 'maybe'\."):
         build_config({"training": {"compile": "maybe"}})

@@ -135,7 +135,7 @@ def test_flash_attention_that_is_asked_for_gets_16_bit_numbers_or_an_error() -> 
     assert numeric.choose_autocast(H100, asked, True)[0] is True
     full = resolved(H100, model__attention="flash_attention_2", method__kind="full")
     numeric.check_numbers(H100, full)
-    with pytest.raises(ConfigError, match="takes 16-bit numbers only"):
+    with pytest.raises(ConfigError, match="requires 16-bit numbers"):
         build_config(
             {
                 "model": {"attention": "flash_attention_2", "dtype": "float32"},

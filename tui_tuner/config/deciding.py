@@ -1,4 +1,4 @@
-"""The metric that decides which checkpoint of a run is best: which it is, its best value, how it is shown."""
+"""The metric that decides which checkpoint of a run is best: its choice, direction, best value and labels."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tui_tuner.text import one_line
 def name_deciding_metric(
     config: Mapping[str, Any], resolved: Mapping[str, tuple[Any, str]] | None = None
 ) -> str:
-    """Return the name of the metric that decides.
+    """Return the name of the metric that decides which checkpoint is best.
 
     Args:
-        config: Plain values, as the event `run_started` has them; what is damaged counts as missing.
-        resolved: {field: (value, why)}, what the `auto` of the config became.
+        config: Plain values, as in the event `run_started`; damaged ones count as missing.
+        resolved: {field: (value, why)}, the values chosen for each `auto` of the config.
     """
     settled = (resolved or {}).get("evaluation.best", ("auto", ""))[0]
     section = config.get("evaluation")
@@ -38,14 +38,14 @@ def kind_of(config: Mapping[str, Any]) -> TaskKind | None:
 
 
 def is_better_higher(name: str, own: Mapping[str, Any] | None = None) -> bool:
-    """The direction of a metric; `own` is {name: {label, higher_is_better}}, as the task of a run says it."""
+    """Return the direction of a metric; `own` is {name: {label, higher_is_better}}, from the run's task."""
     said = (own or {}).get(name)
     direction = said.get("higher_is_better") if isinstance(said, Mapping) else None
     return higher_is_better(name, direction if isinstance(direction, bool) else None)
 
 
 def metric_name(name: str, own: Mapping[str, Any] | None = None) -> str:
-    """Return a metric beside its value: its label where the name is an abbreviation, else its name."""
+    """Return a metric's name to show next to its value: the label if the name is an abbreviation."""
     return label_of(name, own) if "_" in name or len(name) < 4 else one_line(name, 24)
 
 
@@ -60,16 +60,16 @@ def label_of(name: str, own: Mapping[str, Any] | None = None) -> str:
 
 
 def metric_word(name: str) -> str:
-    """A metric in a line of text: its name in the journal; `exact match` where the value is another."""
+    """Return a metric's name in running text: as in the journal, but `exact match` for rescaled values."""
     known = METRICS.get(name_today(name))
     return name.replace("_", " ") if known is not None and known.hundred else one_line(name, 60)
 
 
 def best_of(values: Iterable[tuple[int, float | None]], higher: bool) -> int | None:
-    """Return the step of the best value of a metric, the first of equal ones; None where there is none.
+    """Return the step with the best value of a metric, the first of equal ones; None if there is none.
 
     Args:
-        values: (step, value) of the evaluations. What was measured before the first step decides nothing.
+        values: (step, value) of the evaluations; those before the first step are ignored.
     """
     best, found = 0.0, None
     for step, value in values:

@@ -1,4 +1,4 @@
-"""What a form, a flag or a message needs to know about each field of `RunConfig`, derived from it."""
+"""Descriptions of the fields of `RunConfig` for forms, flags and messages, derived from the schema."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui_tuner.errors import DataError, HardwareError, ModelError, TunerError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import list_items
 
-# Where an error is looked for that names no field
+# The field to show for an error that names none
 _BY_KIND: tuple[tuple[type[TunerError], str], ...] = (
     (DataError, "data.path"),
     (ModelError, "model.name"),
@@ -26,7 +26,7 @@ _BY_KIND: tuple[tuple[type[TunerError], str], ...] = (
 
 @dataclass(frozen=True)
 class Option:
-    """One field. `path` is dotted; `kinds` are the plain types it takes; `choices` its fixed words."""
+    """One field. `path` is dotted; `kinds` are the plain types it accepts; `choices` its fixed words."""
 
     path: str
     section: str
@@ -46,15 +46,15 @@ class Option:
 
     @property
     def only_choices(self) -> bool:
-        """Return whether nothing but `choices` is legal, so that a select fits."""
+        """Return whether the field accepts only `choices`, so that a form can offer a select."""
         return bool(self.choices) and not self.kinds
 
     def describe_expected(self, unit: str = "", nothing: str = "null") -> str:
-        """Return the values that the field takes, in words: `a whole number of at least 1 or auto`.
+        """Describe the values that the field accepts: `a whole number of at least 1 or auto`.
 
         Args:
-            unit: What its numbers count.
-            nothing: What null is called.
+            unit: The unit of its numbers.
+            nothing: The word for null.
         """
         names = {
             int: _("a whole number"),
@@ -64,6 +64,7 @@ class Option:
             list: _("a list"),
             dict: _("a mapping"),
         }
+        # int | float is "a number"; "a whole number or a number" would only confuse
         kinds = [kind for kind in self.kinds if not (kind is int and float in self.kinds)]
         parts = [names.get(kind, kind.__name__) for kind in kinds]
         limits = [_(words, value=_write_number(value)) for words, value in self.limits]
@@ -83,7 +84,7 @@ class Option:
 
 
 def _write_number(value: float) -> str:
-    """Return a limit as it is written."""
+    """Format a limit: whole numbers with separators, others in short form."""
     return f"{int(value):,}" if float(value).is_integer() else f"{value:g}"
 
 
@@ -94,14 +95,14 @@ def list_options() -> dict[str, Option]:
 
 
 def known_field(name: str) -> str:
-    """Return the field that a dotted name is, or lies in; empty if it is none."""
+    """Return the field that a dotted name names or lies in; empty if there is none."""
     parts = name.split(".")
     names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
     return next((name for name in names if name in list_options()), "")
 
 
 def field_of(error: TunerError) -> str:
-    """Return the field that an error comes from: that it names, that it is about, or else by its kind."""
+    """Return the field that an error is about: the one it names or points at, else one by its type."""
     named = next(filter(None, map(known_field, (error.field, error.where))), "")
     return named or next((path for kind, path in _BY_KIND if isinstance(error, kind)), "")
 
@@ -165,7 +166,7 @@ def _make_option(path: str, info: FieldInfo) -> Option:
 
 
 def _split_annotation(annotation: Any) -> tuple[tuple[type, ...], tuple[str, ...], bool]:
-    """Return the plain types and fixed words of an annotation, and whether None is legal."""
+    """Return the plain types and fixed words of an annotation, and whether None is allowed."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _split_annotation(get_args(annotation)[0])

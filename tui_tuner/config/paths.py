@@ -1,4 +1,4 @@
-"""Paths in a config: looked for next to its file first, then in the working folder; absolute in a run."""
+"""Paths in a config: looked up next to its file first, then in the working folder; absolute in a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tui_tuner.text import one_line
 
 _MODEL_WORDS = ("demo", "train", TINY, *TINY_NAMES)
 _DEMO = ("demo", "demo-corpus", "demo-held-out", *(kind.demo for kind in TASKS.values()))
-# Fields that may hold a path, and the words that are never one
+# Fields that may hold a path, and their words that are never read as one
 PATHS: dict[str, tuple[str, ...]] = {
     "model.name": _MODEL_WORDS,
     "model.tokenizer": _MODEL_WORDS,
@@ -29,18 +29,18 @@ PATHS: dict[str, tuple[str, ...]] = {
     "data.validation": (),
     "data.cleaning.phrases": (),
 }
-_looked: dict[str, Path] = {}  # of paths that were in no place: the folder of the config that they stood in
+_looked: dict[str, Path] = {}  # folder of the config, by path, for paths that were not found
 
 
 def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str] = ()) -> list[str]:
-    """Make paths absolute, in place, that lead somewhere from the folder of their config.
+    """Make the paths absolute, in place, that exist relative to the folder of their config.
 
     Args:
-        values: What stands in the file.
-        told: Fields that `--set` changes: these stay relative to the working folder.
+        values: The values in the file.
+        told: Fields that `--set` changes; these stay relative to the working folder.
 
     Returns:
-        A sentence for each path that leads somewhere from the working folder too.
+        A note for each path that also exists in the working folder.
     """
     notes: list[str] = []
     folder = folder.resolve() if ".." in folder.parts else folder.absolute()
@@ -60,12 +60,12 @@ def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str]
 
 
 def _is_name(field: str, value: str) -> bool:
-    """Return whether a value is the name of a chat template; a name wins over a file of the same name."""
+    """Return whether a value names a chat template, which takes precedence over a file of that name."""
     return field == "model.chat_template" and is_template_word(value)
 
 
 def absolute_paths(config: RunConfig) -> RunConfig:
-    """Return the config with relative paths made absolute if they exist, to be resumed from anywhere."""
+    """Make relative paths that exist absolute, so that a run can be resumed from any folder."""
     changed: dict[str, Any] = {}
     for path, words in PATHS.items():
         value = get_value(config, path)
@@ -82,7 +82,7 @@ def absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def where_looked(path: str) -> str:
-    """Return where a path was looked for that leads nowhere, and what may be wrong with how it is written."""
+    """Explain a path that was not found: likely mistakes in its spelling, and where it was looked for."""
     sentences = [_as_pasted(path)]
     written = _expand_path(path)
     if written is not None and not written.is_absolute():
@@ -96,25 +96,25 @@ def where_looked(path: str) -> str:
 
 
 def _as_pasted(path: str) -> str:
-    """Return a sentence about a path that was pasted with quotes or escapes; empty if it is plain."""
+    """Return a sentence about quotes, escapes or other oddities in a path; empty if it is plain."""
     for plain in list_readings(path):
         found = _expand_path(plain)
         if found is not None and os.path.exists(found):
-            return _("Write it plainly: {path}", path=one_line(plain)) + "."
+            return _("Write it without quotes or escapes: {path}", path=one_line(plain)) + "."
     if re.match(r"[A-Za-z]:[\\/]|\\\\", path):
-        return _("This is a path of Windows; here folders are separated by /, and there are no drives.")
+        return _("This is a Windows path; here, folders are separated by /, and there are no drives.")
     if any(ord(letter) < 32 for letter in path):
         return _(
-            "It holds a tab or a line break: in double quotes a backslash begins one. Use single "
-            "quotes, or /."
+            "It contains a tab or a line break: in double quotes, a backslash starts an escape sequence. "
+            "Use single quotes, or /."
         )
     if re.search(r"\$\w|\$\{", path):
-        return _("Variables of the environment are not filled in: write the path itself.")
+        return _("Environment variables are not expanded; write the full path.")
     return ""
 
 
 def list_readings(path: str) -> Iterator[str]:
-    """Yield the meanings of a pasted path: without quotes, file://, or backslashes of a shell."""
+    """Yield possible readings of a pasted path: without quotes, file://, or shell backslashes."""
     bare = path.strip()
     yield bare
     if len(bare) > 2 and bare[0] + bare[-1] in ("''", '""', "``", "‘’", "“”", "«»"):
@@ -139,8 +139,8 @@ def _from_beside(path: str, folder: Path, words: tuple[str, ...], notes: list[st
     if _leads_somewhere(here) and here != beside:
         notes.append(
             _(
-                "{path} is next to the config and in the working folder; the one next to the config is "
-                "taken: {taken}",
+                "{path} exists next to the config and in the working folder; using the one next to the "
+                "config: {taken}",
                 path=one_line(path),
                 taken=one_line(beside),
             )
@@ -166,7 +166,7 @@ def _make_absolute(path: str) -> str:
 
 
 def _expand_path(path: str) -> Path | None:
-    """Return a path with its `~`; None for what cannot be one."""
+    """Return a path with `~` expanded; None if the text cannot be a path."""
     if not path or "\0" in path:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What is wrong with a config: a sentence for each field, its place, and what an unknown key may mean."""
+"""Messages about invalid configs: a sentence for each field, its place, and a guess at unknown keys."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
-MOST_PROBLEMS = 200  # of a config are looked at
-MOST_TOLD = 30  # of them are told at once
-_CLOSE = 0.75  # of a name to be taken for another misspelt; below, `lr` would be `loss`
+MOST_PROBLEMS = 200  # of a config that are examined
+MOST_TOLD = 30  # of them that one error lists
+_CLOSE = 0.75  # similarity at which a name counts as a misspelling; any lower, and `lr` would match `loss`
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the values of a config are from.
+    """The sources of a config's values, for messages.
 
     Args:
-        file: The file, or what else they are from.
+        file: The file, or a name for another source.
         lines: The line of each dotted path in it.
         sets: Each `--set` by the path that it changed.
     """
@@ -42,7 +42,7 @@ class Places:
         return self._find_setting(path) or (f"{self.file}:{line}" if self.file and line else self.file)
 
     def knows_path(self, path: str) -> bool:
-        """Return whether a path was given a value, and is not at its default."""
+        """Return whether the file or a setting gives the path a value."""
         return path in self.lines or bool(self._find_setting(path))
 
     def find_blamed(self, path: str, sentence: str) -> str:
@@ -54,7 +54,7 @@ class Places:
         return self.find_place(path)
 
     def make_error(self, problems: Sequence[tuple[str, str]]) -> ConfigError:
-        """Return one error with all problems, each with its place."""
+        """Return one error that lists the problems, each with its place."""
         (first, sentence), *others = problems
         lines = [sentence]
         others = others[: MOST_TOLD - 1]
@@ -62,20 +62,20 @@ class Places:
             place = self.find_place(path)
             lines.append(f"{place}: {more}" if place else more)
         if len(problems) > MOST_TOLD:
-            lines.append(_("There is more that is wrong."))
+            lines.append(_("There are more problems."))
         peer = peers.name_peer(path for path, _unused in problems if path not in list_options())
         if peer:
             lines.append(
                 _(
-                    "These look like the keys of a config for {peer}; `tui-tuner presets` has examples to "
-                    "begin from.",
+                    "These look like the keys of a config for {peer}; `tui-tuner presets` lists examples "
+                    "to start from.",
                     peer=peer,
                 )
             )
         return ConfigError("\n".join(lines), where=self.find_blamed(first, sentence), field=field_of(first))
 
     def _find_setting(self, path: str) -> str:
-        """Return the setting that a path was changed by; empty if there is none."""
+        """Return the `--set` that changed a path; empty if there is none."""
         for told, item in self.sets.items():
             if told == path or path.startswith(f"{told}.") or told.startswith(f"{path}."):
                 return f"--set {one_line(item, 80)}"
@@ -89,7 +89,7 @@ def suggest_nearest(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_key(path: str, value: Any = None) -> str:
-    """Return a sentence about an unknown key, and the one that may be meant."""
+    """Return a sentence about an unknown key, with the key that was probably meant."""
     if any(known.startswith(f"{path}.") for known in list_options()):
         return f"{_('{name} is a section, not a field.', name=path)} {_fields_of(path)}"
     what = _("unknown key {name!r}.", name=one_line(path))
@@ -97,12 +97,12 @@ def unknown_key(path: str, value: Any = None) -> str:
 
 
 def field_of(path: str) -> str:
-    """Return the field that a path leads to or into; the path itself where there is none."""
+    """Return the field that a path names or lies in; the path itself if there is none."""
     return known_field(path) or one_line(path, 80)
 
 
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:
-    """Return (path, sentence) for each field that is wrong."""
+    """Return (path, sentence) for each invalid field."""
     found: dict[str, str] = {}
     for detail in islice(error.errors(include_url=False, include_context=False), MOST_PROBLEMS):
         path = _path_of(detail["loc"])
@@ -128,22 +128,23 @@ def problems_of(error: ValidationError) -> list[tuple[str, str]]:
 
 
 def _describe_expected(option: Option, value: Any) -> str:
-    """Return what a field takes and what it got, and how YAML may have read the words."""
+    """Return the expected and the given value, with a note if YAML probably misread the text."""
     got = _("nothing") if value is None else one_line(repr(value), 80)
     sentence = f"{option.path}: " + _("expected {what}, got {got}.", what=option.describe_expected(), got=got)
     if value is None:
-        return f"{sentence} {_('Leave the field out to keep its default.')}"
+        return f"{sentence} {_('Remove the field to use its default.')}"
     if isinstance(value, bool) and bool not in option.kinds:
-        why = _("YAML reads yes, no, on and off as true and false: put the word in quotes.")
+        why = _("YAML reads yes, no, on and off as true and false; put the word in quotes.")
         return f"{sentence} {why}"
     if isinstance(value, str) and re.fullmatch(r"-?\d+,\d+", value) and {int, float} & set(option.kinds):
-        return f"{sentence} {_('Decimals are written with a dot.')}"
+        return f"{sentence} {_('Write decimals with a dot.')}"
     return sentence
 
 
 def _path_of(location: tuple[int | str, ...]) -> str:
     """Return the dotted path of an error, without the branches of a union that pydantic appends."""
     path = ""
+    # pydantic appends the branch of a union ("int", "literal['auto']") to the location of an error.
     for part in location:
         longer = f"{path}.{part}" if path else str(part)
         if path in list_options():
@@ -153,10 +154,10 @@ def _path_of(location: tuple[int | str, ...]) -> str:
 
 
 def _suggest_field(path: str, value: Any) -> str:
-    """Return which field an unknown key may mean: one of that name, a peer's, or a misspelt one."""
+    """Return a guess at an unknown key: a field of that name elsewhere, a peer's name, or a misspelt one."""
     section, _unused, name = path.rpartition(".")
     if name.isdigit():
-        return _("A comma ends a value here: write decimals with a dot.")
+        return _("A comma separates values here; write decimals with a dot.")
     elsewhere = [known for known in list_options() if known.rpartition(".")[2] == name]
     if elsewhere:
         return _("Did you mean {name}?", name=elsewhere[0])
@@ -182,10 +183,10 @@ def _suggest_field(path: str, value: Any) -> str:
     whole = difflib.get_close_matches(spelt, list_options(), n=1, cutoff=_CLOSE) if not section else []
     if whole:
         return _("Did you mean {name}?", name=whole[0])
-    return _("Known are {names}.", names=", ".join(dict.fromkeys([*inside, *sorted(sections)])))
+    return _("Known keys are {names}.", names=", ".join(dict.fromkeys([*inside, *sorted(sections)])))
 
 
 def _fields_of(section: str) -> str:
-    """Return the sentence that names the fields of a section."""
+    """Return a sentence that lists the fields of a section."""
     names = [known.removeprefix(f"{section}.") for known in list_options() if known.startswith(f"{section}.")]
     return _("Its fields are {names}.", names=", ".join(names))

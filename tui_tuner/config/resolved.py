@@ -1,6 +1,6 @@
-"""A config in which every `auto` that training needs a value for has one, with the types to match.
+"""The config that training uses: every `auto` that it depends on has a value, and the types say so.
 
-`planning.resolve` and `planning.fit.fit_config` make it. What their rooms decide later stays open:
+`planning.resolve` and `planning.fit.fit_config` make it. Fields that are decided later may still be `auto`:
 `data.format`, `data.problem`, `data.workers`, `evaluation.metrics`, `evaluation.null_threshold`,
 `output.name` and `training.loss`.
 """
@@ -26,7 +26,7 @@ from tui_tuner.locales import _n
 
 
 def _settle_field(section: type[Section], name: str) -> Any:
-    """Return the field of a section without its default and without `auto`; help and limits stay."""
+    """Return the field of a section without its default, so that it must be given; help and limits stay."""
     field = section.model_fields[name]
     return Field(description=field.description, json_schema_extra=field.json_schema_extra)
 
@@ -63,7 +63,7 @@ class ResolvedHardware(HardwareSection):
 
 
 class ResolvedConfig(RunConfig):
-    """A config that training can run as it is."""
+    """A config without any `auto` that training depends on."""
 
     model: ResolvedModel = _settle_field(RunConfig, "model")
     data: ResolvedData = _settle_field(RunConfig, "data")
@@ -74,10 +74,10 @@ class ResolvedConfig(RunConfig):
 
     @classmethod
     def from_config(cls, config: RunConfig) -> ResolvedConfig:
-        """Return the same values as this type; what is one already stays the same object.
+        """Convert a config to this type; one that already has it is returned as the same object.
 
         Raises:
-            ConfigError: a field that training needs a value for is still `auto`; it is named.
+            ConfigError: fields that training needs are still `auto`; the message names them.
         """
         if isinstance(config, cls):
             return config

@@ -15,8 +15,8 @@ from tui_tuner.planning.gpus import Card
 from tui_tuner.text import one_line
 
 KEPT = 200  # measurements; older ones are dropped
-LARGE = 1.0  # GiB allocated from which on the allocator's cache is a share; below, it is a few segments
-MOST_CONTEXT = 8.0  # GiB; more outside of torch's allocator is somebody else's
+LARGE = 1.0  # GiB allocated from which on the cache is a steady share; below, it is a few segments
+MOST_CONTEXT = 8.0  # GiB; more than this outside torch's allocator belongs to another process
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class MeasuredPeaks:
 
     @property
     def allocator_cache(self) -> float:
-        """Peak of the allocator beyond the peak of the tensors, in GiB."""
+        """Return the allocator's peak beyond the peak of the tensors, in GiB."""
         return self.reserved - self.allocated
 
     @property
     def process_context(self) -> float:
-        """Memory of the process on the device outside torch's allocator, in GiB."""
+        """Return the process's memory on the device outside torch's allocator, in GiB."""
         return self.device - (self.reserved if self.held is None else self.held)
 
 

@@ -2,7 +2,7 @@
 
 NVML lists all GPUs by their slots. CUDA lists those that CUDA_VISIBLE_DEVICES names, in its order: indices,
 UUIDs or beginnings of them; indices count by slots or fastest first (CUDA_DEVICE_ORDER). Of parts of GPUs
-(MIG), a process gets one at most, and then no whole GPU beside it.
+(MIG), a process sees at most one, and then no whole GPU.
 
 Sources: CUDA C++ Programming Guide, "CUDA Environment Variables"; NVIDIA Multi-Instance GPU User Guide, "CUDA
 Device Enumeration".
@@ -74,7 +74,7 @@ def list_visible(gpus: Sequence[ListedGpu], visible: str | None, order: str | No
 
 
 def _order_places(gpus: Sequence[ListedGpu], order: str | None) -> list[int]:
-    """Places in NVML's list, in the order that indices of CUDA count by."""
+    """Return places in NVML's list, in the order in which CUDA counts indices."""
     by_slot = sorted(range(len(gpus)), key=lambda place: gpus[place].bus)
     if order == BY_SLOT:
         return by_slot
@@ -83,7 +83,7 @@ def _order_places(gpus: Sequence[ListedGpu], order: str | None) -> list[int]:
 
 
 def _take_device(gpus: Sequence[ListedGpu], gpu: int) -> list[VisibleDevice]:
-    """The GPU itself, or the first of its parts where it is split; nothing where it has none."""
+    """Return the GPU, or the first of its parts if it is split; empty if it is split without parts."""
     if not gpus[gpu].split:
         return [VisibleDevice(gpu)]
     return [VisibleDevice(gpu, 0)] if gpus[gpu].parts else []
@@ -104,7 +104,7 @@ def _resolve_entry(gpus: Sequence[ListedGpu], counted: Sequence[int], entry: str
 
 
 def _find_part(gpus: Sequence[ListedGpu], entry: str) -> list[VisibleDevice]:
-    """The part that `MIG-<UUID>` names; older drivers write `MIG-GPU-<UUID>/<instance>/<instance>`."""
+    """Find the part that `MIG-<UUID>` names; older drivers write `MIG-GPU-<UUID>/<instance>/<instance>`."""
     # Drivers before 470 name parts by their GPU and the numbers of both instances
     older = re.fullmatch(r"MIG-(GPU-[^/]*)/(\d+)/(\d+)", entry)
     found = []
@@ -121,6 +121,6 @@ def _find_part(gpus: Sequence[ListedGpu], entry: str) -> list[VisibleDevice]:
 
 
 def _drop_hidden(devices: list[VisibleDevice]) -> list[VisibleDevice]:
-    """CUDA takes the first part that it sees, and then no whole GPU."""
+    """Keep what CUDA shows: the first part if there is any, else all whole GPUs."""
     parts = [device for device in devices if device.part is not None]
     return parts[:1] or devices

@@ -1,4 +1,4 @@
-"""Counts that planning knows of the data; no text of it."""
+"""Counts of rows and tokens that planning uses; none of the data's text."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class DataFacts:
     """Counts of the prepared data. Lengths in tokens; None if not counted.
 
     `heaviest` has the lengths of the longest rows, falling, and `most_trained` the trained tokens of the rows
-    with most of them; both only where every row was tokenised as training will. `outputs` are the classes
-    that a head tells apart, 0 where nobody counted them; with `regression` it gives that many numbers.
-    Where rows are read in windows, `rows` are windows: what a run trains on.
+    with most of them; both only if every row was tokenised as in training. `outputs` is the number of classes
+    of a head, 0 if not counted; with `regression`, the head gives that many numbers. If rows are read in
+    windows, `rows` counts windows, which is what a run trains on.
     """
 
     rows: int
@@ -32,7 +32,7 @@ class DataFacts:
 
     @property
     def mean_tokens(self) -> float | None:
-        """Mean tokens per row."""
+        """Return the mean number of tokens per row."""
         return self.tokens / self.rows if self.tokens and self.rows else None
 
     def most_tokens(self, rows: int) -> int | None:
@@ -54,7 +54,7 @@ def _bound_sum(falling: tuple[int, ...], rows: int, there: int) -> int | None:
 
 
 def make_facts(train: Any, validation: Any = None) -> DataFacts:
-    """Facts of tokenised rows: objects with `lengths` and `trained_tokens`, arrays of tokens by row."""
+    """Make facts of tokenised rows: objects with `lengths` and `trained_tokens`, arrays of tokens by row."""
     lengths, supervised = train.lengths.tolist(), train.trained_tokens.tolist()
     return DataFacts(
         rows=len(lengths),
@@ -69,5 +69,5 @@ def make_facts(train: Any, validation: Any = None) -> DataFacts:
 
 
 def count_steps(rows: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
-    """Optimizer steps of a run over so many training rows; an epoch's last step has what is left."""
+    """Count the optimizer steps over so many training rows; an epoch's last step may have fewer rows."""
     return max_steps or max(1, math.ceil(epochs * math.ceil(rows / batch_size)))

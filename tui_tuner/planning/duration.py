@@ -49,13 +49,13 @@ class Duration:
 
 
 def count_run_steps(config: RunConfig, rows: int) -> int:
-    """Optimizer steps of a run over so many training rows."""
+    """Count the optimizer steps of a run over so many training rows."""
     training = config.training
     return count_steps(rows, training.batch_size, training.epochs, training.max_steps)
 
 
 def count_work(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
-    """Steps, tokens and floating-point operations (`planning.flops`, and those of recomputation).
+    """Count steps, tokens and floating-point operations (`planning.flops`, plus those of recomputation).
 
     Every row counts as one of mean length. Unless trained tokens were counted, all count as trained.
     """
@@ -83,15 +83,15 @@ def count_work(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     }
     if again:
         formula = _(
-            "{layers:.3g} in the layers ({weights:,} weights a token, {tokens:,} tokens) + {head:.3g} in the "
-            "head ({targets:,} trained tokens) + {again:.3g} computed twice",
+            "{layers:.3g} in the layers ({weights:,} weights per token, {tokens:,} tokens) + {head:.3g} "
+            "in the head ({targets:,} trained tokens) + {again:.3g} recomputed",
             again=again,
             **said,
         )
     else:
         formula = _(
-            "{layers:.3g} in the layers ({weights:,} weights a token, {tokens:,} tokens) + {head:.3g} in the "
-            "head ({targets:,} trained tokens)",
+            "{layers:.3g} in the layers ({weights:,} weights per token, {tokens:,} tokens) + {head:.3g} "
+            "in the head ({targets:,} trained tokens)",
             **said,
         )
     return Work(steps, tokens, supervised, layers + targets * cost.target + again, formula)
@@ -106,7 +106,7 @@ def estimate_duration(
     tokens_per_second: float | None = None,
     speed: Speed | None = None,
 ) -> Duration:
-    """Time and money of a run.
+    """Estimate the time and cost of a run.
 
     Args:
         card: The GPU, whose measured speed or data sheet gives a wide range (`speed.step_time`).
@@ -143,10 +143,10 @@ def _predict_duration(
     low, middle, high = clock.predict_span(made.training.micro_batch, made.training.gradient_checkpointing)
     said = {"card": one_line(card.name), "time": format_step(middle)}
     if card.rates is not None:
-        basis = _("{time} a step predicted, by the speed of {card} as measured here", **said)
+        basis = _("{time} per step predicted, from the speed of {card} as measured here", **said)
     else:
         basis = _(
-            "{time} a step predicted, by the data sheet of {card}: {speed:g} TFLOP/s",
+            "{time} per step predicted, from the data sheet of {card}: {speed:g} TFLOP/s",
             speed=card.tflops,
             **said,
         )
@@ -157,13 +157,13 @@ def _predict_duration(
 def _explain_missing(card: Card | None) -> str:
     """Explain why no time can be given."""
     if card is None or card.cpu:
-        return _("no run like this was timed on this machine yet; the first steps of one will show it")
+        return _("no similar run has been timed on this machine yet; the first steps of one will show it")
     return _("the speed of {card} is not in the table; name a GPU instead", card=card.name)
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """Seconds of a whole run with a range, as its own steps tell."""
+    """Seconds of a whole run with a range, extrapolated from its own steps."""
 
     seconds: float
     low: float

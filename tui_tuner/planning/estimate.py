@@ -1,4 +1,4 @@
-"""From a config to the memory of its training step: the one call behind the form, the planner and the CLI."""
+"""The memory estimate of a config's training step, which the form, the planner and the CLI share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tui_tuner.planning.memory.static import trained_tensors
 from tui_tuner.planning.resolve import ResolvedRun, resolve_config
 
 GIB = 1024**3
-DEFAULT_CARD = "A100-80"  # whose context and workspaces are taken where no GPU is named
+DEFAULT_CARD = "A100-80"  # whose context and workspaces are assumed if no GPU is named
 EXPANDABLE = 0.02  # reserved beyond allocated with expandable segments
 PADDED_CACHE, PACKED_CACHE = 0.09, 0.28  # the same without, median of the published rows of either kind
 SEGMENT = 2 * 1024**2  # the allocator asks the driver for multiples of this
@@ -57,7 +57,7 @@ class Estimate:
 
     `rows` of the peak's phase sum to `allocated`; with the allocator's cache and the CUDA context they sum to
     `device`. `phases` has every phase's peak. `band` is the share by which a measurement may differ. `notes`
-    say what the figures rest on beside the ledger.
+    name other sources of the figures than the ledger.
     """
 
     allocated: float
@@ -76,21 +76,21 @@ class Estimate:
 
     @property
     def allocator_cache(self) -> float:
-        """Memory that the allocator reserves beyond tensors, in GiB."""
+        """Return the memory that the allocator reserves beyond tensors, in GiB."""
         return self.reserved - self.allocated
 
     @property
     def process_context(self) -> float:
-        """Memory on the device outside the allocator, in GiB: CUDA's context."""
+        """Return the memory on the device outside the allocator, in GiB: CUDA's context."""
         return self.device - self.reserved
 
     @property
     def safe_limit(self) -> float:
-        """Memory that must be free on the device for the run to be safe, in GiB."""
+        """Return the memory in GiB that must be free on the device for the run to be safe."""
         return self.device + self.allocated * self.band * 2 / 3 + 300 / 1024
 
     def to_json(self) -> dict[str, Any]:
-        """The documented JSON form."""
+        """Return the documented JSON form."""
         return {
             "allocated_gib": self.allocated,
             "reserved_gib": self.reserved,

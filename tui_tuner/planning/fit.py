@@ -39,7 +39,7 @@ from tui_tuner.planning.speed.speed_rates import Rates
 from tui_tuner.planning.speed.step_time import Clock
 from tui_tuner.text import list_items
 
-COUNTS = (1, 2, 4, 8)  # GPUs of a kind that one rents
+COUNTS = (1, 2, 4, 8)  # GPUs of a kind, as offered for rent
 MOST_CHANGES = 4  # at once, to make a misfit fit
 # Degree of checkpointing, optimizer, and whether gradients of several passes are added up: a step in one pass
 # holds those of no other pass, so it may want less than one in many
@@ -59,8 +59,8 @@ class Lever:
 
 @dataclass(frozen=True)
 class Fit:
-    """The answer for one card. `config` has every choice made, `reasons` says why, by field; `smallest` is
-    what makes a misfit fit."""
+    """The answer for one card. `config` has every choice made, `reasons` explains them, by field; `smallest`
+    is the smallest group of changes that makes a misfit fit."""
 
     card: Card
     fits: bool
@@ -72,7 +72,7 @@ class Fit:
 
     @property
     def spare_gib(self) -> float:
-        """GiB left on the card after the prediction and its margin; negative if it does not fit."""
+        """Return the GiB left on the card beyond the prediction and its margin; negative if too small."""
         return self.card.usable - self.estimate.safe_limit
 
     def describe_fit(self) -> str:
@@ -147,15 +147,15 @@ def fit_config(
     data_facts: DataFacts | None = None,
     rates: Rates | None = None,
 ) -> ResolvedRun:
-    """`resolve_config` for this machine, with micro-batch, checkpointing and optimizer such that memory
-    suffices.
+    """Resolve a config for this machine, with micro-batch, checkpointing and optimizer chosen so that it fits
+    into memory.
 
     Args:
-        rates: Of the GPU, as measured; those that are kept of it otherwise, or its data sheet's.
+        rates: The GPU's measured rates; by default those saved for it, or those of its data sheet.
 
     Raises:
         HardwareError: GPUs were asked for that are not here.
-        ConfigError: this device does not compute in the numbers that were asked for.
+        ConfigError: this device does not support the number format that was asked for.
     """
     found = _apply_fit(config, hardware, model_facts, data_facts, rates)
     check_numbers(hardware.device_for(found.config.hardware.devices), found.config)

@@ -1,13 +1,13 @@
-"""Floating-point operations that a step of a model with a method needs, however it computes them.
+"""Floating-point operations that a training step needs, however it is computed.
 
 These are *model* operations, those of the mathematics, which model FLOP utilisation (MFU) is measured by
-(PaLM, arXiv 2204.02311, appendix B): what is computed again for checkpointing, padding, dequantised weights
-and logits that nobody trains are work of the machine, and are not counted. A multiplication with its addition
-is two operations. For each token,
+(PaLM, arXiv 2204.02311, appendix B): recomputation for checkpointing, padding, dequantised weights and logits
+of untrained tokens are extra work of the machine and are not counted. A multiplication with its addition is
+two operations. For each token,
 
 - a weight of a matrix costs 2 forward and 2 for the gradient of its input, and 2 more for its own gradient
   where it is trained (Kaplan et al., arXiv 2001.08361). So 6 where all is trained, and 4 where weights are
-  frozen and gradients only pass through, with 6 for each weight of an adapter beside them;
+  frozen and gradients only pass through, plus 6 for each weight of an adapter;
 - a layer below the first trained one costs 2 for each weight, as no gradient gets there; nothing where its
   output was stored before;
 - of a mixture's experts those count that a token goes to, and its router;
@@ -43,8 +43,8 @@ PATTERNS = {"gemma2": 2, "gemma3_text": 6, "gemma3": 6, "cohere2": 4, "gpt_oss":
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of tokens that goes through the model. `before`: tokens that it sees besides, computed
-    elsewhere: a beginning that it shares with others."""
+    """A stretch of tokens that goes through the model. `before`: further tokens that it attends to but that
+    are computed elsewhere: a beginning that it shares with others."""
 
     tokens: float
     before: int = 0
@@ -52,7 +52,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Flops:
-    """What things cost, in operations of a whole optimizer step, forward and backward.
+    """Costs of the parts of a model, in operations of a whole optimizer step, forward and backward.
 
     Args:
         token: Of the layers, for each token.
@@ -60,7 +60,7 @@ class Flops:
         pairs: Of attention, for each pair of positions, by the window of layers (None without one).
         causal: Positions see only what comes before.
         virtual: Virtual tokens that each sequence begins with.
-        prefix: Keys that each position sees besides, in every layer (prefix tuning).
+        prefix: Additional keys that each position attends to in every layer (prefix tuning).
         again: Of layers that gradients reach, for each token and (by window) pair, forward alone.
         weights: Weights that a token meets in the layers, adapters included.
     """
@@ -86,8 +86,8 @@ class Flops:
         return tokens * self.token + targets * self.target + pairs
 
     def count_recomputed(self, segments: Iterable[float | Segment], degree: Auto | Checkpointing) -> float:
-        """Operations that checkpointing adds: a second forward pass of the layers that gradients reach, or of
-        every second one.
+        """Count the operations that checkpointing adds: a second forward pass of the layers that gradients
+        reach, or of every second one.
 
         Args:
             degree: `training.gradient_checkpointing`; `auto` counts as none.

@@ -1,7 +1,7 @@
-"""Common GPUs: memory that a program can use, and speed. A machine's own memory counts as a card too.
+"""Common GPUs with their usable memory and speed. A machine's own RAM counts as a card too.
 
-`usable` is what is left for one process beside the driver, in GiB; where nobody measured it, it is 98.5 % of
-the memory the driver shows. `tflops` is dense 16-bit matrix speed from the makers' data sheets.
+`usable` is the memory that the driver leaves to one process, in GiB; if it was not measured, 98.5 % of the
+memory that the driver shows. `tflops` is dense 16-bit matrix speed from the makers' data sheets.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ PROCESS = 0.62  # GiB that Python, torch, transformers and peft take before a mo
 class Card:
     """A GPU model. Memory and context in GiB, `tflops` dense in 16 bits, `bandwidth` in GB/s.
 
-    `cpu` is a processor, whose card is its RAM and whose context is the process itself. What runs on this
-    machine have shown: `cache` (reserved beyond allocated, as a share; None where nobody measured), `error`
-    (measured against predicted allocated, as a share) and how many `runs` that rests on; and its `rates`.
+    `cpu` is a processor, whose card is its RAM and whose context is the process itself. Measured by runs on
+    this machine: `cache` (reserved beyond allocated, as a share; None if not measured), `error` (measured
+    against predicted allocated, as a share), the number of `runs` behind them, and `rates`.
     """
 
     name: str
@@ -52,18 +52,18 @@ class Card:
 
     @property
     def compute_device(self) -> Device:
-        """The card as a device to compute on. Whether a processor computes bfloat16 is not known here."""
+        """Return the card as a device to compute on; bfloat16 support of a processor is not known here."""
         kind: Literal["cpu", "cuda"] = "cpu" if self.cpu else "cuda"
         return Device(kind, name=self.name, capability=self.capability, memory=self.total)
 
     @property
     def reached_rates(self) -> Rates:
-        """Its achievable speed: as measured, or estimated from its data sheet."""
+        """Return its achievable speed: as measured, or estimated from its data sheet."""
         return self.rates or estimate_rates(self.tflops, self.bandwidth, self.capability)
 
     @property
     def workspace_bytes(self) -> float:
-        """Bytes of cuBLAS workspaces, which lie in torch's allocator."""
+        """Return the bytes of cuBLAS workspaces, which come from torch's allocator."""
         if self.cpu:
             return 0.0
         return CUBLAS_HOPPER if self.capability >= (9, 0) else CUBLAS_AMPERE
@@ -114,8 +114,8 @@ NICKNAMES = {
     "l40": "L40S",
 }
 
-# What the driver calls a GPU where that is no name of the table (the first that fits), the GPU it is, and the
-# variant's own dense 16-bit speed where its data sheet has another one
+# Driver names that are not names of the table (the first match counts), with the GPU that each one means, and
+# the variant's own dense 16-bit speed if its data sheet has another one
 DRIVER_NAMES: tuple[tuple[str, str, float | None], ...] = (
     (r"h[18]00 nvl", "H100", 835),
     (r"h[18]00 pcie", "H100", 756),
@@ -135,9 +135,9 @@ LARGER = {"V100-16": "V100-32"}
 
 
 def _named_by_driver(name: str, total_gib: float) -> Card | None:
-    """The card of a name such as `NVIDIA H100 80GB HBM3`; None for one that is not in the list.
+    """Return the card for a name such as `NVIDIA H100 80GB HBM3`; None if it is not in the list.
 
-    A part of a GPU (MIG) has a share of its speed that no table tells.
+    A part of a GPU (MIG) has an unknown share of its speed, so it counts as not listed.
     """
     words = re.sub(r"[\s_-]+", " ", name.lower())
     # A part has a fraction of the speed of its GPU, which the name does not tell

@@ -51,7 +51,7 @@ class Hardware:
 
     @property
     def usable_gpus(self) -> tuple[Gpu, ...]:
-        """GPUs that the installed torch can use; none with a CPU-only torch."""
+        """Return the GPUs that the installed torch can use; none with a CPU-only torch."""
         return self.gpus if self.torch_cuda else ()
 
     @property
@@ -63,7 +63,7 @@ class Hardware:
         )
 
     def device_for(self, asked: int | str) -> Device:
-        """The device of a run that asks for this (`hardware.devices`): the first GPU, or the processor."""
+        """Return the device for a value of `hardware.devices`: the first GPU, or the processor."""
         return (
             self._make_processor_device()
             if asked == "cpu" or not self.usable_gpus
@@ -78,7 +78,7 @@ class Hardware:
         return Device("cpu", name=self.cpu, memory=self.memory_gib, cpu_bf16=self.cpu_bf16)
 
     def describe_hardware(self) -> str:
-        """One line for a screen or log."""
+        """Describe the machine in one line, for a screen or log."""
         if self.usable_gpus:
             first = self.usable_gpus[0]
             count = f"{len(self.usable_gpus)} x " if len(self.usable_gpus) > 1 else ""
@@ -92,7 +92,7 @@ class Hardware:
 
 
 def detect_hardware() -> Hardware:
-    """Ask the machine. Never raises: what cannot be asked is absent, and `notes` says why."""
+    """Detect this machine's hardware. Never raises: what cannot be detected is left out, with a note."""
     notes: list[str] = []
     gpus = _list_gpus(notes)
     cpu, flags = _cpu_model(Path("/proc/cpuinfo"))
@@ -115,7 +115,7 @@ def detect_hardware() -> Hardware:
 
 
 def _list_gpus(notes: list[str]) -> tuple[Gpu, ...]:
-    """The GPUs that CUDA shows to a run of this user, in its order."""
+    """List the GPUs that CUDA shows to a run of this user, in its order."""
     try:
         import pynvml
     except ImportError:
@@ -142,7 +142,7 @@ def _list_gpus(notes: list[str]) -> tuple[Gpu, ...]:
 
 
 def _list_gpu(nvml: Any, handle: Any, parts: Sequence[Any]) -> ListedGpu:
-    """A GPU with what decides about its place among those that CUDA shows."""
+    """Read a GPU with the properties that decide its place in CUDA's order."""
     cores = _ask_nvml(nvml, lambda: nvml.nvmlDeviceGetNumGpuCores(handle), 0)
     clock = _ask_nvml(nvml, lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM), 1)
     current, _pending = _ask_nvml(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle), (0, 0))
@@ -164,7 +164,7 @@ def _identify_part(nvml: Any, handle: Any) -> GpuPart:
 
 
 def _list_parts(nvml: Any, handle: Any) -> list[Any]:
-    """Handles of the parts of a GPU that is split; none of one that is whole."""
+    """List the handles of the parts of a split GPU; empty for a whole one."""
     places = range(_ask_nvml(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle), 0))
     if not places:
         return []
@@ -182,7 +182,7 @@ def _ask_nvml(nvml: Any, question: Callable[[], Any], otherwise: Any) -> Any:
 
 
 def _read_gpu(nvml: Any, seen: VisibleDevice, handles: Sequence[Any], parts: Sequence[Sequence[Any]]) -> Gpu:
-    """A GPU, or a part of it with its own share of the memory."""
+    """Read a GPU, or a part of it with its own share of the memory."""
     whole = handles[seen.gpu]
     own = whole if seen.part is None else parts[seen.gpu][seen.part]
     memory = nvml.nvmlDeviceGetMemoryInfo(own)
@@ -200,12 +200,12 @@ def _read_gpu(nvml: Any, seen: VisibleDevice, handles: Sequence[Any], parts: Seq
 
 
 def _read_uuid(nvml: Any, handle: Any) -> str:
-    """`GPU-…`, or `MIG-…` of a part."""
+    """Return the UUID: `GPU-…`, or `MIG-…` for a part."""
     return _decode_text(nvml.nvmlDeviceGetUUID(handle))
 
 
 def _decode_text(value: Any) -> str:
-    """Older bindings give bytes."""
+    """Decode text of NVML, which older bindings return as bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
@@ -223,7 +223,7 @@ def _torch_has_cuda() -> bool:
 
 
 def _cpu_model(cpuinfo: Path) -> tuple[str, frozenset[str]]:
-    """Model name and feature flags; both may be empty, off Linux."""
+    """Read the processor's model name and feature flags; the flags are empty on systems other than Linux."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -242,7 +242,7 @@ def _cpu_model(cpuinfo: Path) -> tuple[str, frozenset[str]]:
 
 
 def _count_cores() -> int:
-    """Cores this process may use: affinity and the container's CPU quota included."""
+    """Count the cores this process may use, within its affinity and the container's CPU quota."""
     # Missing on macOS and Windows
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1

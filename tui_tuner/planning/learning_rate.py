@@ -1,7 +1,7 @@
-"""Learning-rate rules, side by side: each names its source, its inputs and its result.
+"""Learning-rate rules side by side, each with its source, inputs and result.
 
-`auto` is `find_customary_rate`: a value that is usual for the task and method, scaled by nothing that was not
-measured. The other rules are shown beside it, where their inputs are known.
+`auto` uses `find_customary_rate`: a value that is usual for the task and method, scaled only by measured
+relations. The other rules are shown next to it if their inputs are known.
 """
 
 from __future__ import annotations
@@ -60,8 +60,7 @@ def find_usual_rate(config: RunConfig, facts: ModelFacts | None) -> Customary:
 def find_scratch_rate(parameters: int | None) -> Customary:
     """Return the peak rate for random weights, from GPT-3's table (log-log between its sizes)."""
     source = N_("GPT-3 (arXiv 2005.14165) table 2.1 by size")
-    # GPT-3's table begins at 125M parameters; far below, extrapolating its slope gives rates nobody has
-    # trained with
+    # GPT-3's table begins at 125M parameters; far below, extrapolating its slope gives untried rates
     if parameters is None or parameters < 30e6:
         return Customary(SMALL_SCRATCH_RATE, 3e-4, 3e-3, N_("nanoGPT: 1e-3 for small models"))
     sizes = [math.log(size) for size, _unused in GPT3_RATES]
@@ -90,7 +89,7 @@ REGRET = "LoRA Without Regret (Schulman et al., 2025)"
 
 
 def apply_square_root(base_rate: float, tokens_per_batch: float, pretraining_batch: float) -> float:
-    """`base_rate * sqrt(tokens_per_batch / pretraining_batch)`; both batches in tokens.
+    """Return `base_rate * sqrt(tokens_per_batch / pretraining_batch)`; both batches in tokens.
 
     2,000,000 supervised tokens in 350 steps of one epoch, from Mistral's 5e-5 at 4e6 tokens: 1.89e-6.
     """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers before a run. `duration` is None where no rows were counted."""
+    """The predictions for a run. `duration` is None if no rows were counted."""
 
     facts: ModelFacts
     resolved: ResolvedRun
@@ -134,7 +134,7 @@ def plan_surroundings(
 
 
 def _choose_rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:
-    """What `training.learning_rate` comes to; `auto` takes the first rule."""
+    """Return the learning rate of the run; `auto` uses the first rule."""
     asked = config.training.learning_rate
     if asked != "auto":
         return Rate(float(asked), "", _("set in the config"))
@@ -142,5 +142,5 @@ def _choose_rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:
     return Rate(
         found[0].rate,
         found[0].name,
-        _("auto takes what is {name}: {source}", name=_(found[0].name), source=found[0].source),
+        _("auto uses the rate that is {name}: {source}", name=_(found[0].name), source=found[0].source),
     )

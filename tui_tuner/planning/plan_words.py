@@ -45,7 +45,7 @@ def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
 
 
 def fit_lines(found: Fit) -> list[str]:
-    """The verdict for a card, the settings it rests on, and what each lever saves."""
+    """Format the verdict for a card, the settings behind it, and what each change would save."""
     lines = ["", found.describe_fit(), settings_words(found.config)]
     width = max((len(lever.change.label) for lever in found.levers), default=0)
     if found.levers:
@@ -57,7 +57,7 @@ def fit_lines(found: Fit) -> list[str]:
 
 
 def settings_words(used: ResolvedConfig) -> str:
-    """The settings that memory depends on most."""
+    """Describe the settings that memory depends on most."""
     training = used.training
     said = {
         "micro_batch": training.micro_batch,
@@ -91,13 +91,12 @@ def settings_words(used: ResolvedConfig) -> str:
 
 
 def unfitted_lines(used: ResolvedConfig) -> list[str]:
-    """Explain what figures without a card rest on."""
+    """Explain the basis of figures without a card."""
     return [
         settings_words(used),
         _(
-            "No GPU is named, so nothing was fitted: these are the settings for a large GPU. "
-            "--gpu NAME fits the run to one, --cards lists them all, --set "
-            "hardware.devices=cpu fits it to this machine's RAM."
+            "No GPU is named, so these are the settings for a large GPU. --gpu NAME fits the run to one, "
+            "--cards lists them all, --set hardware.devices=cpu fits it to this machine's RAM."
         ),
     ]
 
@@ -129,7 +128,7 @@ def rate_words(rule: Rule) -> str:
 
 
 def rule_words(rule: Rule) -> str:
-    """A rule's formula with its inputs and where it is from, or what it lacks."""
+    """Format a rule's formula with its inputs and source, or the input that it lacks."""
     if rule.rate is None:
         return _("needs {what}; {formula}", what=rule.missing, formula=rule.formula)
     return f"{rule.formula}  ({rule.source})" if rule.source else rule.formula
@@ -141,7 +140,7 @@ def fix_words(advice: Advice) -> str:
 
 
 def duration_lines(found: Duration | None, counted: RowCount, width: int = 0) -> list[str]:
-    """Steps, tokens, arithmetic, time and money, each with what it rests on; broken at `width` cells."""
+    """Format steps, tokens, arithmetic, time and money, each with its basis; wrapped at `width` cells."""
     said = _duration_words(found, counted)
     before = max(8, *(len(label) + 1 for label, _text in said))
     lines: list[str] = []
@@ -162,7 +161,7 @@ def _duration_words(found: Duration | None, counted: RowCount) -> list[tuple[str
 
 
 def _work_words(work: Work, counted: RowCount) -> str:
-    """Steps and tokens, and how sure the tokens are."""
+    """Describe steps and tokens, and whether the tokens are exact."""
     steps, tokens, trained = work.steps, work.tokens, work.supervised
     if counted.facts is None or counted.facts.tokens is None:
         return _(
@@ -181,7 +180,7 @@ def _work_words(work: Work, counted: RowCount) -> str:
 
 
 def time_words(found: Duration) -> str:
-    """Duration with its range and basis."""
+    """Format the duration with its range and basis."""
     if found.seconds is None or found.low is None or found.high is None:
         return _("unknown: {why}", why=found.basis)
     return _(
@@ -194,14 +193,14 @@ def time_words(found: Duration) -> str:
 
 
 def money_words(found: Duration) -> str:
-    """Cost and its upper end; empty without a price."""
+    """Format the cost and its upper end; empty without a price."""
     if found.cost is None or found.cost_high is None:
         return ""
     return _("{cost}, up to {most}", cost=human_money(found.cost), most=human_money(found.cost_high))
 
 
 def card_lines(found: Iterable[tuple[Candidate, Duration | None]]) -> list[str]:
-    """The table of GPUs: memory, verdict, and the time of the run on one and on several of them."""
+    """Format the table of GPUs: memory, verdict, and the time of the run on one and on several of them."""
     head = f"  {_('GPU'):18} {_('usable'):>10}  {_('wanted'):>10}  {'':9}  {_('time on 1, 2, 4, 8')}"
     lines = ["", head]
     for candidate, duration in found:
@@ -219,7 +218,7 @@ def card_lines(found: Iterable[tuple[Candidate, Duration | None]]) -> list[str]:
 
 
 def cards_json(found: Iterable[tuple[Candidate, Duration | None]]) -> list[dict[str, Any]]:
-    """JSON of the table of GPUs; `seconds` is null where nothing is known of the data."""
+    """Return the JSON of the table of GPUs; `seconds` is null if nothing is known of the data."""
     return [
         {
             "name": one.card.name,
@@ -235,7 +234,7 @@ def cards_json(found: Iterable[tuple[Candidate, Duration | None]]) -> list[dict[
 
 
 def fit_json(found: Fit | None) -> dict[str, Any]:
-    """JSON of a fit; nothing without a card."""
+    """Return the JSON of a fit; empty without a card."""
     if found is None:
         return {}
     return {
@@ -258,7 +257,7 @@ def fit_json(found: Fit | None) -> dict[str, Any]:
 
 
 def surroundings_json(found: Surroundings, counted: RowCount) -> dict[str, Any]:
-    """JSON of learning rate, work, time and money (null where unknown), and advice."""
+    """Return the JSON of learning rate, work, time and money (null if unknown), and advice."""
     return {
         **found.parameters.to_json(),
         "data": counted.to_json(),

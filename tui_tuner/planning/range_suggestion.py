@@ -16,7 +16,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
 from tui_tuner.planning.learning_rate import find_customary_rate
 
-DECADES = 1000.0  # how far below and above the customary rate a test goes, unless it is told
+DECADES = 1000.0  # by default, how far below and above the customary rate a test goes
 HIGHEST = 10.0
 SOURCE = N_("Smith (arXiv 1506.01186); the choice on the curve: Howard and Gugger (arXiv 2002.04688)")
 WORSE = 2.0  # times the lowest smoothed loss at which the test ends: it only gets worse
@@ -27,7 +27,7 @@ LEAST_FALL = 0.01  # share of the loss it has to fall
 
 @dataclass(frozen=True)
 class Suggestion:
-    """The suggested rate with its two sources; all None, and `why` says so, where the curve shows none."""
+    """The suggested rate with its two sources; if the curve shows none, all None with a reason in `why`."""
 
     rate: float | None
     steepest: float | None
@@ -46,7 +46,7 @@ class RangeTest:
     ended: str
 
     def to_json(self) -> dict[str, Any]:
-        """Curve and suggestion."""
+        """Return the curve and the suggestion as JSON."""
         found = self.suggestion
         return {
             "suggested": found.rate,
@@ -69,7 +69,7 @@ def choose_bounds(config: RunConfig) -> tuple[float, float]:
 
 
 def space_rates(low: float, high: float, steps: int) -> list[float]:
-    """`steps` rates from `low` to `high`, each the same factor above the one before."""
+    """Return `steps` rates from `low` to `high`, each the same factor above the one before."""
     if not (0 < low < high and math.isfinite(high)) or steps < 2:
         raise ValueError("a range test needs 0 < low < high and two steps")
     return [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
@@ -82,7 +82,7 @@ def evaluate_curve(rates: Sequence[float], losses: Sequence[float], ended: str =
 
 
 def smooth_curve(losses: Sequence[float]) -> list[float]:
-    """A Gaussian average over the neighbours on both sides, so that nothing moves to a higher rate.
+    """Average over the neighbours on both sides with Gaussian weights.
 
     Its width is a fortieth of the steps, at least one and a half.
     """
@@ -137,20 +137,20 @@ def _explain_choice(steepest: bool, falling: bool) -> str:
     """Describe where on the curve the rate is, and whether the loss was still falling at the end."""
     if steepest and falling:
         return _(
-            "where the loss falls steepest; the loss was still falling at the end, so a higher rate may do"
+            "where the loss falls steepest; the loss was still falling at the end, so a higher rate may work"
         )
     if steepest:
         return _("where the loss falls steepest")
     if falling:
         return _(
-            "a tenth of where the loss is lowest; the loss was still falling at the end, "
-            "so a higher rate may do"
+            "a tenth of where the loss is lowest; the loss was still falling at the end, so a higher "
+            "rate may work"
         )
     return _("a tenth of where the loss is lowest")
 
 
 def _estimate_noise(losses: Sequence[float], smooth: Sequence[float]) -> float:
-    """Standard error of a smoothed loss: spread around the curve before it turns, by the points averaged."""
+    """Estimate the standard error of a smoothed loss: spread before the minimum, by the points averaged."""
     lowest = max(FEWEST, min(range(len(smooth)), key=smooth.__getitem__))
     rest = [losses[place] - smooth[place] for place in range(min(lowest, len(smooth)))]
     spread = math.sqrt(sum(value * value for value in rest) / len(rest))
@@ -160,7 +160,7 @@ def _estimate_noise(losses: Sequence[float], smooth: Sequence[float]) -> float:
 
 
 def plot_curve(test: RangeTest, width: int = 72, height: int = 14) -> list[str]:
-    """Loss against rate as lines of text: `·` a step's loss, `●` the smoothed one, `│` the suggested rate."""
+    """Plot loss against rate as text: `·` a step's loss, `●` the smoothed one, `│` the suggested rate."""
     low, high = math.log10(test.rates[0]), math.log10(test.rates[-1])
     # Without the divergent end, which would flatten everything before it into one line
     top = max(test.smooth[0], *test.smooth[: max(2, len(test.smooth) * 3 // 4)]) * 1.05

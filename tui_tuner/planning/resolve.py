@@ -73,15 +73,15 @@ def resolve_config(
     fitted: ResolvedConfig | None = None,
     said: Mapping[str, str] | None = None,
 ) -> ResolvedRun:
-    """Replace every `auto` that training needs a value for. What the user set is never changed.
+    """Replace every `auto` that training needs a value for. Values that the user set never change.
 
-    Left as they are: `data.format`, `data.problem`, `data.workers`, `evaluation.metrics`,
-    `evaluation.null_threshold`, `output.name`, `training.loss` (their rooms decide them).
+    Not resolved here: `data.format`, `data.problem`, `data.workers`, `evaluation.metrics`,
+    `evaluation.null_threshold`, `output.name`, `training.loss` (decided where they are used).
 
     Args:
-        fitted: Micro-batch, checkpointing and optimizer are taken from here; by rules of thumb without it.
+        fitted: Source of micro-batch, checkpointing and optimizer; rules of thumb choose them without it.
             `fit.fit_config` makes it, so that the run fits into memory.
-        said: Why these were chosen, by field; an empty sentence leaves it to the rule.
+        said: The reasons for these, by field; an empty one is replaced by the rule's own.
 
     Raises:
         HardwareError: GPUs were asked for that are not here.
@@ -120,7 +120,6 @@ class _Work:
 
     @property
     def run_device(self) -> Device:
-        """The device that trains."""
         return self.hardware.device_for(self.config.hardware.devices)
 
     @property
@@ -133,7 +132,7 @@ class _Work:
         return self.model is not None and self.model.parameters < SMALL_MODEL
 
     def count_steps(self) -> int | None:
-        """Optimizer steps of the run, where the rows are counted."""
+        """Count the optimizer steps of the run; without counted rows, `max_steps`, which may be None."""
         training = self.config.training
         if self.data is None or not self.data.rows:
             return training.max_steps
@@ -182,8 +181,8 @@ def _choose_packing(work: _Work) -> tuple[bool, str]:
         return False, _("{kind} carries a state along the sequence, so packed rows would mix.", kind=kind)
     if work.model is not None and work.model.family.counts_places:
         return False, _(
-            "Attention of {kind} counts how far apart tokens are in a row, so each sequence "
-            "gets its own row.",
+            "Attention of {kind} depends on how far apart tokens are in a row, so each sequence gets its "
+            "own row.",
             kind=one_line(kind, 60),
         )
     if work.config.method.prompt_length:
@@ -195,7 +194,7 @@ def _choose_optimizer(work: _Work) -> tuple[str, str]:
     # The search has looked at memory, the rules below have not
     if work.fitted and work.fitted.optimizer != "adamw":
         return work.fitted.optimizer, _("Its state takes a quarter of the memory, which the GPU needs.")
-    return "adamw", _("The optimizer that the usual learning rates are meant for.")
+    return "adamw", _("The optimizer for which the usual learning rates are meant.")
 
 
 def _choose_checkpointing(work: _Work) -> tuple[Checkpointing, str]:
@@ -240,9 +239,7 @@ def _choose_micro_batch(work: _Work) -> tuple[int, str]:
 
 def _choose_learning_rate(work: _Work) -> tuple[float, str]:
     found = find_usual_rate(work.config, work.model)
-    return found.rate, _(
-        "Customary for {kind}: {source}.", kind=work.config.method.kind, source=_(found.source)
-    )
+    return found.rate, _("Usual for {kind}: {source}.", kind=work.config.method.kind, source=_(found.source))
 
 
 def _choose_every(work: _Work) -> tuple[int | float | None, str]:
@@ -251,7 +248,7 @@ def _choose_every(work: _Work) -> tuple[int | float | None, str]:
     steps = work.count_steps()
     # As a share of the run, since its number of steps is not known yet
     if steps is None:
-        return 1 / CHECKS_PER_RUN, _("{count} times in the run.", count=CHECKS_PER_RUN)
+        return 1 / CHECKS_PER_RUN, _("{count} times per run.", count=CHECKS_PER_RUN)
     return max(1, round(steps / CHECKS_PER_RUN)), _(
         "About {count} times in {steps} steps.", count=CHECKS_PER_RUN, steps=steps
     )
@@ -271,7 +268,7 @@ def _choose_save_every(work: _Work) -> tuple[int | float, str]:
             minutes=minutes,
         )
     return 1 / CHECKS_PER_RUN, _(
-        "{count} times in the run, and at least every {minutes:g} minutes.",
+        "{count} times per run, and at least every {minutes:g} minutes.",
         count=CHECKS_PER_RUN,
         minutes=minutes,
     )

@@ -1,4 +1,4 @@
-"""Rows and tokens of a run, counted before it: quickly by default, or to the last token."""
+"""Counts of rows and tokens before a run: estimated quickly by default, or exact to the last token."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ PLAIN_TOKENIZER = "tokenizer.json"
 
 @dataclass(frozen=True)
 class RowCount:
-    """What is known of the rows; `facts` is None without them. `basis`: how they were counted."""
+    """What is known of the rows; `facts` is None if nothing is. `basis` describes how they were counted."""
 
     facts: DataFacts | None
     basis: str
     exact: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Counts and where they come from."""
+        """Return the counts and their basis as JSON."""
         facts = self.facts
         return {
             "rows": facts.rows or None if facts else None,
@@ -130,8 +130,8 @@ def count_exactly(
     """Count the rows as training will see them. Tokenises everything, into the cache that the run reads.
 
     Args:
-        sink: Told how far it is, by phases.
-        cancelled: Whether to give up.
+        sink: Receives the progress, as phases.
+        cancelled: Asked again and again whether to give up.
 
     Imports transformers. Takes seconds to minutes, by the size of the data.
 
@@ -216,7 +216,7 @@ def _count_lines(config: RunConfig) -> int | None:
         with open(file, "rb") as source:
             last = b"\n"
             while chunk := source.read(CHUNK):
-                # Empty lines are no rows. One that straddles two chunks is counted, which a guess can bear
+                # Empty lines are not rows. One across two chunks is counted, which an estimate can bear
                 total += chunk.count(b"\n") - chunk.count(b"\n\n")
                 last = chunk
             total += not last.endswith(b"\n")

@@ -1,6 +1,6 @@
-"""Tier 2: a trace of the installed libraries' own code, compared with the ledger.
+"""Comparison of the memory ledger with a trace of the installed libraries' own code.
 
-Pure arithmetic: `launch.tracing` has it traced.
+Pure arithmetic; `launch.tracing` makes the trace.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Check:
 
     @property
     def peak_difference(self) -> float:
-        """Traced peak against the computed one, as a share."""
+        """Return the difference of the traced peak from the computed one, as a share."""
         return self.traced / self.computed - 1
 
     @property
@@ -39,7 +39,7 @@ class Check:
         return abs(self.peak_difference) <= AGREE
 
     def describe_check(self) -> str:
-        """For a screen."""
+        """Describe the outcome in a sentence, for a screen."""
         computed, traced = self.computed / GIB, self.traced / GIB
         if self.is_confirmed:
             return _(
@@ -59,7 +59,7 @@ class Check:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The documented JSON form."""
+        """Return the documented JSON form."""
         return {
             "difference": self.peak_difference,
             "confirmed": self.is_confirmed,
@@ -98,13 +98,13 @@ def check_trace(setup: Setup, traces: dict[str, Any]) -> Check:
 
 
 def _extend_peak(few: dict[str, float], more: dict[str, float], name: str, further: float) -> float:
-    """A phase's peak with so many times the layers more that `more` has beyond `few`."""
+    """Extrapolate a phase's peak: from `few`, by `further` times the difference between `more` and `few`."""
     start = few.get(name, 0.0)
     return start + further * (more.get(name, 0.0) - start)
 
 
 def _sum_static(setup: Setup, trace: dict[str, Any]) -> float:
-    """Bytes between two steps: weights as traced, and what follows from the trained tensors."""
+    """Sum the bytes between two steps: weights as traced, and states of the trained tensors."""
     weights, trained = trace["weights"], setup.layers or setup.facts.layers
     # Only some layers were traced, so weights are put together from one of each kind
     size = weights["rest"] + trained * weights["trained"] + (setup.facts.layers - trained) * weights["frozen"]
@@ -117,7 +117,7 @@ def _sum_static(setup: Setup, trace: dict[str, Any]) -> float:
 
 
 def _sum_states(setup: Setup, trace: dict[str, Any]) -> float:
-    """Bytes that the optimizer keeps between steps."""
+    """Sum the bytes that the optimizer keeps between steps."""
     return sum(
         copies * count_state_bytes(setup.optimizer, count, width)
         for count, width, copies in _list_trained(setup, trace)
@@ -125,7 +125,7 @@ def _sum_states(setup: Setup, trace: dict[str, Any]) -> float:
 
 
 def _list_trained(setup: Setup, trace: dict[str, Any]) -> list[tuple[int, int, int]]:
-    """(elements, width, copies) of every trained tensor."""
+    """List (elements, width, copies) of every trained tensor."""
     if setup.facts.dense_layers:
         return [(*tensor, 1) for tensor in trace["tensors"]["whole"]]
     rest, layer = trace["tensors"]["rest"], trace["tensors"]["layer"]
@@ -134,7 +134,7 @@ def _list_trained(setup: Setup, trace: dict[str, Any]) -> list[tuple[int, int, i
 
 
 def _sum_step(setup: Setup, trace: dict[str, Any]) -> float:
-    """Bytes beyond the static ones while the optimizer steps."""
+    """Sum the bytes beyond the static ones during the optimizer's step."""
     gradients = sum(count * width * copies for count, width, copies in _list_trained(setup, trace))
     return (
         shadow_bytes(setup)
@@ -153,11 +153,15 @@ def explain_untraceable(setup: Setup) -> str:
         return _("the model has no config.json")
     if facts.encoder and not setup.head:
         return _(
-            "{model_type} writes no text, and is traced with a head that decides", model_type=facts.model_type
+            "{model_type} does not generate text, and is traced only with a classification head",
+            model_type=facts.model_type,
         )
     # Tensors of a trace hold no data, so code that looks at values cannot run
     if facts.model_type == "modernbert":
-        return _("{model_type} reads the values of its mask", model_type=facts.model_type)
+        return _(
+            "the code of {model_type} reads the values of its mask, which a trace does not have",
+            model_type=facts.model_type,
+        )
     if facts.family.shared:
         return _("its layers share their weights")
     if setup.train_embeddings:
@@ -169,7 +173,7 @@ def explain_untraceable(setup: Setup) -> str:
     if setup.form not in TRACED or setup.virtual_tokens or setup.elsewhere or setup.own:
         return _("only LoRA, DoRA, full fine-tuning and top layers are traced")
     if facts.dense_layers and len(simulated_layers(setup)) > 1:
-        return _("its layers are not alike")
+        return _("its layers differ from each other")
     return ""
 
 

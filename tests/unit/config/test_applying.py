@@ -99,12 +99,12 @@ def test_what_has_no_effect_is_what_differs_from_its_default() -> None:
         (
             {"method": {"kind": "prefix_tuning", "encoder_size": 8, "initial_text": "Hello"}},
             ["method.initial_text"],
-            "cannot begin as words",
+            "cannot be initialised from words",
         ),
-        ({"model": {"double_quant": False}}, ["model.double_quant"], "It is for model.quantization nf4."),
-        ({"model": {"revision": "main"}}, ["model.revision"], "made by this package"),
-        ({"data": {"pick": "random"}}, ["data.pick"], "data.limit takes, and that is empty"),
-        ({"training": {"max_steps": 4, "epochs": 9}}, ["training.epochs"], "training.max_steps decides"),
+        ({"model": {"double_quant": False}}, ["model.double_quant"], "It applies to model.quantization nf4."),
+        ({"model": {"revision": "main"}}, ["model.revision"], "part of this package"),
+        ({"data": {"pick": "random"}}, ["data.pick"], "data.limit, which is empty"),
+        ({"training": {"max_steps": 4, "epochs": 9}}, ["training.epochs"], "training.max_steps sets"),
         ({"training": {"optimizer": "sgd", "adam_beta1": 0.8}}, ["training.adam_beta1"], "AdamW"),
         ({"hardware": {"devices": "cpu"}, "training": {"tf32": True}}, ["training.tf32"], "is cpu"),
         (
@@ -112,7 +112,7 @@ def test_what_has_no_effect_is_what_differs_from_its_default() -> None:
             ["evaluation.samples"],
             "held-out rows",
         ),
-        ({"evaluation": {"metrics": ["rouge_l"]}}, ["evaluation.metrics"], "metric_rows asks for none"),
+        ({"evaluation": {"metrics": ["rouge_l"]}}, ["evaluation.metrics"], "metric_rows is 0"),
     ],
 )
 def test_what_does_not_go_with_other_fields_is_said_and_not_refused(

@@ -149,10 +149,10 @@ def test_no_nonsense_is_suggested(tmp_path: Path) -> None:
         ('data:\n  path: "C:\\Users\\mara\\train.jsonl"\n', 2, "single quotes"),
         ('data:\n  path: "D:\\data"\n', 2, "single quotes"),
         ("data:\n\tpath: demo\n", 2, "There is a tab"),
-        ("data: {path: demo}\ntraining: {epochs: 1}\ntraining: {batch_size: 2}\n", 3, "on line 2 too"),
+        ("data: {path: demo}\ntraining: {epochs: 1}\ntraining: {batch_size: 2}\n", 3, "also on line 2"),
         ("model: {quantization: off}\n", 1, "YAML reads yes, no, on and off as true and false"),
-        ("training:\n  epochs: 1,5\n", 2, "Decimals are written with a dot"),
-        ("training: {epochs: 1,5}\n", 1, "A comma ends a value here"),
+        ("training:\n  epochs: 1,5\n", 2, "Write decimals with a dot"),
+        ("training: {epochs: 1,5}\n", 1, "A comma separates values here"),
         ("model:\n  name: my model: a new one\n", 2, "needs quotes"),
     ],
 )

@@ -144,14 +144,14 @@ def test_an_error_names_both_places(place: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize(
     ("written_as", "words"),
     [
-        ("'{path}'", "Write it plainly: {path}"),
-        ('"{path}" ', "Write it plainly: {path}"),
-        ("file://{url}", "Write it plainly: {path}"),
-        ("{escaped}", "Write it plainly: {path}"),
-        ("C:\\Users\\mara\\rows.jsonl", "path of Windows"),
+        ("'{path}'", "Write it without quotes or escapes: {path}"),
+        ('"{path}" ', "Write it without quotes or escapes: {path}"),
+        ("file://{url}", "Write it without quotes or escapes: {path}"),
+        ("{escaped}", "Write it without quotes or escapes: {path}"),
+        ("C:\\Users\\mara\\rows.jsonl", "Windows path"),
         ("C:\temp\new.jsonl", "a tab or a line break"),
         ("data\temp.jsonl", "tab"),
-        ("$DATA/rows.jsonl", "Variables of the environment"),
+        ("$DATA/rows.jsonl", "Environment variables"),
     ],
 )
 def test_a_pasted_path_is_explained(tmp_path: Path, written_as: str, words: str) -> None:
@@ -163,7 +163,7 @@ def test_a_pasted_path_is_explained(tmp_path: Path, written_as: str, words: str)
     pasted = written_as.format(**known)
     assert words.format(**known) in where_looked(pasted)
     data = build_config({"data": {"path": pasted}})
-    if "plainly" in words:  # data is read from where the path leads; a run keeps it plain
+    if "without quotes" in words:  # data is read from where the path leads; a run keeps it plain
         assert [file.path for file in resolve_paths(data.data)[0].files] == [str(path)]
         assert absolute_paths(data).data.path == str(path)
     else:

@@ -25,23 +25,23 @@ LAUGHS = "a0: &a0 {x: 1, y: 2}\n" + "".join(
 )
 ODD = {
     "aliases that grow": (LAUGHS, 13, "more than 50,000 values"),
-    "an anchor in itself": ("data:\n  path: &a [*a]\n", 2, "stands inside"),
-    "a tag that does not fit": ("task: sft\ntraining:\n  seed: !!bool maybe\n", 3, "is no bool"),
+    "an anchor in itself": ("data:\n  path: &a [*a]\n", 2, "is inside the value"),
+    "a tag that does not fit": ("task: sft\ntraining:\n  seed: !!bool maybe\n", 3, "is not a valid bool"),
     "no such day": ("training:\n  seed: 2026-99-99\n", 2, "is a date"),
     "a date for a name": ("output:\n  name: 2026-01-01\n", 2, "Put it in quotes"),
     "thousands of digits": ("training:\n  seed: " + "9" * 5000, 2, "a number of 5,000 characters"),
     "sexagesimal": ("training:\n  seed: 1" + ":59" * 100_000, 2, "a number of"),
-    "hexadecimal nothing": ("training:\n  seed: !!int 0x\n", 2, "is no int"),
+    "hexadecimal nothing": ("training:\n  seed: !!int 0x\n", 2, "is not a valid int"),
     "10^400": ("training:\n  max_steps: 1" + "0" * 400, 2, "at most 1,000,000,000"),
     "infinity": ("training:\n  epochs: .inf\n", 2, "at most 10,000"),
-    "a key twice in a list": ("data:\n  path:\n  - {path: a, path: b}\n", 3, "stands twice"),
+    "a key twice in a list": ("data:\n  path:\n  - {path: a, path: b}\n", 3, "duplicate key"),
     "a list as key": ("training:\n  ? [a, b]\n  : 1\n", 2, "unhashable"),
     "a number as key": ("training:\n  1: 2\n", 2, "unknown key"),
     "two documents": ("task: sft\n---\ntask: sft\n", 2, "several documents"),
     "a tab": ("training:\n\tseed: 1\n", 2, "tab"),
     "a control character": ("task: sft\nmodel:\n  name: a\x01b\n", 3, "U+0001"),
     "nested without end": ("data: " + "[" * 500 + "]" * 500, 1, "levels deep"),
-    "a set": ("data:\n  path: !!set {a, b}\n", 2, "means nothing here"),
+    "a set": ("data:\n  path: !!set {a, b}\n", 2, "is not supported"),
     "old line ends": ("task: sft\rtraining:\r  seed: x\r", 3, "training.seed"),
 }
 
@@ -90,7 +90,7 @@ def test_every_number_has_two_limits() -> None:
 
 
 def test_a_step_of_too_many_tokens_is_told() -> None:
-    with pytest.raises(ConfigError, match=r"more than a step can hold"):
+    with pytest.raises(ConfigError, match=r"are too many for one step"):
         build_config({"training": {"batch_size": 1_000_000}, "data": {"max_length": 10_000_000}})
 
 

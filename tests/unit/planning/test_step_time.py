@@ -177,14 +177,14 @@ def test_qlora_takes_the_fastest_that_fits(free, degree):
     done = fit_config(asked, hardware=machine(free), model_facts=FACTS, data_facts=CHATS)
     assert done.config.training.gradient_checkpointing == degree
     why = done.explain_field("training.gradient_checkpointing")
-    assert "a step predicted" in why
+    assert "per step predicted" in why
     assert ("do not fit" in why) == (degree is not False)
 
 
 def test_the_next_best_is_named_with_its_time():
     done = fit_config(config(), hardware=machine(79.0), model_facts=FACTS, data_facts=CHATS)
     why = done.explain_field("training.micro_batch")
-    assert "The next best, micro-batch" in why and "a step predicted" in why
+    assert "The next best, micro-batch" in why and "per step predicted" in why
     only = fit_config(
         config(training={"gradient_checkpointing": True, "optimizer": "adamw", "batch_size": 1}),
         hardware=machine(79.0),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """A choice in a registry: its name in a config, a short label and one line of help."""
+    """An entry of a registry: its name in a config, a short label and one line of help."""
 
     name: str
     label: str

@@ -1,4 +1,4 @@
-"""An entry of the registry of methods: words, fields and traits, without a training library."""
+"""Entries of the registry of methods: texts, fields and traits, with no training library imported."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from tui_tuner.config.kinds.kind import Kind
 
 
 class Trait(StrEnum):
-    """What a method is like, where forms, plans or the run have to know."""
+    """A property of a method that forms, plans or the run depend on."""
 
-    ADAPTER = "adapter"  # the model's own weights stay as they are; what is trained is saved beside them
+    ADAPTER = "adapter"  # the model's own weights stay frozen; the trained weights are saved separately
     RANKED = "ranked"  # low-rank matrices: reads rank, alpha and dropout
     VIRTUAL_TOKENS = "virtual_tokens"  # trained tokens before each sequence
     PREFIX = "prefix"  # the virtual tokens are keys and values of each layer, not embeddings
     WHOLE_MODEL = "whole_model"  # every weight of the model is trained
-    QUANTISABLE = "quantisable"  # works beside weights in 4 or 8 bits
-    MERGEABLE = "mergeable"  # what is trained can be folded into the model's weights
-    CHECKPOINTABLE = "checkpointable"  # activations may be computed again in the backward pass
-    FEW_WEIGHTS = "few_weights"  # trains next to nothing, whatever its fields say: vectors, or a prompt
+    QUANTISABLE = "quantisable"  # can be trained on top of weights in 4 or 8 bits
+    MERGEABLE = "mergeable"  # the trained weights can be merged into the model's
+    CHECKPOINTABLE = "checkpointable"  # activations may be recomputed in the backward pass
+    FEW_WEIGHTS = "few_weights"  # trains very few weights, whatever its fields: vectors, or a prompt
 
 
 @dataclass(frozen=True)
 class MethodKind(Kind):
-    """A method, with what forms, validation and planning have to know of it.
+    """A method, with the facts that forms, validation and planning need.
 
     Args:
-        traits: What it is like.
-        fields: Of the section `method` that it reads, beside `kind`.
-        needs: Those of them that have no default that would do.
-        explanation: A paragraph for somebody who has not trained a model before.
-        paper: Where it comes from, or what was measured of it.
-        usual: Customary values of its fields, in a sentence.
-        module: In `methods`, where that is not its own name: methods of one family share one.
+        traits: Its properties.
+        fields: Fields of the section `method` that it reads, in addition to `kind`.
+        needs: Those fields whose default does not work for this method, so that the user must set them.
+        explanation: A paragraph for a beginner who has not trained a model before.
+        paper: Its source, or a study that measured it.
+        usual: Usual values of its fields, as a sentence.
+        module: Name of its module in `methods` if it differs from its own; methods of a family share one.
     """
 
     traits: frozenset[Trait] = frozenset()
@@ -45,5 +45,4 @@ class MethodKind(Kind):
     usual: str = ""
 
     def has_trait(self, trait: Trait) -> bool:
-        """Return whether it has a trait."""
         return trait in self.traits

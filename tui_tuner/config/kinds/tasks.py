@@ -1,6 +1,6 @@
-"""The tasks that a run may ask for: names, help and facts. Forms and validation need no training library.
+"""The training tasks: names, help and facts. Forms and validation import no training library.
 
-A task is one entry here and the module of the same name in `tasks`; nothing else names it.
+A task is one entry here and the module of the same name in `tasks`; no other code names it.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from tui_tuner.locales import N_
 
 @dataclass(frozen=True)
 class TaskKind(Kind):
-    """A task, with what planning has to know of it.
+    """A task, with the facts that planning needs.
 
     Args:
-        plain_text: It learns whole documents: many passes over them are usual, and a model may begin with
-            random weights, at the rates for that.
-        preference: It learns from comparisons, at rates much lower than those of other tasks.
-        writes: Its model writes text: prompts are answered, and what is generated is scored.
-        best: The metric that decides which checkpoint is best, where the config leaves that open and the
-            rows do not say more (`Task.settle_fields`).
-        decides: What a new head decides about, in place of the one that writes: a `text`, each `token`, or a
-            `span` (two numbers for each token). Empty where there is none.
-        question: Its model reads a question beside the text.
-        rows: What its rows are, in a few words.
-        reads: Fields that it reads and not every task does, beside those of tasks that write
+        plain_text: Whether it learns whole documents: many passes over them are usual, and a model may start
+            from random weights, at learning rates that suit them.
+        preference: Whether it learns from comparisons, at learning rates far below those of other tasks.
+        writes: Whether its model generates text: it answers prompts, and its answers are scored.
+        best: The metric that decides which checkpoint is best if the config leaves it at `auto` and the rows
+            do not decide it (`Task.settle_fields`).
+        decides: The unit that a new head classifies, in place of the language-model head: a `text`, each
+            `token`, or a `span` (two numbers for each token). Empty for tasks without a new head.
+        question: Whether its model reads a question together with the text.
+        rows: Its rows in a few words.
+        reads: Fields that this task reads but not every task does, in addition to those of tasks that write
             (`config.applying`).
         without: Methods that cannot train it, each with the reason: a sentence without its full stop.
-        demo: What `data.path: demo` means for it: rows of its own inside this package.
-        tiny: What `model.name: tiny` means for it: a small model with random weights (`config.tiny`);
-            empty where there is none.
-        goal: What the guide calls it: words of its own, or the name of one of the goals there
-            (`guiding.goals`) that it does as well. Empty takes the label.
-        example: A row and what is learnt from it, for the guide; empty takes `rows`.
+        demo: The rows inside this package that `data.path: demo` stands for.
+        tiny: The small model with random weights that `model.name: tiny` stands for (`config.tiny`); empty
+            if there is none.
+        goal: Its name in the guide: words of its own, or the name of a goal there (`guiding.goals`) that it
+            also serves. Empty uses the label.
+        example: A row and what the model learns from it, for the guide; empty uses `rows`.
     """
 
     plain_text: bool = False
@@ -53,11 +53,10 @@ class TaskKind(Kind):
     example: str = ""
 
     def takes_method(self, method: str) -> bool:
-        """Return whether a method can train it."""
         return method not in self.without
 
 
-# Fields that only tasks read whose models write text: prompts are answered, what is written is scored
+# Fields read only by tasks whose models generate text: prompts are answered and the answers scored
 WRITING = (
     "training.loss",
     "evaluation.prompts",
@@ -65,7 +64,7 @@ WRITING = (
     "evaluation.metric_rows",
     "evaluation.max_new_tokens",
 )
-# Fields that are about chats: what is rendered, which turns are learnt, and cleaning by answers
+# Fields about chats: how they are rendered, which turns are trained, and cleaning by answers
 CHATS = (
     "model.chat_template",
     "data.system",
@@ -90,14 +89,14 @@ TASKS: dict[str, TaskKind] = {
         TaskKind(
             "pretraining",
             N_("Pretraining"),
-            N_("Learn plain text, every token, from scratch or continued."),
+            N_("Learn every token of plain text, from scratch or continuing from a trained model."),
             rows=N_("plain text"),
             plain_text=True,
         ),
         TaskKind(
             "classification",
             N_("Classification"),
-            N_("Learn the class of a text or of a pair of texts, several classes, or a number."),
+            N_("Predict one class, several classes or a number for a text or a pair of texts."),
             rows=N_("texts with a class"),
             writes=False,
             best="accuracy",
@@ -115,7 +114,7 @@ TASKS: dict[str, TaskKind] = {
         TaskKind(
             "token_classification",
             N_("Token classification"),
-            N_("Learn a tag for each word: names, places, parts of speech."),
+            N_("Tag each word: names, places, parts of speech."),
             rows=N_("words with a tag for each"),
             writes=False,
             best="f1",
@@ -127,7 +126,7 @@ TASKS: dict[str, TaskKind] = {
         TaskKind(
             "question_answering",
             N_("Question answering"),
-            N_("Learn to find the answer to a question inside a text."),
+            N_("Find the answer to a question inside a text."),
             rows=N_("questions with answers inside a text"),
             writes=False,
             best="f1",
@@ -140,10 +139,10 @@ TASKS: dict[str, TaskKind] = {
     )
 }
 
-TINY = "tiny"  # a model's name that stands for the architecture of the task: `TaskKind.tiny`
-TINY_NAMES = ("tiny-bert", "tiny-distilbert")  # small models with random weights, made where they are needed
+TINY = "tiny"  # a model name that stands for the small architecture of the task: `TaskKind.tiny`
+TINY_NAMES = ("tiny-bert", "tiny-distilbert")  # small models with random weights, created when needed
 
 
 def is_tiny(name: object) -> bool:
-    """Return whether a model's name means one of the small ones with random weights."""
+    """Return whether a model name means one of the small models with random weights."""
     return name == TINY or name in TINY_NAMES

@@ -1,4 +1,4 @@
-"""How a field of a section is declared, and how it is held to its limits."""
+"""The declaration of config fields, and the check of their limits."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Auto = Literal["auto"]
 
 
 def known_word(names: Collection[str], unknown: str) -> AfterValidator:
-    """Hold a word to the names of a registry (`config.kinds`).
+    """Make a validator that accepts only the names of a registry (`config.kinds`).
 
-    `unknown` is what is said of another one: a sentence with the places `value` and `names`, marked by `N_`.
+    `unknown` is the message for any other word: a sentence with places `value` and `names`, marked by `N_`.
     """
 
     def check(value: str) -> str:
@@ -50,7 +50,7 @@ def declare_option(
 ) -> Any:
     """Declare a field: `help` of one line, `explain` for beginners, `limits` such as ge, gt, min_length.
 
-    Nothing but `choices` is taken where they are given; `words` are taken beside any other text.
+    If `choices` are given, nothing else is accepted; `words` are special values next to any other text.
     """
     extra: dict[str, Any] = {"explain": explain, "unit": unit, "advanced": advanced, "limits": limits}
     if choices is not None:
@@ -61,26 +61,29 @@ def declare_option(
 
 
 class Section(BaseModel):
-    """A part of a config. An unknown key is an error, and so is a value outside of a field's limits."""
+    """A part of a config. Unknown keys and values outside a field's limits are errors."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     @model_validator(mode="before")
     @classmethod
     def _without_empty(cls, values: Any) -> Any:
-        """Return a section of which nothing but comments is left in a file is one at its defaults."""
+        """Drop subsections without a value, so that they take their defaults."""
         if not isinstance(values, Mapping):
             return values
+        # A section whose lines are all commented out reads as `key: null` in YAML.
         return {key: value for key, value in values.items() if value is not None or not _is_section(cls, key)}
 
     @field_validator("*")
     @classmethod
     def _within_limits(cls, value: Any, info: ValidationInfo) -> Any:
-        """Hold numbers and texts to their limits; `auto` and null pass (pydantic's own choke on unions)."""
+        """Check the limits of numbers and texts; `auto` and null pass."""
+        # pydantic's own constraints (`Field(ge=0)`) fail on unions such as `int | Literal["auto"]`, so
+        # limits are stored with the field and checked here.
         extra = cls.model_fields[info.field_name or ""].json_schema_extra
         limits = extra.get("limits", {}) if isinstance(extra, dict) else {}
         if limits and not _keeps_limits(value, limits):  # type: ignore[arg-type]
-            raise PydanticCustomError("limits", "is out of its limits")
+            raise PydanticCustomError("limits", "is out of range")
         return value
 
 

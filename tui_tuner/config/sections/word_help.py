@@ -1,6 +1,6 @@
-"""What each word that a field takes means: a sentence for the form, for completion and for a reference page.
+"""Explanations of the words that fields take: a sentence each for the form, completion and reference page.
 
-Tasks, methods, record formats, chat templates and metrics have theirs in registries of their own.
+Those of tasks, methods, record formats, chat templates and metrics are in their registries.
 """
 
 from __future__ import annotations
@@ -13,60 +13,63 @@ from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.locales import N_, _
 
-_AUTO_RATE = N_("Takes a rate that is usual for this method and task; the plan (F3) says which, and by whom.")
-_AUTO_EVERY = N_("About ten times in the run.")
+_AUTO_RATE = N_("A rate that is usual for this method and task; the plan (F3) shows the rate and its source.")
+_AUTO_EVERY = N_("About ten times per run.")
 WORDS: dict[str, dict[str, str]] = {
     "model.name": {
-        "demo": N_("A very small model inside this package: no download, quick on any machine."),
-        "tiny": N_("A very small encoder with random weights, made here: to try a task with, not to use."),
+        "demo": N_("A very small model inside this package: no download, fast on any machine."),
+        "tiny": N_(
+            "A very small encoder with random weights, created here: for trying out a task, not for real use."
+        ),
     },
     "model.tokenizer": {
-        "train": N_("Learns a tokenizer from your data, for a model that starts from nothing.")
+        "train": N_("Trains a tokenizer on your data, for a model that starts from random weights.")
     },
     "model.hub": {
         "huggingface": N_("huggingface.co, or the mirror that HF_ENDPOINT names."),
-        "modelscope": N_("modelscope.cn, which is quicker to reach from China."),
+        "modelscope": N_("modelscope.cn, which is faster to reach from China."),
     },
     "model.dtype": {
-        "auto": N_("bfloat16 where this machine computes in it and it loses nothing, else float32."),
-        "bfloat16": N_("16 bits a weight: half the memory of float32, with the same range of numbers."),
+        "auto": N_("bfloat16 if this machine supports it and no precision is lost, otherwise float32."),
+        "bfloat16": N_("16 bits per weight: half the memory of float32, with the same range of numbers."),
         "float16": N_(
-            "16 bits with a small range: for GPUs without bfloat16, such as the T4; it may overflow."
+            "16 bits with a small range that can overflow: for GPUs without bfloat16, such as the T4."
         ),
-        "float32": N_("32 bits a weight: exact, takes twice the memory of 16 bits, and is slower on a GPU."),
+        "float32": N_(
+            "32 bits per weight: the most exact, with twice the memory of 16 bits, and slower on a GPU."
+        ),
     },
     "model.quantization": {
-        "none": N_("The weights stay as they are."),
+        "none": N_("The weights are not quantised."),
         "nf4": N_(
-            "About 4 bits a weight: a quarter of the memory, a little less exact. With LoRA it is QLoRA."
+            "About 4 bits per weight: a quarter of the memory of 16 bits, a little less exact. With "
+            "LoRA, this is QLoRA."
         ),
-        "int8": N_("8 bits a weight: half the memory of 16 bits, and slower."),
+        "int8": N_("8 bits per weight: half the memory of 16 bits, and slower."),
     },
     "model.attention": {
         "auto": N_(
-            "The fastest that is exact for this model on this machine; each is tried before it is used."
+            "The fastest one that is exact for this model on this machine; each is tested before it is used."
         ),
-        "sdpa": N_("PyTorch's own: exact, needs nothing else."),
+        "sdpa": N_("PyTorch's own: exact, and needs no other package."),
         "flash_attention_2": N_(
-            "Of the package flash-attn: for NVIDIA GPUs since Ampere, and 16-bit numbers."
+            "From the package flash-attn: for NVIDIA GPUs from Ampere on, and 16-bit numbers."
         ),
         "flex_attention": N_("PyTorch's compiled attention: takes a while to compile at the start."),
-        "eager": N_("Step by step: slow, and takes memory that grows with the square of the length."),
-        "hub": N_(
-            "Also tries a kernel that is downloaded from the hub, and keeps it where it is exact and faster."
-        ),
+        "eager": N_("Unfused operations: slow, and memory grows with the square of the sequence length."),
+        "hub": N_("Also tries a kernel downloaded from the hub, and keeps it if it is exact and faster."),
     },
-    "data.path": {"demo": N_("Rows inside this package, for each task its own: to try a run with.")},
+    "data.path": {
+        "demo": N_("Sample rows inside this package, different for each task: for trying out a run.")
+    },
     "data.header": {
-        "ask": N_("Looks at the first line, and asks where it is not sure."),
+        "ask": N_("Looks at the first line, and asks if it is unclear."),
         "present": N_("The first line names the columns."),
-        "absent": N_("The first line is a row already; columns are called column 1, column 2 and so on."),
+        "absent": N_("The first line is already a row; columns are named column 1, column 2 and so on."),
     },
     "data.overlong": {
-        "split": N_(
-            "Cuts a long row into pieces that fit; of a text with a class, only the beginning is kept."
-        ),
-        "truncate": N_("Keeps the beginning and cuts off the rest; the model may not learn where to stop."),
+        "split": N_("Cuts a long row into pieces that fit; a text with a class keeps only its beginning."),
+        "truncate": N_("Keeps the beginning and cuts off the rest; the model may not learn when to stop."),
         "drop": N_("Leaves such rows out, and counts them."),
     },
     "data.problem": {
@@ -76,119 +79,133 @@ WORDS: dict[str, dict[str, str]] = {
         "regression": N_("The label is a number, such as a grade."),
     },
     "data.train_on": {
-        "all_answers": N_("Every answer of a chat is learnt; questions are only read."),
-        "last_answer": N_("Only the last answer of a chat is learnt."),
-        "everything": N_("Questions and system messages are learnt, too: the model then also writes those."),
+        "all_answers": N_("Every answer of a chat is trained; questions serve as context only."),
+        "last_answer": N_("Only the last answer of a chat is trained."),
+        "everything": N_(
+            "Questions and system messages are trained too, so the model learns to write those as well."
+        ),
     },
     "data.system_turns": {
         "keep": N_("They stay as they are."),
         "first_user": N_(
-            "Their text is put before the first question: for templates without system messages."
+            "Their text is placed before the first question: for templates without system messages."
         ),
         "drop": N_("They are left out, and counted."),
     },
     "data.media": {
         "drop": N_("Such rows are left out, and counted."),
-        "ignore": N_("Their text alone is learnt, though it speaks of what the model does not see."),
+        "ignore": N_("Only their text is trained, although it may refer to media that the model cannot see."),
     },
     "data.packing": {
-        "auto": N_("On, where this model can keep rows apart; this is tried out before training."),
-        "true": N_("Always, where it is exact: short rows share a pass, so nothing is computed for padding."),
-        "false": N_("Each row for itself, filled up to the longest beside it: slower."),
+        "auto": N_("On if this model can keep rows apart, which is tested before training."),
+        "true": N_(
+            "Always on if it is exact: short rows share a sequence, so nothing is computed for padding."
+        ),
+        "false": N_("One row per sequence, padded to the longest of its batch: slower."),
     },
     "data.pick": {
-        "first": N_("The first rows of the file; reading ends there."),
-        "random": N_("Rows from anywhere in the file, which is read to its end: for files that are sorted."),
+        "first": N_("The first rows of the file; reading stops there."),
+        "random": N_("Rows from anywhere in the file, which is read to the end: for files that are sorted."),
     },
     "data.preflight": {
-        "stop": N_("The run ends before training and says what is wrong."),
-        "warn": N_("It is said, and training begins all the same."),
-        "off": N_("As with warn: nothing that is found keeps training from beginning."),
+        "stop": N_("The run ends before training and reports what is wrong."),
+        "warn": N_("The run reports the error and starts training anyway."),
+        "off": N_("Same as warn: no error that is found prevents training."),
     },
-    "data.workers": {"auto": N_("As many as this machine has processor cores.")},
+    "data.workers": {"auto": N_("One for each processor core of this machine.")},
     "data.cleaning.html": {
         "keep": N_("Tags stay in the text."),
-        "text": N_("Tags are taken out; what stands between them stays."),
+        "text": N_("Tags are removed; the text between them stays."),
         "markdown": N_("Tags become Markdown: headings, lists, links and emphasis are kept."),
     },
     "method.targets": {
-        "all-linear": N_("All linear layers inside the stack of layers: learns best, and is usual today."),
+        "all-linear": N_(
+            "All linear layers of the transformer layers: learns best, and is the usual choice."
+        ),
     },
     "training.learning_rate": {"auto": _AUTO_RATE},
-    "training.micro_batch": {"auto": N_("As many as fit into memory and fill the device.")},
+    "training.micro_batch": {"auto": N_("As many as fit into memory and keep the device busy.")},
     "training.gradient_checkpointing": {
-        "auto": N_("Off where memory suffices; else as much of it as is needed."),
-        "false": N_("All is kept: the fastest, and takes the most memory."),
-        "every_second": N_("Every second layer is computed again: half of the saving for half of the time."),
-        "true": N_("Every layer is computed again: saves most memory; a step takes about 1.4 times as long."),
-        "offload": N_("As true, and what is kept waits in the machine's main memory: for very long rows."),
+        "auto": N_("Off if memory suffices; otherwise as much of it as is needed."),
+        "false": N_("All activations are kept: the fastest, with the most memory."),
+        "every_second": N_("Every second layer is recomputed: half the saving for half the extra time."),
+        "true": N_("Every layer is recomputed: saves a lot of memory; a step takes about 1.4 times as long."),
+        "offload": N_(
+            "Same as true, with the activations that are kept moved to main memory: for very long rows."
+        ),
     },
     "training.optimizer": {
-        "auto": N_("AdamW; with 8 bits where a GPU's memory would not do otherwise."),
-        "adamw": N_("The usual one. It keeps two numbers of 32 bits for each trained weight."),
+        "auto": N_("AdamW; 8-bit AdamW if the GPU's memory would not suffice otherwise."),
+        "adamw": N_("The usual choice. It keeps two 32-bit numbers for each trained weight."),
         "adamw_8bit": N_("AdamW with those numbers in 8 bits: a quarter of their memory (bitsandbytes)."),
-        "paged_adamw_8bit": N_("The same, and they may move to main memory when the GPU's is full."),
+        "paged_adamw_8bit": N_("The same, but its state can move to main memory when GPU memory is full."),
         "sgd": N_(
-            "Plain gradient steps: no extra memory. Needs a much higher rate, and rarely suits these models."
+            "Plain gradient descent: no extra memory. Needs a much higher learning rate, and rarely "
+            "suits these models."
         ),
-        "adafactor": N_("Keeps sums of rows and columns in place of whole tables: little memory."),
+        "adafactor": N_(
+            "Keeps one number per row and column of a weight matrix instead of one per weight: little memory."
+        ),
     },
     "training.schedule": {
-        "cosine": N_("Falls to zero along a curve: slowly, quickly, slowly again. The usual one."),
+        "cosine": N_("Falls to zero along a cosine curve: slowly, quickly, slowly again. The usual choice."),
         "linear": N_("Falls to zero in a straight line."),
-        "constant": N_("Stays as it is after warming up: a run can then be made longer later."),
+        "constant": N_("Stays constant after the warm-up, so that a run can be extended later."),
         "inverse_sqrt": N_(
-            "Falls as one over the square root of the steps; it does not depend on the run's length."
+            "Falls with one over the square root of the step number; does not depend on the length of "
+            "the run."
         ),
         "warmup_stable_decay": N_(
-            "Stays as it is, and falls to zero along a curve in the last tenth of the steps."
+            "Stays constant after the warm-up and falls to zero along a curve in the last tenth of the steps."
         ),
     },
     "training.loss": {
-        "auto": N_("Only where something is learnt: the same loss with less memory and time."),
-        "full_logits": N_("At every position, as other programs do: for comparisons."),
+        "auto": N_("Only at trained tokens: the same loss with less memory and time."),
+        "full_logits": N_("At every position, as in other programs: for comparisons."),
     },
     "training.class_weights": {
-        "none": N_("Every row counts alike."),
-        "balanced": N_("A rare class counts more, in the measure in which it is rare."),
+        "none": N_("Every row has the same weight."),
+        "balanced": N_("Each class is weighted by the inverse of its frequency, so rare classes count more."),
     },
     "training.autocast": {
-        "auto": N_("On where this hardware computes quickly in 16 bits."),
-        "true": N_("Products in 16 bits, sums in 32: faster on GPUs, nearly as exact."),
-        "false": N_("All in the numbers that the weights have."),
+        "auto": N_("On if this hardware is fast in 16 bits."),
+        "true": N_("Matrix products in 16 bits, sums in 32: faster on GPUs, and nearly as exact."),
+        "false": N_("Everything is computed in the number format of the weights."),
     },
     "training.compile": {
-        "auto": N_("Only on a GPU where a measured gain pays for the wait before the first step."),
+        "auto": N_(
+            "Only on a GPU, and only if a measured speedup makes up for the wait before the first step."
+        ),
         "true": N_("Always: the first step may take minutes."),
         "false": N_("Never."),
     },
     "training.on_out_of_memory": {
-        "retry": N_("The step is tried again in smaller parts; the result stays the same."),
-        "stop": N_("The run ends; its last checkpoint can be resumed."),
+        "retry": N_("The step is repeated in smaller parts; the result stays the same."),
+        "stop": N_("The run ends; it can be resumed from its last checkpoint."),
     },
     "training.on_bad_numbers": {
-        "warn": N_("It is said, and training goes on; the weights may be spoilt."),
-        "skip": N_("This batch is left out, and it is said."),
-        "rollback": N_("Back to the last checkpoint; where it happens again, with half the learning rate."),
-        "stop": N_("The run ends; its last checkpoint is sound and can be resumed."),
+        "warn": N_("The run warns and continues training; the weights may be corrupted."),
+        "skip": N_("The batch is skipped, with a warning."),
+        "rollback": N_("Goes back to the last checkpoint; if it happens again, with half the learning rate."),
+        "stop": N_("The run ends; its last checkpoint is intact, and the run can be resumed from it."),
     },
     "evaluation.every": {"auto": _AUTO_EVERY},
     "evaluation.metrics": {"auto": N_("Those that suit the rows and the answers.")},
     "evaluation.best": {
-        "auto": N_("What is usual for the task: the loss where text is written, F1 for tags and answers.")
+        "auto": N_(
+            "The usual metric of the task: the loss for generated text, F1 for tags and extracted answers."
+        )
     },
-    "evaluation.null_threshold": {
-        "auto": N_("The value with the best F1 on the held-out rows is looked for.")
-    },
-    "output.name": {"auto": N_("Made of the time, the model and the task.")},
+    "evaluation.null_threshold": {"auto": N_("The value with the best F1 on the held-out rows.")},
+    "output.name": {"auto": N_("Built from the time, the model and the task.")},
     "output.save_every": {"auto": N_("At each evaluation, and at least every save_minutes.")},
     "output.notify": {
         "bell": N_("The terminal that shows the run rings its bell, or flashes."),
-        "desktop": N_("A notice on this desktop, or by the terminal where it can show one."),
+        "desktop": N_("A notification on this desktop, or from the terminal if it can show one."),
     },
     "hardware.devices": {
-        "auto": N_("A GPU where there is one, else the processor."),
-        "cpu": N_("The processor, even where there is a GPU: slow, for small models."),
+        "auto": N_("A GPU if there is one, otherwise the processor."),
+        "cpu": N_("The processor, even if there is a GPU: slow, for small models."),
     },
 }
 _REGISTRIES: dict[str, Callable[[str], str]] = {
@@ -200,9 +217,9 @@ _REGISTRIES: dict[str, Callable[[str], str]] = {
 
 
 def explain_word(path: str, word: str) -> str:
-    """Return a paragraph about a word that a field takes, translated; empty where there is none.
+    """Return a translated paragraph about a word that a field takes; empty if there is none.
 
-    The form shows it under the sentence of `word_told`, in the help of the field that holds the word.
+    The form shows it below the sentence of `word_told`, in the help of the field.
     """
     if path != "method.kind" or word not in METHODS:
         return ""
@@ -216,6 +233,6 @@ def explain_word(path: str, word: str) -> str:
 
 
 def word_told(path: str, word: str) -> str:
-    """Return a sentence about a word that a field takes, untranslated; empty if there is none."""
+    """Return an untranslated sentence about a word that a field takes; empty if there is none."""
     told = WORDS.get(path, {}).get(word, "")
     return told or (_REGISTRIES[path](word) if path in _REGISTRIES else "")

@@ -1,7 +1,7 @@
-"""A config as YAML that explains itself: a comment above each value that is set, as in the presets.
+"""Writing of a config as YAML with a comment above each value, as in the presets.
 
-For an editor, the fields that are at their defaults can be added as comments: one line each, which is a
-setting once its `#` is taken away.
+For an editor, the fields at their defaults can be added as commented lines, which become settings once their
+`#` is removed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tui_tuner.config.writing.flat import find_section, flatten_config, same_val
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
-# What says what a run is: these are written though they are at their defaults
+# Fields that identify a run: they are written even at their defaults
 ESSENTIAL = ("task", "model.name", "data.path", "method.kind")
-_WORDS = 6  # that a field takes beside others are named
+_WORDS = 6  # at most that a comment lists, for a field that accepts other values too
 _WHY_WIDTH = 98  # characters
 _HELP_AT = 30  # the column at which the help of a default begins
 
@@ -32,14 +32,14 @@ def write_commented(
     told: Collection[str] = (),
     why: Mapping[str, str] | None = None,
 ) -> str:
-    """YAML of the values that differ from their defaults, and of what a run is.
+    """Return commented YAML of the essential fields and of all values that differ from their defaults.
 
     Args:
         values: A config as plain values.
-        head: Lines of a comment on top.
-        unread: Set what the task does not read, too; else that becomes comments.
-        told: Fields that are written though they are at their defaults.
-        why: The reason of a value, by its field: a comment of its own.
+        head: Lines of an opening comment.
+        unread: Whether to set fields that the task does not read; otherwise they become comments.
+        told: Fields to write even at their defaults.
+        why: Reasons for values, by field, each written as a comment.
     """
     held = flatten_config(values)
     task = str(held.get("task", list_options()["task"].default))
@@ -54,14 +54,14 @@ def write_commented(
 
 
 def is_written(path: str, value: Any) -> bool:
-    """Return whether a value has to stand in a file: it is no default, or says what a run is."""
+    """Return whether a file must contain a value: it is essential or not the default."""
     return (
         path not in list_options() or path in ESSENTIAL or not same_value(value, list_options()[path].default)
     )
 
 
 def help_of(option: Option) -> str:
-    """Return the comment on a field: what it is, its unit, and the words that it takes."""
+    """Return the comment on a field: its help, its unit, and the words that it accepts."""
     text = _(option.help)
     if option.unit:
         text = f"{text} {_('In {unit}.', unit=_(option.unit))}"
@@ -74,7 +74,7 @@ def help_of(option: Option) -> str:
 
 
 def unread_line(path: str, value: Any, task: str) -> str:
-    """Return a comment in place of a value that has no effect, with the reason."""
+    """Return a comment that replaces a value without effect, with the reason."""
     why = (
         _("Without effect here:")
         if task_reads(task, path)
@@ -84,7 +84,7 @@ def unread_line(path: str, value: Any, task: str) -> str:
 
 
 def set_lines(path: str, value: Any, indent: str, why: str = "") -> list[str]:
-    """Return a value with its comment above, and what speaks for it."""
+    """Return the lines of a value, with its comment and the reason for it above."""
     option = list_options().get(path)
     above = [f"{indent}# {help_of(option)}"] if option is not None else []
     above += [f"{indent}# {line}" for line in textwrap.wrap(one_line(why), _WHY_WIDTH - len(indent))]
@@ -111,7 +111,7 @@ def _write_section(
 
 
 def in_order() -> list[str]:
-    """Return the sections in the order of the schema, inner ones after the fields of their parent."""
+    """Return the sections in the order of the schema, nested ones after the fields of their parent."""
     return list(filter(None, dict.fromkeys(find_section(path)[0] for path in list_options())))
 
 
@@ -119,13 +119,13 @@ def in_order() -> list[str]:
 
 
 def default_line(option: Option) -> str:
-    """Return a field at its default, as a comment: a setting once its `#` is taken away."""
+    """Return a field at its default as a commented line, which becomes a setting without its `#`."""
     setting = f"#{find_section(option.path)[1]}: {write_inline(option.default)}"
     return f"{setting:{_HELP_AT}}  # {help_of(option)}"
 
 
 def defaults_of(section: str, held: Iterable[str], task: str) -> list[str]:
-    """Return the lines of a section's fields that a text does not set and the task reads."""
+    """Return commented lines for the fields of a section that the task reads and a text does not set."""
     kept = set(held)
     found = [
         default_line(option)

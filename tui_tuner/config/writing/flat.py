@@ -1,4 +1,4 @@
-"""Values of a config by the dotted names of their fields, and how one of them is written as YAML."""
+"""Config values by dotted field names, and the formatting of a value as YAML."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 from tui_tuner.config.options import list_options
 
-_ONE_LINE = 10**9  # characters
+_ONE_LINE = 10**9  # characters: PyYAML must never wrap
 
 
 @cache
@@ -21,7 +21,7 @@ def list_sections() -> frozenset[str]:
 
 
 def find_section(path: str) -> tuple[str, str]:
-    """Return the section that a dotted name stands in, empty for none, and its key there."""
+    """Split a dotted name into its section (empty if there is none) and its key there."""
     parts = path.split(".")
     for count in range(len(parts) - 1, 0, -1):
         section = ".".join(parts[:count])
@@ -31,7 +31,7 @@ def find_section(path: str) -> tuple[str, str]:
 
 
 def flatten_config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a config by field; an unknown key keeps its own dotted name."""
+    """Return the values of a config by field; unknown keys keep their own dotted names."""
     return dict(_flatten_values(values, ""))
 
 
@@ -45,7 +45,7 @@ def _flatten_values(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[st
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Return whether two values mean the same in a config; `true` is no 1."""
+    """Return whether two values are equal in a config; unlike in Python, `true` is not 1."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return set(one) == set(other) and all(same_value(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -54,12 +54,12 @@ def same_value(one: Any, other: Any) -> bool:
 
 
 def same_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return the same of all values by their fields."""
+    """Return whether two configs, by field, have the same fields and equal values."""
     return set(one) == set(other) and all(same_value(one[path], other[path]) for path in one)
 
 
 def write_inline(value: Any) -> str:
-    """Return a value on one line."""
+    """Format a value as YAML on one line."""
     text = yaml.dump(
         value,
         Dumper=_LineDumper,
@@ -72,7 +72,7 @@ def write_inline(value: Any) -> str:
 
 
 def write_entry(key: str, value: Any, indent: str = "") -> list[str]:
-    """Return `key: value` as lines: long texts as a block, lists and mappings on one line."""
+    """Format `key: value` as lines: texts of several lines as a block, lists and mappings on one line."""
     if not isinstance(value, str) or "\n" not in value.rstrip("\n"):
         return [f"{indent}{write_inline(key)}: {write_inline(value)}"]
     text = yaml.dump({key: value}, Dumper=_BlockDumper, allow_unicode=True, width=_ONE_LINE)
@@ -81,11 +81,11 @@ def write_entry(key: str, value: Any, indent: str = "") -> list[str]:
 
 
 _STR = "tag:yaml.org,2002:str"
-_ENDS_OF_LINES = re.compile("[\x85\u2028\u2029]")  # which YAML takes for one, and few others do
+_ENDS_OF_LINES = re.compile("[\x85\u2028\u2029]")  # line ends to YAML, but not to most editors
 
 
 class Dumper(yaml.SafeDumper):
-    """What it writes is read as it was: rare ends of lines inside of a text are escaped."""
+    """A dumper that escapes rare line ends in texts, so that reading restores them exactly."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write every value in full, never as an alias."""
@@ -111,7 +111,7 @@ def _represent_block(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 
 
 def _represent_line(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = '"' if "\n" in value or _ENDS_OF_LINES.search(value) else None  # else on lines of its own
+    style = '"' if "\n" in value or _ENDS_OF_LINES.search(value) else None  # else it would span lines
     return dumper.represent_scalar(_STR, value, style=style)
 
 

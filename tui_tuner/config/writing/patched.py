@@ -1,7 +1,7 @@
-"""A YAML text of somebody's own with other values in it: their comments and their order stay.
+"""Changing values in a user's YAML text, while its comments and the order of its keys stay.
 
-Every value is found by the parser's marks, and the outcome is read again: it is given only where it says
-exactly what it should.
+Values are located by the parser's marks. The result is parsed again and returned only if it contains exactly
+the wanted values.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ HEADER = re.compile(r"^\s*[\w]+:\s*(#.*)?$")
 
 @dataclass(frozen=True)
 class _Item:
-    """One key of a text: where it and its value stand."""
+    """A key of a text, with the positions of the key and its value."""
 
     key: yaml.Node
     value: yaml.Node
-    block: bool  # its mapping has a line for each key
+    block: bool  # its mapping is in block style: one line per key
 
     @property
     def first_line(self) -> int:
@@ -56,7 +56,7 @@ def values_of(text: str) -> dict[str, Any]:
     """Return the values that a text sets, by field.
 
     Raises:
-        BadYaml: it is no YAML, or no mapping.
+        BadYaml: it is not YAML, or not a mapping.
     """
     held = parse_yaml(text)[0]
     if held is None:
@@ -67,11 +67,11 @@ def values_of(text: str) -> dict[str, Any]:
 
 
 def patch_text(text: str, wanted: Mapping[str, Any], told: Collection[str] = ()) -> str | None:
-    """The text with these values and no others; None where that cannot be done without losing something.
+    """Return the text with exactly these values; None if that is not possible without losing anything.
 
     Args:
-        wanted: Values by fields. Those of a default that the text does not name need not be in it.
-        told: Fields that are to be in it though they are at their defaults.
+        wanted: Values by field. Default values that the text does not mention may be left out.
+        told: Fields that must be in the text even at their defaults.
     """
     try:
         held = values_of(text)
@@ -95,11 +95,11 @@ def patch_text(text: str, wanted: Mapping[str, Any], told: Collection[str] = ())
 
 
 class _Cannot(Exception):
-    """A layout that is not changed by lines."""
+    """The layout of a text is not suitable for changes line by line."""
 
 
 def _find_items(text: str) -> dict[str, _Item]:
-    """Return every key of a text by its dotted name, sections among them."""
+    """Return every key of a text, including sections, by its dotted name."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     return dict(_walk_items(node, "")) if isinstance(node, yaml.MappingNode) else {}
 
@@ -113,9 +113,10 @@ def _walk_items(node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, _Ite
 
 
 def _find_end(node: yaml.Node) -> int:
-    """Return where a value ends, without the comments behind it."""
+    """Return the index at which a value ends, before any comments that follow it."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
+        # PyYAML ends a block collection where the next token begins, which is after the comments below it.
         return _find_end(last[1] if isinstance(last, tuple) else last)
     return int(node.end_mark.index)
 
@@ -133,7 +134,7 @@ def _find_last_line(node: yaml.Node, key: yaml.Node) -> int:
 def _replace_item(text: str, path: str, value: Any) -> str:
     item = _find_items(text)[path]
     start, end = int(item.value.start_mark.index), _find_end(item.value)
-    if start == end:  # nothing stands there
+    if start == end:  # the key has no value
         start = end = int(item.key.end_mark.index) + 1
     if isinstance(item.value, yaml.ScalarNode) and item.value.style in ("|", ">"):
         lines = text.splitlines(keepends=True)
@@ -170,7 +171,7 @@ def _add_item(text: str, path: str, value: Any) -> str:
 
 
 def _put_in(text: str, section: str, more: list[str]) -> str:
-    """Add lines at the end of a section, which is made where there is none."""
+    """Add lines at the end of a section, which is created if necessary."""
     items, lines = _find_items(text), text.splitlines()
     item = items.get(section)
     if item is None:
@@ -189,7 +190,7 @@ def _put_in(text: str, section: str, more: list[str]) -> str:
     else:
         raise _Cannot
     at = item.last_line + 1
-    while at < len(lines) and lines[at].startswith(f"{indent}#"):  # what is said at its end
+    while at < len(lines) and lines[at].startswith(f"{indent}#"):  # comments at the end of the section
         at += 1
     lines[at:at] = [f"{indent}{line}" if line.strip() else line for line in more]
     return _join_lines(lines)
@@ -200,9 +201,9 @@ def _join_lines(lines: list[str]) -> str:
 
 
 def with_comments(text: str, lines: Mapping[str, list[str]]) -> str:
-    """Return the text with comments at the end of sections, but for those that stand in it.
+    """Add comments at the end of sections, unless the text already contains them.
 
-    Those of a section that it lacks come last: nothing but comments would make an empty one.
+    Comments of a missing section go to the end of the text: a section of comments alone would be empty.
     """
     for section, more in lines.items():
         new = [line for line in more if line not in text]
@@ -220,7 +221,7 @@ def with_comments(text: str, lines: Mapping[str, list[str]]) -> str:
 
 
 def with_defaults(text: str, task: str) -> str:
-    """Return the text with the fields that it does not set as comments, each in its section."""
+    """Add the fields that a text does not set, as comments in their sections."""
     try:
         held = values_of(text)
     except BadYaml:
@@ -236,7 +237,7 @@ def with_defaults(text: str, task: str) -> str:
 
 
 def without_defaults(text: str) -> str:
-    """Return the text without the comments of `with_defaults`, and without empty sections."""
+    """Remove the comments of `with_defaults`, and sections that are empty without them."""
     lines = [line for line in text.splitlines() if line.strip() not in all_default_lines()]
     names = {find_section(section)[1] for section in list_sections()}
     kept: list[str] = []
@@ -248,7 +249,7 @@ def without_defaults(text: str) -> str:
 
 
 def _is_bare(lines: list[str], number: int) -> bool:
-    """Return whether nothing but blank lines stands in the section that begins at a line."""
+    """Return whether the section that begins at a line contains only blank lines."""
     depth = len(lines[number]) - len(lines[number].lstrip())
     for line in lines[number + 1 :]:
         if line.strip():

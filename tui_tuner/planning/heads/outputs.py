@@ -16,7 +16,7 @@ from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN, HeadPart, he
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
 
-USUAL = 2  # classes of a model whose config names none (transformers)
+USUAL = 2  # classes of a model whose config names none, as in transformers
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Head:
     basis: str = ""
 
     def list_parts(self, facts: ModelFacts) -> tuple[HeadPart, ...]:
-        """Its modules."""
+        """Return the modules of the head; empty for a model that writes."""
         return head_parts(facts, self.decides, self.outputs)
 
 
 def find_head(config: RunConfig, facts: ModelFacts, data: DataFacts | None = None) -> Head:
-    """The head that a run trains: classes of the rows, else of the model's config, else two."""
+    """Return the head that a run trains: classes from the rows, else from config.json, else two."""
     decides = config.task_kind.decides
     if not decides:
         return Head()
@@ -70,7 +70,7 @@ def _describe_source(decides: str, data: DataFacts) -> str:
 
 
 def count_named_classes(raw: Mapping[str, Any]) -> int | None:
-    """Classes that a config.json names or counts; None where it does neither."""
+    """Return the number of classes that a config.json names or counts; None if it does neither."""
     count = raw.get("num_labels")
     if isinstance(count, int) and not isinstance(count, bool) and 0 < count <= MOST_CLASSES:
         return count
@@ -128,7 +128,7 @@ class OutputCounter:
         return len(self.tally.classes), False
 
     def _list_tags(self) -> list[str]:
-        """The tag of each class, as the run will have them (`tasks.token_classification`)."""
+        """Return the tags in the order of the run's classes (`tasks.token_classification`)."""
         known, told = read_head_tags(self.config.model), self.config.data.names or []
         names = told or known
         named = {

@@ -1,7 +1,7 @@
-"""How many parameters a model has under a method, and how many of them are trained, as PEFT counts them.
+"""Counts of all and of the trained parameters of a model under a method, as PEFT counts them.
 
-Pure arithmetic over shapes. A head that is trained beside an adapter is there twice, for PEFT keeps the
-original beside the copy that learns (`peft.utils.ModulesToSaveWrapper`), and so are trained embeddings.
+Pure arithmetic over shapes. A head that is trained along with an adapter exists twice, because PEFT keeps the
+original next to the trained copy (`peft.utils.ModulesToSaveWrapper`); so do trained embeddings.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from tui_tuner.planning.memory.stack import Stack, find_installed
 class Parameters:
     """Trained parameters and all of them.
 
-    `doubt` says why they may be others, empty where they are exact; `basis` where the classes of a head are
-    from, empty without one.
+    `doubt` is the reason why the counts may be wrong, empty if they are exact; `basis` is the source of the
+    number of a head's classes, empty without a head.
     """
 
     trained: int
@@ -40,11 +40,11 @@ class Parameters:
 
     @property
     def trained_share(self) -> float:
-        """Trained parameters as a share of all."""
+        """Return the trained parameters as a share of all."""
         return self.trained / self.total if self.total else 0.0
 
     def describe_counts(self) -> str:
-        """For a screen."""
+        """Describe the counts in one line, for a screen."""
         said = {"trained": self.trained, "total": self.total, "share": 100 * self.trained_share}
         if self.doubt:
             return _(
@@ -61,7 +61,7 @@ class Parameters:
         return _("{trained:,} of {total:,} parameters trained ({share:.4f} %)", **said)
 
     def to_json(self) -> dict[str, Any]:
-        """The documented JSON form."""
+        """Return the documented JSON form."""
         return {
             "trained_parameters": self.trained,
             "total_parameters": self.total,
@@ -116,7 +116,7 @@ def count_parameters(
         # A tied head is the embedding matrix itself: PEFT trains one copy of both
         if not parts and not facts.tied:
             kept += facts.head_parameters
-    # What an adapter trains beside itself is in the model twice (see above), what other methods train is not
+    # Modules trained along with an adapter exist twice (see above); with other methods they do not
     trained = added + kept + numbers.count_own(facts, method)
     if not trained and not doubt:
         doubt = _("{kind} does not declare what it trains", kind=method.kind)

@@ -1,4 +1,4 @@
-"""Adapters beside a linear layer, as PEFT's layers compute them (`peft/tuners/*/layer.py`, 0.12 to 0.21).
+"""Adapters of a linear layer, as PEFT's layers compute them (`peft/tuners/*/layer.py`, 0.12 to 0.21).
 
 LoRA, DoRA and IA3; others are in `adapters_more`.
 """
@@ -33,7 +33,7 @@ class Adapter:
 
     @property
     def compute_width(self) -> int:
-        """Width in which matrix products are computed."""
+        """Return the bytes per element in which matrix products are computed."""
         return self.setup.compute if self.setup.autocast else self.setup.adapter
 
     def add_parameter(self, count: float) -> Parameter:
@@ -66,7 +66,7 @@ class Lora(Adapter):
         return tape.cast(total, width)
 
     def low_rank(self, tape: Tape, x: Tensor, rows: float) -> Tensor:
-        """`lora_B(lora_A(x))` of so many vectors."""
+        """Simulate `lora_B(lora_A(x))` over so many vectors."""
         compute = self.compute_width
         # Autocast casts input and weights for each product; the copies are what autograd keeps
         x_in = tape.cast(x, compute)
@@ -85,7 +85,7 @@ class Lora(Adapter):
         )
 
     def _copy_adapter(self, tape: Tape, compute: int) -> tuple[Buffer, ...]:
-        """Autocast's 16-bit copies of the adapter."""
+        """Simulate autocast's 16-bit copies of the adapter."""
         # Without a cast there is no copy to cache
         if self.down.width == compute:
             return ()
@@ -125,7 +125,7 @@ class Dora(Lora):
         return total if left_to_autocast else tape.cast(total, width)
 
     def _scale_part(self, tape: Tape, part: Tensor) -> Tensor:
-        """`part` times a factor for each output."""
+        """Simulate `part` times a factor for each output."""
         width = self.setup.adapter
         extra = 2 * part.count * width  # both products, before one is summed and the other cast
         grads = ((self.magnitude, self.magnitude.count * width),)

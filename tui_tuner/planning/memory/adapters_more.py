@@ -94,7 +94,7 @@ class Lokr(Delta):
 
 
 def find_factor(size: int) -> int:
-    """The largest divisor of a size that is not above its square root (LoKr's default split)."""
+    """Return the largest divisor of a size not above its square root (LoKr's default split)."""
     return next(part for part in range(int(size**0.5), 0, -1) if size % part == 0)
 
 

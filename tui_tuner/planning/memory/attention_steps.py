@@ -17,7 +17,7 @@ APART = "apart"  # a kernel for each sequence of a flat row, whose results are p
 
 
 def run_attention(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
-    """Projections, rotation, attention and the output projection of one layer."""
+    """Simulate projections, rotation, attention and the output projection of one layer."""
     # Names are rebound at each line as in the modelling code: an old tensor dies where the name is reused
     query, key, value = _project_inputs(layer, tape, x)
     if not layer.family.learned_positions:
@@ -69,7 +69,7 @@ def _project_latent(layer: LayerParts, tape: Tape, x: Tensor) -> tuple[Tensor, T
 
 
 def run_kernel(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """The product of attention itself: fused kernels with or without a mask, or eager."""
+    """Simulate the attention product itself: fused kernels with or without a mask, or eager."""
     setup, facts = layer.setup, layer.setup.facts
     # These kernels take 16 bits only, and under autocast norms of queries and keys return float32
     if query.width == SINGLE and setup.compute == HALF and setup.attention in ("flash", APART):
@@ -101,7 +101,7 @@ def _needs_views(setup: Setup, query: Tensor) -> bool:
 
 
 def choose_attention(facts: ModelFacts, device: Device, stack: Stack, dtype: str) -> tuple[str, bool]:
-    """How this program's core computes the attention of flat rows there: `Setup.attention`, and whether keys
+    """Return how this program's core computes attention of flat rows: `Setup.attention`, and whether keys
     and values are repeated for all heads.
 
     Args:
@@ -140,7 +140,7 @@ def make_contiguous(tape: Tape, part: Tensor) -> Tensor:
 
 
 def expand_heads(layer: LayerParts, tape: Tape, part: Tensor) -> Tensor:
-    """Keys or values, repeated for all heads that share them."""
+    """Simulate repeating keys or values for all heads that share them."""
     facts = layer.setup.facts
     # Latent attention makes keys for every head, so there is nothing to repeat
     shared = 1 if facts.low_rank_key else facts.heads // facts.kv_heads
@@ -150,7 +150,7 @@ def expand_heads(layer: LayerParts, tape: Tape, part: Tensor) -> Tensor:
 def run_fused(
     tape: Tape, query: Tensor, key: Tensor, value: Tensor, heads: float, out_count: float, mask: float = 0.0
 ) -> Tensor:
-    """One kernel that keeps its inputs, its result and a float32 row sum (FlashAttention 2, flex attention).
+    """Simulate a kernel that keeps inputs, result and a float32 row sum (FlashAttention 2, flex attention).
 
     Args:
         heads: Tokens times heads.
@@ -170,7 +170,7 @@ def run_fused(
 
 
 def _run_eager(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """`eager_attention_forward`: scores in the clear, softmax in float32."""
+    """Simulate `eager_attention_forward`: scores written out, softmax in float32."""
     setup = layer.setup
     key, value = expand_heads(layer, tape, key), expand_heads(layer, tape, value)
     count = setup.facts.heads * setup.score_pairs

@@ -21,10 +21,10 @@ SPAN_HEAD = "qa_outputs"
 def run_loss(
     setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
 ) -> tuple[Tensor, Buffer | None]:
-    """Final norm, head and cross-entropy.
+    """Simulate the final norm, the head and cross-entropy.
 
     Args:
-        holder: The last layer's output, which is taken out of the list so that nobody else holds it.
+        holder: The last layer's output, which is taken out of the list, so that nothing else holds it.
         table: The embeddings, which the head shares where they are tied.
 
     Returns:
@@ -82,9 +82,9 @@ def _run_plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tu
 
 
 def _run_chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> Tensor:
-    """`training.chunked_loss`: loss and gradients of a few positions at a time, in the forward pass.
+    """Simulate `training.chunked_loss`: loss and gradients by chunks of positions, in the forward pass.
 
-    At its peak a chunk's logits and log-softmax are in float32 beside the probabilities of the chunk before,
+    At its peak a chunk's logits and log-softmax are in float32 next to the probabilities of the chunk before,
     in float32 and in the width of the weights. The last of two chunks may be a small one.
     """
     facts, meter = setup.facts, tape.meter
@@ -117,7 +117,7 @@ def _run_chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Paramete
 
 
 def run_head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Parameter) -> Tensor:
-    """`lm_head`: frozen under an adapter, trained under full fine-tuning."""
+    """Simulate `lm_head`: frozen under an adapter, trained under full fine-tuning."""
     width = setup.compute if setup.autocast else max(setup.embedding, hidden.width)
     inner = tape.cast(hidden, width)
     facts = setup.facts
@@ -135,7 +135,7 @@ def run_head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Para
 
 
 def _cap_logits(tape: Tape, logits: Tensor) -> Tensor:
-    """`tanh(logits / cap) * cap` (Gemma 2)."""
+    """Simulate `tanh(logits / cap) * cap` (Gemma 2)."""
     logits = tape.run_op(logits.count, logits.width, (logits,))
     bent = Buffer(tape.meter, logits.count * logits.width)
     logits = tape.run_op(logits.count, logits.width, (logits,), (bent,), view=bent)
@@ -143,7 +143,7 @@ def _cap_logits(tape: Tape, logits: Tensor) -> Tensor:
 
 
 def _run_tiled(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | None]:
-    """A fused head: one tile of logits, and about 10 bytes of hidden state a trained token."""
+    """Simulate a fused head: one tile of logits, and about 10 bytes of hidden state per trained token."""
     facts = setup.facts
     rows = setup.total_tokens * setup.supervised
     tile = Buffer(tape.meter, min(rows, TILE_TOKENS) * min(facts.vocab, TILE_VOCABULARY) * HALF)
@@ -156,7 +156,7 @@ def _run_tiled(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer
 
 
 def list_tensor_sizes(part: HeadPart) -> Iterator[float]:
-    """Elements of each tensor of a module."""
+    """Return the elements of each tensor of a module."""
     if part.norm:
         yield float(part.norm)
         return
@@ -171,7 +171,7 @@ def is_trained(setup: Setup, part: HeadPart) -> bool:
 
 
 def run_deciding_head(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
-    """The outputs and their loss; returns what the backward pass starts from.
+    """Simulate the outputs and their loss; return the tensor that the backward pass starts from.
 
     Args:
         hidden: The last states, [tokens, width]; a caller that holds on to them keeps them.
@@ -216,7 +216,7 @@ def _make_parameter(tape: Tape, setup: Setup, count: float, trained: bool) -> Pa
 
 
 def _run_product(setup: Setup, tape: Tape, state: Tensor, part: HeadPart) -> Tensor:
-    """A linear layer of the head, which is never quantised."""
+    """Simulate a linear layer of the head, which is never quantised."""
     matrix: Linear = part.matrix
     width = setup.compute if setup.autocast else max(setup.embedding, state.width)
     inner = tape.cast(state, width)

@@ -82,7 +82,7 @@ def run_jointly(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tenso
 
 
 def _run_product(tape: Tape, x: Tensor, matrix: Matrix, width: int) -> Buffer:
-    """The product with a frozen weight; what is made of the weight goes at once."""
+    """Simulate the product with a frozen weight; temporaries made from the weight are freed at once."""
     meter, count = tape.meter, matrix.count_rows(x) * matrix.shape.outputs
     if matrix.quantised and matrix.setup.quantization == "int8":
         temporary = Buffer(meter, x.count + SINGLE * count, "int8 products")

@@ -70,7 +70,7 @@ class Ledger:
 
     @property
     def peak_phase(self) -> Phase:
-        """The phase with the highest total."""
+        """Return the phase with the highest total."""
         return max(self.phases, key=lambda phase: phase.total_bytes)
 
 
@@ -162,7 +162,7 @@ def _add_rows(left: dict[str, float], right: dict[str, float]) -> dict[str, floa
 
 
 def _step_rows(setup: Setup) -> dict[str, float]:
-    # Accumulated gradients count as static already, and those of an optimizer in the backward pass are gone
+    # Accumulated gradients already count as static; an optimizer in the backward pass has freed its own
     kept = setup.accumulate or setup.in_backward
     gradients = 0.0 if kept else sum(t.count * t.width * t.copies for t in trained_tensors(setup))
     # The first step creates the states while all gradients are still there
@@ -171,8 +171,8 @@ def _step_rows(setup: Setup) -> dict[str, float]:
 
 
 def _simulate_step(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str, float]]:
-    """Peaks of the phases of a step over trained layers of these kinds (whether each is a dense one of a
-    mixture), without what is static."""
+    """Simulate a step over trained layers of these kinds (True for a dense layer of a mixture), and return
+    the peaks of its phases without the static memory."""
     meter = Meter()
     meter.accumulating = setup.accumulate
     tape = Tape(meter)
@@ -195,7 +195,7 @@ def _simulate_step(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str,
         hidden = tape.run_op(count, hidden.width, (hidden,))
     hidden = run_dropout(tape, hidden, facts.dropout)
     # One of each kind is enough, as they keep nothing for a backward pass
-    for dense in set(list_layer_kinds(setup)[0]):  # nothing is kept of the layers below the trained ones
+    for dense in set(list_layer_kinds(setup)[0]):  # layers below the trained ones
         hidden = make_layer(narrow_setup(setup, dense), False)(tape, hidden)
     for index, dense in enumerate(kinds):
         above = len(kinds) - 1 - index
@@ -217,7 +217,7 @@ def _simulate_step(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str,
 
 
 def _use_unplaced(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
-    """Trained tensors of which only the size is known. They are used below all layers here, so that gradients
+    """Simulate trained tensors of which only the size is known. They are used below all layers, so gradients
     pass through every layer: the most that they can need."""
     parameters = [Parameter(size, setup.adapter) for size in setup.elsewhere]
     parameters += [Parameter(setup.own, setup.weight)] if setup.own else []

@@ -46,16 +46,16 @@ class Matrix:
 
     @property
     def lora_adapter(self) -> Lora:
-        """Its adapter, where that is LoRA."""
+        """Return the layer's adapter if it is LoRA, else None."""
         assert isinstance(self.adapter, Lora)
         return self.adapter
 
     def count_rows(self, x: Tensor) -> float:
-        """Vectors that go through this layer."""
+        """Return how many vectors go through this layer."""
         return x.count / self.shape.inputs
 
     def run_base(self, tape: Tape, x: Tensor) -> Tensor:
-        """The layer without its adapter."""
+        """Simulate the layer without its adapter."""
         return self._run_quantised(tape, x) if self.quantised else self._run_plain(tape, x)
 
     def _run_plain(self, tape: Tape, x: Tensor) -> Tensor:
@@ -79,8 +79,8 @@ class Matrix:
         return tape.run_op(out_count, width, (inner,), tuple(saved), parameters=parameters)
 
     def _run_quantised(self, tape: Tape, x: Tensor) -> Tensor:
-        """bitsandbytes: Linear4bit computes in `compute` and returns what came in; Linear8bitLt keeps its
-        input, and multiplies int8 into int32."""
+        """Simulate bitsandbytes: Linear4bit computes in `compute` and returns the width of its input;
+        Linear8bitLt keeps its input, and multiplies int8 into int32."""
         setup = self.setup
         width = setup.compute
         whole = self.count / self.shape.copies * width  # one matrix, dequantised
@@ -101,9 +101,9 @@ class Matrix:
         return tape.cast(out, x.width)
 
     def _kept_input(self, tape: Tape, x: Tensor) -> tuple[Buffer, ...]:
-        """Linear8bitLt keeps its input as an attribute, not as autograd's: it stays until the whole backward
-        pass is through, and non-reentrant checkpointing, which this program uses, does not spare it."""
-        # Reentrant checkpointing, the Trainer's default, does spare it
+        """Return what autograd saves of a Linear8bitLt's input. The layer keeps it as an attribute, so with
+        this program's non-reentrant checkpointing it stays until the whole backward pass is over."""
+        # Reentrant checkpointing, the Trainer's default, frees it
         if self.setup.stack.foreign:
             return (x.buffer,)
         kept = x.node is not None if tape.recording else self.trained

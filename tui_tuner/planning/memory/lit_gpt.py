@@ -59,7 +59,7 @@ class LitLayer:
         return parameter
 
     def norm_weight(self) -> Parameter | None:
-        """A trained norm weight; None where it is frozen."""
+        """Return a trained norm weight; None if it is frozen."""
         if not self.full and not (self.trained and self.setup.form is Form.LLAMA_ADAPTER_V2):
             return None
         return self._add_parameter(float(self.setup.facts.hidden))
@@ -98,7 +98,7 @@ class LitLayer:
     def _attend_prompt(
         self, tape: Tape, query: Tensor, out: Tensor, prompt: Parameter, gate: Parameter
     ) -> Tensor:
-        """`y + gating_factor * ay`, where `ay` attends to the keys and values of a trained prompt."""
+        """Simulate `y + gating_factor * ay`, where `ay` attends to keys and values of a trained prompt."""
         width = float(self.setup.batch * PROMPT * self.setup.facts.query_dim)
         grads = ((prompt, prompt.count * HALF),)
         key = tape.run_op(width, HALF, (), parameters=grads)
@@ -111,7 +111,7 @@ class LitLayer:
         return add_tensors(tape, out, gated)
 
     def _rotate_heads(self, tape: Tape, x: Tensor) -> Tensor:
-        """`apply_rope` with a float32 table, then `cat` with the part that is not rotated."""
+        """Simulate `apply_rope` with a float32 table, then `cat` with the part that is not rotated."""
         turned = tape.run_op(x.count, HALF, (x,))
         straight = tape.run_op(x.count, SINGLE, (x,))
         crossed = tape.run_op(x.count, SINGLE, (turned,))
@@ -132,12 +132,12 @@ class LitLayer:
 
 
 def _run_activation(tape: Tape, x: Tensor) -> Tensor:
-    """SiLU or GELU: one kernel that keeps its input (lit-gpt calls torch's fused ones only)."""
+    """Simulate SiLU or GELU: one kernel that keeps its input (lit-gpt calls only torch's fused ones)."""
     return tape.run_op(x.count, x.width, (x,), (x.buffer,))
 
 
 def list_linears(facts: ModelFacts) -> Iterator[Linear]:
-    """Matrices of a block: queries, keys and values are one."""
+    """Return the matrices of a block; queries, keys and values are one matrix."""
     bias = facts.attention_bias
     out = facts.query_dim + 2 * facts.kv_dim
     yield Linear("attn", facts.hidden, out, bias, "attention")
@@ -149,7 +149,7 @@ def list_linears(facts: ModelFacts) -> Iterator[Linear]:
 
 
 def lit_norm(layer: LitLayer, tape: Tape, x: Tensor, weight: Parameter | None) -> Tensor:
-    """`RMSNorm` in float32, or `torch.nn.LayerNorm`."""
+    """Simulate `RMSNorm` in float32, or `torch.nn.LayerNorm`."""
     grads = ((weight, weight.count * SINGLE),) if weight else ()
     if layer.family.norm != "rms":
         return tape.run_op(x.count, x.width, (x,), (x.buffer,), parameters=grads)
@@ -187,7 +187,7 @@ class LitMatrix:
         layer.parameters += [parameter for parameter in own if parameter is not None]
 
     def _list_enabled(self) -> list[int]:
-        """Output sizes of the parts that have an adapter."""
+        """Return the output sizes of the parts that have an adapter."""
         facts, targets = self.setup.facts, self.setup.targets
         everything = "all-linear" in targets
         if self.shape.name != "attn":
@@ -221,7 +221,7 @@ class LitMatrix:
         return tape.run_op(result.count, HALF, (), same=(result, update))
 
     def _pad_update(self, tape: Tape, update: Tensor, rows: float) -> Tensor:
-        """`zero_pad`: zeros for the parts without an adapter; `index_copy` keeps its source."""
+        """Simulate `zero_pad`: zeros for the parts without an adapter; `index_copy` keeps its source."""
         source = tape.run_op(update.count, HALF, (update,))  # `reshape` of a transposed tensor copies
         zeros = Buffer(tape.meter, rows * self.shape.outputs * HALF)
         padded = tape.run_op(rows * self.shape.outputs, HALF, (source,), (source.buffer,))
@@ -230,7 +230,7 @@ class LitMatrix:
 
 
 def run_shifted(tape: Tape, x: Tensor, bias: Parameter, scale: Parameter) -> Tensor:
-    """`AdapterV2Linear`: `adapter_scale * (x + adapter_bias)`."""
+    """Simulate `AdapterV2Linear`: `adapter_scale * (x + adapter_bias)`."""
     moved = tape.run_op(x.count, HALF, (), same=(x,), parameters=((bias, bias.count * HALF),))
     grads = ((scale, scale.count * HALF),)
     return tape.run_op(x.count, HALF, (moved,), (moved.buffer,), parameters=grads, extra=x.count * HALF)
@@ -239,7 +239,7 @@ def run_shifted(tape: Tape, x: Tensor, bias: Parameter, scale: Parameter) -> Ten
 def run_product(
     setup: Setup, tape: Tape, x: Tensor, weights: float, count: float, trained: Parameter | None = None
 ) -> Tensor:
-    """`torch.nn.Linear`, or bitsandbytes' `Linear4bit` in its place."""
+    """Simulate `torch.nn.Linear`, or bitsandbytes' `Linear4bit` in its place."""
     if setup.quantization == "none":
         grads = ((trained, weights * HALF),) if trained else ()
         return tape.run_op(count, HALF, (x,), (x.buffer,) if trained else (), parameters=grads)
@@ -254,10 +254,10 @@ def run_product(
 def lit_loss(
     setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
 ) -> tuple[Tensor, Buffer | None]:
-    """Final norm, `lm_head` in pieces, and cross-entropy of each piece.
+    """Simulate the final norm, `lm_head` in pieces, and cross-entropy of each piece.
 
     Args:
-        holder: The last block's output, which is taken out of the list so that nobody else holds it.
+        holder: The last block's output, which is taken out of the list, so that nothing else holds it.
         table: The embeddings.
     """
     facts = setup.facts

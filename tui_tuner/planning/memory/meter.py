@@ -122,7 +122,7 @@ class Node:
         self.redo: Callable[[Buffer], list[Buffer]] | None = None
 
     def receive(self, gradient: Buffer) -> None:
-        """Add a gradient, in place where nobody else holds the one already here."""
+        """Add a gradient, in place if nothing else holds the one already here."""
         if self.grad is None:
             self.grad = gradient
         # autograd adds in place only if it alone holds the gradient: one reference here, one of getrefcount's
@@ -156,7 +156,7 @@ class Tape:
         self.held: tuple[Buffer, ...] = ()  # what the training loop holds on to
 
     def make_source(self, count: float, width: int, grad: bool = False) -> Tensor:
-        """A tensor that comes from outside; with `grad`, one that gradients flow into."""
+        """Make a tensor that comes from outside; with `grad`, gradients flow into it."""
         tensor = Tensor(Buffer(self.meter, count * width), count, width, None)
         if grad:  # a leaf: autograd holds it, and later its gradient
             tensor.node = Node(count * width, [], None, 0.0)
@@ -199,7 +199,7 @@ class Tape:
         return Tensor(buffer, count, width, node)
 
     def cast(self, x: Tensor, width: int) -> Tensor:
-        """`x.to(dtype)`: nothing where the width is right already."""
+        """Simulate `x.to(dtype)`, which is free if the width is already right."""
         return x if x.width == width else self.run_op(x.count, width, (x,))
 
     def backward(self, out: Tensor, gradient: Buffer | None) -> None:

@@ -9,7 +9,7 @@ from tui_tuner.planning.memory.parts import SHARED, LayerParts, expert_name
 
 
 def run_mlp(layer: LayerParts, tape: Tape, x: Tensor, prefix: str = "", suffix: str = "") -> Tensor:
-    """Gated with two or one input matrices, or plain.
+    """Simulate the feed-forward block: gated with two or one input matrices, or plain.
 
     Args:
         prefix, suffix: Of the names of its matrices among the layer's.
@@ -38,7 +38,7 @@ def run_mlp(layer: LayerParts, tape: Tape, x: Tensor, prefix: str = "", suffix: 
 
 
 def run_mixture(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
-    """Routed experts: every token goes through `experts_per_token` of them, weighted."""
+    """Simulate routed experts: every token goes through `experts_per_token` of them, weighted."""
     routed = _run_loop if layer.groups else _run_grouped
     total = routed(layer, tape, x)
     if layer.setup.facts.shared_ffn:
@@ -47,7 +47,7 @@ def run_mixture(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
 
 
 def _run_shared(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
-    """The expert that every token passes, and where there is one, its gate."""
+    """Simulate the expert that every token passes, and its gate if it has one."""
     out = run_mlp(layer, tape, x, prefix=SHARED)
     if SHARED + SHARED_GATE not in layer.linears:
         return out
@@ -58,7 +58,7 @@ def _run_shared(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
 
 
 def _run_grouped(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
-    """All experts in one product of groups of rows (transformers 5)."""
+    """Simulate all experts as one grouped product (transformers 5)."""
     setup = layer.setup
     facts = setup.facts
     router = layer.run_linear(tape, x, "gate")
@@ -82,7 +82,7 @@ def _run_grouped(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
 
 
 def _run_loop(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
-    """One expert after the other, each with its own tokens (transformers 4).
+    """Simulate one expert after the other, each with its own tokens (transformers 4).
 
     What an expert keeps for its backward pass adds up over all of them; what exists only while it computes is
     that of one. The one with most tokens is taken to be the last, whose backward pass begins while everything

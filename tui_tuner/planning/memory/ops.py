@@ -11,7 +11,7 @@ from tui_tuner.planning.memory.setup import Setup
 
 
 def run_norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Tensor:
-    """RMSNorm as transformers writes it (a float32 copy is kept), or PyTorch's layer_norm."""
+    """Simulate RMSNorm as in transformers (a float32 copy is kept), or PyTorch's layer_norm."""
     family = setup.facts.family
     if family.norm in ("layer", "plain"):
         # layer_norm is on autocast's float32 list
@@ -41,7 +41,7 @@ def run_norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -
 
 
 def _norm_at_once(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Tensor:
-    """RMSNorm as one kernel (`compute.kernels.norm`): keeps its input and a float32 number for each row."""
+    """Simulate RMSNorm as one kernel (`compute.kernels.norm`): keeps its input and a float32 per row."""
     family = setup.facts.family
     late = family.norm_after or family.norm_late
     width = max(x.width, setup.norm)
@@ -54,18 +54,18 @@ def _norm_at_once(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | No
 
 
 def rotate_at_once(tape: Tape, x: Tensor) -> Tensor:
-    """The rotation written into one tensor (`compute.kernels.rotary`)."""
+    """Simulate the rotation written into one tensor (`compute.kernels.rotary`)."""
     return tape.run_op(x.count, x.width, (x,))
 
 
 def gate_at_once(tape: Tape, gate: Tensor, up: Tensor) -> Tensor:
-    """A gated product as one step (`compute.kernels.gated_product`): keeps both, and not the activation."""
+    """Simulate a gated product in one step (`compute.kernels.gated_product`): keeps both inputs only."""
     size = gate.count * gate.width
     return tape.run_op(gate.count, gate.width, (gate, up), (gate.buffer, up.buffer), extra=size)
 
 
 def rotate_plainly(tape: Tape, x: Tensor) -> Tensor:
-    """`x * cos + rotate_half(x) * sin`; only the small cos and sin are kept."""
+    """Simulate `x * cos + rotate_half(x) * sin`; only the small cos and sin are kept."""
     straight = tape.run_op(x.count, x.width, (x,))
     first = tape.run_op(x.count / 2, x.width, (), view=x.buffer)
     negative = tape.run_op(x.count / 2, x.width, (first,))
@@ -91,7 +91,7 @@ def multiply_tensors(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
 
 
 def run_activation(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
-    """SiLU or GELU: one kernel that keeps its input; or `gelu_new`, written out in eight."""
+    """Simulate SiLU or GELU, one kernel that keeps its input, or `gelu_new`, written out in eight."""
     if setup.facts.activation != "gelu_new":
         return tape.run_op(x.count, x.width, (x,), (x.buffer,))
     # Each line of `0.5 * x * (1 + tanh(c * (x + 0.044715 * x**3)))` is a kernel with a result of its own
@@ -113,7 +113,7 @@ def run_activation(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
 
 
 def run_dropout(tape: Tape, x: Tensor, rate: float) -> Tensor:
-    """Keeps a mask of one byte an element; nothing at rate 0."""
+    """Simulate dropout, which keeps a mask of one byte per element; free at rate 0."""
     if not rate:
         return x
     # torch keeps a boolean mask, one byte an element, even where the input has 16 bits

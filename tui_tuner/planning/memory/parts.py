@@ -1,6 +1,6 @@
 """The parts of one decoder or encoder layer: linear layers, norms and prefix, and which are trained.
 
-In which order they compute is `layers.Layer`, with `attention` and `mlp`.
+`layer_steps`, `attention_steps` and `mlp` have the order in which they compute.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BUSIEST = 2.0
 
 
 def expert_groups(experts: int, per_token: int) -> list[tuple[int, float]]:
-    """Experts as a loop over them is simulated: how many at a time, and their share of all tokens.
+    """Group experts for the simulation of a loop over them: how many at a time, and their share of tokens.
 
     The last is the busiest alone. Before it come halves of what is left, so that few stand for many and none
     of them peaks above the last: of each, at least as much is still to come.
@@ -38,7 +38,7 @@ def expert_groups(experts: int, per_token: int) -> list[tuple[int, float]]:
 
 
 def expert_name(name: str, group: int) -> str:
-    """A matrix of a group of experts among those of a layer."""
+    """Return the name of an expert group's matrix among those of a layer."""
     return f"{name}.{group}"
 
 
@@ -68,7 +68,7 @@ class LayerParts:
         self.low_norms = [self._norm_parameter(size) for size in (facts.low_rank_query, facts.low_rank_key)]
 
     def _list_shapes(self) -> Iterator[tuple[str, Linear]]:
-        """The layer's matrices by names of their own: experts and the shared one have the same in a model."""
+        """Yield the layer's matrices by unique names: experts and the shared one have the same in a model."""
         for linear in self.setup.facts.layer_linears:
             if linear.group == "expert" and self.groups:
                 for number, (together, _share) in enumerate(self.groups):
@@ -103,7 +103,7 @@ class LayerParts:
         return parameter
 
     def run_linear(self, tape: Tape, x: Tensor, name: str) -> Tensor:
-        """A linear layer by its name. The first of those that are computed together computes all of them."""
+        """Simulate a linear layer. The first of those that are computed together computes all of them."""
         if not self.linears[name].is_joint:
             return self.linears[name](tape, x)
         if name not in self._waiting:
@@ -114,7 +114,7 @@ class LayerParts:
         return self._waiting.pop(name)
 
     def _same_input(self) -> list[tuple[str, ...]]:
-        """Names of matrices of one module that read the same input and get an adapter of the same kind."""
+        """Group the names of matrices of a module with the same input and the same kind of adapter."""
         # Latent attention reads the hidden states in its first projections only
         latent = ("q_a_proj", "q_proj", "kv_a_proj_with_mqa")
         mlp = self.family.mlp[:-1]

@@ -46,7 +46,7 @@ def program_of(setup: Setup) -> str:
 
 
 def as_program(setup: Setup) -> Setup:
-    """The same run in the program's own way: weights and adapters in 16 bits, no autocast, loss in pieces."""
+    """Adapt a setup to the program: weights and adapters in 16 bits, no autocast, loss in pieces."""
     program = program_of(setup)
     if program == "transformers":
         return setup
@@ -95,7 +95,7 @@ def make_layer(setup: Setup, trained: bool) -> ProgramLayer:
 def run_program_loss(
     setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
 ) -> tuple[Tensor, Buffer | None]:
-    """From the last layer to the loss, as the program writes it; see `head.run_loss`."""
+    """Simulate the part from the last layer to the loss as in the program; see `head.run_loss`."""
     program = program_of(setup)
     if program == "lit-gpt":
         return lit_loss(setup, tape, holder, table)
@@ -110,7 +110,7 @@ def quantised_head(setup: Setup) -> bool:
 
 
 def quantised_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
-    """(elements, outputs, copies) of each matrix that is held in 4 or 8 bits."""
+    """Yield (elements, outputs, copies) of each matrix that is held in 4 or 8 bits."""
     facts = setup.facts
     for dense, layers in count_kinds(sum(list_layer_kinds(setup), ())):
         for matrix in make_layer(narrow_setup(setup, dense), False).linears.values():
@@ -122,7 +122,7 @@ def quantised_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
 
 
 def table_uses(setup: Setup) -> int:
-    """Gradients that the embeddings get before an optimizer in the backward pass steps; 0 keeps them."""
+    """Return after how many gradients an optimizer in the backward pass steps the embeddings; 0 for none."""
     if not setup.in_backward:
         return 0
     # A head in pieces adds a gradient for each piece; a tied table gets one more from the embeddings

@@ -12,7 +12,7 @@ from tui_tuner.planning.memory.setup import Setup
 
 
 def trained_sizes(setup: Setup) -> list[float]:
-    """Elements of each trained tensor beside those that every layer has."""
+    """Return the elements of each trained tensor outside the layers."""
     count, hidden, inner = setup.virtual_tokens, setup.facts.hidden, setup.encoder
     if not setup.prefix:
         sides = ((hidden, inner), (inner, inner), (inner, hidden)) if inner else ()
@@ -24,14 +24,14 @@ def trained_sizes(setup: Setup) -> list[float]:
 
 
 def layer_size(setup: Setup) -> float:
-    """Elements of one layer's prefix where it is trained as it is; 0 where a network makes it."""
+    """Return the elements of a layer's prefix that is trained directly; 0 if a network generates it."""
     # A network makes all layers' prefixes at once; without it each layer's part is trained as it is
     direct = setup.prefix and not setup.encoder
     return float(setup.virtual_tokens * 2 * setup.facts.kv_dim) if direct else 0.0
 
 
 def prepend_tokens(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
-    """`cat((prompts, inputs_embeds))`: the virtual tokens before those of the text.
+    """Simulate `cat((prompts, inputs_embeds))`: the virtual tokens before those of the text.
 
     Args:
         hidden: Embeddings of text and virtual tokens together, without a gradient.
@@ -59,7 +59,7 @@ def prepend_tokens(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
 
 
 def lengthen_keys(setup: Setup, tape: Tape, part: Tensor, prefix: Parameter | None) -> Tensor:
-    """`DynamicCache.update`: a layer's keys (or values) behind those of its prefix."""
+    """Simulate `DynamicCache.update`: a layer's keys (or values) after those of its prefix."""
     count = float(setup.batch * setup.virtual_tokens * setup.facts.kv_dim)
     if prefix is None:  # the network's output, whose gradient waits for all layers
         past = tape.make_source(count, part.width, grad=True)

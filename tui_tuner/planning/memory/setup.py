@@ -18,7 +18,7 @@ class Setup:
         batch: Sequences in a forward pass. length: Tokens of each, padding and virtual ones included.
         padded: Rows differ in length, so there is a padding mask.
         supervised: Share of the tokens that are trained.
-        kind: What the method is called, for messages.
+        kind: The name of the method, for messages.
         whole_model, whole_layers, form, rank, dropout, targets, layers, train_embeddings, trains_norms,
         feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own: As in the method's `Terms`.
         quick: This program's core on a GPU: LoRA layers that read the same input are one step of
@@ -43,7 +43,7 @@ class Setup:
         states: So are the optimizer's states, which its first step makes.
         row: The longest sequence of a flat row where each is attended to on its own; 0 is all of it.
         decides: For what a head does, in place of one that writes (`TaskKind.decides`). head: Its modules.
-        new_pooler: The backbone's pooler among them is new, and trained whole beside an adapter.
+        new_pooler: The backbone's pooler among them is new, and trained in full along with an adapter.
     """
 
     facts: ModelFacts
@@ -104,12 +104,12 @@ class Setup:
 
     @property
     def is_flat(self) -> bool:
-        """All sequences lie in one row without padding, as this program's own training loop lays them."""
+        """Return whether all sequences are in one row without padding, as in this program's own loop."""
         return not (self.padded or self.stack.foreign)
 
     @property
     def score_pairs(self) -> float:
-        """Pairs of positions of which one attends to the other, masked ones included."""
+        """Return the pairs of positions of which one attends to the other, including masked ones."""
         # Sequences of a flat row do not attend to each other; a padded batch computes masked pairs as well
         if self.is_flat:
             return float(self.total_tokens) * min(self.total_tokens, self.row or self.total_tokens)
@@ -118,7 +118,7 @@ class Setup:
 
     @property
     def embedding_grad(self) -> bool:
-        """Gradients flow into the embeddings' output: they are trained, or reentrant checkpointing asks."""
+        """Return whether gradients flow into the embeddings' output: trained, or reentrant checkpointing."""
         # Reentrant checkpointing (the Trainer's default) gives no gradients unless an input has one, so PEFT
         # and the Trainer make the embeddings' output require it
         reentrant = (
@@ -129,16 +129,16 @@ class Setup:
 
     @property
     def head_whole(self) -> tuple[HeadPart, ...]:
-        """The parts of the head that every method trains, all of them."""
-        # A pretrained pooler is part of the backbone, and stays frozen beside an adapter
+        """Return the parts of the head that every method trains in full."""
+        # A pretrained pooler is part of the backbone, and stays frozen under an adapter
         return tuple(part for part in self.head if self.new_pooler or not part.inside)
 
     @property
     def trains_weights(self) -> bool:
-        """All weights of the trained layers are trained themselves, and no adapters."""
+        """Return whether the weights of the trained layers are trained themselves, without adapters."""
         return self.whole_model or self.whole_layers
 
     @property
     def trains_table(self) -> bool:
-        """The embeddings are trained, and the head that writes."""
+        """Return whether the embeddings and the language-model head are trained."""
         return self.whole_model or self.train_embeddings

@@ -35,7 +35,7 @@ class Stack:
 
     @property
     def program_name(self) -> str:
-        """The program whose model code runs: one of `PROGRAMS` that was asked for, else transformers."""
+        """Return the program whose model code runs: the one of `PROGRAMS` in the stack, else transformers."""
         return next((name for name in PROGRAMS if name in self.versions), "transformers")
 
     def at_least(self, package: str, *version: int) -> bool:
@@ -45,33 +45,33 @@ class Stack:
 
     @property
     def shifts_logits(self) -> bool:
-        """The loss copies the logits to shift them (until 4.50, where labels are padded instead)."""
+        """Return whether the loss copies the logits to shift them (4.50 pads the labels instead)."""
         return not self.at_least("transformers", 4, 50)
 
     @property
     def keeps_half_logits(self) -> bool:
-        """The 16-bit logits outlive their float32 copy, as the loss became a function of its own (4.46)."""
+        """Return whether the 16-bit logits outlive their float32 copy: since 4.46 the loss is a function."""
         return self.at_least("transformers", 4, 46)
 
     @property
     def gqa_in_sdpa(self) -> bool:
-        """SDPA reads grouped keys and values without expanding them."""
+        """Return whether SDPA reads grouped keys and values without expanding them."""
         return self.at_least("transformers", 4, 51) and self.at_least("torch", 2, 5)
 
     @property
     def keeps_4bit_input(self) -> bool:
-        """bitsandbytes' `MatMul4Bit` keeps its input, and dequantises into float16 before it casts (until
-        0.43; read in 0.41.1 and 0.43.3)."""
+        """Return whether bitsandbytes' `MatMul4Bit` keeps its input, and dequantises into float16 before it
+        casts (until 0.43; read in 0.41.1 and 0.43.3)."""
         return not self.at_least("bitsandbytes", 0, 43)
 
     @property
     def uses_foreach(self) -> bool:
-        """The Trainer's AdamW makes temporaries for all weights at once; from 5.0 on it is the fused one."""
+        """Return whether the Trainer's AdamW makes temporaries for all weights at once; 5.0 fuses it."""
         return not self.at_least("transformers", 5)
 
     @property
     def fused_experts(self) -> bool:
-        """Experts are 3-D parameters, which neither PEFT's all-linear nor bitsandbytes touches."""
+        """Return whether experts are 3-D parameters, which PEFT's all-linear and bitsandbytes skip."""
         return self.at_least("transformers", 5)
 
     def quantises_linear(self, linear: Linear) -> bool:
@@ -116,7 +116,7 @@ def _parse_numbers(version: str) -> tuple[int, ...]:
 
 
 def find_installed() -> Stack:
-    """The libraries of this environment, from their metadata (nothing is imported)."""
+    """Return the libraries of this environment, from their metadata (nothing is imported)."""
     return Stack({package: version for package in PACKAGES if (version := _find_version(package))})
 
 
@@ -130,7 +130,7 @@ def _find_version(package: str) -> str:
 
 
 def parse_stack(text: str) -> Stack:
-    """`transformers==4.48.1,torch==2.4.1`; packages that are not named are taken as installed.
+    """Parse `transformers==4.48.1,torch==2.4.1`; packages that are not named are taken as installed.
 
     Raises:
         UsageError: not of that form, or an unknown package.
@@ -162,5 +162,5 @@ def parse_stack(text: str) -> Stack:
 
 
 def stack_of(versions: Mapping[str, str]) -> Stack:
-    """A stack of exactly these versions."""
+    """Make a stack of exactly these versions."""
     return Stack(dict(versions), foreign=True)

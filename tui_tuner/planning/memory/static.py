@@ -59,7 +59,7 @@ def static_rows(setup: Setup) -> dict[str, float]:
 
 
 def shadow_bytes(setup: Setup) -> float:
-    """16-bit copies of LoRA matrices that are kept for all layers (`compute.low_rank.shadow`)."""
+    """Return the bytes of 16-bit LoRA copies that are kept for all layers (`compute.low_rank.shadow`)."""
     # Copies exist only where float32 adapters are computed in 16 bits by this program's own kernels
     if not setup.quick or setup.adapter == setup.compute:
         return 0.0
@@ -72,7 +72,7 @@ def shadow_bytes(setup: Setup) -> float:
 
 
 def optimizer_states(setup: Setup) -> float:
-    """Bytes that the optimizer keeps between steps, from the end of its first on."""
+    """Return the bytes that the optimizer keeps between steps, from the end of its first on."""
     return sum(
         count_state_bytes(setup.optimizer, t.count, t.width) * t.copies for t in trained_tensors(setup)
     )
@@ -125,7 +125,7 @@ def trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
 
 
 def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
-    """(elements, width, copies) of each frozen tensor that is not quantised."""
+    """Yield (elements, width, copies) of each frozen tensor that is not quantised."""
     facts = setup.facts
     for dense, frozen in count_kinds(_frozen_layers(setup)):
         layer = make_layer(narrow_setup(setup, dense), False)
@@ -165,13 +165,13 @@ def _share_own(setup: Setup) -> float:
 
 
 def _frozen_layers(setup: Setup) -> tuple[bool, ...]:
-    """The kinds of the layers whose own weights are not trained."""
+    """Return the kinds of the layers whose own weights are not trained."""
     below, top = list_layer_kinds(setup)
     return below if setup.trains_weights else (*below, *top)
 
 
 def _count_constants(setup: Setup, elements: float, outputs: int) -> float:
-    """Quantisation constants of one matrix: absmax, and with double quantisation its own constants."""
+    """Count the quantisation constants of a matrix: absmax, and with double quantisation its own."""
     # LLM.int8 keeps one float32 scale for each output; 4-bit formats one for each block of 64 weights
     if setup.quantization == "int8":
         return round_up(outputs * SINGLE)
@@ -184,7 +184,7 @@ def _count_constants(setup: Setup, elements: float, outputs: int) -> float:
 
 
 def count_state_bytes(optimizer: str, count: float, width: int) -> float:
-    """Optimizer state of one tensor, in bytes of device memory."""
+    """Return the optimizer state of one tensor, in bytes of device memory."""
     if optimizer in ADAM:
         return 2 * round_up(count * width)
     if optimizer.endswith("8bit"):

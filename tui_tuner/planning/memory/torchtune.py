@@ -39,7 +39,7 @@ class TuneLayer:
         self.norms = [self.norm_weight(), self.norm_weight()]
 
     def norm_weight(self) -> Parameter | None:
-        """A trained norm weight; None where it is frozen."""
+        """Return a trained norm weight; None if it is frozen."""
         if not self.full:
             return None
         weight = make_parameter(self.setup, float(self.setup.facts.hidden), self.setup.norm)
@@ -85,12 +85,12 @@ class TuneLayer:
 
 
 def make_parameter(setup: Setup, count: float, width: int, uses: int = 1) -> Parameter:
-    """A trained weight. With the optimizer in the backward pass its gradient goes once all `uses` are in."""
+    """Make a trained weight. An optimizer in the backward pass frees its gradient after all `uses`."""
     return Parameter(count, width, uses if setup.in_backward else 0)
 
 
 def tune_norm(setup: Setup, tape: Tape, x: Tensor, weight: Parameter | None, compiled: bool) -> Tensor:
-    """`RMSNorm`: in float32, op by op or in one kernel."""
+    """Simulate `RMSNorm` in float32, op by op or in one kernel."""
     grads = ((weight, weight.count * HALF),) if weight else ()
     rows = x.count / setup.facts.hidden
     if compiled:
@@ -151,10 +151,10 @@ class TuneMatrix:
 def tune_loss(
     setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
 ) -> tuple[Tensor, Buffer | None]:
-    """Final norm, output head and cross-entropy, whole or in pieces.
+    """Simulate the final norm, the output head and cross-entropy, whole or in pieces.
 
     Args:
-        holder: The last layer's output, which is taken out of the list so that nobody else holds it.
+        holder: The last layer's output, which is taken out of the list, so that nothing else holds it.
         table: The embeddings, which the head shares where they are tied.
     """
     facts = setup.facts
@@ -187,7 +187,7 @@ def tune_loss(
 
 
 def _run_entropy(setup: Setup, tape: Tape, logits: Tensor) -> Tensor:
-    """Cross-entropy of one piece in float32; compiled it keeps the logits, else the softmax."""
+    """Simulate cross-entropy of one piece in float32; compiled it keeps the logits, else the softmax."""
     rows = logits.count / setup.facts.vocab
     if setup.compiled:
         scattered = 0.0 if setup.stack.at_least("torch", 2, 5) else logits.count * SINGLE

@@ -33,19 +33,19 @@ OURS, LIBRARIES = Kernels(), Kernels(False, False, False, False)
 
 
 class Figures:
-    """A dataclass of figures that are added, and multiplied, one by one."""
+    """A base for dataclasses whose figures are added and multiplied one by one."""
 
     def __add__(self, other: Self) -> Self:
         return type(self)(*map(add, vars(self).values(), vars(other).values()))
 
     def multiply_by(self, count: float) -> Self:
-        """So many of it."""
+        """Return these figures times a count."""
         return type(self)(*(one * count for one in vars(self).values()))
 
 
 @dataclass(frozen=True)
 class Cost(Figures):
-    """Launches of a pass forward and of one back, and the bytes that they move beside products."""
+    """Launches of a forward and of a backward pass, and the bytes that they move apart from products."""
 
     forward: float = 0.0
     back: float = 0.0
@@ -87,7 +87,7 @@ class MatrixCost:
     weights: tuple[float, float] = (0, 0)
 
     def count_cost(self, linear: Linear, rows: float) -> Cost:
-        """Over so many rows."""
+        """Return the cost of this matrix over so many rows."""
         sizes = [
             rows * (self.inputs[way] * linear.inputs + self.outputs[way] * linear.outputs)
             + self.weights[way] * linear.weights
@@ -126,12 +126,12 @@ def cost_layer(setup: Setup, tokens: float, length: float, trained: bool, kernel
 
 
 def share_of(facts: ModelFacts, linear: Linear) -> float:
-    """Rows of a matrix (of each of its copies) for a token."""
+    """Return how many rows one token gives to each copy of a matrix: below 1 for experts."""
     return facts.experts_per_token / facts.experts if linear.group == "expert" and facts.experts else 1.0
 
 
 def _cost_between(setup: Setup, tokens: float, length: float, trained: bool, kernels: Kernels) -> Cost:
-    """All but the matrices."""
+    """Cost everything in a layer except the matrices."""
     facts, family = setup.facts, setup.facts.family
     wide = 2.0 if _is_mixed(setup) else 1.0  # float32 between the layers
     own = setup.trains_weights and trained
@@ -203,7 +203,7 @@ def _cost_activation(facts: ModelFacts, tokens: float, kernels: Kernels, autocas
 
 
 def _cost_matrix(setup: Setup, linear: Linear, rows: float, trained: bool) -> Cost:
-    """One matrix without its adapter; experts are products of groups."""
+    """Cost one matrix without its adapter; experts are grouped products."""
     found = PRODUCT
     if _is_quantised(setup, linear):
         kind = FOUR_BITS if setup.quantization == "nf4" else EIGHT_BITS
@@ -220,7 +220,7 @@ def _is_quantised(setup: Setup, linear: Linear) -> bool:
 
 
 def _cost_adapters(setup: Setup, tokens: float, kernels: Kernels) -> Cost:
-    """All adapters of a layer, whose own products `step` weighs."""
+    """Cost all adapters of a layer, except their products, which `step_time` adds."""
     facts = setup.facts
     adapted = [linear for linear in facts.layer_linears if setup.stack.adapts_linear(linear, setup.targets)]
     found = Cost()

@@ -1,4 +1,4 @@
-"""Rates of this machine's GPUs, as runs measured them: plans and further runs choose by what is kept."""
+"""Saved rates of this machine's GPUs, as measured by runs, for plans and further runs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def rates_file() -> Path:
 
 
 def keep_rates(gpu: str, found: Rates, path: Path | None = None) -> Rates:
-    """Keep a measurement, and return the rates to choose by.
+    """Save a measurement, and return the rates to choose by.
 
-    Two measurements are never quite the same, and a choice must not change with them from run to run: what is
-    kept already stays unless the new one is clearly another. Where the disk refuses, nothing is kept.
+    Two measurements are never quite the same, and choices must not change with them from run to run: saved
+    rates stay unless the new ones clearly differ. If the file cannot be written, nothing is saved.
     """
     path = path or rates_file()
     all_kept = _read_file(path)

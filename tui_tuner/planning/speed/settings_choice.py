@@ -1,4 +1,4 @@
-"""The choice among open settings, and what the alternatives would have cost."""
+"""The choice between open settings, with the predicted cost of the alternatives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALIKE = 0.02  # predicted times that differ by less are the same
 
 @dataclass(frozen=True)
 class Option:
-    """Settings that were open. `seconds` are those of a step, as predicted; None where nobody predicts."""
+    """One choice of the open settings. `seconds` is the predicted time of a step, if there is one."""
 
     micro_batch: int
     degree: Checkpointing
@@ -35,7 +35,7 @@ class Option:
     seconds: float | None = None
 
     def list_values(self) -> dict[str, Any]:
-        """By the names of their fields."""
+        """Return the settings by the names of their fields."""
         return {
             "training.micro_batch": self.micro_batch,
             "training.gradient_checkpointing": self.degree,
@@ -56,14 +56,14 @@ class Option:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen.
+    """The chosen settings and their alternatives.
 
     Args:
-        config: With the chosen settings.
-        option: These settings; None where nothing fits.
-        second: What would have been chosen without that one; None where nobody looked, or nothing else fits.
-        keeping: The fastest that keeps all activations; None where that does not fit.
-        again: Time of a step with all layers computed twice against the time of the chosen one.
+        config: The config with the chosen settings.
+        option: These settings; None if nothing fits.
+        second: The next best option; None if it was not looked for, or nothing else fits.
+        keeping: The fastest option that keeps all activations; None if none of these fits.
+        again: Time of a step with all layers recomputed, relative to the chosen one.
     """
 
     config: ResolvedConfig
@@ -73,7 +73,7 @@ class Choice:
     again: float | None = None
 
     def list_reasons(self) -> dict[str, str]:
-        """Sentences for the fields that were open, by their paths; none where no time was predicted."""
+        """Return a sentence for each open field, by path; empty if no time was predicted."""
         option = self.option
         if option is None or option.seconds is None:
             return {}
@@ -88,10 +88,10 @@ class Choice:
             "time": format_step(seconds),
         }
         if self.second is None or self.second.seconds is None:
-            return _("The fastest that fits: {tokens} tokens at once, {time} a step predicted.", **said)
+            return _("The fastest that fits: {tokens} tokens at once, {time} per step predicted.", **said)
         return _(
-            "The fastest that fits: {tokens} tokens at once, {time} a step predicted. "
-            "The next best, {other}: {later}.",
+            "The fastest that fits: {tokens} tokens at once, {time} per step predicted. The next best, "
+            "{other}: {later}.",
             other=self.second.describe_option(),
             later=format_step(self.second.seconds),
             **said,
@@ -102,35 +102,38 @@ class Choice:
             if not self.config.method.has_trait(Trait.CHECKPOINTABLE) or self.again is None:
                 return ""
             return _(
-                "{time} a step predicted; with it {later}, and the activations fit without it.",
+                "{time} per step predicted; {later} with checkpointing, which the activations do not "
+                "need to fit.",
                 time=format_step(seconds),
                 later=format_step(seconds * self.again),
             )
         if self.keeping is not None and self.keeping.seconds is not None:
             return _(
-                "{time} a step predicted; without it {later}, as less fits into a pass.",
+                "{time} per step predicted; {later} without checkpointing, as less fits into a pass.",
                 time=format_step(seconds),
                 later=format_step(self.keeping.seconds),
             )
         time = format_step(seconds)
         if option.degree == EVERY_SECOND:
             return _(
-                "Without it the activations do not fit into the GPU's memory; half of them do: "
-                "{time} a step predicted.",
+                "All activations do not fit into the GPU's memory, but half of them do: {time} per step "
+                "predicted.",
                 time=time,
             )
         if option.degree == OFFLOAD:
             return _(
-                "Without it the inputs of layers do not fit into the GPU's memory: {time} a step predicted.",
+                "Without offloading, the inputs of layers do not fit into the GPU's memory: {time} per "
+                "step predicted.",
                 time=time,
             )
         return _(
-            "Without it the activations do not fit into the GPU's memory: {time} a step predicted.", time=time
+            "Without it, the activations do not fit into the GPU's memory: {time} per step predicted.",
+            time=time,
         )
 
 
 def list_open_options(asked: RunConfig, base: ResolvedConfig, card: Card) -> Iterator[Option]:
-    """Every combination of the training settings that the user left open."""
+    """Yield every combination of the training settings that the user left open."""
     training = asked.training
     share = max(1, training.batch_size // count_devices(base))
     most = max(1, MOST_TOKENS // base.data.max_length)
@@ -153,10 +156,10 @@ def list_open_options(asked: RunConfig, base: ResolvedConfig, card: Card) -> Ite
 
 
 def rank_options(options: list[Option], base: ResolvedConfig, clock: Clock | None) -> list[Option]:
-    """The mildest optimizer first, then the fastest: by the clock, or by the rule for a processor.
+    """Sort options, the mildest optimizer first, then the fastest: by the clock, or by a rule on processors.
 
-    Of what is equally fast, that which computes least again comes first, and then larger micro-batches: a
-    batch that is heavier than most is cut into fewer passes.
+    Among equally fast ones, less recomputation comes first, then larger micro-batches, which cut an unusually
+    heavy batch into fewer passes.
     """
     if clock is None:
         return sorted(

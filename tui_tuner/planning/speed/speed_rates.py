@@ -1,4 +1,4 @@
-"""Speed of a machine at the four things that a training step consists of."""
+"""Speeds of a machine at the four kinds of work in a training step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tui_tuner.locales import _
 # are not the best, and one of 4,096 x 4,096 x 4,096 was seen to reach 64 % there. Copies: 91 % on that card.
 PRODUCTS, MEMORY = 0.65, 0.90
 # Seconds until a processor has launched an operation of a training step: 4 microseconds for a bare operation
-# from Python, seen beside an H100, and more than that again for autograd and modules
+# from Python, measured on the host of an H100, and more than that again for autograd and modules
 LAUNCH = 1e-5
 # Bytes a second to and from pinned host memory, one way: 16 lanes of PCI Express at 80 % of what they carry
 LINKS = {(9, 0): 50e9, (10, 0): 50e9, (12, 0): 50e9, (8, 0): 25e9, (8, 6): 25e9, (8, 9): 25e9}
 OLD_LINK = 12.5e9
-UNKNOWN = (150.0, 900.0)  # TFLOP/s and GB/s of a card that nobody knows: choices need some, no time is told
+UNKNOWN = (150.0, 900.0)  # TFLOP/s and GB/s of an unknown card, for choices only, not for times
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Rates:
 def describe_rates(found: Rates) -> str:
     """Describe the measured rates in a sentence."""
     return _(
-        "This GPU: {launch:.1f} microseconds of the processor for a launch, {products:,.0f} TFLOP/s in "
-        "products of matrices, {memory:,.0f} GB/s of memory, {link:.0f} GB/s from the host.",
+        "This GPU: {launch:.1f} microseconds of processor time per launch, {products:,.0f} TFLOP/s in "
+        "matrix products, {memory:,.0f} GB/s to memory, {link:.0f} GB/s to the host.",
         launch=found.launch * 1e6,
         products=found.products / 1e12,
         memory=found.memory / 1e9,

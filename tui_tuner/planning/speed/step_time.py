@@ -4,9 +4,9 @@ A pass over a micro-batch takes as long as the slower of two: the processor, whi
 and the GPU, which computes products of matrices (at the speed of its arithmetic or of reading the matrices,
 whichever is slower, as in the roofline model of Williams et al., 2009) and moves what all other operations
 read and write. Checkpointing adds a pass forward through the layers that compute again; offloading adds its
-copies where they take longer than the layer that they hide behind. Gradients of frozen weights are not
-computed, and below the first trained layer there is no pass back. What several GPUs tell each other is left
-out. Counts are those of `layers`, rates those of `rates`.
+copies if they take longer than the layer that hides them. Gradients of frozen weights are not computed, and
+below the first trained layer there is no backward pass. Communication between several GPUs is left out.
+Counts are from `layer_costs`, rates from `speed_rates`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Workload:
 
     @property
     def total_tokens(self) -> float:
-        """Tokens of all passes."""
+        """Return the tokens of all passes."""
         return self.passes * self.tokens
 
 
@@ -141,14 +141,14 @@ class Clock:
         )
 
     def predict_span(self, micro: int, degree: Checkpointing) -> tuple[float, float, float]:
-        """Seconds of a step: at the least, as predicted, and at the most (see `QUICK` and `SLOW`)."""
+        """Predict the least, the expected and the most seconds of a step (see `QUICK` and `SLOW`)."""
         quick, slow = (
             self._predict_at(*shares).predict_step(micro, degree).seconds for shares in (QUICK, SLOW)
         )
         return quick, self.predict_step(micro, degree).seconds, slow
 
     def _predict_at(self, launch: float, others: float) -> Clock:
-        """The same at so many times the seconds of a launch, and of what the GPU does."""
+        """Predict the seconds of a step, with factors on the times of launches and of the GPU's work."""
         clock = copy.copy(self)
         # A copied clock shares the cache, whose entries hold for the old rates only
         clock._parts = {}
@@ -162,7 +162,7 @@ class Clock:
         return clock
 
     def _time_optimizer(self) -> _Tail:
-        """Clipping and the step itself: fused over all tensors, or one by one."""
+        """Time clipping and the optimizer's step: fused over all tensors, or one by one."""
         name = self.setup.optimizer
         # Fused optimizers take about 32 tensors in one launch
         launches = 10 + (self._tensors if name in PER_TENSOR else self._tensors / 32)
@@ -170,7 +170,7 @@ class Clock:
         return _Tail(launches * self.rates.launch, moved / self.rates.memory)
 
     def _time_pass(self, work: Workload, degree: Checkpointing) -> _PartTime:
-        """One micro-batch forward and back."""
+        """Time one micro-batch forward and backward."""
         facts = self.setup.facts
         # The same for all degrees and optimizers: this is what makes a search over hundreds of options quick
         if work not in self._parts:
@@ -226,7 +226,7 @@ class _Parts:
 
 
 def _time_layer(setup: Setup, rates: Rates, work: Workload, way: str, attention: float) -> _PartTime:
-    """One layer, one way: forward, back, or forward without anything trained."""
+    """Time one layer in one direction: forward, backward, or forward without anything trained."""
     facts, back = setup.facts, way == "back"
     cost = cost_layer(setup, work.tokens, work.length, way != "frozen")
     launches, moved = (cost.back, cost.bytes_back) if back else (cost.forward, cost.bytes_forward)
@@ -237,7 +237,7 @@ def _time_layer(setup: Setup, rates: Rates, work: Workload, way: str, attention:
         if way != "frozen" and setup.rank and setup.stack.adapts_linear(linear, setup.targets):
             read = work.tokens * 2 * (linear.inputs + linear.outputs) * linear.copies
             moved += read * (2 if back else 1)
-    pairs = 2 * work.tokens * work.length * facts.query_dim  # half of two products: nobody looks ahead
+    pairs = 2 * work.tokens * work.length * facts.query_dim  # two products, half masked
     products += (
         pairs * (2 if facts.encoder else 1) * (ATTENTION_BACK if back else 1) / (rates.products * attention)
     )
@@ -245,7 +245,7 @@ def _time_layer(setup: Setup, rates: Rates, work: Workload, way: str, attention:
 
 
 def _time_product(linear: Linear, rows: float, setup: Setup, rates: Rates) -> float:
-    """Seconds of one product with a matrix, all of its copies."""
+    """Return the seconds of one product with a matrix, over all of its copies."""
     flops = 2.0 * rows * linear.weights
     width = setup.compute
     # Of few rows, reading the matrix takes longer than multiplying by it
@@ -254,7 +254,7 @@ def _time_product(linear: Linear, rows: float, setup: Setup, rates: Rates) -> fl
 
 
 def _time_head(setup: Setup, rates: Rates, work: Workload) -> _PartTime:
-    """Embeddings, the head over trained tokens, and the loss."""
+    """Time the embeddings, the head over trained tokens, and the loss."""
     facts = setup.facts
     if setup.head:
         return _time_deciding(setup, rates, work)
@@ -270,7 +270,7 @@ def _time_head(setup: Setup, rates: Rates, work: Workload) -> _PartTime:
 
 
 def _time_deciding(setup: Setup, rates: Rates, work: Workload) -> _PartTime:
-    """The same of a head that decides: products of a few numbers, and launches."""
+    """Time the embeddings, a head that decides and its loss: small products, and launches."""
     products = moved = 0.0
     launches = OUTSIDE + PIECE
     for part in setup.head:
@@ -282,7 +282,7 @@ def _time_deciding(setup: Setup, rates: Rates, work: Workload) -> _PartTime:
 
 
 def _count_trained(setup: Setup) -> tuple[float, float]:
-    """Trained elements, as many as there would be in float32, and tensors."""
+    """Count the trained elements, as if they were all in float32, and the trained tensors."""
     tensors = list(trained_tensors(setup))
     # In float32 elements, since the costs of optimizers are given for these
     elements = sum(tensor.count * tensor.copies * tensor.width / 4 for tensor in tensors)
@@ -290,7 +290,7 @@ def _count_trained(setup: Setup) -> tuple[float, float]:
 
 
 def _rate_precision(config: ResolvedConfig, setup: Setup, card: Card) -> float:
-    """Speed of this run's products against those in 16 bits."""
+    """Return the speed of this run's products relative to those in 16 bits."""
     if setup.compute == 2:
         return 1.0
     if config.training.tf32 and card.capability >= (8, 0):

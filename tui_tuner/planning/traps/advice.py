@@ -1,4 +1,4 @@
-"""Contradictions and known traps, said before the run; each with a reason and, where there is one, a fix."""
+"""Advice about known traps before a run: findings with a reason and, if there is one, a fix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tui_tuner.planning.traps import model_traps as traps_model
 from tui_tuner.planning.traps import run_traps as traps_run
 from tui_tuner.planning.traps.findings import TRAPS, Advice, Case
 
-MODULES = (traps_heads, traps_model, traps_run)  # which register their traps as they are imported
+MODULES = (traps_heads, traps_model, traps_run)  # importing them registers their traps
 
 
 def find_advice(

@@ -14,7 +14,7 @@ from tui_tuner.planning.duration import Duration, count_run_steps
 
 @dataclass(frozen=True)
 class Advice:
-    """One finding. `fix` is `{dotted path: value}`, to be applied with one key; None where none is sure."""
+    """One finding. `fix` is `{dotted path: value}`, to be applied with one key; None without a sure fix."""
 
     code: str
     text: str
@@ -34,7 +34,7 @@ class Case:
 
     @property
     def run_steps(self) -> int:
-        """Optimizer steps of the run; 0 where the rows are not known."""
+        """Count the optimizer steps of the run; 0 if the rows are not known."""
         return count_run_steps(self.config, self.data.rows) if self.data.rows else 0
 
 

@@ -1,4 +1,4 @@
-"""Traps of tasks in which a new head decides."""
+"""Traps of tasks that train a new head."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tui_tuner.planning.traps.findings import Advice, Case, make_finding, regist
 
 @register_trap
 def no_such_head(case: Case) -> Advice | None:
-    """Architectures for which transformers has no class with the head."""
+    """Find architectures for which transformers has no class with the head."""
     facts, kind = case.facts, case.config.task_kind
     if facts is None or not kind.decides or kind.decides not in facts.family.no_heads:
         return None
@@ -26,7 +26,7 @@ def no_such_head(case: Case) -> Advice | None:
 
 @register_trap
 def no_prefix(case: Case) -> Advice | None:
-    """Encoders that prefix tuning cannot reach."""
+    """Find encoders that accept no prefix."""
     facts, method = case.facts, case.config.method
     if facts is None or not method.has_trait(Trait.PREFIX) or facts.family.takes_prefix:
         return None
@@ -40,7 +40,7 @@ def no_prefix(case: Case) -> Advice | None:
 
 @register_trap
 def random_body(case: Case) -> Advice | None:
-    """Random weights that nothing trains; adapters beside such are refused when a config is read."""
+    """Find random weights that are not trained."""
     config = case.config
     # Adapters on random weights are refused when a config is read, so they need no finding here
     trained = config.method.has_trait(Trait.WHOLE_MODEL) or config.method.has_trait(Trait.ADAPTER)
@@ -56,12 +56,12 @@ def random_body(case: Case) -> Advice | None:
 
 @register_trap
 def writes_and_decides(case: Case) -> Advice | None:
-    """An encoder asked to write."""
+    """Find encoders in tasks that generate text."""
     facts, kind = case.facts, case.config.task_kind
     if facts is None or not facts.encoder or not kind.writes:
         return None
     return make_finding(
-        _("{model_type} reads texts and cannot write any.", model_type=facts.model_type),
-        _("Task {task} needs a model that writes, such as llama or qwen2.", task=kind.name),
+        _("{model_type} is an encoder and cannot generate text.", model_type=facts.model_type),
+        _("Task {task} needs a model that generates text, such as llama or qwen2.", task=kind.name),
         serious=True,
     )

@@ -1,4 +1,4 @@
-"""Traps in what is trained, and with which numbers."""
+"""Traps in the method, the number formats and the hyperparameters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BFLOAT16 = frozenset(
         "phi3",
     )
 )
-SMALL, SMALL_TAKES = 30_000_000, 10  # parameters below which a model bears rates so much higher
+SMALL, SMALL_TAKES = 30_000_000, 10  # below so many parameters, rates this many times higher are fine
 
 
 @register_trap
@@ -229,14 +229,14 @@ def weight_decay(case: Case) -> Advice | None:
 
 @register_trap
 def tokens_beyond(case: Case) -> Advice | None:
-    """Tokens that were added to a tokenizer, and have no row in the model's embeddings."""
+    """Find tokens that were added to a tokenizer but have no row in the model's embeddings."""
     model = case.config.model
     if case.facts is None or model.architecture is not None or model.tokenizer == "train":
         return None
     try:
         source = tokenizer_source(model)
     except TunerError:
-        return None  # said when it is loaded
+        return None  # reported when the tokenizer is loaded
     names = find_stored_beyond(Path(source), case.facts.vocab) if Path(source).is_dir() else []
     if not names:
         return None

@@ -113,7 +113,7 @@ def few_steps(case: Case) -> Advice | None:
     if not 0 < case.run_steps < FEW_STEPS or training.max_steps is not None:
         return None
     if training.batch_size > case.data.rows:
-        return None  # said by `batch_over_rows`
+        return None  # reported by `batch_over_rows`
     # Halved only as often as needed: a small batch has noisier gradients
     smaller = training.batch_size
     while smaller > 1 and count_steps(case.data.rows, smaller, training.epochs) < FEW_STEPS:
@@ -121,7 +121,7 @@ def few_steps(case: Case) -> Advice | None:
     fix = {"training.batch_size": smaller, **_smaller_micro(case, smaller)}
     return make_finding(
         _n("the run has {count} step.", "the run has {count} steps.", case.run_steps, count=case.run_steps),
-        _("The learning rate rises and falls within them; a smaller batch gives more steps."),
+        _("The learning rate must rise and fall within these steps; a smaller batch gives more of them."),
         fix if training.batch_size > 1 else None,
     )
 
@@ -157,7 +157,7 @@ def warmup(case: Case) -> Advice | None:
         text = _("the warm-up takes {share:.0%} of the run.", share=warmup)
     return make_finding(
         text,
-        _("The rate falls as soon as it reaches its peak, or never reaches it."),
+        _("The learning rate falls as soon as it reaches its peak, or never reaches it."),
         {"training.warmup": 0.03},
         serious=warmup >= 1,
     )
@@ -170,19 +170,19 @@ def few_held_out(case: Case) -> Advice | None:
         return None
     return make_finding(
         _n(
-            "early stopping judges by {count} held-out row.",
-            "early stopping judges by {count} held-out rows.",
+            "early stopping relies on {count} held-out row.",
+            "early stopping relies on {count} held-out rows.",
             held,
             count=held,
         ),
-        _("Their loss is noise; the run stops by chance."),
+        _("The loss on so few rows is mostly noise, so the run would stop by chance."),
         {"data.validation": 0.1},
     )
 
 
 @register_trap
 def costly_evaluation(case: Case) -> Advice | None:
-    """A forward pass over held-out rows takes about a third of a training step's time on as many."""
+    """Find evaluations that take at least half as long as the training itself."""
     every, rows = case.config.evaluation.every, case.data.rows
     if not isinstance(every, int) or not case.run_steps or not rows or not case.data.validation_rows:
         return None
@@ -194,7 +194,7 @@ def costly_evaluation(case: Case) -> Advice | None:
         return None
     return make_finding(
         _(
-            "evaluation at every {every} steps takes about {share:.0%} of the time of training.",
+            "evaluating every {every} steps takes about {share:.0%} of the training time.",
             every=every,
             share=share,
         ),
@@ -209,8 +209,8 @@ def costly_evaluation(case: Case) -> Advice | None:
 
 @register_trap
 def compiling(case: Case) -> Advice | None:
-    """What the compiler costs at the start, which no figure of the plan holds: it differs from machine to
-    machine and was not measured on this one."""
+    """Find short runs that compile. The plan cannot include the compiler's time, which differs between
+    machines and was not measured on this one."""
     if case.config.training.compile is not True or not 0 < case.run_steps < FEW_COMPILED:
         return None
     return make_finding(
@@ -236,7 +236,7 @@ def budget(case: Case) -> Advice | None:
     over = duration.cost > limit
     return make_finding(
         _(
-            "the run costs about {cost}, up to {cost_high}, and the budget is {limit:g}.",
+            "the run costs about {cost}, up to {cost_high}, but the budget is {limit:g}.",
             cost=human_money(duration.cost),
             cost_high=human_money(duration.cost_high),
             limit=limit,
