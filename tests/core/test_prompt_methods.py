@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -304,11 +305,8 @@ def test_quantised_weights_are_not_rounded_twice(make_config: MakeConfig) -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_folder_taken_home_answers_as_the_run_did(
-    make_config: MakeConfig, train: Train, tiny_model: Path, tiny_tokenizer: Any, kind: str
+    make_config: MakeConfig, train: Train, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
     method = {"kind": kind, "virtual_tokens": 5}
     prompt = "Describe the red hat."
     run = train(
@@ -320,7 +318,11 @@ def test_the_folder_taken_home_answers_as_the_run_did(
         )
     )
     said = [event["text"] for event in run.sink.of("sample") if event["stage"] == "after"]
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), run.folder.last_path)
+    monkeypatch.chdir(run.folder.last_path)
+    code = re.search(r"```python\n(.*?)```", Path("README.md").read_text(encoding="utf-8"), re.S)
+    names: dict[str, Any] = {}
+    exec(code[1] if code else "", names)  # plain libraries, as the card says
+    model = names["model"]
     messages = [{"role": "user", "content": prompt}]
     ids = tiny_tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
     answers = generate_answers(model, tiny_tokenizer, [list(ids["input_ids"])], 12)

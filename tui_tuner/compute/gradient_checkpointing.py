@@ -35,7 +35,10 @@ def checkpoint_layers(model: torch.nn.Module, degree: Checkpointing = True) -> N
     """
     if degree is False:
         return
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    else:  # as transformers called it at first
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     layers = list(find_layers(model))
     # transformers makes the output of the embeddings require a gradient, for reentrant checkpointing. Here
     # that would only lead gradients through frozen layers, which would then keep their activations.

@@ -32,6 +32,7 @@ from tui_tuner.compute.kernels.probe import (
     is_close,
 )
 from tui_tuner.locales import _
+from tui_tuner.methods.cache_names import NEW, OLD
 from tui_tuner.methods.layers import find_layers
 from tui_tuner.models.device import Device
 from tui_tuner.models.out_of_memory import is_out_of_memory
@@ -155,7 +156,7 @@ def _is_plain(value: Any) -> bool:
 
 def _forward_layer(layer: torch.nn.Module, region: Region, *args: Any, **kwargs: Any) -> Any:
     """Compute a layer: compiled if gradients are needed in training, else by its own class."""
-    cached = kwargs.get("past_key_values") is not None or kwargs.get("use_cache")
+    cached = any(kwargs.get(name) is not None for name in (OLD, NEW)) or kwargs.get("use_cache")
     if cached or not layer.training or not torch.is_grad_enabled():
         return type(layer).forward(layer, *args, **kwargs)
     if region.checkpoints and getattr(layer, "gradient_checkpointing", False):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.locales import N_, _
+from tui_tuner.methods.cache_names import join_cache_names
 from tui_tuner.methods.layers import write_head_config
 from tui_tuner.methods.method import Method, refuse_quantised
 from tui_tuner.methods.stored import EMBEDDINGS, Stored, check_names, read_stored
@@ -72,6 +73,7 @@ class PeftMethod(Method):
                 raise
             raise _refuse_adapter(error, folder) from error
         _check_places(model, stored, folder)
+        join_cache_names(model)
         return model
 
     def leaves_base(self, stored: Stored) -> bool:

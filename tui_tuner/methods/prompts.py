@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.kinds.methods import METHODS as KINDS
 from tui_tuner.errors import ConfigError, ModelError, TunerError
 from tui_tuner.locales import _
+from tui_tuner.methods.cache_names import find_cache, join_cache_names
 from tui_tuner.methods.layers import HEADED, name_saved_modules
 from tui_tuner.methods.numbers.virtual_tokens import PrefixNumbers, PromptNumbers, PTuningNumbers
 from tui_tuner.methods.peft_method import PeftMethod
@@ -55,6 +56,7 @@ class Prompt(PromptNumbers, PeftMethod):
         words = None if self.has_network(config) else _choose_words(config, model)
         try:
             model = get_peft_model(model, self.make_settings(model, config, peft_type))
+            join_cache_names(model)
             if not self.keeps_prefix:
                 model.word_embeddings = model.get_base_model().get_input_embeddings()
             with evaluation_mode(model):
@@ -217,7 +219,7 @@ def _begin_as_words(method: Prompt, model: Module, words: Tensor) -> bool:
 
     base = model.get_base_model()
     inner = base if str(model.active_peft_config.task_type) not in HEADED else base.base_model
-    cache = getattr(inner(input_ids=words[None], use_cache=True), "past_key_values", None)
+    cache = find_cache(inner(input_ids=words[None], use_cache=True))
     if cache is None and str(model.active_peft_config.task_type) in HEADED:
         return False
     initialize_kv_prefix_from_past_key_values(model, past_key_values=cache)

@@ -70,7 +70,7 @@ def _install_rotations(
     found = [module for module in model.modules() if rotary.list_rotating_names(module)] if width else []
 
     def prove(module: torch.nn.Module) -> Any:
-        function: Any = type(module).forward
+        function: Any = rotary.find_innermost(type(module).forward)
         replaced = []
         for name in rotary.list_rotating_names(module):
             stock = function.__globals__[name]

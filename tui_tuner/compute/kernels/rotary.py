@@ -16,7 +16,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -108,12 +108,9 @@ class Rotator:
 
 
 def list_rotating_names(module: torch.nn.Module) -> tuple[str, ...]:
-    """List the names by which a module's forward pass calls rotary functions; empty if it is not plain."""
-    function = type(module).forward
-    if "forward" in module.__dict__ or type(function) is not FunctionType:
-        return ()
-    # The copy is made of the inner function, so a decorator around it would be lost.
-    if hasattr(function, "__wrapped__"):
+    """List the names by which a module's forward pass calls rotary functions; empty if not copyable."""
+    function = None if "forward" in module.__dict__ else find_innermost(type(module).forward)
+    if function is None:
         return ()
     return tuple(
         name
@@ -122,6 +119,24 @@ def list_rotating_names(module: torch.nn.Module) -> tuple[str, ...]:
         and callable(function.__globals__.get(name))
         and not inspect.isclass(function.__globals__[name])
     )
+
+
+def find_innermost(function: Any) -> FunctionType | None:
+    """Return the plain function inside decorators; None if one of them cannot be copied around another."""
+    # Attention of transformers 5.24 has a decorator that renames an argument.
+    while isinstance(function, FunctionType) and hasattr(function, "__wrapped__"):
+        inner = function.__wrapped__
+        if not any(_holds_function(cell, inner) for cell in function.__closure__ or ()):
+            return None
+        function = inner
+    return function if type(function) is FunctionType else None
+
+
+def _holds_function(cell: CellType, function: Any) -> bool:
+    try:
+        return cell.cell_contents is function
+    except ValueError:  # The cell is empty.
+        return False
 
 
 def prove_rotation(
@@ -189,12 +204,17 @@ def _agrees_with_stock(
 
 @cache
 def rebuild_function(function: FunctionType, replaced: tuple[tuple[str, Any], ...]) -> FunctionType:
-    """Return a copy of a function that finds other objects under some global names."""
+    """Return a copy of a function, with its decorators, that finds other objects under some global names."""
     # Cached, because every forward pass of every layer asks for it.
-    names = {**function.__globals__, **dict(replaced)}
-    made = FunctionType(
-        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
-    )
+    inner = getattr(function, "__wrapped__", None)
+    names, closure = function.__globals__, function.__closure__
+    if inner is None:
+        names = {**names, **dict(replaced)}
+    else:
+        # A decorator calls the function it wraps through a cell of its closure.
+        copied = CellType(rebuild_function(inner, replaced))
+        closure = tuple(copied if _holds_function(cell, inner) else cell for cell in closure or ())
+    made = FunctionType(function.__code__, names, function.__name__, function.__defaults__, closure)
     made.__kwdefaults__ = function.__kwdefaults__
     made.__module__, made.__qualname__ = function.__module__, function.__qualname__
     return made

@@ -9,7 +9,7 @@ import numpy as np
 
 from tui_tuner.compute.encoders import unwrap_model
 from tui_tuner.data.examples.pair_windows import find_null_position
-from tui_tuner.methods.attached import count_virtual_positions, method_of
+from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens, method_of
 from tui_tuner.methods.layers import HEADED
 from tui_tuner.models.new_weights import renamed_backbone
 
@@ -90,6 +90,27 @@ answer = model.generate(**inputs, max_new_tokens=64)
 print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 """
 
+# For adapters with virtual tokens: plain libraries need these lines until peft knows the new name (see
+# methods/cache_names.py, which a card cannot import)
+_OLD_NAMES = """
+# transformers 5.24 calls `cache` what peft 0.21 knows as `past_key_values`
+if transformers.__version__ >= "5.24" and peft.__version__ < "0.22":{lines}
+"""
+_PREPARE_OLD = """
+    prepare = model.base_model_prepare_inputs_for_generation
+
+    def prepare_inputs(*args, **kwargs):
+        inputs = prepare(*args, **kwargs)
+        inputs["past_key_values"] = inputs.pop("cache", None)
+        return inputs
+
+    model.base_model_prepare_inputs_for_generation = prepare_inputs"""
+_FORWARD_OLD = """
+    for part in {type(model.base_model), type(model.base_model.base_model)}:
+        taken = inspect.signature(part.forward).parameters.values()
+        taken = [one.replace(name="past_key_values") if one.name == "cache" else one for one in taken]
+        part.forward.__signature__ = inspect.Signature(taken)"""
+
 # For each of peft's names of a task: the class that loads the model, and the hub's name of the task
 _KINDS = {
     "SEQ_CLS": ("AutoModelForSequenceClassification", "text-classification"),
@@ -121,7 +142,8 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
     if library == "transformers":
         loading = _format_whole(auto_class, more)
     else:
-        loading = _format_adapter(library, auto_class, peft_type, more, named)
+        old_names = _format_old_names(model, peft_type)
+        loading = _format_adapter(library, auto_class, peft_type, more, named, old_names)
     # With virtual tokens, peft takes the last position of a padded row for the end of its text.
     pools_last = peft_type == "SEQ_CLS" and count_virtual_positions(model) > 0
     return Usage(pipeline, loading + ask, pools_last and _reads_forward(base))
@@ -180,15 +202,31 @@ _PUTTING = {
 }
 
 
-def _format_adapter(library: str, auto_class: str, peft_type: str, more: str, named: str) -> str:
+def _format_old_names(model: Any, peft_type: str) -> str:
+    """Return the lines that give peft the cache of transformers 5.24 under its old name, if it needs it."""
+    shape = unwrap_model(model).config.get_text_config()
+    # A model without attention (Mamba) caches no keys.
+    if not count_virtual_tokens(model) or not hasattr(shape, "num_attention_heads"):
+        return ""
+    if peft_type == "CAUSAL_LM":
+        return _OLD_NAMES.format(lines=_PREPARE_OLD)
+    return "" if count_virtual_positions(model) else _OLD_NAMES.format(lines=_FORWARD_OLD)
+
+
+def _format_adapter(
+    library: str, auto_class: str, peft_type: str, more: str, named: str, old_names: str
+) -> str:
     """Return the lines that load the base model and put the adapter onto it."""
     # The config in the adapter's folder has the names of the classes, which the base model's lacks.
     headed = peft_type in HEADED
     config = f", config=AutoConfig.from_pretrained(folder{more})" if headed else ""
     names = f"AutoConfig, {auto_class}" if headed else auto_class
     imports, made_on, where, putting = _PUTTING[library]
+    modules = "import peft\nimport torch\nimport transformers" if old_names else "import torch"
+    if "inspect." in old_names:
+        modules = f"import inspect\n\n{modules}"
     return f"""
-import torch
+{modules}
 {imports}
 from transformers import {names}, AutoTokenizer
 
@@ -199,4 +237,4 @@ model = {auto_class}.from_pretrained(
     {where}{config}{named}{more}
 )
 model = {putting}.eval()
-"""
+{old_names}"""
