@@ -168,6 +168,7 @@ def test_what_cannot_be_traced_says_why(tracer):
 
 
 def test_a_trace_can_be_given_up_and_its_process_stays_warm(tracer):
+    tracer.check(setup(LLAMA))  # while a new process imports the libraries, it does not hear of anything
     pid = tracer.helper.start("trace")
     request = tracer.helper.request("trace", {**request_for(setup(LLAMA)), "layers": [200]})
     threading.Timer(0.3, request.cancel).start()
