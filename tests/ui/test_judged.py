@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from tests.ui import fakes, judged_runs
-from tests.ui.conftest import SIZES, Opened, below_verdict, text
+from tests.ui.conftest import SIZES, Opened, below_verdict, text, until
 from tests.ui.test_live_pane import HOSTILE
 from tui_tuner.errors import RunError
 from tui_tuner.evaluation.inside import inside_parts, read_shown, written
@@ -21,14 +21,6 @@ from tui_tuner.ui.screens.ask import AskScreen, doing_words
 from tui_tuner.ui.screens.dialogs import AskPath
 from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.run_list import run_line
-
-
-async def until(pilot: Pilot[Any], true: Any, seconds: float = 60.0) -> None:
-    for _unused in range(int(seconds / 0.05)):
-        if true():
-            return
-        await pilot.pause(0.05)
-    assert true(), text(pilot)
 
 
 async def results(pilot: Pilot[Any]) -> None:
