@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from tests.ui import fakes, judged_runs
-from tests.ui.conftest import SIZES, Opened, below_verdict, text
+from tests.ui.conftest import SIZES, Opened, below_verdict, text, until
 from tests.ui.test_live_pane import HOSTILE
 from tui_tuner.errors import RunError
 from tui_tuner.evaluation.inside_text import inside_parts, join_parts, read_shown
@@ -21,14 +21,6 @@ from tui_tuner.ui.screens.ask import AskScreen, describe_answering
 from tui_tuner.ui.screens.dialogs import PathDialog
 from tui_tuner.ui.widgets.judged.fitted_text import Fitted
 from tui_tuner.ui.widgets.run_list import run_line
-
-
-async def until(pilot: Pilot[Any], true: Any, seconds: float = 60.0) -> None:
-    for _unused in range(int(seconds / 0.05)):
-        if true():
-            return
-        await pilot.pause(0.05)
-    assert true(), text(pilot)
 
 
 async def results(pilot: Pilot[Any]) -> None:

@@ -65,7 +65,9 @@ async def test_what_was_typed_is_kept_and_a_run_gets_what_applies(opened: Opened
         pilot.app.draft = {"data": {"path": "demo", "train_on": "everything"}, "evaluation": {"samples": 2}}
         await open_form(pilot)
         screen = pilot.app.screen
-        await screen._go_to_field("evaluation.max_new_tokens")
+        # In the screen's own turn: while it is being mounted, it draws its first section over this one.
+        screen.call_later(screen._go_to_field, "evaluation.max_new_tokens")
+        await until(pilot, lambda: isinstance(pilot.app.focused, Input))
         await pilot.press("home", *"many")  # no number: it stays as it is
         await until(pilot, lambda: "evaluation.max_new_tokens" in screen._standing.problems)
         await screen._go_to_field("task")

@@ -129,7 +129,7 @@ def test_many_runs_with_long_journals_are_listed_quickly(tmp_path: Path) -> None
         os.link(template.events_path, _run(store, f"run-{number}").events_path)
     start = time.process_time()
     rows = list(summarise_runs(store, seconds=0.5))
-    assert time.process_time() - start < 40.0
+    assert time.process_time() - start < 20.0
     assert len(rows) == 100 and not all(row["complete"] for row in rows)
     assert all(row["loss"] is None and row["best"] is None for row in rows if not row["complete"])
     assert update_tally(template)[1]
@@ -137,7 +137,7 @@ def test_many_runs_with_long_journals_are_listed_quickly(tmp_path: Path) -> None
         (folder.path / CACHE).write_bytes((template.path / CACHE).read_bytes())
     start = time.process_time()
     rows = list(summarise_runs(store, seconds=0))
-    assert time.process_time() - start < 12.0
+    assert time.process_time() - start < 6.0
     assert all(row["complete"] and row["loss"] == 4.0 / 2000 and row["best"] == 1.25 for row in rows)
 
 
@@ -183,7 +183,7 @@ def test_one_endless_line_does_not_hold_the_list_up(tmp_path: Path) -> None:
     folder.events_path.write_bytes(b"x" * 20_000_000)
     start = time.process_time()
     row = summarise_run(folder, deadline=time.monotonic() + 60)
-    assert row["complete"] and time.process_time() - start < 10
+    assert row["complete"] and time.process_time() - start < 5
 
 
 def test_search_looks_everywhere_and_in_any_case(tmp_path: Path) -> None:

@@ -169,6 +169,8 @@ def test_what_cannot_be_traced_says_why(tracer):
 
 
 def test_a_trace_can_be_given_up_and_its_process_stays_warm(tracer):
+    # While a new process imports the libraries, it does not hear of anything.
+    tracer.check_setup(setup(LLAMA))
     pid = tracer.helper.start_process("trace")
     request = tracer.helper.prepare_request("trace", {**make_request(setup(LLAMA)), "layers": [200]})
     threading.Timer(0.3, request.cancel).start()
