@@ -45,7 +45,7 @@ def test_a_head_that_decides_is_met_within_three_percent(helper, trained):
 
 def test_what_cannot_be_traced_says_why():
     setup = Setup(facts_from_config(BERT), find_installed(), **FLAT)
-    assert "writes no text" in explain_untraceable(setup)
+    assert "does not generate text" in explain_untraceable(setup)
     albert = facts_from_config({**SHAPE, "model_type": "albert", "embedding_size": 128})
     assert "share" in explain_untraceable(
         Setup(albert, find_installed(), head=head_parts(albert, TEXT, 2), **FLAT)
