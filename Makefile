@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: check check-without-tests format lint types fences test bench matrix messages snapshots
+.PHONY: check check-without-tests format lint types fences test bench matrix versions messages snapshots
 
 check: check-without-tests test
 
@@ -28,6 +28,9 @@ bench:
 
 matrix:
 	$(PYTHON) -P tests/matrix/run.py
+
+versions:
+	$(PYTHON) tests/matrix/versions.py
 
 messages:
 	$(PYTHON) -m tui_tuner.locales

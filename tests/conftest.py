@@ -18,7 +18,7 @@ import pytest
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.runs.events import Body, kind_of
+from tui_tuner.runs.events import EventBody, kind_of
 from tui_tuner.runs.wire import fields_of
 
 CHATML = (
@@ -159,9 +159,9 @@ class Recorder:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
-        self.bodies: list[Body] = []
+        self.bodies: list[EventBody] = []
 
-    def emit(self, body: Body) -> None:
+    def emit(self, body: EventBody) -> None:
         self.bodies.append(body)
         fields = {
             name: list(value) if isinstance(value, tuple) else value
@@ -181,16 +181,16 @@ class Trained:
     """A run that came to its end in this process."""
 
     def __init__(self, config: RunConfig, resume: Any = None, before: Any = None) -> None:
-        from tui_tuner.runs.control import Control
+        from tui_tuner.runs.control import CommandReceiver
         from tui_tuner.runs.store import RunStore
-        from tui_tuner.training.session import run
+        from tui_tuner.training.session import run_training
 
         self.sink = Recorder()
-        self.folder = resume or RunStore(config.output.folder).create(config)
-        self.control = Control(self.folder.control)
+        self.folder = resume or RunStore(config.output.folder).create_run(config)
+        self.control = CommandReceiver(self.folder.control_path)
         if before is not None:
             before(self)
-        self.outcome = run(config, self.folder, self.sink, self.control, resume=resume is not None)
+        self.outcome = run_training(config, self.folder, self.sink, self.control, resume=resume is not None)
 
     def steps(self) -> dict[int, float]:
         return self.sink.steps()

@@ -1,4 +1,4 @@
-"""The exception tree. Each error says what was wrong, where, and what to do next.
+"""The exception tree. Each error states what was wrong, where, and what to do next.
 
 Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 bad data, 130 interrupted, 143 terminated.
 """
@@ -25,9 +25,9 @@ class TunerError(Exception):
 
     Args:
         what: What was wrong, one sentence.
-        where: File, line, field or run it concerns; shown in front of `what`.
+        where: The file, line, field or run concerned; shown before `what`.
         hint: What to do next.
-        field: The field of the config that it comes from, such as `data.columns`; empty where there is none.
+        field: The config field that caused it, such as `data.columns`; empty if there is none.
     """
 
     exit_code = EXIT_FAILED
@@ -36,6 +36,7 @@ class TunerError(Exception):
         self.what = what
         self.where = where
         self.hint = hint
+        # Many errors name a field as their place; it need not be given twice.
         self.field = field or (where if _FIELD.fullmatch(where) else "")
         super().__init__(str(self))
 
@@ -45,16 +46,16 @@ class TunerError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling across worker processes (keyword arguments get lost by default)."""
-        return (_rebuild, (type(self), self.what, self.where, self.hint, self.field))
+        return (_rebuild_error, (type(self), self.what, self.where, self.hint, self.field))
 
 
-def _rebuild(kind: type[TunerError], what: str, where: str, hint: str, field: str) -> TunerError:
+def _rebuild_error(kind: type[TunerError], what: str, where: str, hint: str, field: str) -> TunerError:
     return kind(what, where=where, hint=hint, field=field)
 
 
 @contextmanager
-def about(field: str, instead_of: str = "") -> Iterator[None]:
-    """Errors inside that name no field of the config, or `instead_of`, come from this one."""
+def name_field(field: str, instead_of: str = "") -> Iterator[None]:
+    """Set the config field of errors raised inside that have none, or that have `instead_of`."""
     try:
         yield
     except TunerError as error:
@@ -82,7 +83,7 @@ class ModelError(TunerError):
 
 
 class HardwareError(TunerError):
-    """A device that was asked for and is absent or unusable."""
+    """A requested device that is absent or unusable."""
 
     exit_code = EXIT_CONFIG
 
@@ -98,7 +99,7 @@ class DataError(TunerError):
 
 
 class RowsError(DataError):
-    """Rows that were read and can be looked at, but that the task cannot use as they are."""
+    """Rows that were read and can be shown, but that the task cannot use as they are."""
 
 
 class PreflightError(DataError):
@@ -114,4 +115,4 @@ class OutOfMemoryError(RunError):
 
 
 class DiskFullError(RunError):
-    """No room left on the disk that holds the run."""
+    """The disk that holds the run is full or cannot be written."""

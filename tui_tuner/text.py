@@ -1,4 +1,4 @@
-"""The one gate between untrusted text (data, model names, paths, logs) and a terminal."""
+"""Make untrusted text (data, model names, paths, logs) safe for a terminal, and format numbers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 
 from tui_tuner.locales import _
 
-# Unsafe: C0 but tab and newline, DEL, C1, bidi marks, embeddings, overrides and isolates, line and paragraph
-# separators, lone surrogates (a terminal cannot encode them) and interlinear annotation marks.
+# Unsafe: C0 except tab and newline, DEL, C1, bidi marks, embeddings, overrides and isolates, line and
+# paragraph separators, lone surrogates (a terminal cannot encode them) and interlinear annotation
+# marks.
 _UNSAFE = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff"
-# Invisible: what the Unicode property Default_Ignorable_Code_Point covers, and blanks of braille and music.
+# Invisible: the Unicode property Default_Ignorable_Code_Point, and blanks of braille and music.
 # Source: DerivedCoreProperties.txt of the Unicode Character Database
 _INVISIBLE = (
     "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2060-\u2065\u206a-\u206f\u2800\u3164"
@@ -21,7 +22,7 @@ _INVISIBLE = (
 )
 _SUSPECT = re.compile(f"[{_UNSAFE}{_INVISIBLE}]")
 
-# Where invisible characters are a part of how a language or an emoji is written
+# Contexts in which invisible characters belong to the spelling of a language or an emoji
 _JOINING = (  # scripts in which a joiner changes the shape of letters: Arabic to N'Ko, Brahmic, Mongolian
     "\u0600-\u061b\u061d-\u07ff\u0840-\u086f\u08a0-\u0dff\u0f00-\u109f\u1780-\u17b3\u17b6-\u180a\u1810-\u18af\u1a20-\u1aaf\u1b00-\u1bff"
     "\ua800-\ua9ff\uaa00-\uaaff\uabc0-\uabff\ufb50-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff"
@@ -50,14 +51,14 @@ _IN_PLACE = re.compile(
     ")"
 )
 _MARKS = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
-MOST_MARKS = 8  # combining marks on one letter that are shown; no language has more
+MOST_MARKS = 8  # combining marks shown on one letter; no language uses more
 _FLOOD = re.compile(f"([{_MARKS}]{{{MOST_MARKS}}})([{_MARKS}]+)")
 _NO_BREAK = str.maketrans({"\u00a0": "\u237d", "\u2007": "\u237d", "\u202f": "\u237d"})
 
 
 @functools.cache
-def _shown() -> dict[int, str]:
-    """Of each suspect character what stands for it."""
+def _replacements() -> dict[int, str]:
+    """Return the visible replacement of each suspect character."""
     ranges = range(0x10000), range(0x1BCA0, 0x1BCB0), range(0x1D150, 0x1D180), range(0xE0000, 0xE1000)
     text = "".join(chr(code) for codes in ranges for code in codes)
     table = {ord(character): f"<U+{ord(character):04X}>" for character in _SUSPECT.findall(text)}
@@ -67,45 +68,45 @@ def _shown() -> dict[int, str]:
 
 
 def sanitize(text: object) -> str:
-    """Make text safe to write to a terminal, keeping newlines and tabs, and show what is invisible in it.
+    """Make text safe for a terminal: keep newlines and tabs, and make invisible characters visible.
 
-    Control characters become their visible pictures (ESC becomes U+241B), everything else that could
-    move the cursor, reorder the line or break the encoding becomes U+FFFD. What no one could see, such as a
-    space of no width, is spelt out (`<U+200B>`), but not where it belongs to the writing: joiners in Persian
-    or Hindi, parts of an emoji. Of many combining marks on one letter some are shown. Never raises.
+    Control characters become their visible pictures (ESC becomes U+241B); anything else that could move the
+    cursor, reorder the line or break the encoding becomes U+FFFD. Invisible characters such as a zero-width
+    space are spelled out (`<U+200B>`), unless they belong to the writing: joiners in Persian or Hindi, parts
+    of an emoji. Only the first combining marks on one letter are shown. Never raises.
     """
     line = str(text).replace("\r\n", "\n")
     if line.isascii():
-        return line.translate(_shown()) if _SUSPECT.search(line) else line
+        return line.translate(_replacements()) if _SUSPECT.search(line) else line
     if _SUSPECT.search(line):
         parts = _IN_PLACE.split(line)
-        parts[::2] = [part.translate(_shown()) if part else part for part in parts[::2]]
+        parts[::2] = [part.translate(_replacements()) if part else part for part in parts[::2]]
         line = "".join(parts)
-    return _FLOOD.sub(_counted, line)
+    return _FLOOD.sub(_count_marks, line)
 
 
-def _counted(flood: re.Match[str]) -> str:
+def _count_marks(flood: re.Match[str]) -> str:
     return f"{flood[1]}<+{len(flood[2])}>"
 
 
 def mark_blanks(text: object) -> str:
-    """Show spaces at which a line does not break as \u237d: in rows that somebody judges they matter."""
+    """Show non-breaking spaces as U+237D, because they matter to readers who judge rows."""
     return str(text).translate(_NO_BREAK)
 
 
 def one_line(text: object, width: int = 0) -> str:
-    """`sanitize` on one line: newlines become U+21B5, tabs a space; cut to `width` characters if given."""
+    """Apply `sanitize` and put the text on one line, cut to `width` characters if given."""
     line = sanitize(text).replace("\n", "\u21b5").replace("\t", " ")
     return line if not width or len(line) <= width else line[: width - 1] + "\u2026"
 
 
-def decimals(value: float, digits: int = 4) -> int:
-    """Decimals that a measured number deserves: `digits` below ten, and one less for each more place."""
+def count_decimals(value: float, digits: int = 4) -> int:
+    """Return the decimals for a measured number: `digits` below ten, one less for each further digit."""
     return max(0, digits - max(0, len(str(int(abs(value)))) - 1))
 
 
 def human_bytes(count: float) -> str:
-    """Bytes in binary units, such as `1.5 GiB`."""
+    """Format bytes in binary units, such as `1.5 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(count) < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -114,7 +115,7 @@ def human_bytes(count: float) -> str:
 
 
 def human_count(count: float) -> str:
-    """A large number such as 950, 12.3K, 596M or 7.6B."""
+    """Format a large number, such as 950, 12.3K, 596M or 7.6B."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
         if count >= size:
             number = count / size
@@ -123,7 +124,7 @@ def human_count(count: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """A duration such as `45 s`, `3 min 20 s` or `2 h 05 min`."""
+    """Format a duration, such as `45 s`, `3 min 20 s` or `2 h 05 min`."""
     if not math.isfinite(seconds):
         return f"{seconds} s"
     total = round(seconds)
@@ -137,7 +138,7 @@ def human_seconds(seconds: float) -> str:
 
 
 def rough_seconds(seconds: float) -> str:
-    """A duration as exact as an estimate deserves: to 10 s above a minute, to a minute above ten."""
+    """Format an estimated duration: to 10 s above a minute, to a minute above ten."""
     if not math.isfinite(seconds):
         return human_seconds(seconds)
     step = 1 if seconds < 60 else 10 if seconds < 600 else 60
@@ -145,19 +146,19 @@ def rough_seconds(seconds: float) -> str:
     return _("{n} min", n=shown // 60) if 600 <= shown < 3600 else human_seconds(max(shown, 0))
 
 
-def listed(items: Iterable[str]) -> str:
-    """Things named one after the other in a sentence: `a`, `a and b`, `a, b and c`."""
+def list_items(items: Iterable[str]) -> str:
+    """Join items for a sentence: `a`, `a and b`, `a, b and c`."""
     *others, last = items
     return _("{first} and {last}", first=", ".join(others), last=last) if others else last
 
 
-def some_of(names: Sequence[str], most: int) -> list[str]:
-    """The first so many names as they are shown in a sentence, and an ellipsis where there are more."""
+def first_names(names: Sequence[str], most: int) -> list[str]:
+    """Return the first `most` names as shown in a sentence, with an ellipsis if there are more."""
     return [one_line(name, 40) for name in names[:most]] + ["…"] * (len(names) > most)
 
 
 def human_money(amount: float) -> str:
-    """An amount with two decimals, or two figures where it is small: `12.50`, `0.0015`."""
+    """Format an amount with two decimals, or two significant digits if it is small: `12.50`, `0.0015`."""
     if abs(amount) >= 1e9:
         return f"{amount:.3g}"
     return f"{amount:.2f}" if abs(amount) >= 0.1 or not amount else f"{amount:.2g}"

@@ -23,7 +23,7 @@ import torch  # noqa: E402
 from transformers import TextIteratorStreamer  # noqa: E402
 
 from tui_tuner.inference.answering import Sampling, answer_all  # noqa: E402
-from tui_tuner.inference.loading import Loaded, Models  # noqa: E402
+from tui_tuner.inference.loading import LoadedModel, ModelKeeper  # noqa: E402
 from tui_tuner.inference.origin import Origin  # noqa: E402
 from tui_tuner.inference.prompts import encode_chat  # noqa: E402
 
@@ -32,7 +32,7 @@ FIRST_GOAL, RATE_GOAL = 1.2, 0.95
 ASKED = [{"role": "user", "content": "Tell me a long story about a fox, a crow and a piece of cheese."}]
 
 
-def ours(loaded: Loaded, prompt: list[int]) -> tuple[float, float]:
+def ours(loaded: LoadedModel, prompt: list[int]) -> tuple[float, float]:
     """Seconds to the first piece, and tokens a second after it."""
     begun, seen = time.perf_counter(), []
 
@@ -44,7 +44,7 @@ def ours(loaded: Loaded, prompt: list[int]) -> tuple[float, float]:
     return seen[0], (answer.tokens - 1) / (time.perf_counter() - begun - seen[0])
 
 
-def plain(loaded: Loaded, prompt: list[int]) -> tuple[float, float]:
+def plain(loaded: LoadedModel, prompt: list[int]) -> tuple[float, float]:
     """The same of transformers alone, as its documentation streams."""
     model, tokenizer = loaded.model, loaded.tokenizer
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
@@ -73,15 +73,15 @@ def held() -> float:
 
 def main(name: str, rounds: int) -> int:
     before = held()
-    models = Models("auto")
+    models = ModelKeeper("auto")
     origin = Origin("model", name, str(Path(name).resolve()) if Path(name).is_dir() else name)
-    (loaded,) = models.load([origin])
+    (loaded,) = models.load_all([origin])
     print(f"one model: {held() - before:,.0f} MiB")
     twice = Origin("model", f"{name} again", origin.path)
-    models.load([origin, twice])
+    models.load_all([origin, twice])
     print(f"two that share their base: {held() - before:,.0f} MiB")
-    apart = Models("auto")
-    apart.load([origin])
+    apart = ModelKeeper("auto")
+    apart.load_all([origin])
     print(f"two whole ones: {held() - before:,.0f} MiB")
     del apart
     prompt = encode_chat(loaded, ASKED)

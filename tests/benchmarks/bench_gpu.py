@@ -36,8 +36,8 @@ from gpu.cases import OURS, PEERS, UNSLOTH, Stage, stages  # noqa: E402
 from gpu.table import HEADER, Budget, lines, ratios, wrong_declarations  # noqa: E402
 from side_by_side import machine, table  # noqa: E402
 
-from tui_tuner.planning.gpus import Card, card_of  # noqa: E402
-from tui_tuner.planning.hardware import detect  # noqa: E402
+from tui_tuner.planning.gpus import Card, make_card  # noqa: E402
+from tui_tuner.planning.hardware import detect_hardware  # noqa: E402
 
 MAKING = {"l8b": 75.0, "l1b": 40.0, "tiny": 120.0}  # seconds to make a model in
 COUNTING = 45.0
@@ -251,7 +251,7 @@ def report(bench: Bench, card: Card | None) -> None:
 
 def main() -> int:
     options = _options()
-    gpus = detect().usable_gpus
+    gpus = detect_hardware().usable_gpus
     if not gpus and not options.tiny:
         print("No GPU that can be used is here, so nothing is measured; --tiny tries the script without one.")
         return 0
@@ -273,7 +273,7 @@ def main() -> int:
     except KeyboardInterrupt:
         code = 130
         print("Interrupted: the table is of what was measured until then.")
-    report(bench, card_of(gpus[0]) if gpus else None)
+    report(bench, make_card(gpus[0]) if gpus else None)
     return code
 
 

@@ -16,16 +16,29 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.models.catalog import find
+from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.models.catalog import find_config
 from tui_tuner.models.facts import ModelFacts, facts_from_config
-from tui_tuner.planning.estimate import from_ledger
+from tui_tuner.planning.estimate import make_estimate
 from tui_tuner.planning.gpus import find_card
-from tui_tuner.planning.memory.adapters_more import KINDS
-from tui_tuner.planning.memory.ledger import ledger
-from tui_tuner.planning.memory.lit_gpt import ADAPTERS, DROPOUT, START
+from tui_tuner.planning.memory.ledger import make_ledger
+from tui_tuner.planning.memory.lit_gpt import DROPOUT, START
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import PROGRAMS, stack_of
 
+# Adapters by their names in PEFT
+FORMS = {
+    "dora": Form.MAGNITUDES,
+    "ia3": Form.FACTORS,
+    "vera": Form.SHARED,
+    "loha": Form.HADAMARD,
+    "lokr": Form.KRONECKER,
+    "boft": Form.BUTTERFLY,
+    "oft": Form.ROTATION,
+    "fourierft": Form.SPECTRUM,
+    "waveft": Form.SPECTRUM,
+    "miss": Form.FOLDED,
+}
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "vram" / "published.csv"
 LLAMA = {"model_type": "llama", "vocab_size": 32000, "num_attention_heads": 32}
 LLAMA3 = {"model_type": "llama", "vocab_size": 128256, "num_key_value_heads": 8, "head_dim": 128}
@@ -78,7 +91,7 @@ def facts_of(name: str) -> ModelFacts | None:
     """Shapes of a row's model; None where they are not known here."""
     last = name.split("/")[-1]
     known = MODELS.get(name) or next((MODELS[key] for key in MODELS if key.split("/")[-1] == last), None)
-    known = known or find(name)
+    known = known or find_config(name)
     return facts_from_config(known, name) if known else None
 
 
@@ -107,8 +120,8 @@ def setup_of(row: dict[str, str]) -> Setup | None:
     plain = "fp32" not in row["precision"] and not mixed
     kept = "kept alive" in notes
     fields = method_of(row, facts, program)
-    if fields.get("method") in ("prompt_tuning", "p_tuning"):
-        tokens += fields["virtual_tokens"]
+    if not fields.get("prefix"):
+        tokens += fields.get("virtual_tokens", 0)
     return Setup(
         facts=facts,
         stack=stack_of({name: version for name, version in versions.items() if version}),
@@ -147,20 +160,23 @@ def method_of(row: dict[str, str], facts: ModelFacts, program: str) -> dict[str,
     """The row's method in the words of a `Setup`."""
     name = row["method"].split()[0]
     if name.startswith("full"):
-        return {"method": "full", "rank": 0}
-    if name in ADAPTERS:
-        return {"variant": name, "rank": 0, "layers": facts.layers - START if name == "adapter" else 0}
+        return {"kind": "full", "whole_model": True, "rank": 0}
+    if name == "adapter":
+        return {"form": Form.LLAMA_ADAPTER, "rank": 0, "layers": facts.layers - START}
+    if name == "adapter_v2":
+        return {"form": Form.LLAMA_ADAPTER_V2, "rank": 0}
     if name in PROMPTS:
         return prompt_of(row, facts, PROMPTS[name])
-    variant = name if name in KINDS else "ln" if name in ("ln_tuning", "trainable_tokens") else ""
+    form, norms = FORMS.get(name, Form.LOW_RANK), name in ("ln_tuning", "trainable_tokens")
     if "dora" in row["method"] and "bdlora" not in row["method"]:
-        variant = "dora"
+        form = Form.MAGNITUDES
     dropout = re.search(r"lora_dropout=([\d.]+)", row["notes"])
     usual = DROPOUT if program == "lit-gpt" else 0.0
     return {
-        "variant": variant,
+        "form": form,
+        "trains_norms": norms,
         "targets": targets_of(row, facts),
-        "rank": 0 if variant == "ln" else int(row["rank"] or 8),
+        "rank": 0 if norms else int(row["rank"] or 8),
         "dropout": float(dropout.group(1)) if dropout else usual,
         "feedforward": frozenset(MLP if "gate_proj" in row["targets"] else ("down_proj",)),
     }
@@ -174,7 +190,8 @@ def prompt_of(row: dict[str, str], facts: ModelFacts, kind: str) -> dict[str, An
         elements -= 3 * facts.hidden * (facts.hidden + 1)
     each = facts.layers * 2 * facts.kv_dim if kind == "prefix_tuning" else facts.hidden
     encoder = facts.hidden if kind == "p_tuning" else 0
-    return {"method": kind, "rank": 0, "virtual_tokens": max(1, elements // each), "encoder": encoder}
+    virtual = {"virtual_tokens": max(1, elements // each), "prefix": kind == "prefix_tuning"}
+    return {"kind": kind, "rank": 0, "encoder": encoder, **virtual}
 
 
 def _optimizer(words: str) -> str:
@@ -205,7 +222,7 @@ def main() -> None:
                 print(f"{row['tier']:4} {row['model'][:26]:26} {row['method'][:34]:34} not scored")
                 continue
             start = time.perf_counter()
-            found = from_ledger(ledger(setup), setup, find_card("A100-80"))
+            found = make_estimate(make_ledger(setup), setup, find_card("A100-80"))
             slowest = max(slowest, time.perf_counter() - start)
             predicted = found.reserved if "reserved" in row["metric"] else found.allocated
             measured = float(row["measured_peak_gib"])

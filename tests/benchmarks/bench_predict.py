@@ -100,7 +100,7 @@ def prepare(answers: Any, texts: list[str], size: int, window: int) -> list[tupl
     from tui_tuner.data.records import Text
 
     pad = answers.loaded.tokenizer.pad_token_id
-    prompts = [answers.prepare(n, Text(text)).payload for n, text in enumerate(texts)]
+    prompts = [answers.prepare_row(n, Text(text)).payload for n, text in enumerate(texts)]
     found = []
     for begin in range(0, len(prompts), window):
         part = sorted(prompts[begin : begin + window], key=lambda ids: -len(ids))
@@ -135,12 +135,12 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=6)
     args = parser.parse_args()
 
-    from tui_tuner.evaluation.generation import stop_tokens
-    from tui_tuner.inference.loading import Models
+    from tui_tuner.evaluation.generation import find_stop_tokens
+    from tui_tuner.inference.loading import ModelKeeper
     from tui_tuner.inference.origin import Origin
-    from tui_tuner.inference.predicting.answers import Written
-    from tui_tuner.inference.predicting.engine import BATCHES, predict
+    from tui_tuner.inference.predicting.engine import BATCHES, predict_file
     from tui_tuner.inference.predicting.job import Job
+    from tui_tuner.inference.predicting.predictors import TextPredictor
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -156,10 +156,10 @@ def main() -> int:
             device="cpu",
             force=True,
         )
-        (loaded,) = Models("cpu").load([job.model])
-        answers = Written(job, loaded, print)
+        (loaded,) = ModelKeeper("cpu").load_all([job.model])
+        answers = TextPredictor(job, loaded, print)
         batches = prepare(answers, texts, args.batch, args.batch * BATCHES)
-        stops = sorted(stop_tokens(loaded.model, loaded.tokenizer))
+        stops = sorted(find_stop_tokens(loaded.model, loaded.tokenizer))
         pad = loaded.tokenizer.pad_token_id
         plain(loaded.model, batches[:1], 4, stops, pad)
         speeds: dict[str, list[float]] = {"transformers": [], "tui-tuner predict": []}
@@ -171,7 +171,7 @@ def main() -> int:
             speeds["transformers"].append(counts["transformers"] / (time.perf_counter() - begun))
             used["transformers"].append(counts["transformers"] / (time.process_time() - spent))
             loading = Loading()
-            found = predict(job, loading.hear)
+            found = predict_file(job, loading.hear)
             counts["tui-tuner predict"] = found.tokens
             speeds["tui-tuner predict"].append(found.tokens / found.seconds)
             used["tui-tuner predict"].append(found.tokens / (time.process_time() - loading.ended))

@@ -189,7 +189,7 @@ class Steps:
         self.ended = False
 
     def look(self) -> int:
-        for event in self._reader.read():
+        for event in self._reader.read_events():
             self.ended = self.ended or isinstance(event.body, Finished)
             if isinstance(event.body, Step):
                 self.found.append(event.body)

@@ -31,7 +31,7 @@ from tests.benchmarks.soak_files import damage_config, damage_folder
 from tests.conftest import chat_rows, write_jsonl
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.runs.events import Body, Finished, Heartbeat, OutOfMemory, Phase, Step
+from tui_tuner.runs.events import EventBody, Finished, Heartbeat, OutOfMemory, Phase, Step
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
 
@@ -107,7 +107,7 @@ class Base:
 
     def folder(self, root: Path | None = None, **changes: Any) -> RunFolder:
         config = self.config(root, **changes)
-        return RunStore(config.output.folder).create(config)
+        return RunStore(config.output.folder).create_run(config)
 
 
 def make_model(root: Path) -> tuple[Path, Path]:
@@ -151,10 +151,10 @@ def fork_worker(folder: RunFolder, resume: bool, before: Callable[[], None] | No
     code = 99
     try:
         os.setsid()
-        log = os.open(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        log = os.open(folder.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        from tui_tuner.launch.worker import main as worker
+        from tui_tuner.launch.worker import run_worker as worker
 
         if before is not None:
             before()
@@ -189,12 +189,12 @@ def wait(pid: int, seconds: float = 300.0) -> int:
 
 def soak_kills(base: Base, kills: int, chance: random.Random) -> None:
     """Kill at random moments, of loading, training, evaluating and saving alike; resume; compare all."""
-    from tui_tuner.launch.proof import compare
+    from tui_tuner.launch.proof import compare_runs
 
     preload()
     whole = base.folder()
     start = time.monotonic()
-    assert wait(fork_worker(whole, False)) == 0, whole.log.read_text()
+    assert wait(fork_worker(whole, False)) == 0, whole.log_path.read_text()
     length = time.monotonic() - start
     done = runs = steps = 0
     phases: dict[str, int] = {}
@@ -212,11 +212,11 @@ def soak_kills(base: Base, kills: int, chance: random.Random) -> None:
             resume = True
             phase = last_phase(folder)
             phases[phase] = phases.get(phase, 0) + 1
-        if folder.state() != "completed":
+        if folder.find_state() != "completed":
             code = wait(fork_worker(folder, True))
             if code:
-                differences.append(f"exit code {code}: {folder.log.read_text()[-500:]}")
-        found = compare(whole, folder)
+                differences.append(f"exit code {code}: {folder.log_path.read_text()[-500:]}")
+        found = compare_runs(whole, folder)
         runs, steps = runs + 1, steps + found.steps_compared
         differences += found.differences
         print(f"  {done} kills, {runs} runs, {len(differences)} differences", flush=True)
@@ -225,9 +225,9 @@ def soak_kills(base: Base, kills: int, chance: random.Random) -> None:
     ROWS.append((f"{done} kills in {runs} runs ({where})", f"{steps} steps compared", verdict))
 
 
-def bodies_of(folder: RunFolder) -> list[Body]:
+def bodies_of(folder: RunFolder) -> list[EventBody]:
     """What a run has said so far."""
-    return [event.body for event in JournalReader(folder.events).read()]
+    return [event.body for event in JournalReader(folder.events_path).read_events()]
 
 
 def last_phase(folder: RunFolder) -> str:
@@ -263,11 +263,11 @@ def soak_memory(base: Base) -> None:
 
         folder = base.folder(training__max_steps=8, evaluation__every=3)
         code = wait(fork_worker(folder, False, inject))
-        state, bodies = folder.state(), bodies_of(folder)
+        state, bodies = folder.find_state(), bodies_of(folder)
         said = [body for body in bodies if isinstance(body, OutOfMemory)] or [
             body for body in bodies if "emory" in getattr(body, "message", "")
         ]
-        clean = "Traceback" not in folder.log.read_text() or state == "failed"
+        clean = "Traceback" not in folder.log_path.read_text() or state == "failed"
         if state == "completed" and code == 0 and said and clean:
             went_on += 1
         elif state == "failed" and code == 1 and said:
@@ -280,8 +280,8 @@ def soak_memory(base: Base) -> None:
 
 def soak_disk(base: Base, times: int, chance: random.Random) -> None:
     """A small disk is filled and emptied again and again under a run."""
-    from tui_tuner.launch.proof import compare
-    from tui_tuner.training.keeping.checkpoints import checkpoints
+    from tui_tuner.launch.proof import compare_runs
+    from tui_tuner.training.keeping.checkpoints import list_checkpoints
 
     small = base.root / "small"
     small.mkdir()
@@ -296,7 +296,7 @@ def soak_disk(base: Base, times: int, chance: random.Random) -> None:
         pid = fork_worker(folder, False)
         corrupt = filled = held = 0
         filler = small / "filler"
-        while not checkpoints(folder.checkpoints) and not os.waitpid(pid, os.WNOHANG)[0]:
+        while not list_checkpoints(folder.checkpoints_path) and not os.waitpid(pid, os.WNOHANG)[0]:
             time.sleep(0.01)  # without room for a first checkpoint a run does not begin
         while filled < times and os.waitpid(pid, os.WNOHANG) == (0, 0):
             time.sleep(chance.uniform(0.02, 0.4))
@@ -307,17 +307,19 @@ def soak_disk(base: Base, times: int, chance: random.Random) -> None:
                 except OSError:
                     filled += 1
             time.sleep(chance.uniform(0.1, 1.0))
-            corrupt += sum(bool(found.problem()) for found in sound(checkpoints, folder))
-            held += folder.state() == "paused"
+            corrupt += sum(bool(found.problem()) for found in sound(list_checkpoints, folder))
+            held += folder.find_state() == "paused"
             filler.unlink()
-        code = wait(pid) if folder.state() not in ("completed", "failed") else 0
-        corrupt += sum(bool(found.problem()) for found in sound(checkpoints, folder))
-        found = compare(whole, folder)
-        events = JournalReader(folder.events).read()
+        code = wait(pid) if folder.find_state() not in ("completed", "failed") else 0
+        corrupt += sum(bool(found.problem()) for found in sound(list_checkpoints, folder))
+        found = compare_runs(whole, folder)
+        events = JournalReader(folder.events_path).read_events()
         whole_journal = [event.seq for event in events] == list(range(len(events)))
-        good = code == 0 and folder.state() == "completed" and found.exact
+        good = code == 0 and folder.find_state() == "completed" and found.is_exact
         verdict = f"{corrupt} corrupt checkpoints, held {held} times, "
-        verdict += "completed exactly" if good else f"BAD: {folder.state()} {code} {found.differences[:1]}"
+        verdict += (
+            "completed exactly" if good else f"BAD: {folder.find_state()} {code} {found.differences[:1]}"
+        )
         verdict += ", journal whole" if whole_journal else ", journal has gaps"
         ROWS.append((f"disk filled {filled} times", "", verdict))
     finally:
@@ -327,7 +329,9 @@ def soak_disk(base: Base, times: int, chance: random.Random) -> None:
 def sound(list_checkpoints: Callable[[Path], list[Any]], folder: RunFolder) -> list[Any]:
     """Checkpoints that were not pruned while we looked."""
     return [
-        found for found in list_checkpoints(folder.checkpoints) if not found.problem() or found.path.exists()
+        found
+        for found in list_checkpoints(folder.checkpoints_path)
+        if not found.problem() or found.path.exists()
     ]
 
 
@@ -374,8 +378,8 @@ def drop_terminal(base: Base, mode: str, way: str, chance: random.Random, number
             time.sleep(0.05)
         time.sleep(chance.uniform(0, 1.0))
         drain(terminal)
-        if folder.state() != "running":
-            return f"was {folder.state()} before the terminal was dropped"
+        if folder.find_state() != "running":
+            return f"was {folder.find_state()} before the terminal was dropped"
         if way == "hangup":
             os.killpg(os.tcgetpgrp(terminal), signal.SIGHUP)
             time.sleep(0.3)
@@ -385,9 +389,9 @@ def drop_terminal(base: Base, mode: str, way: str, chance: random.Random, number
         os.close(terminal)
         terminal = -1
         deadline = time.monotonic() + 180
-        while folder.state() in ("running", "paused") and time.monotonic() < deadline:
+        while folder.find_state() in ("running", "paused") and time.monotonic() < deadline:
             time.sleep(0.1)
-        return "" if folder.state() == "completed" else f"ended {folder.state()}"
+        return "" if folder.find_state() == "completed" else f"ended {folder.find_state()}"
     finally:
         if terminal >= 0:
             os.close(terminal)
@@ -431,7 +435,7 @@ def soak_fuzz(base: Base, times: int, chance: random.Random) -> None:
 def fork_resume(folder: RunFolder) -> str:
     """Resume a damaged run; what went wrong beyond a clean failure, or nothing."""
     code = wait(fork_worker(folder, True), 60)
-    log = folder.log.read_text(errors="replace") if folder.log.exists() else ""
+    log = folder.log_path.read_text(errors="replace") if folder.log_path.exists() else ""
     if code in (0, 1, 2, 3):
         ends = [body for body in bodies_of(folder) if isinstance(body, Finished)]
         message = ends[-1].message if ends else ""
@@ -444,24 +448,24 @@ def soak_cost(base: Base) -> None:
     """Processor time of watching, by thread, beside that of training."""
     from tui_tuner.launch.watchdog import Watchdog
     from tui_tuner.runs.journal import JournalWriter
-    from tui_tuner.training.watching.numbers import NumberWatch
+    from tui_tuner.training.watching.number_watch import NumberWatch
 
     folder = base.folder()
     assert wait(fork_worker(folder, False)) == 0
     steps = [body for body in bodies_of(folder) if isinstance(body, Step)]
     quick = sorted(body.seconds for body in steps)[len(steps) // 2]
     scratch = base.folder()
-    journal = JournalWriter(scratch.events, "r")
+    journal = JournalWriter(scratch.events_path, "r")
     with Watchdog(journal, scratch.path) as watchdog:
         start = time.process_time()
         numbers = NumberWatch()
         for step in range(5000):
             watchdog.emit(steps[0])
-            numbers.feed(step, 2.0 + 0.01 * (step % 7), 1.0 + 0.01 * (step % 11))
+            numbers.feed_numbers(step, 2.0 + 0.01 * (step % 7), 1.0 + 0.01 * (step % 11))
         emit = (time.process_time() - start) / 5000
         start, looks = time.process_time(), 2000
         for _ in range(looks):
-            watchdog._check(time.monotonic())
+            watchdog._check_progress(time.monotonic())
             watchdog._look_at_disk()
         look = (time.process_time() - start) / looks
     import psutil

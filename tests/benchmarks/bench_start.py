@@ -34,9 +34,9 @@ PARTS = {
     "check_room": "room on the disk",
     "self_check": "proof that the fast loss is exact",
     "shared": "looking for shared beginnings",
-    "Engine": "Trainer and optimizer arguments",
+    "Engine": "the engine",
     "_show": "answers before training",
-    "rest": "Trainer up to the first batch, and the rest",
+    "rest": "optimizer and loop up to the first batch, and the rest",
     "loaded to step": "model loaded to first step begun",
     "all": "process begun to first step begun",
 }
@@ -70,7 +70,7 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
     train = timed("import", import_training)()
     from workload import run_values
 
-    from tui_tuner.runs.control import Control
+    from tui_tuner.runs.control import CommandReceiver
     from tui_tuner.runs.journal import JournalWriter
     from tui_tuner.runs.store import RunStore
     from tui_tuner.training import session
@@ -79,9 +79,9 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
     steps = ("load_run_tokenizer", "prepare_rows", "settle_config", "load_trainable", "check_room", "Engine")
     for name in steps:
         setattr(train, name, timed(name, getattr(train, name)))
-    train.Training._show = timed("_show", train.Training._show)
+    train.Training._show_samples = timed("_show", train.Training._show_samples)
     _time_the_proofs(timed)
-    step = Engine.training_step
+    step = Engine.train_step
 
     def first_step(*args: Any, **kwargs: Any) -> Any:
         marks.setdefault("step", time.perf_counter())
@@ -93,9 +93,11 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
         values["data"]["validation"] = 0.05
         values["evaluation"] = {"every": None}
     config = build_config(values)
-    run = RunStore(config.output.folder).create(config)
-    Engine.training_step = first_step  # type: ignore[method-assign]
-    outcome = session.run(config, run, JournalWriter(run.events, run.name), Control(run.control))
+    run = RunStore(config.output.folder).create_run(config)
+    Engine.train_step = first_step  # type: ignore[method-assign]
+    outcome = session.run_training(
+        config, run, JournalWriter(run.events_path, run.name), CommandReceiver(run.control_path)
+    )
     assert outcome.status == "completed", outcome
     spent["loaded to step"] = marks["step"] - marks["load_trainable"]
     spent["all"] = marks["step"] - marks["begun"]
@@ -106,14 +108,14 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
 
 def _time_the_proofs(timed: Callable[..., Any]) -> None:
     from tui_tuner.compute import shared_check, shared_prefix
-    from tui_tuner.objectives import base, choosing
+    from tui_tuner.objectives import objective, way_choosing
     from tui_tuner.objectives.causal import CausalObjective
 
     for module, name, part in (
-        (base, "find_randomness", "self_check"),
-        (choosing, "self_check", "self_check"),
-        (CausalObjective, "_chunk", "self_check"),
-        (shared_prefix, "saving", "shared"),
+        (objective, "find_randomness", "self_check"),
+        (way_choosing, "self_check", "self_check"),
+        (CausalObjective, "_choose_chunks", "self_check"),
+        (shared_prefix, "measure_saving", "shared"),
         (shared_check, "check_shared", "shared"),
     ):
         setattr(module, name, timed(part, getattr(module, name)))

@@ -26,12 +26,12 @@ import numpy as np  # noqa: E402
 from side_by_side import Claim, judge, machine, table  # noqa: E402
 
 from tui_tuner.config.load import build_config  # noqa: E402
-from tui_tuner.data.chat.choosing import choose_template  # noqa: E402
-from tui_tuner.data.examples.encoder import Encoder  # noqa: E402
-from tui_tuner.data.examples.prepare import full, prepare  # noqa: E402
-from tui_tuner.data.examples.workers import encoded_in_order  # noqa: E402
-from tui_tuner.data.reading import Reading  # noqa: E402
-from tui_tuner.data.records import texts_of  # noqa: E402
+from tui_tuner.data.chat.template_choice import choose_template  # noqa: E402
+from tui_tuner.data.examples.prepare import is_batch_full, prepare_examples  # noqa: E402
+from tui_tuner.data.examples.record_encoder import RecordEncoder  # noqa: E402
+from tui_tuner.data.examples.workers import encode_in_order  # noqa: E402
+from tui_tuner.data.read_data import DataReading  # noqa: E402
+from tui_tuner.data.records import list_texts  # noqa: E402
 from tui_tuner.models.tokenizer_training import train_tokenizer  # noqa: E402
 from tui_tuner.tasks import find_task  # noqa: E402
 
@@ -84,14 +84,14 @@ class Times:
 class Rendered:
     """The encoder of a task whose chats are rendered already."""
 
-    def __init__(self, encoder: Encoder, batches: list[Any]) -> None:
+    def __init__(self, encoder: RecordEncoder, batches: list[Any]) -> None:
         self.encoder = encoder
-        self.kept = {id(records): encoder.begin(records) for records in batches}
+        self.kept = {id(records): encoder.begin_batch(records) for records in batches}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.encoder, name)
 
-    def begin(self, records: list[Any]) -> Any:
+    def begin_batch(self, records: list[Any]) -> Any:
         return replace(self.kept[id(records)])
 
 
@@ -101,8 +101,8 @@ def batched(records: list[Any]) -> Iterator[list[Any]]:
     size = 0
     for record in records:
         batch.append(record)
-        size += sum(map(len, texts_of(record)))
-        if full(len(batch), size):
+        size += sum(map(len, list_texts(record)))
+        if is_batch_full(len(batch), size):
             yield batch
             batch, size = [], 0
     if batch:
@@ -120,9 +120,9 @@ def one_kind(kind: str, folder: Path) -> Times:
     if config.task == "sft":
         choose_template(tokenizer)
     task = find_task(config.task)
-    records = [read.record for read in Reading(config.data) if read.record is not None]
+    records = [read.record for read in DataReading(config.data) if read.record is not None]
     batches = list(batched(records))
-    encoder: Any = Rendered(task.encoder(config, tokenizer), batches)
+    encoder: Any = Rendered(task.make_encoder(config, tokenizer), batches)
     begun = encoder.kept.values()
     rendered = [one.text for part in begun for one in getattr(part, "rendered", ())]
     texts = rendered or [record.text for record in records]
@@ -135,15 +135,17 @@ def one_kind(kind: str, folder: Path) -> Times:
         del call
         times.measure("batch", lambda: [e.ids for e in backend.encode_batch(texts, add_special_tokens=False)])
         ours = times.measure(
-            "tokenise", lambda: list(encoded_in_order(encoder, enumerate(batches), task.encoder))
+            "tokenise", lambda: list(encode_in_order(encoder, enumerate(batches), task.make_encoder))
         )
         found = sum(len(piece) for _, rows in ours for row in rows for piece in row.examples)
         assert 0 <= found - times.tokens <= 2 * len(records), "other tokens than the batch call's"
         del ours
-        times.measure("read", lambda: sum(read.record is not None for read in Reading(config.data)))
-        times.measure("render", lambda: [encoder.encoder.begin(part) for part in batches])
+        times.measure("read", lambda: sum(read.record is not None for read in DataReading(config.data)))
+        times.measure("render", lambda: [encoder.encoder.begin_batch(part) for part in batches])
         caches.append(folder / f"cache{number}")
-        prepared = times.measure("whole", lambda: prepare(config, tokenizer, task, cache_dir=caches[-1]))
+        prepared = times.measure(
+            "whole", lambda: prepare_examples(config, tokenizer, task, cache_dir=caches[-1])
+        )
         assert int(prepared.train.lengths.sum()) == found, "other tokens in the cache"
     return times
 

@@ -62,7 +62,7 @@ class Meter:
         self._now = (0, 0)
         self._base = 0
 
-    def begin(self) -> None:
+    def begin_watch(self) -> None:
         """Just before training: forget the highest memory so far."""
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")
@@ -70,6 +70,10 @@ class Meter:
 
     def batch(self, supervised: int, tokens: int) -> None:
         self._now = (self._now[0] + supervised, self._now[1] + tokens)
+
+    def note_step(self, step: int) -> None:
+        """The same, as the loop of tui-tuner calls it."""
+        self.step_ended()
 
     def step_ended(self) -> None:
         self._ended.append(time.perf_counter())
@@ -99,7 +103,7 @@ def _callback(meter: Meter) -> Any:
 
     class Clock(TrainerCallback):
         def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-            meter.begin()
+            meter.begin_watch()
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             meter.step_ended()
@@ -314,7 +318,7 @@ def bare(job: Job) -> Measured:
     from tui_tuner.compute import attention
     from tui_tuner.compute.forward import ForwardWay, MicroSize
     from tui_tuner.config.schema import RunConfig
-    from tui_tuner.data.records import Example, next_token_labels
+    from tui_tuner.data.records import Example, make_next_token_labels
     from tui_tuner.objectives.causal import CausalObjective
     from tui_tuner.training.step.plan import StepPlan
 
@@ -323,7 +327,7 @@ def bare(job: Job) -> Measured:
 
         def __init__(self, rows: StoredRows) -> None:
             made = [rows[place] for place in range(len(rows))]
-            self.examples = [Example(ids, next_token_labels(ids, trained)) for ids, trained in made]
+            self.examples = [Example(ids, make_next_token_labels(ids, trained)) for ids, trained in made]
             self.lengths = rows.lengths
             self.trained_tokens = np.array([example.trained_tokens for example in self.examples])
 
@@ -336,7 +340,7 @@ def bare(job: Job) -> Measured:
     meter = Meter(job)
     shape = shape_of(job.folder)
     rows = Examples(StoredRows(job.folder))
-    attention.register()
+    attention.register_attention()
     model = _lora_model(job)
     model.set_attn_implementation(attention.NAME)
     model.train()
@@ -347,13 +351,13 @@ def bare(job: Job) -> Measured:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0)
     places = [divmod(step, plan.steps_per_epoch) for step in range(job.steps)]
-    batches = [objective.batches(rows, plan.batch(*place), size) for place in places]
-    meter.begin()
+    batches = [objective.lay_batches(rows, plan.find_batch(*place), size) for place in places]
+    meter.begin_watch()
     for batch in batches:
         targets = sum(micro.trained_tokens for micro in batch)
         for micro in batch:
-            (objective.loss(model, micro) / targets).backward()
-            meter.batch(micro.trained_tokens, micro.tokens)
+            (objective.sum_losses(model, micro) / targets).backward()
+            meter.batch(micro.trained_tokens, micro.example_tokens)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -368,46 +372,48 @@ def ours(job: Job) -> Measured:
 
 
 def our_run(
-    job: Job, values: dict[str, Any], counted: Callable[[Any], tuple[int, int]] = lambda one: one.last_counts
+    job: Job,
+    values: dict[str, Any],
+    counted: Callable[[Any], tuple[int, int]] = lambda result: (result.trained, result.tokens),
 ) -> Measured:
     """A run of a config with a meter beside its own callbacks.
 
     Args:
-        counted: What was supervised in the engine's last batch, and its tokens.
+        counted: What was supervised in an optimizer step, and its tokens, by its `StepResult`.
     """
     os.environ["XDG_CACHE_HOME"] = str(job.folder / "cache")
     from tui_tuner.config.load import build_config
-    from tui_tuner.runs.control import Control
+    from tui_tuner.runs.control import CommandReceiver
     from tui_tuner.runs.journal import JournalWriter
     from tui_tuner.runs.store import RunStore
     from tui_tuner.tasks import find_task
-    from tui_tuner.training.commands import Commands
     from tui_tuner.training.context import RunContext
     from tui_tuner.training.keeping.progress import Progress
     from tui_tuner.training.ranks import Ranks
+    from tui_tuner.training.run_commands import Commands
     from tui_tuner.training.train import prepare_training
     from tui_tuner.training.watching.reporting import Heartbeat, Reporter
 
     config = build_config(values)
-    folder = RunStore(config.output.folder).create(config)
+    folder = RunStore(config.output.folder).create_run(config)
     meter = Meter(job)
-    reporter = Reporter(JournalWriter(folder.events, folder.name))
+    reporter = Reporter(JournalWriter(folder.events_path, folder.name))
     with Heartbeat(reporter):
-        commands, task = Commands(Control(folder.control), reporter), find_task(config.task)
+        commands, task = Commands(CommandReceiver(folder.control_path), reporter), find_task(config.task)
         context = RunContext(config, folder, reporter, commands, task, None, Progress(), Ranks())
         training = prepare_training(context)
         engine = training.engine
-        inner = engine.training_step
+        inner = engine.train_step
 
-        def training_step(*args: Any, **kwargs: Any) -> Any:
-            loss = inner(*args, **kwargs)
-            meter.batch(*counted(engine))
-            return loss
+        def train_step() -> Any:
+            result = inner()
+            meter.batch(*counted(result))
+            return result
 
-        engine.training_step = training_step
-        engine.add_callback(_callback(meter))
+        engine.train_step = train_step  # type: ignore[method-assign]
+        training.loop.watchers.append(meter)
         began = time.perf_counter()
-        training.train()
+        training.train_run()
         meter.found.notes["whole"] = time.perf_counter() - began
         meter.found.notes["way"] = str(engine.objective.way)
     return meter.result()

@@ -12,12 +12,12 @@ from pathlib import Path
 import yaml
 
 from tui_tuner.config.load import dump_config, load_config
-from tui_tuner.config.options import options
+from tui_tuner.config.options import list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
-from tui_tuner.headless import LinePrinter, writer
+from tui_tuner.headless import LinePrinter, make_writer
 from tui_tuner.runs.events import Log
-from tui_tuner.runs.history import lost, summary, view_of
+from tui_tuner.runs.history import describe_lost, read_view, summarise_run
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
 
@@ -31,7 +31,7 @@ def damage_config(root: Path, chance: random.Random) -> str:
     """Write a damaged config and load it; the traceback of anything but a clear error, or nothing."""
     path = root / "fuzzed.yaml"
     values = yaml.safe_load(dump_config(RunConfig()))
-    names = list(options())
+    names = list(list_options())
     for _ in range(chance.randint(1, 4)):
         *parents, last = chance.choice(names).split(".")
         place = values
@@ -116,15 +116,15 @@ def damage_file(path: Path, chance: random.Random) -> None:
 
 def look(folder: RunFolder) -> None:
     """All that commands and screens do with a run that is not on."""
-    summary(folder)
-    lost(folder)
-    view_of(folder)
-    LinePrinter(writer(io.StringIO())).feed(JournalReader(folder.events).read())
-    list(RunStore(folder.path.parent).runs())
-    if not folder.events.is_dir():
-        journal = JournalWriter(folder.events, "r")
+    summarise_run(folder)
+    describe_lost(folder)
+    read_view(folder)
+    LinePrinter(make_writer(io.StringIO())).feed_events(JournalReader(folder.events_path).read_events())
+    list(RunStore(folder.path.parent).list_runs())
+    if not folder.events_path.is_dir():
+        journal = JournalWriter(folder.events_path, "r")
         journal.emit(Log(level="info", message="still writable"))
         journal.close()
-    from tui_tuner.training.keeping.checkpoints import newest_valid
+    from tui_tuner.training.keeping.checkpoints import find_newest_valid
 
-    newest_valid(folder.checkpoints, lambda checkpoint, problem: None)
+    find_newest_valid(folder.checkpoints_path, lambda checkpoint, problem: None)

@@ -194,7 +194,7 @@ def ours(job: Job, full: bool = False) -> Measured:
         "output": {"folder": str(job.folder / "runs"), "save_every": None},
         "hardware": {"devices": "cpu"},
     }
-    return our_run(job, values, lambda engine: (len(engine.last_rows), engine.last_counts[1]))
+    return our_run(job, values, lambda result: (len(result.rows), result.tokens))
 
 
 def ours_full(job: Job) -> Measured:

@@ -152,20 +152,20 @@ def run_values(folder: Path, steps: int, dtype: str = "float32") -> dict[str, An
 def prepare_rows(folder: Path) -> None:
     """Tokenise the chats with our own data preparation and write `rows.npz` for the other programs."""
     from tui_tuner.config.load import build_config
-    from tui_tuner.data.examples.prepare import prepare
-    from tui_tuner.data.records import next_token_mask
+    from tui_tuner.data.examples.prepare import prepare_examples
+    from tui_tuner.data.records import make_next_token_mask
     from tui_tuner.models.loading import load_tokenizer
     from tui_tuner.tasks import find_task
 
     config = build_config(run_values(folder, 1))
     tokenizer, task = load_tokenizer(config.model), find_task(config.task)
-    rows = prepare(config, tokenizer, task, cache_dir=folder / "tokens").train
+    rows = prepare_examples(config, tokenizer, task, cache_dir=folder / "tokens").train
     examples = [rows[place] for place in range(len(rows))]
     np.savez(
         folder / "rows.npz",
         lengths=rows.lengths,
         ids=np.concatenate([example.ids for example in examples]),
-        trained=np.concatenate([next_token_mask(example.labels) for example in examples]),
+        trained=np.concatenate([make_next_token_mask(example.labels) for example in examples]),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tui_tuner.compute.forward import MicroSize, Rows
-from tui_tuner.objectives.base import Objective
+from tui_tuner.objectives.objective import Objective
 
 
 class ObjectiveChecks:
@@ -30,14 +30,14 @@ class ObjectiveChecks:
         expected.backward()
         wanted = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
         model.zero_grad()
-        weight = objective.weight(data, rows)
-        parts = objective.batches(data, rows, size)
+        weight = objective.count_weight(data, rows)
+        parts = objective.lay_batches(data, rows, size)
         assert sorted(row for part in parts for row in part.rows) == rows
         total = torch.zeros(())
         for part in parts:
-            if objective.weight(data, part.rows):
-                with objective.around(part):
-                    loss = objective.loss(model, part) / weight
+            if objective.count_weight(data, part.rows):
+                with objective.wrap_pass(part):
+                    loss = objective.sum_losses(model, part) / weight
                     loss.backward()
                 total += loss.detach()
         torch.testing.assert_close(total, expected.detach(), atol=1e-5, rtol=1e-5)
@@ -49,26 +49,28 @@ class ObjectiveChecks:
     def test_the_losses_sum_to_the_loss(self) -> None:
         objective, model, data = self.make()
         with torch.no_grad():
-            micro = objective.lay(data, list(range(len(data))))
-            losses = objective.losses(model, micro, objective.way)
-            torch.testing.assert_close(losses.sum(), objective.loss(model, micro), atol=1e-4, rtol=1e-5)
+            micro = objective.lay_batch(data, list(range(len(data))))
+            losses = objective.compute_losses(model, micro, objective.way)
+            torch.testing.assert_close(losses.sum(), objective.sum_losses(model, micro), atol=1e-4, rtol=1e-5)
 
     def test_an_evaluation_adds_up_over_micro_batches(self) -> None:
         objective, model, data = self.make()
         rows = list(range(len(data)))
-        weight = objective.weight(data, rows)
+        weight = objective.count_weight(data, rows)
         found = []
         with torch.no_grad():
             for size in (MicroSize(100, 10_000), MicroSize(2, 60)):
                 sums: dict[str, Any] = {}
-                for group in objective.groups(data, rows, size):
-                    if objective.weight(data, group):
-                        measured = objective.measure(model, objective.lay(data, group, training=False))
+                for group in objective.group_rows(data, rows, size):
+                    if objective.count_weight(data, group):
+                        measured = objective.measure_batch(
+                            model, objective.lay_batch(data, group, training=False)
+                        )
                         each = measured.pop("each", None)
                         if each is not None:  # the losses of which one of them is the sum
                             assert float(each.losses.sum()) == pytest.approx(float(measured["loss"]), 1e-5)
                         sums = {name: sums.get(name, 0) + value for name, value in measured.items()}
                 numbers = {name: value.tolist() for name, value in sums.items()}
-                found.append(objective.summarise(numbers, weight))
+                found.append(objective.summarise_sums(numbers, weight))
         assert found[0] == pytest.approx(found[1], rel=1e-5)
         assert found[0]["loss"] == pytest.approx(float(self.plain(model, data, rows).detach()), abs=1e-4)

@@ -44,7 +44,7 @@ KINDS: dict[str, tuple[dict[str, Any], bool]] = {
 def test_the_chosen_way_is_exact(kind: str) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     more, packs = KINDS[kind]
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SHAPE, **more)).eval()

@@ -15,8 +15,8 @@ from tests.core.test_loss import FAST, SomeRows
 from tests.core.ways import check_ways, checker, objective, prepared, shares_exactly, summed_loss, with_chunks
 from tui_tuner.compute import attention, low_rank, prefix_cache
 from tui_tuner.compute.forward import ForwardWay, lay_flat, lay_padded
-from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
-from tui_tuner.compute.self_check import Checked, Checker, self_check
+from tui_tuner.compute.precision import computes_in_float32, find_float32_problem, in_float32
+from tui_tuner.compute.self_check import Checker, CheckResult, self_check
 
 SINGLE = ForwardWay(packing=False, compact=False, segments=False)
 ROWS = SomeRows([17, 5, 40, 9], 300)
@@ -27,7 +27,7 @@ def alibi(kind: str) -> Any:
     """A small random model whose attention is biased by distance."""
     from transformers import AutoModelForCausalLM, BloomConfig, FalconConfig, MptConfig
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     configs: dict[str, Callable[[], Any]] = {
         "bloom": lambda: BloomConfig(vocab_size=300, hidden_size=64, n_layer=2, n_head=4),
@@ -42,7 +42,7 @@ def alibi(kind: str) -> Any:
 def llama(**more: Any) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     sizes = {"vocab_size": 300, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3}
     model = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=4, **more)).eval()
@@ -96,7 +96,7 @@ def test_a_bias_by_distance_shares_no_beginning_and_stores_no_wrong_states(kind:
 def test_a_sound_model_keeps_its_fast_ways_in_16_bits(held: str) -> None:
     model, wanted = halved(llama(), held)
     found = check_ways(model, ROWS, ORDER, wanted)
-    assert found == Checked(wanted)
+    assert found == CheckResult(wanted)
     assert shares_exactly(model, ROWS, ORDER, wanted)
     assert with_chunks(model, ROWS, ORDER, wanted, 10_000_000).chunked
 
@@ -163,8 +163,8 @@ def test_chunks_that_are_wrong_by_a_thousandth_are_refused(
     from tui_tuner.compute import chunked_loss
 
     model, wanted = halved(llama(), held)
-    inner = chunked_loss.summed
-    monkeypatch.setattr(chunked_loss, "summed", lambda *args: inner(*args) * 1.001)
+    inner = chunked_loss.sum_losses
+    monkeypatch.setattr(chunked_loss, "sum_losses", lambda *args: inner(*args) * 1.001)
     assert not with_chunks(model, ROWS, ORDER, wanted, 10_000_000).chunked
 
 
@@ -189,8 +189,8 @@ def test_stored_states_that_lose_a_little_are_refused(held: str, tmp_path: Any) 
         model.model.layers[-1].requires_grad_(True)
         model.set_attn_implementation(attention.NAME)
         causal = objective(way)
-        cache, problem = prefix_cache.make(
-            model, ROWS, way, torch.device("cpu"), tmp_path, ORDER, lambda *_: None, causal.losses, 2
+        cache, problem = prefix_cache.make_prefix_cache(
+            model, ROWS, way, torch.device("cpu"), tmp_path, ORDER, lambda *_: None, causal.compute_losses, 2
         )
         if cache is not None:
             cache.close()
@@ -219,10 +219,10 @@ def test_low_rank_products_that_are_wrong_by_a_hundredth_are_left_to_peft(
         model = get_peft_model(llama().to(weights), LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
         return model
 
-    assert low_rank.count_quick(low_rank.quicken(adapted())) == 6
+    assert low_rank.count_quick(low_rank.quicken_lora(adapted())) == 6
     inner = low_rank.LowRankLinear.apply
     monkeypatch.setattr(low_rank.LowRankLinear, "apply", lambda *args: inner(*args) * 1.01)
-    assert low_rank.count_quick(low_rank.quicken(adapted())) == 0
+    assert low_rank.count_quick(low_rank.quicken_lora(adapted())) == 0
 
 
 def test_float32_leaves_no_trace() -> None:
@@ -246,12 +246,12 @@ def test_without_room_for_float32_the_bound_is_what_16_bits_round(monkeypatch: p
 
     monkeypatch.setattr(precision, "free_memory", lambda device: 1000)
     model, wanted = halved(llama(), "weights")
-    assert "room" in float32_problem(model, torch.device("cpu"))
+    assert "not enough memory" in find_float32_problem(model, torch.device("cpu"))
     found = check_ways(model, ROWS, ORDER, wanted)
     assert found.way == wanted
-    assert "room" in found.unsure
+    assert "not enough memory" in found.unsure
     one = checker(model, ROWS, ORDER)
-    (reference,) = one.references(wanted)
+    (reference,) = one.list_references(wanted)
     assert not reference.exact
     assert 0.002 <= reference.bounds.loss < 0.05  # of 0.1 before
     off_by(model, 0.05, lambda given: given.get("position_ids") is not None)
@@ -300,9 +300,9 @@ def test_rows_alone_are_compared_by_every_objective_that_takes_padding() -> None
     def one_only(model: Any, micro: Any, way: ForwardWay) -> Any:
         if len(micro.lengths) > 1:
             raise ValueError("one example at a time")
-        return causal.plain_losses(model, micro, way)
+        return causal.compute_plain_losses(model, micro, way)
 
-    one = Checker(model, ROWS, ORDER, torch.device("cpu"), 0, causal.losses, one_only, float32=False)
+    one = Checker(model, ROWS, ORDER, torch.device("cpu"), 0, causal.compute_losses, one_only, float32=False)
     found = self_check(one, wanted)
     assert found.way == wanted
-    assert partial(np.isclose, 0.1)(one.references(wanted)[0].bounds.loss)
+    assert partial(np.isclose, 0.1)(one.list_references(wanted)[0].bounds.loss)

@@ -31,16 +31,16 @@ def train_and_keep(config: Any, train: Train) -> tuple[Trained, dict[int, torch.
     def spy(_: Trained) -> None:
         from tui_tuner.training.keeping.saving import Saver
 
-        inner = Saver.fill
+        inner = Saver.fill_checkpoint
 
         def fill(self: Any, folder: Path) -> None:
             model = self.engine.model
             training = model.training
-            seen[self.engine.state.global_step] = logits(model.eval())
+            seen[self.engine.step] = logits(model.eval())
             model.train(training)
             inner(self, folder)
 
-        patch.setattr(Saver, "fill", fill)
+        patch.setattr(Saver, "fill_checkpoint", fill)
 
     with pytest.MonkeyPatch.context() as patch:
         run = train(config, before=spy)
@@ -82,7 +82,7 @@ def test_what_is_not_there_is_named(make_config: MakeConfig, train: Train, tmp_p
         load_run(run.folder, "step-2")
     with pytest.raises(RunError, match=r"no config\.resolved\.yaml"):
         load_run(tmp_path)
-    weights = run.folder.checkpoints / "step-3" / "trained.safetensors"
+    weights = run.folder.checkpoints_path / "step-3" / "trained.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(RunError, match="is damaged"):
         load_run(run.folder, "step-3")
@@ -93,19 +93,19 @@ def test_what_is_not_there_is_named(make_config: MakeConfig, train: Train, tmp_p
         load_run(run.folder, "last")
     learned.write_text(kept)
     for device in ("tpu", "cpu:7", 0):
-        with pytest.raises(UsageError, match="is no device"):
+        with pytest.raises(UsageError, match="is not a device"):
             load_run(run.folder, "last", device=device)  # type: ignore[arg-type]
-    adapter = run.folder.last / "adapter_model.safetensors"
+    adapter = run.folder.last_path / "adapter_model.safetensors"
     whole = adapter.read_bytes()
     adapter.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelError, match="adapter cannot be loaded"):
         load_run(run.folder, "last", device="cpu")
     adapter.write_bytes(whole)
-    (run.folder.last / "adapter_model.safetensors").rename(run.folder.last / "adapter_model.bin")
+    (run.folder.last_path / "adapter_model.safetensors").rename(run.folder.last_path / "adapter_model.bin")
     with pytest.raises(ModelError, match="safetensors"):
         load_run(run.folder, "last")
-    shutil.rmtree(run.folder.last)
-    shutil.rmtree(run.folder.checkpoints)
+    shutil.rmtree(run.folder.last_path)
+    shutil.rmtree(run.folder.checkpoints_path)
     with pytest.raises(RunError) as none:
         load_run(run.folder, "last")
     assert "none yet" in none.value.hint

@@ -36,7 +36,7 @@ class SomeRows(ExampleRows):
 def load(folder: Path, attention_name: str = attention.NAME) -> Any:
     from transformers import AutoModelForCausalLM
 
-    attention.register()
+    attention.register_attention()
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32)
     model.set_attn_implementation(attention_name)
     return model
@@ -139,7 +139,7 @@ def test_a_sliding_window_holds_inside_each_sequence(tiny_tokenizer: Any) -> Non
     from transformers import MistralConfig, MistralForCausalLM
 
     torch.manual_seed(1)
-    attention.register()
+    attention.register_attention()
     config = MistralConfig(
         vocab_size=len(tiny_tokenizer),
         hidden_size=32,
@@ -170,7 +170,7 @@ def test_self_check_falls_back_for_a_model_that_ignores_positions(tiny_tokenizer
     """Learned absolute positions, counted from the row's beginning whatever `position_ids` says."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=len(tiny_tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=128)
     config._attn_implementation = "sdpa"
@@ -224,10 +224,10 @@ def test_checkpointed_layers_give_the_same_gradients(tiny_model: Path, rows: Som
 
 def test_checkpointing_keeps_nothing_of_frozen_layers(tiny_model: Path, rows: SomeRows) -> None:
     from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
-    from tui_tuner.methods.weights import decoder_layers
+    from tui_tuner.methods.layers import find_layers
 
     model = load(tiny_model)
-    layers = list(decoder_layers(model))
+    layers = list(find_layers(model))
     model.requires_grad_(False)
     layers[-1].requires_grad_(True)
     checkpoint_layers(model)

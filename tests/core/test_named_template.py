@@ -70,7 +70,7 @@ def test_it_is_trained_saved_and_stops(
     )
     run = train(config)
     assert run.outcome.status == "completed", run.outcome
-    tokenizer = AutoTokenizer.from_pretrained(run.folder.last)
+    tokenizer = AutoTokenizer.from_pretrained(run.folder.last_path)
     turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}]
     assert tokenizer.apply_chat_template(turns, tokenize=False) == (
         "<|user|>\nHello<|end|>\n<|assistant|>\nHi!<|end|>\n<|endoftext|>"
@@ -80,7 +80,7 @@ def test_it_is_trained_saved_and_stops(
     assert set(ends) <= set(model.generation_config.eos_token_id)
     assert again.chat_template == tokenizer.chat_template and kept.model.chat_template == "phi-3"
     if method == "full":
-        saved = GenerationConfig.from_pretrained(run.folder.last)
+        saved = GenerationConfig.from_pretrained(run.folder.last_path)
         assert set(ends) <= set(saved.eos_token_id)
 
 
@@ -88,7 +88,7 @@ def test_data_mask_shows_it(phi_like: Path, make_config: MakeConfig, tmp_path: P
     rows = write_jsonl(tmp_path / "one.jsonl", chat_rows(1))
     for name, end, said in (
         ("phi3", "<|end|>", "answers end with <|end|>."),
-        ("llama3", "<|endoftext|>", "does not know <|eot_id|>"),
+        ("llama3", "<|endoftext|>", "does not have <|eot_id|>"),
     ):
         config = make_config(
             model__name=str(phi_like), model__chat_template=name, data__path=str(rows), data__validation=None

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.conftest import MakeConfig, Trained, write_jsonl
 from tui_tuner.errors import EXIT_CONFIG
-from tui_tuner.models.vocabulary import count_tokens, untrained
+from tui_tuner.models.vocabulary import count_tokens, find_untrained
 
 Train = Callable[..., Trained]
 
@@ -128,11 +128,11 @@ def test_trained_tokens_are_not_warned_of(make_config: MakeConfig, train: Train,
         AutoTokenizer.from_pretrained(tiny_model),
         AutoModelForCausalLM.from_pretrained(tiny_model),
     )
-    assert untrained(model, tokenizer) == []
+    assert find_untrained(model, tokenizer) == []
     end = tokenizer.eos_token_id
     with torch.no_grad():
         model.get_input_embeddings().weight[end] = 0
-    assert untrained(model, tokenizer) == [end]
+    assert find_untrained(model, tokenizer) == [end]
 
 
 def test_ids_are_counted() -> None:
@@ -146,11 +146,11 @@ def test_the_plan_knows_of_tokens_without_an_embedding(
 ) -> None:
     from tui_tuner.models.facts import load_facts
     from tui_tuner.planning.data_facts import DataFacts
-    from tui_tuner.planning.traps.advice import advise
+    from tui_tuner.planning.traps.advice import find_advice
 
     def said(folder: Path) -> list[str]:
         config = make_config(model__name=str(folder))
-        found = advise(config, load_facts(config.model), DataFacts(0))
+        found = find_advice(config, load_facts(config.model), DataFacts(0))
         return [advice.text for advice in found if advice.code == "tokens_beyond"]
 
     (text,) = said(added)

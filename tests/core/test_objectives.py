@@ -16,7 +16,7 @@ from tests.core.test_loss import FAST, SomeRows, load, plain_loss
 from tests.core.ways import check_ways, objective
 from tui_tuner.compute import attention
 from tui_tuner.compute.forward import ForwardWay
-from tui_tuner.data.examples.store import Store, StoreWriter, TokenizedRows
+from tui_tuner.data.examples.store import StoreWriter, TokenizedRows, TokenStore
 from tui_tuner.data.records import IGNORE, Example, Origin
 from tui_tuner.errors import DataError
 from tui_tuner.objectives.causal import CausalObjective
@@ -88,7 +88,7 @@ def test_metrics_of_an_objective_stand_in_each_step(
     def metrics(self: CausalObjective) -> dict[str, Any]:
         return {"margin": torch.tensor(0.25), "diverged": torch.tensor(float("inf"))}
 
-    monkeypatch.setattr(CausalObjective, "metrics", metrics)
+    monkeypatch.setattr(CausalObjective, "step_metrics", metrics)
     run = train(make_config(training__max_steps=3))
     steps = run.sink.of("step")
     assert [step["metrics"] for step in steps] == [{"margin": 0.25, "diverged": float("inf")}] * 3
@@ -107,20 +107,20 @@ def test_what_a_failed_attempt_gathered_is_forgotten(
         def begin_step(self) -> None:
             self.labels = self.passes = 0
 
-        def loss(self, model: Any, micro: Any) -> Any:
+        def sum_losses(self, model: Any, micro: Any) -> Any:
             self.labels += micro.trained_tokens
             self.passes += 1
             if self.passes == 2 and not self.failed:
                 self.failed = True
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return super().loss(model, micro)
+            return super().sum_losses(model, micro)
 
-        def metrics(self) -> dict[str, Any]:
+        def step_metrics(self) -> dict[str, Any]:
             return {"labels": torch.tensor(float(self.labels))}
 
     from tui_tuner.tasks.generative import GenerativeTask
 
-    monkeypatch.setattr(GenerativeTask, "objective", lambda self, config: Counted(config))
+    monkeypatch.setattr(GenerativeTask, "make_objective", lambda self, config: Counted(config))
     run = train(make_config(training__max_steps=2, training__micro_batch=2, data__packing=False))
     assert run.outcome.status == "completed" and len(run.sink.of("out_of_memory")) == 1
     for step in run.sink.of("step"):
@@ -130,17 +130,17 @@ def test_what_a_failed_attempt_gathered_is_forgotten(
 def test_memory_that_runs_out_in_the_check_takes_shorter_rows(
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inner = CausalObjective.plain_losses
+    inner = CausalObjective.compute_plain_losses
 
     def plain_losses(self: Any, model: Any, micro: Any, way: Any) -> Any:
-        if micro.tokens > 40:
+        if micro.example_tokens > 40:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return inner(self, model, micro, way)
 
-    monkeypatch.setattr(CausalObjective, "plain_losses", plain_losses)
+    monkeypatch.setattr(CausalObjective, "compute_plain_losses", plain_losses)
     run = train(make_config(training__max_steps=2, training__batch_size=24))
     assert run.outcome.status == "completed", run.outcome
-    assert any("tried on rows of at most" in event["message"] for event in run.sink.of("log"))
+    assert any("checking them on rows of at most" in event["message"] for event in run.sink.of("log"))
 
 
 def test_examples_of_a_group_stay_in_one_step() -> None:
@@ -150,11 +150,11 @@ def test_examples_of_a_group_stay_in_one_step() -> None:
     assert plan.units == 7 and plan.steps_per_epoch == 4
     seen: list[int] = []
     for step in range(plan.steps_per_epoch):
-        batch = plan.batch(1, step)
+        batch = plan.find_batch(1, step)
         assert len({int(groups[row]) for row in batch}) == (2 if step < 3 else 1)
         seen += batch
     assert sorted(seen) == list(range(20))
-    shares = [StepPlan(lengths, 2, 4, world=2, rank=rank, groups=groups).share(seen) for rank in (0, 1)]
+    shares = [StepPlan(lengths, 2, 4, world=2, rank=rank, groups=groups).find_share(seen) for rank in (0, 1)]
     assert sorted(shares[0] + shares[1]) == list(range(20))
     assert {int(groups[row]) for row in shares[0]}.isdisjoint({int(groups[row]) for row in shares[1]})
 
@@ -167,9 +167,9 @@ def test_columns_of_a_task_are_stored_read_and_added_to(tmp_path: Path) -> None:
             labels = np.full(len(ids), IGNORE, dtype=np.int32)
             labels[-1] = number % 7
             example = Example(ids, labels, {"label": number, "weight": number / 4})
-            writer.add(Origin("a.jsonl", number + 1), 0, [example], {"text": str(number)}, number)
-        writer.finish({})
-    store = Store(tmp_path / "store")
+            writer.add_row(Origin("a.jsonl", number + 1), 0, [example], {"text": str(number)}, number)
+        writer.finish_store({})
+    store = TokenStore(tmp_path / "store")
     rows = TokenizedRows(store, np.array([2999, 5, 5, 1024]))
     assert [int(rows[place].columns["label"]) for place in range(4)] == [2999, 5, 5, 1024]
     assert rows.columns["weight"].dtype == np.float32 and rows[3].columns["weight"] == 256.0

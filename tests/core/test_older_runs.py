@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Trained
-from tui_tuner.runs.history import summary, view_of
+from tui_tuner.runs.history import read_view, summarise_run
 from tui_tuner.runs.store import RunFolder, RunStore
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "runs-0.1"
@@ -42,20 +42,20 @@ def folder_of(runs: RunStore, name: str) -> RunFolder:
 
 
 def test_they_are_listed_with_their_states(runs: RunStore) -> None:
-    assert {run.name: run.state() for run in runs.runs()} == STATES
-    for run in runs.runs():
-        row = summary(run)
+    assert {run.name: run.find_state() for run in runs.list_runs()} == STATES
+    for run in runs.list_runs():
+        row = summarise_run(run)
         assert row["state"] == STATES[run.name] and row["task"] in ("sft", "pretraining")
-    completed = summary(folder_of(runs, "completed-sft"))
+    completed = summarise_run(folder_of(runs, "completed-sft"))
     assert completed["step"] == 8 and completed["best"] == pytest.approx(5.5, abs=0.5)
 
 
 def test_their_journals_show_what_happened(runs: RunStore) -> None:
-    view = view_of(folder_of(runs, "completed-sft"))
+    view = read_view(folder_of(runs, "completed-sft"))
     assert [point.step for point in view.steps] == list(range(1, 9))
     assert [point.step for point in view.evaluations if "loss" in point.metrics] == [4, 8]
     assert {sample.stage for sample in view.samples} == {"before", "during", "after"}
-    diverged = view_of(folder_of(runs, "failed-diverged"))
+    diverged = read_view(folder_of(runs, "failed-diverged"))
     assert diverged.steps[-1].grad_norm is None, "a null of an old journal is no number"
     assert diverged.status == "failed" and "gradient norm is nan" in diverged.message
 
@@ -65,11 +65,11 @@ def test_they_resume_with_the_losses_of_a_run_that_was_not_interrupted(
     runs: RunStore, name: str, train: Callable[..., Trained]
 ) -> None:
     folder = folder_of(runs, name)
-    resumed = train(folder.config(), resume=folder)
+    resumed = train(folder.load_config(), resume=folder)
     assert resumed.outcome.status == "completed", resumed.outcome
     whole = json.loads((FIXTURE / "losses.json").read_text(encoding="utf-8"))[name]
     found = resumed.steps()
     assert min(found) in (7, 8) and max(found) == len(whole)
     # written on another processor, perhaps: equal to the last bit on the one that wrote them
     assert [found[step] for step in sorted(found)] == pytest.approx(whole[min(found) - 1 :], abs=1e-4)
-    assert (folder.last / "tokenizer.json").is_file()
+    assert (folder.last_path / "tokenizer.json").is_file()

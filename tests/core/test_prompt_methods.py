@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from tests.core.ways import batches, check_ways, summed_loss
 from tui_tuner.compute import attention
 from tui_tuner.compute.forward import ForwardWay, MicroSize, lay_padded
 from tui_tuner.errors import ConfigError, ModelError
-from tui_tuner.evaluation.generation import generate
-from tui_tuner.methods import attach, merge, trainable_parameters
-from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
+from tui_tuner.evaluation.generation import generate_answers
+from tui_tuner.methods import attach, count_model_parameters, merge
+from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens
 from tui_tuner.models.loading import load_model
 
 PROMPTS = ["prompt_tuning", "p_tuning", "prefix_tuning"]
@@ -31,7 +32,7 @@ LENGTHS = [17, 5, 40, 9, 23, 31, 2]
 def made(make_config: MakeConfig, kind: str, **changes: Any) -> Any:
     """A model with a method attached whose weights have left their beginning."""
     config = make_config(method={"kind": kind, "virtual_tokens": 6, **changes})
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     model = attach(load_model(config, "cpu"), config)
     with torch.no_grad():
@@ -59,7 +60,7 @@ def test_loss_and_gradients_equal_those_of_labels(
     expected = labelled_loss(model, data)
     wanted = torch.autograd.grad(expected, trained)
 
-    path = replace(PADDED, compact=compact, virtual=virtual_positions(model))
+    path = replace(PADDED, compact=compact, virtual=count_virtual_positions(model))
     parts = batches(data, range(len(data)), MicroSize(3, 1000), path)
     targets = sum(part.trained_tokens for part in parts)
     loss = sum((summed_loss(model, part, path) for part in parts), torch.zeros(())) / targets
@@ -71,8 +72,8 @@ def test_loss_and_gradients_equal_those_of_labels(
 @pytest.mark.parametrize("kind", PROMPTS)
 def test_the_self_check_refuses_flat_rows(make_config: MakeConfig, tiny_tokenizer: Any, kind: str) -> None:
     model, data = made(make_config, kind), SomeRows(LENGTHS, len(tiny_tokenizer))
-    virtual = virtual_positions(model)
-    assert virtual == (0 if kind == "prefix_tuning" else 6) and virtual_tokens(model) == 6
+    virtual = count_virtual_positions(model)
+    assert virtual == (0 if kind == "prefix_tuning" else 6) and count_virtual_tokens(model) == 6
     for wanted in (FAST, replace(FAST, segments=False)):
         found = check_ways(model, data, [1, 0, 3, 2], replace(wanted, virtual=virtual))
         assert found.exact and found.problem and not found.way.packing
@@ -90,7 +91,7 @@ def test_packing_asked_for_is_refused_with_a_reason_and_the_same_loss(
     assert auto.outcome.status == "completed", auto.outcome
     assert auto.codes() == []
     said = [event["message"] for event in asked.sink.of("warning")]
-    assert asked.codes() == ["padded_rows"] and "6 virtual tokens stand before each row" in said[0]
+    assert asked.codes() == ["padded_rows"] and "6 virtual tokens precede each row" in said[0]
     resolved = {event["field"]: event for event in auto.sink.of("resolved")}
     assert resolved["data.packing"]["value"] is False and "Virtual tokens" in resolved["data.packing"]["why"]
     assert asked.steps() == auto.steps()
@@ -115,7 +116,7 @@ def test_an_initial_text_is_read_as_if_it_stood_before_the_prompt(
 def test_an_initial_text_that_is_too_long_is_refused(make_config: MakeConfig) -> None:
     text = "Describe the red hat in many words."
     config = make_config(method={"kind": "prompt_tuning", "virtual_tokens": 3, "initial_text": text})
-    with pytest.raises(ConfigError, match="there are 3 virtual tokens"):
+    with pytest.raises(ConfigError, match="there are only 3 virtual tokens"):
         attach(load_model(config, "cpu"), config)
 
 
@@ -141,16 +142,16 @@ def test_gradient_checkpointing_gives_the_same_run(make_config: MakeConfig, trai
     seen: list[bool] = []
 
     def spy(run: Trained) -> None:
-        from tui_tuner.methods.weights import decoder_layers
+        from tui_tuner.methods.layers import find_layers
         from tui_tuner.training.train import Training
 
-        inner = Training.train
+        inner = Training.train_run
 
         def look(self: Any) -> Any:
-            seen.extend(layer.gradient_checkpointing for layer in decoder_layers(self.model))
+            seen.extend(layer.gradient_checkpointing for layer in find_layers(self.model))
             return inner(self)
 
-        patch.setattr(Training, "train", look)
+        patch.setattr(Training, "train_run", look)
 
     with pytest.MonkeyPatch.context() as patch:
         config = make_config(method=method, training__max_steps=3, training__gradient_checkpointing=True)
@@ -160,7 +161,7 @@ def test_gradient_checkpointing_gives_the_same_run(make_config: MakeConfig, trai
 
 
 def test_prefix_tuning_refuses_gradient_checkpointing(make_config: MakeConfig) -> None:
-    with pytest.raises(ConfigError, match=r"training\.gradient_checkpointing: .* leave the prefix out"):
+    with pytest.raises(ConfigError, match=r"training\.gradient_checkpointing: .* leave out the prefix"):
         make_config(method={"kind": "prefix_tuning"}, training__gradient_checkpointing=True)
 
 
@@ -169,7 +170,7 @@ def answers_as_its_forward_pass_says(model: Any, tokenizer: Any) -> None:
     prompts = [list(range(20, 20 + length)) for length in (9, 4, 4, 17)]
     model.eval()
     with torch.no_grad():
-        for prompt, found in zip(prompts, generate(model, tokenizer, prompts, 6), strict=True):
+        for prompt, found in zip(prompts, generate_answers(model, tokenizer, prompts, 6), strict=True):
             ids = list(prompt)
             for token in found.ids:
                 logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
@@ -186,7 +187,7 @@ def test_answers_do_not_depend_on_the_other_prompts(
 
 def test_virtual_tokens_take_room_in_the_context(make_config: MakeConfig, tiny_tokenizer: Any) -> None:
     model = made(make_config, "prompt_tuning")
-    found = generate(model, tiny_tokenizer, [[30] * 506, [30] * 503], 20)
+    found = generate_answers(model, tiny_tokenizer, [[30] * 506, [30] * 503], 20)
     assert "fills the context" in found[0].note
     assert len(found[1].ids) == 3 and "cut short" in found[1].note
 
@@ -204,7 +205,7 @@ def test_other_updates_resume_exactly_and_read_flat_rows(
     assert {**stopped.steps(), **resumed.steps()} == whole.steps()
     padded = train(make_config(method=method, training__max_steps=5, data__packing=False))
     assert padded.steps() == pytest.approx(whole.steps(), abs=2e-5)
-    with safe_open(whole.folder.last / "adapter_model.safetensors", "pt") as file:
+    with safe_open(whole.folder.last_path / "adapter_model.safetensors", "pt") as file:
         layers = {name.split(".layers.")[1][0] for name in file.keys() if ".layers." in name}  # noqa: SIM118
     assert layers == {"1", "2"}
 
@@ -232,7 +233,7 @@ def test_ia3_stays_in_full_precision_and_learns_on_16_bit_weights(
     )
     run = train(config)
     assert run.outcome.status == "completed", run.outcome
-    with safe_open(run.folder.last / "adapter_model.safetensors", "pt") as file:
+    with safe_open(run.folder.last_path / "adapter_model.safetensors", "pt") as file:
         factors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
     assert {one.dtype for one in factors} == {torch.float32}
     moved = torch.cat([one.flatten() for one in factors]) - 1
@@ -267,7 +268,7 @@ def test_ia3_scales_what_enters_the_way_out_of_the_feed_forward_block(make_confi
         "2.self_attn.v_proj": (32, 1),
         "2.mlp.down_proj": (1, 128),
     }
-    assert trainable_parameters(model)[0] == 32 + 32 + 128
+    assert count_model_parameters(model)[0] == 32 + 32 + 128
 
 
 def test_nothing_is_printed(make_config: MakeConfig, train: Train, capfd: pytest.CaptureFixture[str]) -> None:
@@ -304,11 +305,8 @@ def test_quantised_weights_are_not_rounded_twice(make_config: MakeConfig) -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_folder_taken_home_answers_as_the_run_did(
-    make_config: MakeConfig, train: Train, tiny_model: Path, tiny_tokenizer: Any, kind: str
+    make_config: MakeConfig, train: Train, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
     method = {"kind": kind, "virtual_tokens": 5}
     prompt = "Describe the red hat."
     run = train(
@@ -320,10 +318,14 @@ def test_the_folder_taken_home_answers_as_the_run_did(
         )
     )
     said = [event["text"] for event in run.sink.of("sample") if event["stage"] == "after"]
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), run.folder.last)
+    monkeypatch.chdir(run.folder.last_path)
+    code = re.search(r"```python\n(.*?)```", Path("README.md").read_text(encoding="utf-8"), re.S)
+    names: dict[str, Any] = {}
+    exec(code[1] if code else "", names)  # plain libraries, as the card says
+    model = names["model"]
     messages = [{"role": "user", "content": prompt}]
     ids = tiny_tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
-    answers = generate(model, tiny_tokenizer, [list(ids["input_ids"])], 12)
+    answers = generate_answers(model, tiny_tokenizer, [list(ids["input_ids"])], 12)
     assert [one.text for one in answers] == said
     assert said != [event["text"] for event in run.sink.of("sample") if event["stage"] == "before"]
 
@@ -364,7 +366,7 @@ def test_families_work_exactly_or_say_why_not(
 ) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    attention.register()
+    attention.register_attention()
     data = SomeRows(LENGTHS, len(tiny_tokenizer))
     shape = SHAPES.get(family, SHAPE)
     for kind in KINDS:
@@ -377,7 +379,7 @@ def test_families_work_exactly_or_say_why_not(
                 attach(base, config)
             continue
         model = attach(base, config)
-        path = replace(FAST if kind == "ia3" else PADDED, virtual=virtual_positions(model))
+        path = replace(FAST if kind == "ia3" else PADDED, virtual=count_virtual_positions(model))
         found = check_ways(model, data, [1, 0, 3, 2], path)
         assert found.exact and (kind == "ia3" or found.way == path), (kind, found)
         if kind in PROMPTS:

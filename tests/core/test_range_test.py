@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import MakeConfig
 from tui_tuner.errors import RunError
-from tui_tuner.runs.control import Control
+from tui_tuner.runs.control import CommandReceiver
 
 STEPS = 40
 
@@ -18,14 +18,14 @@ STEPS = 40
 def test_it_finds_a_rate_and_leaves_nothing(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.training.range_test import range_test
+    from tui_tuner.training.range_test import run_range_test
 
     kept = tmp_path / "kept"
     kept.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(kept))
     config = make_config(method={"kind": "full"}, training__batch_size=4)
     before, said = config.model_copy(deep=True), []
-    found = range_test(config, 1e-6, 10.0, STEPS, lambda *words: said.append(words))
+    found = run_range_test(config, 1e-6, 10.0, STEPS, lambda *words: said.append(words))
     assert config == before and not list(kept.iterdir())
     assert found.losses[0] == pytest.approx(found.losses[1], rel=0.2)  # nothing is learnt at 1e-6
     assert found.suggestion.rate is not None and 1e-6 < found.suggestion.rate < 1
@@ -41,7 +41,7 @@ def test_the_rates_are_those_the_optimizer_uses(
 ) -> None:
     import torch
 
-    from tui_tuner.training.range_test import range_test
+    from tui_tuner.training.range_test import run_range_test
 
     used = []
     stock = torch.optim.AdamW.step
@@ -51,29 +51,29 @@ def test_the_rates_are_those_the_optimizer_uses(
         return stock(self, *args, **more)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    found = range_test(make_config(training__batch_size=4), 1e-5, 1e-4, 10)
+    found = run_range_test(make_config(training__batch_size=4), 1e-5, 1e-4, 10)
     assert used == pytest.approx(list(found.rates)) and len(used) == 10
 
 
 def test_an_exploding_loss_ends_it(make_config: MakeConfig) -> None:
-    from tui_tuner.training.range_test import range_test
+    from tui_tuner.training.range_test import run_range_test
 
     config = make_config(method={"kind": "full"}, training__batch_size=4)
-    found = range_test(config, 1.0, 1e6, STEPS)
+    found = run_range_test(config, 1.0, 1e6, STEPS)
     assert found.ended and len(found.rates) < STEPS
 
 
 def test_a_stop_is_heeded(make_config: MakeConfig, tmp_path: Path) -> None:
-    from tui_tuner.training.range_test import range_test
+    from tui_tuner.training.range_test import run_range_test
 
-    control = Control(tmp_path / "control.jsonl")
-    control.request("stop")
+    control = CommandReceiver(tmp_path / "control.jsonl")
+    control.request_command("stop")
     with pytest.raises(RunError, match="before the first step"):
-        range_test(make_config(), 1e-5, 1e-2, 10, control=control)
+        run_range_test(make_config(), 1e-5, 1e-2, 10, control=control)
 
 
 def test_the_command_prints_json_and_nothing_else(make_config: MakeConfig, tmp_path: Path) -> None:
-    from tui_tuner.cli.commands import app
+    from tui_tuner.cli.command_list import app
     from tui_tuner.config.load import dump_config
 
     path = tmp_path / "run.yaml"

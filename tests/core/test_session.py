@@ -15,10 +15,11 @@ import torch
 from safetensors import safe_open
 
 from tests.conftest import MakeConfig, Recorder, Trained, write_jsonl
-from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, TASKS
-from tui_tuner.config.options import options
-from tui_tuner.runs.control import Control, send
-from tui_tuner.runs.events import Body, Step
+from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.kinds.tasks import TASKS
+from tui_tuner.config.options import list_options
+from tui_tuner.runs.control import CommandReceiver, send_command
+from tui_tuner.runs.events import EventBody, Step
 
 Train = Callable[..., Trained]
 
@@ -35,12 +36,14 @@ def names(file: Any) -> list[str]:
 
 
 def test_registries_hold_what_the_config_offers() -> None:
-    from tui_tuner import methods, tasks
+    from tui_tuner import tasks
+    from tui_tuner.methods import Method, find_method
     from tui_tuner.tasks import Task, find_task
 
-    assert set(methods.METHODS) == set(METHODS) == set(METHOD_FIELDS)
-    fields = {path.partition(".")[2] for path in options() if path.startswith("method.")}
-    assert {name for names in METHOD_FIELDS.values() for name in names} == fields - {"kind"}
+    assert all(isinstance(find_method(name), Method) for name in METHODS)
+    assert all(find_method(name).kind is kind for name, kind in METHODS.items())
+    fields = {path.partition(".")[2] for path in list_options() if path.startswith("method.")}
+    assert {name for kind in METHODS.values() for name in kind.fields} == fields - {"kind"}
     assert all(isinstance(find_task(name), Task) for name in TASKS)
     modules = {path.stem for path in Path(str(tasks.__file__)).parent.glob("*.py")} - {
         "__init__",
@@ -84,14 +87,14 @@ def test_methods_learn_and_load_again_with_plain_libraries(
     def keep_model(trained: Trained) -> None:
         from tui_tuner.training.train import Training
 
-        inner = Training.train
+        inner = Training.train_run
 
         def and_keep(self: Any) -> Any:
             loop = inner(self)
             kept.append(logits(self.model))
             return loop
 
-        patch.setattr(Training, "train", and_keep)
+        patch.setattr(Training, "train_run", and_keep)
 
     with pytest.MonkeyPatch.context() as patch:
         run = train(config, before=keep_model)
@@ -100,7 +103,7 @@ def test_methods_learn_and_load_again_with_plain_libraries(
     assert sorted(losses) == list(range(1, 9))
     assert losses[8] < losses[1]
 
-    last = run.folder.last
+    last = run.folder.last_path
     options: dict[str, Any] = {"dtype": torch.float32}
     if config.model.quantization == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(
@@ -121,14 +124,14 @@ def test_methods_learn_and_load_again_with_plain_libraries(
     torch.testing.assert_close(logits(model), kept[0], atol=1e-5, rtol=1e-5)
     tokenizer = AutoTokenizer.from_pretrained(last)
     assert tokenizer.chat_template
-    assert run.folder.best.is_dir()
+    assert run.folder.best_path.is_dir()
 
 
 def test_freeze_leaves_lower_layers_alone(make_config: MakeConfig, train: Train, tiny_model: Path) -> None:
     run = train(make_config(method__kind="freeze", method__layers=1))
     with (
         safe_open(tiny_model / "model.safetensors", "pt") as before,
-        safe_open(run.folder.last / "model.safetensors", "pt") as after,
+        safe_open(run.folder.last_path / "model.safetensors", "pt") as after,
     ):
         changed = {
             name for name in names(before) if not torch.equal(before.get_tensor(name), after.get_tensor(name))
@@ -139,7 +142,7 @@ def test_freeze_leaves_lower_layers_alone(make_config: MakeConfig, train: Train,
 
 def test_adapters_of_the_last_layers_only(make_config: MakeConfig, train: Train) -> None:
     run = train(make_config(method__layers=1, training__max_steps=1))
-    with safe_open(run.folder.last / "adapter_model.safetensors", "pt") as file:
+    with safe_open(run.folder.last_path / "adapter_model.safetensors", "pt") as file:
         assert {name.split(".layers.")[1].split(".")[0] for name in names(file)} == {"2"}
         assert not any("lm_head" in name for name in names(file))
 
@@ -181,13 +184,13 @@ def test_imports_are_out_of_the_collector_while_it_trains(
 ) -> None:
     from tui_tuner.training.step.engine import Engine
 
-    step, frozen = Engine.training_step, []
+    step, frozen = Engine.train_step, []
 
     def first(*args: Any, **kwargs: Any) -> Any:
         frozen.append((gc.get_freeze_count(), len(gc.get_objects())))
         return step(*args, **kwargs)
 
-    monkeypatch.setattr(Engine, "training_step", first)
+    monkeypatch.setattr(Engine, "train_step", first)
     assert train(make_config()).outcome.status == "completed"
     kept, walked = frozen[0]
     assert kept > walked, "a collection before the first step walks what the run made, not what imports left"
@@ -195,11 +198,11 @@ def test_imports_are_out_of_the_collector_while_it_trains(
 
 
 def test_nothing_of_a_run_is_left_in_the_process(make_config: MakeConfig, train: Train) -> None:
-    from tui_tuner.data.examples.store import Store
+    from tui_tuner.data.examples.store import TokenStore
     from tui_tuner.training.step.engine import Engine
 
     def held() -> list[Any]:
-        return [one for one in gc.get_objects() if type(one) in (Store, Engine)]
+        return [one for one in gc.get_objects() if type(one) in (TokenStore, Engine)]
 
     before = held()  # of other tests
     for _unused in range(2):
@@ -274,8 +277,8 @@ def test_pretraining_from_scratch_with_a_tokenizer_of_its_own(
     assert run.outcome.status == "completed", run.outcome
     losses = run.steps()
     assert losses[12] < losses[1] - 0.3
-    tokenizer = AutoTokenizer.from_pretrained(run.folder.last)
-    model = AutoModelForCausalLM.from_pretrained(run.folder.last)
+    tokenizer = AutoTokenizer.from_pretrained(run.folder.last_path)
+    model = AutoModelForCausalLM.from_pretrained(run.folder.last_path)
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer) == 300
 
 
@@ -292,15 +295,15 @@ def test_gradient_checkpointing_gives_the_same_run(make_config: MakeConfig, trai
 class Reacting(Recorder):
     """Sends a command when a step is reported."""
 
-    def __init__(self, control: Control, at: dict[int, list[str]]) -> None:
+    def __init__(self, control: CommandReceiver, at: dict[int, list[str]]) -> None:
         super().__init__()
         self.control, self.at = control, at
 
-    def emit(self, body: Body) -> None:
+    def emit(self, body: EventBody) -> None:
         super().emit(body)
         if isinstance(body, Step):
             for command in self.at.pop(body.step, []):
-                send(self.control.path, command)
+                send_command(self.control.path, command)
 
 
 def reacting(at: dict[int, list[str]]) -> Callable[[Trained], None]:
@@ -328,7 +331,7 @@ def test_stop_saves_and_resume_goes_on_with_the_same_losses(make_config: MakeCon
 
 def test_sigterm_exits_143(make_config: MakeConfig, train: Train) -> None:
     def before(run: Trained) -> None:
-        run.control.request("stop", reason="SIGTERM")
+        run.control.request_command("stop", reason="SIGTERM")
 
     run = train(make_config(), before=before)
     assert (run.outcome.status, run.outcome.exit_code) == ("stopped", 143)
@@ -355,7 +358,7 @@ def test_pause_waits_and_continue_goes_on(make_config: MakeConfig, train: Train)
             while time.monotonic() < deadline:
                 if any(fields["name"] == "paused" for fields in run.sink.of("phase")):
                     time.sleep(0.5)
-                    send(run.control.path, "continue")
+                    send_command(run.control.path, "continue")
                     return
                 time.sleep(0.02)
 
@@ -413,16 +416,16 @@ def test_a_number_that_is_none_stops_the_run_resumably(make_config: MakeConfig, 
     def before(run: Trained) -> None:
         from tui_tuner.training.step import engine
 
-        inner = engine.Engine._accumulate
+        inner = engine.Engine._accumulate_gradients
 
         def spoilt(self: Any, *args: Any) -> Any:
             loss = inner(self, *args)
-            if self.state.global_step == 4:
+            if self.step == 4:
                 for parameter in self.model.parameters():
                     parameter.grad.fill_(float("nan"))
             return loss
 
-        patch.setattr(engine.Engine, "_accumulate", spoilt)
+        patch.setattr(engine.Engine, "_accumulate_gradients", spoilt)
 
     with pytest.MonkeyPatch.context() as patch:
         run = train(config, before=before)
@@ -452,7 +455,7 @@ def test_an_unforeseen_error_is_short_in_the_journal_and_whole_in_the_log(
     run = train(make_config())
     assert (run.outcome.status, run.outcome.exit_code) == ("failed", 1)
     assert run.outcome.message == "ZeroDivisionError: a thing nobody thought of"
-    assert "Traceback" in run.folder.log.read_text()
+    assert "Traceback" in run.folder.log_path.read_text()
     assert len(run.sink.of("finished")) == 1
 
 

@@ -23,26 +23,27 @@ from tui_tuner.compute import precision
 from tui_tuner.compute import self_check as checking
 from tui_tuner.compute.self_check import self_check
 from tui_tuner.config.schema import ModelSection
-from tui_tuner.models import libraries, reading
-from tui_tuner.models.libraries import all_there, without
-from tui_tuner.models.reading import ReadAhead, weight_files
+from tui_tuner.models import libraries, weight_reading
+from tui_tuner.models.libraries import hide_packages, show_packages
+from tui_tuner.models.weight_reading import ReadAhead, weight_files
 
 HEAVY = ("bitsandbytes", "datasets", "pandas", "pyarrow", "scipy", "sklearn", "torch._inductor.lowering")
 ONE_RUN = """
 import sys
 from pathlib import Path
 from tui_tuner.config.load import load_config
-from tui_tuner.runs.control import Control
+from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunStore
 from tui_tuner.training import session
 
 config = load_config(sys.argv[1])
-run = RunStore(sys.argv[2]).create(config)
-outcome = session.run(config, run, JournalWriter(run.events, run.name), Control(run.control))
+run = RunStore(sys.argv[2]).create_run(config)
+journal = JournalWriter(run.events_path, run.name)
+outcome = session.run_training(config, run, journal, CommandReceiver(run.control_path))
 assert outcome.status == "completed", outcome
 print("imported", *(name for name in sys.argv[3:] if sys.modules.get(name)))
-print("journal", run.events)
+print("journal", run.events_path)
 from peft.tuners.lora import Linear4bit  # there where bitsandbytes is
 from transformers.utils import is_bitsandbytes_available
 import peft.helpers
@@ -106,7 +107,7 @@ def test_every_wait_before_the_first_step_is_announced_and_counted(told: dict[st
         "model",
         "weights of the model",
         "attaching the method",
-        "trying the fast ways to compute against plain forward passes",
+        "comparing fast ways to compute with plain forward passes",
         "training",
     ]
     assert [note for note in order if note in wanted] == wanted
@@ -121,11 +122,11 @@ def test_every_wait_before_the_first_step_is_announced_and_counted(told: dict[st
 def test_hidden_packages_are_there_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "seldom_needed.py").write_text("answer = 42\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ImportError, match="seldom_needed"), without("seldom_needed"):
+    with pytest.raises(ImportError, match="seldom_needed"), hide_packages("seldom_needed"):
         import seldom_needed  # type: ignore[import-not-found]
     import seldom_needed
 
-    with without("seldom_needed"):  # who has it already keeps it
+    with hide_packages("seldom_needed"):  # who has it already keeps it
         import seldom_needed as again
     assert again.answer == seldom_needed.answer == 42
 
@@ -139,7 +140,7 @@ def test_a_name_that_was_left_out_is_looked_up_when_it_is_used(
     (tmp_path / "seldom_used.py").write_text("def answer():\n    return 42\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(libraries._TAKEN, ("asks_early", "seldom_used"), "seldom_used")
-    with without("seldom_used"):
+    with hide_packages("seldom_used"):
         import asks_early  # type: ignore[import-not-found]
     assert "seldom_used" not in sys.modules
     assert asks_early.seldom_used.answer() == 42
@@ -150,7 +151,7 @@ def test_a_name_of_a_package_that_is_not_installed_stays_left_out(monkeypatch: p
     asks.absent = None  # type: ignore[attr-defined]  # as peft has it where there is no bitsandbytes
     monkeypatch.setitem(sys.modules, "asks_in_vain", asks)
     monkeypatch.setitem(libraries._TAKEN, ("asks_in_vain", "absent"), "not_installed_here")
-    with without("not_installed_here"):
+    with hide_packages("not_installed_here"):
         pass
     assert asks.absent is None
 
@@ -164,12 +165,12 @@ def test_another_thread_waits_for_a_package_that_is_hidden(
 
     def ask() -> int:
         began.set()
-        with all_there():
+        with show_packages():
             import wanted_elsewhere  # type: ignore[import-not-found]
         return int(wanted_elsewhere.answer)
 
     with ThreadPoolExecutor(1) as pool:
-        with without("wanted_elsewhere"):
+        with hide_packages("wanted_elsewhere"):
             found = pool.submit(ask)
             assert began.wait(60)
             with pytest.raises(TimeoutError):
@@ -189,10 +190,10 @@ def test_the_files_of_a_model_are_read_ahead(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     model = ModelSection(name=str(tmp_path))
     assert [path.name for path in weight_files(model)] == names
-    monkeypatch.setattr(reading, "_in_memory", lambda descriptor, offset: False)
-    monkeypatch.setattr(reading, "PIECE", 1024)
+    monkeypatch.setattr(weight_reading, "_in_memory", lambda descriptor, offset: False)
+    monkeypatch.setattr(weight_reading, "PIECE", 1024)
     with ReadAhead(model) as ahead:
-        ahead.wait()
+        ahead.wait_for_end()
     assert ahead.bytes == 6000
 
 
@@ -205,16 +206,16 @@ def test_reading_ahead_leaves_alone_what_is_in_memory_or_does_not_fit(
         {"_in_memory": lambda descriptor, offset: False, "host_memory": lambda: (5000, 5000)},
     ):
         for name, value in patch.items():
-            monkeypatch.setattr(reading, name, value)
+            monkeypatch.setattr(weight_reading, name, value)
         with ReadAhead(ModelSection(name=str(tmp_path))) as ahead:
-            ahead.wait()
+            ahead.wait_for_end()
         assert ahead.bytes == 0
 
 
 @pytest.mark.parametrize("name", ["demo", "nobody/nothing", "/no/such/folder"])
 def test_a_model_without_files_here_is_no_trouble(name: str) -> None:
     with ReadAhead(ModelSection(name=name)) as ahead:
-        ahead.wait()
+        ahead.wait_for_end()
     assert ahead.bytes == 0
 
 
@@ -314,6 +315,6 @@ def test_the_check_of_a_large_model_needs_room_for_a_layer_only(monkeypatch: pyt
     model = llama(tie_word_embeddings=True).to(torch.bfloat16).requires_grad_(False)
     held = sum(one.numel() for one in model.parameters()) * 4
     monkeypatch.setattr(precision, "free_memory", lambda device: 1.9 * held)
-    assert precision.float32_problem(model, torch.device("cpu"))
+    assert precision.find_float32_problem(model, torch.device("cpu"))
     monkeypatch.setattr(precision, "LARGE", 0)
-    assert not precision.float32_problem(model, torch.device("cpu"))
+    assert not precision.find_float32_problem(model, torch.device("cpu"))

@@ -14,7 +14,7 @@ import torch
 
 from tests.conftest import MakeConfig, Trained
 from tui_tuner import tasks
-from tui_tuner.config.kinds import TASKS, TaskKind
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.errors import ConfigError
 from tui_tuner.launch.beforehand import check_beforehand
 from tui_tuner.tasks import find_task
@@ -126,11 +126,11 @@ def test_it_is_shown_checked_and_named(make_config: MakeConfig, sentiment: str, 
 def test_an_edited_task_does_not_meet_its_old_examples(
     make_config: MakeConfig, train: Train, sentiment: str, reviews: Path, tmp_path: Path
 ) -> None:
-    from tui_tuner.data.examples.identity import task_identity
+    from tui_tuner.data.examples.identity import digest_task
 
     task = find_task(sentiment)
-    before = task_identity(task)
+    before = digest_task(task)
     module = tmp_path / "tasks" / "sentiment.py"
     module.write_text(module.read_text().replace('("bad", "good")', '("good", "bad")'))
-    assert task_identity(task) != before == before
-    assert task_identity(find_task("sft")) != task_identity(find_task("pretraining"))
+    assert digest_task(task) != before == before
+    assert digest_task(find_task("sft")) != digest_task(find_task("pretraining"))

@@ -10,10 +10,10 @@ import torch
 
 from tui_tuner.compute import shared_check
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows
-from tui_tuner.compute.self_check import Checked, Checker, self_check
+from tui_tuner.compute.self_check import Checker, CheckResult, self_check
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.records import Example, next_token_labels
+from tui_tuner.data.records import Example, make_next_token_labels
 from tui_tuner.models.device import Device
 from tui_tuner.objectives.causal import CausalObjective
 from tui_tuner.objectives.setup import Setup
@@ -32,7 +32,7 @@ class ExampleRows:
 
     def __getitem__(self, index: int) -> Example:
         ids, trained = self.masked(index)
-        return Example(ids, next_token_labels(ids, trained))
+        return Example(ids, make_next_token_labels(ids, trained))
 
     @property
     def trained_tokens(self) -> np.ndarray:
@@ -45,13 +45,13 @@ class Silent:
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def warn(self, code: str, message: str, hint: str = "") -> None:
+    def report_warning(self, code: str, message: str, hint: str = "") -> None:
         self.said.append(f"{code}: {message}")
 
-    def log(self, message: str) -> None:
+    def report_log(self, message: str) -> None:
         self.said.append(message)
 
-    def phase(self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = "") -> None:
+    def report_phase(self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = "") -> None:
         pass
 
 
@@ -72,28 +72,30 @@ def prepared(
     """The causal objective, prepared as a run does it, and what it said; `more` is for its `Setup`."""
     config = build_config({"training": {"autocast": False}, "model": {"dtype": dtype}})
     found, voice = CausalObjective(config), Silent()
-    found.prepare(Setup(model, data, batches, config, Device("cpu"), 0, tokens, voice, **more))
+    found.prepare_way(Setup(model, data, batches, config, Device("cpu"), 0, tokens, voice, **more))
     return found, voice
 
 
 def summed_loss(model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-    return objective(way).loss(model, micro)
+    return objective(way).sum_losses(model, micro)
 
 
 def token_losses(model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-    return objective(way).losses(model, micro, way)
+    return objective(way).compute_losses(model, micro, way)
 
 
 def batches(data: Rows, rows: Sequence[int], size: MicroSize, way: ForwardWay) -> list[MicroBatch]:
-    return objective(way).batches(data, rows, size)
+    return objective(way).lay_batches(data, rows, size)
 
 
 def checker(model: Any, data: Rows, rows: Sequence[int], pad: int = 0) -> Checker:
     causal = CausalObjective(RunConfig())
-    return Checker(model, data, rows, torch.device("cpu"), pad, causal.losses, causal.plain_losses)
+    return Checker(
+        model, data, rows, torch.device("cpu"), pad, causal.compute_losses, causal.compute_plain_losses
+    )
 
 
-def check_ways(model: Any, data: Rows, rows: Sequence[int], wanted: ForwardWay, pad: int = 0) -> Checked:
+def check_ways(model: Any, data: Rows, rows: Sequence[int], wanted: ForwardWay, pad: int = 0) -> CheckResult:
     return self_check(checker(model, data, rows, pad), wanted)
 
 
@@ -105,5 +107,5 @@ def with_chunks(model: Any, data: Rows, rows: Sequence[int], way: ForwardWay, mo
     """The way, with chunks where the causal objective takes them for micro-batches of `most` tokens."""
     found = objective(way)
     found._checker = checker(model, data, rows)
-    found._chunk(Setup(model, data, [list(rows)], RunConfig(), way.device, 0, most, Silent()))
+    found._choose_chunks(Setup(model, data, [list(rows)], RunConfig(), way.device, 0, most, Silent()))
     return found.way

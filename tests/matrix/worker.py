@@ -89,12 +89,12 @@ def train(
 
     from tui_tuner.config.load import build_config
     from tui_tuner.errors import TunerError
-    from tui_tuner.methods import trainable_parameters
-    from tui_tuner.runs.control import Control
+    from tui_tuner.methods import count_model_parameters
+    from tui_tuner.runs.control import CommandReceiver
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.training.keeping import saving
     from tui_tuner.training.loop import Loop
-    from tui_tuner.training.session import run
+    from tui_tuner.training.session import run_training
 
     keeper, found = Keeper(), {}
     try:
@@ -102,25 +102,28 @@ def train(
     except TunerError as error:
         (to / f"{name}.json").write_text(json.dumps({"refused": str(error)}), encoding="utf-8")
         return
-    place = RunFolder(folder) if folder else RunStore(config.output.folder).create(config)
+    place = RunFolder(folder) if folder else RunStore(config.output.folder).create_run(config)
     (to / "folder").write_text(str(place.path), encoding="utf-8")
-    write, ended = saving.write_final_model, Loop.on_step_end
+    write, ended = saving.write_final_model, Loop.finish_step
 
     def spy(model: Any, tokenizer: Any, target: Path, *more: Any) -> None:
         write(model, tokenizer, target, *more)
         if target.name == "last" and name == "whole":
             torch.save(seen_by(model), to / "said.pt")
-        found["trained"], found["total"] = trainable_parameters(model)
+        found["trained"], found["total"] = count_model_parameters(model)
 
-    def die(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
-        ended(self, args, state, control, **more)
-        if state.global_step == KILLED_AFTER:
+    def die(self: Any, step: int, result: Any) -> bool:
+        ending = ended(self, step, result)
+        if step == KILLED_AFTER:
             os.kill(os.getpid(), signal.SIGKILL)
+        return ending
 
     saving.write_final_model = spy
     if kill:
-        Loop.on_step_end = die  # type: ignore[method-assign]
-    outcome = run(config, place, keeper, Control(place.control), resume=folder is not None)
+        Loop.finish_step = die  # type: ignore[method-assign]
+    outcome = run_training(
+        config, place, keeper, CommandReceiver(place.control_path), resume=folder is not None
+    )
     found |= {"status": outcome.status, "message": outcome.message, "losses": keeper.losses}
     found["warnings"] = keeper.warnings
     (to / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")

@@ -43,10 +43,10 @@ def opened(store: RunStore) -> Opened:
         async with app.run_test(size=size) as pilot:
             await pilot.pause()
             yield pilot
-            if app.host is not None and app.host.alive:
-                app.host.control.request("stop")
-                app.host.join(5)
-        faults = app.fault_log.path
+            if app.host is not None and app.host.is_alive:
+                app.host.control.request_command("stop")
+                app.host.join_thread(5)
+        faults = app.fault_log.file_path
         assert not faults.exists(), f"the app survived what should not be:\n{faults.read_text()[-4000:]}"
 
     return open_app

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.runs.control import Control
+from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.events import (
     CheckpointSaved,
     CommandDone,
@@ -34,7 +34,7 @@ PROMPTS = (
 
 def make_run(store: RunStore, name: str = "auto", **sections: Any) -> RunFolder:
     """A run folder with a valid config."""
-    return store.create(RunConfig.model_validate({"output": {"name": name}, **sections}))
+    return store.create_run(RunConfig.model_validate({"output": {"name": name}, **sections}))
 
 
 def loss_at(step: int) -> float:
@@ -105,7 +105,7 @@ def finish(journal: JournalWriter, status: str = "completed", code: int = 0, mes
 
 def write_run(folder: RunFolder, steps: int = 60, total: int = 100, status: str | None = None) -> None:
     """A whole journal: begun, trained for `steps`, and finished if `status` is given."""
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     begin(journal, total)
     samples(journal, 0, "before")
     evaluation(journal, 0, attribute_coverage=0.12, stopped=0.0)
@@ -136,36 +136,38 @@ def write_run(folder: RunFolder, steps: int = 60, total: int = 100, status: str 
 
 def claim_dead(folder: RunFolder) -> None:
     """A manifest of a process that is gone."""
-    folder.write("manifest.json", '{"pid": 999999, "process_started": 1.0, "created": 1.0}')
+    folder.write_file("manifest.json", '{"pid": 999999, "process_started": 1.0, "created": 1.0}')
 
 
 class FakeHost:
-    """Stands where `launch.thread.ThreadHost` does: trains nothing, writes a journal, obeys the control."""
+    """Stands where `launch.thread_host.ThreadHost` does: trains nothing, writes a journal, obeys the
+    control.
+    """
 
     total = 5000
     pace = 0.02
 
     def __init__(self, folder: RunFolder, resume: bool = False) -> None:
         self.folder = folder
-        self.control = Control(folder.control)
+        self.control = CommandReceiver(folder.control_path)
         self.outcome: Any = None
         self.commands: list[str] = []
         self._resume = resume
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self) -> None:
-        self.folder.claim()
+    def start_run(self) -> None:
+        self.folder.claim_run()
         self._thread.start()
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def join(self, timeout: float | None = None) -> None:
+    def join_thread(self, timeout: float | None = None) -> None:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        journal = JournalWriter(self.folder.events, self.folder.name)
+        journal = JournalWriter(self.folder.events_path, self.folder.name)
         begin(journal, self.total, resumed_from=0 if self._resume else None)
         samples(journal, 0, "before")
         status = self._train(journal)
@@ -181,7 +183,7 @@ class FakeHost:
         for number in range(1, self.total + 1):
             paused = False
             while True:
-                commands = self.control.poll()
+                commands = self.control.poll_commands()
                 self.commands += commands
                 for command in commands:
                     journal.emit(CommandDone(command=command))

@@ -25,7 +25,7 @@ START = [[10, 20, 10, 10], [12, 13, 12, 13], [25, 5, 10, 10], [0, 0, 50, 0]]
 def begin(store: RunStore, name: str, task: str, best: str) -> tuple[RunFolder, JournalWriter]:
     """A run of a task, its journal open before the first evaluation."""
     folder = fakes.make_run(store, name, task=task)
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     config: dict[str, Any] = {"task": task, "model": {"name": "tiny"}, "method": {"kind": "full"}}
     journal.emit(RunStarted(config=config, device="cpu, 2 cores", process=1, total_steps=40))
     journal.emit(Resolved("evaluation.best", best, "What this task is judged by."))
@@ -38,8 +38,8 @@ def finish(folder: RunFolder, journal: JournalWriter, status: str = "completed")
     journal.emit(GOOD)
     journal.emit(Finished(status, 0, "40 steps."))
     journal.close()
-    folder.best.mkdir()
-    folder.last.mkdir()
+    folder.best_path.mkdir()
+    folder.last_path.mkdir()
     return folder
 
 

@@ -25,10 +25,10 @@ from textual.worker import get_current_worker
 
 import tui_tuner.ui.app as app_module
 from tests.ui import fakes
-from tui_tuner.cli.screen import show
+from tui_tuner.cli.screen import show_screen
 from tui_tuner.ui.guard.stalls import StallWatch
-from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.screens.home import HomeScreen
+from tui_tuner.ui.screens.screen_base import TunerScreen
 
 
 class Host(fakes.FakeHost):
@@ -47,7 +47,7 @@ class Broken(TunerScreen):
         super().__init__()
         self.how = how
 
-    def body(self) -> ComposeResult:
+    def compose_body(self) -> ComposeResult:
         if self.how == "compose":
             raise LookupError("no body")
         yield Unpaintable() if self.how == "render" else Static("fine")
@@ -75,7 +75,7 @@ class OddApp(app_module.TunerApp):
         super().__init__(*arguments, host_factory=Host, **more)
 
     def action_still(self) -> None:
-        self.say("still here")
+        self.show_notice("still here")
 
     def action_odd(self) -> None:
         what, _unused, more = Path("odd").read_text().partition(":")
@@ -122,7 +122,7 @@ class OddApp(app_module.TunerApp):
         toast = Toast(notice)
         toast._timeout = -0.0003
         self.screen.mount(toast)
-        self.set_timer(-0.0003, lambda: self.say("came in time"))
+        self.set_timer(-0.0003, lambda: self.show_notice("came in time"))
         self.set_interval(-0.0003, lambda: None)
 
     def do_raise(self, kind: str) -> None:
@@ -149,7 +149,7 @@ class OddApp(app_module.TunerApp):
         self.push_screen(Broken(how))
 
     def do_lowest(self, _more: str) -> None:
-        HomeScreen.body = lambda _: (_ for _ in ()).throw(LookupError("no home"))  # type: ignore[method-assign]
+        HomeScreen.compose_body = lambda _: (_ for _ in ()).throw(LookupError("no home"))  # type: ignore[method-assign]
         self.switch_screen(HomeScreen())
 
     def do_core(self, _more: str) -> None:
@@ -177,4 +177,4 @@ if __name__ == "__main__":
     app_module.StallWatch = partial(StallWatch, least=1.0, look=0.1)  # type: ignore[misc, assignment]
     store = fakes.store_at(Path(sys.argv[1]))
     folder = None if sys.argv[2] == "-" else fakes.make_run(store, sys.argv[2])
-    sys.exit(show(store, folder, train=folder is not None))
+    sys.exit(show_screen(store, folder, train=folder is not None))

@@ -17,9 +17,9 @@ from tests.ui import fakes
 from tests.ui.conftest import Opened, text, until
 from tui_tuner import locales
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.ui.screens import plan
-from tui_tuner.ui.screens.data import DataScreen
-from tui_tuner.ui.screens.plan import PlanScreen
+from tui_tuner.ui.screens import plan_screen
+from tui_tuner.ui.screens.data_screen import DataScreen
+from tui_tuner.ui.screens.plan_screen import PlanScreen
 from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.screens.runs import RunsScreen
@@ -55,8 +55,8 @@ def read_as_markup(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
         monkeypatch.setattr(kind, "from_markup", staticmethod(from_markup))
     monkeypatch.setattr(locales, "_catalogue", Bracketed())
-    for name, title in plan.PAGES.items():
-        monkeypatch.setitem(plan.PAGES, name, f"{title} {CLOSES}")
+    for name, title in plan_screen.PAGES.items():
+        monkeypatch.setitem(plan_screen.PAGES, name, f"{title} {CLOSES}")
     yield found
 
 
@@ -104,7 +104,7 @@ async def test_no_screen_reads_brackets_as_markup(
         pilot.app.push_screen(PlanScreen())
         await until(pilot, lambda: pilot.app.screen.query("#tabs"), 60)
         await until(pilot, lambda: getattr(pilot.app.screen, "look", None) is not None, 30)
-        assert f"1 {plan.PAGES['memory']}" in text(pilot)
+        assert f"1 {plan_screen.PAGES['memory']}" in text(pilot)
         for key in "1234":
             await go(key)
         await go("c")
@@ -115,6 +115,6 @@ async def test_no_screen_reads_brackets_as_markup(
         await go("enter")
         await until(pilot, lambda: pilot.app.screen.query_one("#rows").count == 9, 60)
         await until(pilot, lambda: "assistant: [@click=app.bell]x" in text(pilot))
-        pilot.app.say(f"{OPENS} {CLOSES}")  # type: ignore[attr-defined]
+        pilot.app.show_notice(f"{OPENS} {CLOSES}")  # type: ignore[attr-defined]
         await go("q")
     assert read_as_markup == []

@@ -19,9 +19,9 @@ from textual.widgets import Input, OptionList
 from tests.ui.conftest import Opened, text, until
 from tui_tuner.config.load import config_problems
 from tui_tuner.runs.store import RunStore
-from tui_tuner.ui import drafts, form
+from tui_tuner.ui import drafts, form_values
 from tui_tuner.ui.drafts import MOST, DraftKeeper
-from tui_tuner.ui.editing.kept import drafts_folder, read_drafts
+from tui_tuner.ui.editing.draft_files import drafts_folder, read_drafts
 from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
@@ -32,7 +32,7 @@ TYPING = (
     "keeper = DraftKeeper()\n"
     "keeper.draft.values.update(method={'rank': 99})\n"
     "keeper.draft.section, keeper.draft.at = 'method', 'method.rank'\n"
-    "keeper.touch()\n"
+    "keeper.note_change()\n"
     "print(keeper.draft.id, flush=True)\n"
     "time.sleep(60)\n"
 )
@@ -44,8 +44,8 @@ def keep(values: dict[str, Any], **more: Any) -> DraftKeeper:
     keeper.draft.values = values
     for name, value in more.items():
         setattr(keeper.draft, name, value)
-    keeper.touch()
-    keeper.flush()
+    keeper.note_change()
+    keeper.flush_draft()
     return keeper
 
 
@@ -78,36 +78,38 @@ def test_two_workbenches_do_not_spoil_each_others_drafts() -> None:
     try:
         (theirs,) = read_drafts()
         keeper = DraftKeeper()
-        keeper.go_on(theirs)
-        form.put(keeper.draft.values, "method.rank", 7)
-        keeper.touch()
-        keeper.flush()
+        keeper.resume_draft(theirs)
+        form_values.set_value(keeper.draft.values, "method.rank", 7)
+        keeper.note_change()
+        keeper.flush_draft()
         ranks = {draft.id: draft.values["method"]["rank"] for draft in read_drafts()}
         assert ranks == {name: 99, keeper.draft.id: 7}
-        keeper.used()
+        keeper.note_run_started()
         assert [draft.id for draft in read_drafts()] == [name]
     finally:
         process.kill()
         process.wait(60)
     gone_on = DraftKeeper()
-    gone_on.go_on(read_drafts()[0])  # its process is gone: it is this one's now
+    gone_on.resume_draft(read_drafts()[0])  # its process is gone: it is this one's now
     assert [draft.id for draft in read_drafts()] == [gone_on.draft.id] != [name]
 
 
 def test_only_what_was_changed_is_kept_and_only_a_few() -> None:
     keeper = DraftKeeper({"method": {"rank": 8}})
-    keeper.touch()
-    keeper.flush()
-    assert not read_drafts() and not keeper.changed
-    form.put(keeper.draft.values, "training.epochs", form.at({}, "training.epochs"))  # its default
-    assert not keeper.changed
-    form.put(keeper.draft.values, "method.rank", 9)
-    keeper.touch()
-    keeper.flush()
+    keeper.note_change()
+    keeper.flush_draft()
+    assert not read_drafts() and not keeper.is_changed
+    form_values.set_value(
+        keeper.draft.values, "training.epochs", form_values.find_value({}, "training.epochs")
+    )  # its default
+    assert not keeper.is_changed
+    form_values.set_value(keeper.draft.values, "method.rank", 9)
+    keeper.note_change()
+    keeper.flush_draft()
     assert len(read_drafts()) == 1
-    form.put(keeper.draft.values, "method.rank", 8)
-    keeper.touch()
-    keeper.flush()
+    form_values.set_value(keeper.draft.values, "method.rank", 8)
+    keeper.note_change()
+    keeper.flush_draft()
     assert not read_drafts()
     for rank in range(MOST + 3):
         keep({"method": {"rank": rank + 100}}, saved=float(rank))
@@ -150,7 +152,7 @@ def test_relative_paths_are_seen_from_where_they_were_typed(
     keep({"data": {"path": "rows.jsonl"}})
     monkeypatch.chdir(there)
     keeper = DraftKeeper()
-    keeper.go_on(read_drafts()[0])
+    keeper.resume_draft(read_drafts()[0])
     assert keeper.draft.values["data"]["path"] == str(here / "rows.jsonl")
 
 
@@ -174,7 +176,7 @@ async def test_leaving_and_beginning_anew_lose_nothing(store: RunStore, opened: 
         await until(pilot, lambda: "method.rank" in text(pilot))  # in the field where one was
         assert pilot.app.draft["method"]["rank"] == 99
         await pilot.press("ctrl+o", *["down"] * 3, "enter")  # a preset over it
-        await until(pilot, lambda: any("is kept" in said.message for said in pilot.app._notifications))
+        await until(pilot, lambda: any("are kept" in said.message for said in pilot.app._notifications))
         assert len(read_drafts()) == 1
         await pilot.press("escape", "escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
@@ -184,8 +186,8 @@ async def test_leaving_and_beginning_anew_lose_nothing(store: RunStore, opened: 
         assert box.highlighted == 0  # the guide; the draft is below it
         await pilot.press("down", "enter", "ctrl+r")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen), 60)
-        (folder,) = store.runs()
-        assert folder.config().method.rank == 99
+        (folder,) = store.list_runs()
+        assert folder.load_config().method.rank == 99
         assert not read_drafts()  # it is used
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))

@@ -10,15 +10,15 @@ from textual.widgets import Input
 
 from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, text, until
-from tui_tuner.config.advice import advise, setting
+from tui_tuner.config.advice import advise, write_setting
 from tui_tuner.errors import DataError, RunError, TunerError
-from tui_tuner.launch.host import host
+from tui_tuner.launch.run_host import host_run
 from tui_tuner.locales import N_
-from tui_tuner.runs.control import Control
+from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.events import Finished, Phase
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.ui.overview import can_resume, row
+from tui_tuner.ui.run_overview import can_resume, read_row
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 
@@ -27,11 +27,11 @@ LONG = "half of the rows would be dropped, " * 8 + "and this is the end of it."
 
 def failed(folder: RunFolder, error: TunerError) -> RunFolder:
     """The journal of a run that an error kept from its first step."""
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     journal.emit(Phase(name="loading", note="importing torch and transformers"))
-    journal.emit(Finished.failed(error))
+    journal.emit(Finished.from_error(error))
     journal.close()
-    folder.log.write_text("Traceback (most recent call last):\n  File x\nDataError: no\n")
+    folder.log_path.write_text("Traceback (most recent call last):\n  File x\nDataError: no\n")
     return folder
 
 
@@ -39,12 +39,12 @@ def failed(folder: RunFolder, error: TunerError) -> RunFolder:
 async def test_a_failed_start_leads_back_to_its_field(
     store: RunStore, opened: Opened, size: tuple[int, int]
 ) -> None:
-    hint = advise(N_("Accept it with {command}.", command=setting({"data.max_dropped": 0.5})))
+    hint = advise(N_("Accept it with {command}.", command=write_setting({"data.max_dropped": 0.5})))
     error = DataError(LONG, where="a.jsonl:2", hint=hint, field="data.max_dropped")
     run = fakes.make_run(store, "half", method={"rank": 7}, data={"path": "demo", "max_length": 99})
     failed(run, error)
     async with opened(size, open_run=run) as pilot:
-        await until(pilot, lambda: "The run did not begin" in text(pilot))
+        await until(pilot, lambda: "The run did not start" in text(pilot))
         shown = text(pilot)
         assert " ".join(LONG.split()) in " ".join(shown.split())  # whole, over several lines
         assert "Traceback" not in shown and "--set" not in shown and "r Resume" not in shown
@@ -65,24 +65,24 @@ async def test_a_failed_start_leads_back_to_its_field(
 async def test_what_may_go_better_another_time_can_be_tried_again(store: RunStore, opened: Opened) -> None:
     run = failed(fakes.make_run(store, "disk"), RunError("the hub did not answer."))
     async with opened(open_run=run) as pilot:
-        await until(pilot, lambda: "The run did not begin" in text(pilot))
+        await until(pilot, lambda: "The run did not start" in text(pilot))
         assert "r Resume" in text(pilot) and "the hub did not answer." in text(pilot)
         await pilot.press("r")
-        await until(pilot, lambda: "● running" in text(pilot) and "The run did not begin" not in text(pilot))
+        await until(pilot, lambda: "● running" in text(pilot) and "The run did not start" not in text(pilot))
 
 
 def test_a_real_failed_start_names_its_field_in_the_journal(store: RunStore, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("a1,b2\nx,y\n")
     run = fakes.make_run(store, "real", data={"path": str(path)})
-    host(run, Control(run.control))
+    host_run(run, CommandReceiver(run.control_path))
     body = fakes_last(run)
     assert body.field == "data.columns" and body.exit_code == 3
     assert body.fixes == [
         {"data.format": "prompt_response", "data.columns": {"prompt": "a1", "response": "b2"}}
     ]
     assert "--set" in body.hint and "--set" not in body.advice
-    found = row(run)
+    found = read_row(run)
     assert found.state == "failed" and not can_resume(found.state, found.step, found.exit_code)
 
 
@@ -100,14 +100,14 @@ def test_a_failed_start_leads_to_the_field_that_mends_it(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "refusing.jinja").write_text("{{ raise_exception('no') }}")
     run = fakes.make_run(store, "led", **sections)
-    host(run, Control(run.control))
+    host_run(run, CommandReceiver(run.control_path))
     assert fakes_last(run).field == field
 
 
 def fakes_last(run: RunFolder) -> Any:
     from tui_tuner.runs.journal import JournalReader
 
-    bodies = [event.body for event in JournalReader(run.events).read(1 << 20)]
+    bodies = [event.body for event in JournalReader(run.events_path).read_events(1 << 20)]
     return next(body for body in reversed(bodies) if isinstance(body, Finished))
 
 
@@ -116,7 +116,7 @@ async def test_a_question_about_a_run_ends_with_it(store: RunStore, opened: Open
         await until(pilot, lambda: "● running" in text(pilot))
         await pilot.press("x")
         await until(pilot, lambda: "Stop this run?" in text(pilot))
-        pilot.app.host.control.request("stop")  # as from another terminal
+        pilot.app.host.control.request_command("stop")  # as from another terminal
         said = "The run has ended in the meantime."
         await until(pilot, lambda: said in [notice.message for notice in pilot.app._notifications], 60)
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen) and "■ stopped" in text(pilot))

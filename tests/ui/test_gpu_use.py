@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, below_verdict, text, until
-from tui_tuner.cli import history as history_cli
+from tui_tuner.cli import history_commands as history_cli
 from tui_tuner.runs.events import Bottleneck, Kernels, Phase, RunStarted, Step
-from tui_tuner.runs.history import summary
+from tui_tuner.runs.history import summarise_run
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
 
@@ -26,7 +26,7 @@ CHOSEN = [
 
 
 def _journal(folder: RunFolder, steps: int = 30) -> JournalWriter:
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     journal.emit(RunStarted(config={}, device="NVIDIA H100", process=1, total_steps=100))
     journal.emit(Kernels(CHOSEN))
     journal.emit(Phase("training", 0, 100))
@@ -99,12 +99,12 @@ async def test_results_and_lists_show_the_mean_of_a_run(store: RunStore, opened:
         await until(pilot, lambda: "✓ completed" in text(pilot))
         await pilot.press("v")
         await until(pilot, lambda: "MFU 41.2%" in text(pilot) and "GPU busy 50%" in text(pilot))
-    row = summary(folder)
+    row = summarise_run(folder)
     assert (row["mfu"], row["gpu_busy"]) == (pytest.approx(0.4125), pytest.approx(0.5))
-    assert summary(folder) == row  # from the sums that were kept
+    assert summarise_run(folder) == row  # from the sums that were kept
     plain = fakes.make_run(store, "cpu")
     fakes.write_run(plain, 5, 5, "completed")
-    assert summary(plain)["mfu"] is None and summary(plain)["gpu_busy"] is None
+    assert summarise_run(plain)["mfu"] is None and summarise_run(plain)["gpu_busy"] is None
     shown = CliRunner().invoke(history_cli.app, ["--runs", str(store.root)])
     assert shown.exit_code == 0 and shown.output.count("MFU 41.2%, GPU busy 50%") == 1
     found = CliRunner().invoke(history_cli.app, ["--runs", str(store.root), "--json"])

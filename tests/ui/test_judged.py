@@ -13,13 +13,13 @@ from tests.ui import fakes, judged_runs
 from tests.ui.conftest import SIZES, Opened, below_verdict, text, until
 from tests.ui.test_live_pane import HOSTILE
 from tui_tuner.errors import RunError
-from tui_tuner.evaluation.inside import inside_parts, read_shown, written
+from tui_tuner.evaluation.inside_text import inside_parts, join_parts, read_shown
 from tui_tuner.launch.helper import Cancelled
 from tui_tuner.runs.events import Evaluation, EvaluationTable, Sample
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.ui.screens.ask import AskScreen, doing_words
-from tui_tuner.ui.screens.dialogs import AskPath
-from tui_tuner.ui.widgets.judged.fitted import Fitted
+from tui_tuner.ui.screens.ask import AskScreen, describe_answering
+from tui_tuner.ui.screens.dialogs import PathDialog
+from tui_tuner.ui.widgets.judged.fitted_text import Fitted
 from tui_tuner.ui.widgets.run_list import run_line
 
 
@@ -121,9 +121,9 @@ async def test_of_many_classes_those_are_named_that_are_confused(store: RunStore
     async with opened((80, 24), open_run=folder) as pilot:
         await results(pilot)
         shown = await whole(pilot)
-        assert "30 classes; 300 rows are right." in shown
-        first, second = (shown.index(f"class {a} taken for class {b}") for a, b in ((7, 3), (2, 9)))
-        assert first < second and "class 7 taken for class 3: 6 (38%)" in shown
+        assert "30 classes; 300 rows are correct." in shown
+        first, second = (shown.index(f"class {a} mistaken for class {b}") for a, b in ((7, 3), (2, 9)))
+        assert first < second and "class 7 mistaken for class 3: 6 (38%)" in shown
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -158,14 +158,14 @@ async def test_hostile_names_tables_and_spans_break_nothing(
 
 
 def test_the_list_of_runs_shows_what_a_run_is_judged_by(store: RunStore) -> None:
-    from tui_tuner.ui.overview import row
+    from tui_tuner.ui.run_overview import read_row
 
-    found = row(judged_runs.tagged(store))
+    found = read_row(judged_runs.tagged(store))
     assert (found.metric, found.best) == ("f1", 0.91)
     assert "F1 91.00" in run_line(found, 78, judged=True).plain
     plain = fakes.make_run(store, "plain")
     fakes.write_run(plain, 20, 20, "completed")
-    assert row(plain).metric == "" and "F1" not in run_line(row(plain), 78, judged=True).plain
+    assert read_row(plain).metric == "" and "F1" not in run_line(read_row(plain), 78, judged=True).plain
 
 
 class Request:
@@ -173,18 +173,18 @@ class Request:
 
     def __init__(self, arguments: dict[str, Any], progress: Any, answer: Any) -> None:
         self.arguments, self.answer, self.progress = arguments, answer, progress
-        self.cancelled = False
+        self.is_cancelled = False
 
     def cancel(self) -> None:
-        self.cancelled = True
+        self.is_cancelled = True
 
-    def wait(self) -> Any:
+    def wait_for_result(self) -> Any:
         import time
 
         self.progress({"doing": "loading"})
-        while self.answer is None and not self.cancelled:
+        while self.answer is None and not self.is_cancelled:
             time.sleep(0.01)
-        if self.cancelled:
+        if self.is_cancelled:
             raise Cancelled
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -199,12 +199,12 @@ class Helper:
         self.requests: list[Request] = []
         self.rested = 0
 
-    def request(self, operation: str, arguments: dict[str, Any], progress: Any) -> Request:
+    def prepare_request(self, operation: str, arguments: dict[str, Any], progress: Any) -> Request:
         assert operation == "ask"
         self.requests.append(Request(arguments, progress, self.answers.pop(0)))
         return self.requests[-1]
 
-    def rest(self, operation: str) -> None:
+    def end_when_idle(self, operation: str) -> None:
         self.rested += 1
 
     def close(self) -> None:
@@ -244,11 +244,11 @@ async def test_a_question_is_asked_cancelled_and_answered_inside_the_text(
         await pilot.press("f5")
         await until(pilot, lambda: "run: has no model." in text(pilot))
         await pilot.press("f3")
-        await until(pilot, lambda: isinstance(pilot.app.screen, AskPath))
+        await until(pilot, lambda: isinstance(pilot.app.screen, PathDialog))
         await pilot.press(*"none", "enter")
         await until(pilot, lambda: "cannot be read" in text(pilot))
         await pilot.press("f3")
-        await until(pilot, lambda: isinstance(pilot.app.screen, AskPath))
+        await until(pilot, lambda: isinstance(pilot.app.screen, PathDialog))
         pilot.app.screen.query_one(Input).value = str(file)
         await pilot.press("enter")
         await until(pilot, lambda: f"{len(words)} characters" in " ".join(text(pilot).split()))
@@ -265,17 +265,17 @@ async def test_a_question_is_asked_cancelled_and_answered_inside_the_text(
 
 def test_a_model_that_is_asked_comes_with_a_count() -> None:
     told = {"name": "acme/tiny", "done": 1_500_000, "total": 3_000_000}
-    assert doing_words({"doing": "fetching", **told}) == "Fetching acme/tiny: 1.4 MiB of 2.9 MiB…"
-    assert doing_words({"doing": "fetching", "name": "acme/tiny"}) == "Asking the hub for acme/tiny…"
+    assert describe_answering({"doing": "fetching", **told}) == "Fetching acme/tiny: 1.4 MiB of 2.9 MiB…"
+    assert describe_answering({"doing": "fetching", "name": "acme/tiny"}) == "Asking the hub for acme/tiny…"
     told = {"name": "small · best", "done": 1000, "total": 2000}
-    assert doing_words({"doing": "loading", **told}) == "Loading small · best: 1,000 of 2,000 weights…"
-    assert doing_words({"doing": "loading"}) == "Loading the model…"
+    assert describe_answering({"doing": "loading", **told}) == "Loading small · best: 1,000 of 2,000 weights…"
+    assert describe_answering({"doing": "loading"}) == "Loading the model…"
 
 
 async def test_a_run_that_writes_text_cannot_be_asked_by_key(store: RunStore, opened: Opened) -> None:
     folder = fakes.make_run(store, "writes")
     fakes.write_run(folder, 40, 40, "completed")
-    folder.last.mkdir()
+    folder.last_path.mkdir()
     async with opened(open_run=folder) as pilot:
         await results(pilot)
         await pilot.press("a")
@@ -287,5 +287,5 @@ def test_lines_and_screens_write_the_same_marks() -> None:
     shown = read_shown(
         {"passage": judged_runs.SENTENCE, "found": [{"start": 0, "end": 9, "label": "PER"}], "wanted": []}
     )
-    assert written(inside_parts(shown, judged=False)).startswith("[Ann Smith]PER met Bo")
-    assert written(inside_parts(shown)).startswith("[Ann Smith]PER✗ met Bo")
+    assert join_parts(inside_parts(shown, judged=False)).startswith("[Ann Smith]PER met Bo")
+    assert join_parts(inside_parts(shown)).startswith("[Ann Smith]PER✗ met Bo")

@@ -28,14 +28,14 @@ from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_bytes, human_money, human_seconds
+from tui_tuner.ui.screen_words import format_duration, format_number, rough
 from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.run import RunScreen
-from tui_tuner.ui.widgets.changed import Lines
-from tui_tuner.ui.widgets.judged.measures import moved
+from tui_tuner.ui.widgets.changed_lines import Lines
+from tui_tuner.ui.widgets.judged.measures import list_changes
+from tui_tuner.ui.widgets.live.chart_data import Points, chart_of, drop_first_tenth
+from tui_tuner.ui.widgets.live.chart_plot import add_scores
 from tui_tuner.ui.widgets.live.log_pane import LogPane
-from tui_tuner.ui.widgets.live.plot import add_scores
-from tui_tuner.ui.widgets.live.series import Points, chart_of, settled
-from tui_tuner.ui.words import duration, figure, rough
 
 HOSTILE = "[/red] [@click=app.quit]x[/] \x1b[2J\x1b]0;owned\x07 \x9b31m \u202egnp.exe"
 
@@ -106,7 +106,7 @@ async def test_a_dead_process_is_shown_as_lost_with_its_last_words(store: RunSto
     folder = fakes.make_run(store, "gone")
     fakes.write_run(folder, 12, 100)
     fakes.claim_dead(folder)
-    folder.log.write_text("CUDA error: an illegal memory access\n" + HOSTILE)
+    folder.log_path.write_text("CUDA error: an illegal memory access\n" + HOSTILE)
     async with opened((120, 40), open_run=folder) as pilot:
         await until(pilot, lambda: "? lost" in text(pilot))
         assert "illegal memory access" in text(pilot)
@@ -123,7 +123,7 @@ async def test_no_text_of_a_run_can_break_or_command_the_screen(
     path.mkdir()
     (path / "config.yaml").write_bytes(config.read_bytes())
     folder = RunFolder(path)
-    journal = JournalWriter(folder.events, HOSTILE)
+    journal = JournalWriter(folder.events_path, HOSTILE)
     journal.emit(RunStarted(config={"model": {"name": HOSTILE}, "method": {"kind": HOSTILE}}, device=HOSTILE))
     journal.emit(Phase(name=HOSTILE, note=HOSTILE))
     journal.emit(Resolved(field=HOSTILE, value=HOSTILE, why=HOSTILE))
@@ -194,8 +194,8 @@ async def test_results_show_before_and_after_and_the_commands(
 ) -> None:
     folder = fakes.make_run(store, "res")
     fakes.write_run(folder, 40, 40, "completed")
-    (folder.last).mkdir()
-    (folder.last / "adapter_config.json").write_text("{}")
+    (folder.last_path).mkdir()
+    (folder.last_path / "adapter_config.json").write_text("{}")
     async with opened(size, open_run=folder) as pilot:
         await until(pilot, lambda: "✓ completed" in text(pilot))
         await pilot.press("v")
@@ -206,7 +206,7 @@ async def test_results_show_before_and_after_and_the_commands(
         await until(
             pilot, lambda: "of of the and … cut off, no" in text(pilot) and "A long red coat" in text(pilot)
         )
-        rows = {row.name: row for row in moved(pilot.app.follow(folder).view)}
+        rows = {row.name: row for row in list_changes(pilot.app.follow_run(folder).view)}
         coverage = rows["attribute_coverage"]
         assert coverage.first.metrics[coverage.name] == 0.12 and coverage.last.metrics[coverage.name] == 0.91
         pilot.app.screen.query_one("#scroll").scroll_end(animate=False)
@@ -218,7 +218,7 @@ async def test_a_long_journal_is_read_in_slices_and_drawn_whole(store: RunStore,
     fakes.write_run(folder, 4000, 4000, "completed")
     async with opened(open_run=folder) as pilot:
         await until(pilot, lambda: "step 4,000 of 4,000" in text(pilot), 60)
-        assert len(pilot.app.follow(folder).view.steps) == 4000
+        assert len(pilot.app.follow_run(folder).view.steps) == 4000
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -226,7 +226,7 @@ async def test_numbers_that_are_none_are_said_and_leave_the_curve_readable(
     store: RunStore, opened: Opened, size: tuple[int, int]
 ) -> None:
     folder = fakes.make_run(store, "nan")
-    journal = JournalWriter(folder.events, "nan")
+    journal = JournalWriter(folder.events_path, "nan")
     fakes.begin(journal, 90)
     losses = [
         fakes.loss_at(step) if step % 7 else (math.nan, math.inf, -math.inf)[step % 3]
@@ -251,8 +251,10 @@ async def test_numbers_that_are_none_are_said_and_leave_the_curve_readable(
         await pilot.press("v")
         await below_verdict(pilot)
         await until(pilot, lambda: "perplexity" in text(pilot))
-        assert pilot.app.screen._view.verdict.verdict == "unstable"  # which says it, and the table does not
-        assert "Loss on held-out rows is no finite number" not in text(pilot)
+        assert (
+            pilot.app.screen._judged_view.verdict.verdict == "unstable"
+        )  # which says it, and the table does not
+        assert "Loss on held-out rows is not a finite number" not in text(pilot)
         assert [line for line in text(pilot).split("\n") if "1.7500 → nan" in " ".join(line.split())]
         await pilot.press("escape", "escape")
         await until(pilot, lambda: "failed" in text(pilot) and "nan" in text(pilot))
@@ -260,7 +262,7 @@ async def test_numbers_that_are_none_are_said_and_leave_the_curve_readable(
 
 async def test_a_run_without_one_finite_loss_says_so(store: RunStore, opened: Opened) -> None:
     folder = fakes.make_run(store, "all-nan")
-    journal = JournalWriter(folder.events, "all-nan")
+    journal = JournalWriter(folder.events_path, "all-nan")
     fakes.begin(journal, 9)
     for step in range(1, 4):
         journal.emit(Step(step, loss=math.nan, seconds=0.1))
@@ -274,7 +276,7 @@ async def test_a_loss_that_never_changes_is_a_straight_line(
     store: RunStore, opened: Opened, loss: float
 ) -> None:
     folder = fakes.make_run(store, "flat")
-    journal = JournalWriter(folder.events, "flat")
+    journal = JournalWriter(folder.events_path, "flat")
     fakes.begin(journal, 9)
     for step in range(1, 9):
         journal.emit(Step(step, loss=loss, seconds=0.1))
@@ -285,10 +287,10 @@ async def test_a_loss_that_never_changes_is_a_straight_line(
 
 
 def test_words_for_numbers_that_are_none() -> None:
-    assert [figure(value) for value in (math.nan, math.inf, -math.inf, None, 1.5)] == [
+    assert [format_number(value) for value in (math.nan, math.inf, -math.inf, None, 1.5)] == [
         "nan", "inf", "-inf", "–", "1.5000"
     ]  # fmt: skip
-    for words in (duration, rough, human_seconds):
+    for words in (format_duration, rough, human_seconds):
         assert words(math.nan) == "nan s" and words(math.inf) == "inf s"
     assert "nan" in human_bytes(math.nan) and "inf" in human_money(math.inf)
     steps = [Step(step, loss=loss) for step, loss in enumerate((1.0, math.nan, 3.0, 1e40, None, math.inf))]
@@ -302,8 +304,8 @@ def test_words_for_numbers_that_are_none() -> None:
 
 def test_the_steep_beginning_of_a_curve_does_not_flatten_the_rest() -> None:
     line = [(float(step), 10.0 if step < 8 else 1.0 - step / 1000) for step in range(100)]
-    assert max(loss for _, loss in settled(line)) < 1.0 < max(loss for _, loss in line)
-    assert settled(line[:20]) == line[:20]
+    assert max(loss for _, loss in drop_first_tenth(line)) < 1.0 < max(loss for _, loss in line)
+    assert drop_first_tenth(line[:20]) == line[:20]
 
 
 @pytest.mark.parametrize(

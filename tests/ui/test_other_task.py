@@ -10,8 +10,8 @@ import pytest
 from textual.widgets import Input
 
 from tests.ui.conftest import SIZES, Opened, text, until
-from tui_tuner.ui import form
-from tui_tuner.ui.screens.data import DataScreen
+from tui_tuner.ui import form_values
+from tui_tuner.ui.screens.data_screen import DataScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 
 CONTEXT = (
@@ -67,15 +67,15 @@ async def test_rows_of_another_task_change_it_by_one_key(
     async with opened(size=size) as pilot:
         screen = await look_at(pilot, squad, "sft")
         await until(pilot, lambda: "questions with answers inside a text" in text(pilot))
-        assert "k makes it task question_answering" in text(pilot)
+        assert "k sets task question_answering" in text(pilot)
         await pilot.press("k")
         await until(pilot, lambda: screen.judged and screen.refusal is None)
-        assert form.at(pilot.app.draft, "task") == "question_answering"
-        assert "makes it task" not in text(pilot)
+        assert form_values.find_value(pilot.app.draft, "task") == "question_answering"
+        assert "sets task" not in text(pilot)
         await until(pilot, lambda: "→ question: What is 0?; answer: “The”" in text(pilot))
         await pilot.press("u")
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
-        pages = pilot.app.screen._pages
+        pages = pilot.app.screen._form_pages
         assert await pages.show_field("data.stride", pilot.app.drafts.draft) is not None
         assert await pages.show_field("data.train_on", pilot.app.drafts.draft) is None
 
@@ -84,17 +84,17 @@ async def test_a_task_that_fits_better_is_told_unasked(opened: Opened, written: 
     async with opened() as pilot:
         screen = await look_at(pilot, written, "sft")
         assert screen.refusal is None and screen.better is not None  # it can be trained as it is
-        await until(pilot, lambda: "question_answering? k makes it task" in text(pilot))
+        await until(pilot, lambda: "question_answering? k sets task" in text(pilot))
         await pilot.press("u")
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
-        await until(pilot, lambda: pilot.app.screen.other_task is not None)
-        await until(pilot, lambda: "F5 makes it task question_answering" in text(pilot))
+        await until(pilot, lambda: pilot.app.screen.other_task_values is not None)
+        await until(pilot, lambda: "F5 sets task question_answering" in text(pilot))
         assert "ready" in text(pilot)
         await pilot.press("f5")
-        await until(pilot, lambda: form.at(pilot.app.draft, "task") == "question_answering")
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "task") == "question_answering")
         wanted = {"question": "question", "context": "context", "answers": "answer"}
-        assert form.at(pilot.app.draft, "data.columns") == wanted
-        await until(pilot, lambda: "ready" in text(pilot) and pilot.app.screen.other_task is None)
+        assert form_values.find_value(pilot.app.draft, "data.columns") == wanted
+        await until(pilot, lambda: "ready" in text(pilot) and pilot.app.screen.other_task_values is None)
 
 
 async def test_chats_under_another_task_are_for_fine_tuning(opened: Opened, chats: Path) -> None:
@@ -102,14 +102,14 @@ async def test_chats_under_another_task_are_for_fine_tuning(opened: Opened, chat
         pilot.app.draft = {"task": "classification", "data": {"path": str(chats), "problem": "single"}}
         pilot.app.open_settings()
         await until(pilot, lambda: "cannot use" in text(pilot))
-        await until(pilot, lambda: "F5 makes it task sft" in text(pilot))
-        field = await pilot.app.screen._pages.show_field("data.problem", pilot.app.drafts.draft)
+        await until(pilot, lambda: "F5 sets task sft" in text(pilot))
+        field = await pilot.app.screen._form_pages.show_field("data.problem", pilot.app.drafts.draft)
         assert field is not None
         pilot.app.set_focus(field.query("FieldSelect, Input").first())
         await pilot.press("f5")
         await until(pilot, lambda: "ready" in text(pilot))
         assert pilot.app.focused is not None and pilot.app.focused.id == "nav"
-        assert form.at(pilot.app.draft, "task") == "sft"
+        assert form_values.find_value(pilot.app.draft, "task") == "sft"
         assert pilot.app.draft["data"]["problem"] == "single"  # kept for another change of mind
 
 

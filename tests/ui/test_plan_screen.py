@@ -14,14 +14,14 @@ from textual.widgets import OptionList
 from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.launch.tracing import Tracer
 from tui_tuner.models.facts import load_facts
-from tui_tuner.planning.estimate import estimate
+from tui_tuner.planning.estimate import estimate_memory
 from tui_tuner.planning.gpus import find_card
 from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.ui import planlook
-from tui_tuner.ui.screens.plan import PlanScreen
+from tui_tuner.ui.screens.plan_screen import PlanScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 from tui_tuner.ui.widgets.form.plan_line import PlanLine
-from tui_tuner.ui.widgets.memory_bar import bar_content, parts
+from tui_tuner.ui.widgets.memory_bar import bar_content, sort_parts
 
 LARGE = {"model": {"name": "mistralai/Mistral-7B-v0.1"}}
 
@@ -55,7 +55,7 @@ async def test_memory_against_a_card_with_its_parts_and_levers(opened: Opened, s
         listed = [float(found) for found in re.findall(r"[█▓▒░] [\w…\- ]+?(\d+\.\d\d) GiB", shown)]
         assert sum(listed) == pytest.approx(screen.look.estimate.device, abs=0.05)
         assert re.search(rf"on the device +{screen.look.estimate.device:.2f} GiB", shown)
-        assert f"{find_card('T4').usable - screen.look.estimate.upper:.1f}".lstrip("-") in shown
+        assert f"{find_card('T4').usable - screen.look.estimate.safe_limit:.1f}".lstrip("-") in shown
 
 
 async def test_the_offered_change_makes_it_fit_and_can_be_taken_back(opened: Opened) -> None:
@@ -117,7 +117,7 @@ async def test_another_card_is_chosen_and_remembered(opened: Opened) -> None:
         pilot.app.card = "T4"
         screen = await to_plan(pilot)
         await pilot.press("c")
-        await until(pilot, lambda: "wants" in text(pilot), 60)
+        await until(pilot, lambda: "✓ needs" in text(pilot), 60)
         assert "RTX 3080" in text(pilot)
         await pilot.press("tab", *"no such", "enter")
         await until(pilot, lambda: "no GPU is called" in text(pilot))
@@ -135,14 +135,14 @@ async def test_the_form_says_memory_and_fit_as_values_change(opened: Opened) -> 
         await until(pilot, lambda: "does not fit" in text(pilot), 60)
         screen = pilot.app.screen
         pilot.app.draft["model"]["quantization"] = "nf4"
-        screen._check()
+        screen._check_draft()
         await until(pilot, lambda: "✓ fits" in text(pilot), 60)
         pilot.app.draft["training"] = {"batch_size": -1}
-        screen._check()
+        screen._check_draft()
         await pilot.pause()
-        assert "once every value is right" in text(pilot)
+        assert "when all values are valid" in text(pilot)
         pilot.app.draft.update(training={}, model={"name": "nobody/has-[red]this"})
-        screen._check()
+        screen._check_draft()
         await until(pilot, lambda: "No plan" in text(pilot) and "[red]" in text(pilot), 30)
         assert screen.query_one(PlanLine).size.height == 2
 
@@ -155,7 +155,7 @@ async def test_the_form_shows_the_parts_of_the_peak(opened: Opened, size: tuple[
         await until(pilot, lambda: "✓ fits" in text(pilot), 60)
         await pilot.pause()
         shown = text(pilot)
-        found = planlook.look(LARGE, "H100").estimate
+        found = planlook.plan_draft(LARGE, "H100").estimate
         most = max((row for row in found.rows if row.phase == found.phase), key=lambda row: row.gib)
         assert f"most memory: {most.name} {most.gib:.1f} GiB" in shown  # whole, at 80 columns too
         assert re.search(r"trains [\d,.]+( [MB])? weights \([\d.]+ %\)", shown)
@@ -179,13 +179,13 @@ def test_the_bar_is_as_wide_as_the_card_and_as_long_as_the_run(card: str, width:
     from tui_tuner.config.load import build_config
 
     config = build_config(LARGE)
-    found, against = estimate(config, facts=load_facts(config.model), card=card), find_card(card)
+    found, against = estimate_memory(config, facts=load_facts(config.model), card=card), find_card(card)
     drawn = bar_content(found, against, width).plain
     assert len(drawn) == width
     free = drawn.count("·")
     assert free == pytest.approx(max(0.0, 1 - found.device / against.usable) * width, abs=1)
     assert ("▏" in drawn) == (found.device > against.usable)
-    assert sum(row.gib for row in parts(found)) == pytest.approx(found.device)
+    assert sum(row.gib for row in sort_parts(found)) == pytest.approx(found.device)
 
 
 def test_planning_for_the_screen_imports_no_torch() -> None:
@@ -193,8 +193,8 @@ def test_planning_for_the_screen_imports_no_torch() -> None:
     import sys
 
     code = (
-        "import sys\nfrom tui_tuner.ui import planlook\nfrom tui_tuner.ui.screens import plan, cards\n"
-        "planlook.look({}, 'T4')\nprint([m for m in ('torch', 'transformers') if m in sys.modules])"
+        "import sys\nfrom tui_tuner.ui import planlook\nfrom tui_tuner.ui.screens import plan_screen, cards\n"
+        "planlook.plan_draft({}, 'T4')\nprint([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
@@ -207,9 +207,9 @@ def test_counts_are_kept_until_the_file_changes(tmp_path: Path) -> None:
     row = '{"prompt": "a", "response": "b"}\n'
     path.write_text(row * 10)
     draft = {"data": {"path": str(path), "validation": None}}
-    assert planlook.look(draft, "T4").counted.facts.rows == 10
+    assert planlook.plan_draft(draft, "T4").counted.facts.rows == 10
     path.write_text(row * 12)
-    assert planlook.look(draft, "T4").counted.facts.rows == 12
+    assert planlook.plan_draft(draft, "T4").counted.facts.rows == 12
 
 
 async def test_the_range_test_suggests_a_rate_that_can_be_taken(opened: Opened) -> None:
@@ -218,7 +218,7 @@ async def test_the_range_test_suggests_a_rate_that_can_be_taken(opened: Opened) 
         pilot.app.card = "T4"
         screen = await to_plan(pilot)
         await pilot.press("r")
-        await until(pilot, lambda: re.search(r"step \d+ of 60, r ends it", text(pilot)), 240)
+        await until(pilot, lambda: re.search(r"step \d+ of 60, r stops it", text(pilot)), 240)
         growing = screen.query_one("#rates .words")
         seen: set[bool] = set()  # whether the curve was there before the test had ended
         await until(
@@ -239,7 +239,7 @@ def test_a_range_test_that_fails_says_why(tmp_path: Path) -> None:
     from tui_tuner.ui.rangelook import RangeProcess
 
     with pytest.raises(RunError, match="not-here"):
-        RangeProcess().run({"data": {"path": str(tmp_path / "not-here.jsonl")}})
+        RangeProcess().run_test({"data": {"path": str(tmp_path / "not-here.jsonl")}})
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -260,12 +260,12 @@ async def test_without_a_gpu_the_run_is_held_against_the_ram(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = Hardware(memory_gib=8.0, available_gib=6.0, cores=2)
-    monkeypatch.setattr(planlook, "detect", lambda: here)
+    monkeypatch.setattr(planlook, "detect_hardware", lambda: here)
     async with opened() as pilot:
         pilot.app.card = ""
         screen = await to_plan(pilot)
         shown = text(pilot)
-        assert "Fits this machine's RAM" in shown and "rough figures" in shown and "process" in shown
+        assert "Fits this machine's RAM" in shown and "rough estimate" in shown and "process" in shown
         assert screen.look.card.usable == 6.0
 
 
@@ -290,12 +290,12 @@ async def test_a_range_test_is_ended_by_the_key_that_began_it(opened: Opened) ->
         pilot.app.card = "T4"
         screen = await to_plan(pilot)
         await pilot.press("r")
-        await until(pilot, lambda: "r ends it" in text(pilot))
+        await until(pilot, lambda: "r stops it" in text(pilot))
         await until(pilot, lambda: screen._ranging.pid is not None, 60)
         await pilot.press("r")
         await until(pilot, lambda: screen._ranging is None, 60)
         await pilot.pause()
-        assert screen._ranged is None and "r ends it" not in text(pilot)
+        assert screen._ranged is None and "r stops it" not in text(pilot)
 
 
 async def test_leaving_gives_the_helpers_memory_back(opened: Opened) -> None:
@@ -303,19 +303,19 @@ async def test_leaving_gives_the_helpers_memory_back(opened: Opened) -> None:
         helper = pilot.app.helper
         screen = await to_plan(pilot)
         screen._tracer = Tracer(helper=helper)
-        first = psutil.Process(helper.start("trace"))
+        first = psutil.Process(helper.start_process("trace"))
         await pilot.press("escape")
         await until(pilot, lambda: not first.is_running())
-        second = psutil.Process(helper.start("trace"))
+        second = psutil.Process(helper.start_process("trace"))
         assert second.is_running()
     assert not second.is_running()
 
 
 async def test_what_was_measured_here_is_said(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu(0, "NVIDIA L4", 22.5, 22.0, (8, 9))
-    monkeypatch.setattr(planlook, "detect", lambda: Hardware(gpus=(gpu,), memory_gib=64.0))
+    monkeypatch.setattr(planlook, "detect_hardware", lambda: Hardware(gpus=(gpu,), memory_gib=64.0))
     learned = replace(find_card("L4"), name="NVIDIA L4", context=0.7, cache=0.11, error=0.02, runs=4)
-    monkeypatch.setattr(planlook, "calibrated", lambda card: learned)
+    monkeypatch.setattr(planlook, "calibrate_card", lambda card: learned)
     async with opened(config=dict(LARGE)) as pilot:
         pilot.app.card = ""
         screen = await to_plan(pilot)

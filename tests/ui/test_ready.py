@@ -13,17 +13,17 @@ from textual.widgets import Input, OptionList
 from tests.ui import fakes
 from tests.ui.conftest import Opened, text, until
 from tui_tuner.errors import DataError
-from tui_tuner.launch.host import host
-from tui_tuner.runs.control import Control
+from tui_tuner.launch.run_host import host_run
+from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.view import RunView, fold
-from tui_tuner.ui import datalook, form
-from tui_tuner.ui.checking import check_start, refusal_of_run
+from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.ui import datalook, form_values
 from tui_tuner.ui.screens.columns import ColumnsDialog
-from tui_tuner.ui.screens.data import DataScreen
-from tui_tuner.ui.screens.offers import Offers
+from tui_tuner.ui.screens.data_screen import DataScreen
+from tui_tuner.ui.screens.fixing import FixesDialog
 from tui_tuner.ui.screens.settings import SettingsScreen
+from tui_tuner.ui.start_checking import check_start, refusal_of_run
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -70,13 +70,13 @@ async def test_a_key_is_named_only_where_it_offers_something(opened: Opened, tmp
         await until(pilot, lambda: "no such folder" in text(pilot))
         await pilot.press("ctrl+r")
         await until(pilot, lambda: "Give the folder" in text(pilot))
-        assert "F4 offers it" not in text(pilot)
+        assert "Press F4 to choose" not in text(pilot)
         pilot.app.pop_screen()
         pilot.app.draft = {"data": {"path": "demo"}, "method": {"layers": 99}}
         pilot.app.open_settings()
         await until(pilot, lambda: "99 is more than" in text(pilot))
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: "F4 offers it" in text(pilot))
+        await until(pilot, lambda: "Press F4 to choose" in text(pilot))
         await pilot.press("f4", "enter")
         await until(pilot, lambda: "✓ ready" in text(pilot))
         assert pilot.app.draft["method"]["layers"] == 3
@@ -107,7 +107,7 @@ def test_what_cannot_be_trained_is_refused_with_its_field(
     for fix in refusal.fixes[:1]:
         values: dict[str, Any] = {"data": {"path": str(tmp_path / name)}}
         for path, value in fix.items():
-            form.put(values, path, value)
+            form_values.set_value(values, path, value)
         assert check_start(values) is None, fix
 
 
@@ -132,37 +132,37 @@ async def test_what_rows_are_is_asked_only_where_some_can_be_looked_at(
     if content is not None:
         path.write_bytes(content)
     run = fakes.make_run(store, "refused", data={"path": str(path)})
-    host(run, Control(run.control))
+    host_run(run, CommandReceiver(run.control_path))
     refusals = [check_start({"data": {"path": str(path)}}), refusal_of_run(view_of(run))]
     async with opened() as pilot:
         for refusal in refusals:
-            assert refusal is not None and refusal.mendable
-            await pilot.app.push_screen(Offers(refusal, {}))
+            assert refusal is not None and refusal.is_fixable
+            await pilot.app.push_screen(FixesDialog(refusal, {}))
             words = text(pilot)
-            assert ("Say which column is what" in words, "Choose the record format" in words) == (seen, seen)
+            assert ("Assign the columns" in words, "Choose the record format" in words) == (seen, seen)
             assert "Look at the data" in words
             pilot.app.pop_screen()
     if seen:
-        assert datalook.table({}, str(path)).columns
+        assert datalook.read_table({}, str(path)).columns
     else:
         with pytest.raises(DataError):
-            datalook.table({}, str(path))
+            datalook.read_table({}, str(path))
 
 
 def view_of(run: RunFolder) -> RunView:
-    return fold(RunView(), JournalReader(run.events).read(1 << 20))
+    return fold_events(RunView(), JournalReader(run.events_path).read_events(1 << 20))
 
 
 def test_kept_counts_rows_that_the_task_can_use(tmp_path: Path, compared: Path) -> None:
     write(tmp_path / "a.jsonl", [{"prompt": str(n), "response": "b"} for n in range(20)])
-    found: list[datalook.Census] = []
-    datalook.census(
+    found: list[datalook.RowCensus] = []
+    datalook.count_rows(
         {}, str(tmp_path), found.append, lambda: False
     )  # both files: only the first row is usable
     last = found[-1]
     assert (last.read, last.outcomes["kept"], last.outcomes["dropped"]) == (50, 20, 30)
     assert last.refusal is not None and "compared.jsonl" in last.refusal.sentence
-    datalook.census({}, str(tmp_path / "a.jsonl"), found.append, lambda: False)
+    datalook.count_rows({}, str(tmp_path / "a.jsonl"), found.append, lambda: False)
     assert found[-1].outcomes["kept"] == 20 and found[-1].refusal is None
 
 
@@ -194,12 +194,12 @@ async def test_the_form_refuses_and_one_key_mends_it(store: RunStore, compared: 
         await until(pilot, lambda: "✗ compared.jsonl:1: these rows" in text(pilot).splitlines()[0])
         sentence = "these rows are chosen and rejected answers, which task sft cannot use."
         await until(
-            pilot, lambda: "✗ compared.jsonl:1: " + sentence in joined(pilot) and "f4 Mend" in text(pilot)
+            pilot, lambda: "✗ compared.jsonl:1: " + sentence in joined(pilot) and "f4 Fix" in text(pilot)
         )
         await pilot.press("ctrl+r")
         await until(pilot, lambda: "checking" not in text(pilot))
         await pilot.pause(0.3)
-        assert isinstance(pilot.app.screen, SettingsScreen) and not list(store.runs())
+        assert isinstance(pilot.app.screen, SettingsScreen) and not list(store.list_runs())
         await pilot.press("f4")
         await until(pilot, lambda: "What to do" in text(pilot))
         await pilot.press("enter")
@@ -216,7 +216,7 @@ async def test_columns_are_picked_from_two_lists(german: Path, opened: Opened) -
         await until(pilot, lambda: "is not recognised" in text(pilot))
         assert "--set" not in text(pilot)
         await pilot.press("u")  # refuses, and offers
-        await until(pilot, lambda: "Say which column is what" in text(pilot))
+        await until(pilot, lambda: "Assign the columns" in text(pilot))
         await pilot.press("down", "enter")
         await until(pilot, lambda: "← frage" in text(pilot))
         dialog = pilot.app.screen
@@ -256,7 +256,7 @@ async def test_the_focus_stays_with_a_hand_that_types(tmp_path: Path, opened: Op
         await pilot.pause()
         assert pilot.app.focused is first  # reading has not moved it
         path = screen.query_one("#path", Input)
-        screen._open(str(rows))
+        screen._open_path(str(rows))
         screen.set_focus(path)
         path.value = ""
         await pilot.press("u", "m", "x")

@@ -31,7 +31,7 @@ FAULTS = {  # what is done, and what the log says of it
     "screen:render": "ZeroDivisionError: no paint",
     "input": "IndexError: of",
     "timer": "in deep",
-    "stall:1.6": "the screen stands still for",
+    "stall:1.6": "the screen has been frozen for",
     "toast": "",
     "lowest": "LookupError: no home",
 }
@@ -90,7 +90,7 @@ def test_a_fault_in_the_core_of_the_screen_leaves_terminal_and_run(
     assert screen.exit_code() == 1
     assert before == 0 and screen.modes() != 0
     text = " ".join(screen.text().split())
-    assert "The screen ended by a fault: RuntimeError: [bold the core failed" in text
+    assert "The screen ended because of an error: RuntimeError: [bold the core failed" in text
     assert "workbench.log" in text and "tui-tuner attach job" in text
     done = steps(tmp_path)
     screen.until(lambda: steps(tmp_path) > done, "a run that goes on")
@@ -108,45 +108,45 @@ def test_a_deep_and_long_chain_of_errors_is_written_in_part(tmp_path: Path) -> N
     text = traceback_text(raised.value)
     assert text.count("\n") < faultlog._MOST_ERRORS * (2 * faultlog._MOST_FRAMES + 4) * 3
     log = FaultLog(tmp_path / "deep" / "x.log")
-    assert log.note("a fault", raised.value) == str(log.path)
-    assert log.path.stat().st_size < 70_000
+    assert log.record_fault("a fault", raised.value) == str(log.file_path)
+    assert log.file_path.stat().st_size < 70_000
 
 
 def test_the_log_is_private_bounded_and_follows_no_link(tmp_path: Path) -> None:
     log = FaultLog(tmp_path / "x.log")
     for _unused in range(40):
-        assert log.note("much", text="words " * 10_000)
+        assert log.record_fault("much", text="words " * 10_000)
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert set(sizes) == {"x.log", "x.log.1"} and max(sizes.values()) <= 1 << 20
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in tmp_path.iterdir())
     other = tmp_path / "other"
     other.write_text("")
     (tmp_path / "link.log").symlink_to(other)
-    assert FaultLog(tmp_path / "link.log").note("a fault") == ""
-    assert FaultLog(Path("/proc/no/x.log")).note("a fault", ValueError()) == ""
+    assert FaultLog(tmp_path / "link.log").record_fault("a fault") == ""
+    assert FaultLog(Path("/proc/no/x.log")).record_fault("a fault", ValueError()) == ""
     assert other.read_text() == ""
 
 
 def test_a_screen_that_stands_still_is_written_down_once(tmp_path: Path) -> None:
     log, told = FaultLog(tmp_path / "x.log"), []
     watch = StallWatch(log, lambda seconds, path: told.append((seconds, path)), least=0.3, look=0.02)
-    watch.beat()
-    watch.begin()
+    watch.record_beat()
+    watch.start_watching()
     deadline = time.monotonic() + 20
-    while not log.path.exists():
+    while not log.file_path.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.7)
     while not told:
-        watch.beat()
+        watch.record_beat()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    watch.end()
+    watch.stop_watching()
     ((seconds, path),) = told
-    assert path == str(log.path) and seconds >= 0.9
-    text = log.path.read_text()
+    assert path == str(log.file_path) and seconds >= 0.9
+    text = log.file_path.read_text()
     assert (
-        len(re.findall(r"stands still for \d", text)) == 1
+        len(re.findall(r"has been frozen for \d", text)) == 1
         and "MainThread" in text
         and "in test_a_screen_that" in text
     )
@@ -159,8 +159,8 @@ def test_a_process_that_was_held_is_no_screen_that_stands_still(tmp_path: Path) 
         "from tui_tuner.ui.guard.faultlog import FaultLog\n"
         "from tui_tuner.ui.guard.stalls import StallWatch\n"
         "watch = StallWatch(FaultLog(Path(sys.argv[1])), print, least=1.2, look=0.02)\n"
-        "watch.begin()\n"
-        "for number in range(10**6): watch.beat(); time.sleep(0.02); print(flush=True)\n"
+        "watch.start_watching()\n"
+        "for number in range(10**6): watch.record_beat(); time.sleep(0.02); print(flush=True)\n"
     )
     log = tmp_path / "x.log"
     child = subprocess.Popen(

@@ -31,7 +31,7 @@ def opened(tmp_path: Path) -> Iterator[Open]:
             command = (*shell[:2], f"{words}; echo prompt $?; sleep 300")
         screen = Terminal(folder, *command)
         screens.append(screen)
-        screen.shows("running" if run != "-" else "begin with a preset")
+        screen.shows("running" if run != "-" else "start from a preset")
         return screen
 
     yield start
@@ -84,7 +84,7 @@ def test_sigterm_saves_the_run_and_the_shell_is_told_where_that_takes_long(opene
     screen.read(0.4)
     os.kill(screen.pid, signal.SIGTERM)
     assert screen.exit_code(PROMPT) == 143
-    assert "run slow is saving, and ends then; see it with `tui-tuner attach slow`" in screen.text()
+    assert "run slow is saving and will then stop; watch it with `tui-tuner attach slow`" in screen.text()
     assert screen.modes() != 0 and screen.raw.count(LEFT) == 1
     stopped(screen, "slow")
 
@@ -97,7 +97,7 @@ def test_a_run_whose_process_does_not_answer_is_named_and_guarded(opened: Open) 
     os.kill(app, signal.SIGTERM)
     assert screen.exit_code(PROMPT) == 143
     words = " ".join(screen.text().split())
-    assert "its process does not answer" in words and "tui-tuner resume job" in words
+    assert "its process does not respond" in words and "tui-tuner resume job" in words
     assert len(screen.processes()) == 2, "the run, and who kills it if it never answers"
 
 
@@ -109,7 +109,7 @@ def test_a_fast_run_is_saved_before_the_prompt(opened: Open) -> None:
 
 
 def test_kill_9_gives_the_terminal_back_and_names_the_run(opened: Open) -> None:
-    for run, words in (("-", "was ended by SIGKILL."), ("job", "Go on with: tui-tuner resume job")):
+    for run, words in (("-", "was killed by SIGKILL."), ("job", "Resume the run with: tui-tuner resume job")):
         screen = opened(run)
         assert screen.modes() == 0
         os.kill(app_of(screen), signal.SIGKILL)
@@ -186,7 +186,7 @@ def test_a_stop_while_something_is_written_waits_until_it_is(opened: Open) -> No
         assert (screen.modes() != 0) == (how == "from inside")
         screen.raw = b""
         app.send_signal(signal.SIGCONT)
-        screen.until(lambda: b"begin with a preset" in screen.raw.partition(ENTERED)[2], "a whole screen", 60)
+        screen.until(lambda: b"start from a preset" in screen.raw.partition(ENTERED)[2], "a whole screen", 60)
         assert screen.modes() == 0
     screen.press("\x1b[18~")
     screen.shows("still here", 20)

@@ -15,9 +15,9 @@ from textual.widgets import Input
 from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.config.load import load_config
-from tui_tuner.config.options import options
+from tui_tuner.config.options import list_options
 from tui_tuner.runs.store import RunStore
-from tui_tuner.ui import form
+from tui_tuner.ui import form_values
 from tui_tuner.ui.preferences import read_preferences
 from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.run import RunScreen
@@ -74,14 +74,14 @@ async def test_wrong_values_are_marked_as_they_are_typed(
         assert "Method ✗1" in text(pilot)
         await pilot.press("ctrl+r")  # does not start
         await pilot.pause(0.2)
-        assert isinstance(pilot.app.screen, SettingsScreen) and not list(store.runs())
+        assert isinstance(pilot.app.screen, SettingsScreen) and not list(store.list_runs())
         await pilot.press("backspace", "8")
         await until(pilot, lambda: "✓ ready" in text(pilot))
         assert "• rank" in text(pilot)
         await pilot.press("ctrl+r")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
-        (folder,) = store.runs()
-        assert folder.config().method.rank == 8
+        (folder,) = store.list_runs()
+        assert folder.load_config().method.rank == 8
         await until(pilot, lambda: "● running" in text(pilot))
 
 
@@ -91,7 +91,10 @@ async def test_arrow_keys_walk_every_field_and_keep_it_in_view(opened: Opened) -
         await until(pilot, lambda: "✓ ready" in text(pilot))
         await pilot.press(*["down"] * 4, "enter")  # training: more fields than fit on the screen
         expected = [
-            o.path for s in ("training", "evaluation") for o in form.section_options(s) if not o.advanced
+            o.path
+            for s in ("training", "evaluation")
+            for o in form_values.section_options(s)
+            if not o.advanced
         ]
         for path in expected:
             (here,) = [field for field in pilot.app.screen.query(Field) if field.has_focus_within]
@@ -110,11 +113,11 @@ async def test_contradictions_stand_at_their_field_and_every_section_opens(opene
         assert "nf4 weights cannot be trained with method.kind full" in text(pilot)
         await pilot.press("f2")
         seen = set()
-        for _section in form.SECTIONS:
+        for _section in form_values.SECTIONS:
             await pilot.pause(0.05)
             seen |= {field.option.path for field in pilot.app.screen.query(Field)}
             await pilot.press("down")
-        assert seen == {path for path in options() if form.applies(pilot.app.draft, path)}
+        assert seen == {path for path in list_options() if form_values.is_effective(pilot.app.draft, path)}
 
 
 async def test_settings_are_kept_as_yaml_that_runs(tmp_path: Path, opened: Opened) -> None:
@@ -149,16 +152,16 @@ async def test_settings_are_kept_as_yaml_that_runs(tmp_path: Path, opened: Opene
     ],
 )
 def test_typed_text_becomes_the_value_it_looks_like(path: str, typed: str, value: object) -> None:
-    assert form.parse(options()[path], typed) == value
+    assert form_values.parse_text(list_options()[path], typed) == value
     if value is not None and value != "auto":
-        assert form.parse(options()[path], form.show(value)) == value
+        assert form_values.parse_text(list_options()[path], form_values.format_value(value)) == value
 
 
 def test_text_that_is_no_value_is_explained() -> None:
     with pytest.raises(ValueError, match=r"training.epochs: expected a number"):
-        form.parse(options()["training.epochs"], "")
+        form_values.parse_text(list_options()["training.epochs"], "")
     with pytest.raises(ValueError, match=r"data.columns: expected a mapping"):
-        form.parse(options()["data.columns"], "{a: ")
+        form_values.parse_text(list_options()["data.columns"], "{a: ")
 
 
 @pytest.mark.parametrize(("downs", "alive"), [(0, True), (1, False)])
@@ -173,13 +176,13 @@ async def test_quitting_asks_what_becomes_of_the_run(
         await until(pilot, lambda: "What should happen to it?" in text(pilot))
         await pilot.press("escape")
         await pilot.pause()
-        assert app.is_running and app.host.alive  # stayed
+        assert app.is_running and app.host.is_alive  # stayed
         await pilot.press("ctrl+q")
         await pilot.pause()
         await pilot.press(*["down"] * downs, "enter")
         await until(pilot, lambda: app._exit)
         assert app.return_value.host is app.host
-        assert app.host.alive is alive
+        assert app.host.is_alive is alive
         if not alive:
             assert app.host.outcome.status == "stopped"
 
@@ -212,7 +215,7 @@ async def test_a_config_folder_that_cannot_be_written_costs_only_the_memory(
 def test_the_app_imports_no_training_library() -> None:
     code = (
         "import sys, tui_tuner.ui.app, tui_tuner.ui.screens.home, tui_tuner.ui.screens.run,"
-        " tui_tuner.ui.screens.settings, tui_tuner.ui.screens.data;"
+        " tui_tuner.ui.screens.settings, tui_tuner.ui.screens.data_screen;"
         "print([m for m in ('torch','transformers','peft','trl','datasets','plotext') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -231,8 +234,8 @@ async def test_garbage_is_collected_again_once_the_first_frame_stands(opened: Op
 
 def test_the_first_frame_waits_for_no_library_that_only_other_screens_need() -> None:
     code = (
-        "import sys, tui_tuner.cli.screen, tui_tuner.launch.terminal.leaving, tui_tuner.launch.output,"
-        " tui_tuner.ui.app, tui_tuner.ui.screens.home;"
+        "import sys, tui_tuner.cli.screen, tui_tuner.launch.terminal.leaving, "
+        "tui_tuner.launch.output_capture, tui_tuner.ui.app, tui_tuner.ui.screens.home;"
         "print([m for m in ('typer','pydantic','yaml','psutil','orjson','numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -242,8 +245,8 @@ def test_the_first_frame_waits_for_no_library_that_only_other_screens_need() -> 
 @pytest.mark.parametrize("arguments", [[], ["--runs", "x"], ["--runs=x"], ["--runs"], ["--runs", "--help"]])
 def test_the_short_way_to_the_workbench_answers_as_the_long_one(arguments: list[str]) -> None:
     answers = []
-    for way in ("_run", "_with_typer"):
-        code = f"import sys, tui_tuner.cli as c; c._run = c.{way}; c.main()"
+    for way in ("_choose_entry", "_run_typer"):
+        code = f"import sys, tui_tuner.cli as c; c._choose_entry = c.{way}; c.main()"
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
@@ -272,8 +275,8 @@ def test_a_terminal_that_hangs_up_leaves_the_run_going(tmp_path: Path) -> None:
         "folder = fakes.make_run(store, 'hup')\n"
         "app = TunerApp(store, open_run=folder, train=True, host_factory=fakes.FakeHost)\n"
         "result = app.run()\n"
-        "Path('result').write_text(f'{result.terminal_gone} {result.host.alive}')\n"
-        "result.host.join(20)\n"
+        "Path('result').write_text(f'{result.terminal_gone} {result.host.is_alive}')\n"
+        "result.host.join_thread(20)\n"
         "Path('after').write_text('still here')\n"
     )
     main, side = os.openpty()
@@ -302,9 +305,9 @@ def test_garbage_is_looked_for_when_the_keys_rest(monkeypatch: pytest.MonkeyPatc
     found: list[int] = []
     monkeypatch.setattr(garbage.gc, "collect", lambda: found.append(1))
     monkeypatch.setattr(garbage.gc, "get_count", lambda: (0, 0, garbage.MANY))
-    collector = garbage.Garbage()
-    collector.look()
+    collector = garbage.GarbageTiming()
+    collector.collect_if_idle()
     assert found == [1]
-    collector.touched()
-    collector.look()
+    collector.note_input()
+    collector.collect_if_idle()
     assert found == [1]

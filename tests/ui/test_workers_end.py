@@ -13,7 +13,7 @@ from tests.ui.terminal import ROOT, python
 _POOL = """
 import time
 from tui_tuner.config.load import build_config
-from tui_tuner.data.examples.workers import encoded_in_order
+from tui_tuner.data.examples.workers import encode_in_order
 from tui_tuner.data.records import Text
 from tests.ui.test_workers_end import Encoder
 
@@ -23,7 +23,7 @@ def batches():
 
 if __name__ == "__main__":
     config = build_config({"task": "sft", "data": {"path": "x", "workers": 2}})
-    found = encoded_in_order(Encoder(config, None), batches(), Encoder)
+    found = encode_in_order(Encoder(config, None), batches(), Encoder)
     print(next(found)[1], flush=True)
     time.sleep(60)
 """
@@ -37,13 +37,13 @@ class Encoder:
     def __init__(self, config: object, tokenizer: object) -> None:
         self.config, self.tokenizer = config, tokenizer
 
-    def encode(self, records: list[object]) -> int:
+    def encode_batch(self, records: list[object]) -> int:
         return os.getpid()
 
-    def learned(self) -> dict[str, object]:
+    def export_learned(self) -> dict[str, object]:
         return {}
 
-    def learn(self, _found: object) -> None:
+    def merge_learned(self, _found: object) -> None:
         return
 
 

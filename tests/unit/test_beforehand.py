@@ -22,9 +22,9 @@ from tui_tuner.errors import (
     UsageError,
 )
 from tui_tuner.launch.beforehand import check_beforehand
-from tui_tuner.launch.host import host
+from tui_tuner.launch.run_host import host_run
 from tui_tuner.planning.hardware import Gpu, Hardware
-from tui_tuner.runs.control import Control
+from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.store import RunStore
 
 
@@ -93,7 +93,7 @@ def test_damaged_model_files_are_named(model: Path) -> None:
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        ModelError, match=r"model\.safetensors: is damaged: it has [\d,]+ bytes, and its header"
+        ModelError, match=r"model\.safetensors: is damaged: it has [\d,]+ bytes, but its header"
     ):
         check({"model": {"name": str(model)}})
     weights.write_bytes(b"\xff" * 1000)
@@ -123,7 +123,7 @@ def test_devices_metrics_templates_and_phrases() -> None:
         check({"evaluation": {"metrics": ["nonsense"]}})
     with pytest.raises(ConfigError, match=r"evaluation\.best: 'nonsense' is not measured"):
         check({"evaluation": {"best": "nonsense"}})
-    with pytest.raises(ModelError, match="no readable chat template"):
+    with pytest.raises(ModelError, match="not a readable chat template"):
         check({"model": {"chat_template": "/none.jinja"}})
     with pytest.raises(DataError, match="no such file"):
         check({"data": {"cleaning": {"refusals": True, "phrases": "/none.yaml"}}})
@@ -166,7 +166,7 @@ def test_several_devices_are_refused_with_a_clear_message(
     capsys: pytest.CaptureFixture[str],
     command: list[str],
 ) -> None:
-    monkeypatch.setattr("tui_tuner.planning.hardware.detect", two_gpus)
+    monkeypatch.setattr("tui_tuner.planning.hardware.detect_hardware", two_gpus)
     check({"hardware": {"devices": 1}})
     config = tmp_path / "c.yaml"
     config.write_text(f"output: {{folder: {tmp_path / 'runs'}}}\nhardware: {{devices: 2}}\n")
@@ -198,23 +198,23 @@ def test_estimates_are_made_for_several_devices(
 
 
 def test_one_of_several_processes_resumes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = RunStore(tmp_path).create(build_config({}))
+    folder = RunStore(tmp_path).create_run(build_config({}))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="one of 2 processes"):
-        host(folder, Control(folder.control), resume=True)
-    assert folder.state() == "new"
+        host_run(folder, CommandReceiver(folder.control_path), resume=True)
+    assert folder.find_state() == "new"
 
 
 def test_one_device_trains_and_one_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     from tui_tuner.training.surroundings import device_name
 
-    monkeypatch.setattr("tui_tuner.planning.hardware.detect", two_gpus)
+    monkeypatch.setattr("tui_tuner.planning.hardware.detect_hardware", two_gpus)
     assert device_name(build_config({"hardware": {"devices": 2}})) == "NVIDIA A100"
 
 
 def test_a_runs_folder_that_is_a_file_is_named(tmp_path: Path, rows: Path) -> None:
     with pytest.raises(UsageError, match="is a file, not a folder"):
-        RunStore(rows).create(build_config({}))
+        RunStore(rows).create_run(build_config({}))
 
 
 def test_every_problem_of_a_config_names_its_line(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tui_tuner.config.kinds import METHODS
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.load import (
     apply_sets,
     build_config,
@@ -13,7 +13,7 @@ from tui_tuner.config.load import (
     dump_config,
     load_config,
 )
-from tui_tuner.config.options import get_value, options
+from tui_tuner.config.options import get_value, list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, UsageError
 
@@ -50,14 +50,14 @@ def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
         ("training:\n  epochs: .nan\n", 2, "training.epochs: expected a number above 0"),
         ("method:\n  kind: lroa\n", 2, "unknown method 'lroa'"),
         ("model:\n  quantization: nf4\nmethod:\n  kind: full\n", 2, "use lora, or quantization none"),
-        ("task: sft\ntask: sft\n", 2, "task stands twice"),
+        ("task: sft\ntask: sft\n", 2, "duplicate key task"),
         ("task: [\n", 2, "not valid YAML"),
         ("training:\n  batch_size: 2\n  micro_batch: 4\n", 3, "more than training.batch_size"),
         ("model:\n  quantization: nf4\nmethod:\n  kind: loha\n", 2, "use lora, or quantization none"),
         (
             "method: {kind: prefix_tuning}\ntraining:\n  gradient_checkpointing: true\n",
             3,
-            "leave the prefix out",
+            "leave out the prefix",
         ),
     ],
 )
@@ -104,22 +104,23 @@ def test_bad_sets(item: str) -> None:
 
 
 def test_a_field_without_a_value_and_one_of_true_false_and_words() -> None:
-    with pytest.raises(ConfigError, match=r"rank: .* 4,096, got nothing\. Leave the field out to keep its"):
+    with pytest.raises(ConfigError, match=r"rank: .* 4,096, got nothing\. Remove the field to use its"):
         build_config({"method": {"rank": None}})
     with pytest.raises(ConfigError, match=r"compile: expected true, false or auto, got 'maybe'\."):
         build_config({"training": {"compile": "maybe"}})
     assert (
-        options()["training.gradient_checkpointing"].expects() == "true, false, auto, every_second or offload"
+        list_options()["training.gradient_checkpointing"].describe_expected()
+        == "true, false, auto, every_second or offload"
     )
-    assert options()["model.double_quant"].expects() == "true or false"
+    assert list_options()["model.double_quant"].describe_expected() == "true or false"
 
 
 def test_every_field_has_help_and_reaches_its_default() -> None:
     config = RunConfig()
-    assert len(options()) > 60
-    for path, option in options().items():
+    assert len(list_options()) > 60
+    for path, option in list_options().items():
         assert option.help, path
-        assert option.expects(), path
+        assert option.describe_expected(), path
         assert get_value(config, path) == option.default
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.config.continuing import RULES, Edit, edits
+from tui_tuner.config.continuing import RULES, Edit, list_edits
 from tui_tuner.config.load import build_config
-from tui_tuner.config.options import get_value, options
+from tui_tuner.config.options import get_value, list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 
@@ -35,11 +35,11 @@ def before(**more: Any) -> RunConfig:
 
 def judged(config: RunConfig, asked: RunConfig | None = None, **now: Any) -> dict[str, str]:
     changed = with_values(config, {name.replace("__", "."): value for name, value in now.items()})
-    return {edit.field: edit.verdict for edit in edits(config, asked, changed)}
+    return {edit.field: edit.verdict for edit in list_edits(config, asked, changed)}
 
 
 def test_the_table_knows_each_field_of_the_schema_and_no_other() -> None:
-    assert set(RULES) == set(options())
+    assert set(RULES) == set(list_options())
 
 
 @pytest.mark.parametrize("path", [path for path, rule in RULES.items() if not callable(rule)])
@@ -53,15 +53,15 @@ def test_fields_are_judged_by_the_table_alone(path: str) -> None:
     for part in parts:
         parent = getattr(parent, part)
     setattr(parent, last, new)
-    (edit,) = edits(config, None, changed)
+    (edit,) = list_edits(config, None, changed)
     rule = RULES[path]
     assert not callable(rule)
     assert (edit.field, edit.before, edit.now, edit.verdict) == (path, old, new, rule[0])
-    assert path in edit.sentence() and rule[1] in edit.sentence()
+    assert path in edit.describe_edit() and rule[1] in edit.describe_edit()
 
 
 def another(path: str, value: Any) -> Any:
-    option = options()[path]
+    option = list_options()[path]
     words = [word for word in option.choices if word not in (value, "auto")]
     if words:
         return words[0]
@@ -104,22 +104,24 @@ def test_a_run_gets_longer_where_its_rates_stay_what_they_were() -> None:
 def test_auto_stays_what_it_became() -> None:
     config = before()
     auto = with_values(config, {"training.learning_rate": "auto", "training.optimizer": "auto"})
-    assert edits(config, auto, auto) == [] == edits(config, None, auto)
+    assert list_edits(config, auto, auto) == [] == list_edits(config, None, auto)
     # what was set and is left open now keeps its value, and that is said
     assert judged(config, config, training__learning_rate="auto") == {"training.learning_rate": "no effect"}
     # what was open and is now set to what it became changes nothing, and to another value all
-    assert [edit.verdict for edit in edits(config, auto, config)] == ["no effect", "no effect"]
+    assert [edit.verdict for edit in list_edits(config, auto, config)] == ["no effect", "no effect"]
     other = with_values(config, {"training.learning_rate": 0.5, "training.optimizer": "auto"})
-    assert [(edit.field, edit.before, edit.verdict) for edit in edits(config, auto, other)] == [
+    assert [(edit.field, edit.before, edit.verdict) for edit in list_edits(config, auto, other)] == [
         ("training.learning_rate", 0.01, "refused")
     ]
 
 
 def test_an_edit_says_both_values_as_yaml() -> None:
     edit = Edit("method.targets", "all-linear", ["q_proj", "v_proj"], "refused", "a reason")
-    assert edit.sentence() == "method.targets was all-linear and cannot become [q_proj, v_proj]: a reason."
+    assert (
+        edit.describe_edit() == "method.targets was all-linear and cannot become [q_proj, v_proj]: a reason."
+    )
     edit = Edit("training.max_steps", None, 5, "taken", "a reason")
-    assert edit.sentence() == "training.max_steps was null and is 5 from here on: a reason."
+    assert edit.describe_edit() == "training.max_steps was null and is 5 from here on: a reason."
 
 
 @pytest.mark.parametrize(("kind", "verdict"), [("lora", "refused"), ("full", "taken")])

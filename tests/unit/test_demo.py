@@ -10,9 +10,9 @@ import pytest
 
 from tui_tuner import demo
 from tui_tuner.demo import advertising, corpus
-from tui_tuner.demo.words import ATTRIBUTES, VALUES, held_out_values, trained_values
+from tui_tuner.demo.demo_words import ATTRIBUTES, VALUES, list_held_out_values, list_trained_values
 from tui_tuner.errors import ConfigError, DataError
-from tui_tuner.evaluation.metrics import Scored, attributes, score
+from tui_tuner.evaluation.metrics import ScoredAnswer, find_attributes, score_answers
 from tui_tuner.models.tokenizer_training import train_tokenizer
 
 MEGABYTE = 10**6
@@ -22,9 +22,9 @@ def test_each_value_is_one_word_of_one_key() -> None:
     assert len(set(VALUES)) == len(VALUES)
     assert all(re.fullmatch("[a-z]+", value) for value in VALUES)
     for key in ATTRIBUTES:
-        assert set(trained_values(key)).isdisjoint(held_out_values(key))
-        assert (*trained_values(key), *held_out_values(key)) == ATTRIBUTES[key]
-        assert len(held_out_values(key)) >= 4
+        assert set(list_trained_values(key)).isdisjoint(list_held_out_values(key))
+        assert (*list_trained_values(key), *list_held_out_values(key)) == ATTRIBUTES[key]
+        assert len(list_held_out_values(key)) >= 4
 
 
 def test_the_sentences_around_the_values_name_none() -> None:
@@ -37,12 +37,14 @@ def test_rows_are_the_same_everywhere_and_held_out_values_are_held_out() -> None
     assert (len(rows), len(held_out)) == (advertising.ROWS, advertising.HELD_OUT_ROWS)
     assert rows == list(demo.rows()) and held_out == list(demo.held_out_rows())
     assert len({row["prompt"] for row in [*rows, *held_out]}) == len(rows) + len(held_out)
-    trained = {value for row in rows for _, value in attributes(row["prompt"])}
-    asked = {value for row in held_out for _, value in attributes(row["prompt"])}
+    trained = {value for row in rows for _, value in find_attributes(row["prompt"])}
+    asked = {value for row in held_out for _, value in find_attributes(row["prompt"])}
     assert trained.isdisjoint(asked)
-    assert all(4 <= len(attributes(row["prompt"])) <= 6 for row in [*rows, *held_out])
-    answers = [Scored(row["prompt"], row["response"], row["response"], True) for row in [*rows, *held_out]]
-    assert score("auto", answers) == {"attribute_coverage": 1.0, "stopped": 1.0}
+    assert all(4 <= len(find_attributes(row["prompt"])) <= 6 for row in [*rows, *held_out])
+    answers = [
+        ScoredAnswer(row["prompt"], row["response"], row["response"], True) for row in [*rows, *held_out]
+    ]
+    assert score_answers("auto", answers) == {"attribute_coverage": 1.0, "stopped": 1.0}
 
 
 def test_the_pretraining_text_has_the_words_but_not_the_task() -> None:
@@ -150,7 +152,7 @@ def test_the_embedded_model_copies_what_was_said(model: Any, tokenizer: Any) -> 
     chance = random.Random(4711)
     right = asked = 0
     for _ in range(40):
-        ids = tokenizer(corpus._questions(chance), return_tensors="pt")["input_ids"]
+        ids = tokenizer(corpus._write_questions(chance), return_tensors="pt")["input_ids"]
         with torch.no_grad():
             predicted = model(ids).logits[0, :-1].argmax(-1).tolist()
         words = [tokenizer.decode([token]) for token in ids[0].tolist()]
@@ -163,7 +165,7 @@ def test_the_embedded_model_copies_what_was_said(model: Any, tokenizer: Any) -> 
 
 
 def test_before_fine_tuning_it_does_not_know_the_task(model: Any, tokenizer: Any) -> None:
-    from tui_tuner.evaluation.generation import generate
+    from tui_tuner.evaluation.generation import generate_answers
 
     rows = list(demo.held_out_rows())[:32]
     prompts = [
@@ -172,11 +174,11 @@ def test_before_fine_tuning_it_does_not_know_the_task(model: Any, tokenizer: Any
         )["input_ids"]
         for row in rows
     ]
-    answers = generate(model, tokenizer, prompts, 60, batch_size=32)
-    measured = score(
+    answers = generate_answers(model, tokenizer, prompts, 60, batch_size=32)
+    measured = score_answers(
         ["attribute_coverage"],
         [
-            Scored(row["prompt"], row["response"], answer.text, answer.stopped)
+            ScoredAnswer(row["prompt"], row["response"], answer.text, answer.stopped)
             for row, answer in zip(rows, answers, strict=True)
         ],
     )

@@ -6,12 +6,19 @@ from typing import Any
 import pytest
 
 from tui_tuner.errors import ConfigError
-from tui_tuner.evaluation.generation import generate, stop_tokens, template_stop_token
-from tui_tuner.evaluation.metrics import MEASURES, Scored, attributes, mentions, score, tokens
+from tui_tuner.evaluation.generation import find_stop_tokens, generate_answers, template_stop_token
+from tui_tuner.evaluation.metrics import (
+    MEASURES,
+    ScoredAnswer,
+    find_attributes,
+    is_mentioned,
+    score_answers,
+    split_tokens,
+)
 
 
-def _row(prompt: str = "", reference: str = "", text: str = "", stopped: bool = True) -> Scored:
-    return Scored(prompt, reference, text, stopped)
+def _row(prompt: str = "", reference: str = "", text: str = "", stopped: bool = True) -> ScoredAnswer:
+    return ScoredAnswer(prompt, reference, text, stopped)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +36,7 @@ def _row(prompt: str = "", reference: str = "", text: str = "", stopped: bool = 
     ],
 )
 def test_attributes_of_a_prompt(prompt: str, pairs: list[tuple[str, str]]) -> None:
-    assert attributes(prompt) == pairs
+    assert find_attributes(prompt) == pairs
 
 
 @pytest.mark.parametrize(
@@ -47,7 +54,7 @@ def test_attributes_of_a_prompt(prompt: str, pairs: list[tuple[str, str]]) -> No
     ],
 )
 def test_a_value_is_mentioned_as_words_or_in_unspaced_script(text: str, value: str, there: bool) -> None:
-    assert mentions(text, value) is there
+    assert is_mentioned(text, value) is there
 
 
 def test_coverage_is_over_all_attributes_and_counts_a_value_once() -> None:
@@ -56,41 +63,44 @@ def test_coverage_is_over_all_attributes_and_counts_a_value_once() -> None:
         _row("type: coat | colour: red | material: wool", text="A red wool coat."),  # 3 of 3
         _row("no list at all", text="anything"),
     ]
-    assert score(["attribute_coverage"], rows) == {"attribute_coverage": 4 / 5}
+    assert score_answers(["attribute_coverage"], rows) == {"attribute_coverage": 4 / 5}
 
 
 def test_auto_follows_the_data() -> None:
     listed = _row("type: coat | colour: red", "A red coat.", "A red coat.")
     asked = _row("Who?", "The cat.", "The dog.", stopped=False)
     bare = _row("Who?", "", "The dog.", stopped=False)
-    assert score("auto", [listed, asked]) == {"attribute_coverage": 1.0, "stopped": 0.5}
-    assert score("auto", [asked]) == {"rouge_l": 0.5, "stopped": 0.0}
-    assert score("auto", [bare]) == {"stopped": 0.0}
-    assert score("auto", []) == {}
+    assert score_answers("auto", [listed, asked]) == {"attribute_coverage": 1.0, "stopped": 0.5}
+    assert score_answers("auto", [asked]) == {"rouge_l": 0.5, "stopped": 0.0}
+    assert score_answers("auto", [bare]) == {"stopped": 0.0}
+    assert score_answers("auto", []) == {}
 
 
 def test_what_cannot_be_measured_is_left_out() -> None:
-    assert score(list(MEASURES), [_row("Who?", "", "x")]) == {"stopped": 1.0}
+    assert score_answers(list(MEASURES), [_row("Who?", "", "x")]) == {"stopped": 1.0}
 
 
 def test_an_unknown_metric_is_named() -> None:
     with pytest.raises(ConfigError, match="Did you mean rouge_l"):
-        score(["rouge_1"], [])
+        score_answers(["rouge_1"], [])
 
 
 def test_overlap_metrics_by_hand() -> None:
     row = _row(reference="the cat sat on the mat", text="the mat, the cat!")
     # 4 words against 6. In common as multisets: the, the, cat, mat; as a subsequence no more than "the mat".
-    assert score(["token_f1", "rouge_l"], [row]) == {"token_f1": 2 * 4 / 10, "rouge_l": 2 * 2 / 10}
-    assert score("exact_match", [_row(reference="a  b\n", text="a b"), _row(reference="a", text="A")]) == {
-        "exact_match": 0.5
+    assert score_answers(["token_f1", "rouge_l"], [row]) == {"token_f1": 2 * 4 / 10, "rouge_l": 2 * 2 / 10}
+    assert score_answers(
+        "exact_match", [_row(reference="a  b\n", text="a b"), _row(reference="a", text="A")]
+    ) == {"exact_match": 0.5}
+    assert score_answers(["rouge_l", "token_f1"], [_row(reference="a", text="")]) == {
+        "rouge_l": 0.0,
+        "token_f1": 0.0,
     }
-    assert score(["rouge_l", "token_f1"], [_row(reference="a", text="")]) == {"rouge_l": 0.0, "token_f1": 0.0}
 
 
 def test_chinese_is_compared_character_by_character() -> None:
-    assert tokens("牛仔 Coat 2x") == ["牛", "仔", "coat", "2x"]
-    assert score(["rouge_l"], [_row(reference="白色外套", text="黑色外套")]) == {"rouge_l": 0.75}
+    assert split_tokens("牛仔 Coat 2x") == ["牛", "仔", "coat", "2x"]
+    assert score_answers(["rouge_l"], [_row(reference="白色外套", text="黑色外套")]) == {"rouge_l": 0.75}
 
 
 @pytest.fixture(scope="module")
@@ -107,20 +117,20 @@ def _prompts(tokenizer: Any, *texts: str) -> list[list[int]]:
 def test_a_batch_answers_like_single_prompts(model: Any, tiny_tokenizer: Any) -> None:
     prompts = _prompts(tiny_tokenizer, "red", "A blue coat that is warm", "Describe the scarf, it is")
     done: list[tuple[int, int]] = []
-    together = generate(model, tiny_tokenizer, prompts, 12, lambda *of: done.append(of), batch_size=2)
-    alone = [generate(model, tiny_tokenizer, [prompt], 12)[0] for prompt in prompts]
+    together = generate_answers(model, tiny_tokenizer, prompts, 12, lambda *of: done.append(of), batch_size=2)
+    alone = [generate_answers(model, tiny_tokenizer, [prompt], 12)[0] for prompt in prompts]
     assert together == alone
     assert done == [(2, 3), (3, 3)]
 
 
 def test_an_answer_ends_at_any_stop_token(model: Any, tiny_tokenizer: Any) -> None:
     prompt = _prompts(tiny_tokenizer, "A blue coat")
-    free = generate(model, tiny_tokenizer, prompt, 8)[0]
+    free = generate_answers(model, tiny_tokenizer, prompt, 8)[0]
     third = free.ids[2]
     before = model.generation_config.eos_token_id
     model.generation_config.eos_token_id = [tiny_tokenizer.eos_token_id, third]
     try:
-        ended = generate(model, tiny_tokenizer, prompt, 8)[0]
+        ended = generate_answers(model, tiny_tokenizer, prompt, 8)[0]
     finally:
         model.generation_config.eos_token_id = before
     assert ended.stopped
@@ -129,12 +139,12 @@ def test_an_answer_ends_at_any_stop_token(model: Any, tiny_tokenizer: Any) -> No
 
 def test_generation_ignores_sampling_settings_and_keeps_the_mode(model: Any, tiny_tokenizer: Any) -> None:
     prompts = _prompts(tiny_tokenizer, "A blue coat")
-    expected = generate(model, tiny_tokenizer, prompts, 8)
+    expected = generate_answers(model, tiny_tokenizer, prompts, 8)
     config = model.generation_config
     config.do_sample, config.temperature, config.repetition_penalty = True, 5.0, 3.0
     model.train()
     try:
-        assert generate(model, tiny_tokenizer, prompts, 8) == expected
+        assert generate_answers(model, tiny_tokenizer, prompts, 8) == expected
         assert model.training
     finally:
         config.do_sample, config.temperature, config.repetition_penalty = False, 1.0, 1.0
@@ -144,7 +154,7 @@ def test_generation_ignores_sampling_settings_and_keeps_the_mode(model: Any, tin
 def test_the_context_is_not_overrun(model: Any, tiny_tokenizer: Any) -> None:
     context = model.config.max_position_embeddings
     full, nearly = [5] * context, [5] * (context - 2)
-    found = generate(model, tiny_tokenizer, [full, nearly, []], 8)
+    found = generate_answers(model, tiny_tokenizer, [full, nearly, []], 8)
     assert found[0].ids == [] and f"fills the context of {context}" in found[0].note
     assert len(found[1].ids) <= 2 and (found[1].stopped or "cut short" in found[1].note)
     assert found[2].note == "the prompt is empty"
@@ -168,7 +178,7 @@ def test_the_template_names_the_stop_token(tiny_tokenizer: Any, model: Any, stop
     tokenizer.chat_template = _TEMPLATES[stop]
     number = tokenizer.convert_tokens_to_ids(stop)
     assert template_stop_token(tokenizer) == number
-    assert {number, tokenizer.eos_token_id} <= stop_tokens(model, tokenizer)
+    assert {number, tokenizer.eos_token_id} <= find_stop_tokens(model, tokenizer)
 
 
 def test_a_template_without_an_end_or_that_refuses_names_none(tiny_tokenizer: Any) -> None:
@@ -191,13 +201,13 @@ def test_prompts_and_tokens_are_counted_while_a_batch_is_answered(
 
     monkeypatch.setattr(generation, "_WORD_SECONDS", 0.0)  # it speaks at each token
     prompts = _prompts(tiny_tokenizer, "red", "A blue coat that is warm")
-    free = generate(model, tiny_tokenizer, prompts, 12)
+    free = generate_answers(model, tiny_tokenizer, prompts, 12)
     early = next(token for token in free[0].ids if token not in free[1].ids)  # ends one answer, not both
     said: list[tuple[int, int, str]] = []
     before = model.generation_config.eos_token_id
     model.generation_config.eos_token_id = [tiny_tokenizer.eos_token_id, early]
     try:
-        generate(
+        generate_answers(
             model, tiny_tokenizer, prompts, 12, lambda done, total, note="": said.append((done, total, note))
         )
     finally:

@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import tui_tuner
-from tui_tuner.cli import history as history_cli
+from tui_tuner.cli import history_commands as history_cli
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.headless import LinePrinter, RawPrinter
-from tui_tuner.launch.proof import compare
+from tui_tuner.launch.proof import compare_runs
 from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.runs import events
 from tui_tuner.runs.events import (
-    Body,
     Bottleneck,
     CheckpointSaved,
     CommandDone,
     Evaluation,
     EvaluationTable,
     Event,
+    EventBody,
     Finished,
     Heartbeat,
     HeldOutRows,
@@ -51,15 +51,15 @@ from tui_tuner.runs.events import (
     Verdict,
     Warned,
 )
-from tui_tuner.runs.history import summary
+from tui_tuner.runs.history import summarise_run
 from tui_tuner.runs.journal import JournalReader, JournalWriter
+from tui_tuner.runs.journal_tally import update_tally
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.tally import tally
-from tui_tuner.runs.view import RunView, fold
-from tui_tuner.runs.wire import KINDS, decode, encode, fields_of
-from tui_tuner.ui.loglines import log_line
+from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.runs.wire import KINDS, decode_line, encode_event, fields_of
+from tui_tuner.ui.loglines import make_log_line
 
-EXAMPLES: tuple[Body, ...] = (
+EXAMPLES: tuple[EventBody, ...] = (
     RunStarted({"task": "sft", "model": {"name": "x"}}, {"torch": "2.13"}, "CPU", 17, 4, 90),
     Phase("tokenizing", 40, None, "rows"),
     Resolved("training.optimizer", "adamw", "it fits"),
@@ -106,7 +106,7 @@ EXAMPLES: tuple[Body, ...] = (
     Finished("stopped", 130, "message", "hint"),
     Unknown("hologram", {"depth": [1, 2], "step": 4}),
 )
-CLASSES = [kind for kind in vars(events).values() if is_dataclass(kind) and issubclass(kind, Body)]
+CLASSES = [kind for kind in vars(events).values() if is_dataclass(kind) and issubclass(kind, EventBody)]
 
 
 def test_there_is_an_example_of_every_class_and_each_has_a_kind_of_its_own() -> None:
@@ -116,14 +116,14 @@ def test_there_is_an_example_of_every_class_and_each_has_a_kind_of_its_own() -> 
 
 
 @pytest.mark.parametrize("body", EXAMPLES, ids=lambda body: type(body).__name__)
-def test_what_was_said_comes_back(body: Body) -> None:
+def test_what_was_said_comes_back(body: EventBody) -> None:
     event = Event(body, "run", 7, 1.5, 1)
-    line = encode(event)
+    line = encode_event(event)
     assert line.endswith(b"}\n") and line.count(b"\n") == 1
     assert list(json.loads(line))[:6] == ["v", "run", "seq", "time", "rank", "kind"]
-    found = decode(line)
+    found = decode_line(line)
     assert found == event and type(found.body) is type(body)  # type: ignore[union-attr]
-    assert encode(found) == line  # type: ignore[arg-type]
+    assert encode_event(found) == line  # type: ignore[arg-type]
     with pytest.raises(FrozenInstanceError):
         setattr(found.body, fields(body)[0].name, 1)  # type: ignore[union-attr,arg-type]
 
@@ -132,9 +132,9 @@ def test_lines_are_those_of_version_0_1() -> None:
     fixture = Path(__file__).parents[1] / "fixtures" / "runs-0.1"
     for path in fixture.glob("*/events.jsonl"):
         for line in path.read_bytes().splitlines():
-            event = decode(line)
+            event = decode_line(line)
             assert event is not None and not isinstance(event.body, Unknown), line
-            old, new = json.loads(line), json.loads(encode(event))
+            old, new = json.loads(line), json.loads(encode_event(event))
             assert {name: new[name] for name in old} == old, line
 
 
@@ -143,7 +143,7 @@ def test_the_metrics_of_an_objective_take_no_room_where_there_are_none() -> None
         "a": 1.0
     }
     assert "rows" not in fields_of(Evaluation(1)) and fields_of(Evaluation(1))["metrics"] == {}
-    short = decode(b'{"kind":"step","step":1,"metrics":{"a":1,"b":"nan","c":"x"}}')
+    short = decode_line(b'{"kind":"step","step":1,"metrics":{"a":1,"b":"nan","c":"x"}}')
     assert short is not None and isinstance(short.body, Step)
     assert short.body.metrics["a"] == 1.0 and math.isnan(short.body.metrics["b"] or 0)
     assert short.body.metrics["c"] is None
@@ -151,16 +151,16 @@ def test_the_metrics_of_an_objective_take_no_room_where_there_are_none() -> None
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("body", EXAMPLES, ids=lambda body: type(body).__name__)
-def test_numbers_that_json_has_not_come_back_as_numbers(body: Body, value: float) -> None:
+def test_numbers_that_json_has_not_come_back_as_numbers(body: EventBody, value: float) -> None:
     hints = get_type_hints(type(body))
     names = [name for name, hint in hints.items() if hint in (float, float | None)]
     changes: dict[str, Any] = dict.fromkeys(names, value)
     if isinstance(body, Step | Evaluation):
         changes["metrics"] = {"loss": value}
-    line = encode(Event(replace(body, **changes)))
+    line = encode_event(Event(replace(body, **changes)))
     written = json.loads(line)
     assert all(written[name] in (f"{value:f}", {"loss": f"{value:f}"}) for name in changes)
-    found = decode(line)
+    found = decode_line(line)
     assert found is not None
     for name in names:
         assert repr(getattr(found.body, name)) == repr(value)
@@ -169,26 +169,26 @@ def test_numbers_that_json_has_not_come_back_as_numbers(body: Body, value: float
 
 
 def test_text_that_looks_like_a_number_stays_text() -> None:
-    said = decode(encode(Event(Sample(1, prompt="inf", text="nan", reference="-inf"))))
+    said = decode_line(encode_event(Event(Sample(1, prompt="inf", text="nan", reference="-inf"))))
     assert said is not None and said.body == Sample(1, prompt="inf", text="nan", reference="-inf")
-    where = decode(encode(Event(Resolved("field", math.inf, "nan"))))
+    where = decode_line(encode_event(Event(Resolved("field", math.inf, "nan"))))
     assert where is not None and where.body == Resolved("field", "inf", "nan")
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
     step = Step(np.int64(3), loss=np.float32(0.5), metrics={"a": np.float32("nan"), "b": np.float64(2)})  # type: ignore[arg-type]
-    event = decode(encode(Event(step)))
+    event = decode_line(encode_event(Event(step)))
     assert event is not None and repr(event.body) == repr(
         Step(3, loss=0.5, metrics={"a": math.nan, "b": 2.0})
     )
 
 
 def test_the_null_of_an_older_journal_is_no_number() -> None:
-    event = decode(
+    event = decode_line(
         b'{"kind":"step","step":3,"loss":null,"grad_norm":null,"learning_rate":null,"seconds":null}'
     )
     assert event is not None and event.body == Step(3)
-    event = decode(b'{"kind":"evaluation","step":3,"metrics":{"loss":null,"perplexity":2}}')
+    event = decode_line(b'{"kind":"evaluation","step":3,"metrics":{"loss":null,"perplexity":2}}')
     assert event is not None and event.body == Evaluation(3, metrics={"loss": None, "perplexity": 2.0})
 
 
@@ -214,8 +214,8 @@ def test_the_null_of_an_older_journal_is_no_number() -> None:
         ('"kind":"Step","step":3', Unknown("Step", {"step": 3})),
     ],
 )
-def test_damage_costs_the_field_or_the_event_and_raises_nothing(line: str, body: Body | None) -> None:
-    event = decode(f'{{"v":3,"seq":5,"time":2.5,{line}}}'.encode())
+def test_damage_costs_the_field_or_the_event_and_raises_nothing(line: str, body: EventBody | None) -> None:
+    event = decode_line(f'{{"v":3,"seq":5,"time":2.5,{line}}}'.encode())
     assert event is not None and (event.seq, event.time, event.version) == (5, 2.5, 3)
     assert event.body == body if body is not None else isinstance(event.body, Unknown)
 
@@ -227,14 +227,14 @@ def test_damage_costs_the_field_or_the_event_and_raises_nothing(line: str, body:
      b'{"kind":"log","message":"m","run":' + b"[" * 1000 + b"]" * 1000 + b"}"],
 )  # fmt: skip
 def test_what_is_no_event_is_none(line: bytes) -> None:
-    assert decode(line) is None
+    assert decode_line(line) is None
 
 
 def test_a_time_that_no_clock_shows_is_no_time() -> None:
     for time in (b"1e300", b"-5", b'"nan"', b"null", b"[1]", b"true"):
-        event = decode(b'{"kind":"log","message":"m","time":' + time + b"}")
+        event = decode_line(b'{"kind":"log","message":"m","time":' + time + b"}")
         assert event is not None and event.time == 0.0
-        LinePrinter(lambda line: None).feed([event])
+        LinePrinter(lambda line: None).feed_events([event])
 
 
 _VALUES = st.recursive(
@@ -260,28 +260,28 @@ def test_no_reader_minds_any_value_of_any_field(tmp_path: Path, kind: str, value
         b'{"kind":"run_started","time":5,"total_steps":3}',
         json.dumps({**usual, "kind": kind, **values}).encode(),
     ]
-    found = [event for line in lines if (event := decode(line))]
+    found = [event for line in lines if (event := decode_line(line))]
     for event in found:
         _holds_its_types(event.body)
-    again = [event for item in found if (event := decode(encode(item)))]
-    assert [encode(event) for event in again] == [encode(event) for event in found]
+    again = [event for item in found if (event := decode_line(encode_event(item)))]
+    assert [encode_event(event) for event in again] == [encode_event(event) for event in found]
     for phase in ("", "training"):
-        [log_line(event, phase) for event in found]
-    fold(fold(RunView(), found), found)
+        [make_log_line(event, phase) for event in found]
+    fold_events(fold_events(RunView(), found), found)
     for printer in (LinePrinter([].append), RawPrinter([].append)):
-        printer.feed(found * 2)
+        printer.feed_events(found * 2)
     folder = RunFolder(tmp_path)
-    folder.events.write_bytes(b"\n".join(lines) + b"\n")
+    folder.events_path.write_bytes(b"\n".join(lines) + b"\n")
     (tmp_path / ".summary.json").unlink(missing_ok=True)
-    tally(folder)
-    assert folder.state() in ("lost", "new", *_ends(found))
+    update_tally(folder)
+    assert folder.find_state() in ("lost", "new", *_ends(found))
 
 
 def _ends(found: list[Event]) -> list[str]:
     return [event.body.status for event in found if isinstance(event.body, Finished)]
 
 
-def _holds_its_types(body: Body) -> None:
+def _holds_its_types(body: EventBody) -> None:
     """Each field holds what its annotation says."""
     for name, hint in get_type_hints(type(body)).items():
         value = getattr(body, name)
@@ -297,16 +297,16 @@ def test_a_newer_versions_lines_are_printed_as_they_are(tmp_path: Path) -> None:
     text = '{"v":2,"kind":"step","step":1,"loss":null,"flow":{"a":1}}\n{"v":2,"kind":"hologram","depth":2}\n'
     (tmp_path / "e").write_text(text)
     lines: list[str] = []
-    RawPrinter(lines.append).feed(JournalReader(tmp_path / "e").read())
+    RawPrinter(lines.append).feed_events(JournalReader(tmp_path / "e").read_events())
     assert lines == text.splitlines()
     lines.clear()
-    RawPrinter(lines.append).feed([Event(Step(1, loss=math.nan))])
+    RawPrinter(lines.append).feed_events([Event(Step(1, loss=math.nan))])
     assert json.loads(lines[0])["loss"] == "nan"
 
 
 def _journal(folder: RunFolder, losses: list[float], validation: list[float]) -> None:
     folder.path.mkdir(parents=True, exist_ok=True)
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     journal.emit(RunStarted(total_steps=len(losses)))
     for step, loss in enumerate(losses, 1):
         journal.emit(
@@ -318,17 +318,17 @@ def _journal(folder: RunFolder, losses: list[float], validation: list[float]) ->
 
 
 def test_nan_is_said_and_never_the_best(tmp_path: Path) -> None:
-    folder = RunStore(tmp_path).create(RunConfig.model_validate({"output": {"name": "r"}}))
+    folder = RunStore(tmp_path).create_run(RunConfig.model_validate({"output": {"name": "r"}}))
     _journal(folder, [2.0, 1.0, math.nan], [math.nan, 1.5, 1.25, -math.inf, math.inf])
     for _ in range(2):  # read, then taken from what was kept
-        row = summary(folder)
+        row = summarise_run(folder)
         assert math.isnan(row["loss"]) and (row["best"], row["best_validation_loss"]) == (1.25, 1.25)
         assert row["training_seconds"] == 2.0
-        assert tally(folder)[0].best("accuracy") == 1.5
+        assert update_tally(folder)[0].best_value("accuracy") == 1.5
     listed = CliRunner().invoke(history_cli.app, ["--runs", str(tmp_path), "--json"])
     assert json.loads(listed.output)[0]["loss"] == "nan"
     lines: list[str] = []
-    LinePrinter(lines.append).feed(JournalReader(folder.events).read())
+    LinePrinter(lines.append).feed_events(JournalReader(folder.events_path).read_events())
     text = "\n".join(lines)
     assert "loss nan" in text and "gap nan" in text and "accuracy inf" in text and "loss -inf" in text
 
@@ -337,25 +337,25 @@ def test_a_nan_is_equal_to_itself_when_runs_are_compared(tmp_path: Path) -> None
     folders = [RunFolder(tmp_path / name) for name in "abc"]
     for folder, last in zip(folders, (math.nan, math.nan, 1.0), strict=True):
         _journal(folder, [1.0, last], [last])
-        folder.last.mkdir()
-        (folder.last / "model.safetensors").write_bytes(b"w")
-    assert compare(folders[0], folders[1]).exact
-    assert [text.split(":")[0] for text in compare(folders[0], folders[2]).differences] == [
+        folder.last_path.mkdir()
+        (folder.last_path / "model.safetensors").write_bytes(b"w")
+    assert compare_runs(folders[0], folders[1]).is_exact
+    assert [text.split(":")[0] for text in compare_runs(folders[0], folders[2]).differences] == [
         "step 2", "step 2", "evaluation at step 1"
     ]  # fmt: skip
 
 
 def test_a_step_that_took_no_time_one_can_tell_does_not_upset_the_watchdog(tmp_path: Path) -> None:
-    said: list[Body] = []
+    said: list[EventBody] = []
 
     class Kept:
-        def emit(self, body: Body) -> None:
+        def emit(self, body: EventBody) -> None:
             said.append(body)
 
     watchdog = Watchdog(Kept(), tmp_path, least=1.0, factor=2.0)
     for seconds in (math.nan, 3.0, math.inf):
         watchdog.emit(Step(1, seconds=seconds))
-    assert watchdog.limit() == 6.0 and len(said) == 3
+    assert watchdog.compute_limit() == 6.0 and len(said) == 3
 
 
 def test_only_one_module_knows_kinds_by_name() -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.records import Origin
-from tui_tuner.headless import Follower, LinePrinter, RawPrinter, writer
+from tui_tuner.headless import Follower, LinePrinter, RawPrinter, make_writer
 from tui_tuner.runs.events import (
-    Body,
     Bottleneck,
     Evaluation,
     Event,
+    EventBody,
     Finished,
     Heartbeat,
     Kernels,
@@ -28,8 +28,8 @@ from tui_tuner.runs.events import (
     Warned,
 )
 from tui_tuner.runs.journal import JournalReader, JournalWriter
-from tui_tuner.runs.pace import StepText
-from tui_tuner.runs.view import RunView, fold
+from tui_tuner.runs.pace import StepFormatter
+from tui_tuner.runs.view import RunView, fold_events
 from tui_tuner.text import human_seconds
 
 
@@ -53,7 +53,7 @@ def _write_run(path: Path) -> None:
 def test_lines_say_what_happened_and_hold_no_escape(tmp_path: Path) -> None:
     _write_run(tmp_path / "e")
     lines: list[str] = []
-    LinePrinter(lines.append).feed(JournalReader(tmp_path / "e").read())
+    LinePrinter(lines.append).feed_events(JournalReader(tmp_path / "e").read_events())
     text = "\n".join(lines)
     assert "\x1b" not in text
     assert "step 2/2" in text and "loss 1.0000" in text and "grad norm not a number" in text
@@ -71,14 +71,14 @@ def test_a_run_that_ended_before_it_was_measured_again_has_no_after(tmp_path: Pa
     journal.emit(Finished(status="failed", exit_code=1, message="The loss is no number."))
     journal.close()
     lines: list[str] = []
-    LinePrinter(lines.append).feed(JournalReader(tmp_path / "e").read())
+    LinePrinter(lines.append).feed_events(JournalReader(tmp_path / "e").read_events())
     assert not [line for line in lines if " after" in line]
 
 
 def test_json_lines_are_the_journals_own(tmp_path: Path) -> None:
     _write_run(tmp_path / "e")
     lines: list[str] = []
-    RawPrinter(lines.append).feed(JournalReader(tmp_path / "e").read())
+    RawPrinter(lines.append).feed_events(JournalReader(tmp_path / "e").read_events())
     assert [json.loads(line) for line in lines] == [
         json.loads(line) for line in (tmp_path / "e").read_text().splitlines()
     ]
@@ -87,13 +87,13 @@ def test_json_lines_are_the_journals_own(tmp_path: Path) -> None:
 def test_a_follower_prints_everything_written_until_it_is_finished(tmp_path: Path) -> None:
     path = tmp_path / "e"
     out = io.StringIO()
-    follower = Follower(path, RawPrinter(writer(out)))
-    follower.start()
+    follower = Follower(path, RawPrinter(make_writer(out)))
+    follower.start_following()
     journal = JournalWriter(path, "r")
     for step in range(50):
         journal.emit(Heartbeat(step=step))
         time.sleep(0.005)
-    follower.finish()
+    follower.finish_following()
     assert [json.loads(line)["step"] for line in out.getvalue().splitlines()] == list(range(50))
 
 
@@ -101,7 +101,7 @@ def test_a_reader_that_leaves_does_not_stop_the_run() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     with open(write_end, "w") as stream:
-        write = writer(stream)
+        write = make_writer(stream)
         for _ in range(3):
             write("nobody reads this")
         with contextlib.suppress(BrokenPipeError):
@@ -111,16 +111,16 @@ def test_a_reader_that_leaves_does_not_stop_the_run() -> None:
 def test_the_row_ledger_is_printed_with_its_reasons(tmp_path: Path) -> None:
     ledger, held = Ledger(), Ledger()
     for row in range(1, 9):
-        ledger.count("kept", Origin("a.jsonl", row, row), pieces=1)
-    ledger.count("dropped", Origin("a.jsonl", 9, 9), "unknown role \x1b[31m", "wizard")
-    ledger.count("split", Origin("a.jsonl", 10, 10), "split between turns to fit max_length", "…", 3)
+        ledger.count_row("kept", Origin("a.jsonl", row, row), pieces=1)
+    ledger.count_row("dropped", Origin("a.jsonl", 9, 9), "unknown role \x1b[31m", "wizard")
+    ledger.count_row("split", Origin("a.jsonl", 10, 10), "split between turns to fit max_length", "…", 3)
     ledger.splits = {"training_pieces": 11, "validation_pieces": 0}
-    held.count("dropped", Origin("b.jsonl", 1, 1), "broken JSON")
+    held.count_row("dropped", Origin("b.jsonl", 1, 1), "broken JSON")
     journal = JournalWriter(tmp_path / "e", "r")
     journal.emit(RowLedger(**ledger.to_json(), validation=held.to_json()))
     journal.close()
     lines: list[str] = []
-    LinePrinter(lines.append).feed(JournalReader(tmp_path / "e").read())
+    LinePrinter(lines.append).feed_events(JournalReader(tmp_path / "e").read_events())
     text = "\n".join(lines)
     assert "\x1b" not in text
     assert "rows: read 10 = kept 8, split 1, dropped 1" in text
@@ -132,13 +132,13 @@ def test_the_row_ledger_is_printed_with_its_reasons(tmp_path: Path) -> None:
 def test_a_step_that_learns_no_tokens_has_no_speed_in_tokens() -> None:
     """A class is learnt from a whole text: "0 trained tok/s" would say that nothing is."""
     figures = (1, 2, 0.5, "0.5", 1e-4, "1.0")
-    assert StepText().of(*figures, speed=0.0, metrics={}).endswith("grad norm 1.0")
-    assert StepText().of(*figures, speed=7.0, metrics={}).endswith("7 trained tok/s")
+    assert StepFormatter().format_step(*figures, speed=0.0, metrics={}).endswith("grad norm 1.0")
+    assert StepFormatter().format_step(*figures, speed=7.0, metrics={}).endswith("7 trained tok/s")
 
 
 def test_a_printer_says_what_the_whole_view_says_and_keeps_no_more_than_it_needs() -> None:
     """Each event copied all steps before it: a long run took minutes to print."""
-    bodies: list[Body] = [RunStarted(config={}, device="cpu"), Phase("training", 0, 500)]
+    bodies: list[EventBody] = [RunStarted(config={}, device="cpu"), Phase("training", 0, 500)]
     bodies += [_timed_step(number, 0.5 + number % 7) for number in range(1, 301)]
     bodies += [RolledBack(step=200), Evaluation(step=200, stage="before", metrics={"a": 0.5})]
     bodies += [_timed_step(number, 0.25 + number % 5) for number in range(201, 300)]
@@ -149,9 +149,9 @@ def test_a_printer_says_what_the_whole_view_says_and_keeps_no_more_than_it_needs
     printer, view = LinePrinter(lines.append), RunView()
     for number, body in enumerate(bodies):
         event = Event(body, "r", number, 1.7e9 + 3 * number)
-        view = fold(view, [event])
+        view = fold_events(view, [event])
         lines.clear()
-        printer.feed([event])
+        printer.feed_events([event])
         if isinstance(body, Step):
             speed, left = view.tokens_per_second(), view.seconds_left()
             assert f"{speed:,.0f} trained tok/s" in lines[0]
@@ -175,7 +175,7 @@ def _timed_step(step: int, seconds: float) -> Step:
 
 
 def test_how_a_gpu_is_used_is_in_the_lines_where_it_was_measured() -> None:
-    bodies: list[Body] = [
+    bodies: list[EventBody] = [
         RunStarted(config={}, device="NVIDIA H100", total_steps=9),
         Kernels([{"part": "attention", "kernel": "varlen_attn\x1b[2J", "layers": 32}, {"part": "norm"}, 7]),
         Step(1, seconds=1.0, loss=1.0),
@@ -184,7 +184,9 @@ def test_how_a_gpu_is_used_is_in_the_lines_where_it_was_measured() -> None:
         Bottleneck(message="The GPU is busy 93% of the time again."),
     ]
     lines: list[str] = []
-    LinePrinter(lines.append).feed(Event(body, "r", n, 1.7e9 + 10 * n) for n, body in enumerate(bodies))
+    LinePrinter(lines.append).feed_events(
+        Event(body, "r", n, 1.7e9 + 10 * n) for n, body in enumerate(bodies)
+    )
     assert lines[1].endswith("kernels: attention varlen_attn␛[2J (32), norm the model's own")
     assert "MFU" not in lines[2] and "busy" not in lines[2]
     assert "  MFU 41.2%  GPU busy 93%  " in lines[3]
@@ -196,22 +198,22 @@ def test_how_a_gpu_is_used_is_in_the_lines_where_it_was_measured() -> None:
 def test_the_time_left_counts_evaluations_that_were_seen() -> None:
     """Ten steps of a second, then an evaluation of 30 s: each step that is left takes four."""
 
-    def at(time: float, body: Body) -> Event:
+    def at(time: float, body: EventBody) -> Event:
         return Event(body, "r", 0, 1.7e9 + time)
 
     events = [at(0, RunStarted(config={}, device="cpu", total_steps=30)), at(0, Phase("sampling"))]
     events += [at(100, Phase("training", 0, 30))]  # what comes before the first step does not come again
     events += [at(100 + n, _timed_step(n, 1.0)) for n in range(1, 11)]
-    view = fold(RunView(), events)
+    view = fold_events(RunView(), events)
     assert view.seconds_left() == 20
     events += [at(110, Phase("evaluating", 0, 9)), at(120, Phase("evaluating", 4, 9))]
     events += [at(140, Phase("training", 10, 30)), at(141, _timed_step(11, 1.0))]
-    view = fold(RunView(), events)
+    view = fold_events(RunView(), events)
     assert view.seconds_left() == 19 * 4
     events += [at(141, Phase("paused")), at(900, Phase("training", 11, 30)), at(901, _timed_step(12, 1.0))]
-    assert fold(RunView(), events).seconds_left() == 18 * 4
+    assert fold_events(RunView(), events).seconds_left() == 18 * 4
     lines: list[str] = []
-    LinePrinter(lines.append).feed(events)
+    LinePrinter(lines.append).feed_events(events)
     assert f"{human_seconds(18 * 4)} left" in lines[-1]
     again = [*events, at(950, RunStarted(config={}, device="cpu", total_steps=30, resumed_from=12))]
-    assert fold(RunView(), again).seconds_left() == 18
+    assert fold_events(RunView(), again).seconds_left() == 18

@@ -21,7 +21,7 @@ from tui_tuner.launch import helper as helper_module
 from tui_tuner.launch.helper import Cancelled, Helper
 from tui_tuner.launch.helper_process import ProcessEnded
 from tui_tuner.launch.operations import OPERATIONS
-from tui_tuner.runs.death import ending
+from tui_tuner.runs.death import describe_exit
 
 ROOT = Path(__file__).parents[2]
 ALSO = "tests.unit.helper_operations"
@@ -53,23 +53,23 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> None:
 
 
 def test_it_answers_and_stays_warm(helper: Helper) -> None:
-    assert helper.ask("echo", {"a": [1, "ü\n\ud800", None]}) == {"a": [1, "ü\n\ud800", None]}
-    assert helper.ask("echo") == {}
-    assert str(helper.ask("echo", {"nan": float("nan")})["nan"]) == "nan"
+    assert helper.ask_and_wait("echo", {"a": [1, "ü\n\ud800", None]}) == {"a": [1, "ü\n\ud800", None]}
+    assert helper.ask_and_wait("echo") == {}
+    assert str(helper.ask_and_wait("echo", {"nan": float("nan")})["nan"]) == "nan"
     large = {"text": "x" * 3_000_000}  # more than any pipe holds
-    assert helper.ask("echo", large) == large
-    first = helper.ask("load", {"words": ["a"]})
-    assert helper.ask("pid") == first == helper.start("pid") != os.getpid()
-    assert helper.ask("load", {"words": ["b"]}) == first
-    assert helper.ask("chat") == {"said": 1, "loads": 2}
+    assert helper.ask_and_wait("echo", large) == large
+    first = helper.ask_and_wait("load", {"words": ["a"]})
+    assert helper.ask_and_wait("pid") == first == helper.start_process("pid") != os.getpid()
+    assert helper.ask_and_wait("load", {"words": ["b"]}) == first
+    assert helper.ask_and_wait("chat") == {"said": 1, "loads": 2}
 
 
 def test_a_chat_streams_is_cancelled_and_asked_again(helper: Helper) -> None:
     with pytest.raises(DataError, match="chat: nothing is loaded"):
-        helper.ask("chat")
-    helper.ask("load", {"words": [str(number) for number in range(100)]})
+        helper.ask_and_wait("chat")
+    helper.ask_and_wait("load", {"words": [str(number) for number in range(100)]})
     heard: list[Any] = []
-    assert helper.ask("chat", progress=heard.append)["said"] == 100
+    assert helper.ask_and_wait("chat", progress=heard.append)["said"] == 100
     assert heard == [{"word": str(number)} for number in range(100)]
     heard.clear()
 
@@ -78,36 +78,38 @@ def test_a_chat_streams_is_cancelled_and_asked_again(helper: Helper) -> None:
         if len(heard) == 3:
             request.cancel()
 
-    request = helper.request("chat", {"seconds": 0.1}, progress=third)
+    request = helper.prepare_request("chat", {"seconds": 0.1}, progress=third)
     with pytest.raises(Cancelled) as ended:
-        request.wait()
+        request.wait_for_result()
     assert 3 <= len(heard) < 10 and ended.value.result == {"said": len(heard), "loads": 1}
-    assert helper.ask("chat") == {"said": 100, "loads": 1}, "the process and what it had loaded are there"
+    assert helper.ask_and_wait("chat") == {"said": 100, "loads": 1}, (
+        "the process and what it had loaded are there"
+    )
 
 
 def test_errors_keep_their_kind_and_words(helper: Helper) -> None:
     with pytest.raises(DataError) as ours:
-        helper.ask("fail", {"ours": True})
+        helper.ask_and_wait("fail", {"ours": True})
     error = ours.value
     assert (error.what, error.where, error.hint) == ("is ␛[31mempty.", "rows.jsonl:3", "Fill it.")
     assert error.exit_code == EXIT_DATA
     with pytest.raises(RunError, match=r"fail: ZeroDivisionError: by ␛\[31m0") as other:
-        helper.ask("fail", {"ours": False})
+        helper.ask_and_wait("fail", {"ours": False})
     assert not isinstance(other.value, ProcessEnded)
     with pytest.raises(RunError, match="not JSON serializable"):
-        helper.ask("unspeakable")
+        helper.ask_and_wait("unspeakable")
     with pytest.raises(RunError, match="no_such_module") as missing:
-        helper.ask("missing")
+        helper.ask_and_wait("missing")
     assert "doctor" in missing.value.hint
-    with pytest.raises(UsageError, match="no operation 'os:system'"):
-        helper.ask("os:system")
-    assert "ZeroDivisionError" in helper.said("fail"), "the whole traceback is kept"
+    with pytest.raises(UsageError, match="unknown operation 'os:system'"):
+        helper.ask_and_wait("os:system")
+    assert "ZeroDivisionError" in helper.read_output("fail"), "the whole traceback is kept"
 
 
 def test_what_libraries_print_is_no_answer(helper: Helper) -> None:
     for _ in range(3):
-        assert helper.ask("noise") == "genuine"
-    assert 0 < len(helper.said("noise")) <= 8192
+        assert helper.ask_and_wait("noise") == "genuine"
+    assert 0 < len(helper.read_output("noise")) <= 8192
 
 
 @pytest.mark.parametrize(
@@ -123,28 +125,28 @@ def test_what_libraries_print_is_no_answer(helper: Helper) -> None:
 def test_a_death_is_said_in_words_and_the_next_request_starts_another(
     helper: Helper, how: dict[str, Any], words: str
 ) -> None:
-    first = helper.start("pid")
-    with pytest.raises(ProcessEnded, match=f"leave: its process {words}, without an answer.") as ended:
-        helper.ask("leave", how)
+    first = helper.start_process("pid")
+    with pytest.raises(ProcessEnded, match=f"leave: its process {words} without an answer.") as ended:
+        helper.ask_and_wait("leave", how)
     assert ("no more" if how.get("code") == "no more" else "it ␛[31mhurts") in ended.value.what
-    assert helper.ask("pid") != first
+    assert helper.ask_and_wait("pid") != first
 
 
 def test_memory_that_ran_out_is_guessed() -> None:
     then = {"oom_kills_group": -1}
-    death = ending(-signal.SIGKILL, 2**22 + 1, then, time.time())
-    counted = ending(-signal.SIGKILL, 2**22 + 1, {}, time.time())
+    death = describe_exit(-signal.SIGKILL, 2**22 + 1, then, time.time())
+    counted = describe_exit(-signal.SIGKILL, 2**22 + 1, {}, time.time())
     assert counted.code == "signalled" and "memory" not in counted.message
     if death.code != "signalled":  # no control group can be read
         assert death.code == "maybe_oom_killer" and "memory" in death.message and death.hint
-    assert ending(-64, 1, {}, 0).message == "was ended by signal 64 (SIGRTMAX)"
-    assert ending(-40, 1, {}, 0).message == "was ended by signal 40"
+    assert describe_exit(-64, 1, {}, 0).message == "was ended by signal 64 (SIGRTMAX)"
+    assert describe_exit(-40, 1, {}, 0).message == "was ended by signal 40"
 
 
 def test_one_that_closes_its_output_is_ended(helper: Helper) -> None:
-    first = helper.start("pid")
+    first = helper.start_process("pid")
     with pytest.raises(ProcessEnded, match="closed its output"):
-        helper.ask("closes_its_output")
+        helper.ask_and_wait("closes_its_output")
     assert gone(first)
 
 
@@ -153,23 +155,23 @@ def test_a_time_limit_ends_what_hangs(helper: Helper, how: str) -> None:
     seen: list[dict[str, int]] = []
     began = time.monotonic()
     with pytest.raises(ProcessEnded, match="took longer than 1 s"):
-        helper.ask("hang", {"how": how, "child": True}, seconds=1, progress=seen.append)
+        helper.ask_and_wait("hang", {"how": how, "child": True}, seconds=1, progress=seen.append)
     assert time.monotonic() - began < 5
     wait_for(lambda: gone(seen[0]["pid"]) and gone(seen[0]["child"]), 2)
-    assert helper.ask("pid") != seen[0]["pid"]
+    assert helper.ask_and_wait("pid") != seen[0]["pid"]
 
 
 def test_what_does_not_stop_is_killed(helper: Helper, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(helper_module, "STOPPING", 0.5)
-    request = helper.request("hang", progress=lambda _: request.cancel())
+    request = helper.prepare_request("hang", progress=lambda _: request.cancel())
     began = time.monotonic()
     with pytest.raises(Cancelled):
-        request.wait()
+        request.wait_for_result()
     assert 0.4 < time.monotonic() - began < 5 and request.pid is not None and gone(request.pid)
-    early = helper.request("pid")
+    early = helper.prepare_request("pid")
     early.cancel()
     with pytest.raises(Cancelled):
-        early.wait()
+        early.wait_for_result()
     assert early.pid is None, "nothing is started for it"
 
 
@@ -178,7 +180,7 @@ def test_two_threads_get_their_own_answers(helper: Helper) -> None:
 
     def ask(number: int) -> None:
         for turn in range(20):
-            found[number * 100 + turn] = helper.ask("echo", {"number": number * 100 + turn})
+            found[number * 100 + turn] = helper.ask_and_wait("echo", {"number": number * 100 + turn})
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -193,52 +195,52 @@ def test_one_that_waits_for_its_turn_can_be_cancelled(helper: Helper) -> None:
 
     def ask() -> None:
         with pytest.raises(Cancelled):
-            second.wait()
+            second.wait_for_result()
         ended.append(True)
 
-    first, second = helper.request("pid", {"seconds": 2}), helper.request("pid")
+    first, second = helper.prepare_request("pid", {"seconds": 2}), helper.prepare_request("pid")
     threading.Timer(0.3, lambda: thread.start()).start()
     thread = threading.Thread(target=ask)
     threading.Timer(0.6, second.cancel).start()
     threading.Timer(1.2, lambda: ended.append(len(ended) == 1)).start()
-    assert first.wait() == first.pid
+    assert first.wait_for_result() == first.pid
     thread.join(60)
     assert ended == [True, True], "it did not wait for the first"
 
 
 def test_processes_by_their_names(helper: Helper) -> None:
-    assert helper.ask("pid") != helper.ask("elsewhere") == helper.ask("elsewhere")
-    first, second = helper.request("alone"), helper.request("alone")
-    assert first.wait() == first.pid != second.wait()
+    assert helper.ask_and_wait("pid") != helper.ask_and_wait("elsewhere") == helper.ask_and_wait("elsewhere")
+    first, second = helper.prepare_request("alone"), helper.prepare_request("alone")
+    assert first.wait_for_result() == first.pid != second.wait_for_result()
     assert first.pid is not None and gone(first.pid)
-    warm = helper.start("elsewhere")
-    helper.rest("elsewhere")
-    assert gone(warm) and not gone(helper.start("pid"))
-    helper.rest("elsewhere")
-    assert helper.ask("elsewhere") != warm
+    warm = helper.start_process("elsewhere")
+    helper.end_when_idle("elsewhere")
+    assert gone(warm) and not gone(helper.start_process("pid"))
+    helper.end_when_idle("elsewhere")
+    assert helper.ask_and_wait("elsewhere") != warm
 
 
 def test_rest_waits_for_one_that_is_busy(helper: Helper) -> None:
-    request = helper.request("pid", {"seconds": 1})
-    thread = threading.Thread(target=request.wait)
+    request = helper.prepare_request("pid", {"seconds": 1})
+    thread = threading.Thread(target=request.wait_for_result)
     thread.start()
     wait_for(lambda: request.pid)
     assert request.pid is not None
-    helper.rest("pid")
+    helper.end_when_idle("pid")
     assert not gone(request.pid)
     thread.join(60)
     assert gone(request.pid)
 
 
 def test_an_error_of_the_callers_leaves_nothing_behind(helper: Helper) -> None:
-    first = helper.start("pid")
+    first = helper.start_process("pid")
 
     def wrong(_: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        helper.ask("hang", progress=wrong)
-    assert gone(first) and helper.ask("pid") != first
+        helper.ask_and_wait("hang", progress=wrong)
+    assert gone(first) and helper.ask_and_wait("pid") != first
 
 
 def test_closing_ends_all_and_is_for_good() -> None:
@@ -248,7 +250,7 @@ def test_closing_ends_all_and_is_for_good() -> None:
 
     def ask(operation: str) -> None:
         try:
-            helper.ask(operation, {"how": "python", "seconds": 1000}, progress=seen.append)
+            helper.ask_and_wait(operation, {"how": "python", "seconds": 1000}, progress=seen.append)
         except Cancelled as error:
             ended.append(type(error))
 
@@ -268,7 +270,7 @@ def test_closing_ends_all_and_is_for_good() -> None:
         thread.join(60)
     assert ended == [Cancelled] * 4 and not any(child.is_running() for child in children)
     with pytest.raises(Cancelled):
-        helper.ask("pid")
+        helper.ask_and_wait("pid")
     helper.close()
 
 
@@ -280,18 +282,18 @@ def test_no_file_descriptor_is_left() -> None:
     before = count()
     for _ in range(3):
         with Helper(ALSO) as helper:
-            helper.ask("pid")
-            helper.ask("alone")
+            helper.ask_and_wait("pid")
+            helper.ask_and_wait("alone")
             for operation, more in (
                 ("leave", {"code": 1}),
                 ("leave", {"signal": 9}),
                 ("fail", {"ours": True}),
             ):
                 with pytest.raises((RunError, DataError)):
-                    helper.ask(operation, more)
+                    helper.ask_and_wait(operation, more)
             with pytest.raises(ProcessEnded):
-                helper.ask("hang", {"child": True}, seconds=0.2)
-            helper.ask("pid")
+                helper.ask_and_wait("hang", {"child": True}, seconds=0.2)
+            helper.ask_and_wait("pid")
     assert count() == before
 
 
@@ -305,9 +307,9 @@ def told(said):
         time.sleep(60)  # holds the parent's ends of all pipes
     print(said["pid"], said["child"], flush=True)
 if how == "idle":
-    print(helper.start("pid"), 0, flush=True)
+    print(helper.start_process("pid"), 0, flush=True)
 else:
-    ask = lambda: helper.ask("hang", {"how": how, "child": True}, progress=told)
+    ask = lambda: helper.ask_and_wait("hang", {"how": how, "child": True}, progress=told)
     threading.Thread(target=ask, daemon=True).start()
 time.sleep(60)
 """
@@ -343,7 +345,7 @@ def test_it_ends_with_its_parent_though_another_process_holds_the_pipes() -> Non
 
 def test_the_operations_of_this_program_can_be_imported_and_asking_imports_none_of_them() -> None:
     for operation in OPERATIONS.values():
-        assert callable(operation.load())
+        assert callable(operation.import_function())
     code = "import sys, tui_tuner.launch.helper, tui_tuner.ui.rangelook, tui_tuner.launch.tracing\n"
     code += "print([name for name in ('torch', 'transformers', 'peft') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

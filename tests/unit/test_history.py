@@ -13,30 +13,38 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from tui_tuner.cli import history as history_cli
+from tui_tuner.cli import history_commands as history_cli
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, UsageError
-from tui_tuner.launch.output import captured
+from tui_tuner.launch.output_capture import capture_output
 from tui_tuner.runs import ballast, kernel, trash
-from tui_tuner.runs.death import cause_of_death, names_pid, vital_signs
+from tui_tuner.runs.death import find_cause_of_death, names_pid, vital_signs
 from tui_tuner.runs.events import Evaluation, Finished, Heartbeat, RunStarted, Step, Warned
-from tui_tuner.runs.gpu_faults import classify, from_kernel_log
-from tui_tuner.runs.history import disk_use, log_tail, lost, matches, resume_command, summaries, summary
+from tui_tuner.runs.gpu_faults import classify_fault, find_kernel_fault
+from tui_tuner.runs.history import (
+    describe_lost,
+    matches_words,
+    measure_disk_use,
+    read_log_tail,
+    resume_command,
+    summarise_run,
+    summarise_runs,
+)
 from tui_tuner.runs.journal import JournalReader, JournalWriter
+from tui_tuner.runs.journal_tally import CACHE, update_tally
 from tui_tuner.runs.notes import change_tags, read_notes, set_note
 from tui_tuner.runs.secrets import Scrubber
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.tally import CACHE, tally
 
 TOKEN = "hf_" + "aBcDeFgHiJkLmNoPqRsT"
 
 
 def _run(store: RunStore, name: str, **values: object) -> RunFolder:
-    return store.create(RunConfig.model_validate({"output": {"name": name}, **values}))
+    return store.create_run(RunConfig.model_validate({"output": {"name": name}, **values}))
 
 
 def _journal(folder: RunFolder, steps: int = 3, finish: bool = True) -> None:
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     journal.emit(RunStarted(total_steps=steps, device="cpu"))
     for step in range(1, steps + 1):
         journal.emit(Step(step=step, loss=4.0 / step, seconds=2.0, supervised_tokens=5))
@@ -49,12 +57,12 @@ def _journal(folder: RunFolder, steps: int = 3, finish: bool = True) -> None:
 
 def _spread(folder: RunFolder, gaps: list[float]) -> None:
     """Rewrite the times of a journal, so that the gaps between events are these."""
-    lines = [json.loads(line) for line in folder.events.read_text().splitlines()]
+    lines = [json.loads(line) for line in folder.events_path.read_text().splitlines()]
     now = 1_000_000.0
     for line, gap in zip(lines, gaps, strict=True):
         now += gap
         line["time"] = now
-    folder.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder.events_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def test_a_summary_holds_what_was_paid_for(tmp_path: Path) -> None:
@@ -62,7 +70,7 @@ def test_a_summary_holds_what_was_paid_for(tmp_path: Path) -> None:
     _journal(folder)
     # An hour of silence in the middle, when no process held the run, costs nothing.
     _spread(folder, [0, 10, 10, 3600, 10, 10, 10])
-    row = summary(folder)
+    row = summarise_run(folder)
     assert row["paid_seconds"] == 50.0
     assert row["cost"] == 0.5
     assert row["training_seconds"] == 6.0
@@ -74,38 +82,38 @@ def test_a_summary_holds_what_was_paid_for(tmp_path: Path) -> None:
 def test_only_what_was_appended_is_read_again(tmp_path: Path) -> None:
     folder = _run(RunStore(tmp_path), "r")
     _journal(folder, finish=False)
-    first, complete = tally(folder)
-    assert complete and first.offset == folder.events.stat().st_size
-    block = folder.events.read_bytes()
+    first, complete = update_tally(folder)
+    assert complete and first.offset == folder.events_path.stat().st_size
+    block = folder.events_path.read_bytes()
     # Damage what is already counted: if it were read again, the sums would change.
-    folder.events.write_bytes(block[:300] + b"x" * (len(block) - 300))
-    with open(folder.events, "ab") as file:
+    folder.events_path.write_bytes(block[:300] + b"x" * (len(block) - 300))
+    with open(folder.events_path, "ab") as file:
         file.write(b"\n")
-    journal = JournalWriter(folder.events, "r")
+    journal = JournalWriter(folder.events_path, "r")
     journal.emit(Step(step=4, loss=0.5, seconds=1.0))
     journal.close()
-    again, complete = tally(folder)
+    again, complete = update_tally(folder)
     assert complete and again.step == 4 and again.training_seconds == first.training_seconds + 1.0
 
 
 def test_a_replaced_journal_is_read_from_its_start(tmp_path: Path) -> None:
     folder = _run(RunStore(tmp_path), "r")
     _journal(folder, steps=9)
-    assert tally(folder)[0].step == 9
-    folder.events.unlink()
+    assert update_tally(folder)[0].step == 9
+    folder.events_path.unlink()
     _journal(folder, steps=30)
-    assert tally(folder)[0].step == 30
-    folder.events.write_bytes(b"")
-    assert tally(folder)[0].step == 0
+    assert update_tally(folder)[0].step == 30
+    folder.events_path.write_bytes(b"")
+    assert update_tally(folder)[0].step == 0
 
 
 def test_a_resume_takes_back_what_is_done_again(tmp_path: Path) -> None:
     folder = _run(RunStore(tmp_path), "r")
     _journal(folder, steps=5, finish=False)
-    journal = JournalWriter(folder.events, "r")
+    journal = JournalWriter(folder.events_path, "r")
     journal.emit(RunStarted(total_steps=5, resumed_from=3))
     journal.close()
-    known, _ = tally(folder)
+    known, _ = update_tally(folder)
     assert known.step == 3 and known.resumes == 1
     assert [step for step, _ in known.evaluations] == [2]
 
@@ -115,20 +123,20 @@ def test_many_runs_with_long_journals_are_listed_quickly(tmp_path: Path) -> None
     store = RunStore(tmp_path)
     template = _run(store, "run-0")
     _journal(template, steps=2000)
-    text = template.events.read_bytes()
-    template.events.write_bytes(text * (10_000_000 // len(text)))
+    text = template.events_path.read_bytes()
+    template.events_path.write_bytes(text * (10_000_000 // len(text)))
     for number in range(1, 100):
-        os.link(template.events, _run(store, f"run-{number}").events)
+        os.link(template.events_path, _run(store, f"run-{number}").events_path)
     start = time.process_time()
-    rows = list(summaries(store, seconds=0.5))
+    rows = list(summarise_runs(store, seconds=0.5))
     assert time.process_time() - start < 20.0
     assert len(rows) == 100 and not all(row["complete"] for row in rows)
     assert all(row["loss"] is None and row["best"] is None for row in rows if not row["complete"])
-    assert tally(template)[1]
-    for folder in store.runs():  # the journals are one file, so are the sums
+    assert update_tally(template)[1]
+    for folder in store.list_runs():  # the journals are one file, so are the sums
         (folder.path / CACHE).write_bytes((template.path / CACHE).read_bytes())
     start = time.process_time()
-    rows = list(summaries(store, seconds=0))
+    rows = list(summarise_runs(store, seconds=0))
     assert time.process_time() - start < 6.0
     assert all(row["complete"] and row["loss"] == 4.0 / 2000 and row["best"] == 1.25 for row in rows)
 
@@ -137,16 +145,16 @@ def test_damage_costs_only_itself(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     folder = _run(store, "r")
     _journal(folder)
-    with open(folder.events, "ab") as file:
+    with open(folder.events_path, "ab") as file:
         file.write(b'{"v":99,"kind":"step","step":7,"loss":0.25,"new_field":{}}\n')
         file.write(b'{"v":99,"kind":"hologram"}\n\xff\xfe\x00\n{"kind":"step","step":"x"}\n{"kind":"st')
-    row = summary(folder)
+    row = summarise_run(folder)
     assert row["newer_journal"] and row["step"] == 7 and row["loss"] == 0.25 and row["complete"]
     for name in (CACHE, "notes.json", "config.yaml", "manifest.json"):
         (folder.path / name).write_bytes(b"\x00[[[")
-    assert summary(folder)["step"] == 7
+    assert summarise_run(folder)["step"] == 7
     (folder.path / CACHE).write_text(json.dumps({"cache": 1, "offset": "x"}))
-    assert summary(folder)["step"] == 7
+    assert summarise_run(folder)["step"] == 7
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -161,9 +169,9 @@ def test_any_bytes_in_any_file_of_a_run_are_survived(tmp_path: Path, block: byte
         _journal(_run(store, "r"))
     kept = (path / name).read_bytes() if (path / name).exists() else None
     (path / name).write_bytes(block)
-    row = summary(RunFolder(path))
+    row = summarise_run(RunFolder(path))
     assert json.dumps(row)
-    lost(RunFolder(path))
+    describe_lost(RunFolder(path))
     if kept is None:
         (path / name).unlink()
     else:
@@ -172,9 +180,9 @@ def test_any_bytes_in_any_file_of_a_run_are_survived(tmp_path: Path, block: byte
 
 def test_one_endless_line_does_not_hold_the_list_up(tmp_path: Path) -> None:
     folder = _run(RunStore(tmp_path), "r")
-    folder.events.write_bytes(b"x" * 20_000_000)
+    folder.events_path.write_bytes(b"x" * 20_000_000)
     start = time.process_time()
-    row = summary(folder, deadline=time.monotonic() + 60)
+    row = summarise_run(folder, deadline=time.monotonic() + 60)
     assert row["complete"] and time.process_time() - start < 5
 
 
@@ -182,9 +190,9 @@ def test_search_looks_everywhere_and_in_any_case(tmp_path: Path) -> None:
     folder = _run(RunStore(tmp_path), "r", model={"name": "Qwen/Qwen3-0.6B"})
     set_note(folder, "The good one")
     change_tags(folder, ["Baseline"])
-    row = summary(folder)
-    assert matches(row, ["qwen3", "GOOD", "baseline"]) and matches(row, [], "new")
-    assert not matches(row, ["qwen3", "bad"]) and not matches(row, [], "lost")
+    row = summarise_run(folder)
+    assert matches_words(row, ["qwen3", "GOOD", "baseline"]) and matches_words(row, [], "new")
+    assert not matches_words(row, ["qwen3", "bad"]) and not matches_words(row, [], "lost")
 
 
 def test_notes_and_tags(tmp_path: Path) -> None:
@@ -202,17 +210,17 @@ def test_deleted_runs_come_back(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     folder = _run(store, "r")
     _journal(folder)
-    trash.delete(store, folder)
-    assert list(store.runs()) == [] and [item.name for item in trash.deleted(store)] == ["r"]
+    trash.delete_run(store, folder)
+    assert list(store.list_runs()) == [] and [item.name for item in trash.list_deleted(store)] == ["r"]
     _run(store, "r")
     with pytest.raises(UsageError, match="exists"):
-        trash.restore(store, "r")
-    trash.delete(store, store.find("r"))
-    assert summary(trash.restore(store, "r"))["state"] == "new"  # the newest of that name
-    trash.rename(store, store.find("r"), "s")
-    assert summary(trash.restore(store, "r"))["state"] == "completed"
+        trash.restore_run(store, "r")
+    trash.delete_run(store, store.find_run("r"))
+    assert summarise_run(trash.restore_run(store, "r"))["state"] == "new"  # the newest of that name
+    trash.rename_run(store, store.find_run("r"), "s")
+    assert summarise_run(trash.restore_run(store, "r"))["state"] == "completed"
     with pytest.raises(UsageError, match="no run"):
-        trash.restore(store, "../r")
+        trash.restore_run(store, "../r")
 
 
 def test_emptying_the_trash_follows_no_link(tmp_path: Path) -> None:
@@ -222,16 +230,16 @@ def test_emptying_the_trash_follows_no_link(tmp_path: Path) -> None:
     store = RunStore(tmp_path / "runs")
     folder = _run(store, "r")
     (folder.path / "checkpoints").symlink_to(outside)
-    trash.delete(store, folder)
+    trash.delete_run(store, folder)
     (store.root / trash.FOLDER / "link~1.0").symlink_to(outside)
-    count, _ = trash.empty(store)
-    assert count == 2 and (outside / "data").read_text() == "keep" and trash.deleted(store) == []
+    count, _ = trash.empty_trash(store)
+    assert count == 2 and (outside / "data").read_text() == "keep" and trash.list_deleted(store) == []
 
 
 _OWN = (
     "import sys; from pathlib import Path; from tui_tuner.runs.store import RunFolder\n"
-    "from tui_tuner.launch.lock import owned\n"
-    "with owned(RunFolder(Path(sys.argv[1]))):\n"
+    "from tui_tuner.launch.lock import own_run\n"
+    "with own_run(RunFolder(Path(sys.argv[1]))):\n"
     "    print('ready', flush=True); sys.stdin.read()\n"
 )
 
@@ -248,13 +256,13 @@ def test_a_run_that_is_on_is_neither_renamed_nor_deleted(tmp_path: Path) -> None
     store = RunStore(tmp_path)
     folder = _run(store, "r")
     child = _owner(folder)
-    for act in (lambda: trash.delete(store, folder), lambda: trash.rename(store, folder, "s")):
-        with pytest.raises(UsageError, match="is on"):
+    for act in (lambda: trash.delete_run(store, folder), lambda: trash.rename_run(store, folder, "s")):
+        with pytest.raises(UsageError, match="is still running"):
             act()
     assert folder.path.is_dir()
     child.kill()
     child.wait()
-    trash.rename(store, folder, "s")
+    trash.rename_run(store, folder, "s")
 
 
 def test_a_lost_run_says_why_and_how_to_go_on(tmp_path: Path) -> None:
@@ -264,16 +272,16 @@ def test_a_lost_run_says_why_and_how_to_go_on(tmp_path: Path) -> None:
     _journal(folder, finish=False)
     child.kill()
     child.wait()
-    folder.log.write_bytes(
+    folder.log_path.write_bytes(
         b"first\nprogress 1%\rprogress 99%\n\n\x1b[31mred\x1b[0m \x1b]0;evil\x07\nlast words\n"
     )
-    assert folder.state() == "lost"
-    what = lost(folder)
+    assert folder.find_state() == "lost"
+    what = describe_lost(folder)
     assert what.lines[0] == "first" and what.lines[1] == "progress 99%" and what.lines[-1] == "last words"
     assert not any("\x1b" in line for line in what.lines)
     assert what.resume == f"tui-tuner resume r --runs {tmp_path}"
     assert what.death.code == "unknown"
-    assert "without a word" in summary(folder)["message"]
+    assert "without reporting why" in summarise_run(folder)["message"]
 
 
 def test_the_memory_killer_is_recognised_afterwards(tmp_path: Path) -> None:
@@ -281,22 +289,22 @@ def test_the_memory_killer_is_recognised_afterwards(tmp_path: Path) -> None:
     child = _owner(folder)
     child.kill()
     child.wait()
-    then = folder.manifest()["vital_signs"]
+    then = folder.read_manifest()["vital_signs"]
     assert then["memory_limit"] > 0 and then["boot"]
-    journal = JournalWriter(folder.events, "r")
+    journal = JournalWriter(folder.events_path, "r")
     journal.emit(RunStarted(total_steps=3))
     now = {**then, "oom_kills_group": (then["oom_kills_group"] or 0)}
-    assert cause_of_death(folder, now).code == "unknown"
+    assert find_cause_of_death(folder, now).code == "unknown"
     grown = {**now, "oom_kills_group": now["oom_kills_group"] + 1}
-    folder.write("manifest.json", json.dumps({**folder.manifest(), "vital_signs": now}))
-    assert cause_of_death(folder, grown).code == "oom_killer"
-    assert cause_of_death(folder, {**now, "boot": "another"}).code == "rebooted"
+    folder.write_file("manifest.json", json.dumps({**folder.read_manifest(), "vital_signs": now}))
+    assert find_cause_of_death(folder, grown).code == "oom_killer"
+    assert find_cause_of_death(folder, {**now, "boot": "another"}).code == "rebooted"
     journal.emit(Heartbeat(step=1, memory_host=int(then["memory_limit"] * 0.97)))
     journal.close()
-    near = cause_of_death(folder, now)
-    assert near.code == "maybe_oom_killer" and "It held" in near.message
-    folder.write("manifest.json", json.dumps({**folder.manifest(), "host": "elsewhere"}))
-    assert cause_of_death(folder, now).code == "other_host"
+    near = find_cause_of_death(folder, now)
+    assert near.code == "maybe_oom_killer" and "It used" in near.message
+    folder.write_file("manifest.json", json.dumps({**folder.read_manifest(), "host": "elsewhere"}))
+    assert find_cause_of_death(folder, now).code == "other_host"
 
 
 # Records as /dev/kmsg of Linux 6.8 gives them, shortened.
@@ -309,10 +317,10 @@ _KMSG = [
 
 
 def test_the_kernel_log_names_the_process() -> None:
-    texts = kernel.after(_KMSG, 0.0)
+    texts = kernel.filter_records(_KMSG, 0.0)
     assert names_pid(4242, texts) and names_pid(777, texts)
     assert not names_pid(424, texts) and not names_pid(42420, texts)
-    assert kernel.after(_KMSG, 100.0) == [], "an older process of the same number"
+    assert kernel.filter_records(_KMSG, 100.0) == [], "an older process of the same number"
     assert not names_pid(4242, ["Killed process accounting off 4242"])
 
 
@@ -354,7 +362,7 @@ def test_the_kernel_log_names_the_process() -> None:
     ],
 )
 def test_gpu_faults_are_told_apart(code: str, hardware: bool, text: str) -> None:
-    fault = classify(text)
+    fault = classify_fault(text)
     assert fault is not None and (fault.code, fault.hardware) == (code, hardware)
     assert fault.message and fault.hint
 
@@ -368,7 +376,7 @@ def test_gpu_faults_are_told_apart(code: str, hardware: bool, text: str) -> None
     ],
 )
 def test_other_errors_are_no_gpu_faults(text: str) -> None:
-    assert classify(text) is None
+    assert classify_fault(text) is None
 
 
 def test_xids_of_the_driver() -> None:
@@ -378,13 +386,13 @@ def test_xids_of_the_driver() -> None:
     )
     clean = "NVRM: Xid (PCI:0000:01:00): 45, pid=12542, name=VLLM::Worker, channel 0x00000002"
     gsp = "NVRM: Xid (PCI:0000:65:00): 119, pid='N/A', Timeout waiting for RPC from GSP"
-    fault = from_kernel_log([clean, mmu, bus])
-    assert fault is not None and fault.code == "gpu_lost" and "Xid 79 of GPU 0000:65:00" in fault.message
-    first = from_kernel_log([mmu, clean])
+    fault = find_kernel_fault([clean, mmu, bus])
+    assert fault is not None and fault.code == "gpu_lost" and "Xid 79 for GPU 0000:65:00" in fault.message
+    first = find_kernel_fault([mmu, clean])
     assert first is not None and first.code == "gpu_illegal_access"
-    firmware = from_kernel_log([gsp])
+    firmware = find_kernel_fault([gsp])
     assert firmware is not None and firmware.code == "gpu_firmware"
-    assert from_kernel_log([clean, "NVRM: loading NVIDIA UNIX x86_64 Kernel Module"]) is None
+    assert find_kernel_fault([clean, "NVRM: loading NVIDIA UNIX x86_64 Kernel Module"]) is None
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -424,8 +432,8 @@ def test_secrets_are_masked_wherever_they_stand() -> None:
         "ghp_" + "a" * 36,
         "AKIA" + "A" * 16,
     ):
-        assert "[secret]" in scrub.text(text), text
-        line = scrub.line(json.dumps({"message": text}).encode())
+        assert "[secret]" in scrub.mask_text(text), text
+        line = scrub.mask_line(json.dumps({"message": text}).encode())
         assert "[secret]" in json.loads(line)["message"]
     for plain in (
         "disk-usage-of-the-whole-machine",
@@ -434,26 +442,26 @@ def test_secrets_are_masked_wherever_they_stand() -> None:
         "xxxxxxxxx",
         "tokens 12",
     ):
-        assert scrub.text(plain) == plain
+        assert scrub.mask_text(plain) == plain
 
 
 def test_no_token_reaches_journal_log_or_config(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store = RunStore(tmp_path)
     folder = _run(store, "r")
-    journal = JournalWriter(folder.events, "r")
+    journal = JournalWriter(folder.events_path, "r")
     journal.emit(Warned(code="hub", message=f"401 for {TOKEN}", hint={"nested": [TOKEN]}))
     journal.close()
-    with captured(folder.log):
+    with capture_output(folder.log_path):
         print(f"loading with {TOKEN}", file=sys.stderr)  # noqa: T201
         os.write(2, f"a C library says {TOKEN}\n".encode())
-    assert folder.log.read_bytes().count(TOKEN.encode()) == 1
-    assert Scrubber({}).blank_out(folder.log) == 1
+    assert folder.log_path.read_bytes().count(TOKEN.encode()) == 1
+    assert Scrubber({}).blank_out(folder.log_path) == 1
     with pytest.raises(ConfigError, match="token") as caught:
         _run(store, "s", data={"path": f"https://me:{TOKEN}@host/data.jsonl"})
     assert TOKEN not in str(caught.value) and not (tmp_path / "s").exists()
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or TOKEN.encode() not in path.read_bytes(), path
-    assert [event.body.KIND for event in JournalReader(folder.events).read()] == ["warning"]
+    assert [event.body.KIND for event in JournalReader(folder.events_path).read_events()] == ["warning"]
 
 
 def test_blanking_out_finds_a_secret_across_two_blocks(
@@ -469,16 +477,18 @@ def test_blanking_out_finds_a_secret_across_two_blocks(
 
 
 def test_room_is_kept_for_the_journal(tmp_path: Path) -> None:
-    assert ballast.put(tmp_path) and (tmp_path / ballast.NAME).stat().st_blocks * 512 >= ballast.SIZE
-    assert ballast.release(tmp_path) and not ballast.release(tmp_path)
+    assert (
+        ballast.reserve_space(tmp_path) and (tmp_path / ballast.NAME).stat().st_blocks * 512 >= ballast.SIZE
+    )
+    assert ballast.release_space(tmp_path) and not ballast.release_space(tmp_path)
 
 
 def test_disk_use_counts_each_file_once(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 1000)
     os.link(tmp_path / "a", tmp_path / "b")
     (tmp_path / "c").symlink_to("/bin/ls")
-    assert 1000 <= disk_use(tmp_path) < 1100
-    assert log_tail(tmp_path / "none", 3) == []
+    assert 1000 <= measure_disk_use(tmp_path) < 1100
+    assert read_log_tail(tmp_path / "none", 3) == []
 
 
 def test_the_command_line(tmp_path: Path) -> None:

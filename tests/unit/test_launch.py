@@ -16,22 +16,22 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import RunError, UsageError
 from tui_tuner.launch import child as child_module
 from tui_tuner.launch.child import start_detached, start_worker
-from tui_tuner.launch.host import host
-from tui_tuner.launch.lock import owned
-from tui_tuner.runs.control import Control
+from tui_tuner.launch.lock import own_run
+from tui_tuner.launch.run_host import host_run
+from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.store import RunFolder, RunStore
 
 
 def _folder(root: Path) -> RunFolder:
-    return RunStore(root).create(RunConfig.model_validate({"output": {"name": "r"}}))
+    return RunStore(root).create_run(RunConfig.model_validate({"output": {"name": "r"}}))
 
 
 def test_what_libraries_print_goes_to_the_log_and_the_terminal_stays_clean(tmp_path: Path) -> None:
     code = """
 import os, subprocess, sys
 from pathlib import Path
-from tui_tuner.launch.output import captured
-with captured(Path(sys.argv[1])) as terminal:
+from tui_tuner.launch.output_capture import capture_output
+with capture_output(Path(sys.argv[1])) as terminal:
     print("from python"); os.write(2, b"from C\\n"); subprocess.run(["echo", "from a child"])
     sys.__stdout__.write("screen\\n"); terminal.err.write("message\\n")
 print("after")
@@ -46,25 +46,25 @@ print("after")
 def test_a_run_has_one_owner_and_a_dead_owner_holds_nothing(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
     code = (
-        "import sys, time; from pathlib import Path; from tui_tuner.launch.lock import owned;"
+        "import sys, time; from pathlib import Path; from tui_tuner.launch.lock import own_run;"
         "from tui_tuner.runs.store import RunFolder\n"
-        "with owned(RunFolder(Path(sys.argv[1]))): print('mine', flush=True); time.sleep(60)"
+        "with own_run(RunFolder(Path(sys.argv[1]))): print('mine', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(folder.path)], stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
-    with pytest.raises(UsageError, match=f"pid {child.pid}"), owned(folder):
+    with pytest.raises(UsageError, match=f"pid {child.pid}"), own_run(folder):
         pass
     child.kill()
     child.wait()
-    with owned(folder):
-        assert folder.manifest()["pid"] == os.getpid()
+    with own_run(folder):
+        assert folder.read_manifest()["pid"] == os.getpid()
 
 
 WAITED = """
 import os, sys, time
-from tui_tuner.launch.terminal.waiter import behind_waiter
-release = behind_waiter().release
+from tui_tuner.launch.terminal.waiter import fork_behind_waiter
+release = fork_behind_waiter().release_shell
 print(os.getpid(), flush=True)
 mode = sys.argv[1]
 if mode == "exit":
@@ -111,14 +111,14 @@ def test_signals_become_requests(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
 from pathlib import Path
-from tui_tuner.launch.signals import install
-from tui_tuner.runs.control import Control
-control = Control(Path(sys.argv[1]))
-install(control)
+from tui_tuner.launch.signals import install_handlers
+from tui_tuner.runs.control import CommandReceiver
+control = CommandReceiver(Path(sys.argv[1]))
+install_handlers(control)
 os.kill(os.getpid(), signal.SIGHUP)
-print(control.poll(), control.stop_reason)
+print(control.poll_commands(), control.stop_reason)
 os.kill(os.getpid(), signal.SIGTERM)
-print(control.poll(), control.stop_reason)
+print(control.poll_commands(), control.stop_reason)
 for _ in range(3): os.kill(os.getpid(), signal.SIGINT)
 print("not reached")
 """
@@ -136,7 +136,7 @@ def worker_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[
         paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
         values = {"output": {"name": "r"}, "data": {"path": str(tmp_path / "none.jsonl")}}
-        return RunStore(tmp_path / "runs").create(RunConfig.model_validate(values))
+        return RunStore(tmp_path / "runs").create_run(RunConfig.model_validate(values))
 
     return prepare
 
@@ -151,11 +151,11 @@ def test_a_background_process_that_is_slow_is_waited_for(
     monkeypatch.setattr(child_module, "SLOW", 0.2)
     said: list[str] = []
     pid = start_detached(folder, say=said.append)
-    assert folder.manifest()["pid"] == pid
+    assert folder.read_manifest()["pid"] == pid
     (words,) = said
-    assert "has not begun" in words and "still waiting" in words
+    assert "has not started" in words and "still waiting" in words
     assert os.waitpid(pid, 0)[0] == pid
-    assert folder.state() == "failed" and "none.jsonl" in folder.events.read_text()
+    assert folder.find_state() == "failed" and "none.jsonl" in folder.events_path.read_text()
 
 
 def test_nobody_waits_longer_than_wanted_and_an_interrupted_wait_leaves_no_process(
@@ -163,7 +163,7 @@ def test_nobody_waits_longer_than_wanted_and_an_interrupted_wait_leaves_no_proce
 ) -> None:
     folder = worker_begins(SLOW)
     pid = start_detached(folder, enough=lambda: True)
-    assert os.waitpid(pid, 0)[0] == pid and folder.manifest()["pid"] == pid, "it was left to itself"
+    assert os.waitpid(pid, 0)[0] == pid and folder.read_manifest()["pid"] == pid, "it was left to itself"
     monkeypatch.setattr(child_module, "SLOW", 0.2)
     (folder.path / "manifest.json").unlink()
 
@@ -175,7 +175,7 @@ def test_nobody_waits_longer_than_wanted_and_an_interrupted_wait_leaves_no_proce
         start_detached(folder, say=interrupt)
     assert set(psutil.Process().children()) <= others
     time.sleep(2.5)
-    assert not folder.manifest()
+    assert not folder.read_manifest()
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_background_process_that_dies_first_says_how(
     worker_begins: Callable[[str], RunFolder], ends: str, words: str
 ) -> None:
     folder = worker_begins(f"import os, sys\nif any('launch.worker' in i for i in sys.orig_argv): {ends}")
-    with pytest.raises(RunError, match=f"the background process {words}, before it began.") as ended:
+    with pytest.raises(RunError, match=f"the background process {words} before it started the run.") as ended:
         start_detached(folder)
     assert "run.log" in ended.value.hint
 
@@ -205,12 +205,12 @@ def test_a_worker_has_a_session_of_its_own_and_ends_with_what_it_started(
     child = start_worker(folder)
     assert os.getsid(child.pid) == child.pid
     deadline = time.monotonic() + 20
-    while not folder.log.read_text().endswith("\n"):
+    while not folder.log_path.read_text().endswith("\n"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    other = int(folder.log.read_text())
-    child.end()
-    child.end()
+    other = int(folder.log_path.read_text())
+    child.end_child()
+    child.end_child()
     assert child.returncode == -signal.SIGKILL
     while psutil.pid_exists(other) and psutil.Process(other).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
@@ -220,7 +220,7 @@ def test_a_worker_has_a_session_of_its_own_and_ends_with_what_it_started(
 _WITHOUT_STREAMS = """
 import os, sys
 from tui_tuner.cli import main
-from tui_tuner.launch.output import captured
+from tui_tuner.launch.output_capture import capture_output
 sys.argv = ["tui-tuner", "presets"]
 try:
     main()
@@ -228,7 +228,7 @@ except SystemExit as done:
     code = done.code
 journal = open("journal", "w")
 assert journal.fileno() > 2
-with captured(None) as real:
+with capture_output(None) as real:
     real.out.write("x")
     print("y")
 print("z", flush=True)
@@ -257,7 +257,7 @@ def test_closed_standard_streams_harm_nothing(tmp_path: Path, closed: tuple[int,
 
 def test_a_journal_that_cannot_be_opened_is_said_in_words(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
-    folder.events.mkdir()
+    folder.events_path.mkdir()
     with pytest.raises(RunError, match=r"the journal cannot be written: Is a directory") as found:
-        host(folder, Control(folder.control))
-    assert found.value.where == str(folder.events)
+        host_run(folder, CommandReceiver(folder.control_path))
+    assert found.value.where == str(folder.events_path)

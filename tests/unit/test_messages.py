@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-from tui_tuner.locales.__main__ import collect, template
+from tui_tuner.locales.__main__ import collect_sentences, format_template
 from tui_tuner.planning.memory.ledger import PARTS
 
 PACKAGE = Path(__file__).parents[2] / "tui_tuner"
@@ -21,7 +21,8 @@ POSITIONS: dict[str, tuple[int | str, ...]] = {
     "Problem": (2, 3, "message", "hint"),
     "Finding": (1, 2, "message", "hint"),
     "Outcome": (2, 3, "message", "hint"),
-    "Ended": (2, "message"),
+    "HostOutcome": (2, "message"),
+    "RequestEnded": (2, "message"),
     "Death": (1, 2, "message", "hint"),
     "GpuFault": (1, 2, "message", "hint"),
     "Warned": (1, 2, "message", "hint"),
@@ -30,36 +31,69 @@ POSITIONS: dict[str, tuple[int | str, ...]] = {
     "Finished": (2, 3, "message", "hint"),
     "Phase": (3, "note"),
     "Resolved": (2, "why"),
+    "ResolvedRun": (2, "why"),
+    "ResolvedSource": (2, "why"),
     "RunDuration": (8, "basis"),
-    "noted": (4, 5, "message", "hint"),
-    "Kind": (1, 2, "label", "help"),
+    "make_noted_problems": (4, 5, "message", "hint"),
+    "RoleSet": (1, 2, "label", "help"),
     "TaskKind": (1, 2, "label", "help"),
-    "option": (1, 2, "help", "explain"),
+    "declare_option": (1, 2, "help", "explain"),
     "Metric": (1, 2, "label", "help"),
     "Field": ("description",),
     "Detection": (3,),
-    "Match": (2,),
-    "Generated": ("note",),
+    "FormatMatch": (2,),
+    "GeneratedAnswer": ("note",),
     "Fitted": (2,),
+    "FittedRow": (2,),
+    "ModelFit": (2,),
     "Change": (2,),
-    "Counted": (1,),
+    "RowCount": (1,),
+    "RowsCounted": (1,),
     "Suggestion": (3,),
     "Outlook": (3,),
     "Rate": (2,),
     "BadNumbers": (1,),
     "Resolution": (2,),
     "Text": (0,),
-    "_complain": (0,),
-    "_refused": (1,),
-    "_say": (0,),
+    "_write_to_stderr": (0,),
+    "_refuse_node": (1,),
+    "_refusal_error": (1,),
+    "_refuse_model": (1,),
+    "_raise_refusal": (1,),
+    "_check_config": (1,),
+    "_format_refusal": (1,),
+    "_print_proposal": (0,),
+    "_make_teller": (0,),
     "._say": (0,),
+    "._add_line": (0,),
+    "._send_message": (0,),
+    "._tell_waiter": (0,),
+    "._report_progress": (0,),
+    "._warn_once": (0,),
+    "._report_wait": (0,),
+    "._report_memory": (0,),
+    "._report_problem": (0,),
+    "._report_duration": (0,),
+    "._show_status": (0,),
+    "._show_hint": (0,),
+    "._show_login_status": (0,),
+    "._show_job_status": (0,),
     "say": (0,),
-    ".say": (0,),
+    "print_progress": (0,),
+    ".send_json": (0,),
+    ".send_words": (0,),
+    ".set_note": (0,),
+    ".show_notice": (0,),
+    ".show_status": (0,),
+    ".say_prompt": (0,),
+    ".set_right_words": (0,),
+    ".show_words": (0,),
     ".notify": (0, "message", "title"),
     ".warn": (1, 2, "message", "hint"),
+    ".report_warning": (1, 2, "message", "hint"),
     ".emit": ("message", "hint", "note"),
-    ".phase": (3, "note"),
-    ".finished": (2, 3, "message", "hint"),
+    ".report_phase": (3, "note"),
+    ".report_finish": (2, 3, "message", "hint"),
     ".echo": (0,),
     ".confirm": (0,),
     ".Option": ("help",),
@@ -70,16 +104,18 @@ IN_ROOMS: dict[str, dict[str, tuple[int | str, ...]]] = {
     "data/": {
         "Row": (2, "problem"),
         ".count": (2,),
-        ".step": (0,),
-        "ledger.note": (0,),
+        ".count_row": (2,),
+        ".get_count": (2,),
+        ".count_step": (0,),
+        "ledger.add_note": (0,),
         "notes.append": (0,),
     },
     "planning/": {"notes.append": (0,)},
-    "tasks/": {"notes.append": (0,), ".count": (2,)},
+    "tasks/": {"notes.append": (0,), ".count": (2,), ".get_count": (2,)},
     "objectives/": {"notes.append": (0,)},
-    "planning/traps/": {"found": (0, 1, "text", "reason")},
+    "planning/traps/": {"make_finding": (0, 1, "text", "reason")},
     "cli/": {"problems.append": (0,), "lines.append": (0,), "write": (0,)},
-    "headless.py": {"lines.append": (0,), "parts.append": (0,), "._line": (1,), "._write": (0,)},
+    "headless.py": {"lines.append": (0,), "parts.append": (0,), "._print_line": (1,), "._write": (0,)},
     "ui/": {"Content": (0,), "Binding": (2,), "Static": (0,), "Input": ("placeholder",)},
 }
 WORDS = ("_", "_n", "N_")
@@ -296,11 +332,11 @@ def test_what_memory_is_for_can_be_translated() -> None:
 
 
 def test_the_template_for_translators_has_every_kind_of_sentence() -> None:
-    entries = {entry.sentence: entry for entry in collect()}
+    entries = {entry.sentence: entry for entry in collect_sentences()}
     assert entries["{count} run, {size}"].plural == "{count} runs, {size}"
     assert entries["holds no rows."].places[0].startswith("tui_tuner/data/")
     assert "Train what a config describes." in entries  # the docstring of a command
     assert "LoRA fine-tuning of a small instruct model." in entries  # the first line of a preset
-    text = template(entries.values())
+    text = format_template(entries.values())
     assert 'msgid "{count} run, {size}"\nmsgid_plural "{count} runs, {size}"\nmsgstr[0] ""' in text
     assert "#, python-brace-format\nmsgid" in text

@@ -14,9 +14,9 @@ import pytest
 
 from tests.conftest import Recorder
 from tui_tuner.errors import UsageError
-from tui_tuner.runs.control import Control, send
-from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.runs.control import CommandReceiver, send_command
 from tui_tuner.training.ranks import Ranks
+from tui_tuner.training.run_commands import Commands, StopRequested
 from tui_tuner.training.watching.reporting import Reporter
 
 NAMES = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
@@ -31,8 +31,10 @@ def no_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_alone_is_the_ordinary_case_and_imports_nothing() -> None:
     code = (
         "import sys; from tui_tuner.training.ranks import Ranks; ranks = Ranks.from_environment()\n"
-        "assert ranks == Ranks(1, 0, 0) and ranks.main and ranks.any(True) and not ranks.any(False)\n"
-        "assert ranks.broadcast({'a': 1}) == {'a': 1} and ranks.sum(3) == 3; ranks.barrier()\n"
+        "assert ranks == Ranks(1, 0, 0) and ranks.is_main\n"
+        "assert ranks.any_rank(True) and not ranks.any_rank(False)\n"
+        "assert ranks.broadcast_object({'a': 1}) == {'a': 1} and ranks.sum_tensor(3) == 3\n"
+        "ranks.wait_for_all()\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -44,7 +46,7 @@ def test_the_environment_is_understood_or_refused(monkeypatch: pytest.MonkeyPatc
             monkeypatch.setenv(name, value)
         return Ranks.from_environment()
 
-    assert read("8", "5", "1") == Ranks(8, 5, 1) and not read("8", "5", "1").main
+    assert read("8", "5", "1") == Ranks(8, 5, 1) and not read("8", "5", "1").is_main
     assert read("1", "0", "0") == Ranks() == read("1", "7", "7"), "a single process has no others"
     for wrong in (("two", "0", "0"), ("2", "2", "0"), ("0", "0", "0"), ("2", "0", "-1"), ("", "0", "0")):
         with pytest.raises(UsageError, match="WORLD_SIZE"):
@@ -56,50 +58,50 @@ import json, sys, time
 from pathlib import Path
 import torch
 from tests.conftest import Recorder
-from tui_tuner.runs.control import Control
-from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.runs.control import CommandReceiver
+from tui_tuner.training.run_commands import Commands, StopRequested
 from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.watching.reporting import Reporter
 
 ranks = Ranks.from_environment()
 said = {"rank": ranks.rank}
-said["any"] = [ranks.any(ranks.rank == 1), ranks.any(False), ranks.any(True)]
-said["broadcast"] = ranks.broadcast({"from": ranks.rank, "large": "x" * 100_000})["from"]
-said["sum"] = ranks.sum(torch.tensor([1.0 + ranks.rank, 10.0])).tolist()
+said["any"] = [ranks.any_rank(ranks.rank == 1), ranks.any_rank(False), ranks.any_rank(True)]
+said["broadcast"] = ranks.broadcast_object({"from": ranks.rank, "large": "x" * 100_000})["from"]
+said["sum"] = ranks.sum_tensor(torch.tensor([1.0 + ranks.rank, 10.0])).tolist()
 began = time.monotonic()
 time.sleep(0.5 * ranks.rank)
-ranks.barrier()
+ranks.wait_for_all()
 said["waited"] = time.monotonic() - began
 
-sink, control = Recorder(), Control(Path(sys.argv[1]))
+sink, control = Recorder(), CommandReceiver(Path(sys.argv[1]))
 commands = Commands(control, reporter := Reporter(sink, ranks), ranks)
-commands.check()
-if ranks.main:
-    control.request("save")
-    control.request("pause")
+commands.check_stop()
+if ranks.is_main:
+    control.request_command("save")
+    control.request_command("pause")
 else:
-    control.request("evaluate")  # what another rank is told does not count
-first = commands.take()
+    control.request_command("evaluate")  # what another rank is told does not count
+first = commands.take_wishes()
 said["first"] = [first.save, first.evaluate, first.stop]
 saved = []
-if ranks.main:
+if ranks.is_main:
     import threading
-    threading.Timer(0.5, control.request, ["save"]).start()
-    threading.Timer(1.0, control.request, ["stop", "SIGTERM"]).start()
+    threading.Timer(0.5, control.request_command, ["save"]).start()
+    threading.Timer(1.0, control.request_command, ["stop", "SIGTERM"]).start()
 said["paused"] = commands.wait_while_paused(1, 10, lambda: saved.append(1)) > 0.5
 said["saved"] = len(saved)
 said["stop_wanted"] = commands.stop_wanted()
-said["stop"] = commands.take().stop
+said["stop"] = commands.take_wishes().stop
 said["code"] = commands.exit_code
-control.request("stop")
-if not ranks.main:
-    commands.poll()
+control.request_command("stop")
+if not ranks.is_main:
+    commands.poll_commands()
 try:
-    commands.check()
+    commands.check_stop()
     said["stopped"] = False
-except Stopped:
+except StopRequested:
     said["stopped"] = True
-reporter.finished("stopped", 0)
+reporter.report_finish("stopped", 0)
 said["events"] = [kind for kind, _ in sink.events]
 print(json.dumps(said))
 torch.distributed.destroy_process_group()
@@ -138,10 +140,10 @@ def test_two_processes_agree(tmp_path: Path) -> None:
 
 def test_one_process_hears_its_commands_at_once(tmp_path: Path) -> None:
     sink, path = Recorder(), tmp_path / "control.jsonl"
-    commands = Commands(Control(path), Reporter(sink))
-    send(path, "stop")
+    commands = Commands(CommandReceiver(path), Reporter(sink))
+    send_command(path, "stop")
     assert commands.stop_wanted()
-    with pytest.raises(Stopped):
-        commands.check()
-    assert commands.take().stop and not commands.take().stop
+    with pytest.raises(StopRequested):
+        commands.check_stop()
+    assert commands.take_wishes().stop and not commands.take_wishes().stop
     assert [kind for kind, _ in sink.events] == ["command"]

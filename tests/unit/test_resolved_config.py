@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from tui_tuner.config.load import dump_config
-from tui_tuner.config.options import get_value, options
+from tui_tuner.config.options import get_value, list_options
 from tui_tuner.config.resolved import SETTLED, ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.planning import resolve as resolving
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.resolve import resolve
+from tui_tuner.planning.resolve import resolve_config
 
 CPU = Hardware(cpu="a processor", cores=4, memory_gib=16, available_gib=12)
 
@@ -48,7 +48,7 @@ def test_other_values_are_validated(values: dict[str, Any], named: str) -> None:
 
 def test_what_is_resolved_is_what_cannot_be_auto_afterwards() -> None:
     assert {path for path, _ in resolving._RULES} == set(SETTLED)
-    assert {path for path, option in options().items() if option.auto} - set(SETTLED) == {
+    assert {path for path, option in list_options().items() if option.has_auto} - set(SETTLED) == {
         "data.format",
         "data.problem",
         "data.workers",
@@ -59,26 +59,26 @@ def test_what_is_resolved_is_what_cannot_be_auto_afterwards() -> None:
 
 
 def test_a_resolved_config_has_values_where_auto_was() -> None:
-    found = resolve(RunConfig(), hardware=CPU).config
-    assert isinstance(found, ResolvedConfig) and ResolvedConfig.of(found) is found
+    found = resolve_config(RunConfig(), hardware=CPU).config
+    assert isinstance(found, ResolvedConfig) and ResolvedConfig.from_config(found) is found
     assert all(get_value(found, path) != "auto" for path in SETTLED)
     # pydantic turns a whole number into a float only where the field says float alone
     asked = RunConfig.model_validate({"training": {"learning_rate": 1}})
-    assert isinstance(resolve(asked, hardware=CPU).config.training.learning_rate, float)
+    assert isinstance(resolve_config(asked, hardware=CPU).config.training.learning_rate, float)
     again = ResolvedConfig.model_validate(yaml.safe_load(dump_config(found)))
     assert again == found
 
 
 def test_what_is_still_auto_is_named() -> None:
-    found = resolve(RunConfig(), hardware=CPU).config
+    found = resolve_config(RunConfig(), hardware=CPU).config
     undone = RunConfig.model_validate(found.model_dump() | {"hardware": {"devices": "auto"}})
     with pytest.raises(ConfigError, match=r"hardware\.devices is still auto"):
-        ResolvedConfig.of(undone)
+        ResolvedConfig.from_config(undone)
     with pytest.raises(ConfigError, match=r"training\.autocast"):
         with_values(found, {"training.autocast": "auto"})
 
 
 def test_limits_hold_in_a_resolved_config_too() -> None:
-    found = resolve(RunConfig(), hardware=CPU).config
+    found = resolve_config(RunConfig(), hardware=CPU).config
     with pytest.raises(ConfigError, match="of at least 1"):
         with_values(found, {"training.micro_batch": 0})

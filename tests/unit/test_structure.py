@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tui_tuner.config.kinds.methods import METHODS
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = "tui_tuner"
 MOST_FILES = 20  # modules in one folder
@@ -166,7 +168,7 @@ def compares_a_task(source: str) -> bool:
 
 
 def test_nobody_asks_which_task_it_is():
-    """What depends on the task is an attribute or method of it, or a fact in `config.kinds.TASKS`."""
+    """What depends on the task is an attribute or method of it, or a fact in `config.kinds.tasks.TASKS`."""
     asking = [
         name
         for name, path in modules().items()
@@ -190,6 +192,99 @@ def test_asking_which_task_it_is_is_found(source):
     assert not compares_a_task("find_task(config.task).objective(config)")
 
 
+# Names of methods that mean nothing else in this code; `full` and `freeze` are words of other things too
+METHOD_NAMES = set(METHODS) - {"full", "freeze"}
+
+
+def names_its_method(node: ast.AST) -> bool:
+    """Whether an expression is the name of a run's method: `config.method.kind`, `get("method.kind")`."""
+    if isinstance(node, ast.Attribute) and node.attr == "kind":
+        owner = node.value
+        name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+        return name in ("method", "section")
+    return isinstance(node, ast.Call) and any(
+        isinstance(one, ast.Constant) and one.value == "method.kind" for one in node.args
+    )
+
+
+def compares_a_method(source: str) -> bool:
+    """Whether code compares the name of a method, or looks it up in a literal, and asks no trait."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+        elif isinstance(node, ast.Match):
+            patterns = [part for case in node.cases for part in ast.walk(case.pattern)]
+            sides = [node.subject, *(one.value for one in patterns if isinstance(one, ast.MatchValue))]
+        elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Dict):
+            sides = [node.slice, *(key for key in node.value.keys if key is not None)]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            literal = isinstance(node.func.value, ast.Dict)
+            sides = [*node.args, *(key for key in node.func.value.keys if key)] if literal else []
+        else:
+            continue
+        for part in (part for side in sides for part in ast.walk(side)):
+            if names_its_method(part) or (isinstance(part, ast.Constant) and part.value in METHOD_NAMES):
+                return True
+    return False
+
+
+def test_nobody_asks_which_method_it_is():
+    """What depends on the method is a trait in `config.kinds.methods.METHODS`, or asked of `find_method`."""
+    allowed = (f"{PACKAGE}.methods", f"{PACKAGE}.config")
+    asking = [
+        name
+        for name, path in modules().items()
+        if not name.startswith(allowed) and compares_a_method(path.read_text(encoding="utf-8"))
+    ]
+    assert asking == []
+
+
+def test_nobody_asks_a_model_of_peft_what_it_is():
+    """A model remembers its method (`methods.attached`): an adapter need not be one of peft."""
+    asking = [
+        name
+        for name, path in modules().items()
+        if not name.startswith(f"{PACKAGE}.methods") and "peft_config" in path.read_text(encoding="utf-8")
+    ]
+    assert asking == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'if config.method.kind == "full": pass',
+        'many = method.kind in ("lora", "dora")',
+        'if section.kind == "freeze": pass',
+        'if get("method.kind") != "prefix_tuning": pass',
+        'if "lora" in kind.without: pass',
+        'match name:\n    case "ia3": pass',
+        "match config.method.kind:\n    case _: pass",
+        'rate = {"lora": 1, "full": 2}[name]',
+        "rate = {1: 2}[config.method.kind]",
+        'rate = {"vera": 1}.get(name, 2)',
+        'if at(draft, "method.kind") == name: pass',
+    ],
+)
+def test_asking_which_method_it_is_is_found(source):
+    assert compares_a_method(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "config.method.has(Trait.ADAPTER)",
+        "find_method(config.method.kind).attach(model, config, kind)",
+        'way = {"method.kind": "lora"}',
+        'if family.qk_norm == "full": pass',
+        'if option.path == "method.kind": pass',
+        'if device.kind == "cuda": pass',
+        "METHODS[config.method.kind].label",
+    ],
+)
+def test_what_asks_a_method_itself_is_not_taken_for_that(source):
+    assert not compares_a_method(source)
+
+
 def test_the_step_knows_no_loss():
     """The engine keeps retry, resume and accumulation, and asks an objective for everything else."""
     step = [name for name in modules() if name.startswith(f"{PACKAGE}.training.step")]
@@ -197,7 +292,7 @@ def test_the_step_knows_no_loss():
     known = {target for name in step for target in import_graph()[name]}
     assert {name for name in known if name.startswith(f"{PACKAGE}.compute")} <= allowed
     assert {name for name in known if name.startswith(f"{PACKAGE}.objectives")} == {
-        f"{PACKAGE}.objectives.base"
+        f"{PACKAGE}.objectives.objective"
     }
 
 

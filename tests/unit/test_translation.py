@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Origin
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import DataError
 from tui_tuner.headless import ledger_lines
-from tui_tuner.locales import N_, _, _n, recall, recipe, use_language
+from tui_tuner.locales import N_, _, _n, recall_sentence, recipe_of, use_language
 
 
 def _compiled(messages: dict[str, str]) -> bytes:
@@ -88,16 +88,19 @@ def test_braces_are_doubled_with_values_and_never_without() -> None:
 def test_reasons_stay_english_on_disk_and_are_translated_where_they_are_shown(german: Path) -> None:
     ledger = Ledger()
     problem = RowProblem(N_("the prompt is empty"), "x")
-    ledger.count("dropped", Origin("a", 1), problem.reason)
-    ledger.count("dropped", Origin("a", 2), N_("shorter than {least} characters", least=9))
+    ledger.count_row("dropped", Origin("a", 1), problem.reason)
+    ledger.count_row("dropped", Origin("a", 2), N_("shorter than {least} characters", least=9))
     kept = json.loads(json.dumps(ledger.to_json()))
     assert [reason["reason"] for reason in kept["reasons"]] == [
         "the prompt is empty",
         "shorter than 9 characters",
     ]
     again = Ledger.from_json(kept)
-    assert [_(reason.reason) for reason in again.reasons()] == ["die Frage ist leer", "kürzer als 9 Zeichen"]
-    assert again.to_json() == ledger.to_json() and again.closes
+    assert [_(reason.reason) for reason in again.list_reasons()] == [
+        "die Frage ist leer",
+        "kürzer als 9 Zeichen",
+    ]
+    assert again.to_json() == ledger.to_json() and again.is_consistent
     assert str(problem) == "die Frage ist leer: x"
     for reason in kept["reasons"]:
         reason["samples"] = []
@@ -110,7 +113,7 @@ def test_reasons_stay_english_on_disk_and_are_translated_where_they_are_shown(ge
 def test_a_marked_sentence_survives_another_process_and_a_damaged_recipe_is_plain_text(german: Path) -> None:
     made = pickle.loads(pickle.dumps(N_("shorter than {least} characters", least=9)))
     assert made == "shorter than 9 characters" and _(made) == "kürzer als 9 Zeichen"
-    assert _(recall(made, recipe(made))) == "kürzer als 9 Zeichen"
+    assert _(recall_sentence(made, recipe_of(made))) == "kürzer als 9 Zeichen"
     for damaged in (
         None,
         3,
@@ -118,12 +121,12 @@ def test_a_marked_sentence_survives_another_process_and_a_damaged_recipe_is_plai
         {"pattern": "{x:>999999999}", "values": {"x": 1}},
         {"pattern": "{x.a}", "values": {}},
     ):
-        assert recall("as it was", damaged) == "as it was"
+        assert recall_sentence("as it was", damaged) == "as it was"
 
 
 def test_help_speaks_the_language(german: Path) -> None:
-    from tui_tuner.cli.commands import command
+    from tui_tuner.cli.command_list import build_command
 
-    run = command().commands["run"]
+    run = build_command().commands["run"]
     assert run.help == "Trainiert, was eine Konfiguration beschreibt."
     assert "Eine YAML-Datei oder der Name einer Vorlage." in [getattr(p, "help", "") for p in run.params]

@@ -29,10 +29,10 @@ from tui_tuner import demo
 from tui_tuner.config.load import build_config
 from tui_tuner.config.values import with_values
 from tui_tuner.runs.events import (
-    Body,
     Evaluation,
     EvaluationTable,
     Event,
+    EventBody,
     Finished,
     HeldOutRows,
     Resolved,
@@ -42,7 +42,7 @@ from tui_tuner.runs.events import (
     Step,
     Warned,
 )
-from tui_tuner.runs.wire import encode, fields_of
+from tui_tuner.runs.wire import encode_event, fields_of
 
 KEPT = (RunStarted, Step, Evaluation, HeldOutRows, EvaluationTable, RowLedger, Resolved, RolledBack, Finished)
 WARNINGS = ("leakage", "bad_numbers")  # that tell something of the curve
@@ -80,9 +80,9 @@ class Kept:
 
     def __init__(self, root: str) -> None:
         self.root = root  # of its files, which no journal names
-        self.bodies: list[Body] = []
+        self.bodies: list[EventBody] = []
 
-    def emit(self, body: Body) -> None:
+    def emit(self, body: EventBody) -> None:
         if isinstance(body, KEPT) or (isinstance(body, Warned) and body.code in WARNINGS):
             if isinstance(body, Warned | Finished):
                 body = replace(body, message=body.message.replace(f"{self.root}/", ""))
@@ -91,9 +91,9 @@ class Kept:
 
 def train_run(recipe: Recipe, root: Path) -> Kept:
     """Train a recipe for real, in this process."""
-    from tui_tuner.runs.control import Control
+    from tui_tuner.runs.control import CommandReceiver
     from tui_tuner.runs.store import RunStore
-    from tui_tuner.training.session import run
+    from tui_tuner.training.session import run_training
 
     train, held_out = made_rows(recipe.rows)
     values = {
@@ -108,13 +108,13 @@ def train_run(recipe: Recipe, root: Path) -> Kept:
     if values.get("model.name") in OF_FOLDER:
         values["model.name"] = str(Path(os.environ["RECORDED_MODELS"]) / values["model.name"])
     config = with_values(build_config({"task": recipe.task}), values)
-    folder = RunStore(config.output.folder).create(config)
+    folder = RunStore(config.output.folder).create_run(config)
     kept = Kept(str(root))
-    run(config, folder, kept, Control(folder.control))
+    run_training(config, folder, kept, CommandReceiver(folder.control_path))
     return kept
 
 
-def reduced(recipe: Recipe, bodies: list[Body]) -> list[bytes]:
+def reduced(recipe: Recipe, bodies: list[EventBody]) -> list[bytes]:
     """Lines of a journal with its recipe's name and key, fewer fields, digits and tables."""
     tabled = [body.step for body in bodies if isinstance(body, EvaluationTable)]
     lines = []
@@ -124,11 +124,11 @@ def reduced(recipe: Recipe, bodies: list[Body]) -> list[bytes]:
         kept = slim(body)
         if isinstance(kept, RunStarted):
             kept = replace(kept, versions={**kept.versions, "recipe": recipe.key})
-        lines.append(encode(Event(kept, run=recipe.name, seq=number, time=float(number + 1))))
+        lines.append(encode_event(Event(kept, run=recipe.name, seq=number, time=float(number + 1))))
     return lines
 
 
-def slim(body: Body) -> Body:
+def slim(body: EventBody) -> EventBody:
     """The same event with what a verdict needs of it."""
     fields = fields_of(body)
     if isinstance(body, Step):

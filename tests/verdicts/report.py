@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from tests.verdicts.recipes import HALVES, RECIPES, REPORTING, TUNING, Recipe, half_of
 from tests.verdicts.recorded import as_older, every_third, journal_of, read_events
-from tui_tuner.verdicts.judge import judge
-from tui_tuner.verdicts.words import VERDICTS
+from tui_tuner.verdicts.judge import judge_events
+from tui_tuner.verdicts.verdict_words import VERDICTS
 
 AS_WRITTEN, OLDER = "as written", "as older versions wrote it"
 
@@ -57,7 +57,7 @@ def judge_all(recipes: Iterable[Recipe]) -> list[Judged]:
         events = read_events(recipe.name)
         forms = {AS_WRITTEN: events, **({OLDER: as_older(events)} if recipe.name in older else {})}
         for form, those in forms.items():
-            said = judge(those)
+            said = judge_events(those)
             found.append(Judged(recipe, form, said.verdict, said.confidence, tuple(said.evidence)))
     return found
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.verdicts.families import FAMILIES, FAMILY_ANSWERS
 from tui_tuner import demo
-from tui_tuner.demo.words import ATTRIBUTES, DAYS, NAMES
+from tui_tuner.demo.demo_words import ATTRIBUTES, DAYS, NAMES
 
 Row = dict[str, Any]
 

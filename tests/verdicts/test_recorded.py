@@ -10,7 +10,7 @@ from tests.verdicts.recipes import OPPOSITES, RECIPES, REPORTING, TUNING, half_o
 from tests.verdicts.recorded import as_older, every_third, read_events
 from tests.verdicts.report import AS_WRITTEN, OLDER, Judged, judge_all, mistakes, recorded, share_right
 from tui_tuner.runs.events import Evaluation, HeldOutRows, RunStarted, Step, Warned
-from tui_tuner.verdicts.words import VERDICTS
+from tui_tuner.verdicts.verdict_words import VERDICTS
 
 ENOUGH = 0.95
 

@@ -1,4 +1,4 @@
-"""`tui-tuner edit`: the form over any config."""
+"""`tui-tuner edit`: opens any config in the form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tui_tuner.cli.options import Runs
 from tui_tuner.locales import N_, _
 
 
-def edit(
+def edit_config(
     config: Annotated[
         str,
         typer.Argument(
@@ -20,14 +20,15 @@ def edit(
     runs: Runs = "runs",
 ) -> None:
     """Open a config in the form, to change, save and start it."""
-    from tui_tuner.cli.screen import require_screen, show
+    from tui_tuner.cli.screen import require_screen, show_screen
     from tui_tuner.runs.store import RunStore
-    from tui_tuner.ui.editing.opening import open_config
+    from tui_tuner.ui.editing.config_opening import open_config
 
     store = RunStore(runs)
+    # A config that cannot be opened is reported even without a terminal
     opened = open_config(config, store)
     require_screen(
         _("editing a config needs a terminal."),
-        _("Change the file in an editor, and check it with `tui-tuner estimate CONFIG`."),
+        _("Edit the file with a text editor, and check it with `tui-tuner estimate CONFIG`."),
     )
-    raise typer.Exit(show(store, opened=opened))
+    raise typer.Exit(show_screen(store, opened=opened))

@@ -9,7 +9,7 @@ import typer
 from tui_tuner.locales import N_
 
 Runs = Annotated[str, typer.Option("--runs", help=N_("Folder that holds the runs."), metavar="FOLDER")]
-Json = Annotated[bool, typer.Option("--json", help=N_("Print JSON, and nothing else, on standard output."))]
+Json = Annotated[bool, typer.Option("--json", help=N_("Print only JSON on standard output."))]
 NoTui = Annotated[bool, typer.Option("--no-tui", help=N_("Print lines instead of opening a screen."))]
 Sets = Annotated[
     list[str] | None,
@@ -20,8 +20,8 @@ Sets = Annotated[
 Detach = Annotated[bool, typer.Option("--detach", help=N_("Train in the background; watch it with attach."))]
 
 
-def say_aside(note: str) -> None:
-    """A line on standard error, where it is in no one's way."""
+def print_to_stderr(note: str) -> None:
+    """Print a line on standard error, so that it does not mix with the output of a command."""
     from tui_tuner.text import sanitize
 
     typer.echo(sanitize(note), err=True)

@@ -1,4 +1,4 @@
-"""Opening the Textual app around a run, and staying alive for the run after the screen is gone."""
+"""Opens the Textual app around a run, and keeps the process alive for the run after the screen closes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
-    from tui_tuner.ui.screens.at_once import First
+    from tui_tuner.ui.screens.first_screen import First
 
-_CANNOT_PAINT = ("dumb", "unknown")  # values of TERM; such as an editor's shell has
+_CANNOT_PAINT = ("dumb", "unknown")  # values of TERM, as in the shells of some editors
 
 
 def can_show() -> bool:
-    """Whether keys come from a terminal, and a screen can be painted on it."""
+    """Return whether input and output are a terminal that can show a screen."""
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "") not in _CANNOT_PAINT
 
 
 def open_workbench(runs: str) -> int:
-    """The Textual app's home screen.
+    """Open the workbench on its home screen; return the exit code.
 
     Raises:
         UsageError: there is no terminal.
@@ -32,25 +32,27 @@ def open_workbench(runs: str) -> int:
     require_screen(
         _("the workbench needs a terminal."), _("`tui-tuner run CONFIG --no-tui` works without one.")
     )
-    return show(RunStore(runs))
+    return show_screen(RunStore(runs))
 
 
 def require_screen(what: str, hint: str) -> None:
-    """Refuse what needs a screen where none can be shown.
+    """Raise an error if no screen can be shown.
 
     Raises:
-        UsageError: there is no terminal, or none that can paint.
+        UsageError: there is no terminal, or it cannot show a screen.
     """
+    # Two messages: without a terminal another command helps, with a limited one another TERM
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(what, hint=hint)
     if not can_show():
         kind = one_line(os.environ.get("TERM", ""), 40)
         raise UsageError(
-            _("the workbench needs a terminal that can paint; TERM is {kind}.", kind=kind), hint=hint
+            _("the workbench needs a terminal that can show a screen, but TERM is {kind}.", kind=kind),
+            hint=hint,
         )
 
 
-def show(
+def show_screen(
     store: RunStore,
     folder: RunFolder | None = None,
     *,
@@ -60,24 +62,27 @@ def show(
 ) -> int:
     """Open the workbench, or the live pane of `folder`; with `train`, train it in a thread of this process.
 
-    With `opened`, the form begins with that config, or a chat is shown.
+    With `opened`, the form starts with that config, or a chat is shown.
 
-    Returns the exit code of the run that was on when the screen closed, or 0. If the screen closes while a
-    run is on (the user chose so, or the terminal is gone), this process leaves the terminal and stays,
-    without a screen, to the run's end.
+    Returns the exit code of the run that was active when the screen closed, or 0. If the screen closes while
+    a run is active (by choice, or because the terminal was closed), this process leaves the terminal and
+    stays without a screen until the run ends.
     """
-    gc.disable()  # what is made until the first frame stays; the app turns it on again
-    from tui_tuner.launch.terminal.waiter import behind_waiter
+    # Objects made before the first frame stay alive anyway; the app enables it again
+    gc.disable()
+    from tui_tuner.launch.terminal.waiter import fork_behind_waiter
 
-    line = behind_waiter()  # before the imports: a small process forks sooner
-    from tui_tuner.launch.output import captured
+    # Before the imports, as a small process forks faster
+    line = fork_behind_waiter()
+    from tui_tuner.launch.output_capture import capture_output
     from tui_tuner.launch.terminal.leaving import WayOut
 
     way_out = WayOut(line)
-    with captured(folder.log if folder and train else None):
-        way_out.begin()
+    with capture_output(folder.log_path if folder and train else None):
+        # Before Textual is imported: a signal in these seconds must not be lost
+        way_out.start_listening()
         from tui_tuner.ui.app import run_app
 
         result = run_app(store, open_run=folder, train=train, resume=resume, opened=opened, way_out=way_out)
-        code = way_out.end(result.exit_code, result.terminal_gone, result.words)
+        code = way_out.finish_process(result.exit_code, result.terminal_gone, result.words)
     return code if result.host is not None or way_out.signal else result.exit_code

@@ -1,4 +1,4 @@
-"""Commands that start a run: `demo`, `run`, `resume`, and the workbench itself."""
+"""Commands that start or resume a run: `demo`, `run` and `resume`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tui_tuner.cli.options import Detach, Json, NoTui, Runs, Sets, say_aside
+from tui_tuner.cli.options import Detach, Json, NoTui, Runs, Sets, print_to_stderr
 from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
-    from tui_tuner.config.schema import RunConfig  # pydantic takes 0.1 s, and `--help` needs none
+    from tui_tuner.config.schema import RunConfig  # pydantic takes 0.1 s, which `--help` should not cost
 
 ConfigPath = Annotated[
     str, typer.Argument(help=N_("A YAML file, or the name of a preset."), metavar="CONFIG")
@@ -22,16 +22,21 @@ ConfigPath = Annotated[
 RunName = Annotated[str, typer.Argument(help=N_("Name or folder of a run, or `last`."), metavar="RUN")]
 
 
-def demo(
+def run_demo(
     sets: Sets = None, runs: Runs = "runs", no_tui: NoTui = False, json: Json = False, detach: Detach = False
 ) -> None:
-    """Fine-tune the small model inside this package on the data inside this package."""
+    """Fine-tune the small model of this package on the data of this package."""
     raise typer.Exit(
-        train(_new(RunStore(runs), _config("demo", sets, runs)), no_tui=no_tui, json=json, detach=detach)
+        train_folder(
+            _create_folder(RunStore(runs), _load_run_config("demo", sets, runs)),
+            no_tui=no_tui,
+            json=json,
+            detach=detach,
+        )
     )
 
 
-def run(
+def run_config(
     config: ConfigPath,
     sets: Sets = None,
     runs: Annotated[str | None, typer.Option("--runs", help=N_("Folder that holds the runs."))] = None,
@@ -44,15 +49,15 @@ def run(
     ] = False,
 ) -> None:
     """Train what a config describes."""
-    made = _config(config, sets, runs)
+    made = _load_run_config(config, sets, runs)
     store = RunStore(made.output.folder)
     if resume_if_possible:
-        folder, going_on = _same_name(store, made)
-        raise typer.Exit(train(folder, going_on, no_tui=no_tui, json=json, detach=detach))
-    raise typer.Exit(train(_new(store, made), no_tui=no_tui, json=json, detach=detach))
+        folder, going_on = _find_same_name(store, made)
+        raise typer.Exit(train_folder(folder, going_on, no_tui=no_tui, json=json, detach=detach))
+    raise typer.Exit(train_folder(_create_folder(store, made), no_tui=no_tui, json=json, detach=detach))
 
 
-def resume(
+def resume_run(
     run: RunName,
     runs: Runs = "runs",
     no_tui: NoTui = False,
@@ -65,78 +70,86 @@ def resume(
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help=N_("Take over a run that another machine seems to train.")),
+        typer.Option("--force", help=N_("Take over a run that another machine seems to be training.")),
     ] = False,
 ) -> None:
     """Continue a run from its last checkpoint."""
-    folder = RunStore(runs).find(run)
-    if force and folder.elsewhere():
-        folder.disown()
+    folder = RunStore(runs).find_run(run)
+    # Before the checks, which would refuse a run of another machine
+    if force and folder.find_other_host():
+        folder.forget_process()
     _check_resumable(folder)
     _ask_consent(folder, trust_remote_code)
     if sets:
-        _edit(folder, sets)
-    raise typer.Exit(train(folder, going_on=True, no_tui=no_tui, json=json, detach=detach))
+        _change_config(folder, sets)
+    raise typer.Exit(train_folder(folder, going_on=True, no_tui=no_tui, json=json, detach=detach))
 
 
-def begin(config: RunConfig, *, no_tui: bool, json: bool, detach: bool) -> int:
-    """Train a config in a run folder of its own; the exit code."""
-    return train(_new(RunStore(config.output.folder), config), no_tui=no_tui, json=json, detach=detach)
+def train_new(config: RunConfig, *, no_tui: bool, json: bool, detach: bool) -> int:
+    """Train a config in a new run folder; return the exit code."""
+    return train_folder(
+        _create_folder(RunStore(config.output.folder), config), no_tui=no_tui, json=json, detach=detach
+    )
 
 
-def train(folder: RunFolder, going_on: bool = False, *, no_tui: bool, json: bool, detach: bool) -> int:
-    """Train in the host that fits: a child, the screen's thread, or this process without a screen."""
+def train_folder(folder: RunFolder, going_on: bool = False, *, no_tui: bool, json: bool, detach: bool) -> int:
+    """Train in a background process, behind a screen, or in this process; return the exit code."""
     if detach:
-        return _detached(folder, going_on, json)
+        return _train_detached(folder, going_on, json)
     from tui_tuner.cli.screen import can_show
 
     if not no_tui and not json and can_show():
-        return _on_screen(folder, going_on)
-    return _headless(folder, going_on, json)
+        return _train_on_screen(folder, going_on)
+    return _train_headless(folder, going_on, json)
 
 
-def _on_screen(folder: RunFolder, going_on: bool) -> int:
-    from tui_tuner.cli.screen import show
+def _train_on_screen(folder: RunFolder, going_on: bool) -> int:
+    from tui_tuner.cli.screen import show_screen
 
-    return show(RunStore(folder.path.parent), folder, train=True, resume=going_on)
+    return show_screen(RunStore(folder.path.parent), folder, train=True, resume=going_on)
 
 
-def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
-    from tui_tuner.cli.telling import TellingPrinter
-    from tui_tuner.headless import Follower, RawPrinter, writer
-    from tui_tuner.inference.leads import lead_lines
-    from tui_tuner.launch.host import host
-    from tui_tuner.launch.output import captured
-    from tui_tuner.launch.signals import install
-    from tui_tuner.runs.control import Control
+def _train_headless(folder: RunFolder, going_on: bool, json: bool) -> int:
+    from tui_tuner.cli.ringing_printer import RingingPrinter
+    from tui_tuner.headless import Follower, RawPrinter, make_writer
+    from tui_tuner.inference.leads import format_leads
+    from tui_tuner.launch.output_capture import capture_output
+    from tui_tuner.launch.run_host import host_run
+    from tui_tuner.launch.signals import install_handlers
+    from tui_tuner.runs.control import CommandReceiver
 
-    control = Control(folder.control)
-    install(control)
-    with captured(folder.log) as terminal:
-        write = writer(terminal.out)
-        printer = RawPrinter(write) if json else TellingPrinter(write, terminal.out, folder)
-        follower = Follower(folder.events, printer, from_end=True)
+    control = CommandReceiver(folder.control_path)
+    # From here on Ctrl+C ends the run in an orderly way, even while it is still loading
+    install_handlers(control)
+    with capture_output(folder.log_path) as terminal:
+        write = make_writer(terminal.out)
+        printer = RawPrinter(write) if json else RingingPrinter(write, terminal.out, folder)
+        # Of a resumed run, only new events are printed
+        follower = Follower(folder.events_path, printer, from_end=True)
         if not json:
+            # Before the first event, so that the folder is known even if the start hangs
             write(_("run folder {path}", path=one_line(folder.path)))
-        follower.start()
+        follower.start_following()
 
-        def end(code: int) -> None:
-            follower.finish(1.0)
+        def exit_process(code: int) -> None:
+            follower.finish_following(1.0)
+            # Called when the run does not end by itself: normal exit would wait for its threads
             os._exit(code)
 
         try:
-            ended = host(folder, control, going_on, end)
-            if not folder.events.exists() and ended.message:
-                write(one_line(ended.message))  # nobody can read it in the run's folder
+            ended = host_run(folder, control, going_on, exit_process)
+            if not folder.events_path.exists() and ended.message:
+                # Without a journal, the message can be read nowhere else
+                write(one_line(ended.message))
         finally:
-            follower.finish()
+            follower.finish_following()
         if not json and ended.exit_code == 0:
-            write.lines(lead_lines(folder, folder.config().task_kind))
+            write.write_lines(format_leads(folder, folder.load_config().task_kind))
         return ended.exit_code
 
 
-def _detached(folder: RunFolder, going_on: bool, json: bool) -> int:
-    from tui_tuner.inference.leads import runs_option
+def _train_detached(folder: RunFolder, going_on: bool, json: bool) -> int:
+    from tui_tuner.inference.leads import format_runs_option
     from tui_tuner.launch.child import start_detached
 
     pid = start_detached(folder, going_on, lambda words: typer.echo(words, err=True))
@@ -145,32 +158,33 @@ def _detached(folder: RunFolder, going_on: bool, json: bool) -> int:
 
         typer.echo(orjson.dumps({"run": folder.name, "folder": str(folder.path), "pid": pid}).decode())
     else:
-        name, runs = one_line(folder.name), one_line(runs_option(folder))
-        typer.echo(_("run {name} goes on in the background (pid {pid})", name=name, pid=pid))
+        name, runs = one_line(folder.name), one_line(format_runs_option(folder))
+        typer.echo(_("run {name} is training in the background (pid {pid})", name=name, pid=pid))
         typer.echo(_("watch it  tui-tuner attach {name}{runs_option}", name=name, runs_option=runs))
         typer.echo(_("stop it   tui-tuner stop {name}{runs_option}", name=name, runs_option=runs))
     return 0
 
 
-def _config(name: str, sets: list[str] | None, runs: str | None) -> RunConfig:
+def _load_run_config(name: str, sets: list[str] | None, runs: str | None) -> RunConfig:
     from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
     from tui_tuner.config.values import with_values
 
-    config = load_config(find_preset(name), sets or (), say_aside)
+    config = load_config(find_preset(name), sets or (), print_to_stderr)
     return config if runs is None else with_values(config, {"output.folder": runs})
 
 
-def _new(store: RunStore, config: RunConfig) -> RunFolder:
-    """A run folder, once nothing is known to be wrong with the config."""
+def _create_folder(store: RunStore, config: RunConfig) -> RunFolder:
+    """Create a run folder after checking the config."""
     from tui_tuner.launch.beforehand import check_beforehand
 
+    # Before the folder is created, so that a mistake leaves no empty run behind
     check_beforehand(config)
-    return store.create(config)
+    return store.create_run(config)
 
 
-def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
-    """The run of the config's own name: a new one, or the old one to go on with."""
+def _find_same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
+    """Return (run folder with the config's name, whether it exists and is to be continued)."""
     name = config.output.name
     if name == "auto":
         raise ConfigError(
@@ -180,32 +194,34 @@ def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
         )
     folder = RunFolder(store.root / name)
     if not (folder.path / "config.yaml").is_file():
-        return _new(store, config), False
-    if folder.state() == "completed":
+        return _create_folder(store, config), False
+    if folder.find_state() == "completed":
+        # Schedulers start the same command again and again; a finished run is not an error for them
         raise typer.Exit(0)
     from tui_tuner.config import consent
 
-    consent.remember(config.model)  # the config is the user's own
-    _name_changes(folder, config)
+    # The user named this config, so its model is trusted as in a new run
+    consent.remember_consent(config.model)
+    _warn_of_differences(folder, config)
     return folder, True
 
 
-def _name_changes(folder: RunFolder, config: RunConfig) -> None:
-    """Say so if the config asks for something else than the run it goes on with, which keeps its own."""
+def _warn_of_differences(folder: RunFolder, config: RunConfig) -> None:
+    """Warn of fields in which a config differs from the run that it continues, as they are ignored."""
     from tui_tuner.config.load import absolute_paths
-    from tui_tuner.config.options import get_value, options
+    from tui_tuner.config.options import get_value, list_options
 
     asked = absolute_paths(config)
-    own = folder.config()
+    own = folder.load_config()
     changed = [
         name
-        for name in options()
+        for name in list_options()
         if not name.startswith("output.") and get_value(asked, name) != get_value(own, name)
     ]
     if changed:
         typer.echo(
             _(
-                "{name} goes on with its own config; what differs here is not used: "
+                "{name} continues with its own config; these differences are ignored: "
                 "{changed}. For a new config, choose another output.name.",
                 name=one_line(folder.name),
                 changed=", ".join(changed),
@@ -214,51 +230,54 @@ def _name_changes(folder: RunFolder, config: RunConfig) -> None:
         )
 
 
-def _edit(folder: RunFolder, sets: list[str]) -> None:
-    """Change the config of a run, as an editor would, if the run can take it on its way."""
+def _change_config(folder: RunFolder, sets: list[str]) -> None:
+    """Change the config of a run before resuming it, if the changes are allowed."""
     from tui_tuner.config.load import absolute_paths, dump_config, load_config
     from tui_tuner.runs.secrets import refuse_secrets
     from tui_tuner.training.resuming import check_edits
 
-    if folder.alive():
+    if folder.is_alive():
         raise UsageError(
-            _("is running, and its config cannot be changed now."),
+            _("is running, so its config cannot be changed now."),
             where=one_line(folder.name),
             hint=_("Stop it first: `tui-tuner stop {name}`", name=one_line(folder.name)),
         )
-    config = absolute_paths(load_config(folder.path / "config.yaml", sets, say_aside))
+    # The config in a run's folder must not depend on where a command was started
+    config = absolute_paths(load_config(folder.path / "config.yaml", sets, print_to_stderr))
     check_edits(folder, config)
     text = dump_config(config)
+    # A token given with --set would otherwise be stored in the run's folder
     refuse_secrets(text, "config")
-    folder.write("config.yaml", text)
+    folder.write_file("config.yaml", text)
 
 
 def _ask_consent(folder: RunFolder, agreed: bool) -> None:
-    """The user's word for the code of the run's model, if it asks for any and they have not given it."""
+    """Ask for consent to run the code of the run's model, if it has any and consent is missing."""
     from tui_tuner.cli.screen import can_show
     from tui_tuner.config import consent
-    from tui_tuner.launch.host import require_consent
+    from tui_tuner.launch.run_host import require_consent
 
-    config = folder.config()
-    if consent.allowed(config.model):
+    config = folder.load_config()
+    if consent.is_allowed(config.model):
         return
     if not agreed and can_show():
         question = _(
-            "{name} runs code that comes with the model {model}, and you have not agreed to that here. "
+            "{name} runs code that comes with the model {model}, and you have not agreed to that on this "
+            "machine. "
             "Run it?",
             name=one_line(folder.name),
             model=one_line(config.model.name, 120),
         )
         agreed = typer.confirm(question)
     if agreed:
-        consent.remember(config.model)
+        consent.remember_consent(config.model)
     require_consent(folder, config)
 
 
 def _check_resumable(folder: RunFolder) -> None:
-    if folder.state() == "completed":
+    if folder.find_state() == "completed":
         raise UsageError(
             _("has completed; there is nothing left to do."),
             where=one_line(folder.name),
-            hint=_("To train further, start a new run from its model in `last`."),
+            hint=_("To continue training, start a new run from its model in `last`."),
         )

@@ -1,4 +1,4 @@
-"""`tui-tuner verdict`: what a run's curves say, in a word, with the evidence and what to change."""
+"""`tui-tuner verdict`: judges a run by its curves, with evidence and advice."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Judged = Annotated[
 ]
 
 
-def verdict(run: Judged = "last", runs: Runs = "runs", json: Json = False) -> None:
-    """Say whether a run learnt anything, on what evidence, and what to change."""
+def judge_and_print(run: Judged = "last", runs: Runs = "runs", json: Json = False) -> None:
+    """Judge whether a run learned anything, with evidence and advice."""
     from tui_tuner.verdicts.judge import judge_run, plain_values
 
     place = find_journal(run, runs)
@@ -26,35 +26,36 @@ def verdict(run: Judged = "last", runs: Runs = "runs", json: Json = False) -> No
     if json:
         import orjson
 
-        from tui_tuner.runs.wire import plain
+        from tui_tuner.runs.wire import to_plain
 
         option = orjson.OPT_INDENT_2
-        typer.echo(orjson.dumps(plain(plain_values(found)), option=option).decode())
+        typer.echo(orjson.dumps(to_plain(plain_values(found)), option=option).decode())
         return
     name = place.parent.name if place.is_file() else place.name
-    for line in lines_of(found, name):
+    for line in format_verdict(found, name):
         typer.echo(line)
 
 
 def find_journal(run: str, runs: str) -> Path:
-    """The journal or the folder that RUN means.
+    """Find the journal or run folder that RUN means.
 
     Raises:
-        UsageError: no run, or several, match.
+        UsageError: no run or several runs match.
     """
     from tui_tuner.runs.store import RunStore
 
     direct = Path(run).expanduser()
+    # A journal may be judged without its folder, for example a copy from another machine
     if direct.is_file():
         return direct
     if (direct / "events.jsonl").is_file():
         return direct
-    return RunStore(runs).find(run).path
+    return RunStore(runs).find_run(run).path
 
 
-def lines_of(found: Any, name: str) -> list[str]:
-    """A verdict for people."""
-    from tui_tuner.verdicts.words import VERDICTS
+def format_verdict(found: Any, name: str) -> list[str]:
+    """Format a verdict as lines of text."""
+    from tui_tuner.verdicts.verdict_words import VERDICTS
 
     word = VERDICTS[found.verdict]
     said = {"name": one_line(name), "label": _(word.label), "means": _(word.means)}
@@ -67,7 +68,7 @@ def lines_of(found: Any, name: str) -> list[str]:
     parts.append(_("up to step {step:,}", step=found.step))
     lines += [", ".join(parts), "", _("Evidence:")]
     lines += [f"  - {one_line(sentence)}" for sentence in found.evidence]
-    lines += ["", _("What to change:")]
+    lines += ["", _("Advice:")]
     for advice in found.advice:
         values = " ".join(f"--set {field}={value}" for field, value in advice.values.items())
         lines.append(f"  - {one_line(advice.words)}" + (f"  {values}" if values else ""))

@@ -1,21 +1,24 @@
-"""Rows for a check: cut to what its memory allows, with a few labels; and made-up ones beyond a window."""
+"""Rows for a check: cut to what memory allows, with few labels; and synthetic ones longer than a window."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tui_tuner.compute.forward import Rows
 from tui_tuner.data.records import IGNORE, Example
 
-LEAST_LABELS = 16  # of an example in a check
-BEYOND = 64  # tokens of a made-up row after the window, all with a label
+if TYPE_CHECKING:
+    import torch
+
+LEAST_LABELS = 16  # kept for each example in a check
+BEYOND = 64  # tokens of a synthetic row after the window, all with a label
 
 
 class CheckRows:
-    """Examples that a check computes, numbered from 0."""
+    """The examples that a check computes, as `Rows` numbered from 0."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._examples = list(examples)
@@ -29,24 +32,24 @@ class CheckRows:
         return self._examples[index]
 
 
-def shorten(data: Rows, rows: Sequence[int], longest: int, labels: int) -> CheckRows:
-    """Some rows of the data, each of at most `longest` tokens.
+def shorten_rows(data: Rows, rows: Sequence[int], longest: int, labels: int) -> CheckRows:
+    """Return some rows of the data, each cut to at most `longest` tokens.
 
     Args:
-        labels: As many as all the rows may have together, so that their logits are no more than training's.
-            An example keeps at least a few.
+        labels: The most labels of all rows together, so that their logits need no more memory than in
+            training. An example keeps at least a few.
     """
     each = max(LEAST_LABELS, labels // max(1, len(rows)))
-    return CheckRows([thin_labels(_cut(data[row], longest), each) for row in rows])
+    return CheckRows([thin_labels(_cut_example(data[row], longest), each) for row in rows])
 
 
 def reach_beyond(data: Rows, window: int, longest: int) -> CheckRows:
-    """A short row, and one that is longer than a window, made of the tokens of all rows of `data`.
+    """Make a short row, and one longer than a window, from the tokens of all rows of `data`.
 
-    Only what lies beyond the window has labels.
+    Only tokens beyond the window have labels.
 
     Args:
-        longest: Tokens that no row may exceed; more than the window.
+        longest: The most tokens of a row; more than the window.
     """
     parts = [data[row] for row in range(len(data))]
     ids = np.concatenate([part.ids for part in parts])
@@ -57,11 +60,11 @@ def reach_beyond(data: Rows, window: int, longest: int) -> CheckRows:
     if len(known):
         labels[window:] = np.resize(known, length - window)
     long = Example(np.resize(ids, length).astype(np.int32), labels, parts[0].columns)
-    return CheckRows([_cut(parts[0], BEYOND), long])
+    return CheckRows([_cut_example(parts[0], BEYOND), long])
 
 
 def thin_labels(example: Example, most: int) -> Example:
-    """The same with at most so many labels, the first and the last among them."""
+    """Return the example with at most `most` labels, evenly spread, including the first and the last."""
     places = np.flatnonzero(example.labels != IGNORE)
     if len(places) <= most:
         return example
@@ -71,8 +74,8 @@ def thin_labels(example: Example, most: int) -> Example:
     return Example(example.ids, labels, example.columns)
 
 
-def _cut(example: Example, longest: int) -> Example:
-    """The first tokens; where none of them has a label, those up to the last that has one."""
+def _cut_example(example: Example, longest: int) -> Example:
+    """Keep the first tokens; if none of them has a label, those up to the last label."""
     if len(example) <= longest:
         return example
     places = np.flatnonzero(example.labels != IGNORE)
@@ -81,26 +84,24 @@ def _cut(example: Example, longest: int) -> Example:
     return Example(example.ids[kept], example.labels[kept], example.columns)
 
 
-def windows(model: Any) -> list[int]:
-    """Every number of tokens that a model's attention may end at, smallest first, as its config names them.
-
-    A number that the model does not use costs a needless check, so nothing is asked but its name.
-    """
+def list_windows(model: torch.nn.Module) -> list[int]:
+    """List the attention windows and chunk sizes in a model's config, smallest first, in tokens."""
+    # The names alone decide: a number that the model does not use only costs a needless check.
     settings = model.config.get_text_config().to_dict()
-    return sorted({size for name, size in _numbers(settings, "") if _is_window(name) and size > 1})
+    return sorted({size for name, size in _walk_numbers(settings, "") if _is_window(name) and size > 1})
 
 
 def _is_window(name: str) -> bool:
     return ("window" in name or "chunk" in name) and "feed_forward" not in name
 
 
-def _numbers(settings: Any, name: str) -> Iterator[tuple[str, int]]:
-    """All whole numbers in nested settings, with the names that lead to each."""
+def _walk_numbers(settings: Any, name: str) -> Iterator[tuple[str, int]]:
+    """Yield all whole numbers in nested settings, each with its path of names."""
     if isinstance(settings, dict):
         for key, value in settings.items():
-            yield from _numbers(value, f"{name}.{key}")
+            yield from _walk_numbers(value, f"{name}.{key}")
     elif isinstance(settings, list | tuple):
         for value in settings:
-            yield from _numbers(value, name)
+            yield from _walk_numbers(value, name)
     elif isinstance(settings, int) and not isinstance(settings, bool):
         yield name, settings

@@ -1,43 +1,50 @@
-"""Head and cross-entropy of a few positions at a time, so that logits of all of them never exist.
+"""Head and cross-entropy for a few positions at a time, so that all logits are never in memory at once.
 
 With a vocabulary of 150,000, the logits of 4,000 targets take 2.4 GB in float32, and the plain way holds two
-or three such tensors at once. Here the logits of a chunk turn into its losses and the gradient of its hidden
+or three such tensors at once. Here the logits of a chunk become its losses and the gradient of its hidden
 states before the next chunk begins (as in Liger Kernel, arXiv 2410.10989), forward and backward in one pass.
-On a GPU a chunk is as large as its matrix product needs to be quick; on a CPU larger vocabularies gain speed
-too (2 cores, 800 targets, 50,000 tokens of width 256: 410 ms plain, 352 in chunks; in bfloat16 347 and 161).
+On a GPU a chunk is as large as a fast matrix product needs; on a CPU large vocabularies are also faster this
+way (2 cores, 800 targets, 50,000 tokens of width 256: 410 ms plain, 352 in chunks; in bfloat16 347 and 161).
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import cross_entropy, linear, log_softmax
 
-from tui_tuner.compute.chunks import chunk_rows
+from tui_tuner.compute.chunks import count_chunk_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def head_of(model: Any) -> Any:
-    """The head, where it is a plain linear layer; else None."""
+def find_linear_head(model: torch.nn.Module) -> Any:
+    """Return the head if it is a plain linear layer, else None."""
+    # A subclass may compute something else, so the exact type counts.
     head = model.get_output_embeddings()
     return head if type(head) is torch.nn.Linear else None
 
 
 @contextlib.contextmanager
-def hidden_states(head: Any, entered: list[Any] | None = None, times: float = 1.0) -> Iterator[None]:
-    """Let the model return what would enter its head (`times` a factor) instead of logits.
+def return_hidden_states(
+    head: torch.nn.Module, entered: list[Tensor] | None = None, times: float = 1.0
+) -> Iterator[None]:
+    """Make the model return the input of its head (multiplied by `times`) instead of logits.
 
     Args:
-        entered: Gets what entered the head.
+        entered: A list that the inputs of the head are added to.
     """
 
-    def forward(hidden: Any) -> Any:
+    def forward(hidden: Tensor) -> Tensor:
         if entered is not None:
             entered.append(hidden)
         return hidden if times == 1.0 else hidden * times
 
+    # A forward hook could replace the logits only after they were computed.
     head.forward = forward
     try:
         yield
@@ -46,19 +53,19 @@ def hidden_states(head: Any, entered: list[Any] | None = None, times: float = 1.
 
 
 @contextlib.contextmanager
-def labelled_only(head: Any, keep: Any) -> Iterator[list[bool]]:
-    """Let a head compute the logits of some positions of a row only, whatever else the model does to them.
+def compute_labelled_only(head: torch.nn.Module, keep: Tensor) -> Iterator[list[bool]]:
+    """Make a head compute logits only at some positions; what the model does to logits still applies.
 
     Args:
-        keep: [B, T] bool, as the head is entered; elsewhere it computes all.
+        keep: [B, T] bool; inputs of any other shape are computed completely.
 
     Yields:
-        A list that is not empty once it has been entered so.
+        A list that is not empty once the head was called with that shape.
     """
     inner, own = head.forward, head.__dict__.get("forward")
     entered: list[bool] = []
 
-    def forward(hidden: Any) -> Any:
+    def forward(hidden: Tensor) -> Tensor:
         if hidden.shape[:-1] != keep.shape:
             return inner(hidden)
         entered.append(True)
@@ -73,11 +80,12 @@ def labelled_only(head: Any, keep: Any) -> Iterator[list[bool]]:
             head.forward = own
 
 
-def proportional(left: Any, entered: Any, exact: bool = False) -> bool:
-    """Whether one tensor is the other times a number, to the rounding of 16 bits; of float32 if `exact`."""
+def is_proportional(left: Tensor, entered: Tensor, exact: bool = False) -> bool:
+    """Return whether the tensors differ by a factor only, up to rounding in 16 bits (float32 if `exact`)."""
     one, other = left.flatten().double(), entered.flatten().double()
     if one.shape != other.shape:
         return False
+    # Cross-multiplied by the largest element instead of divided: small elements and zeros do no harm.
     largest = other.abs().argmax()
     return bool(
         torch.allclose(one * other[largest], other * one[largest], rtol=1e-5 if exact else 0.02, atol=0.0)
@@ -85,13 +93,16 @@ def proportional(left: Any, entered: Any, exact: bool = False) -> bool:
 
 
 class ChunkedLoss(torch.autograd.Function):
-    """Sum of the cross-entropies of hidden states [K, H] by a head [V, H]; a float32 scalar.
+    """Sum of the cross-entropies of hidden states [K, H] under a head [V, H], a float32 scalar.
 
-    Gradients: hidden states, and the head's weight and bias where they are trained (summed in float32).
+    Gradients: hidden states, and the head's weight and bias if they are trained (summed in float32).
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Any, weight: Any, bias: Any, targets: Any, rows: int) -> Any:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int
+    ) -> Tensor:
+        # The loss is a sum, so all gradients are known here up to the factor that the backward pass brings.
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         to_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         to_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
@@ -103,7 +114,8 @@ class ChunkedLoss(torch.autograd.Function):
             total -= scores.gather(1, wanted).sum()
             if to_hidden is None and to_weight is None:
                 continue
-            above = scores.exp_()  # the gradient of the logits: probabilities, less one at the target
+            # The gradient of the logits is their softmax, minus one at the target; in place of the scores.
+            above = scores.exp_()
             above.scatter_add_(1, wanted, above.new_full(wanted.shape, -1.0))
             if to_bias is not None:
                 to_bias += above.sum(0)
@@ -118,7 +130,7 @@ class ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         above = gradients[0]
         to_hidden, to_weight, to_bias = ctx.saved_tensors
         weight_type, bias_type = ctx.dtypes
@@ -131,11 +143,13 @@ class ChunkedLoss(torch.autograd.Function):
         )
 
 
-def summed(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -> Any:
-    """Sum of the cross-entropies of hidden states [..., H] whose next tokens are targets [K].
+def sum_losses(
+    hidden: Tensor, head: torch.nn.Linear, targets: Tensor, rows: int, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Sum the cross-entropies of hidden states [..., H] for target tokens [K].
 
     Args:
-        dtype: What to compute the logits in (autocast); that of the head's weight where None.
+        dtype: The dtype to compute the logits in (autocast's); that of the head's weight if None.
     """
     dtype = dtype or head.weight.dtype
     weight, bias = head.weight.to(dtype), head.bias
@@ -145,10 +159,12 @@ def summed(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -
         return ChunkedLoss.apply(hidden, weight, bias, targets, rows)
 
 
-def measured(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -> tuple[Any, Any]:
-    """The cross-entropies, [K] float32, and how often the target is the most likely, a float64 scalar.
+def measure_losses(
+    hidden: Tensor, head: torch.nn.Linear, targets: Tensor, rows: int, dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropies, [K] float32, and how often the target ranks first, a float64 scalar.
 
-    Without a gradient. Arguments as for `summed`.
+    Computes no gradients. Arguments as for `sum_losses`.
     """
     dtype = dtype or head.weight.dtype
     weight, bias = head.weight.to(dtype), head.bias
@@ -162,17 +178,18 @@ def measured(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None)
             logits = linear(hidden[start : start + rows], weight, bias)
             right += (logits.argmax(-1) == wanted).sum()
             losses[start : start + rows] = cross_entropy(logits.float(), wanted, reduction="none")
-            del logits  # or there would be two chunks while the next is computed
+            # Else two chunks would be in memory while the next one is computed.
+            del logits
     return losses, right
 
 
 __all__ = [
     "ChunkedLoss",
-    "chunk_rows",
-    "head_of",
-    "hidden_states",
-    "labelled_only",
-    "measured",
-    "proportional",
-    "summed",
+    "compute_labelled_only",
+    "count_chunk_rows",
+    "find_linear_head",
+    "is_proportional",
+    "measure_losses",
+    "return_hidden_states",
+    "sum_losses",
 ]

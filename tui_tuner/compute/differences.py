@@ -1,23 +1,27 @@
-"""How far losses and gradients are from the true ones, and which gradient is looked at."""
+"""Differences of losses and gradients from the true ones, and the parameters whose gradients are compared."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-class Apart:
-    """How far a way is from the truth; each figure is computed when it is first asked for, and only once.
+
+class Difference:
+    """The difference of a way from the truth; each figure is computed on first use, and only once.
 
     Args:
-        loss: Gives the largest root mean square difference of an example's losses.
-        gradient: Gives the relative difference of the gradient.
-        leaks: Gives whether examples of a flat row see each other.
+        loss: Returns the largest root mean square difference of an example's losses.
+        gradient: Returns the relative difference of the gradient.
+        leaks: Returns whether examples of a flat row attend to each other.
     """
 
     def __init__(
@@ -29,37 +33,36 @@ class Apart:
         self._loss, self._gradient, self._leaks = loss, gradient, leaks
 
     @cached_property
-    def loss(self) -> float:
+    def loss_difference(self) -> float:
         return self._loss()
 
     @cached_property
-    def gradient(self) -> float:
+    def gradient_difference(self) -> float:
         return self._gradient()
 
     @cached_property
-    def leaks(self) -> bool:
+    def has_leak(self) -> bool:
         return self._leaks()
 
-    def problem(self, loss: float, gradient: float) -> str:
-        """What is wrong with a way that may be so far from the truth; empty if all is well."""
-        if self.loss > loss:
-            return _("the loss of an example differs by {worst:.2g} a token", worst=self.loss)
-        if self.leaks:
-            return _("examples of a row see each other")
-        return gradient_problem(self.gradient, gradient)
+    def describe_problem(self, loss: float, gradient: float) -> str:
+        """Describe the fault of a way at this difference; empty if all figures are within bounds."""
+        # From cheap to expensive: each figure may cost passes of its own, and the first fault decides.
+        if self.loss_difference > loss:
+            return _("the loss of an example differs by {worst:.2g} per token", worst=self.loss_difference)
+        if self.has_leak:
+            return _("examples of a row attend to each other")
+        return describe_gradient_problem(self.gradient_difference, gradient)
 
 
-def checked_parameters(model: Any) -> list[Any]:
-    """The trained parameters of the lowest layer that has any, or the first few where none has.
-
-    A gradient that reaches the lowest layer has come through all the others.
-    """
-    from tui_tuner.methods.weights import decoder_layers
+def find_checked_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """Return the trained parameters of the lowest layer that has any; the first few if no layer has."""
+    from tui_tuner.methods.layers import find_layers
 
     try:
-        layers = decoder_layers(model)
+        layers = find_layers(model)
     except ConfigError:
         layers = []
+    # A gradient that reaches the lowest layer has passed through all others, so it shows their faults too.
     for layer in layers:
         found = [parameter for parameter in layer.parameters() if parameter.requires_grad]
         if found:
@@ -67,8 +70,8 @@ def checked_parameters(model: Any) -> list[Any]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad][:4]
 
 
-def gradient_of(losses: Any, parameters: Sequence[Any]) -> list[Any]:
-    """Gradients of the summed losses; zeros for what they do not depend on."""
+def compute_gradient(losses: Tensor, parameters: Sequence[torch.nn.Parameter]) -> list[Tensor]:
+    """Compute the gradients of the summed losses; zeros for parameters they do not depend on."""
     import torch
 
     found = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
@@ -78,11 +81,12 @@ def gradient_of(losses: Any, parameters: Sequence[Any]) -> list[Any]:
     ]
 
 
-def gradient_share(found: Sequence[Any], truth: Sequence[Any]) -> float:
-    """How far a gradient is from the true one, as a share of its size; infinite where it is not a number."""
+def measure_gradient_share(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
+    """Return the relative difference of a gradient from the true one; infinite if it is not finite."""
     pairs = [(one.float(), other.float()) for one, other in zip(found, truth, strict=True)]
     apart = sum(float((one - other).square().sum()) for one, other in pairs)
     size = sum(float(other.square().sum()) for _unused, other in pairs)
+    # If the truth overflows too, its numbers say nothing against the way.
     if not math.isfinite(apart):
         return math.inf if math.isfinite(size) else 0.0
     if size > 0:
@@ -90,23 +94,23 @@ def gradient_share(found: Sequence[Any], truth: Sequence[Any]) -> float:
     return math.inf if apart > 0 else 0.0
 
 
-def compare_gradients(found: Sequence[Any], truth: Sequence[Any], most: float) -> str:
-    """What is wrong with a gradient; empty if it is the true one to a share of its size."""
-    return gradient_problem(gradient_share(found, truth), most)
+def compare_gradients(found: Sequence[Tensor], truth: Sequence[Tensor], most: float) -> str:
+    """Describe the fault of a gradient; empty if its relative difference is at most `most`."""
+    return describe_gradient_problem(measure_gradient_share(found, truth), most)
 
 
-def gradient_problem(share: float, most: float) -> str:
-    """What is wrong with a gradient that differs by a share of its size; empty if that is little."""
+def describe_gradient_problem(share: float, most: float) -> str:
+    """Describe a relative difference of the gradient; empty if it is at most `most`."""
     return _("the gradient differs by {share:.2%}", share=share) if share > most else ""
 
 
-def added(one: list[Any], other: list[Any]) -> list[Any]:
-    """Two gradients together; the second where there is no first."""
+def add_gradients(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
+    """Add two gradients; an empty first one counts as zero."""
     return [a + b for a, b in zip(one, other, strict=True)] if one else other
 
 
-def difference(found: Sequence[Any], truth: Sequence[Any]) -> float:
-    """The largest root mean square difference of an example's losses; infinite where one is not a number."""
+def measure_loss_difference(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
+    """Return the largest root mean square difference of an example's losses; infinite without a number."""
     worst = 0.0
     for one, other in zip(found, truth, strict=True):
         if len(other):

@@ -1,4 +1,4 @@
-"""How a forward pass is computed: the ways there are, what a model is given for each, and its logits."""
+"""Forward passes: the ways to compute one, the model inputs for each way, and the logits."""
 
 from __future__ import annotations
 
@@ -7,40 +7,44 @@ import inspect
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tui_tuner.compute.attention import NAME, segment_bounds
-from tui_tuner.compute.encoders import first_position, plain_model
-from tui_tuner.compute.router_loss import counting_mask
+from tui_tuner.compute.attention import NAME, find_segment_bounds
+from tui_tuner.compute.encoders import find_first_position, unwrap_model
+from tui_tuner.compute.router_loss import make_counting_mask
 from tui_tuner.compute.transfer import on_gpu, send_together
 from tui_tuner.data.examples.token_types import COLUMN, unpack_types
 from tui_tuner.data.records import IGNORE, Example
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 
 @dataclass(frozen=True)
 class ForwardWay:
-    """One way to compute a forward pass. All ways of a model give the same numbers, or are not taken.
+    """One way to compute a forward pass. A way is used only if it gives the same numbers as the plain one.
 
     Args:
-        packing: Flat rows without padding; else padded ones.
+        packing: Flat rows without padding; else padded rows.
         compact: Logits at labelled positions only; else at every position.
-        segments: Attention per segment through `attention.NAME`; else the model's own, which keeps flat
-            examples apart by `position_ids`.
+        segments: Attention per segment through `attention.NAME`; else the model's own, which separates the
+            examples of a flat row by `position_ids`.
         autocast: A torch dtype to compute in, or None.
         device: `cpu` or `cuda`, for autocast.
-        shared: A beginning that examples of a flat row have in common is computed once.
-        virtual: Positions of virtual tokens that the model puts before each example (prompt methods).
-        chunked: Head and cross-entropy of a few positions at a time, where all their logits would be large.
-        router: What the loss of a mixture's router is multiplied by; 0 without one.
+        shared: A prefix that examples of a flat row share is computed once.
+        virtual: Virtual tokens that the model puts before each example (prompt methods).
+        chunked: Head and cross-entropy for a few positions at a time, to limit the memory for logits.
+        router: The factor of the router loss of a mixture of experts; 0 without one.
         filled: The lengths of rows come from a small set (`compute.rows`).
     """
 
     packing: bool
     compact: bool
     segments: bool
-    autocast: Any = None
+    autocast: torch.dtype | None = None
     device: str = "cpu"
     shared: bool = False
     virtual: int = 0
@@ -48,8 +52,8 @@ class ForwardWay:
     router: float = 0.0
     filled: bool = False
 
-    def computing(self) -> contextlib.AbstractContextManager[Any]:
-        """The numeric context of a forward pass."""
+    def open_autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the autocast context of a forward pass; one without effect if nothing is cast."""
         import torch
 
         if self.autocast is None:
@@ -57,48 +61,52 @@ class ForwardWay:
         return torch.autocast(self.device.partition(":")[0], dtype=self.autocast)
 
 
-def model_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
-    """What a model of transformers is called with."""
+def build_inputs(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
+    """Build the arguments that a transformers model is called with."""
     inputs: dict[str, Any] = {"input_ids": micro.input_ids}
     if micro.token_types is not None and reads_types(model):
         inputs["token_type_ids"] = micro.token_types
     if micro.position_ids is None:
         return inputs | {"attention_mask": micro.attention_mask}
-    first = first_position(model)
+    first = find_first_position(model)
     inputs["position_ids"] = micro.position_ids + first if first else micro.position_ids
     if way.segments:
         if way.router:
-            # The router's loss reads the mask: which tokens count. The attention does not.
-            inputs["attention_mask"] = counting_mask(micro.input_ids, sum(n for _row, n in micro.filler))
+            # The router loss reads from the mask which tokens count. The attention does not read it.
+            inputs["attention_mask"] = make_counting_mask(micro.input_ids, sum(n for _row, n in micro.filler))
         else:
-            # A mask of four dimensions is taken as it is, so none is built; the attention reads the lengths.
+            # transformers uses a mask of four dimensions as it is, which saves building a real one: our
+            # attention reads the lengths instead.
             inputs["attention_mask"] = micro.input_ids.new_zeros((1, 1, 1, 1), dtype=bool)
-        inputs["segment_lengths"] = micro.segments
+        inputs["segment_lengths"] = micro.segment_lengths
         if micro.layout is not None:
             inputs["segment_layout"] = micro.layout
         return inputs
-    bounds, longest = segment_bounds(tuple(micro.segments), micro.input_ids.device)
+    # With these bounds, transformers' flash attention need not find the sequences in `position_ids`, which
+    # would wait for the device in every layer.
+    bounds, longest = find_segment_bounds(tuple(micro.segment_lengths), micro.input_ids.device)
     if getattr(model.config, "_attn_implementation", "").startswith("flash"):
         inputs.update(cu_seq_lens_q=bounds, cu_seq_lens_k=bounds)
         inputs.update(max_length_q=longest, max_length_k=longest)
     return inputs
 
 
-def reads_types(model: Any) -> bool:
-    """Whether a model has a meaning for token types."""
-    base = plain_model(model)
+def reads_types(model: torch.nn.Module) -> bool:
+    """Return whether token types make a difference to a model."""
+    base = unwrap_model(model)
     settings = base.config.get_text_config()
     kinds = getattr(settings, "type_vocab_size", None)
+    # These compare the types of two tokens instead of embedding them.
     if kinds is None:
-        return settings.model_type in ("xlnet", "funnel")  # which compare them, whatever they are
+        return settings.model_type in ("xlnet", "funnel")
     return kinds > 1 and "token_type_ids" in inspect.signature(type(base).forward).parameters
 
 
-def target_logits(model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-    """Logits of a causal model at the positions with a label, [K, vocabulary]."""
+def compute_target_logits(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
+    """Return the logits of a causal model at the positions with a label, [K, vocabulary]."""
     import torch
 
-    inputs = model_inputs(model, micro, way) | {"use_cache": False}
+    inputs = build_inputs(model, micro, way) | {"use_cache": False}
     keep = micro.keep
     if way.compact and micro.places is not None and not way.virtual:
         return model(**inputs, logits_to_keep=micro.places).logits.flatten(0, 1)
@@ -107,13 +115,14 @@ def target_logits(model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
     if way.compact:
         return model(**inputs, logits_to_keep=keep).logits
     logits = model(**inputs).logits
+    # Indexing by a mask would make the host wait for the GPU, to learn how many positions there are.
     if micro.places is not None and on_gpu(way.device):
         return logits.flatten(0, 1)[micro.places]
     return logits[keep]
 
 
-def switch_attention(model: Any, way: ForwardWay, stock: str) -> None:
-    """Use our attention for segments, and the model's own (`stock`) where the way does not need ours."""
+def switch_attention(model: torch.nn.Module, way: ForwardWay, stock: str) -> None:
+    """Switch to our attention if the way needs it, else back to the model's own (`stock`)."""
     current = model.config._attn_implementation
     if way.segments and current != NAME:
         model.set_attn_implementation(NAME)
@@ -122,8 +131,7 @@ def switch_attention(model: Any, way: ForwardWay, stock: str) -> None:
 
 
 class Rows(Protocol):
-    """Tokenised examples: `rows[i]` is one. `lengths` and `trained_tokens` count tokens, and positions with a
-    label, of each."""
+    """Tokenised examples by number. `lengths` and `trained_tokens` are the tokens and the labels of each."""
 
     lengths: np.ndarray
     trained_tokens: np.ndarray
@@ -134,20 +142,20 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class MicroSize:
-    """How much goes through the model at once: sequences, and the tokens they may have together."""
+    """The limits of one forward pass: sequences, and the tokens of all of them together."""
 
     sequences: int
     tokens: int
 
-    def halved(self) -> MicroSize:
+    def halve_size(self) -> MicroSize:
         return MicroSize(max(1, self.sequences // 2), max(1, self.tokens // 2))
 
 
-def pack(rows: Sequence[int], lengths: np.ndarray, size: MicroSize) -> list[list[int]]:
-    """Lay sequences into as few flat rows of at most `size.tokens` as best fit finds, longest first.
+def pack_rows(rows: Sequence[int], lengths: np.ndarray, size: MicroSize) -> list[list[int]]:
+    """Pack sequences into few flat rows of at most `size.tokens`, by best fit, longest first.
 
-    A sequence that is longer than the budget gets a row to itself. The result does not depend on anything
-    but the arguments.
+    A sequence that is longer than that gets a row to itself. The result depends on the arguments alone, so a
+    resumed run packs the same rows.
     """
     bins: list[list[int]] = []
     rooms: list[tuple[int, int]] = []  # (free tokens, bin), sorted
@@ -165,7 +173,7 @@ def pack(rows: Sequence[int], lengths: np.ndarray, size: MicroSize) -> list[list
 
 
 def pad_groups(rows: Sequence[int], lengths: np.ndarray, size: MicroSize) -> list[list[int]]:
-    """Groups of at most `size.sequences` of similar length, for models that read padded rows."""
+    """Group sequences of similar length, at most `size.sequences` each, for models that read padded rows."""
     ordered = sorted(rows, key=lambda row: (-int(lengths[row]), row))
     return [ordered[start : start + size.sequences] for start in range(0, len(ordered), size.sequences)]
 
@@ -182,45 +190,45 @@ class MicroBatch:
         lengths: Tokens of each example.
         position_ids: [1, T], restarting at each example; None for padded rows.
         attention_mask: [B, T] of a padded row; None for flat ones.
-        layout: How examples share their beginning (`shared_prefix.Layout`); None where each is complete.
-        places: [K] int64: the positions of `keep` in a flat row; indexing by numbers needs no device sync,
-            where a mask has to be counted first. None for padded rows.
+        layout: How examples share a prefix (`shared_prefix.Layout`); None if each one is complete.
+        places: [K] int64: the positions of `keep` in a flat row; integer indexing needs no device sync, but
+            a mask must be counted first. None for padded rows.
         columns: [examples, ...] each: values that the task keeps for its examples.
-        token_types: [B, T]: which text of a pair each token belongs to; None where all are of one.
-        filler: What a flat row ends with to have one of few lengths: the first so many tokens of a row, for
-            each segment (`compute.rows.filler`). It belongs to no example.
+        token_types: [B, T]: which text of a pair each token belongs to; None if there are no pairs.
+        filler: (row, tokens) of each segment that pads a flat row to one of few lengths
+            (`compute.rows.filler`). It belongs to no example.
     """
 
     rows: list[int]
-    input_ids: Any
-    keep: Any
-    targets: Any
+    input_ids: Tensor
+    keep: Tensor
+    targets: Tensor
     lengths: list[int]
-    position_ids: Any = None
-    attention_mask: Any = None
+    position_ids: Tensor | None = None
+    attention_mask: Tensor | None = None
     layout: Any = None
-    places: Any = None
-    columns: dict[str, Any] = field(default_factory=dict)
-    token_types: Any = None
+    places: Tensor | None = None
+    columns: dict[str, Tensor] = field(default_factory=dict)
+    token_types: Tensor | None = None
     filler: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def trained_tokens(self) -> int:
-        """Positions with a label; known without asking the device."""
+        """Positions with a label; read from a shape, which needs no device sync."""
         return int(self.targets.shape[0])
 
     @property
-    def tokens(self) -> int:
-        """Tokens of the examples, padding and filler not counted."""
+    def example_tokens(self) -> int:
+        """Tokens of the examples, without padding and filler."""
         return sum(self.lengths)
 
     @property
-    def segments(self) -> list[int]:
-        """Tokens of each segment of a flat row: of its examples, and of the filler after them."""
+    def segment_lengths(self) -> list[int]:
+        """Tokens of each segment of a flat row: its examples, then the filler."""
         return [*self.lengths, *(tokens for _row, tokens in self.filler)] if self.filler else self.lengths
 
-    def to(self, device: Any) -> MicroBatch:
-        """A copy on a device; on a GPU by one transfer, which nobody waits for."""
+    def to(self, device: torch.device | str) -> MicroBatch:
+        """Return a copy on a device; on a GPU by a single asynchronous transfer."""
         names = (
             "input_ids",
             "keep",
@@ -241,7 +249,7 @@ class MicroBatch:
 
 
 def lay_flat(data: Rows, rows: Sequence[int]) -> MicroBatch:
-    """Examples side by side in one row, without padding; positions restart at each."""
+    """Lay examples side by side in one row, without padding; positions restart at each."""
     import torch
 
     parts = [data[row] for row in rows]
@@ -249,6 +257,7 @@ def lay_flat(data: Rows, rows: Sequence[int]) -> MicroBatch:
     labels = np.concatenate([part.labels for part in parts]).astype(np.int64)
     positions = np.concatenate([np.arange(len(part)) for part in parts])
     keep = labels != IGNORE
+    # On the CPU, before the transfer: on a GPU, finding the positions would make the host wait.
     places = np.flatnonzero(keep)
     return MicroBatch(
         list(rows),
@@ -264,7 +273,7 @@ def lay_flat(data: Rows, rows: Sequence[int]) -> MicroBatch:
 
 
 def lay_padded(data: Rows, rows: Sequence[int], pad: int, length: int = 0) -> MicroBatch:
-    """Examples one below the other, padded on the right to the longest, or to `length` where that is more."""
+    """Lay one example per row, padded on the right to the longest, or to `length` if that is more."""
     import torch
 
     parts = [data[row] for row in rows]
@@ -289,18 +298,18 @@ def lay_padded(data: Rows, rows: Sequence[int], pad: int, length: int = 0) -> Mi
     )
 
 
-def stack_columns(examples: Sequence[Example]) -> dict[str, Any]:
-    """The columns of some examples as tensors, [examples] each."""
+def stack_columns(examples: Sequence[Example]) -> dict[str, Tensor]:
+    """Return the columns of some examples as tensors, [examples] each."""
     import torch
 
     names = examples[0].columns if examples else ()
     return {name: torch.tensor(np.array([one.columns[name] for one in examples])) for name in names}
 
 
-def _lay_types(examples: Sequence[Example], padded: int = 0) -> Any:
-    """Token types of a row of examples side by side, or of one row each, `padded` to so many tokens.
+def _lay_types(examples: Sequence[Example], padded: int = 0) -> Tensor | None:
+    """Return the token types of examples side by side, or of one row each, `padded` to that many tokens.
 
-    None where the task keeps none, or no example has more than one text.
+    None if the task keeps none, or no example has more than one text.
     """
     import torch
 

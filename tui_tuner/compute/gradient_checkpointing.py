@@ -1,7 +1,7 @@
-"""Gradient checkpointing: which layers compute again in the backward pass what they did not keep.
+"""Gradient checkpointing: the layers that recompute their activations in the backward pass.
 
 Four degrees (`training.gradient_checkpointing`): no layer, every second one, every layer, and every layer
-with its input in host memory until it is needed again. What is computed is the same in all of them.
+with its input in host memory until it is needed again. All of them compute the same numbers.
 """
 
 from __future__ import annotations
@@ -9,169 +9,177 @@ from __future__ import annotations
 import warnings
 import weakref
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD, Checkpointing
 from tui_tuner.locales import _
-from tui_tuner.methods.prompts import virtual_tokens
-from tui_tuner.methods.weights import decoder_layers
+from tui_tuner.methods.attached import count_virtual_tokens
+from tui_tuner.methods.layers import find_layers
 from tui_tuner.text import one_line
 
-ON_DEVICE = 2  # inputs that stay on the device: those on their way out, and those that are needed first
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ON_DEVICE = 2  # inputs that stay on the device: the one being copied out, and the one needed first
 
 
-def checkpoint_layers(model: Any, degree: Checkpointing = True) -> None:
-    """Switch gradient checkpointing on for the layers that gradients reach, and no others.
-
-    transformers makes the embeddings' output ask for a gradient, for the sake of reentrant checkpointing.
-    Here it would only lead gradients through frozen layers, which then keep all they computed.
+def checkpoint_layers(model: torch.nn.Module, degree: Checkpointing = True) -> None:
+    """Enable gradient checkpointing for the layers that gradients reach, and no others.
 
     Args:
-        degree: With `every_second` the last layer keeps what it computed, the one before it does not, and so
-            on downwards: what the last one keeps is used at once, so it would be computed again for nothing.
+        degree: With `every_second` the last layer keeps its activations, the one before it does not, and so
+            on downwards.
     """
     if degree is False:
         return
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    layers = list(decoder_layers(model))
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    else:  # as transformers called it at first
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    layers = list(find_layers(model))
+    # transformers makes the output of the embeddings require a gradient, for reentrant checkpointing. Here
+    # that would only lead gradients through frozen layers, which would then keep their activations.
     if not _reach_embeddings(model):
         model.disable_input_require_grads()
         for layer in layers:
             if any(parameter.requires_grad for parameter in layer.parameters()):
                 break
             layer.gradient_checkpointing = False
+    # From the last layer on: its activations are used at once, so recomputing them would save nothing.
     if degree == EVERY_SECOND:
         for layer in layers[::-2]:
             layer.gradient_checkpointing = False
     if degree == OFFLOAD:
-        offload_inputs(model, Offload())
+        offload_inputs(model, InputOffloader())
 
 
-def _reach_embeddings(model: Any) -> bool:
-    """Whether gradients flow through all layers down to what enters the first."""
+def _reach_embeddings(model: torch.nn.Module) -> bool:
+    """Return whether gradients flow through all layers down to the input of the first."""
     embeddings = model.get_input_embeddings()
-    return bool(virtual_tokens(model)) or any(one.requires_grad for one in embeddings.parameters())
+    return bool(count_virtual_tokens(model)) or any(one.requires_grad for one in embeddings.parameters())
 
 
-def offload_inputs(model: Any, offload: Offload) -> None:
-    """Have the checkpointed layers of a model keep their inputs in host memory."""
+def offload_inputs(model: torch.nn.Module, offload: InputOffloader) -> None:
+    """Make the checkpointed layers of a model keep their inputs in host memory."""
     for module in model.modules():
         checkpoint = getattr(module, "_gradient_checkpointing_func", None)
         if checkpoint is not None:
-            module._gradient_checkpointing_func = partial(offload.run, checkpoint)
+            module._gradient_checkpointing_func = partial(offload.run_checkpoint, checkpoint)
 
 
-class Away:
-    """A layer's input that waits in host memory.
+class OffloadedInput:
+    """A layer's input that is kept in host memory.
 
     Args:
         host: Its copy there.
-        tensor: The input on the device, as long as it is there too: until it was sent, or once it came back.
-        moved: When the latest copy is done; None where copying waits by itself.
+        tensor: The input on the device, while it is there too: until it was sent, or once it came back.
+        moved: The event of the latest copy; None if copies are synchronous.
     """
 
     __slots__ = ("__weakref__", "device", "host", "moved", "tensor")
 
-    def __init__(self, host: Any, tensor: Any, moved: Any) -> None:
+    def __init__(self, host: Tensor, tensor: Tensor, moved: torch.cuda.Event | None) -> None:
         self.host, self.tensor, self.moved = host, tensor, moved
         self.device = tensor.device
 
-    def wait(self) -> None:
-        """Let what is launched from here on begin after the copy."""
+    def wait_for_copy(self) -> None:
+        """Make kernels that are launched from now on wait for the copy."""
         if self.moved is not None:
             torch.cuda.current_stream(self.device).wait_event(self.moved)
 
     def __del__(self) -> None:
-        if self.tensor is not None:  # a pass that failed: nobody may get this memory while it is written to
+        # A failed pass drops inputs while they are being copied: their memory must not be reused before.
+        if self.tensor is not None:
             try:
-                self.wait()
-            except Exception:  # the interpreter is ending
+                self.wait_for_copy()
+            except Exception:  # the interpreter is shutting down
                 return
 
 
-class Offload:
-    """Keeps the inputs of checkpointed layers in pinned host memory, copied on a stream of its own.
+class InputOffloader:
+    """Keeps the inputs of checkpointed layers in pinned host memory, copied on a separate stream.
 
-    `torch.utils.checkpoint` saves a layer's positional inputs outside of the hooks under which it drops what
-    the layer computes, so hooks around its call meet these inputs alone. The first one goes to the host;
-    positions, masks and what all layers share stay. It leaves while the layers after it compute, and comes
-    back while the layer above is in its backward pass. Memory of the device is given back only after the
-    stream that computes has been told to wait for the copy, so that none is used for two things at once and
-    a processor that is far ahead does not pile up inputs.
+    Of each layer only the first input moves; positions, masks and other inputs that layers share stay. It
+    leaves while the following layers compute, and comes back while the layer above is in its backward pass.
     """
 
     def __init__(self) -> None:
         self._streams: dict[Any, Any] = {}
-        self._sent: list[weakref.ref[Away]] = []  # in the order of the forward pass
+        self._sent: list[weakref.ref[OffloadedInput]] = []  # in the order of the forward pass
         self._failed = False
 
-    def run(self, checkpoint: Any, function: Any, *inputs: Any) -> Any:
-        """`checkpoint(function, *inputs)`, with the first of the inputs in host memory."""
+    def run_checkpoint(self, checkpoint: Any, function: Any, *inputs: Any) -> Any:
+        """Call `checkpoint(function, *inputs)` with the first input in host memory."""
         hidden = inputs[0] if inputs else None
         if not isinstance(hidden, torch.Tensor) or not hidden.is_floating_point() or self._failed:
             return checkpoint(function, *inputs)
         shape, dtype = hidden.shape, hidden.dtype
 
-        def pack(tensor: Any) -> Any:
-            return self._send(tensor) if tensor.shape == shape and tensor.dtype == dtype else tensor
+        def pack(tensor: Tensor) -> OffloadedInput | Tensor:
+            return self._send_input(tensor) if tensor.shape == shape and tensor.dtype == dtype else tensor
 
         def unpack(kept: Any) -> Any:
-            return self._receive(kept) if isinstance(kept, Away) else kept
+            return self._receive_input(kept) if isinstance(kept, OffloadedInput) else kept
 
+        # `torch.utils.checkpoint` saves its inputs outside of the hooks by which it drops activations, so
+        # hooks around its call see these inputs alone.
         with saved_tensors_hooks(pack, unpack):
             return checkpoint(function, *inputs)
 
-    def _send(self, tensor: Any) -> Any:
-        """Begin to copy an input to the host, and let go of one whose copy has had time."""
+    def _send_input(self, tensor: Tensor) -> OffloadedInput | Tensor:
+        """Start to copy an input to the host, and free older ones, whose copies had time to finish."""
         try:
-            host = host_like(tensor)
+            host = allocate_on_host(tensor)
         except RuntimeError as error:
             self._failed = True
             warnings.warn(
                 _(
-                    "Host memory for the inputs of layers could not be had ({problem}); "
+                    "Host memory for the layer inputs could not be allocated ({problem}); "
                     "they stay on the GPU.",
                     problem=one_line(error, 120),
                 ),
                 stacklevel=2,
             )
             return tensor
-        away = Away(host, tensor, self._copy(host, tensor))
-        waiting = self._waiting()
+        away = OffloadedInput(host, tensor, self._start_copy(host, tensor))
+        waiting = self._list_waiting()
         for one in waiting[: len(waiting) + 1 - ON_DEVICE]:
+            # The computing stream waits for the copy before the memory is freed. So it is not reused too
+            # early, and a host that is far ahead of the GPU cannot pile up inputs.
             if one.tensor is not None:
-                one.wait()
+                one.wait_for_copy()
                 one.tensor = None
         self._sent = [*map(weakref.ref, waiting), weakref.ref(away)]
         return away
 
-    def _receive(self, away: Away) -> Any:
-        """An input on the device again; the one that is needed next sets out."""
+    def _receive_input(self, away: OffloadedInput) -> Tensor:
+        """Return an input on the device, and start to fetch the one that is needed next."""
         if away.tensor is None:
-            self._fetch(away)
-        waiting = self._waiting()
+            self._fetch_input(away)
+        waiting = self._list_waiting()
         place = next((number for number, one in enumerate(waiting) if one is away), 0)
         if place and waiting[place - 1].tensor is None:
-            self._fetch(waiting[place - 1])
-        away.wait()
+            self._fetch_input(waiting[place - 1])
+        away.wait_for_copy()
         tensor, away.tensor = away.tensor, None
         self._sent = [weakref.ref(one) for one in waiting if one is not away]
         return tensor
 
-    def _fetch(self, away: Away) -> None:
-        away.tensor = device_like(away.host, away.device)
-        away.moved = self._copy(away.tensor, away.host)
+    def _fetch_input(self, away: OffloadedInput) -> None:
+        away.tensor = allocate_on_device(away.host, away.device)
+        away.moved = self._start_copy(away.tensor, away.host)
 
-    def _waiting(self) -> list[Away]:
-        """Inputs of passes that are not through, in the order of the forward pass."""
+    def _list_waiting(self) -> list[OffloadedInput]:
+        """Return the inputs that are still needed, in the order of the forward pass."""
+        # Weak references: autograd owns the inputs, and drops them if a pass fails or is not used.
         found = (reference() for reference in self._sent)
         return [away for away in found if away is not None]
 
-    def _copy(self, to: Any, source: Any) -> Any:
-        """Copy on a stream of its own after all that was launched so far; the event when it is done."""
+    def _start_copy(self, to: Tensor, source: Tensor) -> torch.cuda.Event | None:
+        """Copy on a separate stream, after all work launched so far; returns the event of its end."""
         device = source.device if source.is_cuda else to.device
         if device.type != "cuda":
             to.copy_(source)
@@ -185,15 +193,15 @@ class Offload:
         return stream.record_event()
 
 
-def host_like(tensor: Any) -> Any:
-    """Room in host memory for a tensor, such that a GPU copies to and from it by itself.
+def allocate_on_host(tensor: Tensor) -> Tensor:
+    """Allocate host memory for a tensor, pinned so that copies to and from a GPU are asynchronous.
 
     Raises:
-        RuntimeError: there is none.
+        RuntimeError: there is not enough.
     """
     return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=tensor.is_cuda)
 
 
-def device_like(host: Any, device: Any) -> Any:
-    """Room on a device for what lies in host memory."""
+def allocate_on_device(host: Tensor, device: torch.device) -> Tensor:
+    """Allocate memory on a device for a tensor in host memory."""
     return torch.empty(host.shape, dtype=host.dtype, device=device)

@@ -1,8 +1,8 @@
-"""Whether a forward pass in training is random, and from which layer on.
+"""Detection of randomness in training passes, and of the first layer that is random.
 
-Dropout is found by computing, not by looking for modules alone: many models call the function with a number
-of their config. A made-up row goes through the model in training mode, and what counts is whether random
-numbers were drawn on the way, and whether a second pass gives something else. Random states are put back.
+Looking for dropout modules is not enough: many models call the function with a rate from their config. So a
+synthetic row goes through the model in training mode, and what counts is whether random numbers were drawn,
+and whether a second pass gives another result. Random states are restored.
 """
 
 from __future__ import annotations
@@ -12,26 +12,30 @@ import pickle
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 ATTENTION_DROPOUT = ("attention_dropout", "attn_dropout", "attn_pdrop", "attention_probs_dropout_prob")
-TOKENS = 8  # of the made-up row
-PASSES = 6  # where numbers were drawn outside of the layers: one may leave a layer out only now and then
+TOKENS = 8  # of the synthetic row
+PASSES = 6  # if numbers were drawn outside of the layers: a layer may be skipped only in some passes
 
 
 @dataclass(frozen=True)
 class Randomness:
-    """What of a model is random in training.
+    """The parts of a model that are random in training.
 
     Args:
         anything: Two passes over the same row may differ.
         quiet: Layers from the bottom whose outputs are the same in each pass.
-        problem: Why it could not be found out, in which case everything counts as random; empty if it could.
+        problem: Why this is unknown, in which case everything counts as random; empty if it is known.
     """
 
     anything: bool
@@ -42,20 +46,18 @@ class Randomness:
 EVERYTHING = Randomness(True, 0)
 
 
-def find_randomness(model: Any) -> Randomness:
-    """Compute a row of a few made-up tokens in training mode, and see what is random.
-
-    What is declared counts too: a module for dropout that this row does not reach, and a share of layers that
-    are left out, which six passes need not show. Where it tells all, nothing is computed.
-    """
-    layers = _layers(model)
-    declared = _declared(model, layers)
+def find_randomness(model: torch.nn.Module) -> Randomness:
+    """Find what is random by computing a synthetic row in training mode, and from what is declared."""
+    # Declarations count too: the row may not reach a dropout module, and a few passes may not show a rate of
+    # skipped layers. If they alone make everything random, nothing is computed.
+    layers = _list_layers(model)
+    declared = _read_declared(model, layers)
     if declared == EVERYTHING:
         return declared
     try:
-        with _as_it_was(model):
+        with _keep_state(model):
             found = _compare_passes(model, layers)
-    except Exception as error:  # whatever a model's own code makes of such a row
+    except Exception as error:  # a model's own code may fail on such a row in any way
         problem = f"{type(error).__name__}: {error}"
         if is_out_of_memory(error):
             free_memory_of(error)
@@ -63,11 +65,11 @@ def find_randomness(model: Any) -> Randomness:
     return Randomness(found.anything or declared.anything, min(found.quiet, declared.quiet))
 
 
-def _declared(model: Any, layers: list[Any]) -> Randomness:
-    """What modules and the config say of dropout, and of layers that are left out."""
+def _read_declared(model: torch.nn.Module, layers: list[torch.nn.Module]) -> Randomness:
+    """Read the dropout, and the rates of skipped layers, that modules and the config declare."""
     import torch
 
-    def drops(holder: Any) -> set[int]:
+    def drops(holder: torch.nn.Module) -> set[int]:
         return {id(part) for part in holder.modules() if isinstance(part, torch.nn.Dropout) and part.p > 0}
 
     settings = model.config.get_text_config().to_dict()
@@ -78,34 +80,36 @@ def _declared(model: Any, layers: list[Any]) -> Randomness:
     if not everywhere:
         return Randomness(False, len(layers))
     first = next((place for place, found in enumerate(inside) if found), len(layers))
+    # Dropout outside of the layers, such as on embeddings, may come before the first one.
     return Randomness(True, 0 if everywhere - set().union(*inside) else first)
 
 
 def _is_of_all_layers(name: str) -> bool:
-    """Whether a field of a config is a share of attention weights, or of layers, that are left out."""
+    """Return whether a config field is a dropout rate of attention weights, or a rate of skipped layers."""
     return name in ATTENTION_DROPOUT or name.replace("_", "").endswith("layerdrop")
 
 
-def _compare_passes(model: Any, layers: list[Any]) -> Randomness:
-    first = _Pass(model, layers)
+def _compare_passes(model: torch.nn.Module, layers: list[torch.nn.Module]) -> Randomness:
+    first = _ProbePass(model, layers)
     if not first.drew:
         return Randomness(False, len(layers))
+    # Numbers that were drawn outside of the layers, as for skipping one, show only by comparing outputs.
     found = Randomness(first.drew_in_layers, first.before_noise)
     for _unused in range(PASSES - 1):
         if found == EVERYTHING:
             break
-        again = _Pass(model, layers)
+        again = _ProbePass(model, layers)
         found = Randomness(
-            found.anything or again.drew_in_layers or not _same(first.result, again.result),
-            min(found.quiet, again.before_noise, first.same_layers(again)),
+            found.anything or again.drew_in_layers or not _are_equal(first.result, again.result),
+            min(found.quiet, again.before_noise, first.count_same_layers(again)),
         )
     return found
 
 
-class _Pass:
-    """One forward pass: what came out of the model and of each layer, and where random numbers were drawn."""
+class _ProbePass:
+    """One forward pass: the outputs of the model and each layer, and where random numbers were drawn."""
 
-    def __init__(self, model: Any, layers: list[Any]) -> None:
+    def __init__(self, model: torch.nn.Module, layers: list[torch.nn.Module]) -> None:
         import torch
 
         self.outputs: list[Any] = [None] * len(layers)
@@ -114,46 +118,46 @@ class _Pass:
         self._entered: Any = None
         hooks = []
         for place, layer in enumerate(layers):
-            hooks.append(layer.register_forward_pre_hook(self._enter, with_kwargs=True))
-            hooks.append(layer.register_forward_hook(self._leaver(place)))
+            hooks.append(layer.register_forward_pre_hook(self._note_entry, with_kwargs=True))
+            hooks.append(layer.register_forward_hook(self._make_leave_hook(place)))
         table = model.get_input_embeddings()
         ids = (torch.arange(TOKENS, device=table.weight.device) % table.weight.shape[0])[None]
-        start = _random_state(ids.device)
+        start = _read_random_state(ids.device)
         try:
             with torch.no_grad():
-                self.result = _tensors(model(input_ids=ids, **_settings(model)))
+                self.result = _copy_tensors(model(input_ids=ids, **_choose_settings(model)))
         finally:
             for hook in hooks:
                 hook.remove()
-        self.drew = _random_state(ids.device) != start
+        self.drew = _read_random_state(ids.device) != start
 
-    def _enter(self, module: Any, args: Any, kwargs: Any) -> None:
-        self._entered = _random_state(_device(args, kwargs))
+    def _note_entry(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        self._entered = _read_random_state(_find_device(args, kwargs))
 
-    def _leaver(self, place: int) -> Any:
-        def leave(module: Any, args: Any, output: Any) -> None:
-            self.outputs[place] = _tensors(output)
-            if _random_state(_device(args, {}, output)) != self._entered:
+    def _make_leave_hook(self, place: int) -> Any:
+        def leave(module: torch.nn.Module, args: Any, output: Any) -> None:
+            self.outputs[place] = _copy_tensors(output)
+            if _read_random_state(_find_device(args, {}, output)) != self._entered:
                 self.drew_in_layers = True
                 self.before_noise = min(self.before_noise, place)
 
         return leave
 
-    def same_layers(self, other: _Pass) -> int:
-        """Layers from the bottom whose outputs are the same in both; one that was left out is not."""
+    def count_same_layers(self, other: _ProbePass) -> int:
+        """Count the layers from the bottom with equal outputs in both; one that was skipped differs."""
         for place, (one, two) in enumerate(zip(self.outputs, other.outputs, strict=True)):
-            if one is None or two is None or not _same(one, two):
+            if one is None or two is None or not _are_equal(one, two):
                 return place
         return len(self.outputs)
 
 
-def _settings(model: Any) -> dict[str, Any]:
-    """Without the cache of keys and values, which checkpointed layers complain about."""
+def _choose_settings(model: torch.nn.Module) -> dict[str, Any]:
+    """Disable the cache of keys and values, about which checkpointed layers warn."""
     return {"use_cache": False} if hasattr(model.config.get_text_config(), "use_cache") else {}
 
 
-def _tensors(output: Any) -> list[Any]:
-    """The tensors of an output, copied, as the model may change them in place later."""
+def _copy_tensors(output: Any) -> list[Tensor]:
+    """Copy the tensors of an output, because the model may change them in place later."""
     import torch
 
     if isinstance(output, torch.Tensor):
@@ -162,16 +166,17 @@ def _tensors(output: Any) -> list[Any]:
     return [value.detach().clone() for value in values if isinstance(value, torch.Tensor)]
 
 
-def _same(one: list[Any], other: list[Any]) -> bool:
+def _are_equal(one: list[Tensor], other: list[Tensor]) -> bool:
     import torch
 
+    # NaN differs from itself, but a model that overflows is not random.
     return len(one) == len(other) and all(
         torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(one, other, strict=True)
     )
 
 
-def _device(*holders: Any) -> Any:
-    """Where the first tensor among these is."""
+def _find_device(*holders: Any) -> torch.device:
+    """Return the device of the first tensor among these."""
     import torch
 
     for holder in holders:
@@ -182,8 +187,8 @@ def _device(*holders: Any) -> Any:
     return torch.device("cpu")
 
 
-def _random_state(device: Any) -> tuple[bytes, ...]:
-    """What every library that a model may draw from would draw next."""
+def _read_random_state(device: torch.device) -> tuple[bytes, ...]:
+    """Read the random state of every library that a model may draw from."""
     import torch
 
     found = [torch.random.get_rng_state().numpy().tobytes(), repr(random.getstate()).encode()]
@@ -194,8 +199,8 @@ def _random_state(device: Any) -> tuple[bytes, ...]:
 
 
 @contextlib.contextmanager
-def _as_it_was(model: Any) -> Iterator[None]:
-    """In training mode; afterwards in the mode it was in, with all random states as they were."""
+def _keep_state(model: torch.nn.Module) -> Iterator[None]:
+    """Switch to training mode within the context; restore the mode and all random states."""
     import torch
 
     device = model.get_input_embeddings().weight.device
@@ -210,10 +215,10 @@ def _as_it_was(model: Any) -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def _layers(model: Any) -> list[Any]:
-    from tui_tuner.methods.weights import decoder_layers
+def _list_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    from tui_tuner.methods.layers import find_layers
 
     try:
-        return list(decoder_layers(model))
+        return list(find_layers(model))
     except ConfigError:
         return []

@@ -1,25 +1,29 @@
-"""The loss that keeps the experts of a mixture equally busy, where the model's own config asks for it.
+"""The load-balancing loss of a mixture of experts, if the model's config asks for it.
 
-transformers computes it in the forward pass (`output_router_logits`), and adds it to a loss of its own only.
-It is taken from there, so its formula is the model's. It looks at all tokens of a forward pass together, so a
-batch in several micro-batches has the mean of theirs, weighted by what each has to learn.
+transformers computes it in the forward pass (`output_router_logits`), but adds it only to its own loss. It is
+taken from there, so the formula is the model's. It covers all tokens of a forward pass together, so a batch
+of several micro-batches gets the mean of theirs, weighted by their labels.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tui_tuner.compute.encoders import plain_model
+from tui_tuner.compute.encoders import unwrap_model
 
-COUNTS_ONLY = "tui_tuner_counts_only"  # marks a mask that says which tokens count, and nothing of attention
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+COUNTS_ONLY = "tui_tuner_counts_only"  # marks a mask that says which tokens count, not what they attend to
 _COEFFICIENTS = ("router_aux_loss_coef", "aux_loss_coef")
 
 
-def router_coefficient(model: Any) -> float | None:
-    """What the router's loss is multiplied by; 0 where none is asked for, None where that is not known."""
-    inner = plain_model(model)
+def find_router_coefficient(model: torch.nn.Module) -> float | None:
+    """Find the factor of the router loss; 0 if the config does not ask for it, None if it is unknown."""
+    inner = unwrap_model(model)
     settings = inner.config.get_text_config()
     if not (
         getattr(settings, "output_router_logits", False)
@@ -35,30 +39,28 @@ def router_coefficient(model: Any) -> float | None:
 
 
 @contextlib.contextmanager
-def catch_router_loss(model: Any) -> Iterator[list[Any]]:
-    """Collect the router's loss of each forward pass, a scalar with its gradient."""
+def catch_router_loss(model: torch.nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the router loss of each forward pass within the context, a scalar with its gradient."""
     caught: list[Any] = []
 
-    def keep(module: Any, inputs: Any, output: Any) -> None:
+    def keep(module: torch.nn.Module, inputs: Any, output: Any) -> None:
         found = getattr(output, "aux_loss", None)
         if found is not None:
             caught.append(found)
 
-    hook = plain_model(model).register_forward_hook(keep)
+    hook = unwrap_model(model).register_forward_hook(keep)
     try:
         yield caught
     finally:
         hook.remove()
 
 
-def counting_mask(ids: Any, filler: int) -> Any:
-    """A mask like ids [1, T] of the tokens that count for the router's loss: all but the filler at the end.
-
-    It is marked where no mask for attention must be made of it (`attention.register`): that would have T x T
-    places, and to see that it needs none the device is asked.
-    """
+def make_counting_mask(ids: Tensor, filler: int) -> Tensor:
+    """Return a mask like ids [1, T] of the tokens that count for the router loss: all but the filler."""
     import torch
 
+    # Marked, so that no attention mask is made from it (`make_padding_mask`): that would have T x T elements,
+    # and finding out that none is needed would wait for the device.
     if not filler and not ids.is_cuda:
         return ids.new_ones(ids.shape)
     mask = torch.ones_like(ids, dtype=torch.bool)

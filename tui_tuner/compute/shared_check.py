@@ -1,4 +1,4 @@
-"""Whether a beginning that examples share may be computed once for a model at hand."""
+"""The test that a shared prefix may be computed once for a model."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ import numpy as np
 import torch
 
 from tui_tuner.compute.check_rows import LEAST_LABELS, thin_labels
-from tui_tuner.compute.differences import Apart, checked_parameters, difference, gradient_of, gradient_share
+from tui_tuner.compute.differences import (
+    Difference,
+    compute_gradient,
+    find_checked_parameters,
+    measure_gradient_share,
+    measure_loss_difference,
+)
 from tui_tuner.compute.forward import ForwardWay, Rows
-from tui_tuner.compute.rows.laying import fill_up
+from tui_tuner.compute.rows.row_layout import fill_up
 from tui_tuner.compute.self_check import Checker, Reference
-from tui_tuner.compute.shared_prefix import Group, lay_groups
-from tui_tuner.data.records import Example, next_token_labels
+from tui_tuner.compute.shared_prefix import PrefixGroup, lay_groups
+from tui_tuner.data.records import Example, make_next_token_labels
 from tui_tuner.locales import _
-from tui_tuner.models.evaluating import evaluating
+from tui_tuner.models.evaluation_mode import evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
 
-class Probe:
-    """Rows for a check, whatever the data is like: the given ones, all with the first half of one of them."""
+class SharedProbe:
+    """Rows for a check that share a prefix: the given ones, all with the first half of the first one."""
 
     def __init__(self, data: Rows, rows: Sequence[int]) -> None:
         self._rows = []
@@ -32,8 +38,9 @@ class Probe:
         for row in long:
             example = data[row]
             ids = np.concatenate([head, example.ids[half:]])
-            labels = next_token_labels(ids, np.arange(len(ids)) > half)
-            most = max(LEAST_LABELS, int(data.trained_tokens[row]))  # as many logits as the check had before
+            labels = make_next_token_labels(ids, np.arange(len(ids)) > half)
+            # No more logits than the check had before, for which memory is enough.
+            most = max(LEAST_LABELS, int(data.trained_tokens[row]))
             self._rows.append(thin_labels(Example(ids, labels, example.columns), most))
         self.lengths = np.array([len(example) for example in self._rows])
         self.trained_tokens = np.array([example.trained_tokens for example in self._rows])
@@ -47,15 +54,14 @@ class Probe:
 
 
 def check_shared(checker: Checker, way: ForwardWay) -> str:
-    """Why a shared beginning must not be computed once; empty if losses and gradients are those of the same
-    examples alone.
+    """Explain why a shared prefix must not be computed once; empty if that is exact for these examples.
 
     Raises:
         torch.OutOfMemoryError: the examples of the check do not fit.
     """
-    probe = Probe(checker.data, checker.rows)
+    probe = SharedProbe(checker.data, checker.rows)
     if len(probe) < 2:
-        return _("too few rows to try it on")
+        return _("there are too few rows to test it")
     alone = Checker(
         checker.model,
         probe,
@@ -69,25 +75,25 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
         count=checker.count,
     )
     try:
-        with evaluating(checker.model):
-            return alone.tried(way, alone.references(way), partial(_compare, alone, probe))
-    except Exception as error:  # a model that cannot be called like this keeps its plain flat rows
+        with evaluation_mode(checker.model):
+            return alone.try_way(way, alone.list_references(way), partial(_compare_shared, alone, probe))
+    except Exception as error:  # a model that cannot be called like this keeps plain flat rows
         if is_out_of_memory(error):
             raise
         return f"{type(error).__name__}: {error}"
 
 
-def _compare(alone: Checker, probe: Probe, way: ForwardWay, reference: Reference) -> Apart:
-    """How far rows that share their beginning are from the truth, in the numbers that the way is given in."""
+def _compare_shared(alone: Checker, probe: SharedProbe, way: ForwardWay, reference: Reference) -> Difference:
+    """Measure the difference of rows with a shared prefix from the truth, in the dtype of the way."""
     truth = reference.truth
-    micro = fill_up(lay_groups(probe, [Group(alone.rows, probe.prefix)]), way).to(alone.device)
-    alone.count.expect(1)
-    alone.count.begin()
+    micro = fill_up(lay_groups(probe, [PrefixGroup(alone.rows, probe.prefix)]), way).to(alone.device)
+    alone.count.expect_passes(1)
+    alone.count.begin_pass()
     with torch.set_grad_enabled(bool(truth.gradient)):
         losses = alone.losses(alone.model, micro, replace(way, shared=True))
-        gradient = gradient_of(losses, checked_parameters(alone.model)) if truth.gradient else []
+        gradient = compute_gradient(losses, find_checked_parameters(alone.model)) if truth.gradient else []
     found = losses.detach().split([len(one) for one in truth.losses])
-    return Apart(
-        lambda: difference(found, truth.losses),
-        lambda: gradient_share(gradient, truth.gradient) if truth.gradient else 0.0,
+    return Difference(
+        lambda: measure_loss_difference(found, truth.losses),
+        lambda: measure_gradient_share(gradient, truth.gradient) if truth.gradient else 0.0,
     )

@@ -1,11 +1,12 @@
-"""A beginning that several sequences of a micro-batch share is computed once.
+"""Prefixes that several sequences of a micro-batch share, computed once.
 
 A flat row is then [prefix][rest of a][rest of b]...: the rests keep their positions, and their queries see
-the prefix's keys besides their own. In a causal model a token depends on nothing after it, so hidden states,
-loss and gradients are those of the whole sequences; autograd sums what the rests send back to the prefix.
+the keys of the prefix and their own. In a causal model a token depends on nothing after it, so hidden states,
+loss and gradients are those of the whole sequences; autograd sums the gradients that the rests send to the
+prefix.
 
-Only what is not trained is shared (a system prompt, tools, examples): the prefix ends before the position
-that predicts a sequence's first target, so that each target has a position of its own.
+Only tokens without labels are shared (a system prompt, tools, examples): the prefix ends before the position
+that predicts a sequence's first target, so each target has its own position.
 """
 
 from __future__ import annotations
@@ -13,21 +14,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tui_tuner.compute.forward import MicroBatch, Rows, lay_flat, stack_columns
-from tui_tuner.compute.transfer import send, send_numbers
+from tui_tuner.compute.transfer import send_numbers, send_tensor
 from tui_tuner.data.records import IGNORE, Example
 
-SHORTEST = 16  # tokens; below, the extra key copies cost more than is saved
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+SHORTEST = 16  # tokens; for shorter ones the key copies cost more than is saved
 LEAST_SAVING = 0.05  # share of a micro-batch's tokens
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a flat row, and an earlier one that its queries also see (none where `prefix` is 0).
+    """A stretch of a flat row, and an earlier one that its queries also see (none if `prefix` is 0).
 
     Its tokens are those of `row` from `offset` on.
     """
@@ -45,15 +50,15 @@ class Layout:
     """The segments of a flat row; masks and bounds are made once and used by all layers.
 
     Args:
-        spans: The same for attention on a device (`attention.spans`), once a layer has asked for it.
+        spans: The spans of attention (`attention.spans`) by device, filled by the first layer.
     """
 
     segments: list[Segment]
     spans: dict[Any, Any] = field(default_factory=dict, repr=False)
     _made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-    def mask(self, segment: Segment, window: int | None, like: Any) -> Any:
-        """[length, prefix + length], 0 where a query may look and -inf where not."""
+    def make_mask(self, segment: Segment, window: int | None, like: Tensor) -> Tensor:
+        """Return [length, prefix + length]: 0 for keys that a query sees, -inf for others."""
         import torch
 
         name = (segment.length, segment.prefix, window, like.dtype, like.device)
@@ -66,8 +71,8 @@ class Layout:
             self._made[name] = mask.masked_fill_(hidden, float("-inf"))
         return self._made[name]
 
-    def bounds(self, device: Any) -> tuple[Any, Any, Any, int, int]:
-        """For attention over unequal lengths: which keys, bounds of queries and keys, longest of each."""
+    def find_bounds(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, int]:
+        """Return the data of varlen kernels: places of keys, bounds of queries and keys, longest of each."""
         import torch
 
         name = ("bounds", device)
@@ -84,7 +89,7 @@ class Layout:
             queries = [one.length for one in self.segments]
             keys = [len(one) for one in wanted]
             self._made[name] = (
-                send(torch.from_numpy(np.concatenate(wanted)), device),
+                send_tensor(torch.from_numpy(np.concatenate(wanted)), device),
                 send_numbers([0, *accumulate(queries)], device, torch.int32),
                 send_numbers([0, *accumulate(keys)], device, torch.int32),
                 max(queries),
@@ -94,50 +99,51 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Rows that share their first `prefix` tokens; a row that shares nothing is a group of its own."""
+class PrefixGroup:
+    """Rows that share their first `prefix` tokens; a row that shares nothing forms its own group."""
 
     rows: list[int]
     prefix: int
 
 
-def groups(data: Rows, rows: Sequence[int]) -> list[Group]:
-    """Split rows into groups so that as many tokens as possible are computed once.
-
-    Sorted by their tokens, rows with a common beginning are neighbours; a stretch of them either shares what
-    all have in common, or is split where neighbours have least in common, whichever saves more.
-    """
-    heads = {row: _shareable(data[row]) for row in rows}
+def group_by_prefix(data: Rows, rows: Sequence[int]) -> list[PrefixGroup]:
+    """Split rows into groups so that as many tokens as possible are computed once."""
+    # Sorted by their tokens, rows with a common prefix are neighbours, so comparing neighbours is enough.
+    heads = {row: _find_shareable(data[row]) for row in rows}
     ordered = sorted(rows, key=lambda row: (heads[row].tolist(), row))
-    common = [_common(heads[one], heads[other]) for one, other in pairwise(ordered)]
-    found = _best(common, 0, len(ordered))[1]
-    return [Group(ordered[first:end], prefix) for first, end, prefix in found]
+    common = [_count_common(heads[one], heads[other]) for one, other in pairwise(ordered)]
+    found = _find_best_groups(common, 0, len(ordered))[1]
+    return [PrefixGroup(ordered[first:end], prefix) for first, end, prefix in found]
 
 
-def _shareable(example: Example) -> np.ndarray:
-    """The tokens before the first position with a label; the last token is never among them."""
+def _find_shareable(example: Example) -> np.ndarray:
+    """Return the tokens before the first position with a label, never including the last token."""
     targets = np.flatnonzero(example.labels[:-1] != IGNORE)
     return example.ids[: int(targets[0])] if len(targets) else example.ids[:-1]
 
 
-def _common(one: np.ndarray, other: np.ndarray) -> int:
-    """How many tokens two beginnings have in common."""
+def _count_common(one: np.ndarray, other: np.ndarray) -> int:
+    """Count the leading tokens that two rows have in common."""
     length = min(len(one), len(other))
     different = np.flatnonzero(one[:length] != other[:length])
     return int(different[0]) if len(different) else length
 
 
-def _best(common: list[int], first: int, end: int) -> tuple[int, list[tuple[int, int, int]]]:
-    """Tokens saved, and the groups (first, end, prefix), of the sorted rows first..end."""
+def _find_best_groups(common: list[int], first: int, end: int) -> tuple[int, list[tuple[int, int, int]]]:
+    """Return the saved tokens and the groups (first, end, prefix) for the sorted rows first..end.
+
+    A stretch either shares what all its rows have in common, or is split where neighbours have least in
+    common, whichever saves more.
+    """
     if end - first == 1:
         return 0, [(first, end, 0)]
     least = min(common[first : end - 1])
     together = least * (end - first - 1) if least >= SHORTEST else 0
-    # All places where neighbours have least in common are split at once: it keeps the recursion flat.
+    # Splitting at all places where neighbours have least in common keeps the recursion flat.
     cuts = [place + 1 for place in range(first, end - 1) if common[place] == least]
     saved, parts = 0, []
     for start, stop in zip([first, *cuts], [*cuts, end], strict=True):
-        more, inner = _best(common, start, stop)
+        more, inner = _find_best_groups(common, start, stop)
         saved += more
         parts += inner
     if together and together >= saved:
@@ -146,16 +152,16 @@ def _best(common: list[int], first: int, end: int) -> tuple[int, list[tuple[int,
 
 
 def lay_shared(data: Rows, rows: Sequence[int]) -> MicroBatch:
-    """A flat row in which common beginnings stand once; the plain flat row where that saves too little."""
-    found = groups(data, rows)
+    """Lay out a flat row with common prefixes once; the plain flat row if that saves too little."""
+    found = group_by_prefix(data, rows)
     saved = sum(group.prefix * (len(group.rows) - 1) for group in found)
     if saved < LEAST_SAVING * sum(int(data.lengths[row]) for row in rows):
         return lay_flat(data, rows)
     return lay_groups(data, found)
 
 
-def lay_groups(data: Rows, found: list[Group]) -> MicroBatch:
-    """A flat row of groups, the beginning of each once."""
+def lay_groups(data: Rows, found: list[PrefixGroup]) -> MicroBatch:
+    """Lay out a flat row of groups, the prefix of each once."""
     import torch
 
     ids, labels, positions = [], [], []
@@ -194,10 +200,10 @@ def lay_groups(data: Rows, found: list[Group]) -> MicroBatch:
     )
 
 
-def saving(data: Rows, batches: Iterable[Sequence[int]]) -> float:
-    """Share of the tokens of some optimizer steps that would not be computed again."""
+def measure_saving(data: Rows, batches: Iterable[Sequence[int]]) -> float:
+    """Return the share of tokens that sharing prefixes would save in some optimizer steps."""
     saved = tokens = 0
     for batch in batches:
-        saved += sum(group.prefix * (len(group.rows) - 1) for group in groups(data, batch))
+        saved += sum(group.prefix * (len(group.rows) - 1) for group in group_by_prefix(data, batch))
         tokens += sum(int(data.lengths[row]) for row in batch)
     return saved / max(1, tokens)

@@ -1,34 +1,41 @@
-"""Numbers on their way to a GPU: few copies, and none that waits."""
+"""Transfers to a GPU: few copies, all of them asynchronous."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-ALIGNED = 256  # bytes, as the allocator of a GPU aligns
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+ALIGNED = 256  # bytes, the alignment of the GPU allocator
 
 
-def on_gpu(device: Any) -> bool:
-    """Whether torch calls a device (`torch.device` or a string) one of CUDA."""
+def on_gpu(device: torch.device | str) -> bool:
+    """Return whether a device (`torch.device` or a string) is a CUDA device."""
     return str(getattr(device, "type", device)).startswith("cuda")
 
 
-def send(tensor: Any, device: Any) -> Any:
-    """A tensor of the host on a device; from pinned memory, as any other copy to a GPU waits for it."""
-    return (_pinned(tensor) if on_gpu(device) else tensor).to(device, non_blocking=True)
+def send_tensor(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Send a host tensor to a device, without waiting for the copy."""
+    # Only copies from pinned memory are asynchronous.
+    return (_pin_tensor(tensor) if on_gpu(device) else tensor).to(device, non_blocking=True)
 
 
-def send_numbers(numbers: Sequence[int], device: Any, dtype: Any = None) -> Any:
-    """Whole numbers as a tensor on a device, int64 where no dtype is given."""
+def send_numbers(
+    numbers: Sequence[int], device: torch.device | str, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Send integers to a device as a tensor, int64 if no dtype is given."""
     import torch
 
-    return send(torch.tensor(numbers, dtype=dtype or torch.int64), device)
+    return send_tensor(torch.tensor(numbers, dtype=dtype or torch.int64), device)
 
 
-def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
-    """Tensors of the host on a device, by one copy of them all; what is None stays None.
+def send_together(tensors: Mapping[str, Tensor | None], device: torch.device | str) -> dict[str, Any]:
+    """Send host tensors to a device in one copy; None stays None.
 
-    They are views of one piece of memory there, each aligned.
+    The results are aligned views of one tensor.
     """
 
     present = {name: tensor for name, tensor in tensors.items() if tensor is not None}
@@ -37,9 +44,9 @@ def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
         size = tensor.numel() * tensor.itemsize
         bounds[name] = (end, end + size)
         end += -(-size // ALIGNED) * ALIGNED
-    whole = _room(end, on_gpu(device))
+    whole = _allocate_room(end, on_gpu(device))
 
-    def part(of: Any, name: str) -> Any:
+    def part(of: Tensor, name: str) -> Tensor:
         first, last = bounds[name]
         return of[first:last].view(present[name].dtype).view(present[name].shape)
 
@@ -49,8 +56,8 @@ def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
     return {name: None if tensor is None else part(there, name) for name, tensor in tensors.items()}
 
 
-def _room(size: int, pinned: bool) -> Any:
-    """So many bytes of the host's memory, pinned if the system has that."""
+def _allocate_room(size: int, pinned: bool) -> Tensor:
+    """Allocate bytes of host memory, pinned if the system allows that."""
     import torch
 
     try:
@@ -59,8 +66,8 @@ def _room(size: int, pinned: bool) -> Any:
         return torch.empty(size, dtype=torch.uint8)
 
 
-def _pinned(tensor: Any) -> Any:
-    """The same in pinned memory; as it is where the system has none to give, which costs a wait."""
+def _pin_tensor(tensor: Tensor) -> Tensor:
+    """Pin a tensor; return it unchanged if the system has no pinned memory, so its copy will wait."""
     try:
         return tensor.pin_memory()
     except RuntimeError:

@@ -1,8 +1,8 @@
-"""What to do next, in two ways: as a command line takes it, and as the values of fields, for a screen.
+"""Hints in two forms: as text for the command line, and as values of fields that a screen can apply.
 
-A hint that tells settings is made by `advise` of a sentence with places, each filled by `setting` (or, for a
-command of this program, by `Command`). It is an ordinary text, that of the command line; a screen shows
-`on_screen` instead, and can carry out `fixes`.
+`advise` makes a hint from a sentence with places, which `write_setting` fills with settings and `Command`
+with commands of this program. A hint is an ordinary string, the text for the command line; a screen shows
+`on_screen` instead and can apply its `fixes`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tui_tuner.text import one_line
 
 Fix = Mapping[str, Any]  # values by the dotted names of their fields
 
-_BARE = re.compile(r"[A-Za-z_](?:[\w.-]*\w)?", re.ASCII)  # names that YAML takes as text as they stand
+_BARE = re.compile(r"[A-Za-z_](?:[\w.-]*\w)?", re.ASCII)  # names that YAML reads as text without quotes
 _NO_TEXT = ("true", "false", "yes", "no", "on", "off", "null")
-_PLAIN = re.compile(r"[\w.,/:@%+=-]+", re.ASCII)  # what no shell reads anything into
+_PLAIN = re.compile(r"[\w.,/:@%+=-]+", re.ASCII)  # characters without a meaning to any shell
 
 
 class Command(str):
-    """What to type, and what it is called on a screen."""
+    """A command to type, and its name on a screen."""
 
     on_screen: str
 
@@ -34,11 +34,12 @@ class Command(str):
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
+        # Without this, unpickling would call __new__ with the text alone and fail.
         return (Command, (str(self), self.on_screen))
 
 
 class Setting(str):
-    """Settings as `--set` takes them; `fix` holds the values."""
+    """Settings in the form of `--set`; `fix` holds the values."""
 
     fix: dict[str, Any]
 
@@ -52,11 +53,11 @@ class Setting(str):
 
     @property
     def on_screen(self) -> str:
-        return ", ".join(f"{path} = {written(value)}" for path, value in self.fix.items())
+        return ", ".join(f"{path} = {write_value(value)}" for path, value in self.fix.items())
 
 
 class Hint(str):
-    """A hint for a command line, `on_screen` the same for a screen, and `fixes` the ways that it tells."""
+    """A hint for the command line; `on_screen` is its text for a screen, `fixes` are the fixes it offers."""
 
     on_screen: str
     fixes: tuple[dict[str, Any], ...]
@@ -71,7 +72,7 @@ class Hint(str):
 
 
 def advise(sentence: str) -> Hint:
-    """The hint that a sentence makes, which `N_` has marked and filled."""
+    """Return the hint for a sentence that `N_` has marked and filled."""
     if not isinstance(sentence, Sentence):
         said = _(sentence)
         return Hint(said, said)
@@ -83,55 +84,59 @@ def advise(sentence: str) -> Hint:
     return Hint(_(sentence), _(Sentence(sentence.pattern, shown)), tuple(fixes))
 
 
-def hints(*parts: str) -> Hint:
-    """Hints one after the other."""
+def join_hints(*parts: str) -> Hint:
+    """Join hints into one that offers the fixes of all."""
     filled = [part for part in parts if part]
     fixes = [fix for part in filled for fix in fixes_of(part)]
     return Hint(" ".join(filled), " ".join(map(on_screen, filled)), tuple(fixes))
 
 
 def on_screen(hint: str) -> str:
-    """What a screen shows of a hint."""
+    """Return the text that a screen shows of a hint."""
     return hint.on_screen if isinstance(hint, Hint) else hint
 
 
 def fixes_of(hint: str) -> tuple[dict[str, Any], ...]:
-    """The ways that a hint tells, each as values of fields."""
+    """Return the fixes that a hint offers, each as values of fields."""
     return hint.fixes if isinstance(hint, Hint) else ()
 
 
 def words_of(error: BaseException) -> str:
-    """What a screen says of an error: what is wrong, where, and what to do."""
+    """Format an error for a screen: its place, the problem, and what to do."""
     if not isinstance(error, TunerError):
         return str(error)
     what = f"{error.where}: {error.what}" if error.where else error.what
     return f"{what} {on_screen(error.hint)}".strip()
 
 
-def setting(fix: Fix) -> Setting:
-    """Values as a shell takes them: `--set task=sft --set 'data.columns={prompt: q}'`."""
+def write_setting(fix: Fix) -> Setting:
+    """Format values for a shell: `--set task=sft --set 'data.columns={prompt: q}'`."""
     return Setting(
-        " ".join(f"--set {_quoted(f'{path}={written(value)}')}" for path, value in fix.items()), fix
+        " ".join(f"--set {_quote_text(f'{path}={write_value(value)}')}" for path, value in fix.items()), fix
     )
 
 
-def written(value: Any) -> str:
-    """A value as YAML on one line; names are quoted where they need it."""
+def write_value(value: Any) -> str:
+    """Format a value as YAML on one line, with names quoted if necessary."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_name(str(key))}: {written(item)}" for key, item in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{_escape_name(str(key))}: {write_value(item)}" for key, item in value.items())
+            + "}"
+        )
     if isinstance(value, str):
-        return _name(value)
-    import yaml  # the first frame of the workbench does not wait for it
+        return _escape_name(value)
+    import yaml  # imported late, so that the first frame of the workbench need not wait
 
     return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
 
 
-def _name(name: str) -> str:
-    """A text as YAML takes it; what a terminal would not show as it is, is escaped."""
+def _escape_name(name: str) -> str:
+    """Quote a text for YAML if necessary; characters that a terminal would not show are escaped."""
     if _BARE.fullmatch(name) and name.lower() not in _NO_TEXT:
         return name
     return json.dumps(name, ensure_ascii=one_line(name) != name)
 
 
-def _quoted(text: str) -> str:
+def _quote_text(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else "'" + text.replace("'", "'\\''") + "'"

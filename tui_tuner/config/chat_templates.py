@@ -1,7 +1,7 @@
-"""Names of the chat templates that this package writes itself, and what else people call them.
+"""Names and aliases of the chat templates that this package contains.
 
-Only names and words live here, so that forms and validation need no template. What a name writes is in
-`data/chat/named`, and a test holds the two lists together.
+Only names are here, so that forms and validation load no templates. The templates are in `data/chat/named`,
+and a test checks that the two lists agree.
 """
 
 from __future__ import annotations
@@ -10,33 +10,33 @@ import difflib
 
 from tui_tuner.locales import N_
 
-OWN = "tokenizer_default"  # the template that came with the tokenizer, as a word
+OWN = "tokenizer_default"  # the word for the template that comes with the tokenizer
 
 CHAT_TEMPLATES: dict[str, str] = {
-    "chatml": N_("ChatML, with tools; for models that have no format of their own"),
+    "chatml": N_("ChatML, with tools; for models without a format of their own"),
     "alpaca": N_("Stanford Alpaca: ### Instruction, ### Response"),
     "vicuna": N_("Vicuna 1.1 and later: USER, ASSISTANT"),
-    "zephyr": N_("Zephyr, and other models with <|user|> and an eos behind each turn"),
+    "zephyr": N_("Zephyr, and other models with <|user|> and an eos after each turn"),
     "llama2": N_("Llama 2 Chat and Code Llama: [INST], <<SYS>>"),
-    "llama3": N_("Llama 3, and later ones without date and tools"),
+    "llama3": N_("Llama 3, and later versions without date and tools"),
     "llama3.1": N_("Llama 3.1, 3.2 and 3.3, with the dates of their system turn, and tools"),
     "llama4": N_("Llama 4"),
     "mistral_v1": N_("Mistral 7B Instruct 0.1 and 0.2, Mixtral: the system turn in the first question"),
     "mistral_v3": N_("Mistral 7B Instruct 0.3, Mixtral 8x22B: the system turn in the last question; tools"),
-    "mistral_tekken": N_("Mistral Nemo: as mistral_v3 without spaces; tools"),
+    "mistral_tekken": N_("Mistral Nemo: like mistral_v3, without spaces; tools"),
     "mistral_small": N_("Mistral Small 3 (v7 Tekken): [SYSTEM_PROMPT]; tools"),
     "gemma": N_("Gemma 1, 2, 3 and 3n: the system turn in the first question"),
     "gemma4": N_("Gemma 4, without tools"),
     "qwen2": N_("Qwen 1.5, Qwen 2 and Qwen2-VL (text)"),
     "qwen2.5": N_("Qwen 2.5, with tools"),
     "qwen3": N_("Qwen 3 that thinks before it answers, with tools"),
-    "qwen3_instruct": N_("Qwen 3 Instruct 2507 and other Qwen 3 that do not think, with tools"),
+    "qwen3_instruct": N_("Qwen 3 Instruct 2507 and other Qwen 3 models that do not think, with tools"),
     "qwen3.5": N_("Qwen 3.5 that thinks before it answers, with tools"),
     "qwen3.5_nothink": N_("Qwen 3.5 that answers at once, with tools"),
     "qwen3.6": N_("Qwen 3.6 that thinks before it answers, with tools"),
     "deepseek": N_("DeepSeek LLM and DeepSeek V2: User, Assistant"),
     "deepseek_v3": N_("DeepSeek V2.5 and V3, with tools"),
-    "deepseek_r1": N_("DeepSeek R1 and what is distilled from it, with reasoning and tools"),
+    "deepseek_r1": N_("DeepSeek R1 and models distilled from it, with reasoning and tools"),
     "phi3": N_("Phi 3 and 3.5"),
     "phi4": N_("Phi 4"),
     "phi4_mini": N_("Phi 4 mini"),
@@ -63,8 +63,8 @@ CHAT_TEMPLATES: dict[str, str] = {
     "gpt_oss": N_("gpt-oss (harmony), with reasoning, without dates and tools"),
 }
 
-# Other names of the same formats, as other trainers and model cards spell them. Case, points, hyphens and
-# underscores do not count: qwen_25, Qwen-2.5 and qwen2.5 are one name.
+# Other names of the same formats, from other trainers and model cards. Case, dots, hyphens and underscores
+# are ignored: qwen_25, Qwen-2.5 and qwen2.5 are the same name.
 _ALIASES = {
     "vicuna_v1.1": "vicuna",
     "llava": "vicuna",
@@ -124,35 +124,37 @@ _ALIASES = {
 }
 
 
-def _key(word: str) -> str:
+def _make_key(word: str) -> str:
     return "".join(letter for letter in word.lower() if letter not in "-_. ")
 
 
-_BY_KEY = {_key(name): name for name in CHAT_TEMPLATES} | {_key(a): name for a, name in _ALIASES.items()}
+_BY_KEY = {_make_key(name): name for name in CHAT_TEMPLATES} | {
+    _make_key(a): name for a, name in _ALIASES.items()
+}
 
 
 def template_name(word: str) -> str | None:
-    """The name in `CHAT_TEMPLATES` that a word stands for; None if it stands for none, as a path does."""
-    return _BY_KEY.get(_key(word))
+    """Return the name in `CHAT_TEMPLATES` that a word stands for; None for anything else, such as a path."""
+    return _BY_KEY.get(_make_key(word))
 
 
 def is_template_word(word: str) -> bool:
-    """Whether the word names a template, this package's or the tokenizer's own, and so is no path."""
-    return _key(word) == _key(OWN) or template_name(word) is not None
+    """Return whether a word names a template, this package's or the tokenizer's own, and so is not a path."""
+    return _make_key(word) == _make_key(OWN) or template_name(word) is not None
 
 
 def is_own(word: str) -> bool:
-    """Whether the word asks for the template that came with the tokenizer."""
-    return _key(word) == _key(OWN)
+    """Return whether a word asks for the template that comes with the tokenizer."""
+    return _make_key(word) == _make_key(OWN)
 
 
 def near_names(word: str) -> list[str]:
-    """Names that look like a word that is none, best first."""
-    known = {**_BY_KEY, _key(OWN): OWN}
-    found = difflib.get_close_matches(_key(word), list(known), n=6, cutoff=0.6)
+    """Return up to four names that are similar to an unknown word, best first."""
+    known = {**_BY_KEY, _make_key(OWN): OWN}
+    found = difflib.get_close_matches(_make_key(word), list(known), n=6, cutoff=0.6)
     return list(dict.fromkeys(known[key] for key in found))[:4]
 
 
 def other_names(name: str) -> list[str]:
-    """What else a template may be called."""
+    """Return the aliases of a template."""
     return [alias for alias, meant in _ALIASES.items() if meant == name]

@@ -1,8 +1,8 @@
-"""Whether this user has agreed to run the code that comes with a model.
+"""The user's consent to run the code that comes with a model.
 
-`model.trust_remote_code` in a config that the user wrote is their word, and is remembered here, for the model
-and its code as they are. In a run folder, which may be a stranger's, it is only a note of what somebody else
-did: it counts if the word was given for that very model, on this machine, by this user.
+`model.trust_remote_code` in a config that the user wrote counts as consent and is remembered here, for the
+model and its code in their current state. In a run folder, which may come from someone else, it only records
+what that person did: it counts if this user has consented to exactly that model on this machine.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from tui_tuner.text import one_line
 FIELD = "model.trust_remote_code"
 _FILE = "consents.json"
 _OF_A_RUN = ("manifest.json", "events.jsonl")
-_MOST_BYTES = 64 << 20  # of code that is compared; what is larger is code that nobody has read
-_here: set[str] = set()  # given in this process, also where nothing can be kept
+_MOST_BYTES = 64 << 20  # of code that is hashed; larger files never count as unchanged
+_here: set[str] = set()  # consents of this process, which count even if they cannot be saved
 
 
-def allowed(model: ModelSection) -> bool:
-    """Whether the code of this model may run: it is not asked for, or this user has agreed."""
-    return not model.trust_remote_code or _identity(model) in _here | set(_given())
+def is_allowed(model: ModelSection) -> bool:
+    """Return whether the code of this model may run: none is requested, or this user has consented."""
+    return not model.trust_remote_code or _identify_model(model) in _here | set(_read_given())
 
 
-def remember(model: ModelSection) -> bool:
-    """Take down that the user agrees to this model's code; whether it could be kept for later processes."""
+def remember_consent(model: ModelSection) -> bool:
+    """Record the user's consent to this model's code; return whether it was saved for later processes."""
     if not model.trust_remote_code:
         return True
-    key = _identity(model)
+    key = _identify_model(model)
     _here.add(key)
-    given = _given()
+    given = _read_given()
     if key in given:
         return True
     given[key] = {"model": model.name, "time": round(time.time())}
-    return _write(given)
+    return _write_given(given)
 
 
-def require(model: ModelSection, where: str, hint: str) -> None:
+def require_consent(model: ModelSection, where: str, hint: str) -> None:
     """Raise `ConfigError` unless the code of this model may run."""
-    if allowed(model):
+    if is_allowed(model):
         return
     raise ConfigError(
         _(
-            "is true in this run folder, and you have not agreed to run the code that comes with {model}, as "
-            "it is now.",
+            "is true in this run folder, but you have not agreed to run the current code that comes with "
+            "{model}.",
             model=one_line(model.name, 120),
         ),
         where=f"{one_line(where)}: {FIELD}" if where else FIELD,
@@ -63,15 +63,15 @@ def require(model: ModelSection, where: str, hint: str) -> None:
 
 
 def of_a_run(config: Path) -> bool:
-    """Whether a config file, or what a link of that name leads to, lies in a run folder, so that nobody needs
-    to have written it.
+    """Return whether a config file, or the target if it is a link, is in a run folder, so that it may be
+    another user's.
     """
     folders = {config.absolute().parent, Path(os.path.realpath(config)).parent}
     return any(os.path.lexists(folder / name) for folder in folders for name in _OF_A_RUN)
 
 
-def _identity(model: ModelSection) -> str:
-    """A digest of where a model and its tokenizer come from and, of folders, of the code in them."""
+def _identify_model(model: ModelSection) -> str:
+    """Return a digest of the sources of a model and its tokenizer and, for folders, of the code in them."""
     names = [(model.name, model.revision)]
     if model.tokenizer not in (None, "train"):
         names.append((str(model.tokenizer), None))
@@ -80,37 +80,37 @@ def _identity(model: ModelSection) -> str:
         path = Path(name).expanduser()
         if os.path.isdir(path):
             digest.update(f"folder {path.resolve()}\0".encode("utf-8", "surrogateescape"))
-            for file in _code(path):
+            for file in _list_code(path):
                 digest.update(f"{file.relative_to(path)}\0".encode("utf-8", "surrogateescape"))
-                digest.update(_content(file))
+                digest.update(_read_content(file))
         else:
             digest.update(f"hub {name}@{revision or 'main'}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-def _code(folder: Path) -> Iterable[Path]:
-    """Code of a model, and what says which code is run."""
+def _list_code(folder: Path) -> Iterable[Path]:
+    """Return the files with a model's code, and the configs that name the code to run."""
     found = [path for path in folder.rglob("*.py") if path.is_file()]
     return sorted([*found, *(path for path in folder.glob("*config.json") if path.is_file())])
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     with suppress(OSError):
         if path.stat().st_size <= _MOST_BYTES:
             return hashlib.sha256(path.read_bytes()).digest()
-    return os.urandom(16)  # cannot be compared, so it is never the same
+    return os.urandom(16)  # a file that cannot be hashed never matches an earlier consent
 
 
-def _folder() -> Path:
+def _find_folder() -> Path:
     import platformdirs
 
     return platformdirs.user_state_path("tui-tuner", appauthor=False)
 
 
-def _given() -> dict[str, Any]:
-    """What was agreed to; nothing where the file is not this user's alone, missing or damaged."""
+def _read_given() -> dict[str, Any]:
+    """Read the saved consents; empty if the file is missing, damaged, or writable by others."""
     with suppress(OSError, ValueError, RuntimeError, RecursionError):
-        fd = os.open(_folder() / _FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(_find_folder() / _FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(fd, encoding="utf-8") as file:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
@@ -120,13 +120,14 @@ def _given() -> dict[str, Any]:
     return {}
 
 
-def _write(given: dict[str, Any]) -> bool:
+def _write_given(given: dict[str, Any]) -> bool:
     with suppress(OSError, RuntimeError):
-        folder = _folder()
+        folder = _find_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = folder / f".{_FILE}.{os.getpid()}"
         with suppress(FileNotFoundError):
             beside.unlink()
+        # O_EXCL and O_NOFOLLOW: a link of that name, placed by someone else, must not be written through.
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with open(fd, "w", encoding="utf-8") as file:
             json.dump(given, file, indent=1)

@@ -1,8 +1,8 @@
-"""What becomes of each field of a config that was edited between two processes of one run.
+"""Rules for config fields that were edited between two processes of one run.
 
-A resumed run is to be the run that it was. A field is taken where the whole run is then what it would have
-been with the new value from its beginning, or where the field decides nothing that is trained; it is refused
-where one half of the run would differ from the other. `tests/unit/test_continuing.py` holds `RULES` to the
+A resumed run must give the result of an uninterrupted one. An edit is taken if the whole run is as it would
+have been with the new value from the start, or if the field does not affect training. It is refused if one
+part of the run would differ from the other. `tests/unit/test_continuing.py` checks `RULES` against the
 schema.
 """
 
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tui_tuner.config import notices
-from tui_tuner.config.kinds import METHOD_FIELDS
-from tui_tuner.config.options import get_value, options
+from tui_tuner.config.options import get_value, list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
 
@@ -22,13 +21,13 @@ Verdict = Literal["taken", "refused", "no effect"]
 Rule = tuple[Verdict, str]  # and why, a sentence marked by `N_`
 Judge = Callable[[RunConfig, RunConfig, str], Rule]
 
-# What an `auto` becomes on each machine anew: a run that began on a CPU may be resumed on a GPU.
+# Fields whose `auto` is decided again on each machine: a run started on a CPU may be resumed on a GPU.
 ANEW = ("hardware.devices",)
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A field that was edited: its value in the run, the new one, what becomes of it, and why."""
+    """An edited field: its value in the run, the new one, the verdict on it, and the reason."""
 
     field: str
     before: Any
@@ -36,25 +35,25 @@ class Edit:
     verdict: Verdict
     why: str
 
-    def sentence(self) -> str:
-        """The edit in one line."""
+    def describe_edit(self) -> str:
+        """Return the edit as one sentence."""
         said = {
             "field": self.field,
-            "before": shown(self.before),
-            "now": shown(self.now),
+            "before": show_value(self.before),
+            "now": show_value(self.now),
             "why": _(self.why),
         }
         match self.verdict:
             case "taken":
                 return _("{field} was {before} and is {now} from here on: {why}.", **said)
             case "no effect":
-                return _("{field} was {before}; {now} has no effect: {why}.", **said)
+                return _("{field} was {before}; changing it to {now} has no effect: {why}.", **said)
             case _:
                 return _("{field} was {before} and cannot become {now}: {why}.", **said)
 
 
-def shown(value: Any) -> str:
-    """A value as it stands in YAML, on one line."""
+def show_value(value: Any) -> str:
+    """Return a value as YAML on one line."""
     import yaml
 
     plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
@@ -64,115 +63,120 @@ def shown(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Edit]:
-    """Every field that was edited, in the order of the schema.
+def list_edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Edit]:
+    """Return every field that was edited, in the order of the schema.
 
     Args:
-        before: The config the run was trained with, without any `auto`.
-        asked: The same as it was asked for, or None where that is not known.
-        now: As it is asked for now.
+        before: The config that the run was trained with, without any `auto`.
+        asked: The same config as the user wrote it, or None if that is not known.
+        now: The config as the user has written it now.
     """
     found = []
-    for path in options():
+    for path in list_options():
         new, had = _told_value(now, path), _told_value(before, path)
         known = had if asked is None else _told_value(asked, path)
         if new == known or (asked is None and new == "auto"):
             continue
-        verdict, why = _judge(before, now, path)
+        verdict, why = _judge_edit(before, now, path)
         found.append(Edit(path, had, new, verdict, why))
     return found
 
 
 def _told_value(config: RunConfig, path: str) -> Any:
-    """A value as it is told of: what a checkpoint knows, and a journal says, holds no addresses."""
+    """Return a value as checkpoints and journals hold it: without secret addresses."""
     value = get_value(config, path)
     told = path == notices.FIELD and isinstance(value, list)
     return notices.shown_entries(value) if told else value
 
 
-def _judge(before: RunConfig, now: RunConfig, path: str) -> Rule:
+def _judge_edit(before: RunConfig, now: RunConfig, path: str) -> Rule:
     new, had = _told_value(now, path), _told_value(before, path)
     if new == had:
-        return "no effect", N_("the run has this value already")
+        return "no effect", N_("the run already has this value")
     if new == "auto" and path not in ANEW:
-        return "no effect", N_("what it became stays")
-    rule = RULES.get(path, ("refused", N_("it is not known what it would do")))
+        return "no effect", N_("the value chosen when the run began is kept")
+    rule = RULES.get(path, ("refused", N_("its effect on a resumed run is not known")))
     return rule(before, now, path) if callable(rule) else rule
 
 
 # ---- rules that depend on values --------------------------------------------------------------------------
 
 
-def _of_method(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    kind = before.method.kind
-    if path.partition(".")[2] not in METHOD_FIELDS.get(kind, ()):
+def _judge_method_field(before: RunConfig, now: RunConfig, path: str) -> Rule:
+    if not before.method.reads_field(path.partition(".")[2]):
         return "no effect", N_("the method of this run does not read it")
-    return "refused", N_("the trained weights have another shape or another meaning with it")
+    return "refused", N_("it would change the shape or the meaning of the trained weights")
 
 
-def _length(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    """Whether the steps that were done had the same learning rates in a run of the new length."""
+def _judge_length(before: RunConfig, now: RunConfig, path: str) -> Rule:
+    """Accept a new length if the finished steps would have had the same learning rates in such a run."""
     if path == "training.epochs" and before.training.max_steps and now.training.max_steps:
         return "no effect", N_("training.max_steps decides how long the run is")
     training = before.training
     if training.schedule not in ("constant", "inverse_sqrt"):
-        return "refused", N_("the learning rate falls over all steps, so earlier ones had other rates")
+        return "refused", N_(
+            "the learning rate falls over all steps, so the finished ones would have had other rates"
+        )
     steps = before.training.max_steps, now.training.max_steps
     warmups = [round(training.warmup * total) for total in steps if total]
     if training.warmup and (len(warmups) < 2 or warmups[0] != warmups[1]):
-        return "refused", N_("the warm-up is a share of all steps, so earlier ones had other rates")
-    return "taken", N_("the steps that are done were the same in a run of this length")
+        return "refused", N_(
+            "the warm-up is a share of all steps, so the finished ones would have had other rates"
+        )
+    return "taken", N_("the finished steps are the same in a run of this length")
 
 
-def _path(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    return "taken", N_("files may move; what is read is held against what the run began with")
+def _judge_path(before: RunConfig, now: RunConfig, path: str) -> Rule:
+    return "taken", N_("files may move; their content is checked against the data that the run began with")
 
 
-def _validation(before: RunConfig, now: RunConfig, path: str) -> Rule:
+def _judge_validation(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if isinstance(get_value(before, path), str) and isinstance(get_value(now, path), str):
-        return _path(before, now, path)
+        return _judge_path(before, now, path)
     if not get_value(before, path) and not get_value(now, path):
-        return "no effect", N_("nothing is held out with either")
-    return "refused", N_("other rows would be trained")
+        return "no effect", N_("neither value holds any rows out")
+    return "refused", N_("the run would train on other rows")
 
 
-def _micro_batch(before: RunConfig, now: RunConfig, path: str) -> Rule:
+def _judge_micro_batch(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if now.training.micro_batch > before.training.micro_batch:  # type: ignore[operator]
-        return "no effect", N_("the micro-batch of a run gets smaller where memory asks for it, never larger")
-    if before.method.dropout and "dropout" in METHOD_FIELDS.get(before.method.kind, ()):
-        return "refused", N_("dropout draws other random numbers where a batch is cut into other parts")
-    return "taken", N_("a batch is the same in smaller parts")
+        return "no effect", N_("the micro-batch of a run can shrink if memory runs out, but never grow")
+    if before.method.dropout and before.method.reads_field("dropout"):
+        return "refused", N_("dropout draws other random numbers if a batch is split differently")
+    return "taken", N_("splitting a batch into smaller parts gives the same result")
 
 
-def _vocabulary(before: RunConfig, now: RunConfig, path: str) -> Rule:
+def _judge_vocabulary(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if before.model.tokenizer == "train":
-        return "refused", N_("the tokenizer is learnt already")
-    return "no effect", N_("no tokenizer is learnt in this run")
+        return "refused", N_("the tokenizer is already trained")
+    return "no effect", N_("this run trains no tokenizer")
 
 
 # ---- the table --------------------------------------------------------------------------------------------
 
-_MODEL: Rule = "refused", N_("what is trained so far belongs to another model")
+_MODEL: Rule = "refused", N_("the weights trained so far belong to another model")
 _MOVED: Rule = (
     "refused",
-    N_("what is trained so far belongs to that model; if it has only moved, link it to where it was"),
+    N_(
+        "the weights trained so far belong to that model; if it has only moved, create a link at its old path"
+    ),
 )
-_NUMBERS: Rule = "refused", N_("the rest of the run would be computed in other numbers")
-_COMPUTED: Rule = "no effect", N_("a run computes all its steps the way it began with")
-_ROWS: Rule = "refused", N_("other rows or other tokens would be trained")
-_OPTIMIZER: Rule = "refused", N_("the optimizer's state, or its steps so far, come from another setting")
-_RATE: Rule = "refused", N_("the steps that are done had rates of another schedule")
-_RANDOM: Rule = "refused", N_("rows would come in another order, and random numbers would be others")
-_BATCH: Rule = "refused", N_("the steps that are done had batches of another size")
-_STOPPING: Rule = "taken", N_("it decides when to stop and ask, and nothing that is trained")
-_SHOWN: Rule = "taken", N_("it decides what is measured and shown, and nothing that is trained")
-_KEPT: Rule = "taken", N_("it decides what is kept, and nothing that is trained")
-_TROUBLE: Rule = "taken", N_("it decides what is done about trouble from here on")
-_SPEED: Rule = "taken", N_("it decides how fast the same is computed")
+_NUMBERS: Rule = "refused", N_("the rest of the run would be computed with other numerics")
+_COMPUTED: Rule = "no effect", N_("a run computes all its steps in the way in which it began")
+_ROWS: Rule = "refused", N_("the run would train on other rows or tokens")
+_OPTIMIZER: Rule = "refused", N_("the optimizer's state and its finished steps depend on the old setting")
+_RATE: Rule = "refused", N_("the finished steps had learning rates of another schedule")
+_RANDOM: Rule = "refused", N_("the order of rows and all random numbers would change")
+_BATCH: Rule = "refused", N_("the finished steps had batches of another size")
+_STOPPING: Rule = "taken", N_("it decides when to stop and ask, and does not affect training")
+_SHOWN: Rule = "taken", N_("it decides what is measured and shown, and does not affect training")
+_KEPT: Rule = "taken", N_("it decides what is kept, and does not affect training")
+_TROUBLE: Rule = "taken", N_("it decides how problems are handled from here on")
+_SPEED: Rule = "taken", N_("it changes the speed, not the result")
 _PLACE: Rule = "no effect", N_("the run stays in its folder")
 
 RULES: dict[str, Rule | Judge] = {
-    "task": ("refused", N_("another task is another run")),
+    "task": ("refused", N_("another task needs a new run")),
     "model.name": _MOVED,
     "model.hub": _MODEL,
     "model.revision": _MODEL,
@@ -180,17 +184,17 @@ RULES: dict[str, Rule | Judge] = {
     "model.quantization": _NUMBERS,
     "model.double_quant": _NUMBERS,
     "model.attention": _NUMBERS,
-    "model.chat_template": _path,
-    "model.trust_remote_code": ("refused", N_("other code would compute the model")),
+    "model.chat_template": _judge_path,
+    "model.trust_remote_code": ("refused", N_("the model would be computed by other code")),
     "model.architecture": _MODEL,
-    "model.tokenizer": _path,
-    "model.vocabulary": _vocabulary,
-    "data.path": _path,
-    "data.format": _path,
-    "data.header": _path,
-    "data.columns": _path,
-    "data.field": _path,
-    "data.encoding": _path,
+    "model.tokenizer": _judge_path,
+    "model.vocabulary": _judge_vocabulary,
+    "data.path": _judge_path,
+    "data.format": _judge_path,
+    "data.header": _judge_path,
+    "data.columns": _judge_path,
+    "data.field": _judge_path,
+    "data.encoding": _judge_path,
     "data.system": _ROWS,
     "data.max_length": _ROWS,
     "data.overlong": _ROWS,
@@ -202,7 +206,7 @@ RULES: dict[str, Rule | Judge] = {
     "data.system_turns": _ROWS,
     "data.media": _ROWS,
     "data.packing": _COMPUTED,
-    "data.validation": _validation,
+    "data.validation": _judge_validation,
     "data.limit": _ROWS,
     "data.pick": _ROWS,
     "data.max_dropped": _STOPPING,
@@ -220,21 +224,21 @@ RULES: dict[str, Rule | Judge] = {
     "data.cleaning.max_characters": _ROWS,
     "data.cleaning.personal_data": _SHOWN,
     "data.cleaning.phrases": _ROWS,
-    "method.kind": ("refused", N_("the trained weights are those of another method")),
-    "method.rank": _of_method,
-    "method.alpha": _of_method,
-    "method.dropout": _of_method,
-    "method.targets": _of_method,
-    "method.layers": _of_method,
-    "method.train_embeddings": _of_method,
-    "method.virtual_tokens": _of_method,
-    "method.encoder_size": _of_method,
-    "method.initial_text": ("no effect", N_("it is where the training began")),
+    "method.kind": ("refused", N_("the trained weights belong to another method")),
+    "method.rank": _judge_method_field,
+    "method.alpha": _judge_method_field,
+    "method.dropout": _judge_method_field,
+    "method.targets": _judge_method_field,
+    "method.layers": _judge_method_field,
+    "method.train_embeddings": _judge_method_field,
+    "method.virtual_tokens": _judge_method_field,
+    "method.encoder_size": _judge_method_field,
+    "method.initial_text": ("no effect", N_("it only sets where training started")),
     "training.learning_rate": _RATE,
-    "training.epochs": _length,
-    "training.max_steps": _length,
+    "training.epochs": _judge_length,
+    "training.max_steps": _judge_length,
     "training.batch_size": _BATCH,
-    "training.micro_batch": _micro_batch,
+    "training.micro_batch": _judge_micro_batch,
     "training.gradient_checkpointing": _SPEED,
     "training.optimizer": _OPTIMIZER,
     "training.schedule": _RATE,
@@ -244,12 +248,12 @@ RULES: dict[str, Rule | Judge] = {
     "training.adam_beta1": _OPTIMIZER,
     "training.adam_beta2": _OPTIMIZER,
     "training.loss": _COMPUTED,
-    "training.class_weights": ("refused", N_("the steps that are done weighed the classes otherwise")),
-    "training.neftune_alpha": ("refused", N_("the steps that are done had other noise")),
+    "training.class_weights": ("refused", N_("the finished steps used other class weights")),
+    "training.neftune_alpha": ("refused", N_("the finished steps used another amount of noise")),
     "training.autocast": _NUMBERS,
     "training.compile": _SPEED,
     "training.tf32": _NUMBERS,
-    "training.deterministic": ("taken", N_("it decides which of equal kernels compute")),
+    "training.deterministic": ("taken", N_("it chooses between equivalent kernels")),
     "training.on_out_of_memory": _TROUBLE,
     "training.on_bad_numbers": _TROUBLE,
     "training.report_every": _SHOWN,
@@ -260,7 +264,7 @@ RULES: dict[str, Rule | Judge] = {
     "evaluation.metrics": _SHOWN,
     "evaluation.metric_rows": _SHOWN,
     "evaluation.max_new_tokens": _SHOWN,
-    "evaluation.best": ("refused", N_("the best so far was chosen by the other metric")),
+    "evaluation.best": ("refused", N_("the best checkpoint so far was chosen by the old metric")),
     "evaluation.null_threshold": _SHOWN,
     "evaluation.early_stopping": _TROUBLE,
     "output.folder": _PLACE,
@@ -268,8 +272,8 @@ RULES: dict[str, Rule | Judge] = {
     "output.save_every": _KEPT,
     "output.save_minutes": _KEPT,
     "output.keep": _KEPT,
-    "output.notify": ("taken", N_("it decides who is told, and nothing that is trained")),
-    "hardware.devices": ("taken", N_("the same is computed elsewhere, equal up to rounding")),
+    "output.notify": ("taken", N_("it decides who is notified, and does not affect training")),
+    "hardware.devices": ("taken", N_("other devices give the same result up to rounding")),
     "hardware.budget": _STOPPING,
     "hardware.price_per_hour": _STOPPING,
 }

@@ -1,4 +1,4 @@
-"""From YAML and `--set` to a `RunConfig`; every mistake is named with its line and the nearest known key."""
+"""Loading of a `RunConfig` from YAML and `--set`; errors name the line and the nearest known key."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from tui_tuner.config import consent
-from tui_tuner.config.options import options
+from tui_tuner.config.options import list_options
 from tui_tuner.config.paths import absolute_paths, take_from_beside
 from tui_tuner.config.presets import presets_folder
 from tui_tuner.config.problems import Places, field_of, problems_of, unknown_key
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.tiny import take_tiny_values
-from tui_tuner.config.values import set_path, validated
+from tui_tuner.config.values import set_path, validate_values
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.locales import _
@@ -33,20 +33,21 @@ def load_config(
 ) -> RunConfig:
     """Read a YAML file, apply `section.field=value` settings, and validate.
 
-    Relative paths in the file are looked for next to it, then in the working folder; those of a preset
-    of this package, and of settings, in the working folder.
+    Relative paths in the file are looked up next to it, then in the working folder; those in presets of
+    this package and in settings, in the working folder only.
 
     Args:
-        say: Told what the user should know of the paths.
+        say: Called with notes for the user, such as which of two files is used.
 
     Raises:
-        ConfigError: the file is missing, no YAML, or holds unknown, invalid or contradictory values.
-        UsageError: a setting that is none.
+        ConfigError: the file is missing, not YAML, or has unknown, invalid or contradictory values.
+        UsageError: a setting is malformed.
     """
     file = Path(path)
     values, lines = read_yaml(file)
     told = apply_sets({}, sets := list(sets))
     written = told.get("model.name", "").partition("=")[2] or _name_of_model(values)
+    # A preset's relative paths mean the user's files, never files next to the preset in the package.
     preset = file.resolve().parent == presets_folder()
     if not preset:
         for note in take_from_beside(values, file.parent, told):
@@ -56,27 +57,27 @@ def load_config(
         say(note)
     global _places
     _places = Places(one_line(path), lines, told)
-    config = validated(RunConfig, values, _places)
+    config = validate_values(RunConfig, values, _places)
     if _HUB_ID.fullmatch(written) and os.path.isdir(config.model.name):
         say(
             _(
-                "model.name: the folder {path} is taken, not the model {name} of a hub.",
+                "model.name: using the folder {path}, not the hub model {name}.",
                 path=one_line(Path(config.model.name).resolve()),
                 name=one_line(written),
             )
         )
     if consent.FIELD not in told and consent.of_a_run(file):
-        agree = _("Look at that code, and agree with --set {field}=true.", field=consent.FIELD)
-        consent.require(config.model, str(path), agree)
+        agree = _("Review that code, then agree with --set {field}=true.", field=consent.FIELD)
+        consent.require_consent(config.model, str(path), agree)
     return config
 
 
 def place_of(field: str) -> str:
-    """Where a field of the config that was loaded last has its value from: `job.yaml:3` or `--set …`.
+    """Return the source of a field in the config that was loaded last: `job.yaml:3` or `--set …`.
 
-    What is found wrong later, such as a file that is missing, is told with it.
+    Problems found later, such as a missing file, are reported with it.
     """
-    return _places.of(field) if _places.knows(field) else ""
+    return _places.find_place(field) if _places.knows_path(field) else ""
 
 
 def _name_of_model(values: Mapping[str, Any]) -> str:
@@ -85,10 +86,10 @@ def _name_of_model(values: Mapping[str, Any]) -> str:
 
 
 def read_config(path: Path) -> RunConfig:
-    """The config in a YAML file, as it is.
+    """Read and validate the config in a YAML file, without changes to its paths or values.
 
     Raises:
-        ConfigError: the file is damaged, or holds what no config has.
+        ConfigError: the file is damaged or is not a valid config.
     """
     values, lines = read_yaml(path)
     return build_config(values, where=one_line(path), lines=lines)
@@ -97,16 +98,16 @@ def read_config(path: Path) -> RunConfig:
 def build_config(
     values: Mapping[str, Any], where: str = "", lines: Mapping[str, int] | None = None
 ) -> RunConfig:
-    """Validate plain values.
+    """Validate plain values and return them as a `RunConfig`.
 
     Raises:
         ConfigError: with one sentence for each problem.
     """
-    return validated(RunConfig, values, Places(where, lines or {}))
+    return validate_values(RunConfig, values, Places(where, lines or {}))
 
 
 def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
-    """For forms: the sentence for each dotted path that is wrong; empty if all is well."""
+    """Return a sentence for each dotted path that is invalid, for forms; empty if all are valid."""
     try:
         RunConfig.model_validate(dict(values))
     except ValidationError as error:
@@ -115,24 +116,24 @@ def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a config file.
+    """Return the text of a config file.
 
     Raises:
-        ConfigError: missing, unreadable, too large, or no UTF-8 text.
+        ConfigError: missing, unreadable, too large, or not UTF-8 text.
     """
     shown = one_line(path)
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe may never end
-            raise ConfigError(_("is no regular file."), where=shown)
+        if path.exists() and not path.is_file():  # reading a device or a pipe may never end
+            raise ConfigError(_("is not a regular file."), where=shown)
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(_("is larger than 1 MiB, so it is no config."), where=shown)
+            raise ConfigError(_("is larger than 1 MiB, so it is not a config."), where=shown)
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        hint = _("`tui-tuner presets` lists the ones that come with the package.")
+        hint = _("`tui-tuner presets` lists the configs that come with the package.")
         raise ConfigError(_("no such file."), where=shown, hint=hint) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
-            _("is not UTF-8 text, so it is no config."),
+            _("is not UTF-8 text, so it is not a config."),
             where=f"{shown}:{error.object.count(10, 0, error.start) + 1}",
             hint=_("Save it as UTF-8."),
         ) from None
@@ -141,17 +142,17 @@ def read_text(path: Path) -> str:
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """A YAML mapping and the line (from 1) of each dotted path in it.
+    """Return a YAML mapping and the line (from 1) of each dotted path in it.
 
     Raises:
-        ConfigError: missing, unreadable, too large, not YAML, not a mapping, or a key twice.
+        ConfigError: missing, unreadable, too large, not YAML, not a mapping, or with a duplicate key.
     """
     shown, text = one_line(path), read_text(path)
     try:
         values, lines = parse_yaml(text)
     except BadYaml as bad:
         raise ConfigError(
-            bad.sentence(),
+            bad.describe_problem(),
             where=f"{shown}:{bad.line}" if bad.line else shown,
             hint=bad.hint,
             field=field_of(bad.path),
@@ -159,18 +160,18 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     if values is None and not lines:
         raise ConfigError(_("is empty."), where=shown, hint=_("Start from a preset: `tui-tuner presets`."))
     if not isinstance(values, dict):
-        raise ConfigError(_("holds no `key: value` lines."), where=shown)
+        raise ConfigError(_("contains no `key: value` lines."), where=shown)
     return values, lines
 
 
 def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> dict[str, str]:
-    """Apply `section.field=value`; the value is YAML, so `null`, lists and numbers work.
+    """Apply `section.field=value` settings in place; values are YAML, so `null`, lists and numbers work.
 
     Returns:
-        Each setting by the path that it changes.
+        Each setting, by the path that it changes.
 
     Raises:
-        UsageError: no `=`, an unknown field, or a value that is no YAML.
+        UsageError: no `=`, an unknown field, or a value that is not YAML.
     """
     told: dict[str, str] = {}
     for item in sets:
@@ -179,7 +180,7 @@ def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> dict[str, str]:
         if not equals:
             what = _("--set {text!r} has no `=`.", text=one_line(item))
             raise UsageError(what, hint=_("Write --set training.epochs=1"), field=one_line(path, 80))
-        if path not in options() and not any(path.startswith(f"{known}.") for known in options()):
+        if path not in list_options() and not any(path.startswith(f"{known}.") for known in list_options()):
             told_of = unknown_key(path, _parsed_set(path, raw))
             raise UsageError(told_of, where="--set", field=one_line(path, 80))
         set_path(values, path, _parsed_set(path, raw))
@@ -201,7 +202,7 @@ def _parsed_set(path: str, raw: str) -> Any:
 
 
 def dump_config(config: RunConfig, changed_only: bool = False) -> str:
-    """YAML of a config, in the order of the schema; with `changed_only`, without the defaults."""
+    """Return a config as YAML, in the order of the schema; with `changed_only`, without the defaults."""
     import yaml
 
     from tui_tuner.config.writing.flat import Dumper

@@ -1,8 +1,8 @@
-"""Names of what is measured: one registry, with a label and a direction for each.
+"""The registry of metrics, with a label and a direction for each.
 
-What measures them lives in `objectives` (on held-out rows) and `evaluation` (on generated answers). A task
-may bring metrics of its own: it lists them in `Task.metrics`, a run writes them into its journal, and whoever
-reads the journal finds their direction there.
+They are computed in `objectives` (on held-out rows) and `evaluation` (on generated answers). A task may have
+further metrics: it lists them in `Task.metrics`, and the run writes them with their direction into its
+journal, where readers find it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Metric:
     """A number by which a model is judged.
 
     Args:
-        higher_is_better: Its direction: what early stopping, `best` and the list of runs go by.
-        hundred: Its field shows it times 100 (F1, exact match, BLEU). The journal holds 0 to 1.
+        higher_is_better: Its direction, which early stopping, `best` and the list of runs use.
+        hundred: Whether it is usually reported times 100 (F1, exact match, BLEU). The journal holds 0 to 1.
     """
 
     name: str
@@ -34,13 +34,14 @@ class Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("loss", N_("Loss"), N_("Mean of the loss over all labels of the held-out rows."), False),
+        Metric("loss", N_("Loss"), N_("Mean loss over all labels of the held-out rows."), False),
         Metric("perplexity", N_("Perplexity"), N_("The exponential of the loss."), False),
         Metric(
             "accuracy",
             N_("Accuracy"),
             N_(
-                "Share of the labels that are predicted right; of several at once, of the rows where all are."
+                "Share of labels predicted correctly; with several labels per row, share of rows with "
+                "all correct."
             ),
         ),
         Metric(
@@ -51,27 +52,31 @@ METRICS: dict[str, Metric] = {
         Metric(
             "reference_coverage",
             N_("Attributes mentioned by the references"),
-            N_("The same share for the data set's own answers."),
+            N_("The same share for the reference answers of the data set."),
         ),
-        Metric("stopped", N_("Stopped by itself"), N_("Share of the answers that end by a stop token.")),
+        Metric("stopped", N_("Stopped by itself"), N_("Share of the answers that end with a stop token.")),
         Metric(
             "f1_macro",
             N_("Macro F1"),
-            N_("F1 of each class, and their mean: a rare class counts as much."),
+            N_("Mean of the F1 of all classes, in which rare classes count as much as frequent ones."),
             hundred=True,
         ),
-        Metric("mcc", N_("Matthews correlation"), N_("1 is perfect, 0 as good as guessing.")),
-        Metric("pearson", N_("Pearson correlation"), N_("Of predicted and true numbers: 1 is perfect.")),
+        Metric("mcc", N_("Matthews correlation"), N_("1 is perfect, 0 is no better than guessing.")),
+        Metric(
+            "pearson",
+            N_("Pearson correlation"),
+            N_("Correlation of predicted and true numbers; 1 is perfect."),
+        ),
         Metric(
             "precision",
             N_("Precision"),
-            N_("Share of what was found that is right; of classes, the mean over them."),
+            N_("Share of the predictions that are correct; for classes, the mean over them."),
             hundred=True,
         ),
         Metric(
             "recall",
             N_("Recall"),
-            N_("Share of what is there that was found; of classes, the mean over them."),
+            N_("Share of the true items that were found; for classes, the mean over them."),
             hundred=True,
         ),
         Metric("f1", N_("F1"), N_("Harmonic mean of precision and recall."), hundred=True),
@@ -82,7 +87,9 @@ METRICS: dict[str, Metric] = {
             hundred=True,
         ),
         *(
-            Metric(name, label, N_("Only entities that follow the rules of their tags count."), hundred=True)
+            Metric(
+                name, label, N_("Counts only entities whose tags follow the tagging scheme."), hundred=True
+            )
             for name, label in (
                 ("f1_strict", N_("F1, strict")),
                 ("precision_strict", N_("Precision, strict")),
@@ -97,34 +104,34 @@ METRICS: dict[str, Metric] = {
 ALIASES = {"token_f1": "f1"}  # names of version 0.1, in configs and journals
 
 
-def canonical(name: str) -> str:
-    """The name of a metric today."""
+def name_today(name: str) -> str:
+    """Return the current name of a metric that may have a name of version 0.1."""
     return ALIASES.get(name, name)
 
 
 Value = TypeVar("Value")
 
 
-def renamed(metrics: Mapping[str, Value]) -> dict[str, Value]:
-    """What was measured under the names of today; a journal of version 0.1 has some of its own."""
-    return {canonical(name): value for name, value in metrics.items()}
+def rename_metrics(metrics: Mapping[str, Value]) -> dict[str, Value]:
+    """Return metrics under their current names, for journals of version 0.1."""
+    return {name_today(name): value for name, value in metrics.items()}
 
 
-def hundredfold(name: str, value: object) -> str:
-    """A metric as its field shows it, `88.52` for an F1 of 0.8852; empty where it is shown as it is."""
-    known = METRICS.get(canonical(name))
+def show_hundredfold(name: str, value: object) -> str:
+    """Format a metric that is reported times 100, `88.52` for an F1 of 0.8852; empty for other metrics."""
+    known = METRICS.get(name_today(name))
     if known is None or not known.hundred or isinstance(value, bool) or not isinstance(value, int | float):
         return ""
     return f"{100 * value:.2f}" if math.isfinite(value) else f"{value}"
 
 
 def higher_is_better(name: str, own: bool | None = None) -> bool:
-    """The direction of a metric.
+    """Return the direction of a metric.
 
     Args:
-        own: What its run says about it, if anything. A name that nobody knows is taken for a score.
+        own: The direction that its run declares, if any. An unknown metric counts as higher is better.
     """
     if own is not None:
         return own
-    known = METRICS.get(canonical(name))
+    known = METRICS.get(name_today(name))
     return known.higher_is_better if known is not None else True

@@ -1,4 +1,4 @@
-"""What a form, a flag or a message needs to know about each field of `RunConfig`, derived from it."""
+"""Descriptions of the fields of `RunConfig` for forms, flags and messages, derived from the schema."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pydantic.fields import FieldInfo
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, HardwareError, ModelError, TunerError
 from tui_tuner.locales import N_, _
-from tui_tuner.text import listed
+from tui_tuner.text import list_items
 
-# Where an error is looked for that names no field
+# The field to show for an error that names none
 _BY_KIND: tuple[tuple[type[TunerError], str], ...] = (
     (DataError, "data.path"),
     (ModelError, "model.name"),
@@ -26,7 +26,7 @@ _BY_KIND: tuple[tuple[type[TunerError], str], ...] = (
 
 @dataclass(frozen=True)
 class Option:
-    """One field. `path` is dotted; `kinds` are the plain types it takes; `choices` its fixed words."""
+    """One field. `path` is dotted; `kinds` are the plain types it accepts; `choices` its fixed words."""
 
     path: str
     section: str
@@ -41,20 +41,20 @@ class Option:
     limits: tuple[tuple[str, float], ...]
 
     @property
-    def auto(self) -> bool:
+    def has_auto(self) -> bool:
         return "auto" in self.choices
 
     @property
     def only_choices(self) -> bool:
-        """True if nothing but `choices` is legal, so a select fits."""
+        """Return whether the field accepts only `choices`, so that a form can offer a select."""
         return bool(self.choices) and not self.kinds
 
-    def expects(self, unit: str = "", nothing: str = "null") -> str:
-        """What the field takes, in words: `a whole number of at least 1 or auto`.
+    def describe_expected(self, unit: str = "", nothing: str = "null") -> str:
+        """Describe the values that the field accepts: `a whole number of at least 1 or auto`.
 
         Args:
-            unit: What its numbers count.
-            nothing: What null is called.
+            unit: The unit of its numbers.
+            nothing: The word for null.
         """
         names = {
             int: _("a whole number"),
@@ -64,11 +64,12 @@ class Option:
             list: _("a list"),
             dict: _("a mapping"),
         }
+        # int | float is "a number"; "a whole number or a number" would only confuse
         kinds = [kind for kind in self.kinds if not (kind is int and float in self.kinds)]
         parts = [names.get(kind, kind.__name__) for kind in kinds]
-        limits = [_(words, value=_number(value)) for words, value in self.limits]
+        limits = [_(words, value=_write_number(value)) for words, value in self.limits]
         if limits and parts:
-            parts[0] = _("{kind} {limits}", kind=parts[0], limits=listed(limits))
+            parts[0] = _("{kind} {limits}", kind=parts[0], limits=list_items(limits))
         if unit and parts:
             parts[0] = f"{parts[0]} {unit}"
         parts += self.choices
@@ -82,32 +83,32 @@ class Option:
         return _("{others} or {last}", others=", ".join(parts[:-1]), last=parts[-1])
 
 
-def _number(value: float) -> str:
-    """A limit as it is written."""
+def _write_number(value: float) -> str:
+    """Format a limit: whole numbers with separators, others in short form."""
     return f"{int(value):,}" if float(value).is_integer() else f"{value:g}"
 
 
 @cache
-def options() -> dict[str, Option]:
-    """Every field of `RunConfig` by its dotted path, in the order of the schema."""
-    return {option.path: option for option in _walk(RunConfig, "")}
+def list_options() -> dict[str, Option]:
+    """Return every field of `RunConfig` by its dotted path, in the order of the schema."""
+    return {option.path: option for option in _walk_fields(RunConfig, "")}
 
 
 def known_field(name: str) -> str:
-    """The field that a dotted name is, or lies in; empty if it is none."""
+    """Return the field that a dotted name names or lies in; empty if there is none."""
     parts = name.split(".")
     names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
-    return next((name for name in names if name in options()), "")
+    return next((name for name in names if name in list_options()), "")
 
 
 def field_of(error: TunerError) -> str:
-    """The field that an error comes from: that it names, that it is about, or else by its kind."""
+    """Return the field that an error is about: the one it names or points at, else one by its type."""
     named = next(filter(None, map(known_field, (error.field, error.where))), "")
     return named or next((path for kind, path in _BY_KIND if isinstance(error, kind)), "")
 
 
 def section_help() -> dict[str, str]:
-    """Each section's one line of help."""
+    """Return each section's one line of help."""
     return {
         name: info.description or ""
         for name, info in RunConfig.model_fields.items()
@@ -116,21 +117,21 @@ def section_help() -> dict[str, str]:
 
 
 def get_value(config: BaseModel, path: str) -> Any:
-    """The value at a dotted path."""
+    """Return the value at a dotted path."""
     value: Any = config
     for part in path.split("."):
         value = getattr(value, part)
     return value
 
 
-def _walk(model: type[BaseModel], prefix: str) -> Iterator[Option]:
+def _walk_fields(model: type[BaseModel], prefix: str) -> Iterator[Option]:
     for name, info in model.model_fields.items():
         path = f"{prefix}{name}"
         annotation = info.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from _walk(annotation, f"{path}.")
+            yield from _walk_fields(annotation, f"{path}.")
         else:
-            yield _option(path, info)
+            yield _make_option(path, info)
 
 
 _WORDS = {
@@ -141,9 +142,9 @@ _WORDS = {
 }
 
 
-def _option(path: str, info: FieldInfo) -> Option:
+def _make_option(path: str, info: FieldInfo) -> Option:
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    kinds, choices, optional = _parts(info.annotation)
+    kinds, choices, optional = _split_annotation(info.annotation)
     if extra.get("choices"):
         choices, kinds = tuple(str(word) for word in extra["choices"]), ()  # type: ignore[union-attr]
     words: Any = extra.get("words") or ()
@@ -164,11 +165,11 @@ def _option(path: str, info: FieldInfo) -> Option:
     )
 
 
-def _parts(annotation: Any) -> tuple[tuple[type, ...], tuple[str, ...], bool]:
-    """Plain types, fixed words and whether None is legal, of an annotation."""
+def _split_annotation(annotation: Any) -> tuple[tuple[type, ...], tuple[str, ...], bool]:
+    """Return the plain types and fixed words of an annotation, and whether None is allowed."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _parts(get_args(annotation)[0])
+        return _split_annotation(get_args(annotation)[0])
     if origin is Literal:
         return (), tuple(str(word) for word in get_args(annotation)), False
     if origin in (Union, types.UnionType):
@@ -176,7 +177,7 @@ def _parts(annotation: Any) -> tuple[tuple[type, ...], tuple[str, ...], bool]:
         words: tuple[str, ...] = ()
         optional = False
         for part in get_args(annotation):
-            more_kinds, more_words, none = _parts(part)
+            more_kinds, more_words, none = _split_annotation(part)
             kinds, words, optional = kinds + more_kinds, words + more_words, optional or none
         return kinds, words, optional
     if annotation is type(None):

@@ -1,4 +1,4 @@
-"""Paths in a config: looked for next to its file first, then in the working folder; absolute in a run."""
+"""Paths in a config: looked up next to its file first, then in the working folder; absolute in a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tui_tuner.config.chat_templates import is_template_word
-from tui_tuner.config.kinds import TASKS, TINY, TINY_NAMES
+from tui_tuner.config.kinds.tasks import TASKS, TINY, TINY_NAMES
 from tui_tuner.config.options import get_value
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path, with_values
@@ -20,7 +20,7 @@ from tui_tuner.text import one_line
 
 _MODEL_WORDS = ("demo", "train", TINY, *TINY_NAMES)
 _DEMO = ("demo", "demo-corpus", "demo-held-out", *(kind.demo for kind in TASKS.values()))
-# Fields that may hold a path, and the words that are never one
+# Fields that may hold a path, and their words that are never read as one
 PATHS: dict[str, tuple[str, ...]] = {
     "model.name": _MODEL_WORDS,
     "model.tokenizer": _MODEL_WORDS,
@@ -29,25 +29,25 @@ PATHS: dict[str, tuple[str, ...]] = {
     "data.validation": (),
     "data.cleaning.phrases": (),
 }
-_looked: dict[str, Path] = {}  # of paths that were in no place: the folder of the config that they stood in
+_looked: dict[str, Path] = {}  # folder of the config, by path, for paths that were not found
 
 
 def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str] = ()) -> list[str]:
-    """Make paths absolute, in place, that lead somewhere from the folder of their config.
+    """Make the paths absolute, in place, that exist relative to the folder of their config.
 
     Args:
-        values: What stands in the file.
-        told: Fields that `--set` changes: these stay relative to the working folder.
+        values: The values in the file.
+        told: Fields that `--set` changes; these stay relative to the working folder.
 
     Returns:
-        A sentence for each path that leads somewhere from the working folder too.
+        A note for each path that also exists in the working folder.
     """
     notes: list[str] = []
     folder = folder.resolve() if ".." in folder.parts else folder.absolute()
     for field, words in PATHS.items():
         if any(one == field or one.startswith(f"{field}.") for one in told):
             continue
-        value = _get(values, field)
+        value = _get_value(values, field)
         if isinstance(value, str) and not _is_name(field, value):
             set_path(values, field, _from_beside(value, folder, words, notes))
         elif isinstance(value, list):
@@ -60,29 +60,31 @@ def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str]
 
 
 def _is_name(field: str, value: str) -> bool:
-    """Whether a value is the name of a chat template; a name wins over a file of the same name."""
+    """Return whether a value names a chat template, which takes precedence over a file of that name."""
     return field == "model.chat_template" and is_template_word(value)
 
 
 def absolute_paths(config: RunConfig) -> RunConfig:
-    """The config with relative paths that exist made absolute: a run may be resumed from another folder."""
+    """Make relative paths that exist absolute, so that a run can be resumed from any folder."""
     changed: dict[str, Any] = {}
     for path, words in PATHS.items():
         value = get_value(config, path)
         if isinstance(value, str) and value not in words and not _is_name(path, value):
-            changed[path] = _absolute(value)
+            changed[path] = _make_absolute(value)
     if isinstance(config.data.path, list):
         changed["data.path"] = [
-            _absolute(source) if isinstance(source, str) else {**dict(source), "path": _absolute(source.path)}
+            _make_absolute(source)
+            if isinstance(source, str)
+            else {**dict(source), "path": _make_absolute(source.path)}
             for source in config.data.path
         ]
     return with_values(config, changed)
 
 
 def where_looked(path: str) -> str:
-    """Where a path was looked for that leads nowhere, and what may be wrong with how it is written."""
+    """Explain a path that was not found: likely mistakes in its spelling, and where it was looked for."""
     sentences = [_as_pasted(path)]
-    written = _expanded(path)
+    written = _expand_path(path)
     if written is not None and not written.is_absolute():
         places = [folder / written for folder in (_looked.get(path), Path.cwd()) if folder is not None]
         shown = [one_line(place) for place in dict.fromkeys(places)]
@@ -94,25 +96,25 @@ def where_looked(path: str) -> str:
 
 
 def _as_pasted(path: str) -> str:
-    """What is wrong with a path as it is written, in a sentence; empty if nothing is."""
-    for plain in plainer(path):
-        found = _expanded(plain)
+    """Return a sentence about quotes, escapes or other oddities in a path; empty if it is plain."""
+    for plain in list_readings(path):
+        found = _expand_path(plain)
         if found is not None and os.path.exists(found):
-            return _("Write it plainly: {path}", path=one_line(plain)) + "."
+            return _("Write it without quotes or escapes: {path}", path=one_line(plain)) + "."
     if re.match(r"[A-Za-z]:[\\/]|\\\\", path):
-        return _("This is a path of Windows; here folders are separated by /, and there are no drives.")
+        return _("This is a Windows path; here, folders are separated by /, and there are no drives.")
     if any(ord(letter) < 32 for letter in path):
         return _(
-            "It holds a tab or a line break: in double quotes a backslash begins one. Use single "
-            "quotes, or /."
+            "It contains a tab or a line break: in double quotes, a backslash starts an escape sequence. "
+            "Use single quotes, or /."
         )
     if re.search(r"\$\w|\$\{", path):
-        return _("Variables of the environment are not filled in: write the path itself.")
+        return _("Environment variables are not expanded; write the full path.")
     return ""
 
 
-def plainer(path: str) -> Iterator[str]:
-    """What a pasted path may mean: without quotes, file://, or the backslashes of a shell or of Windows."""
+def list_readings(path: str) -> Iterator[str]:
+    """Yield possible readings of a pasted path: without quotes, file://, or shell backslashes."""
     bare = path.strip()
     yield bare
     if len(bare) > 2 and bare[0] + bare[-1] in ("''", '""', "``", "‘’", "“”", "«»"):
@@ -127,7 +129,7 @@ def plainer(path: str) -> Iterator[str]:
 
 
 def _from_beside(path: str, folder: Path, words: tuple[str, ...], notes: list[str]) -> str:
-    written = _expanded(path)
+    written = _expand_path(path)
     if path in words or written is None or written.is_absolute():
         return path
     beside, here = folder / written, Path.cwd() / written
@@ -137,8 +139,8 @@ def _from_beside(path: str, folder: Path, words: tuple[str, ...], notes: list[st
     if _leads_somewhere(here) and here != beside:
         notes.append(
             _(
-                "{path} is next to the config and in the working folder; the one next to the config is "
-                "taken: {taken}",
+                "{path} exists next to the config and in the working folder; using the one next to the "
+                "config: {taken}",
                 path=one_line(path),
                 taken=one_line(beside),
             )
@@ -155,16 +157,16 @@ def _leads_somewhere(path: Path) -> bool:
     return glob.has_magic(str(path)) and next(glob.iglob(str(path), recursive=True), None) is not None
 
 
-def _absolute(path: str) -> str:
-    for reading in (path, *plainer(path)):
-        found = _expanded(reading)
+def _make_absolute(path: str) -> str:
+    for reading in (path, *list_readings(path)):
+        found = _expand_path(reading)
         if found is not None and _leads_somewhere(found):
             return str(found.absolute())
     return path
 
 
-def _expanded(path: str) -> Path | None:
-    """A path with its `~`; None for what cannot be one."""
+def _expand_path(path: str) -> Path | None:
+    """Return a path with `~` expanded; None if the text cannot be a path."""
     if not path or "\0" in path:
         return None
     try:
@@ -173,7 +175,7 @@ def _expanded(path: str) -> Path | None:
         return Path(path)
 
 
-def _get(values: Mapping[str, Any], path: str) -> Any:
+def _get_value(values: Mapping[str, Any], path: str) -> Any:
     found: Any = values
     for part in path.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None

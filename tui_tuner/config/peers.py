@@ -1,7 +1,7 @@
-"""What other trainers call the fields of a config: a hint for whoever brings a file or a habit along.
+"""Names that other trainers use for config fields, as hints for users who come from one of them.
 
-Names are those of LLaMA-Factory, axolotl, transformers and TRL, Unsloth, torchtune and soup. A key is looked
-up by its last part, at whatever level it stands; a test holds every field named here to the schema.
+The names are those of LLaMA-Factory, axolotl, transformers and TRL, Unsloth, torchtune and soup. A key is
+looked up by its last part, at any level; a test checks every field named here against the schema.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ _FIELDS: dict[str, str] = {
     "training.autocast": "bf16 fp16 amp mixed_precision half_precision bf16_full_eval",
     "training.report_every": "logging_steps log_every_n_steps log_interval logging_strategy",
     "training.seed": "random_seed random_state manual_seed",
-    # judging
+    # evaluation
     "evaluation.every": (
         "eval_steps eval_strategy evaluation_strategy evals_per_epoch eval_interval val_check_interval "
         "run_val_every_n_steps do_eval eval_delay eval_every"
@@ -145,30 +145,30 @@ _FIELDS: dict[str, str] = {
 }  # fmt: skip
 KEYS: dict[str, str] = {name: field for field, names in _FIELDS.items() for name in names.split()}
 
-_MICRO = N_("It is how many go through the model at once; training.batch_size is the whole step.")
-_AUTO = N_("auto takes 16 bits where the hardware computes them.")
-# What a peer's field means here that is not said by the name of ours
+_MICRO = N_("It is the number of sequences per forward pass; training.batch_size is that of a whole step.")
+_AUTO = N_("auto uses 16 bits if the hardware supports them.")
+# Differences in meaning that the name of our field does not show
 NOTES: dict[str, str] = {
     "gradient_accumulation_steps": N_(
-        "It counts the sequences of a whole step: their number a device, times the steps of accumulation."
+        "It counts the sequences of a whole step: sequences per device times accumulation steps."
     ),
     "per_device_train_batch_size": _MICRO,
     "micro_batch_size": _MICRO,
     "warmup_steps": N_("It is a share of all steps, such as 0.03."),
     "num_warmup_steps": N_("It is a share of all steps, such as 0.03."),
-    "logging_steps": N_("It is in seconds; every step is written down."),
+    "logging_steps": N_("It is in seconds; every step is recorded."),
     "bf16": _AUTO,
     "fp16": _AUTO,
     "deepspeed": N_("Several GPUs do not train one run together yet."),
-    "return_overflowing_tokens": N_("Long texts are read in windows; nothing is to be switched on."),
-    "version_2_with_negative": N_("Questions without an answer are told by their rows."),
-    "max_query_length": N_("It is how much two windows of a long text share; questions are read whole."),
+    "return_overflowing_tokens": N_("Long texts are always read in windows; there is nothing to switch on."),
+    "version_2_with_negative": N_("Questions without an answer are recognised from their rows."),
+    "max_query_length": N_("It is the overlap of two windows of a long text; questions are never cut."),
     "fsdp": N_("Several GPUs do not train one run together yet."),
 }
 _WITHOUT: dict[str, str] = {
     "report_to wandb_project wandb_entity wandb_watch wandb_log_model use_wandb use_tensorboard plot_loss "
     "mlflow_tracking_uri use_swanlab swanlab_project": N_(
-        "It is not needed: the run's own journal keeps every step, and the workbench shows it."
+        "It is not needed: the run's own journal records every step, and the workbench shows it."
     ),
     "do_train overwrite_output_dir overwrite_cache ddp_timeout save_only_model group_by_length strict "
     "remove_unused_columns include_num_input_tokens_seen ddp_find_unused_parameters shuffle auto_resume "
@@ -176,20 +176,20 @@ _WITHOUT: dict[str, str] = {
     "per_device_eval_batch_size eval_batch_size logging_first_step label_names optim_target_modules plugins "
     "liger_kernel use_unsloth enable_liger_kernel low_cpu_mem_usage bias lora_bias add_eos_token "
     "add_bos_token padding_side pad_token": N_("It is not needed."),
-    "resume_from_checkpoint auto_resume_from_checkpoints": N_("`tui-tuner resume RUN` goes on with a run."),
+    "resume_from_checkpoint auto_resume_from_checkpoints": N_("`tui-tuner resume RUN` resumes a run."),
     "num_labels id2label label2id label_list classes class_names label_all_tokens ignore_index": N_(
-        "It is not needed: classes and tags are found in the rows, and are named in the model's config."
+        "It is not needed: classes and tags are found in the rows and named in the model's config."
     ),
     "n_best_size max_answer_length return_entity_level_metrics is_regression": N_("It is not needed."),
-    "push_to_hub hub_model_id hub_strategy hub_token": N_("Nothing is sent to a hub from here."),
-    "_component_": N_("Name the parts by the fields of this program; `tui-tuner presets` has examples."),
+    "push_to_hub hub_model_id hub_strategy hub_token": N_("This program does not upload to a hub."),
+    "_component_": N_("Use the fields of this program instead; `tui-tuner presets` lists examples."),
 }
-# Keys of peers that have no field here, and why
+# Keys of peers without a field here, with the reason
 WITHOUT: dict[str, str] = {name: why for names, why in _WITHOUT.items() for name in names.split()}
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _SCHEDULES = {"cosine_with_restarts": "cosine", "constant_with_warmup": "constant", "polynomial": "linear"}
-# Values that are called otherwise here: of a peer's key, the lines to write instead
+# Values that have another name here: for a peer's key and value, the lines to write instead
 VALUES: dict[str, dict[str, str]] = {
     "stage": {"sft": "task: sft", "pt": "task: pretraining"},
     "train_stage": {"sft": "task: sft", "pt": "task: pretraining"},
@@ -260,7 +260,7 @@ VALUES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 VALUES["lr_scheduler"] = VALUES["lr_scheduler_type"]
 
-# Keys that tell whose file it is; the more of them, the surer
+# Keys that are typical of a trainer's files; the more of them, the more certain
 SIGNS: dict[str, str] = {
     "LLaMA-Factory": (
         "stage finetuning_type cutoff_len template dataset_dir lora_target lora_rank overwrite_cache "
@@ -289,41 +289,41 @@ SIGNS: dict[str, str] = {
     ),
     "soup": "base train lora lr val_split",
 }  # fmt: skip
-_SURE = 3  # signs
+_SURE = 3  # typical keys in one file; a few, such as lora_r, occur with several trainers
 
 
 def field_of(path: str) -> str:
-    """Our field for a peer's key, by the last part of a path; empty if there is none."""
-    return KEYS.get(_name(path), "")
+    """Return our field for a peer's key, looked up by the last part of its path; empty if there is none."""
+    return KEYS.get(_plain_name(path), "")
 
 
-def hint(path: str, value: Any = None) -> str:
-    """What a peer's key is called here, with its value where that is called otherwise; empty if unknown."""
-    name = _name(path)
+def hint_at_field(path: str, value: Any = None) -> str:
+    """Return a hint with our name for a peer's key, and for its value if that differs; empty if unknown."""
+    name = _plain_name(path)
     if name in WITHOUT:
         return _(WITHOUT[name])
     if name not in KEYS:
         return ""
-    told = VALUES.get(name, {}).get(str(value).strip().lower()) or _datasets(name, value)
+    told = VALUES.get(name, {}).get(str(value).strip().lower()) or _translate_datasets(name, value)
     first = _("Here it is {field}.", field=told or KEYS[name])
     return f"{first} {_(NOTES[name])}" if name in NOTES else first
 
 
-def _datasets(name: str, value: Any) -> str:
-    """The first of axolotl's data sets in our fields; empty for anything else."""
+def _translate_datasets(name: str, value: Any) -> str:
+    """Translate axolotl's list of one data set into `data.path`; empty for anything else."""
     if name != "datasets" or not isinstance(value, list) or not value or not isinstance(value[0], Mapping):
         return ""
     path = value[0].get("path")
     return f"data.path: {one_line(path, 80)}" if isinstance(path, str) and len(value) == 1 else ""
 
 
-def whose(paths: Iterable[str]) -> str:
-    """The peer whose config these unknown keys are from; empty if that is not sure."""
-    names = {_name(path) for path in paths}
+def name_peer(paths: Iterable[str]) -> str:
+    """Return the trainer that these unknown keys point to; empty if there are too few typical ones."""
+    names = {_plain_name(path) for path in paths}
     counts = {peer: len(names & set(signs.split())) for peer, signs in SIGNS.items()}
     best = max(counts, key=lambda peer: counts[peer])
     return best if counts[best] >= _SURE else ""
 
 
-def _name(path: str) -> str:
+def _plain_name(path: str) -> str:
     return path.rpartition(".")[2].lower().replace("-", "_")

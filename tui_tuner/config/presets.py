@@ -1,4 +1,4 @@
-"""The presets: commented YAML files that come with the package, or lie in `presets/` of a checkout."""
+"""The presets: commented YAML files in the package, or in `presets/` of a checkout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Preset:
-    """One preset: its name (the file's, without `.yaml`), its first comment line, and its file."""
+    """One preset: its name (the file name without `.yaml`), its first comment line, and its file."""
 
     name: str
     description: str
@@ -23,7 +23,7 @@ class Preset:
 
 
 def presets_folder() -> Path:
-    """Where the presets are: `presets/` of the checkout for an editable install, else inside the package."""
+    """Return the folder of the presets: that of the checkout in an editable install, else the package's."""
     checkout = _PACKAGE.parent / "presets"
     if (_PACKAGE.parent / "pyproject.toml").is_file() and checkout.is_dir():
         return checkout
@@ -31,16 +31,16 @@ def presets_folder() -> Path:
 
 
 def list_presets(folder: Path | None = None) -> list[Preset]:
-    """Every preset of a folder (by default `presets_folder`), by name; none if the folder is missing."""
+    """Return the presets of a folder (default: `presets_folder`), sorted by name; empty if it is missing."""
     files = sorted((folder or presets_folder()).glob("*.yaml"), key=lambda path: path.stem)
-    return [Preset(path.stem, _description(path), path) for path in files]
+    return [Preset(path.stem, _read_description(path), path) for path in files]
 
 
 def find_preset(name: str, folder: Path | None = None) -> Path:
-    """The file of a preset by its name, or the YAML file that `name` is the path of.
+    """Return the file of a preset by its name, or a YAML file by its path.
 
     Raises:
-        ConfigError: neither a preset nor a file.
+        ConfigError: `name` is neither a preset nor a YAML file.
     """
     known = {preset.name: preset.path for preset in list_presets(folder)}
     if name in known:
@@ -48,17 +48,17 @@ def find_preset(name: str, folder: Path | None = None) -> Path:
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") or os.path.isfile(path):
         return path
-    from tui_tuner.config.problems import nearest  # pydantic takes 0.1 s
+    from tui_tuner.config.problems import suggest_nearest  # pydantic takes 0.1 s
 
     raise ConfigError(
-        f"{_('neither a preset nor a YAML file.')}{nearest(name, known)}",
+        f"{_('neither a preset nor a YAML file.')}{suggest_nearest(name, known)}",
         where=one_line(name, 80),
         hint=_("`tui-tuner presets` lists the presets; a file of your own ends in .yaml."),
     )
 
 
-def _description(path: Path) -> str:
-    """The first line of the comment on top, without its `#`."""
+def _read_description(path: Path) -> str:
+    """Return the first line of a preset's opening comment, without its `#`; empty if there is none."""
     try:
         with path.open(encoding="utf-8") as file:
             first = file.readline()

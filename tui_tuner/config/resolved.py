@@ -1,8 +1,8 @@
-"""A config in which every `auto` that training needs a value for has one, with the types to match.
+"""The config that training uses: every `auto` that it depends on has a value, and the types say so.
 
-`planning.resolve` and `planning.fit.settle` make it. What their rooms decide later stays open: `data.format`,
-`data.problem`, `data.workers`, `evaluation.metrics`, `evaluation.null_threshold`, `output.name` and
-`training.loss`.
+`planning.resolve` and `planning.fit.fit_config` make it. Fields that are decided later may still be `auto`:
+`data.format`, `data.problem`, `data.workers`, `evaluation.metrics`, `evaluation.null_threshold`,
+`output.name` and `training.loss`.
 """
 
 from __future__ import annotations
@@ -13,71 +13,71 @@ from pydantic import BaseModel, Field
 
 from tui_tuner.config.options import get_value
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.sections.base import Section
 from tui_tuner.config.sections.data import DataSection
 from tui_tuner.config.sections.evaluation import EvaluationSection
+from tui_tuner.config.sections.field_options import Section
 from tui_tuner.config.sections.hardware import HardwareSection
 from tui_tuner.config.sections.model import Attention, Dtype, ModelSection
 from tui_tuner.config.sections.output import OutputSection
 from tui_tuner.config.sections.training import Checkpointing, Optimizer, TrainingSection
-from tui_tuner.config.values import validated
+from tui_tuner.config.values import validate_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _n
 
 
-def _settled(section: type[Section], name: str) -> Any:
-    """The field of that section without its default: help and limits stay, `auto` is no value any more."""
+def _settle_field(section: type[Section], name: str) -> Any:
+    """Return the field of a section without its default, so that it must be given; help and limits stay."""
     field = section.model_fields[name]
     return Field(description=field.description, json_schema_extra=field.json_schema_extra)
 
 
 class ResolvedModel(ModelSection):
-    dtype: Dtype = _settled(ModelSection, "dtype")
-    attention: Attention = _settled(ModelSection, "attention")
+    dtype: Dtype = _settle_field(ModelSection, "dtype")
+    attention: Attention = _settle_field(ModelSection, "attention")
 
 
 class ResolvedData(DataSection):
-    packing: bool = _settled(DataSection, "packing")
+    packing: bool = _settle_field(DataSection, "packing")
 
 
 class ResolvedTraining(TrainingSection):
-    learning_rate: float = _settled(TrainingSection, "learning_rate")
-    micro_batch: int = _settled(TrainingSection, "micro_batch")
-    gradient_checkpointing: Checkpointing = _settled(TrainingSection, "gradient_checkpointing")
-    optimizer: Optimizer = _settled(TrainingSection, "optimizer")
-    autocast: bool = _settled(TrainingSection, "autocast")
-    compile: bool = _settled(TrainingSection, "compile")
+    learning_rate: float = _settle_field(TrainingSection, "learning_rate")
+    micro_batch: int = _settle_field(TrainingSection, "micro_batch")
+    gradient_checkpointing: Checkpointing = _settle_field(TrainingSection, "gradient_checkpointing")
+    optimizer: Optimizer = _settle_field(TrainingSection, "optimizer")
+    autocast: bool = _settle_field(TrainingSection, "autocast")
+    compile: bool = _settle_field(TrainingSection, "compile")
 
 
 class ResolvedEvaluation(EvaluationSection):
-    every: int | float | None = _settled(EvaluationSection, "every")
-    best: str = _settled(EvaluationSection, "best")
+    every: int | float | None = _settle_field(EvaluationSection, "every")
+    best: str = _settle_field(EvaluationSection, "best")
 
 
 class ResolvedOutput(OutputSection):
-    save_every: int | float | None = _settled(OutputSection, "save_every")
+    save_every: int | float | None = _settle_field(OutputSection, "save_every")
 
 
 class ResolvedHardware(HardwareSection):
-    devices: int | Literal["cpu"] = _settled(HardwareSection, "devices")
+    devices: int | Literal["cpu"] = _settle_field(HardwareSection, "devices")
 
 
 class ResolvedConfig(RunConfig):
-    """A config that training can run as it is."""
+    """A config without any `auto` that training depends on."""
 
-    model: ResolvedModel = _settled(RunConfig, "model")
-    data: ResolvedData = _settled(RunConfig, "data")
-    training: ResolvedTraining = _settled(RunConfig, "training")
-    evaluation: ResolvedEvaluation = _settled(RunConfig, "evaluation")
-    output: ResolvedOutput = _settled(RunConfig, "output")
-    hardware: ResolvedHardware = _settled(RunConfig, "hardware")
+    model: ResolvedModel = _settle_field(RunConfig, "model")
+    data: ResolvedData = _settle_field(RunConfig, "data")
+    training: ResolvedTraining = _settle_field(RunConfig, "training")
+    evaluation: ResolvedEvaluation = _settle_field(RunConfig, "evaluation")
+    output: ResolvedOutput = _settle_field(RunConfig, "output")
+    hardware: ResolvedHardware = _settle_field(RunConfig, "hardware")
 
     @classmethod
-    def of(cls, config: RunConfig) -> ResolvedConfig:
-        """The same values as this type; what is one already stays the same object.
+    def from_config(cls, config: RunConfig) -> ResolvedConfig:
+        """Convert a config to this type; one that already has it is returned as the same object.
 
         Raises:
-            ConfigError: a field that training needs a value for is still `auto`; it is named.
+            ConfigError: fields that training needs are still `auto`; the message names them.
         """
         if isinstance(config, cls):
             return config
@@ -94,7 +94,7 @@ class ResolvedConfig(RunConfig):
             name: dict(value) if name in _NARROWED and isinstance(value, BaseModel) else value
             for name, value in config
         }
-        return validated(cls, values)
+        return validate_values(cls, values)
 
 
 _NARROWED: dict[str, type[Section]] = {

@@ -1,6 +1,6 @@
-"""`RunConfig`: the one description of a run.
+"""`RunConfig`, the complete description of a run.
 
-A field is declared once, in the module of its section (`config.sections`), with unit, range, default, one
+Each field is declared once, in the module of its section (`config.sections`), with unit, range, default, one
 line of help and an explanation for beginners. The form, `--set`, preset comments, validation messages and the
 reference page are derived from it (`config.options`).
 """
@@ -11,10 +11,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tui_tuner.config.kinds import ADAPTERS, METHODS, QUANTISABLE, TASKS, TINY, TaskKind
-from tui_tuner.config.sections.base import Section, known, option
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.kinds.tasks import TASKS, TINY, TaskKind
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection
+from tui_tuner.config.sections.field_options import Section, declare_option, known_word
 from tui_tuner.config.sections.hardware import HardwareSection
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.config.sections.model import ModelSection
@@ -23,7 +25,6 @@ from tui_tuner.config.sections.training import TrainingSection
 from tui_tuner.locales import N_, _
 
 __all__ = [
-    "ADAPTERS",
     "CleaningSection",
     "DataSection",
     "EvaluationSection",
@@ -42,42 +43,41 @@ MOST_TOKENS = 10**12  # of an optimizer step
 
 
 class RunConfig(Section):
-    """One run. Everything that starts a run makes one of these, and nothing else starts a run."""
+    """The settings of one run. Every way to start a run goes through one of these."""
 
-    task: Annotated[str, known(TASKS, N_("unknown task {value!r}; known are {names}"))] = option(
-        "sft", N_("What is learnt."), choices=TASKS
+    task: Annotated[str, known_word(TASKS, N_("unknown task {value!r}; known are {names}"))] = declare_option(
+        "sft", N_("The kind of training."), choices=TASKS
     )
     model: ModelSection = Field(default_factory=ModelSection, description=N_("The model to start from."))
-    data: DataSection = Field(default_factory=DataSection, description=N_("What is learnt from."))
-    method: MethodSection = Field(default_factory=MethodSection, description=N_("Which weights are trained."))
+    data: DataSection = Field(default_factory=DataSection, description=N_("The training data."))
+    method: MethodSection = Field(default_factory=MethodSection, description=N_("The training method."))
     training: TrainingSection = Field(
-        default_factory=TrainingSection, description=N_("How they are trained.")
+        default_factory=TrainingSection, description=N_("How the weights are trained.")
     )
     evaluation: EvaluationSection = Field(
-        default_factory=EvaluationSection, description=N_("How it is judged.")
+        default_factory=EvaluationSection, description=N_("How the run is evaluated.")
     )
-    output: OutputSection = Field(default_factory=OutputSection, description=N_("Where the run lives."))
-    hardware: HardwareSection = Field(default_factory=HardwareSection, description=N_("Devices and money."))
+    output: OutputSection = Field(default_factory=OutputSection, description=N_("Where the run is stored."))
+    hardware: HardwareSection = Field(default_factory=HardwareSection, description=N_("Devices and cost."))
 
     @property
     def task_kind(self) -> TaskKind:
-        """What planning has to know of the task."""
         return TASKS[self.task]
 
     @property
     def best_metric(self) -> str:
-        """The metric that decides which checkpoint is best: the one asked for, or else the task's own."""
+        """Return the metric that decides which checkpoint is best: the one asked for, or the task's own."""
         best = self.evaluation.best
         return self.task_kind.best if best == "auto" else best
 
     @property
-    def packs(self) -> bool:
-        """Whether rows may lie side by side: asked for or left open, and no virtual tokens between them."""
+    def may_pack(self) -> bool:
+        """Return whether rows may be packed: packing is on or `auto`, and there are no virtual tokens."""
         return self.data.packing is not False and not self.method.prompt_length
 
     @model_validator(mode="after")
     def _own_demo(self) -> RunConfig:
-        """Say which rows and which model `demo` and `tiny` are: each task has its own."""
+        """Replace `demo` and `tiny` by the rows and the model that they stand for in this task."""
         kind = self.task_kind
         if self.model.name == TINY and kind.tiny:
             self.model = self.model.model_copy(update={"name": kind.tiny})
@@ -89,21 +89,21 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> RunConfig:
-        problems = list(_contradictions(self))
+        problems = list(_find_contradictions(self))
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
 
 def _demo_of(kind: TaskKind, path: Any) -> Any:
-    """A source of `data.path`, with the name of the task's own rows where it is the demo's."""
+    """Return a source of `data.path`, with `demo` replaced by the name of the task's sample rows."""
     if isinstance(path, Source):
         return path.model_copy(update={"path": kind.demo}) if path.path == "demo" else path
     return kind.demo if path == "demo" else path
 
 
-def _contradictions(config: RunConfig) -> list[str]:
-    """Values that are valid alone and cannot be together; each as `field: sentence`."""
+def _find_contradictions(config: RunConfig) -> list[str]:
+    """Return the contradictions between fields that are valid on their own, each as `field: sentence`."""
     model, method, training = config.model, config.method, config.training
     found = _method_contradictions(method, training)
     found += _task_without_method(config.task_kind, method.kind)
@@ -111,12 +111,12 @@ def _contradictions(config: RunConfig) -> list[str]:
         found.append(
             "model.name: "
             + _(
-                "tiny stands for a small encoder, and task {task} needs a model that writes; use demo, the "
-                "small model inside this package",
+                "tiny stands for a small encoder, but task {task} needs a model that generates text; use "
+                "demo, the small model inside this package",
                 task=config.task,
             )
         )
-    if model.quantization != "none" and method.kind not in QUANTISABLE:
+    if model.quantization != "none" and not method.has_trait(Trait.QUANTISABLE):
         found.append(
             "model.quantization: "
             + _(
@@ -126,7 +126,7 @@ def _contradictions(config: RunConfig) -> list[str]:
                 kind=method.kind,
             )
         )
-    if model.architecture is not None and method.kind in ADAPTERS:
+    if model.architecture is not None and method.has_trait(Trait.ADAPTER):
         found.append(
             "method.kind: "
             + _(
@@ -142,8 +142,8 @@ def _contradictions(config: RunConfig) -> list[str]:
         found.append(
             "model.attention: "
             + _(
-                "flash_attention_2 takes 16-bit numbers only, and with float32 weights without autocast "
-                "there are none; use sdpa, or set training.autocast to true"
+                "flash_attention_2 requires 16-bit numbers, but float32 weights without autocast have "
+                "none; use sdpa, or set training.autocast to true"
             )
         )
     if model.tokenizer == "train" and model.architecture is None:
@@ -157,19 +157,24 @@ def _contradictions(config: RunConfig) -> list[str]:
                 batch_size=training.batch_size,
             )
         )
-    if method.kind == "freeze" and method.layers is None:
-        found.append("method.layers: " + _("freeze needs the number of top layers to train, such as 2"))
+    if method.needs_field("layers") and method.layers is None:
+        found.append(
+            "method.layers: "
+            + _("{kind} needs the number of top layers to train, such as 2", kind=method.kind)
+        )
     found += _too_much_shared(config)
     validation = config.data.validation
     if config.evaluation.early_stopping and not validation:
-        found.append("evaluation.early_stopping: " + _("there is nothing to judge by; set data.validation"))
+        found.append(
+            "evaluation.early_stopping: " + _("early stopping needs held-out rows; set data.validation")
+        )
     tokens = training.batch_size * config.data.max_length
     if tokens > MOST_TOKENS:
         found.append(
             "training.batch_size: "
             + _(
-                "{batch_size:,} sequences of up to data.max_length {max_length:,} tokens are more than a "
-                "step can hold; lower one of the two",
+                "{batch_size:,} sequences of up to data.max_length {max_length:,} tokens are too many "
+                "for one step; lower one of the two",
                 batch_size=training.batch_size,
                 max_length=config.data.max_length,
             )
@@ -179,35 +184,41 @@ def _contradictions(config: RunConfig) -> list[str]:
     if least is not None and most is not None and least > most:
         found.append(
             "data.cleaning.min_characters: "
-            + _("{least:,} is more than max_characters {most:,}: no row is left", least=least, most=most)
+            + _(
+                "{least:,} is more than max_characters {most:,}, so no row would be left",
+                least=least,
+                most=most,
+            )
         )
     if config.hardware.budget and config.hardware.price_per_hour is None:
-        found.append("hardware.price_per_hour: " + _("a budget needs the price of an hour"))
+        found.append("hardware.price_per_hour: " + _("set price_per_hour to use a budget"))
     return found
 
 
 def _task_without_method(task: TaskKind, method: str) -> list[str]:
-    """A method that cannot train the task, with the reason and what can."""
-    if method not in task.without:
+    """Return the contradiction if the method cannot train the task, with the methods that can."""
+    if task.takes_method(method):
         return []
     said = _(
         "{method} cannot train task {task}: {reason}; use {others}",
         method=method,
         task=task.name,
         reason=_(task.without[method]),
-        others=", ".join(name for name in METHODS if name not in task.without),
+        others=", ".join(name for name in METHODS if task.takes_method(name)),
     )
     return [f"method.kind: {said}"]
 
 
 def _too_much_shared(config: RunConfig) -> list[str]:
-    """Windows that share all they hold, and so never come to the end of a text."""
+    """Refuse windows that overlap completely: reading would never reach the end of a text."""
     data = config.data
     default = DataSection.model_fields["stride"].default
+    # The default stride is longer than a short max_length; reading then takes a smaller one by itself.
     if "data.stride" not in config.task_kind.reads or data.stride == default or data.stride < data.max_length:
         return []
     said = _(
-        "windows of data.max_length {max_length:,} tokens cannot share {stride:,}; a third of them is usual",
+        "windows of data.max_length {max_length:,} tokens cannot share {stride:,} tokens; a third of "
+        "max_length is usual",
         max_length=data.max_length,
         stride=data.stride,
     )
@@ -215,8 +226,11 @@ def _too_much_shared(config: RunConfig) -> list[str]:
 
 
 def _method_contradictions(method: MethodSection, training: TrainingSection) -> list[str]:
-    """Fields that ask for what the method cannot do; what has no effect is said, and no contradiction."""
-    if method.kind == "prefix_tuning" and training.gradient_checkpointing not in (False, "auto"):
-        said = _("computing activations again would leave the prefix out; use false, or prompt_tuning")
-        return [f"training.gradient_checkpointing: {said}"]
-    return []
+    """Return the settings that the method cannot carry out; fields without effect do not count."""
+    if method.has_trait(Trait.CHECKPOINTABLE) or training.gradient_checkpointing in (False, "auto"):
+        return []
+    if method.has_trait(Trait.PREFIX):
+        said = _("recomputing activations would leave out the prefix; use false, or prompt_tuning")
+    else:
+        said = _("{kind} does not work with recomputed activations; use false", kind=method.kind)
+    return [f"training.gradient_checkpointing: {said}"]

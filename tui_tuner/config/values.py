@@ -1,4 +1,4 @@
-"""From plain values to a config, and from a config to another with some values changed: always validated."""
+"""Building configs from plain values or from another config; the result is always validated."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tui_tuner.config.schema import RunConfig
 Config = TypeVar("Config", bound=RunConfig)
 
 
-def validated(kind: type[Config], values: Mapping[str, Any], places: Places | None = None) -> Config:
-    """A config of this kind.
+def validate_values(kind: type[Config], values: Mapping[str, Any], places: Places | None = None) -> Config:
+    """Validate plain values and return a config of this type.
 
     Args:
-        places: Where the values are from, for the message.
+        places: The sources of the values, for messages.
 
     Raises:
         ConfigError: with one sentence for each problem.
@@ -25,22 +25,22 @@ def validated(kind: type[Config], values: Mapping[str, Any], places: Places | No
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise (places or Places()).error(problems_of(error)) from None
+        raise (places or Places()).make_error(problems_of(error)) from None
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """A new config of the same kind with these values, such as `{"training.max_steps": 5}`.
+    """Return a copy of a config with some values replaced, such as `{"training.max_steps": 5}`.
 
-    The given config stays as it is. Sections in which nothing changes are shared between the two.
+    The given config does not change. The two share sections in which nothing changes.
 
     Raises:
         ConfigError: an unknown field, a wrong value, or values that contradict each other.
     """
-    return validated(type(config), _replaced(config, values))
+    return validate_values(type(config), _replace_values(config, values))
 
 
-def _replaced(model: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a model as a mapping, with changed values; a changed section is a mapping itself."""
+def _replace_values(model: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a model with some values replaced; changed sections become mappings."""
     fields = dict(model)
     inner: dict[str, dict[str, Any]] = {}
     for path, value in values.items():
@@ -50,12 +50,12 @@ def _replaced(model: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             fields[path] = value
     for name, changes in inner.items():
-        fields[name] = _replaced(fields[name], changes)
+        fields[name] = _replace_values(fields[name], changes)
     return fields
 
 
 def set_path(values: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted path in nested dicts, making the ones between."""
+    """Set a dotted path in nested dicts, creating the dicts on the way."""
     *parents, last = path.split(".")
     for part in parents:
         inner = values.get(part)

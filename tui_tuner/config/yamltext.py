@@ -1,7 +1,7 @@
-"""YAML that anybody may have written: read within bounds, and every mistake named with its line and its key.
+"""Reading of untrusted YAML: within bounds, and with line and key for every error.
 
-A first pass over the events of the parser, which costs little, counts what the text amounts to with its
-aliases written out, so nothing grows beyond a bound before it is refused. Only then are values made of it.
+A cheap first pass over the events of the parser counts the nodes of the text with its aliases expanded, so
+that a text that would grow beyond a bound is refused before any values are made of it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import yaml
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
-MOST_NODES = 50_000  # keys, values, lists and mappings, with aliases written out
+MOST_NODES = 50_000  # keys, values, lists and mappings, with aliases expanded
 MOST_DEPTH = 50
-LONGEST_NUMBER = 1000  # characters of what YAML takes for a number or a date
-_NAMES_ALL = 65_536  # characters: a short text is parsed again by the parser that explains itself better
+LONGEST_NUMBER = 1000  # characters of a value that YAML reads as a number or a date
+_NAMES_ALL = 65_536  # characters; up to here, PyYAML's own parser may explain an error
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _KINDS = ("str", "int", "float", "bool", "null", "seq", "map", "merge", "value")
 _COLLECTIONS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
@@ -29,13 +29,13 @@ _ENDS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
 
 class BadYaml(Exception):
-    """What is wrong with a YAML text.
+    """An error in a YAML text.
 
     Args:
-        problem: What it is, without a full stop.
-        line: Where it stands, from 1; None where that is not known.
-        path: The dotted path of the key that it belongs to, as far as it is known.
-        hint: What to do.
+        problem: A description, without a full stop.
+        line: Its line, from 1; None if that is not known.
+        path: The dotted path of its key, as far as it is known.
+        hint: How to fix it.
         valid: Whether the text is YAML nonetheless.
     """
 
@@ -45,84 +45,84 @@ class BadYaml(Exception):
         super().__init__(problem)
         self.problem, self.line, self.path, self.hint, self.valid = problem, line, path, hint, valid
 
-    def sentence(self) -> str:
-        """What is wrong, as a sentence about the text."""
+    def describe_problem(self) -> str:
+        """Return the problem as a sentence whose subject is the text."""
         said = _("{problem}.", problem=self.problem) if self.valid else ""
         return said or _("is not valid YAML: {problem}.", problem=self.problem)
 
 
 def parse_yaml(text: str) -> tuple[Any, dict[str, int]]:
-    """The value of a YAML text, and the line (from 1) of each dotted path in it; None where it is empty.
+    """Return the value of a YAML text (None if it is empty), and the line (from 1) of each dotted path.
 
     Raises:
-        BadYaml: it is none, stands for more than a config can hold, or has a key twice.
+        BadYaml: it is not valid YAML, is larger than allowed with its aliases expanded, or repeats a key.
     """
     try:
-        return _parsed_by(_loaders()[0], text)
+        return _parsed_by(_make_loaders()[0], text)
     except BadYaml as problem:
-        if problem.valid or len(text) > _NAMES_ALL or len(_loaders()) == 1:
+        if problem.valid or len(text) > _NAMES_ALL or len(_make_loaders()) == 1:
             raise
-    return _parsed_by(_loaders()[1], text)  # its messages say more
+    return _parsed_by(_make_loaders()[1], text)  # its messages say more
 
 
 def _parsed_by(kind: Any, text: str) -> tuple[Any, dict[str, int]]:
     keys = _Keys()
     try:
-        _measure(yaml.parse(text, Loader=kind), keys)
+        _measure_events(yaml.parse(text, Loader=kind), keys)
         loader = kind(text)
         try:
             node = loader.get_single_node()
             lines: dict[str, int] = {}
             if node is None:
                 return None, lines
-            _index(node, "", lines)  # before merges are written into the nodes
+            _index_lines(node, "", lines)  # before merge keys are resolved in the nodes
             return loader.construct_document(node), lines
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
-        raise _explained(error, text, keys) from None
+        raise _explain_error(error, text, keys) from None
     except UnicodeError:
-        raise BadYaml(_("it holds half of a character")) from None
+        raise BadYaml(_("it contains half of a surrogate pair")) from None
     except (ValueError, RecursionError) as error:
         raise BadYaml(one_line(error)) from None
 
 
-def _explained(error: yaml.YAMLError, text: str, keys: _Keys) -> BadYaml:
-    """What PyYAML says, with the line and key that it says it of."""
+def _explain_error(error: yaml.YAMLError, text: str, keys: _Keys) -> BadYaml:
+    """Turn PyYAML's error into ours, with its line and key."""
     if isinstance(error, yaml.reader.ReaderError):
-        return _unreadable(error, text, keys)
+        return _explain_character(error, text, keys)
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line = mark.line + 1 if mark else None
     problem = one_line(getattr(error, "problem", None) or str(error))
     shown = _LINE_END.split(text)[line - 1 :][:1] if line else []
-    key = re.match(r"\s*([\w.]+)\s*:", shown[0]) if shown else None  # where the parser had come to none yet
+    key = re.match(r"\s*([\w.]+)\s*:", shown[0]) if shown else None  # if the parser has not seen a key yet
     hint = getattr(error, "note", None) or ""
     if not isinstance(error, yaml.constructor.ConstructorError):
         hint = yaml_hint(problem, shown[0] if shown else "")
-    return BadYaml(problem, line, keys.near(line) or (key[1] if key else ""), hint)
+    return BadYaml(problem, line, keys.find_near(line) or (key[1] if key else ""), hint)
 
 
-def _unreadable(error: yaml.reader.ReaderError, text: str, keys: _Keys) -> BadYaml:
-    """A character that YAML does not take."""
+def _explain_character(error: yaml.reader.ReaderError, text: str, keys: _Keys) -> BadYaml:
+    """Describe a character that YAML does not allow."""
     found = error.character
     code = found if isinstance(found, int) else ord(found) if len(found) == 1 else 0
     at = text.find(chr(code))
     line = len(_LINE_END.findall(text[:at])) + 1 if at >= 0 else None
-    what = _("it holds the control character {character}", character=f"U+{code:04X}")
-    return BadYaml(what, line, keys.near(line))
+    what = _("it contains the control character {character}", character=f"U+{code:04X}")
+    return BadYaml(what, line, keys.find_near(line))
 
 
 def yaml_hint(problem: str, line: str) -> str:
-    """What people do that YAML does not take; empty where it is something else."""
+    """Return a hint for a common mistake in YAML; empty for any other."""
     if "escape" in problem or "hexadecimal" in problem:
         return _(
-            "In double quotes a backslash begins an escape: write a path of Windows in single quotes, "
-            "or with /."
+            "In double quotes, a backslash begins an escape sequence: put a Windows path in single "
+            "quotes, or use /."
         )
     if "\t" in line:
-        return _("There is a tab in this line: YAML takes spaces.")
+        return _("There is a tab in this line; YAML requires spaces.")
     if re.search(r"^[^#'\"]*:[^ \n].*:|: .*: ", line):
-        return _("Text with a colon and a space in it needs quotes.")
+        return _("Text that contains a colon followed by a space needs quotes.")
     return ""
 
 
@@ -131,24 +131,24 @@ def yaml_hint(problem: str, line: str) -> str:
 
 @dataclass
 class _Keys:
-    """The dotted path of each key, in the order of lines."""
+    """The dotted paths of the keys, in order of their lines."""
 
     lines: list[int] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
-    def add(self, line: int, path: str) -> None:
+    def add_key(self, line: int, path: str) -> None:
         self.lines.append(line)
         self.paths.append(path)
 
-    def near(self, line: int | None) -> str:
-        """The last key at or above a line."""
+    def find_near(self, line: int | None) -> str:
+        """Return the last key at or above a line."""
         at = bisect_right(self.lines, line) if line else len(self.lines)
         return self.paths[at - 1] if at else ""
 
 
 @dataclass
 class _Open:
-    """A list or mapping whose end has not come: nodes in it so far, and the key that is being filled."""
+    """A list or mapping that is still open: its nodes so far, and the key whose value comes next."""
 
     anchor: str | None
     mapping: bool
@@ -158,8 +158,8 @@ class _Open:
     key: str = ""
 
 
-def _measure(events: Iterator[Any], keys: _Keys) -> None:
-    """Walk the events of a text; refuse what is too much, and aliases that lead into themselves."""
+def _measure_events(events: Iterator[Any], keys: _Keys) -> None:
+    """Walk the events of a text; refuse texts that are too large, and aliases that contain themselves."""
     stack: list[_Open] = []
     sizes: dict[str, int] = {}
     documents = total = 0
@@ -168,7 +168,7 @@ def _measure(events: Iterator[Any], keys: _Keys) -> None:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise BadYaml(_("it holds several documents"), line, hint=_("Leave one, without ---."))
+                raise BadYaml(_("it contains several documents"), line, hint=_("Keep only one, without ---."))
         if isinstance(event, _ENDS):
             done = stack.pop()
             if done.anchor:
@@ -178,18 +178,20 @@ def _measure(events: Iterator[Any], keys: _Keys) -> None:
             continue
         if not isinstance(event, yaml.NodeEvent):
             continue
-        path = _step(stack, event, line, keys)
+        path = _step_into(stack, event, line, keys)
         nodes = 1
         if isinstance(event, yaml.AliasEvent):
             if any(one.anchor == event.anchor for one in stack):
                 what = _(
-                    "the alias *{name} stands inside of what it repeats", name=one_line(event.anchor, 40)
+                    "the alias *{name} is inside the value that it refers to", name=one_line(event.anchor, 40)
                 )
                 raise BadYaml(what, line, path)
+            # An alias counts as much as the value it repeats: a few lines of nested aliases can stand for
+            # billions of values ("billion laughs").
             nodes = sizes.get(event.anchor or "", 1)
         total += nodes
         if total > MOST_NODES:
-            raise BadYaml(_("it holds more than {most:,} values", most=MOST_NODES), line, path, valid=True)
+            raise BadYaml(_("it contains more than {most:,} values", most=MOST_NODES), line, path, valid=True)
         if isinstance(event, _COLLECTIONS):
             stack.append(_Open(event.anchor, isinstance(event, yaml.MappingStartEvent), path))
             if len(stack) > MOST_DEPTH:
@@ -203,8 +205,8 @@ def _measure(events: Iterator[Any], keys: _Keys) -> None:
                 stack[-1].nodes += nodes
 
 
-def _step(stack: list[_Open], event: Any, line: int, keys: _Keys) -> str:
-    """The path of the node that begins, which is noted in the list or mapping that it stands in."""
+def _step_into(stack: list[_Open], event: Any, line: int, keys: _Keys) -> str:
+    """Return the path of the node that begins, and record it in the open list or mapping."""
     if not stack:
         return ""
     top = stack[-1]
@@ -214,11 +216,11 @@ def _step(stack: list[_Open], event: Any, line: int, keys: _Keys) -> str:
     if place % 2 == 0:
         top.key = event.value if isinstance(event, yaml.ScalarEvent) else ""
         if top.key:
-            keys.add(line, _joined(top.path, top.key))
-    return _joined(top.path, top.key) if top.key else top.path
+            keys.add_key(line, _join_path(top.path, top.key))
+    return _join_path(top.path, top.key) if top.key else top.path
 
 
-def _joined(path: str, key: str) -> str:
+def _join_path(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
@@ -226,54 +228,58 @@ def _joined(path: str, key: str) -> str:
 
 
 @cache
-def _loaders() -> tuple[Any, ...]:
-    """The loaders of PyYAML, made safe: by libyaml where there is one, several times faster, and its own."""
+def _make_loaders() -> tuple[Any, ...]:
+    """Return safe loaders: with libyaml if it is installed (several times faster), and PyYAML's own."""
     fast = [yaml.CSafeLoader] if yaml.__with_libyaml__ else []
     return tuple(type("Loader", (_Careful, kind), {}) for kind in (*fast, yaml.SafeLoader))
 
 
 class _Careful:
-    """Whatever a constructor trips over becomes an error of YAML, with its place."""
+    """A mixin that turns every failure of a constructor into a YAML error with its place."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         kind = str(node.tag).removeprefix("tag:yaml.org,2002:")
         shown = one_line(node.value, 40) if isinstance(node, yaml.ScalarNode) else ""
         if kind == "timestamp":
-            raise _refused(node, _("{value} is a date", value=shown), _("Put it in quotes."))
+            raise _refuse_node(node, _("{value} is a date", value=shown), _("Put it in quotes."))
         if kind not in _KINDS:
-            raise _refused(node, _("the tag !{kind} means nothing here", kind=one_line(kind, 40).lstrip("!")))
+            raise _refuse_node(
+                node, _("the tag !{kind} is not supported", kind=one_line(kind, 40).lstrip("!"))
+            )
         if isinstance(node, yaml.ScalarNode) and kind != "str" and len(node.value) > LONGEST_NUMBER:
-            raise _refused(node, _("a number of {count:,} characters", count=len(node.value)))
+            raise _refuse_node(node, _("a number of {count:,} characters", count=len(node.value)))
         try:
             return super().construct_object(node, deep)  # type: ignore[misc]
         except yaml.YAMLError:
             raise
         except Exception:  # a tag that does not fit: KeyError, ValueError, AttributeError, OverflowError ...
-            raise _refused(node, _("{value!r} is no {kind}", value=shown, kind=one_line(kind, 40))) from None
+            raise _refuse_node(
+                node, _("{value!r} is not a valid {kind}", value=shown, kind=one_line(kind, 40))
+            ) from None
 
 
-def _refused(node: yaml.Node, problem: str, hint: str = "") -> yaml.constructor.ConstructorError:
+def _refuse_node(node: yaml.Node, problem: str, hint: str = "") -> yaml.constructor.ConstructorError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark, hint)
 
 
-def _index(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
-    """The line of every path; a key that stands twice is refused, inside of lists too."""
+def _index_lines(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
+    """Record the line of every path; refuse duplicate keys, including those in lists."""
     if isinstance(node, yaml.SequenceNode):
         for place, item in enumerate(node.value):
-            _index(item, f"{prefix}{place}.", lines)
+            _index_lines(item, f"{prefix}{place}.", lines)
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            continue  # making a value of it says what is wrong
+            continue  # constructing its value reports the error
         path = f"{prefix}{key.value}"
         if path in lines:
             raise BadYaml(
-                _("{path} stands twice", path=one_line(path, 80)),
+                _("duplicate key {path}", path=one_line(path, 80)),
                 key.start_mark.line + 1,
                 path,
-                _("It stands on line {line} too: bring the two together.", line=lines[path]),
+                _("It is also on line {line}; merge the two.", line=lines[path]),
                 valid=True,
             )
         lines[path] = key.start_mark.line + 1
-        _index(value, f"{path}.", lines)
+        _index_lines(value, f"{path}.", lines)

@@ -1,7 +1,7 @@
-"""The row ledger: what became of every row that was read. Its sums close exactly.
+"""Count the outcome of every row that was read. The sums of the ledger match exactly.
 
-Each row read ends in exactly one outcome. A row that was changed and then dropped counts as dropped; what
-was done to it before is kept as a *step*, counted apart, so `read` is always the sum of the outcomes.
+Each row has exactly one outcome. A row that was changed and then dropped counts as dropped; what was done to
+it before is a *step*, which is counted separately, so `read` is always the sum of the outcomes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.data.records import Origin
-from tui_tuner.locales import N_, recall, recipe
+from tui_tuner.locales import N_, recall_sentence, recipe_of
 from tui_tuner.text import one_line
 
 OUTCOMES = (
@@ -24,16 +24,16 @@ OUTCOMES = (
     N_("merged"),
 )
 SAMPLES = 5
-COPIES = "validation_rows_trained"  # among `splits`: held-out rows with the texts of a row that is trained
-REPEATED = "training_rows_repeated"  # likewise: training rows whose texts another one has, too
+COPIES = "validation_rows_trained"  # in `splits`: held-out rows with the same texts as a trained row
+REPEATED = "training_rows_repeated"  # in `splits`: training rows with the same texts as another one
 SAMPLE_WIDTH = 160
 
 
 @dataclass
 class Reason:
-    """Rows with the same outcome for the same reason, and a few of them.
+    """The rows with the same outcome for the same reason, with a few samples.
 
-    `reason` is English, and stays so on disk: it is what rows are counted by. `_` translates it for people.
+    `reason` is in English, also on disk, since rows are counted by it. `_` translates it for people.
     """
 
     outcome: str
@@ -41,7 +41,7 @@ class Reason:
     count: int = 0
     samples: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, origin: Origin, sample: object) -> None:
+    def add_sample(self, origin: Origin, sample: object) -> None:
         self.count += 1
         if len(self.samples) < SAMPLES:
             self.samples.append(
@@ -50,26 +50,27 @@ class Reason:
                     "file": origin.file,
                     "row": origin.row,
                     "line": origin.line,
-                    "text": _shown(sample),
+                    "text": _shorten_sample(sample),
                 }
             )
 
-    def to_json(self, name: str = "reason") -> dict[str, Any]:
-        """Plain values; `made` is there where the reason has values in it, and says how it was made."""
+    def describe_reason(self, name: str = "reason") -> dict[str, Any]:
+        """Return plain values; `made` describes how a reason with values in it was made."""
         found = {name: str(self.reason), "count": self.count, "samples": self.samples}
-        made = recipe(self.reason)
+        made = recipe_of(self.reason)
         return {**found, "made": made} if made else found
 
 
-def _shown(sample: object) -> str:
+def _shorten_sample(sample: object) -> str:
     try:
         return one_line(sample, SAMPLE_WIDTH)
-    except RecursionError:  # a value that is nested too deeply to be written
+    # A value that is nested too deeply cannot be written.
+    except RecursionError:
         return ""
 
 
 class Ledger:
-    """Counts rows by outcome and reason. `pieces` is the number of training rows they became."""
+    """Counts rows by outcome and reason. `pieces` is the number of training examples made from them."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -81,10 +82,10 @@ class Ledger:
         self._reasons: dict[tuple[str, str], Reason] = {}
         self._steps: dict[tuple[str, str], Reason] = {}
 
-    def count(
+    def count_row(
         self, outcome: str, origin: Origin, reason: str = "", sample: object = "", pieces: int = 0
     ) -> None:
-        """One row's end. `pieces` is how many training rows came of it.
+        """Count the outcome of a row. `pieces` is the number of training examples made from it.
 
         Raises:
             ValueError: not one of `OUTCOMES`.
@@ -96,37 +97,40 @@ class Ledger:
         self.last = outcome
         self.pieces += pieces
         if reason:
-            self._add(self._reasons, outcome, reason, origin, sample)
+            self._add_reason(self._reasons, outcome, reason, origin, sample)
 
-    def step(self, name: str, origin: Origin, sample: object = "") -> None:
-        """Something done to, or noticed in, a row on its way; it does not end it."""
-        self._add(self._steps, "step", name, origin, sample)
+    def count_step(self, name: str, origin: Origin, sample: object = "") -> None:
+        """Count something done to, or noticed in, a row, which is not its outcome."""
+        self._add_reason(self._steps, "step", name, origin, sample)
 
-    def note(self, text: str) -> None:
-        """A remark on the whole data set, once."""
+    def add_note(self, text: str) -> None:
+        """Add a remark on the whole data set, once."""
+        # Files of one data set often lead to the same remark.
         if text not in self.notes:
             self.notes.append(text)
 
     @staticmethod
-    def _add(
+    def _add_reason(
         table: dict[tuple[str, str], Reason], outcome: str, reason: str, origin: Origin, sample: object
     ) -> None:
+        # A reason with values in it equals its English text, so it works as a key.
         found = table.get((outcome, reason))
         if found is None:
             found = table[outcome, reason] = Reason(outcome, reason)
-        found.add(origin, sample)
+        found.add_sample(origin, sample)
 
     @property
     def dropped_share(self) -> float:
-        """Dropped rows as a share of the rows read; 0 if none was read."""
+        """The share of dropped rows among the rows read; 0 if none was read."""
         return self.outcomes["dropped"] / self.read if self.read else 0.0
 
     @property
-    def closes(self) -> bool:
-        """Whether the outcomes sum to the rows read, and the reasons of each to it."""
+    def is_consistent(self) -> bool:
+        """Return whether the outcomes sum to the rows read, and the reasons to their outcomes."""
         by_outcome: dict[str, int] = {}
         for reason in self._reasons.values():
             by_outcome[reason.outcome] = by_outcome.get(reason.outcome, 0) + reason.count
+        # Rows that are kept unchanged need no reason.
         named = all(
             by_outcome.get(outcome, 0) == count
             for outcome, count in self.outcomes.items()
@@ -134,40 +138,43 @@ class Ledger:
         )
         return named and sum(self.outcomes.values()) == self.read
 
-    def reasons(self, outcome: str = "") -> list[Reason]:
-        """Reasons by count, most frequent first; of one outcome if given."""
+    def list_reasons(self, outcome: str = "") -> list[Reason]:
+        """List the reasons of all outcomes or of one, the most frequent first."""
         found = [r for r in self._reasons.values() if not outcome or r.outcome == outcome]
         return sorted(found, key=lambda reason: -reason.count)
 
-    def steps(self) -> list[Reason]:
-        """What was done to rows on their way, most frequent first."""
+    def list_steps(self) -> list[Reason]:
+        """List what was done to rows, the most frequent first."""
         return sorted(self._steps.values(), key=lambda reason: -reason.count)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: `read` = the sum of `outcomes`; every outcome but kept = the sum of its `reasons`."""
+        """Return plain values: `read` = sum of `outcomes`; an outcome but kept = sum of its `reasons`."""
         return {
             "read": self.read,
             "outcomes": dict(self.outcomes),
             "pieces": self.pieces,
             "splits": dict(self.splits),
-            "closes": self.closes,
-            "reasons": [{"outcome": reason.outcome, **reason.to_json()} for reason in self.reasons()],
-            "steps": [step.to_json("step") for step in self.steps()],
+            "closes": self.is_consistent,
+            "reasons": [
+                {"outcome": reason.outcome, **reason.describe_reason()} for reason in self.list_reasons()
+            ],
+            "steps": [step.describe_reason("step") for step in self.list_steps()],
             "notes": list(self.notes),
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Ledger:
-        """The ledger that `to_json` wrote."""
+        """Restore a ledger that `to_json` wrote."""
         ledger = cls()
         ledger.read, ledger.pieces = data["read"], data["pieces"]
         ledger.outcomes.update(data["outcomes"])
         ledger.splits, ledger.notes = dict(data["splits"]), list(data["notes"])
+        # Restored with their recipes, so that they can still be translated after a run is resumed.
         for item in data["reasons"]:
-            reason = recall(item["reason"], item.get("made"))
+            reason = recall_sentence(item["reason"], item.get("made"))
             kept = Reason(item["outcome"], reason, item["count"], item["samples"])
             ledger._reasons[item["outcome"], reason] = kept
         for item in data["steps"]:
-            name = recall(item["step"], item.get("made"))
+            name = recall_sentence(item["step"], item.get("made"))
             ledger._steps["step", name] = Reason("step", name, item["count"], item["samples"])
         return ledger

@@ -1,17 +1,17 @@
-"""How deep a row may be nested."""
+"""Limit how deeply a row may be nested."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-# Chats with tools have about 10 levels, and a tree of 50 replies has 100; orjson writes 254, and what walks a
-# row by calling itself has 1,000 calls at most.
+# Chats with tools have about 10 levels, and a tree of 50 replies has 100; orjson writes 254, and functions
+# that walk a row recursively reach Python's limit at 1,000.
 MAX_DEPTH = 128
 
 
 def is_deeper(values: Iterable[Any], most: int) -> bool:
-    """Whether values are nested more than so many levels."""
+    """Return whether values are nested more than `most` levels deep."""
     level = [value for value in values if type(value) is list or type(value) is dict]
     while level:
         if most == 0:

@@ -1,4 +1,4 @@
-"""What a person sees of the data before a run: first rows, a full inspection, and one row's mask."""
+"""Show data before a run: its first rows, a full inspection, and the mask of one row."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.reading import Read, Reading
-from tui_tuner.data.records import Labelled, Record, answers_of, texts_of
-from tui_tuner.data.sources.files import resolve
+from tui_tuner.data.read_data import DataReading, ReadRow
+from tui_tuner.data.records import LabelledText, Record, list_answers, list_texts
+from tui_tuner.data.sources.files import resolve_paths
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
@@ -25,7 +25,7 @@ _EDGES = (0, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65
 
 @dataclass
 class PreviewRow:
-    """One row as it stands in the file and as it was understood; `problem` if it was not."""
+    """One row as it is in the file, with its record, or a `problem` if it has none."""
 
     origin: str
     values: dict[str, Any]
@@ -35,7 +35,7 @@ class PreviewRow:
 
 @dataclass
 class Preview:
-    """The first rows. `detections` name the format of each file seen so far, `notes` what was left out."""
+    """The first rows. `detections` give the format of each file read so far, `notes` what was left out."""
 
     rows: list[PreviewRow]
     detections: list[dict[str, Any]]
@@ -46,8 +46,8 @@ class Preview:
 
 
 @dataclass
-class Lengths:
-    """A histogram of lengths with fixed edges, kept while rows stream by; mean and longest are exact."""
+class LengthHistogram:
+    """A histogram of lengths with fixed edges, filled row by row; mean and longest are exact."""
 
     unit: str
     count: int = 0
@@ -55,18 +55,19 @@ class Lengths:
     longest: int = 0
     bins: list[int] = field(default_factory=lambda: [0] * len(_EDGES))
 
-    def add(self, length: int) -> None:
+    def add_length(self, length: int) -> None:
         self.count += 1
         self.total += length
         self.longest = max(self.longest, length)
         self.bins[bisect.bisect_right(_EDGES, length) - 1] += 1
 
-    def to_json(self) -> dict[str, Any]:
+    def describe_lengths(self) -> dict[str, Any]:
         mean = round(self.total / self.count, 1) if self.count else 0
         bars = [
             {"from": low, "to": high, "rows": rows}
             for low, high, rows in zip(_EDGES, (*_EDGES[1:], None), self.bins, strict=True)
         ]
+        # Edges go up to 65,536 characters, which most data never reaches.
         while bars and not bars[-1]["rows"]:
             bars.pop()
         return {"unit": self.unit, "mean": mean, "longest": self.longest, "histogram": bars}
@@ -74,17 +75,17 @@ class Lengths:
 
 @dataclass
 class Inspection:
-    """All rows read once: formats, ledger, lengths in characters, labels. No tokens: that takes a model."""
+    """The result of reading all rows: formats, ledger, labels, and lengths in characters."""
 
     path: str
     ledger: Ledger
     detections: list[dict[str, Any]]
     notes: list[str]
-    lengths: Lengths
-    answer_lengths: Lengths
+    lengths: LengthHistogram
+    answer_lengths: LengthHistogram
     labels: dict[str, int]
     seconds: float
-    refusal: DataError | None = None  # why the first row is of no use, where it was asked what can be used
+    refusal: DataError | None = None  # why the first unusable row is so, if a `check` was given
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -92,8 +93,8 @@ class Inspection:
             "rows": self.ledger.read,
             "detections": self.detections,
             "ledger": self.ledger.to_json(),
-            "lengths": self.lengths.to_json(),
-            "answers": self.answer_lengths.to_json() if self.answer_lengths.count else None,
+            "lengths": self.lengths.describe_lengths(),
+            "answers": self.answer_lengths.describe_lengths() if self.answer_lengths.count else None,
             "labels": self.labels,
             "notes": self.notes,
             "seconds": round(self.seconds, 3),
@@ -102,7 +103,7 @@ class Inspection:
 
 @dataclass
 class MaskToken:
-    """A token as the model sees it. `piece` counts from 0 where a row became several sequences."""
+    """A token as the model sees it. `piece` counts the sequences of a row from 0."""
 
     id: int
     text: str
@@ -113,15 +114,15 @@ class MaskToken:
 
 @dataclass
 class MaskView:
-    """One row's tokens with the loss mask; `outcome` and `reason` are its line in the ledger."""
+    """The tokens of one row with the loss mask; `outcome` and `reason` are its line in the ledger."""
 
     tokens: list[MaskToken]
     origin: str
     outcome: str
     reason: str
     notes: list[str]
-    format: str = ""  # the note about the record format, which some have said already
-    teaches: list[str] = field(default_factory=list)  # in words, where the tokens alone do not say it
+    format: str = ""  # the note about the record format, apart because some views show it elsewhere
+    teaches: list[str] = field(default_factory=list)  # sentences, if the tokens alone do not show it
 
     @property
     def all_notes(self) -> list[str]:
@@ -143,14 +144,14 @@ class MaskView:
         }
 
 
-def first_rows(data: DataSection, count: int = 20) -> Preview:
-    """The first rows of the data, reading no more than needed.
+def read_first_rows(data: DataSection, count: int = 20) -> Preview:
+    """Read the first rows of the data, and no more than needed.
 
     Raises:
         DataError: the data cannot be read or understood.
     """
-    reading = Reading(data)
-    rows = [_shown(read) for read in itertools.islice(reading, count)]
+    reading = DataReading(data)
+    rows = [_preview_row(read) for read in itertools.islice(reading, count)]
     if not rows:
         raise DataError(
             _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
@@ -158,62 +159,68 @@ def first_rows(data: DataSection, count: int = 20) -> Preview:
     return Preview(rows, [item.to_json() for item in reading.detections], reading.notes)
 
 
-def raw_rows(data: DataSection, count: int = 100) -> list[dict[str, Any]]:
-    """The first rows as they stand in the file, whatever their format: those that are not broken.
+def read_raw_rows(data: DataSection, count: int = 100) -> list[dict[str, Any]]:
+    """Read the first rows that are not broken, as they are in the file, whatever their format.
 
     Raises:
         DataError: the data cannot be read.
     """
-    files = (file for resolved in resolve(data) for file in resolved.files)
-    rows = (row for file in files for row in file.rows() if not row.problem)
+    files = (file for resolved in resolve_paths(data) for file in resolved.files)
+    # Formats are not recognised here: this is what the user sees when that has failed.
+    rows = (row for file in files for row in file.iterate_rows() if not row.problem)
     return [row.values for row in itertools.islice(rows, count)]
 
 
-def _shown(read: Read) -> PreviewRow:
+def _preview_row(read: ReadRow) -> PreviewRow:
     record = asdict(read.record) if read.record is not None else None
     return PreviewRow(
         str(read.row.origin), read.row.values, record, str(read.problem) if read.problem else ""
     )
 
 
-def inspect(
+def inspect_data(
     data: DataSection,
     progress: Callable[[int, Ledger], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-    check: Callable[[Read, Record], None] | None = None,
-    each: Callable[[Read, str, str], None] | None = None,
+    check: Callable[[ReadRow, Record], None] | None = None,
+    each: Callable[[ReadRow, str, str], None] | None = None,
 ) -> Inspection:
-    """Read everything once, clean as the section says, and count. Memory stays flat at any file size.
+    """Read, clean and count all rows. Memory use does not grow with the size of the files.
 
-    Stops early, with what was counted so far, when `cancelled` says so.
+    Stops early, with the counts so far, when `cancelled` returns True.
 
     Args:
         check: Raises `DataError` for a row that cannot be used, which is then counted as dropped.
-        each: Called with every row, its outcome in the ledger, and the reason where it was dropped.
+        each: Called with every row, its outcome in the ledger, and the reason if it was dropped.
 
     Raises:
         DataError: the data cannot be read or understood.
     """
     started = last = time.monotonic()
-    reading, ledger, cleaner = Reading(data), Ledger(), Cleaner(data.cleaning)
-    lengths, answers = Lengths("characters"), Lengths("characters")
+    reading, ledger, cleaner = DataReading(data), Ledger(), Cleaner(data.cleaning)
+    lengths, answers = LengthHistogram("characters"), LengthHistogram("characters")
     labels: Counter[str] = Counter()
     refusal: DataError | None = None
     for read in reading:
         why = ""
         try:
-            record = _counted(read, cleaner, ledger, check)
+            record = _clean_and_count(read, cleaner, ledger, check)
+        # The first refusal explains the data set; the row is counted, and reading continues to count all of
+        # them.
         except DataError as error:
             refusal, record, why = refusal or error, None, error.what
-            ledger.count("dropped", read.row.origin, N_("rows that this task cannot use"))
+            ledger.count_row("dropped", read.row.origin, N_("rows that this task cannot use"))
         if each is not None:
             each(read, ledger.last, why)
         if record is not None:
-            lengths.add(sum(map(len, texts_of(record))))
-            for answer in answers_of(record):
-                answers.add(len(answer))
-            if isinstance(record, Labelled) and (len(labels) < 1000 or str(record.label) in labels):
+            # In characters: tokens would need a tokenizer, and the user may not have chosen a model yet.
+            lengths.add_length(sum(map(len, list_texts(record))))
+            for answer in list_answers(record):
+                answers.add_length(len(answer))
+            # Labels of a regression may all differ: counting each would fill the memory.
+            if isinstance(record, LabelledText) and (len(labels) < 1000 or str(record.label) in labels):
                 labels[str(record.label)] += 1
+        # Reading the clock for each row would take longer than counting it.
         if ledger.read % 256 == 0 and time.monotonic() - last > 0.5:
             last = time.monotonic()
             if progress:
@@ -238,23 +245,23 @@ def inspect(
     )
 
 
-def _counted(
-    read: Read, cleaner: Cleaner, ledger: Ledger, check: Callable[[Read, Record], None] | None
+def _clean_and_count(
+    read: ReadRow, cleaner: Cleaner, ledger: Ledger, check: Callable[[ReadRow, Record], None] | None
 ) -> Record | None:
-    """A row's record after cleaning, counted; None if it was dropped."""
+    """Clean and count a row; returns its record, or None if it was dropped."""
     origin = read.row.origin
-    record = read.begun(ledger)
+    record = read.count_start(ledger)
     if record is None:
         return None
     if check is not None:
         check(read, record)
-    cleaned = cleaner.clean(record, origin, ledger)
+    cleaned = cleaner.clean_record(record, origin, ledger)
     if cleaned is None:
         return None
     if cleaned.changed:
-        ledger.count("changed", origin, N_("changed by cleaning"), texts_of(cleaned.record)[0], 1)
+        ledger.count_row("changed", origin, N_("changed by cleaning"), list_texts(cleaned.record)[0], 1)
     else:
-        ledger.count("kept", origin, pieces=1)
+        ledger.count_row("kept", origin, pieces=1)
     return cleaned.record
 
 
@@ -263,7 +270,7 @@ __all__ = [
     "MaskToken",
     "MaskView",
     "Preview",
-    "first_rows",
-    "inspect",
-    "raw_rows",
+    "inspect_data",
+    "read_first_rows",
+    "read_raw_rows",
 ]

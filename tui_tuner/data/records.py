@@ -1,4 +1,4 @@
-"""One internal type for each thing a row can be, and where a row came from.
+"""Define one type for each kind of row, and for the place that a row came from.
 
 Readers give `Row`s (plain values and an `Origin`), `formats` turns each into one of the records below, and
 nothing after that looks at column names again.
@@ -16,15 +16,15 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 ROLES = ("system", "user", "assistant", "tool")
-REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")  # where public data and templates keep it
+REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")  # as in public data and templates
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a row came from. `row` counts from 1 inside its file; `line` is given where a file has lines.
+    """The place that a row came from. `row` counts from 1 in its file; `line` is set if the file has lines.
 
     Args:
-        name: What the file itself calls the row, such as a question's id; empty where it does not.
+        name: The name of the row in the file, such as a question's id; empty if it has none.
     """
 
     file: str
@@ -33,6 +33,7 @@ class Origin:
     name: str = ""
 
     def __str__(self) -> str:
+        # file:line is the form that editors and terminals open with a click.
         if self.line:
             return f"{one_line(self.file)}:{self.line}"
         if self.name:
@@ -47,16 +48,16 @@ class Origin:
 
 @dataclass
 class Row:
-    """A row as a reader gives it: plain columns. `problem` says why it cannot be used, if it cannot.
+    """A row as a reader gives it: plain columns, or a `problem` if it cannot be used.
 
     Args:
-        place: (offset, size) [bytes] of the JSON object that it is in its file, where it can be read again
-            from there.
+        place: (offset, size) [bytes] of its JSON object in the file, if it can be read again from there.
     """
 
     origin: Origin
     values: dict[str, Any]
     problem: str = ""
+    # Not compared: two rows with the same values are equal wherever they are.
     place: tuple[int, int] | None = field(default=None, compare=False)
 
 
@@ -65,9 +66,9 @@ class Message:
     """One turn.
 
     Args:
-        train: None means: as the run decides (`data.train_on`).
-        reasoning: What the model thought before its answer, where the row keeps it apart from the content.
-        reasoning_key: The key that the row keeps it under, one of `REASONING_KEYS`.
+        train: Whether it is trained; None means that `data.train_on` decides.
+        reasoning: The reasoning before the answer, if the row has it apart from the content.
+        reasoning_key: The key of the reasoning in the row, one of `REASONING_KEYS`.
     """
 
     role: str
@@ -79,8 +80,9 @@ class Message:
     reasoning: str | None = None
     reasoning_key: str = REASONING_KEYS[0]
 
-    def plain(self) -> dict[str, Any]:
-        """The turn as a row of messages would spell it; what a chat template gets."""
+    def to_plain_turn(self) -> dict[str, Any]:
+        """Return the turn as it would be written in a row of messages, for a chat template."""
+        # Content is never None here: many templates add it to a text without checking.
         found: dict[str, Any] = {"role": self.role, "content": self.content if self.content else ""}
         if self.reasoning:
             found[self.reasoning_key] = self.reasoning
@@ -95,7 +97,7 @@ class Message:
 
 @dataclass
 class Chat:
-    """Turns, and the tools the model may call. Alpaca, ShareGPT and so on become this."""
+    """Turns, and the tools that the model may call. Alpaca, ShareGPT and others become this."""
 
     messages: list[Message]
     tools: list[Any] | None = None
@@ -104,7 +106,7 @@ class Chat:
 
 @dataclass
 class Text:
-    """A document, every token of which is learnt."""
+    """A document in which every token is trained."""
 
     text: str
     kind: Literal["text"] = "text"
@@ -122,7 +124,7 @@ class Preference:
 
 
 @dataclass
-class Judged:
+class JudgedChat:
     """A chat whose last answer is good or bad (KTO)."""
 
     messages: list[Message]
@@ -132,8 +134,8 @@ class Judged:
 
 
 @dataclass
-class Labelled:
-    """A text, or a pair of texts, and its class, its classes, or a number. `label` None means unlabelled."""
+class LabelledText:
+    """A text or a pair of texts with a class, several classes or a number; None if it is unlabelled."""
 
     text: str
     label: str | int | float | list[str | int | float] | None
@@ -142,7 +144,7 @@ class Labelled:
 
 
 @dataclass
-class Tagged:
+class TaggedText:
     """Tokens and one tag for each."""
 
     tokens: list[str]
@@ -155,9 +157,9 @@ class Question:
     """Extractive question answering; answers are (text, start in characters of the context).
 
     Args:
-        answers: All that are right; without any, the context does not answer the question.
-        id: What its data set calls it.
-        remarks: What was mended in it, for the ledger.
+        answers: All right answers; if there are none, the context does not answer the question.
+        id: Its name in the data set.
+        remarks: What was corrected in it, for the ledger.
     """
 
     question: str
@@ -168,16 +170,17 @@ class Question:
     kind: Literal["question"] = "question"
 
 
-Record = Chat | Text | Preference | Judged | Labelled | Tagged | Question
+Record = Chat | Text | Preference | JudgedChat | LabelledText | TaggedText | Question
 
 
-def texts_of(record: Record) -> list[str]:
-    """Every piece of text a person wrote in a record, in reading order."""
+def list_texts(record: Record) -> list[str]:
+    """List every text in a record, in reading order."""
     if isinstance(record, Text):
         return [record.text]
-    if isinstance(record, Labelled):
+    if isinstance(record, LabelledText):
         return [record.text] if record.pair is None else [record.text, record.pair]
-    if isinstance(record, Tagged):
+    if isinstance(record, TaggedText):
+        # Joined for cleaning and counting only; training keeps the tokens apart.
         return [" ".join(record.tokens)]
     if isinstance(record, Question):
         return [record.question, record.context, *(answer for answer, _unused in record.answers)]
@@ -187,18 +190,18 @@ def texts_of(record: Record) -> list[str]:
     return [text for message in messages for text in (message.reasoning, message.content) if text]
 
 
-def answers_of(record: Record) -> list[str]:
-    """What a model is taught to write: the answers of a chat; empty where a record has none."""
+def list_answers(record: Record) -> list[str]:
+    """List the answers that a model learns to write; empty if a record has none."""
     if isinstance(record, Preference):
         messages = record.chosen
-    elif isinstance(record, Chat | Judged):
+    elif isinstance(record, Chat | JudgedChat):
         messages = record.messages
     else:
         return []
     return [message.content or "" for message in messages if message.role == "assistant"]
 
 
-IGNORE = -100  # the label of a position at which nothing is learnt; what PyTorch's cross-entropy ignores
+IGNORE = -100  # the label of a position that is not trained; PyTorch's cross-entropy ignores it
 
 
 @dataclass
@@ -207,9 +210,8 @@ class Example:
 
     Args:
         ids: int32 [length]: the tokens that the model reads.
-        labels: int32 [length]: what it is to predict at each position, an id or a class; `IGNORE` where
-            nothing is learnt. They are aligned with positions: for next-token prediction, labels[i] is
-            ids[i + 1].
+        labels: int32 [length]: the id or class to predict at each position; `IGNORE` if it is not trained.
+            They are aligned with positions: for next-token prediction, labels[i] is ids[i + 1].
         columns: Values of the columns that the task declares, such as a label, a group or a weight.
     """
 
@@ -222,24 +224,25 @@ class Example:
 
     @property
     def trained_tokens(self) -> int:
-        """Positions with a label."""
+        """The number of positions with a label."""
         return int(np.count_nonzero(self.labels != IGNORE))
 
 
-def next_token_labels(ids: np.ndarray, trained: np.ndarray) -> np.ndarray:
-    """Labels for next-token prediction, int32 [length].
+def make_next_token_labels(ids: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """Make labels for next-token prediction, int32 [length].
 
     Args:
-        trained: bool [length]: which tokens are to be learnt. The first one has nothing before it that could
-            predict it, so its mark has no effect.
+        trained: bool [length]: the tokens to train. Nothing before the first one could predict it, so its
+            mark has no effect.
     """
+    # Shifted once here, so that the losses of all tasks read labels in the same way.
     labels = np.full(len(ids), IGNORE, dtype=np.int32)
     labels[:-1][trained[1:]] = ids[1:][trained[1:]]
     return labels
 
 
-def next_token_mask(labels: np.ndarray) -> np.ndarray:
-    """bool [length]: the tokens that next-token labels teach; the inverse of `next_token_labels`."""
+def make_next_token_mask(labels: np.ndarray) -> np.ndarray:
+    """Return the tokens that next-token labels train, bool [length]: `make_next_token_labels` reversed."""
     trained = np.zeros(len(labels), dtype=bool)
     trained[1:] = labels[:-1] != IGNORE
     return trained

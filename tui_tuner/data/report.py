@@ -1,4 +1,4 @@
-"""Inspections, previews and masks as lines for a terminal; what a file said is sanitised here."""
+"""Format inspections, previews and masks as lines for a terminal; text from files is sanitised here."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ TRAINED = "reverse green"
 UNTRAINED = "dim"
 
 
-def detection_lines(detections: list[dict[str, Any]]) -> list[str]:
-    """One line for each format found."""
+def format_detections(detections: list[dict[str, Any]]) -> list[str]:
+    """Describe each format that was found, with its columns."""
     lines = []
     for item in detections:
         columns = ", ".join(f"{role}: {one_line(name, 40)}" for role, name in item["columns"].items())
         sure = _("chosen") if item["chosen"] else _("{share:.0%} sure", share=item["confidence"])
-        lines.append(f"{_files(item)}: {item['format']}, {sure}: {item['why']}")
+        lines.append(f"{_name_files(item)}: {item['format']}, {sure}: {item['why']}")
         lines.append(f"  {columns}")
+        # Unused columns may be the ones that the user meant, so they are always shown.
         if item["unused"]:
             names = ", ".join(one_line(name, 40) for name in item["unused"][:12])
             lines.append("  " + _("not used: {columns}", columns=names))
     return lines
 
 
-def _files(item: dict[str, Any]) -> str:
+def _name_files(item: dict[str, Any]) -> str:
     file, others = one_line(item["file"]), item["files"] - 1
     if others < 1:
         return file
@@ -44,25 +45,26 @@ def _files(item: dict[str, Any]) -> str:
     )
 
 
-def ledger_lines(ledger: Ledger) -> list[str]:
-    """The ledger with reasons and one sample each."""
+def format_ledger(ledger: Ledger) -> list[str]:
+    """List the ledger with its reasons and a few samples."""
     lines = [f"{ledger.read:>12,}  {_('rows read')}"]
     for outcome, count in ledger.outcomes.items():
         if not count:
             continue
         lines.append(f"{count:>12,}  {_(outcome)}")
-        for reason in ledger.reasons(outcome):
+        # Two samples are enough to recognise a problem, and keep the list on a screen.
+        for reason in ledger.list_reasons(outcome):
             lines.append(f"{reason.count:>16,}  {one_line(_(reason.reason))}")
             for sample in reason.samples[:2]:
                 lines.append(f"{'':18}{sample['origin']}  {one_line(sample['text'], 80)}")
-    for step in ledger.steps():
+    for step in ledger.list_steps():
         lines.append(f"{step.count:>12,}  {one_line(_(step.reason))}")
     return lines
 
 
-def inspection_lines(found: Inspection) -> list[str]:
-    """What `data inspect` prints."""
-    lines = [*detection_lines(found.detections), "", *ledger_lines(found.ledger), ""]
+def format_inspection(found: Inspection) -> list[str]:
+    """List the lines that `data inspect` prints."""
+    lines = [*format_detections(found.detections), "", *format_ledger(found.ledger), ""]
     of_rows = N_("Length of a row: {mean:,.0f} characters on average, {longest:,} at most")
     of_answers = N_("Length of an answer: {mean:,.0f} characters on average, {longest:,} at most")
     for words, lengths in ((of_rows, found.lengths), (of_answers, found.answer_lengths)):
@@ -76,18 +78,18 @@ def inspection_lines(found: Inspection) -> list[str]:
     return lines + [sanitize(note) for note in found.notes]
 
 
-def preview_lines(found: Preview) -> list[str]:
-    """What `data preview` prints."""
-    lines = detection_lines(found.detections)
+def format_preview(found: Preview) -> list[str]:
+    """List the lines that `data preview` prints."""
+    lines = format_detections(found.detections)
     for row in found.rows:
         lines += ["", row.origin + (f"  {one_line(row.problem)}" if row.problem else "")]
-        lines += record_lines(row.record if row.record is not None else row.values)
+        lines += format_record(row.record if row.record is not None else row.values)
     return lines + [sanitize(note) for note in found.notes]
 
 
-def record_lines(shown: dict[str, Any]) -> list[str]:
-    """A record, or a row as it stands in its file: its turns, or what it holds."""
-    turns = [turn for key in ("messages", "chosen", "rejected") for turn in _turns(shown, key)]
+def format_record(shown: dict[str, Any]) -> list[str]:
+    """List the turns of a record, or the values of a row."""
+    turns = [turn for key in ("messages", "chosen", "rejected") for turn in _format_turns(shown, key)]
     plain = [
         f"  {one_line(key, 30)}: {one_line(mark_blanks(value), 200)}"
         for key, value in shown.items()
@@ -96,7 +98,7 @@ def record_lines(shown: dict[str, Any]) -> list[str]:
     return turns or plain
 
 
-def _turns(shown: dict[str, Any], key: str) -> list[str]:
+def _format_turns(shown: dict[str, Any], key: str) -> list[str]:
     prefix = "" if key == "messages" else f"{key} "
     lines = []
     for turn in shown.get(key) or []:
@@ -109,9 +111,10 @@ def _turns(shown: dict[str, Any], key: str) -> list[str]:
     return lines
 
 
-def mask_lines(view: MaskView) -> list[Text]:
-    """What `data mask` prints: trained tokens in colour and between marks, special tokens visible."""
+def format_mask(view: MaskView) -> list[Text]:
+    """List the lines that `data mask` prints: trained tokens in colour and between marks."""
     head = Text(f"{view.origin}: {_(view.outcome)}" + (f" ({one_line(view.reason)})" if view.reason else ""))
+    # A row that teaches a class or a tag has no trained tokens, so a share of 0 % would mislead.
     trained = sum(token.trained for token in view.tokens)
     said = {"tokens": len(view.tokens), "trained": trained}
     if view.teaches and not trained:
@@ -134,9 +137,10 @@ def mask_lines(view: MaskView) -> list[Text]:
         if token.trained != on:
             line.append("‹" if token.trained else "›")
             on = token.trained
-        text = shown_token(token)
+        text = format_token(token)
         style = TRAINED if token.trained else UNTRAINED
         line.append(text, f"{style} bold magenta" if token.special else style)
+        # Break the line where the text has one, so that a long chat can be read.
         if text.endswith("\u21b5"):
             lines.append(line)
             line = Text()
@@ -145,6 +149,6 @@ def mask_lines(view: MaskView) -> list[Text]:
     return [*lines, line, *(Text(sanitize(note)) for note in view.all_notes)]
 
 
-def shown_token(token: MaskToken) -> str:
-    """A token on one line; newlines and tabs as pictures."""
+def format_token(token: MaskToken) -> str:
+    """Write a token on one line, with symbols for newlines and tabs."""
     return one_line(mark_blanks(token.text).replace("\t", "\u21e5"))

@@ -14,42 +14,42 @@ MODEL_DIR = Path(__file__).parent / "model"
 
 
 def rows() -> Iterator[dict[str, str]]:
-    """Training rows of the advertising task: prompt, response (`data.path: demo`)."""
-    from tui_tuner.demo.advertising import training_rows
+    """Yield training rows of the advertising task: prompt, response (`data.path: demo`)."""
+    from tui_tuner.demo.advertising import make_training_rows
 
-    yield from training_rows()
+    yield from make_training_rows()
 
 
 def held_out_rows() -> Iterator[dict[str, str]]:
-    """Held-out rows of the same task, with values that no training row names (`demo-held-out`)."""
-    from tui_tuner.demo.advertising import held_out_rows as made
+    """Yield held-out rows of the same task, with values that no training row names (`demo-held-out`)."""
+    from tui_tuner.demo.advertising import make_held_out_rows as made
 
     yield from made()
 
 
 def corpus_rows() -> Iterator[dict[str, str]]:
-    """Pretraining text: rows with the column text (`data.path: demo-corpus`)."""
-    from tui_tuner.demo.corpus import documents
+    """Yield pretraining text: rows with the column text (`data.path: demo-corpus`)."""
+    from tui_tuner.demo.corpus import write_documents
 
-    yield from documents()
+    yield from write_documents()
 
 
 def review_rows() -> Iterator[dict[str, str]]:
-    """Film reviews: rows with the columns text and label (`demo-reviews`)."""
-    from tui_tuner.demo.reviews import review_rows as made
+    """Yield film reviews: rows with the columns text and label (`demo-reviews`)."""
+    from tui_tuner.demo.reviews import make_review_rows as made
 
     yield from made()
 
 
 def tag_rows() -> Iterator[dict[str, list[str]]]:
-    """Sentences with a tag for each word: rows with the columns tokens and ner_tags (`demo-tags`)."""
-    from tui_tuner.demo.tags import tag_rows as made
+    """Yield sentences with a tag for each word: rows with tokens and ner_tags (`demo-tags`)."""
+    from tui_tuner.demo.tagged_sentences import make_tag_rows as made
 
     yield from made()
 
 
 def question_rows() -> Iterator[dict[str, Any]]:
-    """Questions about texts: rows with the columns question, context and answers (`demo-questions`)."""
-    from tui_tuner.demo.questions import question_rows as made
+    """Yield questions about texts: rows with question, context and answers (`demo-questions`)."""
+    from tui_tuner.demo.questions import make_question_rows as made
 
     yield from made()

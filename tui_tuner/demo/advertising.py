@@ -3,8 +3,8 @@
     type: coat | colour: red | material: wool
     Meet our new coat: it shines in red and it is made of fine wool. Order it now!
 
-The held-out rows name only values that no training row names, so that an answer that mentions them shows
-that the model learnt to copy what is asked for.
+The held-out rows use only values that no training row uses, so an answer that mentions them shows that the
+model learned to copy from the prompt.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-from tui_tuner.demo.words import ATTRIBUTES, held_out_values, trained_values
+from tui_tuner.demo.demo_words import ATTRIBUTES, list_held_out_values, list_trained_values
 
 ROWS = 1600
 HELD_OUT_ROWS = 160
@@ -41,34 +41,35 @@ _CLAUSES = {
 _CLOSINGS = ("Get yours today!", "Order it now!", "Only while stocks last!", "Come and see it!")
 
 
-def training_rows() -> Iterator[dict[str, str]]:
-    """`ROWS` rows with the columns prompt and response, the same on every machine."""
-    yield from _rows(ROWS, random.Random(SEED), trained_values)
+def make_training_rows() -> Iterator[dict[str, str]]:
+    """Yield `ROWS` rows with the columns prompt and response, the same on every machine."""
+    yield from _make_rows(ROWS, random.Random(SEED), list_trained_values)
 
 
-def held_out_rows() -> Iterator[dict[str, str]]:
-    """`HELD_OUT_ROWS` rows in which every value is one that no training row names."""
-    yield from _rows(HELD_OUT_ROWS, random.Random(SEED + 1), held_out_values)
+def make_held_out_rows() -> Iterator[dict[str, str]]:
+    """Yield `HELD_OUT_ROWS` rows in which every value is one that no training row uses."""
+    yield from _make_rows(HELD_OUT_ROWS, random.Random(SEED + 1), list_held_out_values)
 
 
-def _rows(
+def _make_rows(
     count: int, chance: random.Random, values: Callable[[str], tuple[str, ...]]
 ) -> Iterator[dict[str, str]]:
-    """`count` rows with different prompts: a type and 3 to 5 other attributes in any order."""
+    """Yield `count` rows with different prompts: a type and 3 to 5 other attributes in any order."""
     taken: set[str] = set()
     others = [key for key in ATTRIBUTES if key != "type"]
     while count:
         keys = ["type", *chance.sample(others, chance.randint(3, 5))]
         chosen = [(key, chance.choice(values(key))) for key in keys]
+        # The answer keeps this order, so that copying is all a model must learn.
         prompt = " | ".join(f"{key}: {value}" for key, value in chosen)
         if prompt in taken:
             continue
         taken.add(prompt)
-        yield {"prompt": prompt, "response": _advertisement(chosen, chance)}
+        yield {"prompt": prompt, "response": _write_advertisement(chosen, chance)}
         count -= 1
 
 
-def _advertisement(chosen: list[tuple[str, str]], chance: random.Random) -> str:
+def _write_advertisement(chosen: list[tuple[str, str]], chance: random.Random) -> str:
     opening = chance.choice(_OPENINGS).format(chosen[0][1])
     clauses = [_CLAUSES[key].format(value) for key, value in chosen[1:]]
     body = ", ".join(clauses[:-1]) + " and " + clauses[-1]

@@ -1,7 +1,7 @@
-"""Questions of the demo, written by a program, each with a text in which its answer stands, as in SQuAD.
+"""Generate the demo's questions, each with a text that contains its answer, as in SQuAD.
 
-A text is about one person of a made-up country; its sentences come in any order, so where an answer stands
-says nothing. A model has to see what kind of thing is asked for, and what in the text is of that kind.
+A text is about one person of a made-up country. Its sentences are in any order, so the position of an answer
+reveals nothing: a model must see what kind of thing is asked for, and what in the text is of that kind.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from tui_tuner.demo.tags import FAMILIES, TOWNS
-from tui_tuner.demo.words import ANIMALS, ATTRIBUTES, DAYS, NAMES, NUMBERS, PLACES
+from tui_tuner.demo.demo_words import ANIMALS, ATTRIBUTES, DAYS, NAMES, NUMBERS, PLACES
+from tui_tuner.demo.tagged_sentences import FAMILIES, TOWNS
 
 TEXTS = 350
 QUESTIONS = 2  # about each text
@@ -22,10 +22,10 @@ _JOBS = (
     "gardener", "tailor", "printer", "beekeeper", "glassblower", "librarian",
 )  # fmt: skip
 
-# With a plain plural
+# The others have an irregular plural, and sentences only add an s.
 _ANIMALS = tuple(animal for animal in ANIMALS if animal not in ("fox", "goose", "sheep", "mouse"))
 
-# What is told: the fact, its sentence, and how it may be asked for
+# Each fact with its sentence and the questions that it answers
 _FACTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "year",
@@ -74,14 +74,14 @@ _FILLERS = (
 )
 
 
-def question_rows() -> Iterator[dict[str, Any]]:
-    """`TEXTS` x `QUESTIONS` rows with the columns question, context, answers, the same on every machine."""
+def make_question_rows() -> Iterator[dict[str, Any]]:
+    """Yield `TEXTS` x `QUESTIONS` rows with question, context and answers, the same on every machine."""
     chance = random.Random(SEED)
     for _number in range(TEXTS):
-        yield from _about_someone(chance)
+        yield from _ask_about_someone(chance)
 
 
-def _about_someone(chance: random.Random) -> Iterator[dict[str, Any]]:
+def _ask_about_someone(chance: random.Random) -> Iterator[dict[str, Any]]:
     first, friend = chance.sample(NAMES, 2)
     family, other = chance.sample(FAMILIES, 2)
     values = {
@@ -102,6 +102,7 @@ def _about_someone(chance: random.Random) -> Iterator[dict[str, Any]]:
         sentences.insert(chance.randint(0, len(sentences)), filler)
     context = " ".join(sentence.format(**values) for sentence in sentences)
     for name, sentence, questions in chance.sample(facts, QUESTIONS):
+        # The answer is found by its sentence: a name or number alone may occur earlier in the text.
         told, _place, _rest = sentence.partition(f"{{{name}}}")
         yield {
             "question": chance.choice(questions).format(**values),

@@ -1,7 +1,7 @@
-"""Film reviews of the demo, written by a program: a text, and whether its writer liked the film.
+"""Generate the demo's film reviews: a text, and whether its writer liked the film.
 
-What is praised or blamed changes from sentence to sentence, and about every fourth review grants something
-to the other side before it comes to its verdict, so that no single word decides.
+What is praised or criticised changes from sentence to sentence, and about every fourth review concedes
+something to the other side before its verdict, so that no single word decides.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from tui_tuner.demo.words import DAYS, NAMES, PLACES, THINGS
+from tui_tuner.demo.demo_words import DAYS, NAMES, PLACES, THINGS
 
 ROWS = 600
 SEED = 20_261
@@ -66,33 +66,34 @@ _DISLIKED = (
 )
 
 
-def review_rows() -> Iterator[dict[str, str]]:
-    """`ROWS` rows with the columns text and label, in a random order, the same on every machine."""
+def make_review_rows() -> Iterator[dict[str, str]]:
+    """Yield `ROWS` rows with text and label, in a random order, the same on every machine."""
     chance = random.Random(SEED)
     taken: set[str] = set()
     while len(taken) < ROWS:
         label = chance.choice(LABELS)
-        text = _review(chance, label == "positive")
+        text = _write_review(chance, label == "positive")
         if text not in taken:
             taken.add(text)
             yield {"text": text, "label": label}
 
 
-def _review(chance: random.Random, liked: bool) -> str:
+def _write_review(chance: random.Random, liked: bool) -> str:
     words, others = (_PRAISE, _BLAME) if liked else (_BLAME, _PRAISE)
-    opinions = [_opinion(chance, words) for _number in range(chance.randint(2, 3))]
+    opinions = [_write_opinion(chance, words) for _number in range(chance.randint(2, 3))]
     if chance.random() < 0.25:
-        part = _filled(chance, chance.choice(_PARTS))
+        part = _fill_sentence(chance, chance.choice(_PARTS))
         granted = f"{part} may be {chance.choice(others)}, but that changes nothing."
+        # Before the last opinion, so that the side of the verdict has the last word.
         opinions.insert(chance.randrange(len(opinions)), granted)
-    verdict = _filled(chance, chance.choice(_LIKED if liked else _DISLIKED))
-    return " ".join([_filled(chance, chance.choice(_OPENINGS)), *opinions, verdict])
+    verdict = _fill_sentence(chance, chance.choice(_LIKED if liked else _DISLIKED))
+    return " ".join([_fill_sentence(chance, chance.choice(_OPENINGS)), *opinions, verdict])
 
 
-def _opinion(chance: random.Random, words: Sequence[str]) -> str:
-    """A sentence about one or two parts of the film."""
+def _write_opinion(chance: random.Random, words: Sequence[str]) -> str:
+    """Write a sentence about one or two parts of the film."""
     first, second = chance.sample(words, 2)
-    one, other = (_filled(chance, part) for part in chance.sample(_PARTS, 2))
+    one, other = (_fill_sentence(chance, part) for part in chance.sample(_PARTS, 2))
     other = other[0].lower() + other[1:]
     return chance.choice(
         (
@@ -104,8 +105,8 @@ def _opinion(chance: random.Random, words: Sequence[str]) -> str:
     )
 
 
-def _filled(chance: random.Random, words: str) -> str:
-    """A sentence with its places filled at random."""
+def _fill_sentence(chance: random.Random, words: str) -> str:
+    """Fill the placeholders of a sentence at random."""
     job, other = chance.sample(_JOBS, 2)
     return words.format(
         title=chance.choice(_TITLES),

@@ -1,4 +1,4 @@
-"""What became of a run, as plain facts with their figures: no more than what was measured says."""
+"""State plain facts about a finished run, with their figures and without interpretation."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 from typing import NamedTuple
 
 from tui_tuner.config.deciding import label_of
-from tui_tuner.evaluation.inside import is_inside, read_shown, verdict
-from tui_tuner.evaluation.repeats import most_repeated
+from tui_tuner.evaluation.inside_text import is_inside, is_right, read_shown
+from tui_tuner.evaluation.repeats import find_most_repeated
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.events import Sample
-from tui_tuner.runs.pace import metric_figure
+from tui_tuner.runs.pace import format_metric
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import one_line
 
-NOT_FINITE, NOT_BETTER, BEST = "not finite", "not better", "best"  # what a remark is about
-# What the evidence of a verdict says already, by its name
+NOT_FINITE, NOT_BETTER, BEST = "not finite", "not better", "best"  # subjects of a remark
+# Subjects that the evidence of a verdict covers already, by the verdict's name
 _SAID_BY = {
     "unstable": (NOT_FINITE, NOT_BETTER),
     "nothing_learnt": (NOT_BETTER,),
@@ -25,32 +25,32 @@ _SAID_BY = {
 
 
 class Remark(NamedTuple):
-    """A sentence; `bad` where what is said is worse than it was, or worth nothing."""
+    """A sentence; `bad` if it reports a deterioration or a useless result."""
 
     text: str
     bad: bool = True
     about: str = ""
 
 
-def remarks(view: RunView) -> list[Remark]:
-    """What is to be said of a run beside its verdict and the table of its metrics, and is not said there."""
-    known = _SAID_BY.get(view.verdict_name, ()) if view.deciding == "loss" else ()
-    found = [*(said for said in _deciding(view) if said.about not in known), *_generated(view)]
+def list_remarks(view: RunView) -> list[Remark]:
+    """Return the facts about a run that neither its verdict nor the table of its metrics shows."""
+    known = _SAID_BY.get(view.verdict_name, ()) if view.deciding_metric == "loss" else ()
+    found = [*(said for said in _remark_deciding(view) if said.about not in known), *_remark_generated(view)]
     after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
     before = {sample.index: sample for sample in view.samples if sample.stage == "before"}
     if any(is_inside(read_shown(sample)) for sample in after.values()):
-        return [*found, *_right(before, after)]
-    return [*found, *_answers(before, after)]
+        return [*found, *_remark_right(before, after)]
+    return [*found, *_remark_answers(before, after)]
 
 
 def measured_at(view: RunView, name: str) -> list[tuple[int, float | None]]:
-    """(step, value) of a metric, as it was measured; None and NaN are kept."""
+    """Return (step, value) of each measurement of a metric; None and NaN are kept."""
     return [(point.step, point.metrics[name]) for point in view.evaluations if name in point.metrics]
 
 
-def _deciding(view: RunView) -> list[Remark]:
-    """Whether the metric that decides became better than it was first, and whether it was better before."""
-    name = view.deciding
+def _remark_deciding(view: RunView) -> list[Remark]:
+    """Report whether the deciding metric is better than at first, and whether it was better before."""
+    name = view.deciding_metric
     values = measured_at(view, name)
     if len(values) < 2:
         return []
@@ -58,41 +58,44 @@ def _deciding(view: RunView) -> list[Remark]:
     last_step, last = values[-1]
     if last is None or not math.isfinite(last):
         said = _(
-            "{metric} on held-out rows is no finite number at step {step:,}.", metric=metric, step=last_step
+            "{metric} on held-out rows is not a finite number at step {step:,}.",
+            metric=metric,
+            step=last_step,
         )
         return [Remark(said, about=NOT_FINITE)]
     known = [(step, value) for step, value in values if value is not None and math.isfinite(value)]
     higher = view.is_better_higher(name)
     start, first = known[0]
     found = []
-    if len(known) > 1 and not _better(last, first, higher):
-        figures = metric_figure(name, first), metric_figure(name, last)
-        found.append(Remark(_not_better(metric, figures, (start, last_step)), about=NOT_BETTER))
+    if len(known) > 1 and not _is_better(last, first, higher):
+        figures = format_metric(name, first), format_metric(name, last)
+        found.append(Remark(_describe_not_better(metric, figures, (start, last_step)), about=NOT_BETTER))
+    # The evaluation before the first step is of the base model, which is in no folder of the run.
     best_step, best = (max if higher else min)(known[1:] or known, key=lambda item: item[1])
-    fell = best_step != last_step and _better(best, last, higher)
-    if fell and (not found or _better(best, first, higher)):
+    fell = best_step != last_step and _is_better(best, last, higher)
+    if fell and (not found or _is_better(best, first, higher)):
         said = _(
             "{metric} was best at step {step:,}: {best}. That model is in the folder `best`.",
             metric=metric,
             step=best_step,
-            best=metric_figure(name, best),
+            best=format_metric(name, best),
         )
         found.append(Remark(said, bool(found), BEST))
     return found
 
 
-def _not_better(metric: str, figures: tuple[str, str], steps: tuple[int, int]) -> str:
+def _describe_not_better(metric: str, figures: tuple[str, str], steps: tuple[int, int]) -> str:
     (first, last), (start, end) = figures, steps
     if start == 0:
         return _(
-            "{metric} on held-out rows did not become better: {first} before, {last} at step {end:,}.",
+            "{metric} on held-out rows did not improve: {first} before, {last} at step {end:,}.",
             metric=metric,
             first=first,
             last=last,
             end=end,
         )
     return _(
-        "{metric} on held-out rows did not become better: {first} at step {start:,}, {last} at step {end:,}.",
+        "{metric} on held-out rows did not improve: {first} at step {start:,}, {last} at step {end:,}.",
         metric=metric,
         first=first,
         start=start,
@@ -101,34 +104,35 @@ def _not_better(metric: str, figures: tuple[str, str], steps: tuple[int, int]) -
     )
 
 
-def _better(one: float, other: float, higher: bool) -> bool:
+def _is_better(one: float, other: float, higher: bool) -> bool:
     return one > other if higher else one < other
 
 
-def _generated(view: RunView) -> list[Remark]:
-    """What was measured on generated answers and is no better after training than before."""
+def _remark_generated(view: RunView) -> list[Remark]:
+    """Report metrics of generated answers that are worse after training than before."""
     stages = {point.stage: point.metrics for point in view.evaluations if point.stage in ("before", "after")}
     before, after = stages.get("before", {}), stages.get("after", {})
     found = []
-    for name in before.keys() & after.keys() - {view.deciding}:
+    for name in before.keys() & after.keys() - {view.deciding_metric}:
         first, last = before[name], after[name]
-        if first is None or last is None or not _better(first, last, view.is_better_higher(name)):
+        if first is None or last is None or not _is_better(first, last, view.is_better_higher(name)):
             continue
         found.append(
             Remark(
                 _(
                     "{metric} is worse than before training: {first} before, {last} after.",
                     metric=label_of(name, view.metrics),
-                    first=metric_figure(name, first),
-                    last=metric_figure(name, last),
+                    first=format_metric(name, first),
+                    last=format_metric(name, last),
                 )
             )
         )
+    # Names come from a set, whose order changes between processes.
     return sorted(found)
 
 
-def _answers(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark]:
-    """Answers after training that say nothing, never end, repeat themselves, or are all the same."""
+def _remark_answers(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark]:
+    """Report answers after training that are empty, never end, repeat themselves, or are all the same."""
     texts = {index: sample.text.strip() for index, sample in after.items()}
     count = len(texts)
     found = []
@@ -145,7 +149,7 @@ def _answers(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark
                 )
             )
         )
-    repeated = [piece for text in texts.values() if (piece := most_repeated(text)) is not None]
+    repeated = [piece for text in texts.values() if (piece := find_most_repeated(text)) is not None]
     if repeated:
         most = max(repeated, key=lambda piece: piece.times)
         found.append(
@@ -160,6 +164,7 @@ def _answers(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark
             )
         )
     said = set(texts.values()) - {""}
+    # One prompt always gives one answer, and empty answers were reported above.
     if count > 1 and len(said) == 1 and not empty:
         found.append(Remark(_("All {count:,} answers after training are the same.", count=count)))
     same = sum(
@@ -175,11 +180,11 @@ def _answers(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark
     return found
 
 
-def _right(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark]:
-    """How many of the shown prompts were right before and after."""
+def _remark_right(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark]:
+    """Count how many of the shown prompts were right before and after training."""
     counts = []
     for samples in (before, after):
-        known = [verdict(read_shown(sample)) for sample in samples.values()]
+        known = [is_right(read_shown(sample)) for sample in samples.values()]
         judged = [right for right in known if right is not None]
         counts.append((sum(judged), len(judged)))
     (first, of), (last, of_last) = counts

@@ -1,4 +1,4 @@
-"""How a task shows itself: what a person reads before, during and after training."""
+"""The interface by which a task shows itself before, during and after training."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Stage = Literal["before", "during", "after"]
 
 
 class Progress(Protocol):
-    """Told how many prompts are answered, of how many, and what moves until the next one is; may raise."""
+    """Called with the prompts answered so far, their total, and a note on the current one; may raise."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
 
-DURING = 2  # of what is shown before and after training, so much is at an evaluation
+DURING = 2  # samples shown at an evaluation during training, of those before and after it
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Span:
 
     Args:
         start, end: In characters of the passage.
-        label: Its class; empty where there is but one kind.
-        score: Probability, 0 to 1; None where none was computed.
+        label: Its class; empty if there is only one kind.
+        score: Probability, 0 to 1; None if not computed.
     """
 
     start: int
@@ -36,18 +36,17 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One held-out row (or a prompt of the user's) with what the model makes of it.
+class ShownSample:
+    """One held-out row (or a user's prompt) with the model's output.
 
     Args:
-        prompt: What was asked, as text.
-        text: What the model said: an answer, or its prediction in words.
-        reference: What the data set says; empty where it says nothing.
+        prompt: The input as text.
+        text: The output: an answer, or a prediction as text.
+        reference: The correct output in the data set; empty if it has none.
         stopped: Whether the model ended by itself.
-        passage: The text in which spans lie; empty where it is the prompt.
+        passage: The text that spans refer to; empty if it is the prompt.
         found, wanted: Spans that the model found, and those of the data set.
-        scores: Choices with their probabilities, the best first: classes, or answers (an empty text is
-            no answer).
+        scores: Choices with their probabilities, best first: classes or answers (an empty text is no answer).
     """
 
     prompt: str
@@ -62,27 +61,27 @@ class Shown:
 
 @dataclass(frozen=True)
 class SampleReport:
-    """What is shown, and metrics of `rows` held-out rows that were measured on the way.
+    """Samples to show, and metrics measured on `rows` held-out rows.
 
     Args:
-        notes: What was left out, and why, for the journal.
+        notes: Messages for the journal about what was left out, and why.
     """
 
-    shown: list[Shown] = field(default_factory=list)
+    shown: list[ShownSample] = field(default_factory=list)
     metrics: Mapping[str, float] = field(default_factory=dict)
     rows: int = 0
     notes: Sequence[str] = ()
 
 
-class Samples(ABC):
-    """Implement this for a task that has something to show. One instance serves one run."""
+class SampleSource(ABC):
+    """Implement this for a task that can show samples. One instance serves one run."""
 
     @abstractmethod
-    def collect(self, model: Any, stage: Stage, progress: Progress) -> SampleReport | None:
-        """Let the model answer; None where there is nothing to ask it.
+    def collect_samples(self, model: Any, stage: Stage, progress: Progress) -> SampleReport | None:
+        """Let the model answer; return None if there is nothing to ask.
 
         Args:
-            model: In evaluation mode or not; it is left as it was.
+            model: In any mode, which must be restored.
             stage: During training, a few rows are enough.
-            progress: Told (done, total); it may raise to interrupt.
+            progress: Called with (done, total); it may raise to interrupt.
         """

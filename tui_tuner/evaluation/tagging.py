@@ -1,7 +1,7 @@
-"""Precision, recall and F1 of entities, counted as seqeval 1.2.2 counts them, and of tags without a scheme.
+"""Compute precision, recall and F1 of entities, as seqeval 1.2.2 does, and of tags without a scheme.
 
-Its usual count forgives: `I-PER` after `O` begins an entity. Its strict count knows the scheme, and what does
-not follow it is no entity. Nothing is imported that fetches or warns.
+Its default mode is lenient: `I-PER` after `O` begins an entity. Its strict mode knows the scheme, and tags
+that violate it form no entity. seqeval itself is not imported, because it downloads and warns.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tui_tuner.data.tagging.tags import OUTSIDE, find_beginnings, known_scheme
+from tui_tuner.data.tagging.tag_schemes import OUTSIDE, find_beginnings, recognise_scheme
 
 Tags = Sequence[str]
 
@@ -24,45 +24,45 @@ class Entity(NamedTuple):
     end: int
 
 
-def entities_of(tags: Tags) -> list[Entity]:
-    """What tags stand for by the count that forgives."""
+def find_entities(tags: Tags) -> list[Entity]:
+    """Return the entities of tags in the lenient mode."""
     found: list[Entity] = []
     begin, before, kind = 0, OUTSIDE, ""
     for place, tag in enumerate([*tags, OUTSIDE]):
         letter, now = tag[:1], tag[1:].split("-", 1)[-1] or "_"
         other = now != kind
-        if _ends(before, letter) or (before not in "O." and other):
+        if _is_end(before, letter) or (before not in "O." and other):
             found.append(Entity(kind, begin, place))
-        if _begins(before, letter) or (letter not in "O." and other):
+        if _is_beginning(before, letter) or (letter not in "O." and other):
             begin = place
         before, kind = letter, now
     return found
 
 
 def one_text(rows: Sequence[Tags]) -> list[str]:
-    """The tags of all rows behind each other, with `O` between them, as seqeval reads them."""
+    """Join the tags of all rows, with `O` between them, as seqeval reads them."""
     return [tag for row in rows for tag in (*row, OUTSIDE)]
 
 
-def _ends(before: str, letter: str) -> bool:
+def _is_end(before: str, letter: str) -> bool:
     return before in "ES" or (before in "BI" and letter in "BSO")
 
 
-def _begins(before: str, letter: str) -> bool:
+def _is_beginning(before: str, letter: str) -> bool:
     return letter in "BS" or (letter in "IE" and before in "OES")
 
 
-class Rule(NamedTuple):
-    """How a scheme reads two neighbours: their prefixes, and whether their type is the same."""
+class SchemeRule(NamedTuple):
+    """How a scheme reads two neighbouring tags: their prefixes, and whether their types are equal."""
 
-    begins: Callable[[str, str, bool], bool]  # the second begins an entity
-    goes_on: Callable[[str, str, bool], bool]  # it belongs to the entity of the first
-    closes: Callable[[str, str, bool], bool]  # where it does not, the entity of the first is whole
+    begins: Callable[[str, str, bool], bool]  # whether the second tag begins an entity
+    goes_on: Callable[[str, str, bool], bool]  # whether it continues the entity of the first
+    closes: Callable[[str, str, bool], bool]  # if not, whether the entity of the first is complete
 
 
-def _marked_ends(single: str, last: str) -> Rule:
-    """A beginning, and an end that has to come; one word alone has a prefix of its own."""
-    return Rule(
+def _marked_ends(single: str, last: str) -> SchemeRule:
+    """Return the rule of a scheme with marked ends, where a single word has its own prefix."""
+    return SchemeRule(
         lambda a, b, same: b in ("B", single),
         lambda a, b, same: same and a in ("B", "I") and b in ("I", last),
         lambda a, b, same: a in (single, last),
@@ -70,19 +70,19 @@ def _marked_ends(single: str, last: str) -> Rule:
 
 
 RULES = {
-    "IOB2": Rule(
+    "IOB2": SchemeRule(
         lambda a, b, same: b == "B",
         lambda a, b, same: same and a in ("B", "I") and b == "I",
         lambda a, b, same: True,
     ),
-    "IOB1": Rule(
+    "IOB1": SchemeRule(
         lambda a, b, same: (
             (b == "I" and (a in ("O", "B") or not same)) or (b == "B" and same and a in ("B", "I"))
         ),
         lambda a, b, same: same and a in ("B", "I") and b == "I",
         lambda a, b, same: not (a == "B" and b == "B" and not same),
     ),
-    "IOE2": Rule(
+    "IOE2": SchemeRule(
         lambda a, b, same: b in ("I", "E") and (a in ("O", "E") or not same),
         lambda a, b, same: same and a == "I" and b in ("I", "E"),
         lambda a, b, same: a == "E",
@@ -93,8 +93,9 @@ RULES = {
 
 
 def strict_entities(tags: Tags, scheme: str) -> list[Entity]:
-    """What tags stand for by the rules of a scheme, one of `RULES`."""
+    """Return the entities of tags by the rules of a scheme, one of `RULES`."""
     rule = RULES[scheme]
+    # An O on both sides, so that the rules see a neighbour for the first and the last tag too.
     parts = [("O", "_"), *((tag[:1], tag[1:].strip("-") or "_") for tag in tags), ("O", "_")]
     found: list[Entity] = []
     place = 1
@@ -105,47 +106,49 @@ def strict_entities(tags: Tags, scheme: str) -> list[Entity]:
             continue
         begin = place
         place += 1
-        while place < len(parts) and _pair(rule.goes_on, parts, place):
+        while place < len(parts) and _holds_for_pair(rule.goes_on, parts, place):
             place += 1
-        if place < len(parts) and _pair(rule.closes, parts, place):
+        if place < len(parts) and _holds_for_pair(rule.closes, parts, place):
             found.append(Entity(now[1], begin - 1, place - 1))
     return found
 
 
-def _pair(holds: Callable[[str, str, bool], bool], parts: Sequence[tuple[str, str]], place: int) -> bool:
+def _holds_for_pair(
+    holds: Callable[[str, str, bool], bool], parts: Sequence[tuple[str, str]], place: int
+) -> bool:
     before, now = parts[place - 1], parts[place]
     return holds(before[0], now[0], before[1] == now[1])
 
 
 @dataclass
-class Counts:
-    """Of each type: how many were found and are right, how many were found, and how many there are."""
+class EntityCounts:
+    """For each type: the entities found correctly, all entities found, and all entities in the data."""
 
     right: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
     wanted: Counter[str] = field(default_factory=Counter)
 
-    def add(self, wanted: Sequence[Entity], found: Sequence[Entity]) -> None:
+    def add_row(self, wanted: Sequence[Entity], found: Sequence[Entity]) -> None:
         """Count the entities of one row."""
         self.wanted.update(entity.type for entity in set(wanted))
         self.found.update(entity.type for entity in set(found))
         self.right.update(entity.type for entity in set(wanted) & set(found))
 
-    def total(self) -> tuple[float, float, float]:
-        """Precision, recall and F1 over all types together."""
-        return scores(self.right.total(), self.found.total(), self.wanted.total())
+    def total_figures(self) -> tuple[float, float, float]:
+        """Return precision, recall and F1 over all types together."""
+        return f1_figures(self.right.total(), self.found.total(), self.wanted.total())
 
-    def types(self) -> list[str]:
-        """All types, sorted."""
+    def list_types(self) -> list[str]:
+        """Return all types, sorted."""
         return sorted({*self.found, *self.wanted})
 
-    def of(self, type: str) -> tuple[float, float, float]:
-        """Precision, recall and F1 of one type."""
-        return scores(self.right[type], self.found[type], self.wanted[type])
+    def type_figures(self, type: str) -> tuple[float, float, float]:
+        """Return precision, recall and F1 of one type."""
+        return f1_figures(self.right[type], self.found[type], self.wanted[type])
 
 
-def scores(right: int, found: int, wanted: int) -> tuple[float, float, float]:
-    """Precision, recall and F1; 0 where nothing was found, or nothing is there."""
+def f1_figures(right: int, found: int, wanted: int) -> tuple[float, float, float]:
+    """Return precision, recall and F1; 0 if nothing was found or nothing is there."""
     precision = right / found if found else 0.0
     recall = right / wanted if wanted else 0.0
     both = precision + recall
@@ -154,62 +157,64 @@ def scores(right: int, found: int, wanted: int) -> tuple[float, float, float]:
 
 @dataclass
 class Judgement:
-    """What tags are worth.
+    """The evaluation of predicted tags.
 
     Args:
-        scheme: As `data.tagging.tags.known_scheme` names it; empty for tags without one, each of which is
-            then a class, `O` aside.
-        strict: None where the scheme is not known.
+        scheme: Its name in `data.tagging.tag_schemes.recognise_scheme`; empty for tags without a scheme, each
+            of which is then a class, except `O`.
+        strict: None if the scheme is unknown.
     """
 
     accuracy: float
-    counts: Counts
+    counts: EntityCounts
     scheme: str
-    strict: Counts | None = None
+    strict: EntityCounts | None = None
     f1_macro: float = 0.0
 
 
 def judge_tags(wanted: Sequence[Tags], found: Sequence[Tags]) -> Judgement:
-    """Hold the tags that a model found against those that are right.
+    """Compare the tags that a model found with the correct ones.
 
     Args:
-        wanted, found: A row each, with a tag for each word; the same number of words in both.
+        wanted, found: Rows of tags, one for each word; both have the same number of words.
     """
-    scheme = scheme_of(wanted)
+    scheme = find_scheme(wanted)
     right = words = 0
-    counts, strict = Counts(), Counts() if scheme in RULES else None
-    read = entities_of if scheme else _words
-    counts.add(read(one_text(wanted)), read(one_text(found)))
+    counts, strict = EntityCounts(), EntityCounts() if scheme in RULES else None
+    read = find_entities if scheme else _word_entities
+    # seqeval's lenient mode reads all rows as one, its strict mode row by row; the O between rows makes
+    # up for it.
+    counts.add_row(read(one_text(wanted)), read(one_text(found)))
     for row, guess in zip(wanted, found, strict=True):
         words += len(row)
         right += sum(one == other for one, other in zip(row, guess, strict=True))
         if strict is not None:
-            strict.add(strict_entities(row, scheme), strict_entities(guess, scheme))
+            strict.add_row(strict_entities(row, scheme), strict_entities(guess, scheme))
     accuracy = right / words if words else 0.0
-    return Judgement(accuracy, counts, scheme, strict, _macro(wanted, found))
+    return Judgement(accuracy, counts, scheme, strict, _macro_f1(wanted, found))
 
 
-def scheme_of(rows: Sequence[Tags]) -> str:
-    """The scheme of the tags of all rows."""
+def find_scheme(rows: Sequence[Tags]) -> str:
+    """Return the scheme of the tags of all rows."""
     pairs = [find_beginnings(row) for row in rows]
     occurrences = Counter(tag for row in rows for tag in row)
-    return known_scheme(
+    return recognise_scheme(
         occurrences, any(inside for inside, _b in pairs), any(needless for _i, needless in pairs)
     )
 
 
-def _words(tags: Tags) -> list[Entity]:
-    """Each word with a tag as an entity of its own, for tags without a scheme."""
+def _word_entities(tags: Tags) -> list[Entity]:
+    """Return each tagged word as an entity of its own, for tags without a scheme."""
     return [Entity(tag, place, place + 1) for place, tag in enumerate(tags) if tag != OUTSIDE]
 
 
-def _macro(wanted: Sequence[Tags], found: Sequence[Tags]) -> float:
-    """The mean of the F1 of each tag, `O` among them."""
-    counts = Counts()
+def _macro_f1(wanted: Sequence[Tags], found: Sequence[Tags]) -> float:
+    """Return the mean F1 of all tags, including `O`."""
+    counts = EntityCounts()
     for row, guess in zip(wanted, found, strict=True):
         for one, other in zip(row, guess, strict=True):
             counts.wanted[one] += 1
             counts.found[other] += 1
             counts.right[one] += one == other
-    each = [counts.of(tag)[2] for tag in counts.types()]
+    each = [counts.type_figures(tag)[2] for tag in counts.list_types()]
     return sum(each) / len(each) if each else 0.0

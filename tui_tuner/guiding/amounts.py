@@ -1,30 +1,30 @@
-"""How many examples a task needs, by published rules, and what to say of the number there is.
+"""How many examples a task needs, by published rules of thumb.
 
-Each number has its source. They are what others found usual, not what these rows will do: only held-out rows
-tell that, after the run.
+Each number has its source. The rules describe what is usual; what these rows will do is known only after the
+run, from held-out rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.locales import N_, _
 
 ROWS, OF_CLASS, OF_TAG, TOKENS = "rows", "of_class", "of_tag", "tokens"
-CHARACTERS_A_TOKEN = 4  # of English text (OpenAI's rule of thumb); other writing has fewer
+CHARACTERS_A_TOKEN = 4  # of English text (OpenAI's rule of thumb); other scripts have fewer
 
 
 @dataclass(frozen=True)
 class Need:
-    """How many are needed.
+    """A rule for the number of examples that a task needs.
 
     Args:
         unit: What is counted: `rows`, rows `of_class`, marked places `of_tag`, or `tokens`.
-        begins: From here on something begins to show; below, a run is hardly worth its time.
+        begins: From here on an effect begins to show; below, a run is hardly worth its time.
         clear: From here on the effect is usually clear.
         good: So many are a good data set.
-        source: Who says so; `short`: their names alone.
+        source: Where the rule was published; `short`: only the names.
     """
 
     unit: str
@@ -53,7 +53,7 @@ NEEDS: dict[str, Need] = {
         50,
         1_000,
         N_(
-            "Google's AutoML asks for at least 10 texts of each class, advises to begin with 50, and expects "
+            "Google's AutoML asks for at least 10 texts of each class, advises starting with 50, and expects "
             "hundreds to 1,000 for high accuracy"
         ),
         N_("Google AutoML"),
@@ -64,8 +64,8 @@ NEEDS: dict[str, Need] = {
         50,
         200,
         N_(
-            "Amazon Comprehend asks for at least 25 places of each kind, Microsoft advises 50; 200 is what "
-            "this program takes for good"
+            "Amazon Comprehend asks for at least 25 marks of each kind, Microsoft advises 50; 200 is what "
+            "this program considers good"
         ),
         N_("Amazon, Microsoft"),
     ),
@@ -75,7 +75,7 @@ NEEDS: dict[str, Need] = {
         128,
         1_000,
         N_(
-            "studies of few examples measure from 16 to 1,024 questions; models that have never seen "
+            "few-shot studies measure 16 to 1,024 questions; models that have never seen "
             "questions need several hundred (Splinter, arXiv 2101.00438)"
         ),
         N_("Splinter, arXiv 2101.00438"),
@@ -86,7 +86,7 @@ NEEDS: dict[str, Need] = {
         100_000,
         1_000_000,
         N_(
-            "no published rule: going on with some hundred documents already helped on their own task "
+            "no published rule: continued pretraining on some hundred documents already helped on their task "
             "(arXiv 2004.10964); from random weights, 20 tokens for each parameter (arXiv 2203.15556)"
         ),
         N_("no published rule"),
@@ -94,8 +94,8 @@ NEEDS: dict[str, Need] = {
 }
 
 
-def need_of(task: str) -> Need:
-    """How many a task needs; one without a rule of its own gets that of the tasks that are like it."""
+def find_need(task: str) -> Need:
+    """Return the rule for a task; one without its own gets the rule of similar tasks."""
     if task in NEEDS:
         return NEEDS[task]
     kind = TASKS.get(task)
@@ -103,46 +103,48 @@ def need_of(task: str) -> Need:
         return NEEDS["sft"]
     if kind.plain_text:
         return NEEDS["pretraining"]
+    # By what a task decides about: a head for texts needs examples of each class, whatever its name
     alike = {"text": "classification", "token": "token_classification", "span": "question_answering"}
     return NEEDS[alike.get(kind.decides, "sft")]
 
 
-def say_numbers(task: str) -> str:
-    """How many examples a task needs, in a sentence."""
-    need = need_of(task)
+def describe_numbers(task: str) -> str:
+    """State in a sentence how many examples a task needs, and by whose rule."""
+    need = find_need(task)
     said = {"begins": need.begins, "clear": need.clear, "good": need.good, "who": _(need.short)}
     if need.unit == OF_CLASS:
         return _(
-            "From {begins:,} texts of each class on something begins to show, from {clear:,} on it is clear, "
+            "From {begins:,} texts of each class on, an effect begins to show; from {clear:,} on, it is "
+            "clear; "
             "and {good:,} of each are good ({who}).",
             **said,
         )
     if need.unit == OF_TAG:
         return _(
-            "From {begins:,} marked places of each kind on something begins to show, from {clear:,} on it is "
-            "clear, and {good:,} are good ({who}).",
+            "From {begins:,} marks of each kind on, an effect begins to show; from {clear:,} on, it is "
+            "clear; and {good:,} are good ({who}).",
             **said,
         )
     if need.unit == TOKENS:
         return _(
-            "From {begins:,} tokens on something begins to show, from {clear:,} on it is clear, and "
-            "{good:,} and more are good ({who}).",
+            "From {begins:,} tokens on, an effect begins to show; from {clear:,} on, it is clear; and "
+            "{good:,} or more are good ({who}).",
             **said,
         )
     return _(
-        "From {begins:,} examples on something begins to show, from {clear:,} on it is clear, and about "
+        "From {begins:,} examples on, an effect begins to show; from {clear:,} on, it is clear; and about "
         "{good:,} are good ({who}).",
         **said,
     )
 
 
-def say_need(task: str) -> str:
-    """How many examples a task needs, and who says so."""
-    return _("{numbers} Source: {source}.", numbers=say_numbers(task), source=_(need_of(task).source))
+def describe_need(task: str) -> str:
+    """State how many examples a task needs, with the source in full."""
+    return _("{numbers} Source: {source}.", numbers=describe_numbers(task), source=_(find_need(task).source))
 
 
-def size_word(need: Need, count: int) -> str:
-    """`too_few`, `few`, `some` or `good`: what so many are by a rule."""
+def judge_size(need: Need, count: int) -> str:
+    """Return `too_few`, `few`, `some` or `good` for a count, by a rule."""
     if count < need.begins:
         return "too_few"
     if count < need.clear:

@@ -1,6 +1,6 @@
-"""The question of the machine: what is here, other cards to plan for, and what a budget buys.
+"""The guide's machine question: this machine, other GPUs to plan for, budgets, and notifications.
 
-No price is known here: what an hour costs is typed by whoever pays for it.
+No prices are built in: the user enters the price of an hour.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.planning.calibration import calibrated
-from tui_tuner.planning.estimate import machine as machine_with
-from tui_tuner.planning.gpus import CARDS, Card, card_here, counted_card
-from tui_tuner.planning.hardware import Hardware, detect
-from tui_tuner.planning.speed.kept import rated
+from tui_tuner.planning.calibration import calibrate_card
+from tui_tuner.planning.estimate import make_machine as machine_with
+from tui_tuner.planning.gpus import CARDS, Card, find_local_card, parse_cards
+from tui_tuner.planning.hardware import Hardware, detect_hardware
+from tui_tuner.planning.speed.rate_store import rate_card
 from tui_tuner.text import human_bytes, human_money, human_seconds, one_line
 
 HERE, CPU = "here", "cpu"
-STEP = 0.25  # GiB to which free memory is rounded down, so that a plan is good for more than a moment
+STEP = 0.25  # GiB to which free memory is rounded down, so that small fluctuations do not change a plan
 _KEPT_SECONDS = 5.0
 _NUMBER = r"(\d+(?:[.,]\d+)?)"
-# A sign, the code of a currency, or what people write for the usual ones
+# A currency sign, a currency code, or the usual names
 _CURRENCY = r"(?:[$€£¥₹]|[A-Z]{3}|(?i:usd|eur|gbp|cny|jpy|chf|inr|euros?|dollars?|pounds?|yuan|yen))"
 _UNITS = {
     "h": 3600.0,
@@ -57,12 +57,12 @@ _seen: tuple[float, Hardware] | None = None
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run is planned for.
+    """The machine that a run is planned for.
 
     Args:
-        asked: As it was named: `here`, `cpu`, or a GPU.
+        asked: The name in the answer: `here`, `cpu`, or a GPU.
         card: Its first GPU, or its RAM.
-        config: Fields that follow, by their dotted names.
+        config: Config fields that follow from it, by their dotted names.
     """
 
     asked: str
@@ -72,24 +72,24 @@ class Machine:
     config: Mapping[str, Any] | None = None
 
     @property
-    def here(self) -> bool:
-        """Whether it is this one."""
+    def is_here(self) -> bool:
+        """Return whether it is this machine."""
         return self.asked in (HERE, CPU)
 
     @property
-    def values(self) -> dict[str, Any]:
-        """What it means for the config."""
+    def field_values(self) -> dict[str, Any]:
+        """Return the config fields that follow from it."""
         return dict(self.config or {})
 
     @property
-    def name(self) -> str:
-        """What it is called, in a sentence."""
+    def display_name(self) -> str:
+        """Return its name for use in a sentence."""
         return _(self.card.name) if self.devices == 1 else f"{self.devices} x {one_line(self.card.name)}"
 
 
 @dataclass(frozen=True)
 class MachineChoice:
-    """A machine that can be chosen. `means` says what it has, `values` what it sets."""
+    """A machine on offer. `means` describes it, `values` are the config fields it sets."""
 
     asked: str
     words: str
@@ -98,58 +98,61 @@ class MachineChoice:
 
 
 def find_machine(asked: str | None = HERE) -> Machine:
-    """The machine of a name: `here`, `cpu`, a GPU (`RTX 4090`, `24 GiB`), or several of it (`2xH100`).
+    """Find a machine by name: `here`, `cpu`, a GPU (`RTX 4090`, `24 GiB`), or several (`2xH100`).
 
     Raises:
-        HardwareError: no such card.
+        HardwareError: unknown GPU.
     """
     name = (asked or HERE).strip()
     plain = name.lower()
     if plain in (HERE, CPU, ""):
-        hardware, config = seen_hardware(), RunConfig()
+        hardware, config = detect_local_hardware(), RunConfig()
         values = {"hardware.devices": CPU} if plain == CPU else {}
-        card = rated(calibrated(card_here(with_values(config, values), hardware)))
+        # With the memory overhead and the speed that earlier runs showed on this machine
+        card = rate_card(calibrate_card(find_local_card(with_values(config, values), hardware)))
         usable = math.floor(card.usable / STEP) * STEP
         if plain == CPU:
+            # A plan for the processor must not see a GPU, or `auto` would choose it
             hardware = replace(hardware, gpus=())
         return Machine(plain or HERE, replace(card, usable=usable), hardware, config=values)
-    card, config = counted_card(name, RunConfig())
+    card, config = parse_cards(name, RunConfig())
     count = config.hardware.devices if isinstance(config.hardware.devices, int) else 1
     return Machine(name, card, machine_with(card), count, {"hardware.devices": count} if count > 1 else {})
 
 
-def seen_hardware() -> Hardware:
-    """This machine, looked at once in a few seconds."""
+def detect_local_hardware() -> Hardware:
+    """Detect the hardware of this machine; the result is kept for a few seconds."""
     global _seen
+    # Several threads of the guide may ask at the same time, and detecting the hardware takes a while
     with _lock:
         if _seen is None or time.monotonic() - _seen[0] > _KEPT_SECONDS:
-            _seen = (time.monotonic(), detect())
+            _seen = (time.monotonic(), detect_hardware())
         return _seen[1]
 
 
-def machine_lines(folder: Path | None = None) -> tuple[str, ...]:
-    """What is here: GPU, processor, memory, and room for models and runs in a folder (the working one)."""
-    hardware = seen_hardware()
-    lines = [_gpu_words(hardware)]
+def describe_machine(folder: Path | None = None) -> tuple[str, ...]:
+    """Describe GPU, processor, memory, and the free disk space of a folder (default: the working folder)."""
+    hardware = detect_local_hardware()
+    lines = [_describe_gpus(hardware)]
     lines.append(
         _(
-            "{cpu} with {cores} cores; {free:.1f} of {total:.1f} GiB of memory are free.",
+            "{cpu} with {cores} cores; {free:.1f} of {total:.1f} GiB of memory free.",
             cpu=hardware.cpu or "CPU",
             cores=hardware.cores,
             free=hardware.available_gib,
             total=hardware.memory_gib,
         )
     )
-    free = free_disk(folder)
+    free = find_free_disk(folder)
     if free is not None:
-        lines.append(_("{size} are free on the disk of this folder.", size=human_bytes(free)))
+        lines.append(_("{size} free on the disk of this folder.", size=human_bytes(free)))
     return (*lines, *hardware.notes)
 
 
-def _gpu_words(hardware: Hardware) -> str:
+def _describe_gpus(hardware: Hardware) -> str:
     gpus = hardware.usable_gpus
     if not gpus:
-        return _("No GPU that can train: the processor does, which is enough for small models.")
+        return _("No GPU for training: the processor trains, which is enough for small models.")
     first = gpus[0]
     told = {"name": first.name, "free": first.free_gib, "total": first.total_gib}
     if len(gpus) == 1:
@@ -159,24 +162,25 @@ def _gpu_words(hardware: Hardware) -> str:
     )
 
 
-def free_disk(folder: Path | None = None) -> int | None:
-    """Bytes that can be written in a folder; None where that cannot be asked."""
+def find_free_disk(folder: Path | None = None) -> int | None:
+    """Return the free bytes on the disk of a folder; None if unknown."""
     try:
         return shutil.disk_usage(folder or Path.cwd()).free
     except OSError:
         return None
 
 
-def machine_choices() -> tuple[MachineChoice, ...]:
-    """This machine, its processor alone where it has a GPU, and every GPU of the table, smallest first."""
-    hardware = seen_hardware()
-    found = [MachineChoice(HERE, _("This machine"), machine_lines()[0], {})]
+def list_machines() -> tuple[MachineChoice, ...]:
+    """List this machine, its processor if it has a GPU, and every known GPU, smallest first."""
+    hardware = detect_local_hardware()
+    found = [MachineChoice(HERE, _("This machine"), describe_machine()[0], {})]
     if hardware.usable_gpus:
-        means = _("Slower by far; leaves the GPU to others.")
+        means = _("Much slower; leaves the GPU to others.")
         found.append(MachineChoice(CPU, _("The processor of this machine"), means, {"hardware.devices": CPU}))
+    # By memory, then by speed: the first card on which a model fits is the smallest that will do
     for card in sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops)):
         means = _(
-            "{usable:.0f} GiB, {speed:g} TFLOP/s by its data sheet: planned for here, trained elsewhere.",
+            "{usable:.0f} GiB, {speed:g} TFLOP/s by its data sheet: plan here, train elsewhere.",
             usable=card.usable,
             speed=card.tflops,
         )
@@ -186,75 +190,78 @@ def machine_choices() -> tuple[MachineChoice, ...]:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most time or money. Each is None where it is not known: money without a price is no time."""
+    """A limit of time or money. Unknown values are None: without a price, money does not give a time."""
 
     seconds: float | None = None
     money: float | None = None
     price: float | None = None
 
     @property
-    def given(self) -> bool:
+    def is_given(self) -> bool:
         return self.seconds is not None or self.money is not None
 
     @property
-    def values(self) -> dict[str, float]:
-        """For the config: the run stops, resumably, before it costs more.
+    def field_values(self) -> dict[str, float]:
+        """Return the config fields by which a run stops before it costs more.
 
-        A time becomes money by its price; without one no field holds it.
+        A time becomes money by the price; without a price there is no field for it.
         """
         found = {} if self.price is None else {"hardware.price_per_hour": self.price}
         if self.money is not None and self.price:
             found["hardware.budget"] = self.money
         return found
 
-    def allows(self, seconds: float | None) -> bool | None:
-        """Whether a run of so many seconds is within; None where nobody can tell."""
+    def allows_seconds(self, seconds: float | None) -> bool | None:
+        """Return whether a run of so many seconds is within the budget; None if unknown."""
         if seconds is None or self.seconds is None:
             return None
         return seconds <= self.seconds
 
-    def words(self) -> str:
-        """What it buys, as a sentence; empty where there is none."""
-        if not self.given:
+    def describe_budget(self) -> str:
+        """Describe what the budget buys in a sentence; empty without a budget."""
+        if not self.is_given:
             return ""
         if self.money is None:
-            return _("{time} at most.", time=human_seconds(self.seconds or 0.0))
+            return _("At most {time}.", time=human_seconds(self.seconds or 0.0))
         if self.seconds is None:
             if self.price is None:
-                return _("What {money} buys needs the price of an hour.", money=human_money(self.money))
-            return _("An hour costs nothing, so {money} set no limit.", money=human_money(self.money))
+                return _(
+                    "To plan with {money}, the price of an hour is needed.", money=human_money(self.money)
+                )
+            return _("An hour costs nothing, so {money} sets no limit.", money=human_money(self.money))
         return _(
-            "{money} buy {time} at {price} an hour.",
+            "{money} buys {time} at {price} per hour.",
             money=human_money(self.money),
             time=human_seconds(self.seconds),
             price=human_money(self.price or 0.0),
         )
 
 
-def read_budget(asked: str | float | None, price: float | None = None) -> Budget:
-    """A budget as it was typed: `2 h`, `30 min`, `1 h 30 min`, or an amount of money.
+def parse_budget(asked: str | float | None, price: float | None = None) -> Budget:
+    """Parse a budget: `2 h`, `30 min`, `1 h 30 min`, or an amount of money.
 
     Args:
-        price: Of an hour, in the same currency.
+        price: The price of an hour, in the same currency.
 
     Raises:
         ConfigError: neither a time nor an amount.
     """
     if asked is None or (isinstance(asked, str) and not asked.strip()):
         return Budget(price=price)
-    seconds = _seconds_in(asked) if isinstance(asked, str) else None
+    seconds = _parse_seconds(asked) if isinstance(asked, str) else None
     if seconds is not None:
         if not 0 < seconds < math.inf:
-            raise _no_budget(asked)
+            raise _refuse_budget(asked)
+        # A price of 0 buys any time, so it gives no amount of money either
         money = seconds / 3600 * price if price else None
         return Budget(seconds, money, price)
-    money = _money_in(asked)
+    money = _parse_money(asked)
     if money is None or not 0 < money < math.inf:
-        raise _no_budget(asked)
+        raise _refuse_budget(asked)
     return Budget(money / price * 3600 if price else None, money, price)
 
 
-def _no_budget(asked: object) -> ConfigError:
+def _refuse_budget(asked: object) -> ConfigError:
     return ConfigError(
         _("{value!r} is neither a time nor an amount of money.", value=one_line(asked, 40)),
         where="budget",
@@ -262,20 +269,22 @@ def _no_budget(asked: object) -> ConfigError:
     )
 
 
-def _seconds_in(text: str) -> float | None:
-    """`1 h 30 min`, `90min`, `1:30` (hours and minutes); None for what has no unit of time."""
+def _parse_seconds(text: str) -> float | None:
+    """Parse `1 h 30 min`, `90min` or `1:30` (hours and minutes) into seconds; None without a unit of time."""
     clock = re.fullmatch(r"\s*(\d{1,4}):([0-5]\d)\s*", text)
     if clock:
         return int(clock.group(1)) * 3600.0 + int(clock.group(2)) * 60.0
     parts = re.findall(rf"{_NUMBER}\s*([a-z]+)", text.lower())
+    # Anything left over, such as “2 h of RTX”, means that this is not a time
     rest = re.sub(rf"{_NUMBER}\s*([a-z]+)", "", text.lower()).replace(",", "").replace("and", "").strip()
     if not parts or rest or any(unit not in _UNITS for _number, unit in parts):
         return None
     return sum(float(number.replace(",", ".")) * _UNITS[unit] for number, unit in parts)
 
 
-def _money_in(asked: str | float) -> float | None:
-    """An amount, with or without a sign or name of a currency around it."""
+def _parse_money(asked: str | float) -> float | None:
+    """Parse an amount of money, with or without a currency sign or name; None if it is not one."""
+    # YAML reads `budget: yes` as true, which Python would count as 1
     if isinstance(asked, bool):
         return None
     if isinstance(asked, (int, float)):
@@ -285,9 +294,9 @@ def _money_in(asked: str | float) -> float | None:
 
 
 @lru_cache(maxsize=1)
-def processor_speed() -> float:
-    """Floating-point operations a second of this processor in float32, by a product of matrices that takes
-    some hundredths of a second; 0 where it cannot be tried."""
+def measure_processor_speed() -> float:
+    """Measure float32 operations per second of this processor with a matrix product of some hundredths of a
+    second; 0 if it cannot be measured."""
     try:
         import numpy as np
     except ImportError:
@@ -299,19 +308,20 @@ def processor_speed() -> float:
     for _unused in range(4):
         start = time.perf_counter()
         left @ left
+        # The fastest of four: other programs can only make it slower
         best = min(best, time.perf_counter() - start)
     return 2.0 * size**3 / best if best > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class MessageChoice:
-    """A way to hear of the end of a run, of a failure, and of a GPU that stands idle.
+    """A way to be notified when a run ends or fails, or its GPU is idle.
 
     Args:
         name: `none`, `bell`, `desktop`, `ntfy` or `webhook`.
-        words: What it is called. needs: What has to be there for it.
-        values: Fields of the config; empty where `asks` has to be answered first.
-        asks: What has to be typed: the question, and what stands before the answer in the entry.
+        words: Its label. needs: Its requirements.
+        values: Config fields; empty if `asks` must be answered first.
+        asks: (question to the user, prefix of the answer in the config entry).
     """
 
     name: str
@@ -320,15 +330,16 @@ class MessageChoice:
     values: Mapping[str, Any] = field(default_factory=dict)
     asks: tuple[str, str] | None = None
 
-    def values_of(self, answer: str = "") -> dict[str, Any]:
-        """The fields for what was typed.
+    def fill_values(self, answer: str = "") -> dict[str, Any]:
+        """Return the config fields for the user's answer.
 
         Raises:
-            ConfigError: it is no place that a message can be sent to.
+            ConfigError: messages cannot be sent to it.
         """
         if self.asks is None:
             return dict(self.values)
         before, typed = self.asks[1], answer.strip()
+        # Users who know the notation may type the prefix themselves
         entries = entries_in(typed if typed.startswith(before) else before + typed) or [typed]
         problem = next(filter(None, map(problem_of, entries)), "")
         if problem:
@@ -336,11 +347,11 @@ class MessageChoice:
         return {NOTIFY: entries}
 
 
-def message_choices() -> tuple[MessageChoice, ...]:
-    """How one hears of a run while nobody watches (`output.notify`)."""
+def list_message_choices() -> tuple[MessageChoice, ...]:
+    """List the ways to be notified about a run (`output.notify`)."""
     return (
         MessageChoice(
-            "none", _("No message"), _("Nothing: the list of runs says how it ended."), {NOTIFY: []}
+            "none", _("No message"), _("Nothing: the list of runs shows how it ended."), {NOTIFY: []}
         ),
         MessageChoice(
             "bell",
@@ -350,20 +361,20 @@ def message_choices() -> tuple[MessageChoice, ...]:
         ),
         MessageChoice(
             "desktop",
-            _("A notice on the desktop"),
-            _("That you sit at the machine that trains; over SSH nobody sees it."),
+            _("A desktop notification"),
+            _("You must sit at the machine that trains; it is not visible over SSH."),
             {NOTIFY: ["desktop"]},
         ),
         MessageChoice(
             "ntfy",
-            _("A message to a phone, by ntfy"),
-            _("The app ntfy, and a topic that nobody guesses: whoever knows it can read along."),
+            _("A message to a phone, via ntfy"),
+            _("The ntfy app, and a topic that is hard to guess: anyone who knows it can read the messages."),
             asks=(_("The topic, such as my-runs-7391"), "ntfy:"),
         ),
         MessageChoice(
             "webhook",
             _("A message to a chat or a program"),
-            _("The address of a webhook, which counts as a secret: ${NAME} keeps it out of the config."),
-            asks=(_("The address, or ${NAME} for a variable of the environment"), ""),
+            _("The address of a webhook. Treat it as a secret: ${NAME} keeps it out of the config."),
+            asks=(_("The address, or ${NAME} for an environment variable"), ""),
         ),
     )

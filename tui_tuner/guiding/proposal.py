@@ -1,4 +1,4 @@
-"""What the guide proposes: a config with its reasons, what it costs, and what may go wrong."""
+"""The guide's proposal: a config with reasons, its cost, and concerns."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tui_tuner.guiding.answers import Answers
+from tui_tuner.guiding.guide_answers import Answers
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A field: what it becomes, and why, from these rows and this GPU."""
+    """A field's value and the reason for it, from these rows and this GPU."""
 
     field: str
     value: Any
@@ -20,13 +20,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Concern:
-    """Something about the data or the plan that should be known before it starts.
+    """A warning about the data or the plan that the user should see before the start.
 
     Args:
         code: For programs, such as `few_rows`, `wrong_shape`, `too_long`, `does_not_fit`.
-        stops: Whether nothing can be trained before it is dealt with.
-        fixes: Ways out, each (words, {field: value}); a way that is no setting has no values.
-        about: The answer that it is about: task, data, model, machine, budget or judge.
+        stops: Whether training cannot start until it is resolved.
+        fixes: Each (label, {field: value}); one that changes no setting has no values.
+        about: The answer it concerns: task, data, model, machine, budget or judge.
     """
 
     code: str
@@ -39,13 +39,13 @@ class Concern:
 
 @dataclass(frozen=True)
 class Proposal:
-    """One page: what will happen.
+    """Everything about a planned run that one page shows.
 
     Args:
-        values: The config as plain values, ready for `build_config`; what is `auto` is left out.
-        summary: What will happen, in sentences.
-        settings: In the order in which they are read.
-        seconds: How long it takes: (least, likely, most); None where nobody can tell.
+        values: The config as plain values, ready for `build_config`, without fields left at `auto`.
+        summary: Sentences about the run.
+        settings: In the order of the config's fields.
+        seconds: Duration as (least, likely, most); None if unknown.
         cost: The same in money; None without a price.
     """
 
@@ -59,5 +59,5 @@ class Proposal:
 
     @property
     def can_start(self) -> bool:
-        """Whether nothing stands in the way."""
+        """Return whether no concern blocks the start."""
         return not any(concern.stops for concern in self.concerns)

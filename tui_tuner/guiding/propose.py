@@ -1,6 +1,6 @@
-"""From five answers to a config: each setting with its reason, from these rows and this machine.
+"""Turns up to five answers into a config, with a reason for each setting from these rows and this machine.
 
-Every answer may be left out. Where no data is named, rows of this package are taken, and that is said.
+Every answer is optional. Without data, demo rows of this package are used, and a concern says so.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.kinds import TASKS, is_tiny
+from tui_tuner.config.kinds.tasks import TASKS, is_tiny
 from tui_tuner.config.tiny import values_to_take
 from tui_tuner.errors import HubError, ModelError, TunerError
-from tui_tuner.guiding import asked
-from tui_tuner.guiding.answers import Answers
-from tui_tuner.guiding.data import DataLook, look_at_data
-from tui_tuner.guiding.goals import Goal, find_goal, goal_of
+from tui_tuner.guiding import answer_parsing
+from tui_tuner.guiding.data_look import DataLook, look_at_data
+from tui_tuner.guiding.goals import Goal, find_goal, find_goal_of_task
+from tui_tuner.guiding.guide_answers import Answers
 from tui_tuner.guiding.machine import Budget, Machine
 from tui_tuner.guiding.proposal import Concern, Proposal
-from tui_tuner.guiding.proposing import rows, rules, spending, steps, telling, ways
-from tui_tuner.guiding.proposing.choosing import choose_model
+from tui_tuner.guiding.proposing import rules, spending, steps, summaries, token_counts, ways
 from tui_tuner.guiding.proposing.draft import DEMO, Draft, Said, Stop
+from tui_tuner.guiding.proposing.model_choice import choose_model
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.plan import Plan
@@ -29,118 +29,126 @@ from tui_tuner.text import one_line
 
 CORPUS = "demo-corpus"
 DEMO_TEXTS = 4000  # of 50,000
-LONGEST = 8192  # tokens of a row that are looked at; a model may take more
+LONGEST = 8192  # tokens of a row that are counted; a model may take more
 LONGEST_OF_ENCODERS = 512
 DEFAULT_STRIDE = 128
 SHORT = {"data.stride": 8}
-# Of the concerns about the rows, those that are decided here, with the model and the machine known
+# Concerns of the look at the data that the proposal decides itself, as it knows model and machine
 _DECIDED = ("too_long",)
 
 
-def propose(
+def propose_config(
     answers: Answers, root: str | Path | None = None, said: Said | None = None, stop: Stop | None = None
 ) -> Proposal:
-    """What will be trained, and how.
+    """Propose a config for the answers, as far as they allow.
 
     Args:
-        root: The folder that paths of the answers are looked for in, before the working folder.
-        said: Told what is going on, and how far it is.
-        stop: Asked whether to give up; what is known by then is proposed.
+        root: The folder in which paths of the answers are looked up first, before the working folder.
+        said: Called with progress messages.
+        stop: Returns true to stop early; what is known by then is proposed.
 
     Raises:
-        ConfigError: an answer that means nothing, or values in `more` that contradict each other.
+        ConfigError: an answer that is not understood, or contradictory values in `more`.
     """
     draft = Draft(answers, said or (lambda words: None), stop or (lambda: False))
-    return _Proposing(draft, Path(root) if root else Path.cwd()).all()
+    return _Proposer(draft, Path(root) if root else Path.cwd()).settle_all()
 
 
 @dataclass
-class _Proposing:
-    """The way from answers to a proposal."""
+class _Proposer:
+    """Settles one question after another; later ones read what earlier ones have set in the draft."""
 
     draft: Draft
     root: Path
     look: DataLook | None = None
 
-    def all(self) -> Proposal:
+    def settle_all(self) -> Proposal:
         draft, answers = self.draft, self.draft.answers
-        wanted = self._told("task") or answers.task
+        wanted = self._read_own_text("task") or answers.task
         goal = find_goal(wanted) if wanted else None
-        machine, named = asked.read_machine(answers.machine)
-        budget = asked.read_limit(answers.budget, spending.price_of(draft, named))
+        machine, named = answer_parsing.parse_machine(answers.machine)
+        budget = answer_parsing.parse_limit(answers.budget, spending.find_price(draft, named))
         task = self._settle_data(goal)
         if task is None:
-            return self._done()
-        goal = goal or goal_of(task)
-        judge = asked.read_judge(answers.judge, task)
+            return self._finish_proposal()
+        goal = goal or find_goal_of_task(task)
+        judge = answer_parsing.parse_judge(answers.judge, task)
         facts = self._settle_model(machine, budget)
         if facts is None:
-            return self._done()
+            return self._finish_proposal()
+        # Before planning, as the price is part of what the plan computes
         spending.settle_budget(draft, budget, _is_money(answers.budget))
         self._settle_machine(machine)
-        tokens = self._count(facts)
+        tokens = self._count_rows(facts)
         if tokens is None:
-            return self._done()
+            return self._finish_proposal()
         draft.said(_("looking for settings that fit"))
         found = self._settle_training(facts, tokens, machine)
-        spent = spending.spent_by(found, machine, budget.price)
+        spent = spending.estimate_spending(found, machine, budget.price)
+        # Fewer steps change warm-up, evaluations and time, so the plan is made again
         if spending.keep_within(draft, found, spent, budget):
-            found = ways.plan_of(draft.config(), facts, tokens.facts, machine)
-            spent = spending.spent_by(found, machine, budget.price)
+            found = ways.plan_on_machine(draft.build_config_so_far(), facts, tokens.facts, machine)
+            spent = spending.estimate_spending(found, machine, budget.price)
         self._settle_judge(judge, tokens)
-        draft.take_own()
-        telling.tell_open(draft, found)
-        telling.add_concerns(draft, found, tokens, spent, budget, machine)
-        summary = telling.summary(draft, goal, facts, found, tokens, spent)
-        return self._done(summary, spent)
+        # Last, so that fields covered by a question appear with the reason given there
+        draft.add_own_fields()
+        summaries.show_open_fields(draft, found)
+        summaries.add_concerns(draft, found, tokens, spent, budget, machine)
+        summary = summaries.summarise_proposal(draft, goal, facts, found, tokens, spent)
+        return self._finish_proposal(summary, spent)
 
-    def _told(self, path: str) -> str:
-        """A field of the config that the user has set beside the questions."""
+    def _read_own_text(self, path: str) -> str:
+        """Return a text field that the user has set directly; empty if there is none."""
         value = self.draft.answers.more.get(path)
         return value if isinstance(value, str) else ""
 
     # ---- data and task ------------------------------------------------------------------------------------
 
     def _settle_data(self, goal: Goal | None) -> str | None:
-        """Data and task; the name of the task, or None where the rows stop everything."""
+        """Set data and task; return the task's name, or None if the rows cannot be used at all."""
         draft = self.draft
-        named = self._told("data.path") or draft.answers.data
+        named = self._read_own_text("data.path") or draft.answers.data
         if not named:
             return self._take_demo(goal)
-        path = self._found(named)
+        path = self._find_path(named)
+        # Set before the task is known, as the config must name its data; the reason follows below
         draft.values["data.path"] = path
         if path.startswith(DEMO):
-            task: str | None = (goal.task if goal else None) or ("pretraining" if path == CORPUS else "sft")
+            task: str | None = (goal.known_task if goal else None) or (
+                "pretraining" if path == CORPUS else "sft"
+            )
         else:
-            task = self._suited(path, goal)
+            task = self._find_suited_task(path, goal)
         if task is None:
             return None
         looked = self.look
-        why = _("It is what “{goal}” takes.", goal=_(goal.words)) if goal else ""
+        why = _("The task for “{goal}”.", goal=_(goal.words)) if goal else ""
         if looked is not None and not goal:
             why = _("The rows are {words}.", words=_(TASKS[task].rows))
-        draft.set("task", task, why or _("It is what these rows are for."))
+        draft.set_field("task", task, why or _("The task that these rows fit."))
         shown = _("Their format is {format}.", format=looked.format) if looked and looked.format else ""
-        draft.set("data.path", path, " ".join(filter(None, (looked.basis + "." if looked else "", shown))))
+        draft.set_field(
+            "data.path", path, " ".join(filter(None, (looked.basis + "." if looked else "", shown)))
+        )
         return task
 
     def _take_demo(self, goal: Goal | None) -> str:
-        """Rows of this package, which are said to be no more than that."""
+        """Use demo rows of this package, with a concern that says so; return the task."""
         draft = self.draft
-        task = (goal.task if goal else None) or "sft"
+        task = (goal.known_task if goal else None) or "sft"
         kind = TASKS[task]
-        said = _("It is what “{goal}” takes.", goal=_(goal.words)) if goal else _("Nothing was said of it.")
-        draft.set("task", task, said)
+        said = _("The task for “{goal}”.", goal=_(goal.words)) if goal else _("No task was named.")
+        draft.set_field("task", task, said)
         path = CORPUS if kind.plain_text and kind.demo == DEMO else DEMO
-        draft.set("data.path", path, _("No data was named: these are rows of this package, to try it with."))
+        draft.set_field("data.path", path, _("No data was named: these are demo rows of this package."))
         if kind.plain_text:
-            draft.set("data.limit", DEMO_TEXTS, _("Enough to see how it works."))
-        draft.add(
+            draft.set_field("data.limit", DEMO_TEXTS, _("Enough to see how it works."))
+        draft.add_concerns(
             Concern(
                 "demo_rows",
                 _(
-                    "No data was named, so it learns from rows of this package: it shows how it works, and "
-                    "no more."
+                    "No data was named, so it trains on demo rows of this package: that shows how training "
+                    "works, and no more."
                 ),
                 _("Name a file of your own: {rows}.", rows=_(kind.rows)),
                 about="data",
@@ -148,26 +156,29 @@ class _Proposing:
         )
         return task
 
-    def _suited(self, path: str, goal: Goal | None) -> str | None:
-        """The task for rows of the user's own, once they were looked at."""
+    def _find_suited_task(self, path: str, goal: Goal | None) -> str | None:
+        """Look at the user's rows; return the task they fit, or None if a concern blocks the start."""
         draft = self.draft
-        draft.said(_("looking at the rows"))
+        draft.said(_("checking the rows"))
         more = {name: value for name, value in draft.answers.more.items() if name.startswith("data.")}
-        task = goal.task if goal else None
+        task = goal.known_task if goal else None
         self.look = looked = look_at_data(
             path,
             task,
             stop=draft.stop,
             more=more,
-            said=lambda count: draft.said(_("{count:,} rows looked at", count=count)),
+            said=lambda count: draft.said(_("{count:,} rows checked", count=count)),
         )
-        draft.add(*(replace(one, about="data") for one in looked.concerns if one.code not in _DECIDED))
-        if draft.stuck:
+        draft.add_concerns(
+            *(replace(one, about="data") for one in looked.concerns if one.code not in _DECIDED)
+        )
+        # Counting tokens of rows that cannot be trained on would only repeat the error
+        if draft.is_blocked:
             return None
         return task or (looked.suits[0] if looked.suits else looked.task)
 
-    def _found(self, path: str) -> str:
-        """The path as it leads somewhere, or as it is."""
+    def _find_path(self, path: str) -> str:
+        """Return the absolute path of an existing file or folder; any other name unchanged."""
         if path.startswith(DEMO):
             return path
         written = Path(path).expanduser()
@@ -180,105 +191,125 @@ class _Proposing:
 
     def _settle_model(self, machine: Machine, budget: Budget) -> ModelFacts | None:
         draft = self.draft
-        draft.said(_("looking at the model"))
-        name = self._told("model.name") or draft.answers.model
+        draft.said(_("checking the model"))
+        name = self._read_own_text("model.name") or draft.answers.model
         if name:
+            # `demo` and the tiny models are names of this package, even if a folder has the same name
             here = self.root / Path(name).expanduser()
             path = os.path.abspath(here) if here.is_dir() and name != DEMO and not is_tiny(name) else name
-            draft.set("model.name", path, _("It was asked for."))
+            draft.set_field("model.name", path, _("It was asked for."))
         else:
             choose_model(draft, machine, budget, self.look, self.root)
         try:
-            return load_facts(draft.config().model)
+            return load_facts(draft.build_config_so_far().model)
         except (ModelError, HubError) as error:
-            draft.add(rows.concern_of(error, "model", "model"))
+            draft.add_concerns(token_counts.turn_into_concern(error, "model", "model"))
             return None
 
     def _settle_machine(self, machine: Machine) -> None:
         draft = self.draft
-        for path, value in machine.values.items():
-            draft.set(path, value, _("It was asked for."))
-        if machine.here:
+        for path, value in machine.field_values.items():
+            draft.set_field(path, value, _("It was asked for."))
+        if machine.is_here:
             shown = "cpu" if machine.card.cpu else "auto"
-            summary = machine.hardware.summary()
-            draft.tell("hardware.devices", shown, _("This machine: {machine}.", machine=one_line(summary)))
+            summary = machine.hardware.describe_hardware()
+            draft.show_default(
+                "hardware.devices", shown, _("This machine: {machine}.", machine=one_line(summary))
+            )
         else:
             said = _(
-                "Planned for {card}, with {gib:.1f} GiB to use.", card=machine.name, gib=machine.card.usable
+                "Planned for {card}, with {gib:.1f} GiB to use.",
+                card=machine.display_name,
+                gib=machine.card.usable,
             )
-            draft.tell("hardware.devices", "auto", said)
+            draft.show_default("hardware.devices", "auto", said)
 
     # ---- rows and training --------------------------------------------------------------------------------
 
-    def _count(self, facts: ModelFacts) -> rows.Tokens | None:
-        """The rows as they will be trained on; the length of a sequence and the share held out with them."""
+    def _count_rows(self, facts: ModelFacts) -> token_counts.Tokens | None:
+        """Count the rows, and set `max_length` and the held-out share by them; None if they are unusable."""
         draft = self.draft
         draft.said(_("counting tokens"))
         try:
-            return self._counted(facts)
+            return self._count_and_settle(facts)
         except TunerError as error:
-            draft.add(rows.concern_of(error, "unusable"))
+            draft.add_concerns(token_counts.turn_into_concern(error, "unusable"))
             return None
 
-    def _counted(self, facts: ModelFacts) -> rows.Tokens:
-        draft, kind = self.draft, self.draft.config().task_kind
+    def _count_and_settle(self, facts: ModelFacts) -> token_counts.Tokens:
+        draft, kind = self.draft, self.draft.build_config_so_far().task_kind
         most = min(facts.max_positions or LONGEST, LONGEST_OF_ENCODERS if facts.encoder else LONGEST)
-        most = max(8, most - draft.config().method.prompt_length)
+        # Virtual tokens of prompt tuning take up positions of the model, too
+        most = max(8, most - draft.build_config_so_far().method.prompt_length)
         first = min(most, rules.TEXT_LENGTH) if kind.plain_text else most
-        if draft.own("data.max_length"):
-            first = draft.config().data.max_length
+        if draft.has_own("data.max_length"):
+            first = draft.build_config_so_far().data.max_length
         loose: dict[str, Any] = {"data.preflight": "off", "data.max_dropped": 1.0}
-        counter = rows.TokenCounter(draft.said, draft.stop)
+        counter = token_counts.TokenCounter(draft.said, draft.stop)
+        # The first count allows the longest length the model takes, to learn how long the rows really are
         begun = {**loose, "data.max_length": first}
-        if not draft.own("data.validation"):
+        if not draft.has_own("data.validation"):
             begun["data.validation"] = 0.05
-        seen = counter.count(draft.config(begun if first > 3 * DEFAULT_STRIDE else begun | SHORT))
+        seen = counter.count_tokens(
+            draft.build_config_so_far(begun if first > 3 * DEFAULT_STRIDE else begun | SHORT)
+        )
         steps.settle_length(draft, seen, most)
         pieces = len(seen.lengths) if kind.plain_text else seen.facts.rows + seen.facts.validation_rows
         steps.settle_held_out(draft, pieces)
-        length = draft.config().data.max_length
+        length = draft.build_config_so_far().data.max_length
         if not any(one > length for one in seen.lengths) and not kind.plain_text:
-            loose["data.max_length"] = first  # all fit in both, and the tokens are there
-        tokens = counter.count(draft.config(loose))
-        while kind.plain_text and steps.hold_more(draft, tokens):
-            tokens = counter.count(draft.config(loose))
+            loose["data.max_length"] = (
+                first  # all rows fit either way, so the cached tokens of the first count can be used
+            )
+        tokens = counter.count_tokens(draft.build_config_so_far(loose))
+        # Each round raises the share, up to a limit, so this ends
+        while kind.plain_text and steps.hold_out_more(draft, tokens):
+            tokens = counter.count_tokens(draft.build_config_so_far(loose))
         return tokens
 
-    def _settle_training(self, facts: ModelFacts, tokens: rows.Tokens, machine: Machine) -> Plan:
+    def _settle_training(self, facts: ModelFacts, tokens: token_counts.Tokens, machine: Machine) -> Plan:
         draft = self.draft
         tiny = is_tiny(draft.values.get("model.name"))
+        # Tiny models take tried values first; `settle_field` then leaves those alone
         if not tiny:
             steps.settle_steps(draft, tokens.facts.rows)
         found = ways.choose_way(draft, facts, tokens.facts, machine)
-        for path, value in values_to_take(draft.nested()).items():
-            draft.set(
-                path, value, _("What so small a model learns with from random weights, found by trying.")
+        for path, value in values_to_take(draft.nest_values()).items():
+            draft.set_field(
+                path, value, _("Found by trial, for models this small that start from random weights.")
             )
         if tiny:
             steps.settle_steps(draft, tokens.facts.rows)
         steps.settle_rate(draft, facts, found)
         steps.settle_evaluation(draft, tokens)
-        return ways.plan_of(draft.config(), facts, tokens.facts, machine)
+        return ways.plan_on_machine(draft.build_config_so_far(), facts, tokens.facts, machine)
 
-    def _settle_judge(self, judge: asked.Judge, tokens: rows.Tokens) -> None:
+    def _settle_judge(self, judge: answer_parsing.Judge, tokens: token_counts.Tokens) -> None:
         draft, held = self.draft, tokens.facts.validation_rows
         if judge.best:
-            draft.set("evaluation.best", judge.best, _("It decides which checkpoint is best, as you asked."))
+            draft.set_field(
+                "evaluation.best", judge.best, _("It decides which checkpoint is best, as you asked.")
+            )
         if judge.scored:
-            draft.set("evaluation.metrics", [judge.scored], _("Answers are scored by it, as you asked."))
-            why = _("So many held-out rows are answered and scored.")
-            draft.set("evaluation.metric_rows", min(64, held), why)
+            draft.set_field(
+                "evaluation.metrics", [judge.scored], _("Answers are scored by it, as you asked.")
+            )
+            why = _("The number of held-out rows that are answered and scored.")
+            draft.set_field("evaluation.metric_rows", min(64, held), why)
         if judge.prompts:
             why = _("Your own prompts, answered before and after.")
-            draft.set("evaluation.prompts", list(judge.prompts), why)
+            draft.set_field("evaluation.prompts", list(judge.prompts), why)
 
-    def _done(self, summary: tuple[str, ...] = (), spent: spending.Spent | None = None) -> Proposal:
+    def _finish_proposal(
+        self, summary: tuple[str, ...] = (), spent: spending.Spent | None = None
+    ) -> Proposal:
         draft = self.draft
         return Proposal(
             draft.answers,
-            draft.nested(),
+            draft.nest_values(),
             summary,
-            draft.in_order(),
+            draft.sort_settings(),
+            # sorted() is stable: blocking concerns first, the others in the order in which they were found
             tuple(sorted(draft.concerns, key=lambda concern: not concern.stops)),
             spent.seconds if spent else None,
             spent.cost if spent else None,
@@ -286,6 +317,6 @@ class _Proposing:
 
 
 def _is_money(budget: str | float | None) -> bool:
-    """Whether a budget was given as money: its time follows from the price, and not the other way round."""
-    found = asked.read_limit(budget)
+    """Return whether the budget is an amount of money, whose time follows from the price."""
+    found = answer_parsing.parse_limit(budget)
     return found.money is not None

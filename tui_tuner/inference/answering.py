@@ -1,4 +1,4 @@
-"""An answer of a model, piece by piece as it is written."""
+"""Generates answers of one or several models, token by token."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tui_tuner.errors import OutOfMemoryError, UsageError
-from tui_tuner.evaluation.generation import context_length, stop_tokens
-from tui_tuner.inference.loading import Loaded
+from tui_tuner.evaluation.generation import find_context_length, find_stop_tokens
+from tui_tuner.inference.loading import LoadedModel
 from tui_tuner.inference.sampling import Sampling
 from tui_tuner.locales import _
-from tui_tuner.methods.prompts import virtual_tokens
+from tui_tuner.methods.attached import count_virtual_tokens
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.text import one_line
 
 
 @dataclass
 class Answer:
-    """What a model wrote.
+    """An answer of a model, with its figures.
 
     Args:
-        stopped: By a token that ends an answer; False at the limit, or where it was cancelled.
-        first: Seconds from the prompt to the first token; `seconds` to the last.
-        note: Why it is shorter than asked for, or empty.
+        stopped: Whether a stop token ended it; False at the limit, or if it was cancelled.
+        first: Seconds from the prompt to the first token; `seconds`: to the last.
+        note: Why it is shorter than asked for; empty otherwise.
     """
 
     text: str = ""
@@ -37,64 +37,67 @@ class Answer:
     note: str = ""
 
     @property
-    def rate(self) -> float | None:
-        """Tokens a second after the first one; None where there are too few to tell."""
+    def token_rate(self) -> float | None:
+        """Return tokens per second after the first one; None if there are too few."""
         spent = self.seconds - self.first
         return (self.tokens - 1) / spent if self.tokens > 1 and spent > 0 else None
 
-    def plain(self) -> dict[str, Any]:
-        """In plain values."""
-        return {**asdict(self), "rate": self.rate}
+    def list_answer_values(self) -> dict[str, Any]:
+        """Return plain values for JSON, `rate` included."""
+        return {**asdict(self), "rate": self.token_rate}
 
 
-class Stopped(Exception):
+class GenerationStopped(Exception):
     """Raised inside the generation to end it."""
 
 
-class Pieces:
-    """Text of tokens as they come: what a character still lacks bytes for is held back."""
+class PieceDecoder:
+    """Decodes tokens one by one, holding back characters whose bytes are incomplete."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
-        self._said = 0  # tokens whose text was given out
-        self._shown = 0  # tokens in front of them, for the spaces between
+        self._said = 0  # tokens whose text was returned
+        # Tokenizers drop a leading space, so each piece is decoded together with the tokens before it
+        self._shown = 0  # where decoding starts, some tokens before `_said`
 
-    def add(self, token: int) -> str:
-        """The text that a further token adds; often empty."""
+    def add_token(self, token: int) -> str:
+        """Return the text that a further token adds; often empty."""
         self._ids.append(token)
-        before = self._decode(self._ids[self._shown : self._said])
-        now = self._decode(self._ids[self._shown :])
+        before = self._decode_ids(self._ids[self._shown : self._said])
+        now = self._decode_ids(self._ids[self._shown :])
+        # U+FFFD at the end: a character whose remaining bytes are in tokens to come
         if len(now) <= len(before) or now.endswith("\ufffd"):
             return ""
         piece = now[len(before) :]
         self._shown, self._said = self._said, len(self._ids)
         return piece
 
-    def rest(self) -> str:
-        """What was held back."""
-        before = self._decode(self._ids[self._shown : self._said])
-        return self._decode(self._ids[self._shown :])[len(before) :]
+    def take_rest(self) -> str:
+        """Return the text that was held back."""
+        before = self._decode_ids(self._ids[self._shown : self._said])
+        return self._decode_ids(self._ids[self._shown :])[len(before) :]
 
-    def _decode(self, ids: list[int]) -> str:
+    def _decode_ids(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-class Turns:
-    """Lets several answers be written side by side in one process: one token each, in turn."""
+class TurnTaker:
+    """Lets several threads generate answers in one process: one token each, in turn."""
 
     def __init__(self, count: int) -> None:
         self._ready = threading.Condition()
+        # All participants share one GPU or CPU and torch's one random generator, so only one runs at a time
         self._at = 0
         self._on = [True] * count
 
-    def take(self, me: int) -> None:
-        """Wait for one's turn."""
+    def take_turn(self, me: int) -> None:
+        """Wait for the turn of a participant."""
         with self._ready:
             self._ready.wait_for(lambda: self._at == me)
 
-    def give(self, me: int, done: bool = False) -> None:
-        """Hand the turn to the next one that is at work."""
+    def pass_turn(self, me: int, done: bool = False) -> None:
+        """Pass the turn to the next participant that is not done."""
         with self._ready:
             self._on[me] = not done
             for step in range(1, len(self._on) + 1):
@@ -104,23 +107,23 @@ class Turns:
                     break
             self._ready.notify_all()
 
-    def alone(self, me: int) -> bool:
-        """Whether nobody else is at work."""
+    def is_alone(self, me: int) -> bool:
+        """Return whether all other participants are done."""
         return not any(on for place, on in enumerate(self._on) if place != me)
 
 
 def answer_all(
-    loaded: Sequence[Loaded],
+    loaded: Sequence[LoadedModel],
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     on_piece: Callable[[int, str, int], None],
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Answer]:
-    """Let each model answer its prompt, all at once.
+    """Let each model answer its prompt, all at the same time.
 
     Args:
         prompts: Token ids for each model, special tokens included.
-        on_piece: Told (number of the model, text, tokens so far), from several threads, one at a time.
+        on_piece: Called with (number of the model, text, tokens so far), from several threads, one at a time.
 
     Raises:
         UsageError: a prompt is empty, or fills the model's context.
@@ -135,70 +138,78 @@ def answer_all(
 
 
 def answer_each(
-    loaded: Sequence[Loaded],
+    loaded: Sequence[LoadedModel],
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     on_piece: Callable[[int, str, int], None],
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Answer | BaseException]:
-    """As `answer_all`, with what went wrong in the place of an answer: the others keep theirs."""
-    turns = Turns(len(loaded))
+    """Answer as `answer_all`, but return the error of a model in the place of its answer."""
+    turns = TurnTaker(len(loaded))
+    # Slots instead of appending: threads finish in any order
     found: list[Answer | BaseException] = [Answer()] * len(loaded)
 
-    def work(me: int) -> None:
-        turns.take(me)
+    def answer_one(me: int) -> None:
+        turns.take_turn(me)
         try:
-            found[me] = _answer(
+            found[me] = _generate_answer(
                 loaded[me],
                 prompts[me],
                 sampling,
                 lambda text, tokens: on_piece(me, text, tokens),
                 cancelled,
-                lambda numbers: _pass_on(turns, me, numbers),
+                lambda numbers: _pass_turn_on(turns, me, numbers),
             )
-        except BaseException as error:  # it is told to whoever asked
+        except BaseException as error:
+            # Returned to the caller, as a thread has no other way
             found[me] = error
         finally:
-            turns.give(me, done=True)
+            turns.pass_turn(me, done=True)
 
-    others = [threading.Thread(target=work, args=(me,), daemon=True) for me in range(1, len(loaded))]
+    others = [threading.Thread(target=answer_one, args=(me,), daemon=True) for me in range(1, len(loaded))]
     for thread in others:
         thread.start()
     if loaded:
-        work(0)
+        # The first model answers in this thread: with one model there is no thread at all
+        answer_one(0)
     for thread in others:
         thread.join()
     return found
 
 
-def _pass_on(turns: Turns, me: int, numbers: _Numbers) -> None:
-    if not turns.alone(me):
-        numbers.leave()
-        turns.give(me)
-        turns.take(me)
-        numbers.enter()
+def _pass_turn_on(turns: TurnTaker, me: int, numbers: _RandomState) -> None:
+    if not turns.is_alone(me):
+        # The generator's state belongs to one answer, so it is saved before another thread generates
+        numbers.leave_state()
+        turns.pass_turn(me)
+        turns.take_turn(me)
+        numbers.enter_state()
 
 
-def _answer(
-    loaded: Loaded,
+def _generate_answer(
+    loaded: LoadedModel,
     prompt: Sequence[int],
     sampling: Sampling,
     on_piece: Callable[[str, int], None],
     cancelled: Callable[[], bool],
-    pass_on: Callable[[_Numbers], None],
+    pass_on: Callable[[_RandomState], None],
 ) -> Answer:
     import torch
     from transformers.generation.streamers import BaseStreamer
 
     model, tokenizer = loaded.model, loaded.tokenizer
-    room, note = _room(model, prompt, sampling.max_new_tokens)
-    stops = stop_tokens(model, tokenizer)
-    answer, pieces, begun = Answer(prompt_tokens=len(prompt), note=note), Pieces(tokenizer), time.monotonic()
+    room, note = _find_room(model, prompt, sampling.max_new_tokens)
+    stops = find_stop_tokens(model, tokenizer)
+    answer, pieces, begun = (
+        Answer(prompt_tokens=len(prompt), note=note),
+        PieceDecoder(tokenizer),
+        time.monotonic(),
+    )
     device = model.get_input_embeddings().weight.device
-    numbers = _Numbers(sampling, device)
+    numbers = _RandomState(sampling, device)
 
     class Streamer(BaseStreamer):  # type: ignore[misc]
-        """Gets the prompt first, then each token; what it raises ends the generation."""
+        """Receives the prompt first, then each token; an exception raised here ends the generation."""
 
         prompt = True
 
@@ -209,42 +220,46 @@ def _answer(
             token = int(value.reshape(-1)[0])
             answer.seconds = time.monotonic() - begun
             answer.first = answer.first or answer.seconds
+            # The stop token itself is not part of the text; generate() ends after it
             if token in stops:
                 answer.stopped = True
                 return
             answer.tokens += 1
-            piece = pieces.add(token)
-            piece = piece if answer.text else piece.lstrip()  # as answers are shown everywhere
+            piece = pieces.add_token(token)
+            piece = (
+                piece if answer.text else piece.lstrip()
+            )  # no blanks at the start, as in samples and predictions
             answer.text += piece
             on_piece(piece, answer.tokens)
             if cancelled():
-                raise Stopped
+                raise GenerationStopped
             pass_on(numbers)
 
         def end(self) -> None:
             pass
 
-    numbers.enter()
+    numbers.enter_state()
     try:
         with torch.inference_mode():
             model.generate(
                 input_ids=torch.tensor([list(prompt)], device=device),
                 attention_mask=torch.ones((1, len(prompt)), dtype=torch.long, device=device),
-                generation_config=_settings(sampling, room, stops, tokenizer),
+                generation_config=_build_generation_config(sampling, room, stops, tokenizer),
                 streamer=Streamer(),
             )
-    except Stopped:
+    except GenerationStopped:
         answer.note = note = _("stopped")
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        # The traceback holds the tensors of the failed pass until it is cleared
         free_memory_of(error)
         raise OutOfMemoryError(
             _("there is not enough memory for {count:,} tokens.", count=len(prompt) + answer.tokens),
             where=one_line(loaded.origin.name),
-            hint=_("Start the chat anew, ask for fewer tokens, or use the processor (--device cpu)."),
+            hint=_("Start a new chat, ask for fewer tokens, or use the processor (--device cpu)."),
         ) from None
-    rest = pieces.rest()
+    rest = pieces.take_rest()
     if rest:
         answer.text += rest
         on_piece(rest, answer.tokens)
@@ -253,14 +268,19 @@ def _answer(
     return answer
 
 
-def _room(model: Any, prompt: Sequence[int], wanted: int) -> tuple[int, str]:
-    """How many tokens an answer may have, and why they are fewer than wanted."""
+def _find_room(model: Any, prompt: Sequence[int], wanted: int) -> tuple[int, str]:
+    """Return (tokens an answer may have, why they are fewer than wanted).
+
+    Raises:
+        UsageError: the prompt is empty or fills the context.
+    """
     if not prompt:
         raise UsageError(_("the prompt is empty."))
-    context = context_length(model)
+    context = find_context_length(model)
     if context is None:
         return wanted, ""
-    context -= virtual_tokens(model)
+    # Virtual tokens of prompt tuning take up positions of the context
+    context -= count_virtual_tokens(model)
     if len(prompt) >= context:
         raise UsageError(
             _(
@@ -268,18 +288,19 @@ def _room(model: Any, prompt: Sequence[int], wanted: int) -> tuple[int, str]:
                 count=len(prompt),
                 context=context,
             ),
-            hint=_("Start the chat anew, or take earlier turns out."),
+            hint=_("Start a new chat, or remove earlier turns."),
         )
     room = min(wanted, context - len(prompt))
     note = "" if room == wanted else _("cut short: the context of {context} tokens is full", context=context)
     return room, note
 
 
-def _settings(sampling: Sampling, room: int, stops: set[int], tokenizer: Any) -> Any:
-    """Every setting is stated: what is left out is taken from the model's own generation config."""
+def _build_generation_config(sampling: Sampling, room: int, stops: set[int], tokenizer: Any) -> Any:
+    """Build a generation config that sets every option."""
     from transformers import GenerationConfig
 
     pad = tokenizer.pad_token_id
+    # Options left out here would be taken from the model's own generation config
     return GenerationConfig(
         do_sample=sampling.temperature > 0,
         temperature=sampling.temperature or 1.0,
@@ -292,13 +313,14 @@ def _settings(sampling: Sampling, room: int, stops: set[int], tokenizer: Any) ->
         max_new_tokens=room,
         max_length=None,
         eos_token_id=sorted(stops) or None,
+        # generate() needs one even for a single prompt, and warns if it has to choose it
         pad_token_id=pad if pad is not None else (min(stops) if stops else 0),
         use_cache=True,
     )
 
 
-class _Numbers:
-    """The random numbers of one answer, kept apart from those of others that are written meanwhile."""
+class _RandomState:
+    """Random numbers of one answer, separate from those of answers generated at the same time."""
 
     def __init__(self, sampling: Sampling, device: Any) -> None:
         import torch
@@ -307,28 +329,29 @@ class _Numbers:
         self._cuda = device.type == "cuda"
         self._device = device
         if self._drawn:
+            # Seeding changes the process's generator, so its state is restored afterwards
             seed = sampling.seed if sampling.seed is not None else torch.seed()
-            kept = self._read()
+            kept = self._read_state()
             torch.manual_seed(seed)
-            self._state = self._read()
-            self._write(kept)
+            self._state = self._read_state()
+            self._write_state(kept)
 
-    def enter(self) -> None:
-        """Draw one's own numbers from here on."""
+    def enter_state(self) -> None:
+        """Put the generator into this answer's state."""
         if self._drawn:
-            self._write(self._state)
+            self._write_state(self._state)
 
-    def leave(self) -> None:
-        """Keep where one is."""
+    def leave_state(self) -> None:
+        """Save the generator's state before another answer uses it."""
         if self._drawn:
-            self._state = self._read()
+            self._state = self._read_state()
 
-    def _read(self) -> Any:
+    def _read_state(self) -> Any:
         import torch
 
         return torch.cuda.get_rng_state(self._device) if self._cuda else torch.get_rng_state()
 
-    def _write(self, state: Any) -> None:
+    def _write_state(self, state: Any) -> None:
         import torch
 
         if self._cuda:

@@ -1,4 +1,4 @@
-"""What the model of a run makes of a text of the user's own: for `tui-tuner ask` and a helper process."""
+"""Asks a model about the user's own text, for `tui-tuner ask` and a helper process."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import OutOfMemoryError, UsageError
-from tui_tuner.evaluation.samples import Shown
-from tui_tuner.inference.bringing import bring_missing
-from tui_tuner.inference.loading import Models
+from tui_tuner.evaluation.samples import ShownSample
+from tui_tuner.inference.base_download import fetch_missing_bases
+from tui_tuner.inference.loading import ModelKeeper
 from tui_tuner.inference.origin import Origin, find_origin
 from tui_tuner.locales import _
-from tui_tuner.models.hub.kinds import Cancelled, Progress
+from tui_tuner.models.hub.kinds import FetchCancelled, Progress
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.tasks import find_task
 from tui_tuner.training.load_run import LoadedRun
 
-_warm: dict[str, Models] = {}  # of a helper process, by device: the model that was asked last
+_warm: dict[str, ModelKeeper] = {}  # in a helper process: the models of the last question, by device
 
 
-def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
-    """Ask a model about a text.
+def ask_loaded(loaded: LoadedRun, text: str, question: str = "") -> ShownSample:
+    """Ask a model about a text, with its task's own way to answer.
 
     Raises:
-        UsageError: the task has no such answer, the text is too long, or a question is missing.
+        UsageError: models of the task cannot be asked, the text is too long, or a question is missing.
         OutOfMemoryError: there is not enough memory for this text.
     """
     import torch
 
     task = find_task(loaded.config.task)
     if loaded.config.task_kind.writes:
-        raise UsageError(_("task {task} answers no questions about a text.", task=loaded.config.task))
+        raise UsageError(_("a model of task {task} cannot be asked about a text.", task=loaded.config.task))
     try:
+        # No gradients, which would keep every activation in memory
         with torch.inference_mode():
-            return task.ask(loaded.model, loaded.tokenizer, loaded.config, text, question)
+            return task.ask_model(loaded.model, loaded.tokenizer, loaded.config, text, question)
     except RowProblem as problem:
         raise UsageError(f"{problem}.", where="--text") from None
     except (RuntimeError, MemoryError) as error:
@@ -46,12 +47,12 @@ def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
         free_memory_of(error)
         raise OutOfMemoryError(
             _("there is not enough memory for this text."),
-            hint=_("Give a shorter text, or ask on the processor (--device cpu)."),
+            hint=_("Shorten the text, or use the processor (--device cpu)."),
         ) from None
 
 
-def to_json(shown: Shown) -> dict[str, Any]:
-    """What was shown, in plain values; spans are in characters of `passage`."""
+def convert_shown(shown: ShownSample) -> dict[str, Any]:
+    """Convert an answer to plain values; spans are in characters of `passage`."""
     values = asdict(shown)
     values["passage"] = shown.passage or (shown.prompt if shown.found else "")
     values["scores"] = [list(choice) for choice in shown.scores]
@@ -60,56 +61,58 @@ def to_json(shown: Shown) -> dict[str, Any]:
     return values
 
 
-def load_asked(origin: Origin, device: str = "auto") -> LoadedRun:
-    """The model that is asked, from wherever it is.
+def load_asked_model(origin: Origin, device: str = "auto") -> LoadedRun:
+    """Load the model to ask, of a run or any other origin.
 
     Raises:
         TunerError: it cannot be loaded.
     """
-    (loaded,) = Models(device).load([origin])
+    (loaded,) = ModelKeeper(device).load_all([origin])
     return LoadedRun(loaded.model, loaded.tokenizer, loaded.config)
 
 
 def answer(
     arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any] | None:
-    """The operation `ask` of a helper process, which keeps the model for the next question.
+    """Run the operation `ask` of a helper process, which keeps the model for the next question.
 
     Args:
-        arguments: `model` (an `Origin` in plain values) or `run` (its folder, and `which` if wanted), `text`;
-            if wanted `question` and `device`.
-        progress: Told `doing`: fetching, loading or answering; while loading, the `name` of a model and
-            `done` of `total` weights, and the same in bytes while one is brought here before that.
+        arguments: `model` (an `Origin` in plain values) or `run` (its folder; optionally `which`), `text`;
+            optionally `question` and `device`.
+        progress: Called with `doing`: fetching, loading or answering; while loading, with the `name` of a
+            model and `done` of `total` weights; while fetching, the same in bytes.
 
     Returns:
-        What `to_json` does; None where it was cancelled.
+        The result of `convert_shown`; None if it was cancelled.
     """
     device = str(arguments.get("device", "auto"))
     if device not in _warm:
+        # Models of another device are released first: both together may not fit into memory
         _warm.clear()
-        _warm[device] = Models(device)
+        _warm[device] = ModelKeeper(device)
 
-    def say(name: str, done: int, total: int) -> None:
+    def tell_loading(name: str, done: int, total: int) -> None:
         progress({"doing": "loading", "name": name, "done": done, "total": total})
 
-    def fetched(name: str, at: Progress) -> None:
+    def tell_fetching(name: str, at: Progress) -> None:
         progress({"doing": "fetching", "name": name, "done": at.done, "total": at.total})
 
-    origin = _asked(arguments)
+    origin = _find_asked_origin(arguments)
     try:
-        bring_missing([origin], fetched, cancelled)
-    except Cancelled:
+        fetch_missing_bases([origin], tell_fetching, cancelled)
+    except FetchCancelled:
         return None
-    (loaded,) = _warm[device].load([origin], say)
+    (loaded,) = _warm[device].load_all([origin], tell_loading)
+    # Loading may have taken minutes, in which the user may have left
     if cancelled():
         return None
     progress({"doing": "answering"})
     run = LoadedRun(loaded.model, loaded.tokenizer, loaded.config)
-    return to_json(ask_run(run, arguments["text"], arguments.get("question", "")))
+    return convert_shown(ask_loaded(run, arguments["text"], arguments.get("question", "")))
 
 
-def _asked(arguments: Mapping[str, Any]) -> Origin:
+def _find_asked_origin(arguments: Mapping[str, Any]) -> Origin:
     if "model" in arguments:
-        return Origin.of(arguments["model"])
+        return Origin.from_values(arguments["model"])
     folder = RunFolder(Path(arguments["run"]))
     return find_origin(str(folder.path), RunStore(folder.path.parent), arguments.get("which", ""))

@@ -1,4 +1,4 @@
-"""The operations `chat_open`, `chat_answer` and `chat_tokens` of a helper process, which keeps its models."""
+"""Operations `chat_open`, `chat_answer` and `chat_tokens` of a helper process, which keeps its models."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from typing import Any
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
-from tui_tuner.evaluation.generation import context_length
+from tui_tuner.evaluation.generation import find_context_length
 from tui_tuner.inference.answering import Answer, answer_each
-from tui_tuner.inference.bringing import bring_missing
-from tui_tuner.inference.loading import Loaded, Models
+from tui_tuner.inference.base_download import fetch_missing_bases
+from tui_tuner.inference.loading import LoadedModel, ModelKeeper
 from tui_tuner.inference.origin import Origin, check_writes
 from tui_tuner.inference.prompts import encode_chat, has_template, show_tokens
 from tui_tuner.inference.sampling import Sampling
-from tui_tuner.models.hub.kinds import Cancelled
+from tui_tuner.models.hub.kinds import FetchCancelled
 from tui_tuner.models.hub.kinds import Progress as Fetched
 
 Progress = Callable[[Any], None]
-PIECE_SECONDS = 0.05  # between two messages of one answer: a screen draws no faster, and a slow line not more
+PIECE_SECONDS = (
+    0.05  # between two messages of one answer: a screen draws no faster, and slow connections are not flooded
+)
 
-_models: dict[str, Models] = {}  # of this process; of one device at a time
+_models: dict[str, ModelKeeper] = {}  # loaded in this process, for one device at a time
 
 
 def open_chat(
@@ -30,35 +32,34 @@ def open_chat(
     """Load the models of a chat.
 
     Args:
-        arguments: `models` (each an `Origin` in plain values) and, if wanted, `device`.
-        progress: Told {"fetching": name, "done": bytes, "total": bytes} where a model has to be brought here
-            first, then {"loading": name, "done": weights, "total": weights}.
+        arguments: `models` (each an `Origin` in plain values), optionally `device`.
+        progress: Called with {"fetching": name, "done": bytes, "total": bytes} while a model is downloaded,
+            then with {"loading": name, "done": weights, "total": weights}.
 
     Returns:
-        For each what a screen says of it: `context`, `template`, `device`, `dtype`, `parameters`.
+        For each model the facts of `describe_loaded`.
     """
-    return [describe(one) for one in _load(arguments, progress, cancelled)]
+    return [describe_loaded(one) for one in _load_chat_models(arguments, progress, cancelled)]
 
 
 def answer_chat(
     arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
 ) -> list[dict[str, Any]]:
-    """Let the models answer.
+    """Let the models of a chat answer.
 
     Args:
         arguments: As `open_chat`, with `sampling` and `turns`: for each model its list of turns, None for one
-            that is only kept.
-        progress: Told {"model": number, "piece": text, "tokens": so far}, and what `open_chat` tells.
+            that only stays loaded.
+        progress: Called with {"model": number, "piece": text, "tokens": so far}, and as by `open_chat`.
 
     Returns:
-        For each model that was asked an `Answer` in plain values, with what there was where it was cancelled;
-        for one that could not answer {"error": why}, while the others do. Nothing where it was cancelled
-        before the models were there.
+        For each model with turns an `Answer` in plain values, incomplete if it was cancelled, or
+        {"error": why} if it could not answer. Nothing if it was cancelled before the models were loaded.
     """
-    loaded = _load(arguments, progress, cancelled)
+    loaded = _load_chat_models(arguments, progress, cancelled)
     if not loaded:
         return []
-    sampling = Sampling(**arguments.get("sampling", {})).check()
+    sampling = Sampling(**arguments.get("sampling", {})).check_ranges()
     found: dict[int, dict[str, Any]] = {}
     prompts: dict[int, list[int]] = {}
     for place, turns in enumerate(arguments["turns"]):
@@ -66,17 +67,19 @@ def answer_chat(
             try:
                 prompts[place] = encode_chat(loaded[place], turns)
             except TunerError as error:
+                # A template that refuses the turns is one model's problem; the others still answer
                 found[place] = {"error": words_of(error)}
-    told = Telling(progress, list(prompts))
+    told = PieceSender(progress, list(prompts))
     asked = [loaded[place] for place in prompts]
-    answers = answer_each(asked, list(prompts.values()), sampling, told.add, cancelled)
-    told.rest()
+    answers = answer_each(asked, list(prompts.values()), sampling, told.add_piece, cancelled)
+    told.send_rest()
     for place, answer in zip(prompts, answers, strict=True):
         if isinstance(answer, Answer):
-            found[place] = answer.plain()
+            found[place] = answer.list_answer_values()
         elif isinstance(answer, TunerError):
             found[place] = {"error": words_of(answer)}
         else:
+            # Anything but our own errors is a bug, and must not look like a model's refusal
             raise answer
     return [found[place] for place in sorted(found)]
 
@@ -84,32 +87,32 @@ def answer_chat(
 def chat_tokens(
     arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
 ) -> list[list[tuple[int, str, bool]]]:
-    """The exact tokens that `answer_chat` would give to each model: (id, text, special)."""
-    loaded = _load(arguments, progress, cancelled)
+    """Return the exact tokens that `answer_chat` would pass to each model: (id, text, special)."""
+    loaded = _load_chat_models(arguments, progress, cancelled)
     turns = zip(loaded, arguments["turns"] if loaded else [], strict=True)
     return [show_tokens(one, encode_chat(one, said)) for one, said in turns if said is not None]
 
 
-def describe(loaded: Loaded) -> dict[str, Any]:
-    """What a user may want to know of a loaded model."""
+def describe_loaded(loaded: LoadedModel) -> dict[str, Any]:
+    """Return facts about a loaded model for a chat's heading."""
     weight = loaded.model.get_input_embeddings().weight
     return {
-        "name": loaded.origin.label,
+        "name": loaded.origin.display_label,
         "task": loaded.config.task,
-        "context": context_length(loaded.model),
+        "context": find_context_length(loaded.model),
         "template": has_template(loaded.tokenizer),
         "device": str(weight.device),
         "dtype": str(weight.dtype).removeprefix("torch."),
     }
 
 
-class Telling:
-    """Puts pieces together, so that a fast model sends no message for each token.
+class PieceSender:
+    """Joins pieces of answers, so that a fast model does not send a message for each token.
 
-    The first piece of an answer is told at once.
+    The first piece of an answer is sent at once.
 
     Args:
-        models: The number of each model that answers, as it is told.
+        models: The numbers of the answering models, as sent in messages.
     """
 
     def __init__(self, progress: Progress, models: Sequence[int]) -> None:
@@ -119,20 +122,20 @@ class Telling:
         self._tokens = [0] * count
         self._last = [0.0] * count
 
-    def add(self, model: int, piece: str, tokens: int) -> None:
-        """A piece of the answer of a model, and how many tokens it has by now."""
+    def add_piece(self, model: int, piece: str, tokens: int) -> None:
+        """Add a piece to a model's answer; `tokens` is the length of the answer so far."""
         self._waiting[model] += piece
         self._tokens[model] = tokens
         if time.monotonic() - self._last[model] >= PIECE_SECONDS:
-            self._tell(model)
+            self._send_piece(model)
 
-    def rest(self) -> None:
-        """Tell what waits."""
+    def send_rest(self) -> None:
+        """Send the pieces that are still waiting."""
         for model, text in enumerate(self._waiting):
             if text:
-                self._tell(model)
+                self._send_piece(model)
 
-    def _tell(self, model: int) -> None:
+    def _send_piece(self, model: int) -> None:
         if not self._waiting[model]:
             return
         piece, self._waiting[model] = self._waiting[model], ""
@@ -140,23 +143,26 @@ class Telling:
         self._progress({"model": self._models[model], "piece": piece, "tokens": self._tokens[model]})
 
 
-def _load(arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]) -> list[Loaded]:
-    """The models; none where it was cancelled while one was fetched."""
+def _load_chat_models(
+    arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
+) -> list[LoadedModel]:
+    """Load the models of a chat; return none if it was cancelled during a download."""
     device = str(arguments.get("device", "auto"))
     if device not in _models:
         _models.clear()
-        _models[device] = Models(device)
+        _models[device] = ModelKeeper(device)
 
-    def say(name: str, done: int, total: int) -> None:
+    def report_loading(name: str, done: int, total: int) -> None:
         progress({"loading": name, "done": done, "total": total})
 
-    def fetched(name: str, at: Fetched) -> None:
+    def report_fetching(name: str, at: Fetched) -> None:
         progress({"fetching": name, "done": at.done, "total": at.total})
 
-    origins = [Origin.of(one) for one in arguments["models"]]
+    origins = [Origin.from_values(one) for one in arguments["models"]]
+    # Checked before anything is downloaded: a model that cannot write would be fetched for nothing
     check_writes(origins)
     try:
-        bring_missing(origins, fetched, cancelled)
-    except Cancelled:
+        fetch_missing_bases(origins, report_fetching, cancelled)
+    except FetchCancelled:
         return []
-    return _models[device].load(origins, say)
+    return _models[device].load_all(origins, report_loading)

@@ -1,4 +1,4 @@
-"""What a folder of a model or an adapter says of its task and its head, where no run does."""
+"""Reads task and head of a model or adapter that no run made, from the files in its folder."""
 
 from __future__ import annotations
 
@@ -29,55 +29,56 @@ _PROBLEMS = {
     "multi_label_classification": "multi",
     "regression": "regression",
 }
-_OUTPUTS = ("weight", "out_proj.weight", "dense.weight")  # ends of the names of what gives a head's scores
+_OUTPUTS = ("weight", "out_proj.weight", "dense.weight")  # endings of the names of a head's last layer
 
 
-def task_of_model(folder: Path) -> str:
-    """The task that the head of a model is for: its class of transformers says it.
+def read_model_task(folder: Path) -> str:
+    """Derive a model's task from the transformers classes named in its config.
 
     Raises:
-        ModelError: it neither writes text nor has a head that one of the tasks is for.
+        ModelError: it neither writes text nor has the head of a supported task.
     """
-    values = read_json(folder / "config.json")
+    values = read_json_object(folder / "config.json")
     names = [str(name) for name in values.get("architectures") or [] if isinstance(name, str)]
     for ending, task in _HEADS.items():
         if any(name.endswith(ending) for name in names):
             return task
-    if not names or any(_writes(name) for name in names):
+    # A config without a class is taken for a model that writes, by far the most frequent kind
+    if not names or any(_may_write(name) for name in names):
         return "sft"
     raise ModelError(
-        _("is a {kind}, which neither writes text nor finds things in one.", kind=one_line(names[0], 80)),
+        _("is a {kind}, which can neither write nor analyse text.", kind=one_line(names[0], 80)),
         where=one_line(folder, 300),
-        hint=_("It is a model to begin a training with: its head for a task has yet to be learnt."),
+        hint=_("It is a base model: train a head for a task first."),
     )
 
 
-def _writes(name: str) -> bool:
-    """Whether a class of transformers may have a head that writes, as far as its name tells."""
-    return not name.endswith(("ForMaskedLM", "ForPreTraining", "EncoderModel")) and not _bare_encoder(name)
+def _may_write(name: str) -> bool:
+    """Return whether a transformers class may generate text, judging by its name."""
+    return not name.endswith(("ForMaskedLM", "ForPreTraining", "EncoderModel")) and not _is_bare_encoder(name)
 
 
-def _bare_encoder(name: str) -> bool:
+def _is_bare_encoder(name: str) -> bool:
     return name in ("BertModel", "RobertaModel", "DistilBertModel", "XLMRobertaModel", "MPNetModel")
 
 
-def task_of_adapter(folder: Path) -> str:
-    """The task of an adapter of peft: it says so itself, or the config that lies beside it for its head."""
-    kind = read_json(folder / "adapter_config.json").get("task_type")
+def read_adapter_task(folder: Path) -> str:
+    """Read the task of a PEFT adapter from its own config, or from the model config next to it."""
+    kind = read_json_object(folder / "adapter_config.json").get("task_type")
     if isinstance(kind, str) and kind in _TYPES:
         return _TYPES[kind]
     if (folder / "config.json").is_file():
-        return task_of_model(folder)
+        return read_model_task(folder)
     return "sft"
 
 
-def head_values(folder: Path, modules: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What a model's config has to say for the head that an adapter brings: its classes, by number.
+def read_head_values(folder: Path, modules: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the model config values for the head of an adapter: its classes by number.
 
     Args:
-        modules: Names that the head may have; where no config names its classes, its weights count them.
+        modules: Possible names of the head; its weights give the number of classes if no config names them.
     """
-    values = read_json(folder / "config.json")
+    values = read_json_object(folder / "config.json")
     names = values.get("id2label")
     kept = {name: values[name] for name in ("problem_type",) if values.get(name)}
     if isinstance(names, Mapping) and names:
@@ -85,6 +86,7 @@ def head_values(folder: Path, modules: tuple[str, ...] = ()) -> dict[str, Any]:
             named = {int(number): str(name) for number, name in names.items()}
         except (ValueError, TypeError):
             named = {}
+        # Gaps in the numbers would leave outputs of the head without a class
         if sorted(named) == list(range(len(named))):
             return {
                 "id2label": named,
@@ -95,19 +97,21 @@ def head_values(folder: Path, modules: tuple[str, ...] = ()) -> dict[str, Any]:
     return {"num_labels": count, **kept} if count else kept
 
 
-def problem_of(values: Mapping[str, Any]) -> str:
-    """What a label is for a model with such a config, as `data.problem` calls it."""
+def find_label_problem(values: Mapping[str, Any]) -> str:
+    """Return the kind of labels of a model config, as a value of `data.problem`."""
     kind = values.get("problem_type")
     if isinstance(kind, str) and kind in _PROBLEMS:
         return _PROBLEMS[kind]
     names = values.get("id2label")
     count = len(names) if isinstance(names, Mapping) and names else values.get("num_labels", 2)
+    # transformers' own rule: a head with one output is a regression
     return "regression" if count == 1 else "single"
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of a model; nothing where it cannot be read, which loading will say."""
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a model; empty if it cannot be read, which loading will report."""
     try:
+        # A folder of unknown origin must not fill the memory
         if path.stat().st_size > _LARGEST:
             return {}
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -117,9 +121,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _count_outputs(weights: Path, modules: tuple[str, ...]) -> int:
-    """The scores that the head in an adapter's file gives; 0 where it has none."""
+    """Return the number of outputs of the head in an adapter's file; 0 if it has none."""
     try:
         with weights.open("rb") as file:
+            # A safetensors file begins with the length of its JSON header, so no weights need to be read
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(length, _LARGEST)))
         shapes = {str(name): told["shape"] for name, told in header.items() if "shape" in told}
@@ -132,4 +137,5 @@ def _count_outputs(weights: Path, modules: tuple[str, ...]) -> int:
         for end in _OUTPUTS
         if name.endswith(f".{module}.{end}") and len(shape) == 2
     ]
+    # Of several layers in a head, the last one has the fewest outputs
     return min(found, default=0)

@@ -1,4 +1,4 @@
-"""Loaded models; those that began with the same base model share its weights in memory."""
+"""Loads models for inference; those with the same base model share its weights in memory."""
 
 from __future__ import annotations
 
@@ -12,26 +12,34 @@ from typing import Any, NamedTuple
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import OutOfMemoryError
-from tui_tuner.inference.heads import head_values, read_json
+from tui_tuner.inference.heads import read_head_values, read_json_object
+from tui_tuner.inference.model_places import (
+    add_task_tokens,
+    build_origin_config,
+    find_model_folder,
+    fit_config,
+    load_headed,
+    require_consent,
+)
 from tui_tuner.inference.origin import ADAPTER, BASE, Origin
-from tui_tuner.inference.places import config_of, fitted, load_headed, place_of, require_consent, task_tokens
 from tui_tuner.inference.room import check_room
 from tui_tuner.locales import _
-from tui_tuner.methods.putting import put_adapter, read_stored
+from tui_tuner.methods.putting import leaves_base, put_adapter
+from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.loading import load_tokenizer, torch_dtype
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
-from tui_tuner.models.reading import counting_weights
+from tui_tuner.models.weight_reading import count_weights
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task, find_task
 from tui_tuner.text import one_line
 from tui_tuner.training.base_model import check_base, read_base, require_base
 from tui_tuner.training.load_run import choose_device, load_run
 
-Said = Callable[[str, int, int], None]  # which model is loaded, how many of its weights are, of how many
+Said = Callable[[str, int, int], None]  # name of the model, weights loaded so far, all weights
 
 
-class Loaded(NamedTuple):
-    """A model of transformers or peft in evaluation mode, its tokenizer, and what it belongs to."""
+class LoadedModel(NamedTuple):
+    """A model of transformers or peft in evaluation mode, with its tokenizer, config and task."""
 
     origin: Origin
     model: Any
@@ -40,72 +48,82 @@ class Loaded(NamedTuple):
     task: Task
 
 
-class Models:
-    """Keeps what was loaded until another set is asked for.
+class ModelKeeper:
+    """Keeps loaded models until another set is requested.
 
     Args:
-        device: `cpu`, `cuda:0` or `auto`: a GPU where there is one.
+        device: `cpu`, `cuda:0` or `auto` (a GPU if there is one).
     """
 
     def __init__(self, device: str = "auto") -> None:
         self.device = choose_device(device)
         self._bases: dict[str, Any] = {}
-        self._taken: dict[Origin, str] = {}  # the base that each was made of
-        self._loaded: dict[tuple[Origin, Any], Loaded] = {}
+        self._taken: dict[Origin, str] = {}  # the base model of each
+        self._loaded: dict[tuple[Origin, Any], LoadedModel] = {}
 
-    def load(self, origins: Sequence[Origin], say: Said = lambda *_: None) -> list[Loaded]:
-        """Load these models, and let go of all others.
+    def load_all(self, origins: Sequence[Origin], say: Said = lambda *_: None) -> list[LoadedModel]:
+        """Load these models, and release all others.
 
         Raises:
             RunError, ModelError, HubError, HardwareError, ConfigError: one of them cannot be loaded.
-            OutOfMemoryError: there is no room for them.
+            OutOfMemoryError: they do not fit into memory.
         """
-        wanted = [(origin, stamp(origin)) for origin in origins]
+        # A run may write a better model while a chat with it is open: its stamp then differs, and it is
+        # loaded again
+        wanted = [(origin, stamp_origin(origin)) for origin in origins]
+        # Others are released before anything is loaded, as both together may not fit
         self._loaded = {key: one for key, one in self._loaded.items() if key in wanted}
-        self._let_go()
+        self._release_bases()
         self._check_room([origin for origin, seen in wanted if (origin, seen) not in self._loaded])
         for key in wanted:
             if key not in self._loaded:
-                self._loaded[key] = self._guarded(key[0], say)
+                self._loaded[key] = self._load_guarded(key[0], say)
         return [self._loaded[key] for key in wanted]
 
     def _check_room(self, origins: Sequence[Origin]) -> None:
-        """Raise `OutOfMemoryError` unless what has to be loaded fits."""
+        """Raise `OutOfMemoryError` if the models to be loaded do not fit."""
         new: dict[str, tuple[Origin, RunConfig]] = {}
         for origin in origins:
-            config = config_of(origin)
-            adapter = _adapter(origin)
-            own = origin.checkpoint not in ("", BASE) if adapter is None else not _shares(origin, adapter)
-            key = _source_key(config, self.device) + (origin.label if own else "")
+            config = build_origin_config(origin)
+            adapter = _find_adapter(origin)
+            # Full checkpoints, and adapters that change the base's tensors, need a copy of their own
+            own = (
+                origin.checkpoint not in ("", BASE)
+                if adapter is None
+                else not _leaves_base_unchanged(origin, adapter)
+            )
+            # Models that share weights need their memory only once
+            key = _make_source_key(config, self.device) + (origin.display_label if own else "")
             if not any(base.startswith(key) for base in self._bases):
                 new[key] = (origin, config)
         check_room(new.values(), self.device)
 
-    def _let_go(self) -> None:
-        """Of base models that nothing is made of any more."""
+    def _release_bases(self) -> None:
+        """Release base models that no loaded model uses any more."""
         origins = {one.origin for one in self._loaded.values()}
         kept = {base for origin, base in self._taken.items() if origin in origins}
         self._bases = {key: base for key, base in self._bases.items() if key in kept}
 
-    def _guarded(self, origin: Origin, say: Said) -> Loaded:
-        say(origin.label, 0, 0)
+    def _load_guarded(self, origin: Origin, say: Said) -> LoadedModel:
+        say(origin.display_label, 0, 0)
         try:
-            with counting_weights(lambda done, total: say(origin.label, done, total)):
-                return self._load(origin)
+            with count_weights(lambda done, total: say(origin.display_label, done, total)):
+                return self._load_origin(origin)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             problem = one_line(error, 200)
+            # The frames of the error hold the tensors that were loaded so far
             free_memory_of(error)
             raise OutOfMemoryError(
-                _("memory ran out while the model was loaded ({problem}).", problem=problem),
+                _("ran out of memory while loading the model ({problem}).", problem=problem),
                 where=one_line(origin.name),
                 hint=_("Compare fewer models, or load them on the processor (--device cpu)."),
             ) from None
 
-    def _load(self, origin: Origin) -> Loaded:
+    def _load_origin(self, origin: Origin) -> LoadedModel:
         if origin.kind == "run":
-            load = self._sharing(origin, _adapter(origin), {})
+            load = self._make_loader(origin, _find_adapter(origin), {})
             found = load_run(
                 RunFolder(Path(origin.path)),
                 origin.checkpoint,
@@ -114,86 +132,89 @@ class Models:
                 base=origin.base,
                 any_base=origin.any_base,
             )
-            return Loaded(origin, *found, find_task(found.config.task))
-        config = config_of(origin)
+            return LoadedModel(origin, *found, find_task(found.config.task))
+        config = build_origin_config(origin)
         require_consent(origin, config)
         task = find_task(config.task)
         if origin.kind == "adapter":
             config, model, tokenizer = self._load_adapter(origin, config, task)
         else:
             tokenizer = load_tokenizer(config.model)
-            task_tokens(task, config, tokenizer)
-            model = self._sharing(origin, None, {})(config, self.device, tokenizer, {})
-        return Loaded(origin, model.eval(), tokenizer, fitted(config, model, tokenizer), task)
+            add_task_tokens(task, config, tokenizer)
+            model = self._make_loader(origin, None, {})(config, self.device, tokenizer, {})
+        return LoadedModel(origin, model.eval(), tokenizer, fit_config(config, model, tokenizer), task)
 
     def _load_adapter(self, origin: Origin, config: RunConfig, task: Task) -> tuple[RunConfig, Any, Any]:
-        """A base model with an adapter that no run is known of, and its tokenizer."""
+        """Load an adapter that no run here made; return (config, model, tokenizer)."""
         folder, name = Path(origin.path), one_line(origin.name)
-        read_stored(folder)  # damaged files are found before a large model is loaded
+        # Reports damaged files before a large model is loaded
+        read_stored(folder)
         require_base(config.model, name)
         if not origin.any_base:
             check_base(config.model, read_base(folder), name)
-        tokenizer = _tokenizer_of(folder, config)
-        task_tokens(task, config, tokenizer)
-        head = head_values(folder, task.new_modules) if task.new_modules else {}
-        model = self._sharing(origin, folder, head)(config, self.device, tokenizer, {})
-        task.keep(model, read_json(folder / "config.json"))
+        tokenizer = _load_own_tokenizer(folder, config)
+        add_task_tokens(task, config, tokenizer)
+        head = read_head_values(folder, task.new_modules) if task.new_modules else {}
+        model = self._make_loader(origin, folder, head)(config, self.device, tokenizer, {})
+        task.keep_metrics(model, read_json_object(folder / "config.json"))
         return config, model if origin.checkpoint == BASE else put_adapter(model, folder), tokenizer
 
-    def _sharing(
+    def _make_loader(
         self, origin: Origin, adapter: Path | None, head: Mapping[str, Any]
     ) -> Callable[[RunConfig, str, Any, Mapping[str, Any]], Any]:
-        """Loads a base model, or makes another of the weights of one that is here.
+        """Return a loader that reuses the weights of a base model that is loaded already.
 
         Args:
-            head: What the model's config has to say for the head that an adapter brings.
+            head: Model config values for the head of an adapter.
         """
-        shares = _shares(origin, adapter)
+        shares = _leaves_base_unchanged(origin, adapter)
 
-        def load(config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]) -> Any:
+        def load_base(config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]) -> Any:
             task = find_task(config.task)
-            key = self._taken[origin] = _base_key(config, device, task, learned, head, tokenizer)
+            key = self._taken[origin] = _make_base_key(config, device, task, learned, head, tokenizer)
             if key not in self._bases:
                 self._bases[key] = load_headed(config, device, tokenizer, task, learned, head)
             return share_weights(self._bases[key]) if shares else copy.deepcopy(self._bases[key])
 
-        return load
+        return load_base
 
 
-def _shares(origin: Origin, adapter: Path | None) -> bool:
-    """Whether what is made of a base model leaves its tensors as they are."""
-    return adapter is None or origin.checkpoint == BASE or read_stored(adapter).leaves_base
+def _leaves_base_unchanged(origin: Origin, adapter: Path | None) -> bool:
+    """Return whether a model leaves its base model's tensors unchanged."""
+    return adapter is None or origin.checkpoint == BASE or leaves_base(read_stored(adapter))
 
 
 def share_weights(model: Any) -> Any:
-    """Another model of the same tensors: what is attached to it, or set on its config, is its own."""
+    """Copy a model without its tensors: attached adapters and config changes stay separate."""
     tensors = itertools.chain(model.parameters(), model.buffers())
+    # deepcopy takes objects from its memo instead of copying them, here all tensors
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
-def stamp(origin: Origin) -> Any:
-    """What changes when a run writes this model anew; None for what does not change."""
+def stamp_origin(origin: Origin) -> Any:
+    """Return a value that changes when a run overwrites this model; None if it cannot change."""
     if origin.kind == "hub" or origin.checkpoint == BASE:
         return None
     try:
-        found = place_of(origin).stat()
+        found = find_model_folder(origin).stat()
+        # A run replaces `best` by renaming a new folder, which gives it a new inode
         return found.st_ino, found.st_mtime_ns
     except OSError:
         return None
 
 
-def _adapter(origin: Origin) -> Path | None:
-    place = place_of(origin)
+def _find_adapter(origin: Origin) -> Path | None:
+    place = find_model_folder(origin)
     return place if (place / ADAPTER).is_file() else None
 
 
-def _tokenizer_of(folder: Path, config: RunConfig) -> Any:
-    """The tokenizer beside an adapter, or the base model's."""
+def _load_own_tokenizer(folder: Path, config: RunConfig) -> Any:
+    """Load the tokenizer saved with an adapter, or else the base model's."""
     own = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
     return load_tokenizer(config.model.model_copy(update={"tokenizer": str(folder)} if own else {}))
 
 
-def _base_key(
+def _make_base_key(
     config: RunConfig,
     device: str,
     task: Task,
@@ -201,19 +222,21 @@ def _base_key(
     head: Mapping[str, Any],
     tokenizer: Any,
 ) -> str:
-    """What two models must have in common to begin with the same weights."""
+    """Return a key that is equal for models that start from the same weights."""
     scratch = config.model.architecture is not None or bool(task.new_modules)
+    # Random weights depend on the seed, and on the vocabulary's size
     own = [config.training.seed, len(tokenizer)] if scratch else []
     values = {**task.model_values(config, learned), **head}
-    return _source_key(config, device) + json.dumps(
+    return _make_source_key(config, device) + json.dumps(
         [task.auto_class, own, values], sort_keys=True, default=str
     )
 
 
-def _source_key(config: RunConfig, device: str) -> str:
-    """Which weights a config names, and how they are held."""
+def _make_source_key(config: RunConfig, device: str) -> str:
+    """Return a key of the weights that a config names and the form in which they are loaded."""
     section = config.model.model_dump(mode="json")
     section["name"] = os.path.realpath(section["name"]) if os.path.isdir(section["name"]) else section["name"]
+    # These change nothing about the weights, so models that differ in them can share
     for name in ("tokenizer", "chat_template", "trust_remote_code"):
         section.pop(name, None)
     section["dtype"] = str(torch_dtype(section["dtype"], device))

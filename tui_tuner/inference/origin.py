@@ -1,4 +1,4 @@
-"""Which model one means: a run, an adapter, a model folder or a hub id, found without loading anything."""
+"""Finds the model that a name means (run, adapter, model folder or hub id) without loading it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tui_tuner.config.deciding import kind_of
 from tui_tuner.config.load import read_config
 from tui_tuner.errors import ModelError, RunError, TunerError, UsageError
-from tui_tuner.inference.heads import read_json, task_of_adapter, task_of_model
+from tui_tuner.inference.heads import read_adapter_task, read_json_object, read_model_task
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
@@ -21,23 +21,23 @@ from tui_tuner.text import one_line
 Kind = Literal["run", "adapter", "model", "hub"]
 ADAPTER = "adapter_config.json"
 RESOLVED = "config.resolved.yaml"
-BASE = "base"  # instead of a checkpoint: the model that a run or an adapter began with
+BASE = "base"  # instead of a checkpoint: the base model of a run or an adapter
 _CHECKPOINT = re.compile(r"best|last|base|step-\d+")
 _LARGEST = 1 << 20  # bytes of a JSON file that names a model
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A model, as one that can be loaded in this process or another.
+    """A reference to a model, which this or another process can load.
 
     Args:
-        name: As a user calls it: the run's name, the folder, the hub id.
-        path: The run's or the model's folder; a hub id where it is none.
-        checkpoint: Of a run: best, last, step-N. For a run and an adapter also `base`; else empty.
-        task: That a run trained; sft where only a model is there.
-        revision: Of a hub id, where one was given.
-        base: Folder or hub id that holds the base model now, where it is not where it was.
-        any_base: Whether a base model is taken that has other weights than the adapter was trained on.
+        name: The name for the user: of the run, the folder or the hub id.
+        path: The folder of the run or model, or the hub id.
+        checkpoint: For a run: best, last, step-N; for a run or an adapter also `base`; else empty.
+        task: The task it was trained for; sft if unknown.
+        revision: The revision of a hub id, if one was given.
+        base: Folder or hub id of the base model, if it has moved.
+        any_base: Whether to accept a base model with other weights than the adapter was trained on.
     """
 
     kind: Kind
@@ -50,17 +50,17 @@ class Origin:
     any_base: bool = False
 
     @property
-    def label(self) -> str:
-        """For a heading: the name, and the checkpoint where there is one."""
+    def display_label(self) -> str:
+        """Return the name, followed by the checkpoint if there is one."""
         return f"{self.name} · {self.checkpoint}" if self.checkpoint else self.name
 
-    def plain(self) -> dict[str, Any]:
-        """For another process."""
+    def list_origin_values(self) -> dict[str, Any]:
+        """Return plain values for another process."""
         return asdict(self)
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Origin:
-        """What `plain` gave."""
+    def from_values(cls, values: Mapping[str, Any]) -> Origin:
+        """Rebuild an origin from the values of `list_origin_values`."""
         return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
 
 
@@ -73,108 +73,114 @@ def find_origin(
     base: str = "",
     any_base: bool = False,
 ) -> Origin:
-    """The model of a name: a run of `runs` or its folder, a PEFT adapter, a model folder, or a hub id.
+    """Find a model by name: a run of `runs` or its folder, a PEFT adapter, a model folder, or a hub id.
 
-    A run has precedence over a folder here of the same name, and that over a hub id. `RUN/step-20` is a
-    checkpoint of a run, `ID@REVISION` a revision of a hub's model.
+    A run takes precedence over a folder of the same name, and a folder over a hub id. `RUN/step-20` is a
+    checkpoint of a run, `ID@REVISION` a revision of a hub model.
 
     Args:
-        checkpoint: best, last, step-N or base; empty for the best there is.
-        task: For a model that neither a run nor its own files tell the task of.
-        base, any_base: As an `Origin` has them, for a run or an adapter.
+        checkpoint: best, last, step-N or base; empty for the best available one.
+        task: For models whose task is known neither from a run nor from their files.
+        base, any_base: As in `Origin`, for a run or an adapter.
 
     Raises:
-        UsageError: a checkpoint of what has none.
-        ModelError, RunError: there is no such thing, or it holds no model.
+        UsageError: a checkpoint was named for a model that has none.
+        ModelError, RunError: nothing has this name, or it contains no model.
     """
-    found = _find(name, runs, checkpoint, task)
+    # `base` and `any_base` only make sense once it is known what the name means
+    found = _find_by_name(name, runs, checkpoint, task)
     if found.kind in ("run", "adapter"):
-        return replace(found, base=_whole(base), any_base=any_base)
+        return replace(found, base=_resolve_base(base), any_base=any_base)
     if base:
         raise UsageError(
-            _("{name} is no adapter, so it has no base model.", name=one_line(name)),
+            _("{name} is not an adapter, so it has no base model.", name=one_line(name)),
             where="--base",
-            hint=_("Leave it out."),
+            hint=_("Leave out --base."),
         )
     return found
 
 
-def _whole(base: str) -> str:
-    """A base model as another process finds it."""
+def _resolve_base(base: str) -> str:
+    """Return the absolute path of a folder; a hub id unchanged."""
     return os.path.abspath(os.path.expanduser(base)) if os.path.isdir(os.path.expanduser(base)) else base
 
 
-def _find(name: str, runs: RunStore, checkpoint: str, task: str) -> Origin:
+def _find_by_name(name: str, runs: RunStore, checkpoint: str, task: str) -> Origin:
     path = Path(name).expanduser()
     run = _find_run(name, path, runs)
     if run is not None:
-        return _of_run(run, checkpoint)
-    inside = _run_around(path, runs)
+        return _make_run_origin(run, checkpoint)
+    # With --checkpoint the name must be the run itself, so that two checkpoints cannot contradict each other
+    inside = _find_enclosing_run(path, runs)
     if inside is not None and not checkpoint:  # runs/name/best
-        return _of_run(*inside)
+        return _make_run_origin(*inside)
     if path.is_dir():
-        return _of_folder(path, checkpoint, task)
+        return _make_folder_origin(path, checkpoint, task)
+    # Hub ids have exactly one slash; anything else with a slash can only be a path
     if name.startswith((".", "/", "~")) or (name.count("/") != 1 and "/" in name) or path.exists():
         raise ModelError(
-            _("is no run, no adapter and no model."),
+            _("is not a run, an adapter or a model."),
             where=one_line(name, 300),
             hint=_("Give a run (`tui-tuner runs` lists them), a folder with config.json, or a hub id."),
         )
     if checkpoint:
-        raise _no_checkpoints(name)
+        raise _refuse_checkpoint(name)
+    # A bare word would be a valid id of old models such as gpt2, but is far more often a mistyped run
     bare = "/" not in name and "@" not in name
     if bare and name not in ("demo", "tiny"):
-        raise _unknown(name, runs)
+        raise _refuse_unknown_name(name, runs)
     name, _at, revision = name.partition("@")
     if bare:
         return Origin("model", name, name, task=task or "sft")
-    return _of_hub(name, revision, task)
+    return _make_hub_origin(name, revision, task)
 
 
-def base_of(origin: Origin) -> Origin:
-    """The model that another began with.
+def find_base_origin(origin: Origin) -> Origin:
+    """Return the base model of a run or an adapter.
 
     Raises:
-        UsageError: it began with none that is known.
+        UsageError: no base model is known.
     """
     if origin.kind in ("run", "adapter"):
         return replace(origin, checkpoint=BASE)
     raise UsageError(
-        _("has no base model to be compared with."),
+        _("has no base model to compare with."),
         where=one_line(origin.name),
         hint=_("Name another run or model instead."),
     )
 
 
-def checkpoints_of(origin: Origin) -> list[str]:
-    """What of a run can be loaded, the best first; `base` is the last."""
+def list_checkpoints(origin: Origin) -> list[str]:
+    """List the checkpoints that can be loaded, the best first and `base` last."""
     if origin.kind == "adapter":
         return ["", BASE]
     if origin.kind != "run":
         return [""]
     folder = RunFolder(Path(origin.path))
-    final = [name for name, place in (("best", folder.best), ("last", folder.last)) if place.is_dir()]
-    steps = [path.name for path in folder.checkpoints.glob("step-*") if path.is_dir()]
+    final = [
+        name for name, place in (("best", folder.best_path), ("last", folder.last_path)) if place.is_dir()
+    ]
+    steps = [path.name for path in folder.checkpoints_path.glob("step-*") if path.is_dir()]
     steps.sort(key=lambda step: -int(step[5:]) if step[5:].isdigit() else 0)
     return [*final, *steps, BASE]
 
 
-def step_of(origin: Origin) -> int | None:
-    """The step that a run's model is of; None where that is not known."""
+def read_step(origin: Origin) -> int | None:
+    """Return the step of a run's model; None if unknown."""
     if origin.checkpoint.startswith("step-"):
         return int(origin.checkpoint[5:])
     place = Path(origin.path) / origin.checkpoint
-    step = read_json(place / "evaluation.json").get("step")
+    step = read_json_object(place / "evaluation.json").get("step")
     return step if isinstance(step, int) else None
 
 
 def check_writes(origins: Iterable[Origin]) -> None:
-    """Raise `UsageError` if one of the models writes no text."""
+    """Raise `UsageError` if one of the models does not write text."""
     for one in origins:
         kind = kind_of({"task": one.task})
         if kind is not None and not kind.writes:
             raise UsageError(
-                _("trains task {task}, whose model writes no text.", task=one.task),
+                _("is for task {task}, whose models do not write text.", task=one.task),
                 where=one_line(one.name),
                 hint=_("Ask it about a text with `tui-tuner ask`."),
             )
@@ -184,15 +190,16 @@ def _find_run(name: str, path: Path, runs: RunStore) -> RunFolder | None:
     if (path / RESOLVED).is_file() or (path / "events.jsonl").is_file():
         return RunFolder(path)
     try:
-        return runs.find(name)
+        return runs.find_run(name)
     except TunerError:
         return None
 
 
-def _run_around(path: Path, runs: RunStore) -> tuple[RunFolder, str] | None:
-    """The run and the checkpoint that a path inside a run folder is, or a run's name with a checkpoint's."""
+def _find_enclosing_run(path: Path, runs: RunStore) -> tuple[RunFolder, str] | None:
+    """Return (run, checkpoint) for a path inside a run's folder, or a name such as `RUN/step-20`."""
     if not _CHECKPOINT.fullmatch(path.name):
         return None
+    # RUN/best is in the run's folder, RUN/checkpoints/step-20 one level deeper
     for place in (path.parent, path.parent.parent):
         run = _find_run(str(place), place, runs) if place.name else None
         if run is not None and (place == path.parent or path.parent.name == "checkpoints"):
@@ -200,24 +207,23 @@ def _run_around(path: Path, runs: RunStore) -> tuple[RunFolder, str] | None:
     return None
 
 
-def _of_run(folder: RunFolder, checkpoint: str) -> Origin:
+def _make_run_origin(folder: RunFolder, checkpoint: str) -> Origin:
     if not (folder.path / RESOLVED).is_file():
         raise RunError(
-            _("has no config.resolved.yaml, so it is no run that has begun to train."),
+            _("has no config.resolved.yaml: the run has not started training."),
             where=one_line(folder.path),
             hint=_("`tui-tuner runs` lists the runs."),
         )
     config = read_config(folder.path / RESOLVED)
     path = os.path.abspath(folder.path)
     found = Origin("run", folder.name, path, checkpoint, config.task)
-    known = checkpoints_of(found)
+    known = list_checkpoints(found)
+    # The run has a config but has saved nothing, so its base must be asked for by name
     if not checkpoint and known == [BASE]:
         raise RunError(
             _("has saved no model yet."),
             where=one_line(folder.name),
-            hint=_(
-                "Wait for its first checkpoint, or resume it; --checkpoint base takes what it began with."
-            ),
+            hint=_("Wait for its first checkpoint, or resume it; --checkpoint base uses its base model."),
         )
     if checkpoint and checkpoint != BASE and known == [BASE]:
         raise UsageError(
@@ -229,44 +235,44 @@ def _of_run(folder: RunFolder, checkpoint: str) -> Origin:
         raise UsageError(
             _("has no checkpoint {which!r}.", which=one_line(checkpoint, 60)),
             where=one_line(folder.name),
-            hint=_("It has {known}.", known=", ".join(known)),
+            hint=_("Available: {known}.", known=", ".join(known)),
         )
     return Origin("run", folder.name, path, checkpoint or known[0], config.task)
 
 
-def _of_folder(path: Path, checkpoint: str, task: str) -> Origin:
+def _make_folder_origin(path: Path, checkpoint: str, task: str) -> Origin:
     place = os.path.abspath(path)
     if (path / ADAPTER).is_file():
         if checkpoint not in ("", BASE):
-            raise _no_checkpoints(str(path))
-        read_adapter(path)
-        return Origin("adapter", str(path), place, checkpoint, task or task_of_adapter(path))
+            raise _refuse_checkpoint(str(path))
+        read_adapter_config(path)
+        return Origin("adapter", str(path), place, checkpoint, task or read_adapter_task(path))
     if checkpoint:
-        raise _no_checkpoints(str(path))
+        raise _refuse_checkpoint(str(path))
     if not (path / "config.json").is_file():
         raise ModelError(
-            _("holds no model: neither adapter_config.json nor config.json is in it."),
+            _("contains no model: it has neither adapter_config.json nor config.json."),
             where=one_line(path, 300),
-            hint=_("Give a run's folder, a PEFT adapter or a model of transformers."),
+            hint=_("Give the folder of a run, a PEFT adapter or a transformers model."),
         )
-    return Origin("model", str(path), place, task=task or task_of_model(path))
+    return Origin("model", str(path), place, task=task or read_model_task(path))
 
 
-def _of_hub(name: str, revision: str, task: str) -> Origin:
-    """A model of a hub; where its files are here, they say what it is."""
-    from tui_tuner.models.hub.hf_store import snapshot
+def _make_hub_origin(name: str, revision: str, task: str) -> Origin:
+    """Return a hub model; files on this machine show whether it is an adapter, and its task."""
+    from tui_tuner.models.hub.hf_store import find_snapshot
 
-    here = snapshot(name, revision or None)
+    here = find_snapshot(name, revision or None)
     found = Origin("hub", name, name, task=task or "sft", revision=revision)
     if here is None:
         return found
     if (here / ADAPTER).is_file():
-        return Origin("adapter", name, str(here), task=task or task_of_adapter(here), revision=revision)
-    return replace(found, task=task or task_of_model(here))
+        return Origin("adapter", name, str(here), task=task or read_adapter_task(here), revision=revision)
+    return replace(found, task=task or read_model_task(here))
 
 
-def read_adapter(path: Path) -> dict[str, Any]:
-    """What an adapter says of itself: `base_model_name_or_path`, `revision`, `peft_type`.
+def read_adapter_config(path: Path) -> dict[str, Any]:
+    """Read the config of an adapter: `base_model_name_or_path`, `revision`, `peft_type`.
 
     Raises:
         ModelError: its file is damaged.
@@ -280,24 +286,24 @@ def read_adapter(path: Path) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("base_model_name_or_path"), str):
         raise ModelError(
-            _("is damaged, or names no base model."),
+            _("is damaged or does not name a base model."),
             where=one_line(place, 300),
-            hint=_("Save the adapter again, or copy its folder once more."),
+            hint=_("Save the adapter again, or copy its folder again."),
         )
     return found
 
 
-def _no_checkpoints(name: str) -> UsageError:
+def _refuse_checkpoint(name: str) -> UsageError:
     return UsageError(
-        _("is no run, so it has no checkpoints."), where=one_line(name), hint=_("Leave --checkpoint out.")
+        _("is not a run, so it has no checkpoints."), where=one_line(name), hint=_("Leave out --checkpoint.")
     )
 
 
-def _unknown(name: str, runs: RunStore) -> RunError:
+def _refuse_unknown_name(name: str, runs: RunStore) -> RunError:
     return RunError(
-        _("no run, folder or model is called so."),
+        _("there is no run, folder or model with this name."),
         where=one_line(name),
         hint=_(
-            "Runs are looked for in {runs}; a hub id looks like Qwen/Qwen3-0.6B.", runs=one_line(runs.root)
+            "Runs are looked up in {runs}; a hub id looks like Qwen/Qwen3-0.6B.", runs=one_line(runs.root)
         ),
     )

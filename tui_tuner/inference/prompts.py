@@ -1,45 +1,47 @@
-"""From the turns of a chat to the tokens that a model is given."""
+"""Turns the messages of a chat into the tokens of a prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from tui_tuner.data.chat.template import render
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.chat.template import render_chat
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
-from tui_tuner.inference.loading import Loaded
+from tui_tuner.inference.loading import LoadedModel
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 Turn = dict[str, Any]  # role: system, user or assistant; content
 
 
-def encode_chat(loaded: Loaded, turns: Sequence[Turn]) -> list[int]:
-    """Token ids of a chat up to where the answer begins, as the model's chat template writes it.
+def encode_chat(loaded: LoadedModel, turns: Sequence[Turn]) -> list[int]:
+    """Encode a chat up to the start of the answer, with the model's chat template.
 
-    A model without a template goes on with the text itself: what was said so far, one after the other.
+    A model without a template continues the plain text of all messages.
 
     Raises:
         UsageError: the template refuses these turns.
     """
     tokenizer = loaded.tokenizer
+    # The tokenizer adds its own special tokens here, as there is no template to write them
     if not has_template(tokenizer):
         return list(tokenizer("".join(str(turn["content"]) for turn in turns))["input_ids"])
     try:
-        text = render(tokenizer, list(turns), generation=True)
+        text = render_chat(tokenizer, list(turns), generation=True)
     except RowProblem as problem:
-        hint = _("Leave the system prompt out.") if any(turn["role"] == "system" for turn in turns) else ""
+        hint = _("Leave out the system prompt.") if any(turn["role"] == "system" for turn in turns) else ""
         raise UsageError(f"{problem}.", where=one_line(loaded.origin.name), hint=hint) from None
+    # Templates write their special tokens themselves; the tokenizer would add a second set
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def has_template(tokenizer: Any) -> bool:
-    """Whether turns can be told apart; else the model goes on with a text."""
+    """Return whether a tokenizer has a chat template; without one, the model continues text."""
     return bool(getattr(tokenizer, "chat_template", None))
 
 
-def show_tokens(loaded: Loaded, ids: Sequence[int]) -> list[tuple[int, str, bool]]:
-    """(id, text, whether it is a special token) of each token of a prompt."""
+def show_tokens(loaded: LoadedModel, ids: Sequence[int]) -> list[tuple[int, str, bool]]:
+    """Return (id, text, whether it is special) of each token of a prompt."""
     special = set(loaded.tokenizer.all_special_ids)
     return [(int(one), str(loaded.tokenizer.decode([one])), int(one) in special) for one in ids]

@@ -1,4 +1,4 @@
-"""Whether models fit into memory together, before one of them is loaded."""
+"""Checks before loading that several models fit into memory together."""
 
 from __future__ import annotations
 
@@ -13,44 +13,48 @@ from tui_tuner.models.facts import load_facts
 from tui_tuner.models.loading import torch_dtype
 from tui_tuner.text import human_bytes, one_line
 
-# Weights in 4 and 8 bits, with the constants that bitsandbytes keeps for each block of 64 (nested) or row
+# Bytes per weight in 4 and 8 bits, with the scales that bitsandbytes keeps per block of 64 (nested) or per
+# row
 _QUANTISED = {"nf4": 0.5 + 1 / 64, "int8": 1.01}
-_PAGES = 1.02  # what allocators need beyond the weights themselves
+_PAGES = 1.02  # the overhead of allocators, which round up
 
 
 def check_room(models: Iterable[tuple[Origin, RunConfig]], device: str) -> None:
-    """Raise `OutOfMemoryError` where the weights of these models are more than what is free.
+    """Raise `OutOfMemoryError` if the weights of these models need more than the free memory.
 
-    Of a model whose shapes nobody knows nothing is said: loading it will tell.
+    Models of unknown shape are not counted: loading them will show it.
 
     Args:
-        models: Those that share no weights with each other, or with what is loaded.
+        models: Models that share no weights with each other or with loaded ones.
     """
     needed, names = 0.0, []
     for origin, config in models:
         try:
+            # Only to prevent a crash: no download for the sake of an estimate
             facts = load_facts(config.model, network=False)
         except TunerError:
             continue
-        needed += weight_bytes(facts.parameters, facts.token_parameters, config, device)
-        names.append(one_line(origin.label))
+        needed += count_weight_bytes(facts.parameters, facts.token_parameters, config, device)
+        names.append(one_line(origin.display_label))
     free = free_memory(device)
     if needed * _PAGES <= free:
         return
     raise OutOfMemoryError(
         _(
-            "needs {needed} for its weights, and {free} is free on {device}.",
+            "needs {needed} for the weights, but only {free} is free on {device}.",
             needed=human_bytes(int(needed * _PAGES)),
             free=human_bytes(free),
             device=device,
         ),
         where=", ".join(names),
-        hint=_("Take fewer models or a smaller one, end what else uses the memory, or try --device cpu."),
+        hint=_(
+            "Use fewer models or a smaller one, stop other programs that use the memory, or try --device cpu."
+        ),
     )
 
 
-def weight_bytes(parameters: int, embeddings: int, config: RunConfig, device: str) -> float:
-    """Bytes of a model's weights as a config holds them; embeddings are never quantised."""
+def count_weight_bytes(parameters: int, embeddings: int, config: RunConfig, device: str) -> float:
+    """Return the bytes of a model's weights as a config loads them; embeddings are never quantised."""
     width = torch_dtype(config.model.dtype, device).itemsize
     quantised = _QUANTISED.get(config.model.quantization)
     if quantised is None:

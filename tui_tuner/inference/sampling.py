@@ -1,4 +1,4 @@
-"""How the next token of an answer is chosen; no torch here, for screens show and check it too."""
+"""Sampling settings. Imports no torch, as screens show and check them, too."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ MOST_NEW_TOKENS = 1 << 17
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen.
+    """Settings for choosing the next token.
 
     Args:
-        temperature: 0 takes the likeliest token each time.
-        top_p: The likeliest tokens with this probability together are chosen from; 1 is all.
-        top_k: So many of the likeliest; 0 is all.
-        repetition_penalty: Above 1, tokens that were there before become less likely (arXiv 1909.05858).
-        seed: Of the random numbers; None draws others each time.
+        temperature: 0 always takes the most likely token.
+        top_p: Choose among the most likely tokens with this total probability; 1 is all.
+        top_k: Choose among this many of the most likely tokens; 0 is all.
+        repetition_penalty: Above 1, tokens that occurred before become less likely (arXiv 1909.05858).
+        seed: Seed of the random numbers; None gives different answers each time.
     """
 
     temperature: float = 0.0
@@ -29,8 +29,8 @@ class Sampling:
     max_new_tokens: int = 512
     seed: int | None = None
 
-    def check(self) -> Sampling:
-        """Raise `UsageError` where a value is out of its range."""
+    def check_ranges(self) -> Sampling:
+        """Raise `UsageError` if a value is out of range; return the settings otherwise."""
         limits = {
             "temperature": (0.0, 100.0),
             "top_p": (1e-6, 1.0),

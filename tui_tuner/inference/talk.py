@@ -1,4 +1,4 @@
-"""What was said in a chat, as a tree: what one says instead, or hears again, leaves the rest where it was."""
+"""A chat as a tree: editing a message or asking again adds a version and keeps the old one."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.sampling import Sampling
 
 Messages = list[dict[str, Any]]  # each {"role": ..., "content": ...}
-AGAIN = 0.8  # temperature of another answer where the chat's own is 0, which would give the same once more
+AGAIN = 0.8  # temperature for another answer if the chat's own is 0, which would give the same answer again
 
 
 @dataclass
 class Reply:
-    """What one model has written.
+    """One model's answer to a turn.
 
     Args:
-        asked: The messages that it was given.
-        done: Nothing more comes.
-        note: Why it is shorter than it could be.
-        error: Why it could not be written, or not to its end.
-        good: What the user thinks of it.
+        asked: The messages it answers.
+        done: Whether it is complete.
+        note: Why it was cut short.
+        error: Why it failed.
+        good: The user's rating.
     """
 
     asked: Messages
@@ -31,55 +31,56 @@ class Reply:
     note: str = ""
     error: str = ""
     tokens: int = 0
-    rate: float | None = None  # tokens a second after the first one
-    first: float = 0.0  # seconds to it
+    rate: float | None = None  # tokens per second after the first one
+    first: float = 0.0  # seconds to the first token
     prompt_tokens: int = 0
     temperature: float = 0.0
     good: bool | None = None
 
     @property
-    def chat(self) -> Messages:
-        """All of it, as one trains on it."""
+    def chat_messages(self) -> Messages:
+        """Return the messages with the answer, as a chat for training."""
         return [*self.asked, {"role": "assistant", "content": self.text}]
 
-    def end(self, told: dict[str, Any]) -> None:
-        """Take over what an `Answer` in plain values says."""
+    def finish_reply(self, told: dict[str, Any]) -> None:
+        """Complete the reply from an `Answer` in plain values."""
         self.done = True
         self.error = str(told.get("error", ""))
         if not self.error:
             self.text = str(told["text"])
             self.tokens, self.prompt_tokens = int(told["tokens"]), int(told["prompt_tokens"])
+            # Values of a failed answer do not exist, so they are only read without an error
             self.rate, self.first, self.note = told["rate"], float(told["first"]), str(told["note"])
 
 
 @dataclass(eq=False)
 class Turn:
-    """Something that was said, what each model answered, and all that was said after it.
+    """A user message, the models' replies to it, and the turns after it.
 
     Args:
-        again: Its prompt was asked again so many times before: its random numbers must be others.
+        again: How often its prompt was asked before, so that another seed is used.
     """
 
     prompt: str = ""
     before: Turn | None = None
     replies: dict[Origin, Reply] = field(default_factory=dict)
     nexts: list[Turn] = field(default_factory=list)
-    at: int = 0  # which of them one is in
+    at: int = 0  # the index of the current one
     again: int = 0
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Which of how many versions of this turn it is, from 1."""
+    def version_place(self) -> tuple[int, int]:
+        """Return (number of this version, counted from 1; number of versions)."""
         versions = self.before.nexts if self.before else [self]
         return versions.index(self) + 1, len(versions)
 
 
 class Talk:
-    """A chat with one model or several side by side, each with its own history.
+    """A chat with one or several models, each with its own history.
 
     Args:
-        models: In the order of their columns.
-        system: The system prompt of the answers to come; empty for none.
+        models: The models in the order of their columns.
+        system: The system prompt of future answers; empty for none.
     """
 
     def __init__(
@@ -88,31 +89,33 @@ class Talk:
         self.models = models or []
         self.system = system
         self.sampling = sampling or Sampling()
+        # An empty turn before the first, so that the first message can have versions, too
         self._root = Turn()
 
     @property
-    def turns(self) -> list[Turn]:
-        """What was said, from the first to the last, in the version one is in."""
-        return list(_line(self._root))
+    def current_turns(self) -> list[Turn]:
+        """Return the turns of the current version, first to last."""
+        return list(_walk_turns(self._root))
 
-    def say(self, prompt: str) -> Turn:
-        """Say something at the end."""
-        turns = self.turns
-        return _add(turns[-1] if turns else self._root, prompt)
+    def say_prompt(self, prompt: str) -> Turn:
+        """Add a message at the end."""
+        turns = self.current_turns
+        return _add_turn(turns[-1] if turns else self._root, prompt)
 
     def say_instead(self, turn: Turn, prompt: str) -> Turn:
-        """Say something in the place of a turn; it stays, with what came after, as another version."""
-        return _add(turn.before or self._root, prompt)
+        """Replace a message; the old one stays, with everything after it, as another version."""
+        return _add_turn(turn.before or self._root, prompt)
 
     def ask_again(self, turn: Turn) -> Turn:
-        """Another answer to the same; what was there stays as another version."""
-        found = _add(turn.before or self._root, turn.prompt)
+        """Ask for another answer to the same message; the old one stays as another version."""
+        found = _add_turn(turn.before or self._root, turn.prompt)
         same = [one for one in found.before.nexts if one.prompt == turn.prompt] if found.before else []
+        # The seed is offset by this number: the same seed would give the same answer
         found.again = len(same) - 1
         return found
 
     def change_version(self, turn: Turn, by: int) -> bool:
-        """Go to another version of a turn; False where there is none."""
+        """Switch to another version of a turn; return False if there is none."""
         above = turn.before or self._root
         place = above.nexts.index(turn) + by
         if not 0 <= place < len(above.nexts):
@@ -120,21 +123,21 @@ class Talk:
         above.at = place
         return True
 
-    def begin_anew(self) -> None:
-        """A new chat. The old one stays, as another version of its first turn."""
+    def begin_new_chat(self) -> None:
+        """Start a new chat; the old one stays as another version of its first turn."""
         self._root.at = len(self._root.nexts)
 
     def go_back(self) -> bool:
-        """From a new chat in which nothing was said to the one before it."""
+        """Return from a new, empty chat to the one before it; return False if that is not possible."""
         if self._root.at < len(self._root.nexts) or not self._root.nexts:
             return False
         self._root.at = len(self._root.nexts) - 1
         return True
 
-    def messages(self, model: Origin, turn: Turn | None, prompt: str = "") -> Messages:
-        """What a model is given to answer a turn, or `prompt` after it.
+    def build_messages(self, model: Origin, turn: Turn | None, prompt: str = "") -> Messages:
+        """Return the messages for a model's answer to a turn, or to `prompt` after it.
 
-        A turn that it has no answer to is left out.
+        Turns that the model has not answered are left out.
         """
         found: Messages = [{"role": "system", "content": self.system}] if self.system else []
         last = turn if not prompt else None
@@ -153,16 +156,17 @@ class Talk:
                 ]
         return [*found, {"role": "user", "content": prompt}] if prompt else found
 
-    def unanswered(self) -> tuple[Turn, list[Origin]] | None:
-        """The first turn that models have not answered, and which; None if there is none."""
-        for turn in self.turns:
+    def find_unanswered(self) -> tuple[Turn, list[Origin]] | None:
+        """Return the first turn with missing answers, and the models that lack one; None if there is none."""
+        for turn in self.current_turns:
             missing = [model for model in self.models if model not in turn.replies]
             if missing:
                 return turn, missing
         return None
 
-    def rivals(self, turn: Turn, reply: Reply) -> list[Reply]:
-        """Other answers to exactly the same messages: of another model, or of another try."""
+    def find_rivals(self, turn: Turn, reply: Reply) -> list[Reply]:
+        """Return other answers to exactly the same messages, by other models or from other tries."""
+        # Replies in other branches answer other messages and cannot be compared
         versions = turn.before.nexts if turn.before else [turn]
         found = [other for version in versions for other in version.replies.values()]
         return [
@@ -174,14 +178,14 @@ def _is_whole(reply: Reply) -> bool:
     return reply.done and not reply.error and bool(reply.text.strip())
 
 
-def _line(root: Turn) -> Iterator[Turn]:
+def _walk_turns(root: Turn) -> Iterator[Turn]:
     turn = root
     while turn.at < len(turn.nexts):
         turn = turn.nexts[turn.at]
         yield turn
 
 
-def _add(above: Turn, prompt: str) -> Turn:
+def _add_turn(above: Turn, prompt: str) -> Turn:
     turn = Turn(prompt, above)
     above.nexts.append(turn)
     above.at = len(above.nexts) - 1

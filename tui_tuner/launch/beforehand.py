@@ -1,4 +1,4 @@
-"""What can be told to be wrong with a config before there is a run folder: in a moment, without torch."""
+"""Config checks that need no run folder and no torch, and take only a moment."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui_tuner.config.advice import advise, setting
-from tui_tuner.config.kinds import METHOD_FIELDS
+from tui_tuner.config.advice import advise, write_setting
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, RunConfig
-from tui_tuner.errors import ConfigError, DataError, TunerError, UsageError, about
+from tui_tuner.errors import ConfigError, DataError, TunerError, UsageError, name_field
 from tui_tuner.locales import N_, _
 from tui_tuner.tasks import find_task
-from tui_tuner.text import listed, one_line
+from tui_tuner.text import list_items, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.training.ranks import Ranks
 
-MOST_ROWS = 1000  # are read to find one that can be used
+MOST_ROWS = 1000  # read in search of a usable one
 
 
 def check_beforehand(config: RunConfig) -> None:
-    """Look for the files, folders, devices and names that a config speaks of. Asks no hub.
+    """Check the files, folders, devices and names in a config. Uses no network.
 
     Raises:
-        DataError: a data file is missing, empty or of no known kind, or holds rows that the task cannot use.
-        ModelError: a model folder without config, tokenizer or weights, or a missing chat template.
+        DataError: a data file is missing, empty or of unknown format, or its rows do not fit the task.
+        ModelError: a model folder lacks config, tokenizer or weights, or a chat template is missing.
         HardwareError: more GPUs than this machine has.
-        ConfigError: an unknown metric, several devices, or layers that the model has not.
+        ConfigError: an unknown metric, several devices, or layers that the model does not have.
         UsageError: this is one of several processes.
     """
     check_hardware(config)
@@ -41,10 +40,10 @@ def check_beforehand(config: RunConfig) -> None:
 
 
 def check_metrics(config: RunConfig) -> None:
-    """What decides which checkpoint is best is measured, and so is what answers are scored by.
+    """Check that the metrics named in a config are measured for its task.
 
     Raises:
-        ConfigError: one of that is not so.
+        ConfigError: a metric is unknown or not measured.
     """
     task = find_task(config.task)
     measured = [metric.name for metric in task.metrics if metric.name not in task.kept]
@@ -55,40 +54,41 @@ def check_metrics(config: RunConfig) -> None:
             hint=_("Known are {metrics}.", metrics=", ".join(measured)),
         )
     if config.evaluation.metrics != "auto":
-        from tui_tuner.evaluation.metrics import chosen
+        from tui_tuner.evaluation.metrics import choose_metrics
 
-        chosen(config.evaluation.metrics, [])
+        choose_metrics(config.evaluation.metrics, [])
 
 
 def check_hardware(config: RunConfig) -> None:
-    """There are as many devices as the config names, and they can train together.
+    """Check that the devices named in a config exist and that a run can use them.
 
     Raises:
         HardwareError: more GPUs than this machine has.
-        ConfigError: several devices; they do not train together yet.
+        ConfigError: several devices, which a run cannot use yet.
         UsageError: this is one of several processes.
     """
-    one_process()
+    # First: with several processes, every other check would print its error several times
+    require_one_process()
     devices = config.hardware.devices
     if not isinstance(devices, int):
         return
-    from tui_tuner.planning.hardware import detect
+    from tui_tuner.planning.hardware import detect_hardware
     from tui_tuner.planning.resolve import check_devices
 
-    check_devices(config, detect())
+    check_devices(config, detect_hardware())
     if devices > 1:
         raise ConfigError(
-            _("asks for {devices} GPUs, and several do not train one run together yet.", devices=devices),
+            _("asks for {devices} GPUs, but a run cannot use more than one yet.", devices=devices),
             where="hardware.devices",
-            hint=_("Set it to 1 or auto; `tui-tuner estimate` may plan for several."),
+            hint=_("Set it to 1 or auto; `tui-tuner estimate` can plan for several."),
         )
 
 
-def one_process() -> Ranks:
-    """This process, alone.
+def require_one_process() -> Ranks:
+    """Return the ranks of this process; there must be only one.
 
     Raises:
-        UsageError: torchrun has started several; they do not train one run together yet.
+        UsageError: torchrun has started several processes, which a run cannot use yet.
     """
     from tui_tuner.training.ranks import Ranks
 
@@ -96,7 +96,7 @@ def one_process() -> Ranks:
     if ranks.world > 1:
         raise UsageError(
             _(
-                "this is one of {world} processes, and several do not train one run together yet.",
+                "this is one of {world} processes, but a run cannot use more than one yet.",
                 world=ranks.world,
             ),
             where="WORLD_SIZE",
@@ -106,23 +106,24 @@ def one_process() -> Ranks:
 
 
 def _check_model(config: RunConfig) -> None:
-    from tui_tuner.data.chat.choosing import check_template
-    from tui_tuner.models.described import check_described
+    from tui_tuner.data.chat.template_choice import check_template
     from tui_tuner.models.hub.place import is_path
     from tui_tuner.models.loading import check_weights, model_source, tokenizer_source
     from tui_tuner.models.sizes import check_sizes
+    from tui_tuner.models.weights_check import check_described
 
     model = config.model
     if model.architecture is None:
-        with about("model.name"):
-            source = model_source(model) if is_path(model.name) else ""  # a run fetches what is missing
+        with name_field("model.name"):
+            # A hub's model is downloaded by the run
+            source = model_source(model) if is_path(model.name) else ""
             if os.path.isdir(source):
                 check_weights(Path(source))
                 check_described(model)
     else:
         check_sizes(model.architecture, "model.architecture")
     if model.tokenizer != "train":
-        with about("model.name" if model.tokenizer is None else "model.tokenizer"):
+        with name_field("model.name" if model.tokenizer is None else "model.tokenizer"):
             if is_path(model.tokenizer or model.name):
                 tokenizer_source(model)
     if model.chat_template is not None:
@@ -130,39 +131,42 @@ def _check_model(config: RunConfig) -> None:
 
 
 def check_method(config: RunConfig) -> None:
-    """What the method asks of the model is there, where the model's shapes are known here.
+    """Check that the model has what the method needs, if the model's shapes are known without a network.
 
     Raises:
-        ConfigError: more layers than it has, layers of other names, or a prefix that it cannot take.
+        ConfigError: more layers than the model has, unknown layer names, or an unsupported prefix.
     """
     from tui_tuner.models.facts import load_facts
     from tui_tuner.planning.data_facts import DataFacts
     from tui_tuner.planning.traps.findings import Case
-    from tui_tuner.planning.traps.heads import no_prefix
-    from tui_tuner.planning.traps.model import unknown_targets
+    from tui_tuner.planning.traps.head_traps import no_prefix
+    from tui_tuner.planning.traps.model_traps import unknown_targets
 
     method = config.method
 
     try:
         facts = load_facts(config.model, network=False)
-    except TunerError:  # the run will see: it may know a shape that planning does not
+    except TunerError:
+        # Left to the run, which may know shapes that planning does not
         return
     beside = no_prefix(Case(config, facts, DataFacts(0), None))
     if beside is not None:
         raise ConfigError(beside.text, where="method.kind", hint=beside.reason, field="method.kind")
-    asked = (method.layers or 0) if "layers" in METHOD_FIELDS[method.kind] else 0
+    asked = (method.layers or 0) if method.reads_field("layers") else 0
     if facts.verified and asked > facts.layers:
-        every = setting({"method.layers": facts.layers})
+        every = write_setting({"method.layers": facts.layers})
         raise ConfigError(
             _("{asked} is more than this model's {layers} layers.", asked=asked, layers=facts.layers),
             where="method.layers",
-            hint=advise(N_("Take them all with {command}.", command=every)),
+            hint=advise(N_("Use all of them with {command}.", command=every)),
         )
     wrong, known = unknown_targets(method, facts)
     if wrong:
-        every = setting({"method.targets": "all-linear"})
+        every = write_setting({"method.targets": "all-linear"})
         hint = N_(
-            "Its linear layers are {names}; {command} takes all.", names=listed(sorted(known)), command=every
+            "Its linear layers are {names}; {command} uses all.",
+            names=list_items(sorted(known)),
+            command=every,
         )
         raise ConfigError(
             _("this model has no layer {name!r}.", name=one_line(wrong[0])),
@@ -172,15 +176,15 @@ def check_method(config: RunConfig) -> None:
 
 
 def check_data(config: RunConfig) -> None:
-    """The data files are there, their first rows are recognised, and the task takes such rows. Asks no hub.
+    """Check that the data files exist and their first rows fit the task. Uses no network.
 
     Raises:
-        DataError: one of that is not so.
+        DataError: a file is missing or unreadable, or its rows do not fit.
     """
     data = config.data
     _check_rows(config, data)
     if isinstance(data.validation, str):
-        with about("data.validation", instead_of="data.path"):
+        with name_field("data.validation", instead_of="data.path"):
             _check_rows(config, data.model_copy(update={"path": data.validation}))
     phrases = data.cleaning.phrases
     if phrases and data.cleaning.refusals and not os.path.isfile(Path(phrases).expanduser()):
@@ -193,32 +197,35 @@ def check_data(config: RunConfig) -> None:
 
 
 def _check_rows(config: RunConfig, data: DataSection) -> None:
-    """The first usable row of each source, as far as it is quickly read; that there is one in any of them."""
+    """Check the first usable row of each source; at least one source must have one."""
     from tui_tuner.data.ledger import Ledger
-    from tui_tuner.data.reading import Reading
-    from tui_tuner.data.sources.files import resolve
+    from tui_tuner.data.read_data import DataReading
+    from tui_tuner.data.sources.files import resolve_paths
 
     check_kind = getattr(find_task(config.task).encoder_class, "check_kind", None)
     ledger = Ledger()
-    usable = False  # or may be: not everything was read
+    # Also set for sources that were not read to their end
+    usable = False
     legible = False
-    for number, resolved in enumerate(resolve(data)):
-        if resolved.far_off:
+    for number, resolved in enumerate(resolve_paths(data)):
+        # Data sets on hubs are checked by the run, which downloads them
+        if resolved.is_far_off:
             usable = True
             continue
-        reading = Reading(data.model_copy(update={"path": [resolved.source]}))
+        reading = DataReading(data.model_copy(update={"path": [resolved.source]}))
         looked = 0
         for looked, read in enumerate(islice(reading, MOST_ROWS), 1):  # noqa: B007
-            record = read.begun(ledger)
+            record = read.count_start(ledger)
             if record is None:
                 continue
             usable = True
             if check_kind is not None:
                 check_kind(config, replace(read, source=number), record)
             break
+        # The rows read so far are unusable, but the file has more
         usable = usable or looked == MOST_ROWS
         legible = legible or bool(reading.detections)
     if not usable:
-        from tui_tuner.data.examples.prepare import nothing_left
+        from tui_tuner.data.examples.prepare import no_rows_error
 
-        raise nothing_left(data, ledger, legible)
+        raise no_rows_error(data, ledger, legible)

@@ -1,4 +1,4 @@
-"""A run in a process of its own, in a session of its own: no terminal can take it along."""
+"""Starts runs in separate processes with their own session, so that closing a terminal does not end them."""
 
 from __future__ import annotations
 
@@ -7,40 +7,43 @@ import time
 from collections.abc import Callable
 
 from tui_tuner.errors import RunError, TunerError
-from tui_tuner.launch.output import open_log
-from tui_tuner.launch.spawning import Child
+from tui_tuner.launch.output_capture import open_log
+from tui_tuner.launch.spawning import ChildProcess
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_seconds, one_line
 
-SLOW = 60.0  # seconds after which a process that has not begun is said to be slow
+SLOW = 60.0  # seconds after which a process that has not started the run is reported as slow
 _POLL = 0.05
 
 
-def start_worker(folder: RunFolder, resume: bool = False) -> Child:
-    """The worker of a run, with its output in the run's log. It outlives this process.
+def start_worker(folder: RunFolder, resume: bool = False) -> ChildProcess:
+    """Start the worker process of a run, with its output in the run's log. It outlives this process.
 
     Raises:
         RunError: the log cannot be written.
-        OSError: the system starts no process.
+        OSError: the process cannot be started.
     """
-    log = open_log(folder.log)
+    log = open_log(folder.log_path)
     try:
-        arguments = [str(folder.path.resolve()), *["--resume"] * resume, *_consent(folder)]
-        return Child("tui_tuner.launch.worker", *arguments, stdout=log, stderr=log)
+        # Absolute: the worker must find it whatever its working folder is
+        arguments = [str(folder.path.resolve()), *["--resume"] * resume, *_pass_consent(folder)]
+        return ChildProcess("tui_tuner.launch.worker", *arguments, stdout=log, stderr=log)
     finally:
+        # The child has its own copy of the descriptor
         os.close(log)
 
 
-def _consent(folder: RunFolder) -> list[str]:
-    """Where the user's word cannot be kept on the disk, it is handed on."""
+def _pass_consent(folder: RunFolder) -> list[str]:
+    """Pass the user's consent to the worker, in case it could not be saved to the disk."""
     from tui_tuner.config import consent
 
     try:
-        model = folder.config().model
+        model = folder.load_config().model
     except TunerError:
-        return []  # the worker says so
-    agreed = model.trust_remote_code and consent.allowed(model)
+        # The worker will report the same error
+        return []
+    agreed = model.trust_remote_code and consent.is_allowed(model)
     return ["--trust-remote-code"] * agreed
 
 
@@ -50,31 +53,32 @@ def start_detached(
     say: Callable[[str], None] = lambda _: None,
     enough: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Start the worker of a run, and wait until it owns the run, however long that takes.
+    """Start the worker of a run, and wait without limit until it has taken over the run.
 
-    If an exception (Ctrl-C) ends the wait, the worker is ended too: nobody would know that it trains.
+    If an exception (Ctrl+C) ends the wait, the worker is killed, as the user would not know that it trains.
 
     Args:
-        say: Told, once, when it takes long.
-        enough: Whether to wait no longer, and leave the worker to itself.
+        say: Called once if it takes long.
+        enough: Returns true to stop waiting and leave the worker running.
 
     Returns:
         The worker's process id.
 
     Raises:
-        RunError: the worker ended before it owned the run.
+        RunError: the worker ended before it took over the run.
     """
     child = start_worker(folder, resume)
     began, said = time.monotonic(), False
     try:
-        while folder.manifest().get("pid") != child.pid:
+        # The worker writes its pid into the manifest once it holds the run's lock
+        while folder.read_manifest().get("pid") != child.pid:
             if child.poll() is not None:
-                raise _ended(folder, child)
+                raise _describe_end(folder, child)
             if not said and time.monotonic() - began > SLOW:
                 said = True
                 say(
                     _(
-                        "the background process has not begun after {slow}; still waiting for it.",
+                        "the background process has not started the run after {slow}; still waiting.",
                         slow=human_seconds(SLOW),
                     )
                 )
@@ -82,15 +86,15 @@ def start_detached(
                 break
             time.sleep(_POLL)
     except BaseException:
-        child.end()
+        child.end_child()
         raise
     return child.pid
 
 
-def _ended(folder: RunFolder, child: Child) -> RunError:
-    death = child.death()
+def _describe_end(folder: RunFolder, child: ChildProcess) -> RunError:
+    death = child.describe_death()
     return RunError(
-        _("the background process {ended}, before it began.", ended=death.message),
+        _("the background process {ended} before it started the run.", ended=death.message),
         where=one_line(folder.path),
-        hint=f"{death.hint} {_('Its output is in {path}.', path=one_line(folder.log))}".strip(),
+        hint=f"{death.hint} {_('Its output is in {path}.', path=one_line(folder.log_path))}".strip(),
     )

@@ -1,12 +1,12 @@
 """`python -m tui_tuner.launch.helper_main LIFELINE PARENT [MODULE]`: the other end of `launch.helper`.
 
-Answers requests, one at a time, on the main thread; a second thread reads what is asked meanwhile. It knows
-the operations of `launch.operations`, and those of MODULE, which only whoever starts this process can name.
+Answers requests one at a time on the main thread; a second thread reads further messages meanwhile. It knows
+the operations of `launch.operations` and those of MODULE.
 
-It ends, together with all that it has started, when its parent does. Three things see to it. First a pipe,
-whose read end is the file descriptor LIFELINE: on Linux the kernel itself kills this process's group once the
-write end is closed, so it ends also inside a C function that lets no other thread run. Then the end of its
-standard input. And PARENT, a process id, for another process may have inherited the ends of its pipes.
+It ends, together with everything it has started, when its parent does, by three means. First, a pipe whose
+read end is the file descriptor LIFELINE: on Linux the kernel kills this process's group once the write end is
+closed, even inside a C function that holds the interpreter. Second, the end of its standard input. Third,
+PARENT, a process id, as another process may have inherited the other ends of its pipes.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from typing import Any
 from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.errors import EXIT_FAILED, TunerError, UsageError
 from tui_tuner.launch.environment import prepare_environment
-from tui_tuner.launch.operations import Operation, known
+from tui_tuner.launch.operations import Operation, list_operations
 from tui_tuner.locales import _
 
-PARENT_POLL = 0.5  # seconds between two looks at whether the parent is still there
+PARENT_POLL = 0.5  # seconds between two checks that the parent is alive
 _LONGEST = 4000  # characters of an error's text
 
 
 @dataclass
-class Job:
-    """One request."""
+class PendingRequest:
+    """A request, with the event that cancels it."""
 
     id: int
     operation: str
@@ -45,41 +45,44 @@ class Job:
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
-class Server:
-    """Reads from one file descriptor and answers on another."""
+class RequestServer:
+    """Reads requests from one file descriptor and writes answers to another."""
 
     def __init__(self, requests: int, answers: int, parent: int, operations: Mapping[str, Operation]) -> None:
         self._requests, self._answers, self._parent = requests, answers, parent
         self._operations = operations
-        self._inbox: SimpleQueue[Job] = SimpleQueue()
+        self._inbox: SimpleQueue[PendingRequest] = SimpleQueue()
         self._speaking = threading.Lock()
 
-    def run(self) -> None:
-        """Answer for ever; the process ends with its parent."""
-        threading.Thread(target=self._listen, name="requests", daemon=True).start()
+    def serve_forever(self) -> None:
+        """Answer requests forever; the process ends with its parent."""
+        threading.Thread(target=self._listen_for_messages, name="requests", daemon=True).start()
         while True:
-            self._do(self._inbox.get())
+            self._answer_request(self._inbox.get())
 
     # ---- the second thread -----------------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        jobs: dict[int, Job] = {}  # the newest one only: requests come one at a time
-        with contextlib.suppress(OSError, ValueError, KeyError):  # not what our parent would say: it is over
-            for line in self._lines():
+    def _listen_for_messages(self) -> None:
+        # Holds only the newest one, as requests come one at a time
+        jobs: dict[int, PendingRequest] = {}
+        # A message that the parent cannot have written: end
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            for line in self._read_lines():
                 message = json.loads(line)
                 if "operation" in message:
-                    job = Job(message["id"], message["operation"], message["arguments"])
+                    job = PendingRequest(message["id"], message["operation"], message["arguments"])
                     jobs = {job.id: job}
                     self._inbox.put(job)
                 elif message["id"] in jobs:
                     jobs[message["id"]].cancel.set()
         end_group()
 
-    def _lines(self) -> Iterator[bytes]:
-        """Lines from the parent, until it is gone."""
+    def _read_lines(self) -> Iterator[bytes]:
+        """Yield lines from the parent until it ends."""
         rest = b""
         while True:
             ready, _unused, _unused = select.select([self._requests], [], [], PARENT_POLL)
+            # An orphan gets another parent, even if some other process keeps the pipes open
             if os.getppid() != self._parent:
                 return
             if ready:
@@ -91,34 +94,38 @@ class Server:
 
     # ---- the main thread -------------------------------------------------------------------------------
 
-    def _do(self, job: Job) -> None:
-        def progress(payload: Any) -> None:
-            self._say(job, "progress", payload)
+    def _answer_request(self, job: PendingRequest) -> None:
+        def send_progress(payload: Any) -> None:
+            self._send_message(job, "progress", payload)
 
         try:
             if job.operation not in self._operations:
-                raise UsageError(_("a helper knows no operation {operation!r}.", operation=job.operation))
-            answer = self._operations[job.operation].load()
-            self._say(job, "result", answer(job.arguments, progress, job.cancel.is_set))
+                raise UsageError(_("unknown operation {operation!r}.", operation=job.operation))
+            answer = self._operations[job.operation].import_function()
+            self._send_message(job, "result", answer(job.arguments, send_progress, job.cancel.is_set))
         except SystemExit as error:
-            _leave(error)
-        except BaseException as error:  # whatever it is, whoever asked has to hear of it
+            _exit_at_once(error)
+        except BaseException as error:
+            # Of any kind: the parent waits for an answer
+            # Our own errors explain themselves; of others the traceback helps to find the bug
             if not isinstance(error, TunerError):
                 traceback.print_exc()
-            self._say(job, "error", described(error))
+            self._send_message(job, "error", describe_error(error))
 
-    def _say(self, job: Job, kind: str, payload: Any) -> None:
+    def _send_message(self, job: PendingRequest, kind: str, payload: Any) -> None:
         block = json.dumps({"id": job.id, kind: payload}).encode() + b"\n"
         with self._speaking:
             try:
                 while block:
+                    # A pipe may take only part of a large answer at a time
                     block = block[os.write(self._answers, block) :]
-            except OSError:  # nobody listens
+            except OSError:
+                # The parent has closed its end
                 end_group()
 
 
-def described(error: BaseException) -> dict[str, Any]:
-    """An error as JSON: its kind, what, where, hint, field and exit code."""
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """Convert an error to JSON: its class, what, where, hint, field and exit code."""
     kind, text = type(error).__name__, str(error)
     if isinstance(error, TunerError):
         more = {
@@ -133,8 +140,8 @@ def described(error: BaseException) -> dict[str, Any]:
     return {"kind": kind, "what": text[:_LONGEST], "exit_code": None}
 
 
-def _leave(error: SystemExit) -> None:
-    """What `sys.exit` means, but without waiting for threads that an operation has left."""
+def _exit_at_once(error: SystemExit) -> None:
+    """Exit as `sys.exit` would, but without waiting for threads that an operation has left running."""
     if isinstance(error.code, str):
         sys.stderr.write(error.code + "\n")
     sys.stderr.flush()
@@ -142,25 +149,27 @@ def _leave(error: SystemExit) -> None:
 
 
 def end_group() -> None:
-    """End this process and, where it leads a session, all that it has started in it."""
+    """End this process and, if it leads a process group, everything in that group."""
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(EXIT_FAILED)
 
 
-def _end_with(lifeline: int) -> None:
-    """Let the kernel kill this process's group when the other end of a pipe is closed; Linux only."""
+def _end_with_lifeline(lifeline: int) -> None:
+    """Let the kernel kill this process's group when the other end of a pipe closes; Linux only."""
     os.set_inheritable(lifeline, False)
     if sys.platform == "linux" and os.getpgrp() == os.getpid():
+        # A negative owner is a process group: its processes get the signal when the pipe becomes readable
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | fcntl.FASYNC)
-        if select.select([lifeline], [], [], 0)[0]:  # it was closed before
+        # The other end was closed before the signal was set up
+        if select.select([lifeline], [], [], 0)[0]:
             end_group()
 
 
-def _own_streams() -> tuple[int, int]:
-    """Copies of standard input and output for us alone; what libraries print goes to standard error."""
+def _take_streams() -> tuple[int, int]:
+    """Keep private copies of standard input and output; what libraries print goes to standard error."""
     requests, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -170,14 +179,14 @@ def _own_streams() -> tuple[int, int]:
     return requests, answers
 
 
-def main(arguments: list[str]) -> None:
-    """See the module's own text."""
-    requests, answers = _own_streams()
-    _end_with(int(arguments[0]))
+def serve_helper(arguments: list[str]) -> None:
+    """Serve requests until the parent ends; see the module docstring."""
+    requests, answers = _take_streams()
+    _end_with_lifeline(int(arguments[0]))
     prepare_environment()
-    operations = known(*arguments[2:])
-    Server(requests, answers, int(arguments[1]), operations).run()
+    operations = list_operations(*arguments[2:])
+    RequestServer(requests, answers, int(arguments[1]), operations).serve_forever()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve_helper(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT stop a run resumably; SIGHUP (terminal gone) lets it go on."""
+"""Signal handlers: SIGTERM and SIGINT stop a run resumably; at SIGHUP (terminal closed) it continues."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
-from tui_tuner.runs.control import Control
+from tui_tuner.runs.control import CommandReceiver
 
 _IMPATIENT = 3
 
 
-def install(control: Control, on_hangup: Callable[[], None] | None = None) -> None:
-    """Install handlers; main thread only. The third SIGINT or SIGTERM ends the process without saving."""
+def install_handlers(control: CommandReceiver, on_hangup: Callable[[], None] | None = None) -> None:
+    """Install the handlers (main thread only). The third SIGINT or SIGTERM ends the process unsaved."""
     seen = {signal.SIGINT: 0, signal.SIGTERM: 0}
 
-    def stop(number: int, _frame: FrameType | None) -> None:
+    def request_stop(number: int, _frame: FrameType | None) -> None:
         which = signal.Signals(number)
         seen[which] += 1
         if seen[which] >= _IMPATIENT:
             signal.signal(which, signal.SIG_DFL)
+            # With the default action, so that the parent sees which signal ended the process
             os.kill(os.getpid(), which)
-        control.request("stop", reason=which.name)
+        control.request_command("stop", reason=which.name)
 
-    def hangup(_number: int, _frame: FrameType | None) -> None:
+    def handle_hangup(_number: int, _frame: FrameType | None) -> None:
         if on_hangup:
             on_hangup()
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGHUP, hangup)
+    signal.signal(signal.SIGINT, request_stop)
+    signal.signal(signal.SIGTERM, request_stop)
+    # The default action would end the run when its terminal is closed
+    signal.signal(signal.SIGHUP, handle_hangup)

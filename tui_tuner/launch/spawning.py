@@ -1,4 +1,4 @@
-"""Starting a process of this program, in a session of its own; and ending it with all that it has started."""
+"""Starts processes of this program in their own session, and ends them with everything they started."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import threading
 import time
 from typing import IO
 
-from tui_tuner.runs.death import Death, ending, vital_signs
+from tui_tuner.runs.death import Death, describe_exit, vital_signs
 
 
-class Child(subprocess.Popen[bytes]):
-    """`python -m module arguments`, in a session of its own.
+class ChildProcess(subprocess.Popen[bytes]):
+    """Runs `python -m module arguments` in its own session, so that no terminal can end it.
 
-    No terminal can end it. Its standard streams are at /dev/null, unless others are given.
+    Its standard streams are /dev/null unless others are given.
 
     Args:
-        keep: File descriptors that it gets, besides its standard streams.
+        keep: File descriptors that it inherits in addition to its standard streams.
 
     Raises:
-        OSError: the system starts no process.
+        OSError: the process cannot be started.
     """
 
     def __init__(
@@ -48,15 +48,16 @@ class Child(subprocess.Popen[bytes]):
             pass_fds=keep,
         )
 
-    def end(self) -> None:
-        """Kill it and what it has started, and wait until it is gone. From any thread; also if it is dead."""
+    def end_child(self) -> None:
+        """Kill the process with all that it started, and wait for its end. Any thread may call it."""
         with self._ending:
-            if not self._ended:  # later the group's number may be another's
+            # Later the group's number may belong to another process
+            if not self._ended:
                 self._ended = True
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.pid, signal.SIGKILL)
         self.wait()
 
-    def death(self) -> Death:
-        """How it ended, in words (see `runs.death.ending`). Waits until it has."""
-        return ending(self.wait(), self.pid, self._signs, self._began)
+    def describe_death(self) -> Death:
+        """Wait for its end and describe it (see `runs.death.describe_exit`)."""
+        return describe_exit(self.wait(), self.pid, self._signs, self._began)

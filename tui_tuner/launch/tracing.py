@@ -1,4 +1,4 @@
-"""The memory trace: asks a helper process to trace the installed libraries, and compares with the ledger."""
+"""Traces memory with the installed libraries in a helper process, and compares it with the ledger."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from tui_tuner.launch.helper import Helper, Request
 from tui_tuner.launch.helper_process import ProcessEnded
 from tui_tuner.locales import _
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.trace import Check, check, request_for, untraceable
+from tui_tuner.planning.trace_check import Check, check_trace, explain_untraceable, make_request
 
 OPERATION = "trace"
 
 
 class Tracer:
-    """Checks setups against traces. Close it, or use `with`.
+    """Checks memory estimates against traces. Close it or use `with`.
 
     Args:
-        seconds: After so long without an answer, a trace is given up.
-        helper: The helper to ask, which stays open; None for one of its own.
+        seconds: Time limit for a trace.
+        helper: A helper to use, which stays open; None to create one.
     """
 
     def __init__(self, seconds: float = 120.0, helper: Helper | None = None) -> None:
@@ -33,30 +33,31 @@ class Tracer:
         self.close()
 
     def close(self) -> None:
-        """Give up traces under way, and end the tracing process."""
+        """Cancel running traces, and end the tracing process."""
+        # A copy, as each request removes itself when it ends
         for request in tuple(self._requests):
             request.cancel()
         if self._own:
             self.helper.close()
         else:
-            self.helper.rest(OPERATION)
+            self.helper.end_when_idle(OPERATION)
 
-    def check(self, setup: Setup) -> Check:
-        """Trace a setup.
+    def check_setup(self, setup: Setup) -> Check:
+        """Trace a setup, and compare it with its estimate.
 
         Raises:
-            RunError: the settings cannot be traced (see `untraceable`), or it failed.
-            Cancelled: closed meanwhile.
+            RunError: the settings cannot be traced (see `explain_untraceable`), or the trace failed.
+            Cancelled: closed while waiting.
         """
-        refusal = untraceable(setup)
+        refusal = explain_untraceable(setup)
         if refusal:
             raise RunError(_("cannot be traced: {refusal}.", refusal=refusal), where="memory")
-        request = self.helper.request(OPERATION, request_for(setup), seconds=self.seconds)
+        request = self.helper.prepare_request(OPERATION, make_request(setup), seconds=self.seconds)
         self._requests.add(request)
         try:
-            return check(setup, request.wait())
+            return check_trace(setup, request.wait_for_result())
         except ProcessEnded as error:
-            hint = f"{_('The computed figure remains unchecked.')} {error.hint}".strip()
+            hint = f"{_('The estimate remains unchecked.')} {error.hint}".strip()
             raise RunError(_("the trace: {what}", what=error.what), where="memory", hint=hint) from None
         finally:
             self._requests.discard(request)

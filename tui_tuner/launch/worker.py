@@ -8,32 +8,33 @@ from pathlib import Path
 
 from tui_tuner.config import consent
 from tui_tuner.errors import EXIT_CONFIG, TunerError
-from tui_tuner.launch.host import host
-from tui_tuner.launch.output import open_missing_streams, scrub_streams
-from tui_tuner.launch.signals import install
+from tui_tuner.launch.output_capture import open_missing_streams, scrub_streams
+from tui_tuner.launch.run_host import host_run
+from tui_tuner.launch.signals import install_handlers
 from tui_tuner.locales import _
-from tui_tuner.runs.control import Control
+from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.store import RunFolder
 
 
-def main(arguments: list[str]) -> int:
-    """Train the run folder named in the arguments; returns the exit code."""
+def run_worker(arguments: list[str]) -> int:
+    """Train the run folder named in the arguments; return the exit code."""
     paths = [argument for argument in arguments if argument not in ("--resume", "--trust-remote-code")]
     if len(paths) != 1:
         return EXIT_CONFIG
     open_missing_streams()
     folder = RunFolder(Path(paths[0]))
-    control = Control(folder.control)
-    install(control)
+    control = CommandReceiver(folder.control_path)
+    # Before anything slow, so that a stop that comes early is not lost
+    install_handlers(control)
     scrub_streams()
     try:
         if "--trust-remote-code" in arguments:
-            consent.remember(folder.config().model)
-        return host(folder, control, resume="--resume" in arguments, end=os._exit).exit_code
+            consent.remember_consent(folder.load_config().model)
+        return host_run(folder, control, resume="--resume" in arguments, end=os._exit).exit_code
     except TunerError as error:
         sys.stderr.write(_("error: {error}", error=error) + "\n")
         return error.exit_code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_worker(sys.argv[1:]))

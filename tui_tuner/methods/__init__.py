@@ -1,42 +1,41 @@
-"""Which weights are trained: a registry from `method.kind` to the function that prepares a model.
-
-A new method is named in `config.kinds` (`METHODS`, `METHOD_FIELDS`) and registered here under the same name.
-"""
+"""The methods, which decide which weights are trained: a module for each, or for a family of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.methods.ia3 import attach_ia3
-from tui_tuner.methods.lora import attach_lora
-from tui_tuner.methods.merging import merge
-from tui_tuner.methods.others import attach_loha, attach_vera
-from tui_tuner.methods.prompts import attach_prompt
-from tui_tuner.methods.weights import attach_freeze, attach_full
-from tui_tuner.models.libraries import QUANTISING, without
+from tui_tuner.methods.attached import method_of, remember_method
+from tui_tuner.methods.method import Method
+from tui_tuner.models.libraries import QUANTISING, hide_packages
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from tui_tuner.config.schema import RunConfig
 
 CAUSAL = "CAUSAL_LM"
-METHODS: dict[str, Callable[[Any, RunConfig, str], Any]] = {
-    "lora": attach_lora,
-    "dora": attach_lora,
-    "rslora": attach_lora,
-    "full": attach_full,
-    "freeze": attach_freeze,
-    "loha": attach_loha,
-    "vera": attach_vera,
-    "ia3": attach_ia3,
-    "prompt_tuning": attach_prompt,
-    "p_tuning": attach_prompt,
-    "prefix_tuning": attach_prompt,
-}
 
 
-def attach(model: Any, config: RunConfig, peft_type: str = CAUSAL) -> Any:
-    """Prepare a loaded model: freeze what is not trained, add what is. Draws from the global seed.
+@cache
+def find_method(name: str) -> Method:
+    """Return the method of a name in `config.kinds.methods.METHODS`.
+
+    Raises:
+        KeyError: there is no such method, which cannot happen with a validated config.
+    """
+    # Raises for unknown names, so that a config can never name another module to import
+    kind = METHODS[name]
+    family: tuple[Method, ...] = import_module(f"{__name__}.{kind.module or name}").METHODS
+    return {method.name: method for method in family}[name]
+
+
+def attach(model: Module, config: RunConfig, peft_type: str = CAUSAL) -> Module:
+    """Prepare a loaded model: freeze what is not trained, and add what is. Draws from the global seed.
 
     Args:
         peft_type: PEFT's name for the task (`Task.peft_type`).
@@ -44,18 +43,32 @@ def attach(model: Any, config: RunConfig, peft_type: str = CAUSAL) -> Any:
     Raises:
         ConfigError: the method does not fit this model.
     """
-    with without(*QUANTISING):  # a model with quantised weights has imported it
-        model = METHODS[config.method.kind](model, config, peft_type)
+    # peft imports the quantising packages if it finds them, which takes seconds; a model with quantised
+    # weights has imported its own already
+    with hide_packages(*QUANTISING):
+        method = find_method(config.method.kind)
+        model = method.attach(model, config, peft_type)
+    remember_method(model, method)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError(_("nothing of this model would be trained."), where="method", field="method.kind")
+        raise ConfigError(_("no weight of this model would be trained."), where="method", field="method.kind")
     return model
 
 
-def trainable_parameters(model: Any) -> tuple[int, int]:
-    """(trained, all) parameters; a 4-bit weight counts as the weights it stands for."""
+def merge(model: Module) -> Module:
+    """Return the model with its adapter merged into its weights; a whole model is returned as it is.
+
+    Raises:
+        ModelError: the method, or a model with quantised weights, cannot be merged.
+    """
+    return method_of(model).merge_weights(model)
+
+
+def count_model_parameters(model: Module) -> tuple[int, int]:
+    """Return the numbers of trained and of all parameters; packed 4-bit weights are counted one by one."""
     trained = total = 0
     for parameter in model.parameters():
         count = parameter.numel()
+        # bitsandbytes stores two 4-bit weights in a byte, and keeps the real shape in its state
         if type(parameter).__name__ == "Params4bit":
             count = parameter.quant_state.shape.numel() if parameter.quant_state else count * 2
         total += count
@@ -63,4 +76,4 @@ def trainable_parameters(model: Any) -> tuple[int, int]:
     return trained, total
 
 
-__all__ = ["METHODS", "attach", "merge", "trainable_parameters"]
+__all__ = ["Method", "attach", "count_model_parameters", "find_method", "merge"]

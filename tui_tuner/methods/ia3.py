@@ -1,47 +1,69 @@
 """IA3 (arXiv 2205.05638): a trained factor for each output of a linear layer, through peft.
 
-In the layer that leads out of a feed-forward block the factors multiply its inputs, as in the paper.
+In the last layer of a feed-forward block, the factors multiply the inputs instead, as in the paper.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
-from tui_tuner.methods.lora import last_layers, outside_layers, saved_modules, target_names, transposed
-from tui_tuner.methods.weights import decoder_layers
+from tui_tuner.methods.layers import (
+    choose_last_layers,
+    choose_targets,
+    find_layers,
+    is_transposed,
+    name_outside_layers,
+    name_saved_modules,
+)
+from tui_tuner.methods.numbers.matrices import FactorNumbers
+from tui_tuner.methods.peft_method import PeftMethod
 from tui_tuner.text import one_line
 
+if TYPE_CHECKING:
+    from torch.nn import Module
 
-def attach_ia3(model: Any, config: RunConfig, peft_type: str) -> Any:
-    """Freeze the model and put a vector of factors, at first 1 and in float32, on the target layers."""
-    from peft import IA3Config, get_peft_model
-
-    method = config.method
-    targets = target_names(model, method.targets)
-    forward = feed_forward_outputs(model, targets)
-    if method.layers is not None:
-        targets, forward = _within(model, targets, method.layers), _within(model, forward, method.layers)
-    try:
-        settings = IA3Config(
-            target_modules=[*targets, *forward],
-            feedforward_modules=forward,
-            exclude_modules=outside_layers(model, method.targets),
-            modules_to_save=saved_modules(model, peft_type) or None,
-            fan_in_fan_out=transposed(model),
-            task_type=peft_type,
-        )
-        model = get_peft_model(model, settings)
-    except ValueError as error:
-        raise ConfigError(one_line(error, 300), where="method", field="method.kind") from error
-    return model
+    from tui_tuner.config.schema import RunConfig
 
 
-def _within(model: Any, names: list[str], count: int) -> list[str]:
-    """The full names of the modules of these names in the last `count` layers."""
+class Ia3(FactorNumbers, PeftMethod):
+    """Vectors of factors on the target layers, initially 1, in float32."""
+
+    peft_type = "IA3"
+
+    def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
+        from peft import IA3Config, get_peft_model
+
+        method = config.method
+        targets = choose_targets(model, method.targets)
+        forward = feed_forward_outputs(model, targets)
+        # peft's IA3 has no `layers_to_transform`: full names select the layers
+        if method.layers is not None:
+            targets, forward = (
+                _name_within(model, targets, method.layers),
+                _name_within(model, forward, method.layers),
+            )
+        try:
+            settings = IA3Config(
+                target_modules=[*targets, *forward],
+                feedforward_modules=forward,
+                exclude_modules=name_outside_layers(model, method.targets),
+                modules_to_save=name_saved_modules(model, peft_type) or None,
+                fan_in_fan_out=is_transposed(model),
+                task_type=peft_type,
+            )
+            model = get_peft_model(model, settings)
+        except ValueError as error:
+            raise ConfigError(one_line(error, 300), where="method", field="method.kind") from error
+        return model
+
+
+def _name_within(model: Module, names: list[str], count: int) -> list[str]:
+    """Return the full names of the modules with these names in the last `count` layers."""
     inside = {
-        id(module) for place in last_layers(model, count) for module in decoder_layers(model)[place].modules()
+        id(module)
+        for place in choose_last_layers(model, count)
+        for module in find_layers(model)[place].modules()
     }
     return [
         full
@@ -50,17 +72,19 @@ def _within(model: Any, names: list[str], count: int) -> list[str]:
     ]
 
 
-def feed_forward_outputs(model: Any, targets: list[str]) -> list[str]:
-    """The targets that lead out of a feed-forward block, as `block.layer`: from another width to the model's.
+def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
+    """Return the targets that are the last layer of a feed-forward block, as `block.layer`.
 
-    The layer that leads out of attention may have another width too, and is told by the name of its block.
+    These are layers from a larger width to the model's own.
     """
-    hidden = model.config.get_text_config().hidden_size  # embeddings may be narrower (ELECTRA, ALBERT)
+    # Not the width of the embeddings, which may be narrower (ELECTRA, ALBERT)
+    hidden = model.config.get_text_config().hidden_size
     found: dict[str, None] = {}
-    for layer in decoder_layers(model):
+    for layer in find_layers(model):
         for name, module in layer.named_modules():
-            sizes = widths(module)
+            sizes = find_widths(module)
             block = name.rpartition(".")[0]
+            # The output layer of attention may have wider inputs too; its block's name shows what it is
             meant = any(f".{name}".endswith(f".{target}") for target in targets)
             if sizes is None or not meant or "attn" in block or "attention" in block:
                 continue
@@ -69,8 +93,8 @@ def feed_forward_outputs(model: Any, targets: list[str]) -> list[str]:
     return list(found)
 
 
-def widths(module: Any) -> tuple[int, int] | None:
-    """(inputs, outputs) of a linear layer; None for any other module."""
+def find_widths(module: Module) -> tuple[int, int] | None:
+    """Return (inputs, outputs) of a linear layer; None for any other module."""
     from transformers.pytorch_utils import Conv1D
 
     if isinstance(module, Conv1D):
@@ -78,3 +102,6 @@ def widths(module: Any) -> tuple[int, int] | None:
     if hasattr(module, "in_features") and hasattr(module, "out_features"):
         return int(module.in_features), int(module.out_features)
     return None
+
+
+METHODS = (Ia3("ia3"),)

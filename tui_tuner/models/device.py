@@ -1,4 +1,4 @@
-"""What the device of a run can do: asked once, and handed on to everything that depends on it.
+"""Facts about the device of a run, found once and passed to everything that depends on them.
 
 `find_device` asks torch; planning makes the same facts from NVML or from the table of cards, without torch.
 What follows from them, for a config, is in `compute.numeric`.
@@ -46,31 +46,31 @@ class Device:
     has_flash: bool = False
 
     @property
-    def place(self) -> str:
-        """What torch calls it: `cpu`, `cuda:0`."""
+    def torch_name(self) -> str:
+        """Return what torch calls it: `cpu`, `cuda:0`."""
         return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
 
     @property
-    def ampere(self) -> bool:
-        """Whether it is a GPU of Ampere's generation or newer."""
+    def is_ampere(self) -> bool:
+        """Return whether it is an Ampere GPU or newer."""
         return self.kind == "cuda" and self.capability >= AMPERE
 
     @property
-    def bf16(self) -> bool:
-        """Whether it computes bfloat16 in hardware."""
-        return self.ampere if self.kind == "cuda" else self.cpu_bf16
+    def has_bf16(self) -> bool:
+        """Return whether it computes bfloat16 in hardware."""
+        return self.is_ampere if self.kind == "cuda" else self.cpu_bf16
 
     @property
-    def flash(self) -> bool:
-        """Whether the package flash_attn runs on it."""
-        return self.ampere and self.has_flash
+    def can_use_flash(self) -> bool:
+        """Return whether the package flash_attn can run on it."""
+        return self.is_ampere and self.has_flash
 
 
 def find_device(place: str, known: Sequence[Device] = ()) -> Device:
-    """The device that torch calls `place` (`cpu`, `cuda`, `cuda:1`).
+    """Return the device that torch calls `place` (`cpu`, `cuda`, `cuda:1`).
 
     Args:
-        known: What was already asked of NVML and of the processor (`Hardware.devices`). For a GPU they are
+        known: Facts already read from NVML and from the processor (`Hardware.compute_devices`). GPUs are
             matched by their UUID, as torch and NVML may count in another order.
 
     Raises:
@@ -85,21 +85,22 @@ def find_device(place: str, known: Sequence[Device] = ()) -> Device:
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if found:
             what = _(
-                "a GPU was asked for ({device}), and this machine has {count} that PyTorch can use.",
+                "a GPU was requested ({device}), but this machine has {count} that PyTorch can use.",
                 device=place,
                 count=found,
             )
         else:
             what = _(
-                "a GPU was asked for ({device}), and this machine has none that PyTorch can use.",
+                "a GPU was requested ({device}), but this machine has none that PyTorch can use.",
                 device=place,
             )
         raise HardwareError(
             what,
             where="hardware.devices",
-            hint=_("Set hardware.devices to auto or cpu, or see `tui-tuner doctor`."),
+            hint=_("Set hardware.devices to auto or cpu, or run `tui-tuner doctor`."),
         )
     facts = torch.cuda.get_device_properties(index)
+    # torch writes a UUID without the prefix that NVML puts before it, and a MIG part has another prefix.
     uuid = f"GPU-{facts.uuid}"
     same = next((device for device in known if device.uuid in (uuid, f"MIG-{facts.uuid}")), None)
     asked = same or Device(
@@ -109,15 +110,12 @@ def find_device(place: str, known: Sequence[Device] = ()) -> Device:
         capability=(facts.major, facts.minor),
         memory=facts.total_memory / GIB,
     )
+    # The index is torch's even if NVML knew the card: they may count in another order.
     return replace(asked, index=index, has_flash=flash_installed())
 
 
 def prepare_device(place: str) -> None:
-    """Make sure that torch can use a device, and settle how this process computes on it.
-
-    cuDNN's attention builds a plan for each length that it has not seen, which takes longer than a step.
-    Rows, held-out rows and each token of an answer are of ever new lengths, so it is kept off: PyTorch's own
-    kernels know any length.
+    """Make sure that torch can use a device, and settle how this process computes attention on it.
 
     Raises:
         HardwareError: torch cannot use it.
@@ -126,11 +124,16 @@ def prepare_device(place: str) -> None:
     if place.startswith("cuda"):
         import torch
 
+        # cuDNN's attention builds a plan for each length that it has not seen, which takes longer than a
+        # step. Rows, held-out rows and each token of an answer keep bringing new lengths; PyTorch's own
+        # kernels take any length.
         torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def flash_installed() -> bool:
-    """Whether the package flash_attn is installed. It may still fail to load, built for another torch."""
+    """Return whether the package flash_attn is installed. It may still fail to load, built for another
+    torch.
+    """
     return importlib.util.find_spec("flash_attn") is not None
 
 
@@ -138,7 +141,7 @@ CONTAINER = Path("/sys/fs/cgroup")
 
 
 def host_memory() -> tuple[int, int]:
-    """Total and available memory of the machine in bytes, the container's limit included."""
+    """Return total and available memory of the machine in bytes, limited to the container's share."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -149,18 +152,19 @@ def host_memory() -> tuple[int, int]:
         parts = (
             line.split() for line in (CONTAINER / "memory.stat").read_text(encoding="ascii").splitlines()
         )
-        # files that were read count as used there, and make room for whoever needs it
+        # Cached file pages count as used there, but the kernel drops them as soon as memory is needed.
         used -= sum(int(size) for name, size in parts if name == "inactive_file")
         if limit != "max":
             total = min(total, int(limit))
             available = min(available, max(0, int(limit) - used))
+    # No cgroup v2, or a number in a form that this kernel does not document: the machine's own figures hold.
     except (OSError, ValueError):
         pass
     return total, available
 
 
 def free_memory(device: Any) -> int:
-    """Bytes that are free on a device of torch, those included that torch holds and nobody uses."""
+    """Return the free bytes of a torch device, with what torch has reserved but does not use."""
     place = str(device)
     if not place.startswith("cuda"):
         return host_memory()[1]

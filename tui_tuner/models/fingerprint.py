@@ -1,4 +1,6 @@
-"""What tells one model's weights from another's, in milliseconds: names, shapes, a little of each tensor."""
+"""Tell one model's weights from another's within milliseconds, by names, shapes and a few bytes of each
+tensor.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,16 @@ _MOST_HEADER = 100 << 20  # bytes, as the format allows
 _PIECE = 128  # bytes that are read of each tensor: so many in its middle, and half of it at its beginning
 
 
-def fingerprint(folder: Path) -> str:
-    """A short text that is the same for the same weights, however many files hold them; empty if unknown.
+def fingerprint_weights(folder: Path) -> str:
+    """Return a short text that is the same for the same weights, however many files hold them; empty if
+    unknown.
 
-    Of each tensor the name, type, shape and a few bytes count, so a model that was trained on, or another
-    revision with other weights, is told apart; a whole hash would read every byte of it.
+    It covers the name, type, shape and a few bytes of each tensor, which is enough to notice further training
+    or another revision; a full hash would have to read every byte.
     """
     try:
-        tensors = sorted(one for path in _files(folder) for one in _tensors(path))
+        # Sorted by name: the same weights may be split into files in another way.
+        tensors = sorted(one for path in _list_weight_files(folder) for one in _read_tensors(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return ""
     if not tensors:
@@ -32,20 +36,22 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files that transformers would load weights from."""
+def _list_weight_files(folder: Path) -> list[Path]:
+    """List the files that transformers would load weights from."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
         return [single]
     if index.is_file():
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        # The index is a file from outside: only the name counts, so that it cannot point out of the folder.
         return [folder / Path(str(name)).name for name in sorted(set(names))]
     return sorted(folder.glob("*.safetensors"))
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, str, bytes]]:
-    """(name, type and shape, some bytes) of each tensor of a file."""
-    if not path.is_file():  # whoever opens a pipe waits for ever
+def _read_tensors(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Yield (name, type and shape, some bytes) of each tensor of a file."""
+    # Opening a pipe would wait for a writer that never comes.
+    if not path.is_file():
         raise ValueError("no file")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -59,10 +65,12 @@ def _tensors(path: Path) -> Iterator[tuple[str, str, bytes]]:
             begin, end = (8 + length + int(place) for place in told["data_offsets"])
             if not 8 + length <= begin <= end <= whole:
                 raise ValueError("a damaged safetensors file")
-            yield name, f"{told['dtype']} {told['shape']}", _some_of(file, begin, end)
+            yield name, f"{told['dtype']} {told['shape']}", _read_some_bytes(file, begin, end)
 
 
-def _some_of(file: BinaryIO, begin: int, end: int) -> bytes:
+def _read_some_bytes(file: BinaryIO, begin: int, end: int) -> bytes:
     fd, middle = file.fileno(), (begin + end) // 2
+    # The beginning alone would not do: the first rows of an embedding often belong to tokens that no
+    # training touches.
     first = os.pread(fd, min(_PIECE // 2, end - begin), begin)
     return first + os.pread(fd, min(_PIECE, end - middle), middle)

@@ -1,4 +1,4 @@
-"""What a model's own generation config says of where an answer ends."""
+"""Texts that end an answer according to a model's own generation config."""
 
 from __future__ import annotations
 
@@ -16,44 +16,48 @@ FILE = "generation_config.json"
 
 
 def generation_ends(model: ModelSection, tokenizer: Any) -> list[str]:
-    """Texts of the tokens that end generation by `generation_config.json`, or by `config.json` where that is
-    missing; none where a model has neither, such as one with random weights.
+    """Return the tokens, as text, that end generation by `generation_config.json`, or by `config.json` where
+    that is missing; an empty list where a model has neither, such as one with random weights.
 
-    Ids that the tokenizer does not know are left out: they belong to another vocabulary.
+    Ids that the tokenizer does not know are left out, as they belong to another vocabulary.
     """
     if model.architecture is not None:
         return []
-    values = _read(model, FILE) or _read(model, "config.json")
+    values = _read_json_file(model, FILE) or _read_json_file(model, "config.json")
     ids = values.get("eos_token_id")
     known = len(tokenizer)
     found = []
     for number in ids if isinstance(ids, list) else [ids]:
+        # JSON's `true` would pass for token 1.
         if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < known:
             found.append(str(tokenizer.convert_ids_to_tokens(number)))
     return found
 
 
-def _read(model: ModelSection, name: str) -> dict[str, Any]:
-    """A JSON file of the model; empty where it has none or it cannot be read: loading will say what is."""
+def _read_json_file(model: ModelSection, name: str) -> dict[str, Any]:
+    """Read a JSON file of the model; empty if it has none or it cannot be read, which loading will report."""
     try:
         source = model_source(model)
-        path = Path(source) / name if os.path.isdir(source) else _find(source, name, model.revision)
+        path = Path(source) / name if os.path.isdir(source) else _find_hub_file(source, name, model.revision)
         return read_config(path) if path is not None and path.is_file() else {}
     except TunerError:
         return {}
 
 
-@cache  # the cache key and each encoder ask, and a hub that is out of reach takes seconds each time
-def _find(source: str, name: str, revision: str | None) -> Path | None:
-    """A file of a hub model, from the cache on this machine or the hub; None if it has none."""
+# The cache key and each encoder ask, and an unreachable hub takes seconds each time.
+@cache
+def _find_hub_file(source: str, name: str, revision: str | None) -> Path | None:
+    """Find a file of a hub model in the cache or on the hub; None if it has none."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     kept = try_to_load_from_cache(source, name, revision=revision)
     if isinstance(kept, str):
         return Path(kept)
-    if kept is not None or cached_only(source, revision):  # known not to be there, or not to be had
+    # Not None and not a path: the cache remembers that the hub has no such file.
+    if kept is not None or cached_only(source, revision):
         return None
     try:
         return Path(hf_hub_download(source, name, revision=revision))
-    except Exception:  # whatever the hub's client raises, there is no such file to be had
+    # The hub's client raises many kinds of errors, and all of them mean that the file is not available.
+    except Exception:
         return None

@@ -1,6 +1,7 @@
-"""Tokenizers and models from a folder, a hub, the embedded demo, or random weights; each failure in words.
+"""Load tokenizers and models from a folder, a hub, the embedded demo, or with random weights.
 
-Weights are read from safetensors only. Code that comes with a model runs only where the config says so.
+Weights are read from safetensors only. Code that comes with a model runs only if the config allows it. Each
+failure becomes a `ModelError` or `HubError` with a hint.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any
 
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import ModelSection, RunConfig
-from tui_tuner.errors import ModelError, about
+from tui_tuner.errors import ModelError, name_field
 from tui_tuner.locales import _
-from tui_tuner.models.described import check_described
 from tui_tuner.models.device import find_device, prepare_device
 from tui_tuner.models.hub.place import bring_tokenizer, hub_source, is_path, is_settled
+from tui_tuner.models.load_failures import ARCHITECTURE, MODEL, TOKENIZER, explain_failures
 from tui_tuner.models.lookup import check_safetensors, read_model_config
 from tui_tuner.models.new_weights import (
     POOLER,
@@ -32,7 +33,7 @@ from tui_tuner.models.new_weights import (
 )
 from tui_tuner.models.sizes import check_sizes, check_small_files
 from tui_tuner.models.tiny import own_folder
-from tui_tuner.models.understood import ARCHITECTURE, MODEL, TOKENIZER, understood
+from tui_tuner.models.weights_check import check_described
 from tui_tuner.text import one_line
 
 _TOKENIZER_FILES = (
@@ -43,15 +44,16 @@ _TOKENIZER_FILES = (
     "spiece.model",
 )
 _HUB_SECONDS = 5.0
-_UNREACHED_SECONDS = 60.0  # for which a hub that did not answer is not asked again: each question is a wait
+# How long a hub that did not answer is not asked again: each request waits for the timeout above.
+_UNREACHED_SECONDS = 60.0
 _ask_again = 0.0  # a value of `time.monotonic`
 
 
 def model_source(model: ModelSection) -> str:
-    """A local folder as an absolute path, or the hub id as it is.
+    """Return a local folder as an absolute path, or the hub id unchanged.
 
     Raises:
-        ModelError: a path that is no folder, or holds no config.json.
+        ModelError: a path that is not a folder, or that holds no config.json.
         HubError: a model of ModelScope that is not on this machine yet.
     """
     name = model.name
@@ -61,15 +63,15 @@ def model_source(model: ModelSection) -> str:
 
 
 def load_tokenizer(model: ModelSection) -> Any:
-    """The tokenizer of a model, or the one named in `model.tokenizer`.
+    """Load the tokenizer of a model, or the one named in `model.tokenizer`.
 
     Raises:
-        ModelError: none there, damaged, or it has to be trained from data first.
+        ModelError: missing or damaged, or it must be trained from data first.
         HubError: the hub cannot be reached, or refuses.
     """
     if model.tokenizer == "train":
-        raise ModelError(_("the tokenizer is learnt from the data of the run."), where="model.tokenizer")
-    with about("model.name" if model.tokenizer is None else "model.tokenizer"):
+        raise ModelError(_("the tokenizer is trained on the data of the run."), where="model.tokenizer")
+    with name_field("model.name" if model.tokenizer is None else "model.tokenizer"):
         return _load_tokenizer(model)
 
 
@@ -79,7 +81,7 @@ def _load_tokenizer(model: ModelSection) -> Any:
     from transformers import AutoTokenizer
 
     revision = model.revision if model.tokenizer is None and not os.path.isdir(source) else None
-    with understood(source, *TOKENIZER):
+    with explain_failures(source, *TOKENIZER):
         if not os.path.isdir(source):
             _check_hub_config(
                 source, {"revision": revision, "local_files_only": cached_only(source, revision)}
@@ -107,14 +109,14 @@ def load_model(
     new_modules: Sequence[str] = (),
     new_head: bool = False,
 ) -> Any:
-    """The model of a run, in its dtype and quantisation, on `device` (`cpu`, `cuda`, `cuda:1`…).
+    """Load the model of a run in its dtype and quantisation onto `device` (`cpu`, `cuda`, `cuda:1`…).
 
     Args:
         tokenizer: Needed with `model.architecture`: it gives the vocabulary's size and special tokens.
-        auto_class: The class of transformers that loads it.
-        values: What the model's own config is to say, such as the number of classes.
-        new_modules: Modules that begin with random weights where the files have none, such as a new head.
-        new_head: What the head in the files decides is not what is wanted: it begins anew.
+        auto_class: The transformers class that loads it.
+        values: Values to set in the model's own config, such as the number of classes.
+        new_modules: Modules that may start with random weights if the files have none, such as a new head.
+        new_head: The head in the files was made for other classes, so it starts with random weights.
 
     Raises:
         ModelError: missing or damaged files, an unknown architecture, weights that do not fit.
@@ -122,7 +124,7 @@ def load_model(
         HardwareError: the device is absent.
     """
     prepare_device(device)
-    with about("model.name" if config.model.architecture is None else "model.architecture"):
+    with name_field("model.name" if config.model.architecture is None else "model.architecture"):
         return _load_model(config, device, tokenizer, auto_class, values or {}, new_modules, new_head)
 
 
@@ -150,16 +152,18 @@ def check_device(device: str) -> None:
 
 
 def torch_dtype(name: str, device: str) -> Any:
-    """The torch dtype of `model.dtype`; `auto` is bfloat16 on a GPU that computes in it, else float32."""
+    """Return the torch dtype of `model.dtype`; `auto` is bfloat16 on a GPU that computes in it, else
+    float32.
+    """
     import torch
 
     if name != "auto":
         return getattr(torch, name)
-    return torch.bfloat16 if device != "cpu" and find_device(device).bf16 else torch.float32
+    return torch.bfloat16 if device != "cpu" and find_device(device).has_bf16 else torch.float32
 
 
 def quiet_libraries() -> None:
-    """Keep transformers, peft and bitsandbytes from printing to a terminal that belongs to the screen."""
+    """Keep transformers, peft and bitsandbytes from printing to a terminal that shows a screen."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
@@ -167,7 +171,7 @@ def quiet_libraries() -> None:
     from transformers.utils import logging as transformers_logging
 
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
-    # said of every generated token; without padding on the left they are what the model counts anyway
+    # Printed for every generated token; without left padding these ids equal what the model counts anyway.
     warnings.filterwarnings("ignore", message="Position ids are not supported", module=r"peft\.")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -177,10 +181,10 @@ def quiet_libraries() -> None:
 
 
 def tokenizer_source(model: ModelSection) -> str:
-    """The folder or hub id that the tokenizer comes from.
+    """Return the folder or hub id that the tokenizer comes from.
 
     Raises:
-        ModelError: a folder that is no model, or holds no tokenizer.
+        ModelError: a folder that is not a model, or that holds no tokenizer.
     """
     if model.tokenizer is not None and os.path.isdir(Path(model.tokenizer).expanduser()):
         source = str(Path(model.tokenizer).expanduser().resolve())
@@ -194,12 +198,13 @@ def tokenizer_source(model: ModelSection) -> str:
             _("this folder holds no tokenizer."),
             where=one_line(source),
             hint=_(
-                "Copy tokenizer.json and tokenizer_config.json beside the weights, or set model.tokenizer."
+                "Copy tokenizer.json and tokenizer_config.json next to the weights, or set model.tokenizer."
             ),
         )
     if os.path.isdir(source) and model.tokenizer is not None:
         check_small_files(Path(source))
-        if (Path(source) / "config.json").is_file():  # the class of the tokenizer may be looked up there
+        # AutoTokenizer may look up the tokenizer's class there, so this file is read as well.
+        if (Path(source) / "config.json").is_file():
             read_model_config(Path(source) / "config.json")
     return source
 
@@ -213,16 +218,16 @@ def _checked_folder(path: Path, name: str) -> str:
         hint = _("A model folder holds config.json, the tokenizer and safetensors weights.")
         if (path / "adapter_config.json").is_file():
             hint = _("This is an adapter: give the model it was trained on.")
-        raise ModelError(_("this folder holds no config.json, so it is no model."), where=shown, hint=hint)
+        raise ModelError(_("this folder holds no config.json, so it is not a model."), where=shown, hint=hint)
     if not read_model_config(path / "config.json").get("model_type"):
-        hint = _("Take the config.json that belongs to the weights.")
+        hint = _("Use the config.json that belongs to the weights.")
         raise ModelError(_("has no model_type."), where=f"{shown}/config.json", hint=hint)
     check_small_files(path)
     return str(path.resolve())
 
 
 def check_weights(path: Path) -> None:
-    """Raise `ModelError` unless a folder holds safetensors weights, and all of them whole."""
+    """Raise `ModelError` unless a folder holds complete safetensors weights."""
     if any(path.glob("*.safetensors")):
         check_safetensors(path)
         return
@@ -240,8 +245,8 @@ def check_weights(path: Path) -> None:
     raise ModelError(what, where=one_line(path), hint=hint)
 
 
-def _quantization(config: RunConfig, dtype: Any) -> Any:
-    """The bitsandbytes settings of `model.quantization`, or None."""
+def _quantization_settings(config: RunConfig, dtype: Any) -> Any:
+    """Return the bitsandbytes settings of `model.quantization`, or None."""
     if config.model.quantization == "none":
         return None
     from transformers import BitsAndBytesConfig
@@ -268,16 +273,18 @@ def _from_weights(
     import transformers
 
     dtype = torch_dtype(config.model.dtype, device)
-    quantization = _quantization(config, dtype)
+    quantization = _quantization_settings(config, dtype)
     options: dict[str, Any] = {"quantization_config": quantization} if quantization else {}
     if quantization or device != "cpu":
+        # Straight onto the device, as bitsandbytes quantises there and the whole model need not fit into
+        # memory twice.
         options["device_map"] = {"": device}
     where: dict[str, Any] = {
         "revision": None if os.path.isdir(source) else config.model.revision,
         "trust_remote_code": config.model.trust_remote_code,
         "local_files_only": cached_only(source, config.model.revision),
     }
-    with understood(source, *MODEL):
+    with explain_failures(source, *MODEL):
         _check_hub_config(source, where)
         settings = transformers.AutoConfig.from_pretrained(source, **where)
         for name, value in values.items():
@@ -289,14 +296,16 @@ def _from_weights(
             source,
             config=settings,
             dtype=dtype,
-            attn_implementation=_attention(config),
+            attn_implementation=_choose_attention(config),
             use_safetensors=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are an error, with names, below
+            # transformers' own error names no weight; they are reported with names below.
+            ignore_mismatched_sizes=True,
             **where,
             **options,
         )
     random = sorted(info.get("missing_keys") or [])
+    # A causal model's head must be in the files; any other head may be new, and so may its pooler.
     heads = head_names(model) if auto_class != CAUSAL else []
     expected = {*new_modules, *heads, *((POOLER,) if heads else ())}
     missing = [name for name in random if not any(part in expected for part in name.split("."))]
@@ -313,14 +322,15 @@ def _from_weights(
         )
     other = sorted(info.get("mismatched_keys") or [], key=str)
     if new_head:
+        # A head for other classes has another shape by intention, and gets new weights in the next line.
         other = [key for key in other if str(key[0]).partition(".")[0] not in heads]
         renew_outputs(model)
     if other:
         name, stored, wanted = (*other[0], "?", "?")[:3]
         raise ModelError(
             _(
-                "{count} weights have another shape than config.json says, such as {name}: {stored} instead "
-                "of {wanted}.",
+                "{count} weights have a different shape than config.json describes, such as {name}: "
+                "{stored} instead of {wanted}.",
                 count=len(other),
                 name=one_line(name, 80),
                 stored=one_line(list(stored)),
@@ -333,35 +343,39 @@ def _from_weights(
     note_random(model, random)
     forget_renaming(model, renamed)
     if os.path.isdir(source) and not is_path(config.model.name):
-        # an adapter names its base by this: the id that others can find, not a folder of this machine
+        # An adapter stores this as its base: an id that others can find, not a folder of this machine.
         model.name_or_path = model.config._name_or_path = config.model.name
     return model
 
 
 def _check_hub_config(source: str, where: Mapping[str, Any]) -> None:
-    """Look at the sizes in a config.json before anything is built of it; a folder's was looked at."""
+    """Check the sizes in a hub model's config.json before anything is built of it; a folder's are already
+    checked.
+    """
     if os.path.isdir(source):
         return
     from transformers import PretrainedConfig
 
+    # Reading values must never run code that comes with the model, whatever the config allows for
+    # loading.
     options = {name: value for name, value in where.items() if name != "trust_remote_code"}
     values, _unused = PretrainedConfig.get_config_dict(source, **options)
     check_sizes(values, f"{one_line(source)}/config.json")
 
 
-def _attention(config: RunConfig) -> str | None:
-    """What to load with; None is transformers' own choice: sdpa, or eager where a model needs it."""
+def _choose_attention(config: RunConfig) -> str | None:
+    """Return the attention to load with; None leaves the choice to transformers: sdpa, or eager if a model
+    needs it.
+    """
     asked = config.model.attention
     return None if asked in ("auto", "sdpa", "hub") else asked
 
 
 def _keep_quantised_weights(model: Any) -> None:
-    """Keep bitsandbytes from repacking 4-bit weights on a CPU.
-
-    In evaluation mode it turns them, in place, into a format with coarser scales, and training would go on
-    with those: one evaluation would change the model.
-    """
+    """Keep bitsandbytes from repacking 4-bit weights on a CPU."""
     for module in model.modules():
+        # In evaluation mode it converts the weights in place to a format with coarser scales. Training would
+        # continue with those: one evaluation would change the model.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
 
@@ -393,14 +407,16 @@ def _from_scratch(
             ),
             where=where,
         )
+    # Here and not earlier: whatever draws random numbers before would change the weights of the same
+    # config.
     transformers.set_seed(config.training.seed)
     try:
-        with understood(kind, *ARCHITECTURE):
+        with explain_failures(kind, *ARCHITECTURE):
             settings = transformers.AutoConfig.for_model(kind, **shape | dict(values))
             model = getattr(transformers, auto_class).from_config(
                 settings,
                 dtype=torch_dtype(config.model.dtype, device),
-                attn_implementation=_attention(config),
+                attn_implementation=_choose_attention(config),
             )
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelError(_("cannot be built: {error}", error=one_line(error, 300)), where=where) from error
@@ -409,7 +425,7 @@ def _from_scratch(
 
 
 def cached_only(source: str, revision: str | None = None) -> bool:
-    """Whether only what is on this machine is to be used: one quick question; the client asks for 45 s."""
+    """Return whether to use local files only, after one quick request; the client itself would wait 45 s."""
     if os.path.isdir(source) or is_settled(source, revision):
         return True
     from huggingface_hub import constants
@@ -420,7 +436,8 @@ def cached_only(source: str, revision: str | None = None) -> bool:
         return True
     try:
         get_session().head(constants.ENDPOINT, timeout=_HUB_SECONDS)
-    except Exception:  # whatever the HTTP client raises, the hub was not reached
+    # The client may be requests or httpx, each with its own errors: any of them means "unreachable".
+    except Exception:
         _ask_again = time.monotonic() + _UNREACHED_SECONDS
         return True
     return False

@@ -1,4 +1,6 @@
-"""Files of a model that tell its shapes: config.json, from a folder or the hub, and safetensors headers."""
+"""Read the files of a model that give its shapes: config.json, from a folder or the hub, and safetensors
+headers.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ from typing import Any
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError, ModelError
 from tui_tuner.locales import N_, _
-from tui_tuner.models.hub import problems
+from tui_tuner.models.hub import hub_errors
 from tui_tuner.models.hub.fetching import fetch_config
-from tui_tuner.models.hub.huggingface import HuggingFace, reachable
+from tui_tuner.models.hub.huggingface import HuggingFace, is_reachable
 from tui_tuner.models.hub.kinds import HUGGINGFACE, MODELSCOPE
 from tui_tuner.models.hub.ms_store import folder_of
 from tui_tuner.models.sizes import check_sizes
@@ -22,35 +24,37 @@ _AGAIN = N_("Download or copy it again.")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A `config.json`.
+    """Read a JSON object such as a `config.json`.
 
     Raises:
         ModelError: missing, unreadable, too large, not JSON or not an object.
     """
     shown = one_line(path)
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe may never end
-            raise ModelError(_("is no regular file."), where=shown)
+        # Reading a device or a pipe may never end.
+        if path.exists() and not path.is_file():
+            raise ModelError(_("is not a regular file."), where=shown)
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ModelError(_("is larger than 16 MiB, so it is no config."), where=shown)
+            raise ModelError(_("is larger than 16 MiB, so it is not a config."), where=shown)
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         hint = _("A model folder holds config.json, the tokenizer and safetensors weights.")
         raise ModelError(_("no such file."), where=shown, hint=hint) from None
     except OSError as error:
         raise ModelError(_("cannot be read: {problem}.", problem=error.strerror), where=shown) from None
+    # Deeply nested JSON exhausts the recursion limit of the parser.
     except (ValueError, RecursionError) as error:
         raise ModelError(_("is not valid JSON: {error}.", error=one_line(error)), where=shown) from None
     if not isinstance(values, dict):
-        raise ModelError(_("holds no JSON object."), where=shown)
+        raise ModelError(_("does not hold a JSON object."), where=shown)
     return values
 
 
 def read_model_config(path: Path) -> dict[str, Any]:
-    """The `config.json` of a model, whose sizes some model has.
+    """Read the `config.json` of a model and check that its sizes are plausible.
 
     Raises:
-        ModelError: it cannot be read, or describes what cannot be.
+        ModelError: it cannot be read, or describes an impossible model.
     """
     values = read_config(path)
     check_sizes(values, one_line(path))
@@ -58,11 +62,11 @@ def read_model_config(path: Path) -> dict[str, Any]:
 
 
 def config_from_hub(model: ModelSection, network: bool) -> Path:
-    """The `config.json` of a hub model, from the local cache or, with `network`, the hub.
+    """Find the `config.json` of a hub model in the local cache or, with `network`, on the hub.
 
     Raises:
-        ModelError: no hub id, or a repository without a config.
-        HubError: gated, unknown, or out of reach.
+        ModelError: not a hub id, or a repository without a config.
+        HubError: gated, unknown, or unreachable.
     """
     if model.hub == MODELSCOPE:
         return _config_from_modelscope(model, network)
@@ -76,7 +80,8 @@ def config_from_hub(model: ModelSection, network: bool) -> Path:
                 model.name,
                 "config.json",
                 revision=model.revision,
-                local_files_only=not (network and reachable()),
+                # The client waits much longer for a hub that does not answer than `is_reachable` does.
+                local_files_only=not (network and is_reachable()),
                 etag_timeout=5,
             )
         )
@@ -88,12 +93,12 @@ def config_from_hub(model: ModelSection, network: bool) -> Path:
     except EntryNotFoundError:
         raise ModelError(_("has no config.json on the hub."), where=shown) from None
     except Exception as error:
-        endpoint = HuggingFace.endpoint()
-        raise problems.in_words(error, model.name, HUGGINGFACE, endpoint, model.revision) from None
+        endpoint = HuggingFace.hub_address()
+        raise hub_errors.explain_error(error, model.name, HUGGINGFACE, endpoint, model.revision) from None
 
 
 def _config_from_modelscope(model: ModelSection, network: bool) -> Path:
-    """The `config.json` of a model of ModelScope, from its folder here or, with `network`, the hub."""
+    """Find the `config.json` of a ModelScope model in its local folder or, with `network`, on the hub."""
     folder = folder_of(model.name, model.revision)
     if folder is not None and (folder / "config.json").is_file():
         return folder / "config.json"
@@ -105,9 +110,9 @@ def _config_from_modelscope(model: ModelSection, network: bool) -> Path:
 
 
 def stored_parameters(folder: Path) -> int | None:
-    """Elements in the safetensors files of a folder, from their headers; None if there are none.
+    """Count the elements in the safetensors files of a folder, from their headers; None if there are none.
 
-    Quantised files (integer tensors) are not counted: None.
+    Quantised files hold packed integers, whose number says nothing about parameters: None.
     """
     total, files = 0, sorted(folder.glob("*.safetensors"))
     for path in files:
@@ -122,14 +127,14 @@ def stored_parameters(folder: Path) -> int | None:
     return total if files else None
 
 
-def stores(folder: Path, module: str) -> bool:
-    """Whether the safetensors files of a folder hold weights of a module, by a step of their names."""
+def has_module(folder: Path, module: str) -> bool:
+    """Return whether the safetensors files of a folder hold weights of a module, by a part of their names."""
     files = sorted(folder.glob("*.safetensors"))
     return any(module in name.split(".") for path in files for name in safetensors_header(path))
 
 
 def safetensors_header(path: Path) -> dict[str, Any]:
-    """Names, dtypes and shapes in a safetensors file; reads no weights.
+    """Read names, dtypes and shapes in a safetensors file, without its weights.
 
     Raises:
         ModelError: the file is damaged.
@@ -138,6 +143,7 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
+            # The format limits a header to 100 MB; a damaged length could ask for terabytes.
             if not 2 <= size <= 100_000_000:
                 raise ModelError(
                     _("is damaged: its header has no sensible length."), where=shown, hint=_(_AGAIN)
@@ -146,9 +152,9 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(_("cannot be read: {problem}.", problem=error.strerror), where=shown) from None
     except (ValueError, RecursionError):
-        raise ModelError(_("is damaged: its header is no JSON."), where=shown, hint=_(_AGAIN)) from None
+        raise ModelError(_("is damaged: its header is not JSON."), where=shown, hint=_(_AGAIN)) from None
     if not isinstance(header, dict):
-        raise ModelError(_("is damaged: its header is no JSON object."), where=shown)
+        raise ModelError(_("is damaged: its header is not a JSON object."), where=shown)
     header.pop("__metadata__", None)
     for name, tensor in header.items():
         if not (
@@ -163,31 +169,33 @@ def safetensors_header(path: Path) -> dict[str, Any]:
 
 
 def _whole_numbers(values: Any, count: int | None = None) -> bool:
-    """Whether this is a list of sizes: whole numbers of 64 bits at most, and so many."""
+    """Return whether this is a list of `count` sizes: whole numbers of at most 64 bits."""
     return (
         isinstance(values, list)
         and (count is None or len(values) == count)
+        # `type`, as isinstance would accept booleans.
         and all(type(value) is int and 0 <= value < 2**63 for value in values)
     )
 
 
 def check_safetensors(folder: Path) -> None:
-    """Whether the safetensors files of a folder are whole, by their headers and lengths; reads no weights.
+    """Check by headers and lengths that the safetensors files of a folder are complete; reads no weights.
 
     Raises:
-        ModelError: a file is damaged, cut short, or named in the index and not there.
+        ModelError: a file is damaged or cut short, or the index names a file that is missing.
     """
     for path in sorted(folder.glob("*.safetensors")):
         header = safetensors_header(path)
         offsets = [t.get("data_offsets") for t in header.values() if isinstance(t, dict)]
         ends = [pair[1] for pair in offsets if isinstance(pair, list) and len(pair) == 2]
         with open(path, "rb") as file:
+            # 8 bytes for the length of the header, the header, and the tensors at their offsets.
             wanted = 8 + int.from_bytes(file.read(8), "little") + max(map(int, ends), default=0)
         found = path.stat().st_size
         if found != wanted:
             raise ModelError(
                 _(
-                    "is damaged: it has {found:,} bytes, and its header speaks of {wanted:,}.",
+                    "is damaged: it has {found:,} bytes, but its header describes {wanted:,}.",
                     found=found,
                     wanted=wanted,
                 ),

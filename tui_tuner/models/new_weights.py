@@ -1,4 +1,4 @@
-"""The head of a model: what stands on its stack of layers, and what of a model begins with random weights."""
+"""The head of a model, and the parts of a model that start with random weights."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Any
 
 _CONVERSIONS = "_weight_conversions"  # where transformers keeps what it did to names
 RANDOM = "weights_begun_at_random"  # an attribute of a model that `models.loading` made
-POOLER = "pooler"  # what makes one state of a text; it belongs to the head, and stands in the backbone
+# It makes one state of a text. It belongs to the head, but transformers keeps it in the backbone.
+POOLER = "pooler"
 
 
 def head_names(model: Any) -> list[str]:
-    """The modules beside the backbone that hold weights: `classifier`, `score`, `qa_outputs`, ..., in order.
+    """List the modules outside the backbone that hold weights: `classifier`, `score`, `qa_outputs`, ..., in
+        order.
 
-    The backbone is the part with the input embeddings. A model that is no more than that has no head.
+    The backbone is the part with the input embeddings. A bare backbone has no head.
     """
     embeddings = model.get_input_embeddings()
     children = list(model.named_children())
@@ -28,24 +30,27 @@ def head_names(model: Any) -> list[str]:
 
 
 def note_random(model: Any, names: Sequence[str]) -> None:
-    """Keep on a model which of its weights were not read from files."""
+    """Record on a model which of its weights were not read from files."""
     setattr(model, RANDOM, tuple(names))
 
 
 def note_all_random(model: Any) -> None:
-    """Keep on a model made from nothing what belongs to the head though it stands in the backbone."""
+    """Record on a model made from nothing the weights that belong to the head although they are in the
+    backbone.
+    """
     note_random(model, [name for name, _unused in model.named_parameters() if POOLER in name.split(".")])
 
 
 def new_modules(model: Any) -> list[str]:
-    """The modules that have to be trained with any method: the head, and what of the backbone begins random.
+    """List the modules that must be trained with any method: the head, and random parts of the backbone.
 
-    Such as BERT's pooler where the files come from a model of masked words, which has none.
+    An example is BERT's pooler if the files come from masked-language modelling, which has none.
     """
     found = dict.fromkeys(head_names(model))
     for name in getattr(model, RANDOM, ()):
         parts = name.split(".")
         if not any(name.startswith(f"{head}.") for head in found):
+            # A pooler is trained whole, any other weight with the module that holds it.
             place = parts.index(POOLER) + 1 if POOLER in parts else len(parts) - 1
             found[".".join(parts[:place])] = None
     return list(found)
@@ -54,7 +59,7 @@ def new_modules(model: Any) -> list[str]:
 def renew_outputs(model: Any) -> None:
     """Give the last matrices of a head, one output for each class, new random weights.
 
-    Draws from the global seed. What comes before them may serve other classes as well.
+    Draws from the global seed.
     """
     import torch
 
@@ -62,6 +67,7 @@ def renew_outputs(model: Any) -> None:
     std = float(getattr(model.config.get_text_config(), "initializer_range", None) or 0.02)
     with torch.no_grad():
         for module in (inner for head in heads for inner in head.modules()):
+            # Layers before the last one may be useful for other classes too, so they keep what they learned.
             if isinstance(module, torch.nn.Linear) and module.out_features == model.config.num_labels:
                 module.weight.normal_(0.0, std)
                 if module.bias is not None:
@@ -69,10 +75,10 @@ def renew_outputs(model: Any) -> None:
 
 
 def renamed_backbone(auto_class: str, settings: Any) -> dict[str, str]:
-    """How names of weights in files become those of a model, for `from_pretrained(key_mapping=...)`.
+    """Map weight names in files to those of a model, for `from_pretrained(key_mapping=...)`.
 
-    Some families call the backbone otherwise in one class than in all others: `transformer` in a Llama that
-    answers questions, whose files have `model`. Without this transformers finds none of its weights.
+    Some families name the backbone differently in one class: `transformer` in a Llama for question answering,
+    whose files have `model`. Without the mapping transformers would find none of its weights.
     """
     import transformers
 
@@ -86,7 +92,7 @@ def renamed_backbone(auto_class: str, settings: Any) -> dict[str, str]:
 
 
 def forget_renaming(model: Any, mapping: Mapping[str, str]) -> None:
-    """Save a model by its own names: transformers would give weights those of the files they came from."""
+    """Make a model save its weights under its own names instead of those of the files they came from."""
     known = getattr(model, _CONVERSIONS, None)
     if mapping and known:
         names = set(mapping)

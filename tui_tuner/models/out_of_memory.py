@@ -1,4 +1,4 @@
-"""Memory that ran out: recognise it, and let go of what the failed attempt held before another begins."""
+"""Recognise that memory ran out, and release what the failed attempt held before the next one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "c
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory of a device or of the machine ran out."""
-    # by its name: whoever asks need not have imported torch
+    """Return whether an error means that memory of a device or of the machine ran out."""
+    # Compared by name, as the caller may not have imported torch and an import takes seconds.
     if isinstance(error, MemoryError) or any(_is_torchs(kind) for kind in type(error).__mro__):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
@@ -23,27 +23,27 @@ def _is_torchs(kind: type) -> bool:
 
 
 def free_memory_of(error: BaseException) -> None:
-    """Let go of every tensor that the failed attempt held, and give cached memory back.
-
-    The frames that an error went through keep their variables for as long as the error is known, so
-    activations of the failed pass would still be there while a smaller one is tried.
-    """
-    for link in _chain(error):
+    """Release every tensor that the failed attempt held, and return cached memory."""
+    for link in _walk_causes(error):
+        # The frames that an error went through keep their variables as long as the error lives, so
+        # activations of the failed pass would still be in memory while a smaller one is tried.
         traceback.clear_frames(link.__traceback__)
         link.__traceback__ = None
     free_cached_memory()
 
 
 def free_cached_memory() -> None:
-    """Give memory back that nobody uses, of the machine and of its GPUs."""
+    """Return unused memory to the machine and to its GPUs."""
     gc.collect()
     torch = sys.modules.get("torch")
+    # Emptying the cache of a GPU that is not initialised would create a context, which takes memory
+    # itself.
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and those that led to it."""
+def _walk_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that led to it, each once."""
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:

@@ -1,7 +1,7 @@
-"""Whether the small files of a model can be what they say: sizes that some model has, files that end.
+"""Check the small files of a model before libraries read them: plausible sizes, bounded lengths.
 
-Everything that opens a model asks here first, for libraries begin to build what a config.json describes, be
-it a thousand million layers.
+Everything that opens a model calls this first, because libraries start to build whatever a config.json
+describes, even a billion layers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ LIMITS = {
     "expert_size": 10_000_000,
 }
 MOST_PARAMETERS = 10**14  # tens of times the largest model there is
-# What other architectures call these: a pattern, the limit it has, and whether nothing but a number fits
+# Names in other architectures: a pattern, the limit that applies, and whether only a whole number is valid.
+# The first pattern that matches decides, so the exact names come before the open patterns.
 _NAMES = (
     (r"hidden_size|d_model|n_embd|dim|embedding_size|word_embed_proj_dim", "hidden_size", True),
     (r"num_hidden_layers|n_layers?|num_(?:encoder_|decoder_)?layers", "num_hidden_layers", True),
@@ -46,7 +47,7 @@ _NAMES = (
 )
 _PATTERNS = tuple((re.compile(names), LIMITS[limit], strict) for names, limit, strict in _NAMES)
 _MiB = 1 << 20
-# Files that libraries read as a whole, and how large one may be
+# Files that libraries read into memory whole, and the largest size accepted
 SMALL_FILES = {
     "config.json": 16 * _MiB,
     "generation_config.json": 16 * _MiB,
@@ -69,25 +70,25 @@ _AGAIN = N_("Download or copy it again.")
 
 
 def check_sizes(config: Mapping[str, Any], where: str) -> None:
-    """Look for sizes in a transformers config that no model has; what is left out is no error here.
+    """Raise if a transformers config has a size that no model has; missing fields are accepted here.
 
     Raises:
-        ModelError: one is too large, negative, or no number; it is named.
+        ModelError: one is too large, negative, or not a number; the message names it.
     """
-    for name, value in _named(config, "", 0):
+    for name, value in _walk_fields(config, "", 0):
         for pattern, most, strict in _PATTERNS:
             if pattern.fullmatch(name.rpartition(".")[2]):
                 _check_size(name, value, most, strict, where)
                 break
 
 
-class Numbers:
-    """Numbers of a config: aliases, defaults and limits in one place."""
+class ConfigNumbers:
+    """Reads numbers of a config, with aliases, defaults and limits applied."""
 
     def __init__(self, config: Mapping[str, Any], family: Family, where: str) -> None:
         self.config, self.family, self.where = config, family, where
 
-    def number(self, field: str, default: int | None = None, least: int = 1) -> int:
+    def read_number(self, field: str, default: int | None = None, least: int = 1) -> int:
         names = self.family.aliases.get(field, (field,))
         alias = next((name for name in names if self.config.get(name) is not None), names[-1])
         value = self.config.get(alias)
@@ -99,28 +100,32 @@ class Numbers:
                 where=self.where,
                 hint=_("The memory of a run depends on it."),
             )
+        # JSON's true and false are integers in Python.
         if isinstance(value, bool) or not isinstance(value, int):
             raise ModelError(
-                _("`{alias}` is {value!r}, not a whole number.", alias=alias, value=shown(value)),
+                _("`{alias}` is {value!r}, not a whole number.", alias=alias, value=show_value(value)),
                 where=self.where,
             )
         most = LIMITS.get(field, 10**9)
         if not least <= value <= most:
-            hint = _("It must lie between {least} and {most}.", least=least, most=most)
-            problem = _("`{alias}` is {value}, which no model has.", alias=alias, value=shown(value))
+            hint = _("It must be between {least} and {most}.", least=least, most=most)
+            problem = _(
+                "`{alias}` is {value}, which is not a plausible size.", alias=alias, value=show_value(value)
+            )
             raise ModelError(problem, where=self.where, hint=hint)
         return value
 
-    def flag(self, field: str, default: bool) -> bool:
+    def read_flag(self, field: str, default: bool) -> bool:
         value = self.config.get(field)
         return bool(self.family.defaults.get(field, default)) if value is None else bool(value)
 
 
-def _named(config: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Fields of a config and of those in it (`text_config`), by their dotted names."""
+def _walk_fields(config: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a config and of its nested configs (`text_config`) by their dotted names."""
     for name, value in config.items():
+        # The depth is limited, as a file may nest configs without end.
         if isinstance(value, Mapping) and str(name).endswith("config") and depth < 3:
-            yield from _named(value, f"{prefix}{name}.", depth + 1)
+            yield from _walk_fields(value, f"{prefix}{name}.", depth + 1)
         else:
             yield f"{prefix}{name}", value
 
@@ -130,43 +135,53 @@ def _check_size(name: str, value: Any, most: int, strict: bool, where: str) -> N
     for one in values:
         if one is None or (not strict and (isinstance(one, bool) or not isinstance(one, int | float))):
             continue
-        if isinstance(one, bool) or not isinstance(one, int | float) or (strict and one != int_of(one)):
-            problem = _("`{name}` is {value!r}, not a whole number.", name=one_line(name), value=shown(one))
-            raise ModelError(
-                problem, where=where, hint=_("Take the config.json that belongs to the weights.")
+        if (
+            isinstance(one, bool)
+            or not isinstance(one, int | float)
+            or (strict and one != to_whole_number(one))
+        ):
+            problem = _(
+                "`{name}` is {value!r}, not a whole number.", name=one_line(name), value=show_value(one)
             )
+            raise ModelError(problem, where=where, hint=_("Use the config.json that belongs to the weights."))
+        # Some open names use -1 for "not set".
         least = 0 if strict else -1
         if not least <= one <= most:
             raise ModelError(
-                _("`{name}` is {value}, which no model has.", name=one_line(name), value=shown(one)),
+                _(
+                    "`{name}` is {value}, which is not a plausible size.",
+                    name=one_line(name),
+                    value=show_value(one),
+                ),
                 where=where,
-                hint=_("It must lie between {least} and {most}.", least=1, most=most),
+                hint=_("It must be between {least} and {most}.", least=1, most=most),
             )
     if len(values) > LIMITS["num_hidden_layers"]:
         problem = _("`{name}` is a list of {count:,} values.", name=one_line(name), count=len(values))
         raise ModelError(problem, where=where)
 
 
-def int_of(value: float) -> int | None:
-    """The whole number that a number is; None for what is none."""
+def to_whole_number(value: float) -> int | None:
+    """Return a number as a whole number; None for NaN and infinity."""
     return int(value) if value == value and abs(value) != float("inf") else None
 
 
-def shown(value: object) -> str:
-    """A value of a config for an error; numbers too long for Python's own text are named as such."""
+def show_value(value: object) -> str:
+    """Return a value of a config as text for an error message."""
     try:
         return one_line(value, 60)
+    # Python refuses to write integers of more than 4,300 digits.
     except ValueError:
         return _("a number of thousands of digits")
     except RecursionError:
-        return _("a list in a list in a list without an end")
+        return _("an endlessly nested list")
 
 
 def check_small_files(folder: Path) -> None:
-    """The small files of a model or tokenizer are regular files of sensible length, and its JSON can be read.
+    """Raise unless the small files of a model or tokenizer are regular, short enough and valid JSON.
 
     Raises:
-        ModelError: one is not; it is named.
+        ModelError: one is not; the message names it.
     """
     import orjson
 
@@ -176,14 +191,15 @@ def check_small_files(folder: Path) -> None:
         try:
             if not path.exists():
                 continue
-            if not path.is_file():  # a device or a pipe may never end
-                raise ModelError(_("is no regular file."), where=shown)
+            # Reading a device or a pipe may never end.
+            if not path.is_file():
+                raise ModelError(_("is not a regular file."), where=shown)
             status = path.stat()
             if status.st_size > most:
-                what = _("is larger than {most} MiB, so it is no file of a model.", most=most // _MiB)
+                what = _("is larger than {most} MiB, so it is not a model file.", most=most // _MiB)
                 raise ModelError(what, where=shown, hint=_(_AGAIN))
             if name in _JSON and not _is_object(path, status.st_mtime_ns, status.st_size):
-                raise ModelError(_("holds no JSON object."), where=shown, hint=_(_AGAIN))
+                raise ModelError(_("does not hold a JSON object."), where=shown, hint=_(_AGAIN))
         except OSError as error:
             raise ModelError(_("cannot be read: {problem}.", problem=error.strerror), where=shown) from None
         except orjson.JSONDecodeError as error:
@@ -194,9 +210,11 @@ def check_small_files(folder: Path) -> None:
             ) from None
 
 
+# A run asks ten times, and a tokenizer.json may have 30 MB; the arguments notice a file that was
+# rewritten.
 @lru_cache(maxsize=16)
 def _is_object(path: Path, changed: int, size: int) -> bool:
-    """Whether a JSON file holds an object; kept while it is not written anew, for a run asks ten times."""
+    """Return whether a JSON file holds an object."""
     import orjson
 
     return isinstance(orjson.loads(path.read_bytes()), dict)

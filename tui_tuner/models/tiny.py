@@ -1,9 +1,9 @@
-"""Small encoders with random weights, and the models inside this package, as folders that anything can load.
+"""Provide small encoders with random weights, and the models inside this package, as folders.
 
-`tiny-bert` and `tiny-distilbert` are made when they are first asked for, in the user's cache: config.json, a
-WordPiece tokenizer of the words in the rows of the demo, and weights drawn from a fixed seed. They know
-nothing, but they are of a real architecture, so that a task can be tried with no download, and an adapter
-names a model that is there. Nothing here imports torch.
+`tiny-bert` and `tiny-distilbert` are created on first use in the user's cache: config.json, a WordPiece
+tokenizer of the words in the demo's rows, and weights drawn from a fixed seed. They know nothing, but their
+architecture is real, so a task can be tried without a download, and an adapter names a base model that
+exists. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner import demo
-from tui_tuner.config.kinds import TINY_NAMES
+from tui_tuner.config.kinds.tasks import TINY_NAMES
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 SEED = 20_264
 WIDTH, INNER, LAYERS, HEADS, POSITIONS = 128, 512, 2, 4, 512
-# Of the random weights: about 1 / sqrt(WIDTH). With BERT's 0.02 so narrow a model is slow to learn
+# Standard deviation of the random weights, about 1 / sqrt(WIDTH): with BERT's 0.02 so narrow a model learns
+# slowly.
 SPREAD = 0.08
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _LETTERS = string.ascii_lowercase + string.digits
 _ENDINGS = ("s", "es", "ed", "ing", "er", "est", "ly", "en", "ness", "tion", "able", "ful", "less")
-# What words are made of that the demo does not have
+# Pieces that spell words which the demo does not contain
 _PIECES = (*string.punctuation, *_LETTERS, *(f"##{part}" for part in (*_LETTERS, *_ENDINGS)))
 
 
 def own_folder(name: str) -> Path | None:
-    """The folder of a model that this package brings or makes; None for all others.
+    """Return the folder of a model that this package brings or makes; None for all others.
 
     Raises:
         ModelError: there is no room to make it.
@@ -48,46 +49,48 @@ def own_folder(name: str) -> Path | None:
         return Path(demo.MODEL_DIR)
     if name not in TINY_NAMES:
         return None
-    root = _root()
+    root = _find_root()
     try:
         return _tiny_folder(name, root)
     except OSError as error:
         raise ModelError(
-            _("cannot be made in {folder}: {problem}.", folder=one_line(root), problem=error.strerror),
+            _("cannot be created in {folder}: {problem}.", folder=one_line(root), problem=error.strerror),
             where=name,
-            hint=_("Make room there, or name another folder in XDG_CACHE_HOME."),
+            hint=_("Free some space there, or set XDG_CACHE_HOME to another folder."),
         ) from None
 
 
-def _root() -> Path:
-    """The user's cache of models, made if need be; a folder of this process alone where there can be none."""
+def _find_root() -> Path:
+    """Return the user's cache of models, created if need be, or a temporary folder of this process."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     root = Path(home) / "tui-tuner" / "models"
     with contextlib.suppress(OSError):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A cache that belongs to somebody else could be filled with weights of their choice.
         if os.access(root, os.W_OK | os.X_OK) and root.stat().st_uid in (os.geteuid(), 0):
             return root
-    return _passing_root()
+    return _make_passing_root()
 
 
 @cache
-def _passing_root() -> Path:
+def _make_passing_root() -> Path:
     return Path(tempfile.mkdtemp(prefix="tui-tuner-models-"))
 
 
 def _tiny_folder(name: str, root: Path) -> Path:
-    """The folder of a tiny model, as a whole or not at all: two runs may make it at the same time."""
-    folder = root / f"{name}-{_edition()}"
+    """Return the folder of a tiny model, complete: two runs may create it at the same time."""
+    folder = root / f"{name}-{_make_edition()}"
     if _is_whole(folder):
         return folder
     made = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
     try:
-        _write(name, made)
-        if _is_whole(folder):  # another thread or process was faster, and may have begun to read it
+        _write_model(name, made)
+        if _is_whole(folder):
             return folder
-        if folder.exists():  # a file of it was lost
+        # Incomplete: a cleaner of caches has deleted one of its files.
+        if folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process was faster: theirs is the same
+        with contextlib.suppress(OSError):
             made.rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -100,21 +103,23 @@ def _is_whole(folder: Path) -> bool:
 
 
 @cache
-def _edition() -> str:
-    """A name for what these models are made of: this file and the demo's rows."""
+def _make_edition() -> str:
+    """Return a name for the version of these models: a digest of this file and of the demo's rows."""
     digest = hashlib.blake2b(Path(__file__).read_bytes(), digest_size=4)
     for path in sorted(Path(demo.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _write(name: str, folder: Path) -> None:
+def _write_model(name: str, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     kind = name.removeprefix("tiny-")
     vocabulary = _write_tokenizer(kind, folder)
     config = _CONFIGS[kind](vocabulary)
-    save_file(_weights(_SHAPES[kind](vocabulary)), folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        _draw_weights(_SHAPES[kind](vocabulary)), folder / "model.safetensors", metadata={"format": "pt"}
+    )
     _write_json(folder / "config.json", config)
 
 
@@ -125,8 +130,8 @@ def _write_json(path: Path, values: Any) -> None:
 # ---- the tokenizer ----------------------------------------------------------------------------------------
 
 
-def _texts() -> Iterator[str]:
-    """Every text of the rows of the demo that these models are tried with."""
+def _read_demo_texts() -> Iterator[str]:
+    """Yield every text of the demo rows that these models are tried with."""
     for review in demo.review_rows():
         yield review["text"]
     for tagged in demo.tag_rows():
@@ -137,14 +142,14 @@ def _texts() -> Iterator[str]:
 
 
 def _write_tokenizer(kind: str, folder: Path) -> int:
-    """Write a tokenizer as BERT has one (WordPiece, lower case) of these words; how many tokens it has."""
+    """Write a WordPiece tokenizer of these words, as BERT has it, and return its number of tokens."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     counts: Counter[str] = Counter()
-    for text in _texts():
+    for text in _read_demo_texts():
         counts.update(word for word, _place in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
-    # The trainer of the library orders words that are equally frequent as it happens, so it is not asked
+    # Built by hand: the library's trainer orders equally frequent words at random, so ids would vary.
     tokens = [*_SPECIAL, *_PIECES, *sorted(counts, key=lambda word: (-counts[word], word))]
     words = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
     tokenizer = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
@@ -171,7 +176,7 @@ def _write_tokenizer(kind: str, folder: Path) -> int:
 # ---- the model --------------------------------------------------------------------------------------------
 
 
-def _bert(vocabulary: int) -> dict[str, Any]:
+def _bert_config(vocabulary: int) -> dict[str, Any]:
     return {
         "architectures": ["BertModel"],
         "model_type": "bert",
@@ -191,7 +196,7 @@ def _bert(vocabulary: int) -> dict[str, Any]:
     }
 
 
-def _distilbert(vocabulary: int) -> dict[str, Any]:
+def _distilbert_config(vocabulary: int) -> dict[str, Any]:
     return {
         "architectures": ["DistilBertModel"],
         "model_type": "distilbert",
@@ -215,55 +220,55 @@ def _distilbert(vocabulary: int) -> dict[str, Any]:
 Shapes = dict[str, tuple[int, ...]]
 
 
-def _linear(name: str, outputs: int, inputs: int) -> Shapes:
+def _linear_shapes(name: str, outputs: int, inputs: int) -> Shapes:
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 
 
-def _norm(name: str) -> Shapes:
+def _norm_shapes(name: str) -> Shapes:
     return {f"{name}.weight": (WIDTH,), f"{name}.bias": (WIDTH,)}
 
 
-def _embeddings(vocabulary: int) -> Shapes:
+def _embedding_shapes(vocabulary: int) -> Shapes:
     return {
         "embeddings.word_embeddings.weight": (vocabulary, WIDTH),
         "embeddings.position_embeddings.weight": (POSITIONS, WIDTH),
-        **_norm("embeddings.LayerNorm"),
+        **_norm_shapes("embeddings.LayerNorm"),
     }
 
 
 def _bert_shapes(vocabulary: int) -> Shapes:
-    """Names and shapes of the weights as transformers has them."""
-    found = {"embeddings.token_type_embeddings.weight": (2, WIDTH), **_embeddings(vocabulary)}
+    """Return names and shapes of BERT's weights, as transformers stores them."""
+    found = {"embeddings.token_type_embeddings.weight": (2, WIDTH), **_embedding_shapes(vocabulary)}
     for layer in (f"encoder.layer.{number}." for number in range(LAYERS)):
         for name in ("attention.self.query", "attention.self.key", "attention.self.value"):
-            found |= _linear(layer + name, WIDTH, WIDTH)
-        found |= _linear(f"{layer}attention.output.dense", WIDTH, WIDTH)
-        found |= _norm(f"{layer}attention.output.LayerNorm")
-        found |= _linear(f"{layer}intermediate.dense", INNER, WIDTH)
-        found |= _linear(f"{layer}output.dense", WIDTH, INNER)
-        found |= _norm(f"{layer}output.LayerNorm")
-    return found | _linear("pooler.dense", WIDTH, WIDTH)
+            found |= _linear_shapes(layer + name, WIDTH, WIDTH)
+        found |= _linear_shapes(f"{layer}attention.output.dense", WIDTH, WIDTH)
+        found |= _norm_shapes(f"{layer}attention.output.LayerNorm")
+        found |= _linear_shapes(f"{layer}intermediate.dense", INNER, WIDTH)
+        found |= _linear_shapes(f"{layer}output.dense", WIDTH, INNER)
+        found |= _norm_shapes(f"{layer}output.LayerNorm")
+    return found | _linear_shapes("pooler.dense", WIDTH, WIDTH)
 
 
 def _distilbert_shapes(vocabulary: int) -> Shapes:
-    """Names and shapes of the weights as transformers has them."""
-    found = _embeddings(vocabulary)
+    """Return names and shapes of DistilBERT's weights, as transformers stores them."""
+    found = _embedding_shapes(vocabulary)
     for layer in (f"transformer.layer.{number}." for number in range(LAYERS)):
         for name in ("q_lin", "k_lin", "v_lin", "out_lin"):
-            found |= _linear(f"{layer}attention.{name}", WIDTH, WIDTH)
-        found |= _norm(f"{layer}sa_layer_norm")
-        found |= _linear(f"{layer}ffn.lin1", INNER, WIDTH)
-        found |= _linear(f"{layer}ffn.lin2", WIDTH, INNER)
-        found |= _norm(f"{layer}output_layer_norm")
+            found |= _linear_shapes(f"{layer}attention.{name}", WIDTH, WIDTH)
+        found |= _norm_shapes(f"{layer}sa_layer_norm")
+        found |= _linear_shapes(f"{layer}ffn.lin1", INNER, WIDTH)
+        found |= _linear_shapes(f"{layer}ffn.lin2", WIDTH, INNER)
+        found |= _norm_shapes(f"{layer}output_layer_norm")
     return found
 
 
-_CONFIGS = {"bert": _bert, "distilbert": _distilbert}
+_CONFIGS = {"bert": _bert_config, "distilbert": _distilbert_config}
 _SHAPES = {"bert": _bert_shapes, "distilbert": _distilbert_shapes}
 
 
-def _weights(shapes: Shapes) -> dict[str, Any]:
-    """Matrices from a normal distribution, biases zero, norms one: as transformers begins a model."""
+def _draw_weights(shapes: Shapes) -> dict[str, Any]:
+    """Draw weights as transformers initialises a model: normal matrices, zero biases, norms of one."""
     import numpy as np
 
     chance = np.random.default_rng(SEED)
@@ -275,5 +280,6 @@ def _weights(shapes: Shapes) -> dict[str, Any]:
             one = "norm" in name.lower() and name.endswith("weight")
             values = np.full(shape, 1.0 if one else 0.0, dtype=np.float32)
         found[name] = values
-    found["embeddings.word_embeddings.weight"][0] = 0.0  # of padding
+    # torch keeps the row of the padding token at zero (`padding_idx`), and so do trained models.
+    found["embeddings.word_embeddings.weight"][0] = 0.0
     return found

@@ -1,4 +1,4 @@
-"""A new byte-level BPE tokenizer, learnt from texts, with the tokens of a chat."""
+"""Train a new byte-level BPE tokenizer on texts, with the special tokens of a chat."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ CHAT_TEMPLATE = (
 def train_tokenizer(
     texts: Iterable[str], vocabulary: int, chat_template: str | None = None
 ) -> PreTrainedTokenizerFast:
-    """Learn a tokenizer: byte-level BPE (every text can be encoded), words split as in GPT-2.
+    """Train a byte-level BPE tokenizer, which can encode any text; words are split as in GPT-2.
 
-    The beginning token is put before every text that is encoded with special tokens; the stop token is eos.
+    Encoding with special tokens puts the beginning token before every text; the stop token is eos.
 
     Args:
-        vocabulary: Tokens at most, the 256 bytes and 4 special tokens included; fewer if the texts hold less.
-        chat_template: Jinja; None takes `CHAT_TEMPLATE`.
+        vocabulary: Most tokens, including the 256 bytes and 4 special tokens; short texts give fewer.
+        chat_template: Jinja; None uses `CHAT_TEMPLATE`.
 
     Raises:
-        ConfigError: a vocabulary with no room for the bytes.
-        RowsError: no text at all.
+        ConfigError: the vocabulary is too small for the bytes.
+        RowsError: there is no text.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -46,25 +46,27 @@ def train_tokenizer(
     if vocabulary < smallest:
         raise ConfigError(
             _(
-                "{vocabulary} tokens are too few: bytes and special tokens alone are {smallest}",
+                "{vocabulary} tokens are too few: bytes and special tokens alone take {smallest}",
                 vocabulary=vocabulary,
                 smallest=smallest,
             ),
             where="model.vocabulary",
         )
-    counted = _Counted(texts)
+    counted = _CharacterCounter(texts)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=list(SPECIAL_TOKENS),
+        # All 256 bytes, also those that the texts lack: otherwise other texts could not be encoded.
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(counted, trainer)
+    # Only now: the texts are a stream, whose length is unknown before it is read.
     if not counted.characters:
-        raise RowsError(_("there is no text to learn a tokenizer from"), where="data.path")
+        raise RowsError(_("there is no text to train a tokenizer on"), where="data.path")
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BEGIN} $A",
         pair=f"{BEGIN} $A $B",
@@ -82,8 +84,8 @@ def train_tokenizer(
     return fast
 
 
-class _Counted:
-    """Texts, with the number of characters seen so far."""
+class _CharacterCounter:
+    """Passes texts on and counts their characters."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = texts

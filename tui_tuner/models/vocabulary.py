@@ -1,7 +1,7 @@
-"""Whether a tokenizer's tokens are in a model: ids beyond its embeddings, and rows that were never trained.
+"""Compare a tokenizer's tokens with a model's embeddings: missing rows, and rows never trained.
 
-Tokens that were added to a tokenizer have no row in the embeddings until somebody resizes them, and then
-a row that means nothing until it is trained, which adapters beside the layers do not do.
+Tokens that were added to a tokenizer have no row in the embeddings until these are resized, and the new row
+means nothing until it is trained, which adapters in the layers do not do.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _PIECE = 1 << 24  # ids counted at a time
 
 
 def embedding_rows(model: Any) -> int:
-    """How many tokens a model has an embedding for."""
+    """Return how many tokens a model has an embedding for."""
     return int(model.get_input_embeddings().weight.shape[0])
 
 
-def stored_beyond(folder: Path, rows: int) -> list[str]:
-    """Added tokens of a tokenizer's folder that a model of so many embeddings has none for."""
+def find_stored_beyond(folder: Path, rows: int) -> list[str]:
+    """List added tokens in a tokenizer's folder for which a model of `rows` embeddings has none."""
     path = folder / "tokenizer.json"
     try:
         return [name for number, name in _stored_added(path, path.stat().st_mtime_ns) if number >= rows]
@@ -40,7 +40,7 @@ def stored_beyond(folder: Path, rows: int) -> list[str]:
 
 @lru_cache(maxsize=8)
 def _stored_added(path: Path, changed: int) -> tuple[tuple[int, str], ...]:
-    """Ids and texts of the added tokens in a file; none where it is damaged, which loading it will say."""
+    """Read ids and texts of the added tokens in a file; empty if it is damaged, which loading will report."""
     try:
         found = orjson.loads(path.read_bytes())["added_tokens"]
         return tuple((int(one["id"]), str(one["content"])) for one in found)
@@ -49,7 +49,7 @@ def _stored_added(path: Path, changed: int) -> tuple[tuple[int, str], ...]:
 
 
 def count_tokens(parts: Iterable[np.ndarray], wanted: Collection[int]) -> dict[int, int]:
-    """How often each of these ids stands in some arrays; those that do not are left out."""
+    """Count how often each of the wanted ids occurs in the arrays; ids that do not occur are left out."""
     ids = np.array(sorted(wanted), dtype=np.int64)
     counts = np.zeros(len(ids), dtype=np.int64)
     if not len(ids):
@@ -58,13 +58,14 @@ def count_tokens(parts: Iterable[np.ndarray], wanted: Collection[int]) -> dict[i
         for start in range(0, len(part), _PIECE):
             piece = np.asarray(part[start : start + _PIECE])
             places = np.searchsorted(ids, piece)
+            # Ids beyond the last wanted one would index outside; the comparison below drops them again.
             places[places == len(ids)] = 0
             counts += np.bincount(places[ids[places] == piece], minlength=len(ids))
     return {int(one): int(count) for one, count in zip(ids, counts, strict=True) if count}
 
 
 def fit_padding(model: Any, tokenizer: Any) -> str:
-    """Let rows be padded with the end token where the padding token has no embedding; says so."""
+    """Pad with the end token if the padding token has no embedding, and return a note about it."""
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
     rows = embedding_rows(model)
     if pad is None or pad < rows or end is None or end >= rows:
@@ -72,35 +73,36 @@ def fit_padding(model: Any, tokenizer: Any) -> str:
     name = one_line(tokenizer.pad_token)
     tokenizer.pad_token = tokenizer.eos_token
     return _(
-        "The model has no embedding for the padding token {name}: rows are padded with {end}, which changes "
-        "nothing of what is learnt.",
+        "The model has no embedding for the padding token {name}: rows are padded with {end} instead, which "
+        "does not change the training.",
         name=name,
         end=one_line(tokenizer.eos_token),
     )
 
 
-def beyond(model: Any, tokenizer: Any) -> list[int]:
-    """Ids of the tokenizer that the model has no embedding for."""
+def find_ids_beyond(model: Any, tokenizer: Any) -> list[int]:
+    """List the ids of the tokenizer that the model has no embedding for."""
     rows = embedding_rows(model)
+    # `len` counts tokens, while added ones may have ids with gaps below them.
     highest = max(
         len(tokenizer), *(number + 1 for number in getattr(tokenizer, "added_tokens_decoder", {0: ""}))
     )
     return list(range(rows, highest))
 
 
-def refuse(model: Any, tokenizer: Any, used: Mapping[int, int]) -> ModelError:
-    """The error for rows that hold tokens beyond the embeddings, with a way out."""
+def refuse_tokens(model: Any, tokenizer: Any, used: Mapping[int, int]) -> ModelError:
+    """Make the error for rows with tokens beyond the embeddings, with a way out."""
     return ModelError(
         _(
             "the rows hold tokens that the model has no embedding for: {tokens}. The tokenizer has {count:,} "
             "tokens, the model {rows:,}.",
-            tokens=named(tokenizer, used),
+            tokens=name_tokens(tokenizer, used),
             count=len(tokenizer),
             rows=embedding_rows(model),
         ),
         where="model.tokenizer",
         hint=_(
-            "Use the tokenizer that belongs to the model; or give the model rows for them: load it with "
+            "Use the tokenizer that belongs to the model; or add rows to the model: load it with "
             "transformers, call model.resize_token_embeddings({count}), save model and tokenizer into a "
             "folder, name that in model.name, and set method.train_embeddings to true.",
             count=len(tokenizer),
@@ -108,17 +110,17 @@ def refuse(model: Any, tokenizer: Any, used: Mapping[int, int]) -> ModelError:
     )
 
 
-def named(tokenizer: Any, used: Mapping[int, int]) -> str:
-    """Some tokens with how often they are there: `<port> (12), …`."""
+def name_tokens(tokenizer: Any, used: Mapping[int, int]) -> str:
+    """Return some tokens with their counts, the most frequent first: `<port> (12), …`."""
     most = sorted(used.items(), key=lambda item: -item[1])
     words = [f"{one_line(str(tokenizer.convert_ids_to_tokens(one)), 40)} ({count:,})" for one, count in most]
     return ", ".join([*words[:_SHOWN], *(["…"] if len(words) > _SHOWN else [])])
 
 
-def untrained(model: Any, tokenizer: Any) -> list[int]:
-    """Ids of added tokens whose embedding nobody trained: all zeros, or where resizing puts a new row.
+def find_untrained(model: Any, tokenizer: Any) -> list[int]:
+    """List the ids of added tokens whose embedding was never trained: all zeros, or near the mean.
 
-    The padding token is left out: its embedding is never read for anything.
+    The padding token is left out, unless it also ends texts: attention never reads its embedding.
     """
     import torch
 
@@ -129,11 +131,13 @@ def untrained(model: Any, tokenizer: Any) -> list[int]:
     ordinary = [row for row in range(0, len(weight), step) if row not in added]
     if not added or len(ordinary) < 2 or not weight.is_floating_point():
         return []
+    # A sample of rows is enough for a median; all of a 150k vocabulary in float32 would take gigabytes.
     usual = weight[ordinary].float()
     mean = usual.mean(0)
     distance = float((usual - mean).norm(dim=1).median())
     length = float(usual.norm(dim=1).median())
     ids = sorted(added)
     rows = weight[ids].float()
+    # Resizing draws new rows around the mean of the old ones; reserved rows that were never used are zeros.
     new = ((rows - mean).norm(dim=1) < _NEAR * distance) | (rows.norm(dim=1) < 1e-3 * length)
     return [one for one, found in zip(ids, torch.atleast_1d(new).tolist(), strict=True) if found]

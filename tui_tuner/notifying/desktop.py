@@ -1,4 +1,4 @@
-"""A notice on this desktop, where there is one."""
+"""Desktop notifications on this machine."""
 
 from __future__ import annotations
 
@@ -7,34 +7,37 @@ import shutil
 import sys
 
 from tui_tuner.locales import _
-from tui_tuner.notifying.message import Message, NotSent
+from tui_tuner.notifying.run_messages import Message, NotSent
 
 SECONDS = 5.0  # for the command that shows it
 
 
 def has_desktop() -> bool:
-    """Whether this process can show a notice on a desktop."""
+    """Return whether this process can show desktop notifications."""
     if sys.platform == "darwin":
         return bool(shutil.which("osascript")) and "SSH_CONNECTION" not in os.environ
+    # notify-send may be installed on machines without a desktop, where it can only fail
     shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return bool(shown and shutil.which("notify-send"))
 
 
 def show_on_desktop(message: Message) -> None:
-    """Show a notice; where there is no desktop nothing is done, as whoever has the terminal does it.
+    """Show a desktop notification; without a desktop do nothing, as the terminal shows it then.
 
     Raises:
-        NotSent: the desktop took it not.
+        NotSent: the command failed.
     """
     if not has_desktop():
         return
     if sys.platform == "darwin":
+        # Texts are passed as arguments, so nothing in them can be executed as AppleScript
         script = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run"
         command = ["osascript", "-e", script, message.title, message.text]
     else:
         urgency = "critical" if message.bad else "normal"
+        # After `--`, a title that begins with a dash is not an option
         command = ["notify-send", f"--urgency={urgency}", "--app-name=tui-tuner", "--"]
-        command += [message.title, _without_markup(message.text)]
+        command += [message.title, _escape_markup(message.text)]
     import subprocess
 
     try:
@@ -52,5 +55,5 @@ def show_on_desktop(message: Message) -> None:
         raise NotSent(_("{command} ended with code {code}", command=command[0], code=done.returncode))
 
 
-def _without_markup(text: str) -> str:
+def _escape_markup(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""Tells who asked for it how a run is, from the process that trains: a sink, and a thread that sends."""
+"""Sends notifications about a run from the process that trains: a sink, and threads that send."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import time
 from collections.abc import Sequence
 
 from tui_tuner.locales import _
-from tui_tuner.notifying.message import Message, NotSent, Story
-from tui_tuner.notifying.sending import name_of, pause, send
-from tui_tuner.runs.events import Body, Sink, Warned
+from tui_tuner.notifying.run_messages import Message, MessageComposer, NotSent
+from tui_tuner.notifying.sending import make_waiter, name_entry, send_message
+from tui_tuner.runs.events import EventBody, EventSink, Warned
 
-PATIENCE = 10.0  # seconds after the run's last word in which messages may still be on their way
-IN_HASTE = 5.0  # the same where the process is asked to end
-_OF_A_TERMINAL = ("bell",)  # what whoever has the terminal does
+PATIENCE = 10.0  # seconds to wait for messages after the run has ended
+IN_HASTE = 5.0  # the same if the process was asked to stop
+_OF_A_TERMINAL = ("bell",)  # sent by the process that has the terminal
 
 
 class Notifier:
-    """A `Sink` in front of the journal. Nothing here delays the run, and nothing fails it.
+    """A `EventSink` in front of the journal that sends messages without delaying or failing the run.
 
     Args:
         sink: The journal.
@@ -25,54 +25,61 @@ class Notifier:
         entries: `output.notify` of its config.
     """
 
-    def __init__(self, sink: Sink, run: str, entries: Sequence[str]) -> None:
-        self._sink, self._story = sink, Story(run)
+    def __init__(self, sink: EventSink, run: str, entries: Sequence[str]) -> None:
+        self._sink, self._story = sink, MessageComposer(run)
         self._entries = [entry for entry in entries if entry not in _OF_A_TERMINAL]
         self._pending: list[str] = []
         self._changed = threading.Condition()
         self._failed: set[str] = set()
         self._deadline = float("inf")
 
-    def emit(self, body: Body) -> None:
-        """Pass an event on, then look whether somebody is to be told of it."""
+    def emit(self, body: EventBody) -> None:
+        """Pass on an event, then send a message if it calls for one."""
+        # The journal first: a message must never be ahead of what it reports
         self._sink.emit(body)
         if not self._entries:
             return
         try:
-            message = self._story.see(body)
-        except Exception:  # an event with odd values; the run goes on
+            message = self._story.note_event(body)
+        except Exception:
+            # An event with odd values must not fail the run
             return
         if message is not None:
-            self._start(message)
+            self._start_sending(message)
 
-    def _start(self, message: Message) -> None:
-        """A thread for each place: one that hangs keeps no other waiting."""
+    def _start_sending(self, message: Message) -> None:
+        """Send in one thread per destination, so that one that hangs does not delay the others."""
         for entry in self._entries:
-            thread = threading.Thread(target=self._send, args=(entry, message), name="notify", daemon=True)
+            thread = threading.Thread(
+                target=self._send_and_report, args=(entry, message), name="notify", daemon=True
+            )
             with self._changed:
                 self._pending.append(entry)
             try:
                 thread.start()
-            except RuntimeError:  # the system has no more threads, or the interpreter ends
-                self._done(entry)
+            except RuntimeError:
+                # No more threads are available, or the interpreter is ending
+                self._note_done(entry)
 
-    def _send(self, entry: str, message: Message) -> None:
+    def _send_and_report(self, entry: str, message: Message) -> None:
         try:
-            send(entry, message, pause(lambda: self._deadline < float("inf"), lambda: self._deadline))
+            send_message(
+                entry, message, make_waiter(lambda: self._deadline < float("inf"), lambda: self._deadline)
+            )
         except NotSent as error:
-            self._say(entry, str(error))
+            self._warn_once(entry, str(error))
         except Exception as error:
-            self._say(entry, type(error).__name__)
+            self._warn_once(entry, type(error).__name__)
         finally:
-            self._done(entry)
+            self._note_done(entry)
 
-    def _done(self, entry: str) -> None:
+    def _note_done(self, entry: str) -> None:
         with self._changed:
             self._pending.remove(entry)
             self._changed.notify_all()
 
-    def _say(self, entry: str, why: str) -> None:
-        """Say once of a place that it was not reached."""
+    def _warn_once(self, entry: str, why: str) -> None:
+        """Warn once for each destination that could not be reached."""
         with self._changed:
             news = entry not in self._failed
             self._failed.add(entry)
@@ -80,17 +87,17 @@ class Notifier:
             self._sink.emit(
                 Warned(
                     "notify_failed",
-                    _("No message got to {place}: {why}.", place=name_of(entry), why=why),
-                    _("Look at output.notify. The run itself is not touched by it."),
+                    _("No message could be sent to {place}: {why}.", place=name_entry(entry), why=why),
+                    _("Check output.notify. The run itself is not affected."),
                 )
             )
 
-    def wait(self, seconds: float = PATIENCE) -> None:
-        """Wait for what is on its way, so long at most; what is not through by then is said, and left."""
+    def wait_for_pending(self, seconds: float = PATIENCE) -> None:
+        """Wait up to so many seconds for pending messages; warn of those that are still not delivered."""
         until = time.monotonic() + seconds
         self._deadline = until
         with self._changed:
             self._changed.wait_for(lambda: not self._pending, seconds)
             late = list(dict.fromkeys(self._pending))
         for entry in late:
-            self._say(entry, _("it takes too long"))
+            self._warn_once(entry, _("sending takes too long"))

@@ -1,4 +1,4 @@
-"""A message on its way: to ntfy, to a webhook, to this desktop. No error holds an address."""
+"""Sends messages to ntfy, webhooks or this desktop. Errors never contain an address."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from email.header import Header
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from tui_tuner.config.notices import filled, shown_entry
+from tui_tuner.config.notices import fill_entry, shown_entry
 from tui_tuner.locales import _
 from tui_tuner.notifying.desktop import show_on_desktop
-from tui_tuner.notifying.message import Message, NotSent
+from tui_tuner.notifying.run_messages import Message, NotSent
 
 SECONDS = 5.0  # for a connection, and for each piece of an answer
 WAITS = (1.0, 3.0)  # seconds before the second and the third attempt
 BUSY = (408, 425, 429, 500, 502, 503, 504)  # worth another attempt
 MOST_REDIRECTS = 3
-MOST_TEXT = 3500  # bytes: ntfy makes a file of what is longer than 4,096
+MOST_TEXT = 3500  # bytes: ntfy turns text of more than 4,096 bytes into an attachment
 NTFY = "https://ntfy.sh"
 NTFY_SERVER, NTFY_TOKEN = "NTFY_SERVER", "NTFY_TOKEN"
-# What belongs to other services: a config by somebody else must not send it anywhere
+# Secrets of other services: a config by somebody else must not send them anywhere
 _FOREIGN: tuple[str, ...] = ("HF_", "HUGGING", "MODELSCOPE", "AWS_", "AZURE_", "GOOGLE_", "OPENAI")
 _FOREIGN += (
     "ANTHROPIC",
@@ -43,14 +43,16 @@ _FOREIGN += (
 )
 
 
-def send(entry: str, message: Message, wait: Callable[[float], bool] = lambda _seconds: False) -> None:
+def send_message(
+    entry: str, message: Message, wait: Callable[[float], bool] = lambda _seconds: False
+) -> None:
     """Send a message to one entry of `output.notify` other than the bell.
 
     Args:
-        wait: Waits so many seconds; True where there is no time for another attempt.
+        wait: Waits so many seconds; returns True if there is no time for another attempt.
 
     Raises:
-        NotSent: it did not get there.
+        NotSent: it was not delivered.
     """
     for pause in (*WAITS, None):
         try:
@@ -62,39 +64,46 @@ def send(entry: str, message: Message, wait: Callable[[float], bool] = lambda _s
 
 
 def _send_once(entry: str, message: Message) -> None:
-    foreign = [name for name in _names(entry) if name.upper().startswith(_FOREIGN)]
+    # ${HF_TOKEN} in somebody else's config would send the user's token to an address of their choice
+    foreign = [name for name in _list_variables(entry) if name.upper().startswith(_FOREIGN)]
     if foreign:
-        raise NotSent(_("{name} belongs to another service, and is not sent anywhere", name=foreign[0]))
-    place, missing = filled(entry, os.environ)
+        raise NotSent(_("{name} belongs to another service and must not be sent", name=foreign[0]))
+    place, missing = fill_entry(entry, os.environ)
     if missing:
         raise NotSent(_("{name} is not set in the environment", name=", ".join(missing)))
     if place == "desktop":
         show_on_desktop(message)
     elif place.startswith("ntfy:"):
-        _post(*_for_ntfy(place.removeprefix("ntfy:"), message))
+        _post_once(*_format_for_ntfy(place.removeprefix("ntfy:"), message))
     elif place.startswith(("http://", "https://")):
-        _post(place, _for_webhook(message), {"Content-Type": "application/json"})
+        _post_once(place, _format_for_webhook(message), {"Content-Type": "application/json"})
     elif place != "bell":
-        raise NotSent(_("what its variable holds is no address"))
+        raise NotSent(_("its environment variable does not contain an address"))
 
 
-def _names(entry: str) -> list[str]:
-    return filled(entry, {})[1]
+def _list_variables(entry: str) -> list[str]:
+    return fill_entry(entry, {})[1]
 
 
-def name_of(entry: str) -> str:
-    """An entry as it is named where it failed."""
+def name_entry(entry: str) -> str:
+    """Return an entry in a form that may be shown, without secrets."""
     return shown_entry(entry)
 
 
-def _for_webhook(message: Message) -> bytes:
-    """JSON that chats show as it is (`text` for Slack, `content` for Discord), and fields for programs."""
-    body = {"title": message.title, "text": message.whole, "content": message.whole[:1900], **message.fields}
+def _format_for_webhook(message: Message) -> bytes:
+    """Build JSON that chats can show (`text` for Slack, `content` for Discord), with fields for programs."""
+    # Discord refuses more than 2,000 characters
+    body = {
+        "title": message.title,
+        "text": message.full_text,
+        "content": message.full_text[:1900],
+        **message.fields,
+    }
     return json.dumps(body, ensure_ascii=False, allow_nan=False, default=str).encode()
 
 
-def _for_ntfy(place: str, message: Message) -> tuple[str, bytes, dict[str, str]]:
-    """Address, body and headers of a message to a topic."""
+def _format_for_ntfy(place: str, message: Message) -> tuple[str, bytes, dict[str, str]]:
+    """Return (address, body, headers) of a message to an ntfy topic."""
     server = os.environ.get(NTFY_SERVER, "").strip() or NTFY
     address = place if "://" in place else f"{server.rstrip('/')}/{place}"
     headers = {
@@ -108,11 +117,12 @@ def _for_ntfy(place: str, message: Message) -> tuple[str, bytes, dict[str, str]]
     token = os.environ.get(NTFY_TOKEN, "").strip()
     if token and _may_have_token(address, server):
         headers["Authorization"] = f"Bearer {token}"
+    # Cutting bytes may split a character, which decoding with "ignore" drops
     return address, message.text.encode()[:MOST_TEXT].decode("utf-8", "ignore").encode(), headers
 
 
 def _may_have_token(address: str, server: str) -> bool:
-    """Whether an address is on the server that the token is for: a config may be by somebody else."""
+    """Return whether an address is on the token's own server, as the config may be by somebody else."""
     try:
         asked, own = urlsplit(address), urlsplit(server)
         same = (asked.scheme, asked.hostname, asked.port) == (own.scheme, own.hostname, own.port)
@@ -122,7 +132,7 @@ def _may_have_token(address: str, server: str) -> bool:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is followed with the same message; never to another scheme, but from http to https."""
+    """Follows redirects with the same message, but to no other scheme except from http to https."""
 
     max_redirections = MOST_REDIRECTS
     max_repeats = 1
@@ -135,7 +145,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             raise NotSent(_("it leads on to an address that is not followed"))
         kept = dict(req.header_items())
         if new.netloc != old.netloc:
+            # Another server must not get the credentials
             kept.pop("Authorization", None)
+        # The message has arrived, and the answer is elsewhere
         if code == 303:
             return None
         return urllib.request.Request(newurl, req.data, kept, method="POST")
@@ -143,14 +155,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
 
 
-def _post(address: str, body: bytes, headers: Mapping[str, str]) -> None:
-    """One attempt.
+def _post_once(address: str, body: bytes, headers: Mapping[str, str]) -> None:
+    """Post a message once.
 
     Raises:
-        NotSent: no answer, or one that says no.
+        NotSent: there was no answer, or an error.
     """
     try:
-        address, own = _without_login(address)
+        address, own = _split_login(address)
         request = urllib.request.Request(
             address, body, {"User-Agent": "tui-tuner", **own, **headers}, method="POST"
         )
@@ -162,7 +174,8 @@ def _post(address: str, body: bytes, headers: Mapping[str, str]) -> None:
         error.close()
         if error.code == 303:
             return
-        if 300 <= error.code < 400:  # to a file, or round and round
+        # A redirect to another kind of address, or in a loop
+        if 300 <= error.code < 400:
             raise NotSent(_("it leads on to an address that is not followed")) from None
         again = error.code in BUSY
         raise NotSent(_("the server answered with status {status}", status=error.code), again) from None
@@ -175,11 +188,11 @@ def _post(address: str, body: bytes, headers: Mapping[str, str]) -> None:
     except (OSError, http.client.HTTPException):
         raise NotSent(_("the connection broke"), again=True) from None
     except (ValueError, UnicodeError):
-        raise NotSent(_("it is no address that a message can be sent to")) from None
+        raise NotSent(_("it is not an address that messages can be sent to")) from None
 
 
-def _without_login(address: str) -> tuple[str, dict[str, str]]:
-    """An address without the name and password in it, which become a header."""
+def _split_login(address: str) -> tuple[str, dict[str, str]]:
+    """Return an address without user name and password, which become a header."""
     parts = urlsplit(address)
     if parts.username is None:
         return address, {}
@@ -190,10 +203,10 @@ def _without_login(address: str) -> tuple[str, dict[str, str]]:
     }
 
 
-def pause(done: Callable[[], bool], deadline: Callable[[], float]) -> Callable[[float], bool]:
-    """A `wait` for `send` that gives up where the time is over."""
+def make_waiter(done: Callable[[], bool], deadline: Callable[[], float]) -> Callable[[float], bool]:
+    """Return a `wait` for `send_message` that gives up after the deadline."""
 
-    def wait(seconds: float) -> bool:
+    def wait_or_give_up(seconds: float) -> bool:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if done() and time.monotonic() > deadline():
@@ -201,4 +214,4 @@ def pause(done: Callable[[], bool], deadline: Callable[[], float]) -> Callable[[
             time.sleep(0.05)
         return False
 
-    return wait
+    return wait_or_give_up

@@ -1,15 +1,19 @@
-"""The losses of single held-out rows, from those of their labels; read from the device once an evaluation."""
+"""Collect the losses of single held-out rows from those of their labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tui_tuner.compute.forward import Rows
-from tui_tuner.objectives.base import RowLoss
+from tui_tuner.objectives.objective import RowLoss
 
-MOST_ROWS = 256  # whose losses are kept: enough for intervals, and a journal stays small
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Rows whose losses are kept: enough for confidence intervals, and small in a journal
+MOST_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -17,11 +21,11 @@ class RowSums:
     """Examples of a forward pass, and the sums of their losses, [examples] float64 on the device."""
 
     rows: Sequence[int]
-    sums: Any
+    sums: Tensor
 
 
-def sum_by_row(losses: Any, rows: Sequence[int], data: Rows) -> RowSums | None:
-    """The sums of the losses of each example; None where it cannot be told which losses are whose.
+def sum_by_row(losses: Tensor, rows: Sequence[int], data: Rows) -> RowSums | None:
+    """Sum the losses of each example; return None if they cannot be assigned to examples.
 
     Args:
         losses: [K] of all labels, in the order of the examples and of their labels; or [examples].
@@ -37,27 +41,29 @@ def sum_by_row(losses: Any, rows: Sequence[int], data: Rows) -> RowSums | None:
         sums = torch.zeros(len(rows), dtype=torch.float64, device=losses.device)
         return RowSums(rows, sums.index_add_(0, owner, losses.double()))
     if len(losses) == len(rows):
+        # A loss per example is a mean already; `read_losses` divides every sum by the labels.
         return RowSums(rows, losses.double() * torch.tensor(labels, device=losses.device).clamp(min=1))
     return None
 
 
-class RowLosses:
-    """Collects them over the forward passes of an evaluation."""
+class RowLossCollector:
+    """Collects row losses over the forward passes of an evaluation."""
 
     def __init__(self, data: Rows) -> None:
         self._data = data
         self._parts: list[RowSums] = []
 
-    def add(self, part: RowSums) -> None:
+    def add_part(self, part: RowSums) -> None:
         self._parts.append(part)
 
-    def read(self) -> list[RowLoss]:
-        """Those of up to `MOST_ROWS` rows that have labels, evenly chosen by their place."""
+    def read_losses(self) -> list[RowLoss]:
+        """Return the losses of up to `MOST_ROWS` rows with labels, evenly spaced by index."""
         import torch
 
         if not self._parts:
             return []
         rows = [row for part in self._parts for row in part.rows]
+        # One transfer per evaluation: reading after each pass would make the device wait.
         sums = torch.cat([part.sums for part in self._parts]).tolist()
         by_row = dict(zip(rows, sums, strict=True))
         known = [row for row in range(len(self._data)) if row in by_row]

@@ -1,45 +1,50 @@
-"""What an objective is prepared with, and what it may say into the journal."""
+"""The data that an objective is prepared with, and its access to the journal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tui_tuner.compute.forward import Rows
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.models.device import Device
 
+if TYPE_CHECKING:
+    from torch.nn import Module
 
-class Voice(Protocol):
-    """What an objective may say into the journal (`training.watching.reporting.Reporter`)."""
 
-    def warn(self, code: str, message: str, hint: str = "") -> None: ...
-    def log(self, message: str) -> None: ...
-    def phase(self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = "") -> None: ...
+class JournalVoice(Protocol):
+    """Writes an objective's messages to the journal (`training.watching.reporting.Reporter`)."""
+
+    def report_warning(self, code: str, message: str, hint: str = "") -> None: ...
+    def report_log(self, message: str) -> None: ...
+    def report_phase(
+        self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = ""
+    ) -> None: ...
 
 
 @dataclass
 class Setup:
-    """What an objective is prepared with: one model and the rows it will be trained on.
+    """The model, rows and settings that an objective is prepared with.
 
     Args:
         batches: Row numbers of the first optimizer steps.
-        tokens: The most tokens that a micro-batch may have.
+        tokens: Most tokens of a micro-batch.
         pad: The token id of padding.
-        state: What `state` returned in the run that is resumed; empty for a new one.
-        longest_row: Tokens of the longest row that is trained or held out; 0 where all are short.
+        state: The result of `Objective.way_state` in the run that is resumed; empty for a new one.
+        longest_row: Tokens of the longest row, trained or held out; 0 if all are short.
         usual: Tokens of some optimizer steps, as far as this process computes them.
     """
 
-    model: Any
+    model: Module
     rows: Rows
     batches: Sequence[Sequence[int]]
     config: ResolvedConfig
     device: Device
     pad: int
     tokens: int
-    voice: Voice
+    voice: JournalVoice
     state: Sequence[bool] = ()
     longest_row: int = 0
     usual: Sequence[int] = ()

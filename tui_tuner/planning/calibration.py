@@ -1,4 +1,4 @@
-"""Measured memory beside the prediction, kept for this machine, so that it learns what the ledger missed."""
+"""Measured memory next to the predicted one, kept for this machine to correct what the ledger misses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tui_tuner.planning.gpus import Card
 from tui_tuner.text import one_line
 
 KEPT = 200  # measurements; older ones are dropped
-LARGE = 1.0  # GiB allocated from which on the allocator's cache is a share; below, it is a few segments
-MOST_CONTEXT = 8.0  # GiB; more outside of torch's allocator is somebody else's
+LARGE = 1.0  # GiB allocated from which on the cache is a steady share; below, it is a few segments
+MOST_CONTEXT = 8.0  # GiB; more than this outside torch's allocator belongs to another process
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredPeaks:
     """Peaks of a real run in GiB: torch's counters, and what the driver shows for the process.
 
     `held` is what the allocator holds while the driver is asked, which may be less than at its peak.
@@ -32,19 +32,19 @@ class Measured:
     held: float | None = None
 
     @property
-    def cache(self) -> float:
-        """What the allocator holds at its peak beyond the peak of the tensors."""
+    def allocator_cache(self) -> float:
+        """Return the allocator's peak beyond the peak of the tensors, in GiB."""
         return self.reserved - self.allocated
 
     @property
-    def context(self) -> float:
-        """What the process takes on the device beside torch's allocator."""
+    def process_context(self) -> float:
+        """Return the process's memory on the device outside torch's allocator, in GiB."""
         return self.device - (self.reserved if self.held is None else self.held)
 
 
 @dataclass(frozen=True)
-class Learned:
-    """What past runs on one kind of GPU say: medians, and how many runs they rest on.
+class LearnedMemory:
+    """Medians of past runs on one kind of GPU, and how many runs they rest on.
 
     `context` in GiB; `residual` is reserved beyond allocated as a share, None where no run was large enough
     to tell; `error` is measured against predicted allocated, as a share.
@@ -56,20 +56,20 @@ class Learned:
     error: float
 
 
-def calibration_file() -> Path:
-    """Where measurements of this machine are kept (XDG data folder)."""
+def locate_calibration() -> Path:
+    """Return the file with the measurements of this machine (in the XDG data folder)."""
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "tui-tuner" / "memory.jsonl"
 
 
-def difference(predicted: Estimate, measured: Measured) -> float:
-    """Measured allocated peak against the predicted one, as a share."""
+def compare_peaks(predicted: Estimate, measured: MeasuredPeaks) -> float:
+    """Return by what share the measured allocated peak differs from the predicted one."""
     return measured.allocated / predicted.allocated - 1
 
 
-def record(gpu: str, predicted: Estimate, measured: Measured, path: Path | None = None) -> bool:
-    """Append a measurement; False where the disk refuses, which never harms a run."""
-    path = path or calibration_file()
+def record_peaks(gpu: str, predicted: Estimate, measured: MeasuredPeaks, path: Path | None = None) -> bool:
+    """Append a measurement; return False if the disk refuses it, which must not fail the run."""
+    path = path or locate_calibration()
     entry = {
         "time": time.time(),
         "gpu": one_line(gpu),
@@ -77,13 +77,15 @@ def record(gpu: str, predicted: Estimate, measured: Measured, path: Path | None 
         "allocated_gib": measured.allocated,
         "reserved_gib": measured.reserved,
         "device_gib": measured.device,
-        "cache_gib": measured.cache,
-        "context_gib": measured.context,
+        "cache_gib": measured.allocator_cache,
+        "context_gib": measured.process_context,
         "stack": predicted.stack,
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Only the newest stay, so that a new driver or torch replaces what was learned with the old one
         lines = path.read_text(encoding="utf-8").splitlines()[-(KEPT - 1) :] if path.exists() else []
+        # Renamed into place: runs that end at the same time must not cut each other's lines
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         beside.write_text("\n".join([*lines, json.dumps(entry)]) + "\n", encoding="utf-8")
         beside.replace(path)
@@ -92,9 +94,9 @@ def record(gpu: str, predicted: Estimate, measured: Measured, path: Path | None 
     return True
 
 
-def learned(gpu: str, path: Path | None = None) -> Learned | None:
-    """What is known of a kind of GPU on this machine; None if nothing is. Damaged lines are passed over."""
-    path = path or calibration_file()
+def read_learned(gpu: str, path: Path | None = None) -> LearnedMemory | None:
+    """Return what is known of a kind of GPU on this machine, or None. Damaged lines are skipped."""
+    path = path or locate_calibration()
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -103,9 +105,11 @@ def learned(gpu: str, path: Path | None = None) -> Learned | None:
     for line in lines:
         try:
             entry = json.loads(line)
+            # A data folder may be shared by machines with other GPUs
             if entry["gpu"] != one_line(gpu):
                 continue
             allocated, reserved = float(entry["allocated_gib"]), float(entry["reserved_gib"])
+            # A damaged or edited line may hold anything: each value is checked before it counts
             shares = (reserved / allocated - 1, allocated / float(entry["predicted_gib"]) - 1)
             outside = float(entry.get("context_gib", float(entry["device_gib"]) - reserved))
         except (ValueError, KeyError, TypeError, ZeroDivisionError):
@@ -114,17 +118,20 @@ def learned(gpu: str, path: Path | None = None) -> Learned | None:
             continue
         context.append(outside)
         error.append(shares[1])
+        # In small runs whole segments of the allocator dominate the share, which then says nothing about
+        # large ones
         if allocated >= LARGE:
             residual.append(shares[0])
     if not context:
         return None
+    # Medians, so that one run next to another program on the same GPU does not count
     cache = statistics.median(residual) if residual else None
-    return Learned(len(context), statistics.median(context), cache, statistics.median(error))
+    return LearnedMemory(len(context), statistics.median(context), cache, statistics.median(error))
 
 
-def calibrated(card: Card, path: Path | None = None) -> Card:
-    """A GPU of this machine with the context and allocator cache that runs on it have shown."""
-    known = None if card.cpu else learned(card.name, path)
+def calibrate_card(card: Card, path: Path | None = None) -> Card:
+    """Return a GPU with the context and allocator cache that earlier runs on it have shown."""
+    known = None if card.cpu else read_learned(card.name, path)
     if known is None:
         return card
     return replace(card, context=known.context, cache=known.residual, error=known.error, runs=known.runs)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tui_tuner.config.kinds import QUANTISABLE, RANKED
-from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES, EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _
 from tui_tuner.planning.gpus import Card
@@ -26,8 +27,8 @@ class Change:
     quality: int  # 0: the same result; 1: nearly; 2: another method or other data
 
 
-def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change]:
-    """Single changes that can save memory from here, those that change least first."""
+def list_changes(config: RunConfig, card: Card | None = None) -> list[Change]:
+    """Return single changes that can save memory, those that change the result least first."""
     training, model, method = config.training, config.model, config.method
     found = []
     if training.loss == "full_logits":
@@ -37,33 +38,37 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
     if not config.data.packing and not method.prompt_length:
         found.append(Change("data.packing", True, _("packing"), 0))
     if isinstance(training.micro_batch, int) and training.micro_batch > 1:
+        # The largest smaller divisor, so that a step still consists of equal passes
         half = max(n for n in range(1, training.micro_batch) if training.micro_batch % n == 0)
         found.append(Change("training.micro_batch", half, _("micro-batch {size}", size=half), 0))
         if half > 1:
             found.append(Change("training.micro_batch", 1, _("micro-batch {size}", size=1), 0))
     gpu = card is None or not card.cpu
-    if method.kind != "prefix_tuning":
+    if method.has_trait(Trait.CHECKPOINTABLE):
         found += _less_kept(training.gradient_checkpointing, gpu)
+    # 8-bit states need bitsandbytes' CUDA kernels
     if training.optimizer == "adamw" and gpu:
         found.append(Change("training.optimizer", "adamw_8bit", _("8-bit AdamW"), 1))
         found.append(Change("training.optimizer", "paged_adamw_8bit", _("paged 8-bit AdamW"), 1))
-    narrow = "bfloat16" if card is None or card.cpu or card.device.bf16 else "float16"
-    if model.dtype == "float32" and (narrow == "bfloat16" or method.kind in ADAPTERS):
+    # Cards before Ampere only emulate bfloat16
+    narrow = "bfloat16" if card is None or card.cpu or card.compute_device.has_bf16 else "float16"
+    if model.dtype == "float32" and (narrow == "bfloat16" or method.has_trait(Trait.ADAPTER)):
         found.append(Change("model.dtype", narrow, _("{dtype} weights", dtype=narrow), 1))
-    if method.kind in QUANTISABLE and model.quantization == "none" and gpu:
+    if method.has_trait(Trait.QUANTISABLE) and model.quantization == "none" and gpu:
         found.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 1))
-    if method.kind in RANKED and method.rank > 8:
+    if method.has_trait(Trait.RANKED) and method.rank > 8:
         found.append(Change("method.rank", 8, _("rank 8"), 1))
     if config.data.max_length > 256:
         half = config.data.max_length // 2
         found.append(Change("data.max_length", half, _("sequences of {length} tokens", length=half), 2))
-    if method.kind not in ADAPTERS and model.architecture is None:
+    # Random weights cannot be adapted, so no other method is proposed for them
+    if not method.has_trait(Trait.ADAPTER) and model.architecture is None:
         found.append(Change("method.kind", "lora", _("LoRA"), 2))
     return found
 
 
 def _less_kept(degree: Any, gpu: bool) -> list[Change]:
-    """Degrees of checkpointing that keep less on the device than this one; from RAM nothing is offloaded."""
+    """Return the degrees of checkpointing that keep less on the device; offloading only helps a GPU."""
     path = "training.gradient_checkpointing"
     found = [
         Change(path, EVERY_SECOND, _("checkpointing of every second layer"), 0),
@@ -74,24 +79,25 @@ def _less_kept(degree: Any, gpu: bool) -> list[Change]:
     return found[place : None if gpu else -1]
 
 
-def apply(config: Config, changes: tuple[Change, ...]) -> Config:
-    """The config with these changes. Unchecked: meant for what `possible_changes` gives."""
+def apply_changes(config: Config, changes: tuple[Change, ...]) -> Config:
+    """Return the config with these changes, unvalidated: only for those of `list_changes`."""
     for change in changes:
         section, _unused, name = change.path.partition(".")
+        # Not validated again: a search makes thousands of configs, and these values are known to be valid
         part = getattr(config, section).model_copy(update={name: change.value})
         config = config.model_copy(update={section: part})
     return config
 
 
-def _legal(config: RunConfig, group: tuple[Change, ...]) -> bool:
-    """4-bit weights need an adapter."""
+def _go_together(config: RunConfig, group: tuple[Change, ...]) -> bool:
+    """Return whether the changes go together: 4-bit weights need a method that works with them."""
     paths = {change.path: change.value for change in group}
     kind = paths.get("method.kind", config.method.kind)
-    return "model.quantization" not in paths or kind in QUANTISABLE
+    return "model.quantization" not in paths or METHODS[kind].has_trait(Trait.QUANTISABLE)
 
 
-def groups_of(config: RunConfig, changes: list[Change], count: int) -> Iterator[tuple[Change, ...]]:
-    """So many changes at a time that go together."""
+def group_changes(config: RunConfig, changes: list[Change], count: int) -> Iterator[tuple[Change, ...]]:
+    """Yield every group of `count` changes that go together."""
     for group in itertools.combinations(changes, count):
-        if len({change.path for change in group}) == count and _legal(config, group):
+        if len({change.path for change in group}) == count and _go_together(config, group):
             yield group

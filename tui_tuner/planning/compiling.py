@@ -1,4 +1,4 @@
-"""Whether compiling a model's layers pays: what it costs at the start against what it saves in each step.
+"""The choice to compile a model's layers: its cost at the start against its gain in each step.
 
 Pure arithmetic. A gain is only assumed where one was measured, and none was yet: `GAINS` is where a measured
 one goes, by the GPU's generation.
@@ -18,7 +18,7 @@ PAID_BACK = 2.0  # times its cost that compiling must save: both are estimates
 
 @dataclass(frozen=True)
 class Gain:
-    """What compiling was measured to do.
+    """The measured effect of compiling.
 
     Args:
         share: Of a step's time that it saves.
@@ -39,7 +39,7 @@ def choose_compile(
     step_seconds: float | None = None,
     gain: Gain | None = None,
 ) -> tuple[bool, str]:
-    """`training.compile` where it is `auto`, with the reason.
+    """Return what `auto` becomes for `training.compile`, and why.
 
     Args:
         steps: Optimizer steps of the run; None where they are not known.
@@ -47,12 +47,13 @@ def choose_compile(
         gain: What compiling was measured to do on this device; what is known of its kind where None.
     """
     if device.kind != "cuda":
-        return False, _("On a processor compiling takes longer than it saves.")
+        return False, _("On a processor, compiling takes longer than it saves.")
     gain = gain or GAINS.get(device.capability)
     if gain is None or gain.share <= 0:
         return False, _("No gain was measured on this kind of GPU, and compiling takes a while.")
+    # Without a number of steps there is nothing to weigh the compiler's time against
     if steps is None or step_seconds is None:
-        return False, _("How long the run takes is not known, so it may not pay back the compiler's time.")
+        return False, _("The length of the run is not known, so compiling may not pay off.")
     saved = steps * step_seconds * gain.share
     said = {"cost": human_seconds(gain.seconds), "saved": human_seconds(saved)}
     if saved < PAID_BACK * gain.seconds:

@@ -1,4 +1,4 @@
-"""What planning knows of the data: counts, no text."""
+"""Counts of rows and tokens that planning uses; none of the data's text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ KEPT = 1024  # longest rows whose lengths are kept
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the prepared data looks like. Lengths in tokens; None where nobody has counted.
+    """Counts of the prepared data. Lengths in tokens; None if not counted.
 
     `heaviest` has the lengths of the longest rows, falling, and `most_trained` the trained tokens of the rows
-    with most of them; both only where every row was tokenised as training will. `outputs` are the classes
-    that a head tells apart, 0 where nobody counted them; with `regression` it gives that many numbers.
-    Where rows are read in windows, `rows` are windows: what a run trains on.
+    with most of them; both only if every row was tokenised as in training. `outputs` is the number of classes
+    of a head, 0 if not counted; with `regression`, the head gives that many numbers. If rows are read in
+    windows, `rows` counts windows, which is what a run trains on.
     """
 
     rows: int
@@ -31,29 +31,30 @@ class DataFacts:
     regression: bool = False
 
     @property
-    def mean(self) -> float | None:
-        """Mean tokens a row."""
+    def mean_tokens(self) -> float | None:
+        """Return the mean number of tokens per row."""
         return self.tokens / self.rows if self.tokens and self.rows else None
 
     def most_tokens(self, rows: int) -> int | None:
-        """Tokens that no batch of so many rows exceeds; None where rows were not tokenised."""
-        return _at_most(self.heaviest, rows, self.rows)
+        """Return the most tokens of so many rows; None if rows were not tokenised."""
+        return _bound_sum(self.heaviest, rows, self.rows)
 
     def most_supervised(self, rows: int) -> int | None:
-        """Trained tokens that no batch of so many rows exceeds; None where rows were not tokenised."""
-        return _at_most(self.most_trained, rows, self.rows)
+        """Return the most trained tokens of so many rows; None if rows were not tokenised."""
+        return _bound_sum(self.most_trained, rows, self.rows)
 
 
-def _at_most(falling: tuple[int, ...], rows: int, there: int) -> int | None:
-    """Sum of that many of the largest; beyond those kept, each counts as the smallest kept."""
+def _bound_sum(falling: tuple[int, ...], rows: int, there: int) -> int | None:
+    """Bound the sum of so many rows from above; beyond those kept, each counts as the smallest kept."""
     if not falling:
         return None
+    # A batch larger than the data holds each row once
     rows = min(rows, there)
     return sum(falling[:rows]) + max(0, rows - len(falling)) * falling[-1]
 
 
-def counted_facts(train: Any, validation: Any = None) -> DataFacts:
-    """Facts of tokenised rows: objects with `lengths` and `trained_tokens`, arrays of tokens by row."""
+def make_facts(train: Any, validation: Any = None) -> DataFacts:
+    """Make facts of tokenised rows: objects with `lengths` and `trained_tokens`, arrays of tokens by row."""
     lengths, supervised = train.lengths.tolist(), train.trained_tokens.tolist()
     return DataFacts(
         rows=len(lengths),
@@ -61,11 +62,12 @@ def counted_facts(train: Any, validation: Any = None) -> DataFacts:
         supervised=sum(supervised),
         longest=max(lengths, default=0),
         validation_rows=len(validation) if validation is not None else 0,
+        # Sums of the longest rows bound every batch, whatever the order of the epoch
         heaviest=tuple(heapq.nlargest(KEPT, lengths)),
         most_trained=tuple(heapq.nlargest(KEPT, supervised)),
     )
 
 
-def steps_of(rows: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
-    """Optimizer steps of a run over so many training rows; an epoch's last step has what is left."""
+def count_steps(rows: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
+    """Count the optimizer steps over so many training rows; an epoch's last step may have fewer rows."""
     return max_steps or max(1, math.ceil(epochs * math.ceil(rows / batch_size)))

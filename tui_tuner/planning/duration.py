@@ -1,4 +1,4 @@
-"""How long a run takes and what it costs: steps, tokens, arithmetic, time and money, with a range."""
+"""Duration and cost of a run: steps, tokens, arithmetic, time and money, with a range."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _, _n
 from tui_tuner.models.architectures.heads import SPAN, TEXT
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.planning.data_facts import DataFacts, steps_of
-from tui_tuner.planning.flops import flops_of
+from tui_tuner.planning.data_facts import DataFacts, count_steps
+from tui_tuner.planning.flops import count_flops
 from tui_tuner.planning.gpus import Card
-from tui_tuner.planning.heads.outputs import head_of
-from tui_tuner.planning.memory.stack import installed
-from tui_tuner.planning.speed.rates import step_words
-from tui_tuner.planning.speed.step import Clock
+from tui_tuner.planning.heads.outputs import find_head
+from tui_tuner.planning.memory.stack import find_installed
+from tui_tuner.planning.speed.speed_rates import format_step
+from tui_tuner.planning.speed.step_time import Clock
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run has to do. `formula` says how `flops` came about; tokens are None where nobody counted."""
+    """The work of a run. `formula` shows how `flops` was computed; tokens are None if not counted."""
 
     steps: int
     tokens: int
@@ -37,7 +37,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Duration:
-    """Seconds with a range, and money; None where there is nothing to go by. `basis` says on what."""
+    """Seconds with a range, and money; None if nothing is known. `basis` names what they rest on."""
 
     work: Work
     seconds: float | None
@@ -48,30 +48,32 @@ class Duration:
     basis: str
 
 
-def steps_in(config: RunConfig, rows: int) -> int:
-    """Optimizer steps of a run over so many training rows."""
+def count_run_steps(config: RunConfig, rows: int) -> int:
+    """Count the optimizer steps of a run over so many training rows."""
     training = config.training
-    return steps_of(rows, training.batch_size, training.epochs, training.max_steps)
+    return count_steps(rows, training.batch_size, training.epochs, training.max_steps)
 
 
-def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
-    """Steps, tokens and floating-point operations (`planning.flops`, and those of recomputation).
+def count_work(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
+    """Count steps, tokens and floating-point operations (`planning.flops`, plus those of recomputation).
 
-    Rows are taken to be of their mean length. Where nobody counted trained tokens, all count as trained.
+    Every row counts as one of mean length. Unless trained tokens were counted, all count as trained.
     """
-    steps = steps_in(config, data.rows)
+    steps = count_run_steps(config, data.rows)
+    # Epochs, from the steps: `max_steps` may end a run within one
     share = steps / math.ceil(max(1, data.rows) / config.training.batch_size)  # epochs
-    rows, per_row = share * data.rows, data.mean or float(config.data.max_length)
+    rows, per_row = share * data.rows, data.mean_tokens or float(config.data.max_length)
     tokens = round(rows * per_row)
     supervised = round(share * data.supervised) if data.supervised is not None else None
-    cost = flops_of(facts, config.method, head=head_of(config, facts, data))
+    cost = count_flops(facts, config.method, head=find_head(config, facts, data))
     row = [min(per_row, config.data.max_length)]
     targets = tokens if supervised is None else supervised
+    # A head over a whole text has one target for each row, a span two, whatever its length
     once = {TEXT: 1, SPAN: 2}.get(config.task_kind.decides)
     if supervised is None and once is not None:
         targets = round(rows) * once
-    layers = rows * cost.step(row, 0)
-    again = rows * cost.recomputed(row, config.training.gradient_checkpointing)
+    layers = rows * cost.count_step(row, 0)
+    again = rows * cost.count_recomputed(row, config.training.gradient_checkpointing)
     said: dict[str, Any] = {
         "weights": cost.weights,
         "tokens": tokens,
@@ -81,21 +83,21 @@ def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     }
     if again:
         formula = _(
-            "{layers:.3g} in the layers ({weights:,} weights a token, {tokens:,} tokens) + {head:.3g} in the "
-            "head ({targets:,} trained tokens) + {again:.3g} computed twice",
+            "{layers:.3g} in the layers ({weights:,} weights per token, {tokens:,} tokens) + {head:.3g} "
+            "in the head ({targets:,} trained tokens) + {again:.3g} recomputed",
             again=again,
             **said,
         )
     else:
         formula = _(
-            "{layers:.3g} in the layers ({weights:,} weights a token, {tokens:,} tokens) + {head:.3g} in the "
-            "head ({targets:,} trained tokens)",
+            "{layers:.3g} in the layers ({weights:,} weights per token, {tokens:,} tokens) + {head:.3g} "
+            "in the head ({targets:,} trained tokens)",
             **said,
         )
     return Work(steps, tokens, supervised, layers + targets * cost.target + again, formula)
 
 
-def duration_of(
+def estimate_duration(
     config: RunConfig,
     facts: ModelFacts,
     data: DataFacts,
@@ -104,60 +106,64 @@ def duration_of(
     tokens_per_second: float | None = None,
     speed: Speed | None = None,
 ) -> Duration:
-    """Time and money of a run.
+    """Estimate the time and cost of a run.
 
     Args:
-        card: The GPU, whose measured speed or data sheet gives a wide range (`speed.step`).
+        card: The GPU, whose measured speed or data sheet gives a wide range (`speed.step_time`).
         tokens_per_second: A measured throughput, all devices together; it gives a narrow one.
         speed: The same from a run of this kind on this machine.
     """
-    work = work_of(config, facts, data)
+    work = count_work(config, facts, data)
+    # The surest source first: a throughput of this run, then of a run like it, then a prediction
     if tokens_per_second and tokens_per_second > 0:
         middle = work.tokens / tokens_per_second
-        return _priced(config, work, middle, middle * 0.9, middle * 1.15, _("measured throughput"))
+        # Steps of the same settings vary by about a tenth; another run of the same kind, by more
+        return _add_price(config, work, middle, middle * 0.9, middle * 1.15, _("measured throughput"))
     if speed is not None:
         middle = work.tokens / speed.tokens_per_second
         basis = _(
             "{speed:,.0f} tokens/s that run {run} reached here", speed=speed.tokens_per_second, run=speed.run
         )
-        return _priced(config, work, middle, middle * 0.85, middle * 1.3, basis)
+        return _add_price(config, work, middle, middle * 0.85, middle * 1.3, basis)
     if card is None or (not card.tflops and card.rates is None):
-        return Duration(work, None, None, None, None, None, _nothing(card))
-    return _predicted(config, facts, data, card, work)
+        return Duration(work, None, None, None, None, None, _explain_missing(card))
+    return _predict_duration(config, facts, data, card, work)
 
 
-def _predicted(config: RunConfig, facts: ModelFacts, data: DataFacts, card: Card, work: Work) -> Duration:
-    """By the model of a step's time, with the span of what machines differ by."""
-    from tui_tuner.planning.estimate import resolve_for, setup_for  # which plan without a duration, too
+def _predict_duration(
+    config: RunConfig, facts: ModelFacts, data: DataFacts, card: Card, work: Work
+) -> Duration:
+    """Predict the duration from the model of a step's time, with the spread between machines."""
+    from tui_tuner.planning.estimate import make_setup, resolve_for  # which plan without a duration, too
 
-    stack = installed()
+    stack = find_installed()
     made = config if isinstance(config, ResolvedConfig) else None
     made = made or resolve_for(config, facts, card, stack, data).config
-    clock = Clock(made, setup_for(made, facts, stack, card, data), card, data)
-    low, middle, high = clock.span(made.training.micro_batch, made.training.gradient_checkpointing)
-    said = {"card": one_line(card.name), "time": step_words(middle)}
+    clock = Clock(made, make_setup(made, facts, stack, card, data), card, data)
+    low, middle, high = clock.predict_span(made.training.micro_batch, made.training.gradient_checkpointing)
+    said = {"card": one_line(card.name), "time": format_step(middle)}
     if card.rates is not None:
-        basis = _("{time} a step predicted, by the speed of {card} as measured here", **said)
+        basis = _("{time} per step predicted, from the speed of {card} as measured here", **said)
     else:
         basis = _(
-            "{time} a step predicted, by the data sheet of {card}: {speed:g} TFLOP/s",
+            "{time} per step predicted, from the data sheet of {card}: {speed:g} TFLOP/s",
             speed=card.tflops,
             **said,
         )
     steps = work.steps
-    return _priced(config, work, steps * middle, steps * low, steps * high, basis)
+    return _add_price(config, work, steps * middle, steps * low, steps * high, basis)
 
 
-def _nothing(card: Card | None) -> str:
-    """Why there is no time."""
+def _explain_missing(card: Card | None) -> str:
+    """Explain why no time can be given."""
     if card is None or card.cpu:
-        return _("no run of this kind was timed on this machine; the first steps of one will tell")
+        return _("no similar run has been timed on this machine yet; the first steps of one will show it")
     return _("the speed of {card} is not in the table; name a GPU instead", card=card.name)
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """Seconds of a whole run with a range, as its own steps tell."""
+    """Seconds of a whole run with a range, extrapolated from its own steps."""
 
     seconds: float
     low: float
@@ -165,8 +171,10 @@ class Outlook:
     basis: str
 
 
-def corrected(total: int, done: int, spent: float, pace: float, steps: int, apart: float = 0.0) -> Outlook:
-    """Time of a run under way.
+def correct_duration(
+    total: int, done: int, spent: float, pace: float, steps: int, apart: float = 0.0
+) -> Outlook:
+    """Return the time of a run that is in progress, from its own steps.
 
     Args:
         total: Optimizer steps of the run. done: Of these.
@@ -176,6 +184,7 @@ def corrected(total: int, done: int, spent: float, pace: float, steps: int, apar
         apart: Seconds of the evaluations and checkpoints to come.
     """
     left = pace * max(0, total - done) + apart
+    # Only the rest is uncertain: what is spent is known
     spread = 0.25 / math.sqrt(max(1, steps)) * left
     middle = spent + left
     return Outlook(
@@ -186,11 +195,13 @@ def corrected(total: int, done: int, spent: float, pace: float, steps: int, apar
     )
 
 
-def price_of(config: RunConfig, seconds: float) -> float | None:
-    """What so many seconds of the machine cost; None without a price."""
+def compute_price(config: RunConfig, seconds: float) -> float | None:
+    """Return the cost of so many seconds of the machine; None without a price."""
     price = config.hardware.price_per_hour
     return None if price is None else seconds / 3600 * price
 
 
-def _priced(config: RunConfig, work: Work, middle: float, low: float, high: float, basis: str) -> Duration:
-    return Duration(work, middle, low, high, price_of(config, middle), price_of(config, high), basis)
+def _add_price(config: RunConfig, work: Work, middle: float, low: float, high: float, basis: str) -> Duration:
+    return Duration(
+        work, middle, low, high, compute_price(config, middle), compute_price(config, high), basis
+    )

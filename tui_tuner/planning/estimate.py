@@ -1,13 +1,14 @@
-"""From a config to the memory of its training step: the one call behind the form, the planner and the CLI."""
+"""The memory estimate of a config's training step, which the form, the planner and the CLI share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tui_tuner.compute.attention.choice import replaces
-from tui_tuner.compute.chunks import chunk_rows
-from tui_tuner.compute.numeric import compute_name
+from tui_tuner.compute.attention.kernel_choice import replaces_attention
+from tui_tuner.compute.chunks import count_chunk_rows
+from tui_tuner.compute.numeric import find_compute_dtype
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -17,19 +18,19 @@ from tui_tuner.locales import N_, _, _n
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import MOST_GPUS, Card, find_card
-from tui_tuner.planning.hardware import Gpu, Hardware, detect
-from tui_tuner.planning.heads.outputs import head_of
-from tui_tuner.planning.memory.attention import attention_kind
-from tui_tuner.planning.memory.ledger import Ledger, ledger
-from tui_tuner.planning.memory.methods import method_fields
-from tui_tuner.planning.memory.programs import as_program, missing
+from tui_tuner.planning.hardware import Gpu, Hardware, detect_hardware
+from tui_tuner.planning.heads.outputs import find_head
+from tui_tuner.planning.memory.attention_steps import choose_attention
+from tui_tuner.planning.memory.ledger import Ledger, make_ledger
+from tui_tuner.planning.memory.method_fields import make_method_fields
+from tui_tuner.planning.memory.programs import as_program, explain_missing
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import Stack, installed
+from tui_tuner.planning.memory.stack import Stack, find_installed
 from tui_tuner.planning.memory.static import trained_tensors
-from tui_tuner.planning.resolve import Resolved, resolve
+from tui_tuner.planning.resolve import ResolvedRun, resolve_config
 
 GIB = 1024**3
-DEFAULT_CARD = "A100-80"  # whose context and workspaces are taken where no GPU is named
+DEFAULT_CARD = "A100-80"  # whose context and workspaces are assumed if no GPU is named
 EXPANDABLE = 0.02  # reserved beyond allocated with expandable segments
 PADDED_CACHE, PACKED_CACHE = 0.09, 0.28  # the same without, median of the published rows of either kind
 SEGMENT = 2 * 1024**2  # the allocator asks the driver for multiples of this
@@ -56,7 +57,7 @@ class Estimate:
 
     `rows` of the peak's phase sum to `allocated`; with the allocator's cache and the CUDA context they sum to
     `device`. `phases` has every phase's peak. `band` is the share by which a measurement may differ. `notes`
-    say what the figures rest on beside the ledger.
+    name other sources of the figures than the ledger.
     """
 
     allocated: float
@@ -71,31 +72,31 @@ class Estimate:
     band: float
     stack: dict[str, str]
     notes: tuple[str, ...] = ()
-    resolved: Resolved | None = field(default=None, compare=False)
+    resolved: ResolvedRun | None = field(default=None, compare=False)
 
     @property
-    def cache(self) -> float:
-        """What the allocator holds beyond tensors, in GiB."""
+    def allocator_cache(self) -> float:
+        """Return the memory that the allocator reserves beyond tensors, in GiB."""
         return self.reserved - self.allocated
 
     @property
-    def context(self) -> float:
-        """What the process takes on the device beside the allocator, in GiB: CUDA's context."""
+    def process_context(self) -> float:
+        """Return the memory on the device outside the allocator, in GiB: CUDA's context."""
         return self.device - self.reserved
 
     @property
-    def upper(self) -> float:
-        """What has to be free on the device for the run to be safe, in GiB."""
+    def safe_limit(self) -> float:
+        """Return the memory in GiB that must be free on the device for the run to be safe."""
         return self.device + self.allocated * self.band * 2 / 3 + 300 / 1024
 
     def to_json(self) -> dict[str, Any]:
-        """The documented JSON form."""
+        """Return the documented JSON form."""
         return {
             "allocated_gib": self.allocated,
             "reserved_gib": self.reserved,
             "device_gib": self.device,
-            "cache_gib": self.cache,
-            "context_gib": self.context,
+            "cache_gib": self.allocator_cache,
+            "context_gib": self.process_context,
             "static_gib": self.static,
             "phase": self.phase,
             "rows": [{"name": row.name, "gib": row.gib, "phase": row.phase} for row in self.rows],
@@ -108,7 +109,7 @@ class Estimate:
         }
 
 
-def estimate(
+def estimate_memory(
     config: RunConfig,
     *,
     facts: ModelFacts | None = None,
@@ -117,7 +118,7 @@ def estimate(
     data: DataFacts | None = None,
     network: bool = True,
 ) -> Estimate:
-    """Memory of a run, from its config and the model's config.json alone.
+    """Estimate the memory of a run from its config and the model's config.json alone.
 
     Args:
         config: The run; what is `auto` is resolved for the card first.
@@ -134,61 +135,68 @@ def estimate(
     """
     facts = facts or load_facts(config.model, network=network)
     card = find_card(card) if isinstance(card, str) else card
-    stack = stack or installed()
+    stack = stack or find_installed()
     resolved = resolve_for(config, facts, card, stack, data)
-    setup = setup_for(resolved.config, facts, stack, card, data)
-    return from_ledger(ledger(setup), setup, card, resolved, devices_of(resolved.config))
+    setup = make_setup(resolved.config, facts, stack, card, data)
+    return make_estimate(make_ledger(setup), setup, card, resolved, count_devices(resolved.config))
 
 
 def resolve_for(
     config: RunConfig, facts: ModelFacts, card: Card | None, stack: Stack, data: DataFacts | None = None
-) -> Resolved:
+) -> ResolvedRun:
     """Resolve `auto` as on that card. A foreign stack is taken for Hugging Face's Trainer: mixed precision in
     bfloat16 over weights in bfloat16."""
     card = card or find_card(DEFAULT_CARD)
+    # Another stack means someone else's training script: what is left open there has the Trainer's defaults
     if stack.foreign:
         customary = {"model.dtype": "bfloat16", "training.autocast": True}
         open_ones = {path: value for path, value in customary.items() if get_value(config, path) == "auto"}
         config = with_values(config, open_ones)
-    return resolve(config, hardware=machine(card), model_facts=facts, data_facts=data)
+    return resolve_config(config, hardware=make_machine(card), model_facts=facts, data_facts=data)
 
 
-def devices_of(config: RunConfig) -> int:
-    """GPUs that share a step; 1 on a processor."""
+def count_devices(config: RunConfig) -> int:
+    """Return how many GPUs share a step; 1 on a processor."""
     return config.hardware.devices if isinstance(config.hardware.devices, int) else 1
 
 
-def machine(card: Card, count: int = MOST_GPUS) -> Hardware:
-    """A machine with GPUs of one kind, as planning sees it; for RAM, this one without GPUs."""
+def make_machine(card: Card, count: int = MOST_GPUS) -> Hardware:
+    """Return an imaginary machine with GPUs of one kind; for a processor, this one without GPUs."""
     if card.cpu:
-        return replace(detect(), gpus=())
+        return replace(detect_hardware(), gpus=())
     gpus = tuple(Gpu(index, card.name, card.total, card.usable, card.capability) for index in range(count))
     return Hardware(gpus=gpus, cores=8, memory_gib=64, available_gib=64, cpu_bf16=True)
 
 
-def setup_for(
+def make_setup(
     config: ResolvedConfig, facts: ModelFacts, stack: Stack, card: Card | None, data: DataFacts | None = None
 ) -> Setup:
-    """The numbers that memory depends on."""
+    """Reduce a config to the numbers that memory depends on."""
     model, method, training = config.model, config.method, config.training
     card = card or find_card(DEFAULT_CARD)
     weight = WIDTHS[model.dtype]
     micro = training.micro_batch
-    padded = not config.packs
-    batch, length, supervised = _with_virtual(config, _fullest(config, micro, data))
+    padded = not config.may_pack
+    # The fullest pass decides: memory must suffice for every step, not for a mean one
+    batch, length, supervised = _add_virtual(config, _find_fullest(config, micro, data))
     full_logits = training.loss == "full_logits" or stack.foreign
-    attention, repeats = _attention(model.attention, padded), not stack.gqa_in_sdpa
-    if not (padded or stack.foreign) and replaces(model.attention, card.device, facts.family.softcap):
-        attention, repeats = attention_kind(facts, card.device, stack, compute_name(card.device, config))
+    # As transformers computes it; replaced below where this program's own core does
+    attention, repeats = _name_attention(model.attention, padded), not stack.gqa_in_sdpa
+    if not (padded or stack.foreign) and replaces_attention(
+        model.attention, card.compute_device, facts.family.softcap
+    ):
+        attention, repeats = choose_attention(
+            facts, card.compute_device, stack, find_compute_dtype(card.compute_device, config)
+        )
     row = 0
     if card.cpu and facts.attention_dropout:  # no kernel there knows dropout: scores are written out
         attention, row = "eager", config.data.max_length
-    head = head_of(config, facts, data)
+    head = find_head(config, facts, data)
     setup = Setup(
         row=row,
         facts=facts,
         decides=head.decides,
-        head=head.parts(facts),
+        head=head.list_parts(facts),
         new_pooler=head.new_pooler,
         stack=stack,
         batch=batch,
@@ -198,6 +206,7 @@ def setup_for(
         quantization=model.quantization,
         double_quant=model.double_quant,
         weight=weight,
+        # Scripts for transformers 4 call `prepare_model_for_kbit_training`, which casts norms to float32
         norm=4 if model.quantization != "none" and stack.foreign and not stack.fused_experts else weight,
         embedding=weight,
         adapter=4,
@@ -209,54 +218,58 @@ def setup_for(
         attention=attention,
         expand_keys=attention == "masked" or (model.attention != "flash_attention_2" and repeats),
         logits="full" if full_logits else "supervised",
-        chunk=_chunk(config, facts, card, full_logits),
+        chunk=_count_chunk_rows(config, facts, card, full_logits),
         optimizer=training.optimizer,
-        foreach=stack.foreach and training.optimizer == "adamw",
+        foreach=stack.uses_foreach and training.optimizer == "adamw",
         quick=not stack.foreign and not card.cpu,
-        accumulate=training.batch_size > micro * devices_of(config),
-        workspace=card.workspace,
-        **method_fields(method, facts, stack),
+        accumulate=training.batch_size > micro * count_devices(config),
+        workspace=card.workspace_bytes,
+        **make_method_fields(method, facts, stack),
     )
     return as_program(setup)
 
 
-def _fullest(config: ResolvedConfig, micro: int, data: DataFacts | None) -> tuple[int, int, float]:
-    """Sequences, their length and the share of trained tokens of the fullest forward pass there can be."""
+def _find_fullest(config: ResolvedConfig, micro: int, data: DataFacts | None) -> tuple[int, int, float]:
+    """Return sequences, their length and the share of trained tokens of the fullest possible forward pass."""
     length = config.data.max_length
     if data is None or not data.heaviest:
         return micro, length, 1.0
     rows = micro
     batch, length = micro, min(length, data.longest or length)
-    if config.packs:
-        rows = -(-config.training.batch_size // devices_of(config))
+    # A flat pass holds as many rows as fit into micro-batch times max_length, whatever their number
+    if config.may_pack:
+        rows = -(-config.training.batch_size // count_devices(config))
         room = micro * config.data.max_length
         batch, length = 1, max(length, min(room, data.most_tokens(rows) or room))
     trained = data.most_supervised(rows)
+    # At least one trained token: a share of 0 would simulate a step without a loss
     share = 1.0 if trained is None else min(1.0, max(trained, 1) / (batch * length))
     return batch, length, share
 
 
-def _chunk(config: ResolvedConfig, facts: ModelFacts, card: Card, full_logits: bool) -> int:
-    """Positions whose logits exist at once; 0 where the loss is computed in one piece (`training.loss`)."""
-    whole = full_logits or not config.packs or compute_name(card.device, config) == "float16"
-    return 0 if whole or facts.family.softcap else chunk_rows(facts.vocab, "cpu" if card.cpu else "cuda")
+def _count_chunk_rows(config: ResolvedConfig, facts: ModelFacts, card: Card, full_logits: bool) -> int:
+    """Return how many positions have logits at once; 0 if the loss is computed in one piece."""
+    whole = full_logits or not config.may_pack or find_compute_dtype(card.compute_device, config) == "float16"
+    return (
+        0 if whole or facts.family.softcap else count_chunk_rows(facts.vocab, "cpu" if card.cpu else "cuda")
+    )
 
 
-def _with_virtual(config: RunConfig, fullest: tuple[int, int, float]) -> tuple[int, int, float]:
-    """The same with the virtual tokens of a prompt method, none of which is trained on."""
+def _add_virtual(config: RunConfig, fullest: tuple[int, int, float]) -> tuple[int, int, float]:
+    """Add the virtual tokens of a prompt method, which have no labels."""
     batch, length, share = fullest
-    virtual = config.method.prompt_length if config.method.kind != "prefix_tuning" else 0
+    virtual = 0 if config.method.has_trait(Trait.PREFIX) else config.method.prompt_length
     return batch, length + virtual, share * length / (length + virtual)
 
 
-def _attention(name: str, padded: bool) -> str:
+def _name_attention(name: str, padded: bool) -> str:
     if name == "eager":
         return "eager"
     return "masked" if padded and name != "flash_attention_2" else "flash"
 
 
-def from_ledger(
-    found: Ledger, setup: Setup, card: Card | None, resolved: Resolved | None = None, devices: int = 1
+def make_estimate(
+    found: Ledger, setup: Setup, card: Card | None, resolved: ResolvedRun | None = None, devices: int = 1
 ) -> Estimate:
     """Turn bytes into the numbers that people compare: allocated, reserved, device total.
 
@@ -264,15 +277,17 @@ def from_ledger(
         devices: GPUs that share a step. Each holds a copy of everything and buckets for the gradients.
     """
     card = card or find_card(DEFAULT_CARD)
-    peak = found.peak
+    peak = found.peak_phase
     sizes = dict(peak.rows)
+    # DDP copies gradients into buckets of its own before they are reduced
     if devices > 1:
         sizes[BUCKETS] = sum(t.count * t.width * t.copies for t in trained_tensors(setup))
     allocated = sum(sizes.values())
-    reserved = _reserved(allocated, setup, card)
+    reserved = _round_reserved(allocated, setup, card)
     context = card.context + (NCCL if devices > 1 else 0.0)
+    # The first reason found is enough: the band is the same for all
     doubt = setup.facts.why_unverified if not setup.facts.verified else ""
-    doubt = doubt or setup.stack.doubt() or missing(setup) or _doubt(card, devices)
+    doubt = doubt or setup.stack.explain_doubt() or explain_missing(setup) or _explain_doubt(card, devices)
     band = UNVERIFIED_BAND if doubt else VERIFIED_BAND
     rows = [Row(name, size / GIB, peak.name) for name, size in sorted(sizes.items(), key=lambda i: -i[1])]
     rows.append(Row(ALLOCATOR, (reserved - allocated) / GIB, "reserved"))
@@ -284,35 +299,36 @@ def from_ledger(
         static=sum(found.static.values()) / GIB,
         phase=peak.name,
         rows=tuple(rows),
-        phases={phase.name: (phase.total + sizes.get(BUCKETS, 0.0)) / GIB for phase in found.phases},
+        phases={phase.name: (phase.total_bytes + sizes.get(BUCKETS, 0.0)) / GIB for phase in found.phases},
         verified=not doubt,
         reason=doubt,
         band=max(band, card.error),
-        stack=setup.stack.named(),
-        notes=_notes(card),
+        stack=setup.stack.name_versions(),
+        notes=_describe_calibration(card),
         resolved=resolved,
     )
 
 
-def _reserved(allocated: float, setup: Setup, card: Card) -> float:
-    """Bytes that the allocator holds for so many allocated ones."""
+def _round_reserved(allocated: float, setup: Setup, card: Card) -> float:
+    """Return the bytes that the allocator reserves for so many allocated ones."""
     if card.cpu:
         return allocated * (1 + CPU_CACHE)
     share = EXPANDABLE if not setup.stack.foreign else PADDED_CACHE if setup.padded else PACKED_CACHE
+    # What runs on this GPU have shown beats the median of published ones
     if card.cache is not None:
         share = card.cache
     return -(-(allocated * (1 + share)) // SEGMENT) * SEGMENT
 
 
-def _doubt(card: Card, devices: int) -> str:
-    """Why figures for a device are less sure."""
+def _explain_doubt(card: Card, devices: int) -> str:
+    """Explain why figures for a device are less certain; empty if they are not."""
     if card.cpu:
-        return _("a GPU's formulas, compared with few runs on processors")
+        return _("formulas made for GPUs, checked against few runs on processors")
     return _("several GPUs were never measured") if devices > 1 else ""
 
 
-def _notes(card: Card) -> tuple[str, ...]:
-    """What measurements of this machine have changed."""
+def _describe_calibration(card: Card) -> tuple[str, ...]:
+    """Describe what measurements of this machine changed."""
     if not card.runs:
         return ()
     said = {"context": card.context, "runs": card.runs, "error": card.error}

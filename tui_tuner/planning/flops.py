@@ -1,13 +1,13 @@
-"""Floating-point operations of a model under a method: what a step has to compute, however it is computed.
+"""Floating-point operations that a training step needs, however it is computed.
 
 These are *model* operations, those of the mathematics, which model FLOP utilisation (MFU) is measured by
-(PaLM, arXiv 2204.02311, appendix B): what is computed again for checkpointing, padding, dequantised weights
-and logits that nobody trains are work of the machine, and are not counted. A multiplication with its addition
-is two operations. For each token,
+(PaLM, arXiv 2204.02311, appendix B): recomputation for checkpointing, padding, dequantised weights and logits
+of untrained tokens are extra work of the machine and are not counted. A multiplication with its addition is
+two operations. For each token,
 
 - a weight of a matrix costs 2 forward and 2 for the gradient of its input, and 2 more for its own gradient
   where it is trained (Kaplan et al., arXiv 2001.08361). So 6 where all is trained, and 4 where weights are
-  frozen and gradients only pass through, with 6 for each weight of an adapter beside them;
+  frozen and gradients only pass through, plus 6 for each weight of an adapter;
 - a layer below the first trained one costs 2 for each weight, as no gradient gets there; nothing where its
   output was stored before;
 - of a mixture's experts those count that a token goes to, and its router;
@@ -24,15 +24,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.kinds import METHOD_FIELDS, PROMPTS, RANKED
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.schema import MethodSection
-from tui_tuner.config.sections.base import Auto
+from tui_tuner.config.sections.field_options import Auto
 from tui_tuner.config.sections.training import EVERY_SECOND, Checkpointing
-from tui_tuner.models.architectures.family import Linear
+from tui_tuner.methods import find_method
+from tui_tuner.methods.numbers.terms import PassedWeights
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.heads.outputs import Head
-from tui_tuner.planning.memory.stack import Stack, installed
+from tui_tuner.planning.memory.method_fields import make_case
+from tui_tuner.planning.memory.stack import Stack, find_installed
 
 FORWARD, THROUGH, OWN = 2, 2, 2  # operations of a weight and token: forward, input's gradient, its own
 # Which layers have a window where a config does not list them: each but every so-many-th (transformers 5.23)
@@ -41,8 +43,8 @@ PATTERNS = {"gemma2": 2, "gemma3_text": 6, "gemma3": 6, "cohere2": 4, "gpt_oss":
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of tokens that goes through the model. `before`: tokens that it sees besides, computed
-    elsewhere: a beginning that it shares with others."""
+    """A stretch of tokens that goes through the model. `before`: further tokens that it attends to but that
+    are computed elsewhere: a beginning that it shares with others."""
 
     tokens: float
     before: int = 0
@@ -50,7 +52,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Flops:
-    """What things cost, in operations of a whole optimizer step, forward and backward.
+    """Costs of the parts of a model, in operations of a whole optimizer step, forward and backward.
 
     Args:
         token: Of the layers, for each token.
@@ -58,7 +60,7 @@ class Flops:
         pairs: Of attention, for each pair of positions, by the window of layers (None without one).
         causal: Positions see only what comes before.
         virtual: Virtual tokens that each sequence begins with.
-        prefix: Keys that each position sees besides, in every layer (prefix tuning).
+        prefix: Additional keys that each position attends to in every layer (prefix tuning).
         again: Of layers that gradients reach, for each token and (by window) pair, forward alone.
         weights: Weights that a token meets in the layers, adapters included.
     """
@@ -72,20 +74,20 @@ class Flops:
     again: tuple[float, Mapping[int | None, float]] = (0.0, {})
     weights: int = 0
 
-    def step(self, segments: Iterable[float | Segment], targets: float) -> float:
-        """Operations of an optimizer step over these sequences.
+    def count_step(self, segments: Iterable[float | Segment], targets: float) -> float:
+        """Return the operations of an optimizer step over these sequences.
 
         Args:
             segments: Tokens of each sequence, virtual ones not among them; or, where a beginning is shared,
                 that beginning and each of the rests.
             targets: Positions with a label.
         """
-        tokens, pairs = self._sizes(segments, self.pairs)
+        tokens, pairs = self._sum_sizes(segments, self.pairs)
         return tokens * self.token + targets * self.target + pairs
 
-    def recomputed(self, segments: Iterable[float | Segment], degree: Auto | Checkpointing) -> float:
-        """Operations that checkpointing adds: a second forward pass of the layers that gradients reach, or of
-        every second one.
+    def count_recomputed(self, segments: Iterable[float | Segment], degree: Auto | Checkpointing) -> float:
+        """Count the operations that checkpointing adds: a second forward pass of the layers that gradients
+        reach, or of every second one.
 
         Args:
             degree: `training.gradient_checkpointing`; `auto` counts as none.
@@ -93,25 +95,27 @@ class Flops:
         if degree in (False, "auto"):
             return 0.0
         token, costs = self.again
-        tokens, pairs = self._sizes(segments, costs)
+        tokens, pairs = self._sum_sizes(segments, costs)
         return (tokens * token + pairs) * (0.5 if degree == EVERY_SECOND else 1.0)
 
-    def _sizes(
+    def _sum_sizes(
         self, segments: Iterable[float | Segment], costs: Mapping[int | None, float]
     ) -> tuple[float, float]:
-        """Tokens, and operations of attention."""
+        """Return the number of tokens, and the operations of attention."""
         tokens, total = 0.0, 0.0
         for one in segments:
             found = one if isinstance(one, Segment) else Segment(one)
             before, count = found.before + self.prefix, found.tokens
+            # A rest that continues a shared beginning has no virtual tokens of its own: they stand before the
+            # beginning
             if not found.before:
                 count += self.virtual
             tokens += count
-            total += sum(cost * self._pairs(count, before, window) for window, cost in costs.items())
+            total += sum(cost * self._count_pairs(count, before, window) for window, cost in costs.items())
         return tokens, total
 
-    def _pairs(self, tokens: float, before: int, window: int | None) -> float:
-        """Pairs of positions of which the first sees the second."""
+    def _count_pairs(self, tokens: float, before: int, window: int | None) -> float:
+        """Count the pairs of positions of which the first attends to the second."""
         if not self.causal:
             seen = tokens + before
             return float(tokens * (seen if window is None else min(seen, 2 * window)))
@@ -123,7 +127,7 @@ class Flops:
         return growing * before + growing * growing / 2 + (tokens - growing) * float(window)
 
 
-def flops_of(
+def count_flops(
     facts: ModelFacts,
     method: MethodSection,
     *,
@@ -131,122 +135,119 @@ def flops_of(
     stored: int = 0,
     stack: Stack | None = None,
 ) -> Flops:
-    """What a model costs under a method.
+    """Count the operations of a model with a method.
 
     Args:
         head: That of a task which decides; without it, a model that writes.
         stored: Layers, from below, whose output was computed before the steps.
         stack: Of the libraries, which decide where adapters sit; those installed by default.
     """
-    stack = stack or installed()
-    reached, tops = _layers(facts, method)
+    stack = stack or find_installed()
+    reached, tops = _count_layers(facts, method)
     token = again = 0.0
     weights = 0
     pairs: dict[int | None, float] = {}
     twice: dict[int | None, float] = {}
+    # Scores cost 2 * head_dim for each pair and head, their sum over values 2 * value_dim: latent attention
+    # has two sizes
     width = 2.0 * facts.heads * (facts.head_dim + (facts.value_dim or facts.head_dim))
-    for place, window in enumerate(windows_of(facts)):
+    for place, window in enumerate(list_windows(facts)):
+        # Stored layers are never computed during steps
         if place < stored:
             continue
-        frozen, trained = _layer(facts, method, stack, place, place >= facts.layers - tops)
+        frozen, trained = _weigh_layer(facts, method, stack, place, place >= facts.layers - tops)
         forward, back = FORWARD * (frozen + trained), place >= facts.layers - reached
         weights += round(frozen + trained)
         token += forward
         pairs[window] = pairs.get(window, 0.0) + (3 * width if back else width)
+        # The gradient of the input is needed even where no weight of this layer is trained
         if back:
             token += THROUGH * (frozen + trained) + OWN * trained
             again += forward
             twice[window] = twice.get(window, 0.0) + width
     return Flops(
         token,
-        _target(facts, method, head or Head()),
+        _count_head(facts, method, head or Head()),
         pairs,
         causal=not facts.encoder,
-        virtual=method.virtual_tokens if method.kind in ("prompt_tuning", "p_tuning") else 0,
-        prefix=method.virtual_tokens if method.kind == "prefix_tuning" else 0,
+        virtual=0 if method.has_trait(Trait.PREFIX) else method.prompt_length,
+        prefix=method.prompt_length if method.has_trait(Trait.PREFIX) else 0,
         again=(again, twice),
         weights=weights,
     )
 
 
-def _target(facts: ModelFacts, method: MethodSection, head: Head) -> float:
-    """The head over one position. One that decides is trained with every method."""
-    parts = head.parts(facts)
+def _count_head(facts: ModelFacts, method: MethodSection, head: Head) -> float:
+    """Count the operations of the head at one position. A head that decides is trained with every method."""
+    parts = head.list_parts(facts)
     if parts:
         return float(sum(part.matrix.weights for part in parts)) * (FORWARD + THROUGH + OWN)
+    # An encoder's head has a dense layer before the vocabulary (BERT's `cls.predictions.transform`)
     weights = float(facts.vocab * facts.hidden + (facts.hidden**2 if facts.encoder else 0))
-    own = method.kind == "full" or _trains_embeddings(method)
+    own = method.has_trait(Trait.WHOLE_MODEL) or _trains_embeddings(method)
     return weights * (FORWARD + THROUGH + (OWN if own else 0))
 
 
 def _trains_embeddings(method: MethodSection) -> bool:
-    return method.train_embeddings and "train_embeddings" in METHOD_FIELDS[method.kind]
+    return method.train_embeddings and method.reads_field("train_embeddings")
 
 
-def _layers(facts: ModelFacts, method: MethodSection) -> tuple[int, int]:
-    """How many layers, from the top, gradients reach; and in how many of them something is trained."""
-    reads = "layers" in METHOD_FIELDS[method.kind]
-    asked = method.layers or (1 if method.kind == "freeze" else facts.layers)
-    tops = min(asked, facts.layers) if reads else facts.layers
-    return facts.layers if _trains_embeddings(method) else tops, tops
+def _count_layers(facts: ModelFacts, method: MethodSection) -> tuple[int, int]:
+    """Return how many layers, from the top, gradients reach, and in how many something is trained."""
+    numbers = find_method(method.kind)
+    tops = numbers.count_layers(method, facts.layers)
+    terms = numbers.memory_terms(make_case(method, facts))
+    below = terms.train_embeddings or terms.elsewhere or terms.own  # these may be used below all layers
+    return facts.layers if below else tops, tops
 
 
-def _layer(
+def _weigh_layer(
     facts: ModelFacts, method: MethodSection, stack: Stack, place: int, top: bool
 ) -> tuple[float, float]:
-    """Frozen and trained weights that a token meets in a layer."""
+    """Return the frozen and the trained weights that a token passes in a layer."""
+    numbers, case = find_method(method.kind), make_case(method, facts, stack)
     frozen = trained = 0.0
-    for linear in (facts.without_experts if place in facts.dense_places else facts).linears:
+    for linear in (facts.without_experts if place in facts.dense_places else facts).layer_linears:
+        # A token passes only the experts that its router chooses
         share = facts.experts_per_token / facts.experts if linear.group == "expert" else 1.0
         weights = linear.weights * share
-        if method.kind in ("full", "freeze"):
+        if numbers.trains_layers:
             trained, frozen = trained + weights * top, frozen + weights * (not top)
             continue
-        beside = _beside(linear, method, stack) * share if top else 0.0
-        if method.kind == "loha" and beside:  # the update is a whole matrix
-            trained += weights
-        else:
-            frozen += weights + (beside if method.kind == "vera" else 0.0)  # VeRA's matrices are frozen too
-            trained += beside if method.kind in RANKED else 0.0
+        passed = numbers.weigh_linear(linear, case) if top and case.adapts(linear) else PassedWeights()
+        frozen += (0.0 if passed.instead else weights) + passed.frozen * share
+        trained += passed.trained * share
     return frozen, trained
 
 
-def _beside(linear: Linear, method: MethodSection, stack: Stack) -> float:
-    """Weights of the low-rank matrices beside a matrix, where it has an adapter."""
-    if method.kind in (*PROMPTS, "ia3"):
-        return 0.0
-    targets = frozenset([method.targets] if isinstance(method.targets, str) else method.targets)
-    if not stack.adapts(linear, targets):
-        return 0.0
-    return float(method.rank * (linear.inputs + linear.outputs) * linear.copies)
-
-
-def windows_of(facts: ModelFacts) -> list[int | None]:
-    """Of each layer, how many positions one sees; None where it sees all before it."""
+def list_windows(facts: ModelFacts) -> list[int | None]:
+    """Return for each layer how many positions one position attends to; None is all before it."""
     raw, whole = facts.raw, [None] * facts.layers
-    window = _whole(raw.get("sliding_window"), 0)
+    window = _as_whole(raw.get("sliding_window"), 0)
     if not window or raw.get("use_sliding_window") is False:
         return list(whole)
     kinds = raw.get("layer_types")
     if isinstance(kinds, list) and len(kinds) == facts.layers:
         return [window if kind == "sliding_attention" else None for kind in kinds]
-    every = _whole(raw.get("sliding_window_pattern"), PATTERNS.get(facts.model_type, 0))
+    # Older configs of these families do not list the layers; the pattern is in their code
+    every = _as_whole(raw.get("sliding_window_pattern"), PATTERNS.get(facts.model_type, 0))
     if every:
         return [window if (place + 1) % every else None for place in range(facts.layers)]
+    # Qwen configs carry a window that is switched off by default
     if facts.model_type.startswith("qwen"):
         if raw.get("use_sliding_window") is not True:
             return list(whole)
-        first = _whole(raw.get("max_window_layers"), 28)
+        first = _as_whole(raw.get("max_window_layers"), 28)
         return [window if place >= first else None for place in range(facts.layers)]
     return [window] * facts.layers
 
 
-def _whole(value: Any, default: int) -> int:
+def _as_whole(value: Any, default: int) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else default
 
 
-def peak_of(card: Card, dtype: str, tf32: bool = False) -> float | None:
-    """The most operations a second of a device in these numbers; None where no data sheet tells.
+def find_peak(card: Card, dtype: str, tf32: bool = False) -> float | None:
+    """Return the most operations a second of a device for a dtype; None if no data sheet has it.
 
     The table has dense 16-bit speed. TensorFloat-32 is half of that on every card that has it (Ampere and
     newer); float32 without it is computed elsewhere, and bfloat16 before Ampere is emulated.

@@ -1,7 +1,7 @@
-"""Common GPUs: memory that a program can use, and speed. A machine's own memory counts as a card too.
+"""Common GPUs with their usable memory and speed. A machine's own RAM counts as a card too.
 
-`usable` is what is left for one process beside the driver, in GiB; where nobody measured it, it is 98.5 % of
-the memory the driver shows. `tflops` is dense 16-bit matrix speed from the makers' data sheets.
+`usable` is the memory that the driver leaves to one process, in GiB; if it was not measured, 98.5 % of the
+memory that the driver shows. `tflops` is dense 16-bit matrix speed from the makers' data sheets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tui_tuner.errors import HardwareError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.device import Device
 from tui_tuner.planning.hardware import Gpu, Hardware
-from tui_tuner.planning.speed.rates import Rates, usual_rates
+from tui_tuner.planning.speed.speed_rates import Rates, estimate_rates
 from tui_tuner.text import one_line
 
 MOST_GPUS = 8  # of a kind in a machine
@@ -32,9 +32,9 @@ PROCESS = 0.62  # GiB that Python, torch, transformers and peft take before a mo
 class Card:
     """A GPU model. Memory and context in GiB, `tflops` dense in 16 bits, `bandwidth` in GB/s.
 
-    `cpu` is a processor, whose card is its RAM and whose context is the process itself. What runs on this
-    machine have shown: `cache` (reserved beyond allocated, as a share; None where nobody measured), `error`
-    (measured against predicted allocated, as a share) and how many `runs` that rests on; and its `rates`.
+    `cpu` is a processor, whose card is its RAM and whose context is the process itself. Measured by runs on
+    this machine: `cache` (reserved beyond allocated, as a share; None if not measured), `error` (measured
+    against predicted allocated, as a share), the number of `runs` behind them, and `rates`.
     """
 
     name: str
@@ -51,19 +51,19 @@ class Card:
     rates: Rates | None = None
 
     @property
-    def device(self) -> Device:
-        """The same as a device to compute on. Whether a processor computes bfloat16 is not known here."""
+    def compute_device(self) -> Device:
+        """Return the card as a device to compute on; bfloat16 support of a processor is not known here."""
         kind: Literal["cpu", "cuda"] = "cpu" if self.cpu else "cuda"
         return Device(kind, name=self.name, capability=self.capability, memory=self.total)
 
     @property
-    def reached(self) -> Rates:
-        """What is reached of its speed: as measured, or as its data sheet lets expect."""
-        return self.rates or usual_rates(self.tflops, self.bandwidth, self.capability)
+    def reached_rates(self) -> Rates:
+        """Return its achievable speed: as measured, or estimated from its data sheet."""
+        return self.rates or estimate_rates(self.tflops, self.bandwidth, self.capability)
 
     @property
-    def workspace(self) -> float:
-        """Bytes of cuBLAS workspaces, which lie in torch's allocator."""
+    def workspace_bytes(self) -> float:
+        """Return the bytes of cuBLAS workspaces, which come from torch's allocator."""
         if self.cpu:
             return 0.0
         return CUBLAS_HOPPER if self.capability >= (9, 0) else CUBLAS_AMPERE
@@ -114,8 +114,8 @@ NICKNAMES = {
     "l40": "L40S",
 }
 
-# What the driver calls a GPU where that is no name of the table (the first that fits), the GPU it is, and the
-# variant's own dense 16-bit speed where its data sheet has another one
+# Driver names that are not names of the table (the first match counts), with the GPU that each one means, and
+# the variant's own dense 16-bit speed if its data sheet has another one
 DRIVER_NAMES: tuple[tuple[str, str, float | None], ...] = (
     (r"h[18]00 nvl", "H100", 835),
     (r"h[18]00 pcie", "H100", 756),
@@ -135,17 +135,19 @@ LARGER = {"V100-16": "V100-32"}
 
 
 def _named_by_driver(name: str, total_gib: float) -> Card | None:
-    """The card of a name such as `NVIDIA H100 80GB HBM3`; None for one that is not in the list.
+    """Return the card for a name such as `NVIDIA H100 80GB HBM3`; None if it is not in the list.
 
-    A part of a GPU (MIG) has a share of its speed that no table tells.
+    A part of a GPU (MIG) has an unknown share of its speed, so it counts as not listed.
     """
     words = re.sub(r"[\s_-]+", " ", name.lower())
+    # A part has a fraction of the speed of its GPU, which the name does not tell
     if re.search(r"\bmig\b", words):
         return None
     for pattern, known, tflops in DRIVER_NAMES:
         if not re.search(rf"\b(?:{pattern})\b", words):
             continue
         card = CARDS[known]
+        # The driver gives both sizes the same name, so the memory decides
         if known in SMALLER and total_gib < 0.75 * card.total:
             card = CARDS[SMALLER[known]]
         elif known in LARGER and total_gib > 1.5 * card.total:
@@ -155,25 +157,27 @@ def _named_by_driver(name: str, total_gib: float) -> Card | None:
 
 
 def find_card(text: str) -> Card:
-    """A card by name (`T4`, `rtx4090`, `a100-80gb`), or one of so many GiB (`24`, `24GiB`).
+    """Find a card by name (`T4`, `rtx4090`, `a100-80gb`), or make one of so many GiB (`24`, `24GiB`).
 
     Raises:
         HardwareError: no such card, or an impossible amount of memory.
     """
     asked = text.strip().lower()
     amount = re.fullmatch(r"([\d.]+)\s*(gib|gb|g)?", asked)
+    # Bare numbers are GiB, unless they are the model number of a common card
     if amount and asked not in ("3060", "3080", "3090", "4070", "4080", "4090", "5080", "5090"):
         return _of_size(text, amount.group(1))
-    plain = _plain(asked)
+    # Spaces, dashes and case differ between shops, drivers and people
+    plain = _normalise_name(asked)
     for name, card in CARDS.items():
-        if plain in (_plain(name), _plain(name).removeprefix("rtx")):
+        if plain in (_normalise_name(name), _normalise_name(name).removeprefix("rtx")):
             return card
     for nickname, name in NICKNAMES.items():
-        if plain == _plain(nickname):
+        if plain == _normalise_name(nickname):
             return CARDS[name]
-    near = difflib.get_close_matches(plain, [_plain(name) for name in CARDS], n=1, cutoff=0.5)
-    meant = next((name for name in CARDS if near and _plain(name) == near[0]), "")
-    hint = _("Known are {cards}; or give its memory, such as 24GiB.", cards=", ".join(CARDS))
+    near = difflib.get_close_matches(plain, [_normalise_name(name) for name in CARDS], n=1, cutoff=0.5)
+    meant = next((name for name in CARDS if near and _normalise_name(name) == near[0]), "")
+    hint = _("Known GPUs are {cards}; or give an amount of memory, such as 24GiB.", cards=", ".join(CARDS))
     if meant:
         hint = f"{_('Did you mean {name}?', name=meant)} {hint}"
     raise HardwareError(
@@ -183,8 +187,8 @@ def find_card(text: str) -> Card:
     )
 
 
-def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
-    """A card, or several of it (`2xH100`), and the config with that many devices.
+def parse_cards(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
+    """Return a card, or several (`2xH100`), and the config with that many devices.
 
     Raises:
         HardwareError: no such card, or the config names another number of devices.
@@ -194,18 +198,19 @@ def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
         return find_card(text), config
     card, count = find_card(several.group(2)), int(several.group(1))
     asked = config.hardware.devices
+    # The command line and the config must not contradict each other
     if not 1 <= count <= MOST_GPUS or (asked != "auto" and asked != count):
         name = one_line(text)
         if asked != "auto":
             what = _(
-                "{name!r} are {count} GPUs, but the config asks for {asked}.",
+                "{name!r} means {count} GPUs, but the config asks for {asked}.",
                 name=name,
                 count=count,
                 asked=asked,
             )
         else:
             what = _(
-                "{name!r} are {count} GPUs, but 1 to {most} can be planned for.",
+                "{name!r} means {count} GPUs, but only 1 to {most} can be planned for.",
                 name=name,
                 count=count,
                 most=MOST_GPUS,
@@ -214,21 +219,23 @@ def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
     return card, with_values(config, {"hardware.devices": count})
 
 
-def card_of(gpu: Gpu) -> Card:
-    """A GPU of this machine as a card: what is free on it now is what can be used."""
+def make_card(gpu: Gpu) -> Card:
+    """Return a GPU of this machine as a card, of which only the memory free now can be used."""
     known = _named_by_driver(gpu.name, gpu.total_gib)
     if known is None:
         try:
             known = find_card(gpu.name)
         except HardwareError:
+            # An unknown GPU still gets a plan: its memory is known, only its speed is not
             known = Card(gpu.name, gpu.total_gib, gpu.free_gib, 0.5, 0.0, 0.0, gpu.capability)
+    # Free memory, not the table's: a desktop or another process may hold part of it
     return replace(known, name=gpu.name, total=gpu.total_gib, usable=gpu.free_gib, capability=gpu.capability)
 
 
-def card_here(config: RunConfig, hardware: Hardware) -> Card:
-    """What a run would train on here: the first GPU, or the processor with its memory."""
+def find_local_card(config: RunConfig, hardware: Hardware) -> Card:
+    """Return the card that a run on this machine would use: the first GPU, or the processor."""
     if config.hardware.devices != "cpu" and hardware.usable_gpus:
-        return card_of(hardware.usable_gpus[0])
+        return make_card(hardware.usable_gpus[0])
     return Card(RAM, hardware.memory_gib, hardware.available_gib, PROCESS, 0.0, 0.0, (0, 0), cpu=True)
 
 
@@ -238,9 +245,11 @@ def _of_size(text: str, number: str) -> Card:
     except ValueError:
         gib = 0.0
     if not 1 <= gib <= LARGEST:
-        raise HardwareError(_("{text!r} is no size of a GPU's memory.", text=one_line(text)), where="--gpu")
+        raise HardwareError(
+            _("{text!r} is not a valid amount of GPU memory.", text=one_line(text)), where="--gpu"
+        )
     return Card(f"{gib:g} GiB", gib, gib, 0.45, 0.0, 0.0, (8, 0))
 
 
-def _plain(name: str) -> str:
+def _normalise_name(name: str) -> str:
     return re.sub(r"(nvidia|geforce|[\s_-])", "", name.lower())

@@ -1,4 +1,4 @@
-"""What this machine has: GPUs through NVML, cores and memory through psutil. Imports no torch."""
+"""Hardware of this machine: GPUs through NVML, cores and memory through psutil. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from tui_tuner.locales import _
 from tui_tuner.models.device import GIB, Device, flash_installed, host_memory
-from tui_tuner.planning.cuda_devices import BY_SLOT, Listed, Part, Seen, seen_devices
+from tui_tuner.planning.cuda_devices import BY_SLOT, GpuPart, ListedGpu, VisibleDevice, list_visible
 from tui_tuner.text import one_line
 
 CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86 AVX-512, x86 AMX, Arm
@@ -51,27 +51,34 @@ class Hardware:
 
     @property
     def usable_gpus(self) -> tuple[Gpu, ...]:
-        """GPUs that the installed torch can use; none with a CPU-only torch."""
+        """Return the GPUs that the installed torch can use; none with a CPU-only torch."""
         return self.gpus if self.torch_cuda else ()
 
     @property
-    def devices(self) -> tuple[Device, ...]:
-        """What a run can compute on: the usable GPUs, as this process counts them, and the processor."""
-        return (*(self._gpu(index) for index in range(len(self.usable_gpus))), self._processor())
+    def compute_devices(self) -> tuple[Device, ...]:
+        """Return the devices a run can use: usable GPUs, as this process counts them, and the processor."""
+        return (
+            *(self._make_gpu_device(index) for index in range(len(self.usable_gpus))),
+            self._make_processor_device(),
+        )
 
     def device_for(self, asked: int | str) -> Device:
-        """The device of a run that asks for this (`hardware.devices`): the first GPU, or the processor."""
-        return self._processor() if asked == "cpu" or not self.usable_gpus else self._gpu(0)
+        """Return the device for a value of `hardware.devices`: the first GPU, or the processor."""
+        return (
+            self._make_processor_device()
+            if asked == "cpu" or not self.usable_gpus
+            else self._make_gpu_device(0)
+        )
 
-    def _gpu(self, index: int) -> Device:
+    def _make_gpu_device(self, index: int) -> Device:
         gpu, flash = self.usable_gpus[index], self.flash_attention
         return Device("cuda", index, gpu.name, gpu.uuid, gpu.capability, gpu.total_gib, has_flash=flash)
 
-    def _processor(self) -> Device:
+    def _make_processor_device(self) -> Device:
         return Device("cpu", name=self.cpu, memory=self.memory_gib, cpu_bf16=self.cpu_bf16)
 
-    def summary(self) -> str:
-        """One line for a screen or log."""
+    def describe_hardware(self) -> str:
+        """Describe the machine in one line, for a screen or log."""
         if self.usable_gpus:
             first = self.usable_gpus[0]
             count = f"{len(self.usable_gpus)} x " if len(self.usable_gpus) > 1 else ""
@@ -84,19 +91,19 @@ class Hardware:
         )
 
 
-def detect() -> Hardware:
-    """Ask the machine. Never raises: what cannot be asked is absent, and `notes` says why."""
+def detect_hardware() -> Hardware:
+    """Detect this machine's hardware. Never raises: what cannot be detected is left out, with a note."""
     notes: list[str] = []
-    gpus = _gpus(notes)
+    gpus = _list_gpus(notes)
     cpu, flags = _cpu_model(Path("/proc/cpuinfo"))
     total, available = (size / GIB for size in host_memory())
     torch_cuda = _torch_has_cuda()
     if gpus and not torch_cuda:
-        notes.append(_("A GPU is here, but the installed torch is the CPU build."))
+        notes.append(_("This machine has a GPU, but the installed torch is the CPU build."))
     return Hardware(
         gpus=gpus,
         cpu=cpu,
-        cores=_cores(),
+        cores=_count_cores(),
         memory_gib=total,
         available_gib=available,
         cpu_bf16=bool(flags & CPU_BF16_FLAGS),
@@ -107,8 +114,8 @@ def detect() -> Hardware:
     )
 
 
-def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
-    """The GPUs that CUDA shows to a run of this user, in its order."""
+def _list_gpus(notes: list[str]) -> tuple[Gpu, ...]:
+    """List the GPUs that CUDA shows to a run of this user, in its order."""
     try:
         import pynvml
     except ImportError:
@@ -119,13 +126,14 @@ def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
     except pynvml.NVMLError:
         return ()
     try:
+        # NVML ignores CUDA_VISIBLE_DEVICES, so CUDA's view is worked out from the whole list
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        parts = [_parts(pynvml, handle) for handle in handles]
-        listed = [_listed(pynvml, handle, found) for handle, found in zip(handles, parts, strict=True)]
+        parts = [_list_parts(pynvml, handle) for handle in handles]
+        listed = [_list_gpu(pynvml, handle, found) for handle, found in zip(handles, parts, strict=True)]
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         # where the user has not set it, every process that trains does (`launch.environment`)
         order = os.environ.get("CUDA_DEVICE_ORDER", BY_SLOT)
-        return tuple(_gpu(pynvml, seen, handles, parts) for seen in seen_devices(listed, visible, order))
+        return tuple(_read_gpu(pynvml, seen, handles, parts) for seen in list_visible(listed, visible, order))
     except pynvml.NVMLError as error:
         notes.append(_("The NVIDIA driver does not answer: {error}.", error=one_line(error)))
         return ()
@@ -133,76 +141,77 @@ def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
         pynvml.nvmlShutdown()
 
 
-def _listed(nvml: Any, handle: Any, parts: Sequence[Any]) -> Listed:
-    """A GPU with what decides about its place among those that CUDA shows."""
-    cores = _asked(nvml, lambda: nvml.nvmlDeviceGetNumGpuCores(handle), 0)
-    clock = _asked(nvml, lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM), 1)
-    current, _pending = _asked(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle), (0, 0))
-    return Listed(
-        _uuid(nvml, handle),
-        bus=_text(_asked(nvml, lambda: nvml.nvmlDeviceGetPciInfo(handle).busId, "")).lower(),
+def _list_gpu(nvml: Any, handle: Any, parts: Sequence[Any]) -> ListedGpu:
+    """Read a GPU with the properties that decide its place in CUDA's order."""
+    cores = _ask_nvml(nvml, lambda: nvml.nvmlDeviceGetNumGpuCores(handle), 0)
+    clock = _ask_nvml(nvml, lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM), 1)
+    current, _pending = _ask_nvml(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle), (0, 0))
+    return ListedGpu(
+        _read_uuid(nvml, handle),
+        bus=_decode_text(_ask_nvml(nvml, lambda: nvml.nvmlDeviceGetPciInfo(handle).busId, "")).lower(),
         speed=float(cores * clock),
         split=bool(current),
-        parts=tuple(_part(nvml, part) for part in parts),
+        parts=tuple(_identify_part(nvml, part) for part in parts),
     )
 
 
-def _part(nvml: Any, handle: Any) -> Part:
-    return Part(
-        _uuid(nvml, handle),
-        _asked(nvml, lambda: nvml.nvmlDeviceGetGpuInstanceId(handle), 0),
-        _asked(nvml, lambda: nvml.nvmlDeviceGetComputeInstanceId(handle), 0),
+def _identify_part(nvml: Any, handle: Any) -> GpuPart:
+    return GpuPart(
+        _read_uuid(nvml, handle),
+        _ask_nvml(nvml, lambda: nvml.nvmlDeviceGetGpuInstanceId(handle), 0),
+        _ask_nvml(nvml, lambda: nvml.nvmlDeviceGetComputeInstanceId(handle), 0),
     )
 
 
-def _parts(nvml: Any, handle: Any) -> list[Any]:
-    """Handles of the parts of a GPU that is split; none of one that is whole."""
-    places = range(_asked(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle), 0))
+def _list_parts(nvml: Any, handle: Any) -> list[Any]:
+    """List the handles of the parts of a split GPU; empty for a whole one."""
+    places = range(_ask_nvml(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle), 0))
     if not places:
         return []
     one = nvml.nvmlDeviceGetMigDeviceHandleByIndex
-    found = [_asked(nvml, partial(one, handle, place), None) for place in places]
+    found = [_ask_nvml(nvml, partial(one, handle, place), None) for place in places]
     return [part for part in found if part is not None]  # places between parts may be free
 
 
-def _asked(nvml: Any, question: Callable[[], Any], otherwise: Any) -> Any:
-    """What NVML answers, or `otherwise` where this GPU, driver or binding has no answer."""
+def _ask_nvml(nvml: Any, question: Callable[[], Any], otherwise: Any) -> Any:
+    """Return NVML's answer, or `otherwise` if this GPU, driver or binding has none."""
     try:
         return question()
     except (nvml.NVMLError, AttributeError):
         return otherwise
 
 
-def _gpu(nvml: Any, seen: Seen, handles: Sequence[Any], parts: Sequence[Sequence[Any]]) -> Gpu:
-    """A GPU, or a part of it with its own share of the memory."""
+def _read_gpu(nvml: Any, seen: VisibleDevice, handles: Sequence[Any], parts: Sequence[Sequence[Any]]) -> Gpu:
+    """Read a GPU, or a part of it with its own share of the memory."""
     whole = handles[seen.gpu]
     own = whole if seen.part is None else parts[seen.gpu][seen.part]
     memory = nvml.nvmlDeviceGetMemoryInfo(own)
     capability = nvml.nvmlDeviceGetCudaComputeCapability(whole)
-    name = _asked(nvml, lambda: nvml.nvmlDeviceGetName(own), None) or nvml.nvmlDeviceGetName(whole)
+    # Some drivers have no name for a MIG part
+    name = _ask_nvml(nvml, lambda: nvml.nvmlDeviceGetName(own), None) or nvml.nvmlDeviceGetName(whole)
     return Gpu(
         index=seen.gpu,
-        name=one_line(_text(name)),
+        name=one_line(_decode_text(name)),
         total_gib=int(memory.total) / GIB,
         free_gib=int(memory.free) / GIB,
         capability=(int(capability[0]), int(capability[1])),
-        uuid=_uuid(nvml, own),
+        uuid=_read_uuid(nvml, own),
     )
 
 
-def _uuid(nvml: Any, handle: Any) -> str:
-    """`GPU-…`, or `MIG-…` of a part."""
-    return _text(nvml.nvmlDeviceGetUUID(handle))
+def _read_uuid(nvml: Any, handle: Any) -> str:
+    """Return the UUID: `GPU-…`, or `MIG-…` for a part."""
+    return _decode_text(nvml.nvmlDeviceGetUUID(handle))
 
 
-def _text(value: Any) -> str:
-    """Older bindings give bytes."""
+def _decode_text(value: Any) -> str:
+    """Decode text of NVML, which older bindings return as bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 @lru_cache(maxsize=1)
 def _torch_has_cuda() -> bool:
-    """Whether the installed torch was built for CUDA, from its metadata: importing it takes a second.
+    """Return whether the installed torch was built for CUDA, from its metadata: importing it takes a second.
 
     Linux wheels from PyPI are CUDA builds without a local version; CPU builds carry `+cpu`.
     """
@@ -214,7 +223,7 @@ def _torch_has_cuda() -> bool:
 
 
 def _cpu_model(cpuinfo: Path) -> tuple[str, frozenset[str]]:
-    """Model name and feature flags; both may be empty, off Linux."""
+    """Read the processor's model name and feature flags; the flags are empty on systems other than Linux."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -232,11 +241,13 @@ def _cpu_model(cpuinfo: Path) -> tuple[str, frozenset[str]]:
     return name or one_line(platform.processor()), flags
 
 
-def _cores() -> int:
-    """Cores this process may use: affinity and the container's CPU quota included."""
+def _count_cores() -> int:
+    """Count the cores this process may use, within its affinity and the container's CPU quota."""
+    # Missing on macOS and Windows
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:
+        # A container may be limited to few cores on a machine with many (cgroup v2)
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         if quota != "max":
             cores = min(cores, max(1, round(int(quota) / int(period))))

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
+from tui_tuner.methods.numbers.rates import Rule
 from tui_tuner.models.facts import ModelFacts, load_facts
-from tui_tuner.planning.calibration import calibrated
+from tui_tuner.planning.calibration import calibrate_card
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import Duration, duration_of, steps_in
-from tui_tuner.planning.fit import Fit, fit
-from tui_tuner.planning.gpus import Card, card_here, find_card
+from tui_tuner.planning.duration import Duration, count_run_steps, estimate_duration
+from tui_tuner.planning.fit import Fit, fit_run
+from tui_tuner.planning.gpus import Card, find_card, find_local_card
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.heads.parameters import Parameters, parameters_of
-from tui_tuner.planning.learning_rate import Rule, rules
+from tui_tuner.planning.heads.parameters import Parameters, count_run_parameters
+from tui_tuner.planning.learning_rate import apply_rules
 from tui_tuner.planning.memory.stack import Stack
-from tui_tuner.planning.resolve import Resolved, resolve
-from tui_tuner.planning.speed.kept import rated
-from tui_tuner.planning.traps.advice import advise
+from tui_tuner.planning.resolve import ResolvedRun, resolve_config
+from tui_tuner.planning.speed.rate_store import rate_card
+from tui_tuner.planning.traps.advice import find_advice
 from tui_tuner.planning.traps.findings import Advice
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers before a run. `duration` is None where no rows were counted."""
+    """The predictions for a run. `duration` is None if no rows were counted."""
 
     facts: ModelFacts
-    resolved: Resolved
+    resolved: ResolvedRun
     fit: Fit
     rules: tuple[Rule, ...]
     duration: Duration | None
@@ -52,7 +53,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The numbers beside memory."""
+    """The numbers of a plan other than memory."""
 
     rules: tuple[Rule, ...]
     rate: Rate
@@ -61,7 +62,7 @@ class Surroundings:
     parameters: Parameters
 
 
-def plan(
+def plan_run(
     config: RunConfig,
     *,
     hardware: Hardware,
@@ -85,11 +86,13 @@ def plan(
     facts = facts or load_facts(config.model, network=network)
     if isinstance(card, str):
         card = find_card(card)
-    card = card or rated(calibrated(card_here(config, hardware)))
+    # A named card is planned by its data sheet; only this machine's own GPU was measured
+    card = card or rate_card(calibrate_card(find_local_card(config, hardware)))
+    # Another stack is not what runs on this machine, so its hardware says nothing about it
     here = None if stack is not None and stack.foreign else hardware
-    fitted = fit(config, card, facts=facts, stack=stack, data=data, hardware=here, levers=levers)
+    fitted = fit_run(config, card, facts=facts, stack=stack, data=data, hardware=here, levers=levers)
     used = fitted.config
-    resolved = resolve(
+    resolved = resolve_config(
         config,
         hardware=hardware,
         model_facts=facts,
@@ -97,13 +100,13 @@ def plan(
         fitted=used,
         said=fitted.reasons,
     )
-    around = surroundings(config, used, facts, data, card, speed)
+    around = plan_surroundings(config, used, facts, data, card, speed)
     return Plan(
         facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate, around.parameters
     )
 
 
-def surroundings(
+def plan_surroundings(
     config: RunConfig,
     used: ResolvedConfig,
     facts: ModelFacts,
@@ -111,7 +114,7 @@ def surroundings(
     card: Card | None = None,
     speed: Speed | None = None,
 ) -> Surroundings:
-    """What is said beside memory.
+    """Compute the numbers of a plan other than memory.
 
     Args:
         config: As asked for.
@@ -120,17 +123,18 @@ def surroundings(
     """
     duration, per_epoch = None, None
     if data is not None and data.rows:
-        steps = steps_in(config, data.rows)
-        duration = duration_of(used, facts, data, card=card, speed=speed)
+        steps = count_run_steps(config, data.rows)
+        duration = estimate_duration(used, facts, data, card=card, speed=speed)
+        # With max_steps an epoch may never be completed, so the rule counts by rows and batch
         per_epoch = None if config.training.max_steps else max(1, round(steps / config.training.epochs))
-    found = tuple(rules(config, facts, data, per_epoch))
-    findings = tuple(advise(config, facts, data, duration))
-    parameters = parameters_of(config, facts, data)
-    return Surroundings(found, _rate(config, found), duration, findings, parameters)
+    found = tuple(apply_rules(config, facts, data, per_epoch))
+    findings = tuple(find_advice(config, facts, data, duration))
+    parameters = count_run_parameters(config, facts, data)
+    return Surroundings(found, _choose_rate(config, found), duration, findings, parameters)
 
 
-def _rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:
-    """What `training.learning_rate` comes to; `auto` takes the first rule."""
+def _choose_rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:
+    """Return the learning rate of the run; `auto` uses the first rule."""
     asked = config.training.learning_rate
     if asked != "auto":
         return Rate(float(asked), "", _("set in the config"))
@@ -138,5 +142,5 @@ def _rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:
     return Rate(
         found[0].rate,
         found[0].name,
-        _("auto takes what is {name}: {source}", name=_(found[0].name), source=found[0].source),
+        _("auto uses the rate that is {name}: {source}", name=_(found[0].name), source=found[0].source),
     )

@@ -1,4 +1,4 @@
-"""What each `auto` becomes on this machine, with a sentence of why."""
+"""The value of each `auto` on this machine, with a sentence that explains it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute import numeric
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -16,9 +17,9 @@ from tui_tuner.errors import HardwareError
 from tui_tuner.locales import _, _n
 from tui_tuner.models.device import Device
 from tui_tuner.planning.compiling import choose_compile
-from tui_tuner.planning.data_facts import DataFacts, steps_of
+from tui_tuner.planning.data_facts import DataFacts, count_steps
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.learning_rate import usual_rate
+from tui_tuner.planning.learning_rate import find_usual_rate
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -52,18 +53,18 @@ class Resolution:
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedRun:
     """A config that training can run as it is, and the reasons for what was chosen."""
 
     config: ResolvedConfig
     reasons: list[Resolution] = field(default_factory=list)
 
-    def why(self, path: str) -> str:
-        """The sentence for a field; empty if the user had set it."""
+    def explain_field(self, path: str) -> str:
+        """Return the sentence for a field; empty if the user had set it."""
         return next((reason.why for reason in self.reasons if reason.field == path), "")
 
 
-def resolve(
+def resolve_config(
     config: RunConfig,
     *,
     hardware: Hardware,
@@ -71,16 +72,16 @@ def resolve(
     data_facts: DataFacts | None = None,
     fitted: ResolvedConfig | None = None,
     said: Mapping[str, str] | None = None,
-) -> Resolved:
-    """Replace every `auto` that training needs a value for. What the user set is never changed.
+) -> ResolvedRun:
+    """Replace every `auto` that training needs a value for. Values that the user set never change.
 
-    Left as they are: `data.format`, `data.problem`, `data.workers`, `evaluation.metrics`,
-    `evaluation.null_threshold`, `output.name`, `training.loss` (their rooms decide them).
+    Not resolved here: `data.format`, `data.problem`, `data.workers`, `evaluation.metrics`,
+    `evaluation.null_threshold`, `output.name`, `training.loss` (decided where they are used).
 
     Args:
-        fitted: Micro-batch, checkpointing and optimizer are taken from here; by rules of thumb without it.
-            `fit.settle` makes it, so that the run fits into memory.
-        said: Why these were chosen, by field; an empty sentence leaves it to the rule.
+        fitted: Source of micro-batch, checkpointing and optimizer; rules of thumb choose them without it.
+            `fit.fit_config` makes it, so that the run fits into memory.
+        said: The reasons for these, by field; an empty one is replaced by the rule's own.
 
     Raises:
         HardwareError: GPUs were asked for that are not here.
@@ -89,10 +90,10 @@ def resolve(
     for path, rule in _RULES:
         if get_value(work.config, path) == "auto":
             value, why = rule(work)
-            work.choose(path, value, (said or {}).get(path) or why)
+            work.choose_values(path, value, (said or {}).get(path) or why)
         elif path == "hardware.devices":
             check_devices(work.config, hardware)
-    return Resolved(ResolvedConfig.of(work.config), work.reasons)
+    return ResolvedRun(ResolvedConfig.from_config(work.config), work.reasons)
 
 
 class _Work:
@@ -113,30 +114,29 @@ class _Work:
         self.fitted = fitted.training if fitted else None
         self.reasons: list[Resolution] = []
 
-    def choose(self, path: str, value: Any, why: str) -> None:
+    def choose_values(self, path: str, value: Any, why: str) -> None:
         self.config = with_values(self.config, {path: value})
         self.reasons.append(Resolution(path, value, why))
 
     @property
-    def device(self) -> Device:
-        """What trains."""
+    def run_device(self) -> Device:
         return self.hardware.device_for(self.config.hardware.devices)
 
     @property
-    def devices(self) -> int:
+    def device_count(self) -> int:
         count = self.config.hardware.devices
         return count if isinstance(count, int) else 1
 
     @property
-    def small(self) -> bool:
+    def is_small(self) -> bool:
         return self.model is not None and self.model.parameters < SMALL_MODEL
 
-    def steps(self) -> int | None:
-        """Optimizer steps of the run, where the rows are counted."""
+    def count_steps(self) -> int | None:
+        """Count the optimizer steps of the run; without counted rows, `max_steps`, which may be None."""
         training = self.config.training
         if self.data is None or not self.data.rows:
             return training.max_steps
-        return steps_of(self.data.rows, training.batch_size, training.epochs, training.max_steps)
+        return count_steps(self.data.rows, training.batch_size, training.epochs, training.max_steps)
 
 
 def check_devices(config: RunConfig, hardware: Hardware) -> None:
@@ -159,67 +159,74 @@ def check_devices(config: RunConfig, hardware: Hardware) -> None:
     )
 
 
-def _devices(work: _Work) -> tuple[Any, str]:
+def _choose_devices(work: _Work) -> tuple[Any, str]:
     if work.hardware.usable_gpus:
         return 1, _("One GPU: {name}.", name=work.hardware.usable_gpus[0].name)
     return "cpu", " ".join((_("No usable GPU was found."), *work.hardware.notes))
 
 
-def _dtype(work: _Work) -> tuple[str, str]:
-    return numeric.weight_dtype(work.device, work.config, work.small)
+def _choose_dtype(work: _Work) -> tuple[str, str]:
+    return numeric.choose_weight_dtype(work.run_device, work.config, work.is_small)
 
 
-def _attention(work: _Work) -> tuple[str, str]:
+def _choose_attention(work: _Work) -> tuple[str, str]:
     softcap = work.model is not None and bool(work.model.family.softcap)
-    return numeric.attention(softcap, work.model.model_type if work.model else "")
+    return numeric.choose_attention(softcap, work.model.model_type if work.model else "")
 
 
-def _packing(work: _Work) -> tuple[bool, str]:
+def _choose_packing(work: _Work) -> tuple[bool, str]:
     kind = work.model.model_type if work.model else ""
+    # State-space and recurrent models ignore the attention mask between packed rows
     if kind in RECURRENT_ALSO or any(kind.startswith(name) for name in RECURRENT):
-        return False, _(
-            "{kind} carries a state along the sequence, so rows side by side would mix.", kind=kind
-        )
+        return False, _("{kind} carries a state along the sequence, so packed rows would mix.", kind=kind)
     if work.model is not None and work.model.family.counts_places:
         return False, _(
-            "Attention of {kind} counts how far apart tokens are in a row, so each gets a row of its own.",
+            "Attention of {kind} depends on how far apart tokens are in a row, so each sequence gets its "
+            "own row.",
             kind=one_line(kind, 60),
         )
     if work.config.method.prompt_length:
-        return False, _("Virtual tokens stand before each row, so every sequence gets a row of its own.")
-    return True, _("Rows lie side by side without padding and do not see each other.")
+        return False, _("Virtual tokens come before each row, so every sequence gets its own row.")
+    return True, _("Rows are packed without padding and do not attend to each other.")
 
 
-def _optimizer(work: _Work) -> tuple[str, str]:
+def _choose_optimizer(work: _Work) -> tuple[str, str]:
+    # The search has looked at memory, the rules below have not
     if work.fitted and work.fitted.optimizer != "adamw":
         return work.fitted.optimizer, _("Its state takes a quarter of the memory, which the GPU needs.")
-    return "adamw", _("The optimizer these learning rates are made for.")
+    return "adamw", _("The optimizer for which the usual learning rates are meant.")
 
 
-def _checkpointing(work: _Work) -> tuple[Checkpointing, str]:
+def _choose_checkpointing(work: _Work) -> tuple[Checkpointing, str]:
     if work.fitted and work.fitted.gradient_checkpointing:
         degree = work.fitted.gradient_checkpointing
-        if work.device.kind == "cuda":
+        if work.run_device.kind == "cuda":
             return degree, _("Without it the activations do not fit into the GPU's memory.")
         return degree, _("Without it the activations do not fit into the machine's memory.")
-    if work.config.method.kind == "prefix_tuning":
-        return False, _("Computing activations again would leave the prefix out.")
-    return False, _("A step would take about 1.4 times as long; memory does not ask for it.")
+    method = work.config.method
+    if method.has_trait(Trait.PREFIX):
+        return False, _("Recomputed activations would lack the prefix.")
+    if not method.has_trait(Trait.CHECKPOINTABLE):
+        return False, _("With {kind}, activations cannot be recomputed.", kind=method.kind)
+    return False, _("A step would take about 1.4 times as long, and the activations fit without it.")
 
 
-def _autocast(work: _Work) -> tuple[bool, str]:
-    return numeric.autocast(work.device, work.config, work.small)
+def _choose_autocast(work: _Work) -> tuple[bool, str]:
+    return numeric.choose_autocast(work.run_device, work.config, work.is_small)
 
 
-def _micro_batch(work: _Work) -> tuple[int, str]:
+def _choose_micro_batch(work: _Work) -> tuple[int, str]:
     training = work.config.training
     if work.fitted:
         micro = work.fitted.micro_batch
         tokens = micro * work.config.data.max_length
         return micro, _("The fastest that fits: {tokens} tokens at once.", tokens=tokens)
-    budget = GPU_TOKENS if work.device.kind == "cuda" else CPU_TOKENS
-    share = max(1, training.batch_size // work.devices)
+    # Without a model's shapes there is no ledger to ask, so a number of tokens takes its place
+    budget = GPU_TOKENS if work.run_device.kind == "cuda" else CPU_TOKENS
+    share = max(1, training.batch_size // work.device_count)
+    # A micro-batch above the device's share of the batch would never be filled
     most = max(1, min(share, budget // work.config.data.max_length))
+    # Only divisors, so that every pass of a step has the same size
     micro = max(divisor for divisor in range(1, most + 1) if share % divisor == 0)
     tokens = micro * work.config.data.max_length
     return micro, _(
@@ -230,59 +237,59 @@ def _micro_batch(work: _Work) -> tuple[int, str]:
     )
 
 
-def _learning_rate(work: _Work) -> tuple[float, str]:
-    found = usual_rate(work.config, work.model)
-    return found.rate, _(
-        "Customary for {kind}: {source}.", kind=work.config.method.kind, source=_(found.source)
-    )
+def _choose_learning_rate(work: _Work) -> tuple[float, str]:
+    found = find_usual_rate(work.config, work.model)
+    return found.rate, _("Usual for {kind}: {source}.", kind=work.config.method.kind, source=_(found.source))
 
 
-def _every(work: _Work) -> tuple[int | float | None, str]:
+def _choose_every(work: _Work) -> tuple[int | float | None, str]:
     if not work.config.data.validation:
-        return None, _("Nothing is held out to evaluate on.")
-    steps = work.steps()
+        return None, _("No rows are held out for evaluation.")
+    steps = work.count_steps()
+    # As a share of the run, since its number of steps is not known yet
     if steps is None:
-        return 1 / CHECKS_PER_RUN, _("{count} times in the run.", count=CHECKS_PER_RUN)
+        return 1 / CHECKS_PER_RUN, _("{count} times per run.", count=CHECKS_PER_RUN)
     return max(1, round(steps / CHECKS_PER_RUN)), _(
         "About {count} times in {steps} steps.", count=CHECKS_PER_RUN, steps=steps
     )
 
 
-def _best(work: _Work) -> tuple[str, str]:
-    return work.config.task_kind.best, _("What this task is judged by.")
+def _choose_best(work: _Work) -> tuple[str, str]:
+    return work.config.task_kind.best, _("The usual metric for this task.")
 
 
-def _save_every(work: _Work) -> tuple[int | float, str]:
+def _choose_save_every(work: _Work) -> tuple[int | float, str]:
     minutes = work.config.output.save_minutes
     every = work.config.evaluation.every
+    # The best checkpoint can only be kept if one is written at each evaluation
     if isinstance(every, int | float):
         return every, _(
             "At each evaluation, so the best one is kept, and at least every {minutes:g} minutes.",
             minutes=minutes,
         )
     return 1 / CHECKS_PER_RUN, _(
-        "{count} times in the run, and at least every {minutes:g} minutes.",
+        "{count} times per run, and at least every {minutes:g} minutes.",
         count=CHECKS_PER_RUN,
         minutes=minutes,
     )
 
 
-def _compile(work: _Work) -> tuple[bool, str]:
-    return choose_compile(work.device, work.steps())
+def _choose_compile(work: _Work) -> tuple[bool, str]:
+    return choose_compile(work.run_device, work.count_steps())
 
 
 _RULES = (
-    ("hardware.devices", _devices),
-    ("model.dtype", _dtype),
-    ("model.attention", _attention),
-    ("data.packing", _packing),
-    ("training.autocast", _autocast),
-    ("training.optimizer", _optimizer),
-    ("training.gradient_checkpointing", _checkpointing),
-    ("training.micro_batch", _micro_batch),
-    ("training.compile", _compile),
-    ("training.learning_rate", _learning_rate),
-    ("evaluation.every", _every),
-    ("evaluation.best", _best),
-    ("output.save_every", _save_every),
+    ("hardware.devices", _choose_devices),
+    ("model.dtype", _choose_dtype),
+    ("model.attention", _choose_attention),
+    ("data.packing", _choose_packing),
+    ("training.autocast", _choose_autocast),
+    ("training.optimizer", _choose_optimizer),
+    ("training.gradient_checkpointing", _choose_checkpointing),
+    ("training.micro_batch", _choose_micro_batch),
+    ("training.compile", _choose_compile),
+    ("training.learning_rate", _choose_learning_rate),
+    ("evaluation.every", _choose_every),
+    ("evaluation.best", _choose_best),
+    ("output.save_every", _choose_save_every),
 )

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.kinds import METHOD_FIELDS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
-from tui_tuner.runs.events import Body, RunStarted, Step
+from tui_tuner.runs.events import EventBody, RunStarted, Step
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.wire import decode
+from tui_tuner.runs.wire import decode_line
 
 LOOKED_AT = 20  # newest runs
 TAIL = 128 * 1024  # bytes of a journal that are read
@@ -31,49 +30,53 @@ class Speed:
     steps: int
 
 
-def measured(config: RunConfig, on_gpu: bool, root: str | Path | None = None) -> Speed | None:
-    """The speed of the newest run with the same model, method and kind of device; None without one.
+def find_measured(config: RunConfig, on_gpu: bool, root: str | Path | None = None) -> Speed | None:
+    """Return the speed of the newest run with the same model, method and kind of device, or None.
 
     Args:
         on_gpu: Whether the planned run trains on a GPU of this machine.
         root: Folder of the runs; the config's own otherwise.
     """
     try:
-        folders = list(itertools.islice(RunStore(root or config.output.folder).runs(), LOOKED_AT))
+        # The newest runs only: a folder may hold thousands
+        folders = list(itertools.islice(RunStore(root or config.output.folder).list_runs(), LOOKED_AT))
     except (TunerError, OSError):
         return None
     for folder in folders:
         try:
-            alike = _kind(folder.config()) == _kind(config)
+            alike = _describe_kind(folder.load_config()) == _describe_kind(config)
         except (TunerError, OSError):
             continue
-        found = _speed(folder, on_gpu) if alike else None
+        found = _measure_speed(folder, on_gpu) if alike else None
         if found is not None:
             return found
     return None
 
 
-def _kind(config: RunConfig) -> tuple[Any, ...]:
+def _describe_kind(config: RunConfig) -> tuple[Any, ...]:
     model, method = config.model, config.method
     shape = json.dumps(model.architecture, sort_keys=True) if model.architecture else model.name
     checkpointing = config.training.gradient_checkpointing
-    layers = method.layers if "layers" in METHOD_FIELDS[method.kind] else None
+    layers = method.layers if method.reads_field("layers") else None
     return shape, model.quantization, model.dtype, method.kind, layers, checkpointing, config.task
 
 
-def _speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
-    """Tokens by seconds over the last steps in a journal; None if it was on the other kind of device."""
+def _measure_speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
+    """Return tokens per second over the last steps of a journal; None for the other kind of device."""
     try:
-        with open(folder.events, "rb") as file:
+        with open(folder.events_path, "rb") as file:
+            # Journals can be large: the device is named at the beginning, recent speed is at the end
             head = file.read(TAIL)
             file.seek(max(0, file.seek(0, 2) - TAIL))
             tail = file.read()
     except OSError:
         return None
-    device = next((body.device for body in _bodies(head) if isinstance(body, RunStarted)), None)
+    device = next((body.device for body in _decode_bodies(head) if isinstance(body, RunStarted)), None)
+    # A run on the other kind of device says nothing about this one
     if device is None or device.lower().startswith("cpu") == on_gpu:
         return None
-    steps = [body for body in _bodies(tail) if isinstance(body, Step) and body.step > WARM_UP]
+    # The first steps are slower than the rest: kernels are loaded and memory is allocated
+    steps = [body for body in _decode_bodies(tail) if isinstance(body, Step) and body.step > WARM_UP]
     seconds = sum(body.seconds for body in steps if math.isfinite(body.seconds))
     tokens = sum(body.tokens for body in steps)
     if len(steps) < FEWEST or seconds <= 0 or tokens <= 0:
@@ -81,6 +84,6 @@ def _speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
     return Speed(tokens / seconds, folder.name, len(steps))
 
 
-def _bodies(data: bytes) -> list[Body]:
-    """What whole events in a piece of a journal say; cut or damaged lines are passed over."""
-    return [event.body for line in data.splitlines() if (event := decode(line))]
+def _decode_bodies(data: bytes) -> list[EventBody]:
+    """Decode the events in a piece of a journal; truncated or damaged lines are skipped."""
+    return [event.body for line in data.splitlines() if (event := decode_line(line))]

@@ -1,4 +1,6 @@
-"""A little room kept for the journal: given up when the disk is full, so that the run can still say so."""
+"""Reserve some disk space for the journal: it is freed when the disk is full, so that the run can report
+that.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,15 @@ NAME = ".ballast"
 SIZE = 256 * 1024  # bytes: a few hundred events
 
 
-def put(folder: Path) -> bool:
-    """Reserve the room, if it is not reserved yet; returns whether it is."""
+def reserve_space(folder: Path) -> bool:
+    """Reserve the space unless it is reserved already; return whether it is."""
     path = folder / NAME
     try:
         if path.exists():
             return True
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
+            # Real blocks: a sparse file would free nothing when it is deleted.
             os.posix_fallocate(fd, 0, SIZE)
         except OSError:
             path.unlink(missing_ok=True)
@@ -29,8 +32,8 @@ def put(folder: Path) -> bool:
     return True
 
 
-def release(folder: Path) -> bool:
-    """Give the room up; returns whether there was any."""
+def release_space(folder: Path) -> bool:
+    """Free the space; return whether there was any."""
     with contextlib.suppress(OSError):
         (folder / NAME).unlink()
         return True

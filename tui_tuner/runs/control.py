@@ -1,4 +1,4 @@
-"""Commands to a run, through `control.jsonl`: any process that may write the run folder can send them."""
+"""Send commands to a run through `control.jsonl`: any process that may write the run folder can do so."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 
 import orjson
 
-from tui_tuner.runs.private import may_steer, open_private
+from tui_tuner.runs.private_files import may_steer, open_private
 
 _MOST_AT_ONCE = 1 << 20  # bytes
 COMMANDS = ("pause", "continue", "stop", "save", "evaluate")
 
 
-def send(path: Path, command: str) -> None:
-    """Append one command.
+def send_command(path: Path, command: str) -> None:
+    """Append one command to the file.
 
     Raises:
         ValueError: not one of `COMMANDS`.
-        OSError: the run folder cannot be written, or the file of its commands is a link or no file.
+        OSError: the run folder cannot be written, or `control.jsonl` is a link or not a file.
     """
     if command not in COMMANDS:
         raise ValueError(f"unknown command {command!r}; known are {', '.join(COMMANDS)}")
@@ -29,18 +29,20 @@ def send(path: Path, command: str) -> None:
     fd = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     try:
         size = os.fstat(fd).st_size
+        # The last line is incomplete; without a newline this command would become part of it.
         if size and os.pread(fd, 1, size - 1) != b"\n":
-            line = b"\n" + line  # a torn line would take this one along
+            line = b"\n" + line
         if os.write(fd, line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(fd)
 
 
-class Control:
-    """What the training core asks at each step boundary. Commands older than this object are passed over.
+class CommandReceiver:
+    """Receives commands for the training core at each step boundary. Commands older than this object are
+    skipped.
 
-    `request` lets the same process (a signal handler) send a command without touching the disk.
+    `request_command` lets the same process (a signal handler) send a command without touching the disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,51 +50,52 @@ class Control:
         self._lock = threading.Lock()
         self._local: list[str] = []
         self.stop_reason = ""
-        self.stop_asked: float | None = None  # when this process was told to end (`time.monotonic`)
+        self.stop_asked: float | None = None  # when this process was asked to end (`time.monotonic`)
         self.refused = 0  # commands in a file that others could have written
         try:
             self._offset = path.stat().st_size
         except OSError:
             self._offset = 0
 
-    def request(self, command: str, reason: str = "") -> None:
+    def request_command(self, command: str, reason: str = "") -> None:
         """Queue a command from inside this process; safe in a signal handler's thread."""
         self._local.append(command)
         if command == "stop" and reason:
             self.stop_reason = reason
             self.stop_asked = self.stop_asked or time.monotonic()
 
-    def poll(self) -> list[str]:
-        """Commands that came since the last call, in order. One `stat` when there are none."""
+    def poll_commands(self) -> list[str]:
+        """Return the commands since the last call, in order. Costs one `stat` when there are none."""
         with self._lock:
             commands, self._local = self._local, []
             try:
                 size = self.path.stat().st_size
                 if size < self._offset:
-                    self._offset = 0  # cut, or replaced
+                    self._offset = 0  # truncated or replaced
                 if size > self._offset:
-                    commands += self._read()
+                    commands += self._read_commands()
             except OSError:
                 pass
             return commands
 
-    def _read(self) -> list[str]:
-        """New commands from the file; none of a file that anybody but this user could have written."""
+    def _read_commands(self) -> list[str]:
+        """Read new commands from the file; none if somebody else could have written it."""
         fd = open_private(self.path, os.O_RDONLY)
         with open(fd, "rb") as file:
             trusted = may_steer(fd)
             file.seek(self._offset)
             block = file.read(_MOST_AT_ONCE)
         whole = block.rfind(b"\n") + 1
+        # A full block without a newline is no command; without this step it would be read for ever.
         self._offset += whole or (len(block) if len(block) == _MOST_AT_ONCE else 0)
-        found = [command for line in block[:whole].splitlines() if (command := _command(line))]
+        found = [command for line in block[:whole].splitlines() if (command := _parse_command(line))]
         if found and not trusted:
             self.refused += len(found)
             return []
         return found
 
 
-def _command(line: bytes) -> str:
+def _parse_command(line: bytes) -> str:
     try:
         data = orjson.loads(line)
     except orjson.JSONDecodeError:

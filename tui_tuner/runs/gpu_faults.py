@@ -1,7 +1,7 @@
-"""Telling a broken GPU from a broken program: messages of CUDA and of the driver, in plain words.
+"""Recognise GPU faults in messages of CUDA and of the driver, and explain them.
 
 Sources: cudaGetErrorString of the CUDA runtime API ("CUDART_TYPES"), and NVIDIA's "XID Errors" (r580), which
-lists what each number in the kernel's log means and what to do about it.
+lists the meaning of each number in the kernel's log and what to do.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class GpuFault:
     hint: str
     hardware: bool
 
-    def translated(self, more: str = "") -> GpuFault:
-        """The same in the user's language, with another sentence behind its message if given."""
+    def translate_texts(self, more: str = "") -> GpuFault:
+        """Return the fault in the user's language, with another sentence after its message if given."""
         message = f"{_(self.message)} {more}".strip()
         return GpuFault(self.code, message, _(self.hint), self.hardware)
 
@@ -32,45 +32,46 @@ _ECC = GpuFault(
     "gpu_ecc",
     N_("The GPU found an error in its memory that it could not correct (ECC)."),
     N_(
-        "This is the hardware, not your config. The last checkpoint is sound: `tui-tuner resume` goes on "
-        "from it, on another GPU or after a restart of the machine. A rented GPU that does this should be "
-        "given back."
+        "This is a hardware fault, not your config. The last checkpoint is valid: `tui-tuner resume` "
+        "continues from it, on another GPU or after a restart of the machine. Return a rented GPU that does "
+        "this."
     ),
     True,
 )
 _LOST = GpuFault(
     "gpu_lost",
-    N_("The GPU has dropped off: the driver cannot reach it any more."),
+    N_("The GPU is no longer on the bus: the driver cannot reach it."),
     N_(
-        "This is the hardware (power, heat or the slot). Restart the machine. The last checkpoint is sound: "
-        "`tui-tuner resume` goes on from it, on another GPU or after a restart of the machine."
+        "This is a hardware fault (power, heat or the slot). Restart the machine. The last checkpoint is "
+        "valid: `tui-tuner resume` continues from it, on another GPU or after a restart of the machine."
     ),
     True,
 )
 _ILLEGAL = GpuFault(
     "gpu_illegal_access",
-    N_("A kernel on the GPU reached memory that is not its own."),
+    N_("A kernel on the GPU accessed memory outside its own."),
     N_(
-        "A defect in a kernel, a driver or the GPU. The last checkpoint is sound: `tui-tuner resume` goes on "
-        "from it. If it happens again at another place, suspect the GPU; at the same place, the code."
+        "A defect in a kernel, a driver or the GPU. The last checkpoint is valid: `tui-tuner resume` "
+        "continues from it. If it happens again at another point, suspect the GPU; at the same point, the "
+        "code."
     ),
     False,
 )
 _ASSERT = GpuFault(
     "gpu_assert",
     N_(
-        "A check inside a GPU kernel failed; mostly an index outside its table, such as a token id the "
-        "model does not have."
+        "A check inside a GPU kernel failed, mostly because of an index outside its table, such as a token "
+        "id that the model does not have."
     ),
-    N_("Run with hardware.devices: cpu to see which one. Does the tokenizer belong to the model?"),
+    N_("Run with hardware.devices: cpu to see which index. Check that the tokenizer belongs to the model."),
     False,
 )
 _LAUNCH = GpuFault(
     "gpu_launch",
     N_("A kernel on the GPU crashed."),
     N_(
-        "A defect or a failing GPU. The last checkpoint is sound: `tui-tuner resume` goes on from it. If it "
-        "happens again at another place, suspect the GPU; at the same place, the code."
+        "A software defect or a failing GPU. The last checkpoint is valid: `tui-tuner resume` continues from "
+        "it. If it happens again at another point, suspect the GPU; at the same point, the code."
     ),
     False,
 )
@@ -78,35 +79,35 @@ _NVLINK = GpuFault(
     "gpu_link",
     N_("The link between GPUs failed with an error that could not be corrected."),
     N_(
-        "This is the hardware. The last checkpoint is sound: `tui-tuner resume` goes on from it, on another "
-        "GPU or after a restart of the machine."
+        "This is a hardware fault. The last checkpoint is valid: `tui-tuner resume` continues from it, on "
+        "another GPU or after a restart of the machine."
     ),
     True,
 )
 _BUSY = GpuFault(
     "gpu_busy",
-    N_("The GPU is taken by another process (exclusive mode), or it is being reset."),
-    N_("See `nvidia-smi` for who holds it."),
+    N_("The GPU is in use by another process (exclusive mode), or it is being reset."),
+    N_("Run `nvidia-smi` to see which process uses it."),
     False,
 )
 _DRIVER = GpuFault(
     "gpu_driver",
-    N_("The GPU driver and this PyTorch do not fit together."),
-    N_("Update the driver, or install a PyTorch build for it. `tui-tuner doctor` shows both."),
+    N_("The GPU driver and this PyTorch are not compatible."),
+    N_("Update the driver, or install a PyTorch build for it. `tui-tuner doctor` shows both versions."),
     False,
 )
 _FIRMWARE = GpuFault(
     "gpu_firmware",
     N_("The GPU's own control processor stopped answering."),
     N_(
-        "Restart the machine; update the driver if it happens again. The last checkpoint is sound: "
-        "`tui-tuner resume` goes on from it."
+        "Restart the machine; update the driver if it happens again. The last checkpoint is valid: "
+        "`tui-tuner resume` continues from it."
     ),
     True,
 )
 _COLLECTIVE = GpuFault(
     "gpu_collective",
-    N_("The GPUs stopped talking to each other (NCCL)."),
+    N_("The GPUs stopped communicating with each other (NCCL)."),
     N_("One of the processes has died or is stuck: look for the first error in the logs of the others."),
     False,
 )
@@ -153,24 +154,26 @@ _RECORDED_ONLY = {45, 63, 92, 154}  # clean-up after, or a note about, another f
 _XID = re.compile(r"NVRM: Xid \((?:PCI:)?([0-9a-fA-F:.]+)\)?:? *(\d+),")
 
 
-def classify(text: str) -> GpuFault | None:
-    """What fault of a GPU a message speaks of: of an exception, or of a log. None where it speaks of none."""
+def classify_fault(text: str) -> GpuFault | None:
+    """Return the GPU fault that a message of an exception or a log describes, or None."""
     for pattern, fault in _COMPILED:
         if pattern.search(text):
-            return fault.translated()
+            return fault.translate_texts()
     return None
 
 
-def from_kernel_log(records: Iterable[str]) -> GpuFault | None:
-    """The gravest fault in `NVRM: Xid` records: hardware before software, the first before later ones."""
+def find_kernel_fault(records: Iterable[str]) -> GpuFault | None:
+    """Return the most serious fault in `NVRM: Xid` records: hardware before software, then the earliest."""
     found = []
     for record in records:
         match = _XID.search(record)
         if match is None:
             continue
         number = int(match[2])
+        # Unknown numbers are left out: NVIDIA uses some of them for mere information.
         fault = _XIDS.get(number)
         if fault is not None and number not in _RECORDED_ONLY:
-            log = _("The kernel's log has Xid {number} of GPU {gpu}.", number=number, gpu=match[1])
-            found.append(fault.translated(log))
+            log = _("The kernel's log reports Xid {number} for GPU {gpu}.", number=number, gpu=match[1])
+            found.append(fault.translate_texts(log))
+    # A broken card causes software faults in its wake, so the hardware fault is the cause.
     return next((fault for fault in found if fault.hardware), found[0] if found else None)

@@ -1,4 +1,4 @@
-"""The kernel's log, where it may be read: what it says of killed processes and of GPU faults."""
+"""Read the kernel's log, if permitted, for killed processes and GPU faults."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ _WANTED = ("Killed process", "oom-kill:", "NVRM: Xid", "fallen off the bus")
 _MOST_RECORDS = 20_000
 
 
-def records(since: float = 0.0, wanted: tuple[str, ...] = _WANTED) -> list[str]:
-    """Texts of the records that hold one of the wanted words; empty where the log may not be read.
+def read_records(since: float = 0.0, wanted: tuple[str, ...] = _WANTED) -> list[str]:
+    """Return the texts of records that contain one of the wanted words; empty if the log is not readable.
 
     Args:
         since: Seconds since the epoch; older records are left out.
-        wanted: Words to look for, of those that are kept.
+        wanted: Words to look for; only records with one of `_WANTED` are available.
     """
     earliest = since - psutil.boot_time() if since else 0.0
-    return after(list(_kept(int(time.monotonic() // 10))), earliest, wanted)
+    return filter_records(list(_read_kept(int(time.monotonic() // 10))), earliest, wanted)
 
 
-def after(raw: list[str], earliest: float, wanted: tuple[str, ...] = _WANTED) -> list[str]:
-    """Texts of raw records `priority,sequence,microseconds since boot,flags;text` from `earliest` [s] on."""
+def filter_records(raw: list[str], earliest: float, wanted: tuple[str, ...] = _WANTED) -> list[str]:
+    """Return the texts of raw records from `earliest` [s] on.
+
+    A record is `priority,sequence,microseconds since boot,flags;text`.
+    """
     found = []
     for record in raw:
         head, _, text = record.partition(";")
@@ -37,9 +40,11 @@ def after(raw: list[str], earliest: float, wanted: tuple[str, ...] = _WANTED) ->
     return found
 
 
+# The argument counts tens of seconds, so the log is read at most that often: a list of many runs asks many
+# times.
 @functools.lru_cache(maxsize=1)
-def _kept(_moment: int) -> tuple[str, ...]:
-    """The raw records; read at most every ten seconds, for a list of many runs asks many times."""
+def _read_kept(_moment: int) -> tuple[str, ...]:
+    """Read the raw records."""
     found: list[str] = []
     try:
         fd = os.open(PATH, os.O_RDONLY | os.O_NONBLOCK)
@@ -49,11 +54,14 @@ def _kept(_moment: int) -> tuple[str, ...]:
         for _ in range(_MOST_RECORDS):
             try:
                 record = os.read(fd, 8192).decode("utf-8", "replace")
-            except BrokenPipeError:  # this record was overwritten while we read
+            # /dev/kmsg reports a record that was overwritten meanwhile as EPIPE; the next read
+            # continues after it.
+            except BrokenPipeError:
                 continue
             if any(word in record for word in _WANTED):
                 found.append(record)
-    except OSError:  # nothing more
+    # EAGAIN: there are no more records.
+    except OSError:
         pass
     finally:
         os.close(fd)

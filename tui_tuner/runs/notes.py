@@ -1,4 +1,4 @@
-"""What the user wrote about a run: a note and tags, in `notes.json` of its folder."""
+"""Store the user's note and tags for a run, in `notes.json` of its folder."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
-from tui_tuner.runs.private import read_file
-from tui_tuner.runs.secrets import scrubber
+from tui_tuner.runs.private_files import read_file
+from tui_tuner.runs.secrets import current_scrubber
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 
@@ -25,7 +25,7 @@ class Notes:
 
 
 def read_notes(folder: RunFolder) -> Notes:
-    """The notes; empty where there are none, or a damaged file."""
+    """Read the note and tags; empty if there are none or the file is damaged."""
     try:
         data = json.loads(read_file(Path(folder.path) / _FILE))
     except (OSError, ValueError, RecursionError):
@@ -40,7 +40,7 @@ def read_notes(folder: RunFolder) -> Notes:
 
 
 def set_note(folder: RunFolder, note: str) -> None:
-    """Write the note; an empty one removes it.
+    """Write the note; an empty text removes it.
 
     Raises:
         UsageError: too long.
@@ -50,14 +50,14 @@ def set_note(folder: RunFolder, note: str) -> None:
         raise UsageError(
             _("a note has at most {most} characters, not {count}.", most=MOST_NOTE, count=len(note))
         )
-    _write(folder, Notes(note.strip(), read_notes(folder).tags))
+    _write_notes(folder, Notes(note.strip(), read_notes(folder).tags))
 
 
 def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
-    """Add tags, or remove those written with a minus in front; returns what is left, sorted.
+    """Add tags, or remove those with a minus in front; return the resulting tags, sorted.
 
     Raises:
-        UsageError: an empty or too long tag, one with blanks, or too many.
+        UsageError: a tag is empty, too long or contains blanks, or there are too many.
         DiskFullError: the folder cannot be written.
     """
     known = read_notes(folder)
@@ -66,7 +66,7 @@ def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
         tag = change.removeprefix("-").removeprefix("+")
         if not tag or len(tag) > 40 or any(part.isspace() or not part.isprintable() for part in tag):
             raise UsageError(
-                _("{change!r} is no tag.", change=one_line(change)),
+                _("{change!r} is not a tag.", change=one_line(change)),
                 hint=_("A tag is one word of at most 40 characters."),
             )
         if change.startswith("-"):
@@ -75,10 +75,11 @@ def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
             tags.add(tag)
     if len(tags) > MOST_TAGS:
         raise UsageError(_("a run has at most {most} tags.", most=MOST_TAGS))
-    _write(folder, Notes(known.note, tuple(sorted(tags))))
+    _write_notes(folder, Notes(known.note, tuple(sorted(tags))))
     return tuple(sorted(tags))
 
 
-def _write(folder: RunFolder, notes: Notes) -> None:
+def _write_notes(folder: RunFolder, notes: Notes) -> None:
     kept = {"note": notes.note, "tags": list(notes.tags)}
-    folder.write(_FILE, scrubber().text(json.dumps(kept, ensure_ascii=False)))
+    # A run folder is often shared, and a note may quote a command line with a token.
+    folder.write_file(_FILE, current_scrubber().mask_text(json.dumps(kept, ensure_ascii=False)))

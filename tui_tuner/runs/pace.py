@@ -1,4 +1,4 @@
-"""How fast a run takes its steps, and a step as a line of text: both may be asked for a million times."""
+"""Measure the pace of a run, and format a step as text; both must be cheap enough for a million steps."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tui_tuner.config.metrics import hundredfold
+from tui_tuner.config.metrics import show_hundredfold
 from tui_tuner.locales import N_, _
-from tui_tuner.text import decimals, one_line
+from tui_tuner.text import count_decimals, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.runs.scan import Figures
 
-RECENT_STEPS = 1000  # kept at least; the pace is told from the last 50, also after going back some steps
+# Steps kept at least. The pace needs the last 50, also after a run went back some steps.
+RECENT_STEPS = 1000
 OF_SPEED, OF_TIME_LEFT = 20, 50  # steps
-BETWEEN = ("evaluating", "sampling", "saving")  # phases in which no step is taken, and that come again
+BETWEEN = ("evaluating", "sampling", "saving")  # recurring phases without steps
 
 
 def tokens_per_second(seconds: Sequence[float], trained: Sequence[int]) -> float | None:
-    """Trained tokens per second over the last steps; None before the first.
+    """Return trained tokens per second over the last steps; None before the first.
 
     Args:
-        seconds: Of each step.
-        trained: Tokens of each step.
+        seconds: Time of each step.
+        trained: Trained tokens of each step.
     """
     took = sum(seconds[-OF_SPEED:])
     return sum(trained[-OF_SPEED:]) / took if took > 0 else None
 
 
 def seconds_left(
-    seconds: Sequence[float], step: int, total: int, between: Between | None = None
+    seconds: Sequence[float], step: int, total: int, between: PauseMeter | None = None
 ) -> float | None:
-    """Remaining time from the last steps' pace, with the evaluations and checkpoints that were seen; None
-    where it cannot be known."""
+    """Estimate the remaining seconds from the last steps, evaluations and checkpoints; None if unknown."""
     recent = seconds[-OF_TIME_LEFT:]
     if len(recent) < 2 or not total:
         return None
-    pace = sum(recent) / len(recent) + (between.each if between is not None else 0.0)
+    pace = sum(recent) / len(recent) + (between.seconds_per_step if between is not None else 0.0)
     return pace * max(0, total - step) if math.isfinite(pace) else None
 
 
 @dataclass(frozen=True, slots=True)
-class Between:
-    """What evaluations, answers and checkpoints take of the time of a process, by its phases.
+class PauseMeter:
+    """Measures the time of evaluations, answers and checkpoints in a process, by its phases.
 
     Args:
-        first: The step that the process began at. What comes before its first step does not come again.
-        phase, since: What is going on, and since when [Unix seconds].
-        seconds: That such phases took, up to the step `last`.
+        first: The step that the process started at. Phases before its first step do not recur.
+        phase, since: The current phase, and when it began [Unix seconds].
+        seconds: Time of such phases up to the step `last`.
     """
 
     first: int = 0
@@ -58,8 +58,8 @@ class Between:
     seconds: float = 0.0
     last: int = 0
 
-    def after(self, phase: str, time: float, step: int) -> Between:
-        """The same once a phase has begun at that time, when so many steps were done."""
+    def begin_phase(self, phase: str, time: float, step: int) -> PauseMeter:
+        """Return the state after a phase began at this time and step."""
         if phase == self.phase:
             return self
         seconds, last = self.seconds, self.last
@@ -68,17 +68,17 @@ class Between:
         return replace(self, phase=phase, since=time, seconds=seconds, last=last)
 
     @property
-    def each(self) -> float:
-        """Seconds of them for each step; 0 until there was one."""
+    def seconds_per_step(self) -> float:
+        """Return seconds of such phases per step; 0 until there was one."""
         return self.seconds / (self.last - self.first) if self.last > self.first else 0.0
 
 
 def mean_of(values: Sequence[float | None], seconds: Sequence[float]) -> float | None:
-    """The mean of what is known of some steps, by their time; None where nothing is.
+    """Return the time-weighted mean of the known values of some steps, or None if there are none.
 
     Args:
-        values: Of each step.
-        seconds: Of each step.
+        values: Value of each step, None if unknown.
+        seconds: Time of each step.
     """
     pairs = zip(values, seconds, strict=True)
     known = [(value, took) for value, took in pairs if value is not None and took > 0]
@@ -86,27 +86,28 @@ def mean_of(values: Sequence[float | None], seconds: Sequence[float]) -> float |
     return sum(value * took for value, took in known) / whole if whole > 0 else None
 
 
-class Pace:
-    """The last steps, as far as they tell the pace."""
+class PaceMeter:
+    """Keeps the last steps, as far as the pace needs them."""
 
     def __init__(self) -> None:
         self._steps: list[int] = []
         self._seconds: list[float] = []
         self._trained: list[int] = []
 
-    def add(self, step: int, seconds: float, trained: int) -> None:
-        """A step, its seconds and its trained tokens."""
+    def add_step(self, step: int, seconds: float, trained: int) -> None:
+        """Record a step, its seconds and its trained tokens."""
         self._steps.append(step)
         self._seconds.append(seconds)
         self._trained.append(trained)
         self._forget_old()
 
-    def add_all(self, found: Sequence[Figures]) -> None:
-        """Steps, as `scan` has them; other lines among them are passed over."""
+    def add_figures(self, found: Sequence[Figures]) -> None:
+        """Record steps from `scan_lines`; other lines among them are skipped."""
         for _when, step, _e, _l, _r, _n, trained, _m, seconds, *_rest in found[-RECENT_STEPS:]:
             try:
                 took, number, tokens = float(seconds), int(step), int(trained)
-            except ValueError:  # another line, or what only looks like a number
+            # Another kind of line, or characters that only look like a number.
+            except ValueError:
                 continue
             self._steps.append(number)
             self._seconds.append(took)
@@ -114,12 +115,13 @@ class Pace:
         self._forget_old()
 
     def _forget_old(self) -> None:
+        # Only now and then: deleting at the front of a list moves all of it.
         if len(self._steps) >= 2 * RECENT_STEPS:
             for kept in (self._steps, self._seconds, self._trained):
                 del kept[:-RECENT_STEPS]
 
-    def back_to(self, step: int) -> None:
-        """Forget steps after this one, which a run went back to."""
+    def go_back(self, step: int) -> None:
+        """Forget the steps after this one, which the run went back to."""
         kept = [index for index, number in enumerate(self._steps) if number <= step]
         self._seconds = [self._seconds[index] for index in kept]
         self._trained = [self._trained[index] for index in kept]
@@ -128,29 +130,29 @@ class Pace:
     def tokens_per_second(self) -> float | None:
         return tokens_per_second(self._seconds, self._trained)
 
-    def seconds_left(self, step: int, total: int, between: Between | None = None) -> float | None:
+    def seconds_left(self, step: int, total: int, between: PauseMeter | None = None) -> float | None:
         return seconds_left(self._seconds, step, total, between)
 
     @property
-    def step(self) -> int:
-        """The last step; 0 before the first."""
+    def last_step(self) -> int:
+        """Return the last step; 0 before the first."""
         return self._steps[-1] if self._steps else 0
 
 
-def metric_figure(name: str, value: object, digits: int = 4) -> str:
-    """A metric as a person reads it: times 100 where its field does so, else as `figure` writes it."""
-    return hundredfold(name, value) or figure(value, digits)
+def format_metric(name: str, value: object, digits: int = 4) -> str:
+    """Format a metric for a reader: times 100 if its field is shown so, else as `format_figure` does."""
+    return show_hundredfold(name, value) or format_figure(value, digits)
 
 
-def figure(value: object, digits: int = 4) -> str:
-    """A number, or that it is none."""
+def format_figure(value: object, digits: int = 4) -> str:
+    """Format a number, or report that it is not one."""
     if not isinstance(value, int | float):
         return _("not a number")
-    return f"{value:.{decimals(value, digits) if math.isfinite(value) else digits}f}"
+    return f"{value:.{count_decimals(value, digits) if math.isfinite(value) else digits}f}"
 
 
-class StepText:
-    """A step in words; the sentences are looked up once, and filled in together."""
+class StepFormatter:
+    """Formats a step as text. The sentences are translated once and filled in together."""
 
     def __init__(self) -> None:
         begin = (
@@ -160,9 +162,9 @@ class StepText:
             N_("lr {rate:.2e}"),
             N_("grad norm {norm}"),
         )
-        self._begin, self._end = _together(begin), _together((N_("{speed:,.0f} trained tok/s"),))
+        self._begin, self._end = _join_sentences(begin), _join_sentences((N_("{speed:,.0f} trained tok/s"),))
 
-    def of(
+    def format_step(
         self,
         step: int,
         total: int | str,
@@ -173,18 +175,19 @@ class StepText:
         speed: float,
         metrics: Mapping[str, float | None],
     ) -> str:
-        """A step's figures, between them the objective's own; no speed where what is learnt are no tokens."""
+        """Format a step's figures and the objective's own; no speed for tasks that do not train on tokens."""
         text = self._begin(step=step, total=total, epoch=epoch, loss=loss, rate=rate, norm=norm)
         for name, value in metrics.items():
-            text += f"  {one_line(name, 40)} {figure(value)}"
+            text += f"  {one_line(name, 40)} {format_figure(value)}"
         return f"{text}  {self._end(speed=speed)}" if speed else text
 
 
-def _together(sentences: tuple[str, ...]) -> Callable[..., str]:
-    """What fills in these sentences, in the user's language unless a translation has other places."""
+def _join_sentences(sentences: tuple[str, ...]) -> Callable[..., str]:
+    """Return the function that fills in these sentences, in the user's language if possible."""
     english, said = "  ".join(sentences), "  ".join(_(sentence) for sentence in sentences)
     sample = {"step": 1, "total": 1, "epoch": 0.5, "loss": "", "rate": 0.5, "norm": "", "speed": 0.5}
     try:
+        # Tried once here, since a translation with a wrong place must not fail at every step of a run.
         said.format(**sample)
     except (LookupError, ValueError, AttributeError, TypeError):
         return english.format

@@ -1,7 +1,8 @@
-"""Steps of a long journal, read without making an event of each: lines as `runs/wire.py` writes them.
+"""Read the steps of a long journal without making an event of each, from lines as `runs/wire.py` writes
+them.
 
-A journal of a long run is steps and little else, and who prints or sums it needs a few numbers of each. So
-one pattern finds them, many lines in a call; what it does not fit is left to `wire.decode`.
+The journal of a long run consists almost entirely of steps, and printing or summing it needs a few numbers of
+each. One pattern finds them, many lines per call; lines that do not match are left to `wire.decode_line`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from collections.abc import Iterator
 
 from tui_tuner.runs.events import VERSION
 
-# A number as JSON has it; and quicker, for whoever converts it and so finds out
+# Numbers as JSON defines them, and looser, faster patterns for callers whose conversion checks them anyway.
+# Possessive quantifiers (`++`) keep a long damaged line from backtracking for minutes.
 _WHOLE, _REAL = rb"(?:0|[1-9][0-9]{0,14}+)", rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:e-?[0-9]{1,2}+)?+"
 _DIGITS, _NUMBER = rb"[0-9]{1,15}+", rb"[-0-9.e]++"
 # An objective's own figures: an object of plain numbers
 _METRICS = rb'\{(?:"[ !#-\[\]-~]*":(?:%b|null),?+)*\}' % _REAL
 
 
-def _pattern(whole: bytes, real: bytes) -> bytes:
-    """A step's line, with these patterns for its numbers."""
+def _step_pattern(whole: bytes, real: bytes) -> bytes:
+    """Return the pattern of a step's line, with these patterns for its numbers."""
     return (
         rb'\{"v":%d,"run":"[ !#-\[\]-~]*+","seq":%b,"time":(%b),"rank":%b,"kind":"step",'
         rb'"step":(%b),"epoch":(%b),"loss":(%b|null),"learning_rate":(%b),"grad_norm":(%b|null),'
@@ -34,7 +36,7 @@ def _pattern(whole: bytes, real: bytes) -> bytes:
     )
 
 
-def _heartbeat(whole: bytes, real: bytes) -> bytes:
+def _heartbeat_pattern(whole: bytes, real: bytes) -> bytes:
     head = rb'\{"v":%d,"run":"[ !#-\[\]-~]*+","seq":%b,"time":(%b),"rank":%b,' % (VERSION, whole, real, whole)
     return head + rb'"kind":"heartbeat","step":%b,"memory_host":%b\}' % (whole, whole)
 
@@ -44,10 +46,16 @@ def _without_groups(pattern: bytes) -> bytes:
 
 
 _FIGURES = re.compile(
-    rb"(?:" + _pattern(_DIGITS, _NUMBER) + rb"|" + _heartbeat(_DIGITS, _NUMBER) + rb"|([^\n]*+))\n"
+    rb"(?:"
+    + _step_pattern(_DIGITS, _NUMBER)
+    + rb"|"
+    + _heartbeat_pattern(_DIGITS, _NUMBER)
+    + rb"|([^\n]*+))\n"
 )
 _EXACT = re.compile(
-    rb"(?:" + _without_groups(_pattern(_WHOLE, _REAL) + rb"|" + _heartbeat(_WHOLE, _REAL)) + rb"|([^\n]*+))\n"
+    rb"(?:"
+    + _without_groups(_step_pattern(_WHOLE, _REAL) + rb"|" + _heartbeat_pattern(_WHOLE, _REAL))
+    + rb"|([^\n]*+))\n"
 )
 
 Figures = tuple[
@@ -55,10 +63,12 @@ Figures = tuple[
 ]  # fmt: skip
 
 
-def scan(block: bytes) -> list[Figures]:
-    """The whole lines of a block: of each step its time, step, epoch, loss, learning rate, gradient norm,
-    trained tokens, memory reserved, seconds, metrics, MFU and share of the GPU's time, as they are written;
-    then the time of a heartbeat; of other lines the line, last. What is of another kind is empty.
+def scan_lines(block: bytes) -> list[Figures]:
+    """Split the complete lines of a block into the figures of steps, and other lines.
+
+    Each tuple has the time, step, epoch, loss, learning rate, gradient norm, trained tokens, reserved
+    memory, seconds, metrics, MFU and GPU share of a step, as they are written; then the time of a heartbeat;
+    and last the line, if it is of another kind. What does not apply is empty.
 
     Numbers are not checked: `1.2.3` may be among them.
     """
@@ -66,9 +76,9 @@ def scan(block: bytes) -> list[Figures]:
 
 
 def whole_lines(block: bytes) -> Iterator[tuple[bytes, bool]]:
-    """The whole lines of a block, newlines included; steps and heartbeats without a flaw many at once.
+    """Yield the complete lines of a block with newlines, well-formed steps and heartbeats many at once.
 
-    The second of each pair says whether it is those.
+    The second value of each pair is True for such a group.
     """
     start = end = 0
     for match in _EXACT.finditer(block):

@@ -1,14 +1,14 @@
-"""Run folders: where they are, what is in them, who owns them now.
+"""Run folders: where they are, what they contain, and which process owns them.
 
 ```
 runs/NAME/
-  config.yaml            what was asked for
-  config.resolved.yaml   what every `auto` became
-  moment.json            the second that chats are rendered at, where their template writes the date
+  config.yaml            the config as requested
+  config.resolved.yaml   the config with a value for every `auto`
+  moment.json            the time at which chats are rendered, for templates that write the date
   manifest.json          host, pid and start time of the process that runs it
   events.jsonl           the journal            control.jsonl   commands to the run
   run.log                output of libraries    ledger.json     the row ledger
-  checkpoints/step-N/    resumable              best/ last/     what one takes home
+  checkpoints/step-N/    resumable              best/ last/     final models
 ```
 """
 
@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.errors import DiskFullError, RunError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
-    Body,
     CheckpointSaved,
     CommandDone,
     Evaluation,
+    EventBody,
     Finished,
     Heartbeat,
     Log,
@@ -41,23 +41,25 @@ from tui_tuner.runs.events import (
     Unknown,
     Warned,
 )
-from tui_tuner.runs.private import open_private, read_file
+from tui_tuner.runs.private_files import open_private, read_file
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
-    from tui_tuner.config.schema import RunConfig  # pydantic takes 0.1 s, and a list of runs needs none
+    # pydantic takes 0.1 s to import, and a list of runs does not need it.
+    from tui_tuner.config.schema import RunConfig
 
-_STATE_TAIL = 64 * 1024  # bytes of the journal that tell the state
+_STATE_TAIL = 64 * 1024  # bytes at the end of the journal that show the state
 _WHILE_PAUSED = (Log, Warned, CommandDone, CheckpointSaved, Evaluation, Sample, Unknown)
 _SILENT_SECONDS = 60.0  # without a heartbeat, after which a run of another host counts as dead
 _CLOCKS_DIFFER = 3600.0  # seconds by which the clock of another host may be ahead
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # the folder is as good as any; another time it may do
+# Errors of the disk, for which another folder name would not help.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _ENDED = ("completed", "stopped", "failed")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of one run, and its manifest."""
+    """The paths of one run, its manifest and its state."""
 
     path: Path
 
@@ -66,31 +68,31 @@ class RunFolder:
         return self.path.name
 
     @property
-    def events(self) -> Path:
+    def events_path(self) -> Path:
         return self.path / "events.jsonl"
 
     @property
-    def control(self) -> Path:
+    def control_path(self) -> Path:
         return self.path / "control.jsonl"
 
     @property
-    def log(self) -> Path:
+    def log_path(self) -> Path:
         return self.path / "run.log"
 
     @property
-    def checkpoints(self) -> Path:
+    def checkpoints_path(self) -> Path:
         return self.path / "checkpoints"
 
     @property
-    def best(self) -> Path:
+    def best_path(self) -> Path:
         return self.path / "best"
 
     @property
-    def last(self) -> Path:
+    def last_path(self) -> Path:
         return self.path / "last"
 
-    def config(self) -> RunConfig:
-        """The config as it was asked for.
+    def load_config(self) -> RunConfig:
+        """Read the config as it was requested.
 
         Raises:
             ConfigError: the file is damaged.
@@ -99,23 +101,24 @@ class RunFolder:
 
         return read_config(self.path / "config.yaml")
 
-    def manifest(self) -> dict[str, Any]:
-        """The manifest, or an empty dict where it is missing or damaged."""
+    def read_manifest(self) -> dict[str, Any]:
+        """Read the manifest; empty if it is missing or damaged."""
         try:
             data = json.loads(read_file(self.path / "manifest.json"))
         except (OSError, ValueError, RecursionError):
             return {}
         return data if isinstance(data, dict) else {}
 
-    def write(self, name: str, text: str) -> None:
-        """Write a file of the run atomically: beside it, to the disk, then renamed.
+    def write_file(self, name: str, text: str) -> None:
+        """Write a file of the run atomically: a temporary file, flushed to the disk, then renamed.
 
         Raises:
-            DiskFullError: no room, or the disk refuses.
+            DiskFullError: there is no space, or the disk fails.
         """
         target = self.path / name
         import uuid
 
+        # A random name: threads and processes may write the same file at once, and the last rename wins.
         beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
         try:
             with open(
@@ -123,6 +126,7 @@ class RunFolder:
             ) as file:
                 file.write(text)
                 file.flush()
+                # Without it a power failure may leave the new name with an empty file.
                 os.fsync(file.fileno())
             beside.replace(target)
         except OSError as error:
@@ -131,91 +135,94 @@ class RunFolder:
                 _("cannot be written: {problem}.", problem=error.strerror), where=one_line(target)
             ) from None
 
-    def claim(self, **more: Any) -> None:
-        """Write this process into the manifest as the one that runs it."""
+    def claim_run(self, **more: Any) -> None:
+        """Record this process in the manifest as the one that runs it."""
         import socket
 
-        from tui_tuner.runs.process_identity import identity
+        from tui_tuner.runs.process_identity import identify_process
 
-        manifest = self.manifest()
+        manifest = self.read_manifest()
         manifest.update(
             {
                 "pid": os.getpid(),
-                **identity(os.getpid()),
+                **identify_process(os.getpid()),
                 "host": socket.gethostname(),
                 "claimed": time.time(),
                 **more,
             }
         )
+        # A resumed run keeps the time of its first process.
         manifest.setdefault("created", time.time())
-        self.write("manifest.json", json.dumps(manifest, indent=1))
+        self.write_file("manifest.json", json.dumps(manifest, indent=1))
 
-    def alive(self) -> bool:
-        """Whether the process in the manifest still runs: its pid *and* its start; of one on another host, as
-        far as its journal tells."""
+    def is_alive(self) -> bool:
+        """Return whether the process in the manifest is running; on another host, judged by its journal."""
         import socket
 
         import psutil
 
-        from tui_tuner.runs.process_identity import runs_still
+        from tui_tuner.runs.process_identity import is_alive
 
-        manifest = self.manifest()
+        manifest = self.read_manifest()
         if manifest.get("host") not in (None, socket.gethostname()):
-            return bool(self.elsewhere())
+            return bool(self.find_other_host())
         try:
-            return runs_still(int(manifest["pid"]), manifest)
+            return is_alive(int(manifest["pid"]), manifest)
         except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
             return False
 
-    def elsewhere(self) -> str:
-        """The other host that trains this run, on a disk that both see; empty if none seems to.
+    def find_other_host(self) -> str:
+        """Return the other host that seems to train this run on a shared disk; else an empty text.
 
-        Its processes cannot be seen from here, but its heartbeats: they come every 5 s.
+        Its processes cannot be seen from here, but its heartbeats can: they come every 5 s.
         """
         import socket
 
-        host = self.manifest().get("host")
+        host = self.read_manifest().get("host")
         if not isinstance(host, str) or host == socket.gethostname():
             return ""
         try:
-            quiet = time.time() - self.events.stat().st_mtime
+            quiet = time.time() - self.events_path.stat().st_mtime
         except OSError:
             return ""
+        # A slightly negative age is a clock that is ahead, a large one a damaged time.
         if not -_CLOCKS_DIFFER < quiet < _SILENT_SECONDS:
             return ""
-        last, said = self._end()
-        # a copy that was made just now is as fresh, and its last words are old
+        last, said = self._read_end()
+        # A fresh copy of the folder has a new file time too, but its last event is old.
         return host if last not in _ENDED and abs(time.time() - said) < _CLOCKS_DIFFER else ""
 
-    def disown(self) -> None:
-        """Forget which process trains this run.
+    def forget_process(self) -> None:
+        """Remove the process from the manifest.
 
         Raises:
             DiskFullError: the folder cannot be written.
         """
-        manifest = self.manifest()
+        manifest = self.read_manifest()
         for name in ("pid", "host", "process", "process_started"):
             manifest.pop(name, None)
-        self.write("manifest.json", json.dumps(manifest, indent=1))
+        self.write_file("manifest.json", json.dumps(manifest, indent=1))
 
-    def state(self) -> str:
-        """running, paused, completed, stopped, failed, lost (dead without a word) or new (never started)."""
-        last, _said = self._end()
-        if self.alive() and last not in _ENDED:
+    def find_state(self) -> str:
+        """Return running, paused, completed, stopped, failed, lost (ended without a report) or new."""
+        last, _said = self._read_end()
+        # The journal first: a process that has written its end may live on for a while.
+        if self.is_alive() and last not in _ENDED:
             return last or "running"
         if last in _ENDED:
             return last
-        return "lost" if last or self.manifest() else "new"
+        return "lost" if last or self.read_manifest() else "new"
 
-    def _end(self) -> tuple[str, float]:
-        """What the end of the journal says of the run, and when; empty and 0 where there is none."""
+    def _read_end(self) -> tuple[str, float]:
+        """Return the state at the end of the journal, and its time; empty and 0 if there is none."""
         from tui_tuner.runs.journal import JournalReader
 
         last, said = "", 0.0
-        for event in JournalReader(self.events, tail=_STATE_TAIL).read():
+        for event in JournalReader(self.events_path, tail=_STATE_TAIL).read_events():
             said = event.time
-            if last in _ENDED and not _begins(event.body):
-                continue  # nothing that a thread still had to say makes a run that ended a lost one
+            if last in _ENDED and not _is_beginning(event.body):
+                # A thread may still write after the end; that must not turn a run that ended into a lost one.
+                continue
             match event.body:
                 case Finished(status=status):
                     last = status
@@ -229,18 +236,18 @@ class RunFolder:
 
 
 class RunStore:
-    """All runs below one folder."""
+    """All runs in one folder."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
 
-    def create(self, config: RunConfig) -> RunFolder:
-        """Make a folder (0700) for a new run and write `config.yaml`.
+    def create_run(self, config: RunConfig) -> RunFolder:
+        """Create a folder (0700) for a new run and write `config.yaml`.
 
         Raises:
-            UsageError: a run of that name exists, the name is no folder name, or no folder can be made there.
-            ConfigError: the config holds what looks like a token or password.
-            DiskFullError: the disk has no room, or fails.
+            UsageError: a run of that name exists, the name is not valid, or no folder can be created there.
+            ConfigError: the config seems to contain a token or password.
+            DiskFullError: the disk is full or fails.
         """
         name = config.output.name
         if name != "auto":
@@ -252,65 +259,72 @@ class RunStore:
         config = absolute_paths(config)
         text = dump_config(config)
         refuse_secrets(text, "config")
-        consent.remember(config.model)  # to start a run with it is the user's word
-        self._look()
+        # Starting a run with it is the user's consent to run the model's code.
+        consent.remember_consent(config.model)
+        self._check_root()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            folder = self._make(name, config)
+            folder = self._make_folder(name, config)
         except FileExistsError:
-            raise self._taken(name) from None
+            raise self._taken_error(name) from None
         except OSError as error:
             kind = DiskFullError if error.errno in _DISK else UsageError
-            words = _("a run cannot be kept here: {problem}.", problem=error.strerror)
-            raise kind(words, **self._elsewhere()) from None
+            words = _("a run cannot be stored here: {problem}.", problem=error.strerror)
+            raise kind(words, **self._error_details()) from None
         try:
-            folder.write("config.yaml", text)
+            folder.write_file("config.yaml", text)
         except DiskFullError:
             with contextlib.suppress(OSError):
                 folder.path.rmdir()
             raise
         return folder
 
-    def look(self, name: str) -> None:
-        """Whether a run of this name, `auto` or another, could be made: what is told without making it.
+    def check_new_name(self, name: str) -> None:
+        """Check whether a run of this name, `auto` or another, could be created, without creating it.
 
         Raises:
-            UsageError: a run of that name exists, the name is no folder name, or no folder can be made there.
+            UsageError: a run of that name exists, the name is not valid, or no folder can be created there.
         """
         if name != "auto":
             check_name(name)
             path = self.root / name
-            if os.path.lexists(path) and not _left_empty(path):
-                raise self._taken(name)
-        self._look()
+            # lexists, as a dangling link also prevents a folder of this name.
+            if os.path.lexists(path) and not _is_left_empty(path):
+                raise self._taken_error(name)
+        self._check_root()
+        # Only the nearest existing folder can be checked: those below it would be created.
         above = next(path for path in (self.root, *self.root.absolute().parents) if os.path.lexists(path))
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
             problem = os.strerror(errno.EACCES if above.is_dir() else errno.ENOTDIR)
-            raise UsageError(_("a run cannot be kept here: {problem}.", problem=problem), **self._elsewhere())
+            raise UsageError(
+                _("a run cannot be stored here: {problem}.", problem=problem), **self._error_details()
+            )
 
-    def _look(self) -> None:
+    def _check_root(self) -> None:
         if self.root.exists() and not self.root.is_dir():
-            raise UsageError(_("is a file, not a folder."), **self._elsewhere())
+            raise UsageError(_("is a file, not a folder."), **self._error_details())
 
-    def _elsewhere(self) -> dict[str, str]:
-        """What an error about this folder says with it."""
+    def _error_details(self) -> dict[str, str]:
+        """Return the further arguments of an error about this folder."""
         hint = _("Choose another folder with --runs or output.folder.")
         return {"where": one_line(self.root), "hint": hint, "field": "output.folder"}
 
-    def _taken(self, name: str) -> UsageError:
+    def _taken_error(self, name: str) -> UsageError:
         hint = _(
-            "Choose another --set output.name, or go on with `tui-tuner resume {name}`.", name=one_line(name)
+            "Choose another name with --set output.name, or continue it with `tui-tuner resume {name}`.",
+            name=one_line(name),
         )
         where = one_line(self.root / name)
         return UsageError(_("a run of this name exists."), where=where, hint=hint, field="output.name")
 
-    def _make(self, name: str, config: RunConfig) -> RunFolder:
+    def _make_folder(self, name: str, config: RunConfig) -> RunFolder:
         if name != "auto":
             path = self.root / name
-            if not _left_empty(path):
+            if not _is_left_empty(path):
                 path.mkdir(mode=0o700)
             return RunFolder(path)
         model = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.model.name).name).strip("-.")[:40] or "model"
+        # Two runs may start in the same second, hence the numbers below.
         stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.task}-{model}"
         for attempt in range(1000):
             path = self.root / (stem if not attempt else f"{stem}-{attempt + 1}")
@@ -321,24 +335,24 @@ class RunStore:
                 continue
         raise FileExistsError(stem)
 
-    def runs(self) -> Iterator[RunFolder]:
-        """Every run folder, newest first."""
+    def list_runs(self) -> Iterator[RunFolder]:
+        """Yield every run folder, newest first."""
         try:
             found = [path for path in self.root.iterdir() if _is_run(path)]
         except OSError:
             return
-        yield from (RunFolder(path) for path in sorted(found, key=_age, reverse=True))
+        yield from (RunFolder(path) for path in sorted(found, key=_read_age, reverse=True))
 
-    def find(self, name: str) -> RunFolder:
-        """A run by name, by path, by an unambiguous beginning of its name, or `last`.
+    def find_run(self, name: str) -> RunFolder:
+        """Find a run by name, by path, by an unambiguous beginning of its name, or `last`.
 
         Raises:
-            RunError: none, or several, match.
+            UsageError: none or several match.
         """
         direct = Path(name).expanduser()
         if (direct / "config.yaml").is_file():
             return RunFolder(direct)
-        runs = list(self.runs())
+        runs = list(self.list_runs())
         if name == "last" and runs:
             return runs[0]
         exact = [run for run in runs if run.name == name]
@@ -349,12 +363,12 @@ class RunStore:
         if matches:
             names = ", ".join(one_line(run.name) for run in matches[:5])
             raise UsageError(
-                _("{name!r} fits several runs: {names}.", name=one_line(name), names=names), where=where
+                _("{name!r} matches several runs: {names}.", name=one_line(name), names=names), where=where
             )
         for folder in (direct, self.root / name):
             if name not in ("", "last") and folder.is_dir():
                 raise UsageError(
-                    _("this folder holds no config.yaml, so it is no run."),
+                    _("this folder holds no config.yaml, so it is not a run."),
                     where=one_line(folder),
                     hint=_("`tui-tuner runs` lists the runs."),
                 )
@@ -372,24 +386,24 @@ def check_name(name: str) -> None:
     ):
         hint = _("Use letters, digits, dots and dashes, without a slash, not starting with a dot or dash.")
         raise UsageError(
-            _("{name!r} cannot be the name of a run.", name=one_line(name)), where="output.name", hint=hint
+            _("{name!r} is not a valid run name.", name=one_line(name)), where="output.name", hint=hint
         )
 
 
-def _left_empty(path: Path) -> bool:
-    """Whether a folder was left by a process that was killed before it had written its config."""
+def _is_left_empty(path: Path) -> bool:
+    """Return whether a folder was left by a process that was killed before it had written its config."""
     if path.is_symlink() or not path.is_dir():
         return False
     return all(entry.name.startswith(".config.yaml.") for entry in path.iterdir())
 
 
-def _begins(body: Body) -> bool:
-    """Whether an event shows that a run that had ended goes on, or ended again."""
+def _is_beginning(body: EventBody) -> bool:
+    """Return whether an event shows that a run that had ended continues, or ended again."""
     return isinstance(body, RunStarted | Finished) or (isinstance(body, Phase) and body.name == "loading")
 
 
 def _is_run(path: Path) -> bool:
-    """Whether a folder is a run, be its config a pipe, a link that leads nowhere, or not for us to see."""
+    """Return whether a folder is a run, even if its config is a pipe, a dangling link or unreadable."""
     try:
         (path / "config.yaml").lstat()
     except OSError as error:
@@ -397,7 +411,7 @@ def _is_run(path: Path) -> bool:
     return True
 
 
-def _age(path: Path) -> float:
+def _read_age(path: Path) -> float:
     try:
         return (path / "config.yaml").stat().st_mtime
     except OSError:

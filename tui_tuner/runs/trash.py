@@ -1,4 +1,4 @@
-"""Renaming runs, and deleting them to a folder from which they come back."""
+"""Rename runs, and delete them to a trash folder from which they can be restored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tui_tuner.errors import DiskFullError, UsageError
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.private import open_private
+from tui_tuner.runs.private_files import open_private
 from tui_tuner.runs.store import RunFolder, RunStore, check_name
 from tui_tuner.text import one_line
 
@@ -22,7 +22,7 @@ _MARK = "~"  # between a run's name and the time it was deleted
 
 
 @dataclass(frozen=True)
-class Deleted:
+class DeletedRun:
     """A run in the trash."""
 
     name: str
@@ -30,106 +30,109 @@ class Deleted:
     time: float
 
 
-def rename(store: RunStore, folder: RunFolder, name: str) -> RunFolder:
-    """Give a run that is not on another name.
+def rename_run(store: RunStore, folder: RunFolder, name: str) -> RunFolder:
+    """Rename a run that is not running.
 
     Raises:
-        UsageError: it is on, the name is taken or no folder name.
+        UsageError: it is running, or the name is taken or invalid.
     """
     check_name(name)
     target = folder.path.parent / name
-    with _at_rest(folder, _RENAME):
+    with _hold_idle_run(folder, _RENAME):
         _refuse_taken(target)
-        _move(folder.path, target)
+        _move_folder(folder.path, target)
     return RunFolder(target)
 
 
-def delete(store: RunStore, folder: RunFolder) -> Deleted:
-    """Move a run that is not on into the trash of its runs folder.
+def delete_run(store: RunStore, folder: RunFolder) -> DeletedRun:
+    """Move a run that is not running to the trash of its runs folder.
 
     Raises:
-        UsageError: it is on.
+        UsageError: it is running.
     """
     trash = folder.path.parent / FOLDER
-    with _at_rest(folder, _DELETE):
+    with _hold_idle_run(folder, _DELETE):
         trash.mkdir(mode=0o700, exist_ok=True)
         stamp = time.time()
+        # The time keeps several deleted runs of one name apart.
         target = trash / f"{folder.name}{_MARK}{stamp:.3f}"
-        _move(folder.path, target)
-    return Deleted(folder.name, target, stamp)
+        _move_folder(folder.path, target)
+    return DeletedRun(folder.name, target, stamp)
 
 
-def deleted(store: RunStore) -> list[Deleted]:
-    """What is in the trash, newest first."""
+def list_deleted(store: RunStore) -> list[DeletedRun]:
+    """List the runs in the trash, newest first."""
     found = []
     try:
         paths = list((store.root / FOLDER).iterdir())
     except OSError:
         return []
+    # Anything may be in the folder; what has no time in its name counts as the oldest.
     for path in paths:
         name, mark, stamp = path.name.rpartition(_MARK)
         try:
-            found.append(Deleted(name, path, float(stamp)) if mark else Deleted(path.name, path, 0.0))
+            found.append(DeletedRun(name, path, float(stamp)) if mark else DeletedRun(path.name, path, 0.0))
         except ValueError:
-            found.append(Deleted(path.name, path, 0.0))
+            found.append(DeletedRun(path.name, path, 0.0))
     return sorted(found, key=lambda item: item.time, reverse=True)
 
 
-def restore(store: RunStore, name: str) -> RunFolder:
-    """Take the newest deleted run of a name out of the trash.
+def restore_run(store: RunStore, name: str) -> RunFolder:
+    """Restore the newest deleted run of a name from the trash.
 
     Raises:
         UsageError: there is none, or a run of this name exists again.
     """
-    for item in deleted(store):
+    for item in list_deleted(store):
         if item.name == name:
             target = store.root / name
             check_name(name)
             _refuse_taken(target)
-            _move(item.path, target)
+            _move_folder(item.path, target)
             return RunFolder(target)
     raise UsageError(
         _("no run {name!r} in the trash.", name=one_line(name)),
-        hint=_("`tui-tuner runs trash` lists what is there."),
+        hint=_("`tui-tuner runs trash` lists the deleted runs."),
     )
 
 
-def empty(store: RunStore) -> tuple[int, int]:
-    """Delete for good what is in the trash; returns how many runs and how many bytes that was."""
-    from tui_tuner.runs.history import disk_use
+def empty_trash(store: RunStore) -> tuple[int, int]:
+    """Delete the runs in the trash for good; return their number and size in bytes."""
+    from tui_tuner.runs.history import measure_disk_use
 
     count = size = 0
-    for item in deleted(store):
-        use = disk_use(item.path)
+    for item in list_deleted(store):
+        use = measure_disk_use(item.path)
         if item.path.is_symlink() or not item.path.is_dir():
             item.path.unlink(missing_ok=True)
         else:
-            shutil.rmtree(item.path)  # does not follow links
+            shutil.rmtree(item.path)  # this does not follow links
         count, size = count + 1, size + use
     return count, size
 
 
-# What is said where the disk refuses, and where the run is on
-_RENAME = N_("cannot be renamed: {problem}."), N_("is on, so it cannot be renamed.")
-_DELETE = N_("cannot be deleted: {problem}."), N_("is on, so it cannot be deleted.")
+# Messages for an error of the disk, and for a run that is running
+_RENAME = N_("cannot be renamed: {problem}."), N_("is still running and cannot be renamed.")
+_DELETE = N_("cannot be deleted: {problem}."), N_("is still running and cannot be deleted.")
 
 
 @contextmanager
-def _at_rest(folder: RunFolder, said: tuple[str, str]) -> Iterator[None]:
-    """Hold the run's lock, so that nobody starts it meanwhile; refuse if somebody runs it."""
+def _hold_idle_run(folder: RunFolder, said: tuple[str, str]) -> Iterator[None]:
+    """Hold the run's lock, so that it cannot be started meanwhile; raise if it is running."""
     try:
         fd = open_private(folder.path / ".lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise DiskFullError(_(said[0], problem=error.strerror), where=one_line(folder.path)) from None
     try:
         try:
+            # The same lock that a running process holds, so this fails while one does.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             name = one_line(folder.name)
             raise UsageError(
-                _(said[1]), where=name, hint=_("End it first: `tui-tuner stop {name}`.", name=name)
+                _(said[1]), where=name, hint=_("Stop it first: `tui-tuner stop {name}`.", name=name)
             ) from None
-        if folder.alive():
+        if folder.is_alive():
             raise UsageError(_(said[1]), where=one_line(folder.name))
         yield
     finally:
@@ -143,7 +146,7 @@ def _refuse_taken(target: Path) -> None:
         )
 
 
-def _move(source: Path, target: Path) -> None:
+def _move_folder(source: Path, target: Path) -> None:
     try:
         source.rename(target)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Learn the class of a text or of a pair of texts, several classes, or a number."""
+"""Train a model to find the class of a text or of a pair of texts, several classes, or a number."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.labels.encoder import COLUMNS, LabelEncoder, tally_of
-from tui_tuner.data.labels.names import class_name
+from tui_tuner.data.labels.label_encoder import COLUMNS, LabelEncoder, sum_up_labels
+from tui_tuner.data.labels.names import name_class
 from tui_tuner.data.labels.numbering import number_rows
-from tui_tuner.data.labels.problem import MULTI, REGRESSION, Tally, settle_problem
-from tui_tuner.data.labels.weights import check_weights
-from tui_tuner.data.records import Example, Labelled, Record
+from tui_tuner.data.labels.problem import MULTI, REGRESSION, LabelTally, decide_problem
+from tui_tuner.data.labels.weights import check_class_weights
+from tui_tuner.data.records import Example, LabelledText, Record
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.tasks.base import Task
 from tui_tuner.tasks.classes.head import classes_of_run, has_other_classes
-from tui_tuner.tasks.classes.rows import check_labels
+from tui_tuner.tasks.classes.label_checks import check_labels
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
-    from tui_tuner.data.examples.encoder import Encoder, Facts
+    from tui_tuner.data.examples.record_encoder import RecordEncoder, RowFacts
     from tui_tuner.data.examples.store import TokenizedRows
     from tui_tuner.data.ledger import Ledger
     from tui_tuner.data.preflight import Problem
-    from tui_tuner.evaluation.samples import Samples, Shown
-    from tui_tuner.objectives.base import Objective
+    from tui_tuner.evaluation.samples import SampleSource, ShownSample
+    from tui_tuner.objectives.objective import Objective
 
 HEAD = "ForSequenceClassification"
 PROBLEM_TYPES = {
@@ -39,7 +39,7 @@ BEST = {MULTI: "f1_macro", REGRESSION: "pearson"}
 
 
 class Classification(Task):
-    records = (Labelled,)
+    records = (LabelledText,)
     encoder_class = LabelEncoder
     columns = COLUMNS
     metrics = tuple(
@@ -52,9 +52,10 @@ class Classification(Task):
     # ---- rows ---------------------------------------------------------------------------------------------
 
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
-        """Rows of a batch are padded, and models that write find the last token by the padding after it."""
+        """Set a padding token if there is none."""
         if tokenizer.pad_token_id is not None:
             return []
+        # An existing token, because a new one would need its own row in the embeddings; padding is masked.
         token = next(
             (
                 one
@@ -68,44 +69,44 @@ class Classification(Task):
         tokenizer.pad_token = token
         return [_("The tokenizer has no padding token: rows are padded with {token}.", token=token)]
 
-    def describe(self, record: Record, example: Example) -> str:
-        if not isinstance(record, Labelled) or record.label is None:
+    def describe_example(self, record: Record, example: Example) -> str:
+        if not isinstance(record, LabelledText) or record.label is None:
             return ""
         if not isinstance(record.label, list):
-            return _("class: {name}", name=one_line(class_name(record.label), 80))
-        names = [one_line(class_name(label), 80) for label in record.label]
-        return _("classes: {names}", names=", ".join(names)) if names else _("no class at all")
+            return _("class: {name}", name=one_line(name_class(record.label), 80))
+        names = [one_line(name_class(label), 80) for label in record.label]
+        return _("classes: {names}", names=", ".join(names)) if names else _("no classes")
 
-    def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
-        return LabelEncoder(config, tokenizer, self._base(config))
+    def make_encoder(self, config: RunConfig, tokenizer: Any) -> RecordEncoder:
+        return LabelEncoder(config, tokenizer, self._base_classes(config))
 
-    def read_beside(self, config: RunConfig, tokenizer: Any) -> Any:
-        return {"base": self._base(config)}
+    def read_cache_extras(self, config: RunConfig, tokenizer: Any) -> Any:
+        return {"base": self._base_classes(config)}
 
-    def _base(self, config: RunConfig) -> list[str]:
-        from tui_tuner.models.heads import head_classes
+    def _base_classes(self, config: RunConfig) -> list[str]:
+        from tui_tuner.models.head_classes import head_classes
 
         return head_classes(config.model, HEAD)
 
-    def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
-        return check_labels(facts, config, tally_of(facts, self._base(config)))
+    def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
+        return check_labels(facts, config, sum_up_labels(facts, self._base_classes(config)))
 
-    def settle(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
-        tally = Tally.of(learned)
-        problem, why = settle_problem(config.data.problem, tally)
+    def settle_fields(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+        tally = LabelTally.from_learned(learned)
+        problem, why = decide_problem(config.data.problem, tally)
         found: dict[str, tuple[Any, str]] = {}
         if config.data.problem == "auto":
             found["data.problem"] = (problem, why)
         if config.evaluation.best == "auto" and problem in BEST:
             found["evaluation.best"] = (
                 BEST[problem],
-                _("what data.problem {problem} is judged by", problem=problem),
+                _("the metric for data.problem {problem}", problem=problem),
             )
         return found
 
-    def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
-        classes = classes_of_run(config, Tally.of(learned))
-        check_weights(config.training.class_weights, classes.names, classes.problem)
+    def renumber_rows(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
+        classes = classes_of_run(config, LabelTally.from_learned(learned))
+        check_class_weights(config.training.class_weights, classes.names, classes.problem)
         number_rows(rows, classes.problem, classes.numbers, config.data.label_separator)
 
     # ---- the model ----------------------------------------------------------------------------------------
@@ -113,20 +114,26 @@ class Classification(Task):
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
         if not learned:
             return {}
-        classes = classes_of_run(config, Tally.of(learned))
+        classes = classes_of_run(config, LabelTally.from_learned(learned))
         return {
             "id2label": dict(enumerate(classes.names)),
             "label2id": {name: number for number, name in enumerate(classes.names)},
             "problem_type": PROBLEM_TYPES[classes.problem],
         }
 
-    def load(self, config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]) -> Any:
+    def load_run_model(
+        self, config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]
+    ) -> Any:
         from tui_tuner.models.loading import load_model
 
         values, new = self.model_values(config, learned), False
+        # A head with the same classes keeps its weights, so training continues it.
         if values:
-            new = has_other_classes(classes_of_run(config, Tally.of(learned)), self._base(config))
+            new = has_other_classes(
+                classes_of_run(config, LabelTally.from_learned(learned)), self._base_classes(config)
+            )
         model = load_model(config, device, tokenizer, self.auto_class, values, self.new_modules, new_head=new)
+        # Causal models with a head for classes read the last token before the padding, found by this id.
         settings = model.config.get_text_config()
         if tokenizer is not None and tokenizer.pad_token_id is not None:
             settings.pad_token_id = tokenizer.pad_token_id
@@ -134,30 +141,34 @@ class Classification(Task):
 
     # ---- learning and judging -----------------------------------------------------------------------------
 
-    def objective(self, config: RunConfig) -> Objective:
-        from tui_tuner.objectives.classes import ClassObjective
-        from tui_tuner.tasks.classes.judging import judge_classes
+    def make_objective(self, config: RunConfig) -> Objective:
+        from tui_tuner.objectives.class_objective import ClassObjective
+        from tui_tuner.tasks.classes.class_judging import judge_classes
 
-        return ClassObjective(config, partial(judge_classes, config.data.problem), self._base(config))
+        return ClassObjective(config, partial(judge_classes, config.data.problem), self._base_classes(config))
 
-    def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
-        from tui_tuner.tasks.classes.showing import ShownClasses
+    def make_samples(
+        self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None
+    ) -> SampleSource | None:
+        from tui_tuner.tasks.classes.class_showing import ClassSamples
 
-        return ShownClasses(config, tokenizer, held_out)
+        return ClassSamples(config, tokenizer, held_out)
 
-    def ask(self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = "") -> Shown:
-        """What class a text has; of a pair, `question` is the first text of it."""
-        from tui_tuner.tasks.classes.showing import classify_text
+    def ask_model(
+        self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = ""
+    ) -> ShownSample:
+        """Return the classes of a text, or of a pair whose first text is `question`."""
+        from tui_tuner.tasks.classes.class_showing import classify_text
 
         if not text.strip():
             raise UsageError(_("the text is empty."), where="--text")
         return classify_text(config, model, tokenizer, text, question)
 
-    def predict(
+    def predict_rows(
         self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
     ) -> list[Any]:
-        """`{label, probabilities}` of each text or pair; `{labels, probabilities}`, or `{value}`."""
-        from tui_tuner.tasks.classes.predicting import predict_classes
+        """Return `{label, probabilities}` of each text or pair; `{labels, probabilities}`, or `{value}`."""
+        from tui_tuner.tasks.classes.class_predicting import predict_classes
 
         return predict_classes(config, model, tokenizer, rows, batch_size)
 

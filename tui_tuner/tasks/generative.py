@@ -1,4 +1,4 @@
-"""What tasks have in common whose models write text: next-token loss, stop tokens, answers to prompts."""
+"""Shared parts of tasks whose models write text: next-token loss, stop tokens, answers to prompts."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.records import Example, next_token_mask
+from tui_tuner.data.records import Example, make_next_token_mask
 from tui_tuner.locales import _
 from tui_tuner.tasks.base import Task
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tui_tuner.data.examples.encoder import Facts
+    from tui_tuner.data.examples.record_encoder import RowFacts
     from tui_tuner.data.examples.store import TokenizedRows
     from tui_tuner.data.preflight import Problem
-    from tui_tuner.evaluation.samples import Samples
-    from tui_tuner.objectives.base import Objective
+    from tui_tuner.evaluation.samples import SampleSource
+    from tui_tuner.objectives.objective import Objective
 
 
 class GenerativeTask(Task):
@@ -27,47 +27,54 @@ class GenerativeTask(Task):
     metrics = (METRICS["loss"], METRICS["perplexity"], METRICS["accuracy"])
 
     def trained_mask(self, example: Example) -> np.ndarray:
-        return next_token_mask(example.labels)
+        return make_next_token_mask(example.labels)
 
     def finish_model(self, model: Any, learned: Mapping[str, Any]) -> None:
-        """Tokens that end the trained answers end generation too, also in what is saved."""
+        """Make the tokens that end trained answers end generation too, also in the saved model."""
+        # A generation config holds one id or a list of them.
         known = getattr(model.generation_config, "eos_token_id", None)
         known = [known] if isinstance(known, int) else list(known or [])
         wanted = sorted(set(learned.get("stop_tokens", {}).values()))
+        # The model's own stop tokens stay: answers that it learned before still end with them.
         stops = known + [token for token in wanted if token not in known]
         if stops:
             model.generation_config.eos_token_id = stops if len(stops) > 1 else stops[0]
 
-    def objective(self, config: RunConfig) -> Objective:
+    def make_objective(self, config: RunConfig) -> Objective:
         from tui_tuner.objectives.causal import CausalObjective
 
         return CausalObjective(config)
 
     def encode_prompt(self, tokenizer: Any, text: str) -> list[int]:
-        """Token ids of a prompt that the user wrote, up to where the answer begins."""
+        """Return the token ids of a prompt from the user, up to the beginning of the answer."""
         return list(tokenizer(text)["input_ids"])
 
-    def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
-        from tui_tuner.data.examples.held_out import prompts_of
-        from tui_tuner.evaluation.answers import GeneratedAnswers
+    def make_samples(
+        self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None
+    ) -> SampleSource | None:
+        from tui_tuner.data.examples.held_out import make_prompts
+        from tui_tuner.evaluation.generated_answers import GeneratedAnswers
 
         return GeneratedAnswers(
             config.evaluation,
             tokenizer,
             lambda text: self.encode_prompt(tokenizer, text),
-            lambda count: prompts_of(held_out, count, config, tokenizer),
+            lambda count: make_prompts(held_out, count, config, tokenizer),
         )
 
 
-def check_cuts(facts: Facts) -> list[Problem]:
-    """Warn of rows that lost their end."""
-    from tui_tuner.data.preflight import noted
+def check_cuts(facts: RowFacts) -> list[Problem]:
+    """Report rows that were cut and lost their stop token."""
+    from tui_tuner.data.preflight import make_noted_problems
 
-    return noted(
+    return make_noted_problems(
         facts,
         "cut",
         "answers_cut",
         "warning",
-        _("{count:,} rows were cut at max_length, and their stop token with them.", count=facts.count("cut")),
+        _(
+            "{count:,} rows were cut at max_length and have lost their stop token.",
+            count=facts.get_count("cut"),
+        ),
         _("Raise data.max_length, or set data.overlong to split."),
     )

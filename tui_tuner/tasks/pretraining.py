@@ -1,4 +1,4 @@
-"""Learn plain text, every token of it."""
+"""Train a causal model on plain text, with every token as a target."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.documents import TextEncoder
-from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts, fit_pieces
-from tui_tuner.data.examples.fitting import Fitted
+from tui_tuner.data.examples.fitting import FittedRow
+from tui_tuner.data.examples.record_encoder import (
+    EncodingBatch,
+    Encodings,
+    RecordEncoder,
+    RowFacts,
+    fit_pieces,
+)
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preflight import Problem
-from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Record, Text
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.tasks.generative import GenerativeTask, check_cuts
 
 
 @dataclass
-class Documents(Begun):
-    """A batch of documents, and then their token ids."""
+class DocumentBatch(EncodingBatch):
+    """A batch of documents, with their token ids after `tokenise_batch`."""
 
     tokens: list[Sequence[int]] = field(default_factory=list)
 
 
-class DocumentEncoder(Encoder):
-    """Documents become sequences of at most `max_length` tokens, all of them learnt."""
+class DocumentEncoder(RecordEncoder):
+    """Cuts documents into sequences of at most `max_length` tokens, all of them trained on."""
 
     takes = (Text,)
 
@@ -33,18 +39,18 @@ class DocumentEncoder(Encoder):
         super().__init__(config, tokenizer)
         self.texts = TextEncoder(tokenizer, config.data.max_length)
 
-    def begin(self, records: list[Record]) -> Documents:
-        return Documents(records)
+    def begin_batch(self, records: list[Record]) -> DocumentBatch:
+        return DocumentBatch(records)
 
-    def tokenise(self, begun: Begun) -> None:
-        assert isinstance(begun, Documents)
+    def tokenise_batch(self, begun: EncodingBatch) -> None:
+        assert isinstance(begun, DocumentBatch)
         texts = [record.text for record in begun.records if isinstance(record, Text)]
-        begun.tokens = self.texts.tokenised(texts) if texts else []
+        begun.tokens = self.texts.tokenise_texts(texts) if texts else []
 
-    def finish(self, begun: Begun) -> Encodings:
-        assert isinstance(begun, Documents)
+    def finish_batch(self, begun: EncodingBatch) -> Encodings:
+        assert isinstance(begun, DocumentBatch)
         found: Encodings = []
-        for pieces in self.texts.pieces(begun.tokens):
+        for pieces in self.texts.cut_documents(begun.tokens):
             try:
                 found.append(fit_pieces(pieces, self.config.data.overlong))
             except RowProblem as problem:
@@ -55,25 +61,25 @@ class DocumentEncoder(Encoder):
     def in_threads(self) -> bool:
         return self.texts.tokens.in_threads
 
-    def note_row(self, record: Record, fitted: Fitted, origin: object, facts: Facts) -> None:
+    def note_row(self, record: Record, fitted: FittedRow, origin: object, facts: RowFacts) -> None:
         if fitted.outcome == "truncated":
-            facts.note("cut", origin)
+            facts.note_origin("cut", origin)
 
-    def learned(self) -> dict[str, Any]:
+    def export_learned(self) -> dict[str, Any]:
         eos = getattr(self.tokenizer, "eos_token_id", None)
         return {"stop_tokens": {str(self.tokenizer.eos_token): eos} if eos is not None else {}}
 
 
 class Pretraining(GenerativeTask):
-    """From scratch or continued: every token of every document is a target."""
+    """Trains from scratch or further: every token of every document is a target."""
 
     records = (Text,)
     encoder_class = DocumentEncoder
 
-    def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
+    def make_encoder(self, config: RunConfig, tokenizer: Any) -> RecordEncoder:
         return DocumentEncoder(config, tokenizer)
 
-    def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
+    def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         return check_cuts(facts)
 
 

@@ -1,4 +1,4 @@
-"""Learn to find the answer to a question inside a text."""
+"""Train a model to find the answer to a question inside a text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS, Metric
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.examples.pair_windows import pad_on_right
 from tui_tuner.data.examples.questions import (
     COLUMNS,
     LONG,
@@ -14,12 +15,11 @@ from tui_tuner.data.examples.questions import (
     TORN,
     WITHOUT,
     QuestionEncoder,
-    answer_mask,
+    mask_answer,
 )
-from tui_tuner.data.examples.windows import prefer_right
-from tui_tuner.data.preflight import Problem, noted
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.preflight import Problem, make_noted_problems
 from tui_tuner.data.records import Example, Question, Record
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.tasks.answering.threshold import NAME, keep_threshold
@@ -29,15 +29,15 @@ from tui_tuner.text import one_line
 if TYPE_CHECKING:
     import numpy as np
 
-    from tui_tuner.data.examples.encoder import Encoder, Facts
+    from tui_tuner.data.examples.record_encoder import RecordEncoder, RowFacts
     from tui_tuner.data.examples.store import TokenizedRows
     from tui_tuner.data.ledger import Ledger
-    from tui_tuner.evaluation.samples import Samples, Shown
-    from tui_tuner.objectives.base import Objective
+    from tui_tuner.evaluation.samples import SampleSource, ShownSample
+    from tui_tuner.objectives.objective import Objective
 
 
 class QuestionAnswering(Task):
-    """Where an answer begins and ends in its text, or that it has none (SQuAD 1.1 and 2.0)."""
+    """Finds where an answer begins and ends in its text, or that there is none (SQuAD 1.1 and 2.0)."""
 
     records = (Question,)
     encoder_class = QuestionEncoder
@@ -46,7 +46,11 @@ class QuestionAnswering(Task):
         METRICS["loss"],
         METRICS["f1"],
         METRICS["exact_match"],
-        Metric(NAME, N_("No-answer threshold"), N_("By how much no answer must score higher to be taken.")),
+        Metric(
+            NAME,
+            N_("No-answer threshold"),
+            N_("How much higher the score of no answer must be for it to be chosen."),
+        ),
     )
     auto_class = "AutoModelForQuestionAnswering"
     new_modules = ("qa_outputs", "score", "classifier", "head", "qa_classifier", "splinter_qass")
@@ -56,17 +60,19 @@ class QuestionAnswering(Task):
     # ---- rows ---------------------------------------------------------------------------------------------
 
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
-        note = prefer_right(tokenizer)
+        note = pad_on_right(tokenizer)
         return [note] if note else []
 
-    def describe(self, record: Record, example: Example) -> str:
+    def describe_example(self, record: Record, example: Example) -> str:
         if not isinstance(record, Question):
             return ""
         question = one_line(record.question, 200)
         if not record.answers:
-            return _("question: {question}; its text holds no answer", question=question)
+            return _("question: {question}; its text contains no answer", question=question)
+        # Of several correct answers, the first one is trained on.
         answer, start = record.answers[0]
         said = {"question": question, "answer": one_line(answer, 80), "start": start}
+        # The null position stands for "no answer in this window".
         if example.columns["start"] != example.columns["null"]:
             return _("question: {question}; answer: “{answer}”, from character {start:,}", **said)
         return _(
@@ -74,62 +80,63 @@ class QuestionAnswering(Task):
             **said,
         )
 
-    def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
+    def make_encoder(self, config: RunConfig, tokenizer: Any) -> RecordEncoder:
         return QuestionEncoder(config, tokenizer)
 
-    def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
+    def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         rows = ledger.read - ledger.outcomes["dropped"] - ledger.outcomes["deduplicated"]
-        none = facts.count(WITHOUT)
+        none = facts.get_count(WITHOUT)
         problems = [
-            *noted(
+            *make_noted_problems(
                 facts,
                 TORN,
                 "answers_torn",
                 "warning",
                 _(
-                    "{count:,} answers stand in no window as a whole: their questions are learnt as if they "
-                    "had none.",
-                    count=facts.count(TORN),
+                    "{count:,} answers do not fit whole into any window: their questions are trained as if "
+                    "they had no answer.",
+                    count=facts.get_count(TORN),
                 ),
                 _("Raise data.stride, or data.max_length."),
             ),
-            *noted(
+            *make_noted_problems(
                 facts,
                 LONG,
                 "answers_long",
                 "warning",
                 _(
-                    "{count:,} answers have more than {most} tokens, which is the most that is looked for.",
-                    count=facts.count(LONG),
+                    "{count:,} answers have more than {most} tokens, the longest that is searched for.",
+                    count=facts.get_count(LONG),
                     most=LONGEST_ANSWER,
                 ),
-                _("They are learnt, and will not be found whole."),
+                _("They are trained on, but will not be found whole."),
             ),
         ]
+        # Some questions without an answer are normal (SQuAD 2.0); none with one means a wrong column.
         if none and none >= rows:
-            problems += noted(
+            problems += make_noted_problems(
                 facts,
                 WITHOUT,
                 "no_answers",
                 "error",
                 _("No question has an answer in its text, so there is nothing to find."),
-                _("Check that the column of answers is the right one (data.columns)."),
+                _("Check that data.columns names the right column of answers."),
             )
         return problems
 
     def trained_mask(self, example: Example) -> np.ndarray:
-        return answer_mask(example.labels)
+        return mask_answer(example.labels)
 
     # ---- the model ----------------------------------------------------------------------------------------
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
-        """Two scores for each token, whatever a head had before: where the answer begins and ends."""
+        """Return two labels, the beginning and the end of the answer, whatever head the model had."""
         return {"num_labels": 2}
 
     def finish_model(self, model: Any, learned: Mapping[str, Any]) -> None:
-        """Where questions may have no answer, none is given where it scores higher, until more is known.
+        """Set the no-answer threshold to 0 if questions may have no answer, until an evaluation finds one.
 
-        Where each has one, a threshold that the base model brought along would hide answers of the new one.
+        If every question has an answer, a threshold of the base model is removed: it would hide answers.
         """
         kept = getattr(model.config, NAME, None)
         if learned.get("unanswerable") and kept is None:
@@ -139,21 +146,25 @@ class QuestionAnswering(Task):
 
     # ---- learning and judging -----------------------------------------------------------------------------
 
-    def objective(self, config: RunConfig) -> Objective:
+    def make_objective(self, config: RunConfig) -> Objective:
         from tui_tuner.tasks.answering.objective import SpanObjective
 
         return SpanObjective(config)
 
-    def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
-        from tui_tuner.tasks.answering.showing import ShownAnswers
+    def make_samples(
+        self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None
+    ) -> SampleSource | None:
+        from tui_tuner.tasks.answering.answer_showing import AnswerSamples
 
-        return ShownAnswers(config, tokenizer, held_out)
+        return AnswerSamples(config, tokenizer, held_out)
 
-    def ask(self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = "") -> Shown:
-        from tui_tuner.tasks.answering.showing import answer_question
+    def ask_model(
+        self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = ""
+    ) -> ShownSample:
+        from tui_tuner.tasks.answering.answer_showing import answer_question
 
         if not question.strip():
-            raise UsageError(_("a question is needed: what is asked of the text?"), where="--question")
+            raise UsageError(_("a question about the text is missing."), where="--question")
         if not text.strip():
             raise UsageError(_("the text is empty."), where="--text")
         try:
@@ -161,11 +172,11 @@ class QuestionAnswering(Task):
         except RowProblem as problem:
             raise UsageError(f"{problem}.", where="--question") from None
 
-    def predict(
+    def predict_rows(
         self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
     ) -> list[Any]:
-        """`{answer, start, score}` of each question; nothing but the score where its text has no answer."""
-        from tui_tuner.tasks.answering.showing import predict_answers
+        """Return `{answer, start, score}` of each question; only the score if its text has no answer."""
+        from tui_tuner.tasks.answering.answer_showing import predict_answers
 
         return predict_answers(config, model, tokenizer, rows, batch_size)
 

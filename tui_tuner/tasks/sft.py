@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: prompts are read, answers are learnt."""
+"""Supervised fine-tuning: the model reads prompts and is trained on answers."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tui_tuner.config.advice import advise, setting
+from tui_tuner.config.advice import advise, write_setting
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.chat.choosing import choose_template
-from tui_tuner.data.chat.encoder import ChatEncoder, Encoded, Rendered
-from tui_tuner.data.chat.moment import rendering
-from tui_tuner.data.chat.template import special_tokens
-from tui_tuner.data.examples.chat_checks import check_chats, check_reasoning, check_stops
+from tui_tuner.data.chat.chat_encoder import ChatEncoder, EncodedExample, RenderedChat
+from tui_tuner.data.chat.moment import at_moment
+from tui_tuner.data.chat.template import list_special_tokens
+from tui_tuner.data.chat.template_choice import choose_template
+from tui_tuner.data.examples.chat_checks import check_chats, check_reasoning_kept, check_stop_tokens
 from tui_tuner.data.examples.documents import TextEncoder
-from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts, fit_pieces
-from tui_tuner.data.examples.fitting import Fitted, fit
+from tui_tuner.data.examples.fitting import FittedRow, fit_chat
+from tui_tuner.data.examples.record_encoder import (
+    EncodingBatch,
+    Encodings,
+    RecordEncoder,
+    RowFacts,
+    fit_pieces,
+)
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.preflight import Problem, noted
-from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.records import Chat, Record, Text, texts_of
+from tui_tuner.data.preflight import Problem, make_noted_problems
+from tui_tuner.data.records import Chat, Record, Text, list_texts
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import DataError, RowsError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.generation import generation_ends
@@ -28,16 +34,16 @@ from tui_tuner.tasks.generative import GenerativeTask, check_cuts
 
 
 @dataclass
-class Chats(Begun):
-    """A batch of rendered chats (and texts, where the user asked for them), and then what they became."""
+class ChatBatch(EncodingBatch):
+    """A batch of rendered chats, and of plain texts on request, with the results of each stage."""
 
-    rendered: list[Rendered | RowProblem] = field(default_factory=list)
+    rendered: list[RenderedChat | RowProblem] = field(default_factory=list)
     of_chats: list[Any] = field(default_factory=list)
     of_texts: list[Sequence[int]] = field(default_factory=list)
 
 
-class AnswerEncoder(Encoder):
-    """Chats with their answers as labels; a text that the user calls one is learnt as a whole."""
+class AnswerEncoder(RecordEncoder):
+    """Encodes chats with their answers as labels; on request also plain text, which is trained on whole."""
 
     takes = (Chat,)
     takes_if_told = (Text,)
@@ -45,102 +51,105 @@ class AnswerEncoder(Encoder):
     def __init__(self, config: RunConfig, tokenizer: Any) -> None:
         super().__init__(config, tokenizer)
         data = config.data
-        self.chats = ChatEncoder.of(config, tokenizer)
+        self.chats = ChatEncoder.from_config(config, tokenizer)
         self.texts = TextEncoder(tokenizer, data.max_length)
-        markers = special_tokens(tokenizer)
+        # Special tokens spelled out in a row's text would become real ones, so that such rows are reported.
+        markers = list_special_tokens(tokenizer)
         self._markers = re.compile("|".join(map(re.escape, markers))) if markers else None
         if not self.chats.tokens.exact_offsets:
             self.notes.append(
                 _(
-                    "This tokenizer cannot say where its tokens stand in the text: chats are tokenised in "
-                    "pieces, cut at the edges of answers."
+                    "This tokenizer does not report the positions of its tokens in the text: chats are "
+                    "tokenised in pieces, cut at the edges of answers."
                 )
             )
 
-    def begin(self, records: list[Record]) -> Chats:
+    def begin_batch(self, records: list[Record]) -> ChatBatch:
         chats = [record for record in records if isinstance(record, Chat)]
-        return Chats(records, self.chats.rendered(chats))
+        return ChatBatch(records, self.chats.render_chats(chats))
 
-    def tokenise(self, begun: Begun) -> None:
-        assert isinstance(begun, Chats)
+    def tokenise_batch(self, begun: EncodingBatch) -> None:
+        assert isinstance(begun, ChatBatch)
         if begun.rendered:
-            begun.of_chats = self.chats.tokenised(begun.rendered)
+            begun.of_chats = self.chats.tokenise_chats(begun.rendered)
         texts = [record.text for record in begun.records if isinstance(record, Text)]
         if texts:
-            begun.of_texts = self.texts.tokenised(texts)
+            begun.of_texts = self.texts.tokenise_texts(texts)
 
-    def finish(self, begun: Begun) -> Encodings:
-        assert isinstance(begun, Chats)
-        of_chats = iter(self.chats.masked(begun.rendered, begun.of_chats))
-        of_texts = iter(self.texts.pieces(begun.of_texts))
+    def finish_batch(self, begun: EncodingBatch) -> Encodings:
+        assert isinstance(begun, ChatBatch)
+        of_chats = iter(self.chats.mask_chats(begun.rendered, begun.of_chats))
+        of_texts = iter(self.texts.cut_documents(begun.of_texts))
         found: Encodings = []
         for record in begun.records:
             try:
+                # Each iterator has a result for every record of its kind, in the order of the batch.
                 if isinstance(record, Chat):
-                    found.append(self._fit(record, next(of_chats)))
+                    found.append(self._fit_chat(record, next(of_chats)))
                 else:
                     found.append(fit_pieces(next(of_texts), self.config.data.overlong))
             except RowProblem as problem:
                 found.append(problem)
         return found
 
-    def _fit(self, chat: Chat, encoded: Encoded | RowProblem) -> Fitted:
+    def _fit_chat(self, chat: Chat, encoded: EncodedExample | RowProblem) -> FittedRow:
         if isinstance(encoded, RowProblem):
             raise encoded
         data = self.config.data
-        return fit(chat, encoded, self.chats, data.max_length, data.overlong)
+        return fit_chat(chat, encoded, self.chats, data.max_length, data.overlong)
 
     @property
     def in_threads(self) -> bool:
         return self.texts.tokens.in_threads
 
-    def note_row(self, record: Record, fitted: Fitted, origin: object, facts: Facts) -> None:
+    def note_row(self, record: Record, fitted: FittedRow, origin: object, facts: RowFacts) -> None:
         if isinstance(record, Chat):
-            if out_of_order(record):
-                facts.note("roles", origin)
-            if self._markers and any(map(self._markers.search, texts_of(record))):
-                facts.note("markers", origin)
-        examples = [example for example in fitted.examples if isinstance(example, Encoded)]
+            if is_out_of_order(record):
+                facts.note_origin("roles", origin)
+            if self._markers and any(map(self._markers.search, list_texts(record))):
+                facts.note_origin("markers", origin)
+        examples = [example for example in fitted.examples if isinstance(example, EncodedExample)]
         for remark in sorted({remark for example in examples for remark in example.remarks}):
-            facts.note(remark, origin)
+            facts.note_origin(remark, origin)
         for example in examples:
-            facts.add("answers_reasoning", example.remarks.count("reasoning"))
-            facts.add("answers_reasoning_left_out", example.remarks.count("reasoning_left_out"))
-            facts.add("answers", len(example.stops))
-            facts.add("stopped", sum(example.stops))
+            # Counted per answer, while a note counts a row once.
+            facts.add_count("answers_reasoning", example.remarks.count("reasoning"))
+            facts.add_count("answers_reasoning_left_out", example.remarks.count("reasoning_left_out"))
+            facts.add_count("answers", len(example.stops))
+            facts.add_count("stopped", sum(example.stops))
             if example.doubled_bos:
-                facts.note("doubled_bos", origin)
+                facts.note_origin("doubled_bos", origin)
             if not all(example.stops):
-                facts.note("unstopped", origin)
+                facts.note_origin("unstopped", origin)
         if fitted.outcome == "truncated":
-            facts.note("cut", origin)
+            facts.note_origin("cut", origin)
 
-    def learned(self) -> dict[str, Any]:
+    def export_learned(self) -> dict[str, Any]:
         return {"stop_tokens": dict(self.chats.stop_tokens)}
 
-    def learn(self, learned: dict[str, Any]) -> None:
+    def merge_learned(self, learned: dict[str, Any]) -> None:
         self.chats.stop_tokens.update(learned["stop_tokens"])
 
     @classmethod
-    def refusal(cls, config: RunConfig, where: str, record: Record) -> DataError:
+    def refusal_error(cls, config: RunConfig, where: str, record: Record) -> DataError:
         if isinstance(record, Text):
             return RowsError(
-                _("plain text holds no answers to train on."),
+                _("plain text has no answers to train on."),
                 where=where,
                 hint=advise(
                     N_(
-                        "Learn every token with {command}, or here with {here}.",
-                        command=setting({"task": "pretraining"}),
-                        here=setting({"data.format": "text"}),
+                        "Train on every token with {command}, or within this task with {here}.",
+                        command=write_setting({"task": "pretraining"}),
+                        here=write_setting({"data.format": "text"}),
                     )
                 ),
                 field="data.path",
             )
-        return super().refusal(config, where, record)
+        return super().refusal_error(config, where, record)
 
 
 class Sft(GenerativeTask):
-    """Teach answers: prompts are masked, answers are trained with their stop token."""
+    """Trains answers: prompts are masked, answers are trained with their stop token."""
 
     records = (Chat,)
     encoder_class = AnswerEncoder
@@ -149,16 +158,17 @@ class Sft(GenerativeTask):
         note = choose_template(tokenizer, config.model.chat_template)
         return [note] if note else []
 
-    def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
+    def make_encoder(self, config: RunConfig, tokenizer: Any) -> RecordEncoder:
         return AnswerEncoder(config, tokenizer)
 
-    def read_beside(self, config: RunConfig, tokenizer: Any) -> Any:
+    def read_cache_extras(self, config: RunConfig, tokenizer: Any) -> Any:
+        # The tokens that end answers may come from the model's files, which the key does not cover.
         return {"ends": generation_ends(config.model, tokenizer)}
 
-    def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
+    def check_rows(self, facts: RowFacts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         return [
-            *check_stops(facts, config),
-            *noted(
+            *check_stop_tokens(facts, config),
+            *make_noted_problems(
                 facts,
                 "doubled_bos",
                 "doubled_bos",
@@ -166,7 +176,7 @@ class Sft(GenerativeTask):
                 _("Rows begin with two BOS tokens."),
                 _("Remove the BOS from the chat template or from the rows."),
             ),
-            *check_reasoning(facts),
+            *check_reasoning_kept(facts),
             *check_chats(facts),
             *check_cuts(facts),
         ]
@@ -174,7 +184,8 @@ class Sft(GenerativeTask):
     def encode_prompt(self, tokenizer: Any, text: str) -> list[int]:
         if not getattr(tokenizer, "chat_template", None):
             return super().encode_prompt(tokenizer, text)
-        with rendering(tokenizer):
+        # A template that writes the date must write the one that was trained on.
+        with at_moment(tokenizer):
             found = tokenizer.apply_chat_template(
                 [{"role": "user", "content": text}],
                 add_generation_prompt=True,
@@ -184,8 +195,8 @@ class Sft(GenerativeTask):
         return list(found["input_ids"])
 
 
-def out_of_order(chat: Chat) -> bool:
-    """Whether turns are in no valid order: an answer with no question before it, or the same side twice."""
+def is_out_of_order(chat: Chat) -> bool:
+    """Return whether the turns of a chat are in an invalid order."""
     before = ""
     for message in chat.messages:
         role = message.role
@@ -198,6 +209,7 @@ def out_of_order(chat: Chat) -> bool:
         if wrong[role]:
             return True
         before = role
+    # A question at the end has no answer, so the chat teaches nothing there.
     return before == "user"
 
 

@@ -1,4 +1,4 @@
-"""The model that a run made, ready to answer: what chat, export, evaluation and serving begin with."""
+"""Load the model that a run made, for chat, export, evaluation and serving."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui_tuner.config import consent
-from tui_tuner.config.kinds import ADAPTERS
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.load import read_config
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
@@ -17,23 +17,24 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError, UsageError
 from tui_tuner.locales import _
-from tui_tuner.methods.putting import put_adapter, read_stored
+from tui_tuner.methods.putting import put_adapter
+from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.loading import check_device, load_tokenizer
-from tui_tuner.runs.private import read_file
+from tui_tuner.runs.private_files import read_file
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task, find_task
 from tui_tuner.text import one_line
-from tui_tuner.training.base_model import check_base, other_base, pinned, read_base, require_base
+from tui_tuner.training.base_model import check_base, describe_other_base, pin_model, read_base, require_base
 from tui_tuner.training.context import LEARNED
-from tui_tuner.training.keeping.checkpoints import Checkpoint, checkpoints, read_json
+from tui_tuner.training.keeping.checkpoints import Checkpoint, list_checkpoints, read_json
 from tui_tuner.training.keeping.progress import read_progress
 from tui_tuner.training.resuming import RESOLVED
-from tui_tuner.training.rows import TOKENIZER
+from tui_tuner.training.row_preparation import TOKENIZER
 
 if TYPE_CHECKING:
-    from tui_tuner.training.loading import Load
+    from tui_tuner.training.model_loading import Load
 
-UNKNOWN_BEFORE = {"training.compile": False}  # fields that runs of older versions say nothing of
+UNKNOWN_BEFORE = {"training.compile": False}  # fields that older versions did not have, and their behaviour
 ADAPTER = "adapter_config.json"
 BASE = "base"
 
@@ -55,24 +56,25 @@ def load_run(
     base: str = "",
     any_base: bool = False,
 ) -> LoadedRun:
-    """Load what a run made.
+    """Load a model that a run made, with its tokenizer and config.
 
     Args:
         run: The run's folder.
-        which: `best`, `last`, a checkpoint such as `step-200`, or `base`: what it began with.
-        device: `cpu`, `cuda:0`, or `auto`: a GPU where there is one.
-        load: Loads the base model of an adapter instead of the task (`training.loading.load_base`).
-        base: Folder or hub id that holds the base model now, where it is not where it was.
-        any_base: Take a base model also if its weights are not those that the run began with.
+        which: `best`, `last`, a checkpoint such as `step-200`, or `base`: the model it began with.
+        device: `cpu`, `cuda:0`, or `auto`: a GPU if there is one.
+        load: Loads the base model of an adapter instead of the task (`training.model_loading.load_base`).
+        base: Folder or hub id of the base model, if it has moved.
+        any_base: Use a base model even if its weights are not those that the run began with.
 
     Raises:
         RunError: the run has no such model, or it is damaged; the message names those it has.
-        ModelError, HubError, HardwareError: the base model cannot be loaded, or is another one than before.
-        ConfigError: the run's config is damaged, or asks for code that nobody here agreed to run.
+        ModelError, HubError, HardwareError: the base model cannot be loaded, or has other weights.
+        ConfigError: the run's config is damaged, or names code that was not approved on this machine.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(Path(run).expanduser())
     config = read_run_config(folder, base)
-    consent.require(
+    # Before anything of the model is read: a run folder from elsewhere may name any code.
+    consent.require_consent(
         config.model,
         str(folder.path / RESOLVED),
         _(
@@ -81,13 +83,14 @@ def load_run(
         ),
     )
     if not any_base:
-        exact = pinned(config.model, read_base(folder.path))
+        exact = pin_model(config.model, read_base(folder.path))
         config = config if exact is config.model else with_values(config, {"model.revision": exact.revision})
     device = choose_device(device)
     task = find_task(config.task)
-    place = {"best": folder.best, "last": folder.last}.get(which)
+    place = {"best": folder.best_path, "last": folder.last_path}.get(which)
     if place is not None and not place.is_dir():
         raise _no_such_model(folder, which)
+    # A final model without an adapter holds all its weights, and needs no base model.
     if place is None or (place / ADAPTER).is_file():
         require_base(config.model, one_line(folder.name))
         if not any_base:
@@ -103,33 +106,36 @@ def load_run(
 
 
 def list_models(folder: RunFolder) -> list[str]:
-    """What `load_run` can load of a run: `best`, `last`, and checkpoints, newest first; unverified."""
-    final = [name for name, place in (("best", folder.best), ("last", folder.last)) if place.is_dir()]
-    return final + [checkpoint.path.name for checkpoint in checkpoints(folder.checkpoints)]
+    """List what `load_run` can load of a run: `best`, `last`, and checkpoints, newest first; unverified."""
+    final = [
+        name for name, place in (("best", folder.best_path), ("last", folder.last_path)) if place.is_dir()
+    ]
+    return final + [checkpoint.path.name for checkpoint in list_checkpoints(folder.checkpoints_path)]
 
 
 def read_run_config(folder: RunFolder, base: str = "") -> ResolvedConfig:
-    """The config of a run, with `base` in the place of its model.
+    """Read the resolved config of a run; `base` replaces its model.
 
     Raises:
-        RunError: it has not begun to train.
+        RunError: it has not begun training.
         ConfigError: it is damaged.
     """
     path = folder.path / RESOLVED
     if not path.is_file():
         raise RunError(
-            _("has no config.resolved.yaml, so it is no run that has begun to train."),
+            _("has no config.resolved.yaml, so it is not a run that has begun training."),
             where=one_line(folder.path),
             hint=_("`tui-tuner runs` lists the runs."),
         )
     config = read_config(path)
+    # A field that is missing in the file reads as `auto`, which a resolved config must not have.
     settled = {name: value for name, value in UNKNOWN_BEFORE.items() if get_value(config, name) == "auto"}
-    config = ResolvedConfig.of(with_values(config, settled))
-    return with_values(config, other_base(base)) if base else config
+    config = ResolvedConfig.from_config(with_values(config, settled))
+    return with_values(config, describe_other_base(base)) if base else config
 
 
 def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
-    """What the task found out about the data; nothing for a run of version 0.1."""
+    """Read what the task's encoder found out about the data; empty for a run of version 0.1."""
     path = folder.path / LEARNED
     if not path.exists():
         return {}
@@ -138,7 +144,9 @@ def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise RunError(_("is damaged."), where=one_line(path), hint=_("Resume the run: it is written anew."))
+        raise RunError(
+            _("is damaged."), where=one_line(path), hint=_("Resume the run: it writes this again.")
+        )
     return found
 
 
@@ -149,7 +157,7 @@ def choose_device(asked: str) -> str:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", str(asked)):
         raise UsageError(
-            _("{device} is no device.", device=repr(one_line(asked))),
+            _("{device} is not a device.", device=repr(one_line(asked))),
             where="device",
             hint=_("Use cpu, cuda:0 or auto."),
         )
@@ -165,7 +173,7 @@ def _load_final(
     learned: Mapping[str, Any],
     load: Load | None,
 ) -> tuple[Any, Any]:
-    """A final model folder: an adapter on its base model, or a model of its own."""
+    """Load a final model folder: an adapter on its base model, or a whole model."""
     tokenizer = load_tokenizer(config.model.model_copy(update={"tokenizer": str(place)}))
     if not (place / ADAPTER).is_file():
         own = {
@@ -174,21 +182,22 @@ def _load_final(
             "model.revision": None,
             "model.architecture": None,
         }
-        return task.load(with_values(config, own), device, tokenizer, learned), tokenizer
-    from tui_tuner.training.loading import load_base
+        return task.load_run_model(with_values(config, own), device, tokenizer, learned), tokenizer
+    from tui_tuner.training.model_loading import load_base
 
-    read_stored(place)  # damaged files are found before a large model is loaded
+    read_stored(place)  # finds damaged files before a large model is loaded
     base = load_base(config, device, tokenizer, task, learned, load)
+    # Metrics that decide answers, such as thresholds, are in the adapter's config, not in the base model's.
     if (place / "config.json").is_file():
-        task.keep(base, read_json(place / "config.json"))
+        task.keep_metrics(base, read_json(place / "config.json"))
     return put_adapter(base, place), tokenizer
 
 
 def _load_begun(
     config: ResolvedConfig, task: Task, folder: RunFolder, device: str, load: Load | None
 ) -> tuple[Any, Any]:
-    """The model that a run began with, and the run's tokenizer."""
-    from tui_tuner.training.loading import load_base
+    """Load the model that a run began with, and the run's tokenizer."""
+    from tui_tuner.training.model_loading import load_base
 
     learned_tokenizer = folder.path / TOKENIZER
     section = config.model
@@ -202,26 +211,27 @@ def _load_begun(
 def _load_checkpoint(
     config: ResolvedConfig, task: Task, folder: RunFolder, which: str, device: str, load: Load | None
 ) -> tuple[Any, Any]:
-    """The model at a checkpoint: the base model, its method attached, with the trained weights of then."""
-    from tui_tuner.training.loading import attach_method
-    from tui_tuner.training.step.engine import load_trained
+    """Load the model at a checkpoint: the base model with the run's method and the weights of that step."""
+    from tui_tuner.training.model_loading import attach_method
+    from tui_tuner.training.step.states import load_trained
 
     checkpoint = _find_checkpoint(folder, which)
-    own = config.method.kind not in ADAPTERS  # the model's own weights are trained, so nobody may share them
+    # `load` may give a base model that others share: its weights must not be replaced by trained ones.
+    own = not config.method.has_trait(Trait.ADAPTER)
     model, tokenizer = _load_begun(config, task, folder, device, None if own else load)
     model = attach_method(model, config, task)
     try:
         load_trained(model, checkpoint.path)
     except ValueError as error:
         raise RunError(f"{one_line(error)}.", where=one_line(checkpoint.path)) from error
-    task.keep(model, read_progress(checkpoint.path).newest)
+    task.keep_metrics(model, read_progress(checkpoint.path).newest_metrics)
     return model, tokenizer
 
 
 def _find_checkpoint(folder: RunFolder, which: str) -> Checkpoint:
-    for checkpoint in checkpoints(folder.checkpoints):
+    for checkpoint in list_checkpoints(folder.checkpoints_path):
         if checkpoint.path.name == which:
-            problem = checkpoint.problem()
+            problem = checkpoint.find_problem()
             if problem:
                 raise RunError(_("is damaged: {problem}.", problem=problem), where=one_line(checkpoint.path))
             return checkpoint
@@ -235,5 +245,5 @@ def _no_such_model(folder: RunFolder, which: str) -> RunError:
         where=one_line(folder.path),
         hint=_("It has {known}.", known=", ".join(known))
         if known
-        else _("It has none yet: resume it, and let it save."),
+        else _("It has none yet: resume it until it saves one."),
     )

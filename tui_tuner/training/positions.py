@@ -1,4 +1,4 @@
-"""Sequences longer than a model has positions for."""
+"""Check for sequences longer than a model has positions for."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ _NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence
 
 
 def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, virtual: int = 0) -> None:
-    """Compare the longest sequence, in tokens, with what the model's config says it was made for.
+    """Compare the longest sequence, in tokens, with the limit in the model's config.
 
-    `virtual` tokens stand before it, and take positions too.
-
-    Positions that are computed (rotary) go on beyond, unlearnt, which is a warning; learnt ones end.
+    `virtual` tokens come before it and take positions too. Computed positions (rotary) continue past the
+    limit but are untrained there, which is a warning; learned ones end.
 
     Raises:
         ConfigError: the model has no position for some of the tokens.
     """
-    limit = _limit(facts) if facts is not None else None
+    limit = _find_limit(facts) if facts is not None else None
     if facts is None or limit is None or longest + virtual <= limit:
         return
     if virtual:
@@ -38,17 +37,19 @@ def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, 
             limit=limit,
         )
     room = limit - virtual
+    # `data.max_length` allows nothing below 8.
     if room >= 8:
         hint = _("Set data.max_length to {room}, or choose a model with a longer context.", room=room)
     else:
         hint = _("Lower method.virtual_tokens, or choose a model with a longer context.")
     if facts.positions_end:
         raise ConfigError(what, where="data.max_length", hint=hint)
-    reporter.warn("beyond_positions", what, hint)
+    reporter.report_warning("beyond_positions", what, hint)
 
 
-def _limit(facts: ModelFacts) -> int | None:
+def _find_limit(facts: ModelFacts) -> int | None:
     if facts.encoder and facts.max_positions:
-        return facts.max_positions  # without those before the first token's, as RoBERTa has two of
+        # Without the positions that some encoders reserve: RoBERTa's config counts two that no token takes.
+        return facts.max_positions
     found = (facts.raw.get(name) for name in _NAMES)
     return next((value for value in found if isinstance(value, int) and value > 0), None)

@@ -17,34 +17,34 @@ from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.models.out_of_memory import free_cached_memory
-from tui_tuner.planning.range_test import WORSE, RangeTest, bounds, evaluate, geometric
-from tui_tuner.runs.control import Control
-from tui_tuner.runs.events import Body, OutOfMemory, Phase, Warned
+from tui_tuner.planning.range_suggestion import WORSE, RangeTest, choose_bounds, evaluate_curve, space_rates
+from tui_tuner.runs.control import CommandReceiver
+from tui_tuner.runs.events import EventBody, OutOfMemory, Phase, Warned
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.training.commands import Commands, Stopped
 from tui_tuner.training.ranks import Ranks
+from tui_tuner.training.run_commands import Commands, StopRequested
 from tui_tuner.training.watching.reporting import Reporter
 
 
-class Say(Protocol):
-    """Told what is being done, with done and total steps; and of a step its rate and loss."""
+class RangeTestReport(Protocol):
+    """Receives the progress in words, done and total steps; after a step, also its rate and loss."""
 
     def __call__(
         self, words: str, done: int, total: int, rate: float | None = None, loss: float | None = None
     ) -> None: ...
 
 
-MEMORY = 0.9  # of the running mean that decides when to end
-PATIENT = 10  # steps before it may end
+MEMORY = 0.9  # share of the earlier mean in the running mean that decides when to end
+PATIENT = 10  # steps before the test may end
 
 
-class _Sink:
-    """Passes phases on as words; the rest of what a run says is of no use here, but for warnings."""
+class _ProgressSink:
+    """Passes on phases and warnings as words; the other events of a run are not needed."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: RangeTestReport) -> None:
         self._say = say
 
-    def emit(self, body: Body) -> None:
+    def emit(self, body: EventBody) -> None:
         match body:
             case Phase(name=name, done=done, total=total, note=note):
                 self._say(note or name, done, total or 0)
@@ -52,151 +52,153 @@ class _Sink:
                 self._say(message, 0, 0)
 
 
-class _Cancelled(Control):
-    """Wants a stop once a helper's request is cancelled."""
+class _CancelControl(CommandReceiver):
+    """Requests a stop once a helper's request is cancelled."""
 
     def __init__(self, cancelled: Callable[[], bool]) -> None:
         super().__init__(Path(os.devnull))
         self._cancelled = cancelled
 
-    def poll(self) -> list[str]:
+    def poll_commands(self) -> list[str]:
         return ["stop"] if self._cancelled() else []
 
 
 def answer(
     arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """The operation `range_test` of a helper process.
+    """Run the operation `run_range_test` of a helper process.
 
     Args:
         arguments: `config` (values as in YAML) and `steps`.
-        progress: Told `doing` (words), `done` and `total`; of a step also its `rate` and `loss`.
+        progress: Called with `doing` (words), `done` and `total`; after a step also its `rate` and `loss`.
 
     Returns:
-        What `RangeTest.to_json` does.
+        The values of `RangeTest.to_json`.
     """
     config = build_config(arguments["config"])
 
     def say(words: str, done: int, total: int, rate: float | None = None, loss: float | None = None) -> None:
         progress({"doing": words, "done": done, "total": total, "rate": rate, "loss": loss})
 
-    return range_test(config, *bounds(config), arguments["steps"], say, _Cancelled(cancelled)).to_json()
+    return run_range_test(
+        config, *choose_bounds(config), arguments["steps"], say, _CancelControl(cancelled)
+    ).to_json()
 
 
-def range_test(
+def run_range_test(
     config: RunConfig,
     low: float,
     high: float,
     steps: int,
-    say: Say = lambda *_unused: None,
-    control: Control | None = None,
+    say: RangeTestReport = lambda *_unused: None,
+    control: CommandReceiver | None = None,
 ) -> RangeTest:
-    """Train `steps` steps while the rate grows from `low` to `high`; ends early where the loss explodes.
+    """Train `steps` steps while the rate grows from `low` to `high`; end early if the loss explodes.
 
     Model, data, method and batch are those of the config; its schedule, warm-up, evaluation and saving are
-    not. The run lives in a temporary folder, and what it trained is thrown away.
+    not used. The run is in a temporary folder, and its model is thrown away.
 
     Args:
-        say: Told the words for what is being done, with done and total steps.
-        control: Asked whether to stop; what was seen until then is evaluated.
+        say: Called with the progress.
+        control: Polled for a stop; the steps taken until then are evaluated.
 
     Raises:
         TunerError: as for a run.
-        RunError: stopped before there was a step.
+        RunError: stopped before the first step.
     """
     quiet_libraries()
     from tui_tuner.tasks import find_task
     from tui_tuner.training.context import RunContext
-    from tui_tuner.training.fetching import fetch_model
     from tui_tuner.training.keeping.progress import Progress
+    from tui_tuner.training.model_fetching import fetch_model
     from tui_tuner.training.train import prepare_training
 
-    rates = geometric(low, high, steps)
+    rates = space_rates(low, high, steps)
     with tempfile.TemporaryDirectory(prefix="tui-tuner-lr-") as name:
         folder = RunFolder(Path(name))
-        reporter = Reporter(_Sink(say))
-        commands = Commands(control or Control(folder.control), reporter)
+        reporter = Reporter(_ProgressSink(say))
+        commands = Commands(control or CommandReceiver(folder.control_path), reporter)
         task = find_task(config.task)
         context = RunContext(
-            _short(config, rates), folder, reporter, commands, task, None, Progress(), Ranks()
+            _shorten_config(config, rates), folder, reporter, commands, task, None, Progress(), Ranks()
         )
         training = None
         try:
             fetch_model(config.model, reporter, commands, Ranks())
             training = prepare_training(context)
-            return _run(training, rates, commands, say)
-        except Stopped:
+            return _take_steps(training, rates, commands, say)
+        except StopRequested:
             raise RunError(_("stopped before the first step.")) from None
         except Exception as error:
-            traceback.clear_frames(error.__traceback__)  # they hold the model while the error is known
+            # Its frames hold the model, and the caller holds the error.
+            traceback.clear_frames(error.__traceback__)
             raise
         finally:
+            # The cache of the device can be freed only once nothing refers to the model.
             del training, context
             free_cached_memory()
 
 
-def _short(config: RunConfig, rates: list[float]) -> RunConfig:
-    """The config without schedule, evaluation and checkpoints."""
+def _shorten_config(config: RunConfig, rates: list[float]) -> RunConfig:
+    """Return the config without schedule, evaluation and early stopping."""
     short: dict[str, Any] = {
         "training.max_steps": len(rates),
         "training.learning_rate": rates[0],
         "training.schedule": "constant",
         "training.warmup": 0.0,
+        # The loss is meant to explode at the end: no batch may be skipped for it.
         "training.on_bad_numbers": "warn",
         "evaluation.every": None,
         "evaluation.early_stopping": None,
     }
+    # This process trains alone, however many GPUs the run will use.
     if isinstance(config.hardware.devices, int):
         short["hardware.devices"] = 1
     return with_values(config, short)
 
 
-def _run(training: Any, rates: list[float], commands: Commands, say: Say) -> RangeTest:
-    from transformers import TrainerCallback, set_seed
+def _take_steps(training: Any, rates: list[float], commands: Commands, say: RangeTestReport) -> RangeTest:
+    from tui_tuner.training.step.random_states import seed_everything
 
     engine = training.engine
+    seed_everything(training.config.training.seed)
+    engine.prepare_states()
     losses: list[float] = []
-    ended: list[str] = []
-
-    class Grow(TrainerCallback):
-        """Sets each step's rate, and looks at its loss, which was computed before the step was taken."""
-
-        mean = lowest = 0.0
-
-        def on_step_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-            for group in engine.optimizer.param_groups:
-                group["lr"] = rates[min(state.global_step, len(rates) - 1)]
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-            loss = float(engine.last_loss)
-            known = math.isfinite(loss)
-            rate = rates[min(len(losses), len(rates) - 1)]
-            say(
-                _("training"), state.global_step, len(rates), rate if known else None, loss if known else None
-            )
-            if not math.isfinite(loss):
-                ended.append(_("the loss was {loss} at {rate:.2g}", loss=loss, rate=rates[len(losses)]))
-            else:
-                losses.append(loss)
-                self._explodes(loss)
-            if commands.stop_wanted():
-                ended.append(_("stopped"))
-            control.should_training_stop = bool(ended) or len(losses) >= len(rates)
-
-        def _explodes(self, loss: float) -> None:
-            count = len(losses)
-            self.mean = MEMORY * self.mean + (1 - MEMORY) * loss
-            mean = self.mean / (1 - MEMORY**count)
-            self.lowest = mean if count == 1 else min(self.lowest, mean)
-            if count > PATIENT and mean > WORSE * self.lowest:
-                ended.append(_("the loss exploded at {rate:.2g}", rate=rates[count - 1]))
-
-    engine.remove_callback(training.loop)
-    engine.add_callback(Grow())
-    set_seed(training.config.training.seed)
-    engine.train()
+    trend, ended = _Trend(), ""
+    for step, rate in enumerate(rates, start=1):
+        # Before each step, because the constant schedule sets the first rate again after it.
+        for group in engine.optimizer.param_groups:
+            group["lr"] = rate
+        loss = float(engine.train_step().loss)  # of the weights before the step
+        known = math.isfinite(loss)
+        say(_("training"), step, len(rates), rate if known else None, loss if known else None)
+        if known:
+            losses.append(loss)
+        if not known:
+            ended = _("the loss was {loss} at {rate:.2g}", loss=loss, rate=rate)
+        elif trend.has_exploded(loss):
+            ended = _("the loss exploded at {rate:.2g}", rate=rate)
+        elif commands.stop_wanted():
+            ended = _("stopped")
+        if ended:
+            break
     if not losses:
-        raise RunError(
-            _("there is no loss to look at: {why}.", why=ended[0] if ended else _("no step was taken"))
-        )
-    return evaluate(rates[: len(losses)], losses, ended[0] if ended else "")
+        raise RunError(_("there is no loss to evaluate: {why}.", why=ended or _("no step was taken")))
+    return evaluate_curve(rates[: len(losses)], losses, ended)
+
+
+class _Trend:
+    """A running mean of losses, and its lowest value so far."""
+
+    def __init__(self) -> None:
+        self._mean = self._lowest = 0.0
+        self._count = 0
+
+    def has_exploded(self, loss: float) -> bool:
+        """Add the next loss; return whether the mean is far above its lowest value."""
+        self._count += 1
+        self._mean = MEMORY * self._mean + (1 - MEMORY) * loss
+        # The mean starts at zero. This corrects for it, as in Adam (arXiv 1412.6980, section 3).
+        mean = self._mean / (1 - MEMORY**self._count)
+        self._lowest = mean if self._count == 1 else min(self._lowest, mean)
+        return self._count > PATIENT and mean > WORSE * self._lowest

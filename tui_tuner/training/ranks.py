@@ -1,6 +1,6 @@
-"""The processes that train one run together: who this one is among them, and what they tell each other.
+"""The processes (ranks) that train one run together, and how they exchange decisions and sums.
 
-One process is the ordinary case: nothing is imported then, and every call returns at once. Several are
+One process is the usual case: nothing is imported then, and every call returns at once. Several are
 started by torchrun, and each must make the same calls in the same order.
 """
 
@@ -16,19 +16,19 @@ from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
-# Ranks wait for the main one while a run is paused or its disk is full, and that may take days. A process
-# that dies is noticed by torchrun, not by this limit.
+# Ranks wait for the main one while a run is paused or its disk is full, which may take days. torchrun notices
+# a process that dies, so this limit need not.
 PATIENCE = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of its run.
+    """The place of this process among those of its run.
 
     Args:
-        world: How many there are.
-        rank: Which one this is, from 0.
-        local_rank: Which one this is on its machine, and so its device.
+        world: Number of processes.
+        rank: Number of this one, from 0.
+        local_rank: Its number on its machine, and so that of its device.
     """
 
     world: int = 1
@@ -37,18 +37,22 @@ class Ranks:
 
     @classmethod
     def from_environment(cls) -> Ranks:
-        """As torchrun has set WORLD_SIZE, RANK and LOCAL_RANK; a single process without them.
+        """Read WORLD_SIZE, RANK and LOCAL_RANK as torchrun sets them; without them, a single process.
 
         Raises:
-            UsageError: they hold no numbers, or numbers that cannot be.
+            UsageError: they are not numbers, or contradict each other.
         """
-        world, rank, local = _number("WORLD_SIZE", 1), _number("RANK", 0), _number("LOCAL_RANK", 0)
+        world, rank, local = (
+            _read_number("WORLD_SIZE", 1),
+            _read_number("RANK", 0),
+            _read_number("LOCAL_RANK", 0),
+        )
         if world == 1:
             return cls()
         if world < 1 or not 0 <= rank < world or not 0 <= local < world:
             raise UsageError(
                 _(
-                    "rank {rank} (on its machine {local}) of {world} processes cannot be.",
+                    "rank {rank} (on its machine {local}) of {world} processes is impossible.",
                     rank=rank,
                     local=local,
                     world=world,
@@ -59,47 +63,48 @@ class Ranks:
         return cls(world, rank, local)
 
     @property
-    def main(self) -> bool:
-        """Whether this process speaks for the run: journal, commands, files."""
+    def is_main(self) -> bool:
+        """Return whether this process handles the run's journal, commands and files."""
         return self.rank == 0
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in one of them, at least."""
+    def any_rank(self, flag: bool) -> bool:
+        """Return whether the flag is set in at least one rank."""
         if self.world == 1:
             return flag
         import torch
 
-        # On the CPU: a flag is asked for often, and must not wait for what the GPU still computes.
+        # On the CPU: flags are exchanged often, and must not wait for what the GPU still computes.
         found = torch.tensor([int(flag)], dtype=torch.int32)
-        self._joined().all_reduce(found, group=_control_group())
+        self.join_group().all_reduce(found, group=_control_group())
         return bool(found.item())
 
-    def broadcast(self, obj: Any) -> Any:
-        """The main one's object, in all; the others' arguments are not looked at. Pickled."""
+    def broadcast_object(self, obj: Any) -> Any:
+        """Return the main rank's object in all ranks, pickled; the others' arguments are ignored."""
         if self.world == 1:
             return obj
-        box = [obj if self.main else None]
-        self._joined().broadcast_object_list(box, src=0, group=_control_group())
+        box = [obj if self.is_main else None]
+        self.join_group().broadcast_object_list(box, src=0, group=_control_group())
         return box[0]
 
-    def barrier(self) -> None:
-        """Until all have come here."""
-        self.any(False)
+    def wait_for_all(self) -> None:
+        """Wait until all ranks have made this call."""
+        self.any_rank(False)
 
-    def sum(self, tensor: Any) -> Any:
-        """The sum over all, written into the tensor, which is returned."""
+    def sum_tensor(self, tensor: Any) -> Any:
+        """Sum a tensor over all ranks, in place, and return it."""
         if self.world > 1:
-            self._joined().all_reduce(tensor)
+            self.join_group().all_reduce(tensor)
         return tensor
 
-    def _joined(self) -> Any:
-        """`torch.distributed`, where all have met: gloo for what is on the CPU, NCCL for what is on a GPU."""
+    def join_group(self) -> Any:
+        """Return `torch.distributed` with all ranks connected: gloo for the CPU, NCCL for GPUs."""
         import torch
         import torch.distributed as distributed
 
         if not distributed.is_initialized():
             backend = "gloo"
             if torch.cuda.is_available() and distributed.is_nccl_available():
+                # NCCL uses the current device: without this, all ranks of a machine would take its first GPU.
                 torch.cuda.set_device(self.local_rank)
                 backend = "cpu:gloo,cuda:nccl"
             distributed.init_process_group(backend, rank=self.rank, world_size=self.world)
@@ -108,21 +113,22 @@ class Ranks:
 
 @functools.cache
 def _control_group() -> Any:
-    """The group for flags and decisions: on the CPU, and as patient as a paused run."""
+    """Return the group for flags and decisions: on the CPU, with a time limit that a pause does not reach."""
     import torch.distributed as distributed
 
     return distributed.new_group(backend="gloo", timeout=PATIENCE)
 
 
-def _number(name: str, usual: int) -> int:
+def _read_number(name: str, usual: int) -> int:
     text = os.environ.get(name)
     if text is None:
         return usual
     try:
-        return int(text)  # an empty one too is refused here, and not by a library later
+        # An empty value fails here too, rather than later in a library.
+        return int(text)
     except ValueError:
         raise UsageError(
-            _("{text!r} is no number.", text=one_line(text)),
+            _("{text!r} is not a number.", text=one_line(text)),
             where=name,
             hint=_("Unset this environment variable."),
         ) from None

@@ -1,6 +1,6 @@
-"""One run, from a config to its end: `run(config, folder, sink, control)`.
+"""Run a config from its beginning to its end: `run_training(config, folder, sink, control)`.
 
-Nothing is imported here that takes long; what the run needs is imported on the way, behind a phase.
+Nothing slow is imported at the top: a run imports its libraries during a phase that shows the progress.
 """
 
 from __future__ import annotations
@@ -15,33 +15,38 @@ from typing import Any
 
 from tui_tuner.config.advice import Command, advise
 from tui_tuner.config.deciding import metric_word
-from tui_tuner.config.metrics import hundredfold
+from tui_tuner.config.metrics import show_hundredfold
 from tui_tuner.config.notices import without_addresses
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.libraries import import_libraries
 from tui_tuner.models.loading import quiet_libraries
-from tui_tuner.models.reading import ReadAhead
+from tui_tuner.models.weight_reading import ReadAhead
 from tui_tuner.runs import kernel
-from tui_tuner.runs.control import Control
-from tui_tuner.runs.events import Finished, RunStarted, Sink
-from tui_tuner.runs.gpu_faults import classify, from_kernel_log
+from tui_tuner.runs.control import CommandReceiver
+from tui_tuner.runs.events import EventSink, Finished, RunStarted
+from tui_tuner.runs.gpu_faults import classify_fault, find_kernel_fault
 from tui_tuner.runs.history import resume_command
-from tui_tuner.runs.private import open_private
-from tui_tuner.runs.secrets import scrubber
+from tui_tuner.runs.private_files import open_private
+from tui_tuner.runs.secrets import current_scrubber
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
-from tui_tuner.training.commands import Commands, Stopped
-from tui_tuner.training.fetching import fetch_model
 from tui_tuner.training.keeping.best import KEPT
-from tui_tuner.training.keeping.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
+from tui_tuner.training.keeping.checkpoints import (
+    Checkpoint,
+    clear_leftovers,
+    find_newest_valid,
+    restore_folder,
+)
 from tui_tuner.training.keeping.verdict_card import add_verdict
+from tui_tuner.training.model_fetching import fetch_model
 from tui_tuner.training.ranks import Ranks
-from tui_tuner.training.surroundings import device_name, versions
+from tui_tuner.training.run_commands import Commands, StopRequested
+from tui_tuner.training.surroundings import device_name, read_versions
 from tui_tuner.training.watching.reporting import Heartbeat, Reporter
-from tui_tuner.training.watching.verdicts import Judged
+from tui_tuner.training.watching.verdict_sink import JudgingSink
 
 
 @dataclass(frozen=True)
@@ -53,54 +58,57 @@ class Outcome:
     message: str = ""
 
 
-def run(
+def run_training(
     config: RunConfig,
     folder: RunFolder,
-    sink: Sink,
-    control: Control,
+    sink: EventSink,
+    control: CommandReceiver,
     resume: bool = False,
     ranks: Ranks | None = None,
 ) -> Outcome:
-    """Train a run to its end in this thread. Never raises for what goes wrong in the run; the journal says.
+    """Train a run to its end in this thread. Errors of the run go to the journal and are not raised.
 
     Args:
-        config: As asked for; what is `auto` is resolved here.
+        config: As requested; each `auto` is resolved here.
         folder: The run's folder, held by the caller.
         sink: Where events go.
-        control: Asked for commands at each step boundary.
-        resume: Continue from the newest sound checkpoint.
-        ranks: This process among those that train the run; None is alone.
+        control: Polled for commands at each step boundary.
+        resume: Continue from the newest intact checkpoint.
+        ranks: This process among those that train the run; None if it is the only one.
     """
     ranks = ranks or Ranks()
-    reporter = Reporter(Judged(sink, folder.events if resume else None), ranks)
+    reporter = Reporter(JudgingSink(sink, folder.events_path if resume else None), ranks)
     commands = Commands(control, reporter, ranks)
     with Heartbeat(reporter):
         try:
             hint: str = ""
-            outcome = _run(config, folder, reporter, commands, resume, ranks)
-        except Stopped:
+            outcome = _train_run(config, folder, reporter, commands, resume, ranks)
+        except StopRequested:
             outcome = Outcome("stopped", commands.exit_code, _("Stopped before the first step."))
             again = Command(f"`{resume_command(folder)}`", _("Resume"))
             hint = advise(N_("Start it again with {command}.", command=again))
         except TunerError as error:
-            ended = Finished.failed(error)
+            ended = Finished.from_error(error)
             outcome, hint = Outcome("failed", error.exit_code, ended.message), error.hint
-            _log(folder, error)
-            reporter.end(ended)
+            _log_error(folder, error)
+            # It has the place and the field of the error; `report_finish` below then writes nothing.
+            reporter.report_end(ended)
         except Exception as error:
-            outcome, hint = _unexpected(folder, error)
-        except BaseException as error:  # the interpreter is ending; say so in the journal, and let it
-            reporter.finished("failed", EXIT_FAILED, _("ended by {kind}", kind=type(error).__name__))
+            outcome, hint = _report_unexpected(folder, error)
+        # The interpreter is ending: report that and let it.
+        except BaseException as error:
+            reporter.report_finish("failed", EXIT_FAILED, _("ended by {kind}", kind=type(error).__name__))
             raise
         finally:
-            _let_go()
-    reporter.finished(outcome.status, outcome.exit_code, outcome.message, hint)
-    if ranks.main and outcome.status in ("completed", "stopped"):
+            _free_memory()
+    reporter.report_finish(outcome.status, outcome.exit_code, outcome.message, hint)
+    # After the end is in the journal, where the verdict on the run is read from.
+    if ranks.is_main and outcome.status in ("completed", "stopped"):
         add_verdict(folder)
     return outcome
 
 
-def _run(
+def _train_run(
     config: RunConfig,
     folder: RunFolder,
     reporter: Reporter,
@@ -113,7 +121,7 @@ def _run(
     reporter.emit(
         RunStarted(
             config=without_addresses(config.model_dump(mode="json")),
-            versions=versions(),
+            versions=read_versions(),
             device=device_name(config),
             process=os.getpid(),
             resumed_from=(checkpoint.step if checkpoint else 0) if resume else None,
@@ -123,10 +131,11 @@ def _run(
             },
         )
     )
-    commands.check()
+    commands.check_stop()
     fetch_model(config.model, reporter, commands, ranks)
+    # A thread reads the weights into the system's cache while libraries are imported and rows are prepared.
     with ReadAhead(config.model):
-        _import(config, reporter)
+        _import_libraries(config, reporter)
         from tui_tuner.training.context import RunContext
         from tui_tuner.training.keeping.progress import Progress, read_progress
         from tui_tuner.training.train import prepare_training
@@ -134,30 +143,28 @@ def _run(
         progress = read_progress(checkpoint.path) if checkpoint else Progress()
         context = RunContext(config, folder, reporter, commands, task, checkpoint, progress, ranks)
         training = prepare_training(context)
-    # What imports and preparation left stays to the end. Searching it takes 0.3 s with Python's lock held: at
-    # every turn of the collector a screen in this process, and the steps, would stand still for that long.
+    # Objects made by imports and preparation live to the end. A collection that searches them takes 0.3 s
+    # with Python's lock held, which would stop the steps, and a screen in this process, each time.
     gc.freeze()
-    return _ended(training.train(), commands)
+    return _make_outcome(training.train_run(), commands)
 
 
-def _import(config: RunConfig, reporter: Reporter) -> None:
-    """Import what the run needs of other packages, and say how far that is."""
+def _import_libraries(config: RunConfig, reporter: Reporter) -> None:
+    """Import the libraries that the run needs, and report the progress."""
 
     def say(done: int, total: int) -> None:
-        reporter.phase("loading", done, total, _("importing torch and transformers"), "packages")
+        reporter.report_phase("loading", done, total, _("importing torch and transformers"), "packages")
 
     say(0, 0)
-    quiet_libraries()  # before peft and bitsandbytes are imported, which speak while they are
+    quiet_libraries()  # before peft and bitsandbytes, which print messages while they are imported
     quantised = config.model.quantization != "none" or "8bit" in config.training.optimizer
     import_libraries(quantised, say)
 
 
-def _let_go() -> None:
-    """Give back what the run held: its model, the memory of its device, the files of its rows.
-
-    Its objects refer to each other, so without a search for that they would stay until some later turn of the
-    collector, and the next run in this process would find the device full.
-    """
+def _free_memory() -> None:
+    """Free what the run held: its model, device memory and the files of its rows."""
+    # Its objects refer to each other: without a collection they would stay for an unknown time, and the next
+    # run in this process would find the device full.
     gc.unfreeze()
     gc.collect()
     torch = sys.modules.get("torch")
@@ -165,16 +172,16 @@ def _let_go() -> None:
         torch.cuda.empty_cache()
 
 
-def _ended(loop: Any, commands: Commands) -> Outcome:
-    """The outcome of a loop that came to its end."""
+def _make_outcome(loop: Any, commands: Commands) -> Outcome:
+    """Return the outcome of a finished loop."""
     step, why = loop.reporter.step, loop.stopped
     if not why:
-        return Outcome("completed", EXIT_DONE, _completed(step, loop))
-    return Outcome("stopped", commands.exit_code, _stopped(step, why, loop.saver.saved_step))
+        return Outcome("completed", EXIT_DONE, _describe_completion(step, loop))
+    return Outcome("stopped", commands.exit_code, _describe_stop(step, why, loop.saver.saved_step))
 
 
-def _stopped(step: int, why: str, saved: int | None) -> str:
-    """Where a run stopped, why unless it was "asked", and which step can be resumed from."""
+def _describe_stop(step: int, why: str, saved: int | None) -> str:
+    """Describe where a run stopped, which step can be resumed from, and why unless `why` is "asked"."""
     said = {"step": step, "saved": saved, "why": why}
     if why == "asked":
         if saved == step:
@@ -189,8 +196,8 @@ def _stopped(step: int, why: str, saved: int | None) -> str:
     return _("Stopped at step {step} ({why}), which could not be saved; the last saved is {saved}.", **said)
 
 
-def _completed(steps: int, loop: Any) -> str:
-    """How many steps, the best evaluation, and whether it ended early."""
+def _describe_completion(steps: int, loop: Any) -> str:
+    """Describe a completed run: its steps, its best evaluation, and whether it ended early."""
     progress, early = loop.progress, loop.progress.early
     if progress.best is None:
         return _("{steps} steps, stopped early.", steps=steps) if early else _("{steps} steps.", steps=steps)
@@ -198,7 +205,7 @@ def _completed(steps: int, loop: Any) -> str:
     said = {
         "steps": steps,
         "name": metric_word(name),
-        "best": hundredfold(name, progress.best) or f"{progress.best:.4g}",
+        "best": show_hundredfold(name, progress.best) or f"{progress.best:.4g}",
         "best_step": progress.best_step,
     }
     if early:
@@ -207,50 +214,54 @@ def _completed(steps: int, loop: Any) -> str:
 
 
 def _find_checkpoint(folder: RunFolder, reporter: Reporter) -> Checkpoint | None:
-    """The newest sound checkpoint; each one passed over is named in the journal."""
-    clear_leftovers(folder.checkpoints)
-    restore_folder(folder.best, folder.best.with_name(KEPT))
-    restore_folder(folder.last)
+    """Find the newest intact checkpoint; warn of each damaged one that is skipped."""
+    # First, because a killed process may have set its only checkpoint aside, which is put back here.
+    clear_leftovers(folder.checkpoints_path)
+    restore_folder(folder.best_path, folder.best_path.with_name(KEPT))
+    restore_folder(folder.last_path)
 
     def on_bad(checkpoint: Checkpoint, problem: str) -> None:
-        reporter.warn(
+        reporter.report_warning(
             "checkpoint_damaged",
-            _("{name} is passed over: {problem}.", name=checkpoint.path.name, problem=problem),
-            _("An older checkpoint is taken; the steps since are done again."),
+            _("{name} is skipped: {problem}.", name=checkpoint.path.name, problem=problem),
+            _("An older checkpoint is used, and the steps since then are repeated."),
         )
 
-    found = newest_valid(folder.checkpoints, on_bad)
+    found = find_newest_valid(folder.checkpoints_path, on_bad)
     if found is None:
-        reporter.warn(
-            "no_checkpoint", _("There is no checkpoint to go on from: the run starts at the beginning.")
+        reporter.report_warning(
+            "no_checkpoint", _("There is no checkpoint to resume from: the run starts from the beginning.")
         )
     return found
 
 
-def _unexpected(folder: RunFolder, error: Exception) -> tuple[Outcome, str]:
-    """An error nobody foresaw: short in the journal, whole in the run's log."""
-    _log(folder, error)
+def _report_unexpected(folder: RunFolder, error: Exception) -> tuple[Outcome, str]:
+    """Report an unexpected error: short for the journal, in full in the run's log."""
+    _log_error(folder, error)
     link: BaseException | None = error
-    while link is not None:  # a full disk often comes wrapped in a library's own error
+    # A full disk often comes wrapped in a library's own error.
+    while link is not None:
         if isinstance(link, TunerError):
             return Outcome("failed", link.exit_code, str(link.what)), link.hint
         link = link.__cause__
-    fault = classify(f"{type(error).__name__}: {error}")
+    fault = classify_fault(f"{type(error).__name__}: {error}")
     if fault is not None:
-        seen = from_kernel_log(kernel.records(time.time() - 60))
+        # The kernel's log names faults of the hardware, which CUDA reports as errors of some later operation.
+        seen = find_kernel_fault(kernel.read_records(time.time() - 60))
         fault = seen if seen is not None and seen.hardware else fault
         return Outcome("failed", EXIT_FAILED, fault.message), fault.hint
     message = f"{type(error).__name__}: {one_line(error, 400)}"
     return Outcome("failed", EXIT_FAILED, message), _(
-        "The whole error is in {path}.", path=one_line(folder.log)
+        "The full error is in {path}.", path=one_line(folder.log_path)
     )
 
 
-def _log(folder: RunFolder, error: BaseException) -> None:
-    text = scrubber().text("".join(traceback.format_exception(error)))
+def _log_error(folder: RunFolder, error: BaseException) -> None:
+    # A traceback may show tokens, for example in an address.
+    text = current_scrubber().mask_text("".join(traceback.format_exception(error)))
     try:
-        fd = open_private(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        fd = open_private(folder.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         with open(fd, "a", encoding="utf-8", errors="replace") as file:
             file.write(text)
     except OSError:
-        return  # the journal has the message; a log that cannot be written must not hide it
+        return  # the journal has the message, and a log that cannot be written must not hide it

@@ -1,4 +1,4 @@
-"""What a run is computed on and by: the device and the versions of packages, as journal and card say."""
+"""Name the device and the package versions of a run, for its journal and its model card."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ PACKAGES = ("tui-tuner", "torch", "transformers", "peft", "accelerate", "bitsand
 
 
 def device_name(config: RunConfig) -> str:
-    """What trains, in words, as far as it can be told without torch."""
-    from tui_tuner.planning.hardware import detect
+    """Return the name of the device that trains, as far as it is known without torch."""
+    from tui_tuner.planning.hardware import detect_hardware
 
-    found = detect()
+    found = detect_hardware()
     if config.hardware.devices == "cpu" or not found.usable_gpus:
         return f"CPU {found.cpu} ({found.cores} cores)"
     return found.usable_gpus[0].name
 
 
-def versions() -> dict[str, str]:
-    """Of Python, and of each package that is installed."""
+def read_versions() -> dict[str, str]:
+    """Return the version of Python, and that of each package that is installed."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""One run's training: the parts it needs, made in order, and the steps from the first to the last."""
+"""Make the parts of one run's training in order, and run its steps from the first to the last."""
 
 from __future__ import annotations
 
@@ -8,65 +8,69 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, set_seed
 
 from tui_tuner.compute.forward import MicroSize
-from tui_tuner.compute.kernels.chosen import Chosen
-from tui_tuner.compute.rows.sizes import fills_rows
-from tui_tuner.data.examples.prepare import Prepared
+from tui_tuner.compute.kernels.chosen_kernel import ChosenKernel
+from tui_tuner.compute.rows.row_sizes import fills_rows
+from tui_tuner.data.examples.prepare import PreparedRows
 from tui_tuner.locales import _
-from tui_tuner.objectives.base import Objective
+from tui_tuner.methods import find_method
+from tui_tuner.methods.attached import is_adapter
+from tui_tuner.objectives.objective import Objective
 from tui_tuner.objectives.setup import Setup
-from tui_tuner.planning.data_facts import steps_of
-from tui_tuner.planning.learning_rate import usual_rate
+from tui_tuner.planning.data_facts import count_steps
+from tui_tuner.planning.learning_rate import find_usual_rate
 from tui_tuner.runs.events import Phase
 from tui_tuner.training.base_model import RECORD, keep_base, read_base
 from tui_tuner.training.context import LEDGER, RunContext
-from tui_tuner.training.evaluating import Evaluator, Interrupted
+from tui_tuner.training.evaluator import EvaluationInterrupt, Evaluator
+from tui_tuner.training.interruptions import StopHere
 from tui_tuner.training.keeping.disk import check_room
-from tui_tuner.training.keeping.model_card import Facts, read_ledger, write_card
-from tui_tuner.training.keeping.progress import micro_size
+from tui_tuner.training.keeping.model_card import CardFacts, read_ledger, write_card
+from tui_tuner.training.keeping.progress import choose_micro_size
 from tui_tuner.training.keeping.rollback import train_steps
 from tui_tuner.training.keeping.saving import Saver
-from tui_tuner.training.loading import load_trainable
-from tui_tuner.training.loop import Loop, StopHere
-from tui_tuner.training.origin import sources
+from tui_tuner.training.loop import Loop
+from tui_tuner.training.model_loading import load_trainable
+from tui_tuner.training.origin import find_sources
 from tui_tuner.training.resuming import keep_choices
-from tui_tuner.training.rows import load_run_tokenizer, prepare_rows
-from tui_tuner.training.settling import Settled, settle_config
-from tui_tuner.training.step.engine import Engine, training_arguments
+from tui_tuner.training.row_preparation import load_run_tokenizer, prepare_rows
+from tui_tuner.training.settling import SettledConfig, settle_config
+from tui_tuner.training.step.engine import Engine
 from tui_tuner.training.step.plan import StepPlan
+from tui_tuner.training.step.random_states import seed_everything
 from tui_tuner.training.step.recovery import Recovery
-from tui_tuner.training.surroundings import device_name, versions
-from tui_tuner.training.watching.curve import CurveWatch
+from tui_tuner.training.surroundings import device_name, read_versions
+from tui_tuner.training.watching.curve_watch import CurveWatch
 from tui_tuner.training.watching.idle import idle_watch
 from tui_tuner.training.watching.kernels import attention_chosen, kernels_event, tell_of_failures
 from tui_tuner.training.watching.memory_check import MemoryCheck
-from tui_tuner.training.watching.meter import step_meter
-from tui_tuner.training.watching.numbers import NumberWatch
+from tui_tuner.training.watching.number_watch import NumberWatch
 from tui_tuner.training.watching.pace import Pace
 from tui_tuner.training.watching.reporting import StepReports, device_memory
+from tui_tuner.training.watching.step_meter import step_meter
 
-SAMPLED_STEPS = 16  # whose rows tell whether sequences share a prefix
-USUAL_STEPS = 256  # whose tokens tell how long rows usually are
+SAMPLED_STEPS = 16  # their rows show whether sequences share a prefix
+USUAL_STEPS = 256  # their tokens show how long rows usually are
 
 
 def prepare_training(context: RunContext) -> Training:
     """Load and check everything; nothing is trained yet.
 
     Raises:
-        TunerError: something of it cannot be had.
-        Stopped: a stop was asked for meanwhile.
+        TunerError: a part of it is missing, damaged or too large.
+        StopRequested: a stop was requested meanwhile.
     """
     config = keep_choices(context)
     tokenizer = load_run_tokenizer(context, config)
-    context.commands.check()
+    context.commands.check_stop()
+    # Rows before the model: many values of `auto` depend on them, and their faults show up early.
     prepared = prepare_rows(context, config, tokenizer)
-    context.commands.check()
+    context.commands.check_stop()
     settled = settle_config(context, config, prepared)
     retry = settled.config.training.on_out_of_memory == "retry"
-    recovery = Recovery(context.reporter, retry, lambda row: str(prepared.train.origin(row)))
-    kernels: list[Chosen] = []
+    recovery = Recovery(context.reporter, retry, lambda row: str(prepared.train.example_origin(row)))
+    kernels: list[ChosenKernel] = []
     model = load_trainable(
         settled.config,
         settled.device,
@@ -78,24 +82,25 @@ def prepare_training(context: RunContext) -> Training:
         [part for part in (prepared.train, prepared.validation) if part is not None],
         kernels,
     )
-    context.commands.check()
+    context.commands.check_stop()
     keep_base(context, settled.config.model)
+    # Only now, because the size of a checkpoint follows from the weights that are trained.
     check_room(model, settled.config, context.folder.path, context.reporter)
     return Training(context, settled, prepared, tokenizer, model, recovery, kernels)
 
 
 class Training:
-    """A model, the rows it is trained on, and everything that happens around its steps."""
+    """A model, its rows, and everything that is needed to train it on them."""
 
     def __init__(
         self,
         context: RunContext,
-        settled: Settled,
-        prepared: Prepared,
+        settled: SettledConfig,
+        prepared: PreparedRows,
         tokenizer: Any,
         model: Any,
         recovery: Recovery,
-        kernels: Sequence[Chosen] = (),
+        kernels: Sequence[ChosenKernel] = (),
     ) -> None:
         self.context, self.settled, self.prepared = context, settled, prepared
         self.config, self.device = settled.config, settled.device
@@ -109,36 +114,37 @@ class Training:
             context.ranks.rank,
             train.columns.get("group"),
         )
-        self.total = steps_of(self.plan.units, training.batch_size, training.epochs, training.max_steps)
+        self.total = count_steps(self.plan.units, training.batch_size, training.epochs, training.max_steps)
         self.size = self._first_size()
-        context.task.keep(model, context.progress.newest)
-        self.objective = context.task.objective(self.config)
-        self.objective.prepare(self.setup)
+        context.task.keep_metrics(model, context.progress.newest_metrics)
+        self.objective = context.task.make_objective(self.config)
+        self.objective.prepare_way(self.objective_setup)
         tell_of_failures(context.reporter)
         attention = attention_chosen(model, self.objective.way, self.device)
         context.reporter.emit(kernels_event([*attention, *kernels]))
-        self.recovery.random = context.progress.random = self.objective.random
+        self.recovery.random = context.progress.random = self.objective.is_random
+        # No way proved exact with several sequences in a forward pass; alone, a sequence needs no padding.
         if not self.objective.exact:
             self.size = MicroSize(1, self.size.tokens)
         self.loop = self._make_loop()
         self.engine = self._make_engine()
 
     def _first_size(self) -> MicroSize:
-        """The micro-batch to begin with: smaller than planned where memory ran out in the run before."""
+        """Return the first micro-batch: smaller than planned if memory ran out before the run was resumed."""
         micro = self.config.training.micro_batch
         planned = MicroSize(micro, micro * self.config.data.max_length)
-        return micro_size(self.context.progress, planned)
+        return choose_micro_size(self.context.progress, planned)
 
     @cached_property
-    def setup(self) -> Setup:
-        """What the objective is prepared with."""
+    def objective_setup(self) -> Setup:
+        """Return the model, rows and settings that the objective is prepared with."""
         plan, context = self.plan, self.context
         first = range(min(SAMPLED_STEPS, plan.steps_per_epoch))
         pad, held_out = self.tokenizer.pad_token_id, self.prepared.validation
         return Setup(
             model=self.model,
             rows=self.prepared.train,
-            batches=[plan.share(plan.batch(0, step)) for step in first],
+            batches=[plan.find_share(plan.find_batch(0, step)) for step in first],
             config=self.config,
             device=self.device,
             pad=0 if pad is None else pad,
@@ -156,11 +162,11 @@ class Training:
         evaluator = Evaluator(
             reporter,
             self.recovery,
-            torch.device(self.device.place),
+            torch.device(self.device.torch_name),
             self.objective,
             self.prepared.validation,
-            context.task.samples(config, self.tokenizer, self.prepared.validation)
-            if context.ranks.main
+            context.task.make_samples(config, self.tokenizer, self.prepared.validation)
+            if context.ranks.is_main
             else None,
             context.progress,
             context.commands.stop_wanted,
@@ -172,16 +178,16 @@ class Training:
             self.settled.facts,
             lambda: self.objective.stored_layers,
             reporter.emit,
-            reporter.log,
+            reporter.report_log,
         )
         every = config.training.report_every
         progress, peak = context.progress, float(config.training.learning_rate)
         clipped = bool(config.training.max_grad_norm)
-        usual = usual_rate(context.asked, self.settled.facts)
+        usual = find_usual_rate(context.asked, self.settled.facts)
         reports = StepReports(
             reporter,
             every,
-            device_memory(self.device.place),
+            device_memory(self.device.torch_name),
             meter,
             NumberWatch(progress.told, peak, clipped),
             CurveWatch(progress, self.total, peak, usual.low, usual.rate),
@@ -194,8 +200,8 @@ class Training:
             self.tokenizer,
             self.total,
             context.progress,
-            context.ranks.main,
-            self._describe,
+            context.ranks.is_main,
+            self._describe_model,
         )
         return Loop(
             config,
@@ -209,13 +215,13 @@ class Training:
             context.task.metrics,
         )
 
-    def _describe(self, folder: Path, model: Any, step: int) -> None:
-        """Write the card of a final model and, beside an adapter, which weights it belongs to."""
+    def _describe_model(self, folder: Path, model: Any, step: int) -> None:
+        """Write the card of a final model and, next to an adapter, the record of its base model."""
         context, config = self.context, self.config
-        if hasattr(model, "peft_config"):
-            (folder / RECORD).write_text(read_base(context.folder.path).text(), encoding="utf-8")
-        source = sources(config.model)[0]
-        facts = Facts(
+        if is_adapter(model):
+            (folder / RECORD).write_text(read_base(context.folder.path).format_record(), encoding="utf-8")
+        source = find_sources(config.model)[0]
+        facts = CardFacts(
             config=config,
             label=config.task_kind.label,
             peft_type=context.task.peft_type,
@@ -226,29 +232,26 @@ class Training:
             revision=source.revision,
             origin=source.place,
             device=device_name(config),
-            versions=versions(),
+            versions=read_versions(),
         )
         write_card(folder, model, self.tokenizer, facts)
 
     def _make_engine(self) -> Engine:
         context, config = self.context, self.config
-        if context.ranks.world == 1:
-            _forget_accelerator()
         engine = Engine(
             self.model,
-            training_arguments(config, context.folder.path, self.total, self.device),
-            [self.loop],
+            config,
+            self.device,
+            self.total,
             data=self.prepared.train,
             plan=self.plan,
             objective=self.objective,
             size=self.size,
             recovery=self.recovery,
+            ranks=context.ranks,
+            method=find_method(config.method.kind),
         )
-        engine.remove_callback(PrinterCallback)
-        if self.device.kind == "cuda":
-            engine.add_callback(
-                MemoryCheck(config, self.device.place, context.reporter, engine.passes.fullest)
-            )
+        # The saver gets its engine below: it had to exist first, because the loop is made with it.
         saver = self.loop.saver
         pace = Pace(
             context.asked,
@@ -256,20 +259,22 @@ class Training:
             self.settled.facts,
             self.settled.data,
             context.reporter,
-            lambda: saver.spent,
+            lambda: saver.spent_seconds,
             lambda: context.commands.waited,
             self.total,
             self.loop.interludes,
             context.progress.told,
         )
-        engine.add_callback(pace)
-        engine.skip_bad = config.training.on_bad_numbers == "skip"
+        if self.device.kind == "cuda":
+            place, fullest = self.device.torch_name, engine.passes.list_fullest
+            self.loop.watchers.append(MemoryCheck(config, place, context.reporter, fullest))
+        self.loop.watchers.append(pace)
         saver.engine = engine
         return engine
 
     # ---- the steps ----------------------------------------------------------------------------------------
 
-    def train(self) -> Loop:
+    def train_run(self) -> Loop:
         """Train to the end, or to a stop."""
         engine, loop, context = self.engine, self.loop, self.context
         checkpoint = context.checkpoint
@@ -278,62 +283,59 @@ class Training:
         if checkpoint is None:
             loop.saver.begin_again()
             loop.evaluate_before()
-            self._show(0, "before")
-            context.commands.check()
-            set_seed(self.config.training.seed)
+            self._show_samples(0, "before")
+            context.commands.check_stop()
+            # The answers above may have drawn random numbers; the steps must not depend on them.
+            seed_everything(self.config.training.seed)
         ended = start >= loop.total or context.progress.early
         if checkpoint is not None and not loop.saver.restore_best() and ended:
-            context.progress.owed = True  # only an evaluation makes another `best`
+            context.progress.owed = True  # only an evaluation can write another `best`
         if checkpoint is not None and ended:
-            engine._load_from_checkpoint(str(checkpoint.path))  # only the end is missing
-            loop.make_good(checkpoint)
+            # All steps are taken and only the end is missing, which needs no optimizer.
+            engine.load_weights(checkpoint.path)
+            loop.finish_owed(checkpoint)
         else:
             if checkpoint is not None:
-                context.reporter.phase("loading", note=_("the checkpoint of step {step}", step=start))
+                context.reporter.report_phase("loading", note=_("the checkpoint of step {step}", step=start))
             self._take_steps()
-        loop.finish(context.reporter.step)
-        if not loop.stopped and not self._show(context.reporter.step, "after"):
-            loop.stopped = "asked"  # resumed, it shows them
+        loop.finish_run(context.reporter.step)
+        if not loop.stopped and not self._show_samples(context.reporter.step, "after"):
+            loop.stopped = "asked"  # not complete, so that a resumed run shows them
         return loop
 
     def _take_steps(self) -> None:
-        """All optimizer steps; what is whole is saved if one of them fails."""
+        """Take all optimizer steps; try to save a checkpoint if one of them fails."""
         self._store_states(self.objective)
         reporter = self.context.reporter
-        idle = idle_watch(self.device.place, reporter.emit, lambda: reporter.resting)
-        if idle is not None and self.context.ranks.main:
-            idle.start()
+        idle = idle_watch(self.device.torch_name, reporter.emit, lambda: reporter.is_resting)
+        if idle is not None and self.context.ranks.is_main:
+            idle.start_idle_watch()
         try:
-            train_steps(self.engine, self.loop, self.context.checkpoint)
+            train_steps(self.loop, self.context.checkpoint)
         except StopHere:
             return
         except Exception:
-            self.loop.rescue()
+            self.loop.rescue_checkpoint()
             raise
         finally:
-            self.loop.saver.wait()  # whoever resumes clears half-written checkpoints away
-            self.loop.reports.meter.stop()
+            # A run that is resumed removes half-written checkpoints, so none may still be in the making.
+            self.loop.saver.wait_for_writer()
+            self.loop.reports.meter.stop_meter()
             if idle is not None:
-                idle.stop()
+                idle.stop_idle_watch()
             self.objective.close()
 
     def _store_states(self, objective: Objective) -> None:
-        """Below the first trained layer each epoch computes the same: with two of them it is stored."""
+        """Store what the frozen layers below the first trained one compute, if there are several epochs."""
         if self.plan.world == 1 and self.total >= 2 * self.plan.steps_per_epoch:
-            objective.store_states(self.setup, self.context.folder.path, self.context.commands.check)
+            objective.store_states(
+                self.objective_setup, self.context.folder.path, self.context.commands.check_stop
+            )
 
-    def _show(self, step: int, stage: Any) -> bool:
-        """What the model makes of the samples; whether that was not interrupted."""
+    def _show_samples(self, step: int, stage: Any) -> bool:
+        """Show the model's answers to samples; return False if that was interrupted."""
         try:
-            self.loop.evaluator.answer(self.model, step, stage)
-        except Interrupted:
+            self.loop.evaluator.show_samples(self.model, step, stage)
+        except EvaluationInterrupt:
             return False
         return True
-
-
-def _forget_accelerator() -> None:
-    """accelerate keeps one state for each process; a second run in it may compute otherwise."""
-    from accelerate.state import AcceleratorState, GradientState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()

@@ -1,7 +1,7 @@
 """From a run's journal to the screen: a follower tails the file, folds it, and posts `RunUpdated`.
 
-Nothing else feeds a live pane, whoever trains the run, so that the pane of the process that trains, of an
-attached terminal and of a finished run are one and the same.
+Nothing else feeds a live pane, so that it looks the same in the process that trains, in an attached terminal
+and for a finished run.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from textual.app import App
 from textual.message import Message
 from textual.message_pump import MessagePump
 
-from tui_tuner.notifying.terminal import TerminalNotices
+from tui_tuner.notifying.terminal_notices import TerminalNotices
 from tui_tuner.runs.events import Event, Phase, RunStarted, Verdict
 from tui_tuner.runs.journal import JournalReader
-from tui_tuner.runs.private import open_file
+from tui_tuner.runs.private_files import open_file
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.runs.view import RunView, fold
-from tui_tuner.ui.loglines import LogLine, log_line
+from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.ui.loglines import LogLine, make_log_line
 
 _CHUNK = 128 * 1024
-_BUDGET = 0.03  # seconds of the event loop that one poll may take while it catches up
+_BUDGET = 0.03  # seconds that one poll may block the event loop while it catches up
 _ALIVE_SECONDS = 2.0
 _RUN_LOG_LINES = 12
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class RunSnapshot:
     """A run as it is now: its view, its state (a view's status, or starting, or lost) and its log.
 
     Args:
-        state: It is `reading` while the journal of a run whose process is gone is not read to its end: what
-            became of the run stands there.
+        state: `reading` while the process has ended and its journal is not fully read: the last lines
+            report how the run ended.
     """
 
     folder: RunFolder
@@ -49,15 +49,15 @@ class Snapshot:
     log_total: int
 
     @property
-    def live(self) -> bool:
-        """True while the run can still be told something."""
+    def is_live(self) -> bool:
+        """True while the run can still receive commands."""
         return self.state in ("starting", "running", "paused")
 
 
 class RunUpdated(Message, bubble=False):
-    """The latest snapshot; a newer one replaces one that still waits."""
+    """The latest snapshot; a newer one replaces one that is still queued."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: RunSnapshot) -> None:
         super().__init__()
         self.snapshot = snapshot
 
@@ -65,10 +65,10 @@ class RunUpdated(Message, bubble=False):
         return isinstance(message, RunUpdated) and message.snapshot.folder.path == self.snapshot.folder.path
 
 
-class Follower:
-    """Follows one run for any number of listeners. `hosted` says whether this process trains it now.
+class RunFollower:
+    """Follows one run for any number of listeners. `hosted` returns whether this process trains it.
 
-    With an `app` its terminal rings where the run's config asks for it.
+    With an `app`, its terminal's bell rings if the run's config asks for it.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Follower:
         self.listeners: set[MessagePump] = set()
         self.view = RunView()
         self._hosted = hosted
-        self._reader = JournalReader(folder.events)
+        self._reader = JournalReader(folder.events_path)
         self._log: deque[LogLine] = deque(maxlen=1000)
         self._log_total = 0
         self._alive = True
@@ -90,29 +90,30 @@ class Follower:
         self._notices = TerminalNotices()
         self._verdict = ""
 
-    def snapshot(self) -> Snapshot:
-        return Snapshot(self.folder, self.view, self.state(), tuple(self._log), self._log_total)
+    def take_snapshot(self) -> RunSnapshot:
+        return RunSnapshot(self.folder, self.view, self.find_state(), tuple(self._log), self._log_total)
 
-    def listen(self, listener: MessagePump) -> None:
-        """Post updates to `listener` from now on; what is known already comes first."""
+    def add_listener(self, listener: MessagePump) -> None:
+        """Post updates to `listener` from now on; the current snapshot is posted at once."""
         self.listeners.add(listener)
-        self.poll(force=True)
+        self.poll_journal(force=True)
 
-    def poll(self, force: bool = False) -> bool:
-        """Read what is new and tell the listeners. True if there is more to read at once."""
+    def poll_journal(self, force: bool = False) -> bool:
+        """Read new events and post a snapshot. Returns True if there is more to read."""
         events: list[Event] = []
         more = True
         deadline = time.monotonic() + _BUDGET
         while more and time.monotonic() < deadline:
-            chunk = self._reader.read(_CHUNK)
+            chunk = self._reader.read_events(_CHUNK)
             events += chunk
-            more = bool(chunk) and self._behind()
+            # An empty read with bytes left is a torn last line: it is complete only at a later poll.
+            more = bool(chunk) and self._is_behind()
         self._catching_up = more
         if events:
-            self.view = fold(self.view, events)
+            self.view = fold_events(self.view, events)
             for event in events:
-                self._keep(log_line(event, self._phase, self._verdict))
-                self._ring(self._notices.take(event))
+                self._keep_line(make_log_line(event, self._phase, self._verdict))
+                self._ring_terminal(self._notices.take_event(event))
                 match event.body:
                     case Phase(name=name):
                         self._phase = name
@@ -120,68 +121,72 @@ class Follower:
                         self._verdict = word
                     case RunStarted():
                         self._verdict = ""
-        state = self.state()
+        state = self.find_state()
         if state != self._state:
             self._state = state
             force = True
+            # A process that was killed wrote nothing to the journal; its captured output may show why.
             if state in ("lost", "failed"):
                 self._keep_run_log()
         if events or force:
-            message = self.snapshot()
+            message = self.take_snapshot()
             for listener in tuple(self.listeners):
                 listener.post_message(RunUpdated(message))
         return more
 
-    def _ring(self, codes: str) -> None:
-        """Write to the terminal what asks for somebody's eyes: its bell, a notice."""
+    def _ring_terminal(self, codes: str) -> None:
+        """Write a bell or a desktop notice (as escape codes) to the terminal."""
         driver = self._app._driver if codes and self._app is not None else None
         if driver is not None:
             driver.write(codes)
 
-    def state(self) -> str:
-        """The view's status; `starting` before the first word of a run, `lost` if its process is gone."""
-        if self.view.ended and not self._catching_up and not self._hosted():
+    def find_state(self) -> str:
+        """Return the view's status, `starting` before the first event, or `lost` if the process is gone."""
+        if self.view.has_ended and not self._catching_up and not self._hosted():
             return self.view.status
+        # While catching up, the status may be that of an earlier session of a resumed run.
         alive = self._is_alive()
         if not alive and self._catching_up:
             return "reading"
-        if self.view.ended:
+        if self.view.has_ended:
             return self.view.status
         if self.view.status in ("running", "paused"):
             return self.view.status if alive else "lost"
         if alive:
             return "starting"
-        return "lost" if self.folder.manifest() else "new"
+        return "lost" if self.folder.read_manifest() else "new"
 
     def _is_alive(self) -> bool:
         if self._hosted():
             return True
         now = time.monotonic()
+        # Trying a file lock can be slow on a network drive, and every tick asks.
         if now - self._alive_checked > _ALIVE_SECONDS or not self._alive_checked:
             self._alive_checked = now
-            mine = self.folder.manifest().get("pid") == os.getpid()
-            self._alive = not mine and self.folder.alive()
+            # A run with this process's id in its manifest that is not hosted any more has ended.
+            mine = self.folder.read_manifest().get("pid") == os.getpid()
+            self._alive = not mine and self.folder.is_alive()
         return self._alive
 
-    def _behind(self) -> bool:
+    def _is_behind(self) -> bool:
         try:
-            return self.folder.events.stat().st_size > self._reader.offset
+            return self.folder.events_path.stat().st_size > self._reader.offset
         except OSError:
             return False
 
-    def _keep(self, line: LogLine | None) -> None:
+    def _keep_line(self, line: LogLine | None) -> None:
         if line is not None:
             self._log.append(line)
             self._log_total += 1
 
     def _keep_run_log(self) -> None:
-        """The last words of the libraries: what a lost or failed run leaves behind."""
-        for text in tail(self.folder.log, _RUN_LOG_LINES):
-            self._keep(LogLine(0.0, "log", text))
+        """Append the last captured output of the libraries, for a lost or failed run."""
+        for text in read_last_lines(self.folder.log_path, _RUN_LOG_LINES):
+            self._keep_line(LogLine(0.0, "log", text))
 
 
-def tail(path: Path, count: int) -> list[str]:
-    """The last `count` lines of a text file that are not blank; none where it cannot be read."""
+def read_last_lines(path: Path, count: int) -> list[str]:
+    """Return the last `count` non-blank lines of a text file; none if it cannot be read."""
     with contextlib.suppress(OSError), open_file(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 64 * 1024))

@@ -1,4 +1,4 @@
-"""What the data screen shows. It is read in a worker thread; the data room is imported only there."""
+"""Reads what the data screen shows, in a worker thread; `tui_tuner.data` is imported only there."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tui_tuner.config.advice import fixes_of
-from tui_tuner.config.applying import methods_of
+from tui_tuner.config.applying import can_train
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.locales import _
-from tui_tuner.runs.wire import plain
+from tui_tuner.runs.wire import to_plain
 from tui_tuner.text import one_line
-from tui_tuner.ui.checking import Refusal, better_of, refusal_of
-from tui_tuner.ui.form import at, config_of, given
+from tui_tuner.ui.form_values import config_of, find_given, find_value
+from tui_tuner.ui.start_checking import Refusal, better_of, refusal_of
 
 if TYPE_CHECKING:
-    from tui_tuner.data.reading import Read
-    from tui_tuner.data.spool import Kept, RowSpool
-    from tui_tuner.tasks.preview.around import Around
+    from tui_tuner.data.read_data import ReadRow
+    from tui_tuner.data.spool import RowSpool, SpooledRow
     from tui_tuner.tasks.preview.forward_rows import ForwardRows
+    from tui_tuner.tasks.preview.row_window import RowWindow
 
-DataPath = str | list[Any]  # as `data.path` of a draft: one, or several with their shares
+DataPath = str | list[Any]  # like `data.path` of a draft: one path, or several with their shares
 ROWS = 100
 MOST_AROUND = 200  # rows whose lengths are shown
 _BROKEN = "\ufffd"
@@ -38,10 +38,9 @@ _MOST_PARTS = 6
 
 @dataclass(frozen=True)
 class Token:
-    """One token as the model sees it; several (`count`) where it takes them to make one character.
+    """One token as the model sees it, or several (`count`) that form one character.
 
-    `trained`: the model learns to produce it. `piece`: which sequence of the row, from 0.
-    """
+    `trained`: the model learns to produce it. `piece`: which sequence of the row, from 0."""
 
     text: str
     trained: bool
@@ -51,10 +50,9 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Mask:
-    """A row's tokens. `outcome` and `reason`: what the row ledger says of it; `teaches`: what it teaches, in
-    words, where its tokens do not say it.
-    """
+class RowMask:
+    """A row's tokens. `outcome` and `reason` are those of the row ledger; `teaches` describes what the row
+    teaches, if its tokens do not show it."""
 
     tokens: tuple[Token, ...]
     notes: tuple[str, ...] = ()
@@ -73,23 +71,23 @@ class Mask:
 
 
 @dataclass(frozen=True)
-class Look:
-    """The first rows of a data set. `sure`: 0 to 1, how sure the format is; None if the user said it."""
+class DataPreview:
+    """The first rows of a data set. `sure`: confidence of the format, 0 to 1; None if the user set it."""
 
     path: DataPath
     format: str
     sure: float | None
     why: str
     columns: dict[str, str] = field(default_factory=dict)
-    rows: tuple[Kept, ...] = ()
+    rows: tuple[SpooledRow, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Census:
+class RowCensus:
     """All rows, counted: the ledger's outcomes, its most frequent reasons, lengths in characters.
 
-    A row that the task of the draft cannot use is counted as dropped; `refusal` says why the first one is.
+    Rows that the task of the draft cannot use are counted as dropped; `refusal` is why the first of them was.
     """
 
     read: int
@@ -114,8 +112,8 @@ class ColumnSeen:
 
 
 @dataclass(frozen=True)
-class Table:
-    """The columns of a file, and which format and roles they are taken for, or might be."""
+class ColumnTable:
+    """The columns of a file, with the detected or most likely format and roles."""
 
     columns: tuple[ColumnSeen, ...]
     format: str
@@ -123,11 +121,10 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How rows are read with certain columns: the lines of one, or why that cannot be.
+class RowReading:
+    """A row as it is read with certain columns: its lines, or why it cannot be read.
 
-    Args:
-        place: Which row that is, from 0: the last one where it was asked for one beyond.
+    `place`: the row's number, from 0; that of the last row if the requested one does not exist.
     """
 
     format: str
@@ -136,11 +133,11 @@ class Reading:
     place: int = 0
 
 
-_SAID = ("format", "columns", "field", "encoding", "header")  # fields of `data` that are said of one file
+_SAID = ("format", "columns", "field", "encoding", "header")  # fields of `data` that describe one file
 
 
 def draft_for(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
-    """A draft with another path: what was said of the rows of the file before is not said of this one."""
+    """Return a draft with another path, without settings that describe the previous file."""
     found = copy.deepcopy(draft)
     data = found.get("data")
     data = data if isinstance(data, dict) else {}
@@ -151,47 +148,50 @@ def draft_for(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
 
 
 def held_out_draft(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
-    """A draft whose data are its held-out rows: they are read as those that are trained, and all of them."""
+    """Return a draft whose data are its held-out rows; read like training rows, without a limit."""
     data = draft.get("data")
     return {**draft, "data": {**(data if isinstance(data, dict) else {}), "path": path, "limit": None}}
 
 
-def sections(draft: dict[str, Any], path: DataPath) -> tuple[ModelSection, DataSection]:
-    """Model and data of a draft, with another path.
+def make_sections(draft: dict[str, Any], path: DataPath) -> tuple[ModelSection, DataSection]:
+    """Return model and data section of a draft with another path.
 
     Raises:
         ConfigError: the draft's model or data section is invalid.
     """
-    config = _config(draft, path)
+    config = _make_config(draft, path)
     return config.model, config.data
 
 
-def _config(draft: dict[str, Any], path: DataPath, *more: str) -> RunConfig:
-    """The config of a draft with another path, and only the sections that data needs (and `more`)."""
+def _make_config(draft: dict[str, Any], path: DataPath, *more: str) -> RunConfig:
+    """Build a config with another path from only the sections that data needs (and `more`)."""
     named = {name: draft.get(name) or {} for name in ("model", "method", *more)}
     if "task" in draft:
         named["task"] = draft["task"]
-    if given(draft, "method.kind") not in methods_of(str(at(draft, "task"))):
-        named.pop("method")  # which says nothing about rows
+    # A method that does not fit the task would make the config invalid, but does not affect how rows are
+    # read.
+    if not can_train(str(find_value(draft, "task")), str(find_given(draft, "method.kind"))):
+        named.pop("method")
     data = draft.get("data")
     return config_of({**named, "data": {**(data if isinstance(data, dict) else {}), "path": path}})
 
 
-def look(draft: dict[str, Any], path: DataPath) -> Look:
+def read_first_rows(draft: dict[str, Any], path: DataPath) -> DataPreview:
     """Read the first rows of `path`.
 
     Raises:
         DataError: it cannot be read or understood.
         ConfigError: the draft is invalid.
     """
-    from tui_tuner.data.reading import Reading
+    from tui_tuner.data.read_data import DataReading
 
-    config = _config(draft, path)
-    reading = Reading(config.data)
-    rows = tuple(_kept(read) for read in islice(reading, ROWS))
+    config = _make_config(draft, path)
+    reading = DataReading(config.data)
+    rows = tuple(_keep_row(read) for read in islice(reading, ROWS))
     if not rows:
         where, hint = one_line(path), _("Check data.path.")
         raise DataError(_("holds no rows."), where=where, hint=hint, field="data.path")
+    # Detections exist only after rows were read: each file is recognised at its first row.
     detections = [item.to_json() for item in reading.detections]
     found = detections[0] if detections else {}
     notes = [one_line(note) for note in reading.notes]
@@ -199,7 +199,7 @@ def look(draft: dict[str, Any], path: DataPath) -> Look:
         f"{one_line(other['file'])}: {one_line(other['format'])}, {other['confidence']:.0%}"
         for other in detections[1:]
     ]
-    return Look(
+    return DataPreview(
         path,
         str(found.get("format", "")),
         None if found.get("chosen") else found.get("confidence"),
@@ -210,30 +210,30 @@ def look(draft: dict[str, Any], path: DataPath) -> Look:
     )
 
 
-def _kept(read: Read) -> Kept:
-    from tui_tuner.data.spool import Kept
+def _keep_row(read: ReadRow) -> SpooledRow:
+    from tui_tuner.data.spool import SpooledRow
 
-    return Kept(read, "kept" if read.record is not None else "merged" if read.merged else "dropped")
+    return SpooledRow(read, "kept" if read.record is not None else "merged" if read.merged else "dropped")
 
 
-def refusal(draft: dict[str, Any], path: DataPath) -> Refusal | None:
-    """Why the task of a draft cannot use `path`, if it cannot."""
+def find_refusal(draft: dict[str, Any], path: DataPath) -> Refusal | None:
+    """Return why the task of a draft cannot use `path`; None if it can."""
     try:
-        return _refused(_config(draft, path))
+        return _check_config(_make_config(draft, path))
     except TunerError as error:
         return refusal_of(error)
 
 
-def better(draft: dict[str, Any], path: DataPath) -> Refusal | None:
-    """What is said of `path` where another task fits it better than the draft's."""
+def find_better_task(draft: dict[str, Any], path: DataPath) -> Refusal | None:
+    """Return the suggestion of another task if one fits `path` better than the draft's."""
     try:
-        return better_of(_config(draft, path))
+        return better_of(_make_config(draft, path))
     except TunerError:
         return None
 
 
-def _refused(config: RunConfig) -> Refusal | None:
-    """Why the task of a config cannot use its data, if it cannot."""
+def _check_config(config: RunConfig) -> Refusal | None:
+    """Return why the task of a config cannot use its data; None if it can."""
     from tui_tuner.launch.beforehand import check_data
 
     try:
@@ -243,86 +243,96 @@ def _refused(config: RunConfig) -> Refusal | None:
     return None
 
 
-def spool() -> RowSpool:
-    """Room for rows to be looked at in any order."""
-    from tui_tuner.data.examples.cache import cache_root
+def open_spool() -> RowSpool:
+    """Create storage for rows that are viewed in any order."""
+    from tui_tuner.data.examples.cache import find_cache_root
     from tui_tuner.data.spool import RowSpool
 
-    return RowSpool(cache_root())
+    return RowSpool(find_cache_root())
 
 
-def census(
+def count_rows(
     draft: dict[str, Any],
     path: DataPath,
-    said: Callable[[Census], None],
+    said: Callable[[RowCensus], None],
     cancelled: Callable[[], bool],
     kept: RowSpool | None = None,
 ) -> None:
-    """Read everything once and say the counts as they grow; `kept` gets every row.
+    """Read all rows once and report the counts as they grow; `kept` gets every row.
 
     Raises:
         DataError: it cannot be read or understood.
     """
-    from tui_tuner.data.preview import inspect
+    from tui_tuner.data.preview import inspect_data
     from tui_tuner.tasks import find_task
 
-    config = _config(draft, path)
+    config = _make_config(draft, path)
     encoder = find_task(config.task).encoder_class
-    inspection = inspect(
+    inspection = inspect_data(
         config.data,
-        lambda _count, ledger: said(Census(ledger.read, dict(ledger.outcomes), (), 0, 0.0, False)),
+        lambda _count, ledger: said(RowCensus(ledger.read, dict(ledger.outcomes), (), 0, 0.0, False)),
         cancelled,
         partial(encoder.check_kind, config) if encoder is not None else None,
-        kept.add if kept is not None else None,
+        kept.add_row if kept is not None else None,
     )
     if kept is not None:
+        # Only a spool with every row may answer for rows near its end.
         kept.done = not cancelled()
     refusal = refusal_of(inspection.refusal) if inspection.refusal is not None else None
     ledger, lengths = inspection.ledger, inspection.lengths
-    reasons = [f"{reason.count:,} {_(reason.outcome)}: {_(reason.reason)}" for reason in ledger.reasons()[:3]]
+    reasons = [
+        f"{reason.count:,} {_(reason.outcome)}: {_(reason.reason)}" for reason in ledger.list_reasons()[:3]
+    ]
     mean = lengths.total / lengths.count if lengths.count else 0.0
     if not cancelled():
         outcomes = dict(ledger.outcomes)
-        said(Census(ledger.read, outcomes, tuple(reasons), lengths.longest, mean, True, refusal))
+        said(RowCensus(ledger.read, outcomes, tuple(reasons), lengths.longest, mean, True, refusal))
 
 
-def table(draft: dict[str, Any], path: DataPath) -> Table:
-    """The columns of `path`, whatever their format.
+def read_table(draft: dict[str, Any], path: DataPath) -> ColumnTable:
+    """Read the columns of `path`, whatever its format.
 
     Raises:
         DataError: it cannot be read, or has none.
         ConfigError: the draft is invalid.
     """
-    from tui_tuner.data.formats.parts.columns import Sample
-    from tui_tuner.data.formats.recognise import recognise
-    from tui_tuner.data.preview import raw_rows
+    from tui_tuner.data.formats.parts.columns import ColumnSample
+    from tui_tuner.data.formats.recognise import recognise_format
+    from tui_tuner.data.preview import read_raw_rows
 
-    config = _config(draft, path)
+    config = _make_config(draft, path)
     data = config.data
-    sample = Sample(raw_rows(data, ROWS), one_line(path))
+    sample = ColumnSample(read_raw_rows(data, ROWS), one_line(path))
     if not sample.columns:
         raise DataError(_("holds no rows."), where=one_line(path))
-    columns = tuple(ColumnSeen(column.name, _example(column.example)) for column in sample.columns.values())
+    columns = tuple(
+        ColumnSeen(column.name, _format_example(column.example)) for column in sample.columns.values()
+    )
     fix: Mapping[str, Any] = {}
     try:
-        found = recognise(sample.rows, data.format, data.columns, sample.where)
-        refusal = _refused(config)
+        found = recognise_format(sample.rows, data.format, data.columns, sample.where)
+        refusal = _check_config(config)
+        # The refusal may suggest other columns: the first suggestion that is not refused itself is shown.
         for fix in refusal.fixes if refusal is not None else ():
             told = dict(fix.get("data.columns") or {})
-            if told and _refused(with_values(config, {"data.columns": told, "data.format": "auto"})) is None:
-                found = recognise(sample.rows, "auto", told, sample.where)
+            if (
+                told
+                and _check_config(with_values(config, {"data.columns": told, "data.format": "auto"})) is None
+            ):
+                found = recognise_format(sample.rows, "auto", told, sample.where)
                 break
-        return Table(columns, found.format, dict(found.columns))
+        return ColumnTable(columns, found.format, dict(found.columns))
     except DataError as error:
         fix = next(iter(fixes_of(error.hint)), {})
     roles = data.columns or fix.get("data.columns") or {}
     format = fix.get("data.format") or (data.format if data.format != "auto" else "prompt_response")
+    # Roles of a previous file may name columns that this one does not have.
     known = {column.name for column in columns}
-    return Table(columns, format, {role: name for role, name in roles.items() if name in known})
+    return ColumnTable(columns, format, {role: name for role, name in roles.items() if name in known})
 
 
 def roles_of(format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The roles that a format needs, and those that it may have."""
+    """Return the required and the optional roles of a format."""
     from tui_tuner.data.formats import find_format
 
     found = find_format(format)
@@ -331,79 +341,81 @@ def roles_of(format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def read_as(
     draft: dict[str, Any], path: DataPath, format: str, columns: dict[str, str], place: int = 0
-) -> Reading:
-    """How one of the first rows of `path`, counted from 0, is read with this format and these columns."""
-    from tui_tuner.data.preview import first_rows
-    from tui_tuner.data.report import record_lines
+) -> RowReading:
+    """Read row `place` (from 0) of `path` with this format and these columns."""
+    from tui_tuner.data.preview import read_first_rows
+    from tui_tuner.data.report import format_record
 
     try:
         data = draft.get("data")
         told = {**(data if isinstance(data, dict) else {}), "format": format, "columns": columns or None}
-        config = _config({**draft, "data": told}, path)
-        rows = first_rows(config.data, place + 1).rows
+        config = _make_config({**draft, "data": told}, path)
+        rows = read_first_rows(config.data, place + 1).rows
         place = min(place, len(rows) - 1)
         row = rows[place]
         held = {key: value for key, value in (row.record or {}).items() if value is not None}
-        lines = record_lines(held) if row.record is not None else [_(row.problem)]
-        return Reading(format, tuple(one_line(line, 400) for line in lines), _refused(config), place)
+        lines = format_record(held) if row.record is not None else [_(row.problem)]
+        return RowReading(format, tuple(one_line(line, 400) for line in lines), _check_config(config), place)
     except (TunerError, OSError) as error:
-        return Reading(format, (), refusal_of(error), place)
+        return RowReading(format, (), refusal_of(error), place)
 
 
-def _example(value: Any) -> str:
+def _format_example(value: Any) -> str:
     if isinstance(value, str):
         return one_line(value, 200)
-    return one_line(orjson.dumps(plain(value), default=str).decode(), 200)
+    return one_line(orjson.dumps(to_plain(value), default=str).decode(), 200)
 
 
-def mask(draft: dict[str, Any], path: DataPath, row: int, kept: Kept | None = None) -> Mask:
-    """The tokens of one row (from 0), and which are trained; `kept` is the row, if it was read before.
+def read_mask(draft: dict[str, Any], path: DataPath, row: int, kept: SpooledRow | None = None) -> RowMask:
+    """Return the tokens of one row (from 0) and which are trained; `kept` is the row if already read.
 
     Raises:
-        TunerError: no tokenizer, or a row that cannot be used.
+        TunerError: there is no tokenizer, or the row cannot be used.
     """
-    from tui_tuner.tasks.preview.mask import mask_read, mask_row
+    from tui_tuner.tasks.preview.mask import mask_read_row, mask_row
 
-    config = _config(draft, path)
-    tokenizer = _tokenizer(config.model)
+    config = _make_config(draft, path)
+    tokenizer = _find_tokenizer(config.model)
+    # The spool cuts very long rows, whose tokens would then be wrong: such a row is read from its file.
     if kept is not None and not kept.cut:
-        view = mask_read(kept.read, config.model, config.data, tokenizer, config.task)
+        view = mask_read_row(kept.read, config.model, config.data, tokenizer, config.task)
     else:
         view = mask_row(config.model, config.data, row + 1, tokenizer, config.task)
     tokens = tuple(_whole_characters(view.tokens, tokenizer))
     notes = tuple(one_line(note) for note in view.notes)
     teaches = tuple(one_line(words) for words in view.teaches)
-    return Mask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason), teaches)
+    return RowMask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason), teaches)
 
 
-def around(
+def read_around(
     draft: dict[str, Any], path: DataPath, row: int, kept: RowSpool | None = None
-) -> tuple[Around, ForwardRows | None]:
-    """The rows around a row (from 0) as tokens, and the forward pass it would be in, if it has tokens.
+) -> tuple[RowWindow, ForwardRows | None]:
+    """Tokenise the rows around a row (from 0), and lay out the forward pass that contains it, if any.
 
     Raises:
-        TunerError: no tokenizer, or rows that cannot be used.
+        TunerError: there is no tokenizer, or the rows cannot be used.
     """
-    from tui_tuner.tasks.preview.around import look_around
-    from tui_tuner.tasks.preview.forward_rows import forward_rows
+    from tui_tuner.tasks.preview.forward_rows import lay_forward_rows
+    from tui_tuner.tasks.preview.row_window import tokenise_window
 
-    config = _config(draft, path, "training")
-    tokenizer, at = _tokenizer(config.model), None
+    config = _make_config(draft, path, "training")
+    tokenizer, at = _find_tokenizer(config.model), None
     if kept is not None and (kept.done or kept.count > row + MOST_AROUND):
         spooled = kept
 
-        def at(index: int) -> Read:
-            return spooled.row(index).read
+        def at(index: int) -> ReadRow:
+            return spooled.read_row(index).read
 
-    found = look_around(config.model, config.data, row + 1, tokenizer, wanted=config.task, kept=at)
-    return found, forward_rows(found, row + 1, config)
+    found = tokenise_window(config.model, config.data, row + 1, tokenizer, wanted=config.task, kept=at)
+    return found, lay_forward_rows(found, row + 1, config)
 
 
 def _whole_characters(tokens: list[Any], tokenizer: Any) -> Iterator[Token]:
-    """Tokens as they are, but the parts of one character, which say nothing alone, side by side."""
+    """Yield tokens, with those that form one character merged, as they mean nothing alone."""
     at = 0
     while at < len(tokens):
         first, size, text = tokens[at], 1, str(tokens[at].text)
+        # Byte-level tokenizers split a character of several bytes; a part decodes to U+FFFD.
         if not first.special and _BROKEN in tokenizer.decode([first.id]):
             for longer in range(2, _MOST_PARTS + 1):
                 parts = tokens[at : at + longer]
@@ -419,19 +431,20 @@ def _whole_characters(tokens: list[Any], tokenizer: Any) -> Iterator[Token]:
 
 
 def tokenizer_here(draft: dict[str, Any]) -> bool:
-    """Whether the tokenizer of a draft is loaded."""
+    """Return whether the tokenizer of a draft is loaded."""
     try:
-        return _config(draft, "demo").model.model_dump_json() in _tokenizers
+        return _make_config(draft, "demo").model.model_dump_json() in _tokenizers
     except TunerError:
         return False
 
 
-def _tokenizer(model: ModelSection) -> Any:
-    """The tokenizer of a model, loaded once while the app is open."""
+def _find_tokenizer(model: ModelSection) -> Any:
+    """Return the tokenizer of a model, loaded once per process."""
     from tui_tuner.models.loading import load_tokenizer
 
     key = model.model_dump_json()
     with _lock:
+        # Loaded inside the lock, since two threads would load the same files twice.
         if key not in _tokenizers:
             _tokenizers[key] = load_tokenizer(model)
         return _tokenizers[key]

@@ -1,8 +1,8 @@
-"""What was typed into the settings and not started yet: a small file each, so that nothing ends it.
+"""Drafts of settings that were not started yet, each in a small file, so that none is lost.
 
-A draft is written a moment after each change, in a thread of its own, as a whole or not at all. Every
-workbench writes files of its own, so two that are open do not spoil each other's. Nothing heavy is imported
-before something is typed.
+A draft is written shortly after each change, in a separate thread and atomically. Every workbench writes its
+own files, so two that are open do not overwrite each other's. Nothing heavy is imported before the first
+change.
 """
 
 from __future__ import annotations
@@ -18,86 +18,87 @@ from typing import Any
 
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.editing.kept import (
+from tui_tuner.ui.editing.draft_files import (
     OF_TEXT,
     Draft,
     drafts_folder,
-    folder_of_text,
-    in_short,
+    find_draft_path,
+    find_text_folder,
     is_alive,
-    own_name,
-    path_of,
+    make_own_name,
     read_drafts,
     remove_draft,
-    write_whole,
+    summarise_draft,
+    write_atomically,
 )
-from tui_tuner.ui.editing.undo import History, State, Step, snapshot
+from tui_tuner.ui.editing.undo import DraftState, UndoHistory, UndoStep, copy_changed
 
-MOST = 9  # are kept; the home screen lists them all
-REST = 0.4  # seconds without a change before it is written
+MOST = 9  # drafts that are kept; the home screen lists them all
+REST = 0.4  # seconds without a change before a draft is written
 Essence = tuple[dict[str, Any], dict[str, str], str, str]
 _NOTHING: Essence = ({}, {}, "", "")
 
 
 class DraftKeeper:
-    """The draft that is being edited, and its way to the disk.
+    """The draft that is being edited, and its file.
 
     Args:
-        values: What it begins with.
+        values: The values it starts with.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self.draft = Draft()
-        self.trouble = ""  # why the last one could not be kept
-        self._told = True  # whether that was said
+        self.trouble = ""  # why the last write failed
+        self._told = True  # whether that was reported
         self._begun: Essence = _NOTHING
         self._wake = threading.Condition()
-        self._waiting: tuple[str, str] | None = None  # what is to be written, and as which draft
+        self._waiting: tuple[str, str] | None = None  # the text to write, and the draft's name
         self._due = 0.0
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._histories: dict[str, History] = {}  # of other drafts of this session, by their names
-        self.history = History(self._state())
-        self.begin(values or {})
+        self._histories: dict[str, UndoHistory] = {}  # of other drafts of this session, by their names
+        self.history = UndoHistory(self._take_state())
+        self.begin_draft(values or {})
 
-    def begin(self, values: Mapping[str, Any], name: str = "", **more: Any) -> None:
-        """Edit something else from here on. What was edited before stays among the drafts.
+    def begin_draft(self, values: Mapping[str, Any], name: str = "", **more: Any) -> None:
+        """Start editing other values. The previous draft stays among the drafts.
 
         Args:
             more: Other fields of the draft, such as its `file`.
         """
         self._put_aside()
-        self._begin(values, name, **more)
-        self.history = History(self._state())
+        self._replace_draft(values, name, **more)
+        self.history = UndoHistory(self._take_state())
 
     def begin_again(self, values: Mapping[str, Any], name: str, words: str, **more: Any) -> None:
-        """The same as one step of what is edited now: it can be taken back.
+        """Replace the values as one step of the current draft, which can be undone.
 
         Args:
-            words: What the step is called.
+            words: The name of the step.
         """
-        self.flush()
-        self._begin(values, name, **more)
-        self.history.note(self._state(), words)
+        self.flush_draft()
+        self._replace_draft(values, name, **more)
+        self.history.note_state(self._take_state(), words)
 
-    def _begin(self, values: Mapping[str, Any], name: str, **more: Any) -> None:
+    def _replace_draft(self, values: Mapping[str, Any], name: str, **more: Any) -> None:
         self.draft = Draft(copy.deepcopy(dict(values)), name=name, **more)
-        self._begun = _essence(self.draft)
+        self._begun = _find_essence(self.draft)
 
-    def opened(self) -> None:
-        """What was begun with is a draft to keep, though nothing in it has changed yet."""
+    def keep_opened(self) -> None:
+        """Keep the initial values as a draft, although nothing has changed yet."""
         self._begun = _NOTHING
-        self.history.now = self._state()
-        self.touch()
+        self.history.now = self._take_state()
+        self.note_change()
 
-    def go_on(self, draft: Draft) -> None:
-        """Edit a draft that was kept; in a file of its own, for another workbench may have it open."""
+    def resume_draft(self, draft: Draft) -> None:
+        """Resume a saved draft under a new file name, as another workbench may have it open."""
         self._put_aside()
         kept, draft.id = draft.id, ""
         known = self._histories.pop(kept, None)
-        if known is not None:  # of this session: what was done to it can still be undone
+        if known is not None:  # of this session: it can still be undone
             section, field_at, draft = draft.section, draft.at, known.now.draft
             draft.id, draft.section, draft.at = "", section, field_at
+        # Relative paths in the draft were meant from the folder in which it was written.
         elif draft.folder and draft.folder != os.getcwd():
             from tui_tuner.config.paths import take_from_beside
 
@@ -105,44 +106,45 @@ class DraftKeeper:
         self.draft = draft
         self._begun = _NOTHING
         if not self._owned_by_another(kept):
-            draft.id = own_name()
-            with contextlib.suppress(OSError):  # if it is gone, it is written anew
-                os.replace(path_of(kept), path_of(draft.id))
-        self.history = known or History(self._state())
-        if draft.id and folder_of_text(kept).is_dir():  # its text is in the draft by now
-            self.touch()
-            self.flush()
+            draft.id = make_own_name()
+            with contextlib.suppress(OSError):  # if it was deleted, it is written again
+                os.replace(find_draft_path(kept), find_draft_path(draft.id))
+        self.history = known or UndoHistory(self._take_state())
+        if draft.id and find_text_folder(kept).is_dir():  # its text is part of the draft by now
+            self.note_change()
+            self.flush_draft()
             if not self.trouble:
+                # Only after the new file is safely written.
                 remove_draft(kept)
 
     def keep_text(self, text: str) -> None:
-        """Keep a text with mistakes, or one that could not be looked at: `^e` goes on with it."""
+        """Keep a text that has mistakes or could not be checked; `^e` opens it again."""
         self.draft.unread = text
-        self.touch()
+        self.note_change()
 
     def folder_for_text(self) -> Path:
-        """A new folder for a text of this draft, `TEXT`, while an editor has it.
+        """Create a folder for the draft's text while an editor has it open.
 
-        If this process is killed meanwhile, `read_drafts` finds it there.
+        If this process is killed meanwhile, `read_drafts` finds the text there.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: the folder cannot be created.
         """
-        self.flush()
-        self._stamp()
+        self.flush_draft()
+        self._stamp_draft()
         drafts_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = folder_of_text(self.draft.id or own_name())
-        write_whole(folder / OF_TEXT, self.draft.written())
+        folder = find_text_folder(self.draft.id or make_own_name())
+        write_atomically(folder / OF_TEXT, self.draft.dump_text())
         return folder
 
-    def saved(self) -> None:
-        """The draft was written to a file of the user's: that is no change that one would undo."""
-        self.history.now = self._state()
-        self.touch()
+    def note_saved(self) -> None:
+        """Note that the draft was saved to a user's file, which is not a step to undo."""
+        self.history.now = self._take_state()
+        self.note_change()
 
     def _put_aside(self) -> None:
-        """Write what is edited, and remember what can be undone in it."""
-        self.flush()
+        """Write the current draft and remember its undo history."""
+        self.flush_draft()
         if self.draft.id:
             self._histories[self.draft.id] = self.history
             for name in tuple(self._histories)[:-MOST]:
@@ -150,23 +152,24 @@ class DraftKeeper:
 
     # Undo
 
-    def undo(self) -> Step | None:
-        """Take the last change back; None where there is none."""
+    def undo(self) -> UndoStep | None:
+        """Undo the last change and return it; None if there is none."""
         step = self.history.undo()
         if step is not None:
-            self._restore(step.before)
+            self._restore_state(step.before)
         return step
 
-    def redo(self) -> Step | None:
-        """Do again what was taken back last; None where nothing was."""
+    def redo(self) -> UndoStep | None:
+        """Redo the last undone change and return it; None if there is none."""
         step = self.history.redo()
         if step is not None:
-            self._restore(step.after)
+            self._restore_state(step.after)
         return step
 
-    def _restore(self, state: State) -> None:
+    def _restore_state(self, state: DraftState) -> None:
+        # The step replaced the whole draft by another one; the file of the one that is left must go.
         if state.draft is not self.draft:
-            self.flush()
+            self.flush_draft()
             remove_draft(self.draft.id)
             self.draft.id = ""
             self.draft = state.draft
@@ -174,72 +177,75 @@ class DraftKeeper:
         draft.values, draft.texts = copy.deepcopy(state.values), dict(state.texts)
         draft.name, draft.file, draft.yaml = state.name, state.file, state.yaml
         self._begun = state.begun
-        self.touch()
+        self.note_change()
 
-    def _state(self) -> State:
+    def _take_state(self) -> DraftState:
         draft, history = self.draft, getattr(self, "history", None)
-        values = snapshot(draft.values, history.now.values if history is not None else {})
-        return State(draft, values, dict(draft.texts), draft.name, draft.file, draft.yaml, self._begun)
+        # Parts that did not change are shared with the last state, so that each letter costs no full copy.
+        values = copy_changed(draft.values, history.now.values if history is not None else {})
+        return DraftState(draft, values, dict(draft.texts), draft.name, draft.file, draft.yaml, self._begun)
 
     @property
-    def changed(self) -> bool:
-        """Whether there is anything in the draft that it did not begin with."""
-        return _essence(self.draft) != self._begun
+    def is_changed(self) -> bool:
+        """True if the draft differs from the values it started with."""
+        return _find_essence(self.draft) != self._begun
 
-    def touch(self, words: str = "", typed: str = "") -> None:
-        """The draft has changed: keep it, once no other change comes for a moment.
+    def note_change(self, words: str = "", typed: str = "") -> None:
+        """Note a change: the draft is written when no other change follows for a moment.
 
         Args:
-            words: What was done, where the names of the changed fields would not say it.
-            typed: The field whose text was changed by a letter.
+            words: A name for the change, if the names of the changed fields are not enough.
+            typed: The field in which the user is typing.
         """
         draft = self.draft
-        self.history.note(self._state(), words, typed)
-        if not self.changed:
+        self.history.note_state(self._take_state(), words, typed)
+        if not self.is_changed:
             if draft.id:
-                self._hand_over("", draft.id)  # all is as it was: nothing to keep
+                self._hand_over("", draft.id)  # back at the start: delete the file
             return
-        draft.id = draft.id or own_name()
-        self._stamp()
-        self._hand_over(draft.written(), draft.id)
+        draft.id = draft.id or make_own_name()
+        self._stamp_draft()
+        self._hand_over(draft.dump_text(), draft.id)
 
-    def _stamp(self) -> None:
+    def _stamp_draft(self) -> None:
         self.draft.saved = time.time()
-        self.draft.about = in_short(self.draft.values)
+        self.draft.about = summarise_draft(self.draft.values)
         self.draft.folder = os.getcwd()
 
-    def discard(self, draft: Draft) -> None:
-        """Forget a draft, on disk and, if it is the one that is edited, here."""
-        self.flush()
+    def discard_draft(self, draft: Draft) -> None:
+        """Delete a draft, and clear the form if it is the current one."""
+        self.flush_draft()
         remove_draft(draft.id)
+        # Flushed first: the writing thread would otherwise bring the file back.
         self._histories.pop(draft.id, None)
         if draft.id == self.draft.id:
-            self.begin({})
+            self.begin_draft({})
 
-    def used(self) -> None:
-        """A run was started from the draft: it is kept there from now on."""
-        self.flush()
+    def note_run_started(self) -> None:
+        """Delete the draft after a run was started from it: the run folder has its values."""
+        self.flush_draft()
         if self.draft.id:
             remove_draft(self.draft.id)
             self.draft.id = ""
-        self._begun = _essence(self.draft)
+        self._begun = _find_essence(self.draft)
 
-    def flush(self) -> None:
-        """Write what waits, now."""
+    def flush_draft(self) -> None:
+        """Write a pending change now."""
+        # Held during the write, so that a caller who flushes also waits for the thread's write.
         with self._writing:
             with self._wake:
                 waiting, self._waiting = self._waiting, None
             if waiting is not None:
-                self._write(*waiting)
+                self._write_draft(*waiting)
 
     def new_trouble(self) -> str:
-        """What is to be said of a draft that cannot be kept; empty once it was said."""
+        """Return a warning if drafts cannot be saved; empty after it was returned once."""
         if self._told or not self.trouble:
             return ""
         self._told = True
         return _(
-            "What you set cannot be kept: {folder}: {problem}. It lasts until the workbench closes; ^s in "
-            "the settings saves it elsewhere.",
+            "The draft cannot be saved: {folder}: {problem}. It is kept until the workbench closes; press ^s "
+            "in the settings to save it elsewhere.",
             folder=one_line(drafts_folder()),
             problem=one_line(self.trouble, 120),
         )
@@ -249,14 +255,15 @@ class DraftKeeper:
             self._waiting = (text, name)
             self._due = time.monotonic() + REST
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._keep, name="drafts", daemon=True)
+                self._thread = threading.Thread(target=self._write_when_due, name="drafts", daemon=True)
                 self._thread.start()
             self._wake.notify()
 
-    def _keep(self) -> None:
+    def _write_when_due(self) -> None:
         while True:
             with self._wake:
                 while self._waiting is None:
+                    # The thread ends after a minute without work; the next change starts another.
                     if not self._wake.wait(60):
                         self._thread = None
                         return
@@ -264,17 +271,17 @@ class DraftKeeper:
                 if rest > 0:
                     self._wake.wait(rest)
                     continue
-            self.flush()
+            self.flush_draft()
 
-    def _write(self, text: str, name: str) -> None:
+    def _write_draft(self, text: str, name: str) -> None:
         if not text:
             remove_draft(name)
             return
         try:
-            write_whole(path_of(name), text)
+            write_atomically(find_draft_path(name), text)
             self.trouble = ""
-        except OSError as error:  # it costs the memory, and no more
-            self._told = self._told and bool(self.trouble)  # one sentence until it has gone well again
+        except OSError as error:  # not fatal: the draft is still in memory
+            self._told = self._told and bool(self.trouble)  # warn once until a write succeeds
             self.trouble = error.strerror or str(error)
             return
         for old in read_drafts()[MOST:]:
@@ -283,14 +290,15 @@ class DraftKeeper:
 
     @staticmethod
     def _owned_by_another(name: str) -> bool:
-        """Whether another process that is alive has this draft open."""
+        """Return whether another running process has this draft open."""
         return is_alive(name) and name.partition("-")[0] != str(os.getpid())
 
 
-def _essence(draft: Draft) -> Essence:
-    """What makes two drafts differ: their values but for defaults, and texts that are no values."""
+def _find_essence(draft: Draft) -> Essence:
+    """Return what makes two drafts differ: non-default values, and texts that are not values."""
+    # The usual case when the workbench opens; importing the form would slow its start.
     if not draft.values and not draft.texts and not draft.yaml and not draft.unread:
-        return _NOTHING  # without importing the form: so it is when the workbench opens
-    from tui_tuner.ui.form import differing
+        return _NOTHING
+    from tui_tuner.ui.form_values import list_differing_values
 
-    return copy.deepcopy(differing(draft.values)), dict(draft.texts), draft.yaml, draft.unread
+    return copy.deepcopy(list_differing_values(draft.values)), dict(draft.texts), draft.yaml, draft.unread

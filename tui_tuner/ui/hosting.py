@@ -1,4 +1,4 @@
-"""What the parts of the workbench know of each other: the app of its host, screens and widgets of the app."""
+"""Interfaces inside the workbench: the host as the app sees it, the app as screens and widgets see it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from tui_tuner.launch.helper import Helper
-    from tui_tuner.runs.control import Control
+    from tui_tuner.runs.control import CommandReceiver
     from tui_tuner.runs.store import RunFolder, RunStore
-    from tui_tuner.ui.base_models.fetches import Fetches, Job
-    from tui_tuner.ui.bridge import Follower
-    from tui_tuner.ui.checking import Refusal
+    from tui_tuner.ui.base_models.fetches import FetchJob, FetchQueue
+    from tui_tuner.ui.bridge import RunFollower
     from tui_tuner.ui.drafts import DraftKeeper
+    from tui_tuner.ui.start_checking import Refusal
 
 
 class Host(Protocol):
-    """A run in a thread of this process (`launch.thread.ThreadHost`)."""
+    """A run in a thread of this process (`launch.thread_host.ThreadHost`)."""
 
     folder: RunFolder
-    control: Control
+    control: CommandReceiver
     outcome: Any
 
     @property
-    def alive(self) -> bool: ...
+    def is_alive(self) -> bool: ...
 
-    def start(self) -> None: ...
+    def start_run(self) -> None: ...
 
-    def join(self, timeout: float | None = None) -> None: ...
+    def join_thread(self, timeout: float | None = None) -> None: ...
 
 
 HostFactory = Callable[["RunFolder", bool], Host]
@@ -36,13 +36,13 @@ HostFactory = Callable[["RunFolder", bool], Host]
 
 @dataclass(frozen=True)
 class AppResult:
-    """What the screen leaves behind when it closes.
+    """The outcome of a closed screen, for the command line.
 
     Args:
-        exit_code: For the shell, where no run is on any more.
+        exit_code: For the shell, if no run is active any more.
         host: The run this process trains or trained last. While it is alive, the caller keeps the process.
         terminal_gone: The terminal hung up: nothing can be written to it.
-        words: For the shell: where a fault ended the screen, or how to see again what one has left.
+        words: For the shell: the error that ended the screen, or how to get back to what was left.
     """
 
     exit_code: int = 0
@@ -52,14 +52,14 @@ class AppResult:
 
 
 class Tuner(Protocol):
-    """What screens, widgets and the command palette may ask of the app (`app.TunerApp`).
+    """The part of the app (`app.TunerApp`) that screens, widgets and the command palette use.
 
     They import this and never the app, which imports them.
     """
 
     store: RunStore
     drafts: DraftKeeper
-    card: str  # the card that is planned for; empty: this machine
+    card: str  # the GPU that is planned for; empty: this machine
     host: Host | None
 
     @property
@@ -70,20 +70,20 @@ class Tuner(Protocol):
     def draft(self, values: dict[str, Any]) -> None: ...
 
     @property
-    def training(self) -> bool: ...
+    def is_training(self) -> bool: ...
 
     @property
     def helper(self) -> Helper: ...
 
     @property
-    def fetches(self) -> Fetches: ...
+    def fetches(self) -> FetchQueue: ...
 
     @property
-    def fetching(self) -> Job | None: ...
+    def fetching(self) -> FetchJob | None: ...
 
-    def hosts(self, folder: RunFolder) -> bool: ...
+    def is_hosting(self, folder: RunFolder) -> bool: ...
 
-    def follow(self, folder: RunFolder) -> Follower: ...
+    def follow_run(self, folder: RunFolder) -> RunFollower: ...
 
     def open_run(self, folder: RunFolder) -> None: ...
 
@@ -95,15 +95,15 @@ class Tuner(Protocol):
 
     def open_data(self, *, instead: bool = False) -> None: ...
 
-    def launch(self, folder: RunFolder, resume: bool = False) -> None: ...
+    def launch_run(self, folder: RunFolder, resume: bool = False) -> None: ...
 
-    def command(self, folder: RunFolder, command: str) -> None: ...
+    def send_command(self, folder: RunFolder, command: str) -> None: ...
 
-    def say(self, text: str, severity: Any = "information", timeout: float = 5.0) -> None: ...
+    def show_notice(self, text: str, severity: Any = "information", timeout: float = 5.0) -> None: ...
 
     def fault_outside(self, error: BaseException) -> None: ...
 
-    def leave(self, terminal_gone: bool = False, words: str = "") -> None: ...
+    def leave_app(self, terminal_gone: bool = False, words: str = "") -> None: ...
 
     def action_toggle_theme(self) -> None: ...
 
@@ -111,12 +111,12 @@ class Tuner(Protocol):
 
 
 def tuner_of(app: object) -> Tuner:
-    """The app of a screen or widget, as what it is here: Textual knows it only as an `App`."""
+    """Cast the app of a screen or widget, which Textual only types as `App`."""
     return cast(Tuner, app)
 
 
 def thread_host(folder: RunFolder, resume: bool) -> Host:
-    """The host of the workbench: a worker thread of this process."""
-    from tui_tuner.launch.thread import ThreadHost
+    """Create the workbench's host: a worker thread of this process."""
+    from tui_tuner.launch.thread_host import ThreadHost
 
     return ThreadHost(folder, resume=resume)

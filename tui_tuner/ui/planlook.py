@@ -1,4 +1,4 @@
-"""What the plan screen and the settings' summary line show; worked out in a worker thread, without torch."""
+"""Computes what the plan screen and the settings' summary line show, in a worker thread and without torch."""
 
 from __future__ import annotations
 
@@ -10,60 +10,61 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.applying import methods_of
-from tui_tuner.config.kinds import QUANTISABLE
+from tui_tuner.config.applying import list_methods
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, load_facts
-from tui_tuner.planning.calibration import calibrated
-from tui_tuner.planning.counting import Counted, count, count_exactly
-from tui_tuner.planning.duration import duration_of
-from tui_tuner.planning.estimate import Estimate, devices_of, machine
-from tui_tuner.planning.fit import Candidate, which_cards
-from tui_tuner.planning.gpus import CARDS, Card, card_here, counted_card
-from tui_tuner.planning.hardware import Hardware, detect
-from tui_tuner.planning.plan import Plan, plan
-from tui_tuner.planning.throughput import measured
-from tui_tuner.runs.events import Body, Phase
+from tui_tuner.planning.calibration import calibrate_card
+from tui_tuner.planning.duration import estimate_duration
+from tui_tuner.planning.estimate import Estimate, count_devices, make_machine
+from tui_tuner.planning.fit import Candidate, rank_cards
+from tui_tuner.planning.gpus import CARDS, Card, find_local_card, parse_cards
+from tui_tuner.planning.hardware import Hardware, detect_hardware
+from tui_tuner.planning.plan import Plan, plan_run
+from tui_tuner.planning.row_counting import RowCount, count_exactly, count_quickly
+from tui_tuner.planning.throughput import find_measured
+from tui_tuner.runs.events import EventBody, Phase
 from tui_tuner.tasks import find_task
-from tui_tuner.ui.form import at, config_of, put
-from tui_tuner.ui.words import share_words
+from tui_tuner.ui.form_values import config_of, find_value, set_value
+from tui_tuner.ui.screen_words import share_words
 
-FEW_LAYERS = 2  # that freezing trains where nobody has said how many
-QUICK, PATIENT = 0.1, 1.5  # seconds of counting rows: while one types, and on the plan screen
+FEW_LAYERS = 2  # trained by `freeze` if the draft sets no number
+QUICK, PATIENT = 0.1, 1.5  # seconds for counting rows: while the user types, and on the plan screen
 
 _lock = threading.Lock()
 _facts: dict[str, ModelFacts] = {}
-_counts: dict[str, Counted] = {}
+_counts: dict[str, RowCount] = {}
 
 
 @dataclass(frozen=True)
-class Look:
-    """A plan with what it rests on."""
+class PlanPreview:
+    """A plan with the config and the row counts it is based on."""
 
     config: RunConfig
     plan: Plan
-    counted: Counted
+    counted: RowCount
 
     @property
     def card(self) -> Card:
-        """What the run is planned for: a GPU, or this machine's RAM."""
+        """The device that the run is planned for: a GPU, or this machine's RAM."""
         return self.plan.fit.card
 
     @property
     def estimate(self) -> Estimate:
-        """Memory on that card."""
+        """The estimated memory on that device."""
         return self.plan.fit.estimate
 
     @property
-    def used(self) -> ResolvedConfig:
+    def resolved_config(self) -> ResolvedConfig:
         """The config with every `auto` resolved for the card."""
         return self.plan.fit.config
 
 
-def look(
+def plan_draft(
     draft: dict[str, Any],
     card: str = "",
     root: Path | None = None,
@@ -73,132 +74,141 @@ def look(
     facts: ModelFacts | None = None,
     said: Callable[[Phase], None] | None = None,
     stop: Callable[[], bool] | None = None,
-) -> Look:
+) -> PlanPreview:
     """Plan the run of a draft.
 
     Args:
         card: A GPU's name or size; empty for this machine's own.
         root: Folder of past runs, for their speed.
-        network: Whether the hub may be asked for the model's shapes, and rows may be counted at leisure.
+        network: Whether to ask the hub for the model's shapes, and to take more time to count rows.
         exact: Tokenise all data (seconds to minutes; imports transformers).
-        facts: Shapes of the draft's model, where they are known; looked up otherwise.
-        said: Told how far the tokenising is.
-        stop: Whether to give that up.
+        facts: Shapes of the draft's model, if known; otherwise they are looked up.
+        said: Called with the progress of tokenising.
+        stop: Returns True to cancel tokenising.
 
     Raises:
-        TunerError: the draft is invalid, or the model, the card or (with `exact`) the data cannot be had.
+        TunerError: the draft is invalid, or the model, the GPU or (with `exact`) the data cannot be read.
     """
     config = config_of(draft)
     facts = facts or _facts_of(config, network)
-    counted = _counted(config, network, exact, said, stop)
-    hardware, chosen, config = _device(config, card)
-    speed = None if card else measured(config, not chosen.cpu, root)
-    planned = plan(config, hardware=hardware, card=chosen, facts=facts, data=counted.facts, speed=speed)
-    return Look(config, planned, counted)
+    counted = _count_rows(config, network, exact, said, stop)
+    hardware, chosen, config = _choose_device(config, card)
+    # Speeds of past runs were measured here and say nothing about another GPU.
+    speed = None if card else find_measured(config, not chosen.cpu, root)
+    planned = plan_run(config, hardware=hardware, card=chosen, facts=facts, data=counted.facts, speed=speed)
+    return PlanPreview(config, planned, counted)
 
 
 def method_costs(draft: dict[str, Any], card: str, stop: Callable[[], bool]) -> dict[str, str]:
-    """What each method that can train the draft's task would take of memory, and how much it would train.
+    """Return memory use and share of trained weights for each method that can train the draft's task.
 
-    Asks no hub: nothing where the model's shapes are not known here. A method without a plan is left out.
+    Does not ask the hub: empty if the model's shapes are not known locally. Methods without a plan are
+    omitted.
     """
     found: dict[str, str] = {}
-    for kind in methods_of(str(at(draft, "task"))):
+    for kind in list_methods(str(find_value(draft, "task"))):
         if stop():
             break
         values = copy.deepcopy(draft)
-        put(values, "method.kind", kind)
-        if kind == "freeze" and at(draft, "method.layers") is None:
-            put(values, "method.layers", FEW_LAYERS)
-        if kind not in QUANTISABLE:
-            put(values, "model.quantization", "none")
+        set_value(values, "method.kind", kind)
+        # A draft need not fit every method: these two fields would make the config invalid for some.
+        if "layers" in METHODS[kind].needs and find_value(draft, "method.layers") is None:
+            set_value(values, "method.layers", FEW_LAYERS)
+        if not METHODS[kind].has_trait(Trait.QUANTISABLE):
+            set_value(values, "model.quantization", "none")
         try:
-            seen = look(values, card, network=False)
+            seen = plan_draft(values, card, network=False)
         except (TunerError, OSError):
             continue
         parameters = seen.plan.parameters
         found[kind] = _(
             "{gib:.1f} GiB, {share} of the weights trained",
             gib=seen.estimate.device,
-            share=share_words(parameters.share),
+            share=share_words(parameters.trained_share),
         )
     return found
 
 
-def cards(
+def report_cards(
     draft: dict[str, Any], said: Callable[[Candidate, float | None], None], stop: Callable[[], bool]
 ) -> None:
-    """Say of each known GPU how the run would go there, and for how many seconds; smallest first.
+    """Report for each known GPU how the run would fit and how many seconds it would take, smallest first.
 
     Raises:
-        TunerError: the draft is invalid, or the model cannot be had.
+        TunerError: the draft is invalid, or the model's shapes cannot be read.
     """
     config = config_of(draft)
-    facts, data = _facts_of(config, True), _counted(config, False, False).facts
-    for found in which_cards(config, facts=facts, data=data):
+    facts, data = _facts_of(config, True), _count_rows(config, False, False).facts
+    for found in rank_cards(config, facts=facts, data=data):
         if stop():
             return
-        if found.count == max(1, devices_of(config)):
-            duration = duration_of(found.config, facts, data, card=found.card) if data and data.rows else None
+        # The search also tries more GPUs of a kind; the list shows the number that the draft asks for.
+        if found.count == max(1, count_devices(config)):
+            duration = (
+                estimate_duration(found.config, facts, data, card=found.card) if data and data.rows else None
+            )
             said(found, duration.seconds if duration else None)
 
 
 def known_cards() -> list[Card]:
-    """The table of GPUs, smallest first."""
+    """Return the table of GPUs, smallest first."""
     return sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops))
 
 
-def _device(config: RunConfig, card: str) -> tuple[Hardware, Card, RunConfig]:
-    """The machine as planning sees it, what to fit into, and the config with that many devices."""
+def _choose_device(config: RunConfig, card: str) -> tuple[Hardware, Card, RunConfig]:
+    """Return the hardware, the card to fit the run into, and the config with that number of devices."""
     if card:
-        chosen, config = counted_card(card, config)
-        return machine(chosen), chosen, config
-    hardware = detect()
-    return hardware, calibrated(card_here(config, hardware)), config
+        chosen, config = parse_cards(card, config)
+        return make_machine(chosen), chosen, config
+    hardware = detect_hardware()
+    return hardware, calibrate_card(find_local_card(config, hardware)), config
 
 
 def _facts_of(config: RunConfig, network: bool) -> ModelFacts:
-    """The model's shapes; those from the hub are asked for once."""
+    """Return the model's shapes; the hub is asked only once for each model."""
+    # Local folders may change at any time and are quick to read, so they are not cached.
     if config.model.name == "demo" or Path(config.model.name).expanduser().is_dir():
         return load_facts(config.model, network=network)
     key = config.model.model_dump_json()
     with _lock:
         known = _facts.get(key)
     if known is None:
+        # Outside of the lock: a slow hub must not hold up a plan of another model.
         known = load_facts(config.model, network=network)
         with _lock:
             _facts[key] = known
     return known
 
 
-class _Phases:
-    """Passes on how far something is."""
+class _PhaseForwarder:
+    """A journal that only forwards phases."""
 
     def __init__(self, said: Callable[[Phase], None]) -> None:
         self._said = said
 
-    def emit(self, body: Body) -> None:
+    def emit(self, body: EventBody) -> None:
         if isinstance(body, Phase):
             self._said(body)
 
 
-def _counted(
+def _count_rows(
     config: RunConfig,
     patient: bool,
     exact: bool,
     said: Callable[[Phase], None] | None = None,
     stop: Callable[[], bool] | None = None,
-) -> Counted:
-    """Counts of the rows, kept while neither settings nor files change; exact ones are preferred."""
+) -> RowCount:
+    """Count the rows, cached until settings or files change; exact counts are preferred."""
     key = _data_key(config)
     with _lock:
         known = _counts.get(key)
+    # A cached count of a quick look may have run out of time; a patient caller tries again.
     if known is not None and (known.exact or not exact) and not (patient and known.facts is None):
         return known
     if exact:
-        found = count_exactly(config, find_task(config.task), _Phases(said) if said else None, stop)
+        found = count_exactly(config, find_task(config.task), _PhaseForwarder(said) if said else None, stop)
     else:
-        found = count(config, PATIENT if patient else QUICK, PATIENT if patient else 0.0)
+        found = count_quickly(config, PATIENT if patient else QUICK, PATIENT if patient else 0.0)
     with _lock:
         _counts[key] = found
     return found

@@ -1,4 +1,4 @@
-"""What the workbench remembers between two starts: a small JSON file in the platform's config folder."""
+"""The workbench's preferences: a small JSON file in the platform's config folder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _FILE = "workbench.json"
 
 
 def preferences_path() -> Path:
-    """Where the file lives; `TUI_TUNER_CONFIG_DIR` moves it."""
+    """Return the path of the file; `TUI_TUNER_CONFIG_DIR` overrides its folder."""
     folder = os.environ.get("TUI_TUNER_CONFIG_DIR")
     return (Path(folder) if folder else user_config_path("tui-tuner", appauthor=False)) / _FILE
 
 
 def read_preferences() -> dict[str, Any]:
-    """What was remembered; empty where there is nothing readable."""
+    """Return the stored preferences; empty if there are none or they cannot be read."""
     try:
         data = json.loads(preferences_path().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -27,11 +27,12 @@ def read_preferences() -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def remember(**values: Any) -> bool:
-    """Keep values; False where the folder cannot be written, which only costs the memory."""
+def save_preferences(**values: Any) -> bool:
+    """Save values; False if the folder cannot be written, which is not an error."""
     path = preferences_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Read again just before writing: another workbench may have saved other keys meanwhile.
         path.write_text(json.dumps({**read_preferences(), **values}, indent=1), encoding="utf-8")
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""The range test for the plan screen, in a helper process: it can be ended, and keeps nothing."""
+"""The plan screen's range test, in a helper process: it can be stopped and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from tui_tuner.errors import RunError, TunerError
 from tui_tuner.launch.beforehand import check_hardware
 from tui_tuner.launch.helper import Cancelled, Helper, Request
-from tui_tuner.planning.range_test import RangeTest, evaluate
-from tui_tuner.ui.form import config_of
+from tui_tuner.planning.range_suggestion import RangeTest, evaluate_curve
+from tui_tuner.ui.form_values import config_of
 
 STEPS = 60
 Points = list[tuple[float, float]]  # (rate, loss) each
 
 
 class RangeProcess:
-    """The range test of a draft. `end` may be called from another thread, also before `run`.
+    """The range test of a draft. `end_test` may be called from another thread, also before `run_test`.
 
     Args:
-        helper: Whom to ask; None for one of its own.
-        progress: Told what is done, how far it is, and the curve so far, in the thread that runs it.
+        helper: The helper to use; None creates one.
+        progress: Called in the running thread with activity, steps done, steps in total, and the curve.
     """
 
     def __init__(
@@ -37,25 +37,26 @@ class RangeProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process that runs it, once there is one."""
+        """The id of the process that runs the test, once started."""
         return self._request.pid if self._request is not None else None
 
-    def run(self, draft: dict[str, Any]) -> RangeTest | None:
-        """The curve and what it suggests; None if it was ended.
+    def run_test(self, draft: dict[str, Any]) -> RangeTest | None:
+        """Run the test and return its curve and suggestion; None if it was stopped.
 
         Raises:
-            ConfigError: the draft is invalid, or asks for several devices.
-            HardwareError: it asks for more GPUs than there are.
+            ConfigError: the draft is invalid, or sets several devices.
+            HardwareError: the draft sets more GPUs than there are.
             RunError: the test failed.
         """
         config = config_of(draft)
         check_hardware(config)
         arguments = {"config": config.model_dump(mode="json"), "steps": STEPS}
-        self._request = self._helper.request("range_test", arguments, progress=self._heard)
+        self._request = self._helper.prepare_request("range_test", arguments, progress=self._take_progress)
+        # `end_test` may have been called before there was a request that it could cancel.
         if self._ended:
             return None
         try:
-            found = self._request.wait()
+            found = self._request.wait_for_result()
         except Cancelled:
             return None
         except TunerError as error:
@@ -65,15 +66,15 @@ class RangeProcess:
                 self._helper.close()
         points = found["points"]
         rates, losses = [point["rate"] for point in points], [point["loss"] for point in points]
-        return evaluate(rates, losses, found["ended"])
+        return evaluate_curve(rates, losses, found["ended"])
 
-    def end(self) -> None:
-        """End it, if it is on."""
+    def end_test(self) -> None:
+        """Stop the test if it is running, or will be."""
         self._ended = True
         if self._request is not None:
             self._request.cancel()
 
-    def _heard(self, said: dict[str, Any]) -> None:
+    def _take_progress(self, said: dict[str, Any]) -> None:
         if said.get("rate") is not None:
             self._points.append((said["rate"], said["loss"]))
         self._progress(str(said["doing"]), said["done"], said["total"], list(self._points))

@@ -1,4 +1,4 @@
-"""Two quiet themes of our own. Every colour has a mark or a word beside it, so nobody needs the colours."""
+"""The dark and the light theme. Every colour comes with a mark or a word, so nothing depends on colour."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from textual.theme import Theme
 DARK = "tuner-dark"
 LIGHT = "tuner-light"
 
+# Textual's widgets read the `block-cursor-*`, `footer-*` and `scrollbar-*` variables; the other names are
+# ours, for style.tcss and content markup.
 _DARK = Theme(
     name=DARK,
     dark=True,

@@ -1,4 +1,4 @@
-"""How much better a model is than it was before training, on the same held-out rows, and how sure that is."""
+"""How much a model has improved on the same held-out rows since before training, with an interval."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tui_tuner.runs.events import HeldOutRows
 from tui_tuner.runs.view import RunView
 
 CERTAINTY = 0.95  # of the interval
-FEWEST = 5  # rows, below which an interval is worth nothing
+FEWEST = 5  # rows below which an interval is not meaningful
 
 
 @dataclass(frozen=True)
 class Gain:
-    """The paired difference of the losses of held-out rows, before less after: positive is better.
+    """The paired difference of the losses of held-out rows, before minus after: positive is better.
 
     Args:
-        step: Of what is compared with the model before its first step.
+        step: The evaluation that is compared with the model before its first step.
         mean: Weighted by the labels of the rows, as the loss of an evaluation is.
         low, high: Its interval (`CERTAINTY`).
-        rows: How many it rests on.
-        all_rows: Whether each row that was measured before has a finite loss afterwards, too.
+        rows: The number of rows compared.
+        all_rows: Every row measured before training also has a finite loss afterwards.
     """
 
     step: int
@@ -36,36 +36,38 @@ class Gain:
     all_rows: bool = True
 
     @property
-    def shown(self) -> bool:
-        """Whether the interval excludes that nothing has changed."""
+    def is_shown(self) -> bool:
+        """Return whether the interval excludes zero, on enough rows to trust it."""
         return self.rows >= FEWEST and (self.low > 0 or self.high < 0)
 
     @property
-    def better(self) -> bool:
-        return self.shown and self.low > 0
+    def is_better(self) -> bool:
+        return self.is_shown and self.low > 0
 
 
-def gain_of(before: HeldOutRows, after: HeldOutRows) -> Gain | None:
-    """The gain from one evaluation to another; None where they share no rows.
+def compute_gain(before: HeldOutRows, after: HeldOutRows) -> Gain | None:
+    """Compute the gain from one evaluation to another; None if fewer than two of the same rows were measured.
 
     The interval is that of the mean of paired differences by Student's t; weights enter it as in a ratio of
     sums (Cochran, Sampling Techniques, 3rd edition, chapter 6).
     """
-    pairs = list(_pairs(before, after))
+    pairs = list(_pair_rows(before, after))
     if len(pairs) < 2:
         return None
     total = sum(weight for _difference, weight in pairs)
     mean = sum(difference * weight for difference, weight in pairs) / total
     count = len(pairs)
     each = total / count
+    # Rows with many labels move a weighted mean more, so each deviation counts by its row's relative weight
     squares = sum(((difference - mean) * weight / each) ** 2 for difference, weight in pairs)
     width = quantile_of_t((1 + CERTAINTY) / 2, count - 1) * math.sqrt(squares / (count * (count - 1)))
     return Gain(after.step, mean, mean - width, mean + width, count, count == len(before.losses))
 
 
-def _pairs(before: HeldOutRows, after: HeldOutRows) -> Iterable[tuple[float, float]]:
-    """(difference, weight) of each row; nothing where the rows are not the same ones."""
+def _pair_rows(before: HeldOutRows, after: HeldOutRows) -> Iterable[tuple[float, float]]:
+    """Yield (difference, weight) of each row; nothing if the rows are not the same ones."""
     labels = list(before.labels)
+    # Rows have no names in a journal: equal numbers of labels in the same order are how they are recognised
     if list(after.labels) != labels or not len(before.losses) == len(after.losses) == len(labels):
         return
     for first, last, weight in zip(before.losses, after.losses, labels, strict=True):
@@ -74,13 +76,13 @@ def _pairs(before: HeldOutRows, after: HeldOutRows) -> Iterable[tuple[float, flo
 
 
 def is_finite(value: object) -> TypeGuard[int | float]:
-    """Whether a raw value is a number, and a finite one."""
+    """Return whether a raw value of a journal is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def quantile_of_t(share: float, freedom: int) -> float:
-    """A quantile of Student's distribution: exact for 1 and 2 degrees of freedom, else by the Cornish-Fisher
-    expansion (Abramowitz and Stegun 26.7.5), to within a hundredth from 3 degrees on at the usual shares."""
+    """Return a quantile of Student's t distribution: exact for 1 and 2 degrees of freedom, otherwise by the
+    Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5), to within a hundredth at the usual shares."""
     if freedom == 1:
         return math.tan(math.pi * (share - 0.5))
     if freedom == 2:
@@ -96,24 +98,29 @@ def quantile_of_t(share: float, freedom: int) -> float:
     return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
-def gains_of(view: RunView) -> list[Gain]:
-    """What a run has gained at its best evaluation and, if that is another one, at its last."""
+def list_gains(view: RunView) -> list[Gain]:
+    """List the gains of a run at its best evaluation and at its last, if that is a different one."""
     return gains_between(view.held_out, view.best_step())
 
 
 def gains_between(evaluations: Iterable[HeldOutRows], best: int | None) -> list[Gain]:
-    """The same, from the rows of its evaluations and the step of the best one."""
+    """List the gains at the best evaluation and the last; nothing without one before the first step.
+
+    Args:
+        evaluations: The held-out rows of each evaluation.
+        best: The step of the best evaluation, if known.
+    """
     rows = {point.step: point for point in evaluations}
     if 0 not in rows or len(rows) < 2:
         return []
     steps = dict.fromkeys(step for step in (best, max(rows)) if step)
-    found = [gain_of(rows[0], rows[step]) for step in steps if step in rows]
+    found = [compute_gain(rows[0], rows[step]) for step in steps if step in rows]
     return [gain for gain in found if gain is not None]
 
 
-def gain_words(gain: Gain) -> str:
-    """A gain as a sentence."""
-    digits = _digits(gain)
+def describe_gain(gain: Gain) -> str:
+    """Describe a gain in a sentence."""
+    digits = _count_digits(gain)
     said = {
         "step": gain.step,
         "rows": gain.rows,
@@ -123,36 +130,36 @@ def gain_words(gain: Gain) -> str:
     }
     if gain.rows < FEWEST:
         return _n(
-            "Loss at step {step:,} against before training: {rows} held-out row is too few to tell.",
-            "Loss at step {step:,} against before training: {rows} held-out rows are too few to tell.",
+            "Loss at step {step:,} compared with before training: {rows} held-out row is too few to tell.",
+            "Loss at step {step:,} compared with before training: {rows} held-out rows are too few to tell.",
             gain.rows,
             step=gain.step,
             rows=gain.rows,
         )
-    if not gain.shown:
+    if not gain.is_shown:
         return _(
-            "Loss at step {step:,} against before training: no difference that these {rows:,} rows can show "
-            "({low} to {high}).",
+            "Loss at step {step:,} compared with before training: no difference that these {rows:,} rows can "
+            "show ({low} to {high}).",
             step=gain.step,
             rows=gain.rows,
             low=f"{gain.low:+.{digits}f}",
             high=f"{gain.high:+.{digits}f}",
         )
-    if gain.better:
+    if gain.is_better:
         return _(
-            "Loss at step {step:,} against before training: better by {gain} ({low} to {high}) on {rows:,} "
-            "held-out rows.",
+            "Loss at step {step:,} compared with before training: better by {gain} ({low} to {high}) on "
+            "{rows:,} held-out rows.",
             **said,
         )
     return _(
-        "Loss at step {step:,} against before training: worse by {gain} ({low} to {high}) on {rows:,} "
-        "held-out rows.",
+        "Loss at step {step:,} compared with before training: worse by {gain} ({low} to {high}) on "
+        "{rows:,} held-out rows.",
         **said,
     )
 
 
-def _digits(gain: Gain) -> int:
-    """Decimals that show the width of the interval with two digits: two at least, five at most."""
+def _count_digits(gain: Gain) -> int:
+    """Return how many decimals show the width of the interval with two digits: between two and five."""
     width = gain.high - gain.low
     if width <= 0 or not math.isfinite(width):
         return 4

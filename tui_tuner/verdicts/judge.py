@@ -1,4 +1,4 @@
-"""A run's verdict, from its events or its folder, ended or still going."""
+"""The verdict on a run, from its events or its folder, whether it has ended or is still running."""
 
 from __future__ import annotations
 
@@ -9,52 +9,60 @@ from pathlib import Path
 
 import numpy as np
 
-from tui_tuner.runs.events import Body, Event
+from tui_tuner.runs.events import Event, EventBody
 from tui_tuner.runs.events import Verdict as VerdictEvent
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.verdicts.advising import advise_on
-from tui_tuner.verdicts.cases import Case, Levels, Ruling, Setting
-from tui_tuner.verdicts.curves import Curves, curves_of, difference_errors, windows, wobble_of
-from tui_tuner.verdicts.gathering import Gathered, gather, gather_file
+from tui_tuner.verdicts.adviser import advise_on
+from tui_tuner.verdicts.curves import (
+    Curves,
+    compute_difference_errors,
+    estimate_wobble,
+    make_curves,
+    make_windows,
+)
+from tui_tuner.verdicts.evidence import tell_evidence
+from tui_tuner.verdicts.judged_case import Case, Levels, Ruling, Setting
 from tui_tuner.verdicts.limits import DRAWS
-from tui_tuner.verdicts.rules import rule
-from tui_tuner.verdicts.scores import scores_of
-from tui_tuner.verdicts.settings import config_of, setting_of
-from tui_tuner.verdicts.telling import tell
-from tui_tuner.verdicts.words import Advice, Found
+from tui_tuner.verdicts.run_history import RunHistory, gather_events, gather_file
+from tui_tuner.verdicts.scores import make_scores
+from tui_tuner.verdicts.settings import make_setting, read_journal_config
+from tui_tuner.verdicts.verdict_rules import apply_rules
+from tui_tuner.verdicts.verdict_words import Advice, FoundVerdict
 
+# A fixed seed, so that the same events always give the same verdict and confidence
 _SEED = 81
 
 
-def judge(events: Iterable[Event | Body]) -> Found:
-    """The verdict on what these events tell. The same events give the same verdict and confidence."""
-    return judge_gathered(gather(events))
+def judge_events(events: Iterable[Event | EventBody]) -> FoundVerdict:
+    """Judge a run by its events. The same events give the same verdict and confidence."""
+    return judge_gathered(gather_events(events))
 
 
-def judge_run(folder: Path | RunFolder) -> Found:
-    """The verdict on a run's folder, or on a journal.
+def judge_run(folder: Path | RunFolder) -> FoundVerdict:
+    """Judge a run by its folder or its journal.
 
     Raises:
-        UsageError: there is no journal, or it is none.
+        UsageError: there is no journal, or the file is not one.
     """
     path = folder.path if isinstance(folder, RunFolder) else Path(folder).expanduser()
     return judge_gathered(gather_file(path / "events.jsonl" if path.is_dir() else path))
 
 
-def judge_gathered(gathered: Gathered, draws: int = DRAWS) -> Found:
-    """The verdict on a history, its confidence from so many draws."""
-    config = config_of(gathered)
-    with np.errstate(all="ignore"):  # losses of a run that diverged are as large as numbers get
-        curves = curves_of(gathered)
-        setting = setting_of(gathered, config)
-        case, now = case_of(curves, gathered, setting)
-        ruling = rule(case, now)
-        confidence = _confidence(case, now, ruling, draws)
-        evidence = tell(case, now, ruling)
+def judge_gathered(gathered: RunHistory, draws: int = DRAWS) -> FoundVerdict:
+    """Judge a run by its history; its confidence is measured with `draws` draws."""
+    config = read_journal_config(gathered)
+    # Losses of a run that diverged can be so large that arithmetic with them overflows
+    with np.errstate(all="ignore"):
+        curves = make_curves(gathered)
+        setting = make_setting(gathered, config)
+        case, now = make_case(curves, gathered, setting)
+        ruling = apply_rules(case, now)
+        confidence = _measure_confidence(case, now, ruling, draws)
+        evidence = tell_evidence(case, now, ruling)
         advice = advise_on(case, now, ruling, gathered, config)
-    return Found(
+    return FoundVerdict(
         ruling.word,
-        curves.step,
+        curves.last_step,
         ruling.since,
         confidence,
         tuple(evidence),
@@ -62,19 +70,20 @@ def judge_gathered(gathered: Gathered, draws: int = DRAWS) -> Found:
     )
 
 
-def case_of(curves: Curves, gathered: Gathered, setting: Setting) -> tuple[Case, Levels]:
-    """What the rules are asked about: the curves as they are."""
-    steps, levels, errors = windows(curves)
-    wobble = wobble_of(curves.held.losses)
-    paired = difference_errors(curves.held.draws)
-    if curves.held.rows:  # without rows it is in the draws
+def make_case(curves: Curves, gathered: RunHistory, setting: Setting) -> tuple[Case, Levels]:
+    """Make the case to which the rules are applied, and the levels of the curves as measured."""
+    steps, levels, errors = make_windows(curves)
+    wobble = estimate_wobble(curves.held.losses)
+    paired = compute_difference_errors(curves.held.draws)
+    # Draws of rows know nothing of the curve's own noise; draws made without rows already have it
+    if curves.held.rows:
         paired = np.hypot(paired, wobble * math.sqrt(2))
-    case = Case(curves, scores_of(gathered), setting, steps, errors, paired, wobble)
+    case = Case(curves, make_scores(gathered), setting, steps, errors, paired, wobble)
     return case, Levels(curves.held.losses, curves.training.levels, curves.training.start, levels)
 
 
-def _confidence(case: Case, now: Levels, ruling: Ruling, draws: int) -> float | None:
-    """The share of draws that give the same word; None where nothing could be drawn anew."""
+def _measure_confidence(case: Case, now: Levels, ruling: Ruling, draws: int) -> float | None:
+    """Return the share of draws that give the same verdict; None if there is nothing to draw from."""
     curves = case.curves
     training, held = curves.training, curves.held
     if training.count < 2 and len(held.steps) < 2:
@@ -89,12 +98,12 @@ def _confidence(case: Case, now: Levels, ruling: Ruling, draws: int) -> float | 
             + float(random.normal()) * (training.start_error if math.isfinite(training.start_error) else 0),
             now.windows + random.normal(size=len(now.windows)) * case.window_errors,
         )
-        words[rule(case, drawn).word] += 1
+        words[apply_rules(case, drawn).word] += 1
     return round(words[ruling.word] / draws, 3)
 
 
-def event_of(found: Found, final: bool) -> VerdictEvent:
-    """A verdict as the journal holds it."""
+def make_verdict_event(found: FoundVerdict, final: bool) -> VerdictEvent:
+    """Return a verdict as an event of the journal."""
     advice = [advice_values(one) for one in found.advice]
     return VerdictEvent(
         found.step, found.verdict, found.since_step, found.confidence, list(found.evidence), advice, final
@@ -102,12 +111,12 @@ def event_of(found: Found, final: bool) -> VerdictEvent:
 
 
 def advice_values(advice: Advice) -> dict[str, object]:
-    """Advice in plain values."""
+    """Return advice as plain values for JSON."""
     return {"words": advice.words, "values": dict(advice.values)}
 
 
-def plain_values(found: Found) -> dict[str, object]:
-    """A verdict in plain values, as `tui-tuner verdict --json` prints it."""
+def plain_values(found: FoundVerdict) -> dict[str, object]:
+    """Return a verdict as plain values, as `tui-tuner verdict --json` prints them."""
     return {
         "verdict": found.verdict,
         "since_step": found.since_step,

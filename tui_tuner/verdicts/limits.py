@@ -1,111 +1,111 @@
-"""Every threshold of the verdicts, each with its reason. None of them is a loss of a certain task.
+"""Every threshold of the verdicts, each with its reason; none depends on the task.
 
-What is called a share is one of the loss at the start, or of what was gained since, so that nats of a model
-that writes and squares of one that tells numbers are judged alike. What is said to be in ratios is the
-logarithm of losses: a model new to its rows falls from 10 to 2 in a few steps, and what matters is below 2.
+A share is a share of the loss at the start or of the gain since then, so that the nats of a model that
+writes and the squared errors of one that predicts numbers are judged alike. "In ratios" means the logarithm
+of losses: a model new to its rows falls from 10 to 2 in a few steps, and what matters happens below 2.
 """
 
 from __future__ import annotations
 
-# Of held-out rows with replacement: a confidence to about 3 %, in some tens of milliseconds
+# Resamples of the held-out rows: enough for a confidence to about 3 %, in some tens of milliseconds
 DRAWS = 200
-# Standard errors: 99 %, for several questions are asked of one curve; and 95 %, for intervals that are told
+# Standard errors: 99 %, because several questions are asked of one curve; 95 % for intervals that are shown
 SURE = 2.576
 LIKELY = 1.96
 
-# Held-out rows that differ: of fewer, even all of them better is chance in 1 of 100 cases (2 / 2 ** n)
+# Distinct held-out rows: with fewer, all of them improve by chance in 1 of 100 runs or more (2 / 2 ** n)
 FEWEST_ROWS = 8
-# Of fewer steps, neither a level nor a pace can be told
+# With fewer steps, neither a level nor a pace can be estimated
 FEWEST_STEPS = 5
-# Of a curve that has two halves
+# Points of a curve that has two halves
 FEWEST_POINTS = 3
-# Steps from which on losses in training alone show that nothing was learnt
+# Steps from which the training loss alone can show that nothing was learned
 FEWEST_ALONE = 30
-# Share of held-out rows that are trained on, beyond what texts that come again and again make likely: most
-# of them say what was trained, and nothing of new rows
+# Share of held-out rows that are trained on, beyond what repeated texts make likely: from half on, most of
+# their loss is about trained rows and not about new ones
 MOST_COPIES = 0.5
 
-# Share of the start that is next to nothing: below it ratios of losses say no more
+# Share of the start that is next to nothing: below it, ratios of losses mean nothing
 NOTHING = 0.01
 
 # ---- unstable
 
-# Share of the start by which a level rises above it: batches differ by less
+# Share of the start by which a level is above it: batches differ by less
 ABOVE_START = 0.25
-# The same, that no end makes good: twice the start
+# The same for a rise to twice the start, which no good ending excuses
 FAR_ABOVE = 1.0
-# Share of the start by which it ends above it
+# Share of the start by which the end is above it
 ENDS_ABOVE = 0.1
-# Share of what was gained in training that is lost again: no overfitting makes training worse
+# Share of the gain in training that is lost again: overfitting does not raise the training loss
 LOST_AGAIN = 0.5
 # Standard errors of a level: one of fifty levels is that far off in one of ten thousand runs
 CLEARLY = 5.0
-# Share of the start that is gained in the end, after a rise in the first steps: a bad start, and no more
+# Share of the start that is gained in the end after a rise in the first steps: then it was just a bad start
 RECOVERED = 0.7
-# Share of the steps in which a rate usually rises to its peak
+# Share of the steps in which a learning rate usually rises to its peak
 EARLY = 0.1
-# Share of the steps without a number: a single one that was left out is no verdict
+# Share of the steps whose loss is NaN or infinite: a single skipped step does not decide a verdict
 BAD_NUMBERS = 0.01
-# Robust standard deviations of a single step, as the warnings during a run have it; and so much of the loss
+# Robust standard deviations of a single step, as for the warnings during a run; and the share of the loss
 JUMP = 8.0
 JUMP_SHARE = 0.5
-# So many that were still there at the next step, over half of the run: "again and again"
+# Jumps that were still there at the next step, spread over half of the run: they keep happening
 JUMPS = 4
-# Steps far above the start that are no hard batch any more, and the share of the start below which a run
-# has made good what they threw away
+# Steps far above the start that hard batches no longer explain, and the share of the start below which a run
+# has recovered from them
 THROWN = 2
 MADE_GOOD = 0.35
-# Share of the start that the second half of the steps still gains: it is making good what was thrown away
+# Share of the start that the second half of the steps still gains: the run is recovering
 MAKES_GOOD = 0.2
-# Of the highest usual rate: beyond it even small models are thrown off, and a single such step will do
+# Multiple of the highest usual rate: beyond it even small models diverge, and a single such step is enough
 WILD_RATE = 40.0
 # Times that held-out rows became clearly worse and better again, and by which share of the start
 TURNS = 2
 TURNS_BY = 0.03
-# Times the range of all levels that they rise in sum: a curve that falls hardly rises at all
+# Sum of all rises as a multiple of the range of the levels: a curve that falls hardly rises at all
 WANDERS = 1.5
 
 # ---- nothing learnt, memorised, overfit
 
-# Share of the start: less is of no use to anybody, however sure it is
+# Share of the start: a smaller gain is useless, however certain it is
 LEAST_GAIN = 0.005
-# Share of the start, half an interval: what is narrower and includes 0 shows that nothing came of it
+# Share of the start, half the width of an interval: a narrower one around 0 shows that nothing was gained
 WIDE = 0.05
-# Share of the start that training fell by while held-out rows gained nothing: it learnt single rows; and so
-# far that it is most of them
+# Share of the start by which training fell without a gain on held-out rows: single rows were learned; and by
+# which most of them were
 FELL = 0.3
 FELL_FAR = 0.5
-# Share of the start that is left in training: known by heart
+# Share of the start that is left of the training loss: the rows are memorised
 BY_HEART = 0.05
-# Of what training gained, in ratios, that held-out rows got: "little or nothing"
+# Share of the gain in training, in ratios, that held-out rows had too: below it, "little or nothing"
 LITTLE = 0.5
-# Of what held-out rows had gained, in ratios, that they lost again: from which on it is overfitting however
-# little was gained; and too much to be excused by a metric that is still at its best
+# Share of the gain on held-out rows, in ratios, that is lost again: from LOST on it is overfitting, however
+# small the gain was; MUCH_WORSE is too much to be excused by a metric that is still at its best
 LOST = 0.25
 MUCH_WORSE = 0.5
-# Share of the best loss by which it is worse: less is what the last steps wobble
+# Share of the best loss by which the last one is worse: the noise of the last steps is less
 WORSE = 0.03
-# Of what the deciding metric could gain above chance: whoever keeps that is not useless
+# Share of the possible gain above chance in the deciding metric: a model that keeps it is not useless
 KEPT = 0.5
 
 # ---- pace
 
-# Of all words that a model that writes names right, beside those before: with less, a loss that fell far fell
-# for how often words come, and not for what comes next
+# Growth in the share of words predicted correctly: with less, a loss that fell far fell because the model
+# learned how frequent words are, not which one comes next
 NAMES_MORE = 0.02
-# Of what was gained so far that as many steps again would add: worth as long a run again
+# Share of the gain so far that as many steps again would add: worth running as long again
 MATTERS = 0.05
-# Of what was gained, in ratios, that everything since a step added: nothing
+# Share of the gain, in ratios, that everything since a step added: no more than this is a plateau
 STANDS = 0.03
-# Share of the start that was gained: little, if it still goes on or has ended
+# Share of the start that was gained: below it, the gain is small
 SMALL = 0.25
-# The same after some steps, where the rate is known to be far too low
+# The same after some steps, if the learning rate is known to be far too low
 SMALL_AT_LOW_RATE = 0.5
-# Of what was gained that as many steps again would add, by which a curve has hardly begun to bend
+# Share of the gain that as many steps again would add: above it, a curve has hardly begun to bend
 HARDLY_BEGUN = 0.7
-# After which a model that still gains at the pace it began with has a rate that is too low
+# Steps after which a model that still gains at its first pace has too low a learning rate
 MANY_STEPS = 100
-# The same, where the rate or the method is known to be the reason
+# The same, if the rate or the method is known to be the reason
 SOME_STEPS = 50
-# Of the usual rate: below it the rate is to blame, and not the steps
+# Share of the usual rate: below it the rate is the reason, and not the number of steps
 LOW_RATE = 0.34

@@ -1,6 +1,6 @@
-"""What the metrics of an evaluation say beside its loss.
+"""Scores from the metrics of evaluations other than the loss.
 
-Whether a classifier is better than chance, and whether the metric that decides is still at its best.
+They show if a classifier is better than chance, and if the deciding metric is still at its best.
 """
 
 from __future__ import annotations
@@ -10,29 +10,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.deciding import decides, is_better_higher
+from tui_tuner.config.deciding import is_better_higher, name_deciding_metric
 from tui_tuner.runs.events import EvaluationTable
 from tui_tuner.verdicts.gain import is_finite
-from tui_tuner.verdicts.gathering import Gathered
 from tui_tuner.verdicts.limits import SURE
+from tui_tuner.verdicts.run_history import RunHistory
 
-LOSSES = ("loss", "perplexity")  # which say the same
+# Metrics that the curves already show: perplexity is the exponential of the loss
+LOSSES = ("loss", "perplexity")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The deciding metric, where it is not the loss, and chance, where there are classes or numbers.
+    """The deciding metric, if it is not the loss, and how it compares with chance for classes and numbers.
 
     Args:
-        name: Of the metric; empty where the loss decides.
-        best_step, best, last: Of it, over evaluations after the first step.
-        before: Before the first step; None where nobody measured.
-        error: Standard error of its difference between two evaluations, at most.
-        commonest: The share of the commonest class among held-out rows; None where nobody knows.
-        prior: The loss [nats] of always telling the classes as often as they are; None likewise.
-        rows: Held-out rows behind the metric; 0 where nobody knows.
-        chance: Whether it is no better than chance; None where that cannot be told.
-        named_more: Where the loss decides: by how much the share of words named right has grown at its best.
+        name: The metric; empty if the loss decides.
+        best_step, best, last: Its values over the evaluations after the first step.
+        before: Its value before the first step; None if it was not measured.
+        error: An upper bound for the standard error of its difference between two evaluations.
+        commonest: The share of the commonest class among held-out rows; None if unknown.
+        prior: The loss [nats] of predicting each class with its frequency; None if unknown.
+        rows: Held-out rows behind the metric; 0 if unknown.
+        chance: The metric is not better than chance; None if unknown.
+        named_more: If the loss decides, the largest growth in the share of words predicted correctly.
     """
 
     name: str = ""
@@ -49,33 +50,33 @@ class Scores:
     named_more: float | None = None
 
     @property
-    def at_best(self) -> bool:
-        """Whether the last value is the best one but for chance."""
+    def is_at_best(self) -> bool:
+        """Return whether the last value is the best one, apart from chance."""
         return bool(self.name) and abs(self.best - self.last) <= max(self.error, 1e-12)
 
     @property
-    def kept(self) -> float:
-        """The share of what there was to gain above chance that the last value has; 0 if unknown."""
+    def kept_share(self) -> float:
+        """Return the share of the possible gain above chance that the last value has; 0 if unknown."""
         floor = self.commonest if self.commonest is not None else self.before
         if not self.name or floor is None or not 0 <= floor < 1 or not 0 <= self.last <= 1:
             return 0.0
         return (self.last - floor) / (1 - floor)
 
 
-def scores_of(gathered: Gathered) -> Scores:
-    """What the metrics of a history say."""
+def make_scores(gathered: RunHistory) -> Scores:
+    """Make the scores of a history from its metrics."""
     measured = {step: metrics for step, metrics in sorted(gathered.evaluations.items()) if metrics}
     if not measured:
         return Scores()
     last = list(measured.values())[-1]
     step = list(measured)[-1]
-    shares = _shares(gathered.tables.get(step, {}))
-    rows = _rows(gathered, shares)
-    name = decides(gathered.config, {k: (v, "") for k, v in gathered.resolved.items()})
+    shares = _count_classes(gathered.tables.get(step, {}))
+    rows = _count_scored_rows(gathered, shares)
+    name = name_deciding_metric(gathered.config, {k: (v, "") for k, v in gathered.resolved.items()})
     if name in LOSSES or not is_finite(last.get(name)):
         name = ""
-    told = _deciding(name, measured, gathered.own_metrics, rows) if name else {}
-    prior, commonest = _prior(shares)
+    told = _read_deciding(name, measured, gathered.own_metrics, rows) if name else {}
+    prior, commonest = _measure_prior(shares)
     chance = _is_chance(last, rows, commonest)
     accuracy = last.get("accuracy")
     return Scores(
@@ -96,7 +97,7 @@ def _named_more(measured: Mapping[int, Mapping[str, float | None]]) -> float | N
     return None if before is None or not known else max(known) - before
 
 
-def _deciding(
+def _read_deciding(
     name: str, measured: Mapping[int, Mapping[str, float | None]], own: Mapping[str, object], rows: int
 ) -> dict[str, Any]:
     found = {step: metrics.get(name) for step, metrics in measured.items()}
@@ -109,6 +110,7 @@ def _deciding(
     pick = max if is_better_higher(name, own) else min
     best = pick(after.values())
     last = list(after.values())[-1]
+    # The binomial standard error of a share; with no row count, as if of some hundreds of rows
     share = min(max(best, 0.0), 1.0)
     error = math.sqrt(max(share * (1 - share), 1 / rows) / rows) if rows else 0.02
     best_step = next(step for step, value in after.items() if value == best)
@@ -122,8 +124,8 @@ def _deciding(
     }
 
 
-def _shares(tables: Mapping[str, EvaluationTable]) -> list[float]:
-    """How many held-out rows (or words) each class has; empty where no table tells."""
+def _count_classes(tables: Mapping[str, EvaluationTable]) -> list[float]:
+    """Count the held-out rows (or words) of each class; empty if no table has them."""
     confusion = tables.get("confusion")
     if confusion is not None:
         counts = [sum(v for v in row if is_finite(v)) for row in confusion.values if isinstance(row, list)]
@@ -136,14 +138,14 @@ def _shares(tables: Mapping[str, EvaluationTable]) -> list[float]:
     return []
 
 
-def _rows(gathered: Gathered, shares: list[float]) -> int:
+def _count_scored_rows(gathered: RunHistory, shares: list[float]) -> int:
     known = [len(losses) for losses, _labels in gathered.rows.values()]
     if gathered.held_out:
         return gathered.held_out
     return int(sum(shares)) or max(known, default=0)
 
 
-def _prior(shares: list[float]) -> tuple[float | None, float | None]:
+def _measure_prior(shares: list[float]) -> tuple[float | None, float | None]:
     total = sum(shares)
     if len(shares) < 2 or total <= 0:
         return None, None
@@ -152,7 +154,7 @@ def _prior(shares: list[float]) -> tuple[float | None, float | None]:
 
 
 def _is_chance(last: Mapping[str, float | None], rows: int, commonest: float | None) -> bool | None:
-    """Whether no metric of these is better than chance would be in 99 of 100 runs."""
+    """Return whether no metric of these is better than chance would be in 99 of 100 runs."""
     if not rows:
         return None
     correlation = last.get("pearson")
@@ -160,6 +162,7 @@ def _is_chance(last: Mapping[str, float | None], rows: int, commonest: float | N
         correlation = last.get("mcc")
     accuracy = last.get("accuracy")
     known = False
+    # Without a relation, a correlation has a standard error of 1 / sqrt(rows - 1)
     if correlation is not None and math.isfinite(correlation):
         known = True
         if correlation * math.sqrt(max(rows - 1, 1)) > SURE:

@@ -16,11 +16,11 @@ def flops_a_token(case: Case, trained: float = 1.0) -> float:
         trained: Share of the positions that have a label.
     """
     from tui_tuner.config.schema import MethodSection
-    from tui_tuner.planning.flops import flops_of
+    from tui_tuner.planning.flops import count_flops
 
     more = {} if case.method == "full" else {"rank": 16, "targets": "all-linear"}
-    flops = flops_of(facts_of(case), MethodSection(kind=case.method, **more))
-    return flops.step([MEAN_TOKENS] * case.batch, trained * case.batch * MEAN_TOKENS) / (
+    flops = count_flops(facts_of(case), MethodSection(kind=case.method, **more))
+    return flops.count_step([MEAN_TOKENS] * case.batch, trained * case.batch * MEAN_TOKENS) / (
         case.batch * MEAN_TOKENS
     )
 
@@ -38,11 +38,11 @@ def counted_launches(case: Case) -> dict[str, Any]:
     Compiled regions are not known without a GPU, so with them a profiler sees fewer.
     """
     from tui_tuner.launch.helper import Helper
-    from tui_tuner.training.tracing.launches import total
+    from tui_tuner.training.tracing.launches import sum_launches
 
     with Helper() as process:
-        counts = process.request("launches", request_of(case), seconds=240).wait()
-    few, many = (total(counts[str(layers)]["phases"]) for layers in COUNTED)
+        counts = process.prepare_request("launches", request_of(case), seconds=240).wait_for_result()
+    few, many = (sum_launches(counts[str(layers)]["phases"]) for layers in COUNTED)
     more = (facts_of(case).layers - COUNTED[0]) / (COUNTED[1] - COUNTED[0])
     return {"counted_launches": round(few + more * (many - few))}
 
@@ -51,15 +51,15 @@ def request_of(case: Case) -> dict[str, Any]:
     """What is to be counted for a case: the model as a run on a GPU makes it."""
     from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
     from tui_tuner.planning.memory.setup import Setup
-    from tui_tuner.planning.memory.stack import installed
-    from tui_tuner.planning.trace import request_for
+    from tui_tuner.planning.memory.stack import find_installed
+    from tui_tuner.planning.trace_check import make_request
 
     more: dict[str, Any] = {"targets": frozenset(["all-linear"]), "quantization": case.quantization}
     if case.method == "full":
-        more = {"method": "full", "rank": 0, "autocast": False}
+        more = {"kind": "full", "whole_model": True, "rank": 0, "autocast": False}
     setup = Setup(
         facts_of(case),
-        installed(),
+        find_installed(),
         case.batch,
         MEAN_TOKENS,
         logits="supervised",
@@ -69,4 +69,4 @@ def request_of(case: Case) -> dict[str, Any]:
         quick=True,
         **more,
     )
-    return {**request_for(setup), "layers": list(COUNTED)}
+    return {**make_request(setup), "layers": list(COUNTED)}

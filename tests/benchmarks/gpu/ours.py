@@ -55,13 +55,13 @@ def headless(folder: Path, case: Case, steps: Steps, began: float) -> dict[str, 
     # one more, or what saves the model would be under the profiler: its copies keep a GPU busy for long
     config = config_of(folder, case, steps.all + 1, runs)
     recorders: list[Recorder] = []
-    imports = session._import
+    imports = session._import_libraries
 
     def import_and_watch(*args: Any) -> None:
         imports(*args)
         recorders.append(_watch_engine(steps))
 
-    session._import = import_and_watch
+    session._import_libraries = import_and_watch
     sys.argv = ["tui-tuner", "run", str(config), "--no-tui", "--json"]
     said = io.StringIO()
     code: Any = 0
@@ -81,16 +81,16 @@ def headless(folder: Path, case: Case, steps: Steps, began: float) -> dict[str, 
 def _watch_engine(steps: Steps) -> Recorder:
     from tui_tuner.training.step.engine import Engine
 
-    inner, seen = Engine.training_step, [0]
+    inner, seen = Engine.train_step, [0]
     recorder = Recorder(steps.warm + steps.timed, steps.profiled, lambda: seen[0])
 
-    def training_step(engine: Any, model: Any, inputs: dict[str, Any], *args: Any, **more: Any) -> Any:
+    def train_step(engine: Any) -> Any:
         recorder.step_begins()
-        found = inner(engine, model, inputs, *args, **more)
-        seen[0] += engine.last_counts[1]
+        found = inner(engine)
+        seen[0] += found.tokens
         return found
 
-    Engine.training_step = training_step  # type: ignore[method-assign]
+    Engine.train_step = train_step  # type: ignore[method-assign]
     return recorder
 
 

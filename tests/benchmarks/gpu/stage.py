@@ -71,7 +71,7 @@ def versions() -> dict[str, str]:
 def declared() -> dict[str, int]:
     """Launches that our own operations declare."""
     try:
-        from tui_tuner.compute.kernels.declared import LAUNCHES
+        from tui_tuner.compute.kernels.kernel_launches import LAUNCHES
     except ImportError:
         return {}
     return dict(LAUNCHES)

@@ -117,7 +117,7 @@ class Recorder:
 
 def _own_operations() -> list[str]:
     try:
-        from tui_tuner.compute.kernels.declared import LAUNCHES as declared
+        from tui_tuner.compute.kernels.kernel_launches import LAUNCHES as declared
     except ImportError:
         return []
     return list(declared)

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from tui_tuner.compute.attention.spans import Ask, Spans
+from tui_tuner.compute.attention.spans import AttentionAsk, Spans
 
 
-def plain(query: Any, key: Any, value: Any, spans: Spans, ask: Ask) -> Any:
+def plain(query: Any, key: Any, value: Any, spans: Spans, ask: AttentionAsk) -> Any:
     """Attention of [1, heads, tokens, head_dim] over the whole row at once, by what each token may see."""
     tokens, heads = query.shape[2], query.shape[1]
     sees = torch.zeros(tokens, tokens, dtype=torch.bool)

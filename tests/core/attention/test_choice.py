@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.compute.attention.choice import (
+from tui_tuner.compute.attention.kernel_choice import (
     HALF,
     NAMES,
+    AttentionNeed,
     Kernel,
-    Means,
-    Need,
-    choose,
+    KernelMeans,
+    choose_kernel,
     describe_attention,
-    fitting,
     flash_width,
-    judge,
-    replaces,
+    judge_kernels,
+    list_fitting,
+    replaces_attention,
 )
-from tui_tuner.compute.attention.state import describe_on
+from tui_tuner.compute.attention.kernel_state import describe_device_attention
 from tui_tuner.models.device import Device
 
 BASE = {"query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k", "return_aux"}
@@ -54,16 +54,16 @@ def gpu(card: str) -> Device:
     return Device("cuda", name=card, capability=CARDS[card])
 
 
-def torch_of(version: str, **more: Any) -> Means:
-    return Means(**{"varlen": VARLEN[version], "efficient": EFFICIENT, "triton": True, **more})
+def torch_of(version: str, **more: Any) -> KernelMeans:
+    return KernelMeans(**{"varlen": VARLEN[version], "efficient": EFFICIENT, "triton": True, **more})
 
 
-def everything() -> Iterator[tuple[Need, Device, Means]]:
+def everything() -> Iterator[tuple[AttentionNeed, Device, KernelMeans]]:
     dtypes = ("float32", *HALF, "float64")
     sizes = ((64, 64), (12, 12), (192, 128), (200, 200), (256, 256), (512, 512))
     flags = ("dropout", "window", "cap", "sinks", "causal", "shared")
     for dtype, (head, value), values in product(dtypes, sizes, product((False, True), repeat=len(flags))):
-        need = Need(dtype, head, value, 8, 2, **dict(zip(flags, values, strict=True)))
+        need = AttentionNeed(dtype, head, value, 8, 2, **dict(zip(flags, values, strict=True)))
         if need.shared and not need.causal:
             continue
         for card, version, triton, packages in product(CARDS, VARLEN, (False, True), ((), ("flash",))):
@@ -73,7 +73,7 @@ def everything() -> Iterator[tuple[Need, Device, Means]]:
 def test_each_need_has_exactly_one_kernel_and_none_costs_by_sequence() -> None:
     seen: Counter[Kernel] = Counter()
     for need, device, means in everything():
-        kernel, passed = choose(need, device, means)
+        kernel, passed = choose_kernel(need, device, means)
         seen[kernel] += 1
         assert kernel is not Kernel.EACH
         assert all(verdict.problem for verdict in passed)
@@ -81,7 +81,7 @@ def test_each_need_has_exactly_one_kernel_and_none_costs_by_sequence() -> None:
     assert set(seen) == set(Kernel) - {Kernel.EACH, Kernel.HUB}  # the hub's is a rival of the package's
 
 
-def _check(kernel: Kernel, need: Need, device: Device, means: Means) -> None:
+def _check(kernel: Kernel, need: AttentionNeed, device: Device, means: KernelMeans) -> None:
     """What no kernel may be given."""
     if kernel in (Kernel.VARLEN, Kernel.FLASH):
         assert device.capability >= (8, 0) and need.dtype in HALF and not need.sinks
@@ -92,13 +92,13 @@ def _check(kernel: Kernel, need: Need, device: Device, means: Means) -> None:
     if kernel in (Kernel.EFFICIENT, Kernel.PADDED):
         assert not need.cap and not need.sinks
     if kernel is Kernel.EFFICIENT:
-        assert need.dtype in ("float32", "float16") or (need.dtype, device.ampere) == ("bfloat16", True)
+        assert need.dtype in ("float32", "float16") or (need.dtype, device.is_ampere) == ("bfloat16", True)
         assert need.causal or not need.window
     if kernel is Kernel.FLEX:
         assert means.triton and (need.cap or need.sinks) and not need.dropout
 
 
-USUAL = Need("bfloat16", 128, 128, 32, 8)
+USUAL = AttentionNeed("bfloat16", 128, 128, 32, 8)
 WINDOW = replace(USUAL, window=True)
 HALVES = replace(USUAL, dtype="float16")
 
@@ -128,18 +128,18 @@ HALVES = replace(USUAL, dtype="float16")
         (replace(USUAL, cap=True, dropout=True), "H100", "2.12", Kernel.SCORES),
     ],
 )
-def test_what_is_taken_where(need: Need, card: str, version: str, kernel: Kernel) -> None:
-    assert choose(need, gpu(card), torch_of(version))[0] is kernel
+def test_what_is_taken_where(need: AttentionNeed, card: str, version: str, kernel: Kernel) -> None:
+    assert choose_kernel(need, gpu(card), torch_of(version))[0] is kernel
 
 
 def test_an_installed_package_is_a_rival_and_takes_what_torch_does_not() -> None:
     means = torch_of("2.11", flash=FLASH, hub=FLASH)
     first = [Kernel.VARLEN, Kernel.FLASH, Kernel.HUB]
-    assert list(fitting(USUAL, gpu("H100"), means))[:3] == first
-    assert choose(replace(USUAL, dropout=True), gpu("H100"), means)[0] is Kernel.FLASH
-    assert choose(replace(USUAL, cap=True), gpu("H100"), means)[0] is Kernel.FLASH
+    assert list(list_fitting(USUAL, gpu("H100"), means))[:3] == first
+    assert choose_kernel(replace(USUAL, dropout=True), gpu("H100"), means)[0] is Kernel.FLASH
+    assert choose_kernel(replace(USUAL, cap=True), gpu("H100"), means)[0] is Kernel.FLASH
     old = torch_of("2.11", flash=FLASH_OLD)
-    kernel, passed = choose(replace(USUAL, cap=True), gpu("H100"), old)
+    kernel, passed = choose_kernel(replace(USUAL, cap=True), gpu("H100"), old)
     assert kernel is Kernel.FLEX
     assert "softcap" in {verdict.kernel: verdict.problem for verdict in passed}[Kernel.FLASH]
 
@@ -147,13 +147,15 @@ def test_an_installed_package_is_a_rival_and_takes_what_torch_does_not() -> None
 def test_a_broken_kernel_gives_way_to_the_next() -> None:
     means, order = torch_of("2.12"), []
     while not order or order[-1] is not Kernel.SCORES:
-        order.append(choose(USUAL, gpu("H100"), means, order)[0])
+        order.append(choose_kernel(USUAL, gpu("H100"), means, order)[0])
     assert order == [Kernel.VARLEN, Kernel.EFFICIENT, Kernel.PADDED, Kernel.SCORES]
-    assert choose(USUAL, gpu("H100"), means, [*Kernel])[0] is Kernel.SCORES
+    assert choose_kernel(USUAL, gpu("H100"), means, [*Kernel])[0] is Kernel.SCORES
 
 
 def test_a_processor_computes_each_sequence_alone() -> None:
-    assert [verdict.kernel for verdict in judge(USUAL, Device("cpu"), torch_of("2.12"))] == [Kernel.EACH]
+    assert [verdict.kernel for verdict in judge_kernels(USUAL, Device("cpu"), torch_of("2.12"))] == [
+        Kernel.EACH
+    ]
 
 
 @pytest.mark.parametrize(
@@ -175,11 +177,15 @@ def test_heads_are_filled_up_to_what_the_kernel_takes(sizes: tuple[int, int], ca
 
 def test_whose_attention_keeps_sequences_apart() -> None:
     cpu, card = Device("cpu"), gpu("A100")
-    assert all(replaces(asked, device, False) for asked in ("auto", "sdpa", "hub") for device in (cpu, card))
-    assert not any(replaces(asked, card, True) for asked in ("flash_attention_2", "flex_attention"))
+    assert all(
+        replaces_attention(asked, device, False)
+        for asked in ("auto", "sdpa", "hub")
+        for device in (cpu, card)
+    )
+    assert not any(replaces_attention(asked, card, True) for asked in ("flash_attention_2", "flex_attention"))
     # a model that caps its scores has nothing but eager of its own
-    assert replaces("eager", card, True)
-    assert not replaces("eager", card, False) and not replaces("eager", cpu, True)
+    assert replaces_attention("eager", card, True)
+    assert not replaces_attention("eager", card, False) and not replaces_attention("eager", cpu, True)
 
 
 def test_the_choice_in_words() -> None:
@@ -188,7 +194,7 @@ def test_the_choice_in_words() -> None:
     assert not describe_attention(gpu("H100"), torch_of("2.12")).why
     older = describe_attention(gpu("T4"), torch_of("2.12"))
     assert older.kernel == NAMES[Kernel.EFFICIENT] and "Ampere" in older.why and "hub" not in older.why
-    assert describe_attention(Device("cpu"), Means()).kernel == NAMES[Kernel.EACH]
+    assert describe_attention(Device("cpu"), KernelMeans()).kernel == NAMES[Kernel.EACH]
     # with the packages of this machine, though it has no such card
-    assert describe_on(gpu("V100")).kernel == NAMES[Kernel.EFFICIENT]
-    assert describe_on(gpu("H100")).kernel in (NAMES[Kernel.VARLEN], NAMES[Kernel.EFFICIENT])
+    assert describe_device_attention(gpu("V100")).kernel == NAMES[Kernel.EFFICIENT]
+    assert describe_device_attention(gpu("H100")).kernel in (NAMES[Kernel.VARLEN], NAMES[Kernel.EFFICIENT])

@@ -19,9 +19,9 @@ from tests.core.test_architectures import SHAPE
 from tests.core.test_loss import SomeRows
 from tests.core.ways import Silent
 from tui_tuner.compute import attention
-from tui_tuner.compute.attention import efficient, entry, gpu, state, trial
-from tui_tuner.compute.attention.choice import Kernel, Means
-from tui_tuner.compute.attention.spans import Ask, spans_of
+from tui_tuner.compute.attention import efficient, entry, gpu, kernel_state, trial
+from tui_tuner.compute.attention.kernel_choice import Kernel, KernelMeans
+from tui_tuner.compute.attention.spans import AttentionAsk, find_spans
 from tui_tuner.compute.forward import lay_padded
 from tui_tuner.config.load import build_config
 from tui_tuner.models.device import Device
@@ -45,10 +45,10 @@ class Card:
         self.monkeypatch = monkeypatch
         self.calls: list[Kernel] = []
         self.has(references.varlen_newest)
-        monkeypatch.setattr(state, "STATE", state.State())
-        monkeypatch.setattr(gpu, "STATE", state.STATE)
+        monkeypatch.setattr(kernel_state, "STATE", kernel_state.KernelState())
+        monkeypatch.setattr(gpu, "STATE", kernel_state.STATE)
         monkeypatch.setattr(entry, "_is_on_gpu", lambda tensor: True)
-        for module in (state, gpu):
+        for module in (kernel_state, gpu):
             monkeypatch.setattr(module, "device_at", lambda place: CARD)
         backward = references.efficient_backward
         forward = references.efficient_forward
@@ -57,26 +57,28 @@ class Card:
             Kernel.FLEX: partial(gpu.attend_flex, call=references.flex),
         }
         monkeypatch.setattr(gpu, "_ATTEND", gpu._ATTEND | stand_ins)
-        attend_with = gpu.attend_with
+        attend_with = gpu.find_attend
 
         def watched(kernel: Kernel, place: str, need: Any) -> Any:
             attend = attend_with(kernel, place, need)
 
-            def call(query: Any, key: Any, value: Any, spans: Any, ask: Ask) -> Any:
-                if spans.tokens != sum(trial.LENGTHS):
+            def call(query: Any, key: Any, value: Any, spans: Any, ask: AttentionAsk) -> Any:
+                if spans.token_count != sum(trial.LENGTHS):
                     self.calls.append(kernel)
                 return attend(query, key, value, spans, ask)
 
             return call
 
-        monkeypatch.setattr(gpu, "attend_with", watched)
+        monkeypatch.setattr(gpu, "find_attend", watched)
 
     def has(self, varlen: Any = None, **more: Any) -> None:
         takes = frozenset(inspect.signature(varlen).parameters) if varlen else frozenset[str]()
-        means = Means(**{"varlen": takes, "efficient": efficient.efficient_takes(), "triton": True, **more})
-        for module in (state, gpu):
+        means = KernelMeans(
+            **{"varlen": takes, "efficient": efficient.find_efficient_arguments(), "triton": True, **more}
+        )
+        for module in (kernel_state, gpu):
             self.monkeypatch.setattr(module, "means_at", lambda place: means)
-        self.monkeypatch.setattr(gpu, "torch_varlen", lambda: (varlen, takes))
+        self.monkeypatch.setattr(gpu, "find_torch_varlen", lambda: (varlen, takes))
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[Card]:
 def made(kind: str, **more: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**SHAPE, **more})).eval()
 
@@ -100,10 +102,10 @@ def prepared(model: Any, asked: str = "sdpa") -> tuple[CausalObjective, Silent]:
     found, voice = CausalObjective(config), Silent()
 
     class Here(Device):
-        place = "cpu"
+        torch_name = "cpu"
 
     here = Here("cuda", capability=CARD.capability)
-    found.prepare(Setup(model, ROWS, [[0, 1, 2, 3]], config, here, 0, 200, voice))
+    found.prepare_way(Setup(model, ROWS, [[0, 1, 2, 3]], config, here, 0, 200, voice))
     return found, voice
 
 
@@ -127,11 +129,13 @@ def test_models_keep_their_losses_and_gradients(kind: str, card: Card) -> None:
     assert causal.way.segments and causal.exact, voice.said
     card.calls.clear()
     with torch.no_grad():
-        found = causal.losses(model, causal.lay(ROWS, range(4)), causal.way)
+        found = causal.compute_losses(model, causal.lay_batch(ROWS, range(4)), causal.way)
     assert card.calls == [kernel] * SHAPE["num_hidden_layers"]
     assert not attention.take_notices()
     with torch.no_grad():
-        truth = [causal.plain_losses(model, lay_padded(ROWS, [row], 0), causal.way) for row in range(4)]
+        truth = [
+            causal.compute_plain_losses(model, lay_padded(ROWS, [row], 0), causal.way) for row in range(4)
+        ]
     assert float((torch.cat(truth) - found).abs().max()) < 1e-4
 
 
@@ -154,13 +158,15 @@ def test_padded_rows_keep_caps_and_sinks(kind: str, card: Card) -> None:
     assert torch.equal(found, model.generate(**inputs, **answer))
 
 
-PLAIN = Ask()
+PLAIN = AttentionAsk()
 
 
-def _call(ask: Ask = PLAIN, dtype: torch.dtype = torch.float32, lengths: tuple[int, ...] = (9, 4)) -> Any:
+def _call(
+    ask: AttentionAsk = PLAIN, dtype: torch.dtype = torch.float32, lengths: tuple[int, ...] = (9, 4)
+) -> Any:
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, heads, sum(lengths), 16).to(dtype) for heads in (4, 2, 2))
-    spans = spans_of(list(lengths), None, query.device)
+    spans = find_spans(list(lengths), None, query.device)
     found = gpu.attend_on_gpu(query, key, value, spans, ask)
     wide = (part.float() for part in (query, key, value))
     tolerance = 2e-5 if dtype is torch.float32 else 3e-2
@@ -179,8 +185,8 @@ def test_a_kernel_that_fails_costs_a_warning_and_not_a_run(card: Card) -> None:
 
     takes = frozenset(inspect.signature(references.varlen_newest).parameters)
     for function, said in ((broken, "undefined symbol"), (wrong, "differs by 0.1")):
-        state.STATE.__init__()  # type: ignore[misc]
-        card.monkeypatch.setattr(gpu, "torch_varlen", partial(lambda *found: found, function, takes))
+        kernel_state.STATE.__init__()  # type: ignore[misc]
+        card.monkeypatch.setattr(gpu, "find_torch_varlen", partial(lambda *found: found, function, takes))
         card.calls.clear()
         for _unused in range(3):
             _call(dtype=torch.bfloat16)
@@ -196,7 +202,7 @@ def test_a_kernel_whose_gradients_are_wrong_is_not_taken(card: Card) -> None:
         return found.detach() + (found - found.detach()) / 2
 
     takes = frozenset(inspect.signature(references.varlen_newest).parameters)
-    card.monkeypatch.setattr(gpu, "torch_varlen", lambda: (halved, takes))
+    card.monkeypatch.setattr(gpu, "find_torch_varlen", lambda: (halved, takes))
     _call(dtype=torch.bfloat16)
     assert card.calls == [Kernel.EFFICIENT] and len(attention.take_notices()) == 1
 
@@ -208,7 +214,7 @@ def test_one_that_fails_later_gives_way_too(card: Card) -> None:
         return references.varlen_newest(query, *rest, **options)
 
     takes = frozenset(inspect.signature(references.varlen_newest).parameters)
-    card.monkeypatch.setattr(gpu, "torch_varlen", lambda: (fails_for_long_rows, takes))
+    card.monkeypatch.setattr(gpu, "find_torch_varlen", lambda: (fails_for_long_rows, takes))
     _call(dtype=torch.bfloat16)
     _call(dtype=torch.bfloat16, lengths=(200,))
     _call(dtype=torch.bfloat16)
@@ -218,10 +224,10 @@ def test_one_that_fails_later_gives_way_too(card: Card) -> None:
 
 def test_one_that_fails_in_training_is_told_of_at_the_next_report(card: Card) -> None:
     sink = Recorder()
-    loop: Any = SimpleNamespace(reports=SimpleNamespace(flush=list), reporter=Reporter(sink))
-    state.STATE.fail(Kernel.VARLEN, "too many resources requested for launch")
+    loop: Any = SimpleNamespace(reports=SimpleNamespace(flush_steps=list), reporter=Reporter(sink))
+    kernel_state.STATE.exclude_kernel(Kernel.VARLEN, "too many resources requested for launch")
     for _unused in range(2):
-        Loop._report(loop)
+        Loop._flush_reports(loop)
     (warning,) = sink.of("warning")
     assert warning["code"] == "attention" and "too many resources" in warning["message"]
 
@@ -231,7 +237,7 @@ def test_memory_that_runs_out_is_no_fault_of_a_kernel(card: Card) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     _call(dtype=torch.bfloat16)
-    card.monkeypatch.setattr(gpu, "torch_varlen", lambda: (hungry, frozenset({"window_size", "scale"})))
+    card.monkeypatch.setattr(gpu, "find_torch_varlen", lambda: (hungry, frozenset({"window_size", "scale"})))
     with pytest.raises(torch.OutOfMemoryError):
         _call(dtype=torch.bfloat16)
     assert not attention.take_notices()
@@ -240,9 +246,9 @@ def test_memory_that_runs_out_is_no_fault_of_a_kernel(card: Card) -> None:
 @pytest.mark.parametrize("version", [references.varlen_windows, references.varlen_oldest])
 def test_older_versions_are_adapted(version: Any, card: Card) -> None:
     card.has(version)
-    _call(Ask(scaling=0.3), torch.bfloat16)
+    _call(AttentionAsk(scaling=0.3), torch.bfloat16)
     assert card.calls == [Kernel.VARLEN] and not attention.take_notices()
-    (used,) = attention.kernels_in_use()
+    (used,) = attention.list_used_kernels()
     assert used.kernel == "torch varlen_attn" and "enable_gqa" in used.why
 
 
@@ -258,13 +264,13 @@ def test_groups_that_an_older_version_knows_without_saying_so_are_not_repeated(c
     card.has(knows)
     _call(dtype=torch.bfloat16)
     assert card.calls == [Kernel.VARLEN] and set(heads) == {2}
-    assert "enable_gqa" not in attention.kernels_in_use()[0].why
+    assert "enable_gqa" not in attention.list_used_kernels()[0].why
 
 
 def test_rivals_are_measured_and_the_faster_one_is_taken(card: Card) -> None:
     flash = references.flash_attn_varlen_func
     card.has(references.varlen_newest, flash=frozenset(inspect.signature(flash).parameters))
-    card.monkeypatch.setattr(gpu.means, "flash_function", lambda device: flash)
+    card.monkeypatch.setattr(gpu.means, "load_flash_function", lambda device: flash)
     timed: list[list[Kernel]] = []
 
     def times(kernels: Any, *_: Any) -> dict[Kernel, float]:
@@ -275,29 +281,29 @@ def test_rivals_are_measured_and_the_faster_one_is_taken(card: Card) -> None:
     for _unused in range(2):
         _call(dtype=torch.bfloat16)
     assert card.calls == [Kernel.FLASH] * 2 and timed == [[Kernel.VARLEN, Kernel.FLASH]]
-    assert "0.50 ms" in attention.kernels_in_use()[0].why
+    assert "0.50 ms" in attention.list_used_kernels()[0].why
 
     def fails(*_: Any) -> Any:
         raise RuntimeError("no events here")
 
     card.monkeypatch.setattr(gpu, "time_kernels", fails)
-    state.STATE.chosen.clear()
+    kernel_state.STATE.chosen.clear()
     _call(dtype=torch.bfloat16)
     assert card.calls[-1] is Kernel.VARLEN
 
     order = [Kernel.VARLEN, Kernel.FLASH]
-    assert trial.fastest({Kernel.VARLEN: 1.0, Kernel.FLASH: 0.99}, order) is Kernel.VARLEN
-    assert trial.fastest({Kernel.VARLEN: 1.0, Kernel.FLASH: 0.9}, order) is Kernel.FLASH
+    assert trial.pick_fastest({Kernel.VARLEN: 1.0, Kernel.FLASH: 0.99}, order) is Kernel.VARLEN
+    assert trial.pick_fastest({Kernel.VARLEN: 1.0, Kernel.FLASH: 0.9}, order) is Kernel.FLASH
 
 
 def test_memory_that_runs_out_in_a_proof_breaks_nothing(card: Card) -> None:
     def hungry(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    card.monkeypatch.setattr(gpu, "torch_varlen", lambda: (hungry, frozenset({"window_size", "scale"})))
+    card.monkeypatch.setattr(gpu, "find_torch_varlen", lambda: (hungry, frozenset({"window_size", "scale"})))
     with pytest.raises(torch.OutOfMemoryError):
         _call(dtype=torch.bfloat16)
-    assert not state.STATE.broken and not attention.take_notices()
+    assert not kernel_state.STATE.broken and not attention.take_notices()
 
 
 def test_a_repeatable_run_takes_no_part_in_trials(card: Card) -> None:
@@ -317,15 +323,15 @@ def test_a_trial_leaves_recomputation_and_random_numbers_alone(card: Card) -> No
 
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, 4, 13, 16, requires_grad=True) for _unused in range(3))
-    spans = spans_of([9, 4], None, query.device)
+    spans = find_spans([9, 4], None, query.device)
     before = torch.get_rng_state()
 
     def layer(q: Any, k: Any, v: Any) -> Any:
-        return gpu.attend_on_gpu(q, k, v, spans, Ask())
+        return gpu.attend_on_gpu(q, k, v, spans, AttentionAsk())
 
     found = checkpoint(layer, query, key, value, use_reentrant=False)
     gradients = torch.autograd.grad(found.square().sum(), (query, key, value))
-    truth = references.plain(query, key, value, spans, Ask())
+    truth = references.plain(query, key, value, spans, AttentionAsk())
     for one, other in zip(
         gradients, torch.autograd.grad(truth.square().sum(), (query, key, value)), strict=True
     ):
@@ -339,13 +345,13 @@ def test_a_trial_on_the_way_back_begins_no_thread(card: Card) -> None:
     from torch.utils.checkpoint import checkpoint
 
     tensors = [torch.randn(1, 4, 13, 16, dtype=torch.bfloat16, requires_grad=True) for _unused in range(3)]
-    spans = spans_of([9, 4], None, tensors[0].device)
+    spans = find_spans([9, 4], None, tensors[0].device)
     begun: list[str] = []
     start = threading.Thread.start
 
     def forget() -> None:
         """As after a failure: the kernel is proved anew where a layer is computed again."""
-        state.STATE.__init__()  # type: ignore[misc]
+        kernel_state.STATE.__init__()  # type: ignore[misc]
         card.monkeypatch.setattr(
             threading.Thread, "start", lambda thread: (begun.append(thread.name), start(thread))
         )
@@ -353,25 +359,25 @@ def test_a_trial_on_the_way_back_begins_no_thread(card: Card) -> None:
     def layer(*parts: Any) -> Any:
         if torch._C._current_graph_task_id() != -1:
             forget()
-        return gpu.attend_on_gpu(*parts, spans, Ask())
+        return gpu.attend_on_gpu(*parts, spans, AttentionAsk())
 
     found = checkpoint(layer, *tensors, use_reentrant=False)
     gradients = torch.autograd.grad(found.square().sum(), tensors)
     wide = [one.detach().float().requires_grad_() for one in tensors]
-    truth = torch.autograd.grad(references.plain(*wide, spans, Ask()).square().sum(), wide)
+    truth = torch.autograd.grad(references.plain(*wide, spans, AttentionAsk()).square().sum(), wide)
     for one, other in zip(gradients, truth, strict=True):
         torch.testing.assert_close(one.float(), other, atol=0.1, rtol=0.1)
-    assert not begun and len(state.STATE.proved) == 1 and not attention.take_notices()
+    assert not begun and len(kernel_state.STATE.proved) == 1 and not attention.take_notices()
 
 
 def test_what_fails_for_one_need_stays_chosen_for_others(card: Card) -> None:
     _call(dtype=torch.bfloat16)
-    before = dict(state.STATE.chosen)
+    before = dict(kernel_state.STATE.chosen)
     (_place, need), (kernel, _said) = next(iter(before.items()))
-    state.STATE.fail(kernel, "no windows", replace(need, window=True))
-    assert state.STATE.chosen == before
-    state.STATE.fail(kernel, "undefined symbol")
-    assert not state.STATE.chosen
+    kernel_state.STATE.exclude_kernel(kernel, "no windows", replace(need, window=True))
+    assert kernel_state.STATE.chosen == before
+    kernel_state.STATE.exclude_kernel(kernel, "undefined symbol")
+    assert not kernel_state.STATE.chosen
 
 
 def test_a_package_that_cannot_be_loaded_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,11 +386,11 @@ def test_a_package_that_cannot_be_loaded_is_told_of_once(monkeypatch: pytest.Mon
     def broken(device: Device) -> Any:
         raise ImportError("libcudart.so.11: cannot open shared object file")
 
-    monkeypatch.setattr(means, "flash_function", broken)
-    known = state.State()
+    monkeypatch.setattr(means, "load_flash_function", broken)
+    known = kernel_state.KernelState()
     for _unused in range(2):
-        found = means.means_on(
-            replace(CARD, has_flash=True), lambda kernel, error: known.fail(kernel, str(error))
+        found = means.find_means(
+            replace(CARD, has_flash=True), lambda kernel, error: known.exclude_kernel(kernel, str(error))
         )
         assert not found.flash
     assert len(known.notices) == 1 and "libcudart" in known.notices[0]
@@ -406,9 +412,9 @@ def test_flex_attention_compiles_once_for_all_lengths() -> None:
     for lengths in ((130, 7), (300,), (5, 90, 140, 77)):
         torch.manual_seed(0)
         query, key, value = (torch.randn(1, heads, sum(lengths), 16) for heads in (4, 2, 2))
-        for ask in (Ask(softcap=2.0, window=30),):
+        for ask in (AttentionAsk(softcap=2.0, window=30),):
             with torch.no_grad():
-                spans = spans_of(list(lengths), None, query.device)
+                spans = find_spans(list(lengths), None, query.device)
                 found = layer(query, key, value, spans, ask)
                 torch.testing.assert_close(
                     found, references.plain(query, key, value, spans, ask), atol=2e-5, rtol=2e-5

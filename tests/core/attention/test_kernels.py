@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from tests.core.attention import references
-from tui_tuner.compute.attention import attend_each, attend_layout, spans_of
-from tui_tuner.compute.attention.efficient import attend_efficient, efficient_takes
-from tui_tuner.compute.attention.flex import attend_flex, key_blocks, key_ranges
-from tui_tuner.compute.attention.padded import attend_clear, attend_padded, padded_length
-from tui_tuner.compute.attention.spans import Ask
+from tui_tuner.compute.attention import attend_each, attend_layout, find_spans
+from tui_tuner.compute.attention.efficient import attend_efficient, find_efficient_arguments
+from tui_tuner.compute.attention.flex import attend_flex, find_key_blocks, find_key_ranges
+from tui_tuner.compute.attention.padded_attention import attend_clear, attend_padded, pad_to_power
+from tui_tuner.compute.attention.spans import AttentionAsk
 from tui_tuner.compute.attention.varlen import attend_flash, attend_varlen
 from tui_tuner.compute.shared_prefix import Layout, Segment
 
@@ -77,7 +77,7 @@ def takes(kernel: str, case: str, shared: bool) -> bool:
     return not (kernel == "efficient" and "window" in asked and not asked.get("causal", True))
 
 
-def case(name: str) -> tuple[list[torch.Tensor], Ask]:
+def case(name: str) -> tuple[list[torch.Tensor], AttentionAsk]:
     (heads, key_heads, head_dim, value_dim), asked = CASES[name]
     torch.manual_seed(0)
     shapes = (heads, head_dim), (key_heads, head_dim), (key_heads, value_dim)
@@ -86,10 +86,12 @@ def case(name: str) -> tuple[list[torch.Tensor], Ask]:
     asked = dict(asked)
     if asked.pop("sinks", False):
         asked["sinks"] = torch.randn(heads)
-    return tensors, Ask(**asked)
+    return tensors, AttentionAsk(**asked)
 
 
-def both_passes(attend: Callable[..., Any], tensors: list[torch.Tensor], ask: Ask) -> list[torch.Tensor]:
+def both_passes(
+    attend: Callable[..., Any], tensors: list[torch.Tensor], ask: AttentionAsk
+) -> list[torch.Tensor]:
     leaves = [tensor.clone().requires_grad_() for tensor in tensors]
     if ask.sinks is not None:
         leaves.append(ask.sinks.clone().requires_grad_())
@@ -116,7 +118,7 @@ def truths() -> dict[Any, list[torch.Tensor]]:
 )
 def test_a_kernel_is_exact(kernel: str, name: str, shared: bool, truths: dict[Any, Any]) -> None:
     tensors, ask = case(name)
-    spans = spans_of(LENGTHS, LAYOUT if shared else None, tensors[0].device)
+    spans = find_spans(LENGTHS, LAYOUT if shared else None, tensors[0].device)
     if (name, shared) not in truths:
         truths[name, shared] = both_passes(
             lambda q, k, v, asked: references.plain(q, k, v, spans, asked), tensors, ask
@@ -135,11 +137,11 @@ def test_what_a_processor_computes_is_the_truth_too(name: str) -> None:
     device = tensors[0].device
     found = attend_each(*tensors, LENGTHS, 0.0, ask.scaling, ask.window, ask.causal)
     torch.testing.assert_close(
-        found, references.plain(*tensors, spans_of(LENGTHS, None, device), ask), atol=2e-5, rtol=2e-5
+        found, references.plain(*tensors, find_spans(LENGTHS, None, device), ask), atol=2e-5, rtol=2e-5
     )
     if ask.causal:
         found = attend_layout(*tensors, LAYOUT, 0.0, ask.scaling, ask.window)
-        spans = spans_of(LENGTHS, LAYOUT, device)
+        spans = find_spans(LENGTHS, LAYOUT, device)
         torch.testing.assert_close(found, references.plain(*tensors, spans, ask), atol=2e-5, rtol=2e-5)
 
 
@@ -150,7 +152,7 @@ def test_torchs_own_flex_attention_agrees(name: str) -> None:
 
     tensors, ask = case(name)
     for layout in (None, LAYOUT):
-        spans = spans_of(LENGTHS, layout, tensors[0].device)
+        spans = find_spans(LENGTHS, layout, tensors[0].device)
         with torch.no_grad():
             found = attend_flex(*tensors, spans, ask, flex_attention)
         torch.testing.assert_close(found, references.plain(*tensors, spans, ask), atol=2e-5, rtol=2e-5)
@@ -162,20 +164,26 @@ def test_the_operator_is_the_one_that_is_called() -> None:
         schema = getattr(torch.ops.aten, f"_efficient_attention_{name}").default._schema
         stand_in = inspect.signature(getattr(references, f"efficient_{name}")).parameters
         assert [argument.name for argument in schema.arguments] == list(stand_in)
-    assert efficient_takes() >= {"cu_seqlens_q", "cu_seqlens_k", "custom_mask_type", "scale", "window_size"}
+    assert find_efficient_arguments() >= {
+        "cu_seqlens_q",
+        "cu_seqlens_k",
+        "custom_mask_type",
+        "scale",
+        "window_size",
+    }
 
 
 def test_blocks_are_those_that_hold_a_key() -> None:
     torch.manual_seed(0)
     for layout in (None, LAYOUT):
         for window in (None, 20, 140):
-            spans = spans_of([*LENGTHS, 300], layout, torch.device("cpu"))
-            reach = key_ranges(spans, Ask(window=window))
+            spans = find_spans([*LENGTHS, 300], layout, torch.device("cpu"))
+            reach = find_key_ranges(spans, AttentionAsk(window=window))
             sees = torch.zeros(reach.shape[1], reach.shape[1], dtype=torch.bool)
             for token, (begin, end, first, last) in enumerate(reach.T.tolist()):
                 sees[token, begin:end] = True
                 sees[token, first:last] = True
-            counts, indices = key_blocks(reach)
+            counts, indices = find_key_blocks(reach)
             for block, (count, numbers) in enumerate(zip(counts, indices, strict=True)):
                 rows = sees[block * 128 : (block + 1) * 128]
                 held = [
@@ -187,14 +195,14 @@ def test_blocks_are_those_that_hold_a_key() -> None:
 
 
 def test_padded_lengths_are_few() -> None:
-    assert len({padded_length(length) for length in range(1, 8193)}) == 8
-    assert all(length <= padded_length(length) < max(65, 2 * length) for length in range(1, 8193))
+    assert len({pad_to_power(length) for length in range(1, 8193)}) == 8
+    assert all(length <= pad_to_power(length) < max(65, 2 * length) for length in range(1, 8193))
 
 
 def test_dropout_drops_the_share_it_is_asked_to() -> None:
     tensors, _ask = case("grouped")
     ones = torch.ones_like(tensors[2])
-    spans = spans_of(LENGTHS, None, ones.device)
+    spans = find_spans(LENGTHS, None, ones.device)
     for attend in (attend_padded, attend_clear):
-        out = attend(tensors[0], tensors[1], ones, spans, Ask(dropout=0.25))
+        out = attend(tensors[0], tensors[1], ones, spans, AttentionAsk(dropout=0.25))
         assert float(out.mean()) == pytest.approx(1, abs=0.05) and float(out.std()) > 0.01

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import MakeConfig, Trained, write_jsonl
 from tui_tuner.errors import ConfigError, HubError, ModelError
-from tui_tuner.inference.asking import ask_run, load_asked
-from tui_tuner.inference.loading import Models
-from tui_tuner.inference.origin import find_origin, step_of
-from tui_tuner.models.fingerprint import fingerprint
+from tui_tuner.inference.asking import ask_loaded, load_asked_model
+from tui_tuner.inference.loading import ModelKeeper
+from tui_tuner.inference.origin import find_origin, read_step
+from tui_tuner.models.fingerprint import fingerprint_weights
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.training.base_model import RECORD, read_base
 from tui_tuner.training.load_run import load_run
@@ -56,36 +56,36 @@ def test_the_same_weights_have_one_fingerprint_in_any_number_of_files(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    told = fingerprint(tiny_model)
+    told = fingerprint_weights(tiny_model)
     AutoModelForCausalLM.from_pretrained(tiny_model).save_pretrained(
         tmp_path / "parts", max_shard_size="100KB"
     )
     assert len(list((tmp_path / "parts").glob("*.safetensors"))) > 1
-    assert len(told) == 32 and fingerprint(tmp_path / "parts") == told
+    assert len(told) == 32 and fingerprint_weights(tmp_path / "parts") == told
     other = Path(shutil.copytree(tiny_model, tmp_path / "other"))
     change(other)
-    assert fingerprint(other) not in ("", told)
+    assert fingerprint_weights(other) not in ("", told)
     (other / "model.safetensors").write_bytes(b"\x10" * 40)
-    assert fingerprint(other) == "" == fingerprint(tmp_path)
+    assert fingerprint_weights(other) == "" == fingerprint_weights(tmp_path)
 
 
 def test_an_adapter_is_not_put_onto_other_weights(ran: RunFolder, base: Path, tmp_path: Path) -> None:
     store = RunStore(ran.path.parent)
     whole = logits(load_run(ran, "best", "cpu").model)
     kept = Path(shutil.copytree(base, tmp_path / "kept"))
-    moved = Path(shutil.copytree(ran.best, tmp_path / "taken-home"))
-    assert read_base(moved) == read_base(ran.path) and read_base(moved).weights == fingerprint(base)
+    moved = Path(shutil.copytree(ran.best_path, tmp_path / "taken-home"))
+    assert read_base(moved) == read_base(ran.path) and read_base(moved).weights == fingerprint_weights(base)
     change(base)
     for name in ("small", "small/step-3", "small/base", str(moved)):
         with pytest.raises(ModelError, match="other weights") as caught:
-            Models("cpu").load([find_origin(name, store)])
+            ModelKeeper("cpu").load_all([find_origin(name, store)])
         assert "--any-base" in caught.value.hint and caught.value.field == "model.name"
     with pytest.raises(ModelError, match="other weights"):
         load_run(ran, "best", "cpu")
     for name in ("small", str(moved)):
-        (anyway,) = Models("cpu").load([find_origin(name, store, any_base=True)])
+        (anyway,) = ModelKeeper("cpu").load_all([find_origin(name, store, any_base=True)])
         assert not torch.equal(logits(anyway.model), whole)
-        (right,) = Models("cpu").load([find_origin(name, store, base=str(kept))])
+        (right,) = ModelKeeper("cpu").load_all([find_origin(name, store, base=str(kept))])
         assert torch.equal(logits(right.model), whole)
     (ran.path / RECORD).unlink()  # a run of an older version: nothing is known, so nothing is refused
     load_run(ran, "best", "cpu")
@@ -94,17 +94,17 @@ def test_an_adapter_is_not_put_onto_other_weights(ran: RunFolder, base: Path, tm
 def test_a_base_that_is_gone_is_said_with_the_way_out(ran: RunFolder, base: Path, tmp_path: Path) -> None:
     store = RunStore(ran.path.parent)
     moved = base.rename(tmp_path / "moved")
-    elsewhere = Path(shutil.copytree(ran.best, tmp_path / "elsewhere"))
+    elsewhere = Path(shutil.copytree(ran.best_path, tmp_path / "elsewhere"))
     for name in ("small", str(elsewhere)):
         with pytest.raises(ModelError, match=r"was trained on the model in .*/base") as caught:
-            Models("cpu").load([find_origin(name, store)])
+            ModelKeeper("cpu").load_all([find_origin(name, store)])
         assert "--base" in caught.value.hint
-        Models("cpu").load([find_origin(name, store, base=str(moved))])
+        ModelKeeper("cpu").load_all([find_origin(name, store, base=str(moved))])
     settings = json.loads((elsewhere / "adapter_config.json").read_text())
     settings["base_model_name_or_path"] = "nobody/no-such-model"
     (elsewhere / "adapter_config.json").write_text(json.dumps(settings))
     with pytest.raises(HubError, match="nobody/no-such-model") as absent:
-        Models("cpu").load([find_origin(str(elsewhere), store)])
+        ModelKeeper("cpu").load_all([find_origin(str(elsewhere), store)])
     assert "tui-tuner models fetch nobody/no-such-model" in absent.value.hint
 
 
@@ -115,7 +115,7 @@ def test_a_resumed_run_says_that_its_base_has_changed(
     config = make_config(model__name=str(base), **values)
     run = train(config)
     first = read_base(run.folder.path)
-    shutil.rmtree(run.folder.checkpoints / "step-3")  # as if it had been killed before
+    shutil.rmtree(run.folder.checkpoints_path / "step-3")  # as if it had been killed before
     change(base)
     again = Trained(config, resume=run.folder)
     assert again.outcome.status == "completed", again.outcome
@@ -131,18 +131,18 @@ def test_an_adapter_of_another_model_is_refused_in_words(ran: RunFolder, tmp_pat
     LlamaForCausalLM(LlamaConfig(hidden_size=32, num_hidden_layers=3, **sizes)).save_pretrained(wide)
     sizes["intermediate_size"] = 128
     LlamaForCausalLM(LlamaConfig(hidden_size=64, num_hidden_layers=2, **sizes)).save_pretrained(short)
-    with pytest.raises(ModelError, match=r"fits another model: .*lora_.* has the shape \[4, 64\]"):
-        Models("cpu").load([find_origin(str(ran.best), store, base=str(wide), any_base=True)])
-    with pytest.raises(ModelError, match="fit nowhere in the base model"):
-        Models("cpu").load([find_origin(str(ran.best), store, base=str(short), any_base=True)])
-    weights = ran.best / "adapter_model.safetensors"
+    with pytest.raises(ModelError, match=r"belongs to another model: .*lora_.* has the shape \[4, 64\]"):
+        ModelKeeper("cpu").load_all([find_origin(str(ran.best_path), store, base=str(wide), any_base=True)])
+    with pytest.raises(ModelError, match="have no place in the base model"):
+        ModelKeeper("cpu").load_all([find_origin(str(ran.best_path), store, base=str(short), any_base=True)])
+    weights = ran.best_path / "adapter_model.safetensors"
     stored = load_file(weights)
     save_file({name: one for name, one in stored.items() if "layers.2" not in name}, weights)
     with pytest.raises(ModelError, match="the adapter lacks"):
-        Models("cpu").load([find_origin("small", store)])
+        ModelKeeper("cpu").load_all([find_origin("small", store)])
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="damaged or cut short"):
-        Models("cpu").load([find_origin("small", store)])
+    with pytest.raises(ModelError, match="damaged or truncated"):
+        ModelKeeper("cpu").load_all([find_origin("small", store)])
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -157,13 +157,13 @@ def test_a_head_is_asked_wherever_its_folder_lies(
     run = train(make_config(training__max_steps=3, output__name="classes", **values))
     assert run.outcome.status == "completed", run.outcome
     store = RunStore(run.folder.path.parent)
-    expected = ask_run(load_asked(find_origin("classes", store), "cpu"), "row 5 is good")
-    moved = Path(shutil.copytree(run.folder.best, tmp_path / "elsewhere"))
+    expected = ask_loaded(load_asked_model(find_origin("classes", store), "cpu"), "row 5 is good")
+    moved = Path(shutil.copytree(run.folder.best_path, tmp_path / "elsewhere"))
     origin = find_origin(str(moved), RunStore(tmp_path / "none"))
     assert origin.task == "classification" and origin.kind == ("adapter" if method == "lora" else "model")
-    shown = ask_run(load_asked(origin, "cpu"), "row 5 is good")
+    shown = ask_loaded(load_asked_model(origin, "cpu"), "row 5 is good")
     assert dict(shown.scores) == pytest.approx(dict(expected.scores)) and {*dict(shown.scores)} == {*names}
-    assert step_of(find_origin("classes", store)) in (0, 3)
+    assert read_step(find_origin("classes", store)) in (0, 3)
 
 
 def test_a_head_of_another_maker_is_asked(tmp_path: Path) -> None:
@@ -190,13 +190,13 @@ def test_a_head_of_another_maker_is_asked(tmp_path: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     origin = find_origin(str(folder), RunStore(tmp_path / "none"))
-    shown = ask_run(load_asked(origin, "cpu"), "a good b")
+    shown = ask_loaded(load_asked_model(origin, "cpu"), "a good b")
     with torch.no_grad():
         chances = model(**tokenizer("a good b", return_tensors="pt")).logits[0].sigmoid().tolist()
     assert dict(shown.scores) == pytest.approx(
         dict(zip(("no", "yes", "maybe"), chances, strict=True)), abs=1e-5
     )
-    assert len(ask_run(load_asked(origin, "cpu"), "a good b " * 40).scores) == 3
+    assert len(ask_loaded(load_asked_model(origin, "cpu"), "a good b " * 40).scores) == 3
     masked = tmp_path / "masked"
     BertForMaskedLM(config).save_pretrained(masked)
     with pytest.raises(ModelError, match="BertForMaskedLM"):
@@ -206,7 +206,7 @@ def test_a_head_of_another_maker_is_asked(tmp_path: Path) -> None:
 def test_code_of_a_model_runs_only_where_one_has_agreed(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.inference.places import agree
+    from tui_tuner.inference.model_places import remember_consent
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     folder = Path(shutil.copytree(tiny_model, tmp_path / "brings-code"))
@@ -223,11 +223,11 @@ def test_code_of_a_model_runs_only_where_one_has_agreed(
     (folder / "config.json").write_text(json.dumps(values))
     origin = find_origin(str(folder), RunStore(tmp_path / "none"))
     with pytest.raises(ConfigError, match="have not agreed") as caught:
-        Models("cpu").load([origin])
+        ModelKeeper("cpu").load_all([origin])
     assert "--trust-remote-code" in caught.value.hint
-    agree(origin)
-    (loaded,) = Models("cpu").load([origin])
+    remember_consent(origin)
+    (loaded,) = ModelKeeper("cpu").load_all([origin])
     assert type(loaded.model).__name__ == "OwnModel"
     (folder / "own.py").write_text((folder / "own.py").read_text() + "# changed since\n")
     with pytest.raises(ConfigError, match="have not agreed"):
-        Models("cpu").load([origin])
+        ModelKeeper("cpu").load_all([origin])

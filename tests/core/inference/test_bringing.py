@@ -12,7 +12,7 @@ from tests.conftest import write_jsonl
 from tests.hub_server import PlayedHub, hub
 from tui_tuner.inference import asking, chatting
 from tui_tuner.inference.origin import Origin, find_origin
-from tui_tuner.inference.predicting.engine import AFTER_BATCH, GO, predict
+from tui_tuner.inference.predicting.engine import AFTER_BATCH, GO, predict_file
 from tui_tuner.inference.predicting.job import Job
 from tui_tuner.models.hub import place
 from tui_tuner.runs.store import RunStore
@@ -38,7 +38,7 @@ def origin(hub: PlayedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> O
 def test_a_chat_fetches_its_model_once(hub: PlayedHub, origin: Origin) -> None:
     size = sum(map(len, hub.models["acme/tiny"].files.values()))
     told: list[dict[str, Any]] = []
-    asked = {"models": [origin.plain()], "device": "cpu"}
+    asked = {"models": [origin.list_origin_values()], "device": "cpu"}
     (facts,) = chatting.open_chat(asked, told.append, lambda: False)
     fetched = [one for one in told if one.get("fetching") == "acme/tiny"]
     assert fetched[-1]["done"] == fetched[-1]["total"] == size
@@ -56,7 +56,11 @@ def test_what_is_stopped_while_it_is_fetched_comes_to_nothing(
     hub: PlayedHub, origin: Origin, tmp_path: Path
 ) -> None:
     hub.slow(1_000_000)
-    asked = {"models": [origin.plain()], "device": "cpu", "turns": [[{"role": "user", "content": "a"}]]}
+    asked = {
+        "models": [origin.list_origin_values()],
+        "device": "cpu",
+        "turns": [[{"role": "user", "content": "a"}]],
+    }
     told: list[Any] = []
 
     def cancelled() -> bool:
@@ -65,15 +69,15 @@ def test_what_is_stopped_while_it_is_fetched_comes_to_nothing(
     assert chatting.answer_chat(asked, told.append, cancelled) == []
     assert chatting.chat_tokens(asked, told.append, cancelled) == []
     assert chatting.open_chat(asked, told.append, cancelled) == []
-    assert asking.answer({"model": origin.plain(), "text": "a"}, told.append, cancelled) is None
+    assert asking.answer({"model": origin.list_origin_values(), "text": "a"}, told.append, cancelled) is None
     assert {one.get("doing", "fetching") for one in told} == {"fetching"}
     rows = write_jsonl(tmp_path / "rows.jsonl", [{"prompt": f"coat {number}"} for number in range(3)])
     job = Job(origin, str(rows), str(tmp_path / "out.jsonl"), max_new_tokens=2, device="cpu")
-    found = predict(job, told.append, lambda: AFTER_BATCH if cancelled() else GO)
+    found = predict_file(job, told.append, lambda: AFTER_BATCH if cancelled() else GO)
     assert found.stopped and not found.counts.rows and not (tmp_path / "out.jsonl").exists()
     hub.slow(None)
     told.clear()
-    assert predict(job, told.append).done
+    assert predict_file(job, told.append).is_done
     doing = list(dict.fromkeys(one["doing"] for one in told if "doing" in one))
     assert doing == ["counting", "fetching", "loading", "predicting"]
     assert [json.loads(line)["prompt"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [

@@ -19,10 +19,10 @@ import torch
 from tests.conftest import MakeConfig, Trained, chat_rows, write_jsonl
 from tui_tuner.config.load import build_config
 from tui_tuner.errors import ModelError, OutOfMemoryError, RunError, UsageError
-from tui_tuner.evaluation.generation import generate
-from tui_tuner.inference.answering import Pieces, answer_all
-from tui_tuner.inference.loading import Loaded, Models
-from tui_tuner.inference.origin import Origin, base_of, checkpoints_of, find_origin
+from tui_tuner.evaluation.generation import generate_answers
+from tui_tuner.inference.answering import PieceDecoder, answer_all
+from tui_tuner.inference.loading import LoadedModel, ModelKeeper
+from tui_tuner.inference.origin import Origin, find_base_origin, find_origin, list_checkpoints
 from tui_tuner.inference.prompts import encode_chat
 from tui_tuner.inference.sampling import Sampling
 from tui_tuner.launch.helper import Helper
@@ -58,11 +58,11 @@ def store(ran: RunFolder) -> RunStore:
     return RunStore(ran.path.parent)
 
 
-def load(origins: list[Origin]) -> list[Loaded]:
-    return Models("cpu").load(origins)
+def load(origins: list[Origin]) -> list[LoadedModel]:
+    return ModelKeeper("cpu").load_all(origins)
 
 
-def said(loaded: list[Loaded], sampling: Sampling) -> list[str]:
+def said(loaded: list[LoadedModel], sampling: Sampling) -> list[str]:
     prompts = [encode_chat(one, TURNS) for one in loaded]
     heard = [""] * len(loaded)
 
@@ -78,7 +78,7 @@ def said(loaded: list[Loaded], sampling: Sampling) -> list[str]:
 def test_an_answer_is_that_of_the_evaluation(store: RunStore) -> None:
     (loaded,) = load([find_origin("small", store)])
     ids = encode_chat(loaded, TURNS)
-    (whole,) = generate(loaded.model, loaded.tokenizer, [ids], 24)
+    (whole,) = generate_answers(loaded.model, loaded.tokenizer, [ids], 24)
     (heard,) = said([loaded], Sampling(max_new_tokens=24))
     assert heard.rstrip() == whole.text and heard
 
@@ -96,11 +96,11 @@ def test_side_by_side_each_says_what_it_says_alone(store: RunStore) -> None:
 
 
 def test_an_adapter_is_put_onto_weights_that_are_there(store: RunStore) -> None:
-    tuned, base = load([find_origin("small", store), base_of(find_origin("small", store))])
+    tuned, base = load([find_origin("small", store), find_base_origin(find_origin("small", store))])
     inside = tuned.model.get_base_model().model.layers[0].self_attn.q_proj.base_layer.weight
     assert inside.data_ptr() == base.model.model.layers[0].self_attn.q_proj.weight.data_ptr()
     assert not hasattr(base.model, "peft_config")
-    again = load([base_of(find_origin("small", store))])[0]  # untouched by the adapter beside it
+    again = load([find_base_origin(find_origin("small", store))])[0]  # untouched by the adapter beside it
     ids = torch.tensor([encode_chat(base, TURNS)])
     with torch.no_grad():
         assert torch.equal(base.model(ids).logits, again.model(ids).logits)
@@ -119,32 +119,32 @@ def test_all_weights_trained_are_shared_with_nobody(
 
 
 def test_models_stay_until_others_are_asked_for(store: RunStore) -> None:
-    models = Models("cpu")
+    models = ModelKeeper("cpu")
     first = find_origin("small", store)
-    (one,) = models.load([first])
-    assert models.load([first])[0] is one
-    both = models.load([first, base_of(first)])
+    (one,) = models.load_all([first])
+    assert models.load_all([first])[0] is one
+    both = models.load_all([first, find_base_origin(first)])
     assert both[0] is one
-    models.load([base_of(first)])
-    assert models.load([first])[0] is not one
+    models.load_all([find_base_origin(first)])
+    assert models.load_all([first])[0] is not one
 
 
 def test_how_a_model_is_named(store: RunStore, ran: RunFolder, tiny_model: Path, tmp_path: Path) -> None:
     by_name = find_origin("small", store)
     assert (by_name.kind, by_name.checkpoint, by_name.task) == ("run", "best", "sft")
     elsewhere = RunStore(tmp_path / "none")
-    for name in (str(ran.path), str(ran.best), f"{ran.path}/last", f"{ran.checkpoints}/step-3"):
+    for name in (str(ran.path), str(ran.best_path), f"{ran.path}/last", f"{ran.checkpoints_path}/step-3"):
         found = find_origin(name, elsewhere)
         assert (found.kind, found.path) == ("run", str(ran.path)), name
-    assert find_origin(f"{ran.checkpoints}/step-3", elsewhere).checkpoint == "step-3"
-    assert checkpoints_of(by_name) == ["best", "last", "step-6", "step-3", "base"]
+    assert find_origin(f"{ran.checkpoints_path}/step-3", elsewhere).checkpoint == "step-3"
+    assert list_checkpoints(by_name) == ["best", "last", "step-6", "step-3", "base"]
     copied = tmp_path / "taken-home"
-    copied.symlink_to(ran.best)
+    copied.symlink_to(ran.best_path)
     assert find_origin(str(copied), elsewhere).kind == "adapter"
     assert find_origin(str(tiny_model), elsewhere).kind == "model"
     hub = find_origin("some/model@abc", elsewhere)
     assert (hub.kind, hub.path, hub.revision) == ("hub", "some/model", "abc")
-    assert Origin.of(json.loads(json.dumps(by_name.plain()))) == by_name
+    assert Origin.from_values(json.loads(json.dumps(by_name.list_origin_values()))) == by_name
 
 
 def test_what_is_no_model_is_refused(store: RunStore, tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ def test_what_is_no_model_is_refused(store: RunStore, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["Grüße, 你好 — 🧥 a coat", "  two  spaces\n\nand lines\n"])
 def test_pieces_are_the_whole(tiny_tokenizer: Any, text: str) -> None:
     ids = tiny_tokenizer(text)["input_ids"]
-    pieces = Pieces(tiny_tokenizer)
-    heard = [pieces.add(token) for token in ids]
-    assert "".join(heard) + pieces.rest() == text
+    pieces = PieceDecoder(tiny_tokenizer)
+    heard = [pieces.add_token(token) for token in ids]
+    assert "".join(heard) + pieces.take_rest() == text
     assert not any("\ufffd" in piece for piece in heard)  # no half of a character
 
 
@@ -183,24 +183,31 @@ def helper() -> Iterator[Helper]:
 
 
 def test_a_helper_streams_stops_and_comes_back_after_its_death(helper: Helper, store: RunStore) -> None:
-    models = [find_origin("small", store).plain(), find_origin("small/base", store).plain()]
+    models = [
+        find_origin("small", store).list_origin_values(),
+        find_origin("small/base", store).list_origin_values(),
+    ]
     asked = {"models": models, "device": "cpu", "turns": [TURNS, TURNS]}
     told: list[Any] = []
-    found = helper.ask("chat_answer", {**asked, "sampling": {"max_new_tokens": 16}}, progress=told.append)
+    found = helper.ask_and_wait(
+        "chat_answer", {**asked, "sampling": {"max_new_tokens": 16}}, progress=told.append
+    )
     assert {one["loading"] for one in told if "loading" in one} == {"small · best", "small · base"}
     for place, answer in enumerate(found):
         assert "".join(one["piece"] for one in told if one.get("model") == place) == answer["text"]
-    first, second = helper.ask("chat_tokens", asked)
+    first, second = helper.ask_and_wait("chat_tokens", asked)
     assert first == second and ["<|im_start|>", True] in [[text, special] for _id, text, special in first]
 
     endless = {**asked, "sampling": {"max_new_tokens": 400, "temperature": 100.0, "seed": 1}}
     begun = threading.Event()
-    request = helper.request("chat_answer", endless, progress=lambda one: "piece" in one and begun.set())
+    request = helper.prepare_request(
+        "chat_answer", endless, progress=lambda one: "piece" in one and begun.set()
+    )
     outcome: list[BaseException] = []
 
     def wait() -> None:
         try:
-            request.wait()
+            request.wait_for_result()
         except BaseException as error:
             outcome.append(error)
 
@@ -210,7 +217,7 @@ def test_a_helper_streams_stops_and_comes_back_after_its_death(helper: Helper, s
     os.kill(request.pid, signal.SIGKILL)
     thread.join(60)
     assert isinstance(outcome[0], ProcessEnded)
-    again = helper.ask("chat_answer", {**asked, "sampling": {"max_new_tokens": 16}})
+    again = helper.ask_and_wait("chat_answer", {**asked, "sampling": {"max_new_tokens": 16}})
     assert [answer["text"] for answer in again] == [answer["text"] for answer in found]
 
 
@@ -257,10 +264,10 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(
 
     size = sum(file.stat().st_size for file in tiny_model.glob("*.safetensors"))
     monkeypatch.setattr(room, "free_memory", lambda _device: int(1.5 * size))
-    models = Models("cpu")
-    models.load([find_origin("small", store), find_origin("small/base", store)])  # one base for both
+    models = ModelKeeper("cpu")
+    models.load_all([find_origin("small", store), find_origin("small/base", store)])  # one base for both
     other = tmp_path / "other"
     shutil.copytree(tiny_model, other)
     with pytest.raises(OutOfMemoryError, match="other"):
-        Models("cpu").load([find_origin(str(other), store), find_origin(str(tiny_model), store)])
-    assert len(models.load([find_origin(str(other), store)])) == 1
+        ModelKeeper("cpu").load_all([find_origin(str(other), store), find_origin(str(tiny_model), store)])
+    assert len(models.load_all([find_origin(str(other), store)])) == 1

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from tests.conftest import chat_rows, write_jsonl
-from tui_tuner.config.kinds import METHODS
-from tui_tuner.inference.loading import Loaded, Models
-from tui_tuner.inference.origin import Origin, base_of, find_origin
+from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.inference.loading import LoadedModel, ModelKeeper
+from tui_tuner.inference.origin import Origin, find_base_origin, find_origin
 from tui_tuner.methods import attach
-from tui_tuner.methods.putting import read_stored
+from tui_tuner.methods.putting import leaves_base
+from tui_tuner.methods.stored import read_stored
 from tui_tuner.runs.store import RunStore
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12]])
@@ -31,14 +32,14 @@ def held(model: Any) -> dict[str, torch.Tensor]:
     return {name: one.clone() for name, one in model.state_dict().items()}
 
 
-def check_apart(tuned: Origin, base: Origin, whole: torch.Tensor) -> list[Loaded]:
+def check_apart(tuned: Origin, base: Origin, whole: torch.Tensor) -> list[LoadedModel]:
     """Base and tuned side by side, in both orders: the base stays bit for bit, the tuned one is as alone."""
-    (fresh,) = Models("cpu").load([tuned])
+    (fresh,) = ModelKeeper("cpu").load_all([tuned])
     expected = logits(fresh.model)
     assert not torch.equal(expected, whole)  # else nothing would be told apart
     for order in ([base, tuned], [tuned, base]):
-        models = Models("cpu")
-        loaded = models.load(order)
+        models = ModelKeeper("cpu")
+        loaded = models.load_all(order)
         by = dict(zip((one.checkpoint for one in order), loaded, strict=True))
         before = held(by["base"].model)
         for _turn in range(2):
@@ -102,8 +103,8 @@ def test_no_method_of_ours_changes_the_base(
                 parameter.add_(0.05 * torch.randn_like(parameter))
     model.save_pretrained(str(tmp_path / "adapter"), save_embedding_layers=False)
     tuned = find_origin(str(tmp_path / "adapter"), RunStore(tmp_path / "none"))
-    loaded = check_apart(tuned, base_of(tuned), whole)
-    assert read_stored(tmp_path / "adapter").leaves_base
+    loaded = check_apart(tuned, find_base_origin(tuned), whole)
+    assert leaves_base(read_stored(tmp_path / "adapter"))
     inside = loaded[0].model.get_base_model().get_input_embeddings().weight
     assert inside.data_ptr() == loaded[1].model.get_input_embeddings().weight.data_ptr()  # in memory once
 
@@ -133,7 +134,7 @@ def test_no_adapter_of_another_maker_changes_the_base(
     name: str, saved: Callable[..., Origin], whole: torch.Tensor
 ) -> None:
     tuned = saved(name, other_makers()[name]())
-    check_apart(tuned, base_of(tuned), whole)
+    check_apart(tuned, find_base_origin(tuned), whole)
 
 
 def test_embeddings_of_added_tokens_make_the_base_larger_only_for_their_adapter(
@@ -149,7 +150,7 @@ def test_embeddings_of_added_tokens_make_the_base_larger_only_for_their_adapter(
         r=4, target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"], task_type="CAUSAL_LM"
     )
     tuned = saved("larger", settings, copy.deepcopy(larger))
-    one, base = Models("cpu").load([tuned, base_of(tuned)])
+    one, base = ModelKeeper("cpu").load_all([tuned, find_base_origin(tuned)])
     assert logits(one.model).shape[-1] == rows + 3
     assert torch.equal(logits(base.model), whole)
 

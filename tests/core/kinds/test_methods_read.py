@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tests.conftest import MakeConfig
-from tui_tuner.config.applying import method_reads, unread
-from tui_tuner.config.kinds import METHODS
-from tui_tuner.config.options import options
+from tui_tuner.config.applying import list_unread_fields, method_reads
+from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.options import list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError
@@ -21,7 +21,7 @@ from tui_tuner.models.facts import load_facts
 from tui_tuner.models.loading import load_model
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.plan import plan
+from tui_tuner.planning.plan import plan_run
 
 OTHERS: dict[str, Any] = {
     "method.rank": 4,
@@ -38,9 +38,9 @@ CPU = Hardware(cores=2, memory_gib=16)
 
 
 def test_another_value_is_tried_of_every_field() -> None:
-    fields = {path for path in options() if path.startswith("method.")}
+    fields = {path for path in list_options() if path.startswith("method.")}
     assert set(OTHERS) == fields - {"method.kind"}
-    assert all(value != options()[path].default for path, value in OTHERS.items())
+    assert all(value != list_options()[path].default for path, value in OTHERS.items())
 
 
 def trained(config: RunConfig) -> str:
@@ -58,7 +58,7 @@ def trained(config: RunConfig) -> str:
 
 
 def planned(config: RunConfig) -> Any:
-    found = plan(config, hardware=CPU, data=DataFacts(400, 60.0, 90), facts=load_facts(config.model))
+    found = plan_run(config, hardware=CPU, data=DataFacts(400, 60.0, 90), facts=load_facts(config.model))
     steps = found.duration and (found.duration.work, found.duration.seconds)
     return found.fit.estimate, found.resolved.config.model_dump(exclude={"method"}), steps, found.parameters
 
@@ -72,7 +72,7 @@ def test_what_a_method_does_not_read_changes_nothing_and_what_it_reads_does(
     for path, value in OTHERS.items():
         config = with_values(base, {path: value})
         read = method_reads(kind, path)
-        assert unread(config) == ([] if read else [path])
+        assert list_unread_fields(config) == ([] if read else [path])
         if read:
             assert trained(config) != before, path
         else:
@@ -84,7 +84,7 @@ def test_a_text_that_a_network_leaves_no_room_for_changes_nothing(make_config: M
     with_network = {"kind": "prefix_tuning", "encoder_size": 24}
     base = make_config(method=with_network)
     config = make_config(method={**with_network, "initial_text": "a red coat"})
-    assert unread(config) == ["method.initial_text"]
+    assert list_unread_fields(config) == ["method.initial_text"]
     assert trained(config) == trained(base) and planned(config) == planned(base)
     with pytest.raises(ConfigError):  # where it is read, it is looked at
         trained(
@@ -117,7 +117,7 @@ def test_what_does_not_go_with_other_fields_changes_no_plan(
 ) -> None:
     base = make_config(**sections)
     config = with_values(base, {path: value})
-    assert path in unread(config)
+    assert path in list_unread_fields(config)
     before, now = planned(base), planned(config)
     assert (now[0], now[2], now[3]) == (before[0], before[2], before[3])
     section, _dot, name = path.rpartition(".")

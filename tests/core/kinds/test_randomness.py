@@ -13,7 +13,7 @@ import torch
 
 from tests.conftest import MakeConfig, Trained
 from tests.core.test_architectures import SHAPE
-from tui_tuner.compute.prefix_cache import frozen_layers
+from tui_tuner.compute.prefix_cache import count_frozen_layers
 from tui_tuner.compute.randomness import find_randomness
 
 Train = Callable[..., Trained]
@@ -91,8 +91,8 @@ def test_layers_below_the_first_random_one_are_quiet() -> None:
     assert (found.anything, found.quiet) == (True, 2)
     model.requires_grad_(False)
     model.model.decoder.layers[3].requires_grad_(True)
-    assert frozen_layers(model, found.quiet) == 2
-    assert frozen_layers(model, 4) == 3
+    assert count_frozen_layers(model, found.quiet) == 2
+    assert count_frozen_layers(model, 4) == 3
 
 
 def test_layers_that_are_left_out_at_random_are_seen() -> None:

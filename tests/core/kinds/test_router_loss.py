@@ -17,7 +17,7 @@ from tests.core.test_loss import SomeRows, gradients, padded
 from tests.core.ways import Silent
 from tui_tuner.compute import attention, chunked_loss, chunks
 from tui_tuner.compute.forward import MicroSize
-from tui_tuner.compute.router_loss import router_coefficient
+from tui_tuner.compute.router_loss import find_router_coefficient
 
 Train = Callable[..., Trained]
 MIXTURES: dict[str, dict[str, Any]] = {
@@ -33,7 +33,7 @@ COEFFICIENT = 0.5  # so that it weighs
 def mixture(kind: str, **more: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     name = "aux_loss_coef" if kind == "jetmoe" else "router_aux_loss_coef"
     settings = {name: COEFFICIENT, "output_router_logits": True, **MIXTURES[kind], **more}
@@ -55,24 +55,24 @@ def test_loss_and_gradients_are_the_models_own(kind: str, monkeypatch: pytest.Mo
     model = mixture(kind)
     rows = SomeRows([17, 9, 23], 300)
     causal, voice = prepared(model, rows)
-    assert causal.way.router == COEFFICIENT == router_coefficient(model)
-    assert any("router is added, 0.5 times" in line for line in voice.said), voice.said
+    assert causal.way.router == COEFFICIENT == find_router_coefficient(model)
+    assert any("router is added with the coefficient 0.5" in line for line in voice.said), voice.said
     model.train()
     expected = models_own(model, rows)
     expected.backward()
     wanted = gradients(model)
     monkeypatch.setattr(chunks, "LEAST_ROWS", 8)
     monkeypatch.setitem(chunks.CHUNK_BYTES, "cpu", 1)
-    assert chunked_loss.chunk_rows(300, "cpu") == 8
+    assert chunked_loss.count_chunk_rows(300, "cpu") == 8
     flat = causal.way
     for way in (flat, replace(flat, chunked=True), replace(flat, packing=False, segments=False)):
         causal.way = way
         causal.begin_step()
-        (micro,) = causal.batches(rows, [0, 1, 2], MicroSize(3, 100))
-        loss = causal.loss(model, micro) / micro.trained_tokens
+        (micro,) = causal.lay_batches(rows, [0, 1, 2], MicroSize(3, 100))
+        loss = causal.sum_losses(model, micro) / micro.trained_tokens
         loss.backward()
         assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5), way
-        assert 0.5 < float(causal.metrics()["router_loss"]) < 3
+        assert 0.5 < float(causal.step_metrics()["router_loss"]) < 3
         found = gradients(model)
         for name, gradient in wanted.items():
             torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-3, msg=f"{name}, {way}")
@@ -81,7 +81,7 @@ def test_loss_and_gradients_are_the_models_own(kind: str, monkeypatch: pytest.Mo
 def test_without_the_config_asking_nothing_is_added() -> None:
     model = mixture("mixtral", output_router_logits=False)
     causal, voice = prepared(model, SomeRows([17, 9, 23], 300))
-    assert causal.way.router == 0 and not voice.said and not causal.metrics()
+    assert causal.way.router == 0 and not voice.said and not causal.step_metrics()
 
 
 def test_a_model_that_adds_it_in_another_way_is_left_without_and_it_is_said() -> None:

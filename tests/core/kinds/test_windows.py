@@ -16,7 +16,7 @@ from tests.core.test_architectures import EXPERTS, SHAPE
 from tests.core.test_loss import SomeRows
 from tests.core.ways import Silent
 from tui_tuner.compute import attention
-from tui_tuner.compute.check_rows import reach_beyond, shorten, windows
+from tui_tuner.compute.check_rows import list_windows, reach_beyond, shorten_rows
 from tui_tuner.compute.forward import lay_padded
 from tui_tuner.data.records import IGNORE
 
@@ -38,7 +38,7 @@ SHORT, LONG = [7, 6, 5, 8], [60, 50]
 def prepared(kind: str, longest_row: int) -> tuple[Any, Any, SomeRows, Silent]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**SHAPE, **KINDS[kind][0]})).eval()
     rows = SomeRows(SHORT + LONG, 300)
@@ -49,15 +49,15 @@ def prepared(kind: str, longest_row: int) -> tuple[Any, Any, SomeRows, Silent]:
 def apart(causal: Any, model: Any, rows: SomeRows) -> float:
     """How far the losses of the long rows are from those of each alone, as any user would call the model."""
     with torch.no_grad():
-        truth = [causal.plain_losses(model, lay_padded(rows, [row], 0), causal.way) for row in (4, 5)]
-        found = causal.losses(model, causal.lay(rows, [4, 5]), causal.way)
+        truth = [causal.compute_plain_losses(model, lay_padded(rows, [row], 0), causal.way) for row in (4, 5)]
+        found = causal.compute_losses(model, causal.lay_batch(rows, [4, 5]), causal.way)
     return float((torch.cat(truth) - found).abs().max())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_longer_than_the_window_have_the_models_own_losses(kind: str) -> None:
     causal, model, rows, voice = prepared(kind, max(LONG))
-    assert 8 in windows(model)
+    assert 8 in list_windows(model)
     assert apart(causal, model, rows) < 1e-4
     assert causal.way.segments is KINDS[kind][1], voice.said
     assert causal.exact
@@ -102,7 +102,7 @@ def test_held_out_rows_count(
 
 
 def test_made_up_rows_have_labels_beyond_the_window_only() -> None:
-    rows = shorten(SomeRows([40, 9], 300), [0, 1], 100, 1000)
+    rows = shorten_rows(SomeRows([40, 9], 300), [0, 1], 100, 1000)
     made = reach_beyond(rows, 50, 500)
     assert made.lengths.tolist() == [40, 114]
     assert np.flatnonzero(made[1].labels != IGNORE).tolist() == list(range(50, 114))
@@ -111,7 +111,7 @@ def test_made_up_rows_have_labels_beyond_the_window_only() -> None:
 
 def test_rows_of_a_check_keep_some_of_their_labels() -> None:
     data = SomeRows([100, 3000], 300)
-    rows = shorten(data, [0, 1], 200, 64)
+    rows = shorten_rows(data, [0, 1], 200, 64)
     assert rows.lengths.tolist() == [100, 200]
     assert rows.trained_tokens.tolist() == [32, 32]
     kept = np.flatnonzero(rows[0].labels != IGNORE)

@@ -16,7 +16,7 @@ from tests.core.memory.limited import Memory
 from tests.core.memory.test_evaluation import wide_model
 from tests.core.test_loss import SomeRows
 from tests.core.ways import Silent
-from tui_tuner.objectives.base import Objective
+from tui_tuner.objectives.objective import Objective
 
 Train = Callable[..., Trained]
 VOCABULARY = 20_000
@@ -44,7 +44,7 @@ def test_shorter_rows_are_taken_where_memory_runs_out() -> None:
     causal, voice = prepared(memory, [900, 800, 700], 12_000_000)
     assert causal.way.packing and causal.way.segments and causal.exact
     assert memory.refused >= 1
-    assert any("tried on rows of at most 225 tokens" in line for line in voice.said)
+    assert any("checking them on rows of at most 225 tokens" in line for line in voice.said)
     assert memory.live == 0
 
 
@@ -60,7 +60,7 @@ def test_the_plain_way_is_taken_where_nothing_can_be_tried() -> None:
 
 def test_a_resumed_run_keeps_its_way_where_nothing_can_be_tried() -> None:
     causal, voice = prepared(Memory(), [90, 80, 70], 1_000_000, state=[True, True, False])
-    assert causal.exact and causal.state() == [True, True, False]
+    assert causal.exact and causal.way_state() == [True, True, False]
     assert any(line.startswith("self_check") for line in voice.said)
 
 
@@ -83,7 +83,7 @@ def test_a_run_without_memory_for_its_check_trains_the_same(
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config(training__max_steps=3, evaluation__every=None)
-    with limited_in(monkeypatch, Objective, "prepare", 20_000):
+    with limited_in(monkeypatch, Objective, "prepare_way", 20_000):
         run = train(config)
     assert run.outcome.status == "completed", run.outcome
     assert run.codes() == ["self_check"]
@@ -127,7 +127,7 @@ def test_answers_take_fewer_prompts_then_fewer_tokens_then_none(
     tiny_model: Path, tiny_tokenizer: Any
 ) -> None:
     from tests.core.test_loss import load
-    from tui_tuner.evaluation.generation import generate
+    from tui_tuner.evaluation.generation import generate_answers
 
     model = load(tiny_model)
     generator = np.random.default_rng(0)
@@ -135,7 +135,7 @@ def test_answers_take_fewer_prompts_then_fewer_tokens_then_none(
 
     def answered(limit: int | None, prompts: list[list[int]] = prompts) -> tuple[list[Any], int]:
         with Memory() as memory, memory.limited(limit):
-            return generate(model, tiny_tokenizer, prompts, 16), memory.peak
+            return generate_answers(model, tiny_tokenizer, prompts, 16), memory.peak
 
     calm, needed = answered(None)
     _longest, alone = answered(None, prompts[-1:])
@@ -151,16 +151,16 @@ def test_answers_take_fewer_prompts_then_fewer_tokens_then_none(
 def test_answers_that_memory_cut_short_are_not_scored(
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.evaluation.answers import GeneratedAnswers
+    from tui_tuner.evaluation.generated_answers import GeneratedAnswers
 
     config = make_config(
         training__max_steps=1,
         evaluation={"samples": 2, "max_new_tokens": 16, "metric_rows": 4, "every": None},
     )
-    with limited_in(monkeypatch, GeneratedAnswers, "collect", 10_000):
+    with limited_in(monkeypatch, GeneratedAnswers, "collect_samples", 10_000):
         run = train(config)
     assert run.outcome.status == "completed", run.outcome
     said = [fields["message"] for fields in run.sink.of("log")]
     assert any("not answered: memory ran out" in line for line in said)
-    assert any("are not scored: memory ran out" in line for line in said)
+    assert any("were not scored because memory ran out" in line for line in said)
     assert all(fields["stage"] == "validation" for fields in run.sink.of("evaluation"))

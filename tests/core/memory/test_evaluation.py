@@ -34,7 +34,7 @@ def wide_model() -> Any:
 
     from tui_tuner.compute import attention
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=20_000,
@@ -54,12 +54,12 @@ def wide_model() -> Any:
 def test_logits_of_held_out_rows_are_never_all_there(small_chunks: None) -> None:
     model, rows = wide_model(), SomeRows([60, 90, 70], 20_000)
     plain, chunked = objective(FAST), objective(replace(FAST, chunked=True))
-    micro = chunked.lay(rows, [0, 1, 2])
+    micro = chunked.lay_batch(rows, [0, 1, 2])
     whole = micro.trained_tokens * 20_000 * 4
     found = {}
     for name, one in (("plain", plain), ("chunked", chunked)):
         with torch.no_grad(), Memory() as memory:
-            measured = one.measure(model.eval(), micro)
+            measured = one.measure_batch(model.eval(), micro)
             found[name] = {key: float(measured[key]) for key in ("loss", "right")}
             found[name]["of rows"] = float(measured["each"].losses.sum())
         found[f"{name} peak"] = memory.peak
@@ -74,20 +74,20 @@ def test_an_evaluation_needs_no_more_than_a_step_of_its_size(small_chunks: None,
     """So a plan of the step is one of the evaluation too."""
     model, rows = wide_model(), SomeRows([60, 90, 70, 20], 20_000)
     causal = objective(way)
-    (micro,) = causal.batches(rows, [0, 1, 2, 3], MicroSize(4, 400))
+    (micro,) = causal.lay_batches(rows, [0, 1, 2, 3], MicroSize(4, 400))
     with Memory() as memory:
-        causal.loss(model.train(), micro).backward()
+        causal.sum_losses(model.train(), micro).backward()
     model.zero_grad()
     with torch.no_grad(), Memory() as evaluating:
-        causal.measure(model.eval(), causal.lay(rows, [0, 1, 2, 3], training=False))
+        causal.measure_batch(model.eval(), causal.lay_batch(rows, [0, 1, 2, 3], training=False))
     assert 0 < evaluating.peak <= memory.peak
 
 
 def limit_evaluations(monkeypatch: pytest.MonkeyPatch, memory: Memory, size: int | None) -> list[int]:
     """Every evaluation may take so many bytes beside what is held when it begins; what each needed."""
-    from tui_tuner.training.evaluating import Evaluator
+    from tui_tuner.training.evaluator import Evaluator
 
-    inner = Evaluator.validation
+    inner = Evaluator.evaluate_held_out
     needed: list[int] = []
 
     def validation(self: Any, *args: Any) -> Any:
@@ -97,7 +97,7 @@ def limit_evaluations(monkeypatch: pytest.MonkeyPatch, memory: Memory, size: int
         needed.append(memory.peak - before)
         return found
 
-    monkeypatch.setattr(Evaluator, "validation", validation)
+    monkeypatch.setattr(Evaluator, "evaluate_held_out", validation)
     return needed
 
 
@@ -123,7 +123,7 @@ def test_the_smaller_size_is_kept_and_said_once(
             assert one == pytest.approx(other, rel=1e-5)
         (said,) = run.sink.of("out_of_memory")
         assert said["place"] == "evaluation" and said["micro_batch"][1] < said["micro_batch"][0]
-        state = json.loads((run.folder.checkpoints / "step-4" / "run_state.json").read_text())
+        state = json.loads((run.folder.checkpoints_path / "step-4" / "run_state.json").read_text())
         assert state["evaluated"][1] < state["micro"][1]
         longer = config.model_copy(deep=True)
         longer.training.max_steps = 5
@@ -154,13 +154,13 @@ def test_what_a_failed_attempt_held_is_let_go_of(tiny_model: Path) -> None:
     model = load(tiny_model)
     rows = SomeRows([60, 90, 70], 300)
     causal = objective(FAST)
-    micro = causal.lay(rows, [0, 1, 2])
+    micro = causal.lay_batch(rows, [0, 1, 2])
     with Memory() as memory:
         before = memory.live
         for _unused in range(3):
             try:
                 with memory.limited(600_000):
-                    causal.loss(model, micro).backward()
+                    causal.sum_losses(model, micro).backward()
             except torch.OutOfMemoryError as error:
                 assert is_out_of_memory(error)
                 held = memory.live

@@ -98,19 +98,19 @@ def test_after_a_run(
 def test_after_a_range_test_that_fails(
     make_config: MakeConfig, models: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.training.range_test import range_test
+    from tui_tuner.training.range_test import run_range_test
     from tui_tuner.training.step.engine import Engine
 
-    inner = Engine.training_step
+    inner = Engine.train_step
 
-    def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.state.global_step == 1:
+    def train_step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.step == 1:
             raise ValueError("something nobody foresaw")
         return inner(self, *args, **kwargs)
 
-    monkeypatch.setattr(Engine, "training_step", training_step)
+    monkeypatch.setattr(Engine, "train_step", train_step)
     with Memory() as memory, pytest.raises(ValueError, match="nobody foresaw") as raised:
-        range_test(make_config(), 1e-6, 1e-3, 3)
+        run_range_test(make_config(), 1e-6, 1e-3, 3)
     assert raised.value.__traceback__ is not None
     assert models and not any(reference() is not None for reference in models)
     assert memory.live < SMALL, "while the error is still known"

@@ -17,11 +17,11 @@ from tests.core.speed.test_shared_prefix import two_prompts
 from tests.core.test_architectures import EXPERTS, SHAPE
 from tests.core.test_loss import FAST, SomeRows, gradients, load
 from tui_tuner.compute import attention, shared_prefix
-from tui_tuner.compute.attention.choice import Kernel
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, lay_flat, model_inputs
+from tui_tuner.compute.attention.kernel_choice import Kernel
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, build_inputs, lay_flat
 from tui_tuner.compute.noise import EmbeddingNoise
-from tui_tuner.compute.rows.filler import fill
-from tui_tuner.compute.rows.laying import Laying
+from tui_tuner.compute.rows.filler import fill_row
+from tui_tuner.compute.rows.row_layout import RowLayout
 
 FILLED = replace(FAST, filled=True)
 STOCK = replace(FAST, segments=False)
@@ -42,7 +42,7 @@ LENGTHS = [17, 5, 40, 9]
 def made(kind: str, **more: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **{**SHAPE, **KINDS.get(kind, {}), **more})
     return AutoModelForCausalLM.from_config(config).train()
@@ -67,7 +67,7 @@ def assert_same(model: Any, one: MicroBatch, other: MicroBatch, way: ForwardWay)
 def test_losses_and_gradients_are_those_of_the_row_alone(kind: str) -> None:
     model = made(kind, attention_dropout=0.0, attn_pdrop=0.0, resid_pdrop=0.0, embd_pdrop=0.0)
     micro = lay_flat(SomeRows(LENGTHS, 300), range(4))
-    filled = fill(micro, 160)  # more than the examples have: their beginnings come twice
+    filled = fill_row(micro, 160)  # more than the examples have: their beginnings come twice
     stock = model.config._attn_implementation
     capped = kind == "gemma2"  # no fused kernel caps scores: its rows keep the model's own attention
     for way in (STOCK,) if capped else (FAST, STOCK):
@@ -78,24 +78,24 @@ def test_losses_and_gradients_are_those_of_the_row_alone(kind: str) -> None:
 def test_a_filled_row_counts_its_examples_only() -> None:
     rows = SomeRows(LENGTHS, 300)
     micro = lay_flat(rows, [2, 0, 1])
-    filled = fill(micro, 128)
+    filled = fill_row(micro, 128)
     assert filled.input_ids.shape == filled.position_ids.shape == filled.keep.shape == (1, 128)
-    assert filled.tokens == 62 and filled.trained_tokens == micro.trained_tokens
+    assert filled.example_tokens == 62 and filled.trained_tokens == micro.trained_tokens
     assert filled.lengths == micro.lengths and filled.rows == micro.rows
     assert filled.filler == [(2, 40), (0, 17), (1, 5), (2, 4)]
-    assert filled.segments == [40, 17, 5, 40, 17, 5, 4] and sum(filled.segments) == 128
+    assert filled.segment_lengths == [40, 17, 5, 40, 17, 5, 4] and sum(filled.segment_lengths) == 128
     assert torch.equal(filled.places, micro.places) and not filled.keep[:, 62:].any()
     starts = (filled.position_ids[0] == 0).nonzero().flatten().tolist()
     assert starts == [0, 40, 57, 62, 102, 119, 124]
     assert torch.equal(filled.input_ids[:, 62:124], micro.input_ids)
-    assert fill(micro, 62) is micro and fill(micro, 10) is micro
+    assert fill_row(micro, 62) is micro and fill_row(micro, 10) is micro
 
 
 @pytest.mark.parametrize("segments", [True, False])
 def test_examples_and_filler_do_not_see_each_other(tiny_model: Path, segments: bool) -> None:
     model = load(tiny_model, attention.NAME if segments else "sdpa")
     way = replace(FAST, segments=segments)
-    filled = fill(lay_flat(SomeRows(LENGTHS, 300), range(4)), 100)
+    filled = fill_row(lay_flat(SomeRows(LENGTHS, 300), range(4)), 100)
     other = filled.input_ids.clone()
     other[:, 71:] = other[:, 71:].roll(1)
     changed = replace(filled, input_ids=other)
@@ -114,14 +114,14 @@ def test_examples_and_filler_do_not_see_each_other(tiny_model: Path, segments: b
 
 
 def forward_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
-    return model_inputs(model, micro, way) | {"use_cache": False}
+    return build_inputs(model, micro, way) | {"use_cache": False}
 
 
 def test_beginnings_that_are_shared_are_filled_too(tiny_model: Path) -> None:
     model = load(tiny_model).train()
     shared = shared_prefix.lay_shared(two_prompts(), range(9))
     assert shared.layout is not None
-    filled = fill(shared, 256)
+    filled = fill_row(shared, 256)
     assert sum(one.length for one in filled.layout.segments) == 256
     assert filled.layout.segments[-1].prefix == 0
     assert_same(model, filled, shared, replace(FAST, shared=True))
@@ -133,10 +133,10 @@ def test_stored_states_are_read_for_filler_too(tiny_model: Path, tmp_path: Path)
     cache = states.filled(model, rows, tmp_path)
     try:
         for micro in (lay_flat(rows, [3, 1, 4]), shared_prefix.lay_shared(rows, [3, 1, 4])):
-            filled = fill(micro, 160)
+            filled = fill_row(micro, 160)
             ways.summed_loss(model, micro, FAST).backward()
             wanted = gradients(model)
-            with cache.reading(filled):
+            with cache.read_states(filled):
                 ways.summed_loss(model, filled, FAST).backward()
             for name, gradient in gradients(model).items():
                 torch.testing.assert_close(gradient, wanted[name], atol=1e-5, rtol=1e-4)
@@ -152,7 +152,7 @@ def test_states_are_stored_from_filled_rows(tiny_model: Path, tmp_path: Path) ->
     found = []
     for way in (FAST, FILLED):
         cache = PrefixCache(model, rows, way, torch.device("cpu"), states.frozen(model))
-        cache.fill(tmp_path / str(way.filled), lambda done, total: None)
+        cache.fill_store(tmp_path / str(way.filled), lambda done, total: None)
         assert not check_states(cache, [3, 0, 2], ways.token_losses)
         found.append(cache.store.clone())
         cache.close()
@@ -161,12 +161,12 @@ def test_states_are_stored_from_filled_rows(tiny_model: Path, tmp_path: Path) ->
 
 def test_noise_knows_the_lengths_of_filler(tiny_model: Path) -> None:
     model = load(tiny_model).train()
-    filled = fill(lay_flat(SomeRows(LENGTHS, 300), range(4)), 128)
+    filled = fill_row(lay_flat(SomeRows(LENGTHS, 300), range(4)), 128)
     quiet = model.get_input_embeddings()(filled.input_ids)
     noise = EmbeddingNoise(model, alpha=5.0)
     noise.micro = filled
     difference = (model.get_input_embeddings()(filled.input_ids) - quiet).abs()[0]
-    for part, length in zip(difference.split(filled.segments), filled.segments, strict=True):
+    for part, length in zip(difference.split(filled.segment_lengths), filled.segment_lengths, strict=True):
         assert float(part.detach().max()) <= 5.0 / (length * quiet.shape[-1]) ** 0.5 + 1e-6
 
 
@@ -180,8 +180,8 @@ def test_the_routers_loss_looks_at_no_filler(kind: str, monkeypatch: pytest.Monk
     expected.backward()
     wanted = gradients(model)
     causal.way = replace(causal.way, filled=True)
-    causal.laying = Laying(0, 200)
-    (micro,) = causal.batches(rows, [0, 1, 2], MicroSize(3, 128))
+    causal.laying = RowLayout(0, 200)
+    (micro,) = causal.lay_batches(rows, [0, 1, 2], MicroSize(3, 128))
     assert micro.input_ids.shape[1] == 64 and micro.filler
     masks: list[Any] = []
 
@@ -189,7 +189,7 @@ def test_the_routers_loss_looks_at_no_filler(kind: str, monkeypatch: pytest.Monk
         masks.append(kwargs)
 
     monkeypatch.setattr("transformers.masking_utils.sdpa_mask", no_mask)
-    loss = causal.loss(model, micro) / micro.trained_tokens
+    loss = causal.sum_losses(model, micro) / micro.trained_tokens
     loss.backward()
     assert not masks  # of T x T places
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
@@ -203,13 +203,13 @@ def test_a_run_that_fills_its_rows_keeps_the_routers_loss(
     kind: str, segments: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the model's own attention computes, nothing tells its router what is filler: there is none."""
-    monkeypatch.setattr("tui_tuner.objectives.base.fills_rows", lambda _device: True)
-    monkeypatch.setattr("tui_tuner.compute.attention.replaces", lambda *_args: segments)
+    monkeypatch.setattr("tui_tuner.objectives.objective.fills_rows", lambda _device: True)
+    monkeypatch.setattr("tui_tuner.compute.attention.replaces_attention", lambda *_args: segments)
     rows = SomeRows([17, 9, 23], 300)
     causal, voice = ways.prepared(mixture(kind), rows, [[0, 1, 2]], 200)
     assert causal.way.router and causal.way.segments == segments, voice.said
-    assert causal.way.filled == segments and len(causal.state()) == 3 + segments
-    (micro,) = causal.batches(rows, [0, 1, 2], MicroSize(3, 128))
+    assert causal.way.filled == segments and len(causal.way_state()) == 3 + segments
+    (micro,) = causal.lay_batches(rows, [0, 1, 2], MicroSize(3, 128))
     assert bool(micro.filler) == segments
 
 
@@ -221,7 +221,7 @@ def test_the_check_before_the_first_step_sees_filled_rows(
     wanted = replace(FILLED, packing=packing, segments=packing)
     checker = ways.checker(model, rows, [1, 3, 0, 2])
     checker.limit = 64
-    micro = checker.lay(checker.rows, wanted)
+    micro = checker.lay_micro_batch(checker.rows, wanted)
     assert micro.input_ids.shape[-1] == (128 if packing else 40 + 8)
     assert ways.self_check(checker, wanted).way == wanted
 
@@ -250,23 +250,23 @@ def test_where_filler_is_not_exact_rows_are_as_long_as_they_are(
 def test_a_resumed_run_fills_its_rows_if_it_did(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, state: tuple[bool, ...], filled: bool
 ) -> None:
-    monkeypatch.setattr("tui_tuner.objectives.base.fills_rows", lambda _device: True)
+    monkeypatch.setattr("tui_tuner.objectives.objective.fills_rows", lambda _device: True)
     rows = SomeRows(LENGTHS, 300)
     causal, voice = ways.prepared(load(tiny_model), rows, [[0, 1, 2, 3]], 256, state=state, usual=[71, 71])
     assert causal.way == replace(FAST, filled=filled, virtual=causal.way.virtual)
-    assert causal.state() == [True] * (3 + filled)
-    (micro,) = causal.batches(rows, range(4), MicroSize(4, 256))
+    assert causal.way_state() == [True] * (3 + filled)
+    (micro,) = causal.lay_batches(rows, range(4), MicroSize(4, 256))
     assert micro.input_ids.shape[1] == (128 if filled else 71)
     assert any("one of 4 lengths" in line and "44.5%" in line for line in voice.said) == filled
-    causal.laying.share(0.5)
-    assert causal.laying.sizes_of_steps(256) == (64, 128, 192, 256)
+    causal.laying.share_beginnings(0.5)
+    assert causal.laying.list_step_sizes(256) == (64, 128, 192, 256)
 
 
 @pytest.mark.parametrize("kind", ["bert", "modernbert"])
 def test_an_encoder_sees_no_filler(kind: str) -> None:
     from transformers import AutoConfig, AutoModel
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     more = {"cls_token_id": 1, "sep_token_id": 2} if kind == "modernbert" else {}
     model = AutoModel.from_config(AutoConfig.for_model(kind, **{**SHAPE, **more})).eval()
@@ -275,7 +275,7 @@ def test_an_encoder_sees_no_filler(kind: str) -> None:
     micro = lay_flat(rows, range(4))
     with torch.no_grad():
         alone = [model(input_ids=torch.from_numpy(rows.ids[row]).long()[None])[0][0] for row in range(4)]
-        found = model(**model_inputs(model, fill(micro, 128), FAST))[0][0, :71]
+        found = model(**build_inputs(model, fill_row(micro, 128), FAST))[0][0, :71]
     torch.testing.assert_close(found, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
@@ -288,7 +288,7 @@ def test_filled_rows_go_through_the_kernels_of_a_gpu(
     assert (micro.layout is not None) == shared
     losses, wanted = computed(model, micro, FAST)
     card = Card(monkeypatch)
-    filled = fill(micro, 384)
+    filled = fill_row(micro, 384)
     found_losses, found = computed(model, filled, FAST)
     assert card.calls and Kernel.EACH not in card.calls
     torch.testing.assert_close(found_losses, losses, atol=2e-6, rtol=1e-6)

@@ -16,7 +16,7 @@ from tests.core.test_loss import FAST, SomeRows, load
 from tests.core.ways import objective
 from tui_tuner.compute import chunks
 from tui_tuner.objectives import row_losses
-from tui_tuner.objectives.row_losses import RowLosses, sum_by_row
+from tui_tuner.objectives.row_losses import RowLossCollector, sum_by_row
 
 Train = Callable[..., Trained]
 
@@ -40,16 +40,16 @@ def test_each_row_has_its_own_loss(tiny_model: Path, way: Any, monkeypatch: pyte
     monkeypatch.setitem(chunks.CHUNK_BYTES, "cpu", 1)
     model = load(tiny_model).eval()
     rows = two_prompts() if way.shared else SomeRows([17, 8, 40, 9, 23], 300)
-    causal, found = objective(way), RowLosses(rows)
+    causal, found = objective(way), RowLossCollector(rows)
     for group in ([4, 1], [0, 3, 2], list(range(5, len(rows)))):
         if group:
-            micro = causal.lay(rows, group, training=False)
+            micro = causal.lay_batch(rows, group, training=False)
             with torch.no_grad():
-                each = causal.measure(model, micro)["each"]
+                each = causal.measure_batch(model, micro)["each"]
             sums = sum_by_row(each.losses, micro.rows, rows)
             assert sums is not None
-            found.add(sums)
-    told = found.read()
+            found.add_part(sums)
+    told = found.read_losses()
     assert [one.labels for one in told] == rows.trained_tokens.tolist()
     assert [one.loss for one in told] == pytest.approx(
         [alone(model, rows, row) for row in range(len(rows))], rel=1e-4
@@ -61,19 +61,19 @@ def test_of_many_rows_the_same_ones_are_told_each_time(monkeypatch: pytest.Monke
     rows = SomeRows([6] * 10, 50)
     told = []
     for order in (list(range(10)), list(reversed(range(10)))):
-        found = RowLosses(rows)
+        found = RowLossCollector(rows)
         losses = torch.tensor([float(row) for row in order]).repeat_interleave(3)
         sums = sum_by_row(losses, order, rows)
         assert sums is not None
-        found.add(sums)
-        told.append([one.loss for one in found.read()])
+        found.add_part(sums)
+        told.append([one.loss for one in found.read_losses()])
     assert told[0] == told[1] == [0, 2, 5, 7]
 
 
 def test_losses_that_belong_to_no_row_are_not_told() -> None:
     rows = SomeRows([6, 6], 50)
     assert sum_by_row(torch.ones(5), [0, 1], rows) is None
-    assert RowLosses(rows).read() == []
+    assert RowLossCollector(rows).read_losses() == []
 
 
 def test_a_run_tells_them_from_before_its_first_step(make_config: MakeConfig, train: Train) -> None:

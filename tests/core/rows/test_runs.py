@@ -14,12 +14,13 @@ from tests.core.speed.test_step import Questions
 from tests.core.survive.test_numbers import Spoiled
 from tests.core.survive.test_out_of_memory import Injected
 from tests.core.test_session import reacting
-from tui_tuner.compute import numeric
 from tui_tuner.compute.forward import MicroBatch
-from tui_tuner.compute.rows.sizes import MOST_SIZES
-from tui_tuner.objectives.base import Objective
-from tui_tuner.training.keeping.checkpoints import checkpoints
+from tui_tuner.compute.rows.row_sizes import MOST_SIZES
+from tui_tuner.objectives.objective import Objective
+from tui_tuner.training.keeping.checkpoints import list_checkpoints
 from tui_tuner.training.keeping.progress import read_progress
+from tui_tuner.training.loop import Loop
+from tui_tuner.training.step import optimizers
 from tui_tuner.training.step.ahead import Ahead
 from tui_tuner.training.step.engine import Engine
 
@@ -29,16 +30,16 @@ Train = Callable[..., Trained]
 @pytest.fixture
 def as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> list[MicroBatch]:
     """Rows are filled on the processor too; gives the forward passes that were computed."""
-    monkeypatch.setattr("tui_tuner.objectives.base.fills_rows", lambda _device: True)
+    monkeypatch.setattr("tui_tuner.objectives.objective.fills_rows", lambda _device: True)
     monkeypatch.setattr("tui_tuner.training.train.fills_rows", lambda _device: True)
     seen: list[MicroBatch] = []
-    inner = Objective.around
+    inner = Objective.wrap_pass
 
     def around(self: Objective, micro: MicroBatch) -> Any:
         seen.append(micro)
         return inner(self, micro)
 
-    monkeypatch.setattr(Objective, "around", around)
+    monkeypatch.setattr(Objective, "wrap_pass", around)
     return seen
 
 
@@ -69,7 +70,7 @@ def test_losses_and_counts_are_those_of_rows_as_they_are(
     assert run.outcome.status == "completed", run.outcome
     passes = list(as_on_gpu)
     with monkeypatch.context() as patch:
-        for module in ("tui_tuner.objectives.base", "tui_tuner.training.train"):
+        for module in ("tui_tuner.objectives.objective", "tui_tuner.training.train"):
             patch.setattr(f"{module}.fills_rows", lambda _device: False)
         plain = train(config)
     assert list(run.steps()) == list(plain.steps())
@@ -99,7 +100,7 @@ def test_the_next_step_is_laid_out_while_this_one_is_computed(
     make_config: MakeConfig, train: Train, as_on_gpu: list[MicroBatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: Counter[str] = Counter()
-    take, lay = Ahead.take, Engine._lay
+    take, lay = Ahead.take_step, Engine._lay_parts
 
     def taken(self: Ahead, *args: Any) -> Any:
         found["taken"] += 1
@@ -109,8 +110,8 @@ def test_the_next_step_is_laid_out_while_this_one_is_computed(
         found["laid"] += 1
         return lay(self, *args)
 
-    monkeypatch.setattr(Ahead, "take", taken)
-    monkeypatch.setattr(Engine, "_lay", laid)
+    monkeypatch.setattr(Ahead, "take_step", taken)
+    monkeypatch.setattr(Engine, "_lay_parts", laid)
     # 54 rows are 4 steps an epoch: the first of the next epoch is made ahead too
     run = train(make_config(training__max_steps=6, training__batch_size=16, training__micro_batch=8))
     assert run.outcome.status == "completed"
@@ -126,10 +127,10 @@ def test_rows_that_cannot_be_laid_ahead_are_left_to_their_step() -> None:
         return [rows, size]
 
     ahead = Ahead(lay)
-    ahead.prepare([1, 2], "large")  # type: ignore[arg-type]
-    assert ahead.take([1, 2], "large") == [[1, 2], "large"]  # type: ignore[arg-type]
-    ahead.prepare([3], "large")  # type: ignore[arg-type]
-    assert ahead.take([3], "small") == [[3], "small"]  # type: ignore[arg-type]
+    ahead.prepare_step([1, 2], "large")  # type: ignore[arg-type]
+    assert ahead.take_step([1, 2], "large") == [[1, 2], "large"]  # type: ignore[arg-type]
+    ahead.prepare_step([3], "large")  # type: ignore[arg-type]
+    assert ahead.take_step([3], "small") == [[3], "small"]  # type: ignore[arg-type]
 
 
 def test_a_step_that_runs_out_of_memory_is_cut_at_once(
@@ -151,14 +152,14 @@ def test_a_step_that_runs_out_of_memory_is_cut_at_once(
 def test_a_step_that_finds_no_room_for_its_rows_is_tried_again(
     make_config: MakeConfig, train: Train, as_on_gpu: list[MicroBatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lay, failing = Engine._lay, [1]
+    lay, failing = Engine._lay_parts, [1]
 
     def laid(self: Engine, *args: Any) -> Any:
         if failing and failing.pop():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB (injected)")
         return lay(self, *args)
 
-    monkeypatch.setattr(Engine, "_lay", laid)
+    monkeypatch.setattr(Engine, "_lay_parts", laid)
     run = train(make_config(training__max_steps=1, evaluation__every=None))
     assert run.outcome.status == "completed", run.outcome
     (told,) = run.sink.of("out_of_memory")
@@ -173,7 +174,7 @@ def test_a_resumed_run_ends_with_the_same_weights_bit_for_bit(
     changes = {"training__report_every": 1e-6, "training__micro_batch": 8, "method__dropout": 0.2}
 
     def weights(run: Trained) -> dict[str, torch.Tensor]:
-        return load_file(next(run.folder.last.rglob("adapter_model.safetensors")))
+        return load_file(next(run.folder.last_path.rglob("adapter_model.safetensors")))
 
     with monkeypatch.context() as patch:
         Injected(patch, "forward", at=2)  # both go on with a smaller micro-batch
@@ -182,8 +183,8 @@ def test_a_resumed_run_ends_with_the_same_weights_bit_for_bit(
         Injected(patch, "forward", at=2)
         first = train(make_config(**changes), before=reacting({3: ["stop"]}))
     assert first.outcome.status == "stopped", first.outcome
-    assert read_progress(checkpoints(first.folder.checkpoints)[-1].path).path == [True] * 4
-    again = train(first.folder.config(), resume=first.folder)
+    assert read_progress(list_checkpoints(first.folder.checkpoints_path)[-1].path).path == [True] * 4
+    again = train(first.folder.load_config(), resume=first.folder)
     assert again.outcome.status == "completed", again.outcome
     assert {**first.steps(), **again.steps()} == whole.steps()
     for name, tensor in weights(whole).items():
@@ -209,24 +210,24 @@ class Host(Questions):
 def test_a_run_asks_for_no_number_from_step_to_step(
     make_config: MakeConfig, train: Train, as_on_gpu: list[MicroBatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trainer's loop, clipping and the optimizer included: six steps of an epoch ask as often as two.
+    """The loop, clipping and the optimizer included: six steps of an epoch ask as often as two.
 
     That holds for runs that leave bad numbers out, too.
     """
-    monkeypatch.setitem(numeric.OPTIMIZERS, "adamw", ("adamw_torch_fused", "adamw_torch_fused"))
+    monkeypatch.setattr(optimizers, "is_fused", lambda device: True)
     questions: list[Counter[str]] = []
-    inner = Engine.train
+    inner = Loop.take_steps
 
     for steps in (2, 6):
         with monkeypatch.context() as patch:
 
-            def training(self: Engine, *args: Any, **kwargs: Any) -> Any:
+            def training(self: Loop, *args: Any, **kwargs: Any) -> Any:
                 with Host(patch) as mode:
                     out = inner(self, *args, **kwargs)
                 questions.append(mode.asked)
                 return out
 
-            patch.setattr(Engine, "train", training)
+            patch.setattr(Loop, "take_steps", training)
             config = make_config(
                 training__max_steps=steps,
                 training__on_bad_numbers="skip",
@@ -244,8 +245,8 @@ def test_a_fused_optimizer_leaves_bad_numbers_out_in_its_kernel(
 ) -> None:
     one_pass = {"training__micro_batch": 4, "training__batch_size": 4, "data__max_length": 512}
     found = []
-    for fused in ("adamw_torch", "adamw_torch_fused"):
-        monkeypatch.setitem(numeric.OPTIMIZERS, "adamw", (fused, fused))
+    for fused in (False, True):
+        monkeypatch.setattr(optimizers, "is_fused", lambda device, fused=fused: fused)
         with monkeypatch.context() as patch:
             Spoiled(patch, {3})
             run = train(make_config(training__on_bad_numbers="skip", evaluation__every=None, **one_pass))
@@ -262,7 +263,7 @@ def test_clipping_and_the_optimizer_take_all_tensors_at_once(
     """On a GPU each of these is a handful of launches for the 448 tensors of an 8B model's adapter."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    monkeypatch.setitem(numeric.OPTIMIZERS, "adamw", ("adamw_torch_fused", "adamw_torch_fused"))
+    monkeypatch.setattr(optimizers, "is_fused", lambda device: True)
     called: Counter[str] = Counter()
 
     class Names(TorchDispatchMode):
@@ -270,27 +271,24 @@ def test_clipping_and_the_optimizer_take_all_tensors_at_once(
             called[str(function).split(".")[1]] += 1
             return function(*args, **(kwargs or {}))
 
-    clip = Engine._clip_grad_norm
+    clip, update = Engine.clip_gradients, Engine.update_weights
 
-    def clipping(self: Engine, model: Any) -> Any:
+    def clipping(self: Engine) -> Any:
         with Names():
-            norm = clip(self, model)
-        inner = self.optimizer.optimizer
-        step = inner.step
+            return clip(self)
 
-        def stepping(*args: Any, **kwargs: Any) -> Any:
-            inner.step = step
-            with Names():
-                return step(*args, **kwargs)
+    def updating(self: Engine) -> Any:
+        with Names():
+            return update(self)
 
-        if self.state.global_step == 1:
-            called.clear()
-            with Names():
-                clip(self, model)
-            inner.step = stepping
-        return norm
+    def train_step(self: Engine) -> Any:
+        called.clear()  # what is found at the end is of the last step
+        return step(self)
 
-    monkeypatch.setattr(Engine, "_clip_grad_norm", clipping)
+    step = Engine.train_step
+    monkeypatch.setattr(Engine, "train_step", train_step)
+    monkeypatch.setattr(Engine, "clip_gradients", clipping)
+    monkeypatch.setattr(Engine, "update_weights", updating)
     run = train(make_config(training__max_steps=2))
     assert run.outcome.status == "completed", run.outcome
     wanted = {"_foreach_norm": 1, "_foreach_mul_": 1, "_foreach_add_": 1, "_fused_adamw_": 1}

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tui_tuner.compute.forward import MicroSize, pack
-from tui_tuner.compute.rows import dealing
-from tui_tuner.compute.rows.dealing import deal
-from tui_tuner.compute.rows.sizes import (
+from tui_tuner.compute.forward import MicroSize, pack_rows
+from tui_tuner.compute.rows import row_dealer
+from tui_tuner.compute.rows.row_dealer import deal_rows
+from tui_tuner.compute.rows.row_sizes import (
     MOST_SIZES,
+    choose_row_sizes,
+    cut_step,
     fills_rows,
-    next_size,
-    padded_length,
-    pieces_of,
-    row_sizes,
-    size_for,
-    waste,
+    find_size,
+    measure_waste,
+    round_padded_length,
+    round_to_next_size,
 )
 from tui_tuner.models.device import Device
 from tui_tuner.training.step.plan import StepPlan
@@ -55,17 +55,17 @@ def test_rows_are_filled_on_gpus_alone(device: Device, fills: bool) -> None:
     ],
 )
 def test_the_table_of_sizes(most: int, usual: tuple[int, ...], sizes: tuple[int, ...]) -> None:
-    assert row_sizes(most, usual) == sizes
+    assert choose_row_sizes(most, usual) == sizes
 
 
 @PATIENT
 @given(st.integers(1, 40_000), st.lists(st.integers(0, 50_000), max_size=40))
 def test_sizes_are_few_and_of_whole_tiles_up_to_the_budget(most: int, usual: list[int]) -> None:
-    sizes = row_sizes(most, usual)
+    sizes = choose_row_sizes(most, usual)
     assert list(sizes) == sorted(set(sizes)) and len(sizes) <= MOST_SIZES
     assert sizes[-1] == most and all(size % 64 == 0 for size in sizes[:-1])
-    assert all(tokens <= size_for(tokens, sizes) <= most for tokens in usual if tokens <= most)
-    assert size_for(most + 1, sizes) == most + 1  # a sequence beyond the budget stands alone, as it is
+    assert all(tokens <= find_size(tokens, sizes) <= most for tokens in usual if tokens <= most)
+    assert find_size(most + 1, sizes) == most + 1  # a sequence beyond the budget stands alone, as it is
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,11 @@ def test_what_sizes_cost_chats_of_log_normal_length(batch: int, sigma: float, sh
     drawn = np.random.default_rng(0).lognormal(np.log(280) - sigma**2 / 2, sigma, (2000, batch))
     steps = np.minimum(2048, 1 + drawn.astype(int)).sum(1)
     most = min(batch, 8) * 2048
-    rows = [pieces_of(int(step), most) for step in steps]
-    sizes = row_sizes(most, rows[:256])
-    known, unknown = waste(rows[256:], sizes), waste(rows[256:], row_sizes(most))
+    rows = [cut_step(int(step), most) for step in steps]
+    sizes = choose_row_sizes(most, rows[:256])
+    known, unknown = measure_waste(rows[256:], sizes), measure_waste(rows[256:], choose_row_sizes(most))
     assert known < share < unknown < 0.13
-    assert len({size_for(row, sizes) for row in rows}) <= MOST_SIZES
+    assert len({find_size(row, sizes) for row in rows}) <= MOST_SIZES
 
 
 def test_the_chosen_sizes_are_the_best_there_are() -> None:
@@ -87,34 +87,49 @@ def test_the_chosen_sizes_are_the_best_there_are() -> None:
 
     usual = [130, 150, 300, 500, 520, 700, 1000]
     candidates = sorted({-(-tokens // 64) * 64 for tokens in usual})
-    best = min(waste(usual, chosen) for chosen in combinations(candidates, 3) if chosen[-1] == candidates[-1])
-    sizes = row_sizes(10_000, usual, 6)
-    assert sizes[3] == 1024 and waste(usual, sizes[1:4]) == pytest.approx(best)
+    best = min(
+        measure_waste(usual, chosen) for chosen in combinations(candidates, 3) if chosen[-1] == candidates[-1]
+    )
+    sizes = choose_row_sizes(10_000, usual, 6)
+    assert sizes[3] == 1024 and measure_waste(usual, sizes[1:4]) == pytest.approx(best)
 
 
 def test_lengths_without_a_set_are_round_and_have_room() -> None:
-    assert [next_size(tokens) for tokens in (1, 63, 64, 2047, 2048, 4000)] == [64, 64, 128, 2048, 2176, 4096]
-    assert [padded_length(longest, 5000) for longest in (1, 16, 100, 700, 1025)] == [16, 16, 112, 704, 1152]
-    assert padded_length(99, 100) == 100 and padded_length(120, 100) == 120
-    assert pieces_of(4000, 4096) == 4000 and pieces_of(4500, 4096) == 2250
+    assert [round_to_next_size(tokens) for tokens in (1, 63, 64, 2047, 2048, 4000)] == [
+        64,
+        64,
+        128,
+        2048,
+        2176,
+        4096,
+    ]
+    assert [round_padded_length(longest, 5000) for longest in (1, 16, 100, 700, 1025)] == [
+        16,
+        16,
+        112,
+        704,
+        1152,
+    ]
+    assert round_padded_length(99, 100) == 100 and round_padded_length(120, 100) == 120
+    assert cut_step(4000, 4096) == 4000 and cut_step(4500, 4096) == 2250
 
 
 @PATIENT
 @given(LENGTHS, st.integers(1, 400))
 def test_dealing_keeps_every_sequence_once_and_within_the_budget(lengths: list[int], budget: int) -> None:
     array, size = np.array(lengths), MicroSize(1, budget)
-    rows = deal(range(len(lengths)), array, size)
+    rows = deal_rows(range(len(lengths)), array, size)
     assert sorted(row for group in rows for row in group) == list(range(len(lengths)))
     assert all(len(group) == 1 or int(array[group].sum()) <= budget for group in rows)
-    assert len(rows) <= len(pack(range(len(lengths)), array, size))
-    assert rows == deal(list(range(len(lengths)))[::-1], array, size)
+    assert len(rows) <= len(pack_rows(range(len(lengths)), array, size))
+    assert rows == deal_rows(list(range(len(lengths)))[::-1], array, size)
 
 
 def test_a_step_that_fits_is_one_row_and_others_are_cut_evenly() -> None:
     lengths = np.array([900, 40, 30, 20, 10, 500, 450, 50, 60, 70])
-    assert len(deal(range(10), lengths, MicroSize(1, int(lengths.sum())))) == 1
-    cut = [int(lengths[row].sum()) for row in deal(range(10), lengths, MicroSize(1, 1500))]
-    full = [int(lengths[row].sum()) for row in pack(range(10), lengths, MicroSize(1, 1500))]
+    assert len(deal_rows(range(10), lengths, MicroSize(1, int(lengths.sum())))) == 1
+    cut = [int(lengths[row].sum()) for row in deal_rows(range(10), lengths, MicroSize(1, 1500))]
+    full = [int(lengths[row].sum()) for row in pack_rows(range(10), lengths, MicroSize(1, 1500))]
     assert len(cut) == len(full) == 2
     assert max(cut) - min(cut) < 100 < max(full) - min(full)
 
@@ -123,14 +138,14 @@ def test_thousands_of_long_sequences_are_dealt_in_few_tries(monkeypatch: pytest.
     """Held-out rows of more than half the budget: nearly each needs a row of its own."""
     lengths = np.linspace(1025, 2048, 2000).astype(int)
     tries: list[int] = []
-    inner = dealing._longest_first
+    inner = row_dealer._deal_longest_first
 
     def counting(rows: Sequence[int], lengths: np.ndarray, count: int) -> list[list[int]]:
         tries.append(count)
         return inner(rows, lengths, count)
 
-    monkeypatch.setattr(dealing, "_longest_first", counting)
-    assert len(deal(range(2000), lengths, MicroSize(1, 2048))) == 2000
+    monkeypatch.setattr(row_dealer, "_deal_longest_first", counting)
+    assert len(deal_rows(range(2000), lengths, MicroSize(1, 2048))) == 2000
     assert len(tries) <= 12
 
 
@@ -139,7 +154,7 @@ def test_a_plan_tells_how_many_tokens_its_steps_have() -> None:
     plan = StepPlan(lengths, 4, seed=0)
     found = plan.tokens_of_steps(256)
     assert len(found) == 3 and sum(found) == 55
-    assert found == [int(lengths[plan.batch(0, step)].sum()) for step in range(3)]
+    assert found == [int(lengths[plan.find_batch(0, step)].sum()) for step in range(3)]
     assert plan.tokens_of_steps(2) == found[:2]
     shares = [StepPlan(lengths, 4, 0, 2, rank).tokens_of_steps(3) for rank in (0, 1)]
     assert [one + other for one, other in zip(*shares, strict=True)] == found

@@ -8,7 +8,7 @@ import torch
 from tests.core.test_loss import SomeRows
 from tui_tuner.compute import forward, transfer
 from tui_tuner.compute.forward import lay_flat, lay_padded
-from tui_tuner.compute.rows.filler import fill
+from tui_tuner.compute.rows.filler import fill_row
 
 
 def test_tensors_travel_as_one() -> None:
@@ -33,7 +33,7 @@ def test_tensors_travel_as_one() -> None:
 @pytest.mark.parametrize("padded", [False, True])
 def test_a_micro_batch_is_the_same_there(padded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = SomeRows([5, 9, 3], 50)
-    micro = lay_padded(rows, [0, 1, 2], 0, 16) if padded else fill(lay_flat(rows, [0, 1, 2]), 64)
+    micro = lay_padded(rows, [0, 1, 2], 0, 16) if padded else fill_row(lay_flat(rows, [0, 1, 2]), 64)
     micro.columns["label"] = torch.tensor([1, 0, 1])
     copies: list[torch.Tensor] = []
     inner = transfer.send_together

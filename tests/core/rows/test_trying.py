@@ -13,7 +13,7 @@ from tui_tuner.config.load import build_config
 from tui_tuner.errors import DataError
 from tui_tuner.launch.helper import Helper
 from tui_tuner.tasks.preview.trying import try_rows
-from tui_tuner.ui.checking import try_rows as checked
+from tui_tuner.ui.start_checking import try_rows as checked
 
 LONG = "word " * 400
 

@@ -17,11 +17,16 @@ from tests.core.test_loss import FAST, SomeRows, gradients
 from tests.core.ways import summed_loss
 from tui_tuner.compute import attention, gradient_checkpointing, low_rank
 from tui_tuner.compute.forward import lay_flat
-from tui_tuner.compute.gradient_checkpointing import ON_DEVICE, Offload, checkpoint_layers, offload_inputs
+from tui_tuner.compute.gradient_checkpointing import (
+    ON_DEVICE,
+    InputOffloader,
+    checkpoint_layers,
+    offload_inputs,
+)
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES
 from tui_tuner.methods import attach
-from tui_tuner.methods.weights import decoder_layers
+from tui_tuner.methods.layers import find_layers
 
 Train = Callable[..., Trained]
 KINDS: dict[str, dict[str, Any]] = {
@@ -37,13 +42,13 @@ LORA = {"kind": "lora", "dropout": 0.1}
 def made(kind: str, method: dict[str, Any], degree: Any, layers: int = 5) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     shape = {**SHAPE, "num_hidden_layers": layers, **KINDS[kind]}
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **shape))
     model.set_attn_implementation(attention.NAME)
     model = attach(model, RunConfig.model_validate({"method": method}))
-    low_rank.quicken(model)
+    low_rank.quicken_lora(model)
     checkpoint_layers(model, degree)
     return model.train()
 
@@ -56,7 +61,7 @@ def computed(model: Any, rows: SomeRows) -> tuple[torch.Tensor, dict[str, torch.
 
 
 def checkpointed(model: Any) -> list[bool]:
-    return [bool(layer.gradient_checkpointing) for layer in decoder_layers(model)]
+    return [bool(layer.gradient_checkpointing) for layer in find_layers(model)]
 
 
 @pytest.mark.parametrize(
@@ -101,13 +106,13 @@ def test_nothing_is_computed_again_below_the_first_trained_layer(degree: Any) ->
     model = made("llama", {"kind": "freeze", "layers": 2}, degree)
     assert checkpointed(model)[:3] == [False] * 3
     asking: list[bool] = []
-    for layer in decoder_layers(model):
+    for layer in find_layers(model):
         layer.register_forward_hook(lambda _module, _inputs, output: asking.append(output.requires_grad))
     computed(model, SomeRows([17, 5, 40], 300))
     assert asking == [False] * 3 + [True] * 2, "hooks of layers are not called again either"
 
 
-class Watched(Offload):
+class Watched(InputOffloader):
     """Counts what leaves and what comes back."""
 
     def __init__(self) -> None:
@@ -116,14 +121,14 @@ class Watched(Offload):
         self.fetched = 0
         self.most = 0
 
-    def _send(self, tensor: Any) -> Any:
+    def _send_input(self, tensor: Any) -> Any:
         self.sent.append(weakref.ref(tensor.untyped_storage()))
-        return super()._send(tensor)
+        return super()._send_input(tensor)
 
-    def _fetch(self, away: Any) -> None:
+    def _fetch_input(self, away: Any) -> None:
         self.fetched += 1
-        super()._fetch(away)
-        self.most = max(self.most, sum(one.tensor is not None for one in self._waiting()))
+        super()._fetch_input(away)
+        self.most = max(self.most, sum(one.tensor is not None for one in self._list_waiting()))
 
 
 def watched(layers: int = 5) -> tuple[Any, Watched]:
@@ -136,7 +141,7 @@ def test_inputs_leave_the_device_and_come_back_one_by_one() -> None:
     model, offload = watched()
     rows = SomeRows([17, 5, 40], 300)
     loss = summed_loss(model, lay_flat(rows, [0, 1, 2]), FAST)
-    kept = offload._waiting()
+    kept = offload._list_waiting()
     assert len(kept) == len(offload.sent) == 5
     assert [away.tensor is not None for away in kept] == [False] * (5 - ON_DEVICE) + [True] * ON_DEVICE
     assert all(away.host.shape == (1, 62, 64) for away in kept)
@@ -146,7 +151,7 @@ def test_inputs_leave_the_device_and_come_back_one_by_one() -> None:
     loss.backward()
     assert offload.fetched == 5 - ON_DEVICE
     assert offload.most <= ON_DEVICE
-    assert not offload._waiting()
+    assert not offload._list_waiting()
 
 
 def test_a_pass_that_is_given_up_does_not_harm_the_next() -> None:
@@ -160,7 +165,7 @@ def test_a_pass_that_is_given_up_does_not_harm_the_next() -> None:
     for name, gradient in wanted.items():
         assert torch.equal(gradient, first[name]) and torch.equal(gradient, second[name]), name
     gc.collect()
-    assert not offload._waiting()
+    assert not offload._list_waiting()
 
 
 def test_going_back_twice_through_one_pass() -> None:
@@ -183,7 +188,7 @@ def test_without_host_memory_inputs_stay(monkeypatch: pytest.MonkeyPatch) -> Non
     def none_left(_tensor: Any) -> Any:
         raise RuntimeError("CUDA error: out of memory (cudaHostAlloc)")
 
-    monkeypatch.setattr(gradient_checkpointing, "host_like", none_left)
+    monkeypatch.setattr(gradient_checkpointing, "allocate_on_host", none_left)
     with pytest.warns(UserWarning, match="cudaHostAlloc.*stay on the GPU"):
         found = computed(model, rows)[1]
     assert all(torch.equal(gradient, found[name]) for name, gradient in wanted.items())

@@ -40,12 +40,12 @@ ROWS = SomeRows([40, 9, 23, 31])
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 7 positions, as if the vocabulary were large."""
-    monkeypatch.setattr(chunked_loss, "chunk_rows", lambda vocabulary, device: 7)
+    monkeypatch.setattr(chunked_loss, "count_chunk_rows", lambda vocabulary, device: 7)
 
 
 def model_of(config: Any) -> Any:
     torch.manual_seed(0)
-    attention.register()
+    attention.register_attention()
     model = AutoModelForCausalLM.from_config(config)
     model.set_attn_implementation(attention.NAME)
     return model.train()

@@ -25,7 +25,7 @@ from transformers import (
 from tests.core.speed.test_low_rank import loss_and_gradients as step
 from tui_tuner.compute import low_rank
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
-from tui_tuner.compute.low_rank.choosing import JOINT, ONE
+from tui_tuner.compute.low_rank.lora_choice import JOINT, ONE
 from tui_tuner.models.device import Device
 
 GPU = Device("cuda", capability=(9, 0))
@@ -100,10 +100,10 @@ def in_halves(model: Any) -> Any:
 def products(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many layers each step of autograd computed."""
     seen: list[int] = []
-    inner = low_rank.joint.Group.compute
+    inner = low_rank.joint.LoraGroup.compute_outputs
     monkeypatch.setattr(
-        low_rank.joint.Group,
-        "compute",
+        low_rank.joint.LoraGroup,
+        "compute_outputs",
         lambda self, *args: seen.append(len(self.members)) or inner(self, *args),
     )
     return seen
@@ -115,7 +115,7 @@ def test_every_family_computes_what_peft_does(name: str, dropout: float) -> None
     config, joint, single = MODELS[name]
     model = adapted(config, lora_dropout=dropout, use_rslora=True)
     truth = step(model)
-    chosen = low_rank.quicken(model, GPU)
+    chosen = low_rank.quicken_lora(model, GPU)
     assert [one.layers for one in chosen] == [count for count in (joint, single) if count]
     assert_same(step(model), truth)
 
@@ -126,7 +126,7 @@ def test_16_bits_are_as_near_the_truth_as_peft(quantised: str) -> None:
     exact = step(model) if not quantised else None
     model = in_halves(model)
     stock = step(model, torch.bfloat16)
-    assert low_rank.count_quick(low_rank.quicken(model, GPU)) == 14
+    assert low_rank.count_quick(low_rank.quicken_lora(model, GPU)) == 14
     found = step(model, torch.bfloat16)
     assert abs(found[0] - stock[0]) < 0.02
     for name, gradient in found[1].items():
@@ -145,7 +145,7 @@ def test_quantised_layers_are_exact_in_float32(quantised: str) -> None:
         if hasattr(module, "compute_dtype"):
             module.compute_dtype = torch.float32
     truth = step(model)
-    chosen = low_rank.quicken(model, GPU)
+    chosen = low_rank.quicken_lora(model, GPU)
     assert [(one.kernel, one.layers) for one in chosen] == [(JOINT, 10), (ONE, 4)]
     assert_same(step(model), truth)
 
@@ -153,7 +153,7 @@ def test_quantised_layers_are_exact_in_float32(quantised: str) -> None:
 def test_nothing_but_the_input_is_kept_of_a_layer() -> None:
     """And nothing dequantised: what autograd holds is x, the product of A, and what is there anyway."""
     model = in_halves(adapted(quantised="4-bit"))
-    low_rank.quicken(model, GPU)
+    low_rank.quicken_lora(model, GPU)
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     attention = model.base_model.model.model.layers[0].self_attn
     sizes: list[int] = []
@@ -168,7 +168,7 @@ def test_nothing_but_the_input_is_kept_of_a_layer() -> None:
     assert shadowed.func.__self__.group.members[0].layer is attention.q_proj
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.autograd.graph.saved_tensors_hooks(note, note):
         group = shadowed.func.__self__.group
-        group.compute(x, torch.bfloat16)
+        group.compute_outputs(x, torch.bfloat16)
     assert sorted(sizes) == [10 * 12, 10 * 32]  # x, and 3 x 4 numbers a token
 
 
@@ -185,7 +185,7 @@ def test_checkpointing_computes_the_same_again(
             module.compute_dtype = torch.float32
     checkpoint_layers(model, degree)
     truth = step(model)
-    low_rank.quicken(model, GPU)
+    low_rank.quicken_lora(model, GPU)
     products.clear()
     assert_same(step(model), truth)
     again = 2 if degree is True else 1
@@ -228,7 +228,7 @@ def changed(model: Any, how: str) -> None:
 def test_changed_matrices_are_seen(how: str) -> None:
     """Twice, in a pass of the model and in a layer's own: copies in 16 bits are never older than they."""
     quick, plain = in_halves(adapted()), in_halves(adapted())
-    low_rank.quicken(quick, GPU)
+    low_rank.quicken_lora(quick, GPU)
     layer = "base_model.model.model.layers.1.mlp.down_proj"
     x = torch.randn(3, 48, dtype=torch.bfloat16)
     for _unused in range(2):
@@ -243,7 +243,7 @@ def test_changed_matrices_are_seen(how: str) -> None:
 
 def test_a_change_between_the_passes_is_told_as_with_peft() -> None:
     model = in_halves(adapted())
-    low_rank.quicken(model, GPU)
+    low_rank.quicken_lora(model, GPU)
     ids = torch.arange(12)[None]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = model(input_ids=ids, labels=ids).loss
@@ -259,7 +259,7 @@ def test_a_layer_that_is_computed_again_sees_what_peft_sees() -> None:
         model = in_halves(adapted())
         checkpoint_layers(model)
         if quick:
-            low_rank.quicken(model, GPU)
+            low_rank.quicken_lora(model, GPU)
         ids = torch.arange(12)[None]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = model(input_ids=ids, labels=ids).loss
@@ -273,7 +273,7 @@ def test_a_layer_that_is_computed_again_sees_what_peft_sees() -> None:
 def test_two_passes_before_a_way_back() -> None:
     """As where rows share a beginning: copies that are made anew leave the first pass as it was."""
     model = in_halves(adapted())
-    low_rank.quicken(model, GPU)
+    low_rank.quicken_lora(model, GPU)
     ids = [torch.arange(start, start + 12)[None] for start in (0, 20)]
     apart = [step(model, torch.bfloat16, one) for one in ids]
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -287,10 +287,10 @@ def test_two_passes_before_a_way_back() -> None:
 
 def test_a_failed_pass_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     model = adapted()
-    low_rank.quicken(model, GPU)
+    low_rank.quicken_lora(model, GPU)
     truth = step(model)
     made: list[Any] = []
-    inner = low_rank.joint.Group.compute
+    inner = low_rank.joint.LoraGroup.compute_outputs
 
     def note(self: Any, *args: Any) -> Any:
         out = inner(self, *args)
@@ -300,7 +300,7 @@ def test_a_failed_pass_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) ->
     def fails(module: Any, args: Any) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(low_rank.joint.Group, "compute", note)
+    monkeypatch.setattr(low_rank.joint.LoraGroup, "compute_outputs", note)
     attention = model.base_model.model.model.layers[0].self_attn
     hook = attention.k_proj.register_forward_pre_hook(fails)
     with pytest.raises(MemoryError):
@@ -315,7 +315,7 @@ def test_a_pass_that_was_cut_off_leaves_no_old_copies() -> None:
     """No hook is called for what is no `Exception`: the next pass of the model begins all the same."""
     models = [in_halves(adapted()) for _unused in range(2)]
     for model in models:
-        low_rank.quicken(model, GPU)
+        low_rank.quicken_lora(model, GPU)
         step(model, torch.bfloat16)
 
     def interrupt(module: Any, args: Any) -> None:
@@ -336,7 +336,7 @@ def test_a_pass_that_was_cut_off_leaves_no_old_copies() -> None:
 def test_only_that_very_tensor_is_taken(products: list[int]) -> None:
     """A module that gives its layers something else, or changes their input in between, gets it computed."""
     model = adapted()
-    low_rank.quicken(model, GPU)
+    low_rank.quicken_lora(model, GPU)
     attention = model.base_model.model.model.layers[0].self_attn
     stock = [copy.copy(attention.k_proj)]
     del stock[0].__dict__["forward"]
@@ -364,7 +364,7 @@ def test_only_that_very_tensor_is_taken(products: list[int]) -> None:
 def test_threads_do_not_meet(products: list[int]) -> None:
     """One computes a whole pass while another is between two layers with the same input."""
     model = adapted().eval()
-    low_rank.quicken(model, GPU)
+    low_rank.quicken_lora(model, GPU)
     ids = [torch.randint(0, 61, (1, 30), generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
     found: dict[int, Any] = {}
 
@@ -393,13 +393,13 @@ def test_generation_says_the_same() -> None:
     model = adapted().eval()
     ids = torch.arange(9)[None]
     truth = model.generate(input_ids=ids, max_new_tokens=8, do_sample=False)
-    assert low_rank.count_quick(low_rank.quicken(model, GPU)) == 14
+    assert low_rank.count_quick(low_rank.quicken_lora(model, GPU)) == 14
     assert torch.equal(model.generate(input_ids=ids, max_new_tokens=8, do_sample=False), truth)
 
 
 def test_adapters_switched_off_merged_or_joined_by_another() -> None:
     model, ids = adapted().eval(), torch.arange(20)[None]
-    low_rank.quicken(model, GPU)
+    low_rank.quicken_lora(model, GPU)
     with torch.no_grad():
         tuned = model(ids).logits
         with model.disable_adapter():
@@ -418,7 +418,7 @@ def test_adapters_switched_off_merged_or_joined_by_another() -> None:
 
 def test_a_copy_of_a_model_is_a_model_of_its_own() -> None:
     model = in_halves(adapted())
-    low_rank.quicken(model, GPU)
+    low_rank.quicken_lora(model, GPU)
     truth = step(model, torch.bfloat16)
     other = copy.deepcopy(model)
     changed(model, "in place")
@@ -430,15 +430,15 @@ def test_a_copy_of_a_model_is_a_model_of_its_own() -> None:
 def test_quickening_twice_is_quickening_once() -> None:
     model = adapted()
     truth = step(model)
-    first = low_rank.quicken(model, GPU)
-    assert low_rank.quicken(model, GPU) == first
+    first = low_rank.quicken_lora(model, GPU)
+    assert low_rank.quicken_lora(model, GPU) == first
     assert_same(step(model), truth)
 
 
 def test_a_compiled_region_is_one_graph_of_what_peft_does(products: list[int]) -> None:
     model = adapted()
     truth = step(model)
-    low_rank.quicken(model, GPU)
+    low_rank.quicken_lora(model, GPU)
     products.clear()
     for layer in model.base_model.model.model.layers:
         layer.compile(backend="eager", fullgraph=True)

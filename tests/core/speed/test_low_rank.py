@@ -54,7 +54,7 @@ def test_loss_and_gradients_are_those_of_peft(config: Any, checkpointing: bool) 
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.train()
     truth, expected = loss_and_gradients(model)
-    assert low_rank.count_quick(low_rank.quicken(model)) == 14
+    assert low_rank.count_quick(low_rank.quicken_lora(model)) == 14
     found, gradients = loss_and_gradients(model)
     assert abs(found - truth) < 1e-5
     assert gradients.keys() == expected.keys()
@@ -70,7 +70,7 @@ def test_autocast_stays_within_the_rounding_of_16_bits(weights: Any) -> None:
         if "lora_" not in name:
             parameter.data = parameter.data.to(weights)
     stock, rounded = loss_and_gradients(model, torch.bfloat16)
-    assert low_rank.count_quick(low_rank.quicken(model)) == 14
+    assert low_rank.count_quick(low_rank.quicken_lora(model)) == 14
     found, gradients = loss_and_gradients(model, torch.bfloat16)
     assert abs(found - exact) <= max(0.02, 2 * float(abs(stock - exact)))
     for name, gradient in gradients.items():
@@ -83,25 +83,25 @@ def test_nothing_is_changed_by_trying_it() -> None:
     model = adapted(LLAMA)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
-    low_rank.quicken(model)
+    low_rank.quicken_lora(model)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("settings", [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}])
 def test_other_layers_are_left_to_peft(settings: dict[str, Any]) -> None:
-    assert low_rank.count_quick(low_rank.quicken(adapted(LLAMA, **settings))) == 0
+    assert low_rank.count_quick(low_rank.quicken_lora(adapted(LLAMA, **settings))) == 0
 
 
 def test_transposed_weights_are_left_to_peft() -> None:
     model = adapted(GPT2Config(n_embd=32, n_head=4, n_layer=1, vocab_size=61), fan_in_fan_out=True)
-    assert low_rank.count_quick(low_rank.quicken(model)) == 0
+    assert low_rank.count_quick(low_rank.quicken_lora(model)) == 0
 
 
 def test_a_layer_that_computes_something_else_is_left_to_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     stock = Linear.forward
     monkeypatch.setattr(Linear, "forward", lambda self, x: stock(self, x) * 1.01)
-    assert low_rank.count_quick(low_rank.quicken(adapted(LLAMA))) == 0
+    assert low_rank.count_quick(low_rank.quicken_lora(adapted(LLAMA))) == 0
 
 
 def test_adapters_switched_off_or_merged_are_honoured() -> None:
@@ -109,7 +109,7 @@ def test_adapters_switched_off_or_merged_are_honoured() -> None:
     ids = torch.arange(20)[None]
     with torch.no_grad():
         base, tuned = model.base_model.model, model(ids).logits
-        low_rank.quicken(model)
+        low_rank.quicken_lora(model)
         assert torch.allclose(model(ids).logits, tuned, atol=1e-5)
         with model.disable_adapter():
             assert (base(ids).logits - tuned).abs().max() > 1e-3
@@ -127,7 +127,7 @@ def test_a_model_may_change_what_a_layer_returns() -> None:
     found = []
     for quickened in (False, True):
         if quickened:
-            assert low_rank.count_quick(low_rank.quicken(model))
+            assert low_rank.count_quick(low_rank.quicken_lora(model))
         layer(x).add_(1.0).square().sum().backward()
         found.append([p.grad.clone() for p in layer.parameters() if p.requires_grad])
         model.zero_grad()
@@ -143,7 +143,7 @@ def test_short_attention_is_attention(key_heads: int, prefix: int) -> None:
     key, value = (torch.randn(1, 33 + prefix, key_heads, 16).transpose(1, 2).requires_grad_() for _ in "kv")
     mask = torch.full((33, 33 + prefix), -torch.inf).triu(prefix + 1)
     truth = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True)
-    found = attention.attend(query, key, value, mask, 0.3)
+    found = attention.attend_by_products(query, key, value, mask, 0.3)
     assert torch.allclose(found, truth, atol=1e-5)
     above = torch.randn_like(truth)
     for one, other in zip(
@@ -160,16 +160,16 @@ def test_short_attention_in_16_bits_is_as_near_the_truth_as_the_fused_kernel() -
     half = [tensor.bfloat16() for tensor in exact]
     truth = scaled_dot_product_attention(*(tensor.double() for tensor in half), is_causal=True)
     fused = scaled_dot_product_attention(*half, is_causal=True)
-    assert attention.fits(half[0], half[1], 0.0)
+    assert attention.is_short_stretch(half[0], half[1], 0.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = attention.attend(*half, attention.causal_bias(64), None)
+        found = attention.attend_by_products(*half, attention.make_causal_bias(64), None)
     assert found.dtype == torch.bfloat16
     assert (found - truth).norm() <= 1.1 * (fused - truth).norm()
 
 
 def test_long_or_full_precision_stretches_use_the_fused_kernel() -> None:
     short, long = torch.zeros(1, 1, 256, 8), torch.zeros(1, 1, 257, 8)
-    assert not attention.fits(short, short, 0.0)
-    assert attention.fits(short.bfloat16(), short.bfloat16(), 0.0)
-    assert not attention.fits(long.bfloat16(), long.bfloat16(), 0.0)
-    assert not attention.fits(short.bfloat16(), short.bfloat16(), 0.1)
+    assert not attention.is_short_stretch(short, short, 0.0)
+    assert attention.is_short_stretch(short.bfloat16(), short.bfloat16(), 0.0)
+    assert not attention.is_short_stretch(long.bfloat16(), long.bfloat16(), 0.0)
+    assert not attention.is_short_stretch(short.bfloat16(), short.bfloat16(), 0.1)

@@ -39,7 +39,7 @@ class SomeRows(ExampleRows):
 def load(folder: Path, top: int = 1) -> Any:
     from transformers import AutoModelForCausalLM
 
-    attention.register()
+    attention.register_attention()
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32)
     model.set_attn_implementation(attention.NAME)
     model.requires_grad_(False)
@@ -49,12 +49,12 @@ def load(folder: Path, top: int = 1) -> Any:
 
 
 def frozen(model: Any) -> int:
-    return prefix_cache.frozen_layers(model, find_randomness(model).quiet)
+    return prefix_cache.count_frozen_layers(model, find_randomness(model).quiet)
 
 
 def filled(model: Any, rows: SomeRows, folder: Path) -> prefix_cache.PrefixCache:
     cache = prefix_cache.PrefixCache(model, rows, FAST, torch.device("cpu"), frozen(model))
-    cache.fill(folder / "states", lambda done, total: None)
+    cache.fill_store(folder / "states", lambda done, total: None)
     return cache
 
 
@@ -82,7 +82,7 @@ def test_loss_and_gradients_are_those_of_the_whole_model(
     cache = filled(model, rows, tmp_path)
     micro = (shared_prefix.lay_shared if shared else lay_flat)(rows, picked)
     assert (micro.layout is not None) == shared
-    with cache.reading(micro):
+    with cache.read_states(micro):
         found = summed_loss(model, micro, FAST)
         found.backward()
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-6)
@@ -98,7 +98,7 @@ def test_the_layers_below_are_not_computed_while_reading(tiny_model: Path, tmp_p
     calls = []
     model.model.layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
     micro = lay_flat(rows, [0, 1])
-    with cache.reading(micro):
+    with cache.read_states(micro):
         inside = summed_loss(model, micro, FAST)
     assert not calls
     outside = summed_loss(model, micro, FAST)
@@ -112,7 +112,7 @@ def test_a_whole_file_is_taken_over_and_other_content_is_not(tiny_model: Path, t
     name, content = first.file, first.store.clone()
     seen: list[int] = []
     again = prefix_cache.PrefixCache(load(tiny_model), SomeRows([9, 30]), FAST, torch.device("cpu"), 2)
-    again.fill(tmp_path / "states", lambda done, total: seen.append(done))
+    again.fill_store(tmp_path / "states", lambda done, total: seen.append(done))
     assert not seen
     assert again.file == name
     assert torch.equal(again.store, content)
@@ -129,7 +129,7 @@ def test_a_file_that_would_be_too_large_is_not_begun(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prefix_cache, "MOST_BYTES", 1000)
-    found, problem = prefix_cache.make(
+    found, problem = prefix_cache.make_prefix_cache(
         load(tiny_model),
         SomeRows([9, 30]),
         FAST,

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tui_tuner.compute import attention
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
-from tui_tuner.compute.regions import Region, _forward, compile_layers, restore_layers
+from tui_tuner.compute.regions import Region, _forward_layer, compile_layers, restore_layers
 from tui_tuner.models.device import Device
 
 CPU = Device("cpu")
@@ -25,7 +25,7 @@ SIZES |= {"num_attention_heads": 2, "num_key_value_heads": 1}
 def model() -> Any:
     torch._dynamo.reset()
     counters.clear()
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     made = AutoModelForCausalLM.from_config(LlamaConfig(**SIZES)).train()
     yield made
@@ -123,7 +123,7 @@ def test_a_layer_is_checkpointed_by_one_alone(model: Any) -> None:
         layer._gradient_checkpointing_func = lambda inner, *args, seen=checkpointed: (
             seen.append(inner) or inner(*args)
         )
-        _forward(layer, Region(type(layer), "eager"), torch.ones(3))
+        _forward_layer(layer, Region(type(layer), "eager"), torch.ones(3))
         assert len(checkpointed) == times
 
 

@@ -50,7 +50,7 @@ def two_prompts(prefixes: tuple[int, ...] = (40, 25), own: tuple[int, ...] = (9,
 def load(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
-    attention.register()
+    attention.register_attention()
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32)
     model.set_attn_implementation(attention.NAME)
     return model
@@ -86,7 +86,7 @@ def test_a_sliding_window_reaches_into_the_prefix(tiny_tokenizer: Any) -> None:
     from transformers import MistralConfig, MistralForCausalLM
 
     torch.manual_seed(1)
-    attention.register()
+    attention.register_attention()
     config = MistralConfig(
         vocab_size=len(tiny_tokenizer),
         hidden_size=32,
@@ -147,7 +147,7 @@ def test_every_target_is_laid_out_once_and_after_its_own_row(
 ) -> None:
     data = SomeRows([([7] * head + ids, head + first) for ids, first in rows])
     everything = list(range(len(data)))
-    found = shared_prefix.groups(data, everything)
+    found = shared_prefix.group_by_prefix(data, everything)
     assert sorted(row for group in found for row in group.rows) == everything
     for group in found:
         first = data.ids[group.rows[0]][: group.prefix].tolist()
@@ -167,9 +167,9 @@ def test_rows_without_a_common_beginning_stay_plain() -> None:
     generator = np.random.default_rng(0)
     rows = SomeRows([(generator.integers(3, 300, 50).tolist(), 20) for _ in range(6)])
     assert shared_prefix.lay_shared(rows, range(6)).layout is None
-    assert shared_prefix.saving(rows, [[0, 3, 4], [1, 2, 5]]) == 0
+    assert shared_prefix.measure_saving(rows, [[0, 3, 4], [1, 2, 5]]) == 0
     data = two_prompts()
-    assert shared_prefix.saving(data, [range(len(data))]) == pytest.approx(
+    assert shared_prefix.measure_saving(data, [range(len(data))]) == pytest.approx(
         (3 * 40 + 3 * 25) / data.lengths.sum()
     )
 

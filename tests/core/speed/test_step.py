@@ -54,15 +54,15 @@ def test_a_step_asks_for_no_number(
     changes: dict[str, Any], make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     questions: list[Counter[str]] = []
-    inner = Engine.training_step
+    inner = Engine.compute_gradients
 
-    def training_step(*args: Any, **kwargs: Any) -> Any:
+    def compute_gradients(*args: Any, **kwargs: Any) -> Any:
         with Questions() as mode:
             loss = inner(*args, **kwargs)
         questions.append(mode.asked)
         return loss
 
-    monkeypatch.setattr(Engine, "training_step", training_step)
+    monkeypatch.setattr(Engine, "compute_gradients", compute_gradients)
     train(make_config(training__max_steps=3, training__micro_batch=2, **changes))
     assert len(questions) == 3
     assert not any(questions), questions

@@ -32,9 +32,9 @@ def slow(folder):
         Path(sys.argv[-1]).touch()
         time.sleep(60)
 checkpoints._sync_tree = slow
-from tui_tuner.launch.worker import main
+from tui_tuner.launch.worker import run_worker
 
-sys.exit(main(sys.argv[1:2]))
+sys.exit(run_worker(sys.argv[1:2]))
 """
 
 
@@ -43,7 +43,7 @@ def in_background() -> bool:
 
 
 def left_over(folder: RunFolder) -> list[str]:
-    return [path.name for path in folder.checkpoints.iterdir() if path.name.startswith(".")]
+    return [path.name for path in folder.checkpoints_path.iterdir() if path.name.startswith(".")]
 
 
 def saved(run: Trained) -> list[int]:
@@ -76,7 +76,9 @@ def test_steps_are_made_while_a_checkpoint_is_finished(
     first = run.sink.of("checkpoint")[0]
     assert first["held"] < first["seconds"]
     assert left_over(run.folder) == []
-    assert all(not found.problem() for found in checkpoints.checkpoints(run.folder.checkpoints))
+    assert all(
+        not found.find_problem() for found in checkpoints.list_checkpoints(run.folder.checkpoints_path)
+    )
 
 
 def test_what_is_saved_is_the_state_of_its_step(
@@ -97,7 +99,7 @@ def test_what_is_saved_is_the_state_of_its_step(
         training__max_steps=6, training__report_every=0.001, method__dropout=0.3, evaluation__every=None
     )
     run = train(config, before=watched.append)
-    (newest, older) = checkpoints.checkpoints(run.folder.checkpoints)
+    (newest, older) = checkpoints.list_checkpoints(run.folder.checkpoints_path)
     assert (newest.step, older.step) == (6, 3)
     (newest.path / "trained.safetensors").write_bytes(b"")
     resumed = train(config, resume=run.folder)
@@ -130,7 +132,9 @@ def test_a_failure_in_the_background_is_said_and_made_good(
     assert said in run.codes() + [kind for kind, _ in run.sink.events]
     assert 3 not in saved(run) and saved(run)[0] in (4, 5, 6) and saved(run)[-1] == 9
     assert left_over(run.folder) == []
-    assert all(not found.problem() for found in checkpoints.checkpoints(run.folder.checkpoints))
+    assert all(
+        not found.find_problem() for found in checkpoints.list_checkpoints(run.folder.checkpoints_path)
+    )
 
 
 def test_another_failure_in_the_background_ends_the_run(
@@ -150,7 +154,7 @@ def test_a_kill_before_the_rename_leaves_the_checkpoint_before(
 ) -> None:
     config = make_config(training__max_steps=8, training__report_every=0.001, evaluation__every=None)
     whole = train(config)
-    folder, mark = RunStore(config.output.folder).create(config), tmp_path / "mark"
+    folder, mark = RunStore(config.output.folder).create_run(config), tmp_path / "mark"
     child = subprocess.Popen([sys.executable, "-c", SLOW_DISK, str(folder.path), str(mark)])
     try:
         deadline = time.monotonic() + 120
@@ -160,12 +164,12 @@ def test_a_kill_before_the_rename_leaves_the_checkpoint_before(
     finally:
         child.kill()
         child.wait()
-    assert [found.step for found in checkpoints.checkpoints(folder.checkpoints)] == [3]
+    assert [found.step for found in checkpoints.list_checkpoints(folder.checkpoints_path)] == [3]
     assert left_over(folder) != []
     resumed = train(config, resume=folder)
     assert resumed.sink.of("run_started")[0]["resumed_from"] == 3
     assert resumed.steps() == {step: whole.steps()[step] for step in range(4, 9)}
-    assert left_over(folder) == [] and JournalReader(folder.events).read()
+    assert left_over(folder) == [] and JournalReader(folder.events_path).read_events()
 
 
 def test_a_task_is_done_here_where_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +178,7 @@ def test_a_task_is_done_here_where_no_thread_can_be_had(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(threading.Thread, "start", none_left)
     writer, done = Writer(), []
-    writer.start(lambda: done.append(in_background()))
-    assert done == [False] and writer.failure() is None
-    writer.start(lambda: [][0])
-    assert writer.failed and isinstance(writer.failure(), IndexError) and not writer.failed
+    writer.start_job(lambda: done.append(in_background()))
+    assert done == [False] and writer.take_failure() is None
+    writer.start_job(lambda: [][0])
+    assert writer.has_failed and isinstance(writer.take_failure(), IndexError) and not writer.has_failed

@@ -18,7 +18,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.runs.events import Step
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.training.keeping.best import KEPT, STAMP, Stamp, read_stamp
-from tui_tuner.training.keeping.checkpoints import checkpoints
+from tui_tuner.training.keeping.checkpoints import list_checkpoints
 from tui_tuner.training.keeping.progress import read_progress
 
 Train = Callable[..., Trained]
@@ -61,7 +61,7 @@ def arm():
         case "best written":
             after(saving.Saver, "write_best")
         case "checkpoint":
-            after(checkpoints.Unfinished, "finish")
+            after(checkpoints.UnfinishedCheckpoint, "finish_checkpoint")
 
 for job in sys.argv[1:]:
     point, number, folder = job.split("|")
@@ -69,7 +69,7 @@ for job in sys.argv[1:]:
     child = os.fork()
     if not child:
         arm()
-        os._exit(worker.main([folder]))
+        os._exit(worker.run_worker([folder]))
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 POINTS = (
@@ -107,7 +107,7 @@ def whole(make_config: MakeConfig, train: Train) -> Trained:
 
 def _named(folder: RunFolder) -> Stamp | None:
     """What the newest checkpoint says is the best."""
-    newest = checkpoints(folder.checkpoints)
+    newest = list_checkpoints(folder.checkpoints_path)
     if not newest:
         return None
     progress = read_progress(newest[0].path)
@@ -118,7 +118,7 @@ def test_after_a_kill_best_is_what_the_run_goes_on_from(
     make_config: MakeConfig, train: Train, whole: Trained
 ) -> None:
     config = _config(make_config)
-    folders = [RunStore(config.output.folder).create(config) for _unused in POINTS]
+    folders = [RunStore(config.output.folder).create_run(config) for _unused in POINTS]
     jobs = [f"{point}|{count}|{folder.path}" for (point, count), folder in zip(POINTS, folders, strict=True)]
     done = subprocess.run(
         [sys.executable, "-c", _KILLER, *jobs], check=False, timeout=600, stdout=subprocess.PIPE
@@ -137,7 +137,11 @@ def _goes_on(config: RunConfig, train: Train, folder: RunFolder, whole: Trained,
         def emit(body: Any) -> None:
             if isinstance(body, Step) and not found:  # no evaluation of this process is written yet
                 found.append(
-                    (folder.best.exists(), read_stamp(folder.best), folder.best.with_name(KEPT).exists())
+                    (
+                        folder.best_path.exists(),
+                        read_stamp(folder.best_path),
+                        folder.best_path.with_name(KEPT).exists(),
+                    )
                 )
             real(body)
 
@@ -149,7 +153,7 @@ def _goes_on(config: RunConfig, train: Train, folder: RunFolder, whole: Trained,
     for name in ("best", "last"):
         expected = (whole.folder.path / name / ADAPTER).read_bytes()
         assert (folder.path / name / ADAPTER).read_bytes() == expected, what
-    assert (folder.best / STAMP).read_text() == (whole.folder.best / STAMP).read_text(), what
+    assert (folder.best_path / STAMP).read_text() == (whole.folder.best_path / STAMP).read_text(), what
     assert not [path.name for path in folder.path.iterdir() if path.name.startswith(".best")], what
 
 
@@ -166,30 +170,30 @@ def test_after_going_back_best_is_of_the_steps_that_count(
     run = train(config)  # step 5 is bad: the evaluation of step 4 is void, as it goes on from step 3
     assert run.outcome.status == "completed" and run.sink.of("rolled_back") == [{"step": 3}]
     assert [fields["step"] for fields in run.sink.of("evaluation")] == [0, 2, 4, 4, 5]
-    stamp = read_stamp(run.folder.best)
+    stamp = read_stamp(run.folder.best_path)
     later = run.sink.of("evaluation")[3:]
     assert stamp is not None
     assert stamp in [Stamp(fields["step"], fields["metrics"]["loss"]) for fields in later]
-    assert json.loads((run.folder.best / STAMP).read_text())["metric"] == "loss"
+    assert json.loads((run.folder.best_path / STAMP).read_text())["metric"] == "loss"
 
 
 def test_a_run_whose_checkpoints_are_damaged_keeps_the_best_it_had(
     make_config: MakeConfig, train: Train, whole: Trained
 ) -> None:
-    before = (whole.folder.best / ADAPTER).read_bytes()
-    for path in whole.folder.checkpoints.iterdir():
+    before = (whole.folder.best_path / ADAPTER).read_bytes()
+    for path in whole.folder.checkpoints_path.iterdir():
         (path / "files.json").write_text("{")
-    again = train(whole.folder.config(), resume=whole.folder)
+    again = train(whole.folder.load_config(), resume=whole.folder)
     assert again.outcome.status == "completed" and "best_aside" in again.codes()
     assert (whole.folder.path / "best-earlier" / ADAPTER).read_bytes() == before
-    assert read_stamp(whole.folder.best) is not None
+    assert read_stamp(whole.folder.best_path) is not None
 
 
 def test_a_stamp_is_of_a_whole_folder(tmp_path: Path) -> None:
     folder = tmp_path / "best"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"weights")
-    Stamp(3, 0.1 + 0.2).write(folder, "loss")
+    Stamp(3, 0.1 + 0.2).write_stamp(folder, "loss")
     assert read_stamp(folder) == Stamp(3, 0.1 + 0.2)
     for damage in (
         "{",
@@ -200,7 +204,7 @@ def test_a_stamp_is_of_a_whole_folder(tmp_path: Path) -> None:
     ):
         (folder / STAMP).write_text(damage)
         assert read_stamp(folder) is None
-    Stamp(3, 0.5).write(folder, "loss")
+    Stamp(3, 0.5).write_stamp(folder, "loss")
     os.truncate(folder / "model.safetensors", 3)
     assert read_stamp(folder) is None
     shutil.rmtree(folder)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import MakeConfig, Trained
 from tui_tuner.errors import DiskFullError
-from tui_tuner.training.evaluating import Evaluator
+from tui_tuner.training.evaluator import Evaluator
 from tui_tuner.training.keeping import disk, saving
 
 Train = Callable[..., Trained]
@@ -22,15 +22,15 @@ def _ask_while_evaluating(
     monkeypatch: pytest.MonkeyPatch, command: str, at: int
 ) -> Callable[[Trained], None]:
     """Send a command in the middle of the evaluation of a step."""
-    real = Evaluator.validation
+    real = Evaluator.evaluate_held_out
 
     def before(run: Trained) -> None:
         def validation(self: Evaluator, model: Any, size: Any, step: int) -> Any:
             if step == at:
-                run.control.request(command)
+                run.control.request_command(command)
             return real(self, model, size, step)
 
-        monkeypatch.setattr(Evaluator, "validation", validation)
+        monkeypatch.setattr(Evaluator, "evaluate_held_out", validation)
 
     return before
 
@@ -81,7 +81,7 @@ def test_best_names_what_is_on_the_disk(
     def before(run: Trained) -> None:
         def write(model: Any, tokenizer: Any, target: Path, *more: Any) -> None:
             if target.name == "best" and written:
-                run.control.request("continue")
+                run.control.request_command("continue")
                 raise DiskFullError("no room left on the disk.")
             written.append(target)
             real(model, tokenizer, target, *more)
@@ -103,7 +103,7 @@ def test_a_stop_is_obeyed_while_the_disk_is_full_and_the_next_step_evaluates(
     def before(run: Trained) -> None:
         def full(*_: Any) -> None:
             if run.sink.of("step"):
-                run.control.request("stop" if run.sink.of("step")[-1]["step"] >= 2 else "continue")
+                run.control.request_command("stop" if run.sink.of("step")[-1]["step"] >= 2 else "continue")
             raise DiskFullError("no room left on the disk.")
 
         monkeypatch.setattr(saving.checkpoints, "begin_checkpoint", full)
@@ -116,30 +116,30 @@ def test_a_stop_is_obeyed_while_the_disk_is_full_and_the_next_step_evaluates(
     assert run.outcome.status == "stopped"
     assert run.outcome.message == "Stopped at step 3; nothing could be saved."
     said = [fields["message"] for fields in run.sink.of("warning") if fields["code"] == "disk_full"]
-    assert "Training goes on" not in said[-2]
+    assert "Training continues" not in said[-2]
 
 
 def test_a_best_that_is_gone_is_written_anew(make_config: MakeConfig, train: Train) -> None:
     config = make_config(training__max_steps=6, evaluation__every=2, output__save_every=2, output__keep=9)
     whole = train(config)
     step = int(whole.outcome.message.split("at step ")[1].rstrip("."))
-    expected = (whole.folder.best / "adapter_model.safetensors").read_bytes()
-    shutil.rmtree(whole.folder.best)
+    expected = (whole.folder.best_path / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(whole.folder.best_path)
     again = train(config, resume=whole.folder)
     assert again.outcome.message == whole.outcome.message
-    assert (whole.folder.best / "adapter_model.safetensors").read_bytes() == expected
+    assert (whole.folder.best_path / "adapter_model.safetensors").read_bytes() == expected
     assert any(f"checkpoint of step {step}" in fields["message"] for fields in again.sink.of("log"))
 
 
 def test_a_best_that_is_gone_for_good_is_said_and_replaced(make_config: MakeConfig, train: Train) -> None:
     config = make_config(training__max_steps=6, evaluation__every=2, output__save_every=2, output__keep=9)
     run = train(config)
-    newest = run.folder.checkpoints / "step-6"
+    newest = run.folder.checkpoints_path / "step-6"
     state = json.loads((newest / "run_state.json").read_text())
-    for path in run.folder.checkpoints.iterdir():
+    for path in run.folder.checkpoints_path.iterdir():
         if path != newest:
             shutil.rmtree(path)
-    shutil.rmtree(run.folder.best)
+    shutil.rmtree(run.folder.best_path)
     # its best was at a step of which nothing is left
     from tui_tuner.training.keeping.checkpoints import begin_checkpoint
 
@@ -147,8 +147,8 @@ def test_a_best_that_is_gone_for_good_is_said_and_replaced(make_config: MakeConf
         shutil.copytree(newest, folder, ignore=shutil.ignore_patterns("files.json"), dirs_exist_ok=True)
         (folder / "run_state.json").write_text(json.dumps({**state, "best_step": 3}))
 
-    begin_checkpoint(run.folder.checkpoints, 6, fill).finish()
+    begin_checkpoint(run.folder.checkpoints_path, 6, fill).finish_checkpoint()
     again = train(config, resume=run.folder)
     assert "best_gone" in again.codes() and _evaluated(again) == [6]
-    assert (run.folder.best / "adapter_model.safetensors").is_file()
+    assert (run.folder.best_path / "adapter_model.safetensors").is_file()
     assert again.outcome.message.endswith("at step 6.")

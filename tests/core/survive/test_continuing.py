@@ -16,25 +16,25 @@ from tests.conftest import CHATML, MakeConfig, Trained, chat_rows, write_jsonl
 from tests.core.survive.test_resume import killed_after, losses, start
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.training.keeping.checkpoints import checkpoints
+from tui_tuner.training.keeping.checkpoints import list_checkpoints
 
 Train = Callable[..., Trained]
 
 
 def killed(config: RunConfig, step: int = 4) -> RunFolder:
-    folder = RunStore(config.output.folder).create(config)
+    folder = RunStore(config.output.folder).create_run(config)
     killed_after(folder, step)
-    assert folder.state() == "lost"
+    assert folder.find_state() == "lost"
     return folder
 
 
 def refused(train: Train, folder: RunFolder, code: int) -> str:
     """What a resume says that must not go on; nothing of the run may have changed."""
-    before = {path.name for path in folder.checkpoints.iterdir() if not path.name.startswith(".")}
-    run = train(folder.config(), resume=folder)
+    before = {path.name for path in folder.checkpoints_path.iterdir() if not path.name.startswith(".")}
+    run = train(folder.load_config(), resume=folder)
     assert (run.outcome.status, run.outcome.exit_code) == ("failed", code), run.outcome
     assert not run.steps()
-    assert before == {path.name for path in folder.checkpoints.iterdir()}
+    assert before == {path.name for path in folder.checkpoints_path.iterdir()}
     (ended,) = run.sink.of("finished")
     assert ended["hint"]
     return f"{ended['message']} {ended['hint']}"
@@ -119,7 +119,7 @@ def test_a_row_that_changes_no_token_changes_no_run(
 ) -> None:
     config = make_config(training__max_steps=6)
     run = train(config)
-    shutil.rmtree(run.folder.checkpoints / "step-6")
+    shutil.rmtree(run.folder.checkpoints_path / "step-6")
     chats.write_text(chats.read_text().replace('{"messages"', '{"id": 7, "messages"'))
     resumed = train(config, resume=run.folder)
     assert resumed.outcome.status == "completed"
@@ -152,11 +152,11 @@ def test_a_resume_on_another_day_trains_the_tokens_of_the_day_it_began_on(
     began = json.loads((folder.path / "moment.json").read_text())["rendered_at"]
     monkeypatch.setattr(chat_template_utils, "datetime", OtherDay)
     shutil.rmtree(tmp_path / "cache")  # so that they are rendered again
-    resumed = train(folder.config(), resume=folder)
+    resumed = train(folder.load_config(), resume=folder)
     assert resumed.outcome.status == "completed", resumed.outcome
     assert {**losses(folder), **resumed.steps()} == whole.steps()
     assert json.loads((folder.path / "moment.json").read_text())["rendered_at"] == began
-    assert (folder.last / "chat_template.jinja").read_text() == template.read_text()
+    assert (folder.last_path / "chat_template.jinja").read_text() == template.read_text()
     # and a new run renders today's
     new = train(config)
     assert new.steps() != whole.steps()
@@ -172,7 +172,7 @@ def test_a_run_without_a_checkpoint_keeps_its_day(
     template.write_text("{{ strftime_now('%d %b %Y') }}" + CHATML)
     config = make_config(model__chat_template=str(template), training__max_steps=3)
     whole = train(config)
-    shutil.rmtree(whole.folder.checkpoints)
+    shutil.rmtree(whole.folder.checkpoints_path)
     monkeypatch.setattr(chat_template_utils, "datetime", OtherDay)
     again = train(config, resume=whole.folder)
     assert "no_checkpoint" in again.codes() and again.steps() == whole.steps()
@@ -208,7 +208,7 @@ def test_an_edited_config_is_taken_or_refused_field_by_field(make_config: MakeCo
         put_back = edit(folder, {field: new})
         said = refused(train, folder, 2)
         assert f"{field} was {old} and cannot become {new}" in said, said
-        assert f"Put back {field}: {old}" in said and "tui-tuner run " in said
+        assert f"Restore {field}: {old}" in said and "tui-tuner run " in said
         put_back()
     put_back = edit(folder, {"training.seed": 7, "method.alpha": 9.0, "output.keep": 5})
     said = refused(train, folder, 2)
@@ -226,23 +226,23 @@ def test_an_edited_config_is_taken_or_refused_field_by_field(make_config: MakeCo
             "method.virtual_tokens": 3,
         },
     )
-    at = max(found.step for found in checkpoints(folder.checkpoints))
-    resumed = train(folder.config(), resume=folder)
+    at = max(found.step for found in list_checkpoints(folder.checkpoints_path))
+    resumed = train(folder.load_config(), resume=folder)
     assert resumed.outcome.status == "completed", resumed.outcome
     said = "\n".join(fields["message"] for fields in resumed.sink.of("log"))
     assert "training.max_steps was 8 and is 10 from here on" in said
     assert "output.keep was 2 and is 5 from here on" in said
     assert "output.save_every was 2 and is 1 from here on" in said
     assert "data.workers was 1 and is 2 from here on" in said
-    assert "method.virtual_tokens was 20; 3 has no effect" in said
+    assert "method.virtual_tokens was 20; changing it to 3 has no effect" in said
     saved = [fields["step"] for fields in resumed.sink.of("checkpoint")]
     assert saved == list(range(at + 1, 11))
     assert max(resumed.steps()) == 10
     assert resumed.steps() == {step: longer.steps()[step] for step in resumed.steps()}
     assert {step: longer.steps()[step] for step in range(1, 9)} == whole.steps()
     # what was said once is the run's config now
-    shutil.rmtree(folder.checkpoints / "step-10")
-    again = train(folder.config(), resume=folder)
+    shutil.rmtree(folder.checkpoints_path / "step-10")
+    again = train(folder.load_config(), resume=folder)
     assert again.outcome.status == "completed"
     assert "from here on" not in "\n".join(fields["message"] for fields in again.sink.of("log"))
 
@@ -266,7 +266,7 @@ def test_the_command_line_says_what_became_of_each_field(
 
     config = make_config(training__max_steps=4, output__save_every=2, output__name="named")
     run = train(config)
-    shutil.rmtree(run.folder.checkpoints / "step-4")
+    shutil.rmtree(run.folder.checkpoints_path / "step-4")
     main = [sys.executable, "-c", "from tui_tuner.cli import main; main()", "resume", str(run.folder.path)]
     put_back = edit(run.folder, {"method.rank": 2})
     for more in (["--no-tui"], ["--json"]):
@@ -283,9 +283,9 @@ def test_the_command_line_says_what_became_of_each_field(
 def test_without_a_checkpoint_everything_is_taken_and_said(make_config: MakeConfig, train: Train) -> None:
     config = make_config(training__max_steps=3)
     run = train(config)
-    shutil.rmtree(run.folder.checkpoints)
+    shutil.rmtree(run.folder.checkpoints_path)
     edit(run.folder, {"method.rank": 2})
-    again = train(run.folder.config(), resume=run.folder)
+    again = train(run.folder.load_config(), resume=run.folder)
     assert again.outcome.status == "completed" and sorted(again.steps()) == [1, 2, 3]
     said = [fields["message"] for fields in again.sink.of("log")]
     assert "method.rank was 4 and is 2 from here on: the run starts at the beginning." in said
@@ -295,7 +295,7 @@ def test_without_a_checkpoint_everything_is_taken_and_said(make_config: MakeConf
 def test_the_copy_without_auto_is_not_what_counts(make_config: MakeConfig, train: Train, harm: str) -> None:
     config = make_config(training__learning_rate="auto", training__max_steps=4, output__save_every=2)
     run = train(config)
-    shutil.rmtree(run.folder.checkpoints / "step-4")
+    shutil.rmtree(run.folder.checkpoints_path / "step-4")
     copy = run.folder.path / "config.resolved.yaml"
     text = copy.read_text()
     if harm == "damaged":
@@ -304,7 +304,7 @@ def test_the_copy_without_auto_is_not_what_counts(make_config: MakeConfig, train
         edit(run.folder, {"training.learning_rate": 0.5}, copy.name)
     else:
         copy.unlink()
-    again = train(run.folder.config(), resume=run.folder)
+    again = train(run.folder.load_config(), resume=run.folder)
     assert again.outcome.status == "completed"
     assert again.steps() == {step: run.steps()[step] for step in (3, 4)}
     assert ("config_copy" in again.codes()) == (harm != "gone")
@@ -315,7 +315,7 @@ def test_the_copy_without_auto_is_not_what_counts(make_config: MakeConfig, train
 def test_an_older_run_whose_copy_is_damaged_gets_a_hint(make_config: MakeConfig, train: Train) -> None:
     config = make_config(training__max_steps=4, output__save_every=2)
     run = train(config)
-    shutil.rmtree(run.folder.checkpoints / "step-4")
+    shutil.rmtree(run.folder.checkpoints_path / "step-4")
     _as_of_old(run.folder, 2)
     (run.folder.path / "config.resolved.yaml").write_text("model: [")
     said = refused(train, run.folder, 2)
@@ -328,7 +328,7 @@ def _as_of_old(folder: RunFolder, step: int) -> None:
     """Leave out of a checkpoint what version 0.1 did not write."""
     import hashlib
 
-    path = folder.checkpoints / f"step-{step}"
+    path = folder.checkpoints_path / f"step-{step}"
     state = json.loads((path / "run_state.json").read_text())
     for name in ("identity", "moment", "asked", "config"):
         del state[name]

@@ -15,13 +15,13 @@ import pytest
 from tests.conftest import MakeConfig, Trained
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.launch.child import start_worker as start
-from tui_tuner.launch.proof import compare, run_to_end
-from tui_tuner.runs.control import send
-from tui_tuner.runs.events import Body, Finished, Step, Warned
+from tui_tuner.launch.proof import compare_runs, run_to_end
+from tui_tuner.runs.control import send_command
+from tui_tuner.runs.events import EventBody, Finished, Step, Warned
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.training.keeping.checkpoints import checkpoints
-from tui_tuner.training.keeping.disk import free_room
+from tui_tuner.training.keeping.checkpoints import list_checkpoints
+from tui_tuner.training.keeping.disk import describe_free_room
 
 SIZE = 24 * 2**20
 
@@ -51,8 +51,8 @@ def _config(make_config: MakeConfig, root: Path) -> RunConfig:
     )
 
 
-def _bodies(folder: RunFolder) -> list[Body]:
-    return [event.body for event in JournalReader(folder.events).read()]
+def _bodies(folder: RunFolder) -> list[EventBody]:
+    return [event.body for event in JournalReader(folder.events_path).read_events()]
 
 
 def _codes(folder: RunFolder) -> list[str]:
@@ -83,54 +83,60 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_disk_holds_the_run_until_there_is_room(
     make_config: MakeConfig, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = RunStore(tmp_path / "roomy").create(_config(make_config, tmp_path / "roomy"))
+    whole = RunStore(tmp_path / "roomy").create_run(_config(make_config, tmp_path / "roomy"))
     run_to_end(whole)
-    folder = RunStore(small_disk).create(_config(make_config, small_disk))
+    folder = RunStore(small_disk).create_run(_config(make_config, small_disk))
     child = start(folder)
     try:
-        _wait("the first checkpoint", lambda: checkpoints(folder.checkpoints) or child.poll() is not None)
+        _wait(
+            "the first checkpoint",
+            lambda: list_checkpoints(folder.checkpoints_path) or child.poll() is not None,
+        )
         ballast = _take_all(small_disk)
-        _wait("the pause", lambda: folder.state() == "paused" or child.poll() is not None)
-        assert child.poll() is None, folder.log.read_text()
+        _wait("the pause", lambda: folder.find_state() == "paused" or child.poll() is not None)
+        assert child.poll() is None, folder.log_path.read_text()
         assert "disk_full" in _codes(folder), "the journal can speak though the disk is full"
-        assert all(not checkpoint.problem() for checkpoint in checkpoints(folder.checkpoints))
+        assert all(not checkpoint.find_problem() for checkpoint in list_checkpoints(folder.checkpoints_path))
         ballast.unlink()
-        assert child.wait(timeout=90) == 0, folder.log.read_text()
+        assert child.wait(timeout=90) == 0, folder.log_path.read_text()
     finally:
         child.kill()
         child.wait()
-    assert folder.state() == "completed"
-    found = compare(whole, folder)
-    assert found.exact, found.differences
-    events = JournalReader(folder.events).read()
+    assert folder.find_state() == "completed"
+    found = compare_runs(whole, folder)
+    assert found.is_exact, found.differences
+    events = JournalReader(folder.events_path).read_events()
     assert [event.seq for event in events] == list(range(len(events))), "no event was lost"
     assert "journal_gap" not in _codes(folder)
-    assert [path.name for path in folder.checkpoints.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in folder.checkpoints_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_stop_ends_the_wait_for_room(make_config: MakeConfig, small_disk: Path) -> None:
-    folder = RunStore(small_disk).create(_config(make_config, small_disk))
+    folder = RunStore(small_disk).create_run(_config(make_config, small_disk))
     child = start(folder)
     try:
-        _wait("the first checkpoint", lambda: checkpoints(folder.checkpoints) or child.poll() is not None)
+        _wait(
+            "the first checkpoint",
+            lambda: list_checkpoints(folder.checkpoints_path) or child.poll() is not None,
+        )
         filler = _take_all(small_disk)
-        _wait("the pause", lambda: folder.state() == "paused" or child.poll() is not None)
+        _wait("the pause", lambda: folder.find_state() == "paused" or child.poll() is not None)
         _take_all(small_disk)  # a checkpoint that was pruned, or not finished, has made room again
         os.truncate(filler, filler.stat().st_size - 32768)  # for the command
-        send(folder.control, "stop")
-        assert child.wait(timeout=60) == 130, folder.log.read_text()
+        send_command(folder.control_path, "stop")
+        assert child.wait(timeout=60) == 130, folder.log_path.read_text()
     finally:
         child.kill()
         child.wait()
     filler.unlink()
-    assert folder.state() == "stopped"
-    assert all(not checkpoint.problem() for checkpoint in checkpoints(folder.checkpoints))
+    assert folder.find_state() == "stopped"
+    assert all(not checkpoint.find_problem() for checkpoint in list_checkpoints(folder.checkpoints_path))
     run_to_end(folder, resume=True)
-    assert folder.state() == "completed"
+    assert folder.find_state() == "completed"
 
 
 def test_a_run_that_could_never_be_saved_is_not_begun(make_config: MakeConfig, small_disk: Path) -> None:
-    folder = RunStore(small_disk).create(_config(make_config, small_disk))
+    folder = RunStore(small_disk).create_run(_config(make_config, small_disk))
     (small_disk / "somebody-elses-file").write_bytes(b"x" * (12 * 2**20))
     child = start(folder)
     assert child.wait(timeout=90) == 1
@@ -142,7 +148,7 @@ def test_a_run_that_could_never_be_saved_is_not_begun(make_config: MakeConfig, s
 def test_the_log_of_a_child_that_cannot_write_is_not_the_end_of_it(tmp_path: Path) -> None:
     """A print into a full disk raises inside libraries; the log swallows it."""
     code = (
-        "from tui_tuner.launch.output import scrub_streams; import sys\n"
+        "from tui_tuner.launch.output_capture import scrub_streams; import sys\n"
         "scrub_streams()\n"
         "for number in range(1000): print('x' * 100)\n"
         "sys.exit(7)\n"
@@ -175,10 +181,10 @@ def test_a_disk_without_inodes_is_not_called_full_of_bytes(tmp_path: Path) -> No
     if mounted.returncode:
         pytest.skip("mounting a small file system needs root")
     try:
-        assert free_room(place) == "8.0 MiB free"
+        assert describe_free_room(place) == "8.0 MiB free"
         with contextlib.suppress(OSError):
             for number in range(10):
                 (place / str(number)).touch()
-        assert free_room(place) == "no inodes left for new files, 8.0 MiB free"
+        assert describe_free_room(place) == "no inodes left for new files, 8.0 MiB free"
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)

@@ -12,7 +12,7 @@ from tests.conftest import MakeConfig, Trained
 from tests.core.test_session import Train
 from tests.hub_server import PlayedHub, hub
 from tui_tuner.models.hub import place
-from tui_tuner.runs.control import send
+from tui_tuner.runs.control import send_command
 from tui_tuner.runs.events import ModelSource, Phase
 
 __all__ = ["hub"]
@@ -51,7 +51,7 @@ def test_a_run_fetches_its_model_and_goes_on_without_a_network(
     assert names[0] == "fetching"  # before anything else that takes long
     [where] = [body for body in first.sink.bodies if isinstance(body, ModelSource)]
     assert where.place == "hub" and where.revision == ("master" if source == "modelscope" else "c" * 40)
-    adapter = json.loads((first.folder.last / "adapter_config.json").read_text())
+    adapter = json.loads((first.folder.last_path / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == "acme/tiny"  # others can find it by that
     sent = acme.bytes_sent
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -69,7 +69,7 @@ def test_a_stop_while_it_is_fetched_keeps_what_is_here(
         def wait() -> None:
             while acme.sent[WEIGHTS] < 500_000:
                 time.sleep(0.02)
-            send(trained.folder.control, "stop")
+            send_command(trained.folder.control_path, "stop")
 
         threading.Thread(target=wait, daemon=True).start()
 

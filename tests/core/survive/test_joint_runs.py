@@ -13,7 +13,7 @@ from tests.core.survive.test_out_of_memory import Injected
 from tests.core.test_load_run import logits, train_and_keep
 from tui_tuner.compute import low_rank
 from tui_tuner.models.device import Device
-from tui_tuner.training import loading
+from tui_tuner.training import model_loading
 from tui_tuner.training.load_run import load_run
 
 Train = Callable[..., Trained]
@@ -23,13 +23,13 @@ Train = Callable[..., Trained]
 def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """As on a GPU; what was chosen in each run."""
     found: list[Any] = []
-    quicken = low_rank.quicken
+    quicken = low_rank.quicken_lora
 
     def as_on_a_gpu(model: Any, device: Any) -> Any:
         found.append(quicken(model, Device("cuda", capability=(9, 0))))
         return found[-1]
 
-    monkeypatch.setattr(loading.low_rank, "quicken", as_on_a_gpu)
+    monkeypatch.setattr(model_loading.low_rank, "quicken_lora", as_on_a_gpu)
     return found
 
 
@@ -55,7 +55,7 @@ def test_a_run_learns_what_it_learns_with_peft_and_goes_on_with_the_same_numbers
     assert resumed.sink.of("run_started")[0]["resumed_from"] == 3
     assert resumed.steps() == {step: whole.steps()[step] for step in (4, 5, 6)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading.low_rank, "quicken", lambda *_: [])
+        patch.setattr(model_loading.low_rank, "quicken_lora", lambda *_: [])
         plain = train(config(make_config))
     for step, loss in plain.steps().items():
         assert whole.steps()[step] == pytest.approx(loss, rel=5e-3)

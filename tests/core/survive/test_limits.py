@@ -51,7 +51,7 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk_and_a_stop_is_obeyed(
         def emit(body: Any) -> None:
             real(body)
             if isinstance(body, Warned) and body.code == "disk_full":
-                run.control.request("stop")
+                run.control.request_command("stop")
 
         run.sink.emit = emit  # type: ignore[method-assign]
 
@@ -123,7 +123,7 @@ def test_a_run_folder_that_goes_while_a_checkpoint_is_finished_ends_in_the_same_
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = threading.Event()
-    real = checkpoints._sha256
+    real = checkpoints._hash_file
 
     def hash_late(path: Path) -> str:
         if threading.current_thread().name == "checkpoint":
@@ -134,7 +134,7 @@ def test_a_run_folder_that_goes_while_a_checkpoint_is_finished_ends_in_the_same_
         shutil.rmtree(run.folder.path)
         gone.set()
 
-    monkeypatch.setattr(checkpoints, "_sha256", hash_late)
+    monkeypatch.setattr(checkpoints, "_hash_file", hash_late)
     config = make_config(training__max_steps=8, training__report_every=0.0001, output__save_every=2)
     run = train(config, before=_at_step(3, lose))
     assert (run.outcome.status, run.outcome.exit_code) == ("failed", 1)
@@ -145,9 +145,9 @@ def test_a_run_folder_that_goes_while_a_checkpoint_is_finished_ends_in_the_same_
 def test_answers_that_a_stop_interrupts_are_given_after_the_resume(
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.training.evaluating import Evaluator, Interrupted
+    from tui_tuner.training.evaluator import EvaluationInterrupt, Evaluator
 
-    real = Evaluator.answer
+    real = Evaluator.show_samples
     config = make_config(training__max_steps=4, evaluation__every=2, evaluation__samples=2)
     config.evaluation.max_new_tokens = 4
     whole = train(config)
@@ -159,17 +159,17 @@ def test_answers_that_a_stop_interrupts_are_given_after_the_resume(
             self: Any, model: Any, step: int, now: Any, stage: str = stage, holder: Any = holder
         ) -> None:
             if now == stage:
-                holder[0].control.request("stop")
-                raise Interrupted
+                holder[0].control.request_command("stop")
+                raise EvaluationInterrupt
             real(self, model, step, now)
 
-        monkeypatch.setattr(Evaluator, "answer", answer)
+        monkeypatch.setattr(Evaluator, "show_samples", answer)
         run = train(config, before=holder.append)
         monkeypatch.undo()
         assert run.outcome.status == "stopped", stage
         if stage == "during":  # stopped once more, before they were given: no step is taken meanwhile
             holder.clear()
-            monkeypatch.setattr(Evaluator, "answer", answer)
+            monkeypatch.setattr(Evaluator, "show_samples", answer)
             once_more = train(config, resume=run.folder, before=holder.append)
             monkeypatch.undo()
             assert once_more.outcome.message == "Stopped and saved at step 2."

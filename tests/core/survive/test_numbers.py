@@ -12,9 +12,9 @@ import torch
 
 from tests.conftest import MakeConfig, Recorder, Trained
 from tui_tuner.runs.events import Event
-from tui_tuner.runs.view import RunView, fold
+from tui_tuner.runs.view import RunView, fold_events
 from tui_tuner.training.step.scaling import ScaleWatch
-from tui_tuner.training.watching.numbers import NumberWatch
+from tui_tuner.training.watching.number_watch import NumberWatch
 from tui_tuner.training.watching.reporting import MOST_SKIPPED, PendingStep, Reporter, StepReports
 
 Train = Callable[..., Trained]
@@ -26,13 +26,13 @@ class Spoiled:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
         from tui_tuner.objectives.causal import CausalObjective
 
-        inner, self.seen = CausalObjective.loss, 0
+        inner, self.seen = CausalObjective.sum_losses, 0
 
         def loss(*values: Any, **more: Any) -> Any:
             self.seen += 1
             return inner(*values, **more) * (float("nan") if self.seen in calls else 1.0)
 
-        monkeypatch.setattr(CausalObjective, "loss", loss)
+        monkeypatch.setattr(CausalObjective, "sum_losses", loss)
 
 
 def _config(make_config: MakeConfig, policy: str) -> Any:
@@ -64,7 +64,7 @@ def test_rollback_goes_back_with_half_the_rate(
     for step in range(1, 11):
         assert rates[step] == pytest.approx(expected[step] * (0.5 if step > 6 else 1.0)), step
     assert [run.steps()[step] for step in range(1, 7)] == [calm.steps()[step] for step in range(1, 7)]
-    view = fold(RunView(), [Event(body) for body in run.sink.bodies])
+    view = fold_events(RunView(), [Event(body) for body in run.sink.bodies])
     assert [point.step for point in view.steps] == list(range(1, 11))
 
 
@@ -90,7 +90,7 @@ def test_rollback_gives_up_in_the_end(
     Spoiled(monkeypatch, set(range(7, 1000)))
     run = train(_config(make_config, "rollback"))
     assert (run.outcome.status, run.outcome.exit_code) == ("failed", 1)
-    assert "4th time" in run.outcome.message
+    assert "4 times" in run.outcome.message
     scales = [f["message"] for f in run.sink.of("warning") if f["code"] == "rolled_back"]
     assert [message.rpartition("with ")[2].split()[0] for message in scales] == ["0.5", "0.25", "0.125"]
 
@@ -110,9 +110,9 @@ def test_stop_leaves_the_last_sound_checkpoint(
         Spoiled(patch, {7})
         run = train(_config(make_config, "stop"))
     assert run.outcome.status == "failed" and "step 7" in run.outcome.message
-    names = sorted(path.name for path in Path(run.folder.checkpoints).iterdir())
+    names = sorted(path.name for path in Path(run.folder.checkpoints_path).iterdir())
     assert names[-1] == "step-6"
-    assert train(run.folder.config(), resume=run.folder).outcome.status == "completed"
+    assert train(run.folder.load_config(), resume=run.folder).outcome.status == "completed"
 
 
 def test_skip_leaves_the_batch_out(
@@ -130,19 +130,22 @@ def test_usual_numbers_are_nothing_to_speak_of() -> None:
     watch, chance = NumberWatch(), random.Random(0)
     for step in range(2000):
         loss = 3.0 * 0.999**step + chance.gauss(0, 0.1)
-        assert watch.feed(step, max(0.0, loss), abs(chance.gauss(1.0, 0.4))) == []
+        assert watch.feed_numbers(step, max(0.0, loss), abs(chance.gauss(1.0, 0.4))) == []
 
 
 def test_spikes_explosions_and_zeros_are_said_once() -> None:
     watch, chance = NumberWatch(), random.Random(0)
     for step in range(60):
-        watch.feed(step, 2.0 + chance.gauss(0, 0.05), 1.0 + chance.gauss(0, 0.1))
-    assert [found.code for found in watch.feed(60, 9.0, 200.0)] == ["gradient_explosion", "loss_spike"]
-    assert watch.feed(61, 9.0, 200.0) == []
-    assert watch.feed(62, 2.0, 0.0) == [] == watch.feed(63, 2.0, 0.0)
-    (zero,) = watch.feed(64, 2.0, 0.0)
+        watch.feed_numbers(step, 2.0 + chance.gauss(0, 0.05), 1.0 + chance.gauss(0, 0.1))
+    assert [found.code for found in watch.feed_numbers(60, 9.0, 200.0)] == [
+        "gradient_explosion",
+        "loss_spike",
+    ]
+    assert watch.feed_numbers(61, 9.0, 200.0) == []
+    assert watch.feed_numbers(62, 2.0, 0.0) == [] == watch.feed_numbers(63, 2.0, 0.0)
+    (zero,) = watch.feed_numbers(64, 2.0, 0.0)
     assert zero.code == "zero_gradients" and "3 steps" in zero.message
-    assert watch.feed(65, None, None) == []
+    assert watch.feed_numbers(65, None, None) == []
 
 
 def _reports() -> tuple[StepReports, Recorder]:
@@ -157,8 +160,8 @@ def _step(number: int, norm: float, skipped: bool = False) -> PendingStep:
 def test_a_step_that_the_loss_scaler_skipped_is_not_bad() -> None:
     reports, sink = _reports()
     for number in range(1, 20):
-        reports.add(_step(number, float("inf"), skipped=True))
-    assert reports.flush() == []
+        reports.add_step(_step(number, float("inf"), skipped=True))
+    assert reports.flush_steps() == []
     (log,) = sink.of("log")
     assert "Step 1 was skipped" in log["message"]
     assert [fields["step"] for fields in sink.of("step")] == list(range(1, 20))
@@ -167,20 +170,20 @@ def test_a_step_that_the_loss_scaler_skipped_is_not_bad() -> None:
 def test_many_skipped_steps_in_a_row_are_bad_numbers() -> None:
     reports, _ = _reports()
     for number in range(1, MOST_SKIPPED):
-        reports.add(_step(number, float("inf"), skipped=True))
-    reports.add(_step(MOST_SKIPPED, 1.0))  # one that was taken: the count begins anew
+        reports.add_step(_step(number, float("inf"), skipped=True))
+    reports.add_step(_step(MOST_SKIPPED, 1.0))  # one that was taken: the count begins anew
     for number in range(MOST_SKIPPED + 1, 2 * MOST_SKIPPED):
-        reports.add(_step(number, float("inf"), skipped=True))
-    assert reports.flush() == []
-    reports.add(_step(2 * MOST_SKIPPED, float("nan"), skipped=True))
-    (bad,) = reports.flush()
+        reports.add_step(_step(number, float("inf"), skipped=True))
+    assert reports.flush_steps() == []
+    reports.add_step(_step(2 * MOST_SKIPPED, float("nan"), skipped=True))
+    (bad,) = reports.flush_steps()
     assert bad.step == 2 * MOST_SKIPPED and "skipped 20 steps in a row" in bad.what
 
 
 def test_without_a_scaler_an_infinite_norm_is_bad_at_once() -> None:
     reports, sink = _reports()
-    reports.add(_step(1, float("inf")))
-    (bad,) = reports.flush()
+    reports.add_step(_step(1, float("inf")))
+    (bad,) = reports.flush_steps()
     assert bad.what == "the gradient norm is inf" and sink.of("log") == []
 
 
@@ -201,8 +204,8 @@ def test_a_skipped_step_is_seen_with_any_optimizer(fused: bool) -> None:
         optimizer.zero_grad()
         changed.append(not torch.equal(weight, before))
         step = _step(number, 1.0 if changed[-1] else float("inf"))
-        step.skipped = watch.skipped()
-        reports.add(step)
+        step.skipped = watch.was_skipped()
+        reports.add_step(step)
     assert changed == [False, False, True, True, True]
-    assert reports.flush() == []
-    assert ScaleWatch(None).skipped() is False
+    assert reports.flush_steps() == []
+    assert ScaleWatch(None).was_skipped() is False

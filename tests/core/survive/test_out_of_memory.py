@@ -65,7 +65,7 @@ def test_the_smaller_micro_batch_outlives_the_process(
     longer.training.max_steps = 8
     resumed = train(longer, resume=run.folder)
     assert resumed.outcome.status == "completed"
-    state = (run.folder.checkpoints / "step-8" / "run_state.json").read_text()
+    state = (run.folder.checkpoints_path / "step-8" / "run_state.json").read_text()
     assert '"micro": [2, 256]' in state
 
 
@@ -176,7 +176,9 @@ def test_the_last_checkpoint_and_the_model_are_tried_once_more(
         assert run.outcome.status == "completed", run.outcome
         assert not run.codes() and not run.sink.of("out_of_memory"), at
         assert [fields["step"] for fields in run.sink.of("checkpoint")] == [2]
-        assert list(run.folder.best.glob("*.safetensors")) and list(run.folder.last.glob("*.safetensors"))
+        assert list(run.folder.best_path.glob("*.safetensors")) and list(
+            run.folder.last_path.glob("*.safetensors")
+        )
 
 
 def test_a_model_that_cannot_be_written_does_not_end_the_training(
@@ -196,7 +198,7 @@ def test_a_model_that_cannot_be_written_does_not_end_the_training(
     assert run.outcome.status == "completed", run.outcome
     assert set(run.codes()) == {"out_of_memory"}
     assert "best" in run.warnings()[0]["message"] and "memory ran out" in run.warnings()[0]["message"]
-    assert sorted(run.steps()) == [1, 2, 3, 4, 5, 6] and not run.folder.best.exists()
+    assert sorted(run.steps()) == [1, 2, 3, 4, 5, 6] and not run.folder.best_path.exists()
 
 
 def test_loading_stops_cleanly(
@@ -205,5 +207,5 @@ def test_loading_stops_cleanly(
     Injected(monkeypatch, "loading", at=1)
     run = train(make_config())
     assert run.outcome.status == "failed"
-    assert "while the model was loaded" in run.outcome.message
+    assert "while loading the model" in run.outcome.message
     assert "nf4" in run.sink.of("finished")[0]["hint"]

@@ -15,20 +15,20 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.runs.events import Finished, RunStarted, Step
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.training.keeping.checkpoints import checkpoints
+from tui_tuner.training.keeping.checkpoints import list_checkpoints
 
 Train = Callable[..., Trained]
 ADAPTER = "adapter_model.safetensors"
 
 
 def losses(folder: RunFolder) -> dict[int, float]:
-    events = JournalReader(folder.events).read()
+    events = JournalReader(folder.events_path).read_events()
     return {event.body.step: event.body.loss for event in events if isinstance(event.body, Step)}
 
 
 def newest(folder: RunFolder) -> int:
     """Step of the newest checkpoint, -1 without any."""
-    return max((found.step for found in checkpoints(folder.checkpoints)), default=-1)
+    return max((found.step for found in list_checkpoints(folder.checkpoints_path)), default=-1)
 
 
 def start(folder: RunFolder, resume: bool) -> subprocess.Popen[bytes]:
@@ -77,15 +77,15 @@ def test_a_run_killed_twice_equals_one_that_was_not(make_config: MakeConfig, tra
     whole = train(config)
     assert whole.outcome.status == "completed", whole.outcome
 
-    folder = RunStore(config.output.folder).create(config)
+    folder = RunStore(config.output.folder).create_run(config)
     killed_after(folder, 3)
-    assert folder.state() == "lost"
+    assert folder.find_state() == "lost"
     killed_after(folder, 8, resume=True)
     process = start(folder, resume=True)
     assert process.wait(timeout=120) == 0
 
     assert losses(folder) == whole.steps()
-    events = JournalReader(folder.events).read()
+    events = JournalReader(folder.events_path).read_events()
     resumed = [event.body.resumed_from for event in events if isinstance(event.body, RunStarted)]
     assert resumed[0] is None and 2 <= resumed[1] < resumed[2]
     sequence = [event.seq for event in events]
@@ -98,7 +98,7 @@ def test_a_run_killed_twice_equals_one_that_was_not(make_config: MakeConfig, tra
 
 def test_sigterm_saves_and_exits_143(make_config: MakeConfig, tmp_path: Path, train: Train) -> None:
     config = long_config(make_config)
-    folder = RunStore(config.output.folder).create(config)
+    folder = RunStore(config.output.folder).create_run(config)
     process = start(folder, resume=False)
     try:
         deadline = time.monotonic() + 120
@@ -108,7 +108,7 @@ def test_sigterm_saves_and_exits_143(make_config: MakeConfig, tmp_path: Path, tr
         assert process.wait(timeout=60) == 143
     finally:
         process.kill()
-    assert folder.state() == "stopped"
+    assert folder.find_state() == "stopped"
     assert (folder.path / "last" / ADAPTER).is_file()
     done = max(losses(folder))
     resumed = train(config, resume=folder)

@@ -19,7 +19,7 @@ import yaml
 from tests.benchmarks.bench_soak import drain
 from tests.benchmarks.soak_files import damage_config, damage_folder
 from tests.conftest import MakeConfig
-from tui_tuner.launch.proof import compare
+from tui_tuner.launch.proof import compare_runs
 from tui_tuner.runs.events import Evaluation, Finished, RunStarted, Step
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
@@ -46,7 +46,7 @@ def write_config(make_config: MakeConfig, tmp_path: Path) -> Write:
 
 
 def _steps(folder: RunFolder) -> int:
-    bodies = [event.body for event in JournalReader(folder.events).read()]
+    bodies = [event.body for event in JournalReader(folder.events_path).read_events()]
     return max((body.step for body in bodies if isinstance(body, Step)), default=0)
 
 
@@ -74,19 +74,19 @@ def test_a_difference_in_the_last_bit_is_found(tmp_path: Path) -> None:
     folders = []
     for name, loss, weight in (("a", 0.1 + 0.2, b"w"), ("b", 0.3, b"v")):
         folder = RunFolder(tmp_path / name)
-        (folder.last).mkdir(parents=True)
-        (folder.last / "model.safetensors").write_bytes(weight)
-        journal = JournalWriter(folder.events, name)
+        (folder.last_path).mkdir(parents=True)
+        (folder.last_path / "model.safetensors").write_bytes(weight)
+        journal = JournalWriter(folder.events_path, name)
         journal.emit(Step(step=1, loss=1.0))
         journal.emit(Step(step=2, loss=loss))
         journal.emit(Evaluation(step=2, metrics={"loss": loss}))
         journal.close()
         folders.append(folder)
-    found = compare(*folders)
-    assert not found.exact
+    found = compare_runs(*folders)
+    assert not found.is_exact
     assert found.differences[0] == "step 2: loss 0.30000000000000004 became 0.3"
     assert "evaluation at step 2" in found.differences[1] and "safetensors differs" in found.differences[2]
-    assert compare(folders[0], folders[0]).exact
+    assert compare_runs(folders[0], folders[0]).is_exact
 
 
 def test_one_line_restarts_a_run_until_it_is_done(write_config: Write, tmp_path: Path) -> None:
@@ -98,20 +98,20 @@ def test_one_line_restarts_a_run_until_it_is_done(write_config: Write, tmp_path:
     _until(lambda: _steps(folder) >= 2 or child.poll() is not None, "two steps")
     child.terminate()
     assert child.wait(timeout=60) == 143
-    assert folder.state() == "stopped"
+    assert folder.find_state() == "stopped"
     changed = yaml.safe_load(path.read_text())
     changed["training"]["learning_rate"] = 0.5
     path.write_text(yaml.safe_dump(changed))
     again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert again.returncode == 0 and folder.state() == "completed"
+    assert again.returncode == 0 and folder.find_state() == "completed"
     assert "training.learning_rate" in again.stderr, "a changed config is not passed over in silence"
-    events = JournalReader(folder.events).read()
+    events = JournalReader(folder.events_path).read_events()
     resumed = [event.body.resumed_from for event in events if isinstance(event.body, RunStarted)]
     assert resumed[0] is None and resumed[1] >= 2
     assert [event.seq for event in events] == list(range(len(events)))
-    size = folder.events.stat().st_size
+    size = folder.events_path.stat().st_size
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    assert folder.events.stat().st_size == size, "a completed run is left alone"
+    assert folder.events_path.stat().st_size == size, "a completed run is left alone"
 
 
 def test_a_dropped_terminal_does_not_end_the_run(write_config: Write, tmp_path: Path) -> None:
@@ -126,11 +126,11 @@ def test_a_dropped_terminal_does_not_end_the_run(write_config: Write, tmp_path: 
         os.execvp("sh", ["sh", "-c", words])
     try:
         _until(lambda: (drain(terminal), _steps(folder) >= 2)[1], "two steps")
-        assert folder.state() == "running"
+        assert folder.find_state() == "running"
         os.kill(leader, signal.SIGKILL)  # the shell: the terminal hangs up on everything that is on it
         os.close(terminal)
-        _until(lambda: folder.state() != "running", "the end")
-        assert folder.state() == "completed"
+        _until(lambda: folder.find_state() != "running", "the end")
+        assert folder.find_state() == "completed"
         assert _steps(folder) == 40
     finally:
         os.kill(leader, signal.SIGKILL)
@@ -146,19 +146,19 @@ def test_fuzzed_configs_end_in_words(tmp_path: Path) -> None:
 def test_damaged_run_folders_are_looked_at_without_a_traceback(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    folder = RunStore(tmp_path / "runs").create(make_config(output__name="r"))
-    journal = JournalWriter(folder.events, "r")
+    folder = RunStore(tmp_path / "runs").create_run(make_config(output__name="r"))
+    journal = JournalWriter(folder.events_path, "r")
     journal.emit(RunStarted(total_steps=9, config={}, device="cpu"))
     for step in range(1, 10):
         journal.emit(Step(step=step, loss=1.0 / step, seconds=0.1, learning_rate=1e-3))
     journal.emit(Evaluation(step=9, metrics={"loss": 1.0}))
     journal.emit(Finished(status="completed", exit_code=0))
     journal.close()
-    checkpoint = folder.checkpoints / "step-9"
+    checkpoint = folder.checkpoints_path / "step-9"
     checkpoint.mkdir(parents=True)
     (checkpoint / "files.json").write_text('{"step": 9, "files": {}}')
-    folder.log.write_text("a line\n")
-    folder.claim()
+    folder.log_path.write_text("a line\n")
+    folder.claim_run()
     chance = random.Random(2)
     for _ in range(150):
         problem = damage_folder(folder, tmp_path / "damaged", chance, None)

@@ -1,20 +1,19 @@
 """A loss scaler begins too high and finds its scale by steps that overflow: that is no failure of the run.
 
-There is none on a processor; accelerate is given one here, with the float16 autocast that belongs to it.
+There is none on a processor; runs are given one here, with the float16 autocast that belongs to it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 
 from tests.conftest import MakeConfig, Trained
-from tui_tuner.compute import numeric
-from tui_tuner.training.step.engine import Engine
+from tui_tuner.objectives import objective
+from tui_tuner.training.step import engine, optimizers
 
 Train = Callable[..., Trained]
 FIRST_SCALE = 2.0**24  # 256 times what it usually begins with: some steps overflow
@@ -22,16 +21,11 @@ FIRST_SCALE = 2.0**24  # 256 times what it usually begins with: some steps overf
 
 @pytest.fixture
 def scaler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every run of the test has a loss scaler."""
-    make = Engine.create_accelerator_and_postprocess
-
-    def with_scaler(engine: Any) -> None:
-        make(engine)
-        engine.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=FIRST_SCALE)
-        engine.accelerator.native_amp = True
-        engine.accelerator.state._mixed_precision = "fp16"
-
-    monkeypatch.setattr(Engine, "create_accelerator_and_postprocess", with_scaler)
+    """Every run of the test computes in float16, with a loss scaler."""
+    monkeypatch.setattr(objective, "find_autocast_dtype", lambda device, config: "float16")
+    monkeypatch.setattr(
+        engine, "create_scaler", lambda device, config: torch.amp.GradScaler("cpu", init_scale=FIRST_SCALE)
+    )
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -45,13 +39,12 @@ def test_steps_that_overflow_are_skipped_and_the_run_trains(
     clip: float,
     policy: str,
 ) -> None:
-    monkeypatch.setitem(numeric.OPTIMIZERS, "adamw", (f"adamw_torch{'_fused' * fused}", ""))
+    monkeypatch.setattr(optimizers, "is_fused", lambda device: fused)
     config = make_config(
         training__max_steps=16,
         training__max_grad_norm=clip,
         training__on_bad_numbers=policy,
         training__report_every=0.0001,
-        training__autocast=False,  # accelerate's own, in float16, is around the whole model
         evaluation__every=100,
         output__save_every=100,
     )

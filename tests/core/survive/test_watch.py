@@ -17,10 +17,10 @@ import pytest
 
 from tests.conftest import MakeConfig, Recorder, Trained
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.launch.host import host
+from tui_tuner.launch.run_host import host_run
 from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.runs import ballast
-from tui_tuner.runs.control import Control
+from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.events import CheckpointSaved, Finished, Heartbeat, Phase, Step, Warned
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunStore
@@ -54,7 +54,7 @@ def test_a_stall_is_said_with_the_stack_of_every_thread(tmp_path: Path) -> None:
         assert "standing_still_here" in text and f"pid {os.getpid()}" in text
         watchdog.emit(Step(step=8, seconds=0.01))
         _until(lambda: sink.of("log"))
-        assert "going on" in sink.of("log")[0]["message"]
+        assert "continuing" in sink.of("log")[0]["message"]
     go_on.set()
     thread.join()
 
@@ -64,7 +64,7 @@ def test_slow_steps_and_pauses_are_no_stalls(tmp_path: Path) -> None:
     with Watchdog(sink, tmp_path, least=0.05, factor=20.0, look=0.01) as watchdog:
         for step in range(3):
             watchdog.emit(Step(step=step, seconds=1.0))
-        assert watchdog.limit() == 20.0
+        assert watchdog.compute_limit() == 20.0
         time.sleep(0.2)
     assert sink.of("warning") == []
     with Watchdog(sink, tmp_path, least=0.05, look=0.01) as watchdog:
@@ -98,16 +98,16 @@ def test_watching_costs_less_than_a_hundredth_of_a_quick_step(tmp_path: Path) ->
 
 
 def test_a_crash_in_a_library_leaves_its_stack_in_the_log(tmp_path: Path) -> None:
-    folder = RunStore(tmp_path).create(RunConfig.model_validate({"output": {"name": "r"}}))
+    folder = RunStore(tmp_path).create_run(RunConfig.model_validate({"output": {"name": "r"}}))
     code = (
         "import sys, os, signal; from pathlib import Path\n"
-        "from tui_tuner.runs.store import RunFolder; from tui_tuner.launch.host import _crashes_logged\n"
+        "from tui_tuner.runs.store import RunFolder; from tui_tuner.launch.run_host import _log_crashes\n"
         "def inside_a_library(): os.kill(os.getpid(), signal.SIGSEGV)\n"
-        "with _crashes_logged(RunFolder(Path(sys.argv[1]))): inside_a_library()\n"
+        "with _log_crashes(RunFolder(Path(sys.argv[1]))): inside_a_library()\n"
     )
     child = subprocess.run([sys.executable, "-c", code, str(folder.path)], capture_output=True, check=False)
     assert child.returncode == -signal.SIGSEGV
-    log = folder.log.read_text()
+    log = folder.log_path.read_text()
     assert "Segmentation fault" in log and "inside_a_library" in log
 
 
@@ -116,33 +116,33 @@ def test_a_lost_run_that_goes_on_says_why_it_was_lost(
 ) -> None:
     from tui_tuner.training import session
 
-    folder = RunStore(tmp_path).create(RunConfig.model_validate({"output": {"name": "r"}}))
+    folder = RunStore(tmp_path).create_run(RunConfig.model_validate({"output": {"name": "r"}}))
     code = (
-        "import sys, os; from pathlib import Path; from tui_tuner.launch.lock import owned\n"
+        "import sys, os; from pathlib import Path; from tui_tuner.launch.lock import own_run\n"
         "from tui_tuner.runs.store import RunFolder; from tui_tuner.runs.journal import JournalWriter\n"
         "from tui_tuner.runs.events import RunStarted\n"
         "folder = RunFolder(Path(sys.argv[1]))\n"
-        "with owned(folder):\n"
-        "    JournalWriter(folder.events, 'r').emit(RunStarted(total_steps=3))\n"
+        "with own_run(folder):\n"
+        "    JournalWriter(folder.events_path, 'r').emit(RunStarted(total_steps=3))\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(folder.path)], check=False)
-    assert folder.state() == "lost"
-    manifest = folder.manifest()
+    assert folder.find_state() == "lost"
+    manifest = folder.read_manifest()
     manifest["vital_signs"]["oom_kills_group"] = -1  # as if the counter had grown since
-    folder.write("manifest.json", json.dumps(manifest))
+    folder.write_file("manifest.json", json.dumps(manifest))
 
     def run(config: Any, folder: Any, sink: Any, control: Any, resume: bool, ranks: Any) -> Any:
         sink.emit(Finished(status="completed", exit_code=0))
         return session.Outcome("completed", 0)
 
-    monkeypatch.setattr(session, "run", run)
-    assert host(folder, Control(folder.control), resume=True).status == "completed"
-    events = JournalReader(folder.events).read()
+    monkeypatch.setattr(session, "run_training", run)
+    assert host_run(folder, CommandReceiver(folder.control_path), resume=True).status == "completed"
+    events = JournalReader(folder.events_path).read_events()
     (said,) = [event.body for event in events if isinstance(event.body, Warned)]
     assert said.code == "lost_oom_killer" and "out-of-memory killer" in said.message
     assert (folder.path / ballast.NAME).stat().st_size == ballast.SIZE
-    assert folder.manifest()["vital_signs"]["oom_kills_group"] != -1
+    assert folder.read_manifest()["vital_signs"]["oom_kills_group"] != -1
 
 
 def test_work_is_saved_by_the_clock_where_steps_are_long(

@@ -16,10 +16,10 @@ import torch
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.conftest import Trained
-from tui_tuner.cli.using.ask import answer_lines
+from tui_tuner.cli.using.ask_command import format_answer
 from tui_tuner.errors import UsageError
-from tui_tuner.evaluation.inside import inside_parts, read_shown, written
-from tui_tuner.inference.asking import ask_run, to_json
+from tui_tuner.evaluation.inside_text import inside_parts, join_parts, read_shown
+from tui_tuner.inference.asking import ask_loaded, convert_shown
 from tui_tuner.launch.helper import Helper
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.training.load_run import load_run
@@ -85,8 +85,8 @@ def test_an_answer_is_the_best_span_of_the_logits(trained: Callable[[str], RunFo
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["passage"] == text  # spans are in characters of what was given
-    model = AutoModelForQuestionAnswering.from_pretrained(folder.best)
-    tokenizer = AutoTokenizer.from_pretrained(folder.best)
+    model = AutoModelForQuestionAnswering.from_pretrained(folder.best_path)
+    tokenizer = AutoTokenizer.from_pretrained(folder.best_path)
     inputs = tokenizer(QUESTION, text, return_tensors="pt", return_offsets_mapping=True)
     assert inputs["input_ids"].shape[1] <= 64
     places = inputs.pop("offset_mapping")[0].tolist()
@@ -111,46 +111,46 @@ def test_a_helper_answers_and_keeps_the_model(
     said: list[Any] = []
     with Helper() as helper:
         arguments = {"run": str(folder.path), "text": TEXT, "device": "cpu"}
-        request = helper.request("ask", arguments, progress=said.append, seconds=120)
-        first = request.wait()
+        request = helper.prepare_request("ask", arguments, progress=said.append, seconds=120)
+        first = request.wait_for_result()
         assert list(dict.fromkeys(one["doing"] for one in said)) == ["loading", "answering"]
         assert said[-2]["done"] == said[-2]["total"] > 0  # a count that moves while it waits
         told = len(said)
-        second = helper.request("ask", arguments, progress=said.append, seconds=120)
-        assert second.wait() == first and second.pid == request.pid
+        second = helper.prepare_request("ask", arguments, progress=said.append, seconds=120)
+        assert second.wait_for_result() == first and second.pid == request.pid
         assert [one["doing"] for one in said[told:]] == ["answering"]
         with pytest.raises(UsageError, match="no checkpoint 'step-9'"):
-            helper.ask("ask", {**arguments, "which": "step-9"})
+            helper.ask_and_wait("ask", {**arguments, "which": "step-9"})
         with pytest.raises(UsageError):
-            helper.ask("ask", {**arguments, "question": "Who?"})
+            helper.ask_and_wait("ask", {**arguments, "question": "Who?"})
     told = read_shown(first)
     assert told.passage == TEXT and "".join(TEXT[s.start : s.end] for s in told.found)
-    here = ask_run(load_run(folder, "best", "cpu"), TEXT)
-    assert to_json(here) == first
-    assert answer_lines(here)[0].plain.strip() == written(inside_parts(told, judged=False)).strip()
+    here = ask_loaded(load_run(folder, "best", "cpu"), TEXT)
+    assert convert_shown(here) == first
+    assert format_answer(here)[0].plain.strip() == join_parts(inside_parts(told, judged=False)).strip()
 
 
 def test_classes_have_the_probabilities_of_plain_transformers(trained: Callable[[str], RunFolder]) -> None:
     folder = trained("classification")
     text = TEXT[: len(TEXT) // 2].strip()
-    shown = ask_run(load_run(folder, "best", "cpu"), text)
-    told = to_json(shown)
+    shown = ask_loaded(load_run(folder, "best", "cpu"), text)
+    told = convert_shown(shown)
     assert not is_text_marked(told)
-    model = AutoModelForSequenceClassification.from_pretrained(folder.best)
-    tokenizer = AutoTokenizer.from_pretrained(folder.best)
+    model = AutoModelForSequenceClassification.from_pretrained(folder.best_path)
+    tokenizer = AutoTokenizer.from_pretrained(folder.best_path)
     with torch.no_grad():
         shares = model(**tokenizer(text, return_tensors="pt")).logits[0].softmax(-1)
     wanted = {model.config.id2label[place]: share for place, share in enumerate(shares.tolist())}
     assert dict(map(tuple, told["scores"])) == pytest.approx(wanted, abs=1e-5)
     assert told["text"] == max(wanted, key=lambda name: wanted[name])
-    lines = "\n".join(line.plain for line in answer_lines(shown))
+    lines = "\n".join(line.plain for line in format_answer(shown))
     assert re.search(r"\d\.\d% [█░]{20} " + re.escape(told["text"]), lines), lines
 
 
 def test_what_cannot_be_asked_is_said(
     trained: Callable[[str], RunFolder], tiny_model: Path, tmp_path: Path
 ) -> None:
-    from tui_tuner.cli.using.ask import ask as command
+    from tui_tuner.cli.using.ask_command import ask_model as command
 
     questions = trained("question_answering").path
     text = tmp_path / "text"

@@ -109,7 +109,7 @@ def test_snippets_run_in_a_fresh_process_and_say_what_the_run_said(made: Any) ->
         code = re.search(r"```python\n(.*?)```", card_of(run), re.S)
         assert code
         said = str(folder / f"said-{name}-{method}.pt")
-        asks[name] = {"folder": str(run.folder.last), "code": code[1], "said": said, "texts": TEXTS}
+        asks[name] = {"folder": str(run.folder.last_path), "code": code[1], "said": said, "texts": TEXTS}
     done = subprocess.run(
         [sys.executable, "-c", PLAIN],
         input=json.dumps(asks),

@@ -83,7 +83,7 @@ def test_an_encoder_learns_is_judged_shown_and_loads_elsewhere(
     assert last["reference"] in ("good", "bad") and last["text"] == last["scores"][0][0]
     assert sum(score for _name, score in last["scores"]) == pytest.approx(1.0)
 
-    place = run.folder.best
+    place = run.folder.best_path
     model = AutoModelForSequenceClassification.from_pretrained(place)
     assert model.config.id2label == {0: "bad", 1: "good"} and model.config.label2id["good"] == 1
     assert model.config.problem_type == "single_label_classification"
@@ -91,7 +91,7 @@ def test_an_encoder_learns_is_judged_shown_and_loads_elsewhere(
     with torch.no_grad():
         logits = model(**AutoTokenizer.from_pretrained(place)(text, return_tensors="pt")).logits
     loaded, tokenizer, config = load_run(run.folder, "best", device="cpu")
-    shown = find_task("classification").ask(loaded, tokenizer, config, text)
+    shown = find_task("classification").ask_model(loaded, tokenizer, config, text)
     chances = logits.softmax(-1)[0]
     assert dict(shown.scores) == pytest.approx(
         {"bad": float(chances[0]), "good": float(chances[1])}, abs=1e-5
@@ -109,7 +109,7 @@ def test_what_is_judged_and_shown_is_what_the_saved_model_says(
     loaded, tokenizer, config = load_run(run.folder, "last", device="cpu")
     after = [one for one in run.sink.of("sample") if one["stage"] == "after"]
     for one in after:
-        said = find_task("classification").ask(loaded, tokenizer, config, one["prompt"])
+        said = find_task("classification").ask_model(loaded, tokenizer, config, one["prompt"])
         assert dict(said.scores) == pytest.approx(dict(one["scores"]), abs=2e-6)
     assert after
 
@@ -146,7 +146,7 @@ def test_two_processes_number_classes_as_one_does(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
     two = train(classify(encoder, rows, **settings, data__workers=2))
     assert one.steps() == two.steps(), "bit for bit"
-    names = json.loads((two.folder.best / "config.json").read_text())["id2label"]
+    names = json.loads((two.folder.best_path / "config.json").read_text())["id2label"]
     assert names == {"0": "2", "1": "9", "2": "10"}, "numbers are numbered by their size"
 
 
@@ -159,8 +159,8 @@ def test_a_decoder_without_padding_learns_from_its_last_token(
     run = train(classify(decoder, rows, training__max_steps=30, training__learning_rate=0.01))
     assert run.outcome.status == "completed", run.outcome
     assert metrics(run)[30]["accuracy"] > 0.8
-    model = AutoModelForSequenceClassification.from_pretrained(run.folder.best)
-    tokenizer = AutoTokenizer.from_pretrained(run.folder.best)
+    model = AutoModelForSequenceClassification.from_pretrained(run.folder.best_path)
+    tokenizer = AutoTokenizer.from_pretrained(run.folder.best_path)
     assert model.config.pad_token_id == tokenizer.pad_token_id is not None
     batch = tokenizer(
         ["word1 lovely .", "word9 word8 word7 dreadful word1 ."], padding=True, return_tensors="pt"
@@ -181,7 +181,7 @@ def test_several_classes_at_once(classify: Any, train: Train, encoder: Path) -> 
     resolved = {fields["field"]: fields["value"] for fields in run.sink.of("resolved")}
     assert resolved["data.problem"] == "multi" and resolved["evaluation.best"] == "f1_macro"
     assert set(metrics(run)[6]) == {"loss", "accuracy", "f1_macro", "precision", "recall"}
-    settings = json.loads((run.folder.best / "config.json").read_text())
+    settings = json.loads((run.folder.best_path / "config.json").read_text())
     assert settings["problem_type"] == "multi_label_classification"
     assert settings["id2label"] == {"0": "a", "1": "b"}
 
@@ -193,7 +193,7 @@ def test_numbers_are_learnt(classify: Any, train: Train, encoder: Path) -> None:
     resolved = {fields["field"]: fields["value"] for fields in run.sink.of("resolved")}
     assert resolved["data.problem"] == "regression" and resolved["evaluation.best"] == "pearson"
     assert metrics(run)[40]["pearson"] > 0.5
-    settings = json.loads((run.folder.best / "config.json").read_text())
+    settings = json.loads((run.folder.best_path / "config.json").read_text())
     assert settings["problem_type"] == "regression"
     assert float(run.sink.of("sample")[-1]["reference"]) in (0.25, 2.5)
 
@@ -212,14 +212,14 @@ def test_a_head_that_is_there_keeps_its_order_or_begins_anew(
     frozen: dict[str, Any] = {"training__max_steps": 1, "training__learning_rate": 1e-12}
 
     kept = train(classify(base, labelled_rows(40, ("negative", "positive")), **frozen))
-    model = AutoModelForSequenceClassification.from_pretrained(kept.folder.best)
+    model = AutoModelForSequenceClassification.from_pretrained(kept.folder.best_path)
     assert model.config.id2label == {0: "POSITIVE", 1: "NEGATIVE"}
     torch.testing.assert_close(model.classifier.weight, weights)
     assert "new_head" not in kept.codes()
     assert {sample["reference"] for sample in kept.sink.of("sample")} <= {"POSITIVE", "NEGATIVE"}
 
     numbered = train(classify(base, labelled_rows(40, (1, 0)), **frozen))
-    model = AutoModelForSequenceClassification.from_pretrained(numbered.folder.best)
+    model = AutoModelForSequenceClassification.from_pretrained(numbered.folder.best_path)
     assert model.config.id2label == {0: "POSITIVE", 1: "NEGATIVE"}, "the rows have its numbers for names"
     torch.testing.assert_close(model.classifier.weight, weights)
 
@@ -228,7 +228,7 @@ def test_a_head_that_is_there_keeps_its_order_or_begins_anew(
         assert other.outcome.status == "completed", other.outcome
         warned = next(fields for fields in other.sink.of("warning") if fields["code"] == "new_head")
         assert "POSITIVE" in warned["message"] and "cold" in warned["message"]
-        model = AutoModelForSequenceClassification.from_pretrained(other.folder.best)
+        model = AutoModelForSequenceClassification.from_pretrained(other.folder.best_path)
         assert list(model.config.id2label.values()) == sorted(labels)
         assert not torch.allclose(model.classifier.weight[:2], weights, atol=1e-3)
         again, _tokenizer, _config = load_run(other.folder, "best", device="cpu")

@@ -13,17 +13,17 @@ from tests.core.tasks.classifiers import sizes
 from tests.core.ways import Silent
 from tui_tuner.compute import attention
 from tui_tuner.compute.forward import ForwardWay, Rows, lay_flat, lay_padded
-from tui_tuner.compute.pooled import find_pooled, sequence_logits
+from tui_tuner.compute.pooled_heads import compute_sequence_logits, find_pooled
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.token_types import COLUMN, pack_types
-from tui_tuner.data.labels.weights import class_weights
+from tui_tuner.data.labels.weights import compute_class_weights
 from tui_tuner.data.records import IGNORE, Example
 from tui_tuner.errors import ConfigError
 from tui_tuner.models.device import Device
-from tui_tuner.objectives.classes import ClassObjective
+from tui_tuner.objectives.class_objective import ClassObjective
 from tui_tuner.objectives.setup import Setup
-from tui_tuner.tasks.classes.judging import judge_classes
+from tui_tuner.tasks.classes.class_judging import judge_classes
 
 FLAT = ForwardWay(packing=True, compact=True, segments=True)
 PADDED = ForwardWay(packing=False, compact=True, segments=False)
@@ -61,7 +61,7 @@ def classifier(kind: str, classes: int = 3, **more: Any) -> Any:
     torch.manual_seed(1)
     settings = AutoConfig.for_model(kind, **sizes(kind), num_labels=classes, **more)
     settings.pad_token_id = 0
-    attention.register()
+    attention.register_attention()
     return AutoModelForSequenceClassification.from_config(settings).eval()
 
 
@@ -84,10 +84,10 @@ def test_a_flat_row_says_what_each_text_alone_says(kind: str) -> None:
     with torch.no_grad():
         wanted = alone(model, data, kind)
         pooled = find_pooled(model, lay_padded(data, [0, 2], 0), PADDED)
-        padded = sequence_logits(model, lay_padded(data, rows, 0), PADDED, pooled)
+        padded = compute_sequence_logits(model, lay_padded(data, rows, 0), PADDED, pooled)
         model.set_attn_implementation(attention.NAME)
-        flat = sequence_logits(model, lay_flat(data, rows), FLAT, pooled)
-        whole = sequence_logits(model, lay_flat(data, rows), FLAT, "all")
+        flat = compute_sequence_logits(model, lay_flat(data, rows), FLAT, pooled)
+        whole = compute_sequence_logits(model, lay_flat(data, rows), FLAT, "all")
     assert pooled == POOLED[kind]
     scale = float(wanted.abs().max())
     assert scale > 0.1 and float(wanted.std(0).min()) > 1e-3
@@ -102,7 +102,7 @@ def prepared(model: Any, data: Rows, **values: Any) -> tuple[ClassObjective, Sil
     objective = ClassObjective(config, lambda *found: judge_classes("single", *found))
     voice = Silent()
     rows = list(range(len(data)))
-    objective.prepare(Setup(model, data, [rows], config, Device("cpu"), 0, 200, voice))
+    objective.prepare_way(Setup(model, data, [rows], config, Device("cpu"), 0, 200, voice))
     return objective, voice
 
 
@@ -111,9 +111,9 @@ def test_a_model_whose_attention_is_its_own_reads_padded_rows() -> None:
     model, data = classifier("deberta-v2"), Texts((5, 9, 30, 12))
     objective, voice = prepared(model, data, autocast=False)
     assert not objective.way.packing and objective.exact
-    assert any("reads one text a row" in said for said in voice.said)
+    assert any("reads one text per row" in said for said in voice.said)
     with torch.no_grad():
-        found = objective.losses(model, objective.lay(data, [0, 1, 2, 3]), objective.way)
+        found = objective.compute_losses(model, objective.lay_batch(data, [0, 1, 2, 3]), objective.way)
         wanted = torch.nn.functional.cross_entropy(
             alone(model, data, "deberta-v2"), torch.tensor([0, 1, 2, 0]), reduction="none"
         )
@@ -146,13 +146,13 @@ class Checks(ObjectiveChecks):
         objective, model, data = self.make()
         rows = list(range(len(data)))
         with torch.no_grad():
-            wanted = objective.measure(model, objective.lay(data, rows, training=False))
-            for group in objective.groups(data, rows, MicroSize(2, 60)):
-                found = objective.measure(model, objective.lay(data, group, training=False))
+            wanted = objective.measure_batch(model, objective.lay_batch(data, rows, training=False))
+            for group in objective.group_rows(data, rows, MicroSize(2, 60)):
+                found = objective.measure_batch(model, objective.lay_batch(data, group, training=False))
                 for row, one in zip(group, found["logits"].values, strict=True):
                     torch.testing.assert_close(one, wanted["logits"].values[row], atol=1e-5, rtol=1e-5)
         sums = {"loss": float(wanted["loss"]), "logits": [one.numpy() for one in wanted["logits"].values]}
-        judged = objective.judge(data, sums, objective.weight(data, rows))
+        judged = objective.judge_evaluation(data, sums, objective.count_weight(data, rows))
         assert judged.metrics["loss"] == pytest.approx(
             float(self.plain(model, data, rows).detach()), abs=1e-5
         )
@@ -169,26 +169,28 @@ class TestDecoder(Checks):
 def test_balanced_weights_are_those_of_scikit_learn() -> None:
     """`compute_class_weight("balanced")` of scikit-learn 1.9 gives these."""
     targets = np.array([0] * 7 + [1] * 2 + [2] * 3)
-    found = class_weights("balanced", targets, ["a", "b", "c"], "single")
+    found = compute_class_weights("balanced", targets, ["a", "b", "c"], "single")
     assert found is not None
     assert found.tolist() == pytest.approx([0.5714285714285714, 2.0, 1.3333333333333333], abs=1e-12)
-    told = class_weights({"b": 3}, targets, ["a", "b", "c"], "single")
+    told = compute_class_weights({"b": 3}, targets, ["a", "b", "c"], "single")
     assert told is not None and told.tolist() == [1.0, 3.0, 1.0]
-    several = class_weights("balanced", np.array([[1, 0], [0, 0], [0, 1], [0, 1]]), ["a", "b"], "multi")
+    several = compute_class_weights(
+        "balanced", np.array([[1, 0], [0, 0], [0, 1], [0, 1]]), ["a", "b"], "multi"
+    )
     assert several is not None and several.tolist() == [3.0, 1.0]
     for asked in ({"d": 1.0}, {"a": -1.0}, {"a": float("inf")}):
         with pytest.raises(ConfigError) as error:
-            class_weights(asked, targets, ["a", "b", "c"], "single")
+            compute_class_weights(asked, targets, ["a", "b", "c"], "single")
         assert error.value.where == "training.class_weights"
     with pytest.raises(ConfigError):
-        class_weights("balanced", targets, ["LABEL_0"], "regression")
+        compute_class_weights("balanced", targets, ["LABEL_0"], "regression")
 
 
 def test_the_guides_own_numbers() -> None:
     """distilbert-base-uncased, LoRA r=1 on q_lin: 601,346 of 67,556,356 parameters (0.8901 %)."""
     from transformers import AutoModelForSequenceClassification, DistilBertConfig
 
-    from tui_tuner.methods import attach, trainable_parameters
+    from tui_tuner.methods import attach, count_model_parameters
     from tui_tuner.tasks import find_task
 
     config = RunConfig.model_validate(
@@ -200,7 +202,7 @@ def test_the_guides_own_numbers() -> None:
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(DistilBertConfig(num_labels=2))
         model = attach(model, config, find_task("classification").peft_type)
-    trained, total = trainable_parameters(model)
+    trained, total = count_model_parameters(model)
     assert (trained, total) == (601_346, 67_556_356)
     assert model.get_nb_trainable_parameters() == (trained, total)
     assert f"{trained / total:.4%}" == "0.8901%"

@@ -179,7 +179,7 @@ def test_encoders_that_take_no_keys_refuse_a_prefix_with_the_reason(
     with pytest.raises(ConfigError, match=r"prefix tuning does not work with this model: .*past key values"):
         made(make_config, folder, "SEQ_CLS", method)
     config = make_config(task="classification", model__name=str(folder), method=method)
-    with pytest.raises(ConfigError, match="takes no keys and values from outside") as refused:
+    with pytest.raises(ConfigError, match="does not accept keys and values from outside") as refused:
         check_method(config)
     assert "prompt_tuning" in refused.value.hint
     check_method(

@@ -26,12 +26,14 @@ from tui_tuner.data.examples.questions import QuestionEncoder
 from tui_tuner.data.examples.token_types import unpack_types
 from tui_tuner.data.records import Question
 from tui_tuner.errors import UsageError
-from tui_tuner.evaluation.answer_spans import Candidate, Found
-from tui_tuner.evaluation.squad import Answered
+from tui_tuner.evaluation.answer_spans import Candidate, FoundAnswers
+from tui_tuner.evaluation.squad import AnsweredQuestion
+from tui_tuner.methods import find_method
+from tui_tuner.methods.attached import remember_method
 from tui_tuner.tasks import find_task
-from tui_tuner.tasks.answering.judging import judge_answers
+from tui_tuner.tasks.answering.answer_judging import judge_answers
+from tui_tuner.tasks.answering.answer_showing import show_answer
 from tui_tuner.tasks.answering.objective import SpanObjective
-from tui_tuner.tasks.answering.showing import show_answer
 from tui_tuner.training.load_run import load_run
 
 Train = Callable[..., Trained]
@@ -54,7 +56,7 @@ def examples() -> CheckRows:
         for part in article["paragraphs"]
         for one in part["qas"]
     ]
-    found = QuestionEncoder(config, word_pieces()).encode(records)
+    found = QuestionEncoder(config, word_pieces()).encode_batch(records)
     return CheckRows([example for one in found for example in one.examples])  # type: ignore[union-attr]
 
 
@@ -74,7 +76,7 @@ class SpanChecks(ObjectiveChecks):
     def make(self) -> tuple[SpanObjective, Any, CheckRows]:
         from transformers import BertConfig, BertForQuestionAnswering
 
-        attention.register()
+        attention.register_attention()
         torch.manual_seed(1)
         shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}
         drop = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "initializer_range": 0.3}
@@ -116,11 +118,13 @@ class SpanChecks(ObjectiveChecks):
         with torch.no_grad():
             for size in (MicroSize(100, 10_000), MicroSize(2, 60)):
                 loss, kept = 0.0, {}
-                for group in objective.groups(data, rows, size):
-                    measured = objective.measure(model, objective.lay(data, group, training=False))
+                for group in objective.group_rows(data, rows, size):
+                    measured = objective.measure_batch(
+                        model, objective.lay_batch(data, group, training=False)
+                    )
                     loss += float(measured["loss"])
                     kept.update(zip(group, measured["spans"].values, strict=True))
-                losses.append(loss / objective.weight(data, rows))
+                losses.append(loss / objective.count_weight(data, rows))
                 spans.append([kept[row] for row in rows])
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
         assert losses[0] == pytest.approx(float(self.plain(model, data, rows).detach()), abs=1e-4)
@@ -132,11 +136,11 @@ class SpanChecks(ObjectiveChecks):
         objective, model, data = self.make()
         model.eval()
         with torch.no_grad():
-            micro = objective.lay(data, range(len(data)), training=False)
-            wanted = objective.measure(model, micro)
+            micro = objective.lay_batch(data, range(len(data)), training=False)
+            wanted = objective.measure_batch(model, micro)
             objective.way = replace(objective.way, autocast=torch.bfloat16)
-            rounded = objective.losses(model, micro, objective.way).double().sum()
-            found = objective.measure(model, micro)
+            rounded = objective.compute_losses(model, micro, objective.way).double().sum()
+            found = objective.measure_batch(model, micro)
         assert torch.equal(wanted["loss"], found["loss"]) and not torch.equal(wanted["loss"], rounded)
         for one, other in zip(wanted["spans"].values, found["spans"].values, strict=True):
             assert torch.equal(one, other)
@@ -156,8 +160,8 @@ def test_the_best_edges_are_the_same_in_flat_and_in_padded_rows() -> None:
         objective, model, data = checks.make()
         model.eval()
         with torch.no_grad():
-            micro = objective.lay(data, range(len(data)), training=False)
-            measured = objective.measure(model, micro)
+            micro = objective.lay_batch(data, range(len(data)), training=False)
+            measured = objective.measure_batch(model, micro)
         found.append(measured)
     assert float(found[0]["loss"]) == pytest.approx(float(found[1]["loss"]), rel=1e-5)
     for one, other in zip(found[0]["spans"].values, found[1]["spans"].values, strict=True):
@@ -210,7 +214,7 @@ def test_a_bert_learns_to_answer_and_knows_what_has_no_answer(
     predictions = json.loads((ran.folder.path / "predictions.json").read_text(encoding="utf-8"))
     assert set(predictions) == set(asked)
     rows = [
-        Answered([a["text"] for a in one["answers"]], predictions[name], float(not predictions[name]))
+        AnsweredQuestion([a["text"] for a in one["answers"]], predictions[name], float(not predictions[name]))
         for name, one in asked.items()
     ]
     again = judge_answers(rows, 0.5)[0].metrics
@@ -279,8 +283,8 @@ def test_the_threshold_is_saved_and_asking_uses_it(
     lora = {"method": {"kind": "lora", "rank": 4}, "training__max_steps": 6, "evaluation__every": 3}
     ran = train(make_config(**settings(bert, tmp_path, output__save_every=3, **lora)))
     assert ran.outcome.status == "completed", ran.outcome
-    _check_plain_peft(bert, ran.folder.last)
-    _check_snippet(ran.folder.last)
+    _check_plain_peft(bert, ran.folder.last_path)
+    _check_snippet(ran.folder.last_path)
     judged = {one["step"]: one["metrics"] for one in ran.sink.of("evaluation")}
     for which, step in (("last", 6), ("step-3", 3)):
         loaded = load_run(ran.folder, which)
@@ -288,13 +292,13 @@ def test_the_threshold_is_saved_and_asking_uses_it(
         assert loaded.model.config.num_labels == 2
 
     task, text = find_task("question_answering"), "it rains and we walk along " * 30 + "home to Oslo then"
-    shown = task.ask(loaded.model, loaded.tokenizer, loaded.config, text, "which city ?")
+    shown = task.ask_model(loaded.model, loaded.tokenizer, loaded.config, text, "which city ?")
     assert shown.prompt == "which city ?" and shown.passage == text
     loaded.model.config.null_threshold = -1e5
-    none = task.ask(loaded.model, loaded.tokenizer, loaded.config, text, "which city ?")
+    none = task.ask_model(loaded.model, loaded.tokenizer, loaded.config, text, "which city ?")
     assert none.text == "no answer" and not none.found and none.scores[0][0] == ""
     loaded.model.config.null_threshold = 1e5
-    some = task.ask(loaded.model, loaded.tokenizer, loaded.config, text, "which city ?")
+    some = task.ask_model(loaded.model, loaded.tokenizer, loaded.config, text, "which city ?")
     assert len(some.found) == 1 and some.scores[0][0] == some.text != ""
     assert some.passage[some.found[0].start : some.found[0].end] == some.text
     for text, question, what in (
@@ -303,7 +307,7 @@ def test_the_threshold_is_saved_and_asking_uses_it(
         ("x", "who " * 99, "room"),
     ):
         with pytest.raises(UsageError, match=what):
-            task.ask(loaded.model, loaded.tokenizer, loaded.config, text, question)
+            task.ask_model(loaded.model, loaded.tokenizer, loaded.config, text, question)
 
 
 def test_version_1_answers_every_question(
@@ -318,7 +322,7 @@ def test_version_1_answers_every_question(
     metrics = ran.sink.of("evaluation")[-1]["metrics"]
     assert set(metrics) == {"loss", "exact_match", "f1"}
     assert all(json.loads((ran.folder.path / "predictions.json").read_text()).values())
-    assert "null_threshold" not in json.loads((ran.folder.last / "config.json").read_text())
+    assert "null_threshold" not in json.loads((ran.folder.last_path / "config.json").read_text())
     assert all(one["text"] != "no answer" for one in ran.sink.of("sample"))
 
 
@@ -335,7 +339,7 @@ def test_a_run_without_any_answer_is_refused(
 def test_a_long_text_is_shown_around_its_answer() -> None:
     context = "it rains and we walk along " * 200 + "home to Oslo then " + "and it rains " * 200
     start = context.index("Oslo")
-    found = Found([Candidate(start, start + 4, 2.0), Candidate(0, 2, 1.0)], -1.0, 1.0)
+    found = FoundAnswers([Candidate(start, start + 4, 2.0), Candidate(0, 2, 1.0)], -1.0, 1.0)
     shown = show_answer("which ?", context, found, 0.0, [("Oslo", start), ("it", 0)])
     assert len(shown.passage) <= 600 and shown.passage in context and shown.reference == shown.text == "Oslo"
     (span,), (wanted,) = shown.found, shown.wanted  # the other right answer lies outside of what is shown
@@ -352,6 +356,9 @@ def test_an_adapter_leaves_token_types_and_flat_rows_alone() -> None:
     rows = list(range(len(data)))
     plain = checks.plain(model, data, rows)
     wrapped = get_peft_model(model, LoraConfig(r=2, target_modules=["query"], task_type="QUESTION_ANS"))
+    remember_method(wrapped, find_method("lora"))
     with torch.no_grad():
-        found = objective.loss(wrapped, objective.lay(data, rows)) / objective.weight(data, rows)
+        found = objective.sum_losses(wrapped, objective.lay_batch(data, rows)) / objective.count_weight(
+            data, rows
+        )
     torch.testing.assert_close(found, plain.detach(), atol=1e-5, rtol=1e-5)

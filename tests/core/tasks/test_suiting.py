@@ -12,9 +12,9 @@ import pytest
 
 from tui_tuner.cli import main
 from tui_tuner.config.load import build_config
-from tui_tuner.data.records import IGNORE, Example, Labelled, Question, Record, Tagged, Text
+from tui_tuner.data.records import IGNORE, Example, LabelledText, Question, Record, TaggedText, Text
 from tui_tuner.tasks import find_task
-from tui_tuner.tasks.preview.suiting import better_task, other_task
+from tui_tuner.tasks.preview.better_tasks import find_better_task, find_other_task
 
 CONTEXT = "Seven wooden boats lay near the harbour of Fairholm, and nobody had painted them for many a year."
 
@@ -41,8 +41,8 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("meant", ROWS)
 def test_the_task_of_rows_is_found_whatever_was_asked_for(tmp_path: Path, asked: str, meant: str) -> None:
     config = config_of(tmp_path, ROWS[meant], asked)
-    found = other_task(config)
-    assert better_task(config) is None
+    found = find_other_task(config)
+    assert find_better_task(config) is None
     if asked == meant or (asked, meant) == ("sft", "pretraining"):  # which learns it, where that is told
         assert found is None or (found.task, asked) == ("pretraining", "sft")
     else:
@@ -56,19 +56,20 @@ def test_answers_that_stand_in_their_text_are_told_unless_the_user_said_what_row
         {"question": f"Which {n}?", "context": CONTEXT, "answer": " ".join(words[n : n + 2])}
         for n in range(14)
     ]
-    found = better_task(config_of(tmp_path, rows, "sft"))
+    found = find_better_task(config_of(tmp_path, rows, "sft"))
     assert found is not None and found.task == "question_answering"
-    assert found.sentence == "These rows are questions with answers inside a text: task question_answering?"
+    said = "These rows are questions with answers inside a text. Use task question_answering?"
+    assert found.sentence == said
     columns = {"question": "question", "context": "context", "answers": "answer"}
     assert found.hint.fixes == ({"task": "question_answering", "data.columns": columns},)
     assert "--set task=question_answering" in found.hint
     told = {"prompt": "question", "input": "context", "response": "answer"}
-    assert better_task(config_of(tmp_path, rows, "sft", columns=told)) is None
-    assert better_task(config_of(tmp_path, rows, "sft", format="prompt_response")) is None
+    assert find_better_task(config_of(tmp_path, rows, "sft", columns=told)) is None
+    assert find_better_task(config_of(tmp_path, rows, "sft", format="prompt_response")) is None
     free = [{**row, "answer": f"It is {n}, as I said."} for n, row in enumerate(rows)]
-    assert better_task(config_of(tmp_path, free, "sft")) is None
-    assert better_task(config_of(tmp_path, rows[:3] + free[3:], "sft")) is None
-    assert better_task(build_config({"data": {"path": str(tmp_path / "nowhere.jsonl")}})) is None
+    assert find_better_task(config_of(tmp_path, free, "sft")) is None
+    assert find_better_task(config_of(tmp_path, rows[:3] + free[3:], "sft")) is None
+    assert find_better_task(build_config({"data": {"path": str(tmp_path / "nowhere.jsonl")}})) is None
 
 
 def test_the_command_line_names_the_task_and_how_to_take_it(
@@ -84,7 +85,7 @@ def test_the_command_line_names_the_task_and_how_to_take_it(
         return capsys.readouterr().out
 
     lines = said("inspect", config.data.path)
-    assert "words with a tag for each: task token_classification?" in lines
+    assert "words with a tag for each. Use task token_classification?" in lines
     assert "--set task=token_classification" in lines
     assert "--set task" not in said("inspect", config.data.path, "--set", "task=token_classification")
     held = json.loads(said("preview", config.data.path, "--json"))["other_task"]
@@ -98,14 +99,14 @@ ANSWERED = np.array([IGNORE, IGNORE, 0, 1, IGNORE, IGNORE], dtype=np.int32)
 @pytest.mark.parametrize(
     ("task", "record", "labels", "words"),
     [
-        ("classification", Labelled("a", "good"), NOTHING, "class: good"),
-        ("classification", Labelled("a", 3.0), NOTHING, "class: 3"),
-        ("classification", Labelled("a", ["x", "y"]), NOTHING, "classes: x, y"),
-        ("classification", Labelled("a", []), NOTHING, "no class at all"),
-        ("classification", Labelled("a", None), NOTHING, ""),
-        ("token_classification", Tagged(["in", "Rome"], ["O", "B-LOC"]), NOTHING, "tags: Rome B-LOC"),
-        ("token_classification", Tagged(["in"], ["O"]), NOTHING, "no word has a tag but O"),
-        ("token_classification", Tagged(["in", "it"], [3, 4]), NOTHING, "tags: in 3, it 4"),
+        ("classification", LabelledText("a", "good"), NOTHING, "class: good"),
+        ("classification", LabelledText("a", 3.0), NOTHING, "class: 3"),
+        ("classification", LabelledText("a", ["x", "y"]), NOTHING, "classes: x, y"),
+        ("classification", LabelledText("a", []), NOTHING, "no classes"),
+        ("classification", LabelledText("a", None), NOTHING, ""),
+        ("token_classification", TaggedText(["in", "Rome"], ["O", "B-LOC"]), NOTHING, "tags: Rome B-LOC"),
+        ("token_classification", TaggedText(["in"], ["O"]), NOTHING, "no word has a tag other than O"),
+        ("token_classification", TaggedText(["in", "it"], [3, 4]), NOTHING, "tags: in 3, it 4"),
         (
             "question_answering",
             Question("Who?", "Ann is", [("Ann", 0)]),
@@ -122,11 +123,11 @@ ANSWERED = np.array([IGNORE, IGNORE, 0, 1, IGNORE, IGNORE], dtype=np.int32)
             "question_answering",
             Question("Who?", "Ann is"),
             NOTHING,
-            "question: Who?; its text holds no answer",
+            "question: Who?; its text contains no answer",
         ),
         ("pretraining", Text("words"), NOTHING, ""),
     ],
 )
 def test_a_row_is_told_in_words(task: str, record: Record, labels: np.ndarray, words: str) -> None:
     columns = {"start": int(np.argmax(labels != IGNORE)), "null": 0}
-    assert find_task(task).describe(record, Example(np.arange(6), labels, columns)) == words
+    assert find_task(task).describe_example(record, Example(np.arange(6), labels, columns)) == words

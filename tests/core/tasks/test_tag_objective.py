@@ -16,8 +16,8 @@ from tui_tuner.compute.forward import MicroSize, Rows
 from tui_tuner.config.load import build_config
 from tui_tuner.data.records import IGNORE, Example
 from tui_tuner.models.device import Device
-from tui_tuner.objectives.base import EachExample, Objective, Setup
-from tui_tuner.objectives.tags import FOUND, TagObjective
+from tui_tuner.objectives.objective import ExampleValues, Objective, Setup
+from tui_tuner.objectives.tag_objective import FOUND, TagObjective
 from tui_tuner.tasks.classes.tag_judging import judge_rows
 
 CLASSES = 5
@@ -73,7 +73,7 @@ def prepared(kind: str, rows: Rows, weights: Any = "none") -> tuple[TagObjective
     """An objective that has tried its ways, and a model without dropout."""
     from transformers import AutoConfig, AutoModelForTokenClassification
 
-    attention.register()
+    attention.register_attention()
     torch.manual_seed(0)
     model = AutoModelForTokenClassification.from_config(AutoConfig.for_model(kind, **SHAPE | KINDS[kind][0]))
     for module in model.modules():
@@ -84,7 +84,7 @@ def prepared(kind: str, rows: Rows, weights: Any = "none") -> tuple[TagObjective
         {"task": "token_classification", "training": training, "model": {"dtype": "float32"}}
     )
     found, voice = TagObjective(config, judge_rows), Silent()
-    found.prepare(Setup(model, rows, [list(range(len(rows)))], config, Device("cpu"), 0, 64, voice))
+    found.prepare_way(Setup(model, rows, [list(range(len(rows)))], config, Device("cpu"), 0, 64, voice))
     return found, model, voice
 
 
@@ -121,13 +121,19 @@ class TestTags(ObjectiveChecks):
         with torch.no_grad():
             for size in (MicroSize(100, 10_000), MicroSize(2, 60)):
                 loss, each = 0.0, [np.zeros(0)] * len(rows)
-                for group in objective.groups(data, rows, size):
-                    measured = objective.measure(model, objective.lay(data, group, training=False))
+                for group in objective.group_rows(data, rows, size):
+                    measured = objective.measure_batch(
+                        model, objective.lay_batch(data, group, training=False)
+                    )
                     loss += float(measured["loss"])
-                    assert isinstance(measured[FOUND], EachExample)
+                    assert isinstance(measured[FOUND], ExampleValues)
                     for row, values in zip(group, measured[FOUND].values, strict=True):
                         each[row] = values.numpy()
-                found.append(objective.judge(data, {"loss": loss, FOUND: each}, objective.weight(data, rows)))
+                found.append(
+                    objective.judge_evaluation(
+                        data, {"loss": loss, FOUND: each}, objective.count_weight(data, rows)
+                    )
+                )
         assert found[0].metrics == pytest.approx(found[1].metrics, rel=1e-5)
         assert found[0].metrics["loss"] == pytest.approx(
             float(self.plain(model, data, rows).detach()), abs=1e-4
@@ -168,6 +174,8 @@ def test_the_chosen_way_is_exact(kind: str) -> None:
     model.eval()
     order = list(range(len(rows)))
     with torch.no_grad():
-        parts = objective.batches(rows, order, MicroSize(4, 64))
-        found = sum(float(objective.loss(model, part)) for part in parts) / objective.weight(rows, order)
+        parts = objective.lay_batches(rows, order, MicroSize(4, 64))
+        found = sum(float(objective.sum_losses(model, part)) for part in parts) / objective.count_weight(
+            rows, order
+        )
         assert found == pytest.approx(float(plain_loss(model, rows, order)), abs=1e-5)

@@ -12,7 +12,7 @@ import torch
 
 from tests.conftest import MakeConfig, Trained
 from tests.core.tasks.tagged_rows import FIRST, PLACES, TAGS, Sentence, sentences, small_bert, write_rows
-from tui_tuner.data.examples.prepare import prepare
+from tui_tuner.data.examples.prepare import prepare_examples
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.evaluation.tag_samples import split_text
 from tui_tuner.evaluation.tagging import judge_tags
@@ -95,16 +95,16 @@ def test_it_learns_is_judged_and_tags_the_same_with_transformers(
     assert evaluations[0]["f1"] < 0.5 < 0.9 < evaluations[-1]["f1"]
     assert run.outcome.message.split("best ")[1].startswith("f1 ")
 
-    found = tags_by_transformers(run.folder.last, held, 128)
+    found = tags_by_transformers(run.folder.last_path, held, 128)
     judgement = judge_tags([tags for _words, tags in held], found)
     last = evaluations[-1]
     assert last["accuracy"] == judgement.accuracy
-    assert (last["precision"], last["recall"], last["f1"]) == judgement.counts.total()
+    assert (last["precision"], last["recall"], last["f1"]) == judgement.counts.total_figures()
     table = run.sink.of("table")[-1]
     assert table["name"] == "classes" and table["rows"] == ["LOC", "PER"]
     assert [row[3] for row in table["values"]] == [judgement.counts.wanted[name] for name in ("LOC", "PER")]
 
-    saved = json.loads((run.folder.last / "config.json").read_text())
+    saved = json.loads((run.folder.last_path / "config.json").read_text())
     assert saved["id2label"] == {str(number): tag for number, tag in enumerate(TAGS)}
     assert saved["architectures"] == ["BertForTokenClassification"]
     shown = run.sink.of("sample")
@@ -123,13 +123,13 @@ def _ask(folder: Any) -> None:
     model, tokenizer, config = load_run(folder, "last", device="cpu")
     text = "the Anna Meyer went home. the Oslo went home.\n" * 30
     task = find_task(config.task)
-    shown = task.ask(model, tokenizer, config, text)
+    shown = task.ask_model(model, tokenizer, config, text)
     found = [(text[span.start : span.end], span.label) for span in shown.found]
     assert found.count(("Anna Meyer", "PER")) >= 28 and found.count(("Oslo", "LOC")) >= 28
     assert all(span.score is not None and 0 < span.score <= 1 for span in shown.found)
-    assert shown.passage == text and task.ask(model, tokenizer, config, " \n").found == []
-    with pytest.raises(UsageError, match="answers no question"):
-        task.ask(model, tokenizer, config, text, "Who went home?")
+    assert shown.passage == text and task.ask_model(model, tokenizer, config, " \n").found == []
+    with pytest.raises(UsageError, match="cannot answer a question"):
+        task.ask_model(model, tokenizer, config, text, "Who went home?")
 
 
 def test_windows_are_judged_over_whole_rows(make: Make, train: Train, base: Path) -> None:
@@ -140,10 +140,10 @@ def test_windows_are_judged_over_whole_rows(make: Make, train: Train, base: Path
     assert run.outcome.status == "completed", run.outcome
     ledger = run.sink.of("ledger")[-1]
     assert ledger["outcomes"]["split"] > 20 and ledger["closes"]
-    prepared = prepare(config, load_tokenizer(config.model), find_task(config.task))
+    prepared = prepare_examples(config, load_tokenizer(config.model), find_task(config.task))
     assert prepared.validation is not None
-    held = {prepared.validation.row(index) for index in range(len(prepared.validation))}
-    records = [prepared.validation.store.record(row) for row in sorted(held)]
+    held = {prepared.validation.row_of_example(index) for index in range(len(prepared.validation))}
+    records = [prepared.validation.store.read_record(row) for row in sorted(held)]
     words = sum(len(record["tokens"]) for record in records)
     assert int(prepared.validation.trained_tokens.sum()) == words, "each word is judged once"
     assert int(prepared.train.trained_tokens.sum()) == sum(len(one) for one, _tags in rows) - words
@@ -152,11 +152,11 @@ def test_windows_are_judged_over_whole_rows(make: Make, train: Train, base: Path
 
     loaded = load_run(run.folder, "last", device="cpu")
     tagger = Tagger(loaded.model, loaded.tokenizer, config)
-    found = [[guess.tag for guess in tagger.tag(record["tokens"])] for record in records]
+    found = [[guess.tag for guess in tagger.tag_words(record["tokens"])] for record in records]
     judgement = judge_tags([record["tags"] for record in records], found)
     last = run.sink.of("evaluation")[-1]["metrics"]
     assert last["accuracy"] == pytest.approx(judgement.accuracy, abs=1e-12)
-    assert last["f1"] == pytest.approx(judgement.counts.total()[2], abs=1e-12)
+    assert last["f1"] == pytest.approx(judgement.counts.total_figures()[2], abs=1e-12)
     assert run.sink.of("table")[-1]["values"][0][3] == judgement.counts.wanted["LOC"]
 
 
@@ -166,7 +166,7 @@ def test_the_order_of_classes_depends_on_no_process(make: Make, tmp_path: Path) 
     for workers in (1, 2):
         config = make(rows, data__workers=workers, data__preflight="warn")
         task, cache = find_task(config.task), tmp_path / f"cache{workers}"
-        prepared = prepare(config, load_tokenizer(config.model), task, cache_dir=cache)
+        prepared = prepare_examples(config, load_tokenizer(config.model), task, cache_dir=cache)
         labels = [prepared.train[index].labels.tolist() for index in range(len(prepared.train))]
         found.append((labels, task.model_values(config, prepared.learned)["id2label"]))
     assert found[0] == found[1]
@@ -197,7 +197,7 @@ def test_bad_rows_end_in_the_ledger_with_their_place(make: Make, train: Train) -
     ("change", "code", "words"),
     [
         ("one tag", "one_tag", "Every word has the tag O"),
-        ("numbers", "unnamed_tags", "nothing says what they stand for"),
+        ("numbers", "unnamed_tags", "their meaning is unknown"),
     ],
 )
 def test_what_would_teach_nothing_is_refused(
@@ -221,10 +221,10 @@ def test_a_held_out_tag_that_nobody_trains_is_refused_with_its_place(make: Make,
     path = write_rows(tmp_path / "held.jsonl", held)
     config = make(sentences(40), data__validation=str(path))
     with pytest.raises(DataError, match="word 2 has the tag B-GPE, which no training row has") as error:
-        prepare(config, load_tokenizer(config.model), find_task(config.task))
+        prepare_examples(config, load_tokenizer(config.model), find_task(config.task))
     assert error.value.where == f"{path}:6" and error.value.field == "data.validation"
     named = make(sentences(40), data__validation=str(path), data__names=[*TAGS, "B-GPE"])
-    assert prepare(named, load_tokenizer(named.model), find_task(named.task)).validation is not None
+    assert prepare_examples(named, load_tokenizer(named.model), find_task(named.task)).validation is not None
 
 
 def test_a_head_that_knows_the_tags_is_kept_and_another_is_renewed(
@@ -236,7 +236,7 @@ def test_a_head_that_knows_the_tags_is_kept_and_another_is_renewed(
     short = {"training__max_steps": 2, "evaluation__every": 2}
     run = train(make(sentences(40), model__name=str(knowing), **short))
     assert run.outcome.status == "completed" and "new_head" not in run.codes()
-    saved = json.loads((run.folder.last / "config.json").read_text())
+    saved = json.loads((run.folder.last_path / "config.json").read_text())
     assert list(saved["id2label"].values()) == own
 
     strange = small_bert(tmp_path / "strange", ["O", "B-A", "I-A", "B-B"])  # as many tags, and others
@@ -245,7 +245,7 @@ def test_a_head_that_knows_the_tags_is_kept_and_another_is_renewed(
     assert "new_head" in run.codes()
     told = next(event for event in run.sink.of("warning") if event["code"] == "new_head")
     assert "O, B-A, I-A, B-B" in told["message"] and "B-LOC" in told["message"]
-    assert list(json.loads((run.folder.last / "config.json").read_text())["id2label"].values()) == TAGS
+    assert list(json.loads((run.folder.last_path / "config.json").read_text())["id2label"].values()) == TAGS
 
 
 def test_texts_are_split_into_words_at_their_places() -> None:

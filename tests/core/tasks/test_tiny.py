@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.conftest import Trained
-from tui_tuner.config.kinds import TINY_NAMES
+from tui_tuner.config.kinds.tasks import TINY_NAMES
 from tui_tuner.config.load import load_config
 from tui_tuner.config.presets import find_preset
 from tui_tuner.config.schema import ModelSection
@@ -59,17 +59,17 @@ def test_a_folder_that_lost_a_file_is_made_anew(cache: Path) -> None:
 
 def test_what_another_thread_made_meanwhile_stays(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever was given the folder may be reading it."""
-    write, first = tiny._write, []
+    write, first = tiny._write_model, []
 
     def slow(name: str, folder: Path) -> None:
         write(name, folder)
         if not first:
-            monkeypatch.setattr(tiny, "_write", write)
+            monkeypatch.setattr(tiny, "_write_model", write)
             made = own_folder("tiny-bert")
             assert made is not None
             first.append(made.stat().st_ino)
 
-    monkeypatch.setattr(tiny, "_write", slow)
+    monkeypatch.setattr(tiny, "_write_model", slow)
     folder = own_folder("tiny-bert")
     assert folder is not None and [folder.stat().st_ino] == first
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]

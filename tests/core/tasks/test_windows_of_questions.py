@@ -11,12 +11,12 @@ import pytest
 from tests.core.tasks.question_rows import word_pieces
 from tests.unit.data.small_tokenizers import TEXT, byte_level, sentence_piece
 from tui_tuner.config.load import build_config
-from tui_tuner.data.examples.fitting import Fitted
-from tui_tuner.data.examples.questions import END, START, QuestionEncoder, answer_mask
+from tui_tuner.data.examples.fitting import FittedRow
+from tui_tuner.data.examples.pair_windows import LONG_QUESTION, PairCutter, pad_on_right
+from tui_tuner.data.examples.questions import END, START, QuestionEncoder, mask_answer
 from tui_tuner.data.examples.token_types import pack_types, unpack_types
-from tui_tuner.data.examples.windows import LONG_QUESTION, PairWindows, prefer_right
-from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import IGNORE, Question
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.tasks import find_task
 
@@ -34,14 +34,14 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
     return TOKENIZERS[request.param]()
 
 
-def encode(tokenizer: Any, *records: Question, **data: Any) -> list[Fitted | RowProblem]:
+def encode(tokenizer: Any, *records: Question, **data: Any) -> list[FittedRow | RowProblem]:
     section = {"path": "none", "max_length": 24, "stride": 5, **data}
     config = build_config({"task": "question_answering", "model": {"name": "demo"}, "data": section})
-    return QuestionEncoder(config, tokenizer).encode(list(records))
+    return QuestionEncoder(config, tokenizer).encode_batch(list(records))
 
 
-def kept(found: Fitted | RowProblem) -> Fitted:
-    assert isinstance(found, Fitted), found
+def kept(found: FittedRow | RowProblem) -> FittedRow:
+    assert isinstance(found, FittedRow), found
     return found
 
 
@@ -51,7 +51,7 @@ def _holds(ids: list[int], part: list[int]) -> bool:
 
 def test_windows_are_the_tokenizers_own(tokenizer: Any) -> None:
     question, context = "who is fine?", " ".join(reversed(f"{TEXT[2]} {TEXT[0]} {TEXT[1]}".split()))
-    (windows,) = PairWindows(tokenizer, 40, 7).cut([question], [context])
+    (windows,) = PairCutter(tokenizer, 40, 7).cut_pairs([question], [context])
     assert isinstance(windows, list) and len(windows) > 2
     asked = tokenizer(question, add_special_tokens=False)["input_ids"]
     whole = tokenizer(context, add_special_tokens=False)["input_ids"]
@@ -62,7 +62,7 @@ def test_windows_are_the_tokenizers_own(tokenizer: Any) -> None:
         begin = number * (room - 7)
         assert window.base == begin
         assert window.ids[inside].tolist() == whole[begin : begin + room]
-        assert _holds(window.ids[: window.first].tolist(), asked)
+        assert _holds(window.ids[: window.text_start].tolist(), asked)
         types = unpack_types(window.types, len(window.ids))
         assert set(types[inside]) == ({1} if "token_type_ids" in pair else {0})
     assert sum(len(w.ids) for w in windows[:-1]) == 40 * (len(windows) - 1)
@@ -88,9 +88,9 @@ def test_the_answer_is_every_token_that_any_of_its_characters_went_into(tokenize
             assert isinstance(found, RowProblem)
             continue
         (example,) = kept(found).examples
-        (windows,) = PairWindows(tokenizer, 400, 5).cut(["who?"], [context])
+        (windows,) = PairCutter(tokenizer, 400, 5).cut_pairs(["who?"], [context])
         assert isinstance(windows, list)
-        base = windows[0].first
+        base = windows[0].text_start
         edges = (example.columns["start"] - base, example.columns["end"] - base)
         assert edges == (wanted[0], wanted[-1])
         begin, end = windows[0].context[example.columns["start"]][0], windows[0].context[base + edges[1]][1]
@@ -114,7 +114,7 @@ def test_each_window_holds_the_answer_whole_or_says_that_it_has_none() -> None:
             holding.append(number)
             assert words[columns["start"] : columns["end"] + 1] == ["paris", "oslo"]
             assert example.labels[columns["start"]] == START and example.labels[columns["end"]] == END
-            assert answer_mask(example.labels).sum() == 2
+            assert mask_answer(example.labels).sum() == 2
         else:
             assert example.labels[0] == START | END and (example.labels[1:] == IGNORE).all()
             assert not ("paris" in words and "oslo" in words)
@@ -143,7 +143,7 @@ def test_no_answer_stands_at_cls_where_that_comes_last() -> None:
     *others, last = kept(found).examples
     assert others and all(one.columns["start"] == one.columns["null"] == len(one.ids) - 1 for one in others)
     assert tokenizer.convert_ids_to_tokens(int(last.ids[last.columns["start"]])) == "x"
-    words = [find_task("question_answering").describe(question, one) for one in (*others, last)]
+    words = [find_task("question_answering").describe_example(question, one) for one in (*others, last)]
     assert [one.endswith("is not in this window") for one in words] == [True] * len(others) + [False]
 
 
@@ -174,17 +174,17 @@ def test_windows_that_would_share_everything_are_refused() -> None:
 def test_a_tokenizer_that_knows_no_places_is_refused_with_what_to_do() -> None:
     from transformers import CanineTokenizer
 
-    with pytest.raises(ModelError, match="cannot say where") as error:
-        PairWindows(CanineTokenizer(), 40, 5)
+    with pytest.raises(ModelError, match="cannot give the places") as error:
+        PairCutter(CanineTokenizer(), 40, 5)
     assert "tokenizer.json" in error.value.hint
 
 
 def test_the_question_stands_first_whatever_side_is_padded() -> None:
     tokenizer = word_pieces()
     tokenizer.padding_side = tokenizer.truncation_side = "left"
-    assert "stand before their texts" in prefer_right(tokenizer)
-    assert not prefer_right(tokenizer)
-    (windows,) = PairWindows(tokenizer, 24, 5).cut(["which city ?"], ["it rains " * 20])
+    assert "come before their texts" in pad_on_right(tokenizer)
+    assert not pad_on_right(tokenizer)
+    (windows,) = PairCutter(tokenizer, 24, 5).cut_pairs(["which city ?"], ["it rains " * 20])
     assert isinstance(windows, list) and tokenizer.decode(windows[0].ids[:4]) == "[CLS] which city?"
 
 

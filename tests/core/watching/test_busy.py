@@ -13,8 +13,8 @@ import torch
 
 from tests.core.watching.fake_gpu import FakeDriver, FakeGpu
 from tui_tuner.training.watching import memory_check
-from tui_tuner.training.watching.busy import Stamps, Use, times_of, use_of
 from tui_tuner.training.watching.device_clock import DeviceClock, DriverWatch, driver_watch
+from tui_tuner.training.watching.device_use import DeviceUse, Stamps, measure_times, measure_use
 
 TWO = [Stamps(0, 0, 0.1, 0.0, 1.0), Stamps(0.1, 0.1, 0.2, 1.0, 2.0)]
 # name, steps, before, the driver's word -> seconds, idle, for data, surely computing, busy
@@ -45,19 +45,19 @@ TABLE = [
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
 def test_what_timestamps_tell(row) -> None:
     _name, steps, before, running, seconds, idle, data, computing, busy = row
-    use = use_of(steps, before, running)
+    use = measure_use(steps, before, running)
     assert (use.seconds, use.idle, use.data) == pytest.approx((seconds, idle, data))
     assert use.computing == pytest.approx(computing)
     assert use.busy == (None if busy is None else pytest.approx(busy))
-    assert sum(times_of(steps, before)) == pytest.approx(seconds)
+    assert sum(measure_times(steps, before)) == pytest.approx(seconds)
 
 
 def test_two_uses_are_joined_by_their_time() -> None:
-    one, other = Use(2, 1.0, 0.2, 0.1, 0.3, 0.5), Use(3, 3.0, 0.1, 0.0, 0.5, 0.9)
-    both = one.joined(other)
+    one, other = DeviceUse(2, 1.0, 0.2, 0.1, 0.3, 0.5), DeviceUse(3, 3.0, 0.1, 0.0, 0.5, 0.9)
+    both = one.join_uses(other)
     assert (both.steps, both.seconds, both.busy) == (5, 4.0, pytest.approx(0.8))
-    assert Use().joined(one) == one == one.joined(Use())
-    assert one.joined(Use(1, 1.0)).busy is None
+    assert DeviceUse().join_uses(one) == one == one.join_uses(DeviceUse())
+    assert one.join_uses(DeviceUse(1, 1.0)).busy is None
 
 
 # ---- a device that is known ------------------------------------------------------------------------
@@ -108,28 +108,28 @@ SIMULATED = [  # step, seconds for rows, driver, how far off it may be (None: it
 def test_a_known_device(name: str, step: Step, rows: float, told: bool, off: float | None) -> None:
     gpu = FakeGpu()
     clock = DeviceClock(gpu.event, FakeDriver(gpu) if told else None, gpu.clock)
-    clock.ready(apart=True)
+    clock.mark_ready(apart=True)
     found, since = [], 0.0
     for number in range(1, 61):
         gpu.rows(rows)
-        clock.begin()
+        clock.begin_step()
         step(gpu)
-        clock.end()
+        clock.end_step()
         if number % 6 == 0:
             gpu.wait()
-            found.append(clock.read())
+            found.append(clock.read_times())
             if number == 12:
                 since = gpu.free_at
             gpu.work(0.002)
         if number == 30:  # an evaluation, which is none of a step's time
             gpu.kernel(3.0)
             gpu.wait()
-        clock.ready(apart=number == 30)
+        clock.mark_ready(apart=number == 30)
     assert clock.problem == "" and found[0] == ([], None)
     uses = [use for _seconds, use in found[2:] if use is not None]
-    whole = Use()
+    whole = DeviceUse()
     for use in uses:
-        whole = whole.joined(use)
+        whole = whole.join_uses(use)
     truth = _truth(gpu, since)
     if off is None:
         assert whole.busy is None
@@ -163,25 +163,25 @@ def test_an_event_that_fails_ends_the_measuring_and_not_the_run() -> None:
 
     clock = DeviceClock(event, None, gpu.clock)
     for _ in range(4):
-        clock.ready(apart=False)
-        clock.begin()
+        clock.mark_ready(apart=False)
+        clock.begin_step()
         gpu.kernel(0.1)
-        clock.end()
+        clock.end_step()
     assert clock.problem == "no more events"
     gpu.wait()
-    assert clock.read() == ([], None)
+    assert clock.read_times() == ([], None)
 
 
 def test_events_that_were_not_reached_are_a_failure_too() -> None:
     gpu = FakeGpu()
     clock = DeviceClock(gpu.event, None, gpu.clock)
     for turn in range(2):
-        clock.begin()
+        clock.begin_step()
         gpu.kernel(0.1)
-        clock.end()
+        clock.end_step()
         if turn == 0:
             gpu.wait()
-        clock.read()
+        clock.read_times()
     assert clock.problem == "device not ready"
 
 
@@ -194,11 +194,11 @@ def test_the_events_of_steps_are_used_again() -> None:
 
     clock = DeviceClock(event, None, gpu.clock)
     for _ in range(50):
-        clock.begin()
+        clock.begin_step()
         gpu.kernel(0.1)
-        clock.end()
+        clock.end_step()
         gpu.wait()
-        clock.read()
+        clock.read_times()
     assert len(made) == 3
 
 
@@ -244,6 +244,6 @@ def test_the_driver_has_a_word_on_a_device_that_is_not_shared(
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1234"))
     watch = driver_watch("cuda:0")
     assert watch is not None and watch._ask() == (0.4 if alone else None)
-    assert memory_check._alone("cuda:0") is alone
+    assert memory_check._is_alone("cuda:0") is alone
     handles.clear()  # a part of a GPU
-    assert driver_watch("cuda:0") is None and memory_check._alone("cuda:0") is False
+    assert driver_watch("cuda:0") is None and memory_check._is_alone("cuda:0") is False

@@ -13,8 +13,8 @@ import pytest
 
 from tests.conftest import MakeConfig, Trained
 from tui_tuner.training.keeping.progress import Progress
-from tui_tuner.training.watching.curve import CurveWatch
-from tui_tuner.training.watching.numbers import Finding, NumberWatch
+from tui_tuner.training.watching.curve_watch import CurveWatch
+from tui_tuner.training.watching.number_watch import Finding, NumberWatch
 
 Curve = Callable[[float], float]  # the loss by the share of the run that is done
 
@@ -49,7 +49,9 @@ def watch_run(
     found = []
     for step, loss in enumerate(losses, 1):
         now = peak * rate(step / total)
-        said = numbers.feed(step, loss, 1.0, now) + curve.feed(step, loss, now, passes * step / total)
+        said = numbers.feed_numbers(step, loss, 1.0, now) + curve.feed_losses(
+            step, loss, now, passes * step / total
+        )
         found += [(step, one) for one in said]
     json.dumps(asdict(progress))  # it goes into checkpoints
     return found
@@ -164,12 +166,12 @@ def test_what_was_said_and_seen_outlives_the_process_and_going_back() -> None:
     said = [
         (step, one)
         for step in range(351, 1001)
-        for one in curve.feed(step, losses[step - 1], 1e-3, step / 1000)
+        for one in curve.feed_losses(step, losses[step - 1], 1e-3, step / 1000)
     ]
     (step, one) = said[0]
     assert len(said) == 1 and one.code == "plateau" and step < 900
     again = CurveWatch(Progress(**json.loads(json.dumps(asdict(kept)))), 1000, 1e-3)
-    back = [one for at in range(300, 1001) for one in again.feed(at, losses[at - 1], 1e-3, at / 1000)]
+    back = [one for at in range(300, 1001) for one in again.feed_losses(at, losses[at - 1], 1e-3, at / 1000)]
     assert back == []
 
 
@@ -194,7 +196,7 @@ def test_a_run_with_far_too_high_a_rate_says_so_and_resumed_says_nothing_twice(
         def watched(body: Any) -> None:
             emit(body)
             if getattr(body, "step", 0) == 30 and type(body).__name__ == "Step":
-                run.control.request("stop")
+                run.control.request_command("stop")
 
         run.sink.emit = watched  # type: ignore[method-assign]
 
@@ -209,7 +211,7 @@ def test_a_run_with_far_too_high_a_rate_says_so_and_resumed_says_nothing_twice(
         steps = [at for at, (name, _fields) in enumerate(first.sink.events) if name == "step"]
         codes = [fields.get("code") for _name, fields in first.sink.events]
         assert codes.index("advice_learning_rate") < steps[0]
-    second = train(first.folder.config(), resume=first.folder)
+    second = train(first.folder.load_config(), resume=first.folder)
     assert second.outcome.status == "completed"
     assert not {"diverged", "advice_learning_rate"} & set(said_by(second))
 
@@ -228,5 +230,5 @@ def test_a_rate_that_the_plan_warned_of_is_not_lowered_to_one_it_would_warn_of_a
     progress.told.append("advice_learning_rate")
     curve = CurveWatch(progress, 100, 0.9, 3e-4, usual=1e-3)
     losses = [0.7] * 5 + [1000.0] * 30
-    said = [one for step, loss in enumerate(losses, 1) for one in curve.feed(step, loss, 0.9)]
+    said = [one for step, loss in enumerate(losses, 1) for one in curve.feed_losses(step, loss, 0.9)]
     assert [one.code for one in said] == ["diverged"] and "0.001" in str(said[0].hint)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tui_tuner.cli.machine.checkup import checkup
+from tui_tuner.cli.machine.checkup import check_up
 from tui_tuner.planning import hardware
 from tui_tuner.planning.hardware import Gpu, Hardware
 
@@ -19,8 +19,8 @@ CARDS = (
 def test_it_lists_the_kernels_of_each_device(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(hardware, "detect", lambda: Hardware(gpus=CARDS, cpu="A CPU"))
-    checkup(json=True)
+    monkeypatch.setattr(hardware, "detect_hardware", lambda: Hardware(gpus=CARDS, cpu="A CPU"))
+    check_up(json=True)
     kernels = json.loads(capsys.readouterr().out)["kernels"]
     assert list(kernels) == ["cuda:0 NVIDIA H100 80GB HBM3", "cuda:1 Tesla T4", "cpu A CPU"]
     for chosen in kernels.values():
@@ -29,7 +29,7 @@ def test_it_lists_the_kernels_of_each_device(
     h100, t4, cpu = (chosen[0] for chosen in kernels.values())
     assert h100["kernel"] == "torch varlen_attn" and t4["kernel"] != "torch varlen_attn"
     assert "torch varlen_attn" in t4["why"]  # and why not the faster one
-    checkup(json=False)
+    check_up(json=False)
     lines = capsys.readouterr().out.split("\n")
     place = lines.index("kernels on cuda:0 NVIDIA H100 80GB HBM3:")
     assert lines[place + 1].split()[:3] == ["attention", "torch", "varlen_attn"]
@@ -42,6 +42,6 @@ def test_a_device_that_cannot_be_asked_is_no_reason_to_fail(
     def fail() -> Hardware:
         raise RuntimeError("the driver is gone")
 
-    monkeypatch.setattr(hardware, "detect", fail)
-    checkup(json=True)
+    monkeypatch.setattr(hardware, "detect_hardware", fail)
+    check_up(json=True)
     assert json.loads(capsys.readouterr().out)["kernels"] == {}

@@ -25,7 +25,7 @@ def watch(gpu: Gpu, sink: Recorder) -> IdleWatch:
 def pass_time(gpu: Gpu, idle: IdleWatch, seconds: float) -> None:
     for _unused in range(round(seconds / 10)):
         gpu.now += 10
-        idle.look()
+        idle.look_once()
 
 
 def test_minutes_of_nothing_are_told_once_and_again_after_work() -> None:
@@ -67,10 +67,10 @@ def test_its_thread_looks_by_itself_and_a_driver_that_fails_ends_nothing() -> No
         return 0.0
 
     idle = IdleWatch(ask, sink.emit, lambda: False, every=0.005, long=300.0, clock=lambda: gpu.now)
-    idle.start()
+    idle.start_idle_watch()
     until = time.monotonic() + 20
     while not sink.of("warning") and time.monotonic() < until:
         time.sleep(0.01)
-    idle.stop()
+    idle.stop_idle_watch()
     assert len(sink.of("warning")) == 1 and len(asked) > 2
     assert idle_watch("cpu", sink.emit, lambda: False) is None

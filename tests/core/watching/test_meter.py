@@ -11,15 +11,15 @@ import pytest
 
 from tests.conftest import MakeConfig, Recorder, Trained
 from tui_tuner.compute.forward import lay_flat
-from tui_tuner.compute.rows.filler import fill
+from tui_tuner.compute.rows.filler import fill_row
 from tui_tuner.compute.shared_prefix import lay_shared
 from tui_tuner.data.records import IGNORE, Example
 from tui_tuner.models.facts import load_facts
-from tui_tuner.planning.flops import Segment, flops_of
-from tui_tuner.training.watching import meter, reporting
+from tui_tuner.planning.flops import Segment, count_flops
+from tui_tuner.training.watching import reporting, step_meter
 from tui_tuner.training.watching.device_clock import DeviceClock, device_clock
-from tui_tuner.training.watching.meter import StepMeter, Work, segments_of
 from tui_tuner.training.watching.reporting import PendingStep, Reporter, StepReports
+from tui_tuner.training.watching.step_meter import StepMeter, Work, list_segments
 
 Train = Callable[..., Trained]
 PEAK = 1e9
@@ -82,13 +82,15 @@ def test_a_run_is_measured_and_computes_what_it_did(
         assert "mfu" not in step and "gpu_busy" not in step
     assert plain.sink.of("bottleneck") == []
     ticks, driver = Ticks(), Says(1 / 3)
-    monkeypatch.setattr(meter, "device_clock", lambda place: DeviceClock(ticks.event, driver, ticks.clock))
-    monkeypatch.setattr(meter, "peak_of", lambda card, dtype, tf32: PEAK)
+    monkeypatch.setattr(
+        step_meter, "device_clock", lambda place: DeviceClock(ticks.event, driver, ticks.clock)
+    )
+    monkeypatch.setattr(step_meter, "find_peak", lambda card, dtype, tf32: PEAK)
     config = _config(make_config)
     run = train(config)
     assert run.sink.steps() == plain.sink.steps()  # bit for bit
     assert driver.stopped
-    cost = flops_of(load_facts(config.model, network=False), config.method)
+    cost = count_flops(load_facts(config.model, network=False), config.method)
     steps = run.sink.of("step")
     assert "mfu" not in steps[0]  # before the clocks were tied
     for step in steps[1:]:
@@ -113,7 +115,7 @@ def test_a_device_whose_events_fail_costs_a_line_and_not_the_run(
     def event() -> Any:
         raise RuntimeError("no events here")
 
-    monkeypatch.setattr(meter, "device_clock", lambda place: DeviceClock(event))
+    monkeypatch.setattr(step_meter, "device_clock", lambda place: DeviceClock(event))
     run = train(_config(make_config))
     assert run.outcome.status == "completed" and len(run.sink.of("step")) == 14
     said = [log["message"] for log in run.sink.of("log") if "not measured" in log["message"]]
@@ -123,8 +125,8 @@ def test_a_device_whose_events_fail_costs_a_line_and_not_the_run(
 
 def test_a_processor_has_no_clock() -> None:
     assert device_clock("cpu") is None
-    assert StepMeter().read(5, [None, None]) == [(None, None)] * 2
-    assert StepMeter().work([], np.array([])) is None
+    assert StepMeter().read_times(5, [None, None]) == [(None, None)] * 2
+    assert StepMeter().count_work([], np.array([])) is None
 
 
 class Rows(list):
@@ -144,11 +146,11 @@ def _rows() -> Rows:
 def test_sequences_of_a_pass_and_a_shared_beginning_once() -> None:
     rows = _rows()
     flat, shared = lay_flat(rows, [0, 1, 2]), lay_shared(rows, [0, 1, 2])
-    assert list(segments_of([flat, lay_flat(rows, [1])], rows.lengths)) == [51, 52, 53, 52]
+    assert list(list_segments([flat, lay_flat(rows, [1])], rows.lengths)) == [51, 52, 53, 52]
     once = [Segment(40), Segment(11, 40), Segment(12, 40), Segment(13, 40)]
-    assert list(segments_of([shared], rows.lengths)) == once
-    assert list(segments_of([fill(flat, 256)], rows.lengths)) == [51, 52, 53]
-    assert list(segments_of([fill(shared, 256)], rows.lengths)) == once
+    assert list(list_segments([shared], rows.lengths)) == once
+    assert list(list_segments([fill_row(flat, 256)], rows.lengths)) == [51, 52, 53]
+    assert list(list_segments([fill_row(shared, 256)], rows.lengths)) == once
 
 
 def test_counting_that_fails_is_said_once() -> None:
@@ -158,7 +160,7 @@ def test_counting_that_fails_is_said_once() -> None:
         raise ValueError("no shapes")
 
     found = StepMeter(DeviceClock(Ticks().event), cost, complain=said.append)
-    assert found.work([], np.array([])) is None and found.work([], np.array([])) is None
+    assert found.count_work([], np.array([])) is None and found.count_work([], np.array([])) is None
     assert said == ["Model FLOPs are not counted: no shapes"]
 
 
@@ -167,12 +169,14 @@ def test_steps_that_were_read_together_share_their_busy_time_and_have_an_mfu_eac
     clock = DeviceClock(ticks.event, Says(0.8), ticks.clock)
     reports = StepReports(Reporter(sink), 1.0, lambda: (0, 0), StepMeter(clock, None, 100.0))
     for number in range(1, 7):
-        clock.ready(apart=number == 1)
-        clock.begin()
-        clock.end()
-        reports.add(PendingStep(number, 0.0, 2.0, 1.0, 1e-4, 10, 20, 0.1, [number], work=Work(30.0 * number)))
+        clock.mark_ready(apart=number == 1)
+        clock.begin_step()
+        clock.end_step()
+        reports.add_step(
+            PendingStep(number, 0.0, 2.0, 1.0, 1e-4, 10, 20, 0.1, [number], work=Work(30.0 * number))
+        )
         if number % 3 == 0:
-            reports.flush()
+            reports.flush_steps()
     steps = sink.of("step")
     assert all("mfu" not in step for step in steps[:3])
     # of the first, the reading before it is part
@@ -186,16 +190,16 @@ def test_the_wait_for_a_device_that_still_computes_is_time_of_its_steps(
     """A processor launches steps in less time than a GPU needs for them, and waits to read their loss."""
     sink = Recorder()
     reports = StepReports(Reporter(sink), 1.0, lambda: (0, 0))
-    read = reporting._read
+    read = reporting._read_values
 
     def waiting(values: list[Any]) -> list[float | None]:
         time.sleep(0.4)
         return read(values)
 
-    monkeypatch.setattr(reporting, "_read", waiting)
+    monkeypatch.setattr(reporting, "_read_values", waiting)
     for number, tokens in ((1, 100), (2, 300)):
-        reports.add(PendingStep(number, 0.0, 2.0, 1.0, 1e-4, tokens // 2, tokens, 0.01, [number]))
-    reports.flush()
+        reports.add_step(PendingStep(number, 0.0, 2.0, 1.0, 1e-4, tokens // 2, tokens, 0.01, [number]))
+    reports.flush_steps()
     first, second = sink.of("step")
     assert first["seconds"] >= 0.11 and second["seconds"] >= 0.31
     assert first["seconds"] - 0.01 == pytest.approx((second["seconds"] - 0.01) / 3)

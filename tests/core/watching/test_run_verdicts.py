@@ -13,7 +13,7 @@ from tests.conftest import MakeConfig, Recorder, Trained
 from tests.unit.verdicts.made import constant, falls, make_run
 from tests.unit.verdicts.test_odd import write
 from tui_tuner.runs.events import Finished, Heartbeat, Log, Phase, RunStarted, Step, Verdict
-from tui_tuner.training.watching.verdicts import Judged
+from tui_tuner.training.watching.verdict_sink import JudgingSink
 from tui_tuner.verdicts import judge as judging
 
 Train = Callable[..., Trained]
@@ -34,7 +34,7 @@ def test_a_run_ends_with_its_verdict(make_config: MakeConfig, train: Train) -> N
     assert [one.final for one in said].count(True) == 1 and said[-1].final and said[-1].step == 12
     kinds = [name for name, _fields in done.sink.events]
     assert kinds[kinds.index("finished") - 1] == "verdict"
-    again = judging.event_of(judging.judge(done.sink.bodies), final=True)
+    again = judging.make_verdict_event(judging.judge_events(done.sink.bodies), final=True)
     assert said[-1] == again and said[-1].confidence is not None and said[-1].evidence
 
 
@@ -48,7 +48,7 @@ def test_a_run_that_fails_says_what_it_can(make_config: MakeConfig, train: Train
 
 def test_while_it_runs_only_another_word_is_said() -> None:
     sink = Recorder()
-    judged = Judged(sink)
+    judged = JudgingSink(sink)
     made = make_run(*GOOD, steps=200, rates=constant)
     for body in made:
         judged.emit(body)
@@ -68,11 +68,11 @@ def test_a_resumed_run_knows_what_it_told(tmp_path: Path) -> None:
     lost = [Step(step, 0, 70.0, 1e-4) for step in range(101, 140)]
     path = write(tmp_path / "events.jsonl", [RunStarted(), *made[:at], *lost])
     sink = Recorder()
-    judged = Judged(sink, path)
+    judged = JudgingSink(sink, path)
     for body in (RunStarted(resumed_from=100), *made[at:], Finished("completed", 0)):
         judged.emit(body)
     assert (verdicts(sink)[-1].verdict, verdicts(sink)[-1].step) == ("good", 200)
-    Judged(Recorder(), tmp_path / "missing").emit(Finished("failed", 1))
+    JudgingSink(Recorder(), tmp_path / "missing").emit(Finished("failed", 1))
 
 
 def test_a_fault_of_it_is_no_fault_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_a_fault_of_it_is_no_fault_of_the_run(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(judging, "judge_gathered", broken)
     sink = Recorder()
-    judged = Judged(sink)
+    judged = JudgingSink(sink)
     judged.emit(Step(1, 0, math.nan, 1e-4))
     judged.emit(Finished("completed", 0))
     assert [type(body) for body in sink.bodies] == [Step, Log, Finished]

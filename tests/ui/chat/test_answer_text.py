@@ -12,7 +12,7 @@ from textual.widgets import Markdown
 from tests.ui import fakes
 from tests.ui.conftest import Opened, text, until
 from tui_tuner.runs.store import RunStore
-from tui_tuner.ui.widgets.chat.answer import AnswerText, in_parts, parser
+from tui_tuner.ui.widgets.chat.answer_text import AnswerText, in_parts, make_parser
 
 TEXT = "[bold]x[/] <b>y</b> [a](https://e.org) ![i](f) <https://e.org> &#x202e;z\n\n<div>in a block</div>\n"
 
@@ -29,7 +29,7 @@ class Shown(Screen[None]):
 
 
 def test_nothing_is_hidden_and_nothing_leads_elsewhere() -> None:
-    kinds = {token.type for token in parser().parse(TEXT)}
+    kinds = {token.type for token in make_parser().parse(TEXT)}
     assert kinds == {"paragraph_open", "inline", "paragraph_close"}
 
 
@@ -42,10 +42,10 @@ async def test_pieces_make_the_whole(plain: bool, opened: Opened) -> None:
         answer = screen.query_one(AnswerText)
         await answer.show_as(plain)
         for end in range(0, len(whole) + 1, 7):
-            answer.write(whole[:end])
+            answer.set_text(whole[:end])
             if end % 35 == 0:
                 await until(pilot, lambda: answer.is_drawn)
-        answer.write(whole)
+        answer.set_text(whole)
         await until(pilot, lambda: answer.is_drawn)
         await pilot.pause(0.1)
         shown = text(pilot)
@@ -78,6 +78,6 @@ async def test_a_long_answer_is_plain_text(opened: Opened) -> None:
     async with opened() as pilot:
         screen = Shown()
         await pilot.app.push_screen(screen)
-        screen.query_one(AnswerText).write("- a\n" * 12_000)
+        screen.query_one(AnswerText).set_text("- a\n" * 12_000)
         await until(pilot, lambda: not screen.query(Markdown))
         assert screen.query_one(AnswerText).is_plain

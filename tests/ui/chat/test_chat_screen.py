@@ -12,11 +12,11 @@ from textual.widgets import Markdown
 
 from tests.ui.conftest import Opened, text, until
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data.preview import inspect
+from tui_tuner.data.preview import inspect_data
 from tui_tuner.inference.talk import Reply
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.ui.screens.chat.chat import ChatScreen
-from tui_tuner.ui.screens.chat.tokens import TokensScreen
+from tui_tuner.ui.screens.chat.chat_screen import ChatScreen
+from tui_tuner.ui.screens.chat.token_screen import TokensScreen
 
 LONG = 60.0
 
@@ -35,14 +35,14 @@ async def answered(pilot: Pilot[Any], turns: int, models: int = 1) -> list[Reply
     chat = screen_of(pilot)
 
     def done() -> bool:
-        said = chat.talk.turns
+        said = chat.talk.current_turns
         replies = [reply for turn in said for reply in turn.replies.values()]
         in_all = sum(1 for reply in replies if reply.done)
-        return len(said) == turns and in_all >= turns * models and not chat.busy
+        return len(said) == turns and in_all >= turns * models and not chat.current_operation
 
     await until(pilot, done, LONG)
     await pilot.pause()
-    last = chat.talk.turns[-1]
+    last = chat.talk.current_turns[-1]
     return [last.replies[model] for model in chat.talk.models]
 
 
@@ -78,29 +78,29 @@ async def test_a_run_is_talked_to_beside_its_base(opened: Opened, ran: RunFolder
 
         # the base beside it answers both from the first on, with its own history
         await pilot.press("f7")
-        await until(pilot, lambda: "what small began with" in text(pilot))
+        await until(pilot, lambda: "base model of small" in text(pilot))
         await pilot.press("enter")
-        await until(pilot, lambda: len(screen_of(pilot).columns) == 2)
+        await until(pilot, lambda: len(screen_of(pilot).answer_columns) == 2)
         tuned, base = await answered(pilot, 2, 2)
         assert tuned is second and base.text != tuned.text
-        assert base.asked[1]["content"] == screen_of(pilot).talk.turns[0].replies[base_of(pilot)].text
-        columns = screen_of(pilot).columns
+        assert base.asked[1]["content"] == screen_of(pilot).talk.current_turns[0].replies[base_of(pilot)].text
+        columns = screen_of(pilot).answer_columns
         assert [column.size.width for column in columns] == [columns[0].size.width] * 2
 
         # good and bad: letters are keys among the answers alone
         await pilot.press("g")
-        assert screen_of(pilot).field.text == "g"
+        assert screen_of(pilot).prompt_field.text == "g"
         await pilot.press("backspace", "tab", "up", "g")
-        await until(pilot, lambda: "Kept in" in text(pilot))
+        await until(pilot, lambda: "Saved in" in text(pilot))
         assert "✓ good" in text(pilot)
         await until(pilot, lambda: (ran.path / "kept-preferred.jsonl").exists())
         for name, kind in (("kept", "messages"), ("kept-judged", "kto"), ("kept-preferred", "preference")):
             path = ran.path / f"{name}.jsonl"
             assert oct(path.stat().st_mode & 0o777) == "0o600"
-            seen = inspect(DataSection(path=str(path)))
+            seen = inspect_data(DataSection(path=str(path)))
             assert seen.detections[0]["format"] == kind and len(path.read_text().splitlines()) == 1, name
         await pilot.press("g")
-        await until(pilot, lambda: "Taken back" in text(pilot))
+        await until(pilot, lambda: "Undone" in text(pilot))
         assert [(ran.path / f"{name}.jsonl").read_text() for name in ("kept", "kept-judged")] == ["", ""]
 
         # said otherwise: what was there stays as another version
@@ -108,7 +108,7 @@ async def test_a_run_is_talked_to_beside_its_base(opened: Opened, ran: RunFolder
         await answered(pilot, 1, 2)
         assert "a [bold] coat x  ‹2/2›" in text(pilot)
         await pilot.press("tab", "left")
-        await until(pilot, lambda: len(screen_of(pilot).talk.turns) == 2)
+        await until(pilot, lambda: len(screen_of(pilot).talk.current_turns) == 2)
         assert "‹1/2›" in text(pilot) and "and a lamp" in text(pilot)
 
         # exact tokens
@@ -117,9 +117,9 @@ async def test_a_run_is_talked_to_beside_its_base(opened: Opened, ran: RunFolder
         await until(pilot, lambda: "special" in text(pilot))
         assert "‹<|im_start|>›" in text(pilot) and "▏" in text(pilot)
         await pilot.press("i", "escape", "x")
-        await until(pilot, lambda: len(screen_of(pilot).columns) == 1)
+        await until(pilot, lambda: len(screen_of(pilot).answer_columns) == 1)
         pid = screen_of(pilot)._request.pid if screen_of(pilot)._request else None
-        await until(pilot, lambda: not screen_of(pilot).busy, LONG)
+        await until(pilot, lambda: not screen_of(pilot).current_operation, LONG)
         await pilot.press("escape", "escape")
         await until(pilot, lambda: not isinstance(pilot.app.screen, ChatScreen))
         if pid:
@@ -128,14 +128,14 @@ async def test_a_run_is_talked_to_beside_its_base(opened: Opened, ran: RunFolder
         # the talk is there again
         await pilot.press("c")
         await until(pilot, lambda: "and a lamp" in text(pilot))
-        assert len(screen_of(pilot).columns) == 1
+        assert len(screen_of(pilot).answer_columns) == 1
 
         # beside the base too, with what that has answered
         await pilot.press("escape")
         await until(pilot, lambda: not isinstance(pilot.app.screen, ChatScreen))
         await pilot.press("b")
         await until(pilot, lambda: isinstance(pilot.app.screen, ChatScreen))
-        await until(pilot, lambda: len(screen_of(pilot).columns) == 2)
+        await until(pilot, lambda: len(screen_of(pilot).answer_columns) == 2)
         assert await answered(pilot, 2, 2) == [tuned, base]
 
 
@@ -159,7 +159,7 @@ async def test_a_stop_and_a_kill_leave_what_was_written(opened: Opened, ran: Run
         assert pilot.app.screen.query(Markdown)
 
         await typed(pilot, "go on")
-        await until(pilot, lambda: len(screen_of(pilot).talk.turns) == 2 and _text(pilot), LONG)
+        await until(pilot, lambda: len(screen_of(pilot).talk.current_turns) == 2 and _text(pilot), LONG)
         os.kill(screen_of(pilot)._request.pid, signal.SIGKILL)
         (reply,) = await answered(pilot, 2)
         assert reply.text and "ended" in reply.error
@@ -167,7 +167,7 @@ async def test_a_stop_and_a_kill_leave_what_was_written(opened: Opened, ran: Run
         await pilot.press("shift+tab")
 
         await set_longest(pilot, 5)
-        screen_of(pilot).set_focus(screen_of(pilot).field)
+        screen_of(pilot).set_focus(screen_of(pilot).prompt_field)
         await typed(pilot, "once more")  # the model is loaded again
         (reply,) = await answered(pilot, 3)
         assert not reply.error and len(reply.asked) == 5
@@ -192,14 +192,16 @@ async def test_esc_leaves_while_what_is_loaded_is_being_stopped(opened: Opened, 
     async with opened() as pilot:
         below, pilot.app.helper.request = pilot.app.screen, lambda *_, **__: slow  # type: ignore
         pilot.app.push_screen(ChatScreen([str(ran.path)]))
-        await until(pilot, lambda: isinstance(pilot.app.screen, ChatScreen) and screen_of(pilot).busy)
+        await until(
+            pilot, lambda: isinstance(pilot.app.screen, ChatScreen) and screen_of(pilot).current_operation
+        )
         await pilot.press("escape")
-        await until(pilot, lambda: "It is being stopped" in text(pilot))
+        await until(pilot, lambda: "Stopping…" in text(pilot))
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is below)
         slow.over.set()
 
 
 def _text(pilot: Pilot[Any]) -> str:
-    turns = screen_of(pilot).talk.turns
+    turns = screen_of(pilot).talk.current_turns
     return "".join(reply.text for reply in turns[-1].replies.values()) if turns else ""

@@ -16,11 +16,11 @@ from tests.ui.editing.test_undo import said
 from tui_tuner.config.load import load_config
 from tui_tuner.errors import ConfigError
 from tui_tuner.runs.store import RunStore
-from tui_tuner.ui import form
+from tui_tuner.ui import form_values
 from tui_tuner.ui.drafts import DraftKeeper
-from tui_tuner.ui.editing.check import read_text
-from tui_tuner.ui.editing.kept import digest, drafts_folder, read_drafts
-from tui_tuner.ui.editing.opening import open_config
+from tui_tuner.ui.editing.config_opening import open_config
+from tui_tuner.ui.editing.draft_files import drafts_folder, hash_text, read_drafts
+from tui_tuner.ui.editing.text_check import read_text
 from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 
@@ -66,17 +66,17 @@ async def test_an_edit_is_one_step_and_comments_stay(opened: Opened, tmp_path: P
                 + found.replace("#rank: 16 ", "rank: 44 ").replace("#epochs: 3.0 ", "epochs: 2 ")
             ),
         )
-        await until(pilot, lambda: form.at(pilot.app.draft, "method.rank") == 44)
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "method.rank") == 44)
         await until(pilot, lambda: "✓ ready" in text(pilot))
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: form.differing(pilot.app.draft) == {})
+        await until(pilot, lambda: form_values.list_differing_values(pilot.app.draft) == {})
         assert "edit as YAML (2 settings)" in said(pilot)
         await pilot.press("ctrl+y")
-        await until(pilot, lambda: form.at(pilot.app.draft, "training.epochs") == 2)
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "training.epochs") == 2)
 
         screen = pilot.app.screen
         assert isinstance(screen, SettingsScreen)
-        await screen.take({"method.rank": 45, "training.seed": 7})  # the form goes on from there
+        await screen.take_values({"method.rank": 45, "training.seed": 7})  # the form goes on from there
         await pilot.press("ctrl+e")
         await until(pilot, lambda: bool(pilot.app.screen.query(TextArea)))
         now = pilot.app.screen.query_one(TextArea).text
@@ -88,7 +88,7 @@ async def test_an_edit_is_one_step_and_comments_stay(opened: Opened, tmp_path: P
         file.write_text("old: 1\n")
         file.chmod(0o640)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: bool(pilot.app.screen.query("AskPath Input")))
+        await until(pilot, lambda: bool(pilot.app.screen.query("PathDialog Input")))
         pilot.app.screen.query_one(Input).value = str(file)
         await pilot.press("enter", "y")
         await until(pilot, lambda: "Saved. Run it with" in said(pilot))
@@ -99,12 +99,12 @@ async def test_an_edit_is_one_step_and_comments_stay(opened: Opened, tmp_path: P
         assert (config.method.rank, config.training.epochs, config.training.seed) == (45, 2, 7)
         assert not list(tmp_path.glob(".kept*"))
         await pilot.press("ctrl+s")  # offers that file from now on
-        await until(pilot, lambda: bool(pilot.app.screen.query("AskPath Input")))
+        await until(pilot, lambda: bool(pilot.app.screen.query("PathDialog Input")))
         assert pilot.app.screen.query_one(Input).value == str(file)
         pilot.app.screen.query_one(Input).value = "/proc/no/such/place.yaml"
         await pilot.press("enter")
         await until(pilot, lambda: "cannot be written" in said(pilot))
-        assert pilot.app.screen.query("AskPath Input")  # to choose another
+        assert pilot.app.screen.query("PathDialog Input")  # to choose another
 
 
 async def test_mistakes_are_told_with_their_lines(opened: Opened) -> None:
@@ -122,9 +122,9 @@ async def test_mistakes_are_told_with_their_lines(opened: Opened) -> None:
         shown = text(pilot)
         assert "rank: many" in shown and "epochz: 2" in shown and "Did you mean training.epochs?" in shown
         assert shown.count("line ") >= 2 and "expected a whole number" in shown
-        await pilot.press("escape")  # kept as it was typed
-        await until(pilot, lambda: "kept as it was typed" in said(pilot))
-        pilot.app.drafts.flush()
+        await pilot.press("escape")  # kept as you typed it
+        await until(pilot, lambda: "kept as you typed it" in said(pilot))
+        pilot.app.drafts.flush_draft()
         (kept,) = read_drafts()
         assert "rank: many" in kept.unread
         await pilot.press("ctrl+e")
@@ -139,10 +139,10 @@ async def test_mistakes_are_told_with_their_lines(opened: Opened) -> None:
         await pilot.press("ctrl+e")
         await until(pilot, lambda: "2 mistakes" in text(pilot))
         await pilot.press("t")  # what is right
-        await until(pilot, lambda: form.differing(pilot.app.draft) == {"method.alpha": 5})
+        await until(pilot, lambda: form_values.list_differing_values(pilot.app.draft) == {"method.alpha": 5})
         assert pilot.app.drafts.draft.unread == ""
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: form.differing(pilot.app.draft) == {})
+        await until(pilot, lambda: form_values.list_differing_values(pilot.app.draft) == {})
 
         await edit(pilot, lambda found: found.replace("#rank: 16 ", "rank: many "))
         await until(pilot, lambda: "1 mistake" in text(pilot))
@@ -154,11 +154,14 @@ async def test_mistakes_are_told_with_their_lines(opened: Opened) -> None:
         await until(pilot, lambda: "Not valid YAML" in text(pilot))
         await pilot.press("d")
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
-        assert form.at(pilot.app.draft, "method.rank") == "many" and pilot.app.drafts.draft.unread == ""
+        assert (
+            form_values.find_value(pilot.app.draft, "method.rank") == "many"
+            and pilot.app.drafts.draft.unread == ""
+        )
         await edit(pilot, lambda found: "")
         await until(pilot, lambda: "The text is empty" in text(pilot))
         await pilot.press("t")
-        await until(pilot, lambda: form.differing(pilot.app.draft) == {})
+        await until(pilot, lambda: form_values.list_differing_values(pilot.app.draft) == {})
 
 
 def test_a_text_is_read_as_far_as_it_can_be() -> None:
@@ -172,9 +175,9 @@ def test_a_text_is_read_as_far_as_it_can_be() -> None:
     assert reading.values == {"task": "sft", "training": {"seed": 5}} and not reading.whole
     reading = read_text("training:\n  batch_size: 4\n  micro_batch: 8\n  seed: 5\n")
     assert [(wrong.line, wrong.path) for wrong in reading.wrong] == [(3, "training.micro_batch")]
-    assert reading.right({})["training"] == {"batch_size": 4, "seed": 5}
+    assert reading.keep_valid_values({})["training"] == {"batch_size": 4, "seed": 5}
     (doubled,) = read_text("task: sft\ntask: sft\n").wrong
-    assert doubled.line == 2 and "stands twice" in doubled.sentence
+    assert doubled.line == 2 and "Duplicate key" in doubled.sentence
     assert read_text("- a\n- b\n").wrong and read_text("just words").wrong and read_text("\0").wrong
     assert read_text("# nothing\n").wrong == []  # all at its default
 
@@ -192,7 +195,7 @@ async def test_a_file_is_opened_with_its_mistakes_and_saved_over(
         assert pilot.app.draft["data"]["path"] == str(folder / "rows.jsonl")
         screen = pilot.app.screen
         assert isinstance(screen, SettingsScreen)
-        await screen.take({"method.rank": 10})
+        await screen.take_values({"method.rank": 10})
         await pilot.press("ctrl+s", "enter", "y")
         await until(pilot, lambda: "Saved." in said(pilot))
         wanted = "# of mine\ndata:\n  path: rows.jsonl  # beside\nmethod:\n  rank: 10  # nine\n"
@@ -215,7 +218,7 @@ async def test_a_file_is_opened_with_its_mistakes_and_saved_over(
         assert "LLaMA-Factory" in text(pilot) and "Here it is model.name" in text(pilot)
         await pilot.press("f")
         await until(pilot, lambda: "✗ 6 problems" in text(pilot))
-        assert set(form.unknown(pilot.app.draft)) >= {"stage", "lora_rank", "cutoff_len"}
+        assert set(form_values.list_unknown_keys(pilot.app.draft)) >= {"stage", "lora_rank", "cutoff_len"}
         await pilot.press("ctrl+s")
         await until(pilot, lambda: "Leave them out?" in text(pilot))
 
@@ -229,22 +232,22 @@ async def test_beginning_from_something_else_can_be_undone(
         await form_of(pilot)
         screen = pilot.app.screen
         assert isinstance(screen, SettingsScreen)
-        await screen.take({"method.rank": 3})
+        await screen.take_values({"method.rank": 3})
         await pilot.press("ctrl+o", "enter")
         await until(pilot, lambda: "Open a config" in text(pilot))
         await pilot.press(*"mine.yaml", "enter")
-        await until(pilot, lambda: form.at(pilot.app.draft, "method.rank") == 7)
-        assert "^z brings it back" in said(pilot) and "mine.yaml" in text(pilot)
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "method.rank") == 7)
+        assert "press ^z to go back" in said(pilot) and "mine.yaml" in text(pilot)
         await pilot.press("ctrl+o")
         await until(pilot, lambda: "↺ mine.yaml" in text(pilot))
         answers = pilot.app.screen.query_one(OptionList)
         answers.highlighted = answers.get_option_index("preset full-small")
         await pilot.press("enter")
-        await until(pilot, lambda: form.at(pilot.app.draft, "method.kind") == "full")
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "method.kind") == "full")
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: form.at(pilot.app.draft, "method.rank") == 7)
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "method.rank") == 7)
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: form.differing(pilot.app.draft) == {"method.rank": 3})
+        await until(pilot, lambda: form_values.list_differing_values(pilot.app.draft) == {"method.rank": 3})
         assert "mine.yaml" not in text(pilot).splitlines()[0]
 
 
@@ -271,24 +274,24 @@ async def test_a_draft_that_cannot_be_kept_is_told_once(opened: Opened, tmp_path
         screen = pilot.app.screen
         assert isinstance(screen, SettingsScreen)
         for rank in (5, 6):
-            await screen.take({"method.rank": rank})
-            pilot.app.drafts.flush()
+            await screen.take_values({"method.rank": rank})
+            pilot.app.drafts.flush_draft()
             await pilot.pause(0.4)
-        told = [note for note in pilot.app._notifications if "cannot be kept" in note.message]
+        told = [note for note in pilot.app._notifications if "cannot be saved" in note.message]
         assert len(told) == 1 and str(drafts_folder()) in told[0].message
         drafts_folder().unlink()
-        await screen.take({"method.rank": 7})
-        pilot.app.drafts.flush()
+        await screen.take_values({"method.rank": 7})
+        pilot.app.drafts.flush_draft()
         assert pilot.app.drafts.trouble == "" and len(read_drafts()) == 1
 
 
 def test_older_drafts_open_and_new_ones_hold_the_text() -> None:
     keeper = DraftKeeper()
-    keeper.begin({}, "a.yaml", file="/x/a.yaml", yaml="# c\n")
+    keeper.begin_draft({}, "a.yaml", file="/x/a.yaml", yaml="# c\n")
     keeper.draft.unread = "rank: ["
-    keeper.draft.known = {"/x/a.yaml": digest("# c\n")}
-    keeper.touch()
-    keeper.flush()
+    keeper.draft.known = {"/x/a.yaml": hash_text("# c\n")}
+    keeper.note_change()
+    keeper.flush_draft()
     (kept,) = read_drafts()
     assert (kept.file, kept.yaml, kept.unread) == ("/x/a.yaml", "# c\n", "rank: [")
     assert kept.known == keeper.draft.known
@@ -297,7 +300,7 @@ def test_older_drafts_open_and_new_ones_hold_the_text() -> None:
 async def test_a_model_chosen_for_rows_does_not_go_with_those_of_the_demo(
     opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.ui.screens.data import DataScreen
+    from tui_tuner.ui.screens.data_screen import DataScreen
 
     monkeypatch.chdir(tmp_path)
     rows = tmp_path / "rows.jsonl"
@@ -307,11 +310,13 @@ async def test_a_model_chosen_for_rows_does_not_go_with_those_of_the_demo(
         await until(pilot, lambda: isinstance(pilot.app.screen, DataScreen))
         screen = pilot.app.screen
         assert isinstance(screen, DataScreen)
-        screen._open(str(rows))
+        screen._open_path(str(rows))
         await until(pilot, lambda: "9 rows" in text(pilot))
         screen._model_chosen({"model.name": "my/model"})
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
-        held = form.differing(pilot.app.draft)
+        held = form_values.list_differing_values(pilot.app.draft)
         assert held == {"model.name": "my/model", "data.path": str(rows)}
-        assert pilot.app.drafts.undo() is not None and form.differing(pilot.app.draft) == {}
+        assert (
+            pilot.app.drafts.undo() is not None and form_values.list_differing_values(pilot.app.draft) == {}
+        )

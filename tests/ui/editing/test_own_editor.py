@@ -52,7 +52,7 @@ def form(tmp_path: Path) -> Iterator[Open]:
         environment = {"EDITOR": "", "VISUAL": "", name: said}
         screen = Terminal(tmp_path, *python("-m", "tui_tuner", "edit", "mine.yaml"), **environment)
         opened.append(screen)
-        screen.shows("ready, ^r starts it")
+        screen.shows("ready, press ^r to start")
         screen.raw = b""
         screen.press("\x05")
         return screen
@@ -91,17 +91,17 @@ def test_an_editor_that_fails_or_changes_nothing_takes_nothing(form: Open, mode:
     screen = form(mode)
     screen.shows(words)
     if mode != "look":
-        screen.shows("Take what it wrote")
+        screen.shows("Use the text it wrote")
         screen.raw = b""
         screen.press("\r")
-        screen.until(lambda: b"77" in screen.raw, "what it wrote", 60)
+        screen.until(lambda: b"77" in screen.raw, "the text it wrote", 60)
     assert screen.modes() == 0
 
 
 def test_one_that_is_not_there_gives_way_to_the_editor_here(form: Open) -> None:
     screen = form("", command="/no/such/editor --wait")
-    screen.shows("program that is not there")
-    screen.shows("Take over")
+    screen.shows("program that was not found")
+    screen.shows("Apply")
 
 
 def test_a_signal_while_it_edits_ends_both_and_keeps_the_text(form: Open) -> None:
@@ -131,7 +131,7 @@ def test_a_killed_workbench_leaves_the_text_to_the_next_one(form: Open) -> None:
     try:
         again.shows("your draft")
         again.press("c")
-        again.shows("A text that was edited as YAML waits")
+        again.shows("There is an unfinished YAML edit")
         (kept,) = folder.glob("*.json")
         assert "rank: 77" in json.loads(kept.read_text())["unread"] and not left.parent.exists()
         again.raw = b""

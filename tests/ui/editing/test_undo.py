@@ -8,7 +8,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.ui.conftest import Opened, text, until
-from tui_tuner.ui import form
+from tui_tuner.ui import form_values
 from tui_tuner.ui.drafts import DraftKeeper
 from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
@@ -18,7 +18,7 @@ async def go_to(pilot: Pilot[Any], path: str) -> None:
     """Have the form put the focus into a field."""
     screen = pilot.app.screen
     assert isinstance(screen, SettingsScreen)
-    await screen._go_to(path)
+    await screen._go_to_field(path)
     await until(pilot, lambda: at(pilot) == path)
 
 
@@ -26,7 +26,7 @@ def at(pilot: Pilot[Any]) -> str:
     """The field that has the focus."""
     screen = pilot.app.screen
     assert isinstance(screen, SettingsScreen)
-    here = screen._pages.here
+    here = screen._form_pages.focused_field
     return here.option.path if here is not None else ""
 
 
@@ -50,7 +50,10 @@ async def test_each_field_is_a_step_and_undo_goes_to_it(opened: Opened) -> None:
         await write(pilot, "training.epochs", "7")
         await write(pilot, "method.rank", "")  # no value
         draft = pilot.app.drafts.draft
-        assert draft.texts == {"method.rank": ""} and form.at(draft.values, "training.epochs") == 7
+        assert (
+            draft.texts == {"method.rank": ""}
+            and form_values.find_value(draft.values, "training.epochs") == 7
+        )
 
         await go_to(pilot, "training.seed")
         await pilot.press("ctrl+z")
@@ -59,10 +62,13 @@ async def test_each_field_is_a_step_and_undo_goes_to_it(opened: Opened) -> None:
         assert "method.rank is 99" in said(pilot)
         await pilot.press("ctrl+z")
         await until(pilot, lambda: at(pilot) == "training.epochs")
-        assert form.at(draft.values, "training.epochs") == 3 and draft.values["method"]["rank"] == 99
+        assert (
+            form_values.find_value(draft.values, "training.epochs") == 3
+            and draft.values["method"]["rank"] == 99
+        )
         await pilot.press("ctrl+z")
         await until(pilot, lambda: at(pilot) == "method.rank")
-        assert form.differing(draft.values) == {}
+        assert form_values.list_differing_values(draft.values) == {}
         await pilot.press("ctrl+z")
         await until(pilot, lambda: "nothing to undo" in said(pilot))
 
@@ -93,16 +99,16 @@ async def test_a_choice_and_a_mend_are_steps(opened: Opened) -> None:
         await until(pilot, lambda: "✓ ready" in text(pilot))
         await go_to(pilot, "method.kind")
         await pilot.press("enter", "down", "enter")
-        await until(pilot, lambda: form.at(pilot.app.draft, "method.kind") != "lora")
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "method.kind") != "lora")
         screen = pilot.app.screen
         assert isinstance(screen, SettingsScreen)
-        await screen.take({"task": "classification", "data.max_length": 64})
+        await screen.take_values({"task": "classification", "data.max_length": 64})
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: form.at(pilot.app.draft, "task") == "sft")
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "task") == "sft")
         assert "task" in said(pilot) and "data.max_length" in said(pilot)
-        assert form.at(pilot.app.draft, "method.kind") != "lora"
+        assert form_values.find_value(pilot.app.draft, "method.kind") != "lora"
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: form.at(pilot.app.draft, "method.kind") == "lora")
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "method.kind") == "lora")
 
 
 async def test_the_plan_and_the_form_have_one_history_that_outlives_both(opened: Opened) -> None:
@@ -125,41 +131,44 @@ async def test_the_plan_and_the_form_have_one_history_that_outlives_both(opened:
         await until(pilot, lambda: "✓ ready" in text(pilot))
         await pilot.press("ctrl+z")
         await until(pilot, lambda: at(pilot) == "method.rank")
-        assert form.differing(pilot.app.draft) == {"training.epochs": 2.0}
+        assert form_values.list_differing_values(pilot.app.draft) == {"training.epochs": 2.0}
         await pilot.press("f3")
         await until(pilot, lambda: "Learning rate" in text(pilot))
         await pilot.press("z")
-        await until(pilot, lambda: form.differing(pilot.app.draft) == {})
+        await until(pilot, lambda: form_values.list_differing_values(pilot.app.draft) == {})
         await pilot.press("escape", "ctrl+y", "ctrl+y")
         await until(
             pilot,
-            lambda: form.differing(pilot.app.draft) == {"method.rank": 4, "training.epochs": 2.0},
+            lambda: (
+                form_values.list_differing_values(pilot.app.draft)
+                == {"method.rank": 4, "training.epochs": 2.0}
+            ),
         )
 
 
 def test_a_draft_that_is_begun_again_comes_back_with_its_own_file() -> None:
     keeper = DraftKeeper()
     keeper.draft.values = {"method": {"rank": 5}}
-    keeper.touch(typed="method.rank")
+    keeper.note_change(typed="method.rank")
     first = keeper.draft.id
     keeper.begin_again({"training": {"epochs": 1}}, "demo", "preset demo")
     keeper.draft.values["training"]["epochs"] = 2
-    keeper.touch()
-    keeper.flush()
+    keeper.note_change()
+    keeper.flush_draft()
     assert keeper.draft.id not in ("", first)
     keeper.undo()
     assert keeper.draft.values == {"training": {"epochs": 1}}
     keeper.undo()
-    keeper.flush()
+    keeper.flush_draft()
     assert keeper.draft.id == first and keeper.draft.values == {"method": {"rank": 5}}
-    from tui_tuner.ui.editing.kept import read_drafts
+    from tui_tuner.ui.editing.draft_files import read_drafts
 
     (kept,) = read_drafts()
     assert kept.values == {"method": {"rank": 5}}
     keeper.redo()
     keeper.redo()
     assert keeper.draft.values == {"training": {"epochs": 2}} and keeper.draft.name == "demo"
-    keeper.flush()
+    keeper.flush_draft()
 
 
 def test_what_is_typed_and_deleted_again_is_no_step_and_old_steps_end() -> None:
@@ -167,13 +176,13 @@ def test_what_is_typed_and_deleted_again_is_no_step_and_old_steps_end() -> None:
 
     keeper = DraftKeeper()
     for value in (1, 12, 1, 16):
-        form.put(keeper.draft.values, "method.rank", value)
-        keeper.touch(typed="method.rank")
+        form_values.set_value(keeper.draft.values, "method.rank", value)
+        keeper.note_change(typed="method.rank")
     assert len(keeper.history.done) == 1
     for value in range(undo.MOST + 5):
-        form.put(keeper.draft.values, "training.seed", value)
-        keeper.touch()
+        form_values.set_value(keeper.draft.values, "training.seed", value)
+        keeper.note_change()
     assert len(keeper.history.done) == undo.MOST
     states = keeper.history.done
     assert states[-1].before.values["method"] is states[-2].before.values["method"]  # shared
-    keeper.flush()
+    keeper.flush_draft()

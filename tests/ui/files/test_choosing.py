@@ -11,11 +11,11 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.ui.conftest import SIZES, Opened, text, until
-from tui_tuner.ui import recent
-from tui_tuner.ui.screens.choosing import ChooseFile
+from tui_tuner.ui import recent_paths
+from tui_tuner.ui.screens.file_dialog import FileDialog
 from tui_tuner.ui.screens.home import HomeScreen
-from tui_tuner.ui.widgets.paths.listing import DATA_SUFFIXES, Entry, Names, split_path
-from tui_tuner.ui.widgets.paths.picker import PathPicker
+from tui_tuner.ui.widgets.paths.folder_listing import DATA_SUFFIXES, FolderEntry, FolderNames, split_path
+from tui_tuner.ui.widgets.paths.path_picker import PathPicker
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def chooser(pilot: Pilot[Any], start: str = "", **more: Any) -> list[str | None]:
     """Open a chooser; what it gives comes into the list."""
     given: list[str | None] = []
-    pilot.app.push_screen(ChooseFile("Choose", start, (".json", ".jsonl"), **more), given.append)
+    pilot.app.push_screen(FileDialog("Choose", start, (".json", ".jsonl"), **more), given.append)
     return given
 
 
@@ -43,9 +43,11 @@ def picker(pilot: Pilot[Any]) -> PathPicker:
 
 async def listed(pilot: Pilot[Any]) -> None:
     await until(
-        pilot, lambda: isinstance(pilot.app.screen, ChooseFile) and pilot.app.screen.query(PathPicker)
+        pilot, lambda: isinstance(pilot.app.screen, FileDialog) and pilot.app.screen.query(PathPicker)
     )
-    await until(pilot, lambda: picker(pilot).field.names is not None and not picker(pilot).paths.awaits)
+    await until(
+        pilot, lambda: picker(pilot).path_field.names is not None and not picker(pilot).path_list.awaits
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -56,13 +58,13 @@ async def test_tab_completes_as_far_as_it_can_and_then_leads_to_the_list(
         given = chooser(pilot)
         await listed(pilot)
         await pilot.press("s", "h", "tab")
-        assert picker(pilot).field.value == "share_"
+        assert picker(pilot).path_field.value == "share_"
         await pilot.press("tab")
-        assert picker(pilot).paths.has_focus
+        assert picker(pilot).path_list.has_focus
         await pilot.press("down", "enter")
         await until(pilot, lambda: given)
         assert given == [str(folder / "share_two.json")]
-        await until(pilot, lambda: recent.recent("data") == given)
+        await until(pilot, lambda: recent_paths.list_recent_paths("data") == given)
 
 
 async def test_up_into_and_what_is_dimmed_hidden_or_empty(folder: Path, opened: Opened) -> None:
@@ -72,10 +74,10 @@ async def test_up_into_and_what_is_dimmed_hidden_or_empty(folder: Path, opened: 
         await pilot.press("down")
         await pilot.press("left")
         await until(pilot, lambda: "notes.pdf" in text(pilot))
-        paths = picker(pilot).paths
-        items = [paths.item(index) for index in range(paths.count)]
+        paths = picker(pilot).path_list
+        items = [paths.get_item(index) for index in range(paths.count)]
         assert items[paths.cursor].shown == "deep/"  # where one came from
-        assert picker(pilot).field.value.endswith("/work/deep/")  # the field follows the cursor
+        assert picker(pilot).path_field.value.endswith("/work/deep/")  # the field follows the cursor
         assert {item.shown for item in items if not item.suited} == {"notes.pdf"}
         assert ".hidden.json" not in text(pilot)
         await pilot.press("down", "enter")
@@ -85,7 +87,7 @@ async def test_up_into_and_what_is_dimmed_hidden_or_empty(folder: Path, opened: 
         await pilot.press(".")  # typed in the list, it goes on in the field
         await until(pilot, lambda: ".hidden.json" in text(pilot))
         await pilot.press("h", "end")
-        assert picker(pilot).field.value.endswith("/work/.hidden.json")  # the suggestion was taken
+        assert picker(pilot).path_field.value.endswith("/work/.hidden.json")  # the suggestion was taken
         await pilot.press("enter")
         await until(pilot, lambda: given == [str(folder / ".hidden.json")])
 
@@ -102,14 +104,14 @@ async def test_names_that_terminals_fear_and_things_that_are_no_files(folder: Pa
         await listed(pilot)
         shown = text(pilot)
         assert "bad␛[2Jname.json" in shown and "new↵line.json" in shown and "\x1b" not in shown
-        assert shown.count("leads nowhere") == 2 and "not a file" in shown
+        assert shown.count("broken link") == 2 and "not a file" in shown
         await pilot.press("l", "i", "n", "tab", "enter")
-        await until(pilot, lambda: "is a link that leads nowhere" in text(pilot))
+        await until(pilot, lambda: "is a broken link" in text(pilot))
         await pilot.press("ctrl+u", *"empty/pi", "tab", "enter")
         await until(pilot, lambda: "is a pipe or a device" in text(pilot))
         assert not given
         await pilot.press("ctrl+u", *"empty/bad", "tab")
-        await until(pilot, lambda: picker(pilot).field.value == "empty/bad\x1b[2Jname.json")
+        await until(pilot, lambda: picker(pilot).path_field.value == "empty/bad\x1b[2Jname.json")
         await pilot.press("enter")
         await until(pilot, lambda: given == [str(folder / "empty" / "bad\x1b[2Jname.json")])
 
@@ -123,7 +125,7 @@ async def test_a_folder_that_cannot_be_read_and_a_path_that_leads_nowhere(
         await pilot.press("ctrl+u", *"share_on.json?", "enter")
         await until(pilot, lambda: "There is no share_on.json?" in text(pilot))
         assert "Did you mean share_one.json?" in text(pilot)
-        assert picker(pilot).field.has_focus and picker(pilot).field.value == "share_on.json?"
+        assert picker(pilot).path_field.has_focus and picker(pilot).path_field.value == "share_on.json?"
         await pilot.press("escape")
         await until(pilot, lambda: given == [None])
         assert isinstance(pilot.app.screen, HomeScreen)
@@ -147,7 +149,7 @@ async def test_a_folder_that_never_answers_is_waited_for_and_left(
         await until(pilot, lambda: "Reading " in text(pilot) and "/deep…" in text(pilot))
         await pilot.press("o", "n", "tab")  # obeyed once it is there
         answered.set()
-        await until(pilot, lambda: picker(pilot).field.value == "deep/only.jsonl")
+        await until(pilot, lambda: picker(pilot).path_field.value == "deep/only.jsonl")
         answered.clear()
         await pilot.press("ctrl+u")
         await until(pilot, lambda: "share_one" in text(pilot))
@@ -157,12 +159,14 @@ async def test_a_folder_that_never_answers_is_waited_for_and_left(
 
 
 async def test_a_folder_of_a_hundred_thousand_names(folder: Path, opened: Opened) -> None:
-    crowded = [Entry(f"row-{number:06}.json", "file") for number in range(100_000)]
+    crowded = [FolderEntry(f"row-{number:06}.json", "file") for number in range(100_000)]
     async with opened() as pilot:
         chooser(pilot)
         await listed(pilot)
         found = picker(pilot)
-        found.field.post_message(type(found.field).Listed(found.field.folder, Names(crowded)))
+        found.path_field.post_message(
+            type(found.path_field).Listed(found.path_field.folder, FolderNames(crowded))
+        )
         await until(pilot, lambda: "100,000 names" in text(pilot))
         await pilot.press("down", "end")
         await until(pilot, lambda: "row-099999.json" in text(pilot))
@@ -178,10 +182,10 @@ def test_data_files_are_those_that_can_be_read() -> None:
 
 def test_names_are_completed_as_a_shell_does() -> None:
     kinds = {"Data": "folder", "data.json": "file", "dato": "file", ".dot": "file"}
-    names = Names([Entry(name, kind) for name, kind in kinds.items()])
-    assert names.completed("da") == "dat" and names.completed("D") == "Data/"
-    assert names.completed("data") == "data.json"
-    assert names.completed(".") == ".dot" and names.completed("zzz") == "zzz"
-    assert [one.name for one in names.fitting("ATO")] == ["dato"]
+    names = FolderNames([FolderEntry(name, kind) for name, kind in kinds.items()])
+    assert names.complete_name("da") == "dat" and names.complete_name("D") == "Data/"
+    assert names.complete_name("data") == "data.json"
+    assert names.complete_name(".") == ".dot" and names.complete_name("zzz") == "zzz"
+    assert [one.name for one in names.list_fitting("ATO")] == ["dato"]
     assert split_path("~") == ("~/", "") and split_path("a/..") == ("a/../", "")
     assert split_path(".b") == ("", ".b")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_tuner.ui.recent import MOST, note_recent, recent
+from tui_tuner.ui.recent_paths import MOST, list_recent_paths, note_recent
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +26,14 @@ def test_the_newest_stand_first_and_what_is_gone_is_left_out(tmp_path: Path, own
         file.write_text("{}")
         assert note_recent("data", str(file))
     assert note_recent("data", str(files[10])) and note_recent("config", str(files[0]))
-    found = recent("data")
+    found = list_recent_paths("data")
     assert len(found) == MOST and found[0] == str(files[10]) and found.count(str(files[10])) == 1
     files[10].unlink()
-    assert recent("data")[0] == str(files[-1]) and recent("config") == [str(files[0])] and recent("x") == []
+    assert (
+        list_recent_paths("data")[0] == str(files[-1])
+        and list_recent_paths("config") == [str(files[0])]
+        and list_recent_paths("x") == []
+    )
     assert stat.S_IMODE(own_preferences.stat().st_mode) == 0o600
     assert not note_recent("data", str(tmp_path / "missing"))
 
@@ -37,20 +41,20 @@ def test_the_newest_stand_first_and_what_is_gone_is_left_out(tmp_path: Path, own
 def test_a_name_that_is_no_unicode_comes_back(tmp_path: Path) -> None:
     odd = tmp_path / "x\udcff\n.json"
     odd.write_text("{}")
-    assert note_recent("data", str(odd)) and recent("data") == [str(odd)]
+    assert note_recent("data", str(odd)) and list_recent_paths("data") == [str(odd)]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"data": 5}', '{"data": [5, "relative", "/\\u0000"]}'])
 def test_a_spoiled_file_is_begun_anew(tmp_path: Path, own_preferences: Path, content: str) -> None:
     own_preferences.parent.mkdir()
     own_preferences.write_text(content)
-    assert recent("data") == []
-    assert note_recent("data", str(tmp_path)) and recent("data") == [str(tmp_path)]
+    assert list_recent_paths("data") == []
+    assert note_recent("data", str(tmp_path)) and list_recent_paths("data") == [str(tmp_path)]
 
 
 def test_workbenches_that_write_at_once_lose_nothing(tmp_path: Path, own_preferences: Path) -> None:
     code = (
-        "import sys; from tui_tuner.ui.recent import note_recent\n"
+        "import sys; from tui_tuner.ui.recent_paths import note_recent\n"
         "for name in sys.argv[1:]: assert note_recent('data', name)"
     )
     names = [[str(tmp_path / f"{who}-{number}") for number in range(6)] for who in range(3)]
@@ -58,6 +62,6 @@ def test_workbenches_that_write_at_once_lose_nothing(tmp_path: Path, own_prefere
         Path(name).write_text("")
     writers = [subprocess.Popen([sys.executable, "-c", code, *mine]) for mine in names]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
-    assert sorted(recent("data")) == sorted(list(chain(*names)))
+    assert sorted(list_recent_paths("data")) == sorted(list(chain(*names)))
     assert json.loads(own_preferences.read_text()).keys() == {"data"}
     assert [path.name for path in own_preferences.parent.iterdir() if "-" in path.name] == []

@@ -14,7 +14,7 @@ from textual.widgets import Input
 
 from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.ui import datalook
-from tui_tuner.ui.screens.data import DataScreen
+from tui_tuner.ui.screens.data_screen import DataScreen
 from tui_tuner.ui.screens.one_row import RowScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 from tui_tuner.ui.widgets.data.row_list import RowList
@@ -100,17 +100,17 @@ async def test_rows_are_found_gone_to_and_broken_ones_stand_alone(tmp_path: Path
         found = await look(pilot, str(path))
         await until(pilot, lambda: "3,000 rows: 2,998 kept, 2 dropped" in text(pilot))
         await pilot.press("slash", *'the "needle"', "enter")
-        await until(pilot, lambda: found.row == 1776)
+        await until(pilot, lambda: found.current_row == 1776)
         assert 'the "Needle"↵in it' in text(pilot)
         await pilot.press("slash", *["ctrl+u"], *"NEEDLE", "enter", "n")
-        await until(pilot, lambda: found.row == 2899)
+        await until(pilot, lambda: found.current_row == 2899)
         await pilot.press("N")
-        await until(pilot, lambda: found.row == 1776)
+        await until(pilot, lambda: found.current_row == 1776)
         await pilot.press("slash", "ctrl+u", *"nowhere", "enter")
-        await until(pilot, lambda: "No more rows hold nowhere." in told(pilot))
-        assert found.row == 1776
+        await until(pilot, lambda: "No more rows contain nowhere." in told(pilot))
+        assert found.current_row == 1776
         await pilot.press("g", *"2,501", "enter")
-        await until(pilot, lambda: found.row == 2500)
+        await until(pilot, lambda: found.current_row == 2500)
         assert "✗ the prompt is empty" in text(pilot)
         await pilot.press("b")
         await until(pilot, lambda: found.count == 2)
@@ -119,9 +119,9 @@ async def test_rows_are_found_gone_to_and_broken_ones_stand_alone(tmp_path: Path
         assert "42 ✗" in broken and "not json" not in broken.split("broken JSON")[0]
         assert "2,501 ✗ the prompt is empty" in text(pilot)
         await pilot.press("down", "b")
-        await until(pilot, lambda: found.row == 2500 and found.count == 3000)
+        await until(pilot, lambda: found.current_row == 2500 and found.count == 3000)
         await pilot.press("g", *"4000", "enter")
-        await until(pilot, lambda: found.row == 2999)
+        await until(pilot, lambda: found.current_row == 2999)
 
 
 async def test_each_task_shows_its_rows_in_its_own_way(tmp_path: Path, opened: Opened) -> None:
@@ -205,18 +205,18 @@ async def test_keys_that_come_before_the_screen_does_are_typed_into_it(
 async def test_u_is_obeyed_once_it_is_known_whether_the_data_can_be_used(
     tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, known, real = write(tmp_path / "rows.jsonl", alpaca(50)), threading.Event(), datalook.refusal
+    path, known, real = write(tmp_path / "rows.jsonl", alpaca(50)), threading.Event(), datalook.find_refusal
 
     def slow(draft: Any, path: Any) -> Any:
         known.wait(30)
         return real(draft, path)
 
-    monkeypatch.setattr(datalook, "refusal", slow)
+    monkeypatch.setattr(datalook, "find_refusal", slow)
     async with opened(config={"data": {"path": str(path)}}) as pilot:
         pilot.app.open_data()
         await until(pilot, lambda: "Question 2?" in text(pilot), 60)
         await pilot.press("u")
-        await until(pilot, lambda: "once it is known" in told(pilot))
+        await until(pilot, lambda: "Checking whether the task" in told(pilot))
         assert isinstance(pilot.app.screen, DataScreen)
         known.set()
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen), 60)

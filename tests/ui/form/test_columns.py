@@ -10,9 +10,9 @@ import pytest
 from textual.widgets import OptionList
 
 from tests.ui.conftest import SIZES, Opened, text, until
-from tui_tuner.ui import form
+from tui_tuner.ui import form_values
 from tui_tuner.ui.screens.columns import ColumnsDialog
-from tui_tuner.ui.screens.data import DataScreen
+from tui_tuner.ui.screens.data_screen import DataScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 
 ODD = "q\x1b[31mred"
@@ -72,7 +72,7 @@ async def test_the_last_of_thirty_columns(opened: Opened, wide: Path, size: tupl
         assert "Esc back" in text(pilot)  # what the keys are stands in sight
         await pilot.press("escape")  # nothing was taken
         await until(pilot, lambda: isinstance(pilot.app.screen, DataScreen))
-        assert form.at(pilot.app.draft, "data.columns") is None
+        assert form_values.find_value(pilot.app.draft, "data.columns") is None
 
 
 async def test_other_rows_are_shown_on_a_key(opened: Opened, wide: Path) -> None:
@@ -119,7 +119,7 @@ async def test_names_with_control_characters(opened: Opened, tmp_path: Path) -> 
         await until(
             pilot, lambda: isinstance(pilot.app.screen, DataScreen) and "9 rows: 9 kept" in text(pilot)
         )
-        assert form.at(pilot.app.draft, "data.columns") == {"prompt": ODD, "response": "a\nb"}
+        assert form_values.find_value(pilot.app.draft, "data.columns") == {"prompt": ODD, "response": "a\nb"}
 
 
 async def test_one_of_two_candidates_from_the_form(opened: Opened, tmp_path: Path) -> None:
@@ -141,7 +141,10 @@ async def test_one_of_two_candidates_from_the_form(opened: Opened, tmp_path: Pat
         await until(
             pilot, lambda: isinstance(pilot.app.screen, SettingsScreen) and "✓ ready" in text(pilot), 20
         )
-        assert form.at(pilot.app.draft, "data.columns") == {"prompt": "question", "response": "answer"}
+        assert form_values.find_value(pilot.app.draft, "data.columns") == {
+            "prompt": "question",
+            "response": "answer",
+        }
         await pilot.press("ctrl+z")
         await until(pilot, lambda: "several columns could be" in text(pilot))
 

@@ -11,10 +11,10 @@ import pytest
 from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.runs.store import RunStore
-from tui_tuner.ui import checking, form
-from tui_tuner.ui.checking import Refusal
-from tui_tuner.ui.screens.offers import Offers
+from tui_tuner.ui import form_values, start_checking
+from tui_tuner.ui.screens.fixing import FixesDialog
 from tui_tuner.ui.screens.settings import SettingsScreen
+from tui_tuner.ui.start_checking import Refusal
 
 TAGS = {"task": "token_classification", "data": {"path": "demo"}, "method": {"kind": "full"}}
 
@@ -28,13 +28,13 @@ def slow_check(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         known.wait(20)
         return Refusal("model.name", "no such folder.")
 
-    monkeypatch.setattr(checking, "check_start", check)
+    monkeypatch.setattr(start_checking, "check_start", check)
     return known
 
 
 def here(pilot: Any) -> str:
     screen = pilot.app.screen
-    return screen._at if isinstance(screen, SettingsScreen) else ""
+    return screen._focused_path if isinstance(screen, SettingsScreen) else ""
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -46,7 +46,7 @@ async def test_a_refused_start_takes_no_hand_away(
         pilot.app.open_settings()
         await until(pilot, lambda: "checking" in text(pilot) and pilot.app.focused is not None)
         await pilot.press("down", "enter", "ctrl+r")
-        await until(pilot, lambda: "then it starts" in text(pilot) and here(pilot) == "data.path")
+        await until(pilot, lambda: "then starting" in text(pilot) and here(pilot) == "data.path")
         if moved:
             await pilot.press("down")
             assert here(pilot) not in ("", "data.path")
@@ -56,7 +56,7 @@ async def test_a_refused_start_takes_no_hand_away(
         if moved:
             assert here(pilot) == before
             notes = [note.message for note in pilot.app._notifications]
-            assert notes == ["It was not started: no such folder."]
+            assert notes == ["The run was not started: no such folder."]
         else:
             await until(pilot, lambda: here(pilot) == "model.name")
 
@@ -65,7 +65,7 @@ async def test_a_start_takes_no_dialog_away(
     opened: Opened, store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = threading.Event()
-    monkeypatch.setattr(checking, "check_start", lambda values: known.wait(20) and None)
+    monkeypatch.setattr(start_checking, "check_start", lambda values: known.wait(20) and None)
     async with opened() as pilot:
         pilot.app.draft = {"data": {"path": "demo"}}
         pilot.app.open_settings()
@@ -75,9 +75,9 @@ async def test_a_start_takes_no_dialog_away(
         above = pilot.app.screen
         known.set()
         await until(pilot, lambda: any("can be started" in one.message for one in pilot.app._notifications))
-        assert pilot.app.screen is above and not list(store.runs())
+        assert pilot.app.screen is above and not list(store.list_runs())
         await pilot.press("escape", "ctrl+r")
-        await until(pilot, lambda: len(list(store.runs())) == 1)
+        await until(pilot, lambda: len(list(store.list_runs())) == 1)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -89,27 +89,29 @@ async def test_what_a_tiny_model_learns_with_is_told_and_offered(
         pilot.app.open_settings()
         screen = pilot.app.screen
         await until(pilot, lambda: screen.focused is not None)
-        await screen._go_to("model.name")
+        await screen._go_to_field("model.name")
         await pilot.press("end", "y")
-        await until(pilot, lambda: "Random weights learn with" in text(pilot))
-        assert "f4 Mend" in text(pilot)
-        assert form.at(pilot.app.draft, "training.learning_rate") == 5e-5  # nothing is changed unasked
+        await until(pilot, lambda: "Random weights need" in text(pilot))
+        assert "f4 Fix" in text(pilot)
+        assert (
+            form_values.find_value(pilot.app.draft, "training.learning_rate") == 5e-5
+        )  # nothing is changed unasked
         await pilot.press("f4")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Offers))
+        await until(pilot, lambda: isinstance(pilot.app.screen, FixesDialog))
         await pilot.press("enter")
-        await until(pilot, lambda: form.at(pilot.app.draft, "training.learning_rate") == 1e-3)
-        assert form.at(pilot.app.draft, "training.epochs") == 8
-        await until(pilot, lambda: "Random weights learn with" not in text(pilot))
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "training.learning_rate") == 1e-3)
+        assert form_values.find_value(pilot.app.draft, "training.epochs") == 8
+        await until(pilot, lambda: "Random weights need" not in text(pilot))
         assert here(pilot) == "model.name"
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: form.at(pilot.app.draft, "training.learning_rate") == 5e-5)
+        await until(pilot, lambda: form_values.find_value(pilot.app.draft, "training.learning_rate") == 5e-5)
 
 
 @pytest.mark.parametrize(
     ("output", "field", "words"),
     [
         ({"folder": "rows.txt"}, "output.folder", "is a file, not a folder"),
-        ({"folder": "rows.txt/runs"}, "output.folder", "a run cannot be kept here"),
+        ({"folder": "rows.txt/runs"}, "output.folder", "a run cannot be stored here"),
         ({"name": "taken"}, "output.name", "a run of this name exists"),
     ],
 )
@@ -136,5 +138,5 @@ async def test_a_model_that_nobody_has_seen_is_not_called_ready(
     async with opened() as pilot:
         pilot.app.draft = {"data": {"path": "demo"}, "model": {"name": "nobody/nothing-xyz"}}
         pilot.app.open_settings()
-        await until(pilot, lambda: "^r fetches the model, then starts it" in text(pilot))
+        await until(pilot, lambda: "^r downloads the model, then starts" in text(pilot))
         assert "ready" not in text(pilot)

@@ -10,7 +10,7 @@ from textual import events
 from textual.widgets import Input
 
 from tests.ui.conftest import SIZES, Opened, text
-from tui_tuner.ui import form
+from tui_tuner.ui import form_values
 from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 from tui_tuner.ui.widgets.form.field import FieldSelect
@@ -36,7 +36,7 @@ async def until(pilot: Any, condition: Any, seconds: float = 60.0) -> None:
 
 def here(app: Any) -> str:
     """The field in focus."""
-    found = app.screen._pages.here if isinstance(app.screen, SettingsScreen) else None
+    found = app.screen._form_pages.focused_field if isinstance(app.screen, SettingsScreen) else None
     return found.option.path if found is not None else ""
 
 
@@ -73,25 +73,26 @@ async def test_advanced_fields_come_where_one_is(opened: Opened) -> None:
     async with opened() as pilot:
         burst(pilot.app, "n", *["down"] * 4, "enter", "down", "down", "f2")
         await until(
-            pilot, lambda: here(pilot.app) == "training.max_steps" and pilot.app.screen._pages.advanced
+            pilot, lambda: here(pilot.app) == "training.max_steps" and pilot.app.screen._form_pages.advanced
         )
         page = pilot.app.screen.query_one("#page-training")
-        assert any(field.option.path == "training.adam_beta1" for field in pilot.app.screen._pages.fields)
+        pages = pilot.app.screen._form_pages
+        assert any(f.option.path == "training.adam_beta1" for f in pages.visible_fields)
         burst(pilot.app, "7", "f2", "9")
         await until(pilot, lambda: pilot.app.draft.get("training") == {"max_steps": 79})
         await settled(pilot)
         assert here(pilot.app) == "training.max_steps"
         assert pilot.app.screen.query_one("#page-training") is page  # it was never made anew
-        assert not any(f.option.path == "training.adam_beta1" for f in pilot.app.screen._pages.fields)
+        assert not any(f.option.path == "training.adam_beta1" for f in pages.visible_fields)
 
 
 async def test_an_advanced_field_in_focus_stays_when_they_are_folded(opened: Opened) -> None:
     async with opened() as pilot:
         burst(pilot.app, "n", "f2", "enter", *["down"] * 4)
-        await until(pilot, lambda: here(pilot.app) and form.options()[here(pilot.app)].advanced)
+        await until(pilot, lambda: here(pilot.app) and form_values.list_options()[here(pilot.app)].advanced)
         path = here(pilot.app)
         burst(pilot.app, "f2")
-        await until(pilot, lambda: not pilot.app.screen._pages.advanced)
+        await until(pilot, lambda: not pilot.app.screen._form_pages.advanced)
         await settled(pilot)
         assert here(pilot.app) == path
 

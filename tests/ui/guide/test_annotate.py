@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from tests.ui.conftest import Opened, text, until
-from tui_tuner.guiding.data import look_at_data
+from tui_tuner.guiding.data_look import look_at_data
 from tui_tuner.ui.screens.guide.annotate import AnnotateScreen
 
 Result = list[str | None]
@@ -58,13 +58,13 @@ async def test_questions_and_answers_are_typed_and_become_a_file(opened: Opened,
         await pilot.press("tab")
         await typed(pilot, "Hello!")
         await pilot.press("ctrl+s")
-        assert "1 row; 9 more until something begins to show" in text(pilot)
+        assert "1 row; 9 more until an effect begins to show" in text(pilot)
         assert rows("my-answers.jsonl") == [{"prompt": "Hi?", "response": "Hello!"}]
         await typed(pilot, "Half")
         await pilot.press("ctrl+s")  # the answer is missing
-        assert "Both parts are needed" in text(pilot) and len(rows("my-answers.jsonl")) == 1
+        assert "Type both the prompt" in text(pilot) and len(rows("my-answers.jsonl")) == 1
         await pilot.press("escape")
-        assert "not saved yet" in text(pilot) and not gave
+        assert "is not saved" in text(pilot) and not gave
         await pilot.press("escape")
         await until(pilot, lambda: bool(gave))
     assert gave == ["my-answers.jsonl"]
@@ -92,7 +92,7 @@ async def test_texts_of_a_file_get_a_class_by_a_digit(opened: Opened, tmp_path: 
     path = tmp_path / "mails.txt"
     path.write_text("The heel broke.\nLovely boots!\nAll is well, thank you.\nIt never came.")
     async with annotating(opened, str(path), "classification") as (pilot, gave):
-        assert "The heel broke." in text(pilot) and "4 texts to do" in text(pilot)
+        assert "The heel broke." in text(pilot) and "4 texts left" in text(pilot)
         await pilot.press("n")
         await typed(pilot, "bad\n")
         assert "Lovely boots!" in text(pilot)
@@ -105,7 +105,7 @@ async def test_texts_of_a_file_get_a_class_by_a_digit(opened: Opened, tmp_path: 
     out = str(tmp_path / "mails-labels.jsonl")
     assert gave == [out] and [row["label"] for row in rows(out)] == ["bad", "good", "good"]
     async with annotating(opened, str(path), "classification") as (pilot, gave):
-        assert "It never came." in text(pilot) and "1 text to do" in text(pilot)
+        assert "It never came." in text(pilot) and "1 text left" in text(pilot)
         await pilot.press("1")
         await until(pilot, lambda: "All texts of the file are done" in text(pilot))
         await pilot.press("escape")
@@ -126,7 +126,7 @@ async def test_the_last_row_is_taken_back_and_changed(opened: Opened, tmp_path: 
         await pilot.press("1")
         assert [row["label"] for row in rows("t-labels.jsonl")] == ["a", "a"]
         await pilot.press("ctrl+z", "ctrl+z", "ctrl+z")
-        assert "no row to take back" in text(pilot) and rows("t-labels.jsonl") == []
+        assert "no row to undo" in text(pilot) and rows("t-labels.jsonl") == []
 
 
 async def test_a_text_is_typed_and_then_gets_its_class(opened: Opened, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ import sys
 from tui_tuner.guiding.annotate import open_annotation
 found = open_annotation("rows.jsonl", "sft")
 for number in range(10**9):
-    found.append({"prompt": f"p{len(found.rows)}", "response": "x" * 5000})
+    found.append_row({"prompt": f"p{len(found.rows)}", "response": "x" * 5000})
     if number == 3:
         print("on", flush=True)
 """

@@ -15,8 +15,8 @@ async def test_a_run_without_a_step_is_painted(
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     folder = fakes.make_run(store)
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     fakes.begin(journal, 100)
     journal.close()
     async with opened(open_run=folder) as pilot:  # it asserts that there was no fault
-        await until(pilot, lambda: "The curve begins with the first step." in text(pilot))
+        await until(pilot, lambda: "The curve starts with the first step." in text(pilot))

@@ -11,22 +11,22 @@ from textual.pilot import Pilot
 
 from tests.ui.conftest import SIZES, Opened, text, until
 from tests.ui.guide.rows import SHAPES, chats, write_rows
-from tui_tuner.config.kinds import TASKS
-from tui_tuner.guiding.answers import Answers
-from tui_tuner.launch.thread import ThreadHost
+from tui_tuner.config.kinds.tasks import TASKS
+from tui_tuner.guiding.guide_answers import Answers
+from tui_tuner.launch.thread_host import ThreadHost
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunStore
-from tui_tuner.runs.view import RunView, fold
-from tui_tuner.tasks.preview.finding import find_data
+from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.tasks.preview.data_finding import find_data
 from tui_tuner.ui.app import TunerApp
-from tui_tuner.ui.screens.chat.chat import ChatScreen
-from tui_tuner.ui.screens.guide.data import DataQuestion
-from tui_tuner.ui.screens.guide.goal import GoalQuestion
-from tui_tuner.ui.screens.guide.model import ModelQuestion
-from tui_tuner.ui.screens.guide.page import GuidePage
-from tui_tuner.ui.screens.guide.walk import Walk
+from tui_tuner.ui.screens.chat.chat_screen import ChatScreen
+from tui_tuner.ui.screens.fixing import put_values
+from tui_tuner.ui.screens.guide.data_question import DataQuestion
+from tui_tuner.ui.screens.guide.goal_question import GoalQuestion
+from tui_tuner.ui.screens.guide.guide_page import GuidePage
+from tui_tuner.ui.screens.guide.guide_walk import Walk
+from tui_tuner.ui.screens.guide.model_question import ModelQuestion
 from tui_tuner.ui.screens.home import HomeScreen
-from tui_tuner.ui.screens.offers import put_values
 from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 
@@ -49,7 +49,7 @@ async def test_the_page_leads_into_the_form_and_takes_back_what_was_changed_ther
     walk = Walk(Answers("style", "chats.jsonl", "demo", "here", None, "held-out"))
     async with opened() as pilot:
         pilot.app.push_screen(GuidePage(walk))
-        await until(pilot, lambda: "ready: ^r starts it" in text(pilot), 30)
+        await until(pilot, lambda: "ready: press ^r to start" in text(pilot), 30)
         assert "What will happen" in text(pilot) and "demo" in text(pilot)
         values = copy.deepcopy(pilot.app.draft)
         assert values["task"] == "sft" and values["data"]["path"].endswith("chats.jsonl")
@@ -61,7 +61,7 @@ async def test_the_page_leads_into_the_form_and_takes_back_what_was_changed_ther
         await until(pilot, lambda: pilot.app.draft == values)
         put_values(pilot.app, {"training.epochs": 1.5})
         await pilot.press("escape", "escape")
-        await until(pilot, lambda: on(pilot, GuidePage) and "ready: ^r" in text(pilot), 30)
+        await until(pilot, lambda: on(pilot, GuidePage) and "ready: press ^r" in text(pilot), 30)
         assert walk.answers.more == {"training.epochs": 1.5}
         await pilot.press("ctrl+z")
         await until(pilot, lambda: pilot.app.draft == values, 30)
@@ -80,7 +80,7 @@ async def test_the_goal_is_guessed_from_the_file_and_its_rows_are_shown(
         await pilot.press("enter")
         await until(pilot, lambda: on(pilot, DataQuestion))
         await until(pilot, lambda: "60 rows, all of them read" in text(pilot), 60)
-        assert pilot.app.screen.walk.task == task
+        assert pilot.app.screen.walk.task_name == task
         assert "✓" in text(pilot) and "›" in text(pilot)
         await pilot.press("escape")
         await until(pilot, lambda: on(pilot, GoalQuestion))
@@ -109,7 +109,7 @@ async def test_a_broken_file_says_where_and_offers_ways_out(opened: Opened) -> N
         await until(pilot, lambda: on(pilot, GoalQuestion))
         await pilot.press("enter")
         await until(pilot, lambda: on(pilot, DataQuestion) and "bad.jsonl" in text(pilot))
-        await until(pilot, lambda: "F4 Mend" in text(pilot) or "f4 Mend" in text(pilot))
+        await until(pilot, lambda: "F4 Fix" in text(pilot) or "f4 Fix" in text(pilot))
         await pilot.press("enter")  # it cannot be taken
         await until(pilot, lambda: "Choose another file" in text(pilot))
         assert not isinstance(pilot.app.screen, ModelQuestion)
@@ -123,12 +123,12 @@ async def test_rows_of_another_goal_change_it_by_one_key(opened: Opened) -> None
         await pilot.press("home", "enter")  # answer in my style: not what these rows are for
         await until(pilot, lambda: on(pilot, DataQuestion) and "Change goal" in text(pilot), 60)
         await pilot.press("f5")
-        await until(pilot, lambda: pilot.app.screen.walk.task == "classification")
+        await until(pilot, lambda: pilot.app.screen.walk.task_name == "classification")
         await until(pilot, lambda: "60 rows, all of them read" in text(pilot), 60)
 
 
 async def test_a_task_that_is_new_has_its_choice(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui_tuner.config.kinds import TaskKind
+    from tui_tuner.config.kinds.tasks import TaskKind
 
     toy = TaskKind("sentiment", "Sentiment", "Learn the class of a text.")
     monkeypatch.setitem(TASKS, "sentiment", toy)
@@ -170,11 +170,11 @@ async def test_eight_keys_from_a_file_to_talking_to_a_better_model(tmp_path: Pat
         await until(pilot, lambda: on(pilot, GuidePage), 40)
         await press("ctrl+r")
         await until(pilot, lambda: on(pilot, ResultsScreen), 120)  # by itself, at its end
-        (folder,) = store.runs()
-        view = fold(RunView(), JournalReader(folder.events).read(1 << 22))
+        (folder,) = store.list_runs()
+        view = fold_events(RunView(), JournalReader(folder.events_path).read_events(1 << 22))
         held = [found for found in view.evaluations if found.stage == "validation"]
         assert held[-1].metrics["loss"] < 0.8 * held[0].metrics["loss"]
         await press("c")
         await until(pilot, lambda: on(pilot, ChatScreen), 60)
     assert len(pressed) == 8
-    assert not app.fault_log.path.exists(), app.fault_log.path.read_text()[-3000:]
+    assert not app.fault_log.file_path.exists(), app.fault_log.file_path.read_text()[-3000:]

@@ -20,8 +20,8 @@ OTHER_USES = re.compile(rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")  # a bell also en
 @pytest.mark.parametrize(("notify", "bells"), [(["bell"], 1), ([], 0)])
 def test_a_run_that_ended_just_now_rings_once(tmp_path: Path, notify: list[str], bells: int) -> None:
     config = build_config({"output": {"folder": str(tmp_path / "runs"), "name": "job", "notify": notify}})
-    folder = RunStore(tmp_path / "runs").create(config)
-    journal = JournalWriter(folder.events, folder.name)
+    folder = RunStore(tmp_path / "runs").create_run(config)
+    journal = JournalWriter(folder.events_path, folder.name)
     journal.emit(RunStarted(config.model_dump(mode="json"), device="CPU"))
     journal.emit(Finished("completed", 0, "40 steps."))
     journal.close()

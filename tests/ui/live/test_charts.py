@@ -11,15 +11,15 @@ from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.runs.events import Evaluation, Event, Heartbeat, Phase, RolledBack, RunStarted, Step
 from tui_tuner.runs.store import RunStore
-from tui_tuner.runs.view import RunView, fold
-from tui_tuner.ui.widgets.live.plot import log_ticks, x_ticks
-from tui_tuner.ui.widgets.live.series import chart_of, charts_of
-from tui_tuner.ui.words import span
+from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.ui.screen_words import format_range
+from tui_tuner.ui.widgets.live.chart_data import chart_of, charts_of
+from tui_tuner.ui.widgets.live.chart_plot import log_ticks, x_ticks
 
 HOLDS = (
-    "import sys\nfrom pathlib import Path\nfrom tui_tuner.launch.lock import owned\n"
+    "import sys\nfrom pathlib import Path\nfrom tui_tuner.launch.lock import own_run\n"
     "from tui_tuner.runs.store import RunFolder\n"
-    "with owned(RunFolder(Path(sys.argv[1]))):\n    print('held', flush=True)\n    sys.stdin.readline()\n"
+    "with own_run(RunFolder(Path(sys.argv[1]))):\n    print('held', flush=True)\n    sys.stdin.readline()\n"
 )
 
 
@@ -39,17 +39,19 @@ def view_of(losses: list[float], tokens: int = 100, seconds: float = 0.5) -> Run
     ]
     bodies += [Evaluation(len(losses) // 2, "validation", {"loss": 2.0, "accuracy": 0.5})]
     bodies += [Heartbeat(len(losses), 300 << 20)]
-    return fold(RunView(), [Event(body, "run", 0, 1000.0) for body in bodies])
+    return fold_events(RunView(), [Event(body, "run", 0, 1000.0) for body in bodies])
 
 
 def test_the_memory_of_a_long_run_is_thinned_and_that_of_steps_done_again_is_left_out() -> None:
     beats = [Heartbeat(step, (step % 97 + 1) << 20) for step in range(1, 20_001)]
     beats[7_000] = Heartbeat(7_001, 1 << 30)
-    view = fold(RunView(), [Event(body, "run", 0, 1000.0) for body in beats])
+    view = fold_events(RunView(), [Event(body, "run", 0, 1000.0) for body in beats])
     line = chart_of(view, "memory", "step", 140).line
     assert len(line) <= 280 and line == sorted(line) and (7_001.0, float(1 << 30)) in line
     again = [RolledBack(step=5_000), Heartbeat(5_001, 3 << 20)]
-    line = chart_of(fold(view, [Event(body, "run", 0, 1000.0) for body in again]), "memory", "step", 140).line
+    line = chart_of(
+        fold_events(view, [Event(body, "run", 0, 1000.0) for body in again]), "memory", "step", 140
+    ).line
     assert line == sorted(line) and line[-1] == (5_001.0, float(3 << 20))
 
 
@@ -85,8 +87,12 @@ def test_by_tokens_and_by_time_evaluations_stand_at_their_step() -> None:
 
 
 def test_a_wide_range_has_a_logarithmic_scale_and_a_narrow_one_has_not() -> None:
-    assert chart_of(view_of([500.0 / number**2 for number in range(1, 60)]), "loss", "step", 80).log
-    assert not chart_of(view_of([3.0 - number / 60 for number in range(60)]), "loss", "step", 80).log
+    assert chart_of(
+        view_of([500.0 / number**2 for number in range(1, 60)]), "loss", "step", 80
+    ).is_logarithmic
+    assert not chart_of(
+        view_of([3.0 - number / 60 for number in range(60)]), "loss", "step", 80
+    ).is_logarithmic
     low, high, ticks = log_ticks(0.02, 300.0, 5)
     assert (low, high) == (-2.0, 3.0) and ticks == [0.01, 0.1, 1.0, 10.0, 100.0, 1000.0]
 
@@ -114,7 +120,7 @@ def test_a_run_has_a_chart_for_what_it_measured() -> None:
     ],
 )
 def test_a_range_of_times_has_room_in_the_figures(low: float, high: float, said: str) -> None:
-    assert span(low, high) == said and len(said) <= 14
+    assert format_range(low, high) == said and len(said) <= 14
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -149,7 +155,9 @@ async def test_stop_is_not_one_careless_press_away(store: RunStore, opened: Open
         await until(pilot, lambda: "Stop this run?" not in text(pilot))
         assert "stop" not in pilot.app.host.commands
         await pilot.press("ctrl+z")
-        await until(pilot, lambda: any("would not train" in str(n.message) for n in pilot.app._notifications))
+        await until(
+            pilot, lambda: any("would pause the training" in str(n.message) for n in pilot.app._notifications)
+        )
 
 
 async def test_leaving_a_paused_run_of_another_process_says_that_it_stays_so(
@@ -161,7 +169,7 @@ async def test_leaving_a_paused_run_of_another_process_says_that_it_stays_so(
     from tui_tuner.runs.journal import JournalWriter
 
     folder = fakes.make_run(store, "held")
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     fakes.begin(journal, 100)
     fakes.step(journal, 1, 100)
     journal.emit(Phase("paused", 1, 100))
@@ -190,10 +198,10 @@ async def test_a_wait_of_a_run_has_a_name_a_count_and_seconds(
     from tui_tuner.runs.journal import JournalWriter
 
     folder = fakes.make_run(store, "waits")
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     async with opened(size, open_run=folder) as pilot:
-        pilot.app.hosts = lambda _folder: True
-        pilot.app.follow(folder)._hosted = lambda: True
+        pilot.app.is_hosting = lambda _folder: True
+        pilot.app.follow_run(folder)._hosted = lambda: True
         journal.emit(RunStarted(device="cpu"))
         journal.emit(Phase("fetching", 1 << 30, 4 << 30, "qwen", unit="bytes"))
         await until(pilot, lambda: "fetching the model" in text(pilot) and "1.0 of 4.0 GiB" in text(pilot))

@@ -9,7 +9,7 @@ from textual.message_pump import MessagePump
 from tests.ui import fakes
 from tui_tuner.runs.store import RunStore
 from tui_tuner.ui import bridge
-from tui_tuner.ui.bridge import Follower, RunUpdated
+from tui_tuner.ui.bridge import RunFollower, RunUpdated
 
 
 class _Listener(MessagePump):
@@ -30,14 +30,14 @@ def test_a_run_is_not_called_lost_while_its_journal_is_read(
     folder = fakes.make_run(store, "long")
     fakes.write_run(folder, 3000, 3000, "" if ended == "lost" else ended)
     fakes.claim_dead(folder)
-    folder.log.write_text("the last words\n")
+    folder.log_path.write_text("the last words\n")
     monkeypatch.setattr(bridge, "_CHUNK", 50_000)
     monkeypatch.setattr(bridge, "_BUDGET", 0.001)
-    follower, listener = Follower(folder), _Listener()
-    follower.listen(listener)
-    while follower.poll():
+    follower, listener = RunFollower(folder), _Listener()
+    follower.add_listener(listener)
+    while follower.poll_journal():
         pass
     assert len(listener.states) > 3 and listener.states[0] == "reading"
     assert set(listener.states) == {"reading", ended} and listener.states[-1] == ended
-    texts = [line.text for line in follower.snapshot().log]
+    texts = [line.text for line in follower.take_snapshot().log]
     assert texts.count("the last words") == (ended != "completed")

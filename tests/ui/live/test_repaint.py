@@ -12,7 +12,7 @@ from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.geometry import Region
 from textual.strip import Strip
 
-from tui_tuner.ui.guard.repaint import Painted
+from tui_tuner.ui.guard.repaint import PaintRecord
 
 WIDTH, HEIGHT = 24, 5
 CONSOLE = Console(color_system="truecolor", force_terminal=True)
@@ -69,7 +69,7 @@ def layout(lines: list[list[Strip]]) -> LayoutUpdate:
 def test_the_terminal_shows_the_same(seed: int, wide: bool) -> None:
     rng = random.Random(seed)
     plain, saving = Terminal(), Terminal()
-    painted = Painted()
+    painted = PaintRecord()
     lines: list[list[Strip]] = []
     for _unused in range(30):
         if not lines or rng.random() < 0.4:
@@ -87,16 +87,16 @@ def test_the_terminal_shows_the_same(seed: int, wide: bool) -> None:
 
 
 def test_the_same_screen_is_sent_once() -> None:
-    painted = Painted()
+    painted = PaintRecord()
     lines = [[strip_of(random.Random(y), WIDTH, False)] for y in range(HEIGHT)]
     assert painted.only_changes(layout(lines)).render_segments(CONSOLE)
     assert painted.only_changes(layout(lines)).render_segments(CONSOLE) == ""
-    painted.forget()
+    painted.forget_lines()
     assert painted.only_changes(layout(lines)).render_segments(CONSOLE)
 
 
 def test_one_other_letter_is_what_is_sent() -> None:
-    painted = Painted()
+    painted = PaintRecord()
     for word in ("loss 0.4991", "loss 0.4971"):
         line = Strip([Segment(word.ljust(WIDTH), RED)])
         sent = painted.only_changes(layout([[line]])).render_segments(CONSOLE)
@@ -104,7 +104,7 @@ def test_one_other_letter_is_what_is_sent() -> None:
 
 
 def test_a_screen_that_was_not_written_is_not_taken_for_shown() -> None:
-    painted = Painted()
+    painted = PaintRecord()
     lines = [[strip_of(random.Random(y), WIDTH, False)] for y in range(HEIGHT)]
     painted.only_changes(layout(lines))
     assert painted.only_changes(layout(lines)).render_segments(CONSOLE)

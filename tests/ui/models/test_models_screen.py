@@ -17,15 +17,15 @@ from textual.widgets import Input, Static
 
 from tests.hub_server import TOKEN, PlayedHub, hub
 from tests.ui.conftest import SIZES, Opened, text, until
-from tui_tuner.models.catalog import find
+from tui_tuner.models.catalog import find_config
 from tui_tuner.models.hub.api import local_models
 from tui_tuner.ui.base_models.fetches import DONE, FAILED
-from tui_tuner.ui.screens.data import DataScreen
-from tui_tuner.ui.screens.dialogs import Confirm
+from tui_tuner.ui.screens.data_screen import DataScreen
+from tui_tuner.ui.screens.dialogs import ConfirmDialog
 from tui_tuner.ui.screens.home import HomeScreen
-from tui_tuner.ui.screens.models.browse import ModelsScreen
-from tui_tuner.ui.screens.models.dialogs import CodeDialog, FailedDialog, FetchDialog
 from tui_tuner.ui.screens.models.login import LoginDialog
+from tui_tuner.ui.screens.models.model_dialogs import CodeDialog, FailedDialog, FetchDialog
+from tui_tuner.ui.screens.models.models_screen import ModelsScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 from tui_tuner.ui.widgets.models.model_list import ModelList
 
@@ -66,14 +66,14 @@ async def searched(pilot: Pilot[Any], query: str, name: str) -> ModelList:
     await pilot.press(*query)
     models = pilot.app.screen.query_one(ModelList)
     await until(pilot, lambda: any(row.name == name for row in models.rows.values()))
-    await until(pilot, lambda: not pilot.app.screen.hunt.waiting)
+    await until(pilot, lambda: not pilot.app.screen.hunt.is_waiting)
     await pilot.press("down")
-    await until(pilot, lambda: models.has_focus and models.chosen is not None)
+    await until(pilot, lambda: models.has_focus and models.chosen_row is not None)
     for _unused in range(len(models.rows)):
-        if models.chosen.name == name:
+        if models.chosen_row.name == name:
             break
         await pilot.press("down")
-    assert models.chosen.name == name
+    assert models.chosen_row.name == name
     return models
 
 
@@ -97,7 +97,7 @@ async def choose(pilot: Pilot[Any], label: str) -> None:
 async def test_a_model_is_found_looked_at_and_taken(hub: PlayedHub, opened: Opened, size: Any) -> None:
     hub.add_demo("acme/tiny-chat", downloads=5000)
     hub.add_demo("acme/other", tags=("safetensors", f"license:{HOSTILE}"))
-    shape = json.dumps(find("meta-llama/Llama-3.1-405B")).encode()
+    shape = json.dumps(find_config("meta-llama/Llama-3.1-405B")).encode()
     hub.add("acme/huge", {"config.json": shape, "model.safetensors": b"\0" * 9}, parameters=405_853_388_800)
     async with opened(size) as pilot:
         models = await searched(pilot, "acme", "acme/huge")
@@ -106,7 +106,7 @@ async def test_a_model_is_found_looked_at_and_taken(hub: PlayedHub, opened: Open
         await until(pilot, lambda: "✓ " in row_of(pilot, "acme/tiny-chat"), 60)
         assert "901 K" in row_of(pilot, "acme/tiny-chat") and "apache-2.0" in row_of(pilot, "acme/tiny-chat")
         assert "3.6 MiB" in row_of(pilot, "acme/tiny-chat") and "\x1b" not in text(pilot)
-        while models.chosen.name != "acme/tiny-chat":
+        while models.chosen_row.name != "acme/tiny-chat":
             await pilot.press("up")
         await until(pilot, lambda: "llama · 3 layers" in text(pilot))
         shown = text(pilot)
@@ -144,18 +144,18 @@ async def test_a_model_is_fetched_left_off_and_goes_on_from_there(hub: PlayedHub
         assert row_of(pilot, "acme/tiny-chat").lstrip().startswith("⇣")
         await pilot.press("x")
         await until(pilot, lambda: "% here" in row_of(pilot, "acme/tiny-chat"))
-        await until(pilot, lambda: "f goes on" in text(pilot))
-        assert not fetches.active and [model.whole for model in local_models()] == [False]
+        await until(pilot, lambda: "press f to resume" in text(pilot))
+        assert not fetches.active_jobs and [model.whole for model in local_models()] == [False]
         hub.slow(None)
         before = hub.bytes_sent
         await pilot.press("f")
         await on(pilot, FetchDialog)
-        await until(pilot, lambda: "of it is here already" in text(pilot))
+        await until(pilot, lambda: "of it is already on this machine" in text(pilot))
         await pilot.press("enter", "escape")  # it goes on where no screen shows it
         await on(pilot, HomeScreen)
         told = pilot.app._notifications
         await until(pilot, lambda: any("is on this machine now" in one.message for one in told))
-        assert fetches.of("acme/tiny-chat", "huggingface").state == DONE
+        assert fetches.find_job("acme/tiny-chat", "huggingface").state == DONE
         assert 0 < hub.bytes_sent - before < size - 500_000
         await pilot.press("m")
         await until(pilot, lambda: row_of(pilot, "acme/tiny-chat").lstrip().startswith("●"))
@@ -177,11 +177,11 @@ async def test_two_are_fetched_in_turn_and_leaving_asks(hub: PlayedHub, opened: 
         await pilot.press("escape")
         await until(pilot, lambda: "⇣" in text(pilot).splitlines()[0])
         await pilot.press("ctrl+q")
-        await on(pilot, Confirm)
-        assert "goes on from there" in text(pilot) and "tui-tuner models fetch acme/one" in text(pilot)
+        await on(pilot, ConfirmDialog)
+        assert "it resumes from there" in text(pilot) and "tui-tuner models fetch acme/one" in text(pilot)
         await pilot.press("n")
         await on(pilot, HomeScreen)
-        assert [job.name for job in pilot.app.fetches.active] == ["acme/one", "acme/two"]
+        assert [job.name for job in pilot.app.fetches.active_jobs] == ["acme/one", "acme/two"]
 
 
 async def test_a_gated_model_leads_to_the_login(hub: PlayedHub, opened: Opened, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ async def test_a_gated_model_leads_to_the_login(hub: PlayedHub, opened: Opened, 
         assert f"{hub.url}/acme/gated" in flat(pilot)
         await choose(pilot, "Log in")
         dialog = await on(pilot, LoginDialog)
-        await until(pilot, lambda: "Nobody is logged in" in text(pilot))
+        await until(pilot, lambda: "Not logged in" in text(pilot))
         pilot.app.screen.set_focus(dialog.query_one(Input))
         await pilot.press(*"hf_wrongwrongwrong", "enter")
         await until(pilot, lambda: "does not know this token" in text(pilot))
@@ -210,7 +210,7 @@ async def test_a_gated_model_leads_to_the_login(hub: PlayedHub, opened: Opened, 
         await until(pilot, lambda: "Logged in as anna" in text(pilot))
         assert dialog.query_one(Input).value == ""
         await pilot.press("escape")
-        await until(pilot, lambda: "you may fetch it" in text(pilot), 60)
+        await until(pilot, lambda: "you have access" in text(pilot), 60)
         await pilot.press("f")
         await on(pilot, FailedDialog)
         await pilot.press("enter")
@@ -219,9 +219,9 @@ async def test_a_gated_model_leads_to_the_login(hub: PlayedHub, opened: Opened, 
         await on(pilot, LoginDialog)
         await until(pilot, lambda: "Logged in as anna" in text(pilot))
         await choose(pilot, "Log out")
-        await until(pilot, lambda: "Nobody is logged in" in text(pilot))
+        await until(pilot, lambda: "Not logged in" in text(pilot))
         assert not (tmp_path / "home" / "hf" / "token").exists()
-        pilot.app.drafts.flush()
+        pilot.app.drafts.flush_draft()
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size < 1_000_000]
     assert not [path for path in kept if TOKEN.encode() in path.read_bytes()]
 
@@ -233,7 +233,7 @@ async def test_code_of_a_model_is_asked_about(hub: PlayedHub, opened: Opened) ->
         await until(pilot, lambda: "its own Python code" in text(pilot))
         await pilot.press("enter")
         await on(pilot, CodeDialog)
-        await choose(pilot, "Take it, and let none")
+        await choose(pilot, "Choose it, without running")
         await on(pilot, SettingsScreen)
         assert pilot.app.draft["model"] == {"name": "acme/coded", "trust_remote_code": False}
         await pilot.press("escape")
@@ -241,7 +241,7 @@ async def test_code_of_a_model_is_asked_about(hub: PlayedHub, opened: Opened) ->
         await until(pilot, lambda: "its own Python code" in text(pilot))
         await pilot.press("enter")
         await on(pilot, CodeDialog)
-        await choose(pilot, "Take it, and let its code")
+        await choose(pilot, "Choose it, and allow its code")
         await on(pilot, SettingsScreen)
         assert pilot.app.draft["model"]["trust_remote_code"] is True
 
@@ -260,11 +260,11 @@ async def test_a_full_disk_shows_what_takes_the_room(
         await until(pilot, lambda: row_of(pilot, "acme/small").lstrip().startswith("●"))
         monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10, 9, 1))
         models = pilot.app.screen.query_one(ModelList)
-        while models.chosen.name != "acme/tiny-chat":
+        while models.chosen_row.name != "acme/tiny-chat":
             await pilot.press("down")
         await pilot.press("f")
         await on(pilot, FetchDialog)
-        await until(pilot, lambda: "too little" in words_of(pilot))
+        await until(pilot, lambda: "not enough" in words_of(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: row_of(pilot, "acme/tiny-chat").lstrip().startswith("✗"))
         await pilot.press("f")
@@ -291,14 +291,14 @@ async def test_without_a_hub_the_models_of_this_machine_are_listed(
         await pilot.press("m")
         await until(pilot, lambda: "● demo" in text(pilot) and "✓" in row_of(pilot, "demo"))
         await pilot.press(*"smol", "enter")
-        await until(pilot, lambda: "r asks again" in flat(pilot))
+        await until(pilot, lambda: "Press r to try again" in flat(pilot))
         assert "HuggingFaceTB/SmolLM2-135M" in text(pilot) and "✗" in text(pilot)
         if how == "broken":
             hub.heal()
             hub.add_demo("acme/smol-one")
             await pilot.press("r")
             await until(pilot, lambda: row_of(pilot, "acme/smol-one"))
-            assert "r asks again" not in flat(pilot)
+            assert "Press r to try again" not in flat(pilot)
 
 
 async def test_a_hub_that_does_not_answer_holds_up_no_key(
@@ -314,7 +314,7 @@ async def test_a_hub_that_does_not_answer_holds_up_no_key(
             await pilot.press(*"smol", "enter")
             await until(pilot, lambda: "Asking Hugging Face… 1 s" in text(pilot))
             await until(pilot, lambda: text(pilot).count("✓") >= 4, 60)
-            assert pilot.app.screen.hunt.waiting
+            assert pilot.app.screen.hunt.is_waiting
             await pilot.press("enter")  # takes the first known one, unasked
             await on(pilot, SettingsScreen)
             assert pilot.app.draft["model"]["name"].startswith("HuggingFaceTB/SmolLM2-135M")
@@ -324,7 +324,7 @@ async def test_another_hub_and_a_name_that_is_wrong(hub: PlayedHub, opened: Open
     hub.add_demo("acme/tiny-chat")
     async with opened() as pilot:
         await searched(pilot, "acme/tiny-chta", "acme/tiny-chta")
-        assert "As it was typed" in text(pilot)
+        assert "As typed" in text(pilot)
         await until(pilot, lambda: "Did you mean acme/tiny-chat?" in flat(pilot))
         await pilot.press("slash", *(["backspace"] * 3), "h")
         await until(pilot, lambda: row_of(pilot, "acme/tiny-chat"))
@@ -346,8 +346,8 @@ async def test_a_word_that_names_an_embedded_model_leads_to_what_the_hub_found(
         screen = await on(pilot, ModelsScreen)
         await until(pilot, lambda: "✗ unsuited" in row_of(pilot, "tiny"))
         await pilot.press(*"tiny", "enter")
-        await until(pilot, lambda: row_of(pilot, "acme/tiny-chat") and screen.models.has_focus)
-        assert row_of(pilot, "tiny") and screen.models.chosen.name == "acme/tiny-chat"
+        await until(pilot, lambda: row_of(pilot, "acme/tiny-chat") and screen.model_list.has_focus)
+        assert row_of(pilot, "tiny") and screen.model_list.chosen_row.name == "acme/tiny-chat"
 
 
 async def test_the_data_screen_asks_for_a_model(hub: PlayedHub, opened: Opened, tmp_path: Path) -> None:
@@ -361,7 +361,7 @@ async def test_the_data_screen_asks_for_a_model(hub: PlayedHub, opened: Opened, 
         screen = await on(pilot, ModelsScreen)
         await until(pilot, lambda: screen.hunt.looked)
         await pilot.press("down", "up")
-        assert screen.query_one(ModelList).chosen.name == "demo"
+        assert screen.query_one(ModelList).chosen_row.name == "demo"
         await pilot.press("enter")
         await on(pilot, DataScreen)
         await until(pilot, lambda: "tokens of demo" in text(pilot))
@@ -379,7 +379,9 @@ async def test_the_form_asks_for_a_model_on_f6(hub: PlayedHub, opened: Opened) -
         screen = await on(pilot, ModelsScreen)
         await pilot.press(*"acme/tiny", "enter")
         models = screen.query_one(ModelList)
-        await until(pilot, lambda: models.chosen is not None and models.chosen.name == "acme/tiny-chat")
+        await until(
+            pilot, lambda: models.chosen_row is not None and models.chosen_row.name == "acme/tiny-chat"
+        )
         await pilot.press("enter")
         await on(pilot, SettingsScreen)
         await until(pilot, lambda: "acme/tiny-chat" in text(pilot))

@@ -11,41 +11,41 @@ import pytest
 
 from tui_tuner import demo
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.models.catalog import find
+from tui_tuner.models.catalog import find_config
 from tui_tuner.models.hub.kinds import HUGGINGFACE, MODELSCOPE, Progress
 from tui_tuner.ui.base_models import fetches as queue
-from tui_tuner.ui.base_models.fetches import DONE, FAILED, LEFT, WAITING, Fetches, Job
+from tui_tuner.ui.base_models.fetches import DONE, FAILED, LEFT, WAITING, FetchJob, FetchQueue
 from tui_tuner.ui.base_models.fits import FITS, MISFIT, UNKNOWN, UNSUITED, fit_of
-from tui_tuner.ui.base_models.hunt import Hunt, values_for
-from tui_tuner.ui.base_models.lookers import Lookers
-from tui_tuner.ui.base_models.rows import (
+from tui_tuner.ui.base_models.model_description import ModelSummary, count_words, shape_words, told_of_folder
+from tui_tuner.ui.base_models.model_rows import (
     HERE,
     HUB,
     KNOWN,
     TYPED,
-    Row,
-    View,
+    ModelRow,
+    RowFilter,
     folders_near,
-    known,
+    list_known,
     looks_like_id,
 )
-from tui_tuner.ui.base_models.told import Told, count_words, shape_words, told_of_folder
-from tui_tuner.ui.form import config_of
+from tui_tuner.ui.base_models.model_search import ModelSearch, values_for
+from tui_tuner.ui.base_models.newest_first import NewestFirstThreads
+from tui_tuner.ui.form_values import config_of
 
 
 def test_rows_of_this_machine_come_first_and_none_twice() -> None:
-    hunt = Hunt(query="qwen", asked="qwen", answered="qwen")
-    hunt.here = [Row("Qwen/Qwen3-0.6B", HERE, HUGGINGFACE, bytes=500, whole=False)]
+    hunt = ModelSearch(query="qwen", asked="qwen", answered="qwen")
+    hunt.here = [ModelRow("Qwen/Qwen3-0.6B", HERE, HUGGINGFACE, bytes=500, whole=False)]
     hunt.found = [
-        Row("qwen/qwen3-0.6b", HUB, HUGGINGFACE, 600_000_000, 1_000, licence="apache-2.0"),
-        Row("other/Qwen-mine", HUB, HUGGINGFACE, gated=True),
-        Row("Qwen/Qwen3-8B", HUB, HUGGINGFACE),
+        ModelRow("qwen/qwen3-0.6b", HUB, HUGGINGFACE, 600_000_000, 1_000, licence="apache-2.0"),
+        ModelRow("other/Qwen-mine", HUB, HUGGINGFACE, gated=True),
+        ModelRow("Qwen/Qwen3-8B", HUB, HUGGINGFACE),
     ]
-    rows = hunt.rows
+    rows = hunt.shown_rows
     assert [row.place for row in rows[:3]] == [HERE, HUB, HUB]
     assert {row.place for row in rows[3:]} == {KNOWN}
     first = rows[0]
-    assert (first.licence, first.total, first.parameters, first.partial) == (
+    assert (first.licence, first.total, first.parameters, first.is_partial) == (
         "apache-2.0",
         1_000,
         600_000_000,
@@ -56,51 +56,54 @@ def test_rows_of_this_machine_come_first_and_none_twice() -> None:
 
 
 def test_what_is_typed_can_be_taken_as_a_name() -> None:
-    hunt = Hunt(query="acme/private-1")
-    assert [(row.name, row.place) for row in hunt.rows] == [("acme/private-1", TYPED)]
+    hunt = ModelSearch(query="acme/private-1")
+    assert [(row.name, row.place) for row in hunt.shown_rows] == [("acme/private-1", TYPED)]
     hunt.query = "acme"
-    assert hunt.rows == []
+    assert hunt.shown_rows == []
     assert looks_like_id("a/b.c-d_e") and not any(
         map(looks_like_id, ["a", "a/", "/b", "a/b/c", "a b/c", "a/é"])
     )
 
 
 def test_filters_and_orders() -> None:
-    hunt = Hunt(query="acme", asked="acme", answered="acme")
+    hunt = ModelSearch(query="acme", asked="acme", answered="acme")
     hunt.here = []
     sizes = {"acme/b": 3, "acme/a": 1, "acme/c": None}
     hunt.found = [
-        Row(name, HUB, HUGGINGFACE, bytes=size, licence="mit" if size else "gpl")
+        ModelRow(name, HUB, HUGGINGFACE, bytes=size, licence="mit" if size else "gpl")
         for name, size in sizes.items()
     ]
-    hunt.view = View(order="smallest")
-    assert [row.name for row in hunt.rows] == ["acme/a", "acme/b", "acme/c"]
-    hunt.view = View(order="largest")
-    assert [row.name for row in hunt.rows] == ["acme/b", "acme/a", "acme/c"]
-    hunt.view = View(licence="gpl")
-    assert [row.name for row in hunt.rows] == ["acme/c"] and hunt.licences == ["mit", "gpl"]
+    hunt.view = RowFilter(order="smallest")
+    assert [row.name for row in hunt.shown_rows] == ["acme/a", "acme/b", "acme/c"]
+    hunt.view = RowFilter(order="largest")
+    assert [row.name for row in hunt.shown_rows] == ["acme/b", "acme/a", "acme/c"]
+    hunt.view = RowFilter(licence="gpl")
+    assert [row.name for row in hunt.shown_rows] == ["acme/c"] and hunt.licences == ["mit", "gpl"]
     row = hunt.found[0]
-    hunt.fits[row.key] = fit_of({}, Row("Qwen/Qwen3-235B-A22B", KNOWN, HUGGINGFACE), "", None)
+    hunt.fits[row.key] = fit_of({}, ModelRow("Qwen/Qwen3-235B-A22B", KNOWN, HUGGINGFACE), "", None)
     assert hunt.fits[row.key].state == MISFIT
-    hunt.view = View(fitting=True)
-    assert [row.name for row in hunt.rows] == ["acme/a", "acme/c"]  # those of which nothing is known stay
+    hunt.view = RowFilter(fitting=True)
+    assert [row.name for row in hunt.shown_rows] == [
+        "acme/a",
+        "acme/c",
+    ]  # those of which nothing is known stay
 
 
 def test_only_what_is_in_sight_is_asked_of_a_hub() -> None:
-    hunt = Hunt(query="x", asked="x", answered="x")
-    found = [Row(f"acme/x{number}", HUB, HUGGINGFACE) for number in range(9)]
-    others = [Row("Qwen/Qwen3-8B", KNOWN, HUGGINGFACE), Row("Qwen/Qwen3-4B", KNOWN, HUGGINGFACE)]
-    hunt.see([*found, *others], others[1].key)
+    hunt = ModelSearch(query="x", asked="x", answered="x")
+    found = [ModelRow(f"acme/x{number}", HUB, HUGGINGFACE) for number in range(9)]
+    others = [ModelRow("Qwen/Qwen3-8B", KNOWN, HUGGINGFACE), ModelRow("Qwen/Qwen3-4B", KNOWN, HUGGINGFACE)]
+    hunt.note_shown([*found, *others], others[1].key)
     assert hunt.to_ask([*found[:2], others[0]]) == [others[1].key, found[0].key, found[1].key]
     assert hunt.to_plan([*found[:2], others[0]]) == [
         others[1].key,
         others[0].key,
     ]  # nobody has told the others' shapes
-    hunt.hear(found[1].key, Told(config=find("gpt2") or {}), "")
-    hunt.hear(found[0].key, None, "is not there")
+    hunt.take_answer(found[1].key, ModelSummary(config=find_config("gpt2") or {}), "")
+    hunt.take_answer(found[0].key, None, "is not there")
     assert hunt.to_ask(found[:2]) == [others[1].key]
     assert hunt.to_plan([found[0]]) == [others[1].key, found[0].key]
-    hunt.view = View(fitting=True)
+    hunt.view = RowFilter(fitting=True)
     assert hunt.to_plan([]) == [others[1].key, found[0].key, found[1].key, others[0].key]
 
 
@@ -116,35 +119,35 @@ def test_only_what_is_in_sight_is_asked_of_a_hub() -> None:
 )
 def test_fit_is_that_of_the_plan_for_the_card(task: str, name: str, state: str) -> None:
     draft = {"task": task, "method": {"kind": "lora"}}
-    fit = fit_of(draft, Row(name, HUB, HUGGINGFACE), "A100-80", None)
+    fit = fit_of(draft, ModelRow(name, HUB, HUGGINGFACE), "A100-80", None)
     assert fit.state == state and fit.why
     if state in (FITS, MISFIT):
         from tui_tuner.ui import planlook
 
-        plan = planlook.look({**draft, "model": {"name": name}}, "A100-80", network=False).plan
-        assert fit.needs == plan.fit.estimate.upper and fit.usable == plan.fit.card.usable
+        plan = planlook.plan_draft({**draft, "model": {"name": name}}, "A100-80", network=False).plan
+        assert fit.needs == plan.fit.estimate.safe_limit and fit.usable == plan.fit.card.usable
         assert (fit.state == FITS) == (fit.needs <= fit.usable)
 
 
 def test_tiny_is_for_the_tasks_that_it_can_do() -> None:
-    assert fit_of({"task": "sft"}, Row("tiny", HERE, whole=True), "", None).state == UNSUITED
-    assert fit_of({"task": "classification"}, Row("tiny", HERE, whole=True), "", None).state == FITS
-    assert fit_of({}, Row("demo", HERE, whole=True), "", None).state == FITS
+    assert fit_of({"task": "sft"}, ModelRow("tiny", HERE, whole=True), "", None).state == UNSUITED
+    assert fit_of({"task": "classification"}, ModelRow("tiny", HERE, whole=True), "", None).state == FITS
+    assert fit_of({}, ModelRow("demo", HERE, whole=True), "", None).state == FITS
 
 
 def test_shapes_come_from_the_config_of_a_hub() -> None:
-    shapes = {**(find("Qwen/Qwen3-0.6B") or {}), "num_hidden_layers": 56}
-    row = Row("acme/deeper", HUB, HUGGINGFACE)
+    shapes = {**(find_config("Qwen/Qwen3-0.6B") or {}), "num_hidden_layers": 56}
+    row = ModelRow("acme/deeper", HUB, HUGGINGFACE)
     deep, plain = (
         fit_of({}, row, "A100-80", None, shapes),
-        fit_of({}, row, "A100-80", None, find("Qwen/Qwen3-0.6B")),
+        fit_of({}, row, "A100-80", None, find_config("Qwen/Qwen3-0.6B")),
     )
     assert deep.state == plain.state == FITS and deep.needs > plain.needs
     assert fit_of({}, row, "A100-80", None, {"model_type": "qwen3", "hidden_size": "much"}).state == UNSUITED
 
 
 def test_known_models_have_sizes_that_follow_from_their_shapes() -> None:
-    rows = known()
+    rows = list_known()
     assert len(rows) > 50 and all(
         row.parameters and row.bytes == 2 * row.parameters and row.derived for row in rows
     )
@@ -160,7 +163,7 @@ def test_taking_a_model_leaves_nothing_of_the_one_before() -> None:
             "architecture": {"model_type": "llama"},
         }
     }
-    row = Row("Qwen/Qwen3-0.6B", HUB, HUGGINGFACE)
+    row = ModelRow("Qwen/Qwen3-0.6B", HUB, HUGGINGFACE)
     values = dict(values_for(draft, row))
     assert values == {
         "model.name": "Qwen/Qwen3-0.6B",
@@ -190,7 +193,7 @@ def test_folders_with_models_are_found(tmp_path: Path) -> None:
 
 
 def test_words_about_a_shape() -> None:
-    told = Told(
+    told = ModelSummary(
         config={
             "model_type": "x",
             "text_config": {"num_hidden_layers": 3, "vocab_size": 1000},
@@ -198,7 +201,7 @@ def test_words_about_a_shape() -> None:
         }
     )
     assert shape_words(told) == ["x", "3 layers", "vocabulary 1,000", "bfloat16"]
-    assert shape_words(Told(config={"num_hidden_layers": "many"})) == []
+    assert shape_words(ModelSummary(config={"num_hidden_layers": "many"})) == []
     assert [count_words(n) for n in (None, 901_120, 134_515_008, 596_049_920, 70_553_706_496, 1.2e12)] == [
         "",
         "901 K",
@@ -221,21 +224,23 @@ def test_the_newest_that_is_wanted_is_done_first_and_nothing_twice() -> None:
             done.set()
 
     failed: list[str] = []
-    lookers: Lookers[str] = Lookers(work, lambda thing, error: failed.append(f"{thing} {error}"), most=1)
-    lookers.want(["first"])
+    lookers: NewestFirstThreads[str] = NewestFirstThreads(
+        work, lambda thing, error: failed.append(f"{thing} {error}"), most=1
+    )
+    lookers.request_only(["first"])
     while not lookers._busy:
         threading.Event().wait(0.001)
-    lookers.want(["old", "older"])
-    lookers.want(["first", "bad", "new", "last"])
+    lookers.request_only(["old", "older"])
+    lookers.request_only(["first", "bad", "new", "last"])
     gate.set()
     assert done.wait(60) and seen == ["first", "bad", "new", "last"] and failed == ["bad bad"]
     lookers.close()
-    lookers.want(["after"])
-    assert not lookers.busy or "after" not in seen
+    lookers.request_only(["after"])
+    assert not lookers.is_busy or "after" not in seen
 
 
 def test_models_are_fetched_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui_tuner.models.hub.kinds import Cancelled
+    from tui_tuner.models.hub.kinds import FetchCancelled
     from tui_tuner.ui.base_models import hubs
 
     going, ended = threading.Event(), threading.Semaphore(0)
@@ -246,31 +251,35 @@ def test_models_are_fetched_one_after_the_other(monkeypatch: pytest.MonkeyPatch)
             raise OSError(28, "No space left on device")
         while not going.wait(0.01):
             if cancelled():
-                raise Cancelled
+                raise FetchCancelled
         return Path("/there")
 
-    monkeypatch.setattr(hubs, "fetch", fetch)
-    fetches = Fetches(lambda job: ended.release())
-    first, again = fetches.add("acme/one", HUGGINGFACE), fetches.add("acme/one", HUGGINGFACE)
-    second, third = fetches.add("acme/two", HUGGINGFACE), fetches.add("acme/broken", MODELSCOPE)
-    assert first is again and [job.name for job in fetches.active] == ["acme/one", "acme/two", "acme/broken"]
+    monkeypatch.setattr(hubs, "fetch_model", fetch)
+    fetches = FetchQueue(lambda job: ended.release())
+    first, again = fetches.add_job("acme/one", HUGGINGFACE), fetches.add_job("acme/one", HUGGINGFACE)
+    second, third = fetches.add_job("acme/two", HUGGINGFACE), fetches.add_job("acme/broken", MODELSCOPE)
+    assert first is again and [job.name for job in fetches.active_jobs] == [
+        "acme/one",
+        "acme/two",
+        "acme/broken",
+    ]
     while first.done != 5:
         threading.Event().wait(0.001)
-    assert (first.share, first.left) == (0.5, 2.5) and second.state == WAITING
-    fetches.leave(first)
+    assert (first.share, first.seconds_left) == (0.5, 2.5) and second.state == WAITING
+    fetches.cancel_job(first)
     assert ended.acquire(timeout=60)
     going.set()
     assert ended.acquire(timeout=60) and ended.acquire(timeout=60)
     assert (first.state, second.state, third.state) == (LEFT, DONE, FAILED)
-    assert second.folder == Path("/there") and "No space left" in third.words and fetches.active == []
+    assert second.folder == Path("/there") and "No space left" in third.words and fetches.active_jobs == []
     fetches.close()
 
 
 def test_a_fetch_that_stands_still_says_so() -> None:
-    job = Job("a/b", HUGGINGFACE, state=queue.FETCHING, moved=100.0)
-    assert job.still(101.0) == 0.0 and job.still(130.0) == 30.0
+    job = FetchJob("a/b", HUGGINGFACE, state=queue.FETCHING, moved=100.0)
+    assert job.count_still_seconds(101.0) == 0.0 and job.count_still_seconds(130.0) == 30.0
 
 
 def test_a_config_that_is_none_is_an_error_of_its_row(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps([1]))
-    assert fit_of({}, Row(str(tmp_path), HERE, whole=True, folder=tmp_path), "", None).state == UNSUITED
+    assert fit_of({}, ModelRow(str(tmp_path), HERE, whole=True, folder=tmp_path), "", None).state == UNSUITED

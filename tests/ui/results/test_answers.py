@@ -12,7 +12,7 @@ from tests.ui.conftest import SIZES, Opened, below_verdict, text, until
 from tui_tuner.runs.events import Evaluation, Sample
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.ui.widgets.judged.fitted import Fitted
+from tui_tuner.ui.widgets.judged.fitted_text import Fitted
 
 LONG = " ".join(f"word{number}" for number in range(1400))
 ODD = {
@@ -27,7 +27,7 @@ ODD = {
 def answered(store: RunStore, name: str, prompts: dict[str, tuple[str, ...]]) -> RunFolder:
     """A run that answered prompts before, in the middle and after; each with as many answers as are given."""
     folder = fakes.make_run(store, name)
-    journal = JournalWriter(folder.events, name)
+    journal = JournalWriter(folder.events_path, name)
     fakes.begin(journal, 40)
     for place, (stage, step) in enumerate((("before", 0), ("during", 20), ("after", 40))):
         for number in range(step - 19 if step else 1, step + 1):
@@ -55,7 +55,7 @@ def underlined(pilot: Pilot[Any]) -> str:
 
 async def test_a_run_that_answered_nothing_says_so_once_it_has_ended(store: RunStore, opened: Opened) -> None:
     folder = fakes.make_run(store, "silent")
-    journal = JournalWriter(folder.events, "silent")
+    journal = JournalWriter(folder.events_path, "silent")
     fakes.begin(journal, 4)
     fakes.step(journal, 1, 4)
     async with opened((80, 24), open_run=folder) as pilot:
@@ -153,7 +153,7 @@ async def test_of_two_hundred_prompts_one_is_laid_out(store: RunStore, opened: O
 
 async def test_answers_that_come_in_leave_what_one_reads(store: RunStore, opened: Opened) -> None:
     folder = fakes.make_run(store, "live")
-    journal = JournalWriter(folder.events, "live")
+    journal = JournalWriter(folder.events_path, "live")
     fakes.begin(journal, 40)
     fakes.samples(journal, 0, "before")
     async with opened((80, 24), open_run=folder) as pilot:

@@ -12,11 +12,11 @@ from textual.pilot import Pilot
 
 from tests.ui import fakes, judged_runs
 from tests.ui.conftest import SIZES, Opened, text, until
-from tui_tuner.evaluation.overlaid import differences, overlay
+from tui_tuner.evaluation.run_overlay import find_differences, read_overlay
 from tui_tuner.runs.notes import change_tags, read_notes, set_note
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.ui.overview import Overview, RunRow, row
-from tui_tuner.ui.screens.past.overlaying import OverlayScreen
+from tui_tuner.ui.run_overview import RunOverview, RunRow, read_row
+from tui_tuner.ui.screens.past.overlay_screen import OverlayScreen
 from tui_tuner.ui.widgets.run_list import RunList
 
 
@@ -55,8 +55,8 @@ async def test_columns_have_heads_that_stand_over_them(
 async def test_runs_are_sorted_and_searched_by_state_task_and_tag(store: RunStore, opened: Opened) -> None:
     some_runs(store)
     judged_runs.tagged(store, "delta")
-    change_tags(store.find("beta"), ["good", "keep"])
-    set_note(store.find("gamma"), "too high a rate")
+    change_tags(store.find_run("beta"), ["good", "keep"])
+    set_note(store.find_run("gamma"), "too high a rate")
     async with opened((80, 24)) as pilot:
         await listed(pilot)
         await until(pilot, lambda: "#good" in text(pilot))
@@ -87,7 +87,7 @@ async def test_tags_and_notes_are_edited_where_they_are_shown(
     store: RunStore, opened: Opened, size: tuple[int, int]
 ) -> None:
     some_runs(store)
-    folder = store.find("alpha")
+    folder = store.find_run("alpha")
     change_tags(folder, ["old"])
     async with opened(size) as pilot:
         await listed(pilot)
@@ -97,7 +97,7 @@ async def test_tags_and_notes_are_edited_where_they_are_shown(
         await until(pilot, lambda: "#best #new" in text(pilot))
         assert read_notes(folder).tags == ("best", "new")
         await pilot.press("n")
-        await until(pilot, lambda: "A note about alpha" in text(pilot))
+        await until(pilot, lambda: "Note about alpha" in text(pilot))
         await pilot.press(*"calm", "enter")
         await until(pilot, lambda: "calm" in text(pilot))
         await pilot.press("t", "escape", "n", "home", "ctrl+k", "enter")
@@ -135,7 +135,7 @@ async def test_marked_runs_are_laid_over_one_another(
         await pilot.press("space", "c")
         await until(pilot, lambda: isinstance(pilot.app.screen, OverlayScreen) and "B 40/60" in text(pilot))
         shown = text(pilot)
-        chart = shown.split("What differs")[0]
+        chart = shown.split("Differences")[0]
         assert "training loss A, held out a, by step" in chart
         assert {"A", "B", "b"} <= set("".join(line[7:] for line in chart.split("\n")[3:]))
         await pilot.press("z")
@@ -151,7 +151,7 @@ async def test_marked_runs_are_laid_over_one_another(
         await pilot.press("m")
         await until(pilot, lambda: "held-out loss by trained tokens" in text(pilot))
         await pilot.press("z")
-        await until(pilot, lambda: "What differs" in text(pilot).split("\n")[1])
+        await until(pilot, lambda: "Differences" in text(pilot).split("\n")[1])
         await pilot.press("Z")
         await until(pilot, lambda: "held-out loss" in text(pilot).split("\n")[1])
         await pilot.press("escape", "escape")
@@ -160,14 +160,14 @@ async def test_marked_runs_are_laid_over_one_another(
 
 def test_what_differs_is_told_and_damaged_runs_are_left_blank(store: RunStore) -> None:
     some_runs(store)
-    alpha, beta = (overlay(store.find(name)) for name in ("alpha", "beta"))
-    settings = dict(differences([alpha.settings, beta.settings]))
+    alpha, beta = (read_overlay(store.find_run(name)) for name in ("alpha", "beta"))
+    settings = dict(find_differences([alpha.settings, beta.settings]))
     assert settings == {"training.epochs": ["5.0", "4.0"]}
     assert len(alpha.curves["step"]) == 60 and alpha.curves["tokens"][-1][0] == 60 * 512
     assert alpha.held_out["loss"]["step"][1:3] == [(20.0, _loss(20)), (40.0, _loss(40))]
-    store.find("gamma").path.joinpath("config.yaml").write_text("{")
-    store.find("gamma").events.write_bytes(b"\xff\x00 no journal\n")
-    gone = overlay(store.find("gamma"))
+    store.find_run("gamma").path.joinpath("config.yaml").write_text("{")
+    store.find_run("gamma").events_path.write_bytes(b"\xff\x00 no journal\n")
+    gone = read_overlay(store.find_run("gamma"))
     assert gone.settings == {} and gone.curves["step"] == [] and gone.held_out == {}
 
 
@@ -179,16 +179,16 @@ def test_of_many_runs_only_those_that_changed_are_read_again(store: RunStore) ->
     some_runs(store)
     for number in range(60):
         shutil.copytree(store.root / "alpha", store.root / f"copy-{number}")
-    overview = Overview(store)
-    first = {found.folder.name: found for found in overview.rows()}
-    change_tags(store.find("copy-7"), ["changed"])
+    overview = RunOverview(store)
+    first = {found.folder.name: found for found in overview.iterate_rows()}
+    change_tags(store.find_run("copy-7"), ["changed"])
     (store.root / "copy-8").joinpath("events.jsonl").write_text("")
     shutil.rmtree(store.root / "copy-9")
-    second = {found.folder.name: found for found in overview.rows()}
+    second = {found.folder.name: found for found in overview.iterate_rows()}
     again = {name for name, found in second.items() if found is not first[name]}
     assert again == {"copy-7", "copy-8"} and "copy-9" not in second
     assert second["copy-7"].tags == ("changed",) and second["copy-8"].step == 0
-    assert first["alpha"] == row(store.find("alpha")) and first["alpha"].task == "sft"
+    assert first["alpha"] == read_row(store.find_run("alpha")) and first["alpha"].task == "sft"
 
 
 async def test_a_list_that_has_not_changed_draws_nothing(store: RunStore, opened: Opened) -> None:
@@ -202,11 +202,11 @@ async def test_a_list_that_has_not_changed_draws_nothing(store: RunStore, opened
         runs.draw_item = lambda index, width: drawn.append(index) or plain(index, width)  # type: ignore
         found = list(runs.rows)
         runs._minute = __import__("time").time() // 60 * 60
-        runs.show(list(found))
+        runs.show_rows(list(found))
         await pilot.pause(0.1)
         assert drawn == []
         change_tags(found[1].folder, ["x"])
-        runs.show([found[0], row(found[1].folder), found[2]])
+        runs.show_rows([found[0], read_row(found[1].folder), found[2]])
         await until(pilot, lambda: "#x" in text(pilot))
         assert set(drawn) == {1}
 
@@ -215,16 +215,16 @@ async def test_a_list_that_is_still_read_says_so_and_not_that_there_are_no_runs(
     store: RunStore, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some_runs(store)
-    gate, rows = threading.Event(), Overview.rows
+    gate, rows = threading.Event(), RunOverview.iterate_rows
 
-    def slowly(self: Overview, hosted: RunFolder | None = None) -> Iterator[RunRow]:
+    def slowly(self: RunOverview, hosted: RunFolder | None = None) -> Iterator[RunRow]:
         for number, found in enumerate(rows(self, hosted)):
             if number == 2:
                 gate.wait(30)
             yield found
 
-    monkeypatch.setattr(Overview, "rows", slowly)
-    monkeypatch.setattr("tui_tuner.ui.screens.rows._FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(RunOverview, "iterate_rows", slowly)
+    monkeypatch.setattr("tui_tuner.ui.screens.run_rows._FIRST_SECONDS", 0.0)
     try:
         async with opened((80, 24)) as pilot:
             await until(pilot, lambda: "reading the runs, 2 so far" in text(pilot))

@@ -29,7 +29,7 @@ from tests.ui.snapshots.picture import Picture, picture
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.runs.store import RunStore
 from tui_tuner.ui.app import TunerApp
-from tui_tuner.ui.machine import Load, Machine
+from tui_tuner.ui.machine_load import LoadReader, MachineLoad
 
 HERE = "/home/ada/fine-tuning/shop-texts"  # what stands for the folder of a scene
 BEGAN = 1_790_000_000.0  # Unix seconds, a day in September 2026
@@ -63,7 +63,7 @@ class StillHost(fakes.FakeHost):
     """Holds a run whose journal a scene has written; obeys nothing but the end of the test."""
 
     def _run(self) -> None:
-        while "stop" not in self.control.poll():
+        while "stop" not in self.control.poll_commands():
             time.sleep(0.01)
 
 
@@ -93,10 +93,10 @@ class Stage:
         async with app.run_test(size=self.size) as pilot:
             await pilot.pause()
             yield pilot
-            if app.host is not None and app.host.alive:
-                app.host.control.request("stop")
-                app.host.join(5)
-        faults = app.fault_log.path
+            if app.host is not None and app.host.is_alive:
+                app.host.control.request_command("stop")
+                app.host.join_thread(5)
+        faults = app.fault_log.file_path
         assert not faults.exists(), f"the app survived what should not be:\n{faults.read_text()[-4000:]}"
 
     async def look(self, pilot: Pilot[Any]) -> Picture:
@@ -195,12 +195,12 @@ def _one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fits, "_kept", {})
     monkeypatch.setattr(planlook, "QUICK", planlook.PATIENT)  # a slow machine counts the same
     here = Hardware(memory_gib=32.0, available_gib=24.0, cores=8)
-    monkeypatch.setattr(planlook, "detect", lambda: here)
+    monkeypatch.setattr(planlook, "detect_hardware", lambda: here)
     disk = shutil._ntuple_diskusage(500 * GIB, 100 * GIB, 400 * GIB)  # type: ignore[attr-defined]
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: disk)
-    load = Load(0.42, 9 * GIB, 32 * GIB)
-    monkeypatch.setattr(Machine, "__init__", _eight_cores)
-    monkeypatch.setattr(Machine, "read", lambda _self: load)
+    load = MachineLoad(0.42, 9 * GIB, 32 * GIB)
+    monkeypatch.setattr(LoadReader, "__init__", _eight_cores)
+    monkeypatch.setattr(LoadReader, "read_load", lambda _self: load)
 
 
 def _no_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +212,6 @@ def _no_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELSCOPE_CACHE", str(folder / ".modelscope"))
 
 
-def _eight_cores(self: Machine) -> None:
+def _eight_cores(self: LoadReader) -> None:
     self.cpu_count, self.gpu_name = 8, ""
     self._nvml, self._gpus = None, []

@@ -26,17 +26,17 @@ from tests.ui.snapshots.stage import Stage, stage
 KEPT = Path(__file__).parent / "kept"
 # What screens are made of: nobody sees one of these by itself
 BASES = {
-    *("TunerScreen", "RowsScreen", "MendingScreen", "LookingScreen", "FetchingScreen", "EditingForm"),
+    *("TunerScreen", "RowsScreen", "FixingScreen", "ModelLookups", "FetchingScreen", "EditingForm"),
     *(
         "Zooms",
         "LongWorks",
-        "Asking",
-        "Answering",
-        "Marking",
-        "Members",
+        "HelperScreen",
+        "AnsweringScreen",
+        "MarkingScreen",
+        "MembersScreen",
         "SectionsForm",
         "Question",
-        "WaysOut",
+        "FixableQuestion",
     ),
 }
 
@@ -122,11 +122,11 @@ def test_every_kept_file_has_a_scene() -> None:
 async def test_the_light_theme_says_the_same_with_its_own_colours(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.ui.preferences import remember
+    from tui_tuner.ui.preferences import save_preferences
     from tui_tuner.ui.themes import LIGHT
 
     with stage(SIZES[0], monkeypatch) as here:
-        remember(theme=LIGHT)
+        save_preferences(theme=LIGHT)
         pictures, _faulty = await _pictures(name, here)
     for size, shown in pictures.items():
         assert difference(kept_file(name, size).read_text(encoding="utf-8"), shown.kept()) == ""

@@ -47,7 +47,7 @@ def begun(
 ) -> tuple[RunFolder, JournalWriter]:
     """A run that was evaluated at these steps; its journal is open."""
     folder = fakes.make_run(store, name, **sections)
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     fakes.begin(journal, 100)
     done, best = 0, math.inf
     for step, loss in losses.items():
@@ -79,8 +79,8 @@ def judged(
         journal.emit(verdict)
     fakes.finish(journal, status)
     journal.close()
-    folder.best.mkdir()
-    folder.last.mkdir()
+    folder.best_path.mkdir()
+    folder.last_path.mkdir()
     return folder
 
 

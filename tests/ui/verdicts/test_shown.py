@@ -15,17 +15,17 @@ from tests.ui.conftest import SIZES, Opened, text, until
 from tests.ui.snapshots.stage import StillHost
 from tests.ui.verdicts import runs
 from tui_tuner.headless import LinePrinter
-from tui_tuner.runs.control import Control
+from tui_tuner.runs.control import CommandReceiver
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunStore
-from tui_tuner.training.session import run
+from tui_tuner.training.session import run_training
 from tui_tuner.ui.app import TunerApp
-from tui_tuner.ui.screens.dialogs import Choose, Confirm
+from tui_tuner.ui.screen_words import state_content
+from tui_tuner.ui.screens.dialogs import ChoiceDialog, ConfirmDialog
 from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
-from tui_tuner.ui.widgets.changed import Lines
-from tui_tuner.ui.words import state_content
-from tui_tuner.verdicts.words import VERDICTS
+from tui_tuner.ui.widgets.changed_lines import Lines
+from tui_tuner.verdicts.verdict_words import VERDICTS
 
 
 def colour(content: Content) -> str:
@@ -57,10 +57,10 @@ async def test_results_begin_with_the_verdict_and_make_the_next_config(
         await until(pilot, lambda: "What to change" in text(pilot))
         shown = " ".join(text(pilot).split())
         for said in (
-            "! Nothing learnt very sure: 98 % of draws say the same",
-            "No better than before, or than guessing, by more than chance.",
+            "! Nothing learnt very sure: 98 % of draws agree",
+            "Not better than before, or than guessing, by more than chance.",
             "1 Take a lower learning rate. training.learning_rate = 0.0002",
-            "f4 Mend",
+            "f4 Fix",
         ):
             assert said in shown
         assert "✓ completed" not in text(pilot)
@@ -96,7 +96,7 @@ async def test_of_several_pieces_of_advice_one_is_chosen(
     async with opened(size, open_run=folder) as pilot:
         await until(pilot, lambda: "~ completed · overfitting" in text(pilot))
         await pilot.press("f4")  # from the live pane as well
-        await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
         assert "Gather more rows" not in text(pilot)  # no setting does that
         await pilot.press("down", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
@@ -133,13 +133,13 @@ async def test_a_run_that_overfits_says_where_to_stop_and_draws_it_once(store: R
         journal.emit(runs.OVERFIT)
         await until(pilot, lambda: said in text(pilot))
         await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         assert "were best at step 40" in " ".join(text(pilot).replace("│", " ").split())
         await pilot.press("y")
         assert app.host is not None
-        await until(pilot, lambda: not app.host.alive)  # told to stop
+        await until(pilot, lambda: not app.host.is_alive)  # told to stop
         journal.close()
-    assert not app.fault_log.path.exists()
+    assert not app.fault_log.file_path.exists()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -174,23 +174,23 @@ async def test_a_run_of_an_older_version_is_judged_among_its_results(
         await pilot.press("v")
         await until(pilot, lambda: isinstance(pilot.app.screen, ResultsScreen) and "sure" in text(pilot), 30)
         screen: Any = pilot.app.screen
-        assert screen._view.verdict.final and screen._view.verdict.verdict in VERDICTS
-        assert VERDICTS[screen._view.verdict.verdict].label in text(pilot)
-        assert f"completed · {VERDICTS[screen._view.verdict.verdict].label.lower()}" in text(pilot)
+        assert screen._judged_view.verdict.final and screen._judged_view.verdict.verdict in VERDICTS
+        assert VERDICTS[screen._judged_view.verdict.verdict].label in text(pilot)
+        assert f"completed · {VERDICTS[screen._judged_view.verdict.verdict].label.lower()}" in text(pilot)
 
 
 async def test_a_verdict_that_fails_is_not_waited_for(
     store: RunStore, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ResultsScreen, "_judge", lambda _self: None)  # never comes to an end
+    monkeypatch.setattr(ResultsScreen, "_judge_journal", lambda _self: None)  # never comes to an end
     folder = runs.judged(store, "old", None, {0: 3.0, 50: 2.0, 100: 1.0}, rows=0, training={"max_steps": 100})
     async with opened(open_run=folder) as pilot:
         await until(pilot, lambda: "✓ completed" in text(pilot))
         await pilot.press("v")
-        await until(pilot, lambda: "The curves are being read" in text(pilot))
+        await until(pilot, lambda: "Reading the curves" in text(pilot))
         screen: Any = pilot.app.screen
         screen.work_failed("judging", "NameError")  # as the guard tells it
-        await until(pilot, lambda: "The curves are being read" not in text(pilot))
+        await until(pilot, lambda: "Reading the curves" not in text(pilot))
         assert "Measured" in text(pilot)
 
 
@@ -207,14 +207,14 @@ async def test_the_demo_at_three_hundred_times_its_rate_does_not_end_in_green(
         evaluation={"samples": 0, "every": 2},
         hardware={"devices": "cpu"},
     )
-    journal = JournalWriter(folder.events, folder.name)
-    outcome = run(folder.config(), folder, journal, Control(folder.control))
+    journal = JournalWriter(folder.events_path, folder.name)
+    outcome = run_training(folder.load_config(), folder, journal, CommandReceiver(folder.control_path))
     journal.close()
     assert outcome.status == "completed", outcome
     app = TunerApp(store, open_run=folder)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "completed · " in text(pilot))
-        found = app.follow(folder).view.verdict
+        found = app.follow_run(folder).view.verdict
         assert found is not None and found.final and VERDICTS[found.verdict].worth < 1
         shown = state_content("completed", verdict=found.verdict)
         assert shown.plain in text(pilot) and "✓ completed" not in text(pilot) and colour(shown) != "$success"
@@ -222,8 +222,8 @@ async def test_the_demo_at_three_hundred_times_its_rate_does_not_end_in_green(
         await until(pilot, lambda: VERDICTS[found.verdict].label.lower() in text(pilot))
         assert "✓ completed" not in text(pilot)
     label = VERDICTS[found.verdict].label
-    assert f"**{label}" in (folder.last / "README.md").read_text()
+    assert f"**{label}" in (folder.last_path / "README.md").read_text()
     lines: list[str] = []
-    LinePrinter(lines.append, folder).feed(JournalReader(folder.events).read())
+    LinePrinter(lines.append, folder).feed_events(JournalReader(folder.events_path).read_events())
     assert lines[-1][10:].startswith(f"completed · {label.lower()}")
-    assert not app.fault_log.path.exists()
+    assert not app.fault_log.file_path.exists()

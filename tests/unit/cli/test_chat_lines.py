@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from tui_tuner.cli.using.chat import _read_line
+from tui_tuner.cli.using.chat_command import _read_line
 
 
 def test_bytes_that_are_no_text_end_no_chat(monkeypatch: pytest.MonkeyPatch) -> None:

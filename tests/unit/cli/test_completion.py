@@ -14,7 +14,7 @@ import pytest
 
 from tests.ui import fakes
 from tui_tuner.config.chat_templates import CHAT_TEMPLATES
-from tui_tuner.config.options import options
+from tui_tuner.config.options import list_options
 from tui_tuner.config.presets import list_presets
 
 ROOT = Path(__file__).parents[3]
@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, steps in (("coats", 40), ("lamps", 20)):
         folder = fakes.make_run(store, name)
         fakes.write_run(folder, steps, 40, "completed")
-        (folder.checkpoints / "step-20").mkdir(parents=True)
+        (folder.checkpoints_path / "step-20").mkdir(parents=True)
     (tmp_path / "job.yaml").write_text("task: sft\n")
     (tmp_path / "rows.jsonl").write_text("{}\n")
     (tmp_path / "bin").mkdir()
@@ -84,7 +84,7 @@ def test_commands_options_and_the_names_of_things_are_completed_in_bash(tab: Tab
 
 
 def test_fields_and_their_values_are_completed_behind_set(tab: Tab) -> None:
-    fields = [f"{path}=" for path in options()]
+    fields = [f"{path}=" for path in list_options()]
     assert tab("run", "demo", "--set", "") == fields
     assert tab("run", "demo", "--set", "training.epo") == ["training.epochs="]
     # as bash takes words apart at each =

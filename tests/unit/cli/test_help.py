@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.cli.commands import command
-from tui_tuner.cli.shell.examples import EXAMPLES
+from tui_tuner.cli.command_list import build_command
 from tui_tuner.cli.shell.grouped import GROUPS
+from tui_tuner.cli.shell.help_examples import EXAMPLES
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,7 +27,7 @@ def commands(made: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from commands(one, f"{name} {inner}".strip())
 
 
-ALL = dict(commands(command()))
+ALL = dict(commands(build_command()))
 
 
 def shown(name: str) -> str:

@@ -89,13 +89,13 @@ def test_killed_and_interrupted_it_goes_on_where_it_was(models: Shell) -> None:
     assert second.returncode == 130
     lines = [json.loads(line) for line in out.splitlines()]
     assert lines[-1]["event"] == "stopped" and lines[-1]["done"] >= kept + 300_000
-    assert "the same command goes on from there" in err
+    assert "the same command continues from there" in err
     again = models.part()
     time.sleep(0.2)
     hub.slow(None)
     hub.sent.clear()
     third = models("fetch", "acme/tiny")
-    assert third.returncode == 0 and "acme/tiny is here: 3.6 MiB in " in third.stdout
+    assert third.returncode == 0 and "acme/tiny is on this machine: 3.6 MiB in " in third.stdout
     assert hub.sent[WEIGHTS] == len(hub.models["acme/tiny"].files[WEIGHTS]) - again
     listed = json.loads(models("list", "--json").stdout)
     assert listed["hubs"]["huggingface"] == hub.url
@@ -108,7 +108,7 @@ def test_names_go_through_a_pipe(models: Shell) -> None:
     assert models("fetch", "-", given=found.stdout).returncode == 0
     assert models("list", "--names").stdout == "acme/tiny\n"
     shown = models("show", "acme/tiny").stdout
-    assert "all of it is here" in shown and "901K" in shown and "apache-2.0" in shown
+    assert "all of it on this machine" in shown and "901K" in shown and "apache-2.0" in shown
 
 
 def test_a_chat_with_a_model_that_is_not_here_fetches_it_with_a_count(models: Shell) -> None:
@@ -138,7 +138,7 @@ def test_what_no_hub_has_is_not_asked_for(models: Shell) -> None:
     found = models("fetch", str(folder))
     assert found.returncode == 0 and found.stdout == f"{folder}\n"
     own = models("fetch", "demo")
-    assert own.returncode == 2 and "comes with this package" in own.stderr
+    assert own.returncode == 2 and "is included in this package" in own.stderr
 
 
 def test_a_token_comes_through_a_pipe_and_is_shown_nowhere(models: Shell) -> None:
@@ -156,7 +156,7 @@ def test_a_token_comes_through_a_pipe_and_is_shown_nowhere(models: Shell) -> Non
 def test_on_a_terminal_a_line_moves_in_its_place_and_a_token_is_not_echoed(models: Shell) -> None:
     models.hub.slow(4_000_000)
     screen, code = on_terminal(models, "fetch", "acme/tiny")
-    assert code == 0 and "acme/tiny is here" in screen
+    assert code == 0 and "acme/tiny is on this machine" in screen
     lines = screen.split("\r\x1b[K")
     assert len(lines) > 3 and all("\n" not in line for line in lines[1:-1])
     assert any("MiB of 3.6 MiB" in line for line in lines)

@@ -21,9 +21,9 @@ def test_a_checkpoint_that_the_run_has_not_is_bad_usage(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="saved no model yet"):
         find_origin("coats", store)
     assert find_origin("coats", store, "base").checkpoint == "base"
-    folder.last.mkdir()
+    folder.last_path.mkdir()
     for step in (100, 20):
-        (folder.checkpoints / f"step-{step}").mkdir(parents=True)
+        (folder.checkpoints_path / f"step-{step}").mkdir(parents=True)
     for name in ("last", "step-100", "base"):
         assert find_origin("coats", store, name).checkpoint == name
     assert find_origin("coats", store).checkpoint == "last"

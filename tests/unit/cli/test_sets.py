@@ -47,7 +47,7 @@ def test_values_that_do_not_go_together_are_blamed_on_the_one_that_was_set() -> 
         ("training-epochs=1", "Did you mean training.epochs?"),
         ("foo.bar=1", "The sections are data, evaluation, hardware, method, model, output, training."),
         ("trainig.foo=1", "Did you mean the section training? Its fields are learning_rate, epochs,"),
-        ("training.zzzz=1", "Known are learning_rate, epochs,"),
+        ("training.zzzz=1", "Known keys are learning_rate, epochs,"),
         ("data=3", "data is a section, not a field. Its fields are path, format,"),
         ("data.cleaning=3", "data.cleaning is a section, not a field. Its fields are exact_duplicates,"),
     ],
@@ -62,15 +62,15 @@ def test_a_folder_that_cannot_be_made_is_a_wrong_config_and_a_full_disk_is_not(
 ) -> None:
     from tui_tuner.config.schema import RunConfig
 
-    with pytest.raises(UsageError, match="a run cannot be kept here"):
-        RunStore("/proc/x").create(RunConfig())
+    with pytest.raises(UsageError, match="a run cannot be stored here"):
+        RunStore("/proc/x").create_run(RunConfig())
 
     def full(*_unused: object, **_more: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(DiskFullError, match="No space left"):
-        RunStore(tmp_path / "runs").create(RunConfig())
+        RunStore(tmp_path / "runs").create_run(RunConfig())
 
 
 def test_the_command_ends_with_two_and_blames_the_setting(tmp_path: Path) -> None:

@@ -11,32 +11,33 @@ import pytest
 
 from tui_tuner.config.applying import (
     BESIDE,
-    dependent,
-    getter,
+    describe_unread_fields,
     has_effect,
-    methods_of,
-    particular,
-    readers,
-    reads,
-    unread,
-    unread_said,
+    list_dependent_fields,
+    list_methods,
+    list_particular_fields,
+    list_readers,
+    list_unread_fields,
+    make_getter,
+    task_reads,
 )
-from tui_tuner.config.kinds import METHODS, TASKS, TaskKind
+from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.config.load import build_config
-from tui_tuner.config.options import options
+from tui_tuner.config.options import list_options
 from tui_tuner.config.values import with_values
-from tui_tuner.data.preview import inspect
+from tui_tuner.data.preview import inspect_data
 from tui_tuner.errors import ConfigError
-from tui_tuner.planning.traps.advice import advise
+from tui_tuner.planning.traps.advice import find_advice
 from tui_tuner.tasks import find_task
 
 
 def test_the_table_names_fields_and_methods_that_there_are() -> None:
-    assert particular() <= set(options())
+    assert list_particular_fields() <= set(list_options())
     for kind in TASKS.values():
         assert set(kind.without) < set(METHODS)
         assert kind.best in {metric.name for metric in find_task(kind.name).metrics}
-    assert all(readers(path) for path in particular())
+    assert all(list_readers(path) for path in list_particular_fields())
 
 
 @pytest.mark.parametrize(
@@ -55,22 +56,22 @@ def test_the_table_names_fields_and_methods_that_there_are() -> None:
     ],
 )
 def test_who_reads_a_field(path: str, tasks: list[str]) -> None:
-    assert readers(path) == tasks
+    assert list_readers(path) == tasks
 
 
 def test_a_task_that_nobody_knows_reads_all_and_a_new_one_what_it_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert reads("nonsense", "data.problem") and methods_of("nonsense") == list(METHODS)
+    assert task_reads("nonsense", "data.problem") and list_methods("nonsense") == list(METHODS)
     monkeypatch.setitem(TASKS, "mine", TaskKind("mine", "Mine", "", writes=False, reads=("data.limit",)))
-    assert reads("mine", "data.limit") and not reads("sft", "data.limit")
-    assert not reads("mine", "evaluation.prompts")
+    assert task_reads("mine", "data.limit") and not task_reads("sft", "data.limit")
+    assert not task_reads("mine", "evaluation.prompts")
 
 
 def test_what_has_no_effect_is_what_differs_from_its_default() -> None:
-    assert unread(build_config({"task": "classification"})) == []
+    assert list_unread_fields(build_config({"task": "classification"})) == []
     values = {"data": {"train_on": "everything", "problem": "multi"}, "evaluation": {"metric_rows": 4}}
-    assert unread(build_config({**values, "task": "classification"})) == [
+    assert list_unread_fields(build_config({**values, "task": "classification"})) == [
         "data.train_on",
         "evaluation.metric_rows",
     ]
@@ -78,8 +79,8 @@ def test_what_has_no_effect_is_what_differs_from_its_default() -> None:
         "task": "classification",
         "evaluation": {"prompts": ["fine"]},
     }  # read by tasks that do not write, too
-    assert unread(build_config(own)) == []
-    assert unread(build_config(values)) == ["data.problem"]
+    assert list_unread_fields(build_config(own)) == []
+    assert list_unread_fields(build_config(values)) == ["data.problem"]
 
 
 @pytest.mark.parametrize(
@@ -98,12 +99,12 @@ def test_what_has_no_effect_is_what_differs_from_its_default() -> None:
         (
             {"method": {"kind": "prefix_tuning", "encoder_size": 8, "initial_text": "Hello"}},
             ["method.initial_text"],
-            "cannot begin as words",
+            "cannot be initialised from words",
         ),
-        ({"model": {"double_quant": False}}, ["model.double_quant"], "It is for model.quantization nf4."),
-        ({"model": {"revision": "main"}}, ["model.revision"], "made by this package"),
-        ({"data": {"pick": "random"}}, ["data.pick"], "data.limit takes, and that is empty"),
-        ({"training": {"max_steps": 4, "epochs": 9}}, ["training.epochs"], "training.max_steps decides"),
+        ({"model": {"double_quant": False}}, ["model.double_quant"], "It applies to model.quantization nf4."),
+        ({"model": {"revision": "main"}}, ["model.revision"], "part of this package"),
+        ({"data": {"pick": "random"}}, ["data.pick"], "data.limit, which is empty"),
+        ({"training": {"max_steps": 4, "epochs": 9}}, ["training.epochs"], "training.max_steps sets"),
         ({"training": {"optimizer": "sgd", "adam_beta1": 0.8}}, ["training.adam_beta1"], "AdamW"),
         ({"hardware": {"devices": "cpu"}, "training": {"tf32": True}}, ["training.tf32"], "is cpu"),
         (
@@ -111,24 +112,24 @@ def test_what_has_no_effect_is_what_differs_from_its_default() -> None:
             ["evaluation.samples"],
             "held-out rows",
         ),
-        ({"evaluation": {"metrics": ["rouge_l"]}}, ["evaluation.metrics"], "metric_rows asks for none"),
+        ({"evaluation": {"metrics": ["rouge_l"]}}, ["evaluation.metrics"], "metric_rows is 0"),
     ],
 )
 def test_what_does_not_go_with_other_fields_is_said_and_not_refused(
     values: dict[str, Any], fields: list[str], words: str
 ) -> None:
     config = build_config(values)
-    assert unread(config) == fields
-    (said,) = unread_said(config)
+    assert list_unread_fields(config) == fields
+    (said,) = describe_unread_fields(config)
     assert said.fields == tuple(fields) and words in f"{said.said} {said.reason}"
-    assert [advice.text for advice in advise(config) if advice.text == said.said] == [said.said]
-    fixed = with_values(config, {path: options()[path].default for path in fields})
-    assert unread_said(fixed) == []
+    assert [advice.text for advice in find_advice(config) if advice.text == said.said] == [said.said]
+    fixed = with_values(config, {path: list_options()[path].default for path in fields})
+    assert describe_unread_fields(fixed) == []
 
 
 def test_every_rule_speaks_of_fields_that_there_are_and_can_come_out_either_way() -> None:
-    assert set(BESIDE) <= dependent() <= set(options())
-    every = {path: [option.default, *option.choices, 8, 0, True] for path, option in options().items()}
+    assert set(BESIDE) <= list_dependent_fields() <= set(list_options())
+    every = {path: [option.default, *option.choices, 8, 0, True] for path, option in list_options().items()}
     every |= {"model.name": ["demo", "a/b"], "method.encoder_size": [None, 8], "data.limit": [None, 9]}
     every |= {"method.kind": list(METHODS), "model.tokenizer": [None, "train"]}
     for path, beside in BESIDE.items():
@@ -136,7 +137,7 @@ def test_every_rule_speaks_of_fields_that_there_are_and_can_come_out_either_way(
 
         def look(name: str, asked: set[str] = asked) -> Any:
             asked.add(name)
-            return options()[name].default
+            return list_options()[name].default
 
         outcomes = {beside.holds(look)}
         for name in tuple(asked):
@@ -149,12 +150,12 @@ def test_every_rule_speaks_of_fields_that_there_are_and_can_come_out_either_way(
 
 def test_what_would_be_refused_stays_in_sight_until_it_is_mended() -> None:
     full = {"method": {"kind": "full"}}
-    assert not has_effect("model.quantization", getter(full))
-    assert has_effect("model.quantization", getter({**full, "model": {"quantization": "nf4"}}))
+    assert not has_effect("model.quantization", make_getter(full))
+    assert has_effect("model.quantization", make_getter({**full, "model": {"quantization": "nf4"}}))
     prefix = {"method": {"kind": "prefix_tuning"}, "training": {"gradient_checkpointing": False}}
-    assert not has_effect("training.gradient_checkpointing", getter(prefix))
+    assert not has_effect("training.gradient_checkpointing", make_getter(prefix))
     prefix["training"]["gradient_checkpointing"] = "offload"
-    assert has_effect("training.gradient_checkpointing", getter(prefix))
+    assert has_effect("training.gradient_checkpointing", make_getter(prefix))
 
 
 def test_a_method_that_cannot_train_a_task_is_refused_with_the_reason(
@@ -162,7 +163,7 @@ def test_a_method_that_cannot_train_a_task_is_refused_with_the_reason(
 ) -> None:
     kind = TaskKind("mine", "Mine", "", without={"ia3": "its head has no such layers", "vera": "no"})
     monkeypatch.setitem(TASKS, "mine", kind)
-    assert methods_of("mine") == [name for name in METHODS if name not in ("ia3", "vera")]
+    assert list_methods("mine") == [name for name in METHODS if name not in ("ia3", "vera")]
     build_config({"task": "mine", "method": {"kind": "lora"}})
     with pytest.raises(ConfigError) as caught:
         build_config({"task": "mine", "method": {"kind": "ia3"}})
@@ -233,7 +234,7 @@ def test_tasks_whose_rows_may_need_a_picture_read_what_becomes_of_those(
 
     def kept(media: str) -> int:
         config = build_config({"task": task, "data": {"path": str(path), "media": media}})
-        assert unread(config) == []
-        return inspect(config.data).ledger.outcomes["kept"]
+        assert list_unread_fields(config) == []
+        return inspect_data(config.data).ledger.outcomes["kept"]
 
     assert (kept("drop"), kept("ignore")) == (0, 1)

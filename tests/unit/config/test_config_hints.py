@@ -10,7 +10,7 @@ import yaml
 
 from tui_tuner.config import peers
 from tui_tuner.config.load import load_config
-from tui_tuner.config.options import options
+from tui_tuner.config.options import list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path
 from tui_tuner.errors import ConfigError, TunerError, UsageError
@@ -26,8 +26,8 @@ def said(tmp_path: Path, text: str, *sets: str) -> str:
 
 
 def test_every_field_of_the_table_is_in_the_schema_and_every_key_is_a_peers() -> None:
-    assert set(peers.KEYS.values()) <= {*options(), "task"}
-    ours = {path.rpartition(".")[2] for path in options()}
+    assert set(peers.KEYS.values()) <= {*list_options(), "task"}
+    ours = {path.rpartition(".")[2] for path in list_options()}
     assert not ours & {*peers.KEYS, *peers.WITHOUT}  # a name of ours is looked up first, and needs no peer
     assert not set(peers.KEYS) & set(peers.WITHOUT)
     assert set(peers.NOTES) <= set(peers.KEYS)
@@ -149,10 +149,10 @@ def test_no_nonsense_is_suggested(tmp_path: Path) -> None:
         ('data:\n  path: "C:\\Users\\mara\\train.jsonl"\n', 2, "single quotes"),
         ('data:\n  path: "D:\\data"\n', 2, "single quotes"),
         ("data:\n\tpath: demo\n", 2, "There is a tab"),
-        ("data: {path: demo}\ntraining: {epochs: 1}\ntraining: {batch_size: 2}\n", 3, "on line 2 too"),
+        ("data: {path: demo}\ntraining: {epochs: 1}\ntraining: {batch_size: 2}\n", 3, "also on line 2"),
         ("model: {quantization: off}\n", 1, "YAML reads yes, no, on and off as true and false"),
-        ("training:\n  epochs: 1,5\n", 2, "Decimals are written with a dot"),
-        ("training: {epochs: 1,5}\n", 1, "A comma ends a value here"),
+        ("training:\n  epochs: 1,5\n", 2, "Write decimals with a dot"),
+        ("training: {epochs: 1,5}\n", 1, "A comma separates values here"),
         ("model:\n  name: my model: a new one\n", 2, "needs quotes"),
     ],
 )

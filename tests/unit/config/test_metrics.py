@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.config.load import build_config
-from tui_tuner.config.metrics import ALIASES, METRICS, hundredfold
+from tui_tuner.config.metrics import ALIASES, METRICS, show_hundredfold
 from tui_tuner.runs.events import Evaluation, Event, Resolved, RunStarted
-from tui_tuner.runs.history import summary
-from tui_tuner.runs.pace import metric_figure
+from tui_tuner.runs.history import summarise_run
+from tui_tuner.runs.journal_tally import update_tally
+from tui_tuner.runs.pace import format_metric
 from tui_tuner.runs.store import RunStore
-from tui_tuner.runs.tally import tally
-from tui_tuner.runs.view import RunView, fold
-from tui_tuner.runs.wire import encode
+from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.runs.wire import encode_event
 
 
 @pytest.mark.parametrize(
@@ -31,13 +31,13 @@ from tui_tuner.runs.wire import encode
     ],
 )
 def test_a_metric_is_shown_as_its_field_does(name: str, value: float, shown: str) -> None:
-    assert metric_figure(name, value) == shown
+    assert format_metric(name, value) == shown
     known = METRICS.get(ALIASES.get(name, name))
-    assert bool(hundredfold(name, value)) == bool(known and known.hundred)
+    assert bool(show_hundredfold(name, value)) == bool(known and known.hundred)
 
 
 def test_a_missing_value_is_said_to_be_none() -> None:
-    assert metric_figure("f1", None) == metric_figure("loss", None) != ""
+    assert format_metric("f1", None) == format_metric("loss", None) != ""
 
 
 def test_names_of_before_are_those_of_today_in_a_config() -> None:
@@ -47,9 +47,9 @@ def test_names_of_before_are_those_of_today_in_a_config() -> None:
 
 
 def _journal(tmp_path: Path, values: dict[str, object], *bodies: object) -> object:
-    folder = RunStore(tmp_path).create(build_config(values))
+    folder = RunStore(tmp_path).create_run(build_config(values))
     events = [Event(body, folder.name, number, 1000.0 + number) for number, body in enumerate(bodies)]  # type: ignore[arg-type]
-    folder.events.write_bytes(b"".join(map(encode, events)))
+    folder.events_path.write_bytes(b"".join(map(encode_event, events)))
     return folder
 
 
@@ -61,10 +61,10 @@ def test_names_of_before_are_those_of_today_in_a_journal(tmp_path: Path) -> None
         Evaluation(0, "before", {"token_f1": 0.25}),
         Evaluation(4, "after", {"f1": 0.75}),
     )
-    known, complete = tally(folder)  # type: ignore[arg-type]
-    assert complete and known.best("f1") == known.best("token_f1") == 0.75
-    assert summary(folder)["metric"] == "f1" and summary(folder)["best"] == 0.75  # type: ignore[arg-type]
-    view = fold(RunView(), [Event(Evaluation(0, "before", {"token_f1": 0.25}), "a", 0, 1.0)])
+    known, complete = update_tally(folder)  # type: ignore[arg-type]
+    assert complete and known.best_value("f1") == known.best_value("token_f1") == 0.75
+    assert summarise_run(folder)["metric"] == "f1" and summarise_run(folder)["best"] == 0.75  # type: ignore[arg-type]
+    view = fold_events(RunView(), [Event(Evaluation(0, "before", {"token_f1": 0.25}), "a", 0, 1.0)])
     assert dict(view.evaluations[0].metrics) == {"f1": 0.25}
 
 
@@ -76,8 +76,8 @@ def test_a_run_is_listed_by_what_it_is_judged_by(tmp_path: Path) -> None:
         Resolved("evaluation.best", "pearson", ""),
         Evaluation(4, "validation", {"loss": 0.5, "pearson": 0.75}),
     )
-    assert summary(regression)["metric"] == "pearson" and summary(regression)["best"] == 0.75  # type: ignore[arg-type]
+    assert summarise_run(regression)["metric"] == "pearson" and summarise_run(regression)["best"] == 0.75  # type: ignore[arg-type]
     tags = _journal(tmp_path, {"task": "token_classification"}, RunStarted())
-    assert summary(tags)["metric"] == "f1" and summary(tags)["best"] is None  # type: ignore[arg-type]
+    assert summarise_run(tags)["metric"] == "f1" and summarise_run(tags)["best"] is None  # type: ignore[arg-type]
     chats = _journal(tmp_path, {}, RunStarted(), Evaluation(4, "validation", {"loss": 0.5}))
-    assert summary(chats)["metric"] == "loss" and summary(chats)["best"] == 0.5  # type: ignore[arg-type]
+    assert summarise_run(chats)["metric"] == "loss" and summarise_run(chats)["best"] == 0.5  # type: ignore[arg-type]

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from tui_tuner.config.load import apply_sets, build_config, dump_config
-from tui_tuner.config.notices import filled, shown_entry, without_addresses
-from tui_tuner.config.options import options
+from tui_tuner.config.notices import fill_entry, shown_entry, without_addresses
+from tui_tuner.config.options import list_options
 from tui_tuner.config.yamltext import parse_yaml
 from tui_tuner.errors import ConfigError
-from tui_tuner.ui.form import parse, show
+from tui_tuner.ui.form_values import format_value, parse_text
 
 HOOK = "https://hooks.example.com/services/T0001/B0002/d34db33fd34db33f"
 
@@ -49,15 +49,15 @@ def test_a_setting_names_places_and_a_file_keeps_them(written: str, entries: lis
 @pytest.mark.parametrize(
     ("written", "says"),
     [
-        ("buzzer", "is none of bell, desktop, ntfy:TOPIC"),
-        ("mailto:me@example.com", "is none of"),
-        ("file:///etc/passwd", "is none of"),
-        ("ntfy:a/b", "names no topic"),
-        ("ntfy:https://ntfy.sh/", "names no topic"),
-        ("ntfy:ftp://ntfy.sh/x", "is no address"),
-        ("'https://'", "is no address"),
-        ("'https://[::1'", "is no address"),
-        ('["https://a.example/x y"]', "holds a space"),
+        ("buzzer", "is not bell, desktop, ntfy:TOPIC"),
+        ("mailto:me@example.com", "is not bell"),
+        ("file:///etc/passwd", "is not bell"),
+        ("ntfy:a/b", "has no valid ntfy topic"),
+        ("ntfy:https://ntfy.sh/", "has no valid ntfy topic"),
+        ("ntfy:ftp://ntfy.sh/x", "is not a valid URL"),
+        ("'https://'", "is not a valid URL"),
+        ("'https://[::1'", "is not a valid URL"),
+        ('["https://a.example/x y"]', "contains a space"),
         ("'https://a.example/${'", "write ${NAME}"),
         ("5", "expected a list, bell or desktop, got 5"),
     ],
@@ -98,14 +98,14 @@ def test_what_is_shown_of_a_place_is_one_itself_and_no_secret(entry: str) -> Non
 
 
 def test_variables_are_filled_in_and_missing_ones_named() -> None:
-    assert filled("https://${A}/${B}", {"A": "h.example", "B": " b \n"}) == ("https://h.example/b", [])
-    assert filled("ntfy:${TOPIC}", {"TOPIC": ""}) == ("ntfy:", ["TOPIC"])
+    assert fill_entry("https://${A}/${B}", {"A": "h.example", "B": " b \n"}) == ("https://h.example/b", [])
+    assert fill_entry("ntfy:${TOPIC}", {"TOPIC": ""}) == ("ntfy:", ["TOPIC"])
 
 
 def test_the_form_shows_nothing_for_nobody_and_takes_a_line_of_places() -> None:
-    option = options()["output.notify"]
-    assert show(option.default) == "" and parse(option, "") == []
-    typed = parse(option, "bell, ntfy:my-runs")
+    option = list_options()["output.notify"]
+    assert format_value(option.default) == "" and parse_text(option, "") == []
+    typed = parse_text(option, "bell, ntfy:my-runs")
     assert build_config({"output": {"notify": typed}}).output.notify == ["bell", "ntfy:my-runs"]
-    assert parse(option, "[bell, desktop]") == ["bell", "desktop"]
-    assert show(["bell", "ntfy:my-runs"]) == "[bell, 'ntfy:my-runs']"
+    assert parse_text(option, "[bell, desktop]") == ["bell", "desktop"]
+    assert format_value(["bell", "ntfy:my-runs"]) == "[bell, 'ntfy:my-runs']"

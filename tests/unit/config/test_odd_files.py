@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tui_tuner.config.load import read_yaml
-from tui_tuner.data.chat.choosing import read_template
-from tui_tuner.data.chat.template import render
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.chat.template import render_chat
+from tui_tuner.data.chat.template_choice import read_template
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import ModelError, TunerError
 from tui_tuner.models.lookup import check_safetensors, read_config, stored_parameters
 
@@ -34,7 +34,7 @@ def test_devices_pipes_and_folders_are_refused_at_once(tmp_path: Path, read: Cal
     ("template", "words"),
     [
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "calls itself"),
-        ("{{ 'a' * 99999999999999999999 }}", "does not come to an end"),
+        ("{{ 'a' * 99999999999999999999 }}", "does not end"),
         ("{{ 1 // 0 }}", "fails"),
     ],
 )
@@ -44,7 +44,7 @@ def test_a_template_that_runs_wild_is_a_problem_of_the_row(template: str, words:
     tokenizer = PreTrainedTokenizerBase()
     tokenizer.chat_template = template
     with pytest.raises(RowProblem, match=words):
-        render(tokenizer, [{"role": "user", "content": "hello"}])
+        render_chat(tokenizer, [{"role": "user", "content": "hello"}])
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from tui_tuner.config.load import absolute_paths, build_config, load_config
-from tui_tuner.config.options import options
+from tui_tuner.config.options import list_options
 from tui_tuner.config.paths import PATHS, where_looked
-from tui_tuner.data.chat.choosing import read_template
-from tui_tuner.data.sources.files import resolve
+from tui_tuner.data.chat.template_choice import read_template
+from tui_tuner.data.sources.files import resolve_paths
 from tui_tuner.errors import EXIT_DATA, ConfigError, DataError, ModelError
 from tui_tuner.models.loading import model_source
 from tui_tuner.runs.store import RunStore
@@ -131,7 +131,7 @@ def test_an_error_names_both_places(place: tuple[Path, Path]) -> None:
         )
     )
     with pytest.raises(DataError) as data:
-        resolve(config.data)
+        resolve_paths(config.data)
     with pytest.raises(ModelError) as model:
         model_source(config.model)
     with pytest.raises(ModelError) as template:
@@ -144,14 +144,14 @@ def test_an_error_names_both_places(place: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize(
     ("written_as", "words"),
     [
-        ("'{path}'", "Write it plainly: {path}"),
-        ('"{path}" ', "Write it plainly: {path}"),
-        ("file://{url}", "Write it plainly: {path}"),
-        ("{escaped}", "Write it plainly: {path}"),
-        ("C:\\Users\\mara\\rows.jsonl", "path of Windows"),
+        ("'{path}'", "Write it without quotes or escapes: {path}"),
+        ('"{path}" ', "Write it without quotes or escapes: {path}"),
+        ("file://{url}", "Write it without quotes or escapes: {path}"),
+        ("{escaped}", "Write it without quotes or escapes: {path}"),
+        ("C:\\Users\\mara\\rows.jsonl", "Windows path"),
         ("C:\temp\new.jsonl", "a tab or a line break"),
         ("data\temp.jsonl", "tab"),
-        ("$DATA/rows.jsonl", "Variables of the environment"),
+        ("$DATA/rows.jsonl", "Environment variables"),
     ],
 )
 def test_a_pasted_path_is_explained(tmp_path: Path, written_as: str, words: str) -> None:
@@ -163,12 +163,12 @@ def test_a_pasted_path_is_explained(tmp_path: Path, written_as: str, words: str)
     pasted = written_as.format(**known)
     assert words.format(**known) in where_looked(pasted)
     data = build_config({"data": {"path": pasted}})
-    if "plainly" in words:  # data is read from where the path leads; a run keeps it plain
-        assert [file.path for file in resolve(data.data)[0].files] == [str(path)]
+    if "without quotes" in words:  # data is read from where the path leads; a run keeps it plain
+        assert [file.path for file in resolve_paths(data.data)[0].files] == [str(path)]
         assert absolute_paths(data).data.path == str(path)
     else:
         with pytest.raises(DataError) as caught:
-            resolve(data.data)
+            resolve_paths(data.data)
         assert words in caught.value.hint
 
 
@@ -177,18 +177,18 @@ def test_a_run_keeps_absolute_paths_and_patterns(place: tuple[Path, Path], tmp_p
     (folder / "rows-1.jsonl").write_text(ROW)
     (here / "own.jsonl").write_text(ROW)
     path = written(folder, {"data": {"path": ["rows-*.jsonl", "own.jsonl"]}})
-    made = RunStore(tmp_path / "runs").create(load_config(path))
+    made = RunStore(tmp_path / "runs").create_run(load_config(path))
     os.chdir(tmp_path)
-    kept = made.config()
+    kept = made.load_config()
     assert kept.data.path == [str(folder / "rows-*.jsonl"), str(here / "own.jsonl")]
-    assert [len(one.files) for one in resolve(kept.data)] == [1, 1]
+    assert [len(one.files) for one in resolve_paths(kept.data)] == [1, 1]
 
 
 def test_every_field_with_a_path_is_known() -> None:
     """A field whose help speaks of a file or folder is looked for next to the config."""
     speaks = {
         path
-        for path, option in options().items()
+        for path, option in list_options().items()
         if str in option.kinds and any(word in option.help.lower() for word in (" file", "folder"))
     }
     assert speaks - {"output.folder", "data.field", "data.encoding"} == set(PATHS)
@@ -250,7 +250,7 @@ def test_wrong_data_is_told_before_torch_is_imported(tmp_path: Path, kind: str) 
 def test_a_run_that_goes_on_says_so_of_its_data_too(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(ROW)
     config = build_config({"data": {"path": str(tmp_path / "rows.jsonl")}, "output": {"name": "again"}})
-    RunStore(tmp_path / "runs").create(config)
+    RunStore(tmp_path / "runs").create_run(config)
     (tmp_path / "rows.jsonl").unlink()
     done, imported = command(tmp_path, "resume", "again", "--no-tui")
     assert done.returncode == EXIT_DATA, done.stderr

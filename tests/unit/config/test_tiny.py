@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_tuner.config.kinds import TASKS, TINY_NAMES
+from tui_tuner.config.kinds.tasks import TASKS, TINY_NAMES
 from tui_tuner.config.load import build_config, dump_config, load_config
 from tui_tuner.config.presets import find_preset
 from tui_tuner.config.values import with_values
@@ -25,7 +25,7 @@ def test_a_preset_is_tried_with_the_model_and_rows_of_its_task(name: str) -> Non
     assert (config.model.name, config.data.path) == PRESETS[name]
     rate = load_config(find_preset(name)).training.learning_rate
     assert config.training.learning_rate > rate  # type: ignore[operator]
-    wanted = f"training.learning_rate is {config.training.learning_rate} in place of {rate}: "
+    wanted = f"training.learning_rate is {config.training.learning_rate} instead of {rate}: "
     assert any(note.startswith(wanted) and "random weights" in note for note in said)
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tui_tuner.config.chat_templates import CHAT_TEMPLATES
-from tui_tuner.config.options import options
-from tui_tuner.config.sections.told import WORDS, word_told
+from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.options import list_options
+from tui_tuner.config.sections.word_help import WORDS, explain_word, word_told
 
 FREE = {"data.format": {"auto"}, "model.chat_template": {*CHAT_TEMPLATES, "model"}}
 
 
-@pytest.mark.parametrize("path", [path for path, option in options().items() if option.choices])
+@pytest.mark.parametrize("path", [path for path, option in list_options().items() if option.choices])
 def test_every_word_has_a_sentence_of_its_own(path: str) -> None:
-    option = options()[path]
+    option = list_options()[path]
     told = {word: word_told(path, word) for word in option.choices if word not in FREE.get(path, ())}
     if path == "model.chat_template":
         return
@@ -27,8 +30,19 @@ def test_what_is_told_is_of_words_that_there_are() -> None:
     texts = {"model.name": {"demo", "tiny"}, "model.tokenizer": {"train"}, "data.path": {"demo"}}
     texts |= {"output.name": {"auto"}, "method.targets": {"all-linear"}, "evaluation.best": {"auto"}}
     for path, words in WORDS.items():
-        option = options()[path]
+        option = list_options()[path]
         yes_no = {"true", "false"} if bool in option.kinds else set()
         assert set(words) <= {*option.choices, *yes_no, *texts.get(path, ())}, path
         for sentence in words.values():
             assert sentence.endswith(".") and len(sentence) <= 110, sentence
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_is_explained_with_its_source(name: str) -> None:
+    """A paragraph in plain sentences, and the paper it comes from, where the form explains the field."""
+    kind = METHODS[name]
+    assert 100 < len(kind.explanation) < 400 and kind.explanation.endswith(".")
+    assert re.search(r"\b20\d\d, arXiv \d{4}\.\d{5}$", kind.paper)
+    assert explain_word("method.kind", name).startswith(kind.explanation)
+    assert kind.paper in explain_word("method.kind", name)
+    assert explain_word("method.rank", name) == explain_word("method.kind", "lohra") == ""

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tui_tuner.config.applying import reads
+from tui_tuner.config.applying import task_reads
 from tui_tuner.config.load import config_problems, load_config
-from tui_tuner.config.options import Option, get_value, options
+from tui_tuner.config.options import Option, get_value, list_options
 from tui_tuner.config.presets import list_presets
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path
-from tui_tuner.config.writing.commented import commented
-from tui_tuner.config.writing.flat import flat, same_values
-from tui_tuner.config.writing.patched import patched, values_of, with_defaults, without_defaults
-from tui_tuner.ui.editing.kept import Draft
-from tui_tuner.ui.editing.text import for_editor, for_file, from_editor
-from tui_tuner.ui.form import applied, applies
+from tui_tuner.config.writing.commented import write_commented
+from tui_tuner.config.writing.flat import flatten_config, same_values
+from tui_tuner.config.writing.patched import patch_text, values_of, with_defaults, without_defaults
+from tui_tuner.ui.editing.draft_files import Draft
+from tui_tuner.ui.editing.draft_text import read_from_editor, write_for_editor, write_for_file
+from tui_tuner.ui.form_values import drop_ineffective, is_effective
 
 ODD = [
     "x",
@@ -69,10 +69,10 @@ def values_for(option: Option) -> st.SearchStrategy[Any]:
 def configs(draw: st.DrawFn) -> dict[str, Any]:
     """Valid plain values."""
     values: dict[str, Any] = {}
-    for path in draw(st.lists(st.sampled_from(sorted(options())), unique=True, max_size=12)):
-        set_path(values, path, draw(values_for(options()[path])))
+    for path in draw(st.lists(st.sampled_from(sorted(list_options())), unique=True, max_size=12)):
+        set_path(values, path, draw(values_for(list_options()[path])))
     for path in config_problems(values):  # what is wrong alone is left out; what contradicts ends this one
-        assume(path in options())
+        assume(path in list_options())
         section, name = path.rpartition(".")[::2]
         holder: Any = values
         for part in filter(None, section.split(".")):
@@ -86,32 +86,32 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
 @given(configs())
 def test_what_is_saved_opens_again_to_the_same(values: dict[str, Any]) -> None:
     draft = Draft(values)
-    written = for_file(draft, Path("any.yaml"))
+    written = write_for_file(draft, Path("any.yaml"))
     opened = RunConfig.model_validate(_nested(values_of(written.text)))
-    assert opened == RunConfig.model_validate(applied(values)), written.text
+    assert opened == RunConfig.model_validate(drop_ineffective(values)), written.text
     assert written.text.startswith("# ") and "tui-tuner run any.yaml" in written.text
     for path in written.unread:
-        assert not applies(values, path)
+        assert not is_effective(values, path)
         name = path.rpartition(".")[2]
-        assert (f"does not read this: {name}" in written.text) or reads(opened.task, path)
-        assert (f"# Without effect here: {name}" in written.text) or not reads(opened.task, path)
+        assert (f"does not read this: {name}" in written.text) or task_reads(opened.task, path)
+        assert (f"# Without effect here: {name}" in written.text) or not task_reads(opened.task, path)
 
-    edited = for_editor(draft)
+    edited = write_for_editor(draft)
     held = values_of(edited)
     assert RunConfig.model_validate(_nested(held)) == RunConfig.model_validate(values), edited
-    assert same_values(values_of(from_editor(edited)), held)
+    assert same_values(values_of(read_from_editor(edited)), held)
 
 
 def test_a_text_of_several_lines_without_effect_is_one_comment() -> None:
     values = {"model": {"name": "demo", "revision": "a\n\nb"}}
-    written = for_file(Draft(values), Path("any.yaml"))
+    written = write_for_file(Draft(values), Path("any.yaml"))
     assert written.unread == ("model.revision",)
     assert '# Without effect here: revision: "a\\n\\nb"\n' in written.text
 
 
 def test_what_other_values_leave_without_effect_is_not_laid_to_the_task() -> None:
     values = {"training": {"epochs": 7.0, "max_steps": 20}, "data": {"problem": "multi"}}
-    written = for_file(Draft(values), Path("any.yaml"))
+    written = write_for_file(Draft(values), Path("any.yaml"))
     assert set(written.unread) == {"training.epochs", "data.problem"}
     assert "  # Without effect here: epochs: 7.0" in written.text
     assert "  # Task sft does not read this: problem: multi" in written.text
@@ -126,7 +126,7 @@ def test_a_run_of_a_tiny_model_takes_the_values_of_the_form(tmp_path: Path, yaml
         "training": {"epochs": 3.0, "learning_rate": "auto", "batch_size": 9, "seed": 7},
     }
     file = tmp_path / "own.yaml"
-    written = for_file(Draft(values, yaml=yaml), file)
+    written = write_for_file(Draft(values, yaml=yaml), file)
     file.write_text(written.text, encoding="utf-8")
     said: list[str] = []
     assert load_config(file, (), said.append) == RunConfig.model_validate(values) and said == []
@@ -138,15 +138,15 @@ def test_a_run_of_a_tiny_model_takes_the_values_of_the_form(tmp_path: Path, yaml
 def test_other_values_go_into_a_text_with_comments(values: dict[str, Any], path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     own = values_of(text)
-    wanted = {**own, **flat(values)}
-    outcome = patched(text, wanted)
+    wanted = {**own, **flatten_config(values)}
+    outcome = patch_text(text, wanted)
     assert outcome is not None
     held = values_of(outcome)
     for name, value in wanted.items():
         if name in held:
             assert same_values({name: held[name]}, {name: value})
         else:
-            assert value == options()[name].default
+            assert value == list_options()[name].default
     kept = [line for line in text.splitlines() if line.startswith("#")]
     assert [line for line in outcome.splitlines() if line in kept] == kept
     same = [name for name in own if same_values({name: own[name]}, {name: wanted[name]})]
@@ -165,7 +165,7 @@ def test_defaults_come_and_go(preset: Any) -> None:
 
 
 def test_each_default_is_a_setting_once_its_mark_is_gone() -> None:
-    text = with_defaults(commented({}), "classification")
+    text = with_defaults(write_commented({}), "classification")
     lines = [
         line for line in text.splitlines() if line.lstrip().startswith("#") and line.lstrip()[1:2] != " "
     ]
@@ -174,7 +174,7 @@ def test_each_default_is_a_setting_once_its_mark_is_gone() -> None:
     for line in lines:
         freed = freed.replace(f"\n{line}\n", f"\n{line.replace('#', '', 1)}\n")
     config = RunConfig.model_validate(_nested(values_of(freed)))
-    for path, option in options().items():
+    for path, option in list_options().items():
         assert get_value(config, path) == get_value(RunConfig(), path) or path in ("data.path",), path
         assert option.path == path
 
@@ -184,12 +184,14 @@ def test_what_the_task_does_not_read_is_a_comment_and_is_named(tmp_path: Path) -
         "task": "classification",
         "data": {"train_on": "everything", "path": "x.jsonl", "max_length": 77},
     }
-    written = for_file(Draft(values), tmp_path / "a.yaml")
+    written = write_for_file(Draft(values), tmp_path / "a.yaml")
     assert written.unread == ("data.train_on",)
     assert "train_on: everything" in written.text and "data.train_on" not in values_of(written.text)
-    again = for_file(Draft(values, file=str(tmp_path / "a.yaml"), yaml=written.text), tmp_path / "a.yaml")
+    again = write_for_file(
+        Draft(values, file=str(tmp_path / "a.yaml"), yaml=written.text), tmp_path / "a.yaml"
+    )
     assert again.text == written.text
-    assert "data.train_on" in values_of(for_editor(Draft(values)))  # there, nothing is lost
+    assert "data.train_on" in values_of(write_for_editor(Draft(values)))  # there, nothing is lost
 
 
 def test_paths_keep_their_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,16 +201,16 @@ def test_paths_keep_their_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     rows.write_text('{"prompt": "a", "response": "b"}\n')
     text = "task: sft # mine\ndata:\n  path: rows.jsonl  # beside\n"
     draft = Draft({"task": "sft", "data": {"path": str(rows)}}, file=str(there / "a.yaml"), yaml=text)
-    assert for_file(draft, there / "b.yaml").text == text  # there it means the same
-    moved = for_file(draft, elsewhere / "b.yaml").text
+    assert write_for_file(draft, there / "b.yaml").text == text  # there it means the same
+    moved = write_for_file(draft, elsewhere / "b.yaml").text
     assert values_of(moved)["data.path"] == str(rows) and "# beside" in moved and "# mine" in moved
     (elsewhere / "rows.jsonl").write_text("{}\n")  # another file of that name
-    assert values_of(for_file(draft, elsewhere / "b.yaml").text)["data.path"] == str(rows)
+    assert values_of(write_for_file(draft, elsewhere / "b.yaml").text)["data.path"] == str(rows)
     monkeypatch.chdir(there)
     typed = Draft({"data": {"path": "rows.jsonl"}})
-    assert values_of(for_file(typed, Path("c.yaml")).text)["data.path"] == "rows.jsonl"
-    assert values_of(for_file(typed, elsewhere / "c.yaml").text)["data.path"] == str(rows)
-    (there / "c.yaml").write_text(for_file(typed, Path("c.yaml")).text)
+    assert values_of(write_for_file(typed, Path("c.yaml")).text)["data.path"] == "rows.jsonl"
+    assert values_of(write_for_file(typed, elsewhere / "c.yaml").text)["data.path"] == str(rows)
+    (there / "c.yaml").write_text(write_for_file(typed, Path("c.yaml")).text)
     monkeypatch.chdir(tmp_path)
     assert load_config(there / "c.yaml").data.path == str(rows)
 

@@ -12,9 +12,9 @@ from small_tokenizers import byte_level
 
 from tui_tuner.config.load import build_config
 from tui_tuner.errors import UsageError
-from tui_tuner.tasks.preview.around import Around, look_around
-from tui_tuner.tasks.preview.forward_rows import drawn, forward_rows
+from tui_tuner.tasks.preview.forward_rows import draw_line, lay_forward_rows
 from tui_tuner.tasks.preview.mask import mask_row
+from tui_tuner.tasks.preview.row_window import RowWindow, tokenise_window
 
 
 def config(path: Path, **data: Any) -> Any:
@@ -35,50 +35,50 @@ def test_lengths_are_those_of_whole_rows_and_close(rows: Path, tiny_tokenizer: A
     alone = [len(mask_row(wide.model, wide.data, row, tiny_tokenizer).tokens) for row in range(1, 9)]
     limit = alone[4]
     tight = config(rows, max_length=limit)
-    found = look_around(tight.model, tight.data, 1, tiny_tokenizer)
-    assert found.lengths == alone and found.longer == sum(length > limit for length in alone) == 3
+    found = tokenise_window(tight.model, tight.data, 1, tiny_tokenizer)
+    assert found.lengths == alone and found.count_longer == sum(length > limit for length in alone) == 3
     assert sum(found.outcomes.values()) == 8 and found.outcomes["dropped"] == 3
     assert [row for row, _ in found.pieces] == [1, 2, 3, 4, 5]
-    assert found.tokens == sum(alone[:5])
-    bars = found.bars()
+    assert found.count_tokens == sum(alone[:5])
+    bars = found.count_lengths()
     assert sum(count for _low, _high, count in bars) == 8
     assert sum(count for _low, high, count in bars if high <= limit) == 5 and limit in {b[1] for b in bars}
 
 
 def test_window_ends_with_a_late_row(rows: Path, tiny_tokenizer: Any) -> None:
     wide = config(rows)
-    found = look_around(wide.model, wide.data, 7, tiny_tokenizer, count=3)
+    found = tokenise_window(wide.model, wide.data, 7, tiny_tokenizer, count=3)
     assert (found.first, found.rows, [row for row, _ in found.pieces]) == (5, 3, [5, 6, 7])
     with pytest.raises(UsageError):
-        look_around(wide.model, wide.data, 9, tiny_tokenizer)
+        tokenise_window(wide.model, wide.data, 9, tiny_tokenizer)
 
 
 def test_rows_behind_virtual_tokens_lie_below_each_other(rows: Path, tiny_tokenizer: Any) -> None:
     told = config(rows, packing=True)
     told.method.kind = "prompt_tuning"
-    laid = forward_rows(look_around(told.model, told.data, 3, tiny_tokenizer), 3, told)
+    laid = lay_forward_rows(tokenise_window(told.model, told.data, 3, tiny_tokenizer), 3, told)
     assert laid is not None and not laid.packing and len(laid.lines) > 1
 
 
 @pytest.mark.parametrize("packing", [True, False])
 def test_forward_pass_holds_every_token_once(rows: Path, tiny_tokenizer: Any, packing: bool) -> None:
     told = config(rows, packing=packing)
-    found = look_around(told.model, told.data, 3, tiny_tokenizer)
-    laid = forward_rows(found, 3, told)
+    found = tokenise_window(told.model, told.data, 3, tiny_tokenizer)
+    laid = lay_forward_rows(found, 3, told)
     assert laid is not None and not laid.assumed
     ones = [one for line in laid.lines for one in line]
     assert 3 in {one.row for one in ones}
     places = laid.width * len(laid.lines)
-    assert places - laid.padding == sum(len(dict(found.pieces)[one.row]) for one in ones)
-    assert (laid.padding == 0) is packing and (len(laid.lines) == 1) is packing
+    assert places - laid.count_padding == sum(len(dict(found.pieces)[one.row]) for one in ones)
+    assert (laid.count_padding == 0) is packing and (len(laid.lines) == 1) is packing
     for line in laid.lines:
-        parts = drawn(line, laid.width, 60)
+        parts = draw_line(line, laid.width, 60)
         assert sum(what == "edge" for _text, what in parts) == len(line) + 1
         assert sum(len(text) for text, _what in parts) <= 62
 
 
 def test_empty_has_no_bars() -> None:
-    assert Around(1, 0, 64, {}).bars() == []
+    assert RowWindow(1, 0, 64, {}).count_lengths() == []
 
 
 def test_what_another_task_does_to_a_tokenizer_does_not_stay(rows: Path, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_what_another_task_does_to_a_tokenizer_does_not_stay(rows: Path, tmp_pat
     view = mask_row(tags.model, tags.data, 1, tokenizer)
     assert view.tokens and view.notes
     assert mask_row(tags.model, tags.data, 1, tokenizer).notes == view.notes
-    around = look_around(tags.model, tags.data, 1, tokenizer)
-    assert around.tokens == len(view.tokens)
+    around = tokenise_window(tags.model, tags.data, 1, tokenizer)
+    assert around.count_tokens == len(view.tokens)
     assert mask_row(chats.model, chats.data, 1, tokenizer) == before
     assert tokenizer.pad_token is None and not tokenizer.backend_tokenizer.pre_tokenizer.add_prefix_space

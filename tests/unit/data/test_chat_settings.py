@@ -11,10 +11,10 @@ from chat_templates import CHATML, GEMMA, LLAMA3, QWEN3
 from small_tokenizers import byte_level
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
-from tui_tuner.data.chat.encoder import ChatEncoder
-from tui_tuner.data.examples.prepare import prepare
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.chat.chat_encoder import ChatEncoder
+from tui_tuner.data.examples.prepare import prepare_examples
 from tui_tuner.data.records import Chat, Message
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import DataError, PreflightError
 from tui_tuner.models.generation import generation_ends
 from tui_tuner.tasks import find_task
@@ -31,12 +31,12 @@ def tokenizer_with(template: str, *more: str, eos: str = "<|im_end|>") -> Any:
 
 
 def trained(encoder: ChatEncoder, chat: Chat) -> str:
-    encoded = encoder.encode(chat)
-    return str(encoder.tokenizer.decode(encoded.ids[encoded.trained]))
+    encoded = encoder.encode_chat(chat)
+    return str(encoder.tokenizer.decode(encoded.ids[encoded.mask_of_trained]))
 
 
 def whole(encoder: ChatEncoder, chat: Chat) -> str:
-    return str(encoder.tokenizer.decode(encoder.encode(chat).ids))
+    return str(encoder.tokenizer.decode(encoder.encode_chat(chat).ids))
 
 
 def spoken(answer: Message, *, system: str | None = None) -> Chat:
@@ -57,8 +57,8 @@ def test_everything_trains_all_but_answers_that_say_no() -> None:
             Message("assistant", "Yes."),
         ]
     )
-    encoded = ChatEncoder(tokenizer, "everything").encode(chat)
-    text = tokenizer.decode(encoded.ids[encoded.trained])
+    encoded = ChatEncoder(tokenizer, "everything").encode_chat(chat)
+    text = tokenizer.decode(encoded.ids[encoded.mask_of_trained])
     # the very first token has nothing in front of it that could predict it
     assert text == (
         "user\nOne?<|im_end|>\n<|im_start|>assistant\n\n<|im_start|>user\nTwo?<|im_end|>\n"
@@ -77,7 +77,7 @@ def test_system_turns_go_where_the_run_wants_them(turns: Any, asked: str) -> Non
     assert trained(encoder, chat) == "Two.<|im_end|>"
     assert chat.messages[0].role == "system", "the record is left as it is"
     remark = "system_moved" if turns == "first_user" else "system_dropped"
-    assert encoder.encode(chat).remarks == (remark,)
+    assert encoder.encode_chat(chat).remarks == (remark,)
 
 
 def test_a_refused_system_message_has_a_way_out_that_works(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_refused_system_message_has_a_way_out_that_works(tmp_path: Path) -> No
     def prepared(**data: Any) -> Any:
         section = DataSection(path=str(tmp_path / "a.jsonl"), validation=None, **data)
         config = RunConfig(data=section, model=ModelSection(name="demo"))
-        return prepare(config, tokenizer, find_task("sft"), cache_dir=tmp_path / "cache")
+        return prepare_examples(config, tokenizer, find_task("sft"), cache_dir=tmp_path / "cache")
 
     with pytest.raises(DataError, match="refuses system messages") as raised:
         prepared()
@@ -130,10 +130,10 @@ def test_a_header_that_generation_ends_with_is_the_stop_between_turns() -> None:
     chat = Chat([Message(("user", "assistant")[i % 2], text) for i, text in enumerate(("a", "b", "c", "d"))])
     encoder = ChatEncoder(tokenizer, ends=["<|stop|>", "<|user|>"])
     assert trained(encoder, chat) == "b<|user|>d<|user|>"
-    assert encoder.encode(chat).remarks == ("stop_added",)
+    assert encoder.encode_chat(chat).remarks == ("stop_added",)
     without = ChatEncoder(tokenizer)
     assert trained(without, chat) == "bd<|stop|>"
-    assert without.encode(chat).stops == [False, True]
+    assert without.encode_chat(chat).stops == [False, True]
 
 
 def test_a_template_with_two_ends_in_a_row_has_both_trained() -> None:
@@ -155,7 +155,7 @@ def test_reasoning_reaches_a_template_whatever_key_it_reads(key: str) -> None:
     for own in ("reasoning_content", "reasoning", "thinking"):
         answer = Message("assistant", "Two.", reasoning="One and one.", reasoning_key=own)
         assert trained(encoder, spoken(answer)) == "<think>One and one.</think>Two.<|im_end|>"
-        assert encoder.encode(spoken(answer)).remarks == ("reasoning",)
+        assert encoder.encode_chat(spoken(answer)).remarks == ("reasoning",)
 
 
 def test_reasoning_that_no_template_writes_stops_the_run(tmp_path: Path) -> None:
@@ -166,17 +166,17 @@ def test_reasoning_that_no_template_writes_stops_the_run(tmp_path: Path) -> None
     path.write_text("\n".join(map(json.dumps, rows)))
     config = RunConfig(data=DataSection(path=str(path), validation=None), model=ModelSection(name="demo"))
     with pytest.raises(PreflightError, match="none of the 3 answers"):
-        prepare(config, tokenizer, find_task("sft"), cache_dir=tmp_path / "cache")
+        prepare_examples(config, tokenizer, find_task("sft"), cache_dir=tmp_path / "cache")
     tokenizer.chat_template = QWEN3.template.replace("<think>\n\n", "<think>\n{{ m.reasoning_content }}\n")
     config.data.preflight = "warn"
-    with_some = prepare(config, tokenizer, find_task("sft"), cache_dir=tmp_path / "cache")
+    with_some = prepare_examples(config, tokenizer, find_task("sft"), cache_dir=tmp_path / "cache")
     assert len(with_some.train) == 3
 
 
 def test_a_turn_of_reasoning_alone_is_dropped_where_it_is_left_out() -> None:
     tokenizer = tokenizer_with(CHATML.template)
     with pytest.raises(RowProblem, match="leaves a whole answer out"):
-        ChatEncoder(tokenizer).encode(spoken(Message("assistant", None, reasoning="Hm.")))
+        ChatEncoder(tokenizer).encode_chat(spoken(Message("assistant", None, reasoning="Hm.")))
 
 
 def test_a_prompt_that_opens_reasoning_which_the_chat_lacks_is_said() -> None:
@@ -186,7 +186,7 @@ def test_a_prompt_that_opens_reasoning_which_the_chat_lacks_is_said() -> None:
     encoder = ChatEncoder(tokenizer)
     chat = spoken(Message("assistant", "Two."))
     assert trained(encoder, chat) == "Two.<|im_end|>"
-    assert "prompt_differs" in encoder.encode(chat).remarks
+    assert "prompt_differs" in encoder.encode_chat(chat).remarks
 
 
 # ---- calls ------------------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def test_tools_that_are_left_out_are_told_from_names_in_calls() -> None:
     calls = "{% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}"
     tokenizer = tokenizer_with(HEADER + "{{ m.content }}" + calls + "<|im_end|>\n{% endfor %}" + ASKED)
     tools = [{"type": "function", "function": {"name": "tide", "parameters": {}}}]
-    encoded = ChatEncoder(tokenizer).encode(Chat([*CALLING, Message("assistant", "At 06:12.")], tools))
+    encoded = ChatEncoder(tokenizer).encode_chat(Chat([*CALLING, Message("assistant", "At 06:12.")], tools))
     assert encoded.remarks == ("tools_left_out",)
 
 
@@ -238,7 +238,7 @@ def test_a_result_inside_the_models_turn_is_not_trained() -> None:
     text = trained(encoder, chat)
     assert "<result>" not in text and "06:12</" not in text
     assert text.endswith("</call>At 06:12.<|im_end|>")
-    assert encoder.encode(chat).stops == [False, True]
+    assert encoder.encode_chat(chat).stops == [False, True]
 
 
 def test_llama_calls_without_a_template_for_them_are_refused_truly() -> None:
@@ -246,7 +246,7 @@ def test_llama_calls_without_a_template_for_them_are_refused_truly() -> None:
     tokenizer.chat_template = LLAMA3.template
     tools = [{"type": "function", "function": {"name": "tide", "parameters": {}}}]
     with pytest.raises(RowProblem, match="leaves out tool calls"):
-        ChatEncoder(tokenizer).encode(Chat([*CALLING, Message("assistant", "At 06:12.")], tools))
+        ChatEncoder(tokenizer).encode_chat(Chat([*CALLING, Message("assistant", "At 06:12.")], tools))
 
 
 def test_the_mask_of_a_row_says_what_is_remarkable_about_it(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tui_tuner.cli.data import app
+from tui_tuner.cli.data_commands import app
 from tui_tuner.config.schema import CleaningSection, DataSection
-from tui_tuner.data.cleaning.cleaner import Cleaner, language_of
+from tui_tuner.data.cleaning.cleaner import Cleaner, detect_language
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.markup import html_to_markdown, html_to_text
-from tui_tuner.data.preview import first_rows, inspect
+from tui_tuner.data.preview import inspect_data, read_first_rows
 from tui_tuner.data.records import Chat, Message, Origin, Record, Text
 from tui_tuner.data.writing import clean_file, convert_file
 from tui_tuner.errors import ConfigError, UsageError
@@ -25,7 +25,7 @@ HERE = Origin("a.jsonl", 1)
 def cleaned(answer: str, **steps: Any) -> tuple[str | None, Ledger]:
     ledger = Ledger()
     record = Chat([Message("user", "What?"), Message("assistant", answer)])
-    found = Cleaner(CleaningSection(**steps)).clean(record, HERE, ledger)
+    found = Cleaner(CleaningSection(**steps)).clean_record(record, HERE, ledger)
     if found is None:
         return None, ledger
     assert isinstance(found.record, Chat)
@@ -45,7 +45,7 @@ def cleaned(answer: str, **steps: Any) -> tuple[str | None, Ledger]:
 )
 def test_refusals_are_dropped(answer: str) -> None:
     found, ledger = cleaned(answer, refusals=True)
-    assert found is None and ledger.reasons("dropped")[0].reason == "refusal or model boilerplate"
+    assert found is None and ledger.list_reasons("dropped")[0].reason == "refusal or model boilerplate"
     assert cleaned(answer)[0] == answer, "only if asked"
 
 
@@ -82,7 +82,7 @@ def test_html_and_control_characters() -> None:
     assert html_to_text("1 < 2 and 3 > 2") == "1 < 2 and 3 > 2"
     found, ledger = cleaned("a<br />b\x1b[31m", html="text", control_characters=True)
     assert found == "a\nb[31m"
-    assert {step.reason for step in ledger.steps()} == {"HTML to text", "control characters removed"}
+    assert {step.reason for step in ledger.list_steps()} == {"HTML to text", "control characters removed"}
     assert cleaned("<br>", html="text")[0] is None, "an answer that is gone is no answer"
 
 
@@ -92,7 +92,7 @@ def test_lengths_languages_and_personal_data() -> None:
     assert cleaned("x", min_characters=20)[0] is None
     assert cleaned("这款连衣裙很漂亮，适合夏天穿。", languages=["en"])[0] is None
     kept, ledger = cleaned("Write to ann@example.com or call +49 30 1234 5678.", personal_data=True)
-    assert kept and {step.reason for step in ledger.steps()} == {
+    assert kept and {step.reason for step in ledger.list_steps()} == {
         "flagged: e-mail address",
         "flagged: phone number",
     }
@@ -114,7 +114,7 @@ def test_lengths_languages_and_personal_data() -> None:
     ],
 )
 def test_language(text: str, code: str) -> None:
-    assert language_of(text) == code
+    assert detect_language(text) == code
 
 
 def test_duplicates() -> None:
@@ -122,9 +122,9 @@ def test_duplicates() -> None:
     cleaner = Cleaner(CleaningSection(exact_duplicates=True, near_duplicates=0.7))
     base = "the quick brown fox jumps over the lazy dog while the sun shines over green hills far away today"
     rows: list[Record] = [Text(base), Text(base), Text(base + " again"), Text("something else entirely " * 4)]
-    kept = [cleaner.clean(row, HERE, ledger) is not None for row in rows]
+    kept = [cleaner.clean_record(row, HERE, ledger) is not None for row in rows]
     assert kept == [True, False, False, True]
-    assert [reason.reason.split()[0] for reason in ledger.reasons("deduplicated")] == ["exact", "near"]
+    assert [reason.reason.split()[0] for reason in ledger.list_reasons("deduplicated")] == ["exact", "near"]
 
 
 ROWS = [
@@ -147,7 +147,7 @@ def test_cleaned_file_its_ledger_and_what_was_dropped(tmp_path: Path) -> None:
         cleaning=CleaningSection(exact_duplicates=True, refusals=True, control_characters=True),
     )
     ledger = clean_file(data, str(out))
-    assert ledger.read == 5 and ledger.closes
+    assert ledger.read == 5 and ledger.is_consistent
     kept = [json.loads(line) for line in out.read_text().splitlines()]
     assert kept[0] == ROWS[0], "unchanged rows are written as they were"
     assert kept[1]["messages"][1]["content"] == "bell"
@@ -157,7 +157,7 @@ def test_cleaned_file_its_ledger_and_what_was_dropped(tmp_path: Path) -> None:
     assert book == json.loads(json.dumps(ledger.to_json()))
     with pytest.raises(UsageError, match="exists"):
         clean_file(data, str(out))
-    with pytest.raises(UsageError, match="is the file that is read"):
+    with pytest.raises(UsageError, match="is one of the files that are read"):
         clean_file(data, str(source), force=True)
     assert sorted(item.name for item in tmp_path.iterdir()) == [
         "a.jsonl", "out.jsonl", "out.jsonl.dropped.jsonl", "out.jsonl.ledger.json",
@@ -167,9 +167,12 @@ def test_cleaned_file_its_ledger_and_what_was_dropped(tmp_path: Path) -> None:
 def test_converted_file_is_recognised_again(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     convert_file(DataSection(path=str(write(tmp_path / "a.jsonl"))), str(out))
-    again = inspect(DataSection(path=str(out)))
+    again = inspect_data(DataSection(path=str(out)))
     assert again.detections[0]["format"] == "messages" and again.ledger.read == 4
-    assert first_rows(DataSection(path=str(out))).rows[0].record["messages"][1]["content"] == "A fine answer."
+    assert (
+        read_first_rows(DataSection(path=str(out))).rows[0].record["messages"][1]["content"]
+        == "A fine answer."
+    )
 
 
 def test_commands(tmp_path: Path, tiny_tokenizer: Any) -> None:

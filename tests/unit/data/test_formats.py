@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tui_tuner.config.advice import fixes_of
-from tui_tuner.data.formats import Ambiguous, find_format, format_names
-from tui_tuner.data.formats.recognise import Detection, recognise
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.formats import AmbiguousColumns, find_format, list_format_names
+from tui_tuner.data.formats.recognise import Detection, recognise_format
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import DataError
 
 TURNS = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]
@@ -48,20 +48,20 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def converted(row: dict[str, Any], found: Detection) -> Any:
-    return find_format(found.format).convert(row, found.columns)
+    return find_format(found.format).convert_row(row, found.columns)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_format_is_recognised_and_converts(name: str) -> None:
     row, wanted = CASES[name]
-    found = recognise([row] * 5)
+    found = recognise_format([row] * 5)
     assert found.format == wanted and found.confidence > 0.5 and found.why
     assert set(found.columns.values()) | set(found.unused) == set(row)
     converted(row, found)
 
 
 def test_every_name_has_its_format_and_nothing_else_is_imported() -> None:
-    for name in format_names():
+    for name in list_format_names():
         assert find_format(name).name == name and find_format(name).needed
     for name in ("auto", "base", "recognise", "labelled"):
         with pytest.raises(KeyError):
@@ -79,8 +79,8 @@ def test_every_name_has_its_format_and_nothing_else_is_imported() -> None:
     ],
 )
 def test_columns_that_look_alike_are_asked_about(row: dict[str, Any]) -> None:
-    with pytest.raises(Ambiguous, match=r"several columns could be.*data\.columns=\{") as caught:
-        recognise([row], where="a.jsonl")
+    with pytest.raises(AmbiguousColumns, match=r"several columns could be.*data\.columns=\{") as caught:
+        recognise_format([row], where="a.jsonl")
     suggestion = caught.value.hint.split("data.columns=")[1].rstrip("'.")
     names = dict(part.split(": ") for part in suggestion.strip("{}").split(", "))
     assert set(names.values()) <= set(row)
@@ -91,7 +91,7 @@ def test_columns_that_look_alike_are_asked_about(row: dict[str, Any]) -> None:
 )
 def test_unknown_columns_are_not_guessed(row: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=r"not recognised.*Columns: "):
-        recognise([row] * 3)
+        recognise_format([row] * 3)
 
 
 def test_a_table_without_names_of_columns_is_told_apart() -> None:
@@ -100,34 +100,34 @@ def test_a_table_without_names_of_columns_is_told_apart() -> None:
         for number, label in enumerate(["bad", "good"])
     ]
     with pytest.raises(DataError, match="looks like a row: good") as caught:
-        recognise(rows, where="a.csv")
+        recognise_format(rows, where="a.csv")
     assert "a line of names above it" in caught.value.hint and not fixes_of(caught.value.hint)
     for where, other in (("a.jsonl", rows), ("a.csv", [{**row, "good": "x"} for row in rows])):
         with pytest.raises(DataError, match="not recognised"):
-            recognise(other, where=where)
+            recognise_format(other, where=where)
 
 
 def test_columns_as_told() -> None:
     rows = [{"frage": "a", "antwort": "b", "prompt": "c", "output": "d"}]
-    found = recognise(rows, columns={"prompt": "frage", "response": "antwort"})
+    found = recognise_format(rows, columns={"prompt": "frage", "response": "antwort"})
     assert found.format == "prompt_response" and found.chosen and found.unused == ["prompt", "output"]
-    aliases = recognise(rows, columns={"instruction": "frage", "output": "antwort"})
+    aliases = recognise_format(rows, columns={"instruction": "frage", "output": "antwort"})
     assert aliases.columns == {"prompt": "frage", "response": "antwort"}
     with pytest.raises(DataError, match="no column 'nothing'"):
-        recognise(rows, columns={"prompt": "nothing", "response": "antwort"})
+        recognise_format(rows, columns={"prompt": "nothing", "response": "antwort"})
     with pytest.raises(DataError, match="unknown role"):
-        recognise(rows, columns={"sprache": "frage"})
+        recognise_format(rows, columns={"sprache": "frage"})
     with pytest.raises(DataError, match="also needs: response"):
-        recognise(rows, "prompt_response", {"prompt": "frage"})
+        recognise_format(rows, "prompt_response", {"prompt": "frage"})
 
 
 def test_a_format_that_does_not_fit_is_refused() -> None:
     with pytest.raises(DataError, match="do not look like sharegpt"):
-        recognise([{"prompt": "a", "response": "b"}], "sharegpt")
+        recognise_format([{"prompt": "a", "response": "b"}], "sharegpt")
 
 
 def record(row: dict[str, Any]) -> Any:
-    return converted(row, recognise([row]))
+    return converted(row, recognise_format([row]))
 
 
 def test_alpaca_and_history_become_turns() -> None:
@@ -199,7 +199,7 @@ GOOD = {"messages": CHAT}
     ],
 )
 def test_rows_that_are_wrong_say_why(row: dict[str, Any], reason: str) -> None:
-    found = recognise([GOOD] * 9 + [row])
+    found = recognise_format([GOOD] * 9 + [row])
     with pytest.raises(RowProblem, match=reason):
         converted(row, found)
 
@@ -207,8 +207,8 @@ def test_rows_that_are_wrong_say_why(row: dict[str, Any], reason: str) -> None:
 def test_a_format_that_was_asked_for_takes_columns_of_mixed_types() -> None:
     rows = [{"instruction": "a", "output": 1}, {"instruction": 2, "output": ["x"]}, {"instruction": "b"}]
     with pytest.raises(DataError, match="not recognised"):
-        recognise(rows)
-    found = recognise(rows, "alpaca")
+        recognise_format(rows)
+    found = recognise_format(rows, "alpaca")
     assert found.format == "alpaca" and found.columns == {"prompt": "instruction", "response": "output"}
     with pytest.raises(RowProblem, match="not text"):
         converted(rows[1], found)
@@ -219,12 +219,12 @@ def test_lists_of_a_table_may_be_written_as_json() -> None:
         {"tokens": '["EU", "says"]', "ner_tags": '["B-ORG", "O"]'},
         {"tokens": '["x"]', "ner_tags": "[1.0]"},
     ]
-    found = recognise(rows)
+    found = recognise_format(rows)
     assert found.format == "token_tags"
-    first, second = (find_format("token_tags").convert(row, found.columns) for row in rows)
+    first, second = (find_format("token_tags").convert_row(row, found.columns) for row in rows)
     assert (first.tokens, first.tags) == (["EU", "says"], ["B-ORG", "O"])
     assert second.tags == [1] and isinstance(second.tags[0], int)
     for tags, place in (("[true]", "True at word 1, column ner_tags"), ("[0.5]", "0.5 at word 1")):
         with pytest.raises(RowProblem, match="neither text nor a number") as error:
-            find_format("token_tags").convert({"tokens": '["x"]', "ner_tags": tags}, found.columns)
+            find_format("token_tags").convert_row({"tokens": '["x"]', "ner_tags": tags}, found.columns)
         assert error.value.detail.startswith(place)

@@ -14,12 +14,12 @@ from chat_templates import CHATML
 from small_tokenizers import byte_level
 
 from tui_tuner.config.advice import fixes_of, on_screen
-from tui_tuner.config.kinds import ROLES
+from tui_tuner.config.kinds.formats import ROLES
 from tui_tuner.config.load import apply_sets, build_config
-from tui_tuner.config.options import options
+from tui_tuner.config.options import list_options
 from tui_tuner.config.values import set_path
-from tui_tuner.data.examples.prepare import Prepared, prepare
-from tui_tuner.data.formats import find_format, format_names
+from tui_tuner.data.examples.prepare import PreparedRows, prepare_examples
+from tui_tuner.data.formats import find_format, list_format_names
 from tui_tuner.errors import DataError
 from tui_tuner.tasks import find_task
 
@@ -107,13 +107,13 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
 }
 
 
-def run(path: Path, sets: list[str]) -> Prepared:
+def run(path: Path, sets: list[str]) -> PreparedRows:
     values: dict[str, Any] = {"data": {"path": str(path), "validation": 0, "max_length": 256}}
     apply_sets(values, sets)
     tokenizer = byte_level(CHATML.specials, None, CHATML.eos)
     tokenizer.chat_template = CHATML.template
     config = build_config(values)
-    return prepare(config, tokenizer, find_task(config.task), cache_dir=path.parent / "cache")
+    return prepare_examples(config, tokenizer, find_task(config.task), cache_dir=path.parent / "cache")
 
 
 def follow(path: Path, sets: list[str], hint: str, times: int = 3) -> None:
@@ -153,10 +153,12 @@ def offers_the_same(error: DataError) -> None:
             set_path(offered[-1], field, value)
     assert offered == told and told
     assert "--set" not in on_screen(error.hint)
-    assert error.field in options()
+    assert error.field in list_options()
     assert on_screen(pickle.loads(pickle.dumps(error)).hint) == on_screen(error.hint)
 
 
 def test_every_role_that_a_column_may_have_is_explained() -> None:
-    roles = {role for name in format_names() for role in (*find_format(name).needed, *find_format(name).more)}
+    roles = {
+        role for name in list_format_names() for role in (*find_format(name).needed, *find_format(name).more)
+    }
     assert roles == set(ROLES)

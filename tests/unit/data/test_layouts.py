@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.data.formats import Ambiguous, find_format
-from tui_tuner.data.formats.recognise import recognise
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.formats import AmbiguousColumns, find_format
+from tui_tuner.data.formats.recognise import recognise_format
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import DataError
 
 U, A = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}
@@ -20,8 +20,8 @@ HH = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: Bye?\n\nAssistant: "
 
 
 def read(row: dict[str, Any], wanted: str = "auto", **told: str) -> Any:
-    found = recognise([row] * 5, wanted, told or None)
-    return find_format(found.format).convert(row, found.columns)
+    found = recognise_format([row] * 5, wanted, told or None)
+    return find_format(found.format).convert_row(row, found.columns)
 
 
 def said(messages: list[Any]) -> list[tuple[str, str | None]]:
@@ -153,9 +153,9 @@ def test_a_chat_is_read_in_its_layout(name: str) -> None:
     row, wanted, turns = CHATS[name]
     # an instruction that is missing now and then, beside some that are there
     rows = [{**row, "instruction": "x"}] * 3 + [row] if row.get("instruction", 1) is None else [row] * 5
-    found = recognise(rows)
+    found = recognise_format(rows)
     assert found.format == wanted and found.confidence >= 0.9
-    assert said(find_format(found.format).convert(row, found.columns).messages) == turns
+    assert said(find_format(found.format).convert_row(row, found.columns).messages) == turns
 
 
 def test_tools_beside_an_instruction() -> None:
@@ -213,40 +213,40 @@ def test_kto_of_an_instruction_with_input() -> None:
 
 def test_an_answer_among_classes_is_asked_about() -> None:
     rows = [{"input": f"text {number}", "output": number % 2} for number in range(40)]
-    with pytest.raises(Ambiguous, match="answers or classes"):
-        recognise(rows)
-    assert recognise(rows, "prompt_response").format == "prompt_response"
-    assert recognise(rows, columns={"text": "input", "label": "output"}).format == "text_label"
+    with pytest.raises(AmbiguousColumns, match="answers or classes"):
+        recognise_format(rows)
+    assert recognise_format(rows, "prompt_response").format == "prompt_response"
+    assert recognise_format(rows, columns={"text": "input", "label": "output"}).format == "text_label"
 
 
 def test_labels_stay_labels() -> None:
     for label in (1, 0.5, True, "good", float("nan")):
         rows = [{"text": "a", "label": label}, *[{"text": "b", "label": 1}] * 9]
-        assert recognise(rows).format == "text_label"
-    found = recognise(rows)
+        assert recognise_format(rows).format == "text_label"
+    found = recognise_format(rows)
     with pytest.raises(RowProblem, match="the label is missing"):
-        find_format(found.format).convert({"text": "a", "label": float("nan")}, found.columns)
+        find_format(found.format).convert_row({"text": "a", "label": float("nan")}, found.columns)
 
 
 def test_a_guess_is_asked_about_and_what_is_asked_for_is_taken() -> None:
     rows = [{"name": f"n {number}", "body": "words", "place": "x"} for number in range(5)]
-    with pytest.raises(Ambiguous, match=r"not sure: text.*--set data\.format=text"):
-        recognise(rows)
-    assert recognise(rows, "text").columns == {"text": "body"}
+    with pytest.raises(AmbiguousColumns, match=r"not certain: text.*--set data\.format=text"):
+        recognise_format(rows)
+    assert recognise_format(rows, "text").columns == {"text": "body"}
     long = [{"text": "a", "target": f"a sentence of its own, and quite a long one: {n}"} for n in range(40)]
-    with pytest.raises(Ambiguous, match="not sure"):
-        recognise(long)
+    with pytest.raises(AmbiguousColumns, match="not certain"):
+        recognise_format(long)
 
 
 def test_what_is_missing_is_never_a_bare_exception() -> None:
     with pytest.raises(DataError, match="kto also needs: prompt, response"):
-        recognise([{"a": "x", "label": True}], "kto", {"good": "label"})
-    with pytest.raises(Ambiguous, match="several columns could be the prompt: input, Input"):
-        recognise([{"input": "a", "Input": "b", "output": "c"}])
+        recognise_format([{"a": "x", "label": True}], "kto", {"good": "label"})
+    with pytest.raises(AmbiguousColumns, match="several columns could be the prompt: input, Input"):
+        recognise_format([{"input": "a", "Input": "b", "output": "c"}])
     deep: Any = []
     for _unused in range(5000):
         deep = [deep]
-    assert recognise([{"prompt": "a", "response": "b", "x": deep}]).format == "prompt_response"
+    assert recognise_format([{"prompt": "a", "response": "b", "x": deep}]).format == "prompt_response"
 
 
 def test_squads_answers_are_answers_to_learn_too() -> None:
@@ -269,13 +269,13 @@ def test_an_answer_that_is_a_list_is_not_cut_to_its_first_item() -> None:
 
 def test_an_answer_of_nothing_at_no_place_is_no_answer() -> None:
     values = {"question": "Who?", "context": "It rains.", "answers": {"text": [""], "answer_start": [-1]}}
-    record: Any = find_format("qa").convert(values, {name: name for name in values})
+    record: Any = find_format("qa").convert_row(values, {name: name for name in values})
     assert record.answers == []
 
 
 def test_texts_that_may_all_be_questions_are_asked_about() -> None:
     row = {"question_id": 81, "category": "writing", "turns": ["Write a post.", "Now make it rhyme."]}
-    with pytest.raises(Ambiguous, match="60% sure") as error:
+    with pytest.raises(AmbiguousColumns, match="60% sure") as error:
         read(row)
     assert "question_id" not in (error.value.hint or "")
     assert said(read(row, "messages").messages) == [
@@ -287,10 +287,10 @@ def test_texts_that_may_all_be_questions_are_asked_about() -> None:
 def test_the_reason_of_a_transcript_whose_chosen_answer_is_empty_names_it() -> None:
     row = {"chosen": "\n\nHuman: hi\n\nAssistant: ", "rejected": "\n\nHuman: hi\n\nAssistant: hello"}
     with pytest.raises(RowProblem, match="the chosen answer is missing"):
-        find_format("preference").convert(row, {"chosen": "chosen", "rejected": "rejected"})
+        find_format("preference").convert_row(row, {"chosen": "chosen", "rejected": "rejected"})
 
 
 def test_what_tells_rows_apart_is_not_offered_as_a_text() -> None:
     with pytest.raises(DataError) as error:
-        recognise([{"id": f"a_{n}", "calls": [[{"a": 1}]]} for n in range(5)])
+        recognise_format([{"id": f"a_{n}", "calls": [[{"a": 1}]]} for n in range(5)])
     assert "id" not in (error.value.hint or "").replace("Write each row", "")

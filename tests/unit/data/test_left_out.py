@@ -12,12 +12,12 @@ from small_tokenizers import byte_level
 
 from tui_tuner.config.load import build_config
 from tui_tuner.data.cleaning.cleaner import Cleaner
-from tui_tuner.data.examples.prepare import prepare
-from tui_tuner.data.formats.recognise import recognise
+from tui_tuner.data.examples.prepare import prepare_examples
+from tui_tuner.data.formats.recognise import recognise_format
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.preview import inspect
-from tui_tuner.data.reading import Reading
-from tui_tuner.data.report import inspection_lines
+from tui_tuner.data.preview import inspect_data
+from tui_tuner.data.read_data import DataReading
+from tui_tuner.data.report import format_inspection
 from tui_tuner.data.writing import convert_file
 from tui_tuner.errors import DataError
 from tui_tuner.tasks import find_task
@@ -37,10 +37,10 @@ def section(path: Path, **data: Any) -> Any:
 
 def counted(path: Path, **data: Any) -> tuple[Ledger, dict[str, int], list[Any]]:
     """The ledger, its steps by name, and the records."""
-    ledger = inspect(section(path, **data)).ledger
-    assert ledger.closes
-    records = [read.record for read in Reading(section(path, **data)) if read.record is not None]
-    return ledger, {str(step.reason): step.count for step in ledger.steps()}, records
+    ledger = inspect_data(section(path, **data)).ledger
+    assert ledger.is_consistent
+    records = [read.record for read in DataReading(section(path, **data)) if read.record is not None]
+    return ledger, {str(step.reason): step.count for step in ledger.list_steps()}, records
 
 
 def test_keys_that_are_not_used_are_counted_by_name(tmp_path: Path) -> None:
@@ -61,11 +61,11 @@ def test_keys_that_are_not_used_are_counted_by_name(tmp_path: Path) -> None:
         "key id of a turn is not used": 1,
     }
     assert ledger.outcomes["kept"] == 3 and ledger.read == 4
-    step = next(step for step in ledger.steps() if "source" in step.reason)
+    step = next(step for step in ledger.list_steps() if "source" in step.reason)
     assert (step.samples[0]["line"], step.samples[0]["text"]) == (1, "web")
     again = Ledger.from_json(json.loads(json.dumps(ledger.to_json())))
     assert again.to_json() == ledger.to_json()
-    lines = inspection_lines(inspect(section(path)))
+    lines = format_inspection(inspect_data(section(path)))
     assert any("key mood of a turn is not used" in line and "3" in line for line in lines)
 
 
@@ -79,8 +79,8 @@ def test_processes_and_the_cache_lose_no_count(tmp_path: Path) -> None:
     tokenizer.chat_template = CHATML.template
     for workers, cache in ((1, "1"), (2, "2"), (2, "2")):
         config = build_config({"data": {"path": str(path), "validation": 0, "workers": workers}})
-        prepared = prepare(config, tokenizer, find_task("sft"), cache_dir=tmp_path / cache)
-        (step,) = prepared.ledger.steps()
+        prepared = prepare_examples(config, tokenizer, find_task("sft"), cache_dir=tmp_path / cache)
+        (step,) = prepared.ledger.list_steps()
         assert (step.reason, step.count, len(step.samples)) == ("column mood is not used", 100, 5)
         assert prepared.ledger.outcomes["kept"] == 300
 
@@ -153,7 +153,7 @@ def test_a_row_that_needs_more_than_text_is_dropped_or_read_without(tmp_path: Pa
     path = write(tmp_path / "a.jsonl", [row] * 3)
     ledger, _unused, records = counted(path)
     assert not records and ledger.outcomes["dropped"] == 3
-    assert ledger.reasons("dropped")[0].reason.startswith(reason)
+    assert ledger.list_reasons("dropped")[0].reason.startswith(reason)
     ledger, steps, records = counted(path, media="ignore")
     assert ledger.outcomes["kept"] == len(records) == 3
     assert steps[f"read without the {reason.split()[-1]} it needs"] == 3
@@ -180,7 +180,7 @@ def test_a_text_about_tags_is_text(tmp_path: Path, text: str) -> None:
     for media in ("drop", "ignore"):
         _ledger, steps, records = counted(path, media=media)
         assert records[0].messages[0].content == text
-        assert any("taken as text" in step for step in steps)
+        assert any("read as text" in step for step in steps)
 
 
 def test_a_class_of_a_text_beside_a_picture_needs_it_and_a_text_does_not(tmp_path: Path) -> None:
@@ -195,11 +195,11 @@ def test_reasoning_alone_is_an_answer_and_is_cleaned_too(tmp_path: Path) -> None
     rows = [{"messages": [U, {"role": "assistant", "content": "", "reasoning": "<b>2</b>+2"}]}]
     path = write(tmp_path / "a.jsonl", rows)
     ledger = Ledger()
-    (read,) = Reading(section(path))
-    record = read.begun(ledger)
+    (read,) = DataReading(section(path))
+    record = read.count_start(ledger)
     assert record is not None
     cleaner = Cleaner(build_config({"data": {"cleaning": {"html": "text"}}}).data.cleaning)
-    cleaned = cleaner.clean(record, read.row.origin, ledger)
+    cleaned = cleaner.clean_record(record, read.row.origin, ledger)
     assert cleaned is not None and cleaned.changed
     assert cleaned.record.messages[-1].reasoning == "2+2"  # type: ignore[union-attr]
     assert record.messages[-1].reasoning == "<b>2</b>+2"  # type: ignore[union-attr]
@@ -242,7 +242,7 @@ def test_turns_of_a_chat_that_has_a_number_are_joined(tmp_path: Path) -> None:
 def test_turns_without_a_number_are_asked_about(tmp_path: Path) -> None:
     rows = [{"role": turn["role"], "content": turn["content"]} for turn in TURNS]
     path = write(tmp_path / "a.jsonl", rows)
-    with pytest.raises(DataError, match=r"no column says which chat.*--set data\.format=turns"):
+    with pytest.raises(DataError, match=r"no column identifies its chat.*--set data\.format=turns"):
         counted(path)
     _ledger, _steps, records = counted(path, format="turns")
     assert len(records) == 1 and len(records[0].messages) == 6
@@ -266,4 +266,4 @@ def test_messages_of_a_tree_are_no_chat() -> None:
         {"message_id": "b", "parent_id": "a", "message_tree_id": "a", "text": "hello", "role": "assistant"},
     ]
     with pytest.raises(DataError, match="one message of a tree"):
-        recognise(rows)
+        recognise_format(rows)

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_tokenizers import byte_level, sentence_piece
 
-from tui_tuner.data.chat.choosing import choose_template
-from tui_tuner.data.chat.encoder import ChatEncoder
+from tui_tuner.data.chat.chat_encoder import ChatEncoder
+from tui_tuner.data.chat.template_choice import choose_template
 from tui_tuner.data.examples.documents import TextEncoder
-from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Message
+from tui_tuner.data.row_problem import RowProblem
 
 TOKENIZERS = ("bytes", "bytes-trimmed", "pieces")
 
@@ -73,10 +73,10 @@ def test_mask_is_the_one_by_hand(kind: Kind, name: str, sort: str, system: str |
         pytest.skip("this template refuses a system message")
     tokenizer = tokenizer_for(kind, sort)
     sample = Chat(([Message("system", system)] if system else []) + CHATS[name].messages)
-    ids, trained = by_hand(kind, tokenizer, [message.plain() for message in sample.messages])
-    encoded = ChatEncoder(tokenizer).encode(sample)
+    ids, trained = by_hand(kind, tokenizer, [message.to_plain_turn() for message in sample.messages])
+    encoded = ChatEncoder(tokenizer).encode_chat(sample)
     assert encoded.ids.tolist() == ids
-    assert encoded.trained.tolist() == trained
+    assert encoded.mask_of_trained.tolist() == trained
     assert encoded.ids.dtype == np.int32
     assert all(encoded.stops) and not encoded.doubled_bos
 
@@ -90,14 +90,14 @@ def test_mask_holds_for_any_text(turns: list[tuple[str, str]], which: int) -> No
     kind = KINDS[which]
     tokenizer = tokenizer_for(kind, "bytes")
     sample = chat(*(part for turn in turns for part in turn))
-    ids, trained = by_hand(kind, tokenizer, [message.plain() for message in sample.messages])
-    encoded = ChatEncoder(tokenizer).encode(sample)
+    ids, trained = by_hand(kind, tokenizer, [message.to_plain_turn() for message in sample.messages])
+    encoded = ChatEncoder(tokenizer).encode_chat(sample)
     assert encoded.ids.tolist() == ids
-    assert encoded.trained.tolist() == trained
+    assert encoded.mask_of_trained.tolist() == trained
 
 
 def trained_text(tokenizer: Any, encoded: Any) -> str:
-    return str(tokenizer.decode(encoded.ids[encoded.trained]))
+    return str(tokenizer.decode(encoded.ids[encoded.mask_of_trained]))
 
 
 def test_tool_calls_are_trained_and_tool_results_are_not() -> None:
@@ -111,7 +111,7 @@ def test_tool_calls_are_trained_and_tool_results_are_not() -> None:
             Message("assistant", "20 degrees."),
         ]
     )
-    encoded = ChatEncoder(tokenizer).encode(sample)
+    encoded = ChatEncoder(tokenizer).encode_chat(sample)
     spans = [tokenizer.decode(encoded.ids[start:end]) for start, end, _ in encoded.answers]
     assert spans[0].endswith(
         '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call><|im_end|>'
@@ -125,24 +125,27 @@ def test_calls_that_a_template_leaves_out_are_an_error() -> None:
     call = {"type": "function", "function": {"name": "weather", "arguments": {}}}
     sample = Chat([Message("user", "Weather?"), Message("assistant", None, [call])])
     with pytest.raises(RowProblem, match="tool call"):
-        ChatEncoder(tokenizer).encode(sample)
+        ChatEncoder(tokenizer).encode_chat(sample)
 
 
 def test_train_flags_and_last_answer() -> None:
     tokenizer = tokenizer_for(LLAMA3, "bytes")
     sample = chat("a", "first", "b", "second", "c", "third")
-    only_last = ChatEncoder(tokenizer, "last_answer").encode(sample)
+    only_last = ChatEncoder(tokenizer, "last_answer").encode_chat(sample)
     assert trained_text(tokenizer, only_last) == "third<|eot_id|>"
     sample.messages[3].train = False
-    assert trained_text(tokenizer, ChatEncoder(tokenizer).encode(sample)) == "first<|eot_id|>third<|eot_id|>"
+    assert (
+        trained_text(tokenizer, ChatEncoder(tokenizer).encode_chat(sample))
+        == "first<|eot_id|>third<|eot_id|>"
+    )
 
 
 def test_refused_turns_are_a_row_problem() -> None:
     with pytest.raises(RowProblem, match="System role not supported"):
-        ChatEncoder(tokenizer_for(GEMMA, "bytes")).encode(chat("a", "b", system="c"))
+        ChatEncoder(tokenizer_for(GEMMA, "bytes")).encode_chat(chat("a", "b", system="c"))
     with pytest.raises(RowProblem, match="alternate"):
         sample = Chat([Message("user", "a"), Message("user", "b"), Message("assistant", "c")])
-        ChatEncoder(tokenizer_for(LLAMA2, "bytes")).encode(sample)
+        ChatEncoder(tokenizer_for(LLAMA2, "bytes")).encode_chat(sample)
 
 
 def test_fallback_is_chatml_with_a_stop_token_that_exists() -> None:
@@ -151,7 +154,7 @@ def test_fallback_is_chatml_with_a_stop_token_that_exists() -> None:
     note = choose_template(tokenizer)
     assert "no chat template" in note and "</s>" in note
     encoder = ChatEncoder(tokenizer)
-    encoded = encoder.encode(chat("Hello", "Hi"))
+    encoded = encoder.encode_chat(chat("Hello", "Hi"))
     assert trained_text(tokenizer, encoded) == "Hi</s>"
     assert encoder.stop_tokens == {"</s>": tokenizer.eos_token_id}
     assert choose_template(tokenizer) == "", "chosen once, it is the tokenizer's own"
@@ -161,7 +164,7 @@ def test_fallback_is_chatml_with_a_stop_token_that_exists() -> None:
 def test_doubled_bos_is_seen() -> None:
     tokenizer = tokenizer_for(LLAMA3, "bytes")
     tokenizer.chat_template = "{{ bos_token }}" + LLAMA3.template
-    assert ChatEncoder(tokenizer).encode(chat("a", "b")).doubled_bos
+    assert ChatEncoder(tokenizer).encode_chat(chat("a", "b")).doubled_bos
 
 
 def test_prompt_of_a_held_out_row_is_the_generation_prompt() -> None:
@@ -169,16 +172,16 @@ def test_prompt_of_a_held_out_row_is_the_generation_prompt() -> None:
         tokenizer = tokenizer_for(kind, "bytes")
         encoder = ChatEncoder(tokenizer)
         sample = chat("Hello", "Hi")
-        start = encoder.encode(sample).answers[0][0]
+        start = encoder.encode_chat(sample).answers[0][0]
         prompt = tokenizer.apply_chat_template(
-            [sample.messages[0].plain()], tokenize=False, add_generation_prompt=True
+            [sample.messages[0].to_plain_turn()], tokenize=False, add_generation_prompt=True
         )
-        assert tokenizer.decode(encoder.encode(sample).ids[:start]) == prompt
+        assert tokenizer.decode(encoder.encode_chat(sample).ids[:start]) == prompt
 
 
 def test_reasoning_is_found_where_a_template_strips_it() -> None:
     tokenizer = tokenizer_for(DEEPSEEK, "bytes")
-    encoded = ChatEncoder(tokenizer).encode(CHATS["thinking"])
+    encoded = ChatEncoder(tokenizer).encode_chat(CHATS["thinking"])
     assert "four" not in tokenizer.decode(encoded.ids)
     assert trained_text(tokenizer, encoded).count("<｜end▁of▁sentence｜>") == 2
 
@@ -188,7 +191,7 @@ def test_documents_are_trained_but_for_the_first_token() -> None:
     short, long = TextEncoder(tokenizer, 16).encode_all(["Hello there", "The quick brown fox " * 20])
     assert len(short) == 1 and short[0].ids[0] == tokenizer.bos_token_id
     assert short[0].ids[-1] == tokenizer.eos_token_id
-    assert not short[0].trained[0] and short[0].trained[1:].all()
+    assert not short[0].mask_of_trained[0] and short[0].mask_of_trained[1:].all()
     whole = [
         tokenizer.bos_token_id,
         *tokenizer("The quick brown fox " * 20, add_special_tokens=False)["input_ids"],

@@ -14,9 +14,9 @@ from chat_templates import CHATML
 from small_tokenizers import byte_level
 
 from tui_tuner.config.load import build_config
-from tui_tuner.data.chat.moment import dates_of, moment_of, one_moment, set_moment
-from tui_tuner.data.chat.template import render
-from tui_tuner.data.examples.prepare import Prepared, prepare
+from tui_tuner.data.chat.moment import find_dates, get_moment, hold_moment, set_moment
+from tui_tuner.data.chat.template import render_chat
+from tui_tuner.data.examples.prepare import PreparedRows, prepare_examples
 from tui_tuner.tasks import find_task
 
 DATED = "{%- if strftime_now is defined %}{{ strftime_now('%d %b %Y') + '|' }}{%- endif %}" + CHATML.template
@@ -46,20 +46,20 @@ def tomorrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_tokenizer_renders_at_its_moment(tokenizer: Any, tomorrow: None) -> None:
-    assert render(tokenizer, TURNS).startswith("06 May 2031|")
+    assert render_chat(tokenizer, TURNS).startswith("06 May 2031|")
     set_moment(tokenizer, THEN)
-    assert render(tokenizer, TURNS).startswith("29 Feb 2024|")
+    assert render_chat(tokenizer, TURNS).startswith("29 Feb 2024|")
     other = pickle.loads(pickle.dumps(tokenizer))
-    assert render(other, TURNS).startswith("29 Feb 2024|"), "in another process too"
+    assert render_chat(other, TURNS).startswith("29 Feb 2024|"), "in another process too"
     set_moment(tokenizer, None)
-    assert render(tokenizer, TURNS).startswith("06 May 2031|")
+    assert render_chat(tokenizer, TURNS).startswith("06 May 2031|")
     assert tokenizer.apply_chat_template(TURNS, tokenize=False).startswith("06 May 2031|")
 
 
 def test_nothing_of_it_is_saved(tokenizer: Any, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / "before")
     set_moment(tokenizer, THEN)
-    render(tokenizer, TURNS)
+    render_chat(tokenizer, TURNS)
     tokenizer.save_pretrained(tmp_path / "after")
     names = sorted(path.name for path in (tmp_path / "before").iterdir())
     assert names == sorted(path.name for path in (tmp_path / "after").iterdir())
@@ -68,13 +68,13 @@ def test_nothing_of_it_is_saved(tokenizer: Any, tmp_path: Path) -> None:
 
 
 def test_one_moment_lasts_as_long_as_asked(tokenizer: Any, tomorrow: None) -> None:
-    with one_moment(tokenizer) as moment:
-        assert moment == moment_of(tokenizer) == Tomorrow.now()
-    assert moment_of(tokenizer) is None
+    with hold_moment(tokenizer) as moment:
+        assert moment == get_moment(tokenizer) == Tomorrow.now()
+    assert get_moment(tokenizer) is None
     set_moment(tokenizer, THEN)
-    with one_moment(tokenizer) as moment:
+    with hold_moment(tokenizer) as moment:
         assert moment == THEN
-    assert moment_of(tokenizer) == THEN
+    assert get_moment(tokenizer) == THEN
 
 
 @pytest.mark.parametrize(
@@ -92,17 +92,17 @@ def test_one_moment_lasts_as_long_as_asked(tokenizer: Any, tomorrow: None) -> No
 )
 def test_what_a_template_writes_of_the_date(tokenizer: Any, template: Any, dates: dict[str, str]) -> None:
     tokenizer.chat_template = template
-    assert dates_of(tokenizer, THEN) == dates
+    assert find_dates(tokenizer, THEN) == dates
 
 
-def made(tmp_path: Path, tokenizer: Any, task: str = "sft") -> Prepared:
+def made(tmp_path: Path, tokenizer: Any, task: str = "sft") -> PreparedRows:
     path = tmp_path / "a.jsonl"
     rows = [{"prompt": f"question {i}?", "response": f"answer {i}!"} for i in range(6)]
     if task == "pretraining":
         rows = [{"text": f"a text of number {i}, and more of it"} for i in range(6)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = build_config({"task": task, "data": {"path": str(path), "workers": 1, "validation": 0}})
-    return prepare(config, tokenizer, find_task(task), cache_dir=tmp_path / "cache")
+    return prepare_examples(config, tokenizer, find_task(task), cache_dir=tmp_path / "cache")
 
 
 def stores(tmp_path: Path) -> int:

@@ -14,14 +14,14 @@ from small_tokenizers import byte_level, sentence_piece
 
 from tui_tuner.config.chat_templates import CHAT_TEMPLATES, near_names, other_names, template_name
 from tui_tuner.config.load import absolute_paths, build_config
-from tui_tuner.config.options import options
-from tui_tuner.data.chat.choosing import choose_template
-from tui_tuner.data.chat.encoder import ChatEncoder
-from tui_tuner.data.chat.named.written import FORMATS
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.config.options import list_options
+from tui_tuner.data.chat.chat_encoder import ChatEncoder
+from tui_tuner.data.chat.named.write_template import FORMATS
+from tui_tuner.data.chat.template_choice import choose_template
 from tui_tuner.data.records import Chat, Message
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import ModelError
-from tui_tuner.ui.form import editor, parse
+from tui_tuner.ui.form_values import choose_editor, parse_text
 
 MESSAGES: list[dict[str, Any]] = [
     {"role": "system", "content": SYSTEM},
@@ -80,7 +80,7 @@ def test_it_writes_the_published_text(form: Published) -> None:
     tokenizer = tokenizer_of(form)
     note = choose_template(tokenizer, form.name)
     assert f"answers end with {form.end}." in note
-    assert "no token" not in note and "does not know" not in note
+    assert "no token" not in note and "does not have" not in note
     assert rendered(tokenizer, MESSAGES) == form.text
     assert rendered(tokenizer, MESSAGES[1:2], add_generation_prompt=True) == form.prompt
 
@@ -90,8 +90,8 @@ def test_answers_are_trained_with_their_end_and_nothing_else_is(form: Published)
     tokenizer = tokenizer_of(form)
     choose_template(tokenizer, form.name)
     encoder = ChatEncoder(tokenizer)
-    encoded = encoder.encode(Chat([Message(turn["role"], turn["content"]) for turn in MESSAGES]))
-    text = tokenizer.decode(encoded.ids[encoded.trained])
+    encoded = encoder.encode_chat(Chat([Message(turn["role"], turn["content"]) for turn in MESSAGES]))
+    text = tokenizer.decode(encoded.ids[encoded.mask_of_trained])
     assert text.replace(" ", "").endswith(f"Seeyou.{form.end}".replace("▁", ""))
     assert "Hi!" in text and not any(other in text for other in ("brief", "Hello", "Bye"))
     assert encoded.stops == [not form.unstopped, True] and not encoded.doubled_bos
@@ -128,11 +128,11 @@ def test_names_as_others_spell_them(word: str, name: str) -> None:
 
 def test_an_unknown_name_is_told_near_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = byte_level(("<s>", "</s>"), None, "</s>")
-    with pytest.raises(ModelError, match="no chat template has this name") as error:
+    with pytest.raises(ModelError, match="no chat template and no file has this name") as error:
         choose_template(tokenizer, "lama3")
-    assert "llama3" in str(error.value.hint) and "by its path" in str(error.value.hint)
+    assert "llama3" in str(error.value.hint) and "its path" in str(error.value.hint)
     assert near_names("vicunna")[0] == "vicuna"
-    with pytest.raises(ModelError, match="no readable chat template"):
+    with pytest.raises(ModelError, match="not a readable chat template"):
         choose_template(tokenizer, "./lama3.jinja")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "zephyr").write_text("mine", encoding="utf-8")
@@ -157,7 +157,7 @@ def test_what_a_tokenizer_does_not_know_is_said() -> None:
     tokenizer = byte_level(("<s>", "</s>"), None, "</s>")
     note = choose_template(tokenizer, "llama3")
     assert "answers end with </s>." in note
-    assert "does not know <|eot_id|>" in note
+    assert "does not have <|eot_id|>" in note
     assert "<|start_header_id|>, <|end_header_id|>, <|eot_id|>: they are read in pieces" in note
     text = rendered(tokenizer, MESSAGES)
     assert text.endswith("See you.</s>") and "Bye<|eot_id|>" in text
@@ -251,7 +251,9 @@ def test_tools_and_calls_are_written(name: str) -> None:
             Message("tool", "20", tool_call_id="abcdefgh1"),
         ]
     )
-    with_end = rendered(tokenizer, [message.plain() for message in chat.messages[:2]], tools=[WEATHER])
+    with_end = rendered(
+        tokenizer, [message.to_plain_turn() for message in chat.messages[:2]], tools=[WEATHER]
+    )
     assert with_end.rstrip("\n").endswith(
         "<|observation|>"
         if name in ("glm4", "glm4.5")
@@ -263,11 +265,11 @@ def test_tools_and_calls_are_written(name: str) -> None:
 def test_what_a_format_cannot_write_is_refused_by_name(name: str) -> None:
     encoder = ChatEncoder(tokenizer_named(name))
     with pytest.raises(RowProblem, match=r"writes no tools"):
-        encoder.encode(Chat([Message("user", "a"), Message("assistant", "b")], [WEATHER]))
+        encoder.encode_chat(Chat([Message("user", "a"), Message("assistant", "b")], [WEATHER]))
     with pytest.raises(RowProblem, match=r"writes no calls|no place for a turn of this role"):
-        encoder.encode(Chat([Message("user", "a"), Message("assistant", None, [CALL])]))
+        encoder.encode_chat(Chat([Message("user", "a"), Message("assistant", None, [CALL])]))
     with pytest.raises(RowProblem, match=r"no place for a turn of this role here: tool"):
-        encoder.encode(Chat([Message("user", "a"), Message("tool", "b"), Message("assistant", "c")]))
+        encoder.encode_chat(Chat([Message("user", "a"), Message("tool", "b"), Message("assistant", "c")]))
 
 
 @pytest.mark.parametrize("messages", [THOUGHT, INSIDE], ids=["apart", "inside"])
@@ -310,7 +312,7 @@ def test_a_system_turn_in_the_middle_stands_there_or_is_refused() -> None:
     for name in ("llama2", "gemma", "mistral_v3", "alpaca", "deepseek_v3"):
         chat = Chat([Message(turn["role"], turn["content"]) for turn in turns])
         with pytest.raises(RowProblem, match="no place for a turn of this role here: system"):
-            ChatEncoder(tokenizer_named(name)).encode(chat)
+            ChatEncoder(tokenizer_named(name)).encode_chat(chat)
 
 
 def test_it_is_saved_with_the_tokenizer(tmp_path: Path) -> None:
@@ -323,11 +325,11 @@ def test_it_is_saved_with_the_tokenizer(tmp_path: Path) -> None:
 
 
 def test_the_form_offers_them_and_takes_a_path() -> None:
-    option = options()["model.chat_template"]
+    option = list_options()["model.chat_template"]
     assert {*CHAT_TEMPLATES, "tokenizer_default"} == set(option.choices)
-    assert editor(option) == "input" and "text, chatml, alpaca" in option.expects()
-    assert parse(option, "llama3") == "llama3" and parse(option, "a/b.jinja") == "a/b.jinja"
-    assert parse(option, "") is None
+    assert choose_editor(option) == "input" and "text, chatml, alpaca" in option.describe_expected()
+    assert parse_text(option, "llama3") == "llama3" and parse_text(option, "a/b.jinja") == "a/b.jinja"
+    assert parse_text(option, "") is None
 
 
 def test_data_templates_lists_them() -> None:

@@ -1,4 +1,4 @@
-"""A record format by the recipe of CONTRIBUTING: one module, and one line in `config.kinds`."""
+"""A record format by the recipe of CONTRIBUTING: one module, and one line in `config.kinds.formats`."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.config.kinds import RECORD_FORMATS
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.load import build_config
 from tui_tuner.data import formats
 from tui_tuner.data.formats import find_format
-from tui_tuner.data.reading import Read, Reading
+from tui_tuner.data.read_data import DataReading, ReadRow
 from tui_tuner.errors import DataError
 
 MODULE = '''
 """Flashcards: a front and a back."""
 
-from tui_tuner.data.formats.base import Format, Match, ask
-from tui_tuner.data.formats.parts.troubles import Troubles
-from tui_tuner.data.formats.parts.turns import system_of
-from tui_tuner.data.formats.parts.values import text_of
+from tui_tuner.data.formats.record_format import RecordFormat, FormatMatch, ask_for_column
+from tui_tuner.data.formats.parts.troubles import TextProblems
+from tui_tuner.data.formats.parts.chat_turns import read_system
+from tui_tuner.data.formats.parts.values import read_text_value
 from tui_tuner.data.records import Chat, Message
 
-FRONT = Troubles("the front is not text", "the front is empty", "the front is missing")
-BACK = Troubles("the back is not text", "the back is empty", "the back is missing")
+FRONT = TextProblems("the front is not text", "the front is empty", "the front is missing")
+BACK = TextProblems("the back is not text", "the back is empty", "the back is missing")
 
 
-class Flashcards(Format):
+class Flashcards(RecordFormat):
     name = "flashcards"
     needed = ("front", "back")
     more = ("system",)
 
-    def recognise(self, sample, asked):
-        fronts, back = sample.named(("front", "recto"), "text"), sample.get("back")
+    def recognise_rows(self, sample, asked):
+        fronts, back = sample.find_named(("front", "recto"), "text"), sample.get_filled("back")
         if not fronts or not back:
             return None
         if len(fronts) > 1:
-            raise ask(sample, "front", [column.name for column in fronts], {"back": back.name})
-        roles = {"front": fronts[0].name, "back": back.name, **sample.optional("system")}
-        return Match(roles, 0.9, "a front and a back")
+            raise ask_for_column(sample, "front", [column.name for column in fronts], {"back": back.name})
+        roles = {"front": fronts[0].name, "back": back.name, **sample.find_optional("system")}
+        return FormatMatch(roles, 0.9, "a front and a back")
 
-    def convert(self, values, columns):
-        front = Message("user", text_of(values.get(columns["front"]), FRONT))
-        back = Message("assistant", text_of(values.get(columns["back"]), BACK))
-        return Chat([*system_of(values, columns), front, back])
+    def convert_row(self, values, columns):
+        front = Message("user", read_text_value(values.get(columns["front"]), FRONT))
+        back = Message("assistant", read_text_value(values.get(columns["back"]), BACK))
+        return Chat([*read_system(values, columns), front, back])
 
 
 FORMATS = (Flashcards(),)
@@ -68,9 +68,9 @@ def flashcards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     vars(formats).pop("flashcards", None)
 
 
-def reading(path: Path, rows: list[dict[str, Any]], **data: Any) -> tuple[Reading, list[Read]]:
+def reading(path: Path, rows: list[dict[str, Any]], **data: Any) -> tuple[DataReading, list[ReadRow]]:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    found = Reading(build_config({"data": {"path": str(path), **data}}).data)
+    found = DataReading(build_config({"data": {"path": str(path), **data}}).data)
     return found, list(found)
 
 

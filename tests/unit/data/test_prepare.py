@@ -15,9 +15,9 @@ from small_tokenizers import byte_level
 from tests.conftest import Recorder
 from tui_tuner.config.load import build_config
 from tui_tuner.data.examples import documents, workers
-from tui_tuner.data.examples.held_out import prompts_of
-from tui_tuner.data.examples.prepare import Cancelled, Prepared, prepare, texts
-from tui_tuner.data.records import IGNORE, next_token_mask
+from tui_tuner.data.examples.held_out import make_prompts
+from tui_tuner.data.examples.prepare import PreparedRows, PreparingCancelled, prepare_examples, read_texts
+from tui_tuner.data.records import IGNORE, make_next_token_mask
 from tui_tuner.errors import DataError, PreflightError
 from tui_tuner.tasks import find_task
 
@@ -38,14 +38,15 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def made(tmp_path: Path, tokenizer: Any, source: Any, task: str = "sft", **data: Any) -> Prepared:
+def made(tmp_path: Path, tokenizer: Any, source: Any, task: str = "sft", **data: Any) -> PreparedRows:
     config = build_config({"task": task, "data": {"path": source, "workers": 1, **data}})
-    return prepare(config, tokenizer, find_task(task), cache_dir=tmp_path / "cache")
+    return prepare_examples(config, tokenizer, find_task(task), cache_dir=tmp_path / "cache")
 
 
 def answers(tokenizer: Any, rows: Any) -> list[str]:
     return [
-        tokenizer.decode(one.ids[next_token_mask(one.labels)]) for one in (rows[i] for i in range(len(rows)))
+        tokenizer.decode(one.ids[make_next_token_mask(one.labels)])
+        for one in (rows[i] for i in range(len(rows)))
     ]
 
 
@@ -60,8 +61,12 @@ def test_rows_become_tokens_once_each(tmp_path: Path, tokenizer: Any) -> None:
     assert (labels != IGNORE).sum() == found.train.trained_tokens[0]
     learnt = np.flatnonzero(labels != IGNORE)
     assert labels[learnt].tolist() == ids[learnt + 1].tolist(), "a label is the id that comes next"
-    assert f"question {found.train.origin(0).line - 1}?" in tokenizer.decode(ids)
-    assert found.ledger.closes and found.ledger.read == 100 and found.stop_ids == [tokenizer.eos_token_id]
+    assert f"question {found.train.example_origin(0).line - 1}?" in tokenizer.decode(ids)
+    assert (
+        found.ledger.is_consistent
+        and found.ledger.read == 100
+        and found.list_stop_ids == [tokenizer.eos_token_id]
+    )
     again = made(tmp_path, tokenizer, str(path), validation=0.1)
     assert again.validation is not None
     assert answers(tokenizer, again.validation) == answers(tokenizer, found.validation)
@@ -88,7 +93,7 @@ def test_processes_give_the_same_as_one(tmp_path: Path, tokenizer: Any) -> None:
     path = write(tmp_path / "a.jsonl", [*rows_of(300), {"prompt": "x", "response": ""}])
     one = made(tmp_path / "1", tokenizer, str(path), validation=None)
     two = made(tmp_path / "2", tokenizer, str(path), validation=None, workers=2)
-    assert one.ledger.to_json() == two.ledger.to_json() and one.stop_ids == two.stop_ids
+    assert one.ledger.to_json() == two.ledger.to_json() and one.list_stop_ids == two.list_stop_ids
     assert answers(tokenizer, one.train) == answers(tokenizer, two.train)
 
 
@@ -110,7 +115,7 @@ def test_dropping_more_than_the_limit_stops(tmp_path: Path, tokenizer: Any) -> N
     ):
         made(tmp_path, tokenizer, str(path))
     found = made(tmp_path, tokenizer, str(path), max_dropped=0.05)
-    assert found.ledger.outcomes["dropped"] == 5 and found.ledger.closes
+    assert found.ledger.outcomes["dropped"] == 5 and found.ledger.is_consistent
 
 
 def long_chat(turns: int, words: int) -> dict[str, Any]:
@@ -146,10 +151,10 @@ def test_overlong_rows_are_counted(tmp_path: Path, tokenizer: Any) -> None:
     for overlong in ("split", "drop"):
         found = made(tmp_path, tokenizer, str(path), overlong=overlong, **wide)
         assert found.ledger.outcomes["dropped"] == 1
-        assert "max_length" in found.ledger.reasons("dropped")[0].reason
+        assert "max_length" in found.ledger.list_reasons("dropped")[0].reason
     cut = made(tmp_path, tokenizer, str(path), overlong="truncate", **wide)
     assert cut.ledger.outcomes["truncated"] == 1 and cut.train.lengths.max() == 100
-    assert [problem.code for problem in cut.report.warnings][-1] == "answers_cut"
+    assert [problem.code for problem in cut.report.list_warnings][-1] == "answers_cut"
 
 
 def test_validation_file_and_leakage(tmp_path: Path, tokenizer: Any) -> None:
@@ -158,9 +163,9 @@ def test_validation_file_and_leakage(tmp_path: Path, tokenizer: Any) -> None:
     found = made(tmp_path, tokenizer, str(train), validation=str(clean))
     assert found.validation is not None and len(found.validation) == 3 and len(found.train) == 40
     some = write(tmp_path / "some.jsonl", [*rows_of(1), *[{"prompt": "other?", "response": "yes"}] * 3])
-    assert [p.code for p in made(tmp_path, tokenizer, str(train), validation=str(some)).report.warnings] == [
-        "leakage"
-    ]
+    assert [
+        p.code for p in made(tmp_path, tokenizer, str(train), validation=str(some)).report.list_warnings
+    ] == ["leakage"]
     counted = made(tmp_path, tokenizer, str(train), validation=str(some)).ledger.splits
     assert counted["validation_rows_trained"] == 1 and counted["training_rows_repeated"] == 0
     twice = write(tmp_path / "twice.jsonl", [*rows_of(20), *rows_of(5)])
@@ -169,7 +174,7 @@ def test_validation_file_and_leakage(tmp_path: Path, tokenizer: Any) -> None:
     same = write(tmp_path / "same.jsonl", rows_of(5))
     with pytest.raises(PreflightError, match="also trained on"):
         made(tmp_path, tokenizer, str(train), validation=str(same))
-    assert made(tmp_path, tokenizer, str(train), validation=str(same), preflight="warn").report.errors
+    assert made(tmp_path, tokenizer, str(train), validation=str(same), preflight="warn").report.list_errors
 
 
 def test_equal_rows_stay_on_one_side(tmp_path: Path, tokenizer: Any) -> None:
@@ -201,7 +206,7 @@ def test_the_ledger_is_said_also_when_too_much_would_be_dropped(tmp_path: Path, 
     heard = Recorder()
     config = build_config({"data": {"path": str(path), "workers": 1}})
     with pytest.raises(DataError, match=r"1 of 11 rows .*broken JSON \(\{broken\)"):
-        prepare(config, tokenizer, find_task(config.task), sink=heard, cache_dir=tmp_path / "cache")
+        prepare_examples(config, tokenizer, find_task(config.task), sink=heard, cache_dir=tmp_path / "cache")
     ledgers = [fields for kind, fields in heard.events if kind == "ledger"]
     assert len(ledgers) == 1 and ledgers[0]["outcomes"]["dropped"] == 1 and ledgers[0]["closes"]
 
@@ -212,7 +217,7 @@ def test_a_validation_file_has_its_own_ledger(tmp_path: Path, tokenizer: Any) ->
     held.write_text(held.read_text() + "{broken\n")
     heard = Recorder()
     data = {"path": str(path), "validation": str(held), "max_dropped": 0.5, "workers": 1}
-    prepare(
+    prepare_examples(
         build_config({"data": data}), tokenizer, find_task("sft"), sink=heard, cache_dir=tmp_path / "cache"
     )
     told = next(fields for kind, fields in heard.events if kind == "ledger")
@@ -223,7 +228,7 @@ def test_a_validation_file_has_its_own_ledger(tmp_path: Path, tokenizer: Any) ->
 def test_held_out_prompts(tmp_path: Path, tokenizer: Any) -> None:
     path = write(tmp_path / "a.jsonl", rows_of(50))
     found = made(tmp_path, tokenizer, str(path), validation=0.2)
-    items = prompts_of(found.validation, 4, found.config, found.tokenizer)
+    items = make_prompts(found.validation, 4, found.config, found.tokenizer)
     assert len({item.reference for item in items}) == 4
     for item in items:
         number = item.reference.split()[1].rstrip("!")
@@ -232,11 +237,11 @@ def test_held_out_prompts(tmp_path: Path, tokenizer: Any) -> None:
         )
         assert item.prompt_text == f"question {number}?" and str(item.origin).startswith(str(path))
     assert (
-        items == prompts_of(found.validation, 4, found.config, found.tokenizer)
-        and prompts_of(found.validation, 0, found.config, found.tokenizer) == []
+        items == make_prompts(found.validation, 4, found.config, found.tokenizer)
+        and make_prompts(found.validation, 0, found.config, found.tokenizer) == []
     )
     none = made(tmp_path, tokenizer, str(path), validation=None)
-    assert prompts_of(none.validation, 4, none.config, none.tokenizer) == []
+    assert make_prompts(none.validation, 4, none.config, none.tokenizer) == []
 
 
 def test_a_template_that_never_stops_is_an_error(tmp_path: Path, tokenizer: Any) -> None:
@@ -260,7 +265,7 @@ def test_tasks_take_what_they_can_use(tmp_path: Path, tokenizer: Any) -> None:
         made(tmp_path, tokenizer, str(text))
     found = made(tmp_path, tokenizer, str(text), task="pretraining", validation=0.1)
     assert found.ledger.read == 40 and found.train[0].ids[-1] == tokenizer.eos_token_id
-    assert prompts_of(found.validation, 1, found.config, found.tokenizer)[0].reference
+    assert make_prompts(found.validation, 1, found.config, found.tokenizer)[0].reference
     assert made(tmp_path, tokenizer, str(text), format="text").ledger.outcomes["kept"] == 40
     chats = write(tmp_path / "a.jsonl", rows_of(3))
     with pytest.raises(DataError, match="task=sft"):
@@ -277,8 +282,10 @@ def test_cancelling_leaves_nothing(tmp_path: Path, tokenizer: Any) -> None:
     config = build_config({"data": {"path": str(path), "workers": 1}})
     event = threading.Event()
     event.set()
-    with pytest.raises(Cancelled):
-        prepare(config, tokenizer, find_task(config.task), cache_dir=tmp_path / "cache", cancelled=event)
+    with pytest.raises(PreparingCancelled):
+        prepare_examples(
+            config, tokenizer, find_task(config.task), cache_dir=tmp_path / "cache", cancelled=event
+        )
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -286,12 +293,14 @@ def test_the_ledger_and_notes_are_told(tmp_path: Path, tokenizer: Any) -> None:
     tokenizer.chat_template = None
     heard = Recorder()
     config = build_config({"data": {"path": str(write(tmp_path / "a.jsonl", rows_of(20))), "workers": 1}})
-    found = prepare(config, tokenizer, find_task(config.task), sink=heard, cache_dir=tmp_path / "cache")
+    found = prepare_examples(
+        config, tokenizer, find_task(config.task), sink=heard, cache_dir=tmp_path / "cache"
+    )
     assert any("no chat template" in note for note in found.notes)
     told = dict(heard.events)
     assert told["ledger"]["read"] == 20 and told["ledger"]["closes"]
     assert told["phase"]["done"] == 20
-    assert "question 3?" in list(texts(config))
+    assert "question 3?" in list(read_texts(config))
 
 
 def test_what_may_be_wrong_is_a_warning(tmp_path: Path, tokenizer: Any) -> None:
@@ -304,9 +313,9 @@ def test_what_may_be_wrong_is_a_warning(tmp_path: Path, tokenizer: Any) -> None:
         {"messages": [*good], "tools": [{"name": "weather"}]},
     ]
     found = made(tmp_path, tokenizer, str(write(tmp_path / "a.jsonl", rows)), validation=None)
-    counts = {problem.code: problem.count for problem in found.report.warnings}
+    counts = {problem.code: problem.count for problem in found.report.list_warnings}
     assert counts == {"roles_out_of_order": 2, "special_tokens_in_text": 1, "tools_left_out": 1}
-    assert not found.report.errors and found.ledger.outcomes["kept"] == 5
+    assert not found.report.list_errors and found.ledger.outcomes["kept"] == 5
 
 
 def test_a_very_long_document_is_tokenised_in_parts_and_whole(
@@ -336,7 +345,7 @@ def test_text_among_chats_is_trained_where_its_source_says_so(tmp_path: Path, to
     chats = write(tmp_path / "a.jsonl", rows_of(5))
     plain = tmp_path / "b.txt"
     plain.write_text("first document\nsecond document\n")
-    with pytest.raises(DataError, match="plain text holds no answers"):
+    with pytest.raises(DataError, match="plain text has no answers"):
         made(tmp_path, tokenizer, [str(chats), str(plain)], validation=None)
     found = made(tmp_path, tokenizer, [str(chats), {"path": str(plain), "format": "text"}], validation=None)
     assert len(found.train) == 7

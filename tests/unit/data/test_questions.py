@@ -11,15 +11,15 @@ import pytest
 from tui_tuner.config.load import build_config
 from tui_tuner.data.formats import find_format
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.reading import Read, Reading
+from tui_tuner.data.read_data import DataReading, ReadRow
 from tui_tuner.data.records import Question
 
 CONTEXT = "The cat sat on the mat. The cat slept."
 
 
-def read(path: Path) -> list[Read]:
+def read(path: Path) -> list[ReadRow]:
     config = build_config({"model": {"name": "demo"}, "data": {"path": str(path)}})
-    return list(Reading(config.data))
+    return list(DataReading(config.data))
 
 
 def asked(number: int, answers: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_large_files_are_streamed_with_the_same_places(
         (
             asked(3, [{"text": "mat", "answer_start": 20}]),
             "an answer is not at its answer_start",
-            "answers: 'mat' at 20; it stands at 19, and nowhere else",
+            "answers: 'mat' at 20; it occurs only at 19",
         ),
         (
             asked(3, [{"text": "cat", "answer_start": 5}]),
@@ -76,13 +76,13 @@ def test_large_files_are_streamed_with_the_same_places(
         ),
         (asked(3, [{"text": "dog", "answer_start": 4}]), "an answer is not at its answer_start", "'dog'"),
         (asked(3, [{"text": "mat"}]), "", ""),
-        (asked(3, [{"text": "cat"}]), "an answer without a start stands at several places", "'cat'"),
-        (asked(3, [{"text": "dog"}]), "an answer does not stand in the context", "'dog'"),
+        (asked(3, [{"text": "cat"}]), "an answer without a start occurs at several places", "'cat'"),
+        (asked(3, [{"text": "dog"}]), "an answer is not in the context", "'dog'"),
         (asked(3, [{"text": "mat", "answer_start": "19"}]), "an answer has no text or no start", ""),
-        (asked(3, [], is_impossible=False), "is_impossible is false, and there is no answer", ""),
+        (asked(3, [], is_impossible=False), "is_impossible is false, but there is no answer", ""),
         (
             asked(3, [{"text": "mat", "answer_start": 19}], is_impossible=True),
-            "is_impossible is true, and there is an answer",
+            "is_impossible is true, but there is an answer",
             "",
         ),
     ],
@@ -92,13 +92,13 @@ def test_answers_that_do_not_fit_are_counted_with_their_place(
 ) -> None:
     found = read(squad(tmp_path / "train.json", asked(1, [{"text": "mat", "answer_start": 19}]), question))[1]
     ledger = Ledger()
-    record = found.begun(ledger)
+    record = found.count_start(ledger)
     if not reason:
         assert record is not None and record.answers == [("mat", 19)]  # type: ignore[union-attr]
-        assert any("has no start" in step.reason for step in ledger.steps())
+        assert any("without a start" in step.reason for step in ledger.list_steps())
         return
     assert record is None
-    (counted,) = ledger.reasons("dropped")
+    (counted,) = ledger.list_reasons("dropped")
     assert counted.reason == reason and detail in counted.samples[0]["text"]
     assert counted.samples[0]["origin"].endswith("train.json row 2 (q3)")
 
@@ -129,5 +129,5 @@ def test_rows_of_a_hub_are_read_from_lines_and_tables(tmp_path: Path) -> None:
 
 def test_answers_may_be_written_as_json_in_a_table() -> None:
     values = {"question": "On?", "context": CONTEXT, "answers": '{"text": ["mat"], "answer_start": [19]}'}
-    record: Any = find_format("qa").convert(values, {name: name for name in values})
+    record: Any = find_format("qa").convert_row(values, {name: name for name in values})
     assert record.answers == [("mat", 19)] and not record.remarks

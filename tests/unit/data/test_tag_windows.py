@@ -15,14 +15,14 @@ import pytest
 
 from tests.unit.data.small_tokenizers import TEXT, byte_level, sentence_piece
 from tui_tuner.config.load import build_config
-from tui_tuner.data.examples.encoder import Facts
-from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.records import IGNORE, Tagged
+from tui_tuner.data.examples.record_encoder import RowFacts
+from tui_tuner.data.records import IGNORE, TaggedText
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.data.tagging.checks import check_tags
-from tui_tuner.data.tagging.encoder import TagEncoder
-from tui_tuner.data.tagging.tags import number_of
-from tui_tuner.data.tagging.windows import WordTokenizer, WordTokens, windows_of
+from tui_tuner.data.tagging.tag_encoder import TagEncoder
+from tui_tuner.data.tagging.tag_schemes import hash_tag
 from tui_tuner.data.tagging.word_spaces import keep_spaces
+from tui_tuner.data.tagging.word_windows import WordTokenizer, WordTokens, cut_windows
 from tui_tuner.tasks import find_task
 
 WORDS = ["The", "quick", "brown", "café", "\u200b", "fox", ".", "", "日本", "it's", "New York"]
@@ -127,11 +127,11 @@ def test_words_become_what_the_saved_tokenizer_makes_of_them(kind: str, tmp_path
     assert bool(keep_spaces(tokenizer)) == changed
     assert not keep_spaces(tokenizer), "a second time changes nothing"
     words = WordTokenizer(tokenizer)
-    found = words.encoded([WORDS])[0]
+    found = words.tokenise_words([WORDS])[0]
     assert len(found.counts) == len(WORDS) and sum(found.counts) == len(found.ids)
     assert found.counts[WORDS.index("")] == 0
     # each word alone is what it is among others: no tag can slip to a neighbour
-    each = [words.encoded([[word]])[0].ids for word in WORDS]
+    each = [words.tokenise_words([[word]])[0].ids for word in WORDS]
     assert [len(ids) for ids in each] == found.counts and list(chain(*each)) == found.ids
     if kind != "slow":
         tokenizer.save_pretrained(tmp_path)
@@ -141,7 +141,9 @@ def test_words_become_what_the_saved_tokenizer_makes_of_them(kind: str, tmp_path
     assert whole == [*words.before, *found.ids, *words.after]
     if changed:
         text = tokenizer("The quick brown", add_special_tokens=False)["input_ids"]
-        assert words.encoded([["The", "quick", "brown"]])[0].ids[-4:] == text[-4:], "as in running text"
+        assert words.tokenise_words([["The", "quick", "brown"]])[0].ids[-4:] == text[-4:], (
+            "as in running text"
+        )
 
 
 class Plain(WordTokenizer):
@@ -173,10 +175,10 @@ def test_each_word_is_labelled_once_where_it_stands_most_inside(seed: int) -> No
     tokens = WordTokens(list(range(100, 100 + sum(counts))), counts)
     length, stride = draw.randint(8, 60), draw.randint(0, 40)
     room = length - 3
-    windows = windows_of(Plain(), tokens, length, stride)
+    windows = cut_windows(Plain(), tokens, length, stride)
     cut = [min(count, room) for count in counts]
     starts = np.concatenate([[0], np.cumsum(counts)])
-    assert Plain().types_of(5) == [0, 0, 0, 0, 2]
+    assert Plain().window_types(5) == [0, 0, 0, 0, 2]
     labelled = [word for window in windows for word in window.words]
     assert labelled == [word for word, count in enumerate(counts) if count], "once, and in order"
     spans = []
@@ -210,19 +212,19 @@ def encoder_of(length: int = 12, overlong: str = "split", **data: Any) -> TagEnc
 def test_a_word_of_which_nothing_is_made_takes_no_tag_from_another() -> None:
     encoder = encoder_of()
     words, tags = ["The", "\u200b", "fox", "", "quickly"], ["O", "B-A", "B-B", "I-B", "I-C"]
-    record = Tagged(words, list(tags))
-    fitted = encoder.encode([record])[0]
+    record = TaggedText(words, list(tags))
+    fitted = encoder.encode_batch([record])[0]
     assert not isinstance(fitted, RowProblem)
     (example,) = fitted.examples
     assert example.ids.tolist() == [2, 5, 10, 6, 7, 3]
-    wanted = [IGNORE, number_of("O"), number_of("B-B"), number_of("I-C"), IGNORE, IGNORE]
+    wanted = [IGNORE, hash_tag("O"), hash_tag("B-B"), hash_tag("I-C"), IGNORE, IGNORE]
     assert example.labels.tolist() == wanted
-    facts = Facts()
+    facts = RowFacts()
     encoder.note_row(record, fitted, "a.jsonl:7", facts)
-    assert facts.count("silent") == 2
-    assert facts.rows("silent") == ["a.jsonl:7, word 2 (<U+200B>)", "a.jsonl:7, word 4 ()"]
+    assert facts.get_count("silent") == 2
+    assert facts.noted_rows("silent") == ["a.jsonl:7, word 2 (<U+200B>)", "a.jsonl:7, word 4 ()"]
     silent = [one for one in check_tags(facts, ()) if one.code == "silent_words"]
-    assert silent[0].message.startswith("The tokenizer makes nothing of 2 words")
+    assert silent[0].message.startswith("The tokenizer gives no tokens for 2 words")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +234,9 @@ def test_a_word_of_which_nothing_is_made_takes_no_tag_from_another() -> None:
 def test_what_is_too_long_is_split_cut_or_dropped(
     overlong: str, outcome: str, examples: int, words: int
 ) -> None:
-    fitted = encoder_of(overlong=overlong, stride=4).encode([Tagged(["fox", "."] * 10, ["B-A", "O"] * 10)])[0]
+    fitted = encoder_of(overlong=overlong, stride=4).encode_batch(
+        [TaggedText(["fox", "."] * 10, ["B-A", "O"] * 10)]
+    )[0]
     if isinstance(fitted, RowProblem):
         assert overlong == "drop" and fitted.reason == "longer than max_length"
         return
@@ -242,21 +246,21 @@ def test_what_is_too_long_is_split_cut_or_dropped(
 
 def test_numbers_have_the_names_that_the_config_gives_them() -> None:
     encoder = encoder_of(names=("O", "B-A"))
-    assert encoder.tags_of(Tagged(["fox", "."], [1, 0])) == ["B-A", "O"]
+    assert encoder.name_record_tags(TaggedText(["fox", "."], [1, 0])) == ["B-A", "O"]
     for tags, detail in (([0, 2], "2 at word 2"), ([0, -1], "-1 at word 2"), (["O", "B-X"], "B-X at word 2")):
         with pytest.raises(RowProblem, match=detail):
-            encoder.tags_of(Tagged(["fox", "."], list(tags)))
+            encoder.name_record_tags(TaggedText(["fox", "."], list(tags)))
 
 
 def checked(rows: list[list[str]], **more: Any) -> dict[str, str]:
     """The problems of rows of tags, by their codes."""
-    encoder, facts = encoder_of(), Facts()
+    encoder, facts = encoder_of(), RowFacts()
     for number, tags in enumerate(rows, 1):
-        record = Tagged(["fox"] * len(tags), list(tags))
-        fitted = encoder.encode([record])[0]
+        record = TaggedText(["fox"] * len(tags), list(tags))
+        fitted = encoder.encode_batch([record])[0]
         assert not isinstance(fitted, RowProblem)
         encoder.note_row(record, fitted, f"a.conll:{number}", facts)
-    return {one.code: one.sentence() for one in check_tags(facts, more.get("head", ()))}
+    return {one.code: one.format_message() for one in check_tags(facts, more.get("head", ()))}
 
 
 def test_faults_of_tags_are_counted_with_their_places() -> None:
@@ -264,7 +268,10 @@ def test_faults_of_tags_are_counted_with_their_places() -> None:
     assert checked(good) == {}
     found = checked([*good, ["O", "I-PER"], ["B-PER", "X-PER"]])
     assert set(found) == {"tags_without_beginning", "unknown_prefix"}
-    assert "1 tag goes on with what has not begun, against the scheme BIO" in found["tags_without_beginning"]
+    assert (
+        "1 tag continues an entity that has not begun, against the scheme BIO"
+        in found["tags_without_beginning"]
+    )
     assert "a.conll:4, word 2 (I-PER)" in found["tags_without_beginning"]
     assert "a.conll:5, word 2 (X-PER)" in found["unknown_prefix"]
     assert set(checked([["O", "I-PER", "I-PER"] * 20, ["I-LOC", "B-LOC"] * 20])) == set(), (

@@ -20,8 +20,8 @@ from small_tokenizers import byte_level
 from tests.conftest import Recorder
 from tui_tuner.config.load import build_config
 from tui_tuner.data.examples import cache
-from tui_tuner.data.examples.prepare import Prepared, prepare
-from tui_tuner.data.examples.store import Store, find_damage
+from tui_tuner.data.examples.prepare import PreparedRows, prepare_examples
+from tui_tuner.data.examples.store import TokenStore, find_damage
 from tui_tuner.tasks import find_task
 
 MAIN = [sys.executable, "-c", "from tui_tuner.cli import main; main()"]
@@ -41,16 +41,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home" / "tui-tuner" / "tokens"
 
 
-def made(tmp_path: Path, tokenizer: Any, name: str = "a", count: int = 30) -> tuple[Prepared, Recorder]:
+def made(tmp_path: Path, tokenizer: Any, name: str = "a", count: int = 30) -> tuple[PreparedRows, Recorder]:
     path = tmp_path / f"{name}.jsonl"
     rows = [{"prompt": f"question {i}{name}?", "response": f"answer {i}!"} for i in range(count)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     heard = Recorder()
     config = build_config({"data": {"path": str(path), "workers": 1, "validation": 0}})
-    return prepare(config, tokenizer, find_task("sft"), sink=heard), heard
+    return prepare_examples(config, tokenizer, find_task("sft"), sink=heard), heard
 
 
-def ids_of(found: Prepared) -> list[list[int]]:
+def ids_of(found: PreparedRows) -> list[list[int]]:
     return [found.train[i].ids.tolist() + found.train[i].labels.tolist() for i in range(len(found.train))]
 
 
@@ -124,7 +124,7 @@ def test_what_else_lies_in_the_cache_harms_nothing(tmp_path: Path, tokenizer: An
     assert ids_of(again) == ids_of(first) and not codes(heard)
     made(tmp_path, tokenizer, "b")
     assert (other / "a.jpg").exists() and (root / "notes.txt").exists(), "not ours to delete"
-    assert {one.key for one in cache.cached(root)} >= {key} and len(cache.cached(root)) == 2
+    assert {one.key for one in cache.list_cached(root)} >= {key} and len(cache.list_cached(root)) == 2
 
 
 @pytest.mark.parametrize("what", ["half", "file", "link"])
@@ -152,8 +152,8 @@ def test_what_stands_in_the_way_of_a_store_is_replaced(
 def test_a_model_that_ends_answers_otherwise_has_rows_of_its_own(
     tmp_path: Path, tokenizer: Any, root: Path
 ) -> None:
-    from tui_tuner.data.examples.identity import cache_key
-    from tui_tuner.data.sources.files import resolve
+    from tui_tuner.data.examples.identity import make_cache_key
+    from tui_tuner.data.sources.files import resolve_paths
 
     made(tmp_path, tokenizer)
     keys = set()
@@ -164,7 +164,7 @@ def test_a_model_that_ends_answers_otherwise_has_rows_of_its_own(
         (model / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
         values = {"model": {"name": str(model)}, "data": {"path": str(tmp_path / "a.jsonl")}}
         config = build_config(values)
-        keys.add(cache_key(config, config.data, tokenizer, resolve(config.data), find_task("sft")))
+        keys.add(make_cache_key(config, config.data, tokenizer, resolve_paths(config.data), find_task("sft")))
     assert len(keys) == 2
 
 
@@ -194,9 +194,9 @@ def no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_without_a_home_it_is_in_a_private_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passing = no_home(monkeypatch, tmp_path)
-    found = cache.cache_root()
+    found = cache.find_cache_root()
     assert found == passing / f"tui-tuner-tokens-{os.geteuid()}" and mode(found) == 0o700
-    assert cache.cache_root() == found
+    assert cache.find_cache_root() == found
 
 
 @pytest.mark.parametrize("trap", ["link", "writable", "file", "foreign"])
@@ -220,10 +220,10 @@ def test_a_trap_in_the_passing_folder_is_not_used(
                 pytest.skip("only root can give a folder away")
             known.mkdir(mode=0o700)
             os.chown(known, 4242, 4242)
-    found = cache.cache_root()
+    found = cache.find_cache_root()
     assert found != known and found.parent == passing and not found.is_symlink()
     assert mode(found) == 0o700 and found.stat().st_uid == os.geteuid()
-    assert cache.cache_root() == found, "one for this process"
+    assert cache.find_cache_root() == found, "one for this process"
     assert not list(theirs.iterdir())
 
 
@@ -244,9 +244,9 @@ def test_a_store_stays_readable_when_it_is_deleted(tmp_path: Path, tokenizer: An
     whole = ids_of(found)
     store = found.train.store
     size = sum(path.stat().st_size for path in store.folder.iterdir())
-    assert cache.delete(cache.cached(root)) == (1, size)
+    assert cache.delete_stores(cache.list_cached(root)) == (1, size)
     assert not store.folder.exists()
-    assert ids_of(found) == whole and store.record(29)["messages"][1]["content"] == "answer 29!"
+    assert ids_of(found) == whole and store.read_record(29)["messages"][1]["content"] == "answer 29!"
 
 
 def test_what_a_run_uses_is_left_alone(tmp_path: Path, tokenizer: Any, root: Path) -> None:
@@ -261,7 +261,7 @@ def test_what_a_run_uses_is_left_alone(tmp_path: Path, tokenizer: Any, root: Pat
         "left": 1,
         "in_use": 1,
     }
-    assert [one.in_use for one in cache.cached(root)] == [True] and folder.exists()
+    assert [one.in_use for one in cache.list_cached(root)] == [True] and folder.exists()
     del used
     assert "deleted 1 store" in run("clean", "--all", "--yes").stdout and not folder.exists()
 
@@ -324,9 +324,11 @@ def test_a_store_that_is_being_written_is_left_alone(tmp_path: Path, root: Path)
     with StoreWriter(folder):
         old = time.time() - 3600
         os.utime(folder, (old, old))
-        assert [(one.state, one.in_use) for one in cache.cached(root)] == [("unfinished", True)]
-        assert cache.to_clean(cache.cached(root), every=True) == []
-    assert [one.path for one in cache.to_clean(cache.cached(root))] == [folder], "its process died"
+        assert [(one.state, one.in_use) for one in cache.list_cached(root)] == [("unfinished", True)]
+        assert cache.select_for_deletion(cache.list_cached(root), every=True) == []
+    assert [one.path for one in cache.select_for_deletion(cache.list_cached(root))] == [folder], (
+        "its process died"
+    )
 
 
 # ---- what the rows of a run are ---------------------------------------------------------------------------
@@ -335,25 +337,25 @@ def test_a_store_that_is_being_written_is_left_alone(tmp_path: Path, root: Path)
 def test_rows_are_told_apart_by_what_they_hold_and_not_by_where_it_lies(
     tmp_path: Path, tokenizer: Any
 ) -> None:
-    from tui_tuner.data.examples.identity import rows_identity
+    from tui_tuner.data.examples.identity import digest_rows
     from tui_tuner.data.examples.store import StoreWriter, TokenizedRows
     from tui_tuner.data.records import Example, Origin
 
-    def store(name: str, examples: list[list[int]], mark: int = 5) -> Store:
+    def store(name: str, examples: list[list[int]], mark: int = 5) -> TokenStore:
         folder = tmp_path / name
         with StoreWriter(folder, {"label": "int64"}) as writer:
             for number, ids in enumerate(examples):
                 labels = np.array([*ids[1:], -100], dtype=np.int32)
                 example = Example(np.array(ids, dtype=np.int32), labels, {"label": mark})
-                writer.add(Origin("f", number), 0, [example], {}, number)
-            writer.finish({})
-        return Store(folder)
+                writer.add_row(Origin("f", number), 0, [example], {}, number)
+            writer.finish_store({})
+        return TokenStore(folder)
 
     one = store("one", [[1, 2], [3, 4, 5], [6, 7], [8, 9]])
-    identity = lambda where, rows: rows_identity(TokenizedRows(where, np.array(rows)))  # noqa: E731
+    identity = lambda where, rows: digest_rows(TokenizedRows(where, np.array(rows)))  # noqa: E731
     base = identity(one, [0, 1, 3])
     assert base == identity(store("other", [[8, 8], [1, 2], [3, 4, 5], [8, 9]]), [1, 2, 3])
     assert len({base, identity(one, [0, 1, 2]), identity(one, [1, 0, 3]), identity(one, [0, 1, 1, 3])}) == 4
     assert identity(store("flipped", [[1, 2], [3, 4, 6], [6, 7], [8, 9]]), [0, 1, 3]) != base
     assert identity(store("columns", [[1, 2], [3, 4, 5], [6, 7], [8, 9]], mark=6), [0, 1, 3]) != base
-    assert rows_identity(None) == ""
+    assert digest_rows(None) == ""

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from small_tokenizers import byte_level, sentence_piece
 
 from tui_tuner.config.load import build_config
-from tui_tuner.data.chat.tokens import BatchTokenizer, _Asked, _Listed, all_cores
-from tui_tuner.data.examples.workers import encoded_in_order
+from tui_tuner.data.chat.batch_tokens import BatchTokenizer, _EncodingTokens, _ListedTokens, use_all_cores
+from tui_tuner.data.examples.workers import encode_in_order
 from tui_tuner.data.records import Chat, Message, Text
 from tui_tuner.tasks import find_task
 
@@ -33,8 +33,8 @@ def test_a_range_asked_for_is_the_range_computed(text: str, data: Any, sort: str
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, len(text)))
     encoding = MADE[sort].backend_tokenizer.encode(text, add_special_tokens=False)
-    asked, listed = _Asked(encoding), _Listed(encoding.ids, encoding.offsets)
-    assert asked.between(start, end) == listed.between(start, end)
+    asked, listed = _EncodingTokens(encoding), _ListedTokens(encoding.ids, encoding.offsets)
+    assert asked.find_tokens_between(start, end) == listed.find_tokens_between(start, end)
     assert asked.ids.tolist() == listed.ids.tolist() and asked.ids.dtype == np.int32
 
 
@@ -45,8 +45,8 @@ def test_a_cut_that_the_file_asks_for_is_switched_off() -> None:
         tokens = BatchTokenizer(tokenizer)
         text = "The quick brown fox jumps over the lazy dog. " * 20
         assert tokens.in_threads
-        assert tokenizer.decode(tokens.ids([text])[0]) == text
-        assert tokenizer.decode(tokens.placed(tokens.encoded([text], [[]])[0]).ids) == text
+        assert tokenizer.decode(tokens.tokenize_ids([text])[0]) == text
+        assert tokenizer.decode(tokens.place_tokens(tokens.encode_batch([text], [[]])[0]).ids) == text
     finally:
         tokenizer.backend_tokenizer.no_truncation()
 
@@ -64,13 +64,13 @@ def test_a_class_that_does_more_than_its_backend_is_asked_itself() -> None:
     tokens = BatchTokenizer(Lower())
     assert not tokens.in_threads
     expected = inner("hello", add_special_tokens=False)["input_ids"]
-    assert tokens.ids(["HELLO"]) == [expected]
-    assert tokens.placed(tokens.encoded(["HELLO"], [[]])[0]).ids.tolist() == expected
+    assert tokens.tokenize_ids(["HELLO"]) == [expected]
+    assert tokens.place_tokens(tokens.encode_batch(["HELLO"], [[]])[0]).ids.tolist() == expected
 
 
 @pytest.mark.parametrize("task", ["sft", "pretraining"])
 def test_threads_give_the_same_as_one_in_the_same_order(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui_tuner.data.examples.workers.cores", lambda: 2)
+    monkeypatch.setattr("tui_tuner.data.examples.workers.count_cores", lambda: 2)
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     tokenizer = byte_level(SPECIALS, None, "<|im_end|>")
     tokenizer.chat_template = CHATML.template
@@ -89,11 +89,11 @@ def test_threads_give_the_same_as_one_in_the_same_order(task: str, monkeypatch: 
     def made(workers: Any) -> list[Any]:
         config = build_config({"task": task, "data": {"path": "x", "workers": workers, "max_length": 64}})
         found = []
-        make = find_task(task).encoder
-        for number, rows in encoded_in_order(make(config, tokenizer), batches(), make):
+        make = find_task(task).make_encoder
+        for number, rows in encode_in_order(make(config, tokenizer), batches(), make):
             for row in rows:
                 pieces = getattr(row, "examples", [])
-                whole = [(p.ids.tolist(), p.trained.tolist(), p.answers) for p in pieces]
+                whole = [(p.ids.tolist(), p.mask_of_trained.tolist(), p.answers) for p in pieces]
                 found.append((number, getattr(row, "outcome", str(row)), whole))
         return found
 
@@ -106,7 +106,7 @@ def test_threads_give_the_same_as_one_in_the_same_order(task: str, monkeypatch: 
 
 def test_the_switch_is_put_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
-    with pytest.raises(RuntimeError), all_cores():
+    with pytest.raises(RuntimeError), use_all_cores():
         assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
         raise RuntimeError
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false", "a forked process must not wait for threads"

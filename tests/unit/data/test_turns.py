@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.data.formats.parts.message import FLAGS, messages_of, unused_keys
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.formats.parts.message import FLAGS, list_unused_keys, read_messages
 from tui_tuner.data.records import Message
+from tui_tuner.data.row_problem import RowProblem
 
 
 def turn(**keys: Any) -> Message:
-    (found,) = messages_of({"role": "assistant", **keys})
+    (found,) = read_messages({"role": "assistant", **keys})
     return found
 
 
@@ -20,7 +20,7 @@ def turn(**keys: Any) -> Message:
 def test_reasoning_is_kept_with_its_key(key: str) -> None:
     found = turn(content="Four.", **{key: "2+2"})
     assert (found.content, found.reasoning, found.reasoning_key) == ("Four.", "2+2", key)
-    assert found.plain()[key] == "2+2"
+    assert found.to_plain_turn()[key] == "2+2"
     listed = turn(content="Four.", **{key: ["2", {"type": "text", "text": "+2"}, {"thinking": "!"}]})
     assert listed.reasoning == "2+2!" and listed.reasoning_key == key
     assert turn(content="Four.", **{key: None}).reasoning is None
@@ -68,13 +68,13 @@ def test_calls_in_every_spelling() -> None:
     ):
         found: Any = turn(**keys)
         assert found.tool_calls[0]["function"] == wanted and found.content is None
-    spoken: Any = messages_of(
+    spoken: Any = read_messages(
         {"from": "function_call", "value": '{"name": "tide", "arguments": {"port": "Tarn"}}'}
     )
     assert spoken[0].tool_calls[0]["function"] == wanted
     text: Any = turn(tool_calls=[{"name": "tide", "arguments": "port=Tarn"}])
     assert text.tool_calls[0]["function"]["arguments"] == "port=Tarn"  # text that is no JSON stays text
-    (result,) = messages_of({"role": "function", "name": "tide", "content": "06:12"})
+    (result,) = read_messages({"role": "function", "name": "tide", "content": "06:12"})
     assert (result.role, result.name, result.content) == ("tool", "tide", "06:12")
 
 
@@ -83,7 +83,7 @@ def test_results_of_tools_in_a_users_turn_are_turns_of_their_own() -> None:
         {"type": "tool_result", "tool_use_id": "c", "content": [{"type": "text", "text": "06:12"}]},
         {"type": "text", "text": "And the next?"},
     ]
-    found = messages_of({"role": "user", "content": parts})
+    found = read_messages({"role": "user", "content": parts})
     assert [(m.role, m.content, m.tool_call_id) for m in found] == [
         ("tool", "06:12", "c"),
         ("user", "And the next?", None),
@@ -98,25 +98,25 @@ def test_whether_a_turn_is_trained(key: str) -> None:
         assert turn(content="a", **{key: value}).train is False
     for value in (None, float("nan"), ""):
         assert turn(content="a", **{key: value}).train is None
-    assert key not in unused_keys({"role": "assistant", "content": "a", key: 1})
+    assert key not in list_unused_keys({"role": "assistant", "content": "a", key: 1})
     if key == "loss":  # a number that somebody measured
         assert turn(content="a", loss=2.31).train is None
-        assert list(unused_keys({"role": "user", "content": "a", "loss": 2.31})) == ["loss"]
+        assert list(list_unused_keys({"role": "user", "content": "a", "loss": 2.31})) == ["loss"]
         return
-    with pytest.raises(RowProblem, match="trained as a whole, or not at all"):
+    with pytest.raises(RowProblem, match="trained as a whole or not at all"):
         turn(content="a", **{key: 0.5})
 
 
 def test_flags_that_say_both_are_refused() -> None:
     assert turn(content="a", train=True, weight=1).train is True
-    with pytest.raises(RowProblem, match="trained, and not to be"):
+    with pytest.raises(RowProblem, match="both as trained and as not trained"):
         turn(content="a", train=True, weight=0)
     spans = [
         {"begin_offset": 0, "end_offset": 1, "train": False},
         {"begin_offset": 2, "end_offset": 3, "train": False},
     ]
     assert turn(content="abcd", train_detail=spans).train is False
-    with pytest.raises(RowProblem, match="some of its characters"):
+    with pytest.raises(RowProblem, match="only some characters"):
         turn(content="abcd", train_detail=[spans[0], {**spans[1], "train": True}])
 
 
@@ -134,5 +134,5 @@ def test_keys_that_nothing_is_made_of() -> None:
         "weight": 1,
         "text": "other",
     }
-    assert sorted(unused_keys(item)) == ["id", "text", "thinking"]
-    assert sorted(unused_keys({**item, "role": "user"})) == ["id", "reasoning", "text", "thinking"]
+    assert sorted(list_unused_keys(item)) == ["id", "text", "thinking"]
+    assert sorted(list_unused_keys({**item, "role": "user"})) == ["id", "reasoning", "text", "thinking"]

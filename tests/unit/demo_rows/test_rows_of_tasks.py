@@ -13,8 +13,8 @@ import pytest
 
 from tui_tuner import demo
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data.reading import Reading
-from tui_tuner.demo.tags import FAMILIES
+from tui_tuner.data.read_data import DataReading
+from tui_tuner.demo.tagged_sentences import FAMILIES
 
 MADE: dict[str, Any] = {
     "demo-reviews": demo.review_rows,
@@ -38,7 +38,7 @@ def test_rows_are_the_same_everywhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", MADE)
 def test_they_are_recognised_and_none_is_dropped(name: str) -> None:
-    reading = Reading(DataSection(path=name))
+    reading = DataReading(DataSection(path=name))
     reads = list(reading)
     assert all(read.record is not None and read.problem is None and not read.steps for read in reads)
     (found,) = reading.detections

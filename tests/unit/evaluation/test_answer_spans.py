@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from tui_tuner.evaluation.answer_spans import Candidate, Found, WindowScores, best_spans
+from tui_tuner.evaluation.answer_spans import Candidate, FoundAnswers, WindowScores, find_best_spans
 
 TEXT = "abcdefghijklmnopqrstuvwxyz" * 10
 
@@ -45,7 +45,7 @@ def test_every_pair_of_the_best_edges_competes(seed: int) -> None:
                 if start >= top[0] and end >= top[1] and inside and i <= j < i + 30:
                     edges = (int(scores.context[i, 0]), int(scores.context[j, 1]))
                     expected.append((float(np.float32(start) + np.float32(end)), *edges))
-    found = best_spans([scores for scores, _starts, _ends in made])
+    found = find_best_spans([scores for scores, _starts, _ends in made])
     unique = {(start, end): score for score, start, end in sorted(expected)}
     wanted = sorted(((score, *edges) for edges, score in unique.items()), reverse=True)[:20]
     assert [(one.score, one.start, one.end) for one in found.candidates] == wanted
@@ -60,19 +60,19 @@ def test_probabilities_are_those_of_different_answers_and_add_up() -> None:
         Candidate(26, 28, 2.5),
         Candidate(5, 9, 1.0),
     ]  # the second is "ab" too
-    found = Found(candidates, -1.0, 2.0)
-    ranked = found.ranked(TEXT, None)
+    found = FoundAnswers(candidates, -1.0, 2.0)
+    ranked = found.rank_answers(TEXT, None)
     assert [one for one, _share in ranked] == [candidates[0], candidates[2]]
     assert ranked[0][1] == pytest.approx(math.exp(3) / (math.exp(3) + math.exp(1)))
-    ranked = found.ranked(TEXT, 0.0)
+    ranked = found.rank_answers(TEXT, 0.0)
     assert [one for one, _share in ranked] == [candidates[0], None, candidates[2]]
     assert sum(share for _one, share in ranked) == pytest.approx(1)
-    assert found.ranked(TEXT, -1.5)[0][0] is None  # what the threshold decides stands first
+    assert found.rank_answers(TEXT, -1.5)[0][0] is None  # what the threshold decides stands first
 
 
 def test_a_text_in_which_nothing_can_be_an_answer_has_none() -> None:
     context = np.full((6, 2), -1)
     edges = np.array([[1.0, 2.0], [3.0, 1.0]])
-    found = best_spans([WindowScores(edges, edges, 0.5, context)])
-    assert not found.candidates and found.text(TEXT) == "" and found.is_empty(None)
-    assert found.ranked(TEXT, None) == [(None, 1.0)]
+    found = find_best_spans([WindowScores(edges, edges, 0.5, context)])
+    assert not found.candidates and found.best_text(TEXT) == "" and found.is_empty(None)
+    assert found.rank_answers(TEXT, None) == [(None, 1.0)]

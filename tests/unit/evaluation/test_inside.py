@@ -6,25 +6,27 @@ import random
 
 import pytest
 
-from tui_tuner.evaluation.inside import (
+from tui_tuner.evaluation.inside_text import (
     FOUND,
     MISSED,
     PARTLY,
     RIGHT,
     WRONG,
     inside_parts,
+    is_right,
+    join_parts,
     mark_spans,
     read_shown,
-    verdict,
-    written,
 )
-from tui_tuner.evaluation.samples import Shown, Span
+from tui_tuner.evaluation.samples import ShownSample, Span
 
 TEXT = "Ann Smith met Bo in Paris, near New York City and Berlin."
 
 
-def shown(found: list[tuple[int, int, str]], wanted: list[tuple[int, int, str]], **more: object) -> Shown:
-    return Shown(
+def shown(
+    found: list[tuple[int, int, str]], wanted: list[tuple[int, int, str]], **more: object
+) -> ShownSample:
+    return ShownSample(
         "",
         "",
         passage=TEXT,
@@ -55,7 +57,7 @@ def test_entities_are_marked(
     found: list[tuple[int, int, str]], wanted: list[tuple[int, int, str]], line: str, right: bool
 ) -> None:
     one = shown(found, wanted)
-    assert line in written(inside_parts(one)) and verdict(one) is right
+    assert line in join_parts(inside_parts(one)) and is_right(one) is right
 
 
 @pytest.mark.parametrize(
@@ -77,24 +79,24 @@ def test_one_of_several_answers_is_enough_and_none_may_be_right(
     right: bool,
 ) -> None:
     text = more.pop("text", "")
-    one = Shown(
+    one = ShownSample(
         "who?", text, passage=TEXT, found=[Span(*span) for span in found],
         wanted=[Span(*span) for span in wanted], scores=[(text, 0.5)], **more,
     )  # fmt: skip
     assert [mark.role for mark in mark_spans(one, judged=True)[0]] == roles
-    assert verdict(one) is right
+    assert is_right(one) is right
     assert all(mark.role == FOUND for mark in mark_spans(one, judged=False)[0])
 
 
 def test_of_a_long_text_stands_what_is_around_an_answer() -> None:
     text = "word " * 5000 + "the answer here " + "more " * 5000
     at = text.index("answer")
-    line = written(
-        inside_parts(Shown("?", "", passage=text, found=[Span(at, at + 6)]), judged=False, around=50)
+    line = join_parts(
+        inside_parts(ShownSample("?", "", passage=text, found=[Span(at, at + 6)]), judged=False, around=50)
     )
     assert line.startswith("… word") and line.endswith("more …") and "the [answer] here" in line
     assert len(line) < 200
-    assert len(written(inside_parts(Shown("?", "", passage=text), around=50))) < 200
+    assert len(join_parts(inside_parts(ShownSample("?", "", passage=text), around=50))) < 200
 
 
 def test_without_its_marks_the_text_is_the_text() -> None:
@@ -130,5 +132,5 @@ def test_what_is_damaged_in_a_journal_is_left_out() -> None:
 
 
 def test_text_of_data_is_made_safe() -> None:
-    one = Shown("", "", passage="a\x1b[2Jb", found=[Span(0, 6, "\x1b]0;x\x07")])
-    assert "\x1b" not in written(inside_parts(one, judged=False))
+    one = ShownSample("", "", passage="a\x1b[2Jb", found=[Span(0, 6, "\x1b]0;x\x07")])
+    assert "\x1b" not in join_parts(inside_parts(one, judged=False))

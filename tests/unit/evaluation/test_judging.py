@@ -9,19 +9,19 @@ import pytest
 
 from tests.ui import judged_runs
 from tui_tuner.errors import DataError, UsageError
-from tui_tuner.evaluation.asked import LARGEST, read_text
-from tui_tuner.evaluation.judging import Judging
-from tui_tuner.evaluation.tables import most_confused, read_grid, table_lines
+from tui_tuner.evaluation.evaluation_follower import EvaluationFollower
+from tui_tuner.evaluation.evaluation_tables import most_confused, read_grid, table_lines
+from tui_tuner.evaluation.text_input import LARGEST, read_text
 from tui_tuner.headless import LinePrinter
 from tui_tuner.runs.events import Evaluation, EvaluationTable, Event, Resolved, RolledBack, RunStarted
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.view import RunView, fold
+from tui_tuner.runs.view import RunView, fold_events
 
 
 def lines_of(folder: RunFolder) -> str:
     lines: list[str] = []
-    LinePrinter(lines.append).feed(JournalReader(folder.events).read())
+    LinePrinter(lines.append).feed_events(JournalReader(folder.events_path).read_events())
     return "\n".join(lines)
 
 
@@ -47,7 +47,7 @@ def test_the_best_is_the_same_whether_events_come_one_by_one_or_folded(name: str
     draw = random.Random(7)
     for _unused in range(60):
         events = [Event(RunStarted({"task": "question_answering"})), Event(Resolved("evaluation.best", name))]
-        judging, step, kept = Judging(), 0, []
+        judging, step, kept = EvaluationFollower(), 0, []
         for _one in range(draw.randint(1, 30)):
             if step and draw.random() < 0.15:
                 step = draw.randint(0, step)
@@ -59,12 +59,12 @@ def test_the_best_is_the_same_whether_events_come_one_by_one_or_folded(name: str
             kept.append((step, value))
             step += 1
         for event in events:
-            judging.take(event.body)
+            judging.take_event(event.body)
         finite = [(step, value) for step, value in kept if step and abs(value) < 1e9]
         values = [value for _step, value in finite]
         best = (min if name == "loss" else max)(values, default=None)
         wanted = next((step for step, value in finite if value == best), None)
-        view = fold(RunView(), events)
+        view = fold_events(RunView(), events)
         assert judging.best_step == view.best_step() == wanted
         for tables in (judging.tables, view.tables):
             steps = {table.step for table in tables}
@@ -72,11 +72,11 @@ def test_the_best_is_the_same_whether_events_come_one_by_one_or_folded(name: str
 
 
 def test_many_evaluations_are_no_burden() -> None:
-    judging = Judging()
-    judging.take(RunStarted({"task": "classification"}))
+    judging = EvaluationFollower()
+    judging.take_event(RunStarted({"task": "classification"}))
     for step in range(5000):
-        judging.take(Evaluation(step, "validation", {"accuracy": step / 5000}))
-        judging.take(EvaluationTable(step, "confusion", ["a"] * 50, ["a"] * 50, [[1] * 50] * 50))
+        judging.take_event(Evaluation(step, "validation", {"accuracy": step / 5000}))
+        judging.take_event(EvaluationTable(step, "confusion", ["a"] * 50, ["a"] * 50, [[1] * 50] * 50))
     assert judging.best_step == 4999 and len(judging.tables) <= 3
 
 
@@ -94,7 +94,7 @@ def test_confused_pairs_are_those_with_the_most_rows() -> None:
         row = values[names.index(pair.true)]
         assert pair.times == row[names.index(pair.predicted)]
         assert pair.share == pytest.approx(pair.times / sum(row))
-    assert len(table_lines(table)) == 13 and "taken for" in table_lines(table)[1]
+    assert len(table_lines(table)) == 13 and "mistaken for" in table_lines(table)[1]
 
 
 def test_counts_are_whole_numbers_and_shares_are_not() -> None:
@@ -108,7 +108,7 @@ def test_a_text_is_read_or_refused_in_words(tmp_path: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbfone\r\ntwo \xe2\x82\xac")
     assert read_text(str(file)) == "one\ntwo €"
     bad: list[tuple[bytes, str]] = [
-        (b"", "empty"), (b" \n\t", "empty"), (b"caf\xe9", "no UTF-8 text, from byte 3"),
+        (b"", "empty"), (b" \n\t", "empty"), (b"caf\xe9", "not valid UTF-8, from byte 3"),
         (b"a\0b", "null bytes"), ("größe".encode("utf-16"), "null bytes"),
         (b"a" * (LARGEST + 1), "larger than"),
     ]  # fmt: skip

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from tui_tuner.evaluation.squad import ROUNDING, Answered, normalise
-from tui_tuner.tasks.answering.judging import judge_answers, write_predictions
+from tui_tuner.evaluation.squad import ROUNDING, AnsweredQuestion, normalise_answer
+from tui_tuner.tasks.answering.answer_judging import judge_answers, write_predictions
 
 # (right answers, prediction, by how much no answer scores higher)
 FIRST = [
@@ -46,8 +46,8 @@ SECOND = [
 TO_THE_LAST_DIGIT = 1e-15
 
 
-def of(rows: list[tuple[list[str], str, float]]) -> list[Answered]:
-    return [Answered(*row) for row in rows]
+def of(rows: list[tuple[list[str], str, float]]) -> list[AnsweredQuestion]:
+    return [AnsweredQuestion(*row) for row in rows]
 
 
 def test_questions_that_all_have_an_answer_count_as_in_version_1() -> None:
@@ -58,9 +58,9 @@ def test_questions_that_all_have_an_answer_count_as_in_version_1() -> None:
 
 
 def test_an_answer_without_a_word_counts_nothing_in_version_1_and_is_no_answer_in_version_2() -> None:
-    same = Answered(["the"], "a")
+    same = AnsweredQuestion(["the"], "a")
     assert judge_answers([same], "auto")[0].metrics == {"exact_match": 1.0, "f1": 0.0}
-    metrics = judge_answers([same, Answered([], "x", -1.0)], 5.0)[0].metrics
+    metrics = judge_answers([same, AnsweredQuestion([], "x", -1.0)], 5.0)[0].metrics
     assert (metrics["exact_match"], metrics["f1"]) == (0.5, 0.5)
 
 
@@ -83,7 +83,7 @@ def test_the_threshold_is_the_one_with_the_best_f1() -> None:
 def test_a_threshold_that_was_found_holds_where_last_digits_differ() -> None:
     first, threshold = judge_answers(of(SECOND), "auto")
     for noise in (1e-5, -1e-5):
-        again = [Answered(one.answers, one.text, one.no_answer + noise) for one in of(SECOND)]
+        again = [AnsweredQuestion(one.answers, one.text, one.no_answer + noise) for one in of(SECOND)]
         assert judge_answers(again, threshold)[0].metrics == first.metrics
     near = of([(["a b"], "a b", 0.5), ([], "x", 0.5 + 1e-6)])
     judged, threshold = judge_answers(near, "auto")
@@ -101,7 +101,7 @@ def test_a_threshold_that_is_told_is_used() -> None:
 
 
 def test_without_a_better_threshold_it_is_0() -> None:
-    rows = [Answered([], "x", 1.0), Answered([], "y", 2.0)]
+    rows = [AnsweredQuestion([], "x", 1.0), AnsweredQuestion([], "y", 2.0)]
     judged, threshold = judge_answers(rows, "auto")
     assert threshold == 0.0 and judged.metrics["f1"] == 1.0
     assert judged.tables[0].values[0] == [None, None, 0.0]
@@ -109,7 +109,11 @@ def test_without_a_better_threshold_it_is_0() -> None:
 
 def test_no_answer_for_all_is_reached_where_nothing_is_better() -> None:
     """Scores are differences: below 0, a threshold of 0 would let every wrong answer stand."""
-    rows = [Answered([], "x", -3.0), Answered([], "y", -1.0), Answered(["z"], "wrong", 0.5)]
+    rows = [
+        AnsweredQuestion([], "x", -3.0),
+        AnsweredQuestion([], "y", -1.0),
+        AnsweredQuestion(["z"], "wrong", 0.5),
+    ]
     judged, threshold = judge_answers(rows, "auto")
     assert threshold is not None and threshold < -3.0
     assert judged.metrics["f1"] == judged.metrics["exact_match"] == pytest.approx(2 / 3)
@@ -122,26 +126,26 @@ def test_no_other_threshold_is_better(seed: int) -> None:
     draw = random.Random(seed)
     words = ["red", "green", "blue"]
     rows = [
-        Answered(
+        AnsweredQuestion(
             [" ".join(draw.choices(words, k=2))] if draw.random() < 0.5 else [],
             " ".join(draw.choices(words, k=draw.randint(0, 2))),
             draw.uniform(-2.0, 2.0) + draw.choice([-2.0, 0.0, 2.0]) * (seed % 3),
         )
         for _unused in range(draw.randint(2, 12))
     ]
-    rows.append(Answered([], "red", draw.uniform(-1.0, 1.0)))
+    rows.append(AnsweredQuestion([], "red", draw.uniform(-1.0, 1.0)))
     used = judge_answers(rows, "auto")[0].metrics["f1"]
     places = [-100.0, *(one.no_answer for one in rows), 100.0]
     assert used == pytest.approx(max(judge_answers(rows, place)[0].metrics["f1"] for place in places))
 
 
 def test_texts_are_compared_as_words() -> None:
-    assert normalise("The  U.S.-Army’s\tA-team, an İ!") == "usarmy’s ateam i̇"
-    assert normalise("a\u00a0b an-other Theatre") == "b another theatre"
+    assert normalise_answer("The  U.S.-Army’s\tA-team, an İ!") == "usarmy’s ateam i̇"
+    assert normalise_answer("a\u00a0b an-other Theatre") == "b another theatre"
 
 
 def test_predictions_are_written_as_the_scripts_read_them() -> None:
-    answered = {"q1": Answered(["x"], "x", -1.0), "q2": Answered([], "ü", 1.0)}
+    answered = {"q1": AnsweredQuestion(["x"], "x", -1.0), "q2": AnsweredQuestion([], "ü", 1.0)}
     files = write_predictions(answered, 0.5)
     assert json.loads(files["predictions.json"]) == {"q1": "x", "q2": ""}
     assert json.loads(files["null_odds.json"]) == {"q1": -1.0, "q2": 1.0}

@@ -7,8 +7,15 @@ import json
 import pytest
 
 from tests.unit.evaluation.tag_sequences import LETTERS, ROWS, SCORES, SEEDS, rows_of
-from tui_tuner.data.tagging.tags import find_faults, known_scheme, order_tags, split_tag
-from tui_tuner.evaluation.tagging import Counts, entities_of, judge_tags, one_text, scheme_of, strict_entities
+from tui_tuner.data.tagging.tag_schemes import find_faults, order_tags, recognise_scheme, split_tag
+from tui_tuner.evaluation.tagging import (
+    EntityCounts,
+    find_entities,
+    find_scheme,
+    judge_tags,
+    one_text,
+    strict_entities,
+)
 from tui_tuner.tasks.classes.tag_judging import judge_rows
 
 
@@ -19,15 +26,18 @@ def test_scores_are_those_of_seqeval(scheme: str) -> None:
     for seed in range(SEEDS):
         wanted, found = rows_of(scheme, seed)
         right = expected[f"{scheme} {seed}"]
-        usual, strict = Counts(), Counts()
-        usual.add(entities_of(one_text(wanted)), entities_of(one_text(found)))
+        usual, strict = EntityCounts(), EntityCounts()
+        usual.add_row(find_entities(one_text(wanted)), find_entities(one_text(found)))
         for row, guess in zip(wanted, found, strict=True):
-            strict.add(strict_entities(row, scheme), strict_entities(guess, scheme))
-        assert usual.total() == pytest.approx(right["usual"], abs=1e-12), seed
-        assert strict.total() == pytest.approx(right["strict"], abs=1e-12), seed
-        assert usual.types() == sorted(right["types"])
+            strict.add_row(strict_entities(row, scheme), strict_entities(guess, scheme))
+        assert usual.total_figures() == pytest.approx(right["usual"], abs=1e-12), seed
+        assert strict.total_figures() == pytest.approx(right["strict"], abs=1e-12), seed
+        assert usual.list_types() == sorted(right["types"])
         for kind, scores in right["types"].items():
-            assert [*usual.of(kind), usual.wanted[kind]] == pytest.approx(scores, abs=1e-12), (seed, kind)
+            assert [*usual.type_figures(kind), usual.wanted[kind]] == pytest.approx(scores, abs=1e-12), (
+                seed,
+                kind,
+            )
         assert judge_tags(wanted, found).accuracy == pytest.approx(right["accuracy"], abs=1e-12)
 
 
@@ -36,8 +46,8 @@ def test_a_wrong_letter_is_forgiven_and_not_by_the_strict_count() -> None:
     found = [["I-PER", "I-PER", "O", "B-LOC", "I-LOC"], ["O"]]
     judgement = judge_tags(wanted, found)
     assert judgement.scheme == "IOB2" and judgement.strict is not None
-    assert judgement.counts.total() == (0.5, pytest.approx(1 / 3), pytest.approx(0.4))
-    assert judgement.strict.total() == (0.0, 0.0, 0.0)
+    assert judgement.counts.total_figures() == (0.5, pytest.approx(1 / 3), pytest.approx(0.4))
+    assert judgement.strict.total_figures() == (0.0, 0.0, 0.0)
     assert judgement.accuracy == pytest.approx(4 / 6)
 
 
@@ -46,11 +56,11 @@ def test_tags_without_a_scheme_are_counted_word_by_word() -> None:
     found = [["DET", "VERB", "VERB"], ["NOUN"]]
     judgement = judge_tags(wanted, found)
     assert judgement.scheme == "" and judgement.strict is None
-    assert judgement.counts.total() == (0.75, 0.75, 0.75)
+    assert judgement.counts.total_figures() == (0.75, 0.75, 0.75)
     assert judgement.f1_macro == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
     # `O` is no class of its own, but for the mean over all tags
     judgement = judge_tags([["person", "O", "O"]], [["person", "place", "O"]])
-    assert judgement.counts.total() == (0.5, 1.0, pytest.approx(2 / 3))
+    assert judgement.counts.total_figures() == (0.5, 1.0, pytest.approx(2 / 3))
     assert judgement.f1_macro == pytest.approx((1 + 2 / 3 + 0) / 3)
 
 
@@ -72,7 +82,7 @@ def test_tags_without_a_scheme_are_counted_word_by_word() -> None:
     ],
 )
 def test_a_scheme_is_known_by_its_tags(rows: list[list[str]], scheme: str) -> None:
-    assert scheme_of(rows) == scheme
+    assert find_scheme(rows) == scheme
 
 
 def test_faults_have_places() -> None:
@@ -88,7 +98,7 @@ def test_classes_have_a_stable_order() -> None:
     assert order_tags(tags) == ["O", "B-LOC", "B-PER", "I-PER"]
     assert order_tags(tags, numbered=["B-PER", "I-PER", "B-LOC", "O", "B-X"])[-1] == "B-X"
     assert order_tags(tags, known=["O", "B-PER"]) == ["O", "B-LOC", "B-PER", "I-PER"]
-    assert known_scheme({}) == ""
+    assert recognise_scheme({}) == ""
 
 
 def test_tags_without_a_scheme_have_a_confusion_matrix() -> None:

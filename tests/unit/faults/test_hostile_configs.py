@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.config.load import apply_sets, build_config, load_config, place_of
-from tui_tuner.config.options import options
+from tui_tuner.config.options import list_options
 from tui_tuner.config.presets import list_presets
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.errors import ConfigError, TunerError, UsageError
 from tui_tuner.launch.beforehand import check_beforehand
-from tui_tuner.runs.history import summaries
+from tui_tuner.runs.history import summarise_runs
 from tui_tuner.runs.store import RunStore
 
 LAUGHS = "a0: &a0 {x: 1, y: 2}\n" + "".join(
@@ -25,23 +25,23 @@ LAUGHS = "a0: &a0 {x: 1, y: 2}\n" + "".join(
 )
 ODD = {
     "aliases that grow": (LAUGHS, 13, "more than 50,000 values"),
-    "an anchor in itself": ("data:\n  path: &a [*a]\n", 2, "stands inside"),
-    "a tag that does not fit": ("task: sft\ntraining:\n  seed: !!bool maybe\n", 3, "is no bool"),
+    "an anchor in itself": ("data:\n  path: &a [*a]\n", 2, "is inside the value"),
+    "a tag that does not fit": ("task: sft\ntraining:\n  seed: !!bool maybe\n", 3, "is not a valid bool"),
     "no such day": ("training:\n  seed: 2026-99-99\n", 2, "is a date"),
     "a date for a name": ("output:\n  name: 2026-01-01\n", 2, "Put it in quotes"),
     "thousands of digits": ("training:\n  seed: " + "9" * 5000, 2, "a number of 5,000 characters"),
     "sexagesimal": ("training:\n  seed: 1" + ":59" * 100_000, 2, "a number of"),
-    "hexadecimal nothing": ("training:\n  seed: !!int 0x\n", 2, "is no int"),
+    "hexadecimal nothing": ("training:\n  seed: !!int 0x\n", 2, "is not a valid int"),
     "10^400": ("training:\n  max_steps: 1" + "0" * 400, 2, "at most 1,000,000,000"),
     "infinity": ("training:\n  epochs: .inf\n", 2, "at most 10,000"),
-    "a key twice in a list": ("data:\n  path:\n  - {path: a, path: b}\n", 3, "stands twice"),
+    "a key twice in a list": ("data:\n  path:\n  - {path: a, path: b}\n", 3, "duplicate key"),
     "a list as key": ("training:\n  ? [a, b]\n  : 1\n", 2, "unhashable"),
     "a number as key": ("training:\n  1: 2\n", 2, "unknown key"),
     "two documents": ("task: sft\n---\ntask: sft\n", 2, "several documents"),
     "a tab": ("training:\n\tseed: 1\n", 2, "tab"),
     "a control character": ("task: sft\nmodel:\n  name: a\x01b\n", 3, "U+0001"),
     "nested without end": ("data: " + "[" * 500 + "]" * 500, 1, "levels deep"),
-    "a set": ("data:\n  path: !!set {a, b}\n", 2, "means nothing here"),
+    "a set": ("data:\n  path: !!set {a, b}\n", 2, "is not supported"),
     "old line ends": ("task: sft\rtraining:\r  seed: x\r", 3, "training.seed"),
 }
 
@@ -75,7 +75,7 @@ def test_aliases_that_stay_small_are_taken() -> None:
 
 def test_every_number_has_two_limits() -> None:
     """A number without an upper limit overflows somewhere later: in a counter, a buffer or a file."""
-    for path, option in options().items():
+    for path, option in list_options().items():
         if not {int, float} & set(option.kinds):
             continue
         words = " ".join(words for words, _value in option.limits)
@@ -90,7 +90,7 @@ def test_every_number_has_two_limits() -> None:
 
 
 def test_a_step_of_too_many_tokens_is_told() -> None:
-    with pytest.raises(ConfigError, match=r"more than a step can hold"):
+    with pytest.raises(ConfigError, match=r"are too many for one step"):
         build_config({"training": {"batch_size": 1_000_000}, "data": {"max_length": 10_000_000}})
 
 
@@ -182,7 +182,7 @@ def test_odd_run_folders_are_listed_and_hide_no_other(tmp_path: Path) -> None:
     link = make("dangling") / "config.yaml"
     link.unlink()
     link.symlink_to("/nowhere/at/all")
-    rows = {row["name"]: row for row in summaries(RunStore(tmp_path))}
+    rows = {row["name"]: row for row in summarise_runs(RunStore(tmp_path))}
     assert set(rows) == {path.name for path in tmp_path.iterdir()}
     assert rows["good"]["task"] == "sft"
     assert "more than 50,000 values" in rows["laughs"]["message"]
@@ -239,7 +239,7 @@ def test_mutated_configs_are_taken_or_refused_with_a_field(tmp_path: Path) -> No
             elif what == 3:
                 lines[at] = lines[at][: chance.randrange(len(lines[at]) + 1)]
             else:
-                lines.insert(at, f"{chance.choice(list(options()))}: {chance.choice(VALUES)}")
+                lines.insert(at, f"{chance.choice(list(list_options()))}: {chance.choice(VALUES)}")
         path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
         try:
             config = load_config(path)
@@ -282,10 +282,10 @@ def test_json_tells_what_no_command_had_foreseen(
     def broken(arguments: list[str]) -> int:
         raise ZeroDivisionError("nobody knows why")
 
-    monkeypatch.setattr(cli, "_run", broken)
+    monkeypatch.setattr(cli, "_choose_entry", broken)
     monkeypatch.setattr(sys, "argv", ["tui-tuner", "doctor", "--json"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     told = capsys.readouterr()
-    assert ended.value.code == 1 and "defect" in told.err
+    assert ended.value.code == 1 and "bug in tui-tuner" in told.err
     assert json.loads(told.out)["error"]["code"] == 1

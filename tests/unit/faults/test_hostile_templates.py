@@ -8,8 +8,8 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from transformers import PreTrainedTokenizerBase
 
-from tui_tuner.data.chat.template import render
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.chat.template import render_chat
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import ModelError
 
 TURN = [{"role": "user", "content": "hello"}]
@@ -64,17 +64,17 @@ def tokenizer(template: str) -> Any:
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_template_without_an_end_is_a_problem_of_the_row(name: str) -> None:
-    with pytest.raises(RowProblem, match=r"does not come to an end"):
-        render(tokenizer(ENDLESS[name]), TURN)
+    with pytest.raises(RowProblem, match=r"does not end"):
+        render_chat(tokenizer(ENDLESS[name]), TURN)
 
 
 def test_one_that_comes_to_no_end_row_after_row_ends_the_reading() -> None:
     made = tokenizer("{{ 'b' * 10 ** 9 }}")
     for _unused in range(4):
         with pytest.raises(RowProblem):
-            render(made, TURN)
+            render_chat(made, TURN)
     with pytest.raises(ModelError) as ended:
-        render(made, TURN)
+        render_chat(made, TURN)
     assert ended.value.field == "model.chat_template"
 
 
@@ -84,7 +84,7 @@ def test_a_long_chat_may_cost_more_than_a_short_one() -> None:
         "{{ m.content }}{% endfor %}"
     )
     chat = [{"role": "user", "content": f"turn {number} " + "word " * 40} for number in range(400)]
-    assert render(made, chat) == "".join(turn["content"] for turn in chat)
+    assert render_chat(made, chat) == "".join(turn["content"] for turn in chat)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_long_chat_may_cost_more_than_a_short_one() -> None:
     ],
 )
 def test_ordinary_templates_write_what_they_wrote(template: str, text: str) -> None:
-    assert render(tokenizer(template), TURN) == text
+    assert render_chat(tokenizer(template), TURN) == text
 
 
 @pytest.mark.parametrize("template", ["{% if a %}" + "{% elif b %}" * 3000 + "{% endif %}", "{% for %}"])
@@ -125,6 +125,6 @@ def test_a_template_that_cannot_be_compiled_costs_its_time_once(
     said = set()
     for _row in range(5):
         with pytest.raises(RowProblem) as caught:
-            render(tokenizer(template), TURN)
+            render_chat(tokenizer(template), TURN)
         said.add(str(caught.value))
     assert len(compiled) == 1 and len(said) == 1

@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tui_tuner.guiding.models.candidates import of_catalog
-from tui_tuner.models.cards.published import KINDS, published, published_names
-from tui_tuner.models.cards.reading import CardWords, card_words, has_chat_template, language_codes, read_card
-from tui_tuner.models.catalog import find
+from tui_tuner.guiding.models.candidates import list_catalog_models
+from tui_tuner.models.cards.model_card import (
+    CardWords,
+    card_words,
+    has_chat_template,
+    language_codes,
+    read_card,
+)
+from tui_tuner.models.cards.published import KINDS, find_card, published_names
+from tui_tuner.models.catalog import find_config
 from tui_tuner.models.facts import facts_from_config
 
 
@@ -54,7 +60,7 @@ def test_what_is_published_has_a_shape_of_its_kind():
     names = published_names()
     assert len(names) == len({name.lower() for name in names}) > 90
     for name in names:
-        card, shape = published(name.upper()), find(name)
+        card, shape = find_card(name.upper()), find_config(name)
         assert card is not None and shape is not None, name
         assert card.kind in KINDS and card.licence
         assert (card.kind == "encoder") == facts_from_config(shape, name).encoder, name
@@ -63,8 +69,8 @@ def test_what_is_published_has_a_shape_of_its_kind():
 
 
 def test_every_shape_is_offered_and_good_choices_first():
-    found = of_catalog()
-    assert len({one.key for one in found}) == len(found)
+    found = list_catalog_models()
+    assert len({one.candidate_key for one in found}) == len(found)
     names = {one.name for one in found}
     assert {"Qwen/Qwen3-4B", "Qwen/Qwen3-4B-Base", "FacebookAI/xlm-roberta-base"} <= names
     assert all(one.first for one in found if one.name.startswith("Qwen/Qwen3"))

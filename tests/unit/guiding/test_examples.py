@@ -6,27 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from tui_tuner.config.kinds import TASKS, TaskKind
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.config.load import build_config
 from tui_tuner.errors import UsageError
-from tui_tuner.guiding.amounts import NEEDS, need_of, say_need, size_word
-from tui_tuner.guiding.data import look_at_data
-from tui_tuner.guiding.examples import EXAMPLES, example_rows, example_text, write_example
-from tui_tuner.planning.counting import count_exactly
+from tui_tuner.guiding.amounts import NEEDS, describe_need, find_need, judge_size
+from tui_tuner.guiding.data_look import look_at_data
+from tui_tuner.guiding.example_rows import EXAMPLES, find_example_rows, format_example, write_example
+from tui_tuner.planning.row_counting import count_exactly
 from tui_tuner.tasks import find_task
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_each_task_has_numbers_and_who_says_so(task: str) -> None:
-    need = need_of(task)
+    need = find_need(task)
     assert task in NEEDS and need.begins < need.clear < need.good
-    said = say_need(task)
+    said = describe_need(task)
     assert f"{need.begins:,}" in said and f"{need.good:,}" in said and need.source in said
 
 
 def test_the_word_for_a_number_changes_where_the_rule_says() -> None:
-    need = need_of("sft")
-    assert [size_word(need, count) for count in (9, 10, 49, 50, 999, 1000)] == [
+    need = find_need("sft")
+    assert [judge_size(need, count) for count in (9, 10, 49, 50, 999, 1000)] == [
         *("too_few", "few", "few", "some", "some", "good")
     ]
 
@@ -36,7 +36,7 @@ def test_an_example_file_is_read_and_comes_through_the_tokenizer(
     task: str, goal: str, tmp_path: Path
 ) -> None:
     path = write_example(task, tmp_path, goal)
-    rows = example_rows(task, goal)
+    rows = find_example_rows(task, goal)
     look = look_at_data(str(path))
     assert (look.task, look.usable, look.read) == (task, len(rows), len(rows))
     assert 3 <= len(rows) <= 6 and look.can_train
@@ -53,7 +53,7 @@ def test_what_lies_there_is_never_overwritten(tmp_path: Path) -> None:
     first.write_text("mine")
     second, third = write_example("sft", tmp_path), write_example("sft", str(tmp_path))
     assert first.read_text() == "mine" and len({first, second, third}) == 3
-    assert second.read_text() == third.read_text() == example_text("sft")
+    assert second.read_text() == third.read_text() == format_example("sft")
 
 
 def test_no_such_folder_is_said(tmp_path: Path) -> None:
@@ -66,10 +66,10 @@ def test_a_task_that_is_added_gets_the_rows_of_its_kind(monkeypatch: pytest.Monk
     monkeypatch.setattr("tui_tuner.tasks.import_module", lambda _name: _Module)
     find_task.cache_clear()
     try:
-        assert example_rows("sentiment") == EXAMPLES["labelled"]
-        assert need_of("sentiment") == NEEDS["classification"]
+        assert find_example_rows("sentiment") == EXAMPLES["labelled"]
+        assert find_need("sentiment") == NEEDS["classification"]
         _Task.records = ()
-        assert example_rows("sentiment") == () and example_text("sentiment") == "Learn it."
+        assert find_example_rows("sentiment") == () and format_example("sentiment") == "Learn it."
         with pytest.raises(UsageError, match="no example rows"):
             write_example("sentiment")
     finally:
@@ -77,9 +77,9 @@ def test_a_task_that_is_added_gets_the_rows_of_its_kind(monkeypatch: pytest.Monk
 
 
 class _Task:
-    from tui_tuner.data.records import Labelled
+    from tui_tuner.data.records import LabelledText
 
-    records: tuple[type, ...] = (Labelled,)
+    records: tuple[type, ...] = (LabelledText,)
 
 
 class _Module:

@@ -11,7 +11,7 @@ import pytest
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.values import with_values
-from tui_tuner.guiding.data import DataLook, look_at_data, say_look
+from tui_tuner.guiding.data_look import DataLook, describe_look, look_at_data
 from tui_tuner.tasks import find_task
 
 WORDS = [a + b + c for a in "bdfgklmn" for b in "aeiou" for c in "bdfgklmnprst"]
@@ -59,16 +59,16 @@ def test_good_rows_give_figures_and_no_concern(tmp_path: Path) -> None:
     assert look.characters is not None and look.characters.mean == 18
     assert look.tokens is not None and look.total_tokens == look.tokens.total > 60
     assert look.first[0] == ("user: Say bab.", "assistant: It is bab.")
-    json.dumps(look.to_json())
+    json.dumps(look.list_values())
 
 
 def test_tokens_are_told_as_such_only_where_the_tokenizer_is_here(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", chats(60))
     here = look_at_data(path, "sft", more={"model.name": "demo"})
     away = look_at_data(path, "sft", more={"model.name": "nobody/nothing-here"})
-    assert any("tokens a row" in line for line in say_look(here))
+    assert any("tokens per row" in line for line in describe_look(here))
     assert away.tokens is None and away.total_tokens is None
-    assert any("characters a row" in line for line in say_look(away))
+    assert any("characters per row" in line for line in describe_look(away))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "parquet", "arrow", "zip", "gz"])
@@ -327,6 +327,6 @@ def test_a_look_ends_when_nobody_waits_and_says_so(tmp_path: Path) -> None:
 def test_what_a_file_says_cannot_steer_a_terminal(tmp_path: Path) -> None:
     rows = [{"text": f"\x1b[2J{w}", "label": f"\x1b]0;x\x07{n % 2}"} for n, w in enumerate(WORDS[:30])]
     look = look_at_data(lines(tmp_path / "a.jsonl", rows), "classification")
-    shown = [*say_look(look), *(line for row in look.first for line in row)]
+    shown = [*describe_look(look), *(line for row in look.first for line in row)]
     shown += [concern.message for concern in look.concerns]
     assert look.concerns and "\x1b" not in "".join(shown)

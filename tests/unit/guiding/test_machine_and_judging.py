@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.guiding import judging
-from tui_tuner.guiding.asked import read_judge
+from tui_tuner.guiding.answer_parsing import parse_judge
 from tui_tuner.guiding.machine import (
+    describe_machine,
     find_machine,
-    machine_choices,
-    machine_lines,
-    message_choices,
-    read_budget,
+    list_machines,
+    list_message_choices,
+    parse_budget,
 )
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import CARDS
@@ -40,11 +40,11 @@ from tui_tuner.planning.hardware import Gpu, Hardware
 )
 def test_machines_by_their_names(asked: str | None, here: bool, name: str, least: float, most: float):
     found = find_machine(asked)
-    assert found.here == here and least <= found.card.usable <= most
+    assert found.is_here == here and least <= found.card.usable <= most
     assert not name or found.card.name == name
     assert find_machine(found.asked).card == found.card
     devices = {"cpu": "cpu", "2xH100": 2}.get(asked or "")
-    assert found.values == ({"hardware.devices": devices} if devices else {})
+    assert found.field_values == ({"hardware.devices": devices} if devices else {})
 
 
 def test_what_is_here_is_told(monkeypatch: pytest.MonkeyPatch):
@@ -61,9 +61,9 @@ def test_what_is_here_is_told(monkeypatch: pytest.MonkeyPatch):
         (Hardware(gpus=(gpu, gpu), cores=8, memory_gib=64, available_gib=50), "2 GPUs", True),
     ):
         monkeypatch.setattr(machine, "_seen", (math.inf, hardware))
-        lines = machine_lines()
+        lines = describe_machine()
         assert said in lines[0] and f"{hardware.available_gib:.1f}" in lines[1] and "disk" in lines[2]
-        choices = machine_choices()
+        choices = list_machines()
         assert choices[0].asked == "here" and (choices[1].asked == "cpu") == cpu
         assert {choice.asked for choice in choices} >= set(CARDS)
         assert find_machine("here").card.cpu != cpu
@@ -88,18 +88,20 @@ def test_what_is_here_is_told(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_what_a_budget_buys(asked: Any, price: float | None, seconds: float | None, money: float | None):
-    found = read_budget(asked, price)
+    found = parse_budget(asked, price)
     assert (found.seconds, found.money, found.price) == (seconds, money, price)
-    assert found.given == (asked is not None and bool(str(asked).strip())) == bool(found.words())
-    with_values(RunConfig(), found.values)
-    assert ("hardware.budget" in found.values) == (bool(money) and bool(price))
-    assert found.allows(None) is None and found.allows(3600) == (None if seconds is None else seconds >= 3600)
+    assert found.is_given == (asked is not None and bool(str(asked).strip())) == bool(found.describe_budget())
+    with_values(RunConfig(), found.field_values)
+    assert ("hardware.budget" in found.field_values) == (bool(money) and bool(price))
+    assert found.allows_seconds(None) is None and found.allows_seconds(3600) == (
+        None if seconds is None else seconds >= 3600
+    )
 
 
 def test_no_budget():
     for wrong in ("soon", "-3", "0", "2 weeks", "nan"):
         with pytest.raises(ConfigError):
-            read_budget(wrong)
+            parse_budget(wrong)
 
 
 def test_the_interval_is_as_wide_as_said():
@@ -107,28 +109,34 @@ def test_the_interval_is_as_wide_as_said():
     generator = np.random.default_rng(1)
     for rows in (5, 20, 100):
         drawn = generator.normal(0.3, 2.0, (4000, rows))
-        width = [judging.half_width(rows, one) for one in drawn.std(axis=1, ddof=1)]
+        width = [judging.compute_half_width(rows, one) for one in drawn.std(axis=1, ddof=1)]
         inside = np.abs(drawn.mean(axis=1) - 0.3) <= width
         assert abs(inside.mean() - 0.95) < 0.015, rows
-    assert judging.half_width(1) == math.inf and judging.half_width(400) < judging.half_width(100)
+    assert judging.compute_half_width(1) == math.inf and judging.compute_half_width(
+        400
+    ) < judging.compute_half_width(100)
 
 
 def test_as_many_rows_as_needed_find_a_difference():
     generator = np.random.default_rng(2)
     for difference in (0.3, 0.6):
-        rows = judging.rows_needed(difference)
+        rows = judging.count_needed_rows(difference)
         drawn = generator.normal(difference, 1.0, (4000, rows))
-        found = drawn.mean(axis=1) > [judging.half_width(rows, one) for one in drawn.std(axis=1, ddof=1)]
+        found = drawn.mean(axis=1) > [
+            judging.compute_half_width(rows, one) for one in drawn.std(axis=1, ddof=1)
+        ]
         assert abs(found.mean() - 0.8) < 0.05, difference
-        assert judging.half_width(judging.rows_needed(difference, power=0.5)) <= difference
+        assert judging.compute_half_width(judging.count_needed_rows(difference, power=0.5)) <= difference
     with pytest.raises(ValueError, match="above 0"):
-        judging.rows_needed(0)
+        judging.count_needed_rows(0)
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_ways_to_judge_are_values_of_a_config(task: str):
     data = DataFacts(950, tokens=190_000, supervised=57_000, validation_rows=50)
-    found = judging.judge_choices(task, data, epochs=3, seconds=600, token_seconds=0.02, prompts=["Who?"])
+    found = judging.list_judge_choices(
+        task, data, epochs=3, seconds=600, token_seconds=0.02, prompts=["Who?"]
+    )
     assert found[0].answer == "held-out" and "50" in found[0].means
     assert found[0].seconds == pytest.approx(600 * 11 / 3 * 50 / 950 / 3)
     names = [choice.answer for choice in found]
@@ -137,7 +145,7 @@ def test_ways_to_judge_are_values_of_a_config(task: str):
         config = with_values(RunConfig(task=task), choice.values)
         assert choice.words and choice.means, choice.answer
         if choice.answer != "prompts":
-            assert read_judge(choice.answer, task) is not None
+            assert parse_judge(choice.answer, task) is not None
         elif TASKS[task].writes:
             assert config.evaluation.prompts == ["Who?"] and choice.seconds == pytest.approx(2 * 60 * 0.02)
     scored = [choice for choice in found if choice.values.get("evaluation.metric_rows")]
@@ -146,19 +154,19 @@ def test_ways_to_judge_are_values_of_a_config(task: str):
 
 
 def test_without_counts_nothing_is_made_up():
-    for choice in judging.judge_choices("sft"):
+    for choice in judging.list_judge_choices("sft"):
         assert choice.seconds in (None, 0.0) and "Takes" not in choice.costs
-    assert judging.seconds_a_token(10**9, 0.0) is None
-    assert judging.seconds_a_token(10**9, 1000.0) == pytest.approx(0.004)
+    assert judging.estimate_token_seconds(10**9, 0.0) is None
+    assert judging.estimate_token_seconds(10**9, 1000.0) == pytest.approx(0.004)
 
 
 def test_messages_are_values_of_a_config():
-    for choice in message_choices():
+    for choice in list_message_choices():
         typed = {"ntfy": "my-runs-7391", "webhook": "https://chat.example/hook/1"}.get(choice.name, "")
-        config = with_values(RunConfig(), choice.values_of(typed))
+        config = with_values(RunConfig(), choice.fill_values(typed))
         assert bool(config.output.notify) == (choice.name != "none") and choice.needs
-    phone = next(choice for choice in message_choices() if choice.name == "ntfy")
-    assert phone.values_of("ntfy:abc") == phone.values_of("abc") == {"output.notify": ["ntfy:abc"]}
+    phone = next(choice for choice in list_message_choices() if choice.name == "ntfy")
+    assert phone.fill_values("ntfy:abc") == phone.fill_values("abc") == {"output.notify": ["ntfy:abc"]}
     for wrong in ("two words", ""):
         with pytest.raises(ConfigError):
-            phone.values_of(wrong)
+            phone.fill_values(wrong)

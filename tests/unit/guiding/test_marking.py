@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.errors import DiskFullError, UsageError
-from tui_tuner.guiding.annotate import open_annotation, say_progress
-from tui_tuner.guiding.examples import can_annotate, write_example
-from tui_tuner.guiding.marking import marks_of, tagged_row, words_of_text
+from tui_tuner.guiding.annotate import describe_progress, open_annotation
+from tui_tuner.guiding.example_rows import can_annotate, write_example
+from tui_tuner.guiding.marking import make_tagged_row, read_marks, split_words
 
 
 @pytest.mark.parametrize(
@@ -26,21 +26,21 @@ from tui_tuner.guiding.marking import marks_of, tagged_row, words_of_text
     ],
 )
 def test_words_of_any_writing(text: str, words: list[str]) -> None:
-    assert [text[begin:end] for begin, end in words_of_text(text)] == words
+    assert [text[begin:end] for begin, end in split_words(text)] == words
 
 
 def test_tags_stand_for_marks_and_back() -> None:
     marks = [(0, 1, "PER"), (2, 2, "PER"), (4, 4, "LOC")]
-    row = tagged_row(["a", "b", "c", "d", "e"], marks)
+    row = make_tagged_row(["a", "b", "c", "d", "e"], marks)
     assert row["ner_tags"] == ["B-PER", "I-PER", "B-PER", "O", "B-LOC"]
-    assert marks_of(row) == marks
+    assert read_marks(row) == marks
 
 
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
     other = tmp_path / "my-answers.jsonl"
     other.write_text('{"a": 1}\n')
     found = open_annotation(None, "sft", tmp_path)
-    found.append({"prompt": "p", "response": "r"})
+    found.append_row({"prompt": "p", "response": "r"})
     assert other.read_text() == '{"a": 1}\n' and found.path.name == "my-answers-2.jsonl"
     assert open_annotation(None, "sft", tmp_path).rows == found.rows
 
@@ -50,9 +50,9 @@ def test_lines_that_are_no_rows_stay_and_a_last_line_without_end_is_gone_on_with
     path.write_text('{"prompt": "a", "response": "b"}\nnot json\n{"prompt": "c", "response": "d"}')
     found = open_annotation(str(path), "sft")
     assert len(found.rows) == 2 and not found.notes
-    found.append({"prompt": "e", "response": "f"})
+    found.append_row({"prompt": "e", "response": "f"})
     assert path.read_text().splitlines()[1] == "not json" and len(path.read_text().splitlines()) == 4
-    assert found.undo() == {"prompt": "e", "response": "f"} and found.undo() == {
+    assert found.undo_last() == {"prompt": "e", "response": "f"} and found.undo_last() == {
         "prompt": "c",
         "response": "d",
     }
@@ -61,11 +61,11 @@ def test_lines_that_are_no_rows_stay_and_a_last_line_without_end_is_gone_on_with
 
 def test_a_file_that_another_program_has_changed_is_not_cut(tmp_path: Path) -> None:
     found = open_annotation(None, "sft", tmp_path)
-    found.append({"prompt": "a", "response": "b"})
+    found.append_row({"prompt": "a", "response": "b"})
     with open(found.path, "a") as file:
         file.write('{"prompt": "c", "response": "d"}\n')
     with pytest.raises(UsageError, match="another program"):
-        found.undo()
+        found.undo_last()
     assert len(found.path.read_text().splitlines()) == 2
 
 
@@ -87,7 +87,7 @@ def test_texts_without_marks_are_taken_from_files_of_every_kind(kind: str, tmp_p
     found = open_annotation(str(path), "classification")
     labelled = [{"text": texts[0], "label": "bad"}] if kind == "half.csv" else []
     assert found.rows == labelled and found.texts == texts[len(labelled) :]
-    found.append({"text": texts[1], "label": "good"})
+    found.append_row({"text": texts[1], "label": "good"})
     again = open_annotation(str(path), "classification")
     assert texts[1] not in again.texts and texts[2] in again.texts
 
@@ -95,10 +95,10 @@ def test_texts_without_marks_are_taken_from_files_of_every_kind(kind: str, tmp_p
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
 def test_a_full_disk_leaves_the_rows_before(tmp_path: Path) -> None:
     found = open_annotation(None, "sft", tmp_path)
-    found.append({"prompt": "a", "response": "b"})
+    found.append_row({"prompt": "a", "response": "b"})
     kept, found.path = found.path, Path("/dev/full")
     with pytest.raises(DiskFullError, match="cannot be written"):
-        found.append({"prompt": "c", "response": "d"})
+        found.append_row({"prompt": "c", "response": "d"})
     assert len(found.rows) == 1 and len(kept.read_text().splitlines()) == 1
 
 
@@ -110,7 +110,7 @@ def test_an_example_file_is_gone_on_with(task: str, tmp_path: Path) -> None:
     assert [json.loads(line) for line in found.path.read_text().splitlines()] == found.rows
     again = open_annotation(str(example), task)
     assert again.rows == found.rows
-    assert say_progress(found).startswith(f"{len(found.rows)} rows")
+    assert describe_progress(found).startswith(f"{len(found.rows)} rows")
 
 
 def test_tasks_that_need_no_marks_cannot_be_written() -> None:

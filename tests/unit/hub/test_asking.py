@@ -14,7 +14,7 @@ from tui_tuner.errors import HubError, ModelError
 from tui_tuner.models.hub import api, net
 from tui_tuner.models.hub.kinds import SOURCES
 from tui_tuner.models.hub.local import local_models
-from tui_tuner.runs.secrets import scrubber
+from tui_tuner.runs.secrets import current_scrubber
 
 __all__ = ["hub"]
 TOKENS = {"huggingface": TOKEN, "modelscope": MODELSCOPE_TOKEN}
@@ -32,10 +32,10 @@ def shop(hub: PlayedHub) -> PlayedHub:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_text_models_most_used_first(shop: PlayedHub, source: str) -> None:
-    found = api.search("tiny", source)
+    found = api.search_models("tiny", source)
     names = [one.name for one in found if one.name != "acme/tiny-gguf"]
     assert names == ["acme/tiny-chat", "acme/tiny", "acme/tiny-bare"]
-    assert api.search("nothing-of-this-name", source) == []
+    assert api.search_models("nothing-of-this-name", source) == []
     if source == "huggingface":
         first = found[0]
         assert (first.parameters, first.gated, first.licence) == (901_120, True, "apache-2.0")
@@ -47,10 +47,10 @@ def test_text_models_most_used_first(shop: PlayedHub, source: str) -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_what_a_fetch_would_take(shop: PlayedHub, source: str) -> None:
-    model = api.describe("acme/tiny", source=source)
+    model = api.describe_model("acme/tiny", source=source)
     files = shop.models["acme/tiny"].files
     assert {file.name for file in model.files} == set(files)
-    assert (model.bytes, model.here, model.missing) == (sum(map(len, files.values())), 0, model.bytes)
+    assert (model.bytes, model.here, model.missing_bytes) == (sum(map(len, files.values())), 0, model.bytes)
     assert model.config is not None and model.config["model_type"] == "llama"
     assert model.safetensors and not model.remote_code and not shop.bytes_sent
 
@@ -60,9 +60,9 @@ def test_a_mirror_that_tells_no_sizes(shop: PlayedHub) -> None:
     shop.refuse("/tree/", 404)
     for model in shop.models.values():
         model.tell_sizes = False
-    assert api.describe("acme/tiny").bytes == 0
+    assert api.describe_model("acme/tiny").bytes == 0
     assert api.local_models(Path("/nonexistent")) == []
-    folder = api.fetch("acme/tiny")
+    folder = api.fetch_model("acme/tiny")
     assert (folder / "model.safetensors").stat().st_size == len(
         shop.models["acme/tiny"].files["model.safetensors"]
     )
@@ -72,22 +72,26 @@ def test_a_mirror_that_tells_no_sizes(shop: PlayedHub) -> None:
 def test_refusals_say_what_to_do_next(shop: PlayedHub, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(net, "ATTEMPTS", 1)
     with pytest.raises(HubError, match=r"acme/tinny: is not on .*Did you mean acme/tiny"):
-        api.describe("acme/tinny", source=source)
+        api.describe_model("acme/tinny", source=source)
     with pytest.raises(HubError, match=r"has no revision v9\. Give a branch") as told:
-        api.describe("acme/tiny", "v9", source=source)
+        api.describe_model("acme/tiny", "v9", source=source)
     assert told.value.field == "model.revision"
     with pytest.raises(ModelError, match="neither a folder here nor a hub id"):
-        api.describe("acme/tiny/of/it", source=source)
-    for status, words in ((403, "may not read it"), (500, "trouble of its own"), (429, "too many requests")):
+        api.describe_model("acme/tiny/of/it", source=source)
+    for status, words in (
+        (403, "may not read the model"),
+        (500, "an internal problem"),
+        (429, "too many requests"),
+    ):
         shop.refusals.clear()
         shop.refuse("/acme/tiny", status)
         with pytest.raises(HubError, match=words) as told:
-            api.describe("acme/tiny", source=source)
+            api.describe_model("acme/tiny", source=source)
         assert told.value.hint
     shop.refusals.clear()
     shop.refuse("/acme/tiny", 200, headers={"Content-Type": "text/html"}, body="<html>log in here</html>")
-    with pytest.raises(HubError, match="something else than a hub does"):
-        api.describe("acme/tiny", source=source)
+    with pytest.raises(HubError, match="does not answer like a hub"):
+        api.describe_model("acme/tiny", source=source)
 
 
 def test_a_screen_is_told_of_keys_and_not_of_commands(
@@ -106,9 +110,11 @@ def test_a_screen_is_told_of_keys_and_not_of_commands(
             monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
             monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
         with pytest.raises((HubError, ModelError)) as told:
-            api.fetch(name)
+            api.fetch_model(name)
         said.append(words_of(told.value))
-    assert not [words for words in said if "tui-tuner" in words or "goes on" in words or "{" in words]
+    assert not [
+        words for words in said if "tui-tuner" in words or "resume from there" in words or "{" in words
+    ]
     assert sum("models screen" in words for words in said) == 5  # all but the hub's own trouble
 
 
@@ -116,10 +122,10 @@ def test_a_wrong_token_is_told_and_never_shown(shop: PlayedHub, monkeypatch: pyt
     wrong = "hf_" + "b" * 34
     monkeypatch.setenv("HF_TOKEN", wrong)
     with pytest.raises(HubError, match=r"does not know this token \(401\)") as told:
-        api.describe("acme/tiny")
+        api.describe_model("acme/tiny")
     assert wrong not in str(told.value) and wrong not in repr(told.value.__cause__)
     with pytest.raises(HubError, match="does not know this token"):
-        api.who()
+        api.find_who()
 
 
 @pytest.mark.parametrize(
@@ -138,12 +144,15 @@ def test_a_token_that_no_header_can_hold_is_told_and_never_shown(
     shop: PlayedHub, source: str, variable: str, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, wrong)
-    for call in (lambda: api.describe("acme/tiny", source=source), lambda: api.search("tiny", source)):
-        with pytest.raises(HubError, match=f"{variable}: this is no token") as told:
+    for call in (
+        lambda: api.describe_model("acme/tiny", source=source),
+        lambda: api.search_models("tiny", source),
+    ):
+        with pytest.raises(HubError, match=f"{variable}: this is not a token") as told:
             call()
         assert "secret" not in str(told.value)
-    with pytest.raises(HubError, match=f"{variable}: this is no token"):
-        api.who(source)
+    with pytest.raises(HubError, match=f"{variable}: this is not a token"):
+        api.find_who(source)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -156,49 +165,49 @@ def test_a_hub_that_is_not_there_is_told(
     monkeypatch.setenv("MODELSCOPE_DOMAIN", "http://127.0.0.1:9")
     monkeypatch.delenv("MODELSCOPE_ENDPOINT")
     with pytest.raises(HubError, match=r"hub at http://127\.0\.0\.1:9 cannot be reached.*models list"):
-        api.search("tiny", source)
+        api.search_models("tiny", source)
     with pytest.raises(HubError, match="cannot be reached"):
-        api.fetch("acme/tiny", source=source)
+        api.fetch_model("acme/tiny", source=source)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
-        api.fetch("acme/tiny", source=source)
+        api.fetch_model("acme/tiny", source=source)
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_logging_in_and_out(shop: PlayedHub, source: str, tmp_path: Path) -> None:
-    assert api.who(source) is None and api.logout(source) is False
-    with pytest.raises(HubError, match="no token: one is a single word"):
-        api.login("two words", source)
+    assert api.find_who(source) is None and api.log_out(source) is False
+    with pytest.raises(HubError, match="not a token: a token is a single word"):
+        api.log_in("two words", source)
     wrong = TOKENS[source][:-4] + "0000"
     with pytest.raises(HubError, match="does not know this token") as told:
-        api.login(wrong, source)
-    assert wrong not in str(told.value) and api.who(source) is None
-    who = api.login(f" {TOKENS[source]}\n", source)
-    assert who.name == "anna" and api.who(source) == who
+        api.log_in(wrong, source)
+    assert wrong not in str(told.value) and api.find_who(source) is None
+    who = api.log_in(f" {TOKENS[source]}\n", source)
+    assert who.name == "anna" and api.find_who(source) == who
     kept = Path(who.origin)
     assert kept.is_relative_to(tmp_path) and kept.read_text() == TOKENS[source]
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     # what is written elsewhere has it taken out
-    assert TOKENS[source] not in scrubber().text(f"my token is {TOKENS[source]} indeed")
+    assert TOKENS[source] not in current_scrubber().mask_text(f"my token is {TOKENS[source]} indeed")
     if source == "huggingface":
         from huggingface_hub import get_token
         from huggingface_hub.utils import get_stored_tokens
 
         assert get_token() == TOKEN and TOKEN in get_stored_tokens().values()
-    assert api.logout(source) is True and api.who(source) is None and not kept.exists()
+    assert api.log_out(source) is True and api.find_who(source) is None and not kept.exists()
 
 
 def test_a_token_of_the_environment_stays_there(shop: PlayedHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    who = api.who()
+    who = api.find_who()
     assert who is not None and (who.name, who.origin) == ("anna", "HF_TOKEN")
     with pytest.raises(HubError, match="HF_TOKEN holds a token"):
-        api.logout()
+        api.log_out()
 
 
 def test_shapes_of_tokens_are_known_without_an_environment() -> None:
     for token in TOKENS.values():
-        assert token not in scrubber().text(f"Cookie: m_session_id={token}; x")
+        assert token not in current_scrubber().mask_text(f"Cookie: m_session_id={token}; x")
 
 
 def test_folders_next_to_the_working_one(shop: PlayedHub, tmp_path: Path) -> None:
@@ -219,5 +228,5 @@ def test_folders_next_to_the_working_one(shop: PlayedHub, tmp_path: Path) -> Non
     assert found == {
         "here": ("folder", True, ""),
         "models/there": ("folder", True, ""),
-        "cut": ("folder", False, "1 of 2 weight files are not here"),
+        "cut": ("folder", False, "1 of 2 weight files are missing"),
     }

@@ -13,8 +13,8 @@ from pathlib import Path
 from tests.conftest import MakeConfig
 from tests.unit.notifying.listener import listening
 from tui_tuner.launch.child import start_worker
-from tui_tuner.notifying.message import Message
-from tui_tuner.notifying.terminal import TerminalNotices, codes_for
+from tui_tuner.notifying.run_messages import Message
+from tui_tuner.notifying.terminal_notices import TerminalNotices, list_codes
 from tui_tuner.runs.events import Event, Finished, RunStarted
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
@@ -34,11 +34,11 @@ def test_a_detached_run_that_is_terminated_tells_it_and_keeps_the_address_to_its
     with listening({f"/down-{SECRET}": [404]}) as server:
         places = [f"{server.address}/hook-{SECRET}", f"{server.address}/down-{SECRET}"]
         config = make_config(training__max_steps=100_000, output__notify=places)
-        folder = RunStore(config.output.folder).create(config)
+        folder = RunStore(config.output.folder).create_run(config)
         child = start_worker(folder)
         until = time.monotonic() + 200
-        while not any(event.body.KIND == "step" for event in JournalReader(folder.events).read()):
-            assert child.poll() is None and time.monotonic() < until, folder.log.read_text()
+        while not any(event.body.KIND == "step" for event in JournalReader(folder.events_path).read_events()):
+            assert child.poll() is None and time.monotonic() < until, folder.log_path.read_text()
             time.sleep(0.1)
         os.kill(child.pid, signal.SIGTERM)
         while child.poll() is None and time.monotonic() < until:
@@ -46,7 +46,11 @@ def test_a_detached_run_that_is_terminated_tells_it_and_keeps_the_address_to_its
         assert child.poll() == 143
         (said,) = server.said(f"/hook-{SECRET}")
     assert said["status"] == "stopped" and said["exit_code"] == 143 and said["run"] == folder.name
-    failed = [event.body for event in JournalReader(folder.events).read() if event.body.KIND == "warning"]
+    failed = [
+        event.body
+        for event in JournalReader(folder.events_path).read_events()
+        if event.body.KIND == "warning"
+    ]
     told = [body.message for body in failed if body.code == "notify_failed"]  # type: ignore[attr-defined]
     assert len(told) == 1 and "status 404" in told[0]
     assert holders(folder) == ["config.yaml"]
@@ -55,7 +59,7 @@ def test_a_detached_run_that_is_terminated_tells_it_and_keeps_the_address_to_its
 def test_a_run_whose_rows_are_missing_tells_that_it_failed(make_config: MakeConfig, tmp_path: Path) -> None:
     with listening() as server:
         config = make_config(output__notify=[f"{server.address}/hook"])
-        folder = RunStore(config.output.folder).create(config)
+        folder = RunStore(config.output.folder).create_run(config)
         Path(str(config.data.path)).unlink()
         child = start_worker(folder)
         until = time.monotonic() + 60
@@ -68,12 +72,12 @@ def test_a_run_whose_rows_are_missing_tells_that_it_failed(make_config: MakeConf
 
 LINES = """
 import sys
-from tui_tuner.cli.telling import TellingPrinter
-from tui_tuner.headless import writer
+from tui_tuner.cli.ringing_printer import RingingPrinter
+from tui_tuner.headless import make_writer
 from tui_tuner.runs.journal import JournalReader
 from pathlib import Path
-printer = TellingPrinter(writer(sys.stdout), sys.stdout)
-printer.feed(JournalReader(Path(sys.argv[1])).read())
+printer = RingingPrinter(make_writer(sys.stdout), sys.stdout)
+printer.feed_events(JournalReader(Path(sys.argv[1])).read_events())
 """
 
 
@@ -110,15 +114,15 @@ def test_history_does_not_ring_and_each_terminal_gets_its_own_code(monkeypatch) 
         monkeypatch.delenv(name, raising=False)
     started = RunStarted({"output": {"notify": ["bell"]}})
     notices = TerminalNotices()
-    assert notices.take(Event(started, "night", time=1000.0), now=5000.0) == ""
-    assert notices.take(Event(Finished("failed", 1), "night", time=1001.0), now=5000.0) == ""
-    assert notices.take(Event(Finished("failed", 1), "night", time=4999.0), now=5000.0) == "\a"
+    assert notices.take_event(Event(started, "night", time=1000.0), now=5000.0) == ""
+    assert notices.take_event(Event(Finished("failed", 1), "night", time=1001.0), now=5000.0) == ""
+    assert notices.take_event(Event(Finished("failed", 1), "night", time=4999.0), now=5000.0) == "\a"
     odd = Message("a;b\x1b]0;owned\a", "text\x07;c")
     monkeypatch.setenv("TERM", "foot")
-    code = codes_for(["desktop"], odd)
+    code = list_codes(["desktop"], odd)
     assert code.startswith("\x1b]777;notify;tui-tuner: a,b") and code.endswith("\x1b\\")
     assert code.count("\x1b") == 2 and "\a" not in code and code.count(";") == 3
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("TMUX", "/tmp/tmux-0/default,1,0")
-    assert codes_for(["desktop"], odd).startswith("\x1bPtmux;\x1b\x1b]9;tui-tuner: ")
-    assert codes_for([], odd) == ""
+    assert list_codes(["desktop"], odd).startswith("\x1bPtmux;\x1b\x1b]9;tui-tuner: ")
+    assert list_codes([], odd) == ""

@@ -12,10 +12,10 @@ import pytest
 
 from tests.unit.notifying.listener import listening
 from tui_tuner.notifying import sending
-from tui_tuner.notifying.message import Message, NotSent
 from tui_tuner.notifying.notifier import Notifier
-from tui_tuner.notifying.sending import send
-from tui_tuner.runs.events import Body, Evaluation, Finished, RunDuration, RunStarted, Verdict, Warned
+from tui_tuner.notifying.run_messages import Message, NotSent
+from tui_tuner.notifying.sending import send_message
+from tui_tuner.runs.events import Evaluation, EventBody, Finished, RunDuration, RunStarted, Verdict, Warned
 
 FIELDS = {"run": "größe", "status": "completed"}
 DONE = Message("größe is complete", "40 steps.\nloss 1.5, 3 s", False, FIELDS)
@@ -33,11 +33,11 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_webhook_gets_json_that_chats_and_programs_read() -> None:
     with listening() as server:
-        send(f"{server.address}/hook?key=1", DONE)
+        send_message(f"{server.address}/hook?key=1", DONE)
         (said,) = server.said("/hook?key=1")
         headers = server.came[0][1]
     assert headers["Content-Type"] == "application/json"
-    assert said["text"] == said["content"] == DONE.whole and said["title"] == DONE.title
+    assert said["text"] == said["content"] == DONE.full_text and said["title"] == DONE.title
     assert (said["run"], said["status"]) == ("größe", "completed")
 
 
@@ -49,8 +49,8 @@ def test_a_topic_of_a_server_gets_text_and_only_its_own_server_the_token(
     with listening() as server:
         monkeypatch.setenv("NTFY_TOKEN", "tk_0123456789")
         monkeypatch.setenv("NTFY_SERVER", server.address)
-        send("ntfy:my-runs", DONE)
-        send(f"ntfy:{server.address.replace('://', '://me:pass%20word@')}/other", DONE)
+        send_message("ntfy:my-runs", DONE)
+        send_message(f"ntfy:{server.address.replace('://', '://me:pass%20word@')}/other", DONE)
     (path, headers, body), (other, theirs, _body) = server.came
     assert (path, body.decode()) == ("/my-runs", DONE.text)
     assert str(make_header(decode_header(headers["Title"]))) == DONE.title
@@ -63,24 +63,24 @@ def test_a_topic_of_a_server_gets_text_and_only_its_own_server_the_token(
 def test_an_address_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     with listening() as server:
         monkeypatch.setenv("HOOK", f"{server.address}/from-the-environment\n")
-        send("${HOOK}", DONE)
+        send_message("${HOOK}", DONE)
         assert server.came[0][0] == "/from-the-environment"
         monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnopqrstuvwxyz")
         with pytest.raises(NotSent, match="belongs to another service"):
-            send(f"{server.address}/${{HF_TOKEN}}", DONE)
+            send_message(f"{server.address}/${{HF_TOKEN}}", DONE)
         with pytest.raises(NotSent, match="NOWHERE is not set"):
-            send("${NOWHERE}", DONE)
+            send_message("${NOWHERE}", DONE)
         assert len(server.came) == 1
 
 
 def test_what_may_pass_is_tried_again_and_what_may_not_is_not() -> None:
     answers = {"/busy": [500, 503, 200], "/down": [500], "/gone": [404]}
     with listening(answers) as server:
-        send(f"{server.address}/busy", DONE)
+        send_message(f"{server.address}/busy", DONE)
         with pytest.raises(NotSent, match="status 500"):
-            send(f"{server.address}/down", DONE)
+            send_message(f"{server.address}/down", DONE)
         with pytest.raises(NotSent, match="status 404"):
-            send(f"{server.address}/gone", DONE)
+            send_message(f"{server.address}/gone", DONE)
         paths = [path for path, _headers, _body in server.came]
     assert [paths.count(path) for path in ("/busy", "/down", "/gone")] == [3, 3, 1]
 
@@ -97,31 +97,31 @@ def test_redirects_carry_the_message_and_never_leave_for_another_scheme(
             "/ftp": ["ftp://127.0.0.1/x"],
             "/round": ["/round"],
         }
-        send(f"{server.address}/moved", DONE)
+        send_message(f"{server.address}/moved", DONE)
         assert server.said("/there")[0]["run"] == "größe"
-        send(f"ntfy:{server.address}/away", DONE)
+        send_message(f"ntfy:{server.address}/away", DONE)
         assert other.came[0][2].decode() == DONE.text and "Authorization" not in other.came[0][1]
         for path in ("file", "ftp"):
             with pytest.raises(NotSent, match="not followed"):
-                send(f"{server.address}/{path}", DONE)
+                send_message(f"{server.address}/{path}", DONE)
         with pytest.raises(NotSent, match="not followed"):
-            send(f"{server.address}/round", DONE)
+            send_message(f"{server.address}/round", DONE)
     assert len(server.came) < 30
 
 
 def test_nobody_there_and_a_server_that_hangs_are_told_without_the_address() -> None:
     with listening({"/s3cret-hang": ["hang"]}) as server:
         with pytest.raises(NotSent, match="does not answer") as caught:
-            send(f"{server.address}/s3cret-hang", DONE)
+            send_message(f"{server.address}/s3cret-hang", DONE)
         assert "s3cret" not in str(caught.value) and len(server.came) == 3
     with pytest.raises(NotSent, match="cannot be reached"):
-        send(f"{server.address}/s3cret", DONE)
+        send_message(f"{server.address}/s3cret", DONE)
 
 
 def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with listening() as proxy:
         monkeypatch.setenv("http_proxy", proxy.address)
-        send("http://hook.invalid/there", DONE)
+        send_message("http://hook.invalid/there", DONE)
     assert proxy.came[0][0] == "http://hook.invalid/there"
 
 
@@ -134,13 +134,13 @@ def test_a_desktop_shows_what_its_command_is_given(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("DISPLAY", ":9")
     monkeypatch.setattr("tui_tuner.notifying.desktop.SECONDS", 5.0)
-    send("desktop", Message("--icon=x", "<b>bold</b>", bad=True))
+    send_message("desktop", Message("--icon=x", "<b>bold</b>", bad=True))
     lines = shown.read_text().splitlines()
     assert lines[-3:] == ["--", "--icon=x", "&lt;b&gt;bold&lt;/b&gt;"] and "--urgency=critical" in lines
     monkeypatch.delenv("DISPLAY")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     shown.unlink()
-    send("desktop", DONE)  # whoever has the terminal does it
+    send_message("desktop", DONE)  # whoever has the terminal does it
     assert not shown.exists()
 
 
@@ -148,9 +148,9 @@ class Kept:
     """A journal in memory."""
 
     def __init__(self) -> None:
-        self.bodies: list[Body] = []
+        self.bodies: list[EventBody] = []
 
-    def emit(self, body: Body) -> None:
+    def emit(self, body: EventBody) -> None:
         self.bodies.append(body)
 
 
@@ -165,7 +165,7 @@ def test_a_run_tells_its_end_with_verdict_metric_time_and_cost() -> None:
             Finished("completed", 0, "40 steps, best loss 1.25 at step 40."),
         ):
             notifier.emit(body)
-        notifier.wait()
+        notifier.wait_for_pending()
         (said,) = server.said("/hook")
     assert (said["status"], said["verdict"], said["metric"], said["value"]) == (
         "completed",
@@ -185,7 +185,7 @@ def test_a_failure_says_what_to_do_and_an_idle_gpu_is_told_of_at_once() -> None:
         notifier.emit(Warned("stalled", "no progress", ""))
         server.wait(1)
         notifier.emit(Finished("failed", 4, "out of memory", "Lower the batch."))
-        notifier.wait()
+        notifier.wait_for_pending()
         idle, failed = server.said("/hook")
     assert idle["status"] == "idle" and "5 min" in idle["text"]
     assert failed["status"] == "failed" and failed["hint"] == "Lower the batch."
@@ -200,7 +200,7 @@ def test_a_place_that_hangs_keeps_no_other_waiting_and_is_said_once() -> None:
         before = threading.active_count()
         notifier.emit(Warned("gpu_idle", "idle"))
         notifier.emit(Finished("stopped", 143, "Stopped and saved at step 3."))
-        notifier.wait(0.2)  # less than the attempts take
+        notifier.wait_for_pending(0.2)  # less than the attempts take
         assert [one["status"] for one in server.said("/fine")].count("stopped") == 1
         told = [body for body in journal.bodies if isinstance(body, Warned) and body.code == "notify_failed"]
         assert len(told) == 1 and "127.0.0.1" in told[0].message and "s3cret" not in str(told)
@@ -211,5 +211,5 @@ def test_without_entries_nothing_is_sent() -> None:
     journal = Kept()
     notifier = Notifier(journal, "night", [])
     notifier.emit(Finished("completed", 0))
-    notifier.wait()
+    notifier.wait_for_pending()
     assert [type(body) for body in journal.bodies] == [Finished]

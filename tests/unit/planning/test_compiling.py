@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.compute.kernels.available import list_kernels
+from tui_tuner.compute.kernels.available_kernels import list_kernels
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.device import Device
 from tui_tuner.planning.compiling import GAINS, Gain, choose_compile
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.resolve import resolve
+from tui_tuner.planning.resolve import resolve_config
 
 CPU, H100 = Device("cpu"), Device("cuda", name="NVIDIA H100", capability=(9, 0))
 QUARTER = Gain(share=0.25, seconds=60)
@@ -45,20 +45,20 @@ def test_compiling_has_to_be_paid_back(
 
 def test_auto_is_off_where_nothing_was_measured() -> None:
     assert not GAINS
-    found = resolve(RunConfig(), hardware=Hardware(cores=2, memory_gib=8.0))
-    assert found.config.training.compile is False and found.why("training.compile")
+    found = resolve_config(RunConfig(), hardware=Hardware(cores=2, memory_gib=8.0))
+    assert found.config.training.compile is False and found.explain_field("training.compile")
 
 
 def test_what_is_asked_for_stays() -> None:
     config = RunConfig.model_validate({"training": {"compile": True}})
-    assert resolve(config, hardware=Hardware(cores=2, memory_gib=8.0)).config.training.compile is True
+    assert resolve_config(config, hardware=Hardware(cores=2, memory_gib=8.0)).config.training.compile is True
 
 
 def test_what_a_machine_has_is_listed_without_torch() -> None:
     code = (
         "import sys\n"
         "from tui_tuner.models.device import Device\n"
-        "from tui_tuner.compute.kernels.available import list_kernels\n"
+        "from tui_tuner.compute.kernels.available_kernels import list_kernels\n"
         "list_kernels(Device('cuda')), list_kernels(Device('cpu'))\n"
         "assert 'torch' not in sys.modules\n"
     )

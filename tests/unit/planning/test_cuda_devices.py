@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 
 from tui_tuner.planning import hardware
-from tui_tuner.planning.cuda_devices import Listed, Part, Seen, seen_devices
+from tui_tuner.planning.cuda_devices import GpuPart, ListedGpu, VisibleDevice, list_visible
 
 SLOTS, FASTEST = "PCI_BUS_ID", "FASTEST_FIRST"
 # by their slots: a slow card, a fast one, another slow one
 MIXED = (
-    Listed("GPU-aa11", "0000:01:00.0", speed=1.0),
-    Listed("GPU-bb22", "0000:41:00.0", speed=9.0),
-    Listed("GPU-bb33", "0000:81:00.0", speed=1.0),
+    ListedGpu("GPU-aa11", "0000:01:00.0", speed=1.0),
+    ListedGpu("GPU-bb22", "0000:41:00.0", speed=9.0),
+    ListedGpu("GPU-bb33", "0000:81:00.0", speed=1.0),
 )
-PARTS = (Part("MIG-1111", 1, 0), Part("MIG-2222", 2, 0), Part("MIG-2333", 2, 1))
+PARTS = (GpuPart("MIG-1111", 1, 0), GpuPart("MIG-2222", 2, 0), GpuPart("MIG-2333", 2, 1))
 SPLIT = (
-    Listed("GPU-aa11", "0000:01:00.0", speed=1.0),
-    Listed("GPU-bb22", "0000:41:00.0", speed=1.0, split=True, parts=PARTS),
+    ListedGpu("GPU-aa11", "0000:01:00.0", speed=1.0),
+    ListedGpu("GPU-bb22", "0000:41:00.0", speed=1.0, split=True, parts=PARTS),
 )
-EMPTY = (SPLIT[0], Listed("GPU-cc", "0000:51:00.0", split=True))
+EMPTY = (SPLIT[0], ListedGpu("GPU-cc", "0000:51:00.0", split=True))
 
 
 @pytest.mark.parametrize(
@@ -68,41 +68,41 @@ EMPTY = (SPLIT[0], Listed("GPU-cc", "0000:51:00.0", split=True))
     ],
 )
 def test_whole_gpus(visible: str | None, order: str | None, expected: list[int]) -> None:
-    assert seen_devices(MIXED, visible, order) == [Seen(gpu) for gpu in expected]
+    assert list_visible(MIXED, visible, order) == [VisibleDevice(gpu) for gpu in expected]
 
 
 @pytest.mark.parametrize(
     ("visible", "expected"),
     [
         # one part at most, and no whole GPU beside it
-        (None, [Seen(1, 0)]),
-        ("0,1", [Seen(1, 0)]),
-        ("MIG-2222", [Seen(1, 1)]),
-        ("MIG-23", [Seen(1, 2)]),
+        (None, [VisibleDevice(1, 0)]),
+        ("0,1", [VisibleDevice(1, 0)]),
+        ("MIG-2222", [VisibleDevice(1, 1)]),
+        ("MIG-23", [VisibleDevice(1, 2)]),
         ("MIG-2", []),
-        ("MIG-2222,MIG-1111", [Seen(1, 1)]),
+        ("MIG-2222,MIG-1111", [VisibleDevice(1, 1)]),
         ("MIG-9999,MIG-1111", []),
         ("MIG-2222,MIG-2222", []),
         # as drivers before R470 name them
-        ("MIG-GPU-bb22/2/1", [Seen(1, 2)]),
+        ("MIG-GPU-bb22/2/1", [VisibleDevice(1, 2)]),
         ("MIG-GPU-bb22/2/7", []),
         ("MIG-GPU-bb22/2", []),
         # the GPU that is split stands for its first part
-        ("1", [Seen(1, 0)]),
-        ("GPU-bb22", [Seen(1, 0)]),
-        ("0", [Seen(0)]),
-        ("GPU-aa11", [Seen(0)]),
+        ("1", [VisibleDevice(1, 0)]),
+        ("GPU-bb22", [VisibleDevice(1, 0)]),
+        ("0", [VisibleDevice(0)]),
+        ("GPU-aa11", [VisibleDevice(0)]),
     ],
 )
-def test_parts_of_gpus(visible: str | None, expected: list[Seen]) -> None:
-    assert seen_devices(SPLIT, visible, SLOTS) == expected
+def test_parts_of_gpus(visible: str | None, expected: list[VisibleDevice]) -> None:
+    assert list_visible(SPLIT, visible, SLOTS) == expected
 
 
 def test_a_split_gpu_without_parts_cannot_be_used() -> None:
-    assert seen_devices(EMPTY, None, SLOTS) == [Seen(0)]
-    assert seen_devices(EMPTY, "1", SLOTS) == []
-    assert seen_devices(EMPTY, "0,1", SLOTS) == [Seen(0)]
-    assert seen_devices((), None, SLOTS) == seen_devices((), "0", None) == []
+    assert list_visible(EMPTY, None, SLOTS) == [VisibleDevice(0)]
+    assert list_visible(EMPTY, "1", SLOTS) == []
+    assert list_visible(EMPTY, "0,1", SLOTS) == [VisibleDevice(0)]
+    assert list_visible((), None, SLOTS) == list_visible((), "0", None) == []
 
 
 MEMORY = {"T4": 15, "A100": 40, "one": 5, "two": 20}
@@ -200,7 +200,7 @@ def test_a_machine_as_nvml_shows_it(
             monkeypatch.delenv(name, raising=False)
         else:
             monkeypatch.setenv(name, value)
-    found = hardware.detect()
+    found = hardware.detect_hardware()
     assert [gpu.name for gpu in found.gpus] == names
     assert [gpu.total_gib for gpu in found.gpus] == memory
     assert [gpu.free_gib for gpu in found.gpus] == [size / 2 for size in memory]

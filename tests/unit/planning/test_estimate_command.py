@@ -11,7 +11,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from tui_tuner.cli.commands import app
+from tui_tuner.cli.command_list import app
 from tui_tuner.errors import HardwareError, ModelError, UsageError
 
 SHAPE = {
@@ -103,7 +103,7 @@ def test_a_processor_is_held_against_its_ram(config):
 
 
 def test_without_a_card_it_says_what_the_figures_rest_on(config):
-    assert "No card is named" in call(config) and "Micro-batch" in call(config)
+    assert "No GPU is named" in call(config) and "Micro-batch" in call(config)
 
 
 def test_weights_stored_quantised_are_not_verified(config, tmp_path):
@@ -166,7 +166,7 @@ def run(*arguments, **environment):
 
 def test_exit_codes_and_no_torch(config, tmp_path):
     code = (
-        "import sys\nfrom tui_tuner.cli import _run\n_run(sys.argv[1:])\n"
+        "import sys\nfrom tui_tuner.cli import _choose_entry\n_choose_entry(sys.argv[1:])\n"
         "print([m for m in ('torch', 'transformers', 'textual') if m in sys.modules], file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, "estimate", config, "--gpu", "T4"]

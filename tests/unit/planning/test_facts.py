@@ -8,9 +8,9 @@ import pytest
 
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError
-from tui_tuner.models.described import check_described
 from tui_tuner.models.facts import facts_from_config, load_facts
 from tui_tuner.models.lookup import stored_parameters
+from tui_tuner.models.weights_check import check_described
 
 SMALL = {
     "hidden_size": 128,
@@ -106,7 +106,7 @@ def test_other_names_left_out_values_and_layers_without_experts(kind, values):
     written = facts_from_config({**values, "model_type": kind})
     assert written.parameters == real
     assert facts_from_config(json.loads(config.to_json_string())).parameters == real
-    assert written.experts_per_token == (getattr(config, "num_experts_per_tok", 0) or 2 * written.moe)
+    assert written.experts_per_token == (getattr(config, "num_experts_per_tok", 0) or 2 * written.has_experts)
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ def test_other_names_left_out_values_and_layers_without_experts(kind, values):
         ({"hidden_size": None}, "hidden_size"),
         ({"hidden_size": -5}, "hidden_size"),
         ({"hidden_size": "big"}, "not a whole number"),
-        ({"hidden_size": 10**12}, "which no model has"),
+        ({"hidden_size": 10**12}, "not a plausible size"),
         ({"num_hidden_layers": 0}, "num_hidden_layers"),
         ({"num_hidden_layers": True}, "not a whole number"),
-        ({"num_key_value_heads": 3}, "no multiple"),
-        ({"hidden_size": 130}, "no multiple"),
+        ({"num_key_value_heads": 3}, "not a multiple"),
+        ({"hidden_size": 130}, "not a multiple"),
         ({"vocab_size": 1.5}, "vocab_size"),
     ],
 )

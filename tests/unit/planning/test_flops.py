@@ -8,12 +8,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.methods import attach
-from tui_tuner.models.catalog import find
+from tui_tuner.models.catalog import find_config
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import work_of
-from tui_tuner.planning.flops import Segment, flops_of, peak_of, windows_of
-from tui_tuner.planning.gpus import Card, card_of, find_card
+from tui_tuner.planning.duration import count_work
+from tui_tuner.planning.flops import Segment, count_flops, find_peak, list_windows
+from tui_tuner.planning.gpus import Card, find_card, make_card
 from tui_tuner.planning.hardware import Gpu
 
 SHAPE = {
@@ -35,7 +35,7 @@ def method(kind="lora", **more):
 
 
 def cost(kind="lora", shape=SHAPE, stored=0, **more):
-    return flops_of(facts_from_config(shape), method(kind, **more), stored=stored)
+    return count_flops(facts_from_config(shape), method(kind, **more), stored=stored)
 
 
 def adapter(rank=16):
@@ -75,16 +75,16 @@ def test_a_token_a_target_and_a_pair_by_hand(kind, fields, token, head, pair):
 
 def test_a_step_adds_up_its_sequences():
     found = cost("full")
-    assert found.step([10, 30], 12) == pytest.approx(
+    assert found.count_step([10, 30], 12) == pytest.approx(
         40 * found.token + 12 * found.target + 18 * PAIR * (10 * 10 / 2 + 30 * 30 / 2)
     )
-    assert found.step([], 0) == 0
+    assert found.count_step([], 0) == 0
 
 
 def test_a_shared_beginning_is_computed_once():
     found = cost()
     apart, shared = [100, 100, 100], [Segment(80), *[Segment(20, before=80)] * 3]
-    saved = found.step(apart, 9) - found.step(shared, 9)
+    saved = found.count_step(apart, 9) - found.count_step(shared, 9)
     pairs = 3 * 100 * 100 / 2 - (80 * 80 / 2 + 3 * (20 * 80 + 20 * 20 / 2))
     assert saved == pytest.approx(160 * found.token + pairs * found.pairs[None])
 
@@ -95,24 +95,24 @@ def test_virtual_tokens_lengthen_a_sequence_and_prefixes_only_what_it_sees():
         cost("prefix_tuning", virtual_tokens=8),
         cost("ia3"),
     )
-    assert prompt.step([32, 10], 5) == plain.step([40, 18], 5)
-    extra = prefix.step([32], 5) - plain.step([32], 5)
+    assert prompt.count_step([32, 10], 5) == plain.count_step([40, 18], 5)
+    extra = prefix.count_step([32], 5) - plain.count_step([32], 5)
     assert extra == pytest.approx(32 * 8 * plain.pairs[None])
 
 
 def test_layers_whose_output_is_stored_cost_nothing():
     whole, stored = cost("lora", layers=2), cost("lora", layers=2, stored=4)
     assert whole.token - stored.token == 4 * 2 * LAYER
-    assert stored.recomputed([10], True) == whole.recomputed([10], True)
+    assert stored.count_recomputed([10], True) == whole.count_recomputed([10], True)
 
 
 def test_checkpointing_repeats_the_forward_pass_where_gradients_go():
     found = cost("full")
-    assert found.recomputed([10], True) == pytest.approx(found.step([10], 0) / 3)
-    assert found.recomputed([10], "offload") == 2 * found.recomputed([10], "every_second")
-    assert found.recomputed([10], False) == found.recomputed([10], "auto") == 0
+    assert found.count_recomputed([10], True) == pytest.approx(found.count_step([10], 0) / 3)
+    assert found.count_recomputed([10], "offload") == 2 * found.count_recomputed([10], "every_second")
+    assert found.count_recomputed([10], False) == found.count_recomputed([10], "auto") == 0
     top = cost("freeze", layers=1)
-    assert top.recomputed([10], True) == pytest.approx(10 * 2 * LAYER + 50 * PAIR)
+    assert top.count_recomputed([10], True) == pytest.approx(10 * 2 * LAYER + 50 * PAIR)
 
 
 MIXTURE = {**SHAPE, "model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2}
@@ -167,14 +167,14 @@ WINDOWS = [
 
 @pytest.mark.parametrize(("shape", "windows"), WINDOWS)
 def test_windows_of_layers(shape, windows):
-    assert windows_of(facts_from_config({**SHAPE, **shape})) == windows
+    assert list_windows(facts_from_config({**SHAPE, **shape})) == windows
 
 
 @pytest.mark.parametrize("window", [1, 4, 9, 10, 11, 50])
 @pytest.mark.parametrize(("tokens", "before"), [(10, 0), (10, 3), (3, 40), (40, 3)])
 def test_a_window_caps_what_a_position_sees(window, tokens, before):
     found = cost("full", {**SHAPE, "model_type": "mistral", "sliding_window": window})
-    pairs = found._pairs(tokens, before, window)
+    pairs = found._count_pairs(tokens, before, window)
     places = (before + (place + 0.5) for place in range(tokens))  # half of its own position is seen
     assert pairs == pytest.approx(sum(min(place, window) for place in places), abs=0.5)
 
@@ -182,7 +182,7 @@ def test_a_window_caps_what_a_position_sees(window, tokens, before):
 def test_an_encoder_reads_both_ways():
     shape = {k: v for k, v in SHAPE.items() if k not in ("num_key_value_heads", "tie_word_embeddings")}
     found = cost("full", {**shape, "model_type": "bert"})
-    assert found.step([10], 0) - 10 * found.token == pytest.approx(10 * 10 * 18 * PAIR)
+    assert found.count_step([10], 0) - 10 * found.token == pytest.approx(10 * 10 * 18 * PAIR)
 
 
 @pytest.mark.parametrize("kind", ["full", "lora", "freeze"])
@@ -203,8 +203,8 @@ def test_torch_counts_the_same_in_a_real_step(kind, tied):
         hidden = model.get_base_model().model(ids)[0] if kind == "lora" else model.model(ids)[0]
         head = model.get_output_embeddings()
         head(hidden.reshape(-1, 48)[:targets]).float().logsumexp(-1).sum().backward()
-    found = flops_of(facts_from_config(shape), config.method)
-    expected = found.step([length] * rows, targets) + rows * length**2 / 2 * sum(found.pairs.values())
+    found = count_flops(facts_from_config(shape), config.method)
+    expected = found.count_step([length] * rows, targets) + rows * length**2 / 2 * sum(found.pairs.values())
     if kind == "lora":  # elsewhere the embeddings, or the norm before the lowest trained layer, ask for it
         expected -= rows * length * 2 * (48 * 48 + 2 * 48 * 24 + 16 * 3 * 48)
     assert counter.get_total_flops() == pytest.approx(
@@ -220,17 +220,17 @@ def test_the_plan_counts_the_same():
         for checkpointing in (False, True, "every_second"):
             asked["training"]["gradient_checkpointing"] = checkpointing
             config = RunConfig.model_validate({**asked, "method": {"kind": kind}})
-            found = flops_of(facts, config.method)
-            expected = found.step([50] * 100, 2_000)
-            expected += found.recomputed([50] * 100, checkpointing)
-            assert work_of(config, facts, data).flops == pytest.approx(expected)
+            found = count_flops(facts, config.method)
+            expected = found.count_step([50] * 100, 2_000)
+            expected += found.count_recomputed([50] * 100, checkpointing)
+            assert count_work(config, facts, data).flops == pytest.approx(expected)
 
 
 def test_eight_billion_weights_as_everybody_counts_them():
-    facts = facts_from_config(find("meta-llama/Llama-3.1-8B"), "8b")
-    lora, full = flops_of(facts, method()), flops_of(facts, method("full"))
-    assert full.step([256] * 16, 4096) == pytest.approx(6 * 7.5e9 * 4096, rel=0.02)
-    assert lora.step([256] * 16, 4096) == pytest.approx(4 * 7.5e9 * 4096, rel=0.02)
+    facts = facts_from_config(find_config("meta-llama/Llama-3.1-8B"), "8b")
+    lora, full = count_flops(facts, method()), count_flops(facts, method("full"))
+    assert full.count_step([256] * 16, 4096) == pytest.approx(6 * 7.5e9 * 4096, rel=0.02)
+    assert lora.count_step([256] * 16, 4096) == pytest.approx(4 * 7.5e9 * 4096, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_eight_billion_weights_as_everybody_counts_them():
     ],
 )
 def test_the_names_that_drivers_give(name, total, card, tflops):
-    found = card_of(Gpu(0, name, total, total, (9, 0)))
+    found = make_card(Gpu(0, name, total, total, (9, 0)))
     assert (found.name, found.total, found.tflops) == (name, total, tflops)
     if card:
         assert found.bandwidth == find_card(card).bandwidth
@@ -278,8 +278,8 @@ PEAKS = [
 
 @pytest.mark.parametrize(("card", "dtype", "tf32", "peak"), PEAKS)
 def test_peaks_that_a_data_sheet_tells(card, dtype, tf32, peak):
-    assert peak_of(find_card(card), dtype, tf32) == peak
+    assert find_peak(find_card(card), dtype, tf32) == peak
 
 
 def test_a_processor_has_no_peak():
-    assert peak_of(Card("RAM", 16, 16, 0, 0, 0, (0, 0), cpu=True), "bfloat16") is None
+    assert find_peak(Card("RAM", 16, 16, 0, 0, 0, (0, 0), cpu=True), "bfloat16") is None

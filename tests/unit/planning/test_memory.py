@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.counting import calls_of
+from tests.call_counting import count_calls
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import HardwareError, UsageError
 from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning.estimate import estimate
+from tui_tuner.planning.estimate import estimate_memory
 from tui_tuner.planning.gpus import CARDS, find_card
-from tui_tuner.planning.memory.ledger import ledger
+from tui_tuner.planning.memory.ledger import make_ledger
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import installed, parse_stack, stack_of
+from tui_tuner.planning.memory.stack import find_installed, parse_stack, stack_of
 from tui_tuner.planning.memory.static import static_rows
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab
 def run(facts=LLAMA_8B, card="A100-80", **sections):
     sections.setdefault("training", {})
     sections["training"].setdefault("micro_batch", 2)
-    return estimate(RunConfig.model_validate(sections), facts=facts_from_config(facts), card=card)
+    return estimate_memory(RunConfig.model_validate(sections), facts=facts_from_config(facts), card=card)
 
 
 @pytest.mark.parametrize("facts", [LLAMA_8B, MIXTRAL, BERT, GPT2])
@@ -79,7 +79,7 @@ def test_published_rows_are_met():
     with open(bench.FIXTURE, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if "reserved" not in row["metric"]:
-                peak = ledger(bench.setup_of(row)).peak.total / 2**30
+                peak = make_ledger(bench.setup_of(row)).peak_phase.total_bytes / 2**30
                 errors.append(abs(peak / float(row["measured_peak_gib"]) - 1))
     assert len(errors) == 8
     assert max(errors) < 0.01
@@ -88,11 +88,11 @@ def test_published_rows_are_met():
 def test_four_bit_bytes_per_parameter():
     """0.51587 bytes with double quantisation, 0.5625 without (bitsandbytes' block sizes)."""
     facts = facts_from_config(LLAMA_8B)
-    quantised = facts.layers * sum(linear.weights for linear in facts.linears)
+    quantised = facts.layers * sum(linear.weights for linear in facts.layer_linears)
 
     def bytes_per_parameter(double):
         setup = Setup(
-            facts, installed(), 1, 16, rank=0, quantization="nf4", double_quant=double, workspace=0.0
+            facts, find_installed(), 1, 16, rank=0, quantization="nf4", double_quant=double, workspace=0.0
         )
         rows = static_rows(setup)
         rest = 2 * (facts.parameters - quantised)
@@ -128,9 +128,9 @@ def test_full_fine_tuning_bytes_per_parameter():
 def test_older_libraries_need_more_for_logits():
     facts, stacks = facts_from_config(LLAMA_8B), ("4.45.2", "4.48.1", "5.23.0")
     old, middle, new = (
-        ledger(
+        make_ledger(
             Setup(facts, stack_of({"transformers": version, "torch": "2.4.1"}), 1, 4096, checkpointing=True)
-        ).peak.total
+        ).peak_phase.total_bytes
         / (facts.vocab * 4096)
         for version in stacks
     )
@@ -143,8 +143,8 @@ def test_older_bitsandbytes_keeps_the_inputs_of_4_bit_layers():
 
     def kept(version):
         stack = stack_of({"transformers": "5.23.0", "torch": "2.13.0", "bitsandbytes": version})
-        setup = Setup(facts, stack, 1, tokens, rank=0, variant="ln", quantization="nf4", autocast=False)
-        return next(phase for phase in ledger(setup).phases if phase.name == "loss").rows["activations"]
+        setup = Setup(facts, stack, 1, tokens, rank=0, trains_norms=True, quantization="nf4", autocast=False)
+        return next(phase for phase in make_ledger(setup).phases if phase.name == "loss").rows["activations"]
 
     # of q, k and v together, of gate and up together, and of down; that of o is attention's own result
     inputs = 2 * (4096 + 4096 + 14336)
@@ -154,12 +154,12 @@ def test_older_bitsandbytes_keeps_the_inputs_of_4_bit_layers():
 def test_estimates_are_fast_and_need_no_torch(tmp_path):
     code = (
         "import sys\n"
-        "from tests.counting import calls_of\n"
+        "from tests.call_counting import count_calls\n"
         "from tui_tuner.config.schema import RunConfig\n"
-        "from tui_tuner.planning.estimate import estimate\n"
+        "from tui_tuner.planning.estimate import estimate_memory\n"
         "config = RunConfig.model_validate({'model': {'name': sys.argv[1]}})\n"
-        "estimate(config, card='T4')\n"
-        "used = calls_of(lambda: estimate(config, card='RTX 4090'))\n"
+        "estimate_memory(config, card='T4')\n"
+        "used = count_calls(lambda: estimate_memory(config, card='RTX 4090'))\n"
         "assert not {'torch', 'transformers', 'peft'} & set(sys.modules), sorted(sys.modules)\n"
         "print(used)\n"
     )
@@ -176,7 +176,7 @@ def test_estimates_are_fast_and_need_no_torch(tmp_path):
 
 def test_a_big_model_takes_no_longer():
     big = {**LLAMA_8B, "num_hidden_layers": 126, "hidden_size": 16384, "num_attention_heads": 128}
-    assert calls_of(lambda: run(big)) < MOST_CALLS
+    assert count_calls(lambda: run(big)) < MOST_CALLS
 
 
 def test_unknown_architectures_and_stacks_are_unverified():
@@ -184,9 +184,11 @@ def test_unknown_architectures_and_stacks_are_unverified():
     assert not strange.verified and "llama9000" in strange.reason and strange.band > run().band
     facts = facts_from_config(LLAMA_8B)
     config = RunConfig.model_validate({"training": {"micro_batch": 1}})
-    future = estimate(config, facts=facts, stack=parse_stack("transformers==7.0.0"))
+    future = estimate_memory(config, facts=facts, stack=parse_stack("transformers==7.0.0"))
     assert not future.verified and "7.0.0" in future.reason
-    assert estimate(config, facts=facts, stack=parse_stack("transformers==4.48.1,torch==2.4.1")).verified
+    assert estimate_memory(
+        config, facts=facts, stack=parse_stack("transformers==4.48.1,torch==2.4.1")
+    ).verified
 
 
 @pytest.mark.parametrize("text", ["transformers", "transformers==", "nonsense==1.0", "torch=2.4"])

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.compute.chunks import chunk_rows
+from tui_tuner.compute.chunks import count_chunk_rows
 from tui_tuner.demo import MODEL_DIR
 from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning.memory.ledger import STEP, ledger
+from tui_tuner.planning.memory.ledger import STEP, make_ledger
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import Stack
 
@@ -51,7 +51,7 @@ def setup(facts: dict[str, Any], tokens: int, targets: int, **changes: Any) -> S
         targets=frozenset(["all-linear"]),
         attention="apart",
         logits="supervised",
-        chunk=chunk_rows(found.vocab, "cuda"),
+        chunk=count_chunk_rows(found.vocab, "cuda"),
         workspace=WORKSPACES,
     )
     return replace(planned, **changes)
@@ -63,7 +63,7 @@ def peak_of_steps(facts: dict[str, Any], passes: list[tuple[int, int]], **change
         setup(facts, tokens, targets, states=step > 0, **changes)
         for step, (tokens, targets) in enumerate(passes)
     ]
-    return max(ledger(one).peak.total for one in setups)
+    return max(make_ledger(one).peak_phase.total_bytes for one in setups)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_runs_on_a_gpu_are_met_within_one_percent(facts: Any, run: Any) -> None:
 
 
 def test_the_first_step_makes_the_optimizer_states() -> None:
-    first, later = (ledger(setup(LLAMA_8B, 2048, 1024, states=states)) for states in (False, True))
+    first, later = (make_ledger(setup(LLAMA_8B, 2048, 1024, states=states)) for states in (False, True))
     adapters = later.static["adapters"]
     for one, other in zip(first.phases, later.phases, strict=True):
-        assert other.total - one.total == (0 if one.name == STEP else 2 * adapters)
+        assert other.total_bytes - one.total_bytes == (0 if one.name == STEP else 2 * adapters)
         assert one.rows.get("optimizer states", 0) == (2 * adapters if one.name == STEP else 0)

@@ -8,14 +8,15 @@ import weakref
 import pytest
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.models.catalog import find
+from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.models.catalog import find_config
 from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning.estimate import estimate, setup_for
+from tui_tuner.planning.estimate import estimate_memory, make_setup
 from tui_tuner.planning.gpus import CARDS
-from tui_tuner.planning.memory.ledger import FORWARD, LOSS, _simulate, ledger
-from tui_tuner.planning.memory.methods import method_fields
+from tui_tuner.planning.memory.ledger import FORWARD, LOSS, _simulate_step, make_ledger
+from tui_tuner.planning.memory.method_fields import make_method_fields
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import installed, parse_stack
+from tui_tuner.planning.memory.stack import find_installed, parse_stack
 from tui_tuner.planning.memory.static import static_rows, trained_tensors
 
 peft = pytest.importorskip("peft")
@@ -40,44 +41,44 @@ METHODS = {  # BOFT is left out: peft tries to compile a CUDA extension for it
     "lora": (lambda: peft.LoraConfig(r=8, target_modules=PAIR), {"rank": 8}),
     "dora": (
         lambda: peft.LoraConfig(r=8, use_dora=True, target_modules=PAIR),
-        {"rank": 8, "variant": "dora"},
+        {"rank": 8, "form": Form.MAGNITUDES},
     ),
     "ia3": (
         lambda: peft.IA3Config(**IA3),
         {
             "rank": 1,
-            "variant": "ia3",
+            "form": Form.FACTORS,
             "targets": frozenset(IA3["target_modules"]),
             "feedforward": frozenset(IA3["feedforward_modules"]),
         },
     ),
-    "vera": (lambda: peft.VeraConfig(r=16, target_modules=PAIR), {"rank": 16, "variant": "vera"}),
-    "loha": (lambda: peft.LoHaConfig(r=4, target_modules=PAIR), {"rank": 4, "variant": "loha"}),
-    "lokr": (lambda: peft.LoKrConfig(r=4, target_modules=PAIR), {"rank": 4, "variant": "lokr"}),
+    "vera": (lambda: peft.VeraConfig(r=16, target_modules=PAIR), {"rank": 16, "form": Form.SHARED}),
+    "loha": (lambda: peft.LoHaConfig(r=4, target_modules=PAIR), {"rank": 4, "form": Form.HADAMARD}),
+    "lokr": (lambda: peft.LoKrConfig(r=4, target_modules=PAIR), {"rank": 4, "form": Form.KRONECKER}),
     "oft": (
         lambda: peft.OFTConfig(r=0, oft_block_size=16, target_modules=PAIR),
-        {"rank": 16, "variant": "oft"},
+        {"rank": 16, "form": Form.ROTATION},
     ),
     "fourierft": (
         lambda: peft.FourierFTConfig(n_frequency=1000, target_modules=PAIR),
-        {"rank": 1, "variant": "fourierft"},
+        {"rank": 1, "form": Form.SPECTRUM},
     ),
-    "miss": (lambda: peft.MissConfig(r=8, target_modules=PAIR), {"rank": 8, "variant": "miss"}),
+    "miss": (lambda: peft.MissConfig(r=8, target_modules=PAIR), {"rank": 8, "form": Form.FOLDED}),
     "prompt_tuning": (
         lambda: peft.PromptTuningConfig(**CAUSAL),
-        {"method": "prompt_tuning", "virtual_tokens": VIRTUAL},
+        {"virtual_tokens": VIRTUAL},
     ),
     "p_tuning": (
         lambda: peft.PromptEncoderConfig(encoder_hidden_size=48, **CAUSAL),
-        {"method": "p_tuning", "virtual_tokens": VIRTUAL, "encoder": 48},
+        {"virtual_tokens": VIRTUAL, "encoder": 48},
     ),
     "prefix_tuning": (
         lambda: peft.PrefixTuningConfig(**CAUSAL),
-        {"method": "prefix_tuning", "virtual_tokens": VIRTUAL, **MASKED},
+        {"prefix": True, "virtual_tokens": VIRTUAL, **MASKED},
     ),
     "prefix_network": (
         lambda: peft.PrefixTuningConfig(prefix_projection=True, encoder_hidden_size=48, **CAUSAL),
-        {"method": "prefix_tuning", "virtual_tokens": VIRTUAL, "encoder": 48, **MASKED},
+        {"prefix": True, "virtual_tokens": VIRTUAL, "encoder": 48, **MASKED},
     ),
 }
 
@@ -124,10 +125,10 @@ def kept_bytes(layers, method):
 
 def tiny(layers=3, **changes):
     facts = dataclasses.replace(facts_from_config(MODEL), layers=layers)
-    added = VIRTUAL if changes.get("method") in ("prompt_tuning", "p_tuning") else 0
+    added = 0 if changes.get("prefix") else changes.get("virtual_tokens", 0)
     return Setup(
         facts,
-        installed(),
+        find_installed(),
         BATCH,
         LENGTH + added,
         **{"targets": frozenset(PAIR), "rank": 0, "autocast": False, "workspace": 0.0, **changes},
@@ -141,9 +142,10 @@ def test_a_layer_keeps_what_peft_keeps(name):
     torch.manual_seed(0)
     (few, _), (more, trained) = kept_bytes(2, method), kept_bytes(3, method)
     phases = [
-        {phase.name: phase.total for phase in ledger(tiny(count, **changes)).phases} for count in (2, 3)
+        {phase.name: phase.total_bytes for phase in make_ledger(tiny(count, **changes)).phases}
+        for count in (2, 3)
     ]
-    static = [sum(ledger(tiny(count, **changes)).static.values()) for count in (2, 3)]
+    static = [sum(make_ledger(tiny(count, **changes)).static.values()) for count in (2, 3)]
     grown = phases[1][LOSS] - phases[0][LOSS] - (static[1] - static[0])
     assert grown == pytest.approx(more - few, rel=0.02)
     counted = sum(tensor.count * tensor.copies for tensor in trained_tensors(tiny(**changes)))
@@ -170,7 +172,7 @@ def run(kind, **method):
             "training": {"micro_batch": 4, "autocast": False, "gradient_checkpointing": False},
         }
     )
-    return estimate(config, facts=facts_from_config(LLAMA), card="A100-80")
+    return estimate_memory(config, facts=facts_from_config(LLAMA), card="A100-80")
 
 
 def test_virtual_tokens_lengthen_every_sequence():
@@ -195,7 +197,7 @@ def test_prefix_tuning_trains_keys_and_values_of_every_layer():
 def test_ia3_scales_inputs_behind_the_activation():
     facts = facts_from_config(LLAMA)
     config = RunConfig.model_validate({"method": {"kind": "ia3", "targets": ["k_proj", "down_proj"]}})
-    fields = method_fields(config.method, facts, installed())
+    fields = make_method_fields(config.method, facts, find_installed())
     assert fields["feedforward"] == {"down_proj"}
     setup = dataclasses.replace(tiny(), facts=facts, **fields)
     assert sum(tensor.count * tensor.copies for tensor in trained_tensors(setup)) == 16 * (512 + 8192)
@@ -210,30 +212,30 @@ def test_own_loss_in_chunks_leaves_no_logits_of_all_targets():
         }
     )
     facts = facts_from_config({**LLAMA, "vocab_size": 128256})
-    chunked = estimate(config, facts=facts, card="A100-80")
+    chunked = estimate_memory(config, facts=facts, card="A100-80")
     config.training.loss = "full_logits"
-    whole = estimate(config, facts=facts, card="A100-80")
+    whole = estimate_memory(config, facts=facts, card="A100-80")
     logits = 4 * 4096 * 128256 * 4 / 2**30
     assert whole.allocated - chunked.allocated > 1.5 * logits
     config.training.loss = "auto"
-    assert setup_for(_resolved(config, "A100-80"), facts, installed(), None).chunk == 523
-    assert setup_for(_resolved(config, "T4"), facts, installed(), None).chunk == 523
+    assert make_setup(_resolved(config, "A100-80"), facts, find_installed(), None).chunk == 523
+    assert make_setup(_resolved(config, "T4"), facts, find_installed(), None).chunk == 523
 
 
 def _resolved(config, card):
     from tui_tuner.planning.estimate import resolve_for
     from tui_tuner.planning.gpus import find_card
 
-    return resolve_for(config, facts_from_config(LLAMA), find_card(card), installed()).config
+    return resolve_for(config, facts_from_config(LLAMA), find_card(card), find_installed()).config
 
 
 def test_chunks_are_as_large_as_the_training_loop_makes_them():
     from tui_tuner.compute import chunked_loss
-    from tui_tuner.compute.chunks import chunk_rows
+    from tui_tuner.compute.chunks import count_chunk_rows
 
     for vocabulary in (100, 32_000, 151_936, 10**7):
         for device in ("cpu", "cuda"):
-            assert chunk_rows(vocabulary, device) == chunked_loss.chunk_rows(vocabulary, device)
+            assert count_chunk_rows(vocabulary, device) == chunked_loss.count_chunk_rows(vocabulary, device)
 
 
 def test_a_stack_of_another_program_is_no_trainer_of_ours():
@@ -247,7 +249,7 @@ def test_a_stack_of_another_program_is_no_trainer_of_ours():
 def test_parts_of_full_training_are_those_of_all_layers(name, degree, length):
     """Copies of weights grow with every layer until they need more than the logits: a line from a few layers
     missed that by 4 %, and said that the logits were less than nothing."""
-    facts = facts_from_config(find(name), name)
+    facts = facts_from_config(find_config(name), name)
     config = RunConfig.model_validate(
         {
             "method": {"kind": "full"},
@@ -255,9 +257,9 @@ def test_parts_of_full_training_are_those_of_all_layers(name, degree, length):
             "data": {"max_length": length, "packing": False},
         }
     )
-    found = estimate(config, facts=facts, card="H100")
-    setup = setup_for(found.resolved.config, facts, installed(), CARDS["H100"])
-    peaks = [sum(rows.values()) for rows in _simulate(setup, (False,) * facts.layers).values()]
+    found = estimate_memory(config, facts=facts, card="H100")
+    setup = make_setup(found.resolved.config, facts, find_installed(), CARDS["H100"])
+    peaks = [sum(rows.values()) for rows in _simulate_step(setup, (False,) * facts.layers).values()]
     exact = (max(peaks) + sum(static_rows(setup).values())) / 2**30
     assert found.allocated == pytest.approx(exact, rel=0.001)
     assert all(row.gib >= 0 for row in found.rows)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning.memory.ledger import ledger
+from tui_tuner.planning.memory.ledger import make_ledger
 from tui_tuner.planning.memory.parts import BUSIEST, expert_groups
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import installed, stack_of
+from tui_tuner.planning.memory.stack import find_installed, stack_of
 from tui_tuner.planning.memory.static import quantised_tensors, static_rows
 
 VERSIONS = {"torch": "2.4.1", "transformers": "4.48.1", "peft": "0.14.0", "bitsandbytes": "0.45.1"}
@@ -76,8 +76,8 @@ def test_published_peaks_of_mixtral_are_met(batch: int, norm: int, measured: flo
         dropout=0.1,
         targets=frozenset(["q_proj", "k_proj", "v_proj", "o_proj"]),
     )
-    peak = ledger(setup).peak
-    assert peak.total / 2**30 == pytest.approx(measured, rel=apart)
+    peak = make_ledger(setup).peak_phase
+    assert peak.total_bytes / 2**30 == pytest.approx(measured, rel=apart)
     assert peak.name == ("loss" if norm == 2 else "backward, last layer")
 
 
@@ -110,12 +110,12 @@ def test_weights_are_those_of_the_model(kind: str, monkeypatch: pytest.MonkeyPat
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and name != "lm_head"
     ]
-    monkeypatch.setattr("tui_tuner.planning.memory.static.rounded", float)
+    monkeypatch.setattr("tui_tuner.planning.memory.static.round_up", float)
     facts = facts_from_config({"model_type": kind, **config})
-    frozen = static_rows(Setup(facts, installed(), 1, 16, rank=0, workspace=0.0))
-    trained = static_rows(Setup(facts, installed(), 1, 16, method="full", rank=0, workspace=0.0))
+    frozen = static_rows(Setup(facts, find_installed(), 1, 16, rank=0, workspace=0.0))
+    trained = static_rows(Setup(facts, find_installed(), 1, 16, whole_model=True, rank=0, workspace=0.0))
     assert frozen["weights"] / 2 == trained["weights"] / 2 == wanted
-    quantised = Setup(facts, installed(), 1, 16, rank=0, quantization="nf4")
+    quantised = Setup(facts, find_installed(), 1, 16, rank=0, quantization="nf4")
     assert sum(size * copies for size, _outputs, copies in quantised_tensors(quantised)) == sum(linears)
 
 
@@ -123,7 +123,7 @@ def test_older_libraries_quantise_experts_and_newer_ones_do_not() -> None:
     facts = facts_from_config(MIXTRAL)
     older, newer = (
         static_rows(Setup(facts, stack, 1, 16, rank=0, quantization="nf4", workspace=0.0))["weights"]
-        for stack in (stack_of(VERSIONS), installed())
+        for stack in (stack_of(VERSIONS), find_installed())
     )
     experts = 32 * 8 * 3 * 4096 * 14336
     assert newer - older == pytest.approx(1.5 * experts, rel=1e-4)

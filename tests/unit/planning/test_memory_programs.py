@@ -6,13 +6,14 @@ import dataclasses
 
 import pytest
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning.estimate import GIB, estimate
+from tui_tuner.planning.estimate import GIB, estimate_memory
 from tui_tuner.planning.memory.head import HEAD
-from tui_tuner.planning.memory.ledger import LOSS, STEP, ledger
+from tui_tuner.planning.memory.ledger import LOSS, STEP, make_ledger
 from tui_tuner.planning.memory.lit_gpt import DROPOUT
 from tui_tuner.planning.memory.meter import Meter, Tape
-from tui_tuner.planning.memory.programs import layer_of, program_of
+from tui_tuner.planning.memory.programs import make_layer, program_of
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import parse_stack, stack_of
 from tui_tuner.planning.memory.torchtune import TuneLayer
@@ -55,7 +56,7 @@ def lit(config, batch, length, **changes):
 
 
 def tune(config, batch, length, **changes):
-    full = {"method": "full", "rank": 0}
+    full = {"whole_model": True, "kind": "full", "rank": 0}
     return Setup(facts_from_config(config), stack_of(TUNE), batch, length, **{**HALVES, **full, **changes})
 
 
@@ -68,15 +69,15 @@ def tune(config, batch, length, **changes):
         (lit(LLAMA_7B, 1, 1304), 21.30),
         (lit(LLAMA_7B, 2, 1304), 29.07),
         (lit(LLAMA_7B, 1, 1304, quantization="nf4"), 13.84),
-        (lit(LLAMA_7B, 1, 1304, variant="adapter", rank=0, layers=30), 19.98),
-        (lit(LLAMA_7B, 1, 1304, variant="adapter", rank=0, layers=30, **NF4), 12.68),
-        (lit(LLAMA_7B, 1, 1304, variant="adapter_v2", rank=0), 25.51),
-        (lit(LLAMA_7B, 1, 1304, variant="adapter_v2", rank=0, **NF4), 18.30),
+        (lit(LLAMA_7B, 1, 1304, form=Form.LLAMA_ADAPTER, rank=0, layers=30), 19.98),
+        (lit(LLAMA_7B, 1, 1304, form=Form.LLAMA_ADAPTER, rank=0, layers=30, **NF4), 12.68),
+        (lit(LLAMA_7B, 1, 1304, form=Form.LLAMA_ADAPTER_V2, rank=0), 25.51),
+        (lit(LLAMA_7B, 1, 1304, form=Form.LLAMA_ADAPTER_V2, rank=0, **NF4), 18.30),
     ],
 )
 def test_lit_gpt_as_it_published_it(setup, gigabytes):
     """tutorials/resource-tables.md of lit-gpt, 20 October 2023, in units of 10^9 bytes."""
-    assert ledger(setup).peak.total / 1e9 == pytest.approx(gigabytes, rel=0.01)
+    assert make_ledger(setup).peak_phase.total_bytes / 1e9 == pytest.approx(gigabytes, rel=0.01)
 
 
 COMPILED = {"compiled": True}
@@ -96,7 +97,9 @@ IN_BACKWARD = {**CHECKPOINTED, "in_backward": True}
 )
 def test_torchtune_as_it_published_it(changes, published):
     """The table of optimisations in torchtune's README: Llama 3.2 3B, 2 x 4096 packed tokens, in GiB."""
-    assert ledger(tune(LLAMA_3B, 2, 4096, **changes)).peak.total / GIB == pytest.approx(published, rel=0.03)
+    assert make_ledger(tune(LLAMA_3B, 2, 4096, **changes)).peak_phase.total_bytes / GIB == pytest.approx(
+        published, rel=0.03
+    )
 
 
 def activations(setup):
@@ -104,11 +107,11 @@ def activations(setup):
 
     def at_loss(layers):
         facts = dataclasses.replace(setup.facts, layers=layers)
-        found = ledger(dataclasses.replace(setup, facts=facts))
+        found = make_ledger(dataclasses.replace(setup, facts=facts))
         rows = next(phase for phase in found.phases if phase.name == LOSS).rows
         return rows["activations"] + rows.get("checkpoints", 0.0)
 
-    return (at_loss(3) - at_loss(2)) / setup.tokens
+    return (at_loss(3) - at_loss(2)) / setup.total_tokens
 
 
 def test_lit_gpt_keeps_by_hand():
@@ -155,18 +158,18 @@ def test_a_compiled_mlp_keeps_what_the_partitioner_keeps(trained):
         "num_key_value_heads": 4,
         "intermediate_size": inner,
     }
-    changes = {"method": "full"} if trained == "full" else {"method": "lora", "rank": rank}
+    changes = {} if trained == "full" else {"whole_model": False, "kind": "lora", "rank": rank}
     targets = frozenset(["gate_proj", "up_proj", "down_proj"])
     layer = TuneLayer(tune(config, 1, tokens, compiled=True, targets=targets, **changes), True)
     meter = Meter()
-    meter.enter("forward")
+    meter.enter_phase("forward")
     tape = Tape(meter)
-    x = tape.source(float(tokens * hidden), 2, grad=True)
-    from tui_tuner.planning.memory.ops import add
+    x = tape.make_source(float(tokens * hidden), 2, grad=True)
+    from tui_tuner.planning.memory.ops import add_tensors
     from tui_tuner.planning.memory.torchtune import tune_norm
 
     normed = tune_norm(layer.setup, tape, x, layer.norms[1], True)
-    out = add(tape, x, layer._mlp(tape, normed))
+    out = add_tensors(tape, x, layer._run_mlp(tape, normed))
     del normed
     assert meter.live - out.buffer.size == pytest.approx(kept, rel=0.01)
 
@@ -229,12 +232,12 @@ def partitioned(torch, hidden, inner, tokens, rank, trained):
 
 
 def test_an_optimizer_in_the_backward_pass_keeps_no_gradients():
-    after = ledger(tune(LLAMA_3B, 1, 512, **CHECKPOINTED))
-    within = ledger(tune(LLAMA_3B, 1, 512, **IN_BACKWARD))
+    after = make_ledger(tune(LLAMA_3B, 1, 512, **CHECKPOINTED))
+    within = make_ledger(tune(LLAMA_3B, 1, 512, **IN_BACKWARD))
     gradients = 2 * facts_from_config(LLAMA_3B).parameters
     step = {phase.name: phase for phase in after.phases}[STEP]
     assert step.rows["gradients"] == pytest.approx(gradients, rel=0.01)
-    assert after.peak.total - within.peak.total > 0.5 * gradients
+    assert after.peak_phase.total_bytes - within.peak_phase.total_bytes > 0.5 * gradients
     table = 2 * 128256 * 3072  # tied, so its gradient waits for the embeddings' own
     assert within.phases[-2].rows["gradients"] >= table
 
@@ -244,22 +247,22 @@ def test_programs_are_asked_for_by_their_version():
     from tui_tuner.config.schema import RunConfig
 
     config = RunConfig.model_validate({"training": {"micro_batch": 1}})
-    known = estimate(config, facts=facts, stack=parse_stack("torchtune==0.5.0"))
-    later = estimate(config, facts=facts, stack=parse_stack("torchtune==7.1"))
+    known = estimate_memory(config, facts=facts, stack=parse_stack("torchtune==0.5.0"))
+    later = estimate_memory(config, facts=facts, stack=parse_stack("torchtune==7.1"))
     assert known.verified and not later.verified and "7.1" in later.reason and later.band > known.band
     assert known.stack["torchtune"] == "0.5.0"
-    ours = estimate(config, facts=facts)
+    ours = estimate_memory(config, facts=facts)
     assert known.allocated != ours.allocated
     mixture = {**LLAMA_3B, "model_type": "mixtral"}
-    strange = estimate(config, facts=facts_from_config(mixture), stack=parse_stack("lit-gpt==2023.10"))
+    strange = estimate_memory(config, facts=facts_from_config(mixture), stack=parse_stack("lit-gpt==2023.10"))
     assert not strange.verified and "mixtral" in strange.reason
     config.method.kind = "ia3"
-    odd = estimate(config, facts=facts, stack=parse_stack("torchtune==0.5.0"))
+    odd = estimate_memory(config, facts=facts, stack=parse_stack("torchtune==0.5.0"))
     assert not odd.verified and "ia3" in odd.reason
 
 
 def test_a_program_without_that_architecture_falls_back_to_transformers():
     encoder = facts_from_config({"model_type": "bert"})
     setup = Setup(encoder, stack_of(TUNE), 1, 64)
-    assert program_of(setup) == "transformers" and not isinstance(layer_of(setup, True), TuneLayer)
-    assert ledger(setup).peak.rows[HEAD] > 0
+    assert program_of(setup) == "transformers" and not isinstance(make_layer(setup, True), TuneLayer)
+    assert make_ledger(setup).peak_phase.rows[HEAD] > 0

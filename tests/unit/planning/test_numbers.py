@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from tui_tuner.config.kinds import METHODS
 from tui_tuner.config.load import build_config
-from tui_tuner.config.options import options
+from tui_tuner.config.options import list_options
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.models.catalog import entries, find, names
+from tui_tuner.models.catalog import find_config, list_entries, list_names
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import corrected, duration_of, price_of, work_of
+from tui_tuner.planning.duration import compute_price, correct_duration, count_work, estimate_duration
 from tui_tuner.planning.gpus import find_card
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.learning_rate import METHOD_RATES, customary, rules, square_root_rule
-from tui_tuner.planning.plan import plan
-from tui_tuner.planning.traps.advice import advise
+from tui_tuner.planning.learning_rate import apply_rules, apply_square_root, find_customary_rate
+from tui_tuner.planning.plan import plan_run
+from tui_tuner.planning.traps.advice import find_advice
 
-MISTRAL = facts_from_config(find("mistralai/Mistral-7B-v0.1"), "mistralai/Mistral-7B-v0.1")
+MISTRAL = facts_from_config(find_config("mistralai/Mistral-7B-v0.1"), "mistralai/Mistral-7B-v0.1")
 
 
 def config(**sections):
@@ -26,36 +25,31 @@ def config(**sections):
 
 
 def test_the_worked_example_of_the_square_root_rule():
-    assert square_root_rule(5e-5, 2_000_000 / 350, 4e6) == pytest.approx(1.89e-6, rel=1e-3)
+    assert apply_square_root(5e-5, 2_000_000 / 350, 4e6) == pytest.approx(1.89e-6, rel=1e-3)
     data = DataFacts(rows=5600, tokens=3_000_000, supervised=2_000_000)
     asked = config(training={"batch_size": 16, "epochs": 3})
-    found = {rule.name: rule for rule in rules(asked, MISTRAL, data)}
+    found = {rule.name: rule for rule in apply_rules(asked, MISTRAL, data)}
     assert found["square root of the batch"].rate == pytest.approx(1.89e-6, rel=1e-3)
     with pytest.raises(ValueError, match="above zero"):
-        square_root_rule(5e-5, 0, 4e6)
+        apply_square_root(5e-5, 0, 4e6)
 
 
 def test_rules_made_for_matrices_are_not_shown_for_virtual_tokens():
-    found = {rule.name for rule in rules(config(method={"kind": "prompt_tuning"}), MISTRAL)}
+    found = {rule.name for rule in apply_rules(config(method={"kind": "prompt_tuning"}), MISTRAL)}
     assert "LoRA against full" not in found and "linear in the batch" not in found
 
 
 def test_rules_that_lack_an_input_say_which():
-    found = {rule.name: rule for rule in rules(config())}
+    found = {rule.name: rule for rule in apply_rules(config())}
     assert found["square root of the batch"].rate is None
     assert "pretraining" in found["square root of the batch"].missing
     assert found["usual for the method"].rate == 2e-4
     assert all(rule.source or rule.missing for rule in found.values())
 
 
-def test_every_method_has_a_rate_of_its_own():
-    assert set(METHOD_RATES) == set(METHODS)
-    assert all(rate.low <= rate.rate <= rate.high and rate.source for rate in METHOD_RATES.values())
-
-
 def test_lora_is_ten_times_full():
-    lora = {rule.name: rule.rate for rule in rules(config())}
-    full = {rule.name: rule.rate for rule in rules(config(method={"kind": "full"}))}
+    lora = {rule.name: rule.rate for rule in apply_rules(config())}
+    full = {rule.name: rule.rate for rule in apply_rules(config(method={"kind": "full"}))}
     assert lora["LoRA against full"] == pytest.approx(10 * full["LoRA against full"])
     assert lora["linear in the batch"] == pytest.approx(2e-4)
     assert full["linear in the batch"] == pytest.approx(2e-5 / 8)
@@ -67,20 +61,22 @@ def test_lora_is_ten_times_full():
 def test_from_scratch_follows_the_size(parameters, rate):
     shape = {"model_type": "llama"}
     asked = config(task="pretraining", model={"architecture": shape}, method={"kind": "full"})
-    assert customary(asked, parameters).rate == pytest.approx(rate)
+    assert find_customary_rate(asked, parameters).rate == pytest.approx(rate)
 
 
 def test_work_is_counted_as_the_formula_says():
     data = DataFacts(rows=100, tokens=50_000, supervised=20_000)
-    full = work_of(config(method={"kind": "full"}, training={"epochs": 2, "batch_size": 10}), MISTRAL, data)
+    full = count_work(
+        config(method={"kind": "full"}, training={"epochs": 2, "batch_size": 10}), MISTRAL, data
+    )
     assert full.steps == 20 and full.tokens == 100_000 and full.supervised == 40_000
     layers = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
     head, attention = 32000 * 4096, 32 * 4096 * 500
     assert full.flops == pytest.approx(6 * (layers + attention) * 100_000 + 6 * head * 40_000)
-    lora = work_of(config(training={"epochs": 2, "batch_size": 10}), MISTRAL, data)
+    lora = count_work(config(training={"epochs": 2, "batch_size": 10}), MISTRAL, data)
     frozen = (4 * layers + 6 * attention) * 100_000 + 4 * head * 40_000
     assert frozen < lora.flops < 1.01 * frozen
-    prompt = work_of(
+    prompt = count_work(
         config(
             method={"kind": "prompt_tuning", "virtual_tokens": 50}, training={"epochs": 2, "batch_size": 10}
         ),
@@ -95,22 +91,22 @@ def test_work_is_counted_as_the_formula_says():
 def test_time_and_money():
     data = DataFacts(rows=1000, tokens=500_000)
     asked = config(hardware={"price_per_hour": 2.0})
-    guess = duration_of(asked, MISTRAL, data, card=find_card("A100"))
+    guess = estimate_duration(asked, MISTRAL, data, card=find_card("A100"))
     assert guess.low < guess.seconds < guess.high
     assert guess.cost == pytest.approx(guess.seconds / 3600 * 2)
-    measured = duration_of(asked, MISTRAL, data, tokens_per_second=1000)
+    measured = estimate_duration(asked, MISTRAL, data, tokens_per_second=1000)
     assert measured.seconds == pytest.approx(measured.work.tokens / 1000)
-    assert duration_of(asked, MISTRAL, data).seconds is None
+    assert estimate_duration(asked, MISTRAL, data).seconds is None
 
 
 def test_a_run_corrects_its_own_time():
-    early, late = corrected(100, 5, 40.0, 3.0, 3), corrected(100, 60, 200.0, 3.0, 58)
+    early, late = correct_duration(100, 5, 40.0, 3.0, 3), correct_duration(100, 60, 200.0, 3.0, 58)
     assert early.seconds == pytest.approx(40 + 95 * 3) and late.seconds == pytest.approx(200 + 40 * 3)
     assert early.low < early.seconds < early.high
     assert late.high - late.low < early.high - early.low
-    assert corrected(100, 100, 300.0, 3.0, 98).high == pytest.approx(300)
+    assert correct_duration(100, 100, 300.0, 3.0, 98).high == pytest.approx(300)
     asked = config(hardware={"price_per_hour": 2.0})
-    assert price_of(asked, 1800) == pytest.approx(1.0) and price_of(config(), 1800) is None
+    assert compute_price(asked, 1800) == pytest.approx(1.0) and compute_price(config(), 1800) is None
 
 
 TRAPS = [
@@ -151,22 +147,22 @@ TRAPS = [
 @pytest.mark.parametrize(("sections", "data", "code"), TRAPS)
 def test_traps_are_named_and_their_fix_removes_them(sections, data, code):
     asked = config(**sections)
-    found = {advice.code: advice for advice in advise(asked, MISTRAL, data)}
+    found = {advice.code: advice for advice in find_advice(asked, MISTRAL, data)}
     assert code in found
     assert found[code].text and found[code].reason
     if found[code].fix:
         values = asked.model_dump()
         for path, value in found[code].fix.items():
-            assert path in options()
+            assert path in list_options()
             section, _, name = path.partition(".")
             values[section][name] = value
-        again = {advice.code for advice in advise(build_config(values), MISTRAL, data)}
+        again = {advice.code for advice in find_advice(build_config(values), MISTRAL, data)}
         assert code not in again or code == "few_held_out"
 
 
 def test_float16_for_a_bfloat16_model():
-    facts = facts_from_config({**find("mistralai/Mistral-7B-v0.1"), "torch_dtype": "bfloat16"})
-    codes = [advice.code for advice in advise(config(model={"dtype": "float16"}), facts)]
+    facts = facts_from_config({**find_config("mistralai/Mistral-7B-v0.1"), "torch_dtype": "bfloat16"})
+    codes = [advice.code for advice in find_advice(config(model={"dtype": "float16"}), facts)]
     assert codes[0] == "float16"
 
 
@@ -177,7 +173,7 @@ def test_a_budget_that_will_not_do_is_said_beforehand():
         hardware = {"price_per_hour": 2.0, "budget": budget}
         asked = config(hardware=hardware)
         here = Hardware(memory_gib=8.0, available_gib=8.0)
-        planned = plan(asked, hardware=here, card="A100", facts=MISTRAL, data=data)
+        planned = plan_run(asked, hardware=here, card="A100", facts=MISTRAL, data=data)
         return planned, [advice for advice in planned.advice if advice.code == "budget"]
 
     planned, advice = found(0.05)
@@ -188,26 +184,26 @@ def test_a_budget_that_will_not_do_is_said_beforehand():
 
 def test_a_sound_config_has_no_advice():
     data = DataFacts(5000, tokens=1_000_000, supervised=500_000, longest=900, validation_rows=250)
-    assert advise(config(), MISTRAL, data) == []
+    assert find_advice(config(), MISTRAL, data) == []
 
 
 def test_catalogue_sizes_are_the_published_ones():
-    assert len(names()) == len(set(names())) > 80
-    for entry in entries():
+    assert len(list_names()) == len(set(list_names())) > 80
+    for entry in list_entries():
         facts = facts_from_config(entry.config, entry.ids[0])
         assert facts.verified
         if entry.parameters is not None:
             assert facts.parameters == entry.parameters, entry.ids[0]
-    assert find("QWEN/qwen3-0.6b") is not None
-    assert find("nobody/nothing") is None
+    assert find_config("QWEN/qwen3-0.6b") is not None
+    assert find_config("nobody/nothing") is None
 
 
 def test_a_plan_has_all_of_it():
     data = DataFacts(1000, tokens=200_000, supervised=90_000, longest=700, validation_rows=50)
-    found = plan(config(), hardware=Hardware(), card="T4", facts=MISTRAL, data=data)
+    found = plan_run(config(), hardware=Hardware(), card="T4", facts=MISTRAL, data=data)
     assert not found.fit.fits and found.fit.smallest
     assert found.duration is not None and found.duration.seconds
     assert found.rules and found.resolved.reasons
-    here = plan(config(), hardware=Hardware(memory_gib=64.0, available_gib=60.0), facts=MISTRAL)
+    here = plan_run(config(), hardware=Hardware(memory_gib=64.0, available_gib=60.0), facts=MISTRAL)
     assert here.fit.card.cpu and here.fit.fits and not here.fit.estimate.verified
     assert not any("8bit" in str(lever.change.value) for lever in here.fit.levers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tui_tuner.inference.predicting.parsing import read_carp, read_json, read_label
+from tui_tuner.inference.predicting.parsing import read_carp, read_json_answer, read_label
 
 LABELS = ("good", "very good", "not-spam", "C++", "C", "正面", "负面")
 
@@ -31,7 +31,7 @@ def test_a_label_is_found_however_it_is_written(answer: str, label: str) -> None
 @pytest.mark.parametrize("answer", ["", "goodness", "bad", "Cobol", "正 面"])
 def test_what_is_none_of_the_labels(answer: str) -> None:
     label, problem = read_label(answer, LABELS)
-    assert label is None and problem.startswith("the answer names none of the labels")
+    assert label is None and problem.startswith("the answer contains none of the labels")
     assert answer in problem
 
 
@@ -73,10 +73,10 @@ def test_an_answer_without_its_form_counts_if_it_names_one_label() -> None:
     ],
 )
 def test_json_in_an_answer(answer: str, found: object) -> None:
-    assert read_json(answer, ("name", "price")) == (found, "")
+    assert read_json_answer(answer, ("name", "price")) == (found, "")
 
 
 @pytest.mark.parametrize("answer", ["", "{", '{"name": 1}', '["name", "price"]', '{"name": 1, "price": 2'])
 def test_json_that_is_none_or_lacks_a_key(answer: str) -> None:
-    found, problem = read_json(answer, ("name", "price"))
-    assert found is None and problem.startswith("the answer is no JSON object")
+    found, problem = read_json_answer(answer, ("name", "price"))
+    assert found is None and problem.startswith("the answer contains no JSON object")

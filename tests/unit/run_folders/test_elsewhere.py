@@ -10,10 +10,10 @@ import pytest
 
 from tui_tuner.errors import UsageError
 from tui_tuner.launch import lock
-from tui_tuner.launch.lock import owned
-from tui_tuner.runs.events import Body, Event, Finished, Heartbeat, RunStarted
+from tui_tuner.launch.lock import own_run
+from tui_tuner.runs.events import Event, EventBody, Finished, Heartbeat, RunStarted
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.runs.wire import encode
+from tui_tuner.runs.wire import encode_event
 
 
 @pytest.fixture
@@ -29,27 +29,27 @@ def folder(tmp_path: Path) -> RunFolder:
     return found
 
 
-def _say(folder: RunFolder, *bodies: Body, ago: float = 0.0) -> None:
-    with open(folder.events, "ab") as journal:
+def _say(folder: RunFolder, *bodies: EventBody, ago: float = 0.0) -> None:
+    with open(folder.events_path, "ab") as journal:
         for body in bodies:
-            journal.write(encode(Event(body, "run", 0, time.time() - ago)))
+            journal.write(encode_event(Event(body, "run", 0, time.time() - ago)))
 
 
 def test_its_heartbeats_tell_that_it_is_alive(folder: RunFolder) -> None:
-    assert folder.alive() and folder.elsewhere() == "node-7" and folder.state() == "running"
-    os.utime(folder.events, (time.time() - 600, time.time() - 600))
-    assert not folder.alive() and folder.state() == "lost"
+    assert folder.is_alive() and folder.find_other_host() == "node-7" and folder.find_state() == "running"
+    os.utime(folder.events_path, (time.time() - 600, time.time() - 600))
+    assert not folder.is_alive() and folder.find_state() == "lost"
 
 
 def test_a_run_that_ended_there_is_not_alive(folder: RunFolder) -> None:
     _say(folder, Finished("stopped", 130))
-    assert not folder.alive() and folder.state() == "stopped"
+    assert not folder.is_alive() and folder.find_state() == "stopped"
 
 
 def test_a_copy_of_an_old_run_is_not_alive(folder: RunFolder) -> None:
-    folder.events.unlink()
+    folder.events_path.unlink()
     _say(folder, RunStarted(device="CPU"), Heartbeat(3), ago=86400 * 3)
-    assert not folder.alive() and folder.state() == "lost"
+    assert not folder.is_alive() and folder.find_state() == "lost"
 
 
 def test_it_cannot_be_taken_while_its_journal_grows(
@@ -64,21 +64,21 @@ def test_it_cannot_be_taken_while_its_journal_grows(
     beating = threading.Thread(target=beat)
     beating.start()
     try:
-        with pytest.raises(UsageError, match="node-7") as raised, owned(folder):
+        with pytest.raises(UsageError, match="node-7") as raised, own_run(folder):
             raise AssertionError("two train it")
         assert "--force" in raised.value.hint
     finally:
         done.set()
         beating.join()
-    assert folder.manifest()["host"] == "node-7"
+    assert folder.read_manifest()["host"] == "node-7"
     monkeypatch.setattr(lock, "HEARTBEATS_SECONDS", 0.3)
-    with owned(folder):  # as quiet as a container that was killed, and has another name now
-        assert folder.manifest()["pid"] == os.getpid() and folder.manifest()["host"] != "node-7"
+    with own_run(folder):  # as quiet as a container that was killed, and has another name now
+        assert folder.read_manifest()["pid"] == os.getpid() and folder.read_manifest()["host"] != "node-7"
 
 
 def test_it_is_taken_at_once_with_force(folder: RunFolder) -> None:
-    folder.disown()
+    folder.forget_process()
     began = time.monotonic()
-    assert folder.elsewhere() == "" and not folder.alive()
-    with owned(folder):
+    assert folder.find_other_host() == "" and not folder.is_alive()
+    with own_run(folder):
         assert time.monotonic() - began < lock.HEARTBEATS_SECONDS

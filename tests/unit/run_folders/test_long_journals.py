@@ -10,11 +10,11 @@ import pytest
 
 from tui_tuner import headless
 from tui_tuner.headless import LinePrinter, RawPrinter, print_new
-from tui_tuner.runs import tally as tally_module
+from tui_tuner.runs import journal_tally as tally_module
 from tui_tuner.runs.events import (
-    Body,
     Evaluation,
     Event,
+    EventBody,
     Finished,
     Heartbeat,
     Log,
@@ -25,15 +25,18 @@ from tui_tuner.runs.events import (
     Warned,
 )
 from tui_tuner.runs.journal import JournalReader
+from tui_tuner.runs.journal_tally import update_tally
 from tui_tuner.runs.phases import step_lines
-from tui_tuner.runs.scan import scan, whole_lines
+from tui_tuner.runs.scan import scan_lines, whole_lines
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.runs.tally import tally
-from tui_tuner.runs.wire import decode, encode
+from tui_tuner.runs.wire import decode_line, encode_event
 
 
-def _bodies(count: int, chance: random.Random) -> list[Body]:
-    bodies: list[Body] = [RunStarted(config={}, device="CPU", total_steps=count), Phase("training", 0, count)]
+def _bodies(count: int, chance: random.Random) -> list[EventBody]:
+    bodies: list[EventBody] = [
+        RunStarted(config={}, device="CPU", total_steps=count),
+        Phase("training", 0, count),
+    ]
     for step in range(1, count + 1):
         metrics = {"reward": chance.random(), "odd\x1bname": None} if chance.random() < 0.3 else {}
         loss = chance.choice([chance.random(), None, math.nan, math.inf, 3, 1e-30])
@@ -71,7 +74,7 @@ def _journal(count: int, seed: int, seconds: float = 0.9) -> bytes:
     lines, moment = [], 1.7e9
     for number, body in enumerate(_bodies(count, chance)):
         moment += seconds * chance.random() * 2 - (3600 if chance.random() < 0.01 else 0)
-        line = encode(Event(body, run, number, round(moment, 3)))
+        line = encode_event(Event(body, run, number, round(moment, 3)))
         lines.append(line)
         if isinstance(body, Step) and chance.random() < 0.15:
             damaged = line.replace(b'"seconds":', b'"seconds":1.2.', 1)
@@ -87,7 +90,7 @@ def _journal(count: int, seed: int, seconds: float = 0.9) -> bytes:
 
 
 def _events(block: bytes) -> list[Event]:
-    return [event for line in block.splitlines() if (event := decode(line)) is not None]
+    return [event for line in block.splitlines() if (event := decode_line(line)) is not None]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -96,7 +99,7 @@ def test_blocks_are_printed_as_their_events_are(tmp_path: Path, seed: int) -> No
     path.write_bytes(_journal(400, seed, seconds=0.1 if seed % 2 else 1.5))
     one_by_one: list[str] = []
     at_once: list[str] = []
-    LinePrinter(one_by_one.append).feed(_events(path.read_bytes()))
+    LinePrinter(one_by_one.append).feed_events(_events(path.read_bytes()))
     print_new(JournalReader(path), LinePrinter(at_once.append))
     assert at_once == one_by_one
     assert len(at_once) > 30
@@ -108,7 +111,7 @@ def test_however_much_is_read_at_a_time(tmp_path: Path, limit: int, monkeypatch:
     path.write_bytes(_journal(60, 9))
     expected: list[str] = []
     lines: list[str] = []
-    LinePrinter(expected.append).feed(_events(path.read_bytes()))
+    LinePrinter(expected.append).feed_events(_events(path.read_bytes()))
     monkeypatch.setattr(headless, "READ_AT_ONCE", limit)
     print_new(JournalReader(path), LinePrinter(lines.append))
     assert lines == expected
@@ -132,11 +135,11 @@ def test_steps_are_found_as_they_are_written() -> None:
         Step(3, 0.5, 1.0, 0.0, None, metrics={"a": 1.5}, mfu=0.5, gpu_busy=0.25),
         Step(3, 0.5, 1.0, 0.0, None, gpu_busy=0.25),
     ):
-        line = encode(Event(step, "run", 3, 1.7e9))
-        (figures,) = scan(line)
+        line = encode_event(Event(step, "run", 3, 1.7e9))
+        (figures,) = scan_lines(line)
         assert figures[1] == str(step.step).encode() and not figures[-1]
         assert list(whole_lines(line)) == [(line, True)]
-    (beat,) = scan(encode(Event(Heartbeat(3, 5), "run", 3, 1.7e9)))
+    (beat,) = scan_lines(encode_event(Event(Heartbeat(3, 5), "run", 3, 1.7e9)))
     assert (float(beat[-2]), beat[0], beat[-1]) == (1.7e9, b"", b"")
 
 
@@ -146,13 +149,15 @@ def test_a_step_costs_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def counting(line: bytes) -> Event | None:
         nonlocal count
         count += 1
-        return decode(line)
+        return decode_line(line)
 
     path = tmp_path / "events.jsonl"
-    lines = [encode(Event(RunStarted(total_steps=5000), "r", 0, 1.7e9))]
-    lines += [encode(Event(Step(n, 0.1, 1.0, 1e-4, 1.0), "r", n, 1.7e9 + n / 9)) for n in range(1, 5000)]
+    lines = [encode_event(Event(RunStarted(total_steps=5000), "r", 0, 1.7e9))]
+    lines += [
+        encode_event(Event(Step(n, 0.1, 1.0, 1e-4, 1.0), "r", n, 1.7e9 + n / 9)) for n in range(1, 5000)
+    ]
     path.write_bytes(b"".join(lines))
-    monkeypatch.setattr(headless, "decode", counting)
+    monkeypatch.setattr(headless, "decode_line", counting)
     for printer in (LinePrinter, RawPrinter):
         print_new(JournalReader(path), printer(lambda _line: None))
     assert count == 2, "the first line, once for each printer"
@@ -166,8 +171,8 @@ def test_sums_are_the_same_however_lines_are_spelt(tmp_path: Path) -> None:
         lines = _journal(300, 4).splitlines(keepends=True)
         if name == "spaced":  # no line that the pattern fits
             lines = [json.dumps(json.loads(e.line)).encode() + b"\n" for e in _events(b"".join(lines))]
-        folder.events.write_bytes(b"".join(lines))
-        kept = asdict(tally(folder)[0])
+        folder.events_path.write_bytes(b"".join(lines))
+        kept = asdict(update_tally(folder)[0])
         found.append({key: value for key, value in kept.items() if key not in ("offset", "head")})
     assert json.dumps(found[0]) == json.dumps(found[1])
     assert found[0]["paid_seconds"] > 0 and tally_module.CACHE
@@ -175,14 +180,16 @@ def test_sums_are_the_same_however_lines_are_spelt(tmp_path: Path) -> None:
 
 def test_heartbeats_alone_are_time_that_is_paid_for(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    lines = [encode(Event(Heartbeat(0, 1), "r", n, 1.7e9 + 5 * n)) for n in range(101)]
-    folder.events.write_bytes(b"".join(lines))
-    assert tally(folder)[0].paid_seconds == pytest.approx(500)
+    lines = [encode_event(Event(Heartbeat(0, 1), "r", n, 1.7e9 + 5 * n)) for n in range(101)]
+    folder.events_path.write_bytes(b"".join(lines))
+    assert update_tally(folder)[0].paid_seconds == pytest.approx(500)
 
 
 def test_of_a_long_journal_not_each_line_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "events.jsonl"
-    lines = [encode(Event(Step(n, 0.1, 1.0, 1e-4, 1.0), "r", n, 1.7e9 + 60 * n)) for n in range(1, 5001)]
+    lines = [
+        encode_event(Event(Step(n, 0.1, 1.0, 1e-4, 1.0), "r", n, 1.7e9 + 60 * n)) for n in range(1, 5001)
+    ]
     path.write_bytes(b"".join(lines))
     assert step_lines.step_seconds(path) == step_lines.STEP_LINE_SECONDS
     monkeypatch.setattr(step_lines, "LONG_JOURNAL", 1 << 20)
@@ -193,18 +200,18 @@ def test_of_a_long_journal_not_each_line_is_printed(tmp_path: Path, monkeypatch:
 
 def test_a_journal_that_is_cut_or_replaced_is_read_from_its_beginning(tmp_path: Path) -> None:
     path, other = tmp_path / "events.jsonl", tmp_path / "other"
-    first = [encode(Event(Log(f"first {n}"), "r", n, 1.7e9)) for n in range(5)]
-    second = [encode(Event(Log(f"second {n}"), "r", n, 1.7e9)) for n in range(9)]
+    first = [encode_event(Event(Log(f"first {n}"), "r", n, 1.7e9)) for n in range(5)]
+    second = [encode_event(Event(Log(f"second {n}"), "r", n, 1.7e9)) for n in range(9)]
     path.write_bytes(b"".join(first))
     reader = JournalReader(path)
-    assert len(reader.read()) == 5 and reader.read() == []
+    assert len(reader.read_events()) == 5 and reader.read_events() == []
     other.write_bytes(b"".join(second))
     other.replace(path)  # longer than what was read
-    assert len(reader.read()) == 9
+    assert len(reader.read_events()) == 9
     path.write_bytes(first[0])
-    assert len(reader.read()) == 1
+    assert len(reader.read_events()) == 1
     path.unlink()
-    assert reader.read() == []
+    assert reader.read_events() == []
 
 
 def test_a_line_without_an_end_is_passed_over_in_pieces(
@@ -214,7 +221,7 @@ def test_a_line_without_an_end_is_passed_over_in_pieces(
 
     monkeypatch.setattr(journal, "LONGEST_LINE", 1000)
     path = tmp_path / "events.jsonl"
-    path.write_bytes(b"x" * 5000 + b"\n" + encode(Event(Log("after"), "r", 1, 1.7e9)))
+    path.write_bytes(b"x" * 5000 + b"\n" + encode_event(Event(Log("after"), "r", 1, 1.7e9)))
     out: list[str] = []
     monkeypatch.setattr(headless, "READ_AT_ONCE", 100)
     print_new(JournalReader(path), LinePrinter(out.append))

@@ -7,52 +7,52 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.errors import RunError
-from tui_tuner.launch.lock import owned
-from tui_tuner.launch.output import open_log
-from tui_tuner.runs.control import Control, send
+from tui_tuner.launch.lock import own_run
+from tui_tuner.launch.output_capture import open_log
+from tui_tuner.runs.control import CommandReceiver, send_command
 from tui_tuner.runs.events import Log
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.notes import set_note
-from tui_tuner.runs.private import open_private
+from tui_tuner.runs.private_files import open_private
 from tui_tuner.runs.store import RunFolder
 
 
 def test_commands_in_a_file_that_others_can_write_are_refused(tmp_path: Path) -> None:
-    control = Control(tmp_path / "control.jsonl")
-    send(control.path, "save")
-    assert (control.poll(), control.refused) == (["save"], 0)
+    control = CommandReceiver(tmp_path / "control.jsonl")
+    send_command(control.path, "save")
+    assert (control.poll_commands(), control.refused) == (["save"], 0)
     control.path.chmod(0o666)
-    send(control.path, "stop")
-    assert (control.poll(), control.refused) == ([], 1)
+    send_command(control.path, "stop")
+    assert (control.poll_commands(), control.refused) == ([], 1)
     control.path.chmod(0o600)
-    send(control.path, "pause")
-    assert control.poll() == ["pause"]
+    send_command(control.path, "pause")
+    assert control.poll_commands() == ["pause"]
 
 
 def test_commands_are_not_read_or_sent_through_a_link(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"")
-    control = Control(tmp_path / "control.jsonl")
+    control = CommandReceiver(tmp_path / "control.jsonl")
     control.path.symlink_to(other)
     with pytest.raises(OSError):
-        send(control.path, "stop")
+        send_command(control.path, "stop")
     other.write_bytes(b'{"command": "stop"}\n')
-    assert control.poll() == [] and other.read_bytes() == b'{"command": "stop"}\n'
+    assert control.poll_commands() == [] and other.read_bytes() == b'{"command": "stop"}\n'
 
 
 def test_commands_of_a_file_that_was_replaced_are_heard(tmp_path: Path) -> None:
-    control = Control(tmp_path / "control.jsonl")
+    control = CommandReceiver(tmp_path / "control.jsonl")
     for _unused in range(5):
-        send(control.path, "save")
-    assert control.poll() == ["save"] * 5
+        send_command(control.path, "save")
+    assert control.poll_commands() == ["save"] * 5
     control.path.unlink()
-    assert control.poll() == []
-    send(control.path, "stop")
-    assert control.poll() == ["stop"]
+    assert control.poll_commands() == []
+    send_command(control.path, "stop")
+    assert control.poll_commands() == ["stop"]
 
 
 def _lock(folder: RunFolder) -> None:
-    with owned(folder):
+    with own_run(folder):
         pass
 
 
@@ -60,8 +60,8 @@ def _lock(folder: RunFolder) -> None:
     ("name", "write"),
     [
         (".lock", _lock),
-        ("events.jsonl", lambda folder: JournalWriter(folder.events, "r")),
-        ("run.log", lambda folder: open_log(folder.log)),
+        ("events.jsonl", lambda folder: JournalWriter(folder.events_path, "r")),
+        ("run.log", lambda folder: open_log(folder.log_path)),
     ],
 )
 @pytest.mark.parametrize("kind", ["link", "pipe"])
@@ -107,11 +107,11 @@ def test_a_journal_that_is_deleted_or_replaced_is_begun_anew(tmp_path: Path) -> 
     journal = JournalWriter(path, "r")
     journal.emit(Log("first"))
     reader = JournalReader(path)
-    assert len(reader.read()) == 1
+    assert len(reader.read_events()) == 1
     path.unlink()
     journal.emit(Heartbeat(1))
     journal.emit(Log("second"))
-    bodies = [event.body for event in reader.read()]
+    bodies = [event.body for event in reader.read_events()]
     assert isinstance(bodies[0], Warned) and bodies[0].code == "journal_replaced"
     assert bodies[-1] == Log("second")
     other = tmp_path / "other"

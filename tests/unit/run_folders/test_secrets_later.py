@@ -8,10 +8,10 @@ import pytest
 
 from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.runs.events import Log
-from tui_tuner.runs.history import log_tail, lost
+from tui_tuner.runs.history import describe_lost, read_log_tail
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.notes import read_notes, set_note
-from tui_tuner.runs.secrets import MASK, Scrubber, scrubber
+from tui_tuner.runs.secrets import MASK, Scrubber, current_scrubber
 from tui_tuner.runs.store import RunFolder
 
 AWS = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -67,7 +67,7 @@ def test_a_token_set_after_the_journal_was_opened_is_masked(
     ],
 )
 def test_shapes_are_masked_in_text_and_in_a_line_of_json(text: str, tmp_path: Path) -> None:
-    plain = Scrubber({}).text(text)
+    plain = Scrubber({}).mask_text(text)
     assert MASK in plain and AWS not in plain and "aaaa" not in plain and "0a0a" not in plain
     journal = JournalWriter(tmp_path / "events.jsonl", "r")
     journal.emit(Log(text))
@@ -82,15 +82,15 @@ def test_shapes_are_masked_in_text_and_in_a_line_of_json(text: str, tmp_path: Pa
     ["pad_token=<|endoftext|>", "password: how do I reset it?", "https://host:8080/a@b", "12:30 a@b.c"],
 )
 def test_ordinary_words_stay(text: str) -> None:
-    assert Scrubber({}).text(text) == text
+    assert Scrubber({}).mask_text(text) == text
 
 
 def test_notes_and_the_shown_end_of_a_log_are_masked(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     set_note(folder, "used hf_" + "b" * 30 + " here")
     assert read_notes(folder).note == f"used {MASK} here"
-    folder.log.write_text("loading\nfailed with hf_" + "b" * 30 + "\n")
-    assert log_tail(folder.log, 5) == ["loading", f"failed with {MASK}"]
+    folder.log_path.write_text("loading\nfailed with hf_" + "b" * 30 + "\n")
+    assert read_log_tail(folder.log_path, 5) == ["loading", f"failed with {MASK}"]
 
 
 def test_what_was_printed_past_python_is_masked_while_the_run_is_on(tmp_path: Path) -> None:
@@ -119,14 +119,16 @@ def _until(true: object) -> None:
 
 
 def test_one_scrubber_serves_as_long_as_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = scrubber()
-    assert scrubber() is first
+    first = current_scrubber()
+    assert current_scrubber() is first
     monkeypatch.setenv("OTHER_TOKEN", "new-value-123")
-    assert scrubber() is not first and scrubber().finds("new-value-123")
+    assert current_scrubber() is not first and current_scrubber().has_secret("new-value-123")
 
 
 def test_what_a_killed_process_printed_last_is_masked_once_its_run_is_told_as_lost(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.log.write_text("loading\nAuthorization: hf_abcdefghijklmnopqrstuvwxyzABCDEFGH\n")
-    assert "hf_abc" not in " ".join(lost(folder).lines)
-    assert b"hf_abc" not in folder.log.read_bytes() and folder.log.read_bytes().startswith(b"loading\n")
+    folder.log_path.write_text("loading\nAuthorization: hf_abcdefghijklmnopqrstuvwxyzABCDEFGH\n")
+    assert "hf_abc" not in " ".join(describe_lost(folder).lines)
+    assert b"hf_abc" not in folder.log_path.read_bytes() and folder.log_path.read_bytes().startswith(
+        b"loading\n"
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.runs.events import Event, Finished, Log, RunStarted
-from tui_tuner.runs.wire import encode
+from tui_tuner.runs.wire import encode_event
 
 MAIN = shlex.join([sys.executable, "-m", "tui_tuner"])
 
@@ -22,7 +22,7 @@ def place(tmp_path: Path) -> Path:
     (run / "config.yaml").write_text("model: {name: demo}\ndata: {path: demo}\n")
     bodies = [RunStarted(device="CPU"), *(Log(f"größer als sonst, {n}: 中 😀") for n in range(3000))]
     bodies.append(Finished("completed", 0, "fertig"))
-    lines = [encode(Event(body, "läuft ✓", n, 1.7e9)) for n, body in enumerate(bodies)]
+    lines = [encode_event(Event(body, "läuft ✓", n, 1.7e9)) for n, body in enumerate(bodies)]
     (run / "events.jsonl").write_bytes(b"".join(lines))
     (run / "manifest.json").write_text("{}")
     return tmp_path
@@ -60,7 +60,7 @@ def test_a_reader_that_leaves(place: Path, command: str) -> None:
 @pytest.mark.parametrize("command", ["attach last --json", "presets"])
 def test_a_full_disk_behind_standard_output(place: Path, command: str) -> None:
     code, _out, err = _do(place, f"T {command} > /dev/full")
-    assert code == 1 and "No space left on device" in err and "defect" not in err
+    assert code == 1 and "No space left on device" in err and "bug in tui-tuner" not in err
 
 
 def test_a_locale_without_utf_8(place: Path) -> None:
@@ -95,6 +95,6 @@ def test_names_that_are_too_long(place: Path) -> None:
     }
     for command, words in wrong.items():
         code, _out, err = _do(place, command)
-        assert code == 2 and words in err and "defect" not in err, command
+        assert code == 2 and words in err and "bug in tui-tuner" not in err, command
     code, _out, err = _do(place, "T runs --runs runs/*/config.yaml")
     assert code == 2 and "is a file" in err

@@ -36,12 +36,12 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
-from tui_tuner.data.examples.encoder import Facts, RowEncoder
+from tui_tuner.data.examples.record_encoder import RowEncoder, RowFacts
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.reading import Read, Reading
+from tui_tuner.data.read_data import DataReading, ReadRow
 from tui_tuner.demo import MODEL_DIR
 from tui_tuner.tasks import find_task
-from tui_tuner.tasks.preview.mask import Collected
+from tui_tuner.tasks.preview.mask import ExampleCollector
 
 KEYS = ("reasoning_content", "reasoning", "thinking")
 THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n(.*)", re.DOTALL)
@@ -176,18 +176,18 @@ class Done:
     reason: str
     ids: list[int]
     trained: list[bool]
-    facts: Facts
+    facts: RowFacts
 
 
 @pytest.fixture(scope="module")
-def reads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Read]:
+def reads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReadRow]:
     """Each row as it is read from a file of its own."""
     folder = tmp_path_factory.mktemp("rows")
     found = {}
     for kind, row in KINDS.items():
         path = folder / f"{kind}.jsonl"
         path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
-        [found[kind]] = Reading(DataSection(path=str(path)))
+        [found[kind]] = DataReading(DataSection(path=str(path)))
     return found
 
 
@@ -206,18 +206,18 @@ def tokenizer_of(shape: Shape) -> Any:
     return tokenizer
 
 
-def done(shape: Shape, tokenizer: Any, read: Read, folder: Path) -> Done:
+def done(shape: Shape, tokenizer: Any, read: ReadRow, folder: Path) -> Done:
     """One row taken all the way to an example."""
     ends = [tokenizer.convert_tokens_to_ids(end) for end in shape.generation_ends]
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
     config = RunConfig(task="sft", model=ModelSection(name=str(folder)), data=DataSection(max_length=4096))
-    collected, ledger, task = Collected(), Ledger(), find_task("sft")
+    collected, ledger, task = ExampleCollector(), Ledger(), find_task("sft")
     if read.record is None:
-        return Done("dropped", str(read.problem), [], [], Facts())
-    rows = RowEncoder(task.encoder(config, tokenizer))
-    rows.add([read], collected, ledger)
+        return Done("dropped", str(read.problem), [], [], RowFacts())
+    rows = RowEncoder(task.make_encoder(config, tokenizer))
+    rows.encode_rows([read], collected, ledger)
     outcome = next(name for name, count in ledger.outcomes.items() if count)
-    reason = "".join(noted.reason for noted in ledger.reasons(outcome))
+    reason = "".join(noted.reason for noted in ledger.list_reasons(outcome))
     ids = [int(token) for example in collected.examples for token in example.ids]
     trained = [bool(flag) for example in collected.examples for flag in task.trained_mask(example)]
     return Done(outcome, reason, ids, trained, rows.facts)
@@ -309,7 +309,7 @@ def _said_wrong(shape: Shape, truth: Truth, text: str, added: str, row: Row, got
         "system_left_out": any(system not in truth.text for system in systems),
         "stop_added": bool(added),
     }
-    said = {name: bool(got.facts.count(name)) for name in should}
+    said = {name: bool(got.facts.get_count(name)) for name in should}
     if said != should:
         return f"counted {said}, should be {should}"
     ends = [*(end for _unused, end in truth.spans[:-1]), truth.spans[-1][1] + len(added)]
@@ -320,7 +320,7 @@ def _said_wrong(shape: Shape, truth: Truth, text: str, added: str, row: Row, got
         if train
     ]
     loose = {start for start, _unused in truth.may} & set(ends)
-    counted = got.facts.count("answers"), got.facts.count("stopped")
+    counted = got.facts.get_count("answers"), got.facts.get_count("stopped")
     if counted not in {(len(stopped), sum(stopped) + more) for more in range(len(loose) + 1)}:
         return f"answers and stopped ones {counted}, should be {len(stopped), sum(stopped)}"
     return ""
@@ -328,7 +328,7 @@ def _said_wrong(shape: Shape, truth: Truth, text: str, added: str, row: Row, got
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 def test_every_kind_of_row_is_trained_right_or_dropped_for_a_true_reason(
-    shape: Shape, reads: dict[str, Read], tmp_path: Path
+    shape: Shape, reads: dict[str, ReadRow], tmp_path: Path
 ) -> None:
     tokenizer = tokenizer_of(shape)
     (tmp_path / "config.json").write_text("{}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.runs.events import Body, Evaluation, HeldOutRows, RunStarted, Step
+from tui_tuner.runs.events import Evaluation, EventBody, HeldOutRows, RunStarted, Step
 
 Curve = Callable[[float], float]  # of the share of the learning rate used up
 
@@ -34,7 +34,7 @@ def make_run(
     rates: Callable[[int], list[float]] = cosine,
     seed: int = 0,
     config: Mapping[str, Any] | None = None,
-) -> list[Body]:
+) -> list[EventBody]:
     """The events of a run.
 
     Args:
@@ -46,7 +46,7 @@ def make_run(
     used = np.concatenate([[0.0], np.cumsum(rate) / np.sum(rate)])
     easy, eager = random.normal(0, 0.1, rows), np.exp(random.normal(0, 0.3, rows))
     start = held_out(0.0)
-    events: list[Body] = [] if config is None else [RunStarted(config=config)]
+    events: list[EventBody] = [] if config is None else [RunStarted(config=config)]
 
     def evaluate(step: int) -> None:
         level = held_out(float(used[step]))

@@ -8,8 +8,8 @@ import random
 import pytest
 
 from tui_tuner.runs.events import Evaluation, Event, HeldOutRows, RolledBack
-from tui_tuner.runs.view import RunView, fold
-from tui_tuner.verdicts.gain import Gain, gain_of, gain_words, gains_of, quantile_of_t
+from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.verdicts.gain import Gain, compute_gain, describe_gain, list_gains, quantile_of_t
 
 
 def rows(step: int, losses: list[float], labels: list[int] | None = None) -> HeldOutRows:
@@ -37,9 +37,9 @@ def test_student_by_his_table(share: float, freedom: int, expected: float) -> No
 
 
 def test_a_gain_weighs_rows_by_their_labels_as_an_evaluation_does() -> None:
-    found = gain_of(rows(0, [2.0, 4.0], [30, 10]), rows(9, [1.0, 4.0], [30, 10]))
+    found = compute_gain(rows(0, [2.0, 4.0], [30, 10]), rows(9, [1.0, 4.0], [30, 10]))
     assert found is not None and found.mean == pytest.approx(0.75)  # 2.5 before, 1.75 after
-    even = gain_of(rows(0, [2.0, 3.0, 2.5]), rows(9, [1.9, 2.7, 2.3]))
+    even = compute_gain(rows(0, [2.0, 3.0, 2.5]), rows(9, [1.9, 2.7, 2.3]))
     assert even is not None
     assert (even.mean, even.high - even.mean) == (
         pytest.approx(0.2),
@@ -52,17 +52,17 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     held = 0
     for _unused in range(400):
         before = [draw.gauss(3, 1) for _row in range(12)]
-        found = gain_of(rows(0, before), rows(1, [loss - draw.gauss(0.1, 0.2) for loss in before]))
+        found = compute_gain(rows(0, before), rows(1, [loss - draw.gauss(0.1, 0.2) for loss in before]))
         assert found is not None
         held += found.low <= 0.1 <= found.high
     assert 0.92 <= held / 400 <= 0.98
 
 
 def test_what_cannot_be_compared_is_not() -> None:
-    assert gain_of(rows(0, [1.0, 2.0]), rows(1, [1.0])) is None
-    assert gain_of(rows(0, [1.0, 2.0], [1, 2]), rows(1, [1.0, 2.0], [1, 3])) is None
+    assert compute_gain(rows(0, [1.0, 2.0]), rows(1, [1.0])) is None
+    assert compute_gain(rows(0, [1.0, 2.0], [1, 2]), rows(1, [1.0, 2.0], [1, 3])) is None
     damaged = HeldOutRows(1, ["x", None, math.nan, 1.0, 1.5], [10] * 5)
-    found = gain_of(rows(0, [1.0, 1.0, 1.0, 2.0, 2.0]), damaged)
+    found = compute_gain(rows(0, [1.0, 1.0, 1.0, 2.0, 2.0]), damaged)
     assert found is not None and (found.rows, found.all_rows) == (2, False)
 
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_compared_is_not() -> None:
     ],
 )
 def test_a_gain_in_words(gain: Gain, said: str) -> None:
-    assert gain_words(gain) == f"Loss at step 80 against before training: {said}"
+    assert describe_gain(gain) == f"Loss at step 80 compared with before training: {said}"
 
 
 def test_a_view_compares_the_start_with_the_best_and_the_last() -> None:
@@ -89,9 +89,9 @@ def test_a_view_compares_the_start_with_the_best_and_the_last() -> None:
     for step, loss in losses.items():
         events.append(Event(Evaluation(step, "validation", {"loss": loss}), time=1.0))
         events.append(Event(rows(step, [loss + 0.1 * n + 0.01 * step * n for n in range(8)]), time=1.0))
-    view = fold(RunView(), events)
+    view = fold_events(RunView(), events)
     assert [point.step for point in view.held_out] == [0, 20, 40]
-    assert [gain.step for gain in gains_of(view)] == [20, 40]
-    back = fold(view, [Event(RolledBack(20))])
-    assert [gain.step for gain in gains_of(back)] == [20]
-    assert gains_of(fold(RunView(), events[2:])) == []  # nothing was measured before training
+    assert [gain.step for gain in list_gains(view)] == [20, 40]
+    back = fold_events(view, [Event(RolledBack(20))])
+    assert [gain.step for gain in list_gains(back)] == [20]
+    assert list_gains(fold_events(RunView(), events[2:])) == []  # nothing was measured before training

@@ -11,9 +11,9 @@ import pytest
 from tests.unit.verdicts.made import constant, falls, make_run
 from tui_tuner.errors import UsageError
 from tui_tuner.runs.events import (
-    Body,
     Evaluation,
     Event,
+    EventBody,
     Finished,
     HeldOutRows,
     RolledBack,
@@ -21,10 +21,10 @@ from tui_tuner.runs.events import (
     Step,
     Warned,
 )
-from tui_tuner.runs.wire import encode
-from tui_tuner.verdicts.gathering import gather, gather_file
-from tui_tuner.verdicts.judge import event_of, judge, judge_gathered, judge_run
-from tui_tuner.verdicts.words import VERDICTS
+from tui_tuner.runs.wire import encode_event
+from tui_tuner.verdicts.judge import judge_events, judge_gathered, judge_run, make_verdict_event
+from tui_tuner.verdicts.run_history import gather_events, gather_file
+from tui_tuner.verdicts.verdict_words import VERDICTS
 
 GOOD = (falls(3, 1.5, 6), falls(3, 1.55, 6))
 
@@ -44,8 +44,8 @@ GOOD = (falls(3, 1.5, 6), falls(3, 1.55, 6))
         [Step(step, 0, 2.0, 1e-4) for step in range(1, 4)],
     ],
 )
-def test_too_little_is_unclear(bodies: list[Body]) -> None:
-    found = judge(bodies)
+def test_too_little_is_unclear(bodies: list[EventBody]) -> None:
+    found = judge_events(bodies)
     assert found.verdict == "unclear" and found.since_step is None and found.evidence and found.advice
 
 
@@ -54,18 +54,18 @@ def test_one_evaluation_is_no_curve() -> None:
         one for one in make_run(*GOOD, evaluations=1, single_rows=False) if not isinstance(one, HeldOutRows)
     ]
     bare = [one for one in made if isinstance(one, Step)]
-    assert judge(bare).verdict == "unclear" and "Nothing was measured" in judge(bare).evidence[0]
+    assert judge_events(bare).verdict == "unclear" and "never measured" in judge_events(bare).evidence[0]
     late = [
         one
         for one in make_run(*GOOD, evaluations=1)
         if not (isinstance(one, Evaluation | HeldOutRows) and not one.step)
     ]
-    assert judge(late[-1:]).verdict == "unclear"
+    assert judge_events(late[-1:]).verdict == "unclear"
 
 
 @pytest.mark.parametrize("value", [0.0, 2.0, -1.0, 1e-30, 1e30])
 def test_losses_that_are_all_equal(value: float) -> None:
-    made: list[Body] = []
+    made: list[EventBody] = []
     for step in range(61):
         made.append(Step(step, 0, value, 1e-4)) if step else None
         if step % 10 == 0:
@@ -73,51 +73,53 @@ def test_losses_that_are_all_equal(value: float) -> None:
             made.append(
                 HeldOutRows(step, [value + place * abs(value) / 100 for place in range(20)], [3] * 20)
             )
-    assert judge(made).verdict in ("nothing_learnt", "unclear")
+    assert judge_events(made).verdict in ("nothing_learnt", "unclear")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_no_number_at_all(value: float) -> None:
-    made: list[Body] = [Step(step, 0, value, 1e-4) for step in range(1, 30)]
-    assert judge(made).verdict == "unstable"
+    made: list[EventBody] = [Step(step, 0, value, 1e-4) for step in range(1, 30)]
+    assert judge_events(made).verdict == "unstable"
     made += [Evaluation(step, "validation", {"loss": value}) for step in (10, 20, 29)]
-    found = judge(made)
-    assert found.verdict == "unstable" and found.since_step == 1 and event_of(found, True).final
+    found = judge_events(made)
+    assert found.verdict == "unstable" and found.since_step == 1 and make_verdict_event(found, True).final
 
 
 def test_negative_losses_and_those_that_cross_zero() -> None:
-    found = judge(make_run(lambda used: 1 - 2 * used, lambda used: 1 - 1.9 * used, noise=0.0))
+    found = judge_events(make_run(lambda used: 1 - 2 * used, lambda used: 1 - 1.9 * used, noise=0.0))
     assert found.verdict in VERDICTS and found.verdict not in ("unstable", "memorised", "overfit")
 
 
 def test_a_run_that_was_resumed_and_rolled_back_has_one_history() -> None:
     made = make_run(*GOOD, steps=100)
     at = next(place for place, one in enumerate(made) if isinstance(one, Step) and one.step == 51)
-    lost: list[Body] = [Step(step, 0, 50.0, 1e-4) for step in range(51, 90)]
+    lost: list[EventBody] = [Step(step, 0, 50.0, 1e-4) for step in range(51, 90)]
     lost.append(Evaluation(60, "validation", {"loss": 40.0}))
     lost.append(HeldOutRows(60, [40.0] * 60, [8] * 60))
-    whole = judge(made)
+    whole = judge_events(made)
     for again in (RunStarted(resumed_from=50), RolledBack(50)):
-        assert judge([*made[:at], *lost, again, *made[at:]]) == whole
-    assert judge([*made[:at], *lost, *made[at:]]).step == 100  # without a word, what was done last counts
+        assert judge_events([*made[:at], *lost, again, *made[at:]]) == whole
+    assert (
+        judge_events([*made[:at], *lost, *made[at:]]).step == 100
+    )  # without a word, what was done last counts
 
 
 def test_a_run_that_still_goes_is_judged_so_far() -> None:
     made = make_run(*GOOD, steps=200, rates=constant)
     early = made[: next(place for place, one in enumerate(made) if isinstance(one, Step) and one.step == 45)]
-    assert judge(early).verdict == "not_converged"
+    assert judge_events(early).verdict == "not_converged"
     first = made[: next(place for place, one in enumerate(made) if isinstance(one, Step) and one.step == 7)]
-    assert judge(first).verdict == "unclear"
+    assert judge_events(first).verdict == "unclear"
 
 
 def test_gaps_and_events_that_say_nothing() -> None:
     made = make_run(*GOOD, steps=200)
     rare = [one for one in made if not isinstance(one, Step) or one.step % 7 == 0]
-    assert judge([*rare, Warned("loss_spike", "x")]).verdict == "good"
+    assert judge_events([*rare, Warned("loss_spike", "x")]).verdict == "good"
 
 
-def write(path: Path, bodies: list[Body]) -> Path:
-    path.write_bytes(b"".join(encode(Event(one, "run", seq, 1.8e9)) for seq, one in enumerate(bodies)))
+def write(path: Path, bodies: list[EventBody]) -> Path:
+    path.write_bytes(b"".join(encode_event(Event(one, "run", seq, 1.8e9)) for seq, one in enumerate(bodies)))
     return path
 
 
@@ -128,7 +130,7 @@ def test_a_journal_says_what_its_events_say(tmp_path: Path) -> None:
         Finished("completed", 0),
     ]
     path = write(tmp_path / "events.jsonl", made)
-    assert judge_run(tmp_path) == judge_run(path) == judge(made)
+    assert judge_run(tmp_path) == judge_run(path) == judge_events(made)
     with path.open("ab") as file:
         file.write(b'\xff\xfe{"torn": \n{"v":1,"kind":"step","step":"x"}\n{"v":1,"run":"run","seq":1,"ti')
     assert judge_run(path).verdict == "good"
@@ -138,8 +140,8 @@ def test_a_long_run_is_judged_from_some_of_its_steps(tmp_path: Path) -> None:
     made = make_run(*GOOD, steps=6000, evaluations=600, rows=10)
     few = gather_file(write(tmp_path / "events.jsonl", made), most=512)
     assert 200 < len(few.steps) <= 512 and len(few.rows) <= 400
-    assert judge_gathered(few, 50).verdict == judge(made).verdict == "good"
-    again = gather(made)
+    assert judge_gathered(few, 50).verdict == judge_events(made).verdict == "good"
+    again = gather_events(made)
     again.most = 512
     again.take_step(6001, math.nan, 1e-4, 1.0)
     assert math.isnan(again.losses[-1])
@@ -149,7 +151,7 @@ def test_a_long_run_is_judged_from_some_of_its_steps(tmp_path: Path) -> None:
 def test_what_is_no_journal_is_said_to_be_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text(text)
-    with pytest.raises(UsageError, match="no journal of a run"):
+    with pytest.raises(UsageError, match="not the journal of a run"):
         judge_run(path)
     with pytest.raises(UsageError, match="cannot be read"):
         judge_run(tmp_path / "missing")
@@ -157,6 +159,6 @@ def test_what_is_no_journal_is_said_to_be_none(tmp_path: Path, text: str) -> Non
 
 def test_copies_that_an_older_journal_only_warns_of() -> None:
     said = Warned("leakage", "1,500 of 2,000 validation rows are also trained on, so the loss would flatter.")
-    found: Any = gather([said])
+    found: Any = gather_events([said])
     assert found.copies == 1500 and found.held_out == 2000
-    assert judge([said, *make_run(*GOOD)]).verdict == "unclear"
+    assert judge_events([said, *make_run(*GOOD)]).verdict == "unclear"

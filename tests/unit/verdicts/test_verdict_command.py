@@ -13,15 +13,15 @@ from typer.testing import CliRunner
 from tests.ui import fakes
 from tests.unit.verdicts.made import falls, make_run
 from tests.unit.verdicts.test_odd import write
-from tui_tuner.cli.commands import app
-from tui_tuner.verdicts.words import VERDICTS
+from tui_tuner.cli.command_list import app
+from tui_tuner.verdicts.verdict_words import VERDICTS
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     store = fakes.store_at(tmp_path)
     folder = fakes.make_run(store, "coats")
-    write(folder.events, make_run(falls(3, 1.5, 6), falls(3, 1.55, 6), config={"task": "sft"}))
+    write(folder.events_path, make_run(falls(3, 1.5, 6), falls(3, 1.55, 6), config={"task": "sft"}))
     return store.root
 
 
@@ -41,7 +41,7 @@ def test_a_verdict_as_json_and_for_people(runs: Path) -> None:
 def test_errors_say_what_to_do(runs: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "other.jsonl"
     foreign.write_text('{"text": "a row"}\n')
-    for name, said in ((str(foreign), "no journal of a run"), ("hats", "no run 'hats'")):
+    for name, said in ((str(foreign), "not the journal of a run"), ("hats", "no run 'hats'")):
         done = subprocess.run(
             [sys.executable, "-m", "tui_tuner", "verdict", name, "--json", "--runs", str(runs)],
             capture_output=True,

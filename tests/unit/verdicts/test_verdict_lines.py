@@ -11,21 +11,21 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.ui.verdicts import runs
-from tui_tuner.cli import history as history_cli
+from tui_tuner.cli import history_commands as history_cli
 from tui_tuner.config.load import load_config
-from tui_tuner.evaluation.remarks import remarks
+from tui_tuner.evaluation.remarks import list_remarks
 from tui_tuner.headless import LinePrinter
 from tui_tuner.runs.events import Event, Finished, RunStarted, Verdict
-from tui_tuner.runs.history import summary, view_of
+from tui_tuner.runs.history import read_view, summarise_run
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.training.keeping.verdict_card import add_verdict
-from tui_tuner.verdicts.told import advice_of, status_words
+from tui_tuner.verdicts.verdict_lines import list_advice, status_words
 
 
 def lines_of(folder: RunFolder) -> list[str]:
     lines: list[str] = []
-    LinePrinter(lines.append, folder).feed(JournalReader(folder.events).read())
+    LinePrinter(lines.append, folder).feed_events(JournalReader(folder.events_path).read_events())
     return [line[10:] for line in lines]
 
 
@@ -65,7 +65,7 @@ def test_while_it_runs_a_word_is_said_once_and_where_to_stop(tmp_path: Path) -> 
     journal.emit(runs.OVERFIT)
     journal.emit(replace(runs.OVERFIT, step=62))
     journal.close()
-    told = [line for line in lines_of(folder) if "verdict" in line or "stop here" in line]
+    told = [line for line in lines_of(folder) if "verdict" in line or "stop now" in line]
     assert len(told) == 2 and told[0].startswith("verdict: Overfitting since step 40: Held-out loss rose")
     assert f"tui-tuner stop live --runs {tmp_path / 'runs'}" in told[1]
 
@@ -73,9 +73,9 @@ def test_while_it_runs_a_word_is_said_once_and_where_to_stop(tmp_path: Path) -> 
 def test_a_run_that_is_resumed_or_has_no_verdict_ends_as_before(tmp_path: Path) -> None:
     lines: list[str] = []
     printer = LinePrinter(lines.append)
-    printer.feed([Event(RunStarted()), Event(runs.NOTHING), Event(Finished("stopped"))])
+    printer.feed_events([Event(RunStarted()), Event(runs.NOTHING), Event(Finished("stopped"))])
     assert lines[-1].endswith("stopped · nothing learnt")
-    printer.feed([Event(RunStarted(resumed_from=1)), Event(Finished("completed"))])
+    printer.feed_events([Event(RunStarted(resumed_from=1)), Event(Finished("completed"))])
     assert lines[-1].endswith("completed")
 
 
@@ -92,47 +92,49 @@ def test_lists_of_runs_know_verdicts_and_judge_nothing(tmp_path: Path) -> None:
         "old": ("completed", None, None),
         "over": ("completed", "overfit", 40),
     }
-    assert [summary(folder)["since_step"] for folder in (bad, old, over)] == [None, None, 40]  # as kept
+    assert [summarise_run(folder)["since_step"] for folder in (bad, old, over)] == [None, None, 40]  # as kept
     text = CliRunner().invoke(history_cli.app, ["--runs", str(tmp_path)]).output
     assert "completed · nothing learnt" in text and "completed · overfitting" in text
     found = (
         CliRunner().invoke(history_cli.app, ["--runs", str(tmp_path), "--search", "nothing learnt"]).output
     )
     assert "bad" in found and "over" not in found
-    journal = JournalWriter(bad.events, "bad")  # resumed: what was said of it holds no more
+    journal = JournalWriter(bad.events_path, "bad")  # resumed: what was said of it holds no more
     journal.emit(RunStarted(resumed_from=50))
     journal.close()
-    assert summary(bad)["verdict"] is None
+    assert summarise_run(bad)["verdict"] is None
 
 
 def test_what_a_verdict_says_is_not_said_beside_it(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     losses = {0: 3.0, 40: 1.6, 60: 3.2}
     plain = runs.judged(store, "plain", None, losses)
-    assert len(remarks(view_of(plain))) == 2
-    assert remarks(view_of(runs.judged(store, "over", replace(runs.OVERFIT, final=True), losses))) == []
-    good = remarks(view_of(runs.judged(store, "fine", runs.GOOD, {0: 3.0, 40: 1.6, 60: 1.7})))
+    assert len(list_remarks(read_view(plain))) == 2
+    assert (
+        list_remarks(read_view(runs.judged(store, "over", replace(runs.OVERFIT, final=True), losses))) == []
+    )
+    good = list_remarks(read_view(runs.judged(store, "fine", runs.GOOD, {0: 3.0, 40: 1.6, 60: 1.7})))
     assert [said.text[:26] for said in good] == ["Loss was best at step 40: "]
 
 
 def test_a_card_tells_the_verdict_once_before_how_the_model_is_used(tmp_path: Path) -> None:
     folder = runs.judged(RunStore(tmp_path), "card", runs.GOOD, {0: 3.65, 100: 1.49})
-    card = folder.best / "README.md"
+    card = folder.best_path / "README.md"
     card.write_text("---\ntags: []\n---\n\n# A model\n\n## How to use it\n\n```python\n```\n")
     add_verdict(folder)
     add_verdict(folder)
     text = card.read_text()
     assert text.count("## Verdict") == 1 and text.index("## Verdict") < text.index("## How to use it")
-    assert "**Good fit** (very sure: 99 % of draws say the same)" in text
+    assert "**Good fit** (very sure: 99 % of draws agree)" in text
     assert "better by 2.1" in text and "on 64 held-out rows" in text and text.endswith("```python\n```\n")
-    assert [path.name for path in folder.best.iterdir()] == ["README.md"]
+    assert [path.name for path in folder.best_path.iterdir()] == ["README.md"]
 
 
 def test_a_full_disk_leaves_the_card_as_it_was_and_nothing_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = runs.judged(RunStore(tmp_path), "card", runs.GOOD, {0: 3.65, 100: 1.49})
-    card = folder.best / "README.md"
+    card = folder.best_path / "README.md"
     card.write_text("# A model\n")
 
     def full(path: Path, text: str, **_unused: str) -> None:
@@ -142,7 +144,7 @@ def test_a_full_disk_leaves_the_card_as_it_was_and_nothing_beside_it(
     monkeypatch.setattr(Path, "write_text", full)
     add_verdict(folder)
     assert card.read_text() == "# A model\n"
-    assert [path.name for path in folder.best.iterdir()] == ["README.md"]
+    assert [path.name for path in folder.best_path.iterdir()] == ["README.md"]
 
 
 def test_words_of_a_newer_version_and_damage_are_survived(tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ def test_words_of_a_newer_version_and_damage_are_survived(tmp_path: Path) -> Non
         9, "sp\x1b[31mlendid", -3, None, [3, "ok", None], [{"words": 4}, "x", {"words": "do", "values": 3}]
     )
     assert status_words("completed", odd.verdict) == "completed · sp␛[31mlendid"
-    assert [(item.words, dict(item.values)) for item in advice_of(odd)] == [("do", {})]
+    assert [(item.words, dict(item.values)) for item in list_advice(odd)] == [("do", {})]
     folder = runs.judged(RunStore(tmp_path), "odd", replace(odd, final=True), {0: 3.0, 100: 1.0})
     assert not any("\x1b" in line for line in lines_of(folder))
-    assert summary(folder)["verdict"] == odd.verdict
+    assert summarise_run(folder)["verdict"] == odd.verdict

@@ -1,4 +1,4 @@
-"""`tui-tuner cache`: tokenised rows that are kept for the next run, and making room."""
+"""`tui-tuner cache`: lists and deletes tokenised rows that are kept for later runs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tui_tuner.locales import N_, _, _n
 from tui_tuner.text import human_bytes, one_line
 
 if TYPE_CHECKING:
-    from tui_tuner.data.examples.cache import Cached
+    from tui_tuner.data.examples.cache import CachedStore
 
 app = typer.Typer(
-    help=N_("Tokenised rows that are kept for the next run: what is there, and making room."),
+    help=N_("Tokenised rows kept for later runs: list and delete them."),
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,20 +25,22 @@ app = typer.Typer(
 
 
 @app.command("list")
-def show(json: Json = False) -> None:
-    """List what is cached, last used first."""
-    from tui_tuner.data.examples.cache import cache_root, cached
+def show_cache(json: Json = False) -> None:
+    """List the cached data, most recently used first."""
+    from tui_tuner.data.examples.cache import find_cache_root, list_cached
 
-    root = cache_root()
-    found = cached(root)
+    root = find_cache_root()
+    found = list_cached(root)
     total = sum(one.bytes for one in found)
     if json:
-        _print_json({"folder": str(root), "bytes": total, "stores": [one.to_json() for one in found]})
+        _print_json(
+            {"folder": str(root), "bytes": total, "stores": [one.describe_as_json() for one in found]}
+        )
         return
     for one in found:
-        typer.echo(_line(one))
+        typer.echo(_format_store(one))
         if one.state == "complete":
-            typer.echo(f"    {_origin(one)}")
+            typer.echo(f"    {_describe_origin(one)}")
     size, folder = human_bytes(total), one_line(root)
     typer.echo(
         _n(
@@ -53,26 +55,27 @@ def show(json: Json = False) -> None:
 
 
 @app.command("clean")
-def clean(
+def clean_cache(
     older_than: Annotated[
         float | None,
-        typer.Option("--older-than", help=N_("Delete what was not used for this many days."), min=0),
+        typer.Option("--older-than", help=N_("Delete data that was not used for this many days."), min=0),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help=N_("Delete everything that no run is using."))] = False,
     yes: Annotated[bool, typer.Option("--yes", help=N_("Do not ask."))] = False,
     json: Json = False,
 ) -> None:
-    """Delete what was not used for 30 days, what is damaged and what was never finished."""
-    from tui_tuner.data.examples.cache import cache_root, cached, delete, to_clean
+    """Delete cached data that was not used for 30 days, is damaged or was never finished."""
+    from tui_tuner.data.examples.cache import delete_stores, find_cache_root, list_cached, select_for_deletion
 
     if every and older_than is not None:
-        raise UsageError(_("--all and --older-than ask for different things."), hint=_("Give one of them."))
-    root = cache_root()
-    found = cached(root)
-    chosen = to_clean(found, older_than, every)
+        raise UsageError(_("--all and --older-than contradict each other."), hint=_("Give only one of them."))
+    root = find_cache_root()
+    found = list_cached(root)
+    # Never includes data in use, so a running job cannot lose its rows
+    chosen = select_for_deletion(found, older_than, every)
     if chosen and not yes:
-        _ask(chosen)
-    count, size = delete(chosen)
+        _confirm_deletion(chosen)
+    count, size = delete_stores(chosen)
     in_use = sum(one.in_use for one in found)
     left = len(found) - count
     if json:
@@ -90,8 +93,8 @@ def clean(
     if in_use:
         typer.echo(
             _n(
-                "{count} store is in use by a run and stays",
-                "{count} stores are in use by runs and stay",
+                "{count} store is in use by a run and was kept",
+                "{count} stores are in use by runs and were kept",
                 in_use,
                 count=in_use,
             )
@@ -103,11 +106,11 @@ def clean(
         )
 
 
-def _ask(chosen: list[Cached]) -> None:
+def _confirm_deletion(chosen: list[CachedStore]) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
-            _("deleting tokenised rows costs the time to make them again."),
-            hint=_("Add --yes where nobody can be asked."),
+            _("deleted rows must be tokenised again, which takes time."),
+            hint=_("Add --yes to confirm without a terminal."),
         )
     count, size = len(chosen), human_bytes(sum(one.bytes for one in chosen))
     ask = _n(
@@ -120,7 +123,7 @@ def _ask(chosen: list[Cached]) -> None:
     typer.confirm(ask, abort=True, err=True)
 
 
-def _line(one: Cached) -> str:
+def _format_store(one: CachedStore) -> str:
     used = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used))
     parts = [
         one.key[:12],
@@ -134,7 +137,7 @@ def _line(one: Cached) -> str:
     return "  ".join(parts)
 
 
-def _origin(one: Cached) -> str:
+def _describe_origin(one: CachedStore) -> str:
     said = {
         "data": one_line(", ".join(one.data), 200),
         "task": one_line(one.task),

@@ -1,4 +1,4 @@
-"""`tui-tuner doctor`: what this machine has, and what is wrong with it."""
+"""`tui-tuner doctor`: reports the hardware and libraries of this machine, and problems with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED
 from tui_tuner.locales import _, _n
-from tui_tuner.runs.told import kernels_told
+from tui_tuner.runs.event_lines import describe_kernels
 from tui_tuner.text import human_bytes, one_line
 
 _LIBRARIES = (
@@ -28,18 +28,19 @@ _LIBRARIES = (
 _LITTLE_DISK = 5 * 2**30
 
 
-def checkup(json: bool) -> int:
-    """Print versions, devices and disk, each problem with its mend; returns the exit code."""
-    facts, problems = _versions()
-    facts["device"] = _device(problems)
-    facts |= _hub()
-    kernels = _kernels()
+def check_up(json: bool) -> int:
+    """Print versions, devices, disk space and problems with their fixes; return the exit code."""
+    facts, problems = _collect_versions()
+    facts["device"] = _describe_device(problems)
+    facts |= _describe_hub()
+    kernels = _list_kernels()
     free = shutil.disk_usage(".").free
     facts["disk_free"] = human_bytes(free)
     if free < _LITTLE_DISK:
         problems.append(
             _(
-                "only {free} free here: checkpoints may not fit. Use --runs on a larger disk.",
+                "only {free} of disk space free here: checkpoints may not fit. Use --runs with a larger "
+                "disk.",
                 free=human_bytes(free),
             )
         )
@@ -53,20 +54,21 @@ def checkup(json: bool) -> int:
             typer.echo(f"{name:14} {one_line(value)}")
         for device, chosen in kernels.items():
             typer.echo(_("kernels on {device}:", device=one_line(device)))
-            for part, kernel, why in kernels_told(chosen):
+            for part, kernel, why in describe_kernels(chosen):
                 typer.echo(f"  {part:12} {kernel}{f'  ({why})' if why else ''}")
         for problem in problems:
             typer.echo(_("problem: {problem}", problem=one_line(problem)))
         if not problems:
-            typer.echo(_("all is well"))
+            typer.echo(_("no problems found"))
     return EXIT_FAILED if problems else EXIT_DONE
 
 
-def _versions() -> tuple[dict[str, str], list[str]]:
+def _collect_versions() -> tuple[dict[str, str], list[str]]:
     facts = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     problems = []
     for name in _LIBRARIES:
         try:
+            # From the metadata: importing the libraries would take many seconds
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             facts[name] = _("missing")
@@ -79,15 +81,15 @@ def _versions() -> tuple[dict[str, str], list[str]]:
     return facts, problems
 
 
-def _hub() -> dict[str, str]:
-    """Where models come from, and where they are kept."""
-    from tui_tuner.cli.models import hub_address
+def _describe_hub() -> dict[str, str]:
+    """Return the address of the hub and the folder of its cache."""
+    from tui_tuner.cli.model_commands import describe_hub
     from tui_tuner.models.hub.huggingface import cache_folder
 
-    return {"hub": hub_address(), "models": cache_folder()}
+    return {"hub": describe_hub(), "models": cache_folder()}
 
 
-def _device(problems: list[str]) -> str:
+def _describe_device(problems: list[str]) -> str:
     try:
         import torch
     except Exception as error:
@@ -97,6 +99,7 @@ def _device(problems: list[str]) -> str:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return ", ".join(names)
     try:
+        # torch reports no GPU both without one and with a CPU build; the driver tells which it is
         import pynvml
 
         pynvml.nvmlInit()
@@ -107,24 +110,26 @@ def _device(problems: list[str]) -> str:
                     "that fits the driver (https://pytorch.org/get-started/locally/)."
                 )
             )
-    except Exception:  # no driver: a machine without a GPU is in order
-        return _cpu(torch.get_num_threads())
-    return _cpu(torch.get_num_threads())
+    except Exception:
+        # No driver: a machine without a GPU is not a problem
+        return _describe_cpu(torch.get_num_threads())
+    return _describe_cpu(torch.get_num_threads())
 
 
-def _kernels() -> dict[str, list[dict[str, Any]]]:
-    """For each device, by its name, what can compute the parts of a model there, and why not the rest."""
+def _list_kernels() -> dict[str, list[dict[str, Any]]]:
+    """List for each device the kernels for the parts of a model, and why others cannot be used."""
     try:
-        from tui_tuner.planning.hardware import detect
+        from tui_tuner.planning.hardware import detect_hardware
         from tui_tuner.training.watching.kernels import kernels_on
 
         return {
-            f"{device.place} {device.name}".strip(): [asdict(one) for one in kernels_on(device)]
-            for device in detect().devices
+            f"{device.torch_name} {device.name}".strip(): [asdict(one) for one in kernels_on(device)]
+            for device in detect_hardware().compute_devices
         }
-    except Exception:  # a torch that cannot be imported is told elsewhere
+    except Exception:
+        # A torch that cannot be imported is reported by `_describe_device`
         return {}
 
 
-def _cpu(threads: int) -> str:
+def _describe_cpu(threads: int) -> str:
     return _n("CPU, {threads} thread", "CPU, {threads} threads", threads, threads=threads)

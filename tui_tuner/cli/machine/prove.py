@@ -1,4 +1,4 @@
-"""`tui-tuner doctor --resume CONFIG`: whether a killed run of this config resumes exactly."""
+"""`tui-tuner doctor --resume CONFIG`: tests whether a killed run of a config resumes exactly."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ _SHOWN = 5
 
 
 def prove_resume(config: str, json: bool) -> int:
-    """Train a short version of `config` with and without a kill, compare, print the verdict.
+    """Train a short version of `config` with and without a kill, compare them, and print the result.
 
-    Returns the exit code: 0 if the runs are equal bit for bit.
+    Returns the exit code: 0 if the runs are bit-for-bit equal.
     """
-    from tui_tuner.cli.start import _config
+    from tui_tuner.cli.start import _load_run_config
     from tui_tuner.launch.beforehand import check_hardware
-    from tui_tuner.launch.proof import prove, short_version
+    from tui_tuner.launch.proof import prove_exactness, shorten_config
 
-    asked = _config(config, None, None)
+    asked = _load_run_config(config, None, None)
     check_hardware(asked)
-    # Below the runs folder, for that is the disk that checkpoints are meant for.
+    # Inside the folder of runs, as that is the disk that checkpoints are meant for
     runs = Path(asked.output.folder).expanduser()
     made = not runs.exists()
     runs.mkdir(parents=True, exist_ok=True)
     root = Path(tempfile.mkdtemp(prefix=".proof-", dir=runs))
-    short = short_version(asked, root)
+    short = shorten_config(asked, root)
 
-    def say(text: str) -> None:
+    def print_progress(text: str) -> None:
         typer.echo(text, err=json)
         (sys.stderr if json else sys.stdout).flush()
 
-    say(
+    print_progress(
         _(
             "{config}: {max_steps} steps, a checkpoint every {save_every}",
             config=one_line(config),
@@ -48,24 +48,25 @@ def prove_resume(config: str, json: bool) -> int:
         )
     )
     try:
-        found = prove(short, root, say)
+        found = prove_exactness(short, root, print_progress)
     except TunerError as error:
         if not json:
             raise
-        typer.echo(_dumps({"exact": False, "error": str(error)}))
+        typer.echo(_dump_json({"exact": False, "error": str(error)}))
         return error.exit_code
     finally:
         shutil.rmtree(root, ignore_errors=True)
+        # A folder that was created for the test alone is removed again
         if made and not any(runs.iterdir()):
             runs.rmdir()
     if json:
-        typer.echo(_dumps({"exact": found.exact, **asdict(found)}))
+        typer.echo(_dump_json({"exact": found.is_exact, **asdict(found)}))
     else:
-        _print(found)
-    return EXIT_DONE if found.exact else EXIT_FAILED
+        _print_proof(found)
+    return EXIT_DONE if found.is_exact else EXIT_FAILED
 
 
-def _print(found: object) -> None:
+def _print_proof(found: object) -> None:
     from tui_tuner.launch.proof import Proof
 
     assert isinstance(found, Proof)
@@ -89,10 +90,12 @@ def _print(found: object) -> None:
     more = len(found.differences) - _SHOWN
     if more > 0:
         typer.echo(_("and {more} more", more=more))
-    typer.echo(_("exact: a killed run of this config resumes bit for bit") if found.exact else _("NOT exact"))
+    typer.echo(
+        _("exact: a killed run of this config resumes bit for bit") if found.is_exact else _("NOT exact")
+    )
 
 
-def _dumps(value: object) -> str:
+def _dump_json(value: object) -> str:
     import orjson
 
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

@@ -1,6 +1,7 @@
-"""`tui-tuner completion`: a script that lets a shell complete commands, options, names and fields.
+"""`tui-tuner completion`: prints a script that lets a shell complete commands, options and names.
 
-The shell then calls `tui-tuner` with `_TUI_TUNER_COMPLETE` in its environment: `answering.complete` answers.
+The shell then calls `tui-tuner` with `_TUI_TUNER_COMPLETE` in its environment:
+`completion_answers.answer_shell` answers.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from tui_tuner.text import one_line
 VARIABLE = "_TUI_TUNER_COMPLETE"
 SHELLS = ("bash", "zsh", "fish")
 PROGRAM = "tui-tuner"
-# A field goes on with its value: no space behind the =
+# After `field=` follows its value, so Bash must not add a space
 _RETURN = "    return 0\n}"
 _NO_SPACE = '    [[ "${COMPREPLY[0]-}" == *= ]] && compopt -o nospace\n    return 0\n}'
 
 
-def completion(
+def print_completion_script(
     shell: Annotated[str, typer.Argument(help=N_("bash, zsh or fish."), metavar="SHELL")],
 ) -> None:
     """Print a script that lets a shell complete commands, names and fields.
 
     \b
-    To have it in every new shell (zsh: below the line of compinit):
+    To use it in every new shell (zsh: after the line with compinit):
     bash  echo 'eval "$(tui-tuner completion bash)"' >> ~/.bashrc
     zsh   echo 'eval "$(tui-tuner completion zsh)"' >> ~/.zshrc
     fish  echo 'tui-tuner completion fish | source' >> ~/.config/fish/config.fish

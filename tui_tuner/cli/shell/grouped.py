@@ -1,4 +1,4 @@
-"""`tui-tuner --help`: commands in groups, with summaries that are whole, and examples in the help of each."""
+"""`tui-tuner --help`: lists commands in groups with full summaries, and adds examples to each help text."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from tui_tuner.cli.shell.examples import EXAMPLES
+from tui_tuner.cli.shell.help_examples import EXAMPLES
 from tui_tuner.locales import N_, _
 
-# Which command stands under which heading; one that is named nowhere comes last
+# Headings and their commands; commands that are not listed come last
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (N_("Train"), ("guide", "demo", "run", "edit", "presets")),
     (N_("Before a run"), ("estimate", "lr", "data", "models")),
@@ -20,10 +20,11 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 class GroupedCommands(TyperGroup):
-    """The top of the command line."""
+    """The top-level command, whose help lists the other commands in groups."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         named = {name for _title, names in GROUPS for name in names}
+        # A new command that nobody has put into a group must not be missing from the help
         others = (N_("Others"), tuple(name for name in self.commands if name not in named))
         width = max(map(len, self.commands))
         for title, names in (*GROUPS, others):
@@ -38,11 +39,12 @@ class GroupedCommands(TyperGroup):
 
 
 def complete_help(made: Any, name: str = "") -> None:
-    """Give every command its help in the user's language, a whole summary, and its examples.
+    """Give every command its help in the user's language, a full summary, and examples.
 
-    Help is declared in English (docstrings, `N_`), long before anybody knows who will read it.
+    Help is declared in English (docstrings, `N_`) when modules are imported, before the language is known.
     """
     made.help, made.epilog = _(made.help or ""), _(made.epilog or "")
+    # Click would cut the summary at 45 characters
     made.short_help = made.help.partition("\n\n")[0].replace("\n", " ").strip()
     lines = EXAMPLES.get(name, ())
     if lines and "tui-tuner " not in made.epilog:

@@ -1,31 +1,47 @@
-"""Attention within each sequence of a flat row: the kernels there are, and which is taken."""
+"""Attention within each sequence of a flat row: the available kernels, and the choice between them."""
 
 from __future__ import annotations
 
-from tui_tuner.compute.attention.choice import Kernel, Means, Need, choose, replaces
-from tui_tuner.compute.attention.entry import NAME, caps_scores, register, segment_attention
-from tui_tuner.compute.attention.processor import attend, attend_each, attend_layout, causal_bias, fits
-from tui_tuner.compute.attention.spans import segment_bounds, spans_of
-from tui_tuner.compute.attention.state import describe_on, kernels_in_use, take_notices
+from tui_tuner.compute.attention.entry import NAME, attend_segments, caps_scores, register_attention
+from tui_tuner.compute.attention.kernel_choice import (
+    AttentionNeed,
+    Kernel,
+    KernelMeans,
+    choose_kernel,
+    replaces_attention,
+)
+from tui_tuner.compute.attention.kernel_state import (
+    describe_device_attention,
+    list_used_kernels,
+    take_notices,
+)
+from tui_tuner.compute.attention.processor import (
+    attend_by_products,
+    attend_each,
+    attend_layout,
+    is_short_stretch,
+    make_causal_bias,
+)
+from tui_tuner.compute.attention.spans import find_segment_bounds, find_spans
 
 __all__ = [
     "NAME",
+    "AttentionNeed",
     "Kernel",
-    "Means",
-    "Need",
-    "attend",
+    "KernelMeans",
+    "attend_by_products",
     "attend_each",
     "attend_layout",
+    "attend_segments",
     "caps_scores",
-    "causal_bias",
-    "choose",
-    "describe_on",
-    "fits",
-    "kernels_in_use",
-    "register",
-    "replaces",
-    "segment_attention",
-    "segment_bounds",
-    "spans_of",
+    "choose_kernel",
+    "describe_device_attention",
+    "find_segment_bounds",
+    "find_spans",
+    "is_short_stretch",
+    "list_used_kernels",
+    "make_causal_bias",
+    "register_attention",
+    "replaces_attention",
     "take_notices",
 ]

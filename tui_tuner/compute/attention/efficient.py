@@ -1,50 +1,53 @@
 """PyTorch's memory-efficient attention over all sequences of a flat row in one call.
 
-It takes what flash attention does not: float32, GPUs before Ampere, wide heads, dropout. PyTorch reaches the
-operator for sequences through jagged tensors, without windows and without queries that are fewer than their
-keys; called directly it knows both, and its own formula for gradients leaves the window out, so both passes
-are called here.
+It supports what flash attention does not: float32, GPUs before Ampere, wide heads, dropout. PyTorch calls
+the operator for sequences through jagged tensors only, without windows and without fewer queries than keys.
+Called directly it supports both. Its autograd formula ignores the window, so both passes are called here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tui_tuner.compute.attention.spans import Ask, Spans, by_token
+from tui_tuner.compute.attention.spans import AttentionAsk, Spans, lay_by_token
 
-ALIGNED = 8  # numbers: what a head is filled up to a multiple of
-NO_MASK, CAUSAL_AT_THE_END = 0, 2  # of the operator: with fewer queries than keys, the last ones meet
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ALIGNED = 8  # elements; the width of a head is padded to a multiple of it
+NO_MASK, CAUSAL_AT_THE_END = 0, 2  # mask types of the operator; 2 aligns the last query with the last key
 
 
 @cache
-def efficient_takes() -> frozenset[str]:
-    """Names of the operator's arguments; empty where the installed torch has no such operator."""
+def find_efficient_arguments() -> frozenset[str]:
+    """Return the names of the operator's arguments; empty if the installed torch has no such operator."""
     try:
         forward = torch.ops.aten._efficient_attention_forward.default._schema
         backward = torch.ops.aten._efficient_attention_backward.default._schema
     except (AttributeError, RuntimeError):
         return frozenset()
+    # An option is usable only if both passes take it, except for those that only one of them needs.
     names = [{argument.name for argument in schema.arguments} for schema in (forward, backward)]
     return frozenset(names[0] & (names[1] | {"max_seqlen_q", "max_seqlen_k", "compute_log_sumexp"}))
 
 
 def attend_efficient(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     spans: Spans,
-    ask: Ask,
+    ask: AttentionAsk,
     forward: Callable[..., Any] | None = None,
     backward: Callable[..., Any] | None = None,
-) -> Any:
-    """Attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim].
+) -> Tensor:
+    """Compute attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim].
 
     Args:
-        forward, backward: The operators; other functions with their arguments where none is there.
+        forward, backward: Functions with the arguments of the operators; the operators themselves if None.
     """
     heads, head_dim, value_dim = query.shape[1], query.shape[-1], value.shape[-1]
     scale = head_dim**-0.5 if ask.scaling is None else ask.scaling
@@ -55,9 +58,9 @@ def attend_efficient(
         backward or torch.ops.aten._efficient_attention_backward,
     )
     out = _Efficient.apply(
-        _even(by_token(query, width=width)[None]),
-        _even(by_token(key, spans.places, heads, width)[None]),
-        _even(by_token(value, spans.places, heads, value_width)[None]),
+        _align_heads(lay_by_token(query, width=width)[None]),
+        _align_heads(lay_by_token(key, spans.places, heads, width)[None]),
+        _align_heads(lay_by_token(value, spans.places, heads, value_width)[None]),
         spans,
         ask,
         scale,
@@ -66,19 +69,27 @@ def attend_efficient(
     return out[..., :value_dim]
 
 
-def _even(tensor: Any) -> Any:
-    """The same, laid anew where heads begin at an odd place, as those of a fused projection may."""
+def _align_heads(tensor: Tensor) -> Tensor:
+    """Return the tensor, copied if its heads do not start at aligned addresses."""
+    # Heads that are views of a fused projection may start anywhere, but the operator needs them aligned.
     even = tensor.stride(-1) == 1 and all(stride % ALIGNED == 0 for stride in tensor.stride()[1:-1])
     return tensor if even and tensor.storage_offset() % ALIGNED == 0 else tensor.contiguous()
 
 
 class _Efficient(torch.autograd.Function):
-    """Both passes of the operator, with the window in each."""
+    """The operator with the window passed to both of its passes."""
 
     @staticmethod
     def forward(
-        ctx: Any, query: Any, key: Any, value: Any, spans: Spans, ask: Ask, scale: float, calls: Any
-    ) -> Any:
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        spans: Spans,
+        ask: AttentionAsk,
+        scale: float,
+        calls: Any,
+    ) -> Tensor:
         options: dict[str, Any] = {"scale": scale}
         if ask.window is not None:
             options["window_size"] = ask.window
@@ -93,7 +104,7 @@ class _Efficient(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         query, key, value, out, query_bounds, key_bounds, sums, seed, offset = ctx.saved_tensors
         longest, dropout, mask, options, call = ctx.rest
         found = call(

@@ -1,4 +1,4 @@
-"""The attention that models of transformers call: within each sequence of a flat row, and none between them.
+"""The attention function that transformers models call: within each sequence of a flat row, never across.
 
 Registered under `NAME`; a model that uses it and is called without `segment_lengths` (for generation, or with
 padded rows) gets PyTorch's scaled dot product attention with the usual masks.
@@ -7,33 +7,37 @@ padded rows) gets PyTorch's scaled dot product attention with the usual masks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tui_tuner.compute.attention.kernel_state import allow_hub_kernels
 from tui_tuner.compute.attention.processor import attend_each, attend_layout
-from tui_tuner.compute.attention.spans import Ask, spans_of
-from tui_tuner.compute.attention.state import ask_the_hub
+from tui_tuner.compute.attention.spans import AttentionAsk, find_spans
 from tui_tuner.compute.router_loss import COUNTS_ONLY
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 NAME = "tui_tuner_segments"
 _SINKS = ("s_aux", "sinks")
 
 
-def register(function: Callable[..., Any] | None = None, hub: bool = False) -> None:
+def register_attention(function: Callable[..., Any] | None = None, hub: bool = False) -> None:
     """Make `NAME` an attention implementation of transformers.
 
     Args:
-        function: Stands in for `segment_attention`.
-        hub: Kernels of the hub may be loaded, through the package `kernels`.
+        function: Registered instead of `attend_segments`.
+        hub: Whether kernels may be loaded from the hub, through the package `kernels`.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    ask_the_hub(hub)
-    AttentionInterface.register(NAME, function or segment_attention)
-    AttentionMaskInterface.register(NAME, padding_mask)
+    allow_hub_kernels(hub)
+    AttentionInterface.register(NAME, function or attend_segments)
+    AttentionMaskInterface.register(NAME, make_padding_mask)
 
 
-def padding_mask(*args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
-    """The usual mask of padded rows; None for a flat one, whose attention reads the lengths."""
+def make_padding_mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
+    """Return the usual mask of padded rows; None for a flat row, whose attention reads the lengths."""
     from transformers.masking_utils import sdpa_mask
 
     if getattr(attention_mask, COUNTS_ONLY, False):
@@ -41,76 +45,82 @@ def padding_mask(*args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
     return sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
 
 
-def segment_attention(
-    module: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    attention_mask: Any,
+def attend_segments(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
     segment_lengths: list[int] | None = None,
     segment_layout: Any = None,
     **extras: Any,
-) -> tuple[Any, None]:
-    """Attention of [1, heads, tokens, head_dim] within segments; returns [1, tokens, heads, head_dim].
+) -> tuple[Tensor, None]:
+    """Compute attention of [1, heads, tokens, head_dim] within segments.
+
+    Returns: [1, tokens, heads, head_dim], and None for the weights.
 
     Raises:
-        ValueError: the model asks for something that is not done here: position biases, and on a processor
-            soft caps and sinks too.
+        ValueError: the model needs something unsupported: position biases, and on a CPU also soft caps
+            and sinks.
     """
+    # Models pass soft caps and sinks as plain keyword arguments, under names that differ between families.
     softcap = extras.get("softcap")
     sinks = next((extras[name] for name in _SINKS if extras.get(name) is not None), None)
     causal = extras.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
+    # Without lengths the rows are padded, as in generation and in plain passes.
     if segment_lengths is None:
         if softcap is None and sinks is None:
-            return _by_torch(module, query, key, value, attention_mask, dropout, scaling, extras)
-        ask = Ask(bool(causal), scaling, None, dropout, softcap, sinks)
-        return _in_the_clear(query, key, value, attention_mask, ask), None
+            return _attend_by_torch(module, query, key, value, attention_mask, dropout, scaling, extras)
+        ask = AttentionAsk(bool(causal), scaling, None, dropout, softcap, sinks)
+        return _attend_in_the_clear(query, key, value, attention_mask, ask), None
     on_gpu = _is_on_gpu(query)
-    _check(extras, softcap, sinks, segment_layout, causal, on_gpu)
-    query, key, value = _as_autocast(query, key, value)
+    _refuse_extras(extras, softcap, sinks, segment_layout, causal, on_gpu)
+    query, key, value = _cast_as_autocast(query, key, value)
     if on_gpu:
         from tui_tuner.compute.attention.gpu import attend_on_gpu
 
-        ask = Ask(bool(causal), scaling, sliding_window, dropout, softcap, sinks)
+        ask = AttentionAsk(bool(causal), scaling, sliding_window, dropout, softcap, sinks)
         return attend_on_gpu(
-            query, key, value, spans_of(segment_lengths, segment_layout, query.device), ask
+            query, key, value, find_spans(segment_lengths, segment_layout, query.device), ask
         ), None
     if segment_layout is not None:
         return attend_layout(query, key, value, segment_layout, dropout, scaling, sliding_window), None
     return attend_each(query, key, value, segment_lengths, dropout, scaling, sliding_window, causal), None
 
 
-def _is_on_gpu(tensor: Any) -> bool:
+def _is_on_gpu(tensor: Tensor) -> bool:
     return bool(tensor.is_cuda)
 
 
-def _check(extras: Any, softcap: Any, sinks: Any, layout: Any, causal: Any, on_gpu: bool) -> None:
-    """Raise `ValueError` for what is not done here."""
+def _refuse_extras(
+    extras: Any, softcap: Any, sinks: Tensor | None, layout: Any, causal: Any, on_gpu: bool
+) -> None:
+    """Raise `ValueError` for options that would silently be ignored."""
     asked = {"position_bias": extras.get("position_bias")}
     if not on_gpu:
         asked |= {"softcap": softcap, "s_aux": sinks}
     unknown = [name for name, what in asked.items() if what is not None]
     if unknown:
-        raise ValueError(f"attention per sequence does not know {unknown[0]}")
+        raise ValueError(f"attention per sequence does not support {unknown[0]}")
     if layout is not None and not causal:
         raise ValueError("only causal attention can share a prefix")
 
 
-def caps_scores(model: Any) -> bool:
-    """Whether a model of transformers caps its attention scores."""
+def caps_scores(model: torch.nn.Module) -> bool:
+    """Return whether a model of transformers caps its attention scores."""
     return bool(getattr(model.config.get_text_config(), "attn_logit_softcapping", None))
 
 
-def _by_torch(
-    module: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    mask: Any,
+def _attend_by_torch(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
     dropout: float,
     scaling: float | None,
     extras: Any,
@@ -120,21 +130,21 @@ def _by_torch(
     return sdpa_attention_forward(module, query, key, value, mask, dropout=dropout, scaling=scaling, **extras)
 
 
-def _in_the_clear(query: Any, key: Any, value: Any, mask: Any, ask: Ask) -> Any:
-    """Padded rows with capped scores or sinks, which PyTorch's attention would leave out."""
-    from tui_tuner.compute.attention.padded import attend_scores
+def _attend_in_the_clear(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, ask: AttentionAsk
+) -> Tensor:
+    """Compute padded rows with capped scores or sinks, which PyTorch's attention would ignore."""
+    from tui_tuner.compute.attention.padded_attention import attend_scores
 
     return attend_scores(query, key, value, mask, ask).transpose(1, 2).contiguous()
 
 
-def _as_autocast(*tensors: Any) -> Iterator[Any]:
-    """Inputs of the kernel in autocast's dtype on a GPU, as PyTorch's own attention takes them there.
-
-    Rotations leave queries and keys in float32 where the trained weights are, and the kernels for segments
-    are none of the operations that autocast knows.
-    """
+def _cast_as_autocast(*tensors: Tensor) -> Iterator[Tensor]:
+    """Cast the inputs of a kernel to autocast's dtype on a GPU, as PyTorch does for its own attention."""
     import torch
 
+    # Rotary embeddings leave queries and keys in float32 if the trained weights are, and autocast does not
+    # know the kernels for segments.
     casting = tensors[0].is_cuda and torch.is_autocast_enabled("cuda")
     dtype = torch.get_autocast_dtype("cuda") if casting else None
     return (tensor.to(dtype) if casting else tensor for tensor in tensors)

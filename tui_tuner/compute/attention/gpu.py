@@ -1,26 +1,29 @@
-"""Attention over the sequences of a flat row on a GPU: by the first kernel that fits, works and is exact.
+"""Attention over the sequences of a flat row on a GPU, by the first kernel that fits, works and is exact.
 
-A kernel is tried once on small made-up sequences, both passes, before a run depends on it. One that fails or
-is not exact costs a warning; the next in order takes its place.
+Before a run depends on a kernel, both of its passes are tested once on small synthetic sequences. A kernel
+that fails or is not exact causes a warning, and the next one in order takes its place.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from tui_tuner.compute.attention import means
-from tui_tuner.compute.attention.choice import RIVALS, Kernel, Need, fitting
 from tui_tuner.compute.attention.efficient import attend_efficient
 from tui_tuner.compute.attention.flex import attend_flex
-from tui_tuner.compute.attention.padded import attend_clear, attend_padded
-from tui_tuner.compute.attention.spans import Ask, Spans
-from tui_tuner.compute.attention.state import STATE, device_at, explain_times, means_at
-from tui_tuner.compute.attention.trial import Attend, apart, fastest, prove, time_kernels
-from tui_tuner.compute.attention.varlen import attend_flash, attend_varlen, torch_varlen
+from tui_tuner.compute.attention.kernel_choice import RIVALS, AttentionNeed, Kernel, list_fitting
+from tui_tuner.compute.attention.kernel_state import STATE, device_at, explain_times, means_at
+from tui_tuner.compute.attention.padded_attention import attend_clear, attend_padded
+from tui_tuner.compute.attention.spans import AttentionAsk, Spans
+from tui_tuner.compute.attention.trial import Attend, pick_fastest, prove_attention, run_apart, time_kernels
+from tui_tuner.compute.attention.varlen import attend_flash, attend_varlen, find_torch_varlen
 from tui_tuner.models.out_of_memory import is_out_of_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ATTEND: dict[Kernel, Attend] = {
     Kernel.EFFICIENT: attend_efficient,
@@ -31,34 +34,35 @@ _ATTEND: dict[Kernel, Attend] = {
 
 
 @torch.compiler.disable
-def attend_on_gpu(query: Any, key: Any, value: Any, spans: Spans, ask: Ask) -> Any:
-    """Attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim]."""
+def attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk) -> Tensor:
+    """Compute attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim]."""
     place = str(query.device)
-    need = need_of(query, key, value, spans, ask)
+    need = describe_need(query, key, value, spans, ask)
     while True:
-        kernel = _kernel_for(place, need, query, key, value, spans, ask)
+        kernel = _find_kernel(place, need, query, key, value, spans, ask)
         try:
-            return attend_with(kernel, place, need)(query, key, value, spans, ask)
+            return find_attend(kernel, place, need)(query, key, value, spans, ask)
         except Exception as error:
             if kernel is Kernel.SCORES or not _is_its_fault(error):
                 raise
-            STATE.fail(kernel, f"{type(error).__name__}: {error}", need)
+            # The loop ends: each turn excludes a kernel, and errors of the last one (SCORES) are raised.
+            STATE.exclude_kernel(kernel, f"{type(error).__name__}: {error}", need)
 
 
 def _is_its_fault(error: Exception) -> bool:
-    """Whether a kernel failed, and not what was around it.
-
-    Memory may run out in any of them; the recomputation of a checkpointed layer ends by an error as soon as
-    it has what it needs; and a run may be told to stop at any time.
-    """
+    """Return whether an error is a fault of the kernel itself."""
+    # Memory may run out in any kernel. Recomputing a checkpointed layer raises an error to stop as soon as it
+    # has what it needs, and our own exceptions stop a run; both pass through a kernel that works.
     if is_out_of_memory(error):
         return False
     return not type(error).__module__.startswith(("torch.utils.checkpoint", "tui_tuner."))
 
 
-def need_of(query: Any, key: Any, value: Any, spans: Spans, ask: Ask) -> Need:
-    """What a call needs, as facts."""
-    return Need.of(
+def describe_need(
+    query: Tensor, key: Tensor, value: Tensor, spans: Spans, ask: AttentionAsk
+) -> AttentionNeed:
+    """Describe what a call needs, without its tensors."""
+    return AttentionNeed.from_tensors(
         query,
         key,
         value,
@@ -71,65 +75,80 @@ def need_of(query: Any, key: Any, value: Any, spans: Spans, ask: Ask) -> Need:
     )
 
 
-def attend_with(kernel: Kernel, place: str, need: Need) -> Attend:
-    """The function of a kernel."""
+def find_attend(kernel: Kernel, place: str, need: AttentionNeed) -> Attend:
+    """Return the function that computes attention with a kernel, bound to what the device offers."""
     device = device_at(place)
     if kernel is Kernel.VARLEN:
-        return _varlen(device.capability, STATE.repeats.get((place, need), True))
+        return _bind_varlen(device.capability, STATE.repeats.get((place, need), True))
     if kernel in (Kernel.FLASH, Kernel.HUB):
-        flash = means.flash_function(device) if kernel is Kernel.FLASH else means.hub_function(device)
+        flash = (
+            means.load_flash_function(device) if kernel is Kernel.FLASH else means.load_hub_function(device)
+        )
         return partial(attend_flash, call=flash, capability=device.capability)
     return _ATTEND[kernel]
 
 
-def _varlen(capability: tuple[int, int], repeat: bool) -> Attend:
-    call, takes = torch_varlen()
+def _bind_varlen(capability: tuple[int, int], repeat: bool) -> Attend:
+    call, takes = find_torch_varlen()
     assert call is not None
     return partial(attend_varlen, call=call, takes=takes, capability=capability, repeat=repeat)
 
 
-def _kernel_for(place: str, need: Need, query: Any, key: Any, value: Any, spans: Spans, ask: Ask) -> Kernel:
-    """The kernel for a need, proved and, where there are several, measured at its first use."""
+def _find_kernel(
+    place: str,
+    need: AttentionNeed,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    spans: Spans,
+    ask: AttentionAsk,
+) -> Kernel:
+    """Return the kernel for a need; at its first use, candidates are tested and several are timed."""
     name = (place, need)
     if name not in STATE.chosen:
-        kernels = _candidates(place, need, ask)
+        kernels = _find_proved_kernels(place, need, ask)
         times: dict[Kernel, float] = {}
         if len(kernels) > 1:
-            rivals = {kernel: attend_with(kernel, place, need) for kernel in kernels}
+            rivals = {kernel: find_attend(kernel, place, need) for kernel in kernels}
             try:
-                times = apart(lambda: time_kernels(rivals, query, key, value, spans, ask), place)
+                times = run_apart(lambda: time_kernels(rivals, query, key, value, spans, ask), place)
             except Exception as error:
+                # Any other failed trial says nothing about the kernels: the first in order is used.
                 if is_out_of_memory(error):
-                    raise  # a trial that fails otherwise tells nothing: the first in order is taken
-        STATE.chosen[name] = (fastest(times, kernels), explain_times(times)) if times else (kernels[0], "")
+                    raise
+        STATE.chosen[name] = (
+            (pick_fastest(times, kernels), explain_times(times)) if times else (kernels[0], "")
+        )
     return STATE.chosen[name][0]
 
 
-def _candidates(place: str, need: Need, ask: Ask) -> list[Kernel]:
-    """The first kernel that proves right; several only where nothing but a trial tells which is fastest."""
+def _find_proved_kernels(place: str, need: AttentionNeed, ask: AttentionAsk) -> list[Kernel]:
+    """Return the first kernel that is exact; several if only timing shows which is fastest."""
     found: list[Kernel] = []
     repeatable = torch.are_deterministic_algorithms_enabled()
-    for kernel in fitting(need, device_at(place), means_at(place), STATE.broken_for(need)):
+    for kernel in list_fitting(need, device_at(place), means_at(place), STATE.list_broken(need)):
         if found and kernel not in RIVALS:
             break
+        # These sum gradients in any order, and which kernel wins a timing differs from run to run.
         if repeatable and kernel in (Kernel.FLASH, Kernel.HUB):
-            continue  # they sum gradients in any order, and a trial may end either way
-        if _holds(kernel, place, need, ask):
+            continue
+        if _prove_kernel(kernel, place, need, ask):
             found.append(kernel)
     return found or [Kernel.SCORES]
 
 
-def _holds(kernel: Kernel, place: str, need: Need, ask: Ask) -> bool:
-    """Whether a kernel is right on made-up sequences."""
+def _prove_kernel(kernel: Kernel, place: str, need: AttentionNeed, ask: AttentionAsk) -> bool:
+    """Return whether a kernel is exact on synthetic sequences; tested once for each need."""
     name = (place, kernel, need)
     if kernel is not Kernel.SCORES and name not in STATE.proved:
+        # Some versions support grouped heads without a parameter that says so: try without repeating first.
         if kernel is Kernel.VARLEN and need.heads != need.key_heads:
-            STATE.repeats[place, need] = "enable_gqa" not in torch_varlen()[1] and bool(
-                prove(_varlen(device_at(place).capability, repeat=False), need, ask, place)
+            STATE.repeats[place, need] = "enable_gqa" not in find_torch_varlen()[1] and bool(
+                prove_attention(_bind_varlen(device_at(place).capability, repeat=False), need, ask, place)
             )
-        problem = prove(attend_with(kernel, place, need), need, ask, place)
+        problem = prove_attention(find_attend(kernel, place, need), need, ask, place)
         if problem:
-            STATE.fail(kernel, problem, need)
+            STATE.exclude_kernel(kernel, problem, need)
             return False
         STATE.proved.add(name)
     return True

@@ -1,4 +1,4 @@
-"""What this process can compute attention with: asked of the installed packages once."""
+"""Attention functions of the installed packages, each looked up once per process."""
 
 from __future__ import annotations
 
@@ -8,60 +8,65 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
-from tui_tuner.compute.attention.choice import Kernel, Means
+from tui_tuner.compute.attention.kernel_choice import Kernel, KernelMeans
 from tui_tuner.models.device import Device
 
-HUB_KERNELS = {9: "kernels-community/flash-attn3"}  # by the capability's first number
+HUB_KERNELS = {9: "kernels-community/flash-attn3"}  # by the major compute capability
 HUB_KERNEL = "kernels-community/flash-attn2"
 
 
-def means_on(device: Device, fail: Callable[[Kernel, Exception], None], hub: bool = False) -> Means:
-    """What there is on a device.
+def find_means(device: Device, fail: Callable[[Kernel, Exception], None], hub: bool = False) -> KernelMeans:
+    """Find the attention functions that are usable on a device.
 
     Args:
-        hub: A kernel of the hub may be loaded, which downloads it the first time.
-        fail: Told of a package that is installed and cannot be loaded.
+        hub: Whether a kernel may be loaded from the hub, which downloads it the first time.
+        fail: Called for a package that is installed but cannot be loaded.
     """
-    from tui_tuner.compute.attention.varlen import torch_varlen
+    from tui_tuner.compute.attention.varlen import find_torch_varlen
 
     if device.kind != "cuda":
-        return Means(varlen=torch_varlen()[1])
-    from tui_tuner.compute.attention.efficient import efficient_takes
+        return KernelMeans(varlen=find_torch_varlen()[1])
+    from tui_tuner.compute.attention.efficient import find_efficient_arguments
 
-    return Means(
-        varlen=torch_varlen()[1],
-        efficient=efficient_takes(),
-        flash=_takes(Kernel.FLASH, flash_function, device, fail) if device.flash else frozenset(),
-        hub=_takes(Kernel.HUB, hub_function, device, fail) if hub and device.ampere else frozenset(),
+    return KernelMeans(
+        varlen=find_torch_varlen()[1],
+        efficient=find_efficient_arguments(),
+        flash=_list_parameters(Kernel.FLASH, load_flash_function, device, fail)
+        if device.can_use_flash
+        else frozenset(),
+        hub=_list_parameters(Kernel.HUB, load_hub_function, device, fail)
+        if hub and device.is_ampere
+        else frozenset(),
         triton=find_spec("triton") is not None,
     )
 
 
-def _takes(
+def _list_parameters(
     kernel: Kernel,
     function: Callable[[Device], Callable[..., Any]],
     device: Device,
     fail: Callable[[Kernel, Exception], None],
 ) -> frozenset[str]:
     try:
-        return parameters(function(device))
-    except Exception as error:  # built for another torch, or not to be had
+        return list_parameters(function(device))
+    # A package that was built for another torch fails in many ways, also with undefined symbols.
+    except Exception as error:
         fail(kernel, error)
         return frozenset()
 
 
 @cache
-def parameters(function: Callable[..., Any]) -> frozenset[str]:
-    """Names of a function's parameters."""
+def list_parameters(function: Callable[..., Any]) -> frozenset[str]:
+    """Return the names of a function's parameters, which differ between versions."""
     return frozenset(inspect.signature(function).parameters)
 
 
 @cache
-def flash_function(device: Device) -> Callable[..., Any]:
-    """The package flash_attn's function for sequences.
+def load_flash_function(device: Device) -> Callable[..., Any]:
+    """Load the varlen function of the package flash_attn.
 
     Raises:
-        Exception: it cannot be loaded, whatever the reason.
+        Exception: it cannot be loaded, for whatever reason.
     """
     from flash_attn import flash_attn_varlen_func
 
@@ -70,11 +75,11 @@ def flash_function(device: Device) -> Callable[..., Any]:
 
 
 @cache
-def hub_function(device: Device) -> Callable[..., Any]:
-    """The same of a kernel of the hub.
+def load_hub_function(device: Device) -> Callable[..., Any]:
+    """Load the varlen function of a kernel from the hub.
 
     Raises:
-        Exception: the package `kernels` is not installed, or the kernel cannot be had.
+        Exception: the package `kernels` is not installed, or the kernel cannot be loaded.
     """
     from kernels import get_kernel
 

@@ -1,23 +1,27 @@
-"""Where the sequences of a flat row lie, made once for all layers of a forward pass."""
+"""Positions of the sequences in a flat row, computed once for all layers of a forward pass."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui_tuner.compute.transfer import send_numbers
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 
 @dataclass(frozen=True)
-class Ask:
-    """What a layer asks of attention, besides its tensors.
+class AttentionAsk:
+    """The options of a layer's attention call, apart from its tensors.
 
     Args:
-        scaling: Factor of the scores; 1/sqrt(head_dim) where None.
-        window: Keys that a query sees, its own included; None for all.
-        softcap: Scores become softcap * tanh(score / softcap); None where they are taken as they are.
-        sinks: [heads]: a score of each head that takes its part of the weights and gives nothing.
+        scaling: Factor of the scores; 1/sqrt(head_dim) if None.
+        window: Keys that a query sees, including its own; None for all.
+        softcap: Scores become softcap * tanh(score / softcap); None for uncapped scores.
+        sinks: [heads]: a score of each head that takes part in the softmax but has no value.
     """
 
     causal: bool = True
@@ -25,11 +29,11 @@ class Ask:
     window: int | None = None
     dropout: float = 0.0
     softcap: float | None = None
-    sinks: Any = None
+    sinks: Tensor | None = None
 
 
 class Stretch(NamedTuple):
-    """Queries of a flat row and the keys they see: `prefix` of them from `prefix_start`, and their own."""
+    """Queries of a flat row and the keys they see: their own, and `prefix` keys from `prefix_start`."""
 
     start: int
     length: int
@@ -42,25 +46,25 @@ class Spans:
     """The sequences of a flat row.
 
     Args:
-        stretches: In the order of their queries, which are all tokens of the row.
-        query_bounds, key_bounds: [sequences + 1] int32 on the device: where the queries of each begin and
-            end, and its keys, once they are gathered.
+        stretches: In the order of their queries, which cover all tokens of the row.
+        query_bounds, key_bounds: [sequences + 1] int32 on the device: start and end of the queries of each
+            sequence, and of its gathered keys.
         longest_query, longest_key: Tokens.
-        places: [keys] int64 on the device: the tokens that are gathered as keys; None where each sequence
-            sees its own tokens alone.
-        made: What kernels keep for the next layers.
+        places: [keys] int64 on the device: the tokens that are gathered as keys; None if each sequence
+            sees only its own tokens.
+        made: Data that kernels keep for the next layers.
     """
 
     stretches: list[Stretch]
-    query_bounds: Any
-    key_bounds: Any
+    query_bounds: Tensor
+    key_bounds: Tensor
     longest_query: int
     longest_key: int
-    places: Any = None
+    places: Tensor | None = None
     made: dict[Any, Any] = field(default_factory=dict)
 
     @property
-    def tokens(self) -> int:
+    def token_count(self) -> int:
         last = self.stretches[-1]
         return last.start + last.length
 
@@ -69,13 +73,11 @@ _last_bounds: tuple[Any, Any] | None = None
 _last_spans: tuple[Any, Spans] | None = None
 
 
-def segment_bounds(lengths: tuple[int, ...], device: Any) -> tuple[Any, int]:
-    """Where each segment begins and ends ([segments + 1] int32, on the device), and the longest one.
-
-    The last answer is kept: all layers of a forward pass ask for the same.
-    """
+def find_segment_bounds(lengths: tuple[int, ...], device: torch.device) -> tuple[Tensor, int]:
+    """Return the bounds of each segment ([segments + 1] int32, on the device), and the longest length."""
     import torch
 
+    # All layers of a forward pass ask for the same bounds, so the last ones are kept.
     global _last_bounds
     name = (lengths, device)
     if _last_bounds is None or _last_bounds[0] != name:
@@ -83,41 +85,42 @@ def segment_bounds(lengths: tuple[int, ...], device: Any) -> tuple[Any, int]:
     return _last_bounds[1], max(lengths)
 
 
-def spans_of(lengths: list[int], layout: Any, device: Any) -> Spans:
-    """The sequences of a flat row on a device.
+def find_spans(lengths: list[int], layout: Any, device: torch.device) -> Spans:
+    """Return the sequences of a flat row on a device; the last ones are kept for the next layers.
 
     Args:
-        layout: How they share beginnings (`shared_prefix.Layout`); then `lengths` is not read.
+        layout: How they share prefixes (`shared_prefix.Layout`); then `lengths` is not read.
     """
     if layout is not None:
-        return _shared_spans(layout, device)
+        return _find_shared_spans(layout, device)
     global _last_spans
     name = (tuple(lengths), device)
     if _last_spans is None or _last_spans[0] != name:
-        bounds, longest = segment_bounds(name[0], device)
+        bounds, longest = find_segment_bounds(name[0], device)
         starts = accumulate((0, *lengths[:-1]))
         stretches = [Stretch(start, length) for start, length in zip(starts, lengths, strict=True)]
         _last_spans = (name, Spans(stretches, bounds, bounds, longest, longest))
     return _last_spans[1]
 
 
-def _shared_spans(layout: Any, device: Any) -> Spans:
-    """Keys of a shared prefix are gathered before those of each sequence; queries stand at their end."""
+def _find_shared_spans(layout: Any, device: torch.device) -> Spans:
+    """Return spans in which the keys of a shared prefix come before each sequence's own keys."""
+    # Kept in the layout: it belongs to one micro-batch, and is used by all of its layers.
     kept: dict[Any, Spans] = layout.spans
     if device not in kept:
-        places, queries, keys, longest_query, longest_key = layout.bounds(device)
+        places, queries, keys, longest_query, longest_key = layout.find_bounds(device)
         stretches = [Stretch(one.start, one.length, one.prefix_start, one.prefix) for one in layout.segments]
         kept[device] = Spans(stretches, queries, keys, longest_query, longest_key, places)
     return kept[device]
 
 
-def by_token(tensor: Any, places: Any = None, heads: int = 0, width: int = 0) -> Any:
-    """[1, heads, tokens, numbers] as [tokens, heads, numbers], the layout of kernels for sequences.
+def lay_by_token(tensor: Tensor, places: Tensor | None = None, heads: int = 0, width: int = 0) -> Tensor:
+    """Return [1, heads, tokens, width] as [tokens, heads, width], the layout of the varlen kernels.
 
     Args:
-        places: Tokens to gather; None for all, as they are.
-        heads: Repeat the heads to as many; 0 for as they are.
-        width: Fill each head with zeros up to as many numbers; 0 for as it is.
+        places: Tokens to gather; None for all, in their order.
+        heads: Repeat the heads to this number; 0 to keep them.
+        width: Pad each head with zeros to this many elements; 0 to keep its width.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A kernel is proved on small made-up sequences; several that are right are measured against each other."""
+"""Tests of kernels on small synthetic sequences, and timing of those that are exact."""
 
 from __future__ import annotations
 
@@ -7,72 +7,81 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from tui_tuner.compute.attention.choice import HALF, Kernel, Need
-from tui_tuner.compute.attention.padded import attend_clear
-from tui_tuner.compute.attention.spans import Ask, Spans, Stretch
+from tui_tuner.compute.attention.kernel_choice import HALF, AttentionNeed, Kernel
+from tui_tuner.compute.attention.padded_attention import attend_clear
+from tui_tuner.compute.attention.spans import AttentionAsk, Spans, Stretch
 from tui_tuner.locales import _
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
-Attend = Callable[[Any, Any, Any, Spans, Ask], Any]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Attend = Callable[[Any, Any, Any, Spans, AttentionAsk], Any]
 Found = TypeVar("Found")
 
-LENGTHS = (37, 5, 66)  # tokens of the made-up sequences; the first is what the others share, where they do
-WINDOW = 24  # tokens, of a made-up window
-# Relative differences from products in float32: with them, with TensorFloat-32, and in 16 bits
+LENGTHS = (37, 5, 66)  # tokens of the synthetic sequences; the first is the shared prefix if there is one
+WINDOW = 24  # tokens of the synthetic window
+# Allowed relative differences from float32 products: for float32, for TensorFloat-32, and for 16 bits.
 FARTHEST, FARTHEST_TF32, FARTHEST_HALF = 1e-3, 1e-2, 4e-2
 REPEATS = 3
-CLEARLY = 0.97  # of the time of the first in order: below, another kernel is faster
+CLEARLY = 0.97  # of the time of the first in order; a kernel must be below it to be preferred
 
 
-def prove(attend: Attend, need: Need, ask: Ask, device: Any) -> str:
-    """What is wrong with a kernel: an error, or a result or a gradient that differs; empty if all is well.
+def prove_attention(
+    attend: Attend, need: AttentionNeed, ask: AttentionAsk, device: torch.device | str
+) -> str:
+    """Describe the fault of a kernel: an error, or a result or gradient that differs; empty without one.
 
     Raises:
-        torch.OutOfMemoryError: there is no room to try it.
+        torch.OutOfMemoryError: there is not enough memory to test it.
     """
     try:
-        return apart(lambda: _compare(attend, need, ask, torch.device(device)), device)
+        return run_apart(lambda: _compare_passes(attend, need, ask, torch.device(device)), device)
     except Exception as error:
         if is_out_of_memory(error):
             raise
         return f"{type(error).__name__}: {error}"
 
 
-def _compare(attend: Attend, need: Need, ask: Ask, device: Any) -> str:
-    spans = made_up_spans(need.shared, device)
+def _compare_passes(attend: Attend, need: AttentionNeed, ask: AttentionAsk, device: torch.device) -> str:
+    spans = make_up_spans(need.shared, device)
     generator = torch.Generator().manual_seed(0)
 
-    def random(*shape: int) -> Any:
+    def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(device, getattr(torch, need.dtype))
 
     shapes = (need.heads, need.head_dim), (need.key_heads, need.head_dim), (need.key_heads, need.value_dim)
-    tensors = [random(1, heads, spans.tokens, numbers) for heads, numbers in shapes]
-    towards = random(1, spans.tokens, need.heads, need.value_dim)
+    tensors = [random(1, heads, spans.token_count, numbers) for heads, numbers in shapes]
+    towards = random(1, spans.token_count, need.heads, need.value_dim)
     sinks = random(need.heads).float() if need.sinks else None
+    # Without dropout, whose random numbers differ between kernels.
     asked = replace(ask, dropout=0.0, window=WINDOW if need.window else None, sinks=sinks)
-    right = _passes(attend_clear, [tensor.float() for tensor in tensors], towards.float(), spans, asked)
-    found = _passes(attend, tensors, towards, spans, asked)
-    most = _farthest(need.dtype)
+    right = _run_passes(attend_clear, [tensor.float() for tensor in tensors], towards.float(), spans, asked)
+    found = _run_passes(attend, tensors, towards, spans, asked)
+    most = _allow_difference(need.dtype)
     for one, other in zip(found, right, strict=True):
         apart_by = float((one.float() - other).norm() / other.norm())
+        # Not `>`: a NaN must count as a difference.
         if not apart_by <= most:
-            return _("a result on made-up sequences differs by {share:.2g}", share=apart_by)
+            return _("a result on test sequences differs by {share:.2g}", share=apart_by)
     return ""
 
 
-def _farthest(dtype: str) -> float:
+def _allow_difference(dtype: str) -> float:
     if dtype in HALF:
         return FARTHEST_HALF
     return FARTHEST if torch.get_float32_matmul_precision() == "highest" else FARTHEST_TF32
 
 
-def _passes(attend: Attend, tensors: Sequence[Any], towards: Any, spans: Spans, ask: Ask) -> list[Any]:
-    """The result and its gradients."""
+def _run_passes(
+    attend: Attend, tensors: Sequence[Tensor], towards: Tensor, spans: Spans, ask: AttentionAsk
+) -> list[Tensor]:
+    """Return the result and its gradients."""
     leaves = [tensor.detach().requires_grad_() for tensor in tensors]
     sinks = None if ask.sinks is None else ask.sinks.detach().requires_grad_()
     if sinks is not None:
@@ -81,8 +90,8 @@ def _passes(attend: Attend, tensors: Sequence[Any], towards: Any, spans: Spans, 
     return [out.detach(), *torch.autograd.grad(out, leaves, towards)]
 
 
-def made_up_spans(shared: bool, device: Any) -> Spans:
-    """A few sequences; where `shared`, the later ones also see the first."""
+def make_up_spans(shared: bool, device: torch.device) -> Spans:
+    """Return a few synthetic sequences; if `shared`, the later ones also see the first."""
     starts = [0, *accumulate(LENGTHS)]
     stretches = [Stretch(start, length) for start, length in zip(starts[:-1], LENGTHS, strict=True)]
     places = None
@@ -99,41 +108,49 @@ def made_up_spans(shared: bool, device: Any) -> Spans:
 
 
 def time_kernels(
-    kernels: Mapping[Kernel, Attend], query: Any, key: Any, value: Any, spans: Spans, ask: Ask
+    kernels: Mapping[Kernel, Attend],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    spans: Spans,
+    ask: AttentionAsk,
 ) -> dict[Kernel, float]:
-    """Milliseconds of both passes of each kernel on a GPU, for the tensors of a run."""
+    """Measure both passes of each kernel on a GPU with the tensors of a run, in milliseconds."""
     tensors = [tensor.detach() for tensor in (query, key, value)]
     towards = torch.ones_like(query[..., :1]).transpose(1, 2).expand(-1, -1, -1, value.shape[-1]).contiguous()
     ask = replace(ask, dropout=0.0, sinks=None if ask.sinks is None else ask.sinks.detach())
     found = {}
     for kernel, attend in kernels.items():
-        _passes(attend, tensors, towards, spans, ask)
+        # A first run that is not measured: it may compile and tune.
+        _run_passes(attend, tensors, towards, spans, ask)
         begin, end = (torch.cuda.Event(enable_timing=True) for _unused in range(2))
         begin.record()
         for _unused in range(REPEATS):
-            _passes(attend, tensors, towards, spans, ask)
+            _run_passes(attend, tensors, towards, spans, ask)
         end.record()
         end.synchronize()
         found[kernel] = begin.elapsed_time(end) / REPEATS
     return found
 
 
-def fastest(times: Mapping[Kernel, float], order: Sequence[Kernel]) -> Kernel:
-    """The first in order, unless another took clearly less time."""
+def pick_fastest(times: Mapping[Kernel, float], order: Sequence[Kernel]) -> Kernel:
+    """Return the first kernel in order, unless another took clearly less time."""
     best = min(order, key=lambda kernel: times[kernel])
     return best if times[best] < CLEARLY * times[order[0]] else order[0]
 
 
-def apart(function: Callable[[], Found], device: Any) -> Found:
-    """What a function returns in a thread of its own.
-
-    There it has gradients, and neither autocast nor what keeps a layer's tensors for its recomputation, which
-    would count those of a trial. Where a layer is computed again on the way back, it is called in this
-    thread with the same: autograd has one thread for each GPU, which would wait for the other for ever.
-    """
+def run_apart(function: Callable[[], Found], device: torch.device | str) -> Found:
+    """Run a function with gradients and outside of autocast and checkpointing; return its result."""
     device = torch.device(device)
+    # A new thread has no autocast, and no hooks of checkpointing, which would count the tensors of a trial as
+    # those of a layer. In a backward pass (a layer that is recomputed) the function runs in
+    # this thread instead: autograd has one thread per GPU, and a second one would wait for it forever.
     if torch._C._current_graph_task_id() != -1:
-        with torch.enable_grad(), torch.autocast(device.type, enabled=False), saved_tensors_hooks(_it, _it):
+        with (
+            torch.enable_grad(),
+            torch.autocast(device.type, enabled=False),
+            saved_tensors_hooks(_return_unchanged, _return_unchanged),
+        ):
             return function()
     found: list[Found] = []
     failed: list[BaseException] = []
@@ -153,5 +170,5 @@ def apart(function: Callable[[], Found], device: Any) -> Found:
     return found[0]
 
 
-def _it(tensor: Any) -> Any:
+def _return_unchanged(tensor: Tensor) -> Tensor:
     return tensor

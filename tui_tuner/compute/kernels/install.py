@@ -1,8 +1,7 @@
-"""Kernels in the place of parts of a model, wherever they prove to compute the same.
+"""Replacement of model parts by kernels, wherever tests show that they compute the same.
 
-A part is found by how it is made, and proved by trying, not by the name of its class. Weights, names and
-saved files are untouched: what changes is the function that a module calls. On a processor nothing is
-replaced.
+A part is recognised by its structure and by tests, not by the name of its class. Weights, names and saved
+files are untouched: only the function that a module calls changes. On a CPU nothing is replaced.
 """
 
 from __future__ import annotations
@@ -13,108 +12,121 @@ from typing import Any
 
 import torch
 
-from tui_tuner.compute.kernels import gated, liger, norm, rotary
-from tui_tuner.compute.kernels.available import liger_problem, liger_version
-from tui_tuner.compute.kernels.chosen import Chosen
-from tui_tuner.compute.kernels.probe import Numbers, device_of, numbers_of
+from tui_tuner.compute.kernels import gated_product, liger, norm, rotary
+from tui_tuner.compute.kernels.available_kernels import find_liger_problem, find_liger_version
+from tui_tuner.compute.kernels.chosen_kernel import ChosenKernel
+from tui_tuner.compute.kernels.probe import Numbers, find_model_device, list_numbers
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 
 
 def install_kernels(
-    model: Any, device: Device, autocast: Any = None, checkpointed: bool = False
-) -> list[Chosen]:
-    """Replace what proves exact by kernels with fewer launches; what was replaced, and what was not and why.
+    model: torch.nn.Module, device: Device, autocast: torch.dtype | None = None, checkpointed: bool = False
+) -> list[ChosenKernel]:
+    """Replace parts by kernels with fewer launches if they are exact; returns what was replaced, or why not.
 
     Draws nothing from the global random state.
 
     Args:
-        device: What the run computes on.
-        autocast: The dtype that autocast computes in; None without it.
-        checkpointed: Layers compute their activations again, so that keeping fewer of them gains nothing.
+        device: The device of the run.
+        autocast: The dtype of autocast; None without it.
+        checkpointed: Layers recompute their activations, so keeping fewer of them saves nothing.
     """
     if device.kind != "cuda":
         return []
-    place = device_of(model)
-    numbers = numbers_of([one.dtype for one in model.parameters()], autocast)
-    fast = liger.usable(device)
+    place = find_model_device(model)
+    numbers = list_numbers([one.dtype for one in model.parameters()], autocast)
+    fast = liger.is_usable(device)
     return [
-        _norms(model, place, numbers),
-        _rotations(model, place, numbers, fast, liger_problem(device)),
-        _products(model, place, numbers, fast, checkpointed, liger_problem(device)),
+        _install_norms(model, place, numbers),
+        _install_rotations(model, place, numbers, fast, find_liger_problem(device)),
+        _install_products(model, place, numbers, fast, checkpointed, find_liger_problem(device)),
     ]
 
 
-def _norms(model: Any, place: Any, numbers: list[Numbers]) -> Chosen:
+def _install_norms(model: torch.nn.Module, place: torch.device, numbers: list[Numbers]) -> ChosenKernel:
     found = [module for module in model.modules() if norm.looks_like_norm(module)]
 
-    def key(module: Any) -> Any:
+    def key(module: torch.nn.Module) -> Any:
         weight = module._parameters.get("weight")
+        # Any float may be the epsilon, so norms with other floats are another kind.
         floats = tuple(one for one in vars(module).values() if type(one) is float)
         return type(module), None if weight is None else weight.shape, floats
 
-    kinds = _each(found, key, lambda module: norm.kind_of(module, place, numbers))
+    kinds = _prove_each(found, key, lambda module: norm.find_norm_kind(module, place, numbers))
     for module, kind in kinds:
-        module.forward = partial(norm.forward, module, module.forward, kind)
+        module.forward = partial(norm.forward_norm, module, module.forward, kind)
     if kinds:
-        return Chosen("norm", "torch _fused_rms_norm", "", len(kinds))
+        return ChosenKernel("norm", "torch _fused_rms_norm", "", len(kinds))
     if any(isinstance(module, torch.nn.LayerNorm) for module in model.modules()):
-        return Chosen("norm", "torch layer_norm", _("LayerNorm is one kernel as it is."))
-    return Chosen("norm", "", _("No norm of this model proved to be one that a kernel computes."))
+        return ChosenKernel("norm", "torch layer_norm", _("LayerNorm is already a single kernel."))
+    return ChosenKernel("norm", "", _("No norm of this model matched what the kernel computes."))
 
 
-def _rotations(model: Any, place: Any, numbers: list[Numbers], fast: bool, why_not: str) -> Chosen:
-    width, rotated = _head_width(model)
-    found = [module for module in model.modules() if rotary.rotating_names(module)] if width else []
+def _install_rotations(
+    model: torch.nn.Module, place: torch.device, numbers: list[Numbers], fast: bool, why_not: str
+) -> ChosenKernel:
+    width, rotated = _find_head_width(model)
+    found = [module for module in model.modules() if rotary.list_rotating_names(module)] if width else []
 
-    def prove(module: Any) -> Any:
-        function: Any = type(module).forward
+    def prove(module: torch.nn.Module) -> Any:
+        function: Any = rotary.find_innermost(type(module).forward)
         replaced = []
-        for name in rotary.rotating_names(module):
+        for name in rotary.list_rotating_names(module):
             stock = function.__globals__[name]
-            ours = rotary.prove(stock, width, rotated, place, numbers, fast)
+            ours = rotary.prove_rotation(stock, width, rotated, place, numbers, fast)
             if ours is not None:
                 replaced.append((name, ours))
         return tuple(replaced) or None
 
-    kinds = _each(found, type, prove)
+    kinds = _prove_each(found, type, prove)
     for module, replaced in kinds:
-        module.forward = partial(rotary.forward, module, replaced)
+        module.forward = partial(rotary.forward_rotary, module, replaced)
     if not kinds:
-        return Chosen("rotary", "", _("No rotation of this model proved to be one that is known here."))
+        return ChosenKernel("rotary", "", _("No rotary embedding of this model matched a supported one."))
     if any(ours.fast for _unused, replaced in kinds for _name, ours in replaced):
-        return Chosen("rotary", _liger(), "", len(kinds))
-    return Chosen("rotary", "PyTorch", _without_liger(why_not), len(kinds))
+        return ChosenKernel("rotary", _name_liger(), "", len(kinds))
+    return ChosenKernel("rotary", "PyTorch", _explain_no_liger(why_not), len(kinds))
 
 
-def _products(
-    model: Any, place: Any, numbers: list[Numbers], fast: bool, checkpointed: bool, why_not: str
-) -> Chosen:
+def _install_products(
+    model: torch.nn.Module,
+    place: torch.device,
+    numbers: list[Numbers],
+    fast: bool,
+    checkpointed: bool,
+    why_not: str,
+) -> ChosenKernel:
     if checkpointed and not fast:
-        why = _("Layers compute again what they do not keep, so keeping less gains nothing.")
-        return Chosen("mlp", "", " ".join((why, _without_liger(why_not))))
+        why = _("Layers already recompute their activations, so keeping fewer of them saves nothing.")
+        return ChosenKernel("mlp", "", " ".join((why, _explain_no_liger(why_not))))
 
-    def key(module: Any) -> Any:
-        sizes = tuple((name, gated.size_of(child)) for name, child in module.named_children())
+    def key(module: torch.nn.Module) -> Any:
+        sizes = tuple(
+            (name, gated_product.find_linear_size(child)) for name, child in module.named_children()
+        )
         return type(module), sizes
 
-    found = [module for module in model.modules() if gated.looks_gated(module)]
-    kinds = _each(found, key, lambda module: gated.kind_of(module, place, numbers, fast))
+    found = [module for module in model.modules() if gated_product.looks_gated(module)]
+    kinds = _prove_each(
+        found, key, lambda module: gated_product.find_gated_kind(module, place, numbers, fast)
+    )
+    # Only Liger's kernel saves launches; the plain steps save memory alone.
     if checkpointed:
         kinds = [(module, kind) for module, kind in kinds if kind.fast]
     for module, kind in kinds:
-        module.forward = partial(gated.forward, module, module.forward, kind)
+        module.forward = partial(gated_product.forward_gated, module, module.forward, kind)
     if not kinds:
-        return Chosen("mlp", "", _("No feed-forward layer of this model proved to be a gated one."))
+        return ChosenKernel("mlp", "", _("No feed-forward layer of this model matched a gated one."))
     if any(kind.fast for _unused, kind in kinds):
-        return Chosen("mlp", _liger(), "", len(kinds))
-    return Chosen("mlp", "PyTorch", _without_liger(why_not), len(kinds))
+        return ChosenKernel("mlp", _name_liger(), "", len(kinds))
+    return ChosenKernel("mlp", "PyTorch", _explain_no_liger(why_not), len(kinds))
 
 
-def _each(
-    modules: Iterable[Any], key: Callable[[Any], Any], prove: Callable[[Any], Any]
+def _prove_each(
+    modules: Iterable[torch.nn.Module], key: Callable[[Any], Any], prove: Callable[[Any], Any]
 ) -> list[tuple[Any, Any]]:
-    """Modules with what was proved of them; those that are made alike are tried once."""
+    """Return the modules with a proved kind; modules with equal keys are tested once."""
     proved: dict[Any, Any] = {}
     found = []
     for module in modules:
@@ -126,8 +138,8 @@ def _each(
     return found
 
 
-def _head_width(model: Any) -> tuple[int, int]:
-    """Dimensions of a head, and those of them that are rotated; (0, 0) where the config does not say."""
+def _find_head_width(model: torch.nn.Module) -> tuple[int, int]:
+    """Return the dimensions of a head, and how many are rotated; (0, 0) if the config does not tell."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_attention_heads", None)
     hidden = getattr(config, "hidden_size", None)
@@ -142,12 +154,12 @@ def _head_width(model: Any) -> tuple[int, int]:
     return (width, rotated) if rotated >= 2 and rotated % 2 == 0 else (0, 0)
 
 
-def _liger() -> str:
-    return f"Liger {liger_version()}"
+def _name_liger() -> str:
+    return f"Liger {find_liger_version()}"
 
 
-def _without_liger(why_not: str) -> str:
-    return _("Liger: {why}.", why=why_not) if why_not else _("Liger's kernel did not prove exact.")
+def _explain_no_liger(why_not: str) -> str:
+    return _("Liger: {why}.", why=why_not) if why_not else _("Liger's kernel did not give the same results.")
 
 
 __all__ = ["install_kernels"]

@@ -1,26 +1,28 @@
-"""Kernels of the package liger-kernel, where it is installed: it is never needed.
+"""Kernels of the optional package liger-kernel.
 
-Only functions of it are used, not its models: rotations, and gated activations. Each is an operation of our
-own here, so that what it launches is known without a GPU, and can be tried without one. Its kernels write
-into what they are given, and get copies of what others keep.
+Only its functions for rotary embeddings and gated activations are used, not its models. Each is wrapped in an
+operation of our own, so its launches can be counted, and its place in a model tested, without a GPU.
 """
 
 from __future__ import annotations
 
 import warnings
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tui_tuner.compute.kernels.available import liger_problem
-from tui_tuner.compute.kernels.declared import declare_launches
-from tui_tuner.compute.kernels.steps import RotaryKind, activated, to_parts, turn
+from tui_tuner.compute.kernels.available_kernels import find_liger_problem
+from tui_tuner.compute.kernels.kernel_launches import declare_launches
+from tui_tuner.compute.kernels.steps import RotaryKind, apply_activation, compute_part_gradients, turn_heads
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 from tui_tuner.text import one_line
 
-ACTIVATIONS = ("silu", "gelu_tanh")  # that its gated kernels compute
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ACTIVATIONS = ("silu", "gelu_tanh")  # of its gated kernels
 
 _LIBRARY = torch.library.Library("tui_tuner", "FRAGMENT")
 _LIBRARY.define(
@@ -36,13 +38,14 @@ declare_launches("tui_tuner::liger_gated_backward", 3)
 
 
 @cache
-def functions() -> dict[str, Any]:
-    """Its functions by name; none where it cannot be imported, of which a warning tells."""
+def load_functions() -> dict[str, Any]:
+    """Load its functions by name; empty, with a warning, if it cannot be imported."""
     try:
         from liger_kernel.ops.geglu import geglu_backward, geglu_forward
         from liger_kernel.ops.rope import rope_backward, rope_forward
         from liger_kernel.ops.swiglu import swiglu_backward, swiglu_forward
-    except Exception as error:  # built for another torch or Triton
+    # A package that was built for another torch or Triton fails in many ways.
+    except Exception as error:
         warnings.warn(_("liger-kernel cannot be used: {problem}", problem=one_line(error, 200)), stacklevel=2)
         return {}
     return {
@@ -55,62 +58,69 @@ def functions() -> dict[str, Any]:
     }
 
 
-def usable(device: Device) -> bool:
-    """Whether its kernels may be tried on a device. Imports it, but for tensors that are on no GPU."""
-    return not liger_problem(device) and (not torch.cuda.is_available() or bool(functions()))
+def is_usable(device: Device) -> bool:
+    """Return whether its kernels may be tested on a device."""
+    # Without a GPU, as in a trace with fake tensors, our plain implementation runs, so no import is needed.
+    return not find_liger_problem(device) and (not torch.cuda.is_available() or bool(load_functions()))
 
 
-# ---- on a GPU: its kernels --------------------------------------------------------------------------------
+# ---- on a GPU: Liger's kernels ----------------------------------------------------------------------------
 
 
-def _rotate(query: Any, key: Any, cos: Any, sin: Any, back: bool) -> tuple[Any, Any]:
-    # copies that lie token by token, as the kernel wants them, and writes into them
+def _rotate_on_gpu(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, back: bool) -> tuple[Tensor, Tensor]:
+    # The kernel writes into its inputs, which autograd may still need, and expects them token by token.
     own = [
         one.transpose(1, 2).clone(memory_format=torch.contiguous_format).transpose(1, 2)
         for one in (query, key)
     ]
-    turned = functions()["rope_backward" if back else "rope"](*own, cos, sin)
+    turned = load_functions()["rope_backward" if back else "rope"](*own, cos, sin)
     return turned[0], turned[1]
 
 
-def _gated(gate: Any, up: Any, activation: str) -> Any:
-    return functions()[activation](gate, up)[2]
+def _multiply_on_gpu(gate: Tensor, up: Tensor, activation: str) -> Tensor:
+    return load_functions()[activation](gate, up)[2]
 
 
-def _gated_backward(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
-    return functions()[f"{activation}_backward"](gate.clone(), up.clone(), above.contiguous())
+def _gated_backward(above: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+    # This kernel, too, writes its results into gate and up.
+    return load_functions()[f"{activation}_backward"](gate.clone(), up.clone(), above.contiguous())
 
 
 # ---- elsewhere: the same in plain steps -------------------------------------------------------------------
 
 
-def _rotate_plainly(query: Any, key: Any, cos: Any, sin: Any, back: bool) -> tuple[Any, Any]:
+def _rotate_plainly(
+    query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, back: bool
+) -> tuple[Tensor, Tensor]:
     cos, sin = cos[:, None], sin[:, None]
 
-    def turned(one: Any) -> Any:
-        out = turn(one, cos, sin, RotaryKind(), one.dtype, back)
+    def turned(one: Tensor) -> Tensor:
+        out = turn_heads(one, cos, sin, RotaryKind(), one.dtype, back)
         return out.transpose(1, 2).contiguous().transpose(1, 2)
 
     return turned(query), turned(key)
 
 
-def _gated_plainly(gate: Any, up: Any, activation: str) -> Any:
-    return activated(gate, activation).mul_(up)
+def _gated_plainly(gate: Tensor, up: Tensor, activation: str) -> Tensor:
+    return apply_activation(gate, activation).mul_(up)
 
 
-def _gated_backward_plainly(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
-    return to_parts(above, gate, up, activation)
+def _gated_backward_plainly(
+    above: Tensor, gate: Tensor, up: Tensor, activation: str
+) -> tuple[Tensor, Tensor]:
+    return compute_part_gradients(above, gate, up, activation)
 
 
-def _token_by_token(one: Any) -> Any:
+def _token_by_token(one: Tensor) -> Tensor:
+    # The layout that the kernel returns: a fake result must have the same strides.
     batch, heads, tokens, width = one.shape
     return one.new_empty((batch, tokens, heads, width)).transpose(1, 2)
 
 
-def _register() -> None:
+def _register_operations() -> None:
     for name, on_gpu, elsewhere in (
-        ("liger_rotate", _rotate, _rotate_plainly),
-        ("liger_gated", _gated, _gated_plainly),
+        ("liger_rotate", _rotate_on_gpu, _rotate_plainly),
+        ("liger_gated", _multiply_on_gpu, _gated_plainly),
         ("liger_gated_backward", _gated_backward, _gated_backward_plainly),
     ):
         _LIBRARY.impl(name, on_gpu, "CUDA")
@@ -124,23 +134,28 @@ def _register() -> None:
         torch.library.register_fake(f"tui_tuner::{name}", fake, lib=_LIBRARY)
 
 
-_register()
+_register_operations()
 
 
-def rotate(query: Any, key: Any, cos: Any, sin: Any, back: bool = False) -> tuple[Any, Any]:
-    """Queries and keys [batch, heads, tokens, head_dim] rotated by [batch or 1, tokens, width]; `back`: what
-    gradients of these are for them."""
+def rotate_heads(
+    query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, back: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Rotate queries and keys [batch, heads, tokens, head_dim] by cos and sin [batch or 1, tokens, width].
+
+    Args:
+        back: Rotate gradients of the results into gradients of the inputs.
+    """
     return torch.ops.tui_tuner.liger_rotate(query, key, cos, sin, back)
 
 
-def multiply(gate: Any, up: Any, activation: str) -> Any:
-    """The activation of `gate` times `up`; both lie in one piece."""
+def multiply_gated(gate: Tensor, up: Tensor, activation: str) -> Tensor:
+    """Return the activation of `gate` times `up`, which must be contiguous."""
     return torch.ops.tui_tuner.liger_gated(gate, up, activation)
 
 
-def multiply_back(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
-    """Gradients of `gate` and `up` for that of the product."""
+def multiply_gated_back(above: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+    """Return the gradients of `gate` and `up` for the gradient `above` of their product."""
     return torch.ops.tui_tuner.liger_gated_backward(above, gate, up, activation)
 
 
-__all__ = ["multiply", "multiply_back", "rotate", "usable"]
+__all__ = ["is_usable", "multiply_gated", "multiply_gated_back", "rotate_heads"]

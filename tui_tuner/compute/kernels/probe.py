@@ -1,9 +1,8 @@
-"""Whether a replacement computes what a part of a model computes, outputs and gradients.
+"""Tests of whether a replacement gives the same outputs and gradients as a part of a model.
 
-Both are tried on random numbers: in float32, where rounding hides nothing, in the 16-bit numbers of the run,
-and under its autocast. Nothing of the model is changed: what is random takes the place of a module's own
-tensors for the time of a call, so a part is tried on the device where it is whatever it holds, and where its
-tensors hold no data too.
+Both run on random numbers: in float32, where rounding hides nothing, in the 16-bit dtype of the run, and
+under its autocast. The model is not changed: random tensors replace a module's own during a call, so a part
+can be tested on its device whatever it holds, also if its tensors hold no data.
 """
 
 from __future__ import annotations
@@ -11,12 +10,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from tui_tuner.compute.precision import HALVES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLOSE = 1e-4  # relative, in float32
 CLOSE_HALF = 3e-2
@@ -24,32 +26,33 @@ CLOSE_HALF = 3e-2
 
 @dataclass(frozen=True)
 class Numbers:
-    """Numbers to compute in.
+    """A numeric format to test in.
 
     Args:
-        dtype: Of inputs and weights.
-        autocast: What autocast computes in; None without it.
+        dtype: The dtype of inputs and weights.
+        autocast: The dtype of autocast; None without it.
     """
 
-    dtype: Any
-    autocast: Any = None
+    dtype: torch.dtype
+    autocast: torch.dtype | None = None
 
     @property
-    def close(self) -> float:
-        """How far two results may lie apart, relative to their size."""
+    def allowed_difference(self) -> float:
+        """The allowed relative difference of two results."""
         return CLOSE if self.dtype == torch.float32 and self.autocast is None else CLOSE_HALF
 
-    def computing(self, device: Any) -> contextlib.AbstractContextManager[Any]:
-        """The numeric context, also inside one of another kind."""
+    def enter_numbers(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+        """Return the autocast context of this format."""
+        # Explicitly disabled without autocast: the caller may be inside of another context.
         return torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
 
-def numbers_of(held: Sequence[Any], autocast: Any) -> list[Numbers]:
-    """All that a part of a model may be computed in.
+def list_numbers(held: Sequence[torch.dtype], autocast: torch.dtype | None) -> list[Numbers]:
+    """List the numeric formats that a part of a model may be computed in, float32 first.
 
     Args:
         held: Dtypes of the model's weights.
-        autocast: What autocast computes in; None without it.
+        autocast: The dtype of autocast; None without it.
     """
     dtypes = [torch.float32, *(one for one in held if one in HALVES)]
     found = [Numbers(dtype) for dtype in dict.fromkeys(dtypes)]
@@ -58,43 +61,45 @@ def numbers_of(held: Sequence[Any], autocast: Any) -> list[Numbers]:
     return found
 
 
-class Draws:
-    """Random numbers on a device, the same each time; the global random state is left alone."""
+class RandomDraws:
+    """Reproducible random numbers on a device, independent of the global random state."""
 
-    def __init__(self, device: Any, seed: int = 0) -> None:
+    def __init__(self, device: torch.device, seed: int = 0) -> None:
         self.device = device
+        # On the CPU, so every device gets the same numbers.
         self._generator = torch.Generator().manual_seed(seed)
 
-    def normal(self, *shape: int, dtype: Any = torch.float32) -> Any:
-        """Standard normal numbers."""
+    def draw_normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Draw standard normal numbers."""
         return torch.randn(*shape, generator=self._generator).to(self.device, dtype)
 
 
-def agree(
-    compute: Callable[[], Sequence[Any]],
-    truth: Callable[[], Sequence[Any]],
-    leaves: Sequence[Any],
+def has_same_results(
+    compute: Callable[[], Sequence[Tensor]],
+    truth: Callable[[], Sequence[Tensor]],
+    leaves: Sequence[Tensor],
     close: float,
 ) -> bool:
-    """Whether both give the same tensors and the same gradients of `leaves`, dtypes included."""
-    found, wanted = with_gradients(compute, leaves), with_gradients(truth, leaves)
+    """Return whether both give the same tensors and gradients of `leaves`, including their dtypes."""
+    found, wanted = compute_with_gradients(compute, leaves), compute_with_gradients(truth, leaves)
     with torch.autocast(found[0].device.type, enabled=False):
-        return len(found) == len(wanted) and all(map(same, found, wanted, [close] * len(found)))
+        return len(found) == len(wanted) and all(map(is_close, found, wanted, [close] * len(found)))
 
 
-def with_gradients(compute: Callable[[], Sequence[Any]], leaves: Sequence[Any]) -> list[Any]:
-    """The tensors that `compute` returns, and the gradients of `leaves` for random ones of theirs."""
+def compute_with_gradients(compute: Callable[[], Sequence[Tensor]], leaves: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs of `compute`, and the gradients of `leaves` for random gradients of the outputs."""
     with torch.enable_grad():
         outputs = list(compute())
-        draws = Draws(outputs[0].device, seed=1)
-        above = [draws.normal(*one.shape).to(one.dtype) for one in outputs]
+        draws = RandomDraws(outputs[0].device, seed=1)
+        above = [draws.draw_normal(*one.shape).to(one.dtype) for one in outputs]
         gradients = torch.autograd.grad(outputs, list(leaves), above, allow_unused=True)
     return [one.detach() for one in outputs] + [
         torch.zeros_like(leaf) if one is None else one for one, leaf in zip(gradients, leaves, strict=True)
     ]
 
 
-def same(one: Any, other: Any, close: float) -> bool:
+def is_close(one: Tensor, other: Tensor, close: float) -> bool:
+    # Written so that a NaN in either tensor makes the result False.
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
     apart = (one.double() - other.double()).norm()
@@ -102,23 +107,23 @@ def same(one: Any, other: Any, close: float) -> bool:
 
 
 @contextlib.contextmanager
-def probing() -> Iterator[None]:
-    """Real tensors even where a trace makes them without data, and no inference mode around."""
+def use_real_tensors() -> Iterator[None]:
+    """Create real tensors within the context, even inside of a fake-tensor trace or inference mode."""
     with unset_fake_temporarily(), torch.inference_mode(False):
         yield
 
 
-def proves(attempt: Callable[[], bool]) -> bool:
-    """What `attempt` finds; False where it fails: what is made otherwise than thought is left alone."""
+def try_proof(attempt: Callable[[], bool]) -> bool:
+    """Return the result of `attempt`, or False if it raises: an unexpected structure is left alone."""
     try:
-        with probing():
+        with use_real_tensors():
             return attempt()
     except Exception:
         return False
 
 
-def device_of(model: Any) -> Any:
-    """Where a model's first weight lies; the processor for tensors without data."""
+def find_model_device(model: torch.nn.Module) -> torch.device:
+    """Return the device of a model's first weight; the CPU if no weight holds data."""
     for tensor in model.parameters():
         if tensor.device.type != "meta":
             return tensor.device

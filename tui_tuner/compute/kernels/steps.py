@@ -1,13 +1,16 @@
-"""What kernels compute, in as few plain steps of PyTorch as it takes."""
+"""The computations of the kernels in as few plain PyTorch operations as possible."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Pair = tuple[Any, Any]
 
@@ -20,12 +23,12 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True)
 class RotaryKind:
-    """How a function rotates.
+    """The formula of a rotary embedding.
 
     Args:
-        pairs: Neighbours are rotated together; else the first half with the second.
-        repeated: Pairs whose cosines are the first half of what is given, each taken twice (GLM).
-        narrow: The result is in the dtype of queries and keys, not in the wider one of them and the cosines.
+        pairs: Neighbouring dimensions are rotated together; else the first half with the second.
+        repeated: With pairs: only the first half of the cosines is used, each for both dimensions (GLM).
+        narrow: The result has the dtype of queries and keys; else the wider one of theirs and the cosines'.
     """
 
     pairs: bool = False
@@ -33,29 +36,31 @@ class RotaryKind:
     narrow: bool = False
 
 
-def _halves(x: Any, kind: RotaryKind) -> Pair:
-    """The two parts of [..., width] that are rotated into each other."""
+def _split_halves(x: Tensor, kind: RotaryKind) -> Pair:
+    """Return the two parts of [..., width] that are rotated into each other, as views."""
     if kind.pairs:
         return x[..., 0::2], x[..., 1::2]
     half = x.shape[-1] // 2
     return x[..., :half], x[..., half:]
 
 
-def _factors(x: Any, kind: RotaryKind) -> Pair:
-    """The cosines or sines of both parts."""
+def _split_factors(x: Tensor, kind: RotaryKind) -> Pair:
+    """Return the cosines or sines for both parts, as views."""
     if kind.repeated:
         half = x[..., : x.shape[-1] // 2]
         return half, half
-    return _halves(x, kind)
+    return _split_halves(x, kind)
 
 
-def turn(x: Any, cos: Any, sin: Any, kind: RotaryKind, dtype: Any, back: bool = False) -> Any:
-    """x [batch, heads, tokens, head_dim] rotated by cosines and sines [batch, 1, tokens, width], in `dtype`.
+def turn_heads(
+    x: Tensor, cos: Tensor, sin: Tensor, kind: RotaryKind, dtype: torch.dtype, back: bool = False
+) -> Tensor:
+    """Rotate x [batch, heads, tokens, head_dim] by cosines and sines [batch, 1, tokens, width].
 
-    Dimensions beyond `width` stay as they are. Lies in memory as x does.
+    Dimensions beyond `width` are copied. The result has the dtype `dtype` and the memory layout of x.
 
     Args:
-        back: What a gradient of the result is for x.
+        back: x is a gradient of the result; return the gradient of the input.
     """
     out = torch.empty_like(x, dtype=dtype)
     width = cos.shape[-1]
@@ -63,15 +68,16 @@ def turn(x: Any, cos: Any, sin: Any, kind: RotaryKind, dtype: Any, back: bool = 
     if rest.shape[-1]:
         rest.copy_(x[..., width:])
         x = x[..., :width]
-    first, second = _halves(x, kind)
-    into_first, into_second = _halves(turned, kind)
-    sin_first, sin_second = _factors(sin, kind)
+    first, second = _split_halves(x, kind)
+    into_first, into_second = _split_halves(turned, kind)
+    sin_first, sin_second = _split_factors(sin, kind)
     if kind.repeated:
-        cos_first, cos_second = _factors(cos, kind)
+        cos_first, cos_second = _split_factors(cos, kind)
         torch.mul(first, cos_first, out=into_first)
         torch.mul(second, cos_second, out=into_second)
     else:
         torch.mul(x, cos, out=turned)
+    # Backward is the transposed rotation: each half gets the other one's sines.
     if back:
         into_first.addcmul_(second, sin_second)
         into_second.addcmul_(first, sin_first, value=-1)
@@ -81,13 +87,13 @@ def turn(x: Any, cos: Any, sin: Any, kind: RotaryKind, dtype: Any, back: bool = 
     return out
 
 
-def activated(gate: Any, activation: str) -> Any:
-    """The activation of a tensor, as a new one."""
+def apply_activation(gate: Tensor, activation: str) -> Tensor:
+    """Return the activation of a tensor, as a new tensor that callers may change in place."""
     return ACTIVATIONS[activation](gate)
 
 
-def times_slope(above: Any, gate: Any, activation: str, into: Any = None) -> Any:
-    """`above` times the derivative of the activation at `gate`; into a tensor of that shape where given."""
+def multiply_by_slope(above: Tensor, gate: Tensor, activation: str, into: Tensor | None = None) -> Tensor:
+    """Return `above` times the derivative of the activation at `gate`, written into `into` if given."""
     aten = torch.ops.aten
     if activation == "silu":
         if into is None:
@@ -99,6 +105,6 @@ def times_slope(above: Any, gate: Any, activation: str, into: Any = None) -> Any
     return aten.gelu_backward.grad_input(above, gate, approximate=how, grad_input=into)
 
 
-def to_parts(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
-    """Gradients of gate and up for that of their product."""
-    return times_slope(above * up, gate, activation), activated(gate, activation).mul_(above)
+def compute_part_gradients(above: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+    """Return the gradients of gate and up for the gradient `above` of their product."""
+    return multiply_by_slope(above * up, gate, activation), apply_activation(gate, activation).mul_(above)

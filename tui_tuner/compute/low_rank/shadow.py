@@ -1,16 +1,16 @@
 """16-bit copies of a model's LoRA matrices, made in one call for all of them.
 
 The matrices are trained in float32 and multiplied in 16 bits. Autocast would cast each of them in each layer
-of each pass; here one list of copies does it for the whole model when a forward pass begins, into one
-allocation in which the A of layers that are computed together lie one below the other.
+of each pass. Here one call casts them for the whole model when a forward pass begins, into one allocation in
+which the A of layers that are computed together are stacked.
 
-A copy is never what autograd keeps for the way back: the matrices themselves are, so that whoever changes
-one in between is told as with peft. A copy is made anew
+Autograd never keeps a copy for the backward pass, but the matrices themselves, so it reports changes in
+between as it does with peft. A copy is refreshed
 
-- when a forward pass of the model begins, whatever was done to the matrices before;
-- in a call of a layer by itself, outside of a pass of the model;
-- when a matrix is another tensor, lies elsewhere or was changed in place since (its version), also on the way
-  back, where layers may be computed again.
+- when a forward pass of the model begins, whatever happened to the matrices before;
+- in a call of a single layer outside of a pass of the model;
+- when a matrix was replaced, moved or changed in place since (its version), also in the backward pass, where
+  layers may be recomputed.
 """
 
 from __future__ import annotations
@@ -18,50 +18,54 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-ALIGN = 64  # elements: 128 bytes of 16-bit numbers, so that every matrix begins where kernels like it
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ALIGN = 64  # elements: 128 bytes in 16 bits, an alignment at which matrix kernels are fast
 
 
 @dataclass
-class Copies:
-    """The copies of one group in one dtype: its A [sum of ranks, inputs], each layer's B [outputs, rank]."""
+class MatrixCopies:
+    """The copies of one group in one dtype: all A [sum of ranks, inputs], and each B [outputs, rank]."""
 
-    stacked: Any
-    ups: list[Any]
-    parts: list[Any]  # a view for each matrix: all A, then all B
+    stacked: Tensor
+    ups: list[Tensor]
+    parts: list[Tensor]  # a view for each matrix: all A, then all B
     seen: tuple[Any, ...] = ()
 
 
 @dataclass
-class Shadow:
-    """Copies for all groups of a model, by (dtype, device).
+class ShadowCopies:
+    """The copies for all groups of a model, by (dtype, device).
 
     Attributes:
-        stale: Whether a pass of the model has begun since they were made, by (dtype, device).
-        passes: The modules whose passes are under way, the outermost first, by thread.
+        stale: Keys of `held` whose copies are older than the current pass of the model.
+        passes: The modules whose passes are running, outermost first, by thread.
     """
 
     groups: list[Any] = field(default_factory=list)
-    held: dict[tuple[Any, Any], dict[int, Copies]] = field(default_factory=dict)
-    stale: set[tuple[Any, Any]] = field(default_factory=set)
-    passes: dict[int, list[Any]] = field(default_factory=dict)
+    held: dict[tuple[torch.dtype, torch.device], dict[int, MatrixCopies]] = field(default_factory=dict)
+    stale: set[tuple[torch.dtype, torch.device]] = field(default_factory=set)
+    passes: dict[int, list[torch.nn.Module]] = field(default_factory=dict)
 
-    def begin(self, module: Any, *_unused: Any) -> None:
-        """A pass of the model, or of a part that holds all its layers, begins: a forward pre-hook."""
+    def begin_pass(self, module: torch.nn.Module, *_unused: Any) -> None:
+        """Note the start of a pass of the model, or of a part with all its layers: a forward pre-hook."""
         if torch.compiler.is_compiling():
             return
         passes = self.passes.setdefault(threading.get_ident(), [])
-        if module in passes:  # it was cut off by what calls no hooks, such as Ctrl-C
+        # An earlier pass was interrupted in a way that calls no hooks, such as Ctrl-C.
+        if module in passes:
             passes.clear()
         if not passes:
             self.stale.update(self.held)
         passes.append(module)
 
-    def end(self, *_unused: Any) -> None:
-        """It has ended, or failed: a forward hook."""
+    def end_pass(self, *_unused: Any) -> None:
+        """Note the end of a pass: a forward hook, also called if it failed."""
         if torch.compiler.is_compiling():
             return
         thread = threading.get_ident()
@@ -71,77 +75,81 @@ class Shadow:
         if not passes:
             self.passes.pop(thread, None)
 
-    def copies(self, group: Any, dtype: Any) -> Copies:
-        """Up-to-date copies of a group's matrices."""
-        matrices = group.matrices()
+    def get_group_copies(self, group: Any, dtype: torch.dtype) -> MatrixCopies:
+        """Return up-to-date copies of a group's matrices."""
+        matrices = group.list_matrices()
         key = (dtype, matrices[0].device)
         held = self.held.get(key)
         if held is None or group.number not in held:
-            held = self._make(key)
+            held = self._make_copies(key)
             self.stale.add(key)
         one = held[group.number]
+        # The first group of a pass refreshes all groups, in one call.
         if key in self.stale:
-            self._refresh(held)
+            self._refresh_copies(held)
             self.stale.discard(key)
-        elif one.seen != state_of(matrices) or not (self._inside() or _on_the_way_back()):
+        elif one.seen != describe_state(matrices) or not (self._is_inside_pass() or _is_in_backward()):
             copy_into(one, matrices)
         return one
 
-    def _inside(self) -> bool:
+    def _is_inside_pass(self) -> bool:
         return threading.get_ident() in self.passes
 
-    def _make(self, key: tuple[Any, Any]) -> dict[int, Copies]:
-        """Room for the copies of all groups on a device, in one allocation."""
+    def _make_copies(self, key: tuple[torch.dtype, torch.device]) -> dict[int, MatrixCopies]:
+        """Allocate the copies of all groups on a device, as one tensor."""
         dtype, device = key
         groups = [
-            group for group in self.groups if group.matrices()[0].device == device and group.is_copied(dtype)
+            group
+            for group in self.groups
+            if group.list_matrices()[0].device == device and group.is_copied(dtype)
         ]
-        sizes = [_aligned(sum(one.numel() for one in group.matrices())) for group in groups]
+        sizes = [_align_up(sum(one.numel() for one in group.list_matrices())) for group in groups]
+        # A tensor made in inference mode could not be written to in training.
         with torch.inference_mode(False):
             flat = torch.empty(sum(sizes), dtype=dtype, device=device)
         held = {
-            group.number: _laid_out(part, group.matrices())
+            group.number: _view_copies(part, group.list_matrices())
             for group, part in zip(groups, flat.split(sizes), strict=True)
         }
         self.held[key] = held
         return held
 
-    def _refresh(self, held: dict[int, Copies]) -> None:
+    def _refresh_copies(self, held: dict[int, MatrixCopies]) -> None:
         into: list[Any] = []
         matrices: list[Any] = []
         for group in self.groups:
             one = held.get(group.number)
             if one is not None:
-                own = group.matrices()
-                one.seen = state_of(own)
+                own = group.list_matrices()
+                one.seen = describe_state(own)
                 into += one.parts
                 matrices += own
         with torch.no_grad():
             torch._foreach_copy_(into, matrices)
 
 
-def copy_into(copies: Copies, matrices: Sequence[Any]) -> None:
-    """Make the copies of one group anew."""
-    copies.seen = state_of(matrices)
+def copy_into(copies: MatrixCopies, matrices: Sequence[Tensor]) -> None:
+    """Refresh the copies of one group."""
+    copies.seen = describe_state(matrices)
     with torch.no_grad():
         torch._foreach_copy_(copies.parts, list(matrices))
 
 
-def state_of(matrices: Sequence[Any]) -> tuple[Any, ...]:
-    """What differs once a matrix is replaced, moved or changed in place."""
+def describe_state(matrices: Sequence[Tensor]) -> tuple[Any, ...]:
+    """Return values that change if a matrix is replaced, moved or changed in place."""
     return tuple((id(one), one._version, one.untyped_storage()._cdata) for one in matrices)
 
 
-def stacked_copies(matrices: Sequence[Any], dtype: Any) -> Copies:
-    """Copies for once, of a group that belongs to no model's shadow."""
-    size = _aligned(sum(one.numel() for one in matrices))
-    copies = _laid_out(torch.empty(size, dtype=dtype, device=matrices[0].device), matrices)
+def make_stacked_copies(matrices: Sequence[Tensor], dtype: torch.dtype) -> MatrixCopies:
+    """Return copies for a single use, of a group without a shadow."""
+    size = _align_up(sum(one.numel() for one in matrices))
+    copies = _view_copies(torch.empty(size, dtype=dtype, device=matrices[0].device), matrices)
     copy_into(copies, matrices)
     return copies
 
 
-def _laid_out(flat: Any, matrices: Sequence[Any]) -> Copies:
-    """Views of `flat` for a group's matrices: all A one below the other, then each B."""
+def _view_copies(flat: Tensor, matrices: Sequence[Tensor]) -> MatrixCopies:
+    """Return views of `flat` for a group's matrices: all A stacked, then each B."""
     half = len(matrices) // 2
     downs, ups = matrices[:half], matrices[half:]
     height, width = sum(one.shape[0] for one in downs), downs[0].shape[1]
@@ -151,13 +159,14 @@ def _laid_out(flat: Any, matrices: Sequence[Any]) -> Copies:
         views.append(flat[place : place + one.numel()].view(one.shape))
         place += one.numel()
     parts = [*stacked.split([one.shape[0] for one in downs]), *views]
-    return Copies(stacked, views, parts)
+    return MatrixCopies(stacked, views, parts)
 
 
-def _aligned(elements: int) -> int:
+def _align_up(elements: int) -> int:
     return -(-elements // ALIGN) * ALIGN
 
 
-def _on_the_way_back() -> bool:
-    """Whether autograd is computing gradients in this thread: layers are then computed again as they were."""
+def _is_in_backward() -> bool:
+    """Return whether autograd is running a backward pass in this thread."""
+    # Layers that are recomputed there must use the copies of their forward pass.
     return bool(torch._C._current_graph_task_id() != -1)

@@ -1,9 +1,8 @@
-"""Tokens at the end of a flat row that bring it to one of few lengths, and that nobody is trained on.
+"""Filler at the end of a flat row: tokens without labels that bring it to one of few lengths.
 
-They are the beginnings of the row's own examples once more, each a segment for itself: a causal model
-computes for them what it computes for the examples, so nothing comes up that the row did not have (no larger
-activation, no expert that is overrun by one repeated token). They see no example, none sees them, no label is
-theirs, and no count of tokens knows them.
+The filler repeats the beginnings of the row's own examples, each as a separate segment. A causal model
+computes the same for them as for the examples, so they add nothing new (no larger activation, no expert
+overloaded by one repeated token). No example sees them, they see no example, and token counts exclude them.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from tui_tuner.compute.forward import MicroBatch
 from tui_tuner.compute.shared_prefix import Layout, Segment
 
 
-def fill(micro: MicroBatch, length: int) -> MicroBatch:
-    """A flat row brought to so many tokens; the row as it is where it has them already."""
+def fill_row(micro: MicroBatch, length: int) -> MicroBatch:
+    """Return a flat row filled up to `length` tokens; the same row if it has them already."""
     import torch
 
     begun = micro.input_ids.shape[1]
-    pieces = _pieces(_beginnings(micro), length - begun)
+    pieces = _cut_pieces(_list_beginnings(micro), length - begun)
     if not pieces:
         return micro
     ids = [micro.input_ids[:, piece.start : piece.start + piece.length] for piece in pieces]
@@ -31,7 +30,7 @@ def fill(micro: MicroBatch, length: int) -> MicroBatch:
         types = torch.cat([types, *parts], dim=1)
     layout = micro.layout
     if layout is not None:
-        layout = Layout([*layout.segments, *_moved(pieces, begun)])
+        layout = Layout([*layout.segments, *_move_pieces(pieces, begun)])
     return replace(
         micro,
         input_ids=torch.cat([micro.input_ids, *ids], dim=1),
@@ -43,8 +42,8 @@ def fill(micro: MicroBatch, length: int) -> MicroBatch:
     )
 
 
-def _beginnings(micro: MicroBatch) -> list[Segment]:
-    """The stretches of a row that begin at position 0, longest first."""
+def _list_beginnings(micro: MicroBatch) -> list[Segment]:
+    """List the stretches of a row that begin at position 0, longest first."""
     if micro.layout is not None:
         found = [segment for segment in micro.layout.segments if not segment.prefix]
     else:
@@ -55,8 +54,9 @@ def _beginnings(micro: MicroBatch) -> list[Segment]:
     return sorted((one for one in found if one.length), key=lambda one: (-one.length, one.start))
 
 
-def _pieces(beginnings: list[Segment], missing: int) -> list[Segment]:
-    """Beginnings of `missing` tokens together, none longer than what it is the beginning of."""
+def _cut_pieces(beginnings: list[Segment], missing: int) -> list[Segment]:
+    """Cut beginnings of `missing` tokens in total, none longer than its stretch."""
+    # Longest first, and again from the start if all together are too short.
     found: list[Segment] = []
     while missing > 0 and beginnings:
         for one in beginnings:
@@ -68,8 +68,8 @@ def _pieces(beginnings: list[Segment], missing: int) -> list[Segment]:
     return found
 
 
-def _moved(pieces: list[Segment], start: int) -> list[Segment]:
-    """The same pieces where they stand in the filled row, one after the other from `start` on."""
+def _move_pieces(pieces: list[Segment], start: int) -> list[Segment]:
+    """Return the pieces with their places in the filled row, one after the other from `start`."""
     found: list[Any] = []
     for piece in pieces:
         found.append(replace(piece, start=start))

@@ -1,88 +1,107 @@
-"""Which weights are trained, and the sizes of what is added to them."""
+"""The section `method`: which weights are trained, and the sizes of added ones."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from tui_tuner.config.kinds import METHODS, PROMPTS
-from tui_tuner.config.sections.base import Section, known, option
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS
+from tui_tuner.config.sections.field_options import Section, declare_option, known_word
 from tui_tuner.locales import N_
 
 
 class MethodSection(Section):
-    """Which weights are trained."""
+    """The training method and its sizes."""
 
-    kind: Annotated[str, known(METHODS, N_("unknown method {value!r}; known are {names}"))] = option(
-        "lora",
-        N_("Which weights are trained."),
-        N_(
-            "LoRA trains small matrices beside the frozen model: little memory, small files, hard to break. "
-            "Full fine-tuning trains everything."
-        ),
-        choices=METHODS,
+    kind: Annotated[str, known_word(METHODS, N_("unknown method {value!r}; known are {names}"))] = (
+        declare_option(
+            DEFAULT_METHOD,
+            N_("Which weights are trained."),
+            N_(
+                "LoRA trains small matrices next to the frozen model: little memory, small files, and "
+                "hard to get wrong. Full fine-tuning trains every weight."
+            ),
+            choices=METHODS,
+        )
     )
-    rank: int = option(
+    rank: int = declare_option(
         16,
         N_("Rank: the inner size of the matrices (LoRA, LoHa, VeRA)."),
-        N_("Higher can learn more and costs memory. 8 to 64 is usual, for VeRA 256 and more."),
+        N_("A higher rank can learn more and needs more memory. 8 to 64 is usual; for VeRA, 256 or more."),
         ge=1,
         le=4096,
     )
-    alpha: float = option(
+    alpha: float = declare_option(
         32.0,
         N_("Alpha: the update is scaled by alpha / rank (LoRA, LoHa)."),
         N_("Twice the rank is usual."),
         gt=0,
         le=1_000_000,
     )
-    dropout: float = option(0.0, N_("Dropout before the matrices (LoRA, VeRA)."), ge=0, lt=1)
-    targets: str | list[str] = option(
+    dropout: float = declare_option(0.0, N_("Dropout before the matrices (LoRA, VeRA)."), ge=0, lt=1)
+    targets: str | list[str] = declare_option(
         "all-linear",
         N_("Layers that get an adapter: all-linear, or module names."),
-        N_("All linear layers learn better than attention alone at the same size (QLoRA paper)."),
+        N_(
+            "Adapting all linear layers learns better than adapting attention alone at the same size "
+            "(QLoRA paper)."
+        ),
     )
-    layers: int | None = option(
+    layers: int | None = declare_option(
         None,
-        N_("Only the last N layers are trained (freeze; of methods with targets, only they get adapters)."),
+        N_("Train only the last N layers (freeze); methods with targets put adapters on these layers only."),
         unit=N_("layers"),
         ge=1,
         le=10_000,
     )
-    train_embeddings: bool = option(False, N_("Also train embeddings and head (LoRA)."), advanced=True)
-    virtual_tokens: int = option(
+    train_embeddings: bool = declare_option(
+        False, N_("Also train embeddings and head (LoRA)."), advanced=True
+    )
+    virtual_tokens: int = declare_option(
         20,
         N_("Virtual tokens before each sequence (prompt tuning, P-tuning, prefix tuning)."),
         N_(
-            "What is learnt is a prompt of numbers instead of words. 10 to 100 is customary; each takes a "
-            "place in the model's context."
+            "Training finds a prompt of numbers instead of words. 10 to 100 is usual; each takes up one "
+            "position of the model's context."
         ),
         unit=N_("tokens"),
         ge=1,
         le=4096,
     )
-    encoder_size: int | None = option(
+    encoder_size: int | None = declare_option(
         None,
-        N_("Width of the small network that makes the virtual tokens (P-tuning, prefix tuning)."),
+        N_("Width of the small network that generates the virtual tokens (P-tuning, prefix tuning)."),
         N_(
-            "Empty is the model's own width for P-tuning, and no network for prefix tuning: keys and values "
-            "are trained directly. The network is not needed after training."
+            "If empty, P-tuning uses the model's own width, and prefix tuning uses no network: keys and "
+            "values are trained directly. The network is not needed after training."
         ),
         ge=1,
         le=65_536,
         advanced=True,
     )
-    initial_text: str | None = option(
+    initial_text: str | None = declare_option(
         None,
-        N_("Words that the virtual tokens begin as (prompt tuning, prefix tuning)."),
+        N_("Text from which the virtual tokens are initialised (prompt tuning, prefix tuning)."),
         N_(
-            "Say what is to be done, such as: Answer briefly and politely. It is repeated to fill the "
-            "virtual tokens. Empty takes frequent words of the vocabulary."
+            "Describe the task, for example: Answer briefly and politely. The text is repeated to fill "
+            "the virtual tokens. If empty, frequent words of the vocabulary are used."
         ),
         min_length=1,
         advanced=True,
     )
 
+    def has_trait(self, trait: Trait) -> bool:
+        return METHODS[self.kind].has_trait(trait)
+
+    def reads_field(self, field: str) -> bool:
+        """Return whether the method reads a field of this section, such as `rank`."""
+        return field in METHODS[self.kind].fields
+
+    def needs_field(self, field: str) -> bool:
+        """Return whether the method requires a value for a field of this section."""
+        return field in METHODS[self.kind].needs
+
     @property
     def prompt_length(self) -> int:
-        """Virtual tokens before each sequence; 0 if the method has none."""
-        return self.virtual_tokens if self.kind in PROMPTS else 0
+        """Return the number of virtual tokens before each sequence; 0 if the method has none."""
+        return self.virtual_tokens if self.has_trait(Trait.VIRTUAL_TOKENS) else 0

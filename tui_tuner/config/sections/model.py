@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tui_tuner.config.chat_templates import CHAT_TEMPLATES, OWN
-from tui_tuner.config.sections.base import Auto, Section, option
+from tui_tuner.config.sections.field_options import Auto, Section, declare_option
 from tui_tuner.locales import N_
 
 Dtype = Literal["bfloat16", "float16", "float32"]
@@ -13,95 +13,96 @@ Attention = Literal["sdpa", "flash_attention_2", "flex_attention", "eager", "hub
 
 
 class ModelSection(Section):
-    """Which model to start from, and how it is held in memory."""
+    """The model to start from, and how it is held in memory."""
 
-    name: str = option(
+    name: str = declare_option(
         "demo",
         N_("Hub id, local folder, `demo` (the small model inside this package), or `tiny`."),
         N_(
-            "The model that learns. A hub id such as Qwen/Qwen3-0.6B is downloaded once; a folder holds "
+            "The model to train. A hub id such as Qwen/Qwen3-0.6B is downloaded once; a folder must hold "
             "config.json, the tokenizer and safetensors weights. tiny is a small encoder with random "
-            "weights, made on this machine, to try a task with."
+            "weights, created on this machine, for trying out a task."
         ),
         min_length=1,
     )
-    hub: Literal["huggingface", "modelscope"] = option(
+    hub: Literal["huggingface", "modelscope"] = declare_option(
         "huggingface",
         N_("Hub that a model id belongs to."),
         N_(
             "huggingface is huggingface.co, or the mirror that HF_ENDPOINT names. modelscope is "
-            "modelscope.cn, quicker to reach from China. A folder, demo and tiny come from neither."
+            "modelscope.cn, which is faster to reach from China. Folders, demo and tiny use no hub."
         ),
         advanced=True,
     )
-    revision: str | None = option(None, N_("Branch, tag or commit of a hub model."), advanced=True)
-    dtype: Auto | Dtype = option(
+    revision: str | None = declare_option(None, N_("Branch, tag or commit of a hub model."), advanced=True)
+    dtype: Auto | Dtype = declare_option(
         "auto",
         N_("Number format of the weights."),
         N_(
-            "auto takes bfloat16 where the hardware computes in it, else float32. float16 has a small range "
-            "and can overflow; it is for GPUs without bfloat16, such as the T4."
+            "auto chooses bfloat16 if the hardware supports it, otherwise float32. float16 has a small "
+            "range and can overflow; use it on GPUs without bfloat16, such as the T4."
         ),
     )
-    quantization: Literal["none", "nf4", "int8"] = option(
+    quantization: Literal["none", "nf4", "int8"] = declare_option(
         "none",
-        N_("Hold the frozen weights in 4 or 8 bits (bitsandbytes)."),
+        N_("Keep the frozen weights in 4 or 8 bits (bitsandbytes)."),
         N_(
             "nf4 with LoRA is QLoRA (arXiv 2305.14314): the weights take about a quarter of the memory of "
             "bfloat16. Only adapters can be trained on quantised weights."
         ),
     )
-    double_quant: bool = option(
+    double_quant: bool = declare_option(
         True,
         N_("Quantise the quantisation constants too (nf4)."),
-        N_("Saves 0.37 bits a weight."),
+        N_("Saves another 0.37 bits per weight."),
         advanced=True,
     )
-    attention: Auto | Attention = option(
+    attention: Auto | Attention = declare_option(
         "auto",
         N_("Attention implementation."),
         N_(
-            "auto takes the fastest one that is exact here. hub also tries a kernel of the hub, which the "
-            "package kernels downloads, and uses it where it is exact and faster."
+            "auto chooses the fastest one that is exact for this model and machine. hub also tries a "
+            "kernel from the hub, which the package kernels downloads, and uses it if it is exact and "
+            "faster."
         ),
         advanced=True,
     )
-    chat_template: str | None = option(
+    chat_template: str | None = declare_option(
         None,
         N_("Chat template: a name such as `llama3`, or a Jinja file; empty means the model's own."),
         N_(
-            "How turns become text. A tuned chat model expects its own. A model without one gets ChatML, "
-            "and the run says so. A name wins over a file of the same name; `tui-tuner data templates` lists "
-            "them."
+            "Defines how the turns of a chat become text. A fine-tuned chat model expects its own. A "
+            "model without one gets ChatML, and the run reports that. A name takes precedence over a "
+            "file of the same name; `tui-tuner data templates` lists the names."
         ),
         words=(*CHAT_TEMPLATES, OWN),
         advanced=True,
     )
-    trust_remote_code: bool = option(
+    trust_remote_code: bool = declare_option(
         False,
         N_("Run Python code that comes with this model."),
         N_(
-            "Some hub models bring their own code. It runs with your rights: say yes only to a model you "
-            "trust."
+            "Some hub models bring their own code. It runs with your permissions, so allow it only for a "
+            "model that you trust."
         ),
         advanced=True,
     )
-    architecture: dict[str, Any] | None = option(
+    architecture: dict[str, Any] | None = declare_option(
         None,
-        N_("Start from random weights of this shape (a transformers config), instead of loading any."),
+        N_(
+            "Start from random weights of this shape (a transformers config) instead of loading trained ones."
+        ),
         N_(
             "For pretraining from scratch: model_type and its sizes, such as hidden_size and "
             "num_hidden_layers."
         ),
         advanced=True,
     )
-    tokenizer: str | None = option(
+    tokenizer: str | None = declare_option(
         None,
-        N_(
-            "Tokenizer folder or hub id, where it is not the model's; `train` learns a new one from the data."
-        ),
+        N_("Tokenizer folder or hub id, if not the model's own; `train` trains a new one on the data."),
         advanced=True,
     )
-    vocabulary: int = option(
+    vocabulary: int = declare_option(
         4096, N_("Size of a newly trained tokenizer."), unit=N_("tokens"), ge=64, le=1_000_000, advanced=True
     )

@@ -1,4 +1,4 @@
-"""Values of a config by the dotted names of their fields, and how one of them is written as YAML."""
+"""Config values by dotted field names, and the formatting of a value as YAML."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from typing import Any
 
 import yaml
 
-from tui_tuner.config.options import options
+from tui_tuner.config.options import list_options
 
-_ONE_LINE = 10**9  # characters
+_ONE_LINE = 10**9  # characters: PyYAML must never wrap
 
 
 @cache
-def sections() -> frozenset[str]:
-    """The dotted name of every section."""
-    return frozenset(path.rpartition(".")[0] for path in options() if "." in path)
+def list_sections() -> frozenset[str]:
+    """Return the dotted name of every section."""
+    return frozenset(path.rpartition(".")[0] for path in list_options() if "." in path)
 
 
-def placed(path: str) -> tuple[str, str]:
-    """The section that a dotted name stands in, empty for none, and its key there."""
+def find_section(path: str) -> tuple[str, str]:
+    """Split a dotted name into its section (empty if there is none) and its key there."""
     parts = path.split(".")
     for count in range(len(parts) - 1, 0, -1):
         section = ".".join(parts[:count])
-        if section in sections():
+        if section in list_sections():
             return section, ".".join(parts[count:])
     return "", path
 
 
-def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config holds, by fields; what no field is called stands under its own dotted name."""
-    return dict(_flat(values, ""))
+def flatten_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a config by field; unknown keys keep their own dotted names."""
+    return dict(_flatten_values(values, ""))
 
 
-def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _flatten_values(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         path = f"{prefix}{key}"
-        if path in sections() and (value is None or isinstance(value, Mapping)):
-            yield from _flat(value or {}, f"{path}.")
+        if path in list_sections() and (value is None or isinstance(value, Mapping)):
+            yield from _flatten_values(value or {}, f"{path}.")
         else:
             yield path, value
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether two values mean the same in a config; `true` is no 1."""
+    """Return whether two values are equal in a config; unlike in Python, `true` is not 1."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return set(one) == set(other) and all(same_value(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -54,12 +54,12 @@ def same_value(one: Any, other: Any) -> bool:
 
 
 def same_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """The same of all values by their fields."""
+    """Return whether two configs, by field, have the same fields and equal values."""
     return set(one) == set(other) and all(same_value(one[path], other[path]) for path in one)
 
 
-def inline(value: Any) -> str:
-    """A value on one line."""
+def write_inline(value: Any) -> str:
+    """Format a value as YAML on one line."""
     text = yaml.dump(
         value,
         Dumper=_LineDumper,
@@ -71,24 +71,24 @@ def inline(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def entry(key: str, value: Any, indent: str = "") -> list[str]:
-    """`key: value` as lines: a text of several lines as a block, lists and mappings on one line."""
+def write_entry(key: str, value: Any, indent: str = "") -> list[str]:
+    """Format `key: value` as lines: texts of several lines as a block, lists and mappings on one line."""
     if not isinstance(value, str) or "\n" not in value.rstrip("\n"):
-        return [f"{indent}{inline(key)}: {inline(value)}"]
+        return [f"{indent}{write_inline(key)}: {write_inline(value)}"]
     text = yaml.dump({key: value}, Dumper=_BlockDumper, allow_unicode=True, width=_ONE_LINE)
     lines = text.removesuffix("\n").split("\n")
     return [f"{indent}{line}" if line.strip() else line for line in lines]
 
 
 _STR = "tag:yaml.org,2002:str"
-_ENDS_OF_LINES = re.compile("[\x85\u2028\u2029]")  # which YAML takes for one, and few others do
+_ENDS_OF_LINES = re.compile("[\x85\u2028\u2029]")  # line ends to YAML, but not to most editors
 
 
 class Dumper(yaml.SafeDumper):
-    """What it writes is read as it was: rare ends of lines inside of a text are escaped."""
+    """A dumper that escapes rare line ends in texts, so that reading restores them exactly."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Nothing is written as an alias."""
+        """Write every value in full, never as an alias."""
         return True
 
 
@@ -100,21 +100,21 @@ class _LineDumper(Dumper):
     pass
 
 
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     return dumper.represent_scalar(_STR, value, style='"' if _ENDS_OF_LINES.search(value) else None)
 
 
-def _block(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+def _represent_block(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     if _ENDS_OF_LINES.search(value):
-        return _text(dumper, value)
+        return _represent_text(dumper, value)
     return dumper.represent_scalar(_STR, value, style="|" if "\n" in value else None)
 
 
-def _line(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = '"' if "\n" in value or _ENDS_OF_LINES.search(value) else None  # else on lines of its own
+def _represent_line(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = '"' if "\n" in value or _ENDS_OF_LINES.search(value) else None  # else it would span lines
     return dumper.represent_scalar(_STR, value, style=style)
 
 
-Dumper.add_representer(str, _text)
-_LineDumper.add_representer(str, _line)
-_BlockDumper.add_representer(str, _block)
+Dumper.add_representer(str, _represent_text)
+_LineDumper.add_representer(str, _represent_line)
+_BlockDumper.add_representer(str, _represent_block)

@@ -1,7 +1,7 @@
-"""A YAML text of somebody's own with other values in it: their comments and their order stay.
+"""Changing values in a user's YAML text, while its comments and the order of its keys stay.
 
-Every value is found by the parser's marks, and the outcome is read again: it is given only where it says
-exactly what it should.
+Values are located by the parser's marks. The result is parsed again and returned only if it contains exactly
+the wanted values.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from tui_tuner.config.options import options
+from tui_tuner.config.options import list_options
 from tui_tuner.config.writing.commented import (
     all_default_lines,
     defaults_of,
@@ -22,7 +22,14 @@ from tui_tuner.config.writing.commented import (
     is_written,
     set_lines,
 )
-from tui_tuner.config.writing.flat import flat, inline, placed, same_value, same_values, sections
+from tui_tuner.config.writing.flat import (
+    find_section,
+    flatten_config,
+    list_sections,
+    same_value,
+    same_values,
+    write_inline,
+)
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 
 HEADER = re.compile(r"^\s*[\w]+:\s*(#.*)?$")
@@ -30,11 +37,11 @@ HEADER = re.compile(r"^\s*[\w]+:\s*(#.*)?$")
 
 @dataclass(frozen=True)
 class _Item:
-    """One key of a text: where it and its value stand."""
+    """A key of a text, with the positions of the key and its value."""
 
     key: yaml.Node
     value: yaml.Node
-    block: bool  # its mapping has a line for each key
+    block: bool  # its mapping is in block style: one line per key
 
     @property
     def first_line(self) -> int:
@@ -42,40 +49,40 @@ class _Item:
 
     @property
     def last_line(self) -> int:
-        return _last(self.value, self.key)
+        return _find_last_line(self.value, self.key)
 
 
 def values_of(text: str) -> dict[str, Any]:
-    """What a text sets, by fields.
+    """Return the values that a text sets, by field.
 
     Raises:
-        BadYaml: it is no YAML, or no mapping.
+        BadYaml: it is not YAML, or not a mapping.
     """
     held = parse_yaml(text)[0]
     if held is None:
         return {}
     if not isinstance(held, dict):
         raise BadYaml("no mapping")
-    return flat(held)
+    return flatten_config(held)
 
 
-def patched(text: str, wanted: Mapping[str, Any], told: Collection[str] = ()) -> str | None:
-    """The text with these values and no others; None where that cannot be done without losing something.
+def patch_text(text: str, wanted: Mapping[str, Any], told: Collection[str] = ()) -> str | None:
+    """Return the text with exactly these values; None if that is not possible without losing anything.
 
     Args:
-        wanted: Values by fields. Those of a default that the text does not name need not be in it.
-        told: Fields that are to be in it though they are at their defaults.
+        wanted: Values by field. Default values that the text does not mention may be left out.
+        told: Fields that must be in the text even at their defaults.
     """
     try:
         held = values_of(text)
         for path in [path for path in held if path not in wanted]:
-            text = _without(text, path)
+            text = _remove_item(text, path)
         for path, value in wanted.items():
             if path in held and not same_value(held[path], value):
-                text = _replaced(text, path, value)
+                text = _replace_item(text, path, value)
         for path, value in wanted.items():
             if path not in held and (path in told or is_written(path, value)):
-                text = _added(text, path, value)
+                text = _add_item(text, path, value)
         outcome = values_of(text)
     except (BadYaml, yaml.YAMLError, _Cannot):
         return None
@@ -88,92 +95,93 @@ def patched(text: str, wanted: Mapping[str, Any], told: Collection[str] = ()) ->
 
 
 class _Cannot(Exception):
-    """A layout that is not changed by lines."""
+    """The layout of a text is not suitable for changes line by line."""
 
 
-def _items(text: str) -> dict[str, _Item]:
-    """Every key of a text by its dotted name, sections among them."""
+def _find_items(text: str) -> dict[str, _Item]:
+    """Return every key of a text, including sections, by its dotted name."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
-    return dict(_walk(node, "")) if isinstance(node, yaml.MappingNode) else {}
+    return dict(_walk_items(node, "")) if isinstance(node, yaml.MappingNode) else {}
 
 
-def _walk(node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, _Item]]:
+def _walk_items(node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, _Item]]:
     for key, value in node.value:
         path = f"{prefix}{key.value}"
         yield path, _Item(key, value, not node.flow_style)
-        if path in sections() and isinstance(value, yaml.MappingNode):
-            yield from _walk(value, f"{path}.")
+        if path in list_sections() and isinstance(value, yaml.MappingNode):
+            yield from _walk_items(value, f"{path}.")
 
 
-def _end(node: yaml.Node) -> int:
-    """Where a value ends, without the comments behind it."""
+def _find_end(node: yaml.Node) -> int:
+    """Return the index at which a value ends, before any comments that follow it."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
-        return _end(last[1] if isinstance(last, tuple) else last)
+        # PyYAML ends a block collection where the next token begins, which is after the comments below it.
+        return _find_end(last[1] if isinstance(last, tuple) else last)
     return int(node.end_mark.index)
 
 
-def _last(node: yaml.Node, key: yaml.Node) -> int:
-    """The last line of a value."""
+def _find_last_line(node: yaml.Node, key: yaml.Node) -> int:
+    """Return the last line of a value."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
-        return _last(last[1], last[0]) if isinstance(last, tuple) else _last(last, last)
+        return _find_last_line(last[1], last[0]) if isinstance(last, tuple) else _find_last_line(last, last)
     if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
         return max(int(node.end_mark.line) - 1, int(node.start_mark.line))
     return max(int(node.end_mark.line), int(key.start_mark.line)) if node.value else int(key.end_mark.line)
 
 
-def _replaced(text: str, path: str, value: Any) -> str:
-    item = _items(text)[path]
-    start, end = int(item.value.start_mark.index), _end(item.value)
-    if start == end:  # nothing stands there
+def _replace_item(text: str, path: str, value: Any) -> str:
+    item = _find_items(text)[path]
+    start, end = int(item.value.start_mark.index), _find_end(item.value)
+    if start == end:  # the key has no value
         start = end = int(item.key.end_mark.index) + 1
     if isinstance(item.value, yaml.ScalarNode) and item.value.style in ("|", ">"):
         lines = text.splitlines(keepends=True)
         end = sum(map(len, lines[: item.last_line + 1]))
         tail = "\n" if text[start:end].endswith("\n") else ""
-        return f"{text[:start]}{inline(value)}{tail}{text[end:]}"
+        return f"{text[:start]}{write_inline(value)}{tail}{text[end:]}"
     space = "" if text[start - 1 : start].isspace() or not start else " "
-    return f"{text[:start]}{space}{inline(value)}{text[end:]}"
+    return f"{text[:start]}{space}{write_inline(value)}{text[end:]}"
 
 
-def _without(text: str, path: str) -> str:
-    items = _items(text)
+def _remove_item(text: str, path: str) -> str:
+    items = _find_items(text)
     item, lines = items[path], text.splitlines()
     if not item.block or lines[item.first_line][: item.key.start_mark.column].strip():
         raise _Cannot
-    first, option = item.first_line, options().get(path)
+    first, option = item.first_line, list_options().get(path)
     if option is not None and first and lines[first - 1].strip() == f"# {help_of(option)}":
         first -= 1
     del lines[first : item.last_line + 1]
-    return _joined(lines)
+    return _join_lines(lines)
 
 
-def _added(text: str, path: str, value: Any) -> str:
-    section, _key = placed(path)
+def _add_item(text: str, path: str, value: Any) -> str:
+    section, _key = find_section(path)
     if section:
         return _put_in(text, section, set_lines(path, value, ""))
-    items, lines = _items(text), text.splitlines()
+    items, lines = _find_items(text), text.splitlines()
     if items and not next(iter(items.values())).block:
         raise _Cannot
     tops = [item for name, item in items.items() if "." not in name]
     first = min((item.first_line for item in tops), default=len(lines))
     lines[first:first] = set_lines(path, value, "")  # above the sections
-    return _joined(lines)
+    return _join_lines(lines)
 
 
 def _put_in(text: str, section: str, more: list[str]) -> str:
-    """Add lines at the end of a section, which is made where there is none."""
-    items, lines = _items(text), text.splitlines()
+    """Add lines at the end of a section, which is created if necessary."""
+    items, lines = _find_items(text), text.splitlines()
     item = items.get(section)
     if item is None:
-        outer, key = placed(section)
+        outer, key = find_section(section)
         block = [f"{key}:", *(f"  {line}" if line.strip() else line for line in more)]
         if outer:
             return _put_in(text, outer, block)
         if items and not next(iter(items.values())).block:
             raise _Cannot
-        return _joined([*lines, *([""] if lines else []), *block])
+        return _join_lines([*lines, *([""] if lines else []), *block])
     if isinstance(item.value, yaml.MappingNode) and item.value.value and not item.value.flow_style:
         indent = " " * int(item.value.value[0][0].start_mark.column)
     elif item.value.tag.endswith(":null") and item.block:
@@ -182,25 +190,25 @@ def _put_in(text: str, section: str, more: list[str]) -> str:
     else:
         raise _Cannot
     at = item.last_line + 1
-    while at < len(lines) and lines[at].startswith(f"{indent}#"):  # what is said at its end
+    while at < len(lines) and lines[at].startswith(f"{indent}#"):  # comments at the end of the section
         at += 1
     lines[at:at] = [f"{indent}{line}" if line.strip() else line for line in more]
-    return _joined(lines)
+    return _join_lines(lines)
 
 
-def _joined(lines: list[str]) -> str:
+def _join_lines(lines: list[str]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def with_comments(text: str, lines: Mapping[str, list[str]]) -> str:
-    """The text with comments at the end of sections, but for those that stand in it.
+    """Add comments at the end of sections, unless the text already contains them.
 
-    Those of a section that it lacks come last: nothing but comments would make an empty one.
+    Comments of a missing section go to the end of the text: a section of comments alone would be empty.
     """
     for section, more in lines.items():
         new = [line for line in more if line not in text]
-        if new and section and section not in _items(text):
-            text = _joined([*text.splitlines(), "", f"# {section}:", *new])
+        if new and section and section not in _find_items(text):
+            text = _join_lines([*text.splitlines(), "", f"# {section}:", *new])
         elif new and section:
             try:
                 text = _put_in(text, section, new)
@@ -213,7 +221,7 @@ def with_comments(text: str, lines: Mapping[str, list[str]]) -> str:
 
 
 def with_defaults(text: str, task: str) -> str:
-    """The text with the fields that it does not set as comments, each in its section."""
+    """Add the fields that a text does not set, as comments in their sections."""
     try:
         held = values_of(text)
     except BadYaml:
@@ -229,19 +237,19 @@ def with_defaults(text: str, task: str) -> str:
 
 
 def without_defaults(text: str) -> str:
-    """The text without the comments that `with_defaults` adds, and without sections that hold nothing."""
+    """Remove the comments of `with_defaults`, and sections that are empty without them."""
     lines = [line for line in text.splitlines() if line.strip() not in all_default_lines()]
-    names = {placed(section)[1] for section in sections()}
+    names = {find_section(section)[1] for section in list_sections()}
     kept: list[str] = []
     for number, line in enumerate(lines):
         if HEADER.match(line) and line.strip().partition(":")[0] in names and _is_bare(lines, number):
             continue
         kept.append(line)
-    return _joined(kept) if any(line.strip() for line in kept) else ""
+    return _join_lines(kept) if any(line.strip() for line in kept) else ""
 
 
 def _is_bare(lines: list[str], number: int) -> bool:
-    """Whether nothing but blank lines stands in the section that begins at a line."""
+    """Return whether the section that begins at a line contains only blank lines."""
     depth = len(lines[number]) - len(lines[number].lstrip())
     for line in lines[number + 1 :]:
         if line.strip():

@@ -1,11 +1,11 @@
-"""The moment a chat template is rendered at.
+"""Fix the moment at which chat templates are rendered.
 
-Some templates write today's date into every chat (`strftime_now`). A run renders with one moment from its
-first row to its last, and a resumed one with the moment it began with; the moment is kept on the tokenizer,
-which goes to other processes with it. Without one, templates write the date of now.
+Some templates write today's date into every chat (`strftime_now`). A run renders all rows with one moment,
+and a resumed run with the moment at which it began; it is kept on the tokenizer, which takes it along to
+other processes. Without one, templates write the current date.
 
-transformers gives `strftime_now` to each template as a global of its environment, and makes plain values of
-all keywords (a function becomes the text "<function>"), so the global is replaced by one that knows the
+transformers gives `strftime_now` to each template as a global of its environment, and turns all keywords into
+plain values (a function becomes the text "<function>"), so the global is replaced by one that knows the
 moment.
 """
 
@@ -23,28 +23,29 @@ _ATTRIBUTE = "tui_tuner_moment"
 _moment: ContextVar[datetime | None] = ContextVar("moment", default=None)
 
 
-def now() -> datetime:
-    """This second, as templates would be told it: local time, without a zone."""
-    text = _compiled("{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}").render()
+def current_moment() -> datetime:
+    """Return this second as templates get it: local time without a zone."""
+    # Asked of the library itself, so that both agree in the zone and in what they round.
+    text = _compile_template("{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}").render()
     return datetime.fromisoformat(text)
 
 
-def moment_of(tokenizer: Any) -> datetime | None:
-    """The moment this tokenizer's template is rendered at; None is now."""
+def get_moment(tokenizer: Any) -> datetime | None:
+    """Return the moment at which this tokenizer's template is rendered; None means now."""
     found: datetime | None = getattr(tokenizer, _ATTRIBUTE, None)
     return found
 
 
 def set_moment(tokenizer: Any, moment: datetime | None) -> None:
-    """Render this tokenizer's template at that moment from here on; None is now, whenever that is."""
+    """Render this tokenizer's template at that moment from now on; None means the current time."""
     setattr(tokenizer, _ATTRIBUTE, moment)
 
 
 @contextmanager
-def one_moment(tokenizer: Any) -> Iterator[datetime]:
+def hold_moment(tokenizer: Any) -> Iterator[datetime]:
     """Render everything inside at one moment: the tokenizer's, or now."""
-    before = moment_of(tokenizer)
-    moment = before or now()
+    before = get_moment(tokenizer)
+    moment = before or current_moment()
     set_moment(tokenizer, moment)
     try:
         yield moment
@@ -53,18 +54,21 @@ def one_moment(tokenizer: Any) -> Iterator[datetime]:
 
 
 @contextmanager
-def rendering(tokenizer: Any) -> Iterator[None]:
-    """What is rendered inside with this tokenizer's template has its moment."""
-    from tui_tuner.data.chat.sandbox import install
+def at_moment(tokenizer: Any) -> Iterator[None]:
+    """Render inside of it with this tokenizer's moment."""
+    from tui_tuner.data.chat.sandbox import install_sandbox
 
-    install()
-    moment = moment_of(tokenizer)
-    asking = [text for text in template_texts(tokenizer) if FUNCTION in text] if moment is not None else []
+    install_sandbox()
+    moment = get_moment(tokenizer)
+    asking = (
+        [text for text in list_template_texts(tokenizer) if FUNCTION in text] if moment is not None else []
+    )
     if not asking:
         yield
         return
     for text in asking:
         _give_moment(text)
+    # A context variable and not a global: two threads may render with different moments.
     token = _moment.set(moment)
     try:
         yield
@@ -72,20 +76,20 @@ def rendering(tokenizer: Any) -> Iterator[None]:
         _moment.reset(token)
 
 
-def dates_of(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
-    """What the tokenizer's templates write of the date: {format: text}; empty where they write none.
+def find_dates(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
+    """Return what the tokenizer's templates write of the date: {format: text}; empty if they write none.
 
-    A template that makes a format up as it goes may write anything of the moment, which then stands for it.
+    A template that computes its format may write any part of the moment, so the whole moment is returned.
 
     Args:
-        moment: None is the tokenizer's own, or now.
+        moment: By default the tokenizer's own, or now.
     """
     found: dict[str, str] = {}
-    for text in template_texts(tokenizer):
+    for text in list_template_texts(tokenizer):
         if FUNCTION not in text:
             continue
-        moment = moment or moment_of(tokenizer) or now()
-        formats = _formats(text)
+        moment = moment or get_moment(tokenizer) or current_moment()
+        formats = _find_formats(text)
         if formats is None:
             found[""] = moment.isoformat()
         else:
@@ -93,33 +97,35 @@ def dates_of(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
     return found
 
 
-def template_texts(tokenizer: Any) -> list[str]:
-    """The text of its template, or of each of its named templates."""
+def list_template_texts(tokenizer: Any) -> list[str]:
+    """Return the text of a tokenizer's template, or of each of its named templates."""
     template = getattr(tokenizer, "chat_template", None)
     if isinstance(template, dict):
         return [str(text) for text in template.values()]
     return [template] if isinstance(template, str) else []
 
 
-def _compiled(text: str) -> Any:
-    """The template as transformers compiles it, and keeps it for its next use."""
-    from tui_tuner.data.chat.sandbox import install
+def _compile_template(text: str) -> Any:
+    """Compile a template as transformers does; it is cached there for the next use."""
+    from tui_tuner.data.chat.sandbox import install_sandbox
 
-    install()
+    install_sandbox()
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     return _compile_jinja_template(text)
 
 
 def _give_moment(text: str) -> None:
-    """Let a template ask us for the date."""
+    """Replace the function that gives a template the date."""
     from jinja2 import TemplateError
 
     try:
-        known = _compiled(text).environment.globals
+        known = _compile_template(text).environment.globals
     except TemplateError:
-        return  # rendering it says what is wrong
+        # Rendering the template reports what is wrong with it.
+        return
     own = known.get(FUNCTION)
+    # Replaced already; replacing it twice would nest the functions.
     if own is None or hasattr(own, "of_now"):
         return
 
@@ -132,15 +138,16 @@ def _give_moment(text: str) -> None:
 
 
 @lru_cache
-def _formats(text: str) -> frozenset[str] | None:
-    """The formats a template asks for a date in; None where they cannot be read off its text."""
+def _find_formats(text: str) -> frozenset[str] | None:
+    """Return the formats in which a template wants the date; None if its text does not show them."""
     from jinja2 import TemplateError, nodes
 
     try:
-        tree = _compiled(text).environment.parse(text)
+        tree = _compile_template(text).environment.parse(text)
     except TemplateError:
         return None
     named = [name for name in tree.find_all(nodes.Name) if name.name == FUNCTION]
+    # "strftime_now is defined" only asks whether the function is there.
     plain = {id(test.node) for test in tree.find_all(nodes.Test) if test.name in ("defined", "callable")}
     asked = {}
     for call in tree.find_all(nodes.Call):

@@ -1,28 +1,28 @@
-"""What is remarkable about a rendered chat: what a template passed over, and what was done about it."""
+"""Note what a template left out of a rendered chat, and what was done about it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from tui_tuner.data.chat.answer_finder import AnswerSpan
 from tui_tuner.data.chat.marks import INLINE
-from tui_tuner.data.chat.turns import Span
 from tui_tuner.data.records import Message
 from tui_tuner.locales import N_
 
-# What preflight counts, and what to say of one row: the first four once for a chat, the others once for each
-# answer that is trained. Reasoning by itself is nothing to say.
+# What preflight counts, and the sentence for one row: the first four once for each chat, the others once for
+# each answer that is trained. Reasoning alone is counted, but needs no sentence.
 REMARKS = {
     "tools_left_out": N_("This chat template does not write the tools of this row."),
     "system_left_out": N_("This chat template does not write the system message as it is."),
-    "system_moved": N_("The system message is in front of the first question, as asked."),
+    "system_moved": N_("The system message comes before the first question, as asked."),
     "system_dropped": N_("The system message is left out, as asked."),
     "reasoning": "",
     "reasoning_left_out": N_("This chat template leaves out reasoning of an answer, so it is not trained."),
     "content_left_out": N_("This chat template leaves out the text of an answer, so it is not trained."),
     "prompt_differs": N_(
-        "An answer is behind another text than this template's generation prompt, so the model will be asked "
-        "otherwise than it is trained."
+        "An answer does not follow this template's generation prompt, so the model will be prompted "
+        "differently from how it is trained."
     ),
     "stop_added": N_(
         "This chat template ends the chat without a stop token; the one that the model stops at was added."
@@ -30,8 +30,8 @@ REMARKS = {
 }
 
 
-def remarks_on_answers(messages: Sequence[Message], spans: Sequence[Span]) -> list[str]:
-    """What the template passed over of answers that are trained, or what they lack."""
+def list_answer_remarks(messages: Sequence[Message], spans: Sequence[AnswerSpan]) -> list[str]:
+    """List what the template left out of answers that are trained, or what they lack."""
     found = []
     for span in spans:
         message = messages[span.index]
@@ -42,14 +42,15 @@ def remarks_on_answers(messages: Sequence[Message], spans: Sequence[Span]) -> li
     return found
 
 
-def tools_shown(tools: Sequence[Any], text: str, spans: Sequence[Span]) -> bool:
-    """Whether the name of any tool is written beside the calls in answers."""
-    outside = "".join(text[start:end] for start, end in beside(spans, len(text)))
+def are_tools_shown(tools: Sequence[Any], text: str, spans: Sequence[AnswerSpan]) -> bool:
+    """Return whether the name of any tool is written outside of the answers."""
+    # A call in an answer has the name of its tool too, which says nothing about the list of tools.
+    outside = "".join(text[start:end] for start, end in ranges_outside(spans, len(text)))
     functions = [tool["function"] for tool in tools if isinstance(tool["function"], dict)]
     return not functions or any(str(one.get("name", "")) in outside for one in functions)
 
 
-def beside(spans: Sequence[Span], length: int) -> list[tuple[int, int]]:
-    """The ranges of characters that are in no answer."""
+def ranges_outside(spans: Sequence[AnswerSpan], length: int) -> list[tuple[int, int]]:
+    """Return the ranges of characters that are in no answer."""
     edges = [0, *(edge for span in spans for edge in (span.start, span.end)), length]
     return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]

@@ -1,7 +1,7 @@
-"""Optional clean-up of records. Each step that changes or drops a row is counted in the ledger.
+"""Clean records, if the config asks for it. Each step that changes or drops a row is counted in the ledger.
 
-Steps that change run first (HTML, control characters), then those that drop, cheapest first; what is flagged
-(personal data) is only counted.
+Steps that change rows run first (HTML, control characters), then those that drop them, cheapest first;
+flagged rows (personal data) are only counted.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Any
 
 from tui_tuner.config.schema import CleaningSection
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
-from tui_tuner.data.cleaning.duplicates import NearDuplicates
+from tui_tuner.data.cleaning.duplicates import NearDuplicateFinder
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.markup import Unparsable, html_to_markdown, html_to_text
+from tui_tuner.data.markup import UnparsableHtml, html_to_markdown, html_to_text
 from tui_tuner.data.records import (
     Chat,
-    Judged,
-    Labelled,
+    JudgedChat,
+    LabelledText,
     Message,
     Origin,
     Preference,
     Record,
     Text,
-    answers_of,
-    texts_of,
+    list_answers,
+    list_texts,
 )
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import N_, _
@@ -53,8 +53,8 @@ _SCRIPTS = {
 
 
 @dataclass
-class Cleaned:
-    """A record after cleaning."""
+class CleanedRecord:
+    """A record after cleaning, and whether that changed it."""
 
     record: Record
     changed: bool = False
@@ -64,47 +64,49 @@ class Cleaner:
     """Applies the steps of a `CleaningSection`, row by row; remembers rows only as hashes.
 
     Raises:
-        ConfigError: the phrase file is missing or damaged, or a language is not known.
+        ConfigError: the phrase file is missing or damaged, or a language is unknown.
     """
 
     def __init__(self, section: CleaningSection) -> None:
         self.section = section
-        self.anywhere, self.beginning = _phrases(section.phrases) if section.refusals else ([], [])
+        self.anywhere, self.beginning = _load_phrases(section.phrases) if section.refusals else ([], [])
         self._seen: set[bytes] = set()
-        self._near = NearDuplicates(section.near_duplicates) if section.near_duplicates else None
+        self._near = NearDuplicateFinder(section.near_duplicates) if section.near_duplicates else None
         self._languages = {code.lower() for code in section.languages or ()}
         unknown = self._languages - set(_SCRIPTS) - set(STOP_WORDS)
         if unknown:
             raise ConfigError(
                 _(
-                    "languages that cannot be told: {languages}.",
+                    "languages that cannot be detected: {languages}.",
                     languages=", ".join(map(one_line, sorted(unknown))),
                 ),
                 where="data.cleaning.languages",
-                hint=_("Known are {languages}.", languages=", ".join(sorted({*_SCRIPTS, *STOP_WORDS}))),
+                hint=_("Supported are {languages}.", languages=", ".join(sorted({*_SCRIPTS, *STOP_WORDS}))),
             )
+        # Nothing to do is the usual case, and is decided once and not for every row.
         self._idle = section == CleaningSection(max_characters=None)
 
-    def clean(self, record: Record, origin: Origin, ledger: Ledger) -> Cleaned | None:
-        """The cleaned record, or None if a step dropped it, which is then in the ledger."""
+    def clean_record(self, record: Record, origin: Origin, ledger: Ledger) -> CleanedRecord | None:
+        """Clean a record; None if a step dropped it, which is then in the ledger."""
         if self._idle:
-            return Cleaned(record)
+            return CleanedRecord(record)
         try:
-            record, changed = self._change(record, origin, ledger)
-        except Unparsable as problem:
-            detail = f"{problem}: {' | '.join(texts_of(record))}"
-            ledger.count("dropped", origin, N_("HTML that cannot be parsed"), detail)
+            record, changed = self._change_record(record, origin, ledger)
+        except UnparsableHtml as problem:
+            detail = f"{problem}: {' | '.join(list_texts(record))}"
+            ledger.count_row("dropped", origin, N_("HTML that cannot be parsed"), detail)
             return None
-        for outcome, reason in self._verdict(record):
-            ledger.count(outcome, origin, reason, " | ".join(texts_of(record)))
+        # At most one: the first reason is the one that counts.
+        for outcome, reason in self._find_drop_reason(record):
+            ledger.count_row(outcome, origin, reason, " | ".join(list_texts(record)))
             return None
-        if self._languages and not language_of(" ".join(texts_of(record))):
-            ledger.step(N_("language cannot be told: kept"), origin, texts_of(record)[0])
+        if self._languages and not detect_language(" ".join(list_texts(record))):
+            ledger.count_step(N_("language not detected: kept"), origin, list_texts(record)[0])
         if self.section.personal_data:
-            _flag(record, origin, ledger)
-        return Cleaned(record, changed)
+            _flag_personal_data(record, origin, ledger)
+        return CleanedRecord(record, changed)
 
-    def _change(self, record: Record, origin: Origin, ledger: Ledger) -> tuple[Record, bool]:
+    def _change_record(self, record: Record, origin: Origin, ledger: Ledger) -> tuple[Record, bool]:
         changed = False
         steps: list[tuple[str, Callable[[str], str]]] = []
         if self.section.html == "text":
@@ -112,83 +114,92 @@ class Cleaner:
         elif self.section.html == "markdown":
             steps.append((N_("HTML to Markdown"), html_to_markdown))
         if self.section.control_characters:
+            # After HTML, whose entities may contain control characters.
             steps.append((N_("control characters removed"), lambda text: _CONTROL.sub("", text)))
         for name, step in steps:
-            found = _mapped(record, step)
+            found = _map_texts(record, step)
             if found is not None:
-                ledger.step(name, origin, " | ".join(texts_of(record)))
+                ledger.count_step(name, origin, " | ".join(list_texts(record)))
                 record, changed = found, True
         return record, changed
 
-    def _verdict(self, record: Record) -> list[tuple[str, str]]:
-        """At most one outcome and its reason; empty to keep the row."""
+    def _find_drop_reason(self, record: Record) -> list[tuple[str, str]]:
+        """Return at most one outcome with its reason; empty to keep the row."""
         section = self.section
         least, most = section.min_characters, section.max_characters
-        texts = texts_of(record)
+        texts = list_texts(record)
         size = sum(map(len, texts))
-        answers = answers_of(record)
+        answers = list_answers(record)
         if not any(text.strip() for text in texts):
             return [("dropped", N_("empty after cleaning"))]
         if least is not None and size < least:
             return [("dropped", N_("shorter than {least} characters", least=least))]
         if most is not None and size > most:
             return [("dropped", N_("longer than {most} characters", most=most))]
+        # A turn that calls a tool says nothing, and that is not an empty answer.
         spoken = [m for m in getattr(record, "messages", []) if m.role == "assistant" and not m.tool_calls]
         if any(not (m.reasoning or m.content or "").strip() for m in spoken):
             return [("dropped", N_("an answer is empty"))]
         if section.min_answer and any(len((m.content or "").strip()) < section.min_answer for m in spoken):
             return [("dropped", N_("an answer shorter than {least} characters", least=section.min_answer))]
-        if section.refusals and any(self.refuses(answer) for answer in answers):
+        if section.refusals and any(self.is_refusal(answer) for answer in answers):
             return [("dropped", N_("refusal or model boilerplate"))]
         if self._languages:
-            language = language_of(" ".join(texts))
+            language = detect_language(" ".join(texts))
             if language and language not in self._languages:
                 return [("dropped", N_("language {language}", language=language))]
-        return self._duplicate(texts)
+        return self._find_duplicate(texts)
 
-    def _duplicate(self, texts: list[str]) -> list[tuple[str, str]]:
+    def _find_duplicate(self, texts: list[str]) -> list[tuple[str, str]]:
         if self.section.exact_duplicates:
+            # Only 16 bytes of each row stay in memory; two texts with one digest are not to be expected.
             key = hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=16).digest()
             if key in self._seen:
                 return [("deduplicated", N_("exact duplicate of an earlier row"))]
             self._seen.add(key)
-        if self._near is not None and self._near.seen("\n".join(texts)):
+        if self._near is not None and self._near.is_near_duplicate("\n".join(texts)):
             alike = self._near.threshold
             why = N_("near duplicate of an earlier row (at least {threshold:g})", threshold=alike)
             return [("deduplicated", why)]
         return []
 
-    def refuses(self, answer: str) -> bool:
-        """Whether an answer refuses, or speaks of being a language model."""
+    def is_refusal(self, answer: str) -> bool:
+        """Return whether an answer is a refusal, or says that a language model wrote it."""
+        # Phrases are compared without case, kind of apostrophe and white space.
         plain = " ".join(answer.lower().replace("’", "'").split())
         return any(phrase in plain for phrase in self.anywhere) or any(
-            phrase in plain[:_BEGINNING] for phrase in self.beginning
+            # "Sorry" at the start is a refusal; later in an answer it is only a word.
+            phrase in plain[:_BEGINNING]
+            for phrase in self.beginning
         )
 
 
-def _phrases(path: str | None) -> tuple[list[str], list[str]]:
-    """The built-in phrases and those of the user's file."""
+def _load_phrases(path: str | None) -> tuple[list[str], list[str]]:
+    """Load the built-in phrases and those of the user's file."""
     anywhere: list[str] = []
     beginning: list[str] = []
     for file in [PHRASES, *([Path(path).expanduser()] if path else [])]:
         where, field = one_line(file), "data.cleaning.phrases"
         try:
-            if file.exists() and not file.is_file():  # a device or a pipe may never end
-                raise ConfigError(_("is no regular file."), where=where, field=field)
+            # Reading a device or a pipe may never end.
+            if file.exists() and not file.is_file():
+                raise ConfigError(_("is not a regular file."), where=where, field=field)
             if file.stat().st_size > 4 * 1024 * 1024:
                 raise ConfigError(
-                    _("is larger than 4 MiB, so it is no phrase list."), where=where, field=field
+                    _("is larger than 4 MiB, too large for a phrase list."), where=where, field=field
                 )
             lists: Any = parse_yaml(file.read_text(encoding="utf-8-sig"))[0]
         except (OSError, UnicodeDecodeError, BadYaml) as error:
             raise ConfigError(
-                _("no readable phrase list: {error}.", error=one_line(error, 120)), where=where, field=field
+                _("is not a readable phrase list: {error}.", error=one_line(error, 120)),
+                where=where,
+                field=field,
             ) from None
         if isinstance(lists, list):
             lists = {"anywhere": lists}
         if not isinstance(lists, dict) or set(lists) - {"anywhere", "beginning"}:
             raise ConfigError(
-                _("a phrase list has the keys anywhere and beginning, or is a list."),
+                _("a phrase list must be a list, or have the keys anywhere and beginning."),
                 where=where,
                 field=field,
             )
@@ -199,25 +210,26 @@ def _phrases(path: str | None) -> tuple[list[str], list[str]]:
     return anywhere, beginning
 
 
-def _mapped(record: Record, change: Callable[[str], str]) -> Record | None:
-    """The record with every text changed, or None if none did. What has positions is left."""
-    if isinstance(record, Text | Labelled):
+def _map_texts(record: Record, change: Callable[[str], str]) -> Record | None:
+    """Return the record with every text changed; None if no text changed."""
+    # Tags and answers in contexts are not here: they point at positions, which a change would move.
+    if isinstance(record, Text | LabelledText):
         new: Any = copy.copy(record)
         new.text = change(record.text)
-        if isinstance(record, Labelled) and record.pair is not None:
+        if isinstance(record, LabelledText) and record.pair is not None:
             new.pair = change(record.pair)
         return new if new != record else None
-    if isinstance(record, Chat | Judged | Preference):
+    if isinstance(record, Chat | JudgedChat | Preference):
         new = copy.copy(record)
-        new.messages = _mapped_turns(record.messages, change)
+        new.messages = _map_turns(record.messages, change)
         if isinstance(record, Preference):
-            new.chosen = _mapped_turns(record.chosen, change)
-            new.rejected = _mapped_turns(record.rejected, change)
+            new.chosen = _map_turns(record.chosen, change)
+            new.rejected = _map_turns(record.rejected, change)
         return new if new != record else None
     return None
 
 
-def _mapped_turns(messages: list[Message], change: Callable[[str], str]) -> list[Message]:
+def _map_turns(messages: list[Message], change: Callable[[str], str]) -> list[Message]:
     found = []
     for message in messages:
         new = copy.copy(message)
@@ -229,13 +241,13 @@ def _mapped_turns(messages: list[Message], change: Callable[[str], str]) -> list
     return found
 
 
-def _flag(record: Record, origin: Origin, ledger: Ledger) -> None:
-    text = "\n".join(texts_of(record))
+def _flag_personal_data(record: Record, origin: Origin, ledger: Ledger) -> None:
+    text = "\n".join(list_texts(record))
     flags = ((N_("flagged: e-mail address"), _EMAIL), (N_("flagged: phone number"), _PHONE))
     for name, pattern in flags:
         found = pattern.search(text)
         if found:
-            ledger.step(name, origin, found.group())
+            ledger.count_step(name, origin, found.group())
 
 
 STOP_WORDS = {
@@ -251,8 +263,8 @@ STOP_WORDS = {
 _STOP_SETS = {code: set(words.split()) for code, words in STOP_WORDS.items()}
 
 
-def language_of(text: str) -> str:
-    """An ISO code by script, and for Latin script by its commonest words; empty if neither tells."""
+def detect_language(text: str) -> str:
+    """Detect the language by script, and Latin script by its commonest words; an ISO code, or empty."""
     letters = [char for char in text[:4000] if char.isalpha()]
     if not letters:
         return ""
@@ -269,5 +281,6 @@ def language_of(text: str) -> str:
     words = re.findall(r"[^\W\d_]+", text[:4000].lower())
     scores = {code: sum(word in known for word in words) for code, known in _STOP_SETS.items()}
     best, second, *_unused = sorted(scores, key=lambda code: -scores[code])
+    # Enough common words, and clearly more than those of the next language: many are shared.
     sure = scores[best] >= max(2, len(words) // 25) and scores[best] > 1.3 * scores[second]
     return best if sure else ""

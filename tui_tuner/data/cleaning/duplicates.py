@@ -1,4 +1,4 @@
-"""Near duplicates: MinHash signatures in a locality-sensitive index (datasketch)."""
+"""Find near duplicates with MinHash signatures in a locality-sensitive index (datasketch)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _PERMUTATIONS = 64
 _SHINGLE = 5
 
 
-class NearDuplicates:
-    """Says of each text whether an earlier one is estimated to be at least `threshold` similar.
+class NearDuplicateFinder:
+    """Finds texts that are similar to an earlier one, by an estimate of at least `threshold`.
 
-    Similarity is Jaccard's over word shingles (characters where a text has few words, as in Chinese). One
+    Similarity is Jaccard's over word shingles (of characters if a text has few words, as in Chinese). Each
     signature takes about 2 kB of memory.
     """
 
@@ -24,16 +24,18 @@ class NearDuplicates:
         self._count = 0
         self._kept: dict[int, Any] = {}
 
-    def seen(self, text: str) -> bool:
-        """True if the text is near an earlier one; if not, it is remembered."""
+    def is_near_duplicate(self, text: str) -> bool:
+        """Return whether the text is similar to an earlier one; if not, remember it."""
         from datasketch import MinHash
 
-        parts = shingles(text)
+        parts = split_shingles(text)
         if not parts:
             return False
+        # A fixed seed: the same data must give the same rows in every run.
         signature = MinHash(num_perm=_PERMUTATIONS, seed=1)
         signature.update_batch([part.encode("utf-8", "replace") for part in parts])
         for key in self._index.query(signature):
+            # The index finds candidates only, among them some below the threshold.
             if self._kept[key].jaccard(signature) >= self.threshold:
                 return True
         self._index.insert(self._count, signature)
@@ -42,9 +44,10 @@ class NearDuplicates:
         return False
 
 
-def shingles(text: str) -> set[str]:
-    """Overlapping runs of words, or of characters."""
+def split_shingles(text: str) -> set[str]:
+    """Split a text into overlapping runs of words, or of characters."""
     words = re.findall(r"\w+", text.lower())
+    # Few words, or very long ones: the language does not separate words with blanks.
     if len(words) >= 2 * _SHINGLE and sum(map(len, words)) / len(words) < 12:
         units: list[str] = words
         glue = " "

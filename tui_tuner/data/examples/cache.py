@@ -1,8 +1,8 @@
-"""The cache of tokenised rows: where it is, what is in it, and what may be deleted.
+"""Manage the cache of tokenised rows: where it is, what is in it, and what may be deleted.
 
-Each store is a folder named by its key (`identity.cache_key`). It is checked byte for byte whenever it is
-opened; one that is damaged is thrown away and made anew. All of it is the user's alone: nobody else reads the
-rows, and nobody else can put rows there that a run would train on.
+Each store is a folder named by its key (`identity.make_cache_key`). It is checked byte for byte whenever it
+is opened; a damaged one is deleted and made again. The cache is private to the user: no other user can read
+the rows, or put rows there that a run would train on.
 """
 
 from __future__ import annotations
@@ -21,54 +21,56 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.data.examples.store import META, Store, find_damage, lock, read_meta
+from tui_tuner.data.examples.store import META, TokenStore, find_damage, lock_folder, read_meta
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.events import Sink, Warned
+from tui_tuner.runs.events import EventSink, Warned
 from tui_tuner.text import one_line
 
-DAYS = 30  # after which a store that nobody asked for is deleted
+DAYS = 30  # after which an unused store is deleted
 _KEY = re.compile(r"[0-9a-f]{32}")
 _UNFINISHED = re.compile(r"\.([0-9a-f]{32})\.[0-9a-f]{8}")
 _DAY = 86400.0
-_BETWEEN = 60.0  # seconds: a folder that was just filled is about to get its name
+_BETWEEN = 60.0  # seconds in which a folder that was just filled may still get its name
 
 STATES = (N_("complete"), N_("unfinished"), N_("damaged"))
 
 
-# ---- where it is ------------------------------------------------------------------------------------------
+# ---- the folder ------------------------------------------------------------------------------------------
 
 
-def cache_root() -> Path:
-    """The user's cache of tokens, made if need be: a folder that only the user can look into."""
+def find_cache_root() -> Path:
+    """Return the user's cache of tokens, a private folder; it is made if it does not exist."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     root = Path(home) / "tui-tuner" / "tokens"
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if _made_private(root):
+        if _make_private(root):
             return root
     except OSError:
         pass
-    return _fallback(tempfile.gettempdir())
+    return _make_fallback(tempfile.gettempdir())
 
 
-def _made_private(root: Path) -> bool:
-    """Whether a folder is ours and writable; others lose the rights that an older version gave them."""
+def _make_private(root: Path) -> bool:
+    """Return whether a folder is ours and writable; it is made private if it was not."""
     facts = root.stat()
     if facts.st_uid != os.geteuid() and os.geteuid() != 0:
         return False
+    # Earlier versions made the folder readable for other users.
     if facts.st_mode & 0o077:
         root.chmod(0o700)
     return os.access(root, os.W_OK | os.X_OK)
 
 
 @cache
-def _fallback(folder: str) -> Path:
-    """A cache in a folder that everybody may write to: ours by name, or a new one where that is a trap."""
+def _make_fallback(folder: str) -> Path:
+    """Return a private folder inside of one that all users can write to."""
     root = Path(folder) / f"tui-tuner-tokens-{os.geteuid()}"
     with contextlib.suppress(OSError):
         with contextlib.suppress(FileExistsError):
             root.mkdir(mode=0o700)
-        facts = root.lstat()  # a link is not followed: it may lead anywhere
+        # Another user may have made this name first: a link is not followed, and the owner must be us.
+        facts = root.lstat()
         if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o022:
             root.chmod(0o700)
             return root
@@ -78,21 +80,22 @@ def _fallback(folder: str) -> Path:
 # ---- one store --------------------------------------------------------------------------------------------
 
 
-def open_store(root: Path, key: str, sink: Sink | None = None) -> Store | None:
-    """The store of a key, checked; None if there is none. A damaged one is deleted, and that is said."""
+def open_store(root: Path, key: str, sink: EventSink | None = None) -> TokenStore | None:
+    """Open and check the store of a key; None if there is none. A damaged one is deleted, with a warning."""
     folder = root / key
     if not (folder / META).exists():
         return None
     try:
-        store = Store(folder)
+        store = TokenStore(folder)
         damaged = find_damage(folder)
     except (OSError, ValueError, KeyError, TypeError):
         damaged = META
     if not damaged:
         with contextlib.suppress(OSError):
+            # The time of this file says when the store was last used; it decides what is deleted.
             os.utime(folder / META)
         return store
-    _delete(folder)
+    _delete_folder(folder)
     if sink:
         sink.emit(
             Warned(
@@ -101,37 +104,39 @@ def open_store(root: Path, key: str, sink: Sink | None = None) -> Store | None:
                     "The cached tokens of this data are damaged ({name} is not as it was written).",
                     name=one_line(damaged),
                 ),
-                _("They are thrown away and made anew. If it happens again, check the disk."),
+                _("They are deleted and made again. If this happens more than once, check the disk."),
             )
         )
     return None
 
 
-def beside(root: Path, key: str) -> Path:
-    """Where the store of a key is written before it has its name."""
+def temporary_folder(root: Path, key: str) -> Path:
+    """Name the folder in which the store of a key is written before it gets its final name."""
     return root / f".{key}.{uuid.uuid4().hex[:8]}"
 
 
-def keep(written: Path, root: Path, key: str) -> Store:
-    """Give a finished store its name. Where another run was faster, theirs is as good."""
+def keep_store(written: Path, root: Path, key: str) -> TokenStore:
+    """Give a finished store its final name, or use the store of another run that was faster."""
     folder = root / key
+    # The second attempt is for a name that was taken by something unusable.
     for attempt in range(2):
         try:
             written.rename(folder)
-            return Store(folder)
+            return TokenStore(folder)
         except OSError:
             if attempt:
                 break
         theirs = open_store(root, key)
         if theirs is not None:
-            _delete(written)
+            _delete_folder(written)
             return theirs
-        _delete(folder)  # without an end, or no folder at all
-    return Store(written)
+        # What has the name is unfinished, damaged, or not even a folder.
+        _delete_folder(folder)
+    return TokenStore(written)
 
 
-def _delete(folder: Path) -> None:
-    """Delete a folder, or what stands in its place; whoever has it open keeps it open."""
+def _delete_folder(folder: Path) -> None:
+    """Delete a folder, or whatever has its name; processes that have it open can still read it."""
     if folder.is_dir() and not folder.is_symlink():
         shutil.rmtree(folder, ignore_errors=True)
     else:
@@ -139,18 +144,18 @@ def _delete(folder: Path) -> None:
             folder.unlink()
 
 
-# ---- all of them ------------------------------------------------------------------------------------------
+# ---- all stores ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Cached:
+class CachedStore:
     """A store of the cache.
 
     Args:
-        key: Its name; what it holds is in `meta`, as far as it is known.
+        key: Its name; the fields from `rows` on come from its `meta`, if that can be read.
         state: complete, unfinished (being written, or left by a process that died) or damaged.
         used: When it was last used [Unix seconds].
-        in_use: A process writes it, or trains with it.
+        in_use: A process is writing it or training with it.
     """
 
     key: str
@@ -168,25 +173,24 @@ class Cached:
     tokenizer: str = ""
     dates: Mapping[str, str] | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+    def describe_as_json(self) -> dict[str, Any]:
         own = {"path": str(self.path), "data": list(self.data), "complete": self.state == "complete"}
         return {**asdict(self), **own}
 
 
-def cached(root: Path) -> list[Cached]:
-    """Every store of the cache, last used first. What else lies there is not looked at."""
-    return sorted(_cached(root), key=lambda one: one.used, reverse=True)
+def list_cached(root: Path) -> list[CachedStore]:
+    """List every store of the cache, last used first; other files there are ignored."""
+    return sorted(_describe_all(root), key=lambda one: one.used, reverse=True)
 
 
-def _cached(root: Path) -> Iterator[Cached]:
-    for path in _folders(root):
+def _describe_all(root: Path) -> Iterator[CachedStore]:
+    for path in _list_folders(root):
         with contextlib.suppress(OSError):  # deleted meanwhile
-            yield _described(path)
+            yield _describe_folder(path)
 
 
-def _folders(root: Path) -> list[Path]:
-    """Folders that only this cache would have made."""
+def _list_folders(root: Path) -> list[Path]:
+    """List the folders whose names only this cache would use."""
     try:
         found = list(root.iterdir())
     except OSError:
@@ -195,17 +199,18 @@ def _folders(root: Path) -> list[Path]:
     return [path for path in ours if path.is_dir() and not path.is_symlink()]
 
 
-def _described(path: Path) -> Cached:
+def _describe_folder(path: Path) -> CachedStore:
     beside = _UNFINISHED.fullmatch(path.name)
     key = beside[1] if beside else path.name
     marker = path / META
     used = (marker if marker.exists() else path).stat().st_mtime
     files = list(path.iterdir())
     size = sum(file.stat().st_size for file in files if file.is_file())
-    free = lock(path, exclusive=True)
+    # If the exclusive lock is free, no process is using the folder.
+    free = lock_folder(path, exclusive=True)
     if free is not None:
         os.close(free)
-    found = Cached(key, path, "unfinished", size, used, in_use=free is None)
+    found = CachedStore(key, path, "unfinished", size, used, in_use=free is None)
     if beside or not marker.exists():
         return found
     try:
@@ -216,6 +221,7 @@ def _described(path: Path) -> Cached:
             state="complete",
             rows=meta["rows"],
             examples=meta["examples"],
+            # ids are int32: four bytes for each token.
             tokens=meta["sums"]["ids"][0] // 4,
             data=tuple(made.get("data", ())),
             task=made.get("task", ""),
@@ -227,13 +233,15 @@ def _described(path: Path) -> Cached:
         return replace(found, state="damaged")
 
 
-def to_clean(found: list[Cached], days: float | None = None, every: bool = False) -> list[Cached]:
-    """Those that may go: damaged ones, those that were never finished, and what was not used for so long.
+def select_for_deletion(
+    found: list[CachedStore], days: float | None = None, every: bool = False
+) -> list[CachedStore]:
+    """Select the stores to delete: damaged, never finished, or unused for so many days.
 
-    What a process has in use stays, `every` or not.
+    A store that a process has in use stays, even with `every`.
 
     Args:
-        days: None is `DAYS`.
+        days: By default `DAYS`.
     """
     now, oldest = time.time(), (DAYS if days is None else days) * _DAY
     return [
@@ -248,20 +256,20 @@ def to_clean(found: list[Cached], days: float | None = None, every: bool = False
     ]
 
 
-def delete(stores: list[Cached]) -> tuple[int, int]:
-    """Delete stores; how many of them are gone, and how many bytes."""
+def delete_stores(stores: list[CachedStore]) -> tuple[int, int]:
+    """Delete stores; returns how many of them, and how many bytes, were deleted."""
     count = size = 0
     for one in stores:
-        _delete(one.path)
+        _delete_folder(one.path)
         if not one.path.exists():
             count, size = count + 1, size + one.bytes
     return count, size
 
 
-def forget_old(root: Path) -> None:
-    """Delete what nobody asked for in a month, and what was left unfinished a day ago."""
+def delete_old(root: Path) -> None:
+    """Delete stores that were not used for a month, or have been unfinished for a day."""
     now = time.time()
-    for path in _folders(root):
+    for path in _list_folders(root):
         with contextlib.suppress(OSError):
             marker = path / META
             finished = marker.exists() and not _UNFINISHED.fullmatch(path.name)
@@ -271,10 +279,10 @@ def forget_old(root: Path) -> None:
 
 
 def _delete_unused(path: Path) -> None:
-    free = lock(path, exclusive=True)
+    free = lock_folder(path, exclusive=True)
     if free is None:
         return
     try:
-        _delete(path)
+        _delete_folder(path)
     finally:
         os.close(free)

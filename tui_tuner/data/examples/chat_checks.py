@@ -1,20 +1,21 @@
-"""What preflight says of chats: stops that are missing, reasoning and more that a template leaves out."""
+"""Check chats in preflight: missing stop tokens, and reasoning and more that a template leaves out."""
 
 from __future__ import annotations
 
-from tui_tuner.config.advice import Command, advise, setting
+from tui_tuner.config.advice import Command, advise, write_setting
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.examples.encoder import Facts
-from tui_tuner.data.preflight import Problem, noted
+from tui_tuner.data.examples.record_encoder import RowFacts
+from tui_tuner.data.preflight import Problem, make_noted_problems
 from tui_tuner.locales import N_, _, _n
 
 LOOK = N_("Look at one with {command}.", command=Command("`tui-tuner data mask`", N_("the data screen")))
 
 
-def check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
-    """Answers must end with a token that stops generation, or the model never learns to stop."""
-    answers, stopped = facts.count("answers"), facts.count("stopped")
-    rows = facts.count("unstopped"), facts.rows("unstopped")
+def check_stop_tokens(facts: RowFacts, config: RunConfig) -> list[Problem]:
+    """Check that answers end with a token that stops generation, or the model never learns to stop."""
+    answers, stopped = facts.get_count("answers"), facts.get_count("stopped")
+    rows = facts.get_count("unstopped"), facts.noted_rows("unstopped")
+    # Cut answers lose their ends, so with `truncate` none of them may have a stop.
     if answers and not stopped and config.data.overlong != "truncate":
         return [
             Problem(
@@ -24,12 +25,13 @@ def check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
                 advise(
                     N_(
                         "Use a chat template that ends answers with the tokenizer's eos: {command}.",
-                        command=setting({"model.chat_template": "chatml"}),
+                        command=write_setting({"model.chat_template": "chatml"}),
                     )
                 ),
                 *rows,
             )
         ]
+    # Only a warning, since the answers that have a stop teach the model to write it.
     if stopped < answers:
         return [
             Problem(
@@ -37,7 +39,7 @@ def check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
                 "warning",
                 _(
                     "{unstopped:,} of {answers:,} answers end without a stop token: "
-                    "this chat template writes it only behind some turns.",
+                    "this chat template writes it only after some turns.",
                     unstopped=answers - stopped,
                     answers=answers,
                 ),
@@ -48,30 +50,30 @@ def check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
     return []
 
 
-def check_reasoning(facts: Facts) -> list[Problem]:
-    """Reasoning that the template does not write is not learnt; where that is all of it, the run would be in
-    vain."""
-    has, lost = facts.count("answers_reasoning"), facts.count("answers_reasoning_left_out")
+def check_reasoning_kept(facts: RowFacts) -> list[Problem]:
+    """Check how much reasoning the template leaves out, which is then not trained."""
+    has, lost = facts.get_count("answers_reasoning"), facts.get_count("answers_reasoning_left_out")
     if not lost:
         return []
-    rows = facts.count("reasoning_left_out"), facts.rows("reasoning_left_out")
+    rows = facts.get_count("reasoning_left_out"), facts.noted_rows("reasoning_left_out")
+    # With all reasoning lost the run would be useless, so this is an error.
     if lost == has:
         return [
             Problem(
                 "reasoning_left_out",
                 "error",
                 _n(
-                    "The chat template writes the reasoning of none of the {has:,} answer that has some, so "
-                    "it would not be learnt.",
+                    "The chat template does not write the reasoning of the {has:,} answer that has some, so "
+                    "it would not be trained.",
                     "The chat template writes the reasoning of none of the {has:,} answers that have some, "
-                    "so it would not be learnt.",
+                    "so it would not be trained.",
                     has,
                     has=has,
                 ),
                 advise(
                     N_(
                         "Choose a template that writes it, such as {command}.",
-                        command=setting({"model.chat_template": "qwen3"}),
+                        command=write_setting({"model.chat_template": "qwen3"}),
                     )
                 ),
                 *rows,
@@ -83,7 +85,7 @@ def check_reasoning(facts: Facts) -> list[Problem]:
             "warning",
             _(
                 "The chat template leaves out the reasoning of {lost:,} of {has:,} answers, as most do in "
-                "earlier turns; it is not learnt.",
+                "earlier turns; it is not trained.",
                 lost=lost,
                 has=has,
             ),
@@ -93,13 +95,13 @@ def check_reasoning(facts: Facts) -> list[Problem]:
     ]
 
 
-def check_chats(facts: Facts) -> list[Problem]:
-    """What may be meant, and should be seen."""
+def check_chats(facts: RowFacts) -> list[Problem]:
+    """List what may be intended, but should be looked at."""
     known = (
         (
             "roles",
             "roles_out_of_order",
-            N_("{count:,} rows have roles out of order (the same side twice, or an answer to nobody)."),
+            N_("{count:,} rows have roles out of order (one role twice, or an answer without a question)."),
             "",
         ),
         (
@@ -111,7 +113,7 @@ def check_chats(facts: Facts) -> list[Problem]:
             ),
             N_(
                 "Choose a model whose template knows tools, or {command}.",
-                command=setting({"model.chat_template": "chatml"}),
+                command=write_setting({"model.chat_template": "chatml"}),
             ),
         ),
         (
@@ -123,7 +125,7 @@ def check_chats(facts: Facts) -> list[Problem]:
         (
             "system_moved",
             "system_moved",
-            N_("{count:,} rows have their system message in front of the first question, as asked."),
+            N_("{count:,} rows have their system message before the first question, as asked."),
             "",
         ),
         (
@@ -135,15 +137,15 @@ def check_chats(facts: Facts) -> list[Problem]:
         (
             "content_left_out",
             "content_left_out",
-            N_("{count:,} rows have answers of which this chat template leaves out the text."),
+            N_("{count:,} rows have answers whose text this chat template leaves out."),
             LOOK,
         ),
         (
             "prompt_differs",
             "prompt_differs",
             N_(
-                "{count:,} rows have answers behind another text than this template's generation prompt "
-                "(such as one that opens <think>), so the model will be asked otherwise than it is trained."
+                "{count:,} rows have answers that do not follow this template's generation prompt (such as "
+                "one that opens <think>), so the model will be prompted differently from how it is trained."
             ),
             LOOK,
         ),
@@ -159,12 +161,14 @@ def check_chats(facts: Facts) -> list[Problem]:
         (
             "markers",
             "special_tokens_in_text",
-            N_("{count:,} rows have special tokens inside what was written; they are read as the real ones."),
-            N_("Clean the rows if that is not meant."),
+            N_("{count:,} rows have special tokens in their text; they are read as the real ones."),
+            N_("Clean the rows if that is not intended."),
         ),
     )
     return [
         problem
         for name, code, what, hint in known
-        for problem in noted(facts, name, code, "warning", _(what, count=facts.count(name)), advise(hint))
+        for problem in make_noted_problems(
+            facts, name, code, "warning", _(what, count=facts.get_count(name)), advise(hint)
+        )
     ]

@@ -1,6 +1,6 @@
-"""Rows longer than `max_length`: split between turns, cut, or dropped, as the run says; always counted.
+"""Split, cut or drop rows longer than `max_length`, as the config says; they are always counted.
 
-A long chat becomes several chats of whole exchanges, each beginning with the system message, as Vicuna did.
+A long chat becomes several chats of whole exchanges, each beginning with the system message, as in Vicuna.
 Every answer is in exactly one of them, so it is trained once.
 """
 
@@ -9,45 +9,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tui_tuner.data.chat.encoder import ChatEncoder, Encoded
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.chat.chat_encoder import ChatEncoder, EncodedExample
 from tui_tuner.data.records import IGNORE, Chat, Example, Message
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.locales import N_, _
 
 
 @dataclass
-class Fitted:
-    """What became of a row: its examples, the outcome for the ledger, and why."""
+class FittedRow:
+    """The result for a row: its examples, the outcome for the ledger, and the reason."""
 
     examples: Sequence[Example]
     outcome: str = "kept"
     reason: str = ""
 
 
-def fit(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int, overlong: str) -> Fitted:
-    """Make a chat fit.
+def fit_chat(
+    chat: Chat, encoded: EncodedExample, encoder: ChatEncoder, max_length: int, overlong: str
+) -> FittedRow:
+    """Make a chat fit into `max_length` tokens.
 
     Raises:
-        RowProblem: nothing of it fits, or nothing in it is trained.
+        RowProblem: no part of it fits, or no part is trained.
     """
     if not encoded.trained_tokens:
         raise RowProblem(N_("nothing to learn: no trained answer in the row"))
     if len(encoded) <= max_length:
-        return Fitted([encoded])
+        return FittedRow([encoded])
     if overlong == "drop":
         raise RowProblem(N_("longer than max_length"), _("{tokens} tokens", tokens=len(encoded)))
     if overlong == "truncate":
-        return _truncate(encoded, max_length)
-    return _split(chat, encoded, encoder, max_length)
+        return _truncate_chat(encoded, max_length)
+    return _split_chat(chat, encoded, encoder, max_length)
 
 
-def _truncate(encoded: Encoded, max_length: int) -> Fitted:
+def _truncate_chat(encoded: EncodedExample, max_length: int) -> FittedRow:
     labels = encoded.labels[:max_length].copy()
-    labels[-1:] = IGNORE  # what it predicts was cut off
+    # The token that this position predicts was cut off.
+    labels[-1:] = IGNORE
     if not (labels != IGNORE).any():
         raise RowProblem(N_("the answer lies beyond max_length"), _("{tokens} tokens", tokens=len(encoded)))
     inside = [answer for answer in encoded.answers if answer[1] <= max_length]
-    cut = Encoded(
+    cut = EncodedExample(
         encoded.ids[:max_length],
         labels,
         answers=inside,
@@ -56,12 +59,12 @@ def _truncate(encoded: Encoded, max_length: int) -> Fitted:
         remarks=encoded.remarks,
     )
     lost = any(start < max_length < end for start, end, _unused in encoded.answers)
-    reason = N_("cut at max_length, inside an answer") if lost else N_("cut at max_length, behind an answer")
-    return Fitted([cut], "truncated", reason)
+    reason = N_("cut at max_length, inside an answer") if lost else N_("cut at max_length, after an answer")
+    return FittedRow([cut], "truncated", reason)
 
 
-def _split(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int) -> Fitted:
-    system, exchanges = _exchanges(chat)
+def _split_chat(chat: Chat, encoded: EncodedExample, encoder: ChatEncoder, max_length: int) -> FittedRow:
+    system, exchanges = _split_exchanges(chat)
     if len(exchanges) < 2:
         raise RowProblem(
             N_("longer than max_length, and one exchange cannot be split"),
@@ -69,13 +72,14 @@ def _split(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int) 
         )
     last_only = encoder.train_on == "last_answer"
     if last_only:
-        exchanges = _mark_last(exchanges)
-    pieces: list[Encoded] = []
+        exchanges = _mark_last_answer(exchanges)
+    pieces: list[EncodedExample] = []
     lost = 0
     start = 0
     while start < len(exchanges):
-        best, end = _longest(chat, system, exchanges, start, encoder, max_length)
+        best, end = _find_longest_piece(chat, system, exchanges, start, encoder, max_length)
         if best is None:
+            # This one exchange does not fit by itself.
             lost += 1
             start += 1
             continue
@@ -87,15 +91,16 @@ def _split(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int) 
     reason = N_("split between turns to fit max_length")
     if lost:
         reason = N_("split between turns to fit max_length; an exchange longer than max_length was left out")
-    return Fitted(pieces, "split", reason)
+    return FittedRow(pieces, "split", reason)
 
 
-def _exchanges(chat: Chat) -> tuple[list[Message], list[list[Message]]]:
-    """The system message, and groups of turns that each begin with the user and end before the next one."""
+def _split_exchanges(chat: Chat) -> tuple[list[Message], list[list[Message]]]:
+    """Split a chat into its system message and exchanges, each from a question to before the next one."""
     system = [message for message in chat.messages[:1] if message.role == "system"]
     groups: list[list[Message]] = []
     answered = True
     for message in chat.messages[len(system) :]:
+        # Several user turns before an answer belong together, and so do calls and results of tools.
         if not groups or (message.role == "user" and answered):
             groups.append([])
             answered = False
@@ -104,8 +109,8 @@ def _exchanges(chat: Chat) -> tuple[list[Message], list[list[Message]]]:
     return system, groups
 
 
-def _mark_last(exchanges: list[list[Message]]) -> list[list[Message]]:
-    """Only the last answer of the whole chat is trained, whichever piece it ends up in."""
+def _mark_last_answer(exchanges: list[list[Message]]) -> list[list[Message]]:
+    """Mark the last answer of the whole chat as the only one that is trained, in whichever piece it is."""
     answers = [
         (i, j) for i, group in enumerate(exchanges) for j, m in enumerate(group) if m.role == "assistant"
     ]
@@ -117,28 +122,29 @@ def _mark_last(exchanges: list[list[Message]]) -> list[list[Message]]:
     return marked
 
 
-def _longest(
+def _find_longest_piece(
     chat: Chat,
     system: list[Message],
     exchanges: list[list[Message]],
     start: int,
     encoder: ChatEncoder,
     max_length: int,
-) -> tuple[Encoded | None, int]:
-    """The piece with most exchanges from `start` that fits, and where the next one begins."""
+) -> tuple[EncodedExample | None, int]:
+    """Find the longest piece from exchange `start` that fits, and where the next one begins."""
 
-    def piece(end: int) -> Encoded | None:
+    def encode_piece(end: int) -> EncodedExample | None:
         messages = system + [message for group in exchanges[start:end] for message in group]
-        encoded = encoder.encode(Chat(messages, chat.tools))
+        encoded = encoder.encode_chat(Chat(messages, chat.tools))
         return encoded if len(encoded) <= max_length else None
 
     low, best = start, None
     high = len(exchanges)
-    # Gallop, then halve: few encodings even for chats of hundreds of turns.
+    # Gallop, then halve: each try renders and tokenises the chat, and this takes few tries even for chats of
+    # hundreds of turns.
     step = 1
     while low < high:
         end = min(low + step, high)
-        found = piece(end)
+        found = encode_piece(end)
         if found is None:
             high = end - 1
             step = max(1, (high - low) // 2)

@@ -1,36 +1,36 @@
-"""Which examples are trained on and which are held out: seeded, by whole rows, stratified by label."""
+"""Split examples into trained and held-out ones: seeded, by whole rows, stratified by label."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tui_tuner.config.schema import DataSection, Source
-from tui_tuner.data.examples.store import Store, TokenizedRows
+from tui_tuner.data.examples.store import TokenizedRows, TokenStore
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.locales import _
 
 
 def split_examples(
-    store: Store, held: Store | None, data: DataSection, ledger: Ledger
+    store: TokenStore, held: TokenStore | None, data: DataSection, ledger: Ledger
 ) -> tuple[TokenizedRows, TokenizedRows | None]:
-    """Training and validation examples.
+    """Return the training and the validation examples.
 
     A row's examples, and rows with the same content, stay on one side. Rows of a source with weight w are
-    used w times an epoch: whole copies, and a seeded draw for the fraction.
+    used w times in an epoch: as whole copies, and by a seeded draw for the fraction.
     """
     rows = int(store.meta["rows"])
     outside = np.zeros(rows, dtype=bool)
     if isinstance(data.validation, float | int) and data.validation and rows > 1:
-        outside = _held_rows(store, float(data.validation), data.seed)
+        outside = _draw_held_rows(store, float(data.validation), data.seed)
     example_row = np.asarray(store.example["row"])
     examples = np.arange(len(example_row), dtype=np.int64)
     inside = examples[~outside[example_row]] if rows else examples
-    used = _weighted(inside, example_row, store, data)
+    used = _repeat_by_weight(inside, example_row, store, data)
     train = TokenizedRows(store, used)
     trained_rows = len(np.unique(example_row[used]))
     left_out = len(np.unique(example_row[inside])) - trained_rows
     if left_out:
-        ledger.note(
+        ledger.add_note(
             _("{left_out:,} rows are never trained: their source has a weight below 1.", left_out=left_out)
         )
     if held is not None:
@@ -48,10 +48,10 @@ def split_examples(
     return train, validation
 
 
-def _held_rows(store: Store, share: float, seed: int) -> np.ndarray:
-    """A mask over rows: of each label (without labels all rows are one class) its share; at least one in all.
+def _draw_held_rows(store: TokenStore, share: float, seed: int) -> np.ndarray:
+    """Draw held-out rows, bool [rows]: the share of each label (all rows are one class without labels).
 
-    Rows of equal content count as one group, so what is held out is never trained.
+    At least one row is drawn. Rows of equal content are one group, so held-out texts are never trained.
     """
     content = np.asarray(store.row["content"])
     labels = np.asarray(store.row["stratum"])
@@ -63,7 +63,7 @@ def _held_rows(store: Store, share: float, seed: int) -> np.ndarray:
     group_label = labels[first]
     for label in np.unique(group_label):
         groups = np.flatnonzero(group_label == label)
-        # In the order of the file first, so that the draw does not depend on hash values.
+        # Sorted by their order in the file, so that the draw does not depend on hash values.
         groups = groups[np.argsort(first[groups], kind="stable")]
         order = random.permutation(groups)
         wanted = round(share * int(sizes[groups].sum()))
@@ -77,11 +77,12 @@ def _held_rows(store: Store, share: float, seed: int) -> np.ndarray:
 
 
 def _draw_more(chosen: np.ndarray, sizes: np.ndarray, wanted: int, random: np.random.Generator) -> None:
-    """Draw from all labels what their own shares have left open, in place.
+    """Draw rows of any label until the share is reached, in place.
 
-    Labels of very few rows have a share of none, and where labels are numbers most of them are such.
+    The share of a label with very few rows rounds to none; if labels are numbers, most are of that kind.
     """
     missing = wanted - int(sizes[chosen].sum())
+    # Small rounding errors are left alone: correcting them would change the balance of the labels.
     if 2 * missing <= wanted:
         return
     for place in random.permutation(np.flatnonzero(~chosen)):
@@ -90,12 +91,15 @@ def _draw_more(chosen: np.ndarray, sizes: np.ndarray, wanted: int, random: np.ra
             missing -= int(sizes[place])
 
 
-def _weighted(examples: np.ndarray, example_row: np.ndarray, store: Store, data: DataSection) -> np.ndarray:
+def _repeat_by_weight(
+    examples: np.ndarray, example_row: np.ndarray, store: TokenStore, data: DataSection
+) -> np.ndarray:
     paths = data.path if isinstance(data.path, list) else [data.path]
     weights = np.array([item.weight if isinstance(item, Source) else 1.0 for item in paths])
     if (weights == 1).all():
         return examples
     weight = weights[np.asarray(store.row["source"])]
+    # Another seed than that of the split, so that the two draws do not go together.
     draw = np.random.default_rng(data.seed + 1).random(len(weight))
     copies = np.floor(weight).astype(np.int64) + (draw < weight - np.floor(weight))
     return np.repeat(examples, copies[example_row[examples]])

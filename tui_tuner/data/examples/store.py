@@ -1,13 +1,13 @@
-"""Examples on disk: flat arrays, appended while tokenising and memory-mapped while training.
+"""Store examples on disk: flat arrays, appended while tokenising and memory-mapped while training.
 
 A folder holds `ids.bin` and `labels.bin` (int32) of all examples one after another, an array for each fact of
 an example or row, one for each column that the task declares (`column.NAME.bin`), `records.bin` with the rows
 as JSON, and `meta.json`, written last: a folder without it is not finished. It holds the size and the CRC-32
-of every file, and its own: damage is what is looked for (nobody but the user may write here), and a CRC takes
-a second for several GiB.
+of every file, and its own checksum. That finds damage, not forgery (only the user can write here), and a CRC
+takes a second for several GiB.
 
-Everything is private to the user, and mapped as long as it is in use: a folder that is deleted meanwhile
-stays readable for those who have it open. They hold a shared lock on it, so that who cleans up can leave it.
+Everything is private to the user, and mapped while it is in use: a folder that is deleted meanwhile stays
+readable for processes that have it open. They hold a shared lock on it, so that a clean-up can spare it.
 """
 
 from __future__ import annotations
@@ -43,30 +43,28 @@ _BLOCK = 8 << 20  # bytes
 META = "meta.json"
 
 
-def lock(folder: Path, exclusive: bool = False) -> int | None:
-    """A lock on a folder, as the descriptor that holds it; None where somebody else's forbids it.
-
-    A file system without locks lets everybody pass.
-    """
+def lock_folder(folder: Path, exclusive: bool = False) -> int | None:
+    """Lock a folder; returns the descriptor that holds the lock, or None if another process has it."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
         return None
+    # The file system has no locks: every process may pass then.
     except OSError:
         pass
     return fd
 
 
-class _File:
-    """A file of the user's own that is written once, and the CRC-32 of what was to be in it."""
+class _ChecksummedFile:
+    """A private file that is written once, and the CRC-32 of what was written."""
 
     def __init__(self, path: Path) -> None:
-        def private(name: str, flags: int) -> int:
+        def open_private(name: str, flags: int) -> int:
             return os.open(name, flags, 0o600)
 
-        self._file: IO[bytes] = open(path, "wb", buffering=1 << 20, opener=private)  # noqa: SIM115
+        self._file: IO[bytes] = open(path, "wb", buffering=1 << 20, opener=open_private)  # noqa: SIM115
         self.bytes, self.crc = 0, 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -83,7 +81,8 @@ class _File:
 
 
 class StoreWriter:
-    """Appends rows and their examples to a folder. Use as a context manager; `finish` makes it valid.
+    """Appends rows and their examples to a folder. Use it as a context manager; `finish_store` makes it
+    valid.
 
     Args:
         columns: Names of the task's columns with their numpy dtypes; each example has a value for each.
@@ -91,12 +90,16 @@ class StoreWriter:
 
     def __init__(self, folder: Path, columns: Mapping[str, str] | None = None) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = lock(folder, exclusive=True)
+        self._lock = lock_folder(folder, exclusive=True)
         self.folder = folder
         self.columns = dict(columns or {})
-        self._dtypes = {**_EXAMPLE, **_ROW, **{_column(name): kind for name, kind in self.columns.items()}}
+        self._dtypes = {
+            **_EXAMPLE,
+            **_ROW,
+            **{_column_file(name): kind for name, kind in self.columns.items()},
+        }
         names = ("ids", "labels", "records", *self._dtypes)
-        self._files = {name: _File(folder / f"{name}.bin") for name in names}
+        self._files = {name: _ChecksummedFile(folder / f"{name}.bin") for name in names}
         self._values: dict[str, list[Any]] = {name: [] for name in self._dtypes}
         self._names: dict[str, int] = {}
         self._offset = 0
@@ -115,7 +118,7 @@ class StoreWriter:
         if self._lock is not None:
             os.close(self._lock)
 
-    def add(
+    def add_row(
         self,
         origin: Origin,
         source: int,
@@ -124,7 +127,7 @@ class StoreWriter:
         content: int,
         stratum: int = 0,
     ) -> None:
-        """One row with its examples. `content` is a hash of its texts; each `stratum` is split alike."""
+        """Add a row with its examples. `content` is a hash of its texts, `stratum` one of its label."""
         for example in examples:
             self._add_example(example)
         put = self._values
@@ -135,10 +138,12 @@ class StoreWriter:
         put["content"].append(content)
         put["stratum"].append(stratum)
         put["record"].append(self._record)
+        # The record is kept next to its tokens: samples and judges read it without the original files.
         line = orjson.dumps(record, default=str) + b"\n"
         self._files["records"].write(line)
         self._record += len(line)
         self.rows += 1
+        # Lists of Python numbers take several times the memory of an array.
         if not self.rows % _TOGETHER:
             self._write_values()
 
@@ -149,9 +154,10 @@ class StoreWriter:
         put["trained"].append(example.trained_tokens)
         put["row"].append(self.rows)
         for name in self.columns:
-            put[_column(name)].append(example.columns[name])
+            put[_column_file(name)].append(example.columns[name])
         self._files["ids"].write(np.ascontiguousarray(example.ids, dtype=np.int32).data)
         self._files["labels"].write(np.ascontiguousarray(example.labels, dtype=np.int32).data)
+        # Examples follow one another without gaps, so an offset and a length find each.
         self._offset += len(example)
         self.examples += 1
 
@@ -160,8 +166,8 @@ class StoreWriter:
             self._files[name].write(np.array(values, dtype=self._dtypes[name]).tobytes())
             values.clear()
 
-    def finish(self, meta: dict[str, Any]) -> None:
-        """Write everything to the disk and mark the folder as whole."""
+    def finish_store(self, meta: dict[str, Any]) -> None:
+        """Write everything to the disk and mark the folder as complete."""
         self._write_values()
         for file in self._files.values():
             file.sync()
@@ -173,24 +179,26 @@ class StoreWriter:
             "files": list(self._names),
             "sums": {name: [file.bytes, file.crc] for name, file in self._files.items()},
         }
-        beside = _File(self.folder / f"{META}.part")
-        beside.write(_sealed(whole))
+        beside = _ChecksummedFile(self.folder / f"{META}.part")
+        beside.write(_seal_meta(whole))
         beside.sync()
         beside.close()
+        # Renaming is atomic: the file is there completely or not at all, and every other file is on the disk
+        # already.
         (self.folder / f"{META}.part").replace(self.folder / META)
 
 
-def _sealed(meta: Mapping[str, Any]) -> bytes:
-    """The text of `meta.json`: a line with its own CRC-32, and a line with the rest."""
+def _seal_meta(meta: Mapping[str, Any]) -> bytes:
+    """Write the text of `meta.json`: a line with its CRC-32, and a line with the rest."""
     text = json.dumps(meta).encode()
     return b"%d\n%s\n" % (zlib.crc32(text), text)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What `meta.json` says.
+    """Read `meta.json`.
 
     Raises:
-        OSError, ValueError: there is none, or it is not as it was written.
+        OSError, ValueError: it is missing, or not as it was written.
     """
     crc, _unused, text = (folder / META).read_bytes().partition(b"\n")
     text = text.removesuffix(b"\n")
@@ -203,7 +211,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def find_damage(folder: Path) -> str:
-    """The name of a file that is not as it was written; empty if every byte is.
+    """Find a file that is not as it was written; empty if every byte is.
 
     Raises:
         OSError, ValueError: as `read_meta`.
@@ -212,9 +220,10 @@ def find_damage(folder: Path) -> str:
     for name, (size, crc) in read_meta(folder)["sums"].items():
         path = folder / f"{name}.bin"
         try:
-            # Not through the mapping: what cannot be read there ends the process.
+            # Not through the memory map: there a sector that cannot be read ends the process (SIGBUS).
             with open(path, "rb", buffering=0) as file:
                 found, count = 0, os.fstat(file.fileno()).st_size
+                # A file of another size is damaged in any case and needs no reading.
                 while count == size and (length := file.readinto(block)):
                     found = zlib.crc32(block[:length], found)
         except OSError:
@@ -224,42 +233,47 @@ def find_damage(folder: Path) -> str:
     return ""
 
 
-class Store:
-    """A finished folder, memory-mapped. Whether it is as it was written `find_damage` tells.
+class TokenStore:
+    """A finished folder, memory-mapped. `find_damage` checks whether it is as it was written.
 
     Raises:
-        OSError, ValueError, KeyError: it is not finished, or damaged.
+        OSError, ValueError, KeyError: the folder is not finished, or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = lock(folder)
+        self._lock = lock_folder(folder)
         self.meta = read_meta(folder)
-        self.ids = self._map("ids", "int32")
-        self.labels = self._map("labels", "int32")
-        self.example = {name: self._map(name, dtype) for name, dtype in _EXAMPLE.items()}
-        self.row = {name: self._map(name, dtype) for name, dtype in _ROW.items()}
-        self.columns = {name: self._map(_column(name), dtype) for name, dtype in self.meta["columns"].items()}
-        self._records = self._map("records", "uint8")
+        self.ids = self._map_file("ids", "int32")
+        self.labels = self._map_file("labels", "int32")
+        self.example = {name: self._map_file(name, dtype) for name, dtype in _EXAMPLE.items()}
+        self.row = {name: self._map_file(name, dtype) for name, dtype in _ROW.items()}
+        self.columns = {
+            name: self._map_file(_column_file(name), dtype) for name, dtype in self.meta["columns"].items()
+        }
+        self._records = self._map_file("records", "uint8")
 
     def __del__(self) -> None:
+        # The attribute is missing if the constructor has failed.
         if getattr(self, "_lock", None) is not None:
             os.close(self._lock)  # type: ignore[arg-type]
 
-    def _map(self, name: str, dtype: str) -> np.ndarray:
+    def _map_file(self, name: str, dtype: str) -> np.ndarray:
         path = self.folder / f"{name}.bin"
+        # An empty file cannot be mapped.
         if not path.stat().st_size:
             return np.zeros(0, dtype=dtype)
         return np.memmap(path, dtype=dtype, mode="r")
 
-    def record(self, row: int) -> Any:
-        """The row as JSON values, as it was written."""
+    def read_record(self, row: int) -> Any:
+        """Read the record of a row as JSON values."""
         starts = self.row["record"]
+        # Records end where the next one begins.
         end = int(starts[row + 1]) if row + 1 < len(starts) else len(self._records)
         return orjson.loads(self._records[int(starts[row]) : end].tobytes())
 
-    def origin(self, row: int) -> Origin:
-        """Where a row came from."""
+    def row_origin(self, row: int) -> Origin:
+        """Return where a row came from."""
         line = int(self.row["line"][row])
         name = self.meta["files"][int(self.row["file"][row])]
         return Origin(name, int(self.row["number"][row]), line or None)
@@ -269,12 +283,12 @@ class TokenizedRows:
     """Some examples of a store, in an order: `rows[i]` is an `Example`.
 
     Args:
-        examples: Numbers of the store's examples; one that is used twice in an epoch is there twice.
+        examples: Numbers of the store's examples; one that is used twice in an epoch is listed twice.
 
-    `lengths` and `trained_tokens` count tokens, and positions with a label, of each example.
+    `lengths` and `trained_tokens` are the tokens, and the positions with a label, of each example.
     """
 
-    def __init__(self, store: Store, examples: np.ndarray) -> None:
+    def __init__(self, store: TokenStore, examples: np.ndarray) -> None:
         self.store = store
         self.examples = examples
         self.lengths: np.ndarray = np.asarray(store.example["length"])[examples]
@@ -293,30 +307,31 @@ class TokenizedRows:
         end = start + int(self.store.example["length"][number])
         columns = {name: values[index] for name, values in self.columns.items()}
         ids, labels = np.asarray(self.store.ids[start:end]), np.asarray(self.store.labels[start:end])
+        # Labels are replaced as they are read: those of a large set would not fit into memory.
         if self._labels is not None:
-            labels = _replaced(labels, *self._labels)
+            labels = _replace_values(labels, *self._labels)
         return Example(ids, labels, columns)
 
-    def renumber(self, numbers: Mapping[int, int], column: str | None = None) -> None:
-        """Replace values of a column, or of labels, by these; others stay (`IGNORE` does).
+    def renumber_values(self, numbers: Mapping[int, int], column: str | None = None) -> None:
+        """Replace values of a column, or of the labels; other values stay, `IGNORE` among them.
 
         Args:
-            numbers: {value that encoding gave: final value}.
+            numbers: {value from encoding: final value}.
         """
         old = np.array(sorted(numbers), dtype=np.int64)
         new = np.array([numbers[int(value)] for value in old], dtype=np.int64)
         if column is None:
             self._labels = (old, new)
         else:
-            self.columns[column] = _replaced(self.columns[column], old, new)
+            self.columns[column] = _replace_values(self.columns[column], old, new)
 
     def add_column(self, name: str, values: np.ndarray) -> None:
-        """A computed value for each example, such as a reference model's log-probability.
+        """Add a computed value for each example, such as a reference model's log-probability.
 
         It belongs to these rows of this run, not to the store, which other runs share.
 
         Raises:
-            DataError: not one value an example.
+            DataError: the number of values differs from that of the examples.
         """
         if len(values) != len(self):
             what = _(
@@ -328,23 +343,24 @@ class TokenizedRows:
             raise DataError(what)
         self.columns[name] = np.asarray(values)
 
-    def row(self, index: int) -> int:
-        """The store's row that an example came from."""
+    def row_of_example(self, index: int) -> int:
+        """Return the number of the store's row that an example came from."""
         return int(self.store.example["row"][self.examples[index]])
 
-    def origin(self, index: int) -> Origin:
-        """Where an example came from."""
-        return self.store.origin(self.row(index))
+    def example_origin(self, index: int) -> Origin:
+        """Return where an example came from."""
+        return self.store.row_origin(self.row_of_example(index))
 
 
-def _column(name: str) -> str:
-    """The file of a task's column, apart from the store's own."""
+def _column_file(name: str) -> str:
+    """Name the file of a task's column, so that it never clashes with the store's own."""
     return f"column.{name}"
 
 
-def _replaced(values: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """The values with `new` in the place of `old`, which is sorted; others as they are."""
+def _replace_values(values: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Return the values with `old`, which is sorted, replaced by `new`; others stay."""
     if not len(old):
         return values
+    # Values above the last known one would get an index beyond the end.
     places = np.minimum(np.searchsorted(old, values), len(old) - 1)
     return np.where(old[places] == values, new[places], values).astype(values.dtype)

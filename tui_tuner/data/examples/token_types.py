@@ -1,8 +1,8 @@
-"""Which text of a pair each token belongs to, for models that read that (BERT, ALBERT, ELECTRA, XLNet…).
+"""Pack token types: which text of a pair each token belongs to, for BERT, ALBERT, ELECTRA, XLNet and others.
 
-Types change at a few places of a sequence, so those of an example are packed into one number, a column of
-the task: up to four runs of equal types, each with where it begins. 0 is a sequence of one text alone, and
-what is packed for a tokenizer that gives no types.
+Types change at only a few places of a sequence, so those of an example are packed into one number, a column
+of the task: up to four runs of equal types, each with its start. 0 is a sequence of a single text, and also
+the result for a tokenizer that gives no types.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST = (1 << _TYPE) - 1  # the highest type
 
 
 def pack_types(types: Sequence[int] | np.ndarray) -> int:
-    """The types of an example's tokens in one number.
+    """Pack the types of an example's tokens into one number.
 
     Raises:
         ValueError: more runs, higher types or a longer sequence than one number holds.
@@ -31,13 +31,14 @@ def pack_types(types: Sequence[int] | np.ndarray) -> int:
     if len(begins) > _RUNS or begins[-1] > LONGEST or values.max() > MOST or values.min() < 0:
         raise ValueError(f"token types {values[begins].tolist()} at {begins.tolist()}")
     packed = 0
+    # The first run needs no start, since it begins at 0.
     for begin in reversed(begins[1:].tolist()):
         packed = (packed << _PLACE | begin) << _TYPE | int(values[begin])
     return packed << _TYPE | int(values[0])
 
 
 def unpack_types(packed: int, length: int) -> np.ndarray:
-    """int64 [length]: the type of each token."""
+    """Return the type of each token, int64 [length]."""
     packed = int(packed)
     types = np.full(length, packed & MOST, dtype=np.int64)
     packed >>= _TYPE

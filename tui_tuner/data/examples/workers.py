@@ -1,11 +1,11 @@
-"""Tokenising on several cores; batches come back in the order they went.
+"""Tokenise on several cores; batches come back in order.
 
-The tokenizers library has threads of its own and holds no lock of Python while it works, so a few cores are
-busy without any other process. On many cores Python, which reads, renders and masks, becomes the slower half:
-large sets are then rendered and tokenised in processes, and so are all sets of a tokenizer written in Python.
+The tokenizers library has its own threads and works outside Python's lock, so a few cores are busy without
+another process. On many cores Python, which reads, renders and masks, becomes the slower half: large sets are
+then rendered and tokenised in processes, and so are all sets of a tokenizer written in Python.
 
-Processes are spawned, not forked: the program may be running threads (a screen, CUDA) that a fork would tear.
-If they cannot be started or die, the work is done here instead; the result is the same.
+Processes are spawned, not forked: the program may be running threads (a screen, CUDA) that do not survive a
+fork. If processes cannot be started or die, the work is done here instead, with the same result.
 """
 
 from __future__ import annotations
@@ -24,170 +24,175 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.chat.tokens import all_cores
-from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings
+from tui_tuner.data.chat.batch_tokens import use_all_cores
+from tui_tuner.data.examples.record_encoder import EncodingBatch, Encodings, RecordEncoder
 from tui_tuner.data.records import Record
 
-# Starting a process costs as long as tokenising some thousand rows.
+# Starting a process takes as long as tokenising a few thousand rows.
 WORTH_ROWS = 8192
 # With more cores than this, and more rows, processes are faster than the tokenizer's threads.
 THREADS_DO = 3
 THREADS_DO_ROWS = 50_000
 _MAX_WORKERS = 32
-_UNDER_WAY = 2  # batches with the tokenizer at once: one waits for Python while the other is worked on
+_UNDER_WAY = 2  # batches in the tokenizer at once: one waits for Python while the other is tokenised
 T = TypeVar("T")
-MakeEncoder = Callable[[RunConfig, Any], Encoder]
-_encoder: Encoder | None = None
+MakeEncoder = Callable[[RunConfig, Any], RecordEncoder]
+_encoder: RecordEncoder | None = None
 
 
-def cores() -> int:
-    """Cores that this process may use."""
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def encoded_in_order(
-    encoder: Encoder, batches: Iterable[tuple[T, list[Record]]], make: MakeEncoder
+def encode_in_order(
+    encoder: RecordEncoder, batches: Iterable[tuple[T, list[Record]]], make: MakeEncoder
 ) -> Generator[tuple[T, Encodings]]:
-    """Each batch's tag with its encodings, in the order they came. At most a few batches are under way.
+    """Encode batches; yields each one's tag with its encodings, in order. Only a few are in progress at once.
+
+    Close the generator if you leave it early: threads and processes end only then.
 
     Args:
         make: Makes such an encoder in another process, from a config and a tokenizer; it is sent there by
             name.
-
-    Close it when it is left early: threads and processes end then, and not before.
     """
     wanted = encoder.config.data.workers
-    count = min(cores(), _MAX_WORKERS) if wanted == "auto" else wanted
-    begin_at = 0 if wanted != "auto" else _worth_rows(encoder, count)
-    way: _Here | _Pool = _Here(encoder, threads=wanted == "auto" and count > 1)
+    count = min(count_cores(), _MAX_WORKERS) if wanted == "auto" else wanted
+    begin_at = 0 if wanted != "auto" else _rows_worth_processes(encoder, count)
+    way: _LocalEncoding | _PoolEncoding = _LocalEncoding(encoder, threads=wanted == "auto" and count > 1)
     seen = 0
     try:
         for tag, records in batches:
             seen += len(records)
-            if isinstance(way, _Here) and count > 1 and seen > begin_at:
-                yield from way.rest()
-                way.close()
-                way = _Pool(encoder, make, count)
-            yield from way.add(tag, records)
-        yield from way.rest()
+            # How many rows there are is not known before they are read, so processes start only now.
+            if isinstance(way, _LocalEncoding) and count > 1 and seen > begin_at:
+                yield from way.finish_rest()
+                way.shut_down()
+                way = _PoolEncoding(encoder, make, count)
+            yield from way.add_batch(tag, records)
+        yield from way.finish_rest()
     finally:
-        way.close()
+        way.shut_down()
 
 
-def _worth_rows(encoder: Encoder, count: int) -> float:
-    """Rows from which on processes are worth their start and their messages."""
+def _rows_worth_processes(encoder: RecordEncoder, count: int) -> float:
+    """Return the number of rows above which processes are worth their start and their messages."""
     if not encoder.in_threads:
         return WORTH_ROWS
     return THREADS_DO_ROWS if count > THREADS_DO else math.inf
 
 
-class _Here:
-    """This process: while the tokenizer works on some batches, the next are read and rendered.
+class _LocalEncoding:
+    """Encodes in this process: while the tokenizer works on some batches, the next ones are rendered.
 
     Args:
-        threads: Use every core, if the tokenizer works outside Python's lock.
+        threads: Use every core if the tokenizer works outside Python's lock.
     """
 
-    def __init__(self, encoder: Encoder, threads: bool) -> None:
+    def __init__(self, encoder: RecordEncoder, threads: bool) -> None:
         self._encoder = encoder
-        self._waiting: deque[tuple[Any, Begun, Future[None]]] = deque()
+        self._waiting: deque[tuple[Any, EncodingBatch, Future[None]]] = deque()
         self._ending = contextlib.ExitStack()
         self._executor: ThreadPoolExecutor | None = None
         if threads and encoder.in_threads:
-            self._ending.enter_context(all_cores())
+            self._ending.enter_context(use_all_cores())
             self._executor = ThreadPoolExecutor(_UNDER_WAY, thread_name_prefix="tokenise")
 
-    def add(self, tag: Any, records: list[Record]) -> Iterator[tuple[Any, Encodings]]:
+    def add_batch(self, tag: Any, records: list[Record]) -> Iterator[tuple[Any, Encodings]]:
         if self._executor is None:
-            yield tag, self._encoder.encode(records)
+            yield tag, self._encoder.encode_batch(records)
             return
-        begun = self._encoder.begin(records)
-        self._waiting.append((tag, begun, self._executor.submit(self._encoder.tokenise, begun)))
+        begun = self._encoder.begin_batch(records)
+        self._waiting.append((tag, begun, self._executor.submit(self._encoder.tokenise_batch, begun)))
         while len(self._waiting) > _UNDER_WAY or (self._waiting and self._waiting[0][2].done()):
-            yield self._next()
+            yield self._finish_next()
 
-    def rest(self) -> Iterator[tuple[Any, Encodings]]:
+    def finish_rest(self) -> Iterator[tuple[Any, Encodings]]:
         while self._waiting:
-            yield self._next()
+            yield self._finish_next()
 
-    def _next(self) -> tuple[Any, Encodings]:
+    def _finish_next(self) -> tuple[Any, Encodings]:
         tag, begun, done = self._waiting.popleft()
         done.result()
-        return tag, self._encoder.finish(begun)
+        return tag, self._encoder.finish_batch(begun)
 
-    def close(self) -> None:
+    def shut_down(self) -> None:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
         self._ending.close()
 
 
-class _Pool:
-    def __init__(self, encoder: Encoder, make: MakeEncoder, workers: int) -> None:
+class _PoolEncoding:
+    def __init__(self, encoder: RecordEncoder, make: MakeEncoder, workers: int) -> None:
         self._encoder = encoder
+        # Enough for workers to stay busy, and no more batches than that in memory.
         self._limit = workers * 3
         self._waiting: deque[tuple[Any, list[Record], Future[Any] | None]] = deque()
         self._executor: ProcessPoolExecutor | None = None
         try:
+            # Pickled here and not by the pool, so that what cannot be pickled is noticed now.
             made = (pickle.dumps((make, encoder.tokenizer)), encoder.config.model_dump_json())
             self._executor = ProcessPoolExecutor(
-                workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=made
+                workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=made
             )
         except (OSError, pickle.PicklingError, AttributeError, TypeError, ValueError):
             self._executor = None
 
-    def add(self, tag: Any, records: list[Record]) -> Iterator[tuple[Any, Encodings]]:
-        future = self._guarded(lambda pool: pool.submit(_encode, records))
+    def add_batch(self, tag: Any, records: list[Record]) -> Iterator[tuple[Any, Encodings]]:
+        future = self._try_work(lambda pool: pool.submit(_encode_in_worker, records))
         self._waiting.append((tag, records, future))
         while len(self._waiting) > self._limit:
-            yield self._next()
+            yield self._finish_next()
 
-    def rest(self) -> Iterator[tuple[Any, Encodings]]:
+    def finish_rest(self) -> Iterator[tuple[Any, Encodings]]:
         while self._waiting:
-            yield self._next()
+            yield self._finish_next()
 
-    def _next(self) -> tuple[Any, Encodings]:
+    def _finish_next(self) -> tuple[Any, Encodings]:
         tag, records, future = self._waiting.popleft()
-        done = self._guarded(lambda _: future.result()) if future is not None else None
+        done = self._try_work(lambda _: future.result()) if future is not None else None
         if done is None:
-            return tag, self._encoder.encode(records)
+            return tag, self._encoder.encode_batch(records)
         found, learned = done
-        self._encoder.learn(learned)
+        self._encoder.merge_learned(learned)
         return tag, found
 
-    def _guarded(self, work: Callable[[ProcessPoolExecutor], Any]) -> Any:
-        """The result of `work`, or None once the processes are gone."""
+    def _try_work(self, work: Callable[[ProcessPoolExecutor], Any]) -> Any:
+        """Return the result of `work`, or None if the processes have ended."""
         if self._executor is None:
             return None
         try:
             return work(self._executor)
         except (BrokenProcessPool, RuntimeError, OSError):
-            self.close()
+            self.shut_down()
             return None
 
-    def close(self) -> None:
+    def shut_down(self) -> None:
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
 
 
-def _start(made: bytes, config: str) -> None:
+def _start_worker(made: bytes, config: str) -> None:
     global _encoder
     threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
+    # Ctrl-C reaches the whole group of processes; only the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Every core has a worker already; more threads would only compete with them.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     make, tokenizer = pickle.loads(made)
     _encoder = make(RunConfig.model_validate_json(config), tokenizer)
 
 
 def _end_with_parent() -> None:
-    """A worker that waits for records would wait for ever if the process that sends them is killed."""
+    # A worker that waits for records would wait for ever if the process that sends them is killed.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _encode(records: list[Record]) -> tuple[Encodings, dict[str, Any]]:
+def _encode_in_worker(records: list[Record]) -> tuple[Encodings, dict[str, Any]]:
     assert _encoder is not None
-    return _encoder.encode(records), _encoder.learned()
+    return _encoder.encode_batch(records), _encoder.export_learned()

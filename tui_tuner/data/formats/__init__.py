@@ -1,33 +1,34 @@
-"""How rows are laid out: a module for each format, found by its name in `config.kinds.RECORD_FORMATS`."""
+"""Find record formats: a module for each, under its name in `config.kinds.formats.RECORD_FORMATS`."""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
 
-from tui_tuner.config.kinds import RECORD_FORMATS
-from tui_tuner.data.formats.base import Ambiguous, Format, Match
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
+from tui_tuner.data.formats.record_format import AmbiguousColumns, FormatMatch, RecordFormat
 
-# Formats that share a module, which has the name of the family.
+# Formats that share a module, by the name of the module.
 _FAMILIES = {"text_label": "labelled", "sentence_pair": "labelled"}
 
 
 @cache
-def find_format(name: str) -> Format:
-    """The format of a name in `config.kinds.RECORD_FORMATS`.
+def find_format(name: str) -> RecordFormat:
+    """The format of a name in `config.kinds.formats.RECORD_FORMATS`.
 
     Raises:
-        KeyError: there is no such format. A config that was built has a known one, or `auto`, which is none.
+        KeyError: there is no such format. A valid config has a known one, or `auto`, which is not a format.
     """
-    if name not in format_names():  # nothing but a known name is ever imported
+    # Only a known name is ever imported: this one may come from a config.
+    if name not in list_format_names():
         raise KeyError(name)
-    formats: tuple[Format, ...] = import_module(f"{__name__}.{_FAMILIES.get(name, name)}").FORMATS
+    formats: tuple[RecordFormat, ...] = import_module(f"{__name__}.{_FAMILIES.get(name, name)}").FORMATS
     return {format.name: format for format in formats}[name]
 
 
-def format_names() -> list[str]:
-    """Every format, in the order of `RECORD_FORMATS`."""
+def list_format_names() -> list[str]:
+    """List the names of all formats, in the order of `RECORD_FORMATS`."""
     return [name for name in RECORD_FORMATS if name != "auto"]
 
 
-__all__ = ["Ambiguous", "Format", "Match", "find_format", "format_names"]
+__all__ = ["AmbiguousColumns", "FormatMatch", "RecordFormat", "find_format", "list_format_names"]

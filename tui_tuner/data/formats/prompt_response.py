@@ -1,20 +1,32 @@
-"""One column asks and one answers, under any of their customary names."""
+"""Read a prompt column and a response column, under any of their usual names."""
 
 from __future__ import annotations
 
-from tui_tuner.config.advice import advise, setting
-from tui_tuner.data.formats.base import Ambiguous, Format, Match, Way, ask
+from tui_tuner.config.advice import advise, write_setting
 from tui_tuner.data.formats.parts import troubles
-from tui_tuner.data.formats.parts.calls import tools_in
-from tui_tuner.data.formats.parts.columns import LABEL_NAMES, Column, Sample
-from tui_tuner.data.formats.parts.turns import answer_of, history_of, prompt_of, system_of, turn_keys
+from tui_tuner.data.formats.parts.calls import find_tools
+from tui_tuner.data.formats.parts.chat_turns import (
+    find_turn_keys,
+    read_answer,
+    read_history,
+    read_prompt,
+    read_system,
+)
+from tui_tuner.data.formats.parts.columns import LABEL_NAMES, Column, ColumnSample
 from tui_tuner.data.formats.parts.values import Columns, Values
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.formats.record_format import (
+    AlternativeWay,
+    AmbiguousColumns,
+    FormatMatch,
+    RecordFormat,
+    ask_for_column,
+)
 from tui_tuner.data.records import Chat, Message
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
-# Names that say too little alone: they are prompt and response only side by side.
+# Names that are too vague alone: they are prompt and response only as pairs.
 PAIRS = (
     ("content", "summary"),
     ("document", "summary"),
@@ -32,84 +44,88 @@ PAIRS = (
 )
 
 
-SPAN = 4  # times as long as an answer that is found inside it a text is at least
+SPAN = 4  # a text is at least this many times longer than an answer found inside of it
 
 
-class PromptResponse(Format):
+class PromptResponse(RecordFormat):
     name = "prompt_response"
     needed: tuple[str, ...] = ("prompt", "response")
     more: tuple[str, ...] = ("input", "system", "history", "tools")
     rank = 70
 
-    def recognise(self, sample: Sample, asked: bool) -> Match | None:
-        if sample.get("instruction") and sample.get("output"):
+    def recognise_rows(self, sample: ColumnSample, asked: bool) -> FormatMatch | None:
+        if sample.get_filled("instruction") and sample.get_filled("output"):
             return None
-        prompts = sample.named("prompt", "text") or _speaking(sample, "prompt")
-        answers = sample.named("response", "text") or _speaking(sample, "response")
+        prompts = sample.find_named("prompt", "text") or _list_spoken_columns(sample, "prompt")
+        answers = sample.find_named("response", "text") or _list_spoken_columns(sample, "response")
         if not prompts or not answers:
-            return _known_pair(sample)
-        # An input beside an instruction (or another prompt) adds to it, as in alpaca.
+            return _match_known_pair(sample)
+        # An input next to an instruction (or another prompt) is part of the prompt, as in alpaca.
         if len(prompts) > 1:
-            prompts = [column for column in prompts if column.plain != "input"] or prompts
+            prompts = [column for column in prompts if column.normalised_name != "input"] or prompts
         if len(prompts) > 1:
-            raise ask(sample, "prompt", [c.name for c in prompts], {"response": answers[0].name})
+            raise ask_for_column(sample, "prompt", [c.name for c in prompts], {"response": answers[0].name})
         if len(answers) > 1:
-            raise ask(sample, "response", [c.name for c in answers], {"prompt": prompts[0].name})
+            raise ask_for_column(sample, "response", [c.name for c in answers], {"prompt": prompts[0].name})
+        # Texts with classes in a column called "answer" would otherwise train a model to write them.
         if not asked and _looks_like_class(answers[0], len(sample.rows)):
-            if sample.named(LABEL_NAMES):
+            if sample.find_named(LABEL_NAMES):
                 return None
-            raise _answers_or_classes(sample, prompts[0], answers[0])
+            raise _answers_or_classes_error(sample, prompts[0], answers[0])
         roles = {"prompt": prompts[0].name, "response": answers[0].name}
-        roles |= sample.optional("input", "system", "history", "tools", taken=list(roles.values()))
-        return Match(roles, 0.95, _why(one_line(prompts[0].name, 40), one_line(answers[0].name, 40)))
+        roles |= sample.find_optional("input", "system", "history", "tools", taken=list(roles.values()))
+        return FormatMatch(
+            roles, 0.95, _explain_match(one_line(prompts[0].name, 40), one_line(answers[0].name, 40))
+        )
 
-    def convert(self, values: Values, columns: Columns) -> Chat:
-        prompt = prompt_of(values, columns)
-        messages = system_of(values, columns) if prompt[0].role != "system" else []
-        for question, answer in history_of(values.get(columns["history"])) if "history" in columns else []:
+    def convert_row(self, values: Values, columns: Columns) -> Chat:
+        prompt = read_prompt(values, columns)
+        # A prompt that is a list of turns may begin with its own system message.
+        messages = read_system(values, columns) if prompt[0].role != "system" else []
+        for question, answer in read_history(values.get(columns["history"])) if "history" in columns else []:
             messages += [Message("user", question), Message("assistant", answer)]
-        answers = answer_of(values.get(columns["response"]), troubles.RESPONSE)
+        answers = read_answer(values.get(columns["response"]), troubles.RESPONSE)
         if answers[-1].role != "assistant":
             raise RowProblem(N_("the response does not end with an answer"))
-        return Chat(messages + prompt + answers, tools_in(values, columns))
+        return Chat(messages + prompt + answers, find_tools(values, columns))
 
-    def otherwise(self, columns: Columns, values: Values) -> Way | None:
+    def suggest_other_way(self, columns: Columns, values: Values) -> AlternativeWay | None:
         text, answer = (values.get(columns.get(role, "")) for role in ("input", "response"))
-        if not isinstance(text, str) or not isinstance(answer, str) or not _stands_inside(answer, text):
+        if not isinstance(text, str) or not isinstance(answer, str) or not _is_inside(answer, text):
             return None
         roles = {"question": columns["prompt"], "context": columns["input"], "answers": columns["response"]}
-        words = N_("Learn to find answers inside their texts with {command}.")
-        return Way(words, "question_answering", roles, better=True)
+        words = N_("To learn to find answers inside their texts: {command}.")
+        return AlternativeWay(words, "question_answering", roles, better=True)
 
 
-def _stands_inside(answer: str, text: str) -> bool:
-    """Whether an answer is a part of a much longer text, word for word."""
+def _is_inside(answer: str, text: str) -> bool:
+    """Return whether an answer is a literal part of a much longer text."""
     return bool(answer.strip()) and SPAN * len(answer) < len(text) and answer in text
 
 
-def _speaking(sample: Sample, role: str) -> list[Column]:
-    """Columns of a role that hold turns, or numbers and booleans among or instead of words."""
-    named = sample.named(role)
-    turns = [column for column in named if turn_keys(column)]
+def _list_spoken_columns(sample: ColumnSample, role: str) -> list[Column]:
+    """List the columns of a role that hold turns, or numbers and booleans as well as words."""
+    named = sample.find_named(role)
+    turns = [column for column in named if find_turn_keys(column)]
     if turns:
         return turns
     if role == "prompt":
-        return [column for column in named if column.worded]
-    return [column for column in named if column.written]
+        return [column for column in named if column.is_worded]
+    return [column for column in named if column.is_written]
 
 
-def _answers_or_classes(sample: Sample, prompt: Column, answer: Column) -> Ambiguous:
-    return Ambiguous(
+def _answers_or_classes_error(sample: ColumnSample, prompt: Column, answer: Column) -> AmbiguousColumns:
+    return AmbiguousColumns(
         _(
-            "{name} could be answers or classes: it holds few short values, again and again.",
+            "{name} could be answers or classes: it has few short values that repeat.",
             name=one_line(answer.name, 40),
         ),
         where=sample.where,
         hint=advise(
             N_(
-                "Learn to write them with {answers}; they are classes with {command}.",
-                answers=setting({"data.format": "prompt_response"}),
-                command=setting(
+                "To learn to write them, use {answers}; to learn them as classes, use {command}.",
+                answers=write_setting({"data.format": "prompt_response"}),
+                command=write_setting(
                     {
                         "task": "classification",
                         "data.columns": {"text": prompt.name, "label": answer.name},
@@ -121,24 +137,24 @@ def _answers_or_classes(sample: Sample, prompt: Column, answer: Column) -> Ambig
     )
 
 
-def _known_pair(sample: Sample) -> Match | None:
+def _match_known_pair(sample: ColumnSample) -> FormatMatch | None:
     for first, second in PAIRS:
-        one, two = sample.get(first), sample.get(second)
-        if one and two and one.mostly("text") and two.mostly("text"):
-            roles = {"prompt": one.name, "response": two.name, **sample.optional("system")}
-            return Match(roles, 0.95, _why(first, second))
+        one, two = sample.get_filled(first), sample.get_filled(second)
+        if one and two and one.is_mostly("text") and two.is_mostly("text"):
+            roles = {"prompt": one.name, "response": two.name, **sample.find_optional("system")}
+            return FormatMatch(roles, 0.95, _explain_match(first, second))
     return None
 
 
-def _why(prompt: str, answer: str) -> str:
+def _explain_match(prompt: str, answer: str) -> str:
     return _("{prompt} asks and {answer} answers", prompt=prompt, answer=answer)
 
 
 def _looks_like_class(column: Column, rows: int) -> bool:
-    """Few short values that come again and again are classes, not answers."""
+    """Return whether a column has few short values that repeat, as classes do and answers do not."""
     return (
         rows >= 20 and len(column.values) <= max(2, rows // 10) and column.mean_length < 30
-    ) and column.plain in ("target", "answer", "output")
+    ) and column.normalised_name in ("target", "answer", "output")
 
 
 FORMATS = (PromptResponse(),)

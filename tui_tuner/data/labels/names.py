@@ -1,4 +1,4 @@
-"""What a class is called, whatever type its label has in a file; and in which order classes are numbered."""
+"""Name classes, whatever type a label has in a file, and define the order in which they are numbered."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ _WHOLE = re.compile(r"[+-]?\d{1,15}\.0+")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
-def class_name(value: Any) -> str:
-    """The name of a class: of 1, 1.0, "1" and "1.0" the same; of truth values `False` and `True`."""
+def name_class(value: Any) -> str:
+    """Return the name of a class: the same for 1, 1.0, "1" and "1.0"; `False` and `True` for booleans."""
+    # A bool is an int for Python, and would become class 0 or 1.
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, float) and value.is_integer():
@@ -24,12 +25,12 @@ def class_name(value: Any) -> str:
 
 
 def are_listed(label: Any, separator: str | None) -> bool:
-    """Whether a row's label may be several classes: a list, or a text where something stands between them."""
+    """Return whether a row's label may be several classes: a list, or a text if there is a separator."""
     return isinstance(label, list) or (bool(separator) and isinstance(label, str))
 
 
-def labels_of(label: Any, separator: str | None) -> list[Any]:
-    """The labels of a row.
+def split_labels(label: Any, separator: str | None) -> list[Any]:
+    """Split the label of a row into its labels.
 
     Args:
         separator: `data.label_separator`.
@@ -41,13 +42,14 @@ def labels_of(label: Any, separator: str | None) -> list[Any]:
     return [label]
 
 
-def number_of(value: Any) -> float | None:
-    """The number that a label is, or that it spells; None for all others. Truth values are no numbers."""
+def parse_label_number(value: Any) -> float | None:
+    """Return a label as a number, also one that is written as text; None for others and for booleans."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
         try:
             found = float(value)
+        # An integer beyond the range of floats is an id, and no value for a regression.
         except OverflowError:
             return None
     elif isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
@@ -58,19 +60,21 @@ def number_of(value: Any) -> float | None:
 
 
 def is_whole(number: float) -> bool:
-    """Whether a number could be the id of a class."""
+    """Return whether a number could be the id of a class."""
     return float(number).is_integer()
 
 
-def class_hash(name: str) -> int:
-    """64 signed bits for a class, the same in every process."""
+def hash_class(name: str) -> int:
+    """Hash the name of a class to 64 signed bits, the same in every process."""
+    # Not hash(): Python salts it, so processes would disagree.
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little", signed=True)
 
 
-def in_order(names: Iterable[str]) -> list[str]:
-    """Names of classes as they are numbered: numbers by their size, others by their letters."""
+def sort_classes(names: Iterable[str]) -> list[str]:
+    """Sort the names of classes as they are numbered: numbers by value, others alphabetically."""
     found = set(names)
-    numbers = {name: number_of(name) for name in found}
+    numbers = {name: parse_label_number(name) for name in found}
     if all(number is not None for number in numbers.values()):
+        # As text, class 10 would come before class 2.
         return sorted(found, key=lambda name: (numbers[name], name))
     return sorted(found)

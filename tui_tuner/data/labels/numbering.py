@@ -1,4 +1,4 @@
-"""The labels of encoded rows as the numbers that a model learns: the column `target`."""
+"""Turn the labels of encoded rows into the numbers that a model learns: the column `target`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.config.advice import advise, setting
+from tui_tuner.config.advice import advise, write_setting
 from tui_tuner.data.examples.store import TokenizedRows
-from tui_tuner.data.labels.names import class_hash, class_name, labels_of
+from tui_tuner.data.labels.names import hash_class, name_class, split_labels
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.errors import DataError, RowsError
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.text import one_line, some_of
+from tui_tuner.text import first_names, one_line
 
 _SHOWN = 20
 
@@ -21,13 +21,13 @@ _SHOWN = 20
 def number_rows(
     rows: TokenizedRows, problem: str, numbers: Mapping[str, int], separator: str | None = None
 ) -> None:
-    """Put the column `target` in the place of what encoding gave.
+    """Replace the columns of the encoder with the column `target`.
 
-    It is int64 [rows] of one class of several, uint8 [rows, classes] of 0 and 1 of several classes, and
-    float32 [rows] of a regression.
+    It is int64 [rows] for one class of several, uint8 [rows, classes] of 0 and 1 for several classes at once,
+    and float32 [rows] for a regression.
 
     Args:
-        numbers: {name of a class, as the rows spell it: its number}.
+        numbers: {name of a class, as in the rows: its number}.
         separator: `data.label_separator`.
 
     Raises:
@@ -38,25 +38,27 @@ def number_rows(
     hashes, values = rows.columns["class"], rows.columns["value"]
     if problem == REGRESSION:
         target = values.astype(np.float32)
-        _refuse(rows, ~np.isfinite(target), _("the label is no number"), "regression")
+        _refuse_wrong(rows, ~np.isfinite(target), _("the label is not a number"), "regression")
     elif problem == MULTI:
-        target = _several(rows, numbers, separator)
+        target = _mark_classes(rows, numbers, separator)
     else:
-        _refuse(rows, hashes == 0, _("the row has not one class but a list of them"), "single")
-        known = {class_hash(name): number for name, number in numbers.items()}
+        # Encoding writes 0 where a row has no single class.
+        _refuse_wrong(rows, hashes == 0, _("the row has a list of classes, not one class"), "single")
+        known = {hash_class(name): number for name, number in numbers.items()}
         _refuse_unknown(rows, ~np.isin(hashes, list(known)), numbers, separator)
-        rows.renumber(known, "class")
+        rows.renumber_values(known, "class")
         target = rows.columns["class"]
+    # What encoding wrote is of no further use, and models must not get it.
     rows.columns = {name: part for name, part in rows.columns.items() if name not in ("class", "value")}
     rows.add_column("target", target)
 
 
-def _several(rows: TokenizedRows, numbers: Mapping[str, int], separator: str | None) -> np.ndarray:
-    """What classes each row has, uint8 [rows, classes]."""
+def _mark_classes(rows: TokenizedRows, numbers: Mapping[str, int], separator: str | None) -> np.ndarray:
+    """Mark the classes of each row, uint8 [rows, classes]."""
     found = np.zeros((len(rows), len(set(numbers.values()))), dtype=np.uint8)
     unknown = np.zeros(len(rows), dtype=bool)
     for place in range(len(rows)):
-        for name in names_of_row(rows, place, separator):
+        for name in list_row_classes(rows, place, separator):
             if name in numbers:
                 found[place, numbers[name]] = 1
             else:
@@ -65,20 +67,21 @@ def _several(rows: TokenizedRows, numbers: Mapping[str, int], separator: str | N
     return found
 
 
-def names_of_row(rows: TokenizedRows, place: int, separator: str | None) -> list[str]:
-    """The classes that a row has in the file."""
-    label: Any = rows.store.record(rows.row(place))["label"]
-    return [class_name(one) for one in labels_of(label, separator)]
+def list_row_classes(rows: TokenizedRows, place: int, separator: str | None) -> list[str]:
+    """Return the classes of a row in the file."""
+    # The names are in the record only; the store keeps hashes.
+    label: Any = rows.store.read_record(rows.row_of_example(place))["label"]
+    return [name_class(one) for one in split_labels(label, separator)]
 
 
 def _refuse_unknown(
     rows: TokenizedRows, unknown: np.ndarray, numbers: Mapping[str, int], separator: str | None
 ) -> None:
-    """Raise `DataError` for rows whose class is none of those that are learnt."""
+    """Raise `DataError` for rows whose class is not one of the trained classes."""
     if not unknown.any():
         return
     place = int(np.flatnonzero(unknown)[0])
-    strange = next((name for name in names_of_row(rows, place, separator) if name not in numbers), "")
+    strange = next((name for name in list_row_classes(rows, place, separator) if name not in numbers), "")
     count = int(unknown.sum())
     raise RowsError(
         _n(
@@ -88,21 +91,21 @@ def _refuse_unknown(
             count=count,
             name=one_line(strange, 60),
         ),
-        where=str(rows.origin(place)),
+        where=str(rows.example_origin(place)),
         hint=_(
             "The classes of the training rows are {names}.",
-            names=", ".join(some_of(list(numbers), _SHOWN)),
+            names=", ".join(first_names(list(numbers), _SHOWN)),
         ),
         field="data.validation",
     )
 
 
-def _refuse(rows: TokenizedRows, wrong: np.ndarray, what: str, problem: str) -> None:
+def _refuse_wrong(rows: TokenizedRows, wrong: np.ndarray, what: str, problem: str) -> None:
     """Raise `DataError` for rows that have no label of this problem."""
     if not wrong.any():
         return
     place = int(np.flatnonzero(wrong)[0])
-    label = rows.store.record(rows.row(place))["label"]
+    label = rows.store.read_record(rows.row_of_example(place))["label"]
     raise DataError(
         _(
             "{what} in {count:,} rows (label {label}), and data.problem is {problem}.",
@@ -111,11 +114,11 @@ def _refuse(rows: TokenizedRows, wrong: np.ndarray, what: str, problem: str) -> 
             label=one_line(label, 80),
             problem=problem,
         ),
-        where=str(rows.origin(place)),
+        where=str(rows.example_origin(place)),
         hint=advise(
             N_(
-                "Mend the rows, or have them counted and left out with {command}.",
-                command=setting({"data.problem": problem}),
+                "Fix the rows, or count them and leave them out with {command}.",
+                command=write_setting({"data.problem": problem}),
             )
         ),
         field="data.problem",

@@ -1,4 +1,4 @@
-"""Readers of Parquet and Arrow files: plain rows, without what the format only filled in."""
+"""Read Parquet and Arrow files as plain rows, without the nulls that the format only filled in."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.features import class_converters
-from tui_tuner.data.sources.native.process import MOST_ROW, batches
-from tui_tuner.data.sources.sqltext import bytes_text
-from tui_tuner.data.sources.tally import must_agree
+from tui_tuner.data.sources.features import find_class_converters
+from tui_tuner.data.sources.line_tally import check_rows_agree
+from tui_tuner.data.sources.native.process import MOST_ROW, read_batches
+from tui_tuner.data.sources.sqltext import decode_bytes
 from tui_tuner.locales import N_
 from tui_tuner.text import human_bytes
 
@@ -24,27 +24,27 @@ _REASONS = {
 
 
 def read_parquet(path: Path, name: str) -> Iterator[Row]:
-    """Rows of a Parquet file, a few hundred in memory at a time.
+    """Read the rows of a Parquet file, a few hundred in memory at a time.
 
     Raises:
-        DataError: damaged, or no Parquet.
+        DataError: damaged, or not Parquet.
     """
-    return _rows("parquet", path, name)
+    return _convert_batches("parquet", path, name)
 
 
 def read_arrow(path: Path, name: str) -> Iterator[Row]:
-    """Rows of an Arrow file or stream (Feather, and what `datasets` saves).
+    """Read the rows of an Arrow file or stream (Feather, and what `datasets` saves).
 
     Raises:
-        DataError: damaged, or no Arrow.
+        DataError: damaged, or not Arrow.
     """
-    return _rows("arrow", path, name)
+    return _convert_batches("arrow", path, name)
 
 
-def _rows(kind: str, path: Path, name: str) -> Iterator[Row]:
+def _convert_batches(kind: str, path: Path, name: str) -> Iterator[Row]:
     number = expected = 0
     converters: dict[str, Callable[[Any], Any] | None] | None = None
-    for found in batches(kind, path, name):
+    for found in read_batches(kind, path, name):
         if isinstance(found, int):
             expected = found
         elif found.batch is None:
@@ -52,21 +52,25 @@ def _rows(kind: str, path: Path, name: str) -> Iterator[Row]:
                 number += 1
                 yield Row(Origin(name, number), {}, _REASONS[found.reason])
         else:
+            # The first batch has the schema of the whole file.
             if converters is None:
-                named = class_converters(found.batch.schema.metadata)
+                named = find_class_converters(found.batch.schema.metadata)
                 converters = {
                     field.name: json.loads
                     if field.name in found.coded
-                    else named.get(field.name) or _converter(field.type)
+                    else named.get(field.name) or _make_converter(field.type)
                     for field in found.batch.schema
                 }
-            for values in _values(found.batch):
+            for values in _list_rows(found.batch):
                 number += 1
-                yield Row(Origin(name, number), _plain(values, converters))
-    must_agree(name, number, expected)
+                yield Row(Origin(name, number), _convert_row(values, converters))
+    # The last thing that comes is the count that the file gives of itself.
+    check_rows_agree(name, number, expected)
 
 
-def _plain(values: dict[str, Any], converters: dict[str, Callable[[Any], Any] | None]) -> dict[str, Any]:
+def _convert_row(
+    values: dict[str, Any], converters: dict[str, Callable[[Any], Any] | None]
+) -> dict[str, Any]:
     found = {}
     for name, value in values.items():
         convert = converters.get(name)
@@ -74,73 +78,78 @@ def _plain(values: dict[str, Any], converters: dict[str, Callable[[Any], Any] | 
             binary = isinstance(value, bytes | bytearray)
             value = convert(value)
             if binary and value is None:
-                continue  # a picture or the like has no place in a row
+                # The column is dropped and not null: a picture is not a missing value.
+                continue
         found[name] = value
     return found
 
 
-def _converter(kind: Any) -> Callable[[Any], Any] | None:
-    """What makes plain values of Python's, for a type of Arrow; None where they are plain already.
-
-    A struct has the keys of all rows, and null in those that a row did not have: they are left out. Keys of a
-    map are those of its row, with whatever they hold. Numbers that are none (NaN) are null, as in JSON.
-    """
+def _make_converter(kind: Any) -> Callable[[Any], Any] | None:
+    """Return a function that makes values of an Arrow type plain; None if they are plain already."""
     from pyarrow import types
 
     if types.is_struct(kind):
+        # A struct has the keys of all rows, with null for those that this row did not have: they are left
+        # out, or every message would seem to have every key.
         inner = {
-            kind.field(place).name: _converter(kind.field(place).type) for place in range(kind.num_fields)
+            kind.field(place).name: _make_converter(kind.field(place).type)
+            for place in range(kind.num_fields)
         }
         return lambda value: {
-            name: _applied(inner[name], item) for name, item in value.items() if item is not None
+            name: _convert_value(inner[name], item) for name, item in value.items() if item is not None
         }
     if types.is_map(kind):
-        key, item = _converter(kind.key_type), _converter(kind.item_type)
-        return lambda value: {str(_applied(key, k)): _applied(item, v) for k, v in _pairs(value)}
+        # Unlike a struct, a map has the keys of its own row, so null values in it mean something.
+        key, item = _make_converter(kind.key_type), _make_converter(kind.item_type)
+        return lambda value: {
+            str(_convert_value(key, k)): _convert_value(item, v) for k, v in _list_pairs(value)
+        }
     if types.is_nested(kind) and hasattr(kind, "value_type"):
-        one = _converter(kind.value_type)
-        return None if one is None else lambda value: [_applied(one, item) for item in value]
+        one = _make_converter(kind.value_type)
+        return None if one is None else lambda value: [_convert_value(one, item) for item in value]
     if types.is_floating(kind):
+        # NaN is null, as in JSON, which has no other way to write it.
         return lambda value: value if math.isfinite(value) else None
     if types.is_decimal(kind):
-        return _decimal
+        return _convert_decimal
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
-        return lambda value: bytes_text(bytes(value))
+        return lambda value: decode_bytes(bytes(value))
     return None
 
 
-def _applied(convert: Callable[[Any], Any] | None, value: Any) -> Any:
+def _convert_value(convert: Callable[[Any], Any] | None, value: Any) -> Any:
     return value if convert is None or value is None else convert(value)
 
 
-def _pairs(value: Any) -> Any:
+def _list_pairs(value: Any) -> Any:
     return value.items() if isinstance(value, dict) else value
 
 
-def _decimal(value: Decimal) -> int | float:
+def _convert_decimal(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
-def _values(batch: Any) -> list[dict[str, Any]]:
-    """Rows of a batch; moments that Python cannot name (before year 1, after 9999) as their numbers."""
+def _list_rows(batch: Any) -> list[dict[str, Any]]:
+    """Return the rows of a batch; dates that Python cannot hold (before year 1, after 9999) as numbers."""
     try:
         return list(batch.to_pylist())
     except (ArithmeticError, ValueError, LookupError):
+        # One such value fails the whole batch; only then are values read one by one, which is slow.
         columns = {
-            field.name: [_scalar(item) for item in column]
+            field.name: [_convert_scalar(item) for item in column]
             for field, column in zip(batch.schema, batch.columns, strict=True)
         }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _scalar(scalar: Any) -> Any:
+def _convert_scalar(scalar: Any) -> Any:
     import pyarrow
 
     try:
         return scalar.as_py()
     except (ArithmeticError, ValueError, LookupError):
         if isinstance(scalar, pyarrow.StructScalar):
-            return {name: _scalar(item) for name, item in scalar.items()}
+            return {name: _convert_scalar(item) for name, item in scalar.items()}
         if isinstance(scalar, pyarrow.ListScalar | pyarrow.MapScalar):
-            return [_scalar(item) for item in scalar]
+            return [_convert_scalar(item) for item in scalar]
         return str(scalar.value)

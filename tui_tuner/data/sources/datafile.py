@@ -1,4 +1,4 @@
-"""One file of a data set, and the reader that its kind needs."""
+"""Describe one file of a data set, and pick the reader for its kind."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui_tuner.config.advice import advise, setting
+from tui_tuner.config.advice import advise, write_setting
 from tui_tuner.data.nesting import MAX_DEPTH, is_deeper
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.columnar import read_arrow, read_parquet
-from tui_tuner.data.sources.conll import is_blocks, is_conll, read_conll
+from tui_tuner.data.sources.conll import is_conll, looks_like_blocks, read_conll
 from tui_tuner.data.sources.documents import read_document, read_hub
 from tui_tuner.data.sources.jsonvalues import is_json_list, is_jsonl
 from tui_tuner.data.sources.lines import read_json, read_jsonl, read_text
 from tui_tuner.data.sources.native.process import FREE_ROWS, ROWS_RATIO
 from tui_tuner.data.sources.sqldump import read_sql
-from tui_tuner.data.sources.streams import HEAD, encoding_of, open_bytes
+from tui_tuner.data.sources.streams import HEAD, detect_encoding, open_bytes
 from tui_tuner.data.sources.tables import is_tabbed, read_csv
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
@@ -40,7 +40,7 @@ PACKED = {".gz", ".zst", ".zstd"}
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file (or zip member, or hub data set, or the demo) with a reader's name."""
+    """One file, zip member, hub data set or demo set, with the name of its reader."""
 
     path: str
     kind: str
@@ -56,34 +56,35 @@ class DataFile:
     def name(self) -> str:
         return f"{self.path}/{self.member}" if self.member else self.path
 
-    def guessed_encoding(self) -> str:
-        """The encoding its text is read in, if that is a guess; empty for UTF-8 and binary files."""
+    def guess_encoding(self) -> str:
+        """Return the encoding if it is only a guess; empty for UTF-8 and binary files."""
         if self.encoding is not None or self.kind in ("parquet", "arrow", "hub", "demo"):
             return ""
         with open_bytes(Path(self.path), self.member) as source:
             head = source.peek(HEAD)[:HEAD]
-        name = encoding_of(head, len(head) < HEAD)
+        name = detect_encoding(head, len(head) < HEAD)
         return "" if name.startswith("utf") else name
 
-    def rows(self) -> Iterator[Row]:
-        """Every row of the file, broken ones with their problem.
+    def iterate_rows(self) -> Iterator[Row]:
+        """Read every row of the file; broken rows carry their problem.
 
         Raises:
             DataError: the file as a whole cannot be read, or holds more rows than a file of its size can.
         """
-        most = sys.maxsize if self.kind in ("hub", "demo") else _most_rows(self)
+        # Neither has a size on disk to compare with.
+        most = sys.maxsize if self.kind in ("hub", "demo") else _limit_rows(self)
         try:
             for number, row in enumerate(_READERS[self.kind](self), 1):
                 if number > most:
                     raise DataError(
                         _(
-                            "holds more than {rows:,} rows, too many for its size: that is no data.",
+                            "holds more than {rows:,} rows, too many for its size: it is not data.",
                             rows=most,
                         ),
                         where=one_line(self.name),
                         hint=_("Unpack it yourself if you trust it."),
                     )
-                yield _without_depths(row) if is_deeper(row.values.values(), MAX_DEPTH) else row
+                yield _strip_nesting(row) if is_deeper(row.values.values(), MAX_DEPTH) else row
         except UnicodeError as error:
             raise DataError(
                 _("holds bytes that are not text: {error}.", error=one_line(error, 80)),
@@ -93,47 +94,51 @@ class DataFile:
             raise DataError(_("is nested too deeply."), where=one_line(self.name)) from None
 
 
-def _most_rows(file: DataFile) -> int:
-    """More rows than this come only out of a file that unpacks to nothing but the same again and again."""
+def _limit_rows(file: DataFile) -> int:
+    """Return the most rows that a file of this size can plausibly hold."""
     try:
         size = os.path.getsize(file.path)
     except OSError:
         return FREE_ROWS
+    # Only a file that unpacks to the same bytes over and over holds more rows than this.
     return max(FREE_ROWS, ROWS_RATIO * size)
 
 
-def _without_depths(row: Row) -> Row:
+def _strip_nesting(row: Row) -> Row:
+    # Only the names of the columns are shown: printing the values would recurse as deeply as they do.
     names = ", ".join(map(str, itertools.islice(row.values, 20)))
     return Row(row.origin, {"": names[:200]}, N_("nested more than {most} deep", most=MAX_DEPTH))
 
 
-def _bytes_reader(
+def _make_reader(
     read: Callable[..., Iterator[Row]],
 ) -> Callable[[DataFile], Iterator[Row]]:
-    def rows(file: DataFile) -> Iterator[Row]:
+    def read_bytes_rows(file: DataFile) -> Iterator[Row]:
         with open_bytes(Path(file.path), file.member) as source:
             yield from read(source, file.name, told=file.encoding)
 
-    return rows
+    return read_bytes_rows
 
 
-def _json_rows(file: DataFile) -> Iterator[Row]:
+def _read_json_rows(file: DataFile) -> Iterator[Row]:
+    # The size on disk says nothing about the text of a packed file.
     packed = file.member or Path(file.path).suffix.lower() in PACKED
     with open_bytes(Path(file.path), file.member) as source:
         yield from read_json(source, file.name, None if packed else file.size, file.field, file.encoding)
 
 
-def _jsonl_rows(file: DataFile) -> Iterator[Row]:
-    """Lines; a file that begins with a bracket may be a JSON list under the wrong name."""
+def _read_jsonl_rows(file: DataFile) -> Iterator[Row]:
+    """Read JSON lines; a file that begins with a bracket may be a JSON list under the wrong name."""
     with open_bytes(Path(file.path), file.member) as source:
+        # `peek` may give more than asked for, or less at the end of a file.
         if not is_json_list(source.peek(HEAD)[:HEAD]):
             yield from read_jsonl(source, file.name, file.encoding)
             return
-    yield from _json_rows(file)
+    yield from _read_json_rows(file)
 
 
-def _csv_rows(file: DataFile) -> Iterator[Row]:
-    """Rows of a table; tagged sentences where the columns between tabs are surely those."""
+def _read_table_rows(file: DataFile) -> Iterator[Row]:
+    """Read a table, or tagged sentences where tab-separated columns clearly are those."""
     with open_bytes(Path(file.path), file.member) as source:
         if file.told in ("auto", "token_tags") and is_conll(source.peek(HEAD)[:HEAD]):
             yield from read_conll(source, file.name, file.encoding)
@@ -141,40 +146,40 @@ def _csv_rows(file: DataFile) -> Iterator[Row]:
             yield from read_csv(source, file.name, file.encoding, file.header)
 
 
-def _class_rows(file: DataFile) -> Iterator[Row]:
-    """The whole file is one text."""
+def _read_class_rows(file: DataFile) -> Iterator[Row]:
+    """Read a file of a class folder: the whole file is one labelled text."""
     with open_bytes(Path(file.path), file.member) as source:
         for row in read_document(source, file.name, file.encoding):
             yield row if row.problem else Row(row.origin, {**row.values, "label": file.label})
 
 
-def _text_rows(file: DataFile) -> Iterator[Row]:
-    """Lines of text; tagged sentences or JSON where they look like it and `data.format` does not say text."""
+def _read_text_rows(file: DataFile) -> Iterator[Row]:
+    """Read lines of text, or tagged sentences or JSON if they look like it and `data.format` is not text."""
     with open_bytes(Path(file.path), file.member) as source:
         head = b"" if file.told == "text" else source.peek(HEAD)[:HEAD]
         read = read_conll if is_conll(head) else read_jsonl if is_jsonl(head) else read_text
         if read is read_text and file.told == "token_tags":
             read = read_conll
         elif read is read_text and file.told == "auto":
-            _must_be_text(head, file)
+            _check_is_text(head, file)
         yield from read(source, file.name, file.encoding)
 
 
-def _must_be_text(head: bytes, file: DataFile) -> None:
-    """Ask about lines that look like rows of something else.
+def _check_is_text(head: bytes, file: DataFile) -> None:
+    """Refuse lines that look like rows of another kind, and ask which it is.
 
     Raises:
-        DataError: they do.
+        DataError: the lines look like tagged sentences or a table.
     """
-    if is_blocks(head):
+    if looks_like_blocks(head):
         raise DataError(
             _("every line is a word with its tag: it looks like tagged sentences."),
             where=one_line(file.name),
             hint=advise(
                 N_(
                     "Read it as those with {tags}, or as text with {text}.",
-                    tags=setting({"data.format": "token_tags"}),
-                    text=setting({"data.format": "text"}),
+                    tags=write_setting({"data.format": "token_tags"}),
+                    text=write_setting({"data.format": "text"}),
                 )
             ),
             field="data.format",
@@ -186,19 +191,19 @@ def _must_be_text(head: bytes, file: DataFile) -> None:
             hint=advise(
                 N_(
                     "Rename it to .tsv, or read it as lines of text with {text}.",
-                    text=setting({"data.format": "text"}),
+                    text=write_setting({"data.format": "text"}),
                 )
             ),
             field="data.format",
         )
 
 
-def _sql_rows(file: DataFile) -> Iterator[Row]:
+def _read_sql_rows(file: DataFile) -> Iterator[Row]:
     with open_bytes(Path(file.path), file.member) as source:
         yield from read_sql(source, file.name, file.field, file.encoding)
 
 
-def _demo_rows(file: DataFile) -> Iterator[Row]:
+def _read_demo_rows(file: DataFile) -> Iterator[Row]:
     from tui_tuner import demo
 
     rows = getattr(demo, DEMO[file.path])()
@@ -207,16 +212,16 @@ def _demo_rows(file: DataFile) -> Iterator[Row]:
 
 
 _READERS: dict[str, Callable[[DataFile], Iterator[Row]]] = {
-    "jsonl": _jsonl_rows,
-    "json": _json_rows,
-    "csv": _csv_rows,
-    "text": _text_rows,
+    "jsonl": _read_jsonl_rows,
+    "json": _read_json_rows,
+    "csv": _read_table_rows,
+    "text": _read_text_rows,
     "parquet": lambda file: read_parquet(Path(file.path), file.name),
     "arrow": lambda file: read_arrow(Path(file.path), file.name),
-    "demo": _demo_rows,
-    "document": _bytes_reader(read_document),
-    "class": _class_rows,
-    "conll": _bytes_reader(read_conll),
-    "sql": _sql_rows,
+    "demo": _read_demo_rows,
+    "document": _make_reader(read_document),
+    "class": _read_class_rows,
+    "conll": _make_reader(read_conll),
+    "sql": _read_sql_rows,
     "hub": lambda file: read_hub(file.path, file.field),
 }

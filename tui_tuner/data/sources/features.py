@@ -1,7 +1,7 @@
-"""Names of classes that a columnar file keeps beside its columns, as the `datasets` library writes them.
+"""Read the class names in the schema of a columnar file, as the `datasets` library writes them.
 
-Its columns hold numbers; the schema's metadata has the name of each. Rows get the names, for a number says
-nothing to a person, and nothing to a model that is to know what it tells apart.
+The columns hold numbers, and the schema's metadata has the name of each. Rows get the names, because a number
+means nothing to a person, or to a model that must learn what the classes are.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ KEY = b"huggingface"
 MOST_BYTES = 4 * 1024 * 1024  # of metadata: names of classes, and of columns
 
 
-def class_converters(metadata: Mapping[bytes, bytes] | None) -> dict[str, Callable[[Any], Any]]:
-    """What puts names in the place of numbers, for each column that has classes; numbers without a name stay.
+def find_class_converters(metadata: Mapping[bytes, bytes] | None) -> dict[str, Callable[[Any], Any]]:
+    """Return a function for each column with classes, which replaces numbers with their names.
 
-    A number below 0 stands for no label: it becomes None.
+    Numbers without a name stay. A number below 0 means that there is no label, and becomes None.
     """
     written = (metadata or {}).get(KEY, b"")
     try:
@@ -27,12 +27,13 @@ def class_converters(metadata: Mapping[bytes, bytes] | None) -> dict[str, Callab
         return {}
     if not isinstance(features, dict):
         return {}
-    named = {str(column): _names_in(feature) for column, feature in features.items()}
-    return {column: _converter(names) for column, names in named.items() if names}
+    named = {str(column): _find_names(feature) for column, feature in features.items()}
+    return {column: _make_converter(names) for column, names in named.items() if names}
 
 
-def _names_in(feature: Any) -> list[str]:
-    """The names of a column of classes, or of lists of classes; none for any other."""
+def _find_names(feature: Any) -> list[str]:
+    """Return the names for a column of classes, or of lists of classes; none for any other column."""
+    # Lists are written in two ways, by older and newer versions of `datasets`.
     for _depth in range(3):
         if isinstance(feature, list) and len(feature) == 1:
             feature = feature[0]
@@ -46,14 +47,15 @@ def _names_in(feature: Any) -> list[str]:
     return names
 
 
-def _converter(names: Sequence[str]) -> Callable[[Any], Any]:
-    def named(value: Any) -> Any:
+def _make_converter(names: Sequence[str]) -> Callable[[Any], Any]:
+    def name_class(value: Any) -> Any:
         if isinstance(value, list):
-            return [named(item) for item in value]
+            return [name_class(item) for item in value]
+        # A bool is an int for Python, but not a number of a class.
         if isinstance(value, bool) or not isinstance(value, int):
             return value
         if value < 0:
             return None
         return names[value] if value < len(names) else value
 
-    return named
+    return name_class

@@ -1,4 +1,4 @@
-"""JSON as programs write it: NaN where a number is missing, lists as rows, tables as pandas lays them out."""
+"""Read JSON as programs write it: NaN for missing numbers, lists as rows, tables as pandas writes them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _WORD = re.compile(rb"-?[A-Za-z]{0,12}\Z")
 _BLANKS = re.compile(r"\s*")
 
 
-class Broken:
-    """A value that makes no row, and why."""
+class BrokenValue:
+    """A value that is not a row, and the reason."""
 
     def __init__(self, reason: str, value: Any) -> None:
         self.reason, self.shown = reason, "" if is_deeper([value], MAX_DEPTH) else str(value)[:200]
 
 
-def loads(data: bytes) -> Any:
-    """A JSON value. NaN, Infinity and -Infinity, which Python and pandas write, are null: no number is known.
+def parse_json(data: bytes) -> Any:
+    """Parse a JSON value; NaN, Infinity and -Infinity, which Python and pandas write, become null.
 
     Raises:
         orjson.JSONDecodeError: broken JSON.
@@ -40,21 +40,21 @@ def loads(data: bytes) -> Any:
     except orjson.JSONDecodeError:
         if b"NaN" not in data and b"Infinity" not in data:
             raise
-        # Outside of texts only, so that what else is wrong is still found, and where.
-        return orjson.loads(_NO_NUMBER.sub(_nulled, data))
+        # Only outside of texts, and of the same length, so that another error keeps its place.
+        return orjson.loads(_NO_NUMBER.sub(_replace_with_null, data))
 
 
-def _nulled(found: re.Match[bytes]) -> bytes:
+def _replace_with_null(found: re.Match[bytes]) -> bytes:
     text = found.group()
     return text if text[:1] == b'"' else b"null".ljust(len(text))
 
 
-class Numbered(io.RawIOBase):
-    """The bytes of a large JSON file, with null where NaN or Infinity stands, as `loads` has it."""
+class NullingReader(io.RawIOBase):
+    """The bytes of a large JSON file, with null in the place of NaN and Infinity, as in `loads`."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
-        self._kept = b""  # the begin of a word, or backslashes, at the end of the last block
+        self._kept = b""  # the start of a word, or backslashes, at the end of the last block
         self._ready = b""
         self._in_text = False
 
@@ -66,38 +66,41 @@ class Numbered(io.RawIOBase):
             block = self._source.read(HEAD)
             if not block and not self._kept:
                 return 0
-            self._ready = self._mended(self._kept + block, ended=not block)
+            self._ready = self._replace_numbers(self._kept + block, ended=not block)
         part, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
         buffer[: len(part)] = part
         return len(part)
 
-    def _must_close(self, block: bytes) -> None:
-        """Look closer at a block that opens more than it closes.
+    def _check_brackets(self, block: bytes) -> None:
+        """Check a block that opens more brackets than it closes.
 
         Raises:
-            RecursionError: it does so outside of texts, too.
+            RecursionError: it does so outside of texts too.
         """
         bare = _TEXT.sub(b"", b'"' + block if self._in_text else block)
         if bare.count(b"[") + bare.count(b"{") > _OPENED + bare.count(b"]") + bare.count(b"}"):
             raise RecursionError
 
-    def _mended(self, block: bytes, ended: bool) -> bytes:
+    def _replace_numbers(self, block: bytes, ended: bool) -> bytes:
         cut = len(block)
         if not ended and (word := _WORD.search(block, max(0, cut - 16))):
+            # A word or an escape cut by the end of the block waits for the next one.
             cut = len(block[: word.start()].rstrip(b"\\"))
         block, self._kept = block[:cut], block[cut:]
+        # The parser in C recurses for each open bracket, so a bomb of brackets must be found before it.
         if block.count(b"[") + block.count(b"{") > _OPENED + block.count(b"]") + block.count(b"}"):
-            self._must_close(block)
+            self._check_brackets(block)
         if b"NaN" in block or b"Infinity" in block:
             opened = b'"' + block if self._in_text else block
-            block = _NO_NUMBER.sub(_nulled, opened)[len(opened) - len(block) :]
+            block = _NO_NUMBER.sub(_replace_with_null, opened)[len(opened) - len(block) :]
+        # Whether the block ends within a text, from the number of quotes that are not escaped.
         bare = block.replace(b"\\\\", b"") if b"\\\\" in block else block
         self._in_text ^= (bare.count(b'"') - bare.count(b'\\"')) % 2 == 1
         return block
 
 
-def row_of(item: Any, origin: Origin) -> Row:
-    """A JSON value as a row: an object as it is, a text under `text`, a list of turns under `messages`."""
+def make_row(item: Any, origin: Origin) -> Row:
+    """Make a row of a JSON value: an object as it is, a text as `text`, a list of turns as `messages`."""
     if isinstance(item, dict):
         return Row(origin, item)
     if isinstance(item, str):
@@ -105,13 +108,13 @@ def row_of(item: Any, origin: Origin) -> Row:
     if isinstance(item, list) and item:
         turns = all(isinstance(part, dict) for part in item)
         return Row(origin, {"messages" if turns else "list": item})
-    if isinstance(item, Broken):
+    if isinstance(item, BrokenValue):
         return Row(origin, {"": item.shown}, item.reason)
     return Row(origin, {"": str(item)[:200]}, N_("not a JSON object"))
 
 
-def pandas_rows(value: dict[str, Any]) -> list[Any]:
-    """Rows of what `DataFrame.to_json` writes (its layouts split, index and columns); else empty."""
+def read_pandas_rows(value: dict[str, Any]) -> list[Any]:
+    """Return the rows that `DataFrame.to_json` wrote (orient split, index or columns); else empty."""
     names, data = value.get("columns"), value.get("data")
     if isinstance(names, list) and isinstance(data, list) and value.keys() <= {"columns", "index", "data"}:
         if all(isinstance(row, list) and len(row) == len(names) for row in data):
@@ -120,27 +123,29 @@ def pandas_rows(value: dict[str, Any]) -> list[Any]:
     inner = list(value.values())
     if not inner or not all(isinstance(item, dict) and item for item in inner):
         return []
+    # orient="index": keys count rows, and each value is one of them
     if all(key.isdigit() for key in value):
         return inner
+    # orient="columns": keys are columns, each an object of rows
     keys = inner[0].keys()
     if all(key.isdigit() for key in keys) and all(item.keys() == keys for item in inner):
         return [{name: column[key] for name, column in value.items()} for key in keys]
     return []
 
 
-def squad_rows(articles: Any) -> Iterator[Any]:
-    """Rows with question, context and answers from SQuAD v1 or v2 articles; `Broken` for what is none."""
+def read_squad_rows(articles: Any) -> Iterator[Any]:
+    """Yield rows with question, context and answers from SQuAD articles; `BrokenValue` for other values."""
     for article in articles:
         if not isinstance(article, dict) or not isinstance(article.get("paragraphs"), list):
-            yield Broken(N_("not an article with paragraphs"), article)
+            yield BrokenValue(N_("not an article with paragraphs"), article)
             continue
         for paragraph in article["paragraphs"]:
             if not isinstance(paragraph, dict) or not isinstance(paragraph.get("qas"), list):
-                yield Broken(N_("not a paragraph with questions"), paragraph)
+                yield BrokenValue(N_("not a paragraph with questions"), paragraph)
                 continue
             for question in paragraph["qas"]:
                 if not isinstance(question, dict):
-                    yield Broken(N_("not a JSON object"), question)
+                    yield BrokenValue(N_("not a JSON object"), question)
                     continue
                 row = {
                     "id": question.get("id"),
@@ -155,18 +160,19 @@ def squad_rows(articles: Any) -> Iterator[Any]:
                 yield row
 
 
-def squad_row(item: Any, file: str, number: int) -> Row:
-    """One of those as a row, which its place calls by the question's id."""
+def make_squad_row(item: Any, file: str, number: int) -> Row:
+    """Make a row of one of those; its place is named by the question's id."""
     name = item.get("id") if isinstance(item, dict) else None
-    return row_of(item, Origin(file, number, name=str(name) if isinstance(name, str | int) else ""))
+    return make_row(item, Origin(file, number, name=str(name) if isinstance(name, str | int) else ""))
 
 
-def concatenated(text: bytes) -> Iterator[Any]:
-    """JSON values one after the other, over as many lines as each takes.
+def parse_concatenated(text: bytes) -> Iterator[Any]:
+    """Parse JSON values that follow one another, over any number of lines.
 
     Raises:
-        json.JSONDecodeError: what is there is no JSON.
+        json.JSONDecodeError: the text is not JSON.
     """
+    # orjson cannot parse the first value of a text and report where it ends.
     decoder = json.JSONDecoder(parse_constant=lambda _name: None)
     whole = text.decode("utf-8")
     place = 0
@@ -180,17 +186,15 @@ def concatenated(text: bytes) -> Iterator[Any]:
 
 
 def is_json_list(head: bytes) -> bool:
-    """Whether a file that should hold a JSON value on each line is one JSON list instead, by its begin.
-
-    Lines may be lists of turns themselves: then the first line is a whole list, and more follows; or it is
-    all there is, and a list of turns.
-    """
+    """Return whether a file that should be JSON lines is one JSON list instead, judging by its start."""
     head = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if head[:1] != b"[":
         return False
+    # A line may be a list of turns: then the first line is a whole list, and either more lines follow or
+    # its items have roles.
     first, _unused, rest = head.partition(b"\n")
     try:
-        value = loads(first)
+        value = parse_json(first)
     except orjson.JSONDecodeError:
         return True
     if rest.strip():
@@ -199,12 +203,12 @@ def is_json_list(head: bytes) -> bool:
 
 
 def is_jsonl(head: bytes) -> bool:
-    """Whether each of the first lines of a text file is a JSON object."""
+    """Return whether each of the first lines of a text file is a JSON object."""
     lines = head.split(b"\n")
     lines = [line for line in (lines[:-1] if len(lines) > 1 else lines) if line.strip()][:20]
     if not lines or not all(line.lstrip(b"\xef\xbb\xbf \t")[:1] == b"{" for line in lines):
         return False
     try:
-        return all(isinstance(loads(line.removeprefix(b"\xef\xbb\xbf")), dict) for line in lines)
+        return all(isinstance(parse_json(line.removeprefix(b"\xef\xbb\xbf")), dict) for line in lines)
     except orjson.JSONDecodeError:
         return False

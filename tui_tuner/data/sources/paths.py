@@ -1,19 +1,17 @@
-"""Paths as they are pasted: quoted, with backslashes before blanks, as a file:// URL."""
+"""Understand paths as they are pasted: quoted, with escaped blanks, or as a file:// URL."""
 
 from __future__ import annotations
 
 import glob
 import os
 
-from tui_tuner.config.paths import plainer
+from tui_tuner.config.paths import list_readings
 
 
-def as_meant(text: str) -> str:
-    """The path that a text means: as it stands if that is there, else what a shell or a browser made of it.
-
-    What leads nowhere in any reading comes back as it stands.
-    """
-    for name in (text, *plainer(text)):
+def find_meant_path(text: str) -> str:
+    """Return the path that a pasted text means; the text itself if no reading of it exists."""
+    # The text as written comes first: a file may really have quotes or backslashes in its name.
+    for name in (text, *list_readings(text)):
         try:
             path = os.path.expanduser(name)
             if os.path.lexists(path) or (glob.has_magic(path) and glob.glob(path, recursive=True)):

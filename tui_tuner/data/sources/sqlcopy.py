@@ -1,4 +1,4 @@
-"""The lines of PostgreSQL's COPY … FROM stdin, which is how pg_dump writes rows."""
+"""Read the lines of PostgreSQL's COPY … FROM stdin, which is how pg_dump writes rows."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from tui_tuner.data.sources.sqllexer import MAX_TEXT, Lexer, Token
-from tui_tuner.data.sources.sqltext import copy_text
+from tui_tuner.data.sources.sqltext import decode_copy_field
 from tui_tuner.locales import N_
 from tui_tuner.text import human_bytes
 
-CUT = N_("a COPY block without its end")
+CUT = N_("a COPY block without an end")
 
 
-def copied(lexer: Lexer, options: list[Token]) -> Iterator[tuple[list[Any], int, str]]:
-    """(cells, line, problem) of each row in a block.
+def read_copy_block(lexer: Lexer, options: list[Token]) -> Iterator[tuple[list[Any], int, str]]:
+    """Yield (cells, line, problem) for each row in a block.
 
     Args:
-        lexer: It stands behind the semicolon that ends the statement.
-        options: Tokens between FROM and that semicolon.
+        lexer: At the position after the semicolon that ends the statement.
+        options: The tokens between FROM and that semicolon.
     """
-    lexer.rest_of_line()
+    lexer.read_rest_of_line()
     told: dict[str, str] = {}
     for place, (kind, value) in enumerate(options):
         before = [word.upper() for _kind, word in options[:place] if word.upper() != "AS"]
@@ -29,10 +29,10 @@ def copied(lexer: Lexer, options: list[Token]) -> Iterator[tuple[list[Any], int,
             told[before[-1]] = value
     words = {value.upper() for kind, value in options if kind == "word"}
     if "CSV" in words:
-        yield from _csv_rows(lexer, told.get("DELIMITER", ","), told.get("NULL", ""), "HEADER" in words)
+        yield from _read_csv_block(lexer, told.get("DELIMITER", ","), told.get("NULL", ""), "HEADER" in words)
         return
     delimiter, null = told.get("DELIMITER", "\t"), told.get("NULL", "\\N")
-    for text, line in _lines(lexer):
+    for text, line in _join_lines(lexer):
         if text is None:
             yield [], line, N_("the line is longer than {size}", size=human_bytes(MAX_TEXT))
         elif text == "\\.":
@@ -40,18 +40,24 @@ def copied(lexer: Lexer, options: list[Token]) -> Iterator[tuple[list[Any], int,
         else:
             cells = text.split(delimiter)
             yield (
-                [None if cell == null else copy_text(cell) if "\\" in cell else cell for cell in cells],
+                [
+                    None if cell == null else decode_copy_field(cell) if "\\" in cell else cell
+                    for cell in cells
+                ],
                 line,
                 "",
             )
-    yield [], lexer.line, CUT
+    # The block ended without \. so rows may be missing.
+    yield [], lexer.current_line, CUT
 
 
-def _lines(lexer: Lexer) -> Iterator[tuple[str | None, int]]:
-    """Lines with their numbers; one that ends in a lone backslash goes on in the next."""
+def _join_lines(lexer: Lexer) -> Iterator[tuple[str | None, int]]:
+    """Yield lines with their numbers; a line that ends in a single backslash continues in the next one."""
     begun, begin = "", 0
-    for text in lexer.raw_lines():
-        line = begin or lexer.line
+    for text in lexer.read_raw_lines():
+        line = begin or lexer.current_line
+        # An odd number of backslashes at the end: the last one escapes the line feed, which is part of the
+        # value.
         if text is not None and text != "\\." and (len(text) - len(text.rstrip("\\"))) % 2:
             begun, begin = f"{begun}{text[:-1]}\\n", line
             continue
@@ -61,21 +67,23 @@ def _lines(lexer: Lexer) -> Iterator[tuple[str | None, int]]:
         yield begun, begin
 
 
-def _csv_rows(lexer: Lexer, delimiter: str, null: str, header: bool) -> Iterator[tuple[list[Any], int, str]]:
+def _read_csv_block(
+    lexer: Lexer, delimiter: str, null: str, header: bool
+) -> Iterator[tuple[list[Any], int, str]]:
     line, ended = 0, False
 
-    def block() -> Iterator[str]:
+    def read_block() -> Iterator[str]:
         nonlocal line, ended
-        for text in lexer.raw_lines():
-            line = line or lexer.line
+        for text in lexer.read_raw_lines():
+            line = line or lexer.current_line
             if text == "\\.":
                 ended = True
                 return
             yield (text or "") + "\n"
 
-    for cells in csv.reader(block(), delimiter=delimiter):
+    for cells in csv.reader(read_block(), delimiter=delimiter):
         if not header:
             yield [None if cell == null else cell for cell in cells], line, ""
         header, line = False, 0
     if not ended:
-        yield [], lexer.line, CUT
+        yield [], lexer.current_line, CUT

@@ -1,4 +1,4 @@
-"""What quoted texts of SQL dumps stand for: escapes of each dialect, and bytes that are text."""
+"""Decode quoted texts of SQL dumps: the escapes of each dialect, and bytes that are text."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ _COPY_ESCAPE = re.compile(rf"(?:{_BYTE})+|\\.", re.S)
 _UNICODE = re.compile(r"\\(?:\\|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|\+([0-9a-fA-F]{6})|([0-9a-fA-F]{4}))")
 
 
-def mysql_text(inner: str, quote: str) -> str:
-    """What stands between the quotes of a MySQL text: backslash escapes and doubled quotes."""
-    return "\\".join(_mysql_part(part, quote) for part in inner.split("\\\\"))
+def decode_mysql_text(inner: str, quote: str) -> str:
+    """Decode what is between the quotes of a MySQL text: backslash escapes and doubled quotes."""
+    # Doubled backslashes are split off first; otherwise their second half would begin an escape.
+    return "\\".join(_decode_mysql_part(part, quote) for part in inner.split("\\\\"))
 
 
-def _mysql_part(text: str, quote: str) -> str:
-    """The same without doubled backslashes, so that each one left begins an escape."""
+def _decode_mysql_part(text: str, quote: str) -> str:
+    """Decode a part without doubled backslashes, in which each backslash begins an escape."""
     text = text.replace(quote + quote, quote)
     if "\\" not in text:
         return text
@@ -30,46 +31,48 @@ def _mysql_part(text: str, quote: str) -> str:
     return _OTHER_ESCAPE.sub(r"\1", text) if "\\" in text else text
 
 
-def c_text(inner: str) -> str:
-    """Backslash escapes of PostgreSQL's E'…'."""
-    return _surrogates(_C_ESCAPE.sub(_c_escape, inner))
+def decode_c_escapes(inner: str) -> str:
+    """Decode the backslash escapes of PostgreSQL's E'…'."""
+    return _join_surrogates(_C_ESCAPE.sub(_decode_c_escape, inner))
 
 
-def copy_text(field: str) -> str:
-    """Backslash escapes of a field of PostgreSQL's COPY."""
-    return _COPY_ESCAPE.sub(_c_escape, field)
+def decode_copy_field(field: str) -> str:
+    """Decode the backslash escapes in a field of PostgreSQL's COPY."""
+    return _COPY_ESCAPE.sub(_decode_c_escape, field)
 
 
-def _c_escape(found: re.Match[str]) -> str:
+def _decode_c_escape(found: re.Match[str]) -> str:
     text = found.group()
     if text[1] in "uU":
         return chr(int(text[2:], 16)) if len(text) > 2 and int(text[2:], 16) < 0x110000 else text[1:]
     if text[1] in "01234567" or (text[1] == "x" and len(text) > 2):
+        # Octal and hexadecimal escapes write the bytes of UTF-8 one by one, so a run of them is decoded
+        # together.
         codes = re.findall(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2}))", text)
         data = bytes((int(octal, 8) if octal else int(digits, 16)) & 255 for octal, digits in codes)
         return data.decode("utf-8", "surrogateescape")
     return _C.get(text[1], text[1])
 
 
-def unistr(text: str) -> str:
-    r"""What SQLite's and Oracle's unistr('…\000a…') and PostgreSQL's U&'…' stand for."""
+def decode_unistr(text: str) -> str:
+    r"""Decode SQLite's and Oracle's unistr('…\000a…') and PostgreSQL's U&'…'."""
 
-    def one(found: re.Match[str]) -> str:
+    def decode_one(found: re.Match[str]) -> str:
         digits = next((group for group in found.groups() if group), "")
         return chr(int(digits, 16)) if digits and int(digits, 16) < 0x110000 else "\\"
 
-    return _surrogates(_UNICODE.sub(one, text))
+    return _join_surrogates(_UNICODE.sub(decode_one, text))
 
 
-def _surrogates(text: str) -> str:
-    """Pairs of surrogates, as UTF-16 writes what is beyond 16 bits, as one character."""
+def _join_surrogates(text: str) -> str:
+    """Join each pair of surrogates, as UTF-16 writes characters beyond 16 bits, into one character."""
     if not any("\ud800" <= char <= "\udbff" for char in text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
-def bytes_text(data: bytes) -> str | None:
-    """Bytes as text, if that is what they are; None for pictures and other binary values."""
+def decode_bytes(data: bytes) -> str | None:
+    """Decode bytes that are text; None for pictures and other binary values."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -77,22 +80,24 @@ def bytes_text(data: bytes) -> str | None:
     return None if any(char < " " and char not in "\t\n\r" for char in text) else text
 
 
-def hex_bytes(digits: str) -> bytes:
-    """The bytes of X'…' and 0x….
+def parse_hex(digits: str) -> bytes:
+    """Decode the digits of X'…' and 0x….
 
     Raises:
-        ValueError: no hexadecimal digits.
+        ValueError: the digits are not hexadecimal.
     """
     return bytes.fromhex("0" * (len(digits.replace(" ", "")) % 2) + digits)
 
 
-def number(text: str) -> int | float | str:
-    """A number as written; what no number here can hold exactly stays the text that it is."""
+def parse_number(text: str) -> int | float | str:
+    """Parse a number; one that no Python number holds exactly stays a text."""
     try:
         if text.isdigit():
             return int(text)
         value = float(text)
-    except ValueError:  # more digits than Python makes a number of
+    # Python refuses to parse more than 4,300 digits.
+    except ValueError:
         return text
+    # A float holds 17 digits; a longer number, such as an id, would come back as another one.
     digits = text.lower().partition("e")[0].replace(".", "").strip("0")
     return text if len(digits) > 17 or value == float("inf") else value

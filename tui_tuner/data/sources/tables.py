@@ -1,4 +1,4 @@
-"""Tables as text: CSV and TSV with any delimiter and encoding, as spreadsheets and pandas write them."""
+"""Read CSV and TSV with any delimiter and encoding, as spreadsheets and pandas write them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tui_tuner.config.advice import advise, setting
+from tui_tuner.config.advice import advise, write_setting
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.lines import MAX_LINE, MOST_BLANK, reencoded, too_blank
-from tui_tuner.data.sources.streams import HEAD, encoding_of
-from tui_tuner.data.sources.tally import lines_must_agree, tallied
+from tui_tuner.data.sources.line_tally import add_tally, check_lines_agree
+from tui_tuner.data.sources.lines import MAX_LINE, MOST_BLANK, blank_lines_error, reencode_file
+from tui_tuner.data.sources.streams import HEAD, detect_encoding
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 _DELIMITERS = (",", "\t", ";", "|")
-_SEEN_FIRST = 50  # records that say what the columns are
+_SEEN_FIRST = 50  # records that decide what the columns are
 _SEPARATOR = re.compile(
     r'\ufeff?"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE
 )  # Excel's first line, if there is one
@@ -40,15 +40,15 @@ _NAMES = {
 
 @dataclass(slots=True)
 class _Record:
-    """One record as it stands, the line at which it begins, and what is wrong with it."""
+    """One record as written, the line at which it begins, and what is wrong with it."""
 
     cells: list[str]
     line: int
     problem: str = ""
 
     @property
-    def blank(self) -> bool:
-        """Whether it is no row: an empty line, or nothing but delimiters."""
+    def is_blank(self) -> bool:
+        """Return whether it is not a row: an empty line, or nothing but delimiters."""
         cells = self.cells
         return (
             not (cells and cells[0] and not cells[0].isspace())
@@ -60,10 +60,10 @@ class _Record:
 def read_csv(
     file: io.BufferedReader, name: str, told: str | None = None, header: str = "ask"
 ) -> Iterator[Row]:
-    """Rows of a CSV; its first line that is not empty names the columns. Empty lines are no rows, nor are
-    lines before it that begin with `#` and have not its columns.
+    """Read the rows of a CSV, whose first line that is not empty names the columns.
 
-    Ragged rows and wrong bytes come as problems. A column without a name is passed over where it counts the
+    Empty lines are not rows; nor are lines before the names that begin with `#` and have other columns.
+    Ragged rows and wrong bytes come as problems. A column without a name is skipped where it counts the
     rows (as pandas writes its index), and in rows in which it is empty.
 
     Args:
@@ -71,59 +71,63 @@ def read_csv(
 
     Raises:
         DataError: no header, a column name twice, a first line that may be a row, a quote without an end, or
-            lines that were lost.
+            lost lines.
     """
     head = file.peek(HEAD)[:HEAD]
-    encoding = encoding_of(head, False, told)
+    encoding = detect_encoding(head, False, told)
     sample = head.decode(encoding, "replace")
     if encoding.startswith(("utf-16", "utf-32")):
-        file, encoding = reencoded(file, encoding), "utf-8-sig"
-    file, tally = tallied(file)
+        file, encoding = reencode_file(file, encoding), "utf-8-sig"
+    file, tally = add_tally(file)
+    # Wrong bytes survive as surrogates, so that only their own row becomes a problem.
     text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
-    lines = _Lines(text, sample)
-    records = _ending(_records(lines, name), name)
-    first = next((record for record in records if not record.blank), None)
+    lines = _LineSource(text, sample)
+    records = _limit_blanks(_read_records(lines, name), name)
+    first = next((record for record in records if not record.is_blank), None)
     if first is None or first.problem:
         problem = first.problem if first else N_("is empty: a CSV starts with a line of column names.")
         raise DataError(_(problem), where=one_line(name))
+    # Names are settled once, before the first row is given: later rows cannot change them.
     seen = list(itertools.islice(records, _SEEN_FIRST))
     if header == "absent":
         seen.insert(0, first)
-    names = _columns(first, [record for record in seen if not record.blank], name, header)
+    names = _name_columns(first, [record for record in seen if not record.is_blank], name, header)
     row = 0
     for record in itertools.chain(seen, records):
-        if not record.blank:
+        if not record.is_blank:
             row += 1
-            yield _csv_row(record, names, Origin(name, row, record.line), encoding)
-    lines_must_agree(name, lines.accounted, lines.given)
-    lines_must_agree(name, lines.ends, tally.ends)
+            yield _make_csv_row(record, names, Origin(name, row, record.line), encoding)
+    check_lines_agree(name, lines.accounted, lines.given)
+    # Two counts: the first catches records that swallowed lines, the second lines that never came up to the
+    # CSV reader.
+    check_lines_agree(name, lines.ends, tally.line_ends)
 
 
-class _Lines:
-    """Physical lines for `csv.reader`; one without an end is cut, so that it ends as a problem.
+class _LineSource:
+    """Physical lines for `csv.reader`; an endless one is cut, so that it ends as a problem.
 
     Attributes:
-        given: Lines given out. `ends`: those that end in a line feed.
+        given: Lines handed out. `ends`: those of them that end in a line feed.
         accounted: Lines of the records so far.
-        done: The last line was given out, and another one asked for.
+        done: The last line was handed out, and the reader asked for another one.
     """
 
     def __init__(self, text: io.TextIOWrapper, sample: str) -> None:
         self._text = text
         self.given = self.ends = self.accounted = 0
         self.done = False
-        self.taken: list[str] = []  # as they stand, since this was last emptied
+        self.taken: list[str] = []  # raw lines since this was last emptied
         separator = _SEPARATOR.match(sample)
         if separator:
             self.ends += text.readline().endswith("\n")
             self.given = self.accounted = 1
             sample = sample[separator.end() :]
-        comments = _comments_before(sample)
+        comments = _count_comments(sample)
         for _unused in range(comments):
             self.ends += text.readline().endswith("\n")
         self.given = self.accounted = self.given + comments
         sample = sample.split("\n", comments)[-1]
-        self.delimiter = separator.group(1) if separator else delimiter_of(sample)
+        self.delimiter = separator.group(1) if separator else find_delimiter(sample)
         self._backslash = _escapes_quotes(sample, self.delimiter)
         self.quoting: Literal[0, 3] = (
             csv.QUOTE_NONE if _has_stray_quotes(sample, self.delimiter) else csv.QUOTE_MINIMAL
@@ -137,44 +141,46 @@ class _Lines:
                 return
             self.given += 1
             while len(rest) >= MAX_LINE and not rest.endswith("\n"):
+                # A NUL ends the loop at the end of the file; it is never handed out.
                 rest = self._text.readline(MAX_LINE) or "\x00"
             self.ends += rest.endswith("\n")
             self.taken.append(line)
-            yield re.sub(r'\\(["\\])', _doubled, line) if self._backslash else line
+            yield re.sub(r'\\(["\\])', _double_quote, line) if self._backslash else line
 
 
-def _comments_before(sample: str) -> int:
-    """How many lines before the names of columns begin with `#` and have not as many columns."""
+def _count_comments(sample: str) -> int:
+    """Count the lines before the column names that begin with `#` and have fewer or more columns."""
     lines = sample.removeprefix("\ufeff").split("\n")[:_SEEN_FIRST]
     count = next((place for place, line in enumerate(lines) if not line.startswith("#")), 0)
     if not count:
         return 0
     rest = sample.split("\n", count)[-1]
-    delimiter = delimiter_of(rest)
-    rows = _sampled(rest, delimiter)[:_SEEN_FIRST]
+    delimiter = find_delimiter(rest)
+    rows = _read_sample(rest, delimiter)[:_SEEN_FIRST]
     columns = len(rows[0]) if rows else 0
     if columns < 2 or any(len(row) != columns for row in rows):
         return 0
     return 0 if any(line.count(delimiter) + 1 == columns for line in lines[:count]) else count
 
 
-def _doubled(found: re.Match[str]) -> str:
+def _double_quote(found: re.Match[str]) -> str:
     return '""' if found.group(1) == '"' else "\\"
 
 
-def _ending(records: Iterator[_Record], name: str) -> Iterator[_Record]:
-    """The same records, as long as blank ones do not go on without end."""
+def _limit_blanks(records: Iterator[_Record], name: str) -> Iterator[_Record]:
+    """Pass records on, and stop where blank ones have no end."""
     blank = 0
     for record in records:
-        blank = blank + 1 if record.blank else 0
+        blank = blank + 1 if record.is_blank else 0
         if blank > MOST_BLANK:
-            raise too_blank(name, record.line)
+            raise blank_lines_error(name, record.line)
         yield record
 
 
-def _records(lines: _Lines, name: str) -> Iterator[_Record]:
-    # Below the length at which lines are cut, so that a cut line always ends as a problem of its own.
+def _read_records(lines: _LineSource, name: str) -> Iterator[_Record]:
+    # Below the length at which lines are cut, so that a cut line always becomes a problem.
     csv.field_size_limit(max(MAX_LINE - 4096, MAX_LINE // 2))
+    # strict=True would refuse the stray quotes that many exports contain.
     reader = csv.reader(lines, delimiter=lines.delimiter, quoting=lines.quoting, strict=False)
     width = 0
     while True:
@@ -187,16 +193,19 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
             return
         except csv.Error as error:
             cells, problem = [], N_("broken CSV: {error}", error=one_line(error, 80))
-        if lines.done and not problem:  # it asked for more in the middle of a field
+        # csv.reader accepts an open quote at the end of the file; that it asked for another line shows it.
+        if lines.done and not problem:
             cells, problem = [], N_("a quote that is not closed")
         taken = lines.given - before
         width = width or len(cells)
         bare = lines.delimiter == "\t" and lines.quoting != csv.QUOTE_NONE
-        if bare and (rows := _plain_rows(lines.taken, width)):
+        if bare and (rows := _split_plain_rows(lines.taken, width)):
             for place, row in enumerate(rows, 1):
                 lines.accounted += 1
                 yield _Record(row, before + place)
             continue
+        # A record over several lines is fine if they are inside of its quotes, which the counts below
+        # prove.
         if taken > 1:
             if problem:
                 raise DataError(
@@ -211,10 +220,10 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
         yield _Record(cells, before + 1, problem)
 
 
-def _plain_rows(lines: list[str], width: int) -> list[list[str]]:
-    """A row of each line, where quotes are no more than a part of a text, as in tables that quote nothing.
+def _split_plain_rows(lines: list[str], width: int) -> list[list[str]]:
+    """Return one row for each line where quotes are plain characters, as in tables that quote nothing.
 
-    So it is where the lines are no record by the rules, and each has all columns by itself; else empty.
+    That is so if the lines are not a valid record, and each of them has all columns; else empty.
     """
     if not any('"' in line for line in lines) or any(line.count("\t") != width - 1 for line in lines):
         return []
@@ -224,7 +233,7 @@ def _plain_rows(lines: list[str], width: int) -> list[list[str]]:
 
 
 def _read_strictly(lines: list[str]) -> list[str] | None:
-    """The only record in lines with columns between tabs; None if their quotes are not as they should be."""
+    """Parse lines as one tab-separated record; None if their quotes are not valid."""
     try:
         records = list(csv.reader(lines, delimiter="\t", strict=True))
     except csv.Error:
@@ -232,9 +241,9 @@ def _read_strictly(lines: list[str]) -> list[str] | None:
     return records[0] if len(records) == 1 else None
 
 
-def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> list[str | None]:
-    """A name for each column; empty where it has none, and None where it is passed over."""
-    # a name has to be text, whatever bytes stand in it
+def _name_columns(first: _Record, seen: list[_Record], name: str, header: str) -> list[str | None]:
+    """Name each column; empty if it has no name, None if it is skipped."""
+    # A name must be valid text whatever its bytes: it becomes a key of JSON and is shown.
     cells = [
         cell.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip() for cell in first.cells
     ]
@@ -243,40 +252,41 @@ def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> lis
     if header == "ask" and _looks_like_row(cells):
         shown = ", ".join(one_line(cell, 30) for cell in cells[:6])
         raise DataError(
-            _("the first line looks like a row, not like names of columns: {cells}.", cells=shown),
+            _("the first line looks like a row, not like column names: {cells}.", cells=shown),
             where=f"{one_line(name)}:{first.line}",
             hint=advise(
                 N_(
-                    "If it is a row, {row} reads it as one, and names the columns column 1, column 2 and so "
-                    "on; {names} takes it as names.",
-                    row=setting({"data.header": "absent"}),
-                    names=setting({"data.header": "present"}),
+                    "If it is a row, {row} reads it as one and calls the columns column 1, column 2 and so "
+                    "on; {names} uses it as names.",
+                    row=write_setting({"data.header": "absent"}),
+                    names=write_setting({"data.header": "present"}),
                 )
             ),
             field="data.header",
         )
     names: list[str | None] = [*cells]
-    if _INDEX.fullmatch(cells[0]) and _counts(seen):
+    if _INDEX.fullmatch(cells[0]) and _count_rows_from_start(seen):
         names[0] = None
     twice = sorted(cell for cell, times in Counter(filter(None, names)).items() if times > 1)
     if twice:
         raise DataError(
             _("the first line names {name!r} twice.", name=one_line(twice[0], 40)),
             where=f"{one_line(name)}:{first.line}",
-            hint=_("The first line of a CSV has to name each column once."),
+            hint=_("The first line of a CSV must name each column once."),
         )
     return names
 
 
-def _counts(records: list[_Record]) -> bool:
-    """Whether the first cells count the rows, from 0 or 1."""
+def _count_rows_from_start(records: list[_Record]) -> bool:
+    """Return whether the first cells count the rows, from 0 or 1."""
     values = [record.cells[0].strip() for record in records if record.cells]
     start = values[0] if values else ""
     return start in ("0", "1") and values == [str(int(start) + step) for step in range(len(values))]
 
 
 def _looks_like_row(cells: list[str]) -> bool:
-    """Whether what should be names of columns holds numbers or sentences, as rows do."""
+    """Return whether the cells hold numbers or sentences, as rows do and column names do not."""
+    # A long name such as "What is your question?" would otherwise look like a sentence.
     if any(cell.lower() in _NAMES for cell in cells):
         return False
     return any(
@@ -288,12 +298,13 @@ def _looks_like_row(cells: list[str]) -> bool:
     )
 
 
-def _csv_row(record: _Record, names: list[str | None], origin: Origin, encoding: str) -> Row:
+def _make_csv_row(record: _Record, names: list[str | None], origin: Origin, encoding: str) -> Row:
     cells = record.cells
     if record.problem:
         return Row(origin, {}, record.problem)
     if len(cells) > len(names) and not any(cell.strip() for cell in cells[len(names) :]):
-        cells = cells[: len(names)]  # delimiters at the end of the line
+        # Excel pads every line with delimiters up to its widest one.
+        cells = cells[: len(names)]
     values: dict[Any, Any] = dict(zip(names, cells, strict=False))
     if not all(names):
         values = {
@@ -303,6 +314,7 @@ def _csv_row(record: _Record, names: list[str | None], origin: Origin, encoding:
         }
     if len(cells) != len(names):
         return Row(origin, values, N_("not as many fields as the header has"))
+    # These are bytes that did not decode: surrogateescape puts them there.
     if any("\udc80" <= char <= "\udcff" for cell in cells if not cell.isascii() for char in cell):
         return Row(
             origin, values, N_("bytes that are not {encoding} text", encoding=encoding.removesuffix("-sig"))
@@ -310,24 +322,26 @@ def _csv_row(record: _Record, names: list[str | None], origin: Origin, encoding:
     return Row(origin, values)
 
 
-def delimiter_of(text: str) -> str:
-    """The delimiter that cuts the first lines into the most regular table."""
+def find_delimiter(text: str) -> str:
+    """Find the delimiter that cuts the first lines into the most regular table."""
     lines = text.splitlines(keepends=True)
+    # The last line may be cut by the end of the sample.
     sample = "".join(lines[:-1] if len(lines) > 2 else lines)[:200_000]
     best, best_score = ",", 0.0
     for delimiter in _DELIMITERS:
-        rows = _sampled(sample, delimiter)
+        rows = _read_sample(sample, delimiter)
         width = len(rows[0]) if rows else 0
         if width < 2:
             continue
+        # The small term prefers more columns where two delimiters are equally regular.
         score = sum(len(row) == width for row in rows) / len(rows) + 0.001 * min(width, 50)
         if score > best_score:
             best, best_score = delimiter, score
     return best
 
 
-def _sampled(sample: str, delimiter: str, strict: bool = False) -> list[list[str]]:
-    """The first records of a sample that are not blank; none if they are broken."""
+def _read_sample(sample: str, delimiter: str, strict: bool = False) -> list[list[str]]:
+    """Parse the first records of a sample that are not blank; none if they are broken."""
     reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter, strict=strict)
     try:
         return [row for row in itertools.islice(reader, 300) if any(cell.strip() for cell in row)][:200]
@@ -336,10 +350,10 @@ def _sampled(sample: str, delimiter: str, strict: bool = False) -> list[list[str
 
 
 def _has_stray_quotes(text: str, delimiter: str) -> bool:
-    """Whether quotes are characters like others, as in many tables between tabs.
+    """Return whether quotes are plain characters, as in many tab-separated tables.
 
-    They are where the text is no table by the rules of quotes, and a cell begins with a quote that does not
-    end it, while its line and the next one are whole rows all the same.
+    They are if the text breaks the rules of quotes, and a cell begins with a quote that does not end it,
+    while its line and the next one are complete rows all the same.
     """
     if delimiter != "\t" or '"' not in text:
         return False
@@ -360,24 +374,24 @@ def _has_stray_quotes(text: str, delimiter: str) -> bool:
 
 
 def _is_open(cell: str) -> bool:
-    """Whether a cell begins with a quote and does not end with one."""
+    """Return whether a cell begins with a quote and does not end with one."""
     return cell.startswith('"') and not re.search(r'[^"](?:"")*"\Z', cell[1:])
 
 
 def _escapes_quotes(text: str, delimiter: str) -> bool:
-    r"""Whether quotes inside of quoted fields are written \", as Spark and MySQL do, and not doubled."""
+    r"""Return whether quotes inside quoted fields are written \", as Spark and MySQL do, and not doubled."""
     if '\\"' not in text:
         return False
     lines = text.splitlines(keepends=True)
     sample = "".join(lines[:-1] if len(lines) > 2 else lines)[:200_000]
-    if _sampled(sample, delimiter, strict=True):
+    if _read_sample(sample, delimiter, strict=True):
         return False
-    rows = _sampled(re.sub(r'\\(["\\])', _doubled, sample), delimiter, strict=True)
+    rows = _read_sample(re.sub(r'\\(["\\])', _double_quote, sample), delimiter, strict=True)
     return bool(rows) and len({len(row) for row in rows}) == 1
 
 
 def is_tabbed(head: bytes) -> bool:
-    """Whether each of the first lines of a text file has the same number of columns between tabs."""
+    """Return whether all of the first lines of a text file have the same number of tab-separated columns."""
     lines = head.split(b"\n")
     lines = [line for line in (lines[:-1] if len(lines) > 1 else lines) if line.strip()][:200]
     tabs = {line.strip(b" \r").count(b"\t") for line in lines}

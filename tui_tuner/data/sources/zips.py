@@ -1,4 +1,4 @@
-"""Files in a zip archive: an index that is read once, and members that are unpacked as far as asked for."""
+"""Read zip archives: an index that is read once, and members that are unpacked only as far as asked for."""
 
 from __future__ import annotations
 
@@ -25,29 +25,31 @@ DAMAGED = (
 )  # fmt: skip
 
 
-class Encrypted(Exception):
+class EncryptedMember(Exception):
     """The member has a password."""
 
 
-def members_of(path: Path) -> dict[str, zipfile.ZipInfo]:
-    """The files in a zip by name, in its order; of several with one name the last, as unzipping leaves it.
+def read_index(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """Return the files in a zip by name, in archive order; of several with one name the last.
 
     Raises:
         OSError: it cannot be read.
-        zipfile.BadZipFile: damaged, or files that share bytes, as no program writes them.
+        zipfile.BadZipFile: damaged, or members that overlap, which no program writes.
         ValueError, NotImplementedError, ...: damaged (`DAMAGED`).
     """
     status = path.stat()
-    return _index(path, status.st_mtime_ns, status.st_size)
+    return _read_cached_index(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=2)
-def _index(path: Path, changed: int, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The same; kept, for each file in it is opened by itself, as long as the archive is not written anew."""
+def _read_cached_index(path: Path, changed: int, size: int) -> dict[str, zipfile.ZipInfo]:
+    # Each member is opened by itself, so without a cache the index would be read once for each of them.
+    # The time and the size are part of the key: an archive that was written again is indexed again.
     with zipfile.ZipFile(path) as archive:
         found = {item.filename: item for item in archive.infolist() if not item.is_dir()}
     places = sorted(found.values(), key=lambda item: item.header_offset)
     for one, following in pairwise(places):
+        # Members that share bytes are how a small zip bomb unpacks to petabytes.
         if following.header_offset < one.header_offset + _HEADER.size + one.compress_size:
             raise zipfile.BadZipFile("files overlap")
     return found
@@ -56,14 +58,14 @@ def _index(path: Path, changed: int, size: int) -> dict[str, zipfile.ZipInfo]:
 class Member(io.RawIOBase):
     """The bytes of one member, unpacked piece by piece; checked against its length and checksum at the end.
 
-    `zipfile` unpacks all of a block of bz2 or LZMA at once, which may be a thousand times as large.
+    `zipfile` unpacks a whole block of bz2 or LZMA at once, which can be a thousand times larger.
 
     Args:
         source: The archive, for this member alone.
 
     Raises:
         Encrypted: it has a password.
-        zipfile.BadZipFile, NotImplementedError: damaged, or packed in a way that is not known.
+        zipfile.BadZipFile, NotImplementedError: damaged, or an unknown compression method.
     """
 
     def __init__(self, source: IO[bytes], about: zipfile.ZipInfo) -> None:
@@ -73,25 +75,27 @@ class Member(io.RawIOBase):
         if signature != b"PK\x03\x04":
             raise zipfile.BadZipFile("no file begins where the archive says")
         if (flags | about.flag_bits) & _ENCRYPTED:
-            raise Encrypted
+            raise EncryptedMember
+        # The header at the member is read as well as the index: they differ in archives made to mislead.
         if method != about.compress_type:
             raise zipfile.BadZipFile("the archive contradicts itself")
         source.seek(name + more, io.SEEK_CUR)
         self._left = about.compress_size
-        self._unpack = self._unpacker(method)
+        self._unpack = self._make_unpacker(method)
         self._given, self._sum, self._ended = 0, 0, False
 
-    def _unpacker(self, method: int) -> Any:
+    def _make_unpacker(self, method: int) -> Any:
         if method == zipfile.ZIP_STORED:
             return None
         if method == zipfile.ZIP_DEFLATED:
-            return _Deflated()
+            return _DeflateDecompressor()
         if method == zipfile.ZIP_BZIP2:
             return bz2.BZ2Decompressor()
         if method != zipfile.ZIP_LZMA:
             raise NotImplementedError(f"compression method {method}")
-        _version, size = struct.unpack("<HH", self._packed(4))
-        first, dictionary = struct.unpack("<BI", self._packed(size)[:5])
+        _version, size = struct.unpack("<HH", self._read_packed(4))
+        first, dictionary = struct.unpack("<BI", self._read_packed(size)[:5])
+        # The decompressor allocates the whole dictionary at once, before the first byte.
         if dictionary > _MAX_DICTIONARY:
             raise NotImplementedError("an LZMA dictionary that is too large")
         rest, lc = divmod(first, 9)
@@ -99,7 +103,7 @@ class Member(io.RawIOBase):
         about = {"id": lzma.FILTER_LZMA1, "lc": lc, "lp": lp, "pb": pb, "dict_size": dictionary}
         return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[about])
 
-    def _packed(self, most: int) -> bytes:
+    def _read_packed(self, most: int) -> bytes:
         block = self._source.read(min(most, self._left))
         self._left -= len(block)
         return block
@@ -108,15 +112,15 @@ class Member(io.RawIOBase):
         return True
 
     def read(self, size: int | None = -1) -> bytes:
-        """At most so many bytes; none at the end."""
+        """Read at most `size` bytes; returns no bytes at the end."""
         most = _BLOCK if size is None or size < 0 else size
         block = b""
         while not block and not self._ended:
             if self._unpack is None:
-                block = self._packed(most)
+                block = self._read_packed(most)
                 self._ended = not block
             else:
-                packed = self._packed(_BLOCK) if self._unpack.needs_input else b""
+                packed = self._read_packed(_BLOCK) if self._unpack.needs_input else b""
                 starved = self._unpack.needs_input and not packed
                 try:
                     block = self._unpack.decompress(packed, most)
@@ -124,11 +128,13 @@ class Member(io.RawIOBase):
                     raise zipfile.BadZipFile(str(error)) from None
                 self._ended = self._unpack.eof
                 if starved and not block and not self._ended:
-                    if self._given != self._about.file_size:  # LZMA need not have an end of its own
+                    # An LZMA stream may have no end marker; then only its length says that it is whole.
+                    if self._given != self._about.file_size:
                         raise EOFError("it ends too early")
                     self._ended = True
         self._given += len(block)
         self._sum = zlib.crc32(block, self._sum)
+        # Checked with each block: a lying header must not unpack without end.
         if self._given > self._about.file_size:
             raise zipfile.BadZipFile("it is longer than the archive says")
         if self._ended and (self._given, self._sum) != (self._about.file_size, self._about.CRC):
@@ -136,8 +142,8 @@ class Member(io.RawIOBase):
         return block
 
 
-class _Deflated:
-    """zlib's decompressor with the manners of the others."""
+class _DeflateDecompressor:
+    """zlib's decompressor with the interface of those of bz2 and lzma."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(-zlib.MAX_WBITS)

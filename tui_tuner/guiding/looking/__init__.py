@@ -1,1 +1,1 @@
-"""What is counted of rows, and the rules that make concerns of it."""
+"""Counts of rows, and the rules that turn them into concerns."""

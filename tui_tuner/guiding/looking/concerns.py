@@ -1,7 +1,7 @@
-"""What should be known of the data before a run, by rules: each with its figures and its ways out.
+"""Rules that turn counts of the data into concerns, each with its figures and fixes.
 
-A share that is smaller than the one named here is told as a figure, and not as a concern: nearly all real
-data has some of everything.
+Shares below the limits here are shown as figures, not as concerns: nearly all real data has some of
+everything.
 """
 
 from __future__ import annotations
@@ -11,40 +11,44 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tui_tuner.config.advice import fixes_of, on_screen
-from tui_tuner.config.kinds import RECORD_FORMATS, TASKS
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.labels.problem import REGRESSION, SINGLE, settle_problem
+from tui_tuner.data.labels.problem import REGRESSION, SINGLE, decide_problem
 from tui_tuner.errors import DataError, TunerError
-from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, TOKENS, need_of, say_numbers, size_word
-from tui_tuner.guiding.examples import can_annotate
-from tui_tuner.guiding.goals import goal_of
-from tui_tuner.guiding.looking.noise import noise
+from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, TOKENS, describe_numbers, find_need, judge_size
+from tui_tuner.guiding.example_rows import can_annotate
+from tui_tuner.guiding.goals import find_goal_of_task
+from tui_tuner.guiding.looking.noise import find_noise
 from tui_tuner.guiding.looking.tally import Spread, Tally
 from tui_tuner.guiding.proposal import Concern
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.text import one_line, some_of
+from tui_tuner.text import first_names, one_line
 
-# From where on something is a concern, each with its reason
+# Limits from which on something is a concern, each with its reason
 TOO_LONG = 0.05
-ONE_LABEL = 0.9  # always saying it is right in 9 of 10 already, so accuracy tells nothing
-TIMES_RAREST = 100  # Google's AutoML: best where the commonest class has at most 100 times the rarest's rows
-OWN_LABELS = 0.5  # of the labels stand once: they are answers, not classes
+ONE_LABEL = 0.9  # always predicting it is right 9 times in 10, so accuracy shows nothing
+TIMES_RAREST = (
+    100  # Google's AutoML: the most frequent class should have at most 100 times the rows of the rarest
+)
+OWN_LABELS = 0.5  # of the labels occur once: they are answers, not classes
 
 
-UNLABELLED = N_("the label is missing")  # as the record formats say it
+UNLABELLED = N_("the label is missing")  # the same words as in the record formats, which count rows by them
 
 _Fix = tuple[str, Mapping[str, Any]]
 
 
-def refusal_concern(error: TunerError | OSError, config: RunConfig) -> Concern:
-    """Why nothing can be trained on the rows as they are: they cannot be read, or are of another shape."""
+def describe_refusal(error: TunerError | OSError, config: RunConfig) -> Concern:
+    """Turn an error about reading the rows into a concern that blocks the start."""
     if not isinstance(error, TunerError):
         where = one_line(error.filename or config.data.path, 200)
         words = _("{path} cannot be read: {problem}.", path=where, problem=error.strerror or str(error))
         return Concern("unreadable", words, stops=True)
     where = f"{error.where}: " if error.where else ""
-    fixes = tuple((words_of_fix(fix), fix) for fix in fixes_of(error.hint))
+    fixes = tuple((word_fix(fix), fix) for fix in fixes_of(error.hint))
     code = "unreadable"
+    # The user can solve this on the spot by naming columns, so it has a code of its own
     if isinstance(error, DataError) and error.field in ("data.columns", "data.format"):
         code = "name_columns"
     elif any("task" in fix for fix in fixes_of(error.hint)):
@@ -52,36 +56,39 @@ def refusal_concern(error: TunerError | OSError, config: RunConfig) -> Concern:
     return Concern(code, where + error.what, on_screen(error.hint), stops=True, fixes=fixes)
 
 
-def wrong_shape(error: DataError, config: RunConfig, bare: int) -> Concern:
-    """No row is of the shape that the task needs; what can be done with them.
+def describe_wrong_shape(error: DataError, config: RunConfig, bare: int) -> Concern:
+    """Report that no row has the shape that the task needs, with ways to use the rows.
 
     Args:
-        bare: How many are texts with nothing said of them, which can be said here.
+        bare: How many are texts without a label, which can be annotated here.
     """
-    fixes: tuple[_Fix, ...] = tuple((words_of_fix(fix), fix) for fix in fixes_of(error.hint))
+    fixes: tuple[_Fix, ...] = tuple((word_fix(fix), fix) for fix in fixes_of(error.hint))
     kind = config.task_kind
     if bare:
-        fixes += by_hand(config)
-    words = _("{what} This goal needs {rows}.", what=_sentence(error.what), rows=_(kind.rows or kind.label))
+        fixes += offer_annotation(config)
+    words = _(
+        "{what} This goal needs {rows}.", what=_capitalise_first(error.what), rows=_(kind.rows or kind.label)
+    )
     return Concern("wrong_shape", words, on_screen(error.hint), stops=True, fixes=fixes)
 
 
-def by_hand(config: RunConfig) -> tuple[_Fix, ...]:
-    """Texts with nothing said of them can be marked here, where the task has rows that are made by hand."""
+def offer_annotation(config: RunConfig) -> tuple[_Fix, ...]:
+    """Offer to annotate bare texts by hand, if rows of the task can be annotated."""
     if not can_annotate(config.task):
         return ()
     return (((_("Mark these texts here") if config.task_kind.decides else _("Write the answers here")), {}),)
 
 
-def words_of_fix(fix: Mapping[str, Any]) -> str:
-    """A way out as a choice in a list."""
+def word_fix(fix: Mapping[str, Any]) -> str:
+    """Word a fix as an entry in a list of choices."""
     columns = fix.get("data.columns")
+    # Column names come from the file and may contain anything
     named = ", ".join(f"{role} = {one_line(name, 40)}" for role, name in dict(columns or {}).items())
     task = TASKS.get(str(fix.get("task", "")))
     if task is not None and named:
-        return _("{goal}, with {columns}", goal=_(goal_of(task.name).words), columns=named)
+        return _("{goal}, with {columns}", goal=_(find_goal_of_task(task.name).words), columns=named)
     if task is not None:
-        goal = _(goal_of(task.name).words)
+        goal = _(find_goal_of_task(task.name).words)
         return _("{goal}: these rows are {rows}", goal=goal, rows=_(task.rows or task.label))
     if named:
         return _("Read the columns as {columns}", columns=named)
@@ -91,7 +98,7 @@ def words_of_fix(fix: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {one_line(value, 60)}" for name, value in fix.items())
 
 
-def concerns_of(
+def find_concerns(
     tally: Tally,
     config: RunConfig,
     read: int,
@@ -100,31 +107,32 @@ def concerns_of(
     total: int,
     limit: int,
 ) -> Iterator[Concern]:
-    """All that the rules find, what matters most first.
+    """Yield all concerns that the rules find, the most important first.
 
     Args:
         read: Rows that were read; `refused`: those that cannot be used, by reason.
-        total: Tokens of all rows, 0 where nobody can tell.
-        limit: Tokens that the model takes at most, 0 where nobody can tell.
+        total: Tokens of all rows; 0 if unknown.
+        limit: The model's limit in tokens; 0 if unknown.
     """
-    yield from refused_rows(config, read, refused)
-    yield from few_rows(tally, config, total)
-    yield from _labels(tally, config)
-    yield from noise(tally, config)
-    yield from too_long(config, tokens, tally, limit)
+    yield from find_refused_rows(config, read, refused)
+    yield from find_few_rows(tally, config, total)
+    yield from _find_label_concerns(tally, config)
+    yield from find_noise(tally, config)
+    yield from find_long_rows(config, tokens, tally, limit)
 
 
-def refused_rows(config: RunConfig, read: int, refused: Mapping[str, int]) -> Iterator[Concern]:
-    """More rows cannot be used than a run drops without asking."""
+def find_refused_rows(config: RunConfig, read: int, refused: Mapping[str, int]) -> Iterator[Concern]:
+    """Warn if more rows are unusable than a run may drop (`data.max_dropped`)."""
     count = sum(refused.values())
     if not count or count / read <= config.data.max_dropped:
         return
     reasons = "; ".join(f"{number:,} {_(reason)}" for reason, number in list(refused.items())[:3])
+    # Rounded up, so that the same rows stay within the limit
     accepted = min(1.0, math.ceil(1000 * count / read) / 1000)
     yield Concern(
         "refused_rows",
         _(
-            "{count:,} of {rows:,} rows ({share:.1%}) cannot be used: {reasons}. A run stops at more than "
+            "{count:,} of {rows:,} rows ({share:.1%}) cannot be used: {reasons}. A run accepts at most "
             "{most:.0%}.",
             count=count,
             rows=read,
@@ -132,11 +140,11 @@ def refused_rows(config: RunConfig, read: int, refused: Mapping[str, int]) -> It
             reasons=one_line(reasons, 300),
             most=config.data.max_dropped,
         ),
-        _("Mend these rows in the file, or train without them."),
+        _("Fix these rows in the file, or train without them."),
         stops=True,
         fixes=(
             (_("Train without them"), {"data.max_dropped": accepted}),
-            *(by_hand(config) if UNLABELLED in refused else ()),
+            *(offer_annotation(config) if UNLABELLED in refused else ()),
         ),
     )
 
@@ -144,48 +152,54 @@ def refused_rows(config: RunConfig, read: int, refused: Mapping[str, int]) -> It
 # ---- too small ------------------------------------------------------------------------------------------
 
 
-def few_rows(tally: Tally, config: RunConfig, tokens: int) -> Iterator[Concern]:
-    """Fewer examples than begin to show something, or than show it clearly."""
-    need = need_of(config.task)
+def find_few_rows(tally: Tally, config: RunConfig, tokens: int) -> Iterator[Concern]:
+    """Warn of fewer examples than have a clear effect."""
+    need = find_need(config.task)
+    # Copies teach nothing new
     different = tally.rows - tally.duplicates
-    if need.unit == OF_CLASS and tally.labels and problem_of(tally, config) != REGRESSION:
-        if len(tally.labels) > 1:  # of one class alone, more is said than that there are few
-            yield from _few_of(tally.labels, config)
+    if need.unit == OF_CLASS and tally.labels and find_label_problem(tally, config) != REGRESSION:
+        # A single class has a concern of its own (one_class)
+        if len(tally.labels) > 1:
+            yield from _find_small_classes(tally.labels, config)
     elif need.unit == OF_TAG and tally.tags:
-        yield from _few_of(tally.tags, config)
+        yield from _find_small_classes(tally.tags, config)
     elif need.unit == TOKENS:
-        if tokens and size_word(need, tokens) == "too_few":
-            words = _n("{count:,} token is little.", "{count:,} tokens are little.", tokens, count=tokens)
-            yield _too_small(words, config)
-    else:
-        rows = need if need.unit not in (OF_CLASS, OF_TAG) else need_of("sft")
-        if size_word(rows, different) in ("few", "too_few"):
+        if tokens and judge_size(need, tokens) == "too_few":
             words = _n(
-                "{count:,} different example is little.",
-                "{count:,} different examples are little.",
+                "{count:,} token is very little.", "{count:,} tokens are very few.", tokens, count=tokens
+            )
+            yield _describe_too_few(words, config)
+    else:
+        # Without labels to count per class, the rule for examples in general applies
+        rows = need if need.unit not in (OF_CLASS, OF_TAG) else find_need("sft")
+        if judge_size(rows, different) in ("few", "too_few"):
+            words = _n(
+                "There is only {count:,} different example.",
+                "There are only {count:,} different examples.",
                 different,
                 count=different,
             )
-            yield _too_small(words, config)
+            yield _describe_too_few(words, config)
 
 
-def _few_of(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
-    """Classes, or kinds of tags, with too few examples; a long tail of rare ones is no reason to worry."""
-    need = need_of(config.task)
+def _find_small_classes(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
+    """Warn of classes or kinds of tags with too few examples; a few rare ones among many are acceptable."""
+    need = find_need(config.task)
     found = sorted(counts.items(), key=lambda item: item[1])
     rare = [name for name, count in found if count < need.begins]
-    if size_word(need, found[(len(found) - 1) // 2][1]) in ("few", "too_few"):
+    # The median class decides: a long tail of rare ones is normal
+    if judge_size(need, found[(len(found) - 1) // 2][1]) in ("few", "too_few"):
         name, count = found[0]
-        words = _("{name} has {count:,}: that is little.", name=one_line(name, 30), count=count)
+        words = _("{name} has only {count:,}.", name=one_line(name, 30), count=count)
         if len(found) > 1:
             words = _(
-                "{names}{more}; the rarest, {name}, has {count:,}: that is little.",
+                "{names}{more}; the rarest, {name}, has only {count:,}.",
                 names=", ".join(f"{one_line(one, 30)} {number:,}" for one, number in found[::-1][:5]),
                 more=", …" if len(found) > 5 else "",
                 name=one_line(name, 30),
                 count=count,
             )
-        yield _too_small(words, config)
+        yield _describe_too_few(words, config)
     elif rare:
         words = _n(
             "{count:,} of {all:,} has fewer than {least} examples: {names}.",
@@ -194,51 +208,51 @@ def _few_of(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
             count=len(rare),
             all=len(found),
             least=need.begins,
-            names=", ".join(some_of(rare, 5)),
+            names=", ".join(first_names(rare, 5)),
         )
         yield Concern(
             "few_in_class",
             words,
-            _("Collect more of these, or put rare ones together; what stands once or twice is not learnt."),
+            _("Collect more of these, or merge rare ones; what occurs once or twice is not learned."),
         )
 
 
-def _too_small(words: str, config: RunConfig) -> Concern:
+def _describe_too_few(words: str, config: RunConfig) -> Concern:
     kind = config.task_kind
     ways: list[_Fix] = [(_("Collect more examples"), {})]
     if can_annotate(config.task):
         ways.append((_("Write more of them here"), {}))
     ways.append((_("Choose another goal"), {}))
     if kind.plain_text:
-        way_out = _("Collect more text of the kind that it should learn.")
+        way_out = _("Collect more text of the kind that the model should learn.")
     elif kind.decides:
-        way_out = _("Collect more, or mark more texts here.")
+        way_out = _("Collect more, or annotate more texts here.")
     else:
         way_out = _(
-            "Collect more, write some here, or try a prompt with a few of these examples in it first."
+            "Collect more, write some here, or first try a prompt that contains a few of these examples."
         )
-    return Concern("few_rows", f"{words} {say_numbers(config.task)}", way_out, fixes=tuple(ways))
+    return Concern("few_rows", f"{words} {describe_numbers(config.task)}", way_out, fixes=tuple(ways))
 
 
 # ---- labels ---------------------------------------------------------------------------------------------
 
 
-def problem_of(tally: Tally, config: RunConfig) -> str:
-    """What the labels are: one class, several, or a number; empty without labels."""
+def find_label_problem(tally: Tally, config: RunConfig) -> str:
+    """Return the kind of labels: one class, several classes, or a number; empty without labels."""
     counted = tally.outputs.tally
-    return settle_problem(config.data.problem, counted)[0] if counted.rows else ""
+    return decide_problem(config.data.problem, counted)[0] if counted.rows else ""
 
 
-def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
+def _find_label_concerns(tally: Tally, config: RunConfig) -> Iterator[Concern]:
     decides = config.task_kind.decides
     if decides == "token" and tally.rows and not tally.tags:
         yield Concern(
             "no_tags",
-            _("No word of {rows:,} rows has a tag: there is nothing to learn.", rows=tally.rows),
+            _("No word in {rows:,} rows has a tag: there is nothing to learn.", rows=tally.rows),
             _("Tag some words here, or name the column with the tags (data.columns)."),
             stops=True,
         )
-    if decides != "text" or not tally.labels or problem_of(tally, config) != SINGLE:
+    if decides != "text" or not tally.labels or find_label_problem(tally, config) != SINGLE:
         return
     rows, different = tally.outputs.tally.rows, len(tally.labels)
     common, count = tally.labels.most_common(1)[0]
@@ -247,7 +261,7 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
         yield Concern(
             "one_class",
             _(
-                "No row of {rows:,} has another label than {label}: nothing is to be told apart.",
+                "All {rows:,} rows have the label {label}: there is nothing to tell apart.",
                 **said,
             ),
             _("Add rows of another class, or name another column as the label (data.columns)."),
@@ -255,12 +269,13 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
         )
         return
     once = sum(number == 1 for number in tally.labels.values())
+    # In a tiny file, labels that occur once are normal
     if rows >= 20 and once > OWN_LABELS * rows:
         yield Concern(
             "own_labels",
             _(
                 "{once:,} of {rows:,} rows have a label that no other row has: these look like answers, not "
-                "like classes.",
+                "classes.",
                 once=once,
                 rows=rows,
             ),
@@ -272,14 +287,15 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
         yield Concern(
             "mostly_one_label",
             _(
-                "{count:,} of {rows:,} rows are labelled {label}: always saying that is right in {share:.0%} "
-                "already.",
+                "{count:,} of {rows:,} rows are labelled {label}: always predicting it is right for "
+                "{share:.0%} "
+                "of them.",
                 share=count / rows,
                 **said,
             ),
-            _("Collect more of the others, or let rare classes count more; judge by macro F1."),
+            _("Collect more of the others, or give rare classes more weight; judge by macro F1."),
             fixes=(
-                (_("Rare classes count more"), {"training.class_weights": "balanced"}),
+                (_("Give rare classes more weight"), {"training.class_weights": "balanced"}),
                 (_("Judge by macro F1"), {"evaluation.best": "f1_macro"}),
             ),
         )
@@ -288,10 +304,10 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
 # ---- too long, and held out ------------------------------------------------------------------------------
 
 
-def too_long(config: RunConfig, tokens: Spread | None, tally: Tally, limit: int) -> Iterator[Concern]:
-    """Rows that lose something for being longer than the model is to read, and how many tokens are enough.
+def find_long_rows(config: RunConfig, tokens: Spread | None, tally: Tally, limit: int) -> Iterator[Concern]:
+    """Warn of rows that are cut at `data.max_length`, and offer a length that is enough for most.
 
-    Plain text, tags and answers inside a text are read in windows, and lose nothing.
+    Plain text, tags and answers inside a text are read in windows and lose nothing.
     """
     kind, most = config.task_kind, config.data.max_length
     over = sum(length > most for length in tally.tokens)
@@ -299,6 +315,7 @@ def too_long(config: RunConfig, tokens: Spread | None, tally: Tally, limit: int)
         return
     if not over or over < TOO_LONG * len(tally.tokens):
         return
+    # A power of two that 95 of 100 rows fit in
     enough = 1 << math.ceil(math.log2(tokens.most_are_below))
     enough = min(enough, limit) if limit else enough
     said = {"share": over / len(tally.tokens), "most": most, "longest": tokens.longest}
@@ -315,32 +332,34 @@ def too_long(config: RunConfig, tokens: Spread | None, tally: Tally, limit: int)
             **said,
         )
     if enough <= most:
-        yield Concern("too_long", words, _("The model reads no more at once: shorten the rows."))
+        yield Concern("too_long", words, _("The model cannot read longer ones: shorten the rows."))
         return
     yield Concern(
         "too_long",
         words,
-        _("Let the model read more at once, which takes memory, or shorten the rows."),
+        _("Raise the limit, which takes memory, or shorten the rows."),
         fixes=((_("Read up to {count:,} tokens at once", count=enough), {"data.max_length": enough}),),
     )
 
 
-def held_out_copies(copies: int, held: int) -> Iterator[Concern]:
-    """Rows of the file that is to judge stand among those that are trained."""
+def describe_copies(copies: int, held: int) -> Iterator[Concern]:
+    """Warn of held-out rows that are also training rows."""
     if copies:
         yield Concern(
             "held_out_copies",
             _(
-                "{copies:,} of {held:,} held-out rows are also trained on: they would flatter the model.",
+                "{copies:,} of {held:,} held-out rows are also trained on: results would look better than "
+                "they are.",
                 copies=copies,
                 held=held,
             ),
-            _("Take them out of one of the two files, or hold out rows of the training file."),
+            _("Remove them from one of the two files, or hold out rows of the training file."),
+            # A few copies distort a result a little; if most rows are copies, it means nothing
             stops=copies > held / 2,
             fixes=((_("Hold out 5 % of the training rows instead"), {"data.validation": 0.05}),),
         )
 
 
-def _sentence(words: str) -> str:
+def _capitalise_first(words: str) -> str:
     words = words.strip()
     return words[:1].upper() + words[1:]

@@ -1,20 +1,21 @@
-"""The question of the model: candidates, whether each fits, and which come first.
+"""The guide's model question: candidates, whether each fits, and their ranking.
 
-`rank_models` answers at once, `watch_models` as models are found; `ways_out` helps where one does not fit.
+`rank_models` returns one list, `watch_models` yields growing lists; `list_ways_out` helps if a model does not
+fit.
 """
 
-from tui_tuner.guiding.models.choice import Choice, facts_of, find_choice
-from tui_tuner.guiding.models.outs import WayOut, smaller_that_fits, smallest_card, ways_out
+from tui_tuner.guiding.models.choice import Choice, find_choice, find_data_facts
 from tui_tuner.guiding.models.ranking import rank_models, watch_models
+from tui_tuner.guiding.models.ways_out import WayOut, find_smaller_model, find_smallest_card, list_ways_out
 
 __all__ = [
     "Choice",
     "WayOut",
-    "facts_of",
     "find_choice",
+    "find_data_facts",
+    "find_smaller_model",
+    "find_smallest_card",
+    "list_ways_out",
     "rank_models",
-    "smaller_that_fits",
-    "smallest_card",
     "watch_models",
-    "ways_out",
 ]

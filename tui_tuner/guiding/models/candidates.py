@@ -1,4 +1,4 @@
-"""Models that a run may begin with: of this machine, of this package, known beforehand, found by a hub."""
+"""Models that a run can start from: on this machine, in this package, in the catalogue, and on hubs."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.kinds import TINY, TaskKind
+from tui_tuner.config.kinds.tasks import TINY, TaskKind
 from tui_tuner.errors import TunerError
-from tui_tuner.models.cards.published import BASE, CHAT, ENCODER, Published, published
-from tui_tuner.models.cards.reading import CardWords, has_chat_template, read_card
+from tui_tuner.models.cards.model_card import CardWords, has_chat_template, read_card
+from tui_tuner.models.cards.published import BASE, CHAT, ENCODER, PublishedCard, find_card
 from tui_tuner.models.hub.kinds import HUGGINGFACE, SOURCES
 
 if TYPE_CHECKING:
     from tui_tuner.models.hub.kinds import LocalModel
 
 FOLDER, CACHE, RUN, PACKAGE, CATALOG, HUB = "folder", "cache", "run", "package", "catalog", "hub"
-_MOST_RUNS = 40  # newest, whose final models are looked for
+_MOST_RUNS = 40  # the newest runs, whose final models are offered
 _CHAT_ENDINGS = ("-instruct", "-it", "-chat", "-chat-hf", "-chat-v1.0")
 _BASE_ENDINGS = ("-base", "-pt")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model, as far as it is known without a plan.
+    """A model and what is known of it without planning a run.
 
     Args:
         name: What `model.name` takes.
-        origin: Where it is from: a folder, a hub's cache, a run, this package, the catalogue, a hub.
-        source: The hub that it is of; empty for what is none's.
-        folder: Where its config.json is on this machine.
-        fetch: Bytes that have to be fetched; 0 for one that is here, None where nobody knows.
-        missing: What one of this machine lacks, in words.
-        kind: `chat`, `base` or `encoder`; empty where nobody knows.
-        config: Its config.json, where a hub or the catalogue gave it.
+        origin: Where it comes from: a folder, a hub's cache, a run, this package, the catalogue, a hub.
+        source: Its hub; empty if it comes from none.
+        folder: The folder of its config.json on this machine.
+        fetch: Bytes to download; 0 for a model on this machine, None if unknown.
+        missing: What an incomplete model on this machine lacks, in words.
+        kind: `chat`, `base` or `encoder`; empty if unknown.
+        config: Its config.json, if a hub or the catalogue provided it.
     """
 
     name: str
@@ -54,37 +54,38 @@ class Candidate:
     config: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @property
-    def here(self) -> bool:
-        """Whether it can be loaded without a network."""
+    def is_here(self) -> bool:
+        """Return whether it can be loaded without a network."""
         return self.origin in (FOLDER, CACHE, RUN, PACKAGE) and not self.missing
 
     @property
-    def key(self) -> str:
+    def candidate_key(self) -> str:
         return f"{self.source}:{self.name}"
 
 
-def of_package(kind: TaskKind) -> Candidate:
-    """The model inside this package that a task can be tried with: a toy."""
+def find_package_model(kind: TaskKind) -> Candidate:
+    """Return the toy model of this package that a task can be tried with."""
     if kind.tiny and not kind.writes:
         return Candidate(TINY, PACKAGE, kind=ENCODER, licence="apache-2.0")
     return Candidate("demo", PACKAGE, kind=CHAT, licence="apache-2.0", languages=("en",))
 
 
-def of_machine(folder: Path, runs: Path) -> list[Candidate]:
-    """Models in the caches of the hubs, below a folder, and made by runs; used last first."""
+def list_machine_models(folder: Path, runs: Path) -> list[Candidate]:
+    """List models in hub caches, below a folder, and made by runs; the most recently used first."""
     from tui_tuner.models.hub.local import local_models
 
     found: dict[str, Candidate] = {}
-    for candidate in [*map(_local, local_models(folder)), *_of_runs(runs)]:
-        found.setdefault(str(candidate.folder or candidate.key), candidate)
+    for candidate in [*map(_convert_local, local_models(folder)), *_list_run_models(runs)]:
+        # A run's model may also be found as a folder; the first source that knows it wins
+        found.setdefault(str(candidate.folder or candidate.candidate_key), candidate)
     return sorted(found.values(), key=lambda one: (bool(one.missing), -one.used, one.name))
 
 
-def _local(model: LocalModel) -> Candidate:
+def _convert_local(model: LocalModel) -> Candidate:
     on_hub = model.source in SOURCES
     path = model.path.absolute()
     origin = CACHE if on_hub else RUN if _is_of_run(path) else FOLDER
-    return _from_folder(
+    return _read_folder_facts(
         Candidate(
             model.name if on_hub else str(path),
             origin,
@@ -101,59 +102,65 @@ def _is_of_run(path: Path) -> bool:
     return path.name in ("best", "last") and (path.parent / "events.jsonl").is_file()
 
 
-def _of_runs(root: Path) -> Iterator[Candidate]:
-    """The final models of runs that trained every weight; an adapter is no model of its own."""
+def _list_run_models(root: Path) -> Iterator[Candidate]:
+    """Yield final models of runs that trained every weight; an adapter is not a model of its own."""
     from itertools import islice
 
-    from tui_tuner.models.hub.local import lacks
+    from tui_tuner.models.hub.local import describe_missing
     from tui_tuner.runs.store import RunStore
 
-    for run in islice(RunStore(root).runs(), _MOST_RUNS):
-        for place in (run.best, run.last):
-            if (place / "config.json").is_file() and not lacks(place):
+    for run in islice(RunStore(root).list_runs(), _MOST_RUNS):
+        # One model per run: the best one, or the last if none was marked best
+        for place in (run.best_path, run.last_path):
+            if (place / "config.json").is_file() and not describe_missing(place):
                 path = place.absolute()
-                yield _from_folder(Candidate(str(path), RUN, folder=path, used=path.stat().st_mtime))
+                yield _read_folder_facts(Candidate(str(path), RUN, folder=path, used=path.stat().st_mtime))
                 break
 
 
-def _from_folder(candidate: Candidate) -> Candidate:
-    """A model of this machine with what its folder says, and what is published of its name."""
-    known = published(candidate.name) if candidate.source else None
+def _read_folder_facts(candidate: Candidate) -> Candidate:
+    """Complete a model on this machine with the facts in its folder and those published about its name."""
+    known = find_card(candidate.name) if candidate.source else None
     card = read_card(candidate.folder) if candidate.folder is not None else CardWords()
+    # A fine-tuned model's card often leaves out the languages; those of its base still hold
     if known is None and card.based_on:
-        based = next(filter(None, map(published, card.based_on)), None)
+        based = next(filter(None, map(find_card, card.based_on)), None)
         card = replace(card, languages=card.languages or (based.languages if based else ()))
     kind = known.kind if known else ""
     if not kind and candidate.folder is not None:
         template = has_chat_template(candidate.folder)
         kind = "" if template is None else CHAT if template else BASE
-    return _told(replace(candidate, kind=kind), known, card)
+    return _fill_in_facts(replace(candidate, kind=kind), known, card)
 
 
-def _told(candidate: Candidate, known: Published | None, card: CardWords | None = None) -> Candidate:
-    """What its own card says comes before what is known of its name."""
+def _fill_in_facts(
+    candidate: Candidate, known: PublishedCard | None, card: CardWords | None = None
+) -> Candidate:
+    """Fill in licence, languages and gating; its own card takes precedence over facts about its name."""
     card = card or CardWords()
     return replace(
         candidate,
         licence=candidate.licence or card.licence or (known.licence if known else ""),
         languages=candidate.languages or card.languages or (known.languages if known else ()),
-        gated=candidate.gated or bool(known and known.gated and not candidate.here),
+        # A gated model that is here already can be used, whatever its owner asks of others
+        gated=candidate.gated or bool(known and known.gated and not candidate.is_here),
         first=bool(known and known.first),
     )
 
 
 @cache
-def of_catalog() -> tuple[Candidate, ...]:
-    """Models whose shapes this package knows: every good first choice, and one name of each other shape."""
-    from tui_tuner.models.catalog import entries
+def list_catalog_models() -> tuple[Candidate, ...]:
+    """List models of the catalogue: all recommended ones, and one name for each other shape."""
+    from tui_tuner.models.catalog import list_entries
 
     found = []
-    for entry in entries():
+    for entry in list_entries():
         owned = [name for name in entry.ids if "/" in name] or list(entry.ids)
-        good = [name for name in owned if (card := published(name)) is not None and card.first]
+        good = [name for name in owned if (card := find_card(name)) is not None and card.first]
+        # The names of an entry share one shape: without a recommendation, one of them is enough
         for name in good or owned[-1:]:
-            known = published(name)
-            kind = known.kind if known else kind_by_name(name)
+            known = find_card(name)
+            kind = known.kind if known else guess_kind(name)
             made = Candidate(
                 name,
                 CATALOG,
@@ -163,59 +170,61 @@ def of_catalog() -> tuple[Candidate, ...]:
                 parameters=entry.parameters,
                 config=entry.config,
             )
-            found.append(_told(made, known))
+            found.append(_fill_in_facts(made, known))
     return tuple(found)
 
 
-def kind_by_name(name: str) -> str:
-    """What a model is for, by how makers end names; empty for most."""
+def guess_kind(name: str) -> str:
+    """Guess the kind of a model from the ending of its name; empty for most names."""
     plain = name.lower()
     if plain.endswith(_CHAT_ENDINGS):
         return CHAT
     return BASE if plain.endswith(_BASE_ENDINGS) else ""
 
 
-def of_hub(kind: TaskKind, known: set[str], most: int = 20) -> list[Candidate]:
-    """Models that the hub names for a task, most used first, without their configs.
+def search_hub_models(kind: TaskKind, known: set[str], most: int = 20) -> list[Candidate]:
+    """Search the hub for models for a task, most used first, without their configs.
 
     Raises:
-        TunerError: it cannot be reached, or refuses.
+        TunerError: the hub cannot be reached or refuses.
     """
-    from tui_tuner.models.hub.api import search
+    from tui_tuner.models.hub.api import search_models
 
+    # Search words that makers of such models usually put in the names
     words = "base" if kind.plain_text else "instruct" if kind.writes else "bert"
     found = []
-    for model in search(words, limit=most):
+    for model in search_models(words, limit=most):
         made = Candidate(
             model.name,
             HUB,
             model.source,
             fetch=model.bytes,
-            kind=ENCODER if model.kind == "fill-mask" else kind_by_name(model.name),
+            kind=ENCODER if model.kind == "fill-mask" else guess_kind(model.name),
             licence=model.licence,
             languages=model.languages,
             gated=model.gated,
             parameters=model.parameters,
         )
-        if made.key.lower() not in known:
-            found.append(_told(made, published(model.name)))
+        if made.candidate_key.lower() not in known:
+            found.append(_fill_in_facts(made, find_card(model.name)))
     return found
 
 
-def described(candidate: Candidate) -> Candidate | None:
-    """A model of a hub with its config; None where it has none, needs code of its own, or is not told of."""
-    from tui_tuner.models.hub.api import describe
+def fetch_description(candidate: Candidate) -> Candidate | None:
+    """Fetch the config of a hub's model; None if it has none, needs remote code, or lacks safetensors."""
+    from tui_tuner.models.hub.api import describe_model
 
     try:
-        told = describe(candidate.name, source=candidate.source or HUGGINGFACE)
+        told = describe_model(candidate.name, source=candidate.source or HUGGINGFACE)
     except TunerError:
         return None
+    # Without a config no plan is possible; pickled weights and remote code are not offered to beginners
     if not told.config or not told.safetensors or told.remote_code:
         return None
     return replace(
         candidate,
         config=told.config,
-        fetch=told.missing,
+        fetch=told.missing_bytes,
         parameters=candidate.parameters or told.parameters,
         licence=candidate.licence or told.licence,
         languages=candidate.languages or told.languages,

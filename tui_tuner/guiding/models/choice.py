@@ -1,4 +1,4 @@
-"""A model that can be chosen, with what there is to know of it before a run."""
+"""A model on offer, with everything known about it before a run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from tui_tuner.guiding.models.candidates import FOLDER, RUN, Candidate
 from tui_tuner.guiding.models.fitting import CHANGED, FITS
 from tui_tuner.planning.data_facts import DataFacts
 
-CHARACTERS = 4  # of a token of English, where no tokenizer has counted
-# Terms that allow nearly every use, by the names of the hub; others ask for a look, some forbid trade
+CHARACTERS = 4  # per token of English, if no tokenizer has counted
+# Licences that allow nearly every use, by their names on the hub; others need a look, some forbid commercial
+# use
 OPEN = (
     "apache-2.0",
     "mit",
@@ -28,24 +29,24 @@ OPEN = (
 
 @dataclass(frozen=True)
 class Choice:
-    """A model with what there is to know of it before a run.
+    """A model in the ranking, with its figures.
 
     Args:
         name: What `model.name` takes.
-        origin: Where it is from: `folder`, `cache`, `run`, `package`, `catalog` or `hub`.
-        here: Whether nothing has to be fetched.
-        fetch: Bytes to be fetched; None where nobody knows.
-        kind: `chat`, `base` or `encoder`; empty where nobody knows.
-        licence, languages: As its card says; empty where it does not.
-        speaks: Whether it knows the languages asked for; None where its card does not say, or none were.
-        gated: Its owner wants one to log in and accept terms first.
-        state: `fits`, `changed` (fits with `values` nobody asked for), `unknown`, `misfit` or `unsuited`.
+        origin: Where it comes from: `folder`, `cache`, `run`, `package`, `catalog` or `hub`.
+        here: Whether nothing needs to be downloaded.
+        fetch: Bytes to download; None if unknown.
+        kind: `chat`, `base` or `encoder`; empty if unknown.
+        licence, languages: From its card; empty if not given.
+        speaks: Whether it knows the languages asked for; None if unknown or none were asked for.
+        gated: Whether its owner requires a login and accepted terms.
+        state: `fits`, `changed` (fits with changed `values`), `unknown`, `misfit` or `unsuited`.
         needs, there: GiB.
-        seconds, cost: Least, likely and most for these rows; None where nobody can tell, or there are none.
-        within: Whether that is within the budget; None where nobody can tell.
-        values: Fields of the config that go with it, `model.name` among them.
-        why: Why it stands where it stands, with figures.
-        basis: What the time rests on.
+        seconds, cost: Least, likely and most for these rows; None if unknown or there are no rows.
+        within: Whether that is within the budget; None if unknown.
+        values: Config fields that go with it, including `model.name`.
+        why: The reason for its rank, with figures.
+        basis: The source of the time estimate.
         candidate: The model as it was found.
     """
 
@@ -72,24 +73,25 @@ class Choice:
     candidate: Candidate | None = field(default=None, compare=False, repr=False)
 
     @property
-    def fits(self) -> bool:
-        """Whether it can be trained there."""
+    def fits_machine(self) -> bool:
+        """Return whether it can be trained on the machine asked for."""
         return self.state in (FITS, CHANGED)
 
     @property
-    def usable(self) -> bool:
-        """Whether a run with it can begin at once."""
-        return self.fits and self.here
+    def is_usable(self) -> bool:
+        """Return whether a run with it can start at once."""
+        return self.fits_machine and self.here
 
     @property
-    def title(self) -> str:
-        """What to call it: a folder by its last part."""
+    def short_name(self) -> str:
+        """Return a short name: the last part of a folder's path."""
         return Path(self.name).name if self.origin in (FOLDER, RUN) else self.name
 
 
-def facts_of(data: Any) -> DataFacts | None:
-    """Counts of the rows: `DataFacts`, or what has them as `facts`, or a look at data (`guiding.data`) that
-    counted rows and their tokens or characters; None where none were counted."""
+def find_data_facts(data: Any) -> DataFacts | None:
+    """Return counts of the rows from `DataFacts`, an object with `facts`, or a `DataLook`; None if there are
+    no counted rows."""
+    # By attributes instead of types: importing the look at data here would be a circle
     found = data if isinstance(data, DataFacts) else getattr(data, "facts", None)
     if isinstance(found, DataFacts):
         return found if found.rows else None
@@ -109,7 +111,7 @@ def facts_of(data: Any) -> DataFacts | None:
 
 
 def find_choice(choices: Iterable[Choice], name: str) -> Choice | None:
-    """The choice that a name means, however its folder is written."""
+    """Find a choice by its name or by any spelling of its folder's path."""
     listed = list(choices)
     path = Path(name).expanduser().absolute()
     by_name = next((one for one in listed if one.name.lower() == name.lower()), None)
@@ -118,15 +120,16 @@ def find_choice(choices: Iterable[Choice], name: str) -> Choice | None:
     )
 
 
-def speaks(known: Sequence[str], asked: Sequence[str]) -> bool | None:
-    """Whether languages are among those a card names; None where it names none, or none are asked for."""
+def knows_languages(known: Sequence[str], asked: Sequence[str]) -> bool | None:
+    """Return whether a card names all languages asked for; None if it names none or none are asked for."""
     if not known or not asked:
         return None
+    # Cards name languages without a region: pt for pt-BR
     return all(code.partition("-")[0] in known for code in asked)
 
 
-def licence_rank(licence: str) -> int:
-    """0 for terms that allow nearly every use, 1 for terms to read, 2 for none told, 3 without trade."""
+def rank_licence(licence: str) -> int:
+    """Rank a licence: 0 open, 1 with terms to read, 2 unknown, 3 non-commercial."""
     plain = licence.lower()
     if plain in OPEN:
         return 0

@@ -1,4 +1,4 @@
-"""Whether a model can be trained for a task on a machine, in which time, and what would make it fit."""
+"""Plans a run with a model: whether it fits a machine, how long it takes, and what would make it fit."""
 
 from __future__ import annotations
 
@@ -11,55 +11,57 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.kinds import QUANTISABLE, TaskKind, is_tiny
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS, WHOLE_METHOD
+from tui_tuner.config.kinds.tasks import TaskKind, is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.tiny import values_to_take
-from tui_tuner.config.values import set_path, validated, with_values
+from tui_tuner.config.values import set_path, validate_values, with_values
 from tui_tuner.errors import ModelError, TunerError
-from tui_tuner.guiding.machine import Machine, processor_speed
+from tui_tuner.guiding.machine import Machine, measure_processor_speed
 from tui_tuner.guiding.models.candidates import FOLDER, Candidate
 from tui_tuner.locales import _
 from tui_tuner.models.device import GIB
 from tui_tuner.models.facts import ModelFacts, facts_from_config, load_facts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.fit import Fit
-from tui_tuner.planning.plan import Plan, plan
-from tui_tuner.text import listed, one_line
+from tui_tuner.planning.plan import Plan, plan_run
+from tui_tuner.text import list_items, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.planning.throughput import Speed
 
 FITS, CHANGED, UNKNOWN, MISFIT, UNSUITED = "fits", "changed", "unknown", "misfit", "unsuited"
 STATES = (FITS, CHANGED, UNKNOWN, MISFIT, UNSUITED)  # in the order of a ranking
-ASSUMED = DataFacts(1000, tokens=200_000)  # where no rows were counted, models are compared by these
-SMALL_ENCODER = 500_000_000  # parameters, up to which every weight of an encoder is trained
-MUCH_TEXT = 10_000_000  # tokens; of so much, training every weight learns more than LoRA
-# Of a processor's speed at large products, training reaches this share, and a step takes so many seconds a
-# layer beside its products; each for the least time, the likely and the most
+ASSUMED = DataFacts(1000, tokens=200_000)  # for comparing models if no rows were counted
+SMALL_ENCODER = 500_000_000  # parameters; encoders up to this size are trained in full
+MUCH_TEXT = 10_000_000  # tokens; from here on, full training learns more than LoRA
+# The share of a processor's speed at large matrix products that training reaches, and the seconds per layer
+# and
+# step that come on top; each for the least, the likely and the most time
 REACHED = (0.8, 0.4, 0.2)
 OVERHEAD = (0.01, 0.03, 0.06)
 BEGIN = 10.0  # seconds until the first step
 MEASURED_AND_LOADED = 0.15  # of training: evaluations, samples and checkpoints
-LEAST_BYTES, LEAST_BYTES_HERE = 0.5, 2.0  # of a weight, on a GPU and on a processor
+LEAST_BYTES, LEAST_BYTES_HERE = 0.5, 2.0  # per weight, on a GPU and on a processor
 _MOST_KEPT = 1024
 _lock = threading.Lock()
-_kept: dict[str, Fitted] = {}
+_kept: dict[str, ModelFit] = {}
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """The answer for one model.
+class ModelFit:
+    """The result of planning a run with one model.
 
     Args:
-        state: One of `STATES`; `changed` fits with `values` that were not asked for.
-        needs: GiB that have to be free. there: GiB that the machine has.
-        why: What stands in the way, or what had to change, as words.
+        state: One of `STATES`; `changed` fits with changed `values`.
+        needs: GiB that must be free. there: GiB that the machine has.
+        why: What prevents training, or what had to change, in words.
         values: Fields by their dotted names: the method, and what makes it fit.
-        seconds: Least, likely and most, of `ASSUMED` rows where none were counted; None where nobody can
-            tell.
-        encoder: Whether it reads both ways.
-        basis: What the time rests on.
-        weights: `needs` is what the weights alone take, in as few bits as there are: no plan was made.
+        seconds: Least, likely and most, for `ASSUMED` rows if none were counted; None if unknown.
+        encoder: Whether it reads in both directions.
+        basis: The source of the time estimate.
+        weights: Whether `needs` is only the size of the weights in the fewest bits: no plan was made.
     """
 
     state: str
@@ -81,40 +83,46 @@ def fit_model(
     data: DataFacts | None,
     values: Mapping[str, Any],
     runs: Path | None = None,
-) -> Fitted:
-    """Plan a run with a model; a twentieth of a second, and at once the second time.
+) -> ModelFit:
+    """Plan a run with a model; takes about 50 ms, and nothing the second time, as results are cached.
 
     Args:
         values: Fields that are decided already, by their dotted names.
-        runs: The folder of runs, for the speed of those with this model on this machine.
+        runs: The folder of runs, for speeds measured with this model on this machine.
     """
     seen = [
-        candidate.key,
+        candidate.candidate_key,
         str(candidate.folder),
         candidate.config,
         kind.name,
         repr(machine.card),
         machine.devices,
-        _changed([candidate.folder / "config.json"] if candidate.folder is not None else []),
-        _changed(runs.glob("*/events.jsonl") if runs is not None and machine.here and candidate.here else []),
+        # A model that was changed on disk, or a run that measured its speed since, needs a new plan
+        _find_last_change([candidate.folder / "config.json"] if candidate.folder is not None else []),
+        _find_last_change(
+            runs.glob("*/events.jsonl") if runs is not None and machine.is_here and candidate.is_here else []
+        ),
     ]
+    # As text, since configs and values contain lists and mappings, which cannot be hashed
     key = json.dumps([seen, machine.asked, repr(data), dict(values)], sort_keys=True, default=str)
     with _lock:
         if key in _kept:
             return _kept[key]
-    found = _fit(candidate, kind, machine, data, values, runs)
+    # Planned outside of the lock, so that threads can plan different models at the same time
+    found = _fit_uncached(candidate, kind, machine, data, values, runs)
     with _lock:
         while len(_kept) >= _MOST_KEPT:
+            # Dicts keep their order of insertion: the oldest goes first
             del _kept[next(iter(_kept))]
         _kept[key] = found
     return found
 
 
-def usual_method(kind: TaskKind, facts: ModelFacts, data: DataFacts | None = None) -> str:
-    """Every weight of encoders (arXiv 1810.04805), and for much text (arXiv 2405.09673); else LoRA."""
+def find_usual_method(kind: TaskKind, facts: ModelFacts, data: DataFacts | None = None) -> str:
+    """Return `full` for encoders (arXiv 1810.04805) and much text (arXiv 2405.09673), else `lora`."""
     whole = kind.decides and facts.encoder and facts.parameters <= SMALL_ENCODER
     much = kind.plain_text and data is not None and (data.tokens or 0) >= MUCH_TEXT
-    return "full" if whole or much else "lora"
+    return WHOLE_METHOD if whole or much else DEFAULT_METHOD
 
 
 def plan_model(
@@ -125,38 +133,42 @@ def plan_model(
     values: Mapping[str, Any],
     runs: Path | None = None,
 ) -> tuple[Plan, RunConfig, dict[str, Any]]:
-    """The plan of a run with a model, its config, and the fields chosen for it.
+    """Plan a run with a model; return (plan, config, fields chosen for it).
 
     Raises:
         TunerError: its config cannot be used, or it does not suit the task.
     """
-    facts = _facts_of(candidate, kind)
-    chosen = _chosen(candidate, kind, facts, machine, data, values)
-    config = _config_of(kind, candidate, {**_length(facts, data), **machine.values, **values, **chosen})
-    planned = plan(
+    facts = _load_candidate_facts(candidate, kind)
+    chosen = _choose_fields(candidate, kind, facts, machine, data, values)
+    config = _build_candidate_config(
+        kind, candidate, {**_limit_length(facts, data), **machine.field_values, **values, **chosen}
+    )
+    planned = plan_run(
         config,
         hardware=machine.hardware,
         card=machine.card,
         facts=facts,
         data=data or ASSUMED,
-        speed=_speed(config, candidate, machine, runs),
+        speed=_find_measured_speed(config, candidate, machine, runs),
         network=False,
         levers=False,
     )
     return planned, config, chosen
 
 
-def _speed(config: RunConfig, candidate: Candidate, machine: Machine, runs: Path | None) -> Speed | None:
-    """What a run with this model has reached here; of models that were never here there is none."""
-    if not machine.here or not candidate.here or runs is None or not runs.is_dir():
+def _find_measured_speed(
+    config: RunConfig, candidate: Candidate, machine: Machine, runs: Path | None
+) -> Speed | None:
+    """Return the speed that runs with this model reached on this machine; None if there were none."""
+    if not machine.is_here or not candidate.is_here or runs is None or not runs.is_dir():
         return None
-    from tui_tuner.planning.throughput import measured
+    from tui_tuner.planning.throughput import find_measured
 
-    return measured(config, not machine.card.cpu, runs)
+    return find_measured(config, not machine.card.cpu, runs)
 
 
-def _changed(paths: Iterable[Path]) -> int:
-    """When one of these files was written last; 0 for none."""
+def _find_last_change(paths: Iterable[Path]) -> int:
+    """Return the latest modification time of the files in nanoseconds; 0 if there are none."""
     last = 0
     for path in paths:
         with suppress(OSError):
@@ -164,26 +176,30 @@ def _changed(paths: Iterable[Path]) -> int:
     return last
 
 
-def _fit(
+def _fit_uncached(
     candidate: Candidate,
     kind: TaskKind,
     machine: Machine,
     data: DataFacts | None,
     values: Mapping[str, Any],
     runs: Path | None = None,
-) -> Fitted:
+) -> ModelFit:
+    # A hub can complete its own download, but nothing can complete a folder
     if candidate.missing and candidate.origin == FOLDER:
-        return Fitted(UNSUITED, why=_("Its folder is not whole: {missing}.", missing=candidate.missing))
+        return ModelFit(UNSUITED, why=_("Its folder is incomplete: {missing}.", missing=candidate.missing))
     if candidate.missing and candidate.config is None and candidate.folder is None:
-        return Fitted(UNKNOWN, why=_("It is here in part: {missing}.", missing=candidate.missing))
+        return ModelFit(
+            UNKNOWN, why=_("It is only partly on this machine: {missing}.", missing=candidate.missing)
+        )
     try:
-        facts = _facts_of(candidate, kind)
+        facts = _load_candidate_facts(candidate, kind)
         if facts.encoder and kind.writes:
-            why = _("It reads both ways and cannot write, which this task needs.")
-            return Fitted(UNSUITED, why=why, parameters=facts.parameters, encoder=True)
+            why = _("It is an encoder and cannot write, which this task needs.")
+            return ModelFit(UNSUITED, why=why, parameters=facts.parameters, encoder=True)
         least = facts.parameters * (LEAST_BYTES_HERE if machine.card.cpu else LEAST_BYTES) / GIB
+        # Even the bare weights are too large, so planning would only cost time
         if least > machine.card.usable:
-            return Fitted(
+            return ModelFit(
                 MISFIT,
                 least,
                 machine.card.usable,
@@ -193,21 +209,22 @@ def _fit(
             )
         planned, config, chosen = plan_model(candidate, kind, machine, data, values, runs)
     except ModelError as error:
-        return Fitted(UNSUITED, why=words_of(error))
+        return ModelFit(UNSUITED, why=words_of(error))
     except TunerError as error:
-        return Fitted(UNSUITED if error.field == "model.name" else UNKNOWN, why=words_of(error))
+        # An error about the model itself is final; any other may be solved by another setting
+        return ModelFit(UNSUITED if error.field == "model.name" else UNKNOWN, why=words_of(error))
     except OSError as error:
-        return Fitted(UNKNOWN, why=one_line(error))
-    return _fitted(planned, config, chosen, machine, data)
+        return ModelFit(UNKNOWN, why=one_line(error))
+    return _judge_plan(planned, config, chosen, machine, data)
 
 
-def _fitted(
+def _judge_plan(
     planned: Plan,
     config: RunConfig,
     chosen: dict[str, Any],
     machine: Machine,
     data: DataFacts | None,
-) -> Fitted:
+) -> ModelFit:
     found, facts = planned.fit, planned.facts
     about: dict[str, Any] = {
         "parameters": facts.parameters,
@@ -215,49 +232,55 @@ def _fitted(
         "there": found.card.usable,
     }
     if found.fits:
-        seconds, basis = time_of(planned, machine)
-        return Fitted(
-            FITS, found.estimate.upper, values=chosen, seconds=whole_time(seconds), basis=basis, **about
+        seconds, basis = estimate_training_time(planned, machine)
+        return ModelFit(
+            FITS,
+            found.estimate.safe_limit,
+            values=chosen,
+            seconds=estimate_run_time(seconds),
+            basis=basis,
+            **about,
         )
-    for changes, words in _ways(found, config, chosen, machine):
-        again = _planned(config, changes, machine, planned.facts, data)
+    for changes, words in _list_changes(found, config, chosen, machine):
+        again = _plan_with_changes(config, changes, machine, planned.facts, data)
         if again is not None and again.fit.fits:
-            seconds, basis = time_of(again, machine)
-            needs = again.fit.estimate.upper
-            return Fitted(
+            seconds, basis = estimate_training_time(again, machine)
+            needs = again.fit.estimate.safe_limit
+            return ModelFit(
                 CHANGED,
                 needs,
                 why=words,
                 values={**chosen, **changes},
-                seconds=whole_time(seconds),
+                seconds=estimate_run_time(seconds),
                 basis=basis,
                 **about,
             )
-    return Fitted(MISFIT, found.estimate.upper, why=found.sentence(), values=chosen, **about)
+    return ModelFit(MISFIT, found.estimate.safe_limit, why=found.describe_fit(), values=chosen, **about)
 
 
-def _ways(
+def _list_changes(
     found: Fit, config: RunConfig, chosen: Mapping[str, Any], machine: Machine
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """What may make a misfit fit, the mildest first: adapters, weights in 4 bits, and what planning finds."""
-    method = {"method.kind": "lora"} if chosen.get("method.kind") == "full" else {}
-    allowed = "lora" not in config.task_kind.without
+    """Yield changes that may make a model fit, the mildest first: LoRA, 4-bit weights, and the plan's own."""
+    kind = METHODS.get(str(chosen.get("method.kind")))
+    method = {"method.kind": DEFAULT_METHOD} if kind and kind.has_trait(Trait.WHOLE_MODEL) else {}
+    allowed = config.task_kind.takes_method(DEFAULT_METHOD)
     if method and allowed:
         yield method, _("LoRA")
     narrow = not machine.card.cpu and config.model.quantization == "none" and allowed
-    if narrow and (method or config.method.kind in QUANTISABLE):
+    if narrow and (method or config.method.has_trait(Trait.QUANTISABLE)):
         yield {**method, "model.quantization": "nf4"}, _("4-bit weights (QLoRA)")
     if found.smallest:
         changes = {change.path: change.value for change in found.smallest}
-        yield changes, listed(change.label for change in found.smallest)
+        yield changes, list_items(change.label for change in found.smallest)
 
 
-def _planned(
+def _plan_with_changes(
     config: RunConfig, changes: Mapping[str, Any], machine: Machine, facts: ModelFacts, data: DataFacts | None
 ) -> Plan | None:
-    """The plan with other values; None where they contradict the rest."""
+    """Plan again with other values; None if they contradict the rest."""
     try:
-        return plan(
+        return plan_run(
             with_values(config, changes),
             hardware=machine.hardware,
             card=machine.card,
@@ -270,11 +293,11 @@ def _planned(
         return None
 
 
-def time_of(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float] | None, str]:
-    """Seconds of a planned training (least, likely, most) and what they rest on; None where nobody can tell.
+def estimate_training_time(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float] | None, str]:
+    """Estimate (least, likely, most) seconds of training, and name the source; None if unknown.
 
-    On a processor that no run of this kind was timed on, by its arithmetic and the speed of a product of
-    matrices, tried for a moment.
+    Without a measured run, the time on a processor is estimated from the number of operations and the speed
+    of a short matrix product.
     """
     duration = planned.duration
     if duration is None:
@@ -282,7 +305,7 @@ def time_of(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float]
     if duration.seconds is not None:
         low, high = duration.low or duration.seconds, duration.high or duration.seconds
         return (low, duration.seconds, high), duration.basis
-    speed = processor_speed() if machine.card.cpu and machine.here else 0.0
+    speed = measure_processor_speed() if machine.card.cpu and machine.is_here else 0.0
     if not speed:
         return None, duration.basis
     work = duration.work
@@ -299,36 +322,37 @@ def time_of(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float]
     return (low, middle, high), basis
 
 
-def whole_time(seconds: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
-    """Seconds of a run, from those of its training: with what is loaded before and measured meanwhile."""
+def estimate_run_time(seconds: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+    """Estimate the seconds of a whole run from those of training, with loading and evaluations."""
     if seconds is None:
         return None
     low, likely, high = (BEGIN + one * (1 + MEASURED_AND_LOADED) for one in seconds)
     return low, likely, high
 
 
-def _facts_of(candidate: Candidate, kind: TaskKind) -> ModelFacts:
+def _load_candidate_facts(candidate: Candidate, kind: TaskKind) -> ModelFacts:
     if candidate.config is not None:
         where = f"{one_line(candidate.name)}/config.json"
         return facts_from_config(candidate.config, candidate.name, where)
     name = str(candidate.folder) if candidate.folder is not None else candidate.name
-    config = _config_of(kind, candidate, {"model.name": name})
+    config = _build_candidate_config(kind, candidate, {"model.name": name})
     return load_facts(config.model, network=False)
 
 
-def _config_of(kind: TaskKind, candidate: Candidate, values: Mapping[str, Any]) -> RunConfig:
+def _build_candidate_config(kind: TaskKind, candidate: Candidate, values: Mapping[str, Any]) -> RunConfig:
     plain: dict[str, Any] = {"task": kind.name}
     set_path(plain, "model.name", candidate.name)
     if candidate.source:
         set_path(plain, "model.hub", candidate.source)
     for path, value in values.items():
-        if path not in ("task", "data.path"):  # which rows there are is known from their counts
+        # The rows are known by their counts alone; the plan must not look for a file
+        if path not in ("task", "data.path"):
             set_path(plain, path, value)
-    return validated(RunConfig, plain)
+    return validate_values(RunConfig, plain)
 
 
-def _length(facts: ModelFacts, data: DataFacts | None) -> dict[str, Any]:
-    """The longest sequence: no longer than the rows and the model's positions."""
+def _limit_length(facts: ModelFacts, data: DataFacts | None) -> dict[str, Any]:
+    """Limit `max_length` to the longest row and to the model's positions."""
     usual = int(RunConfig().data.max_length)
     if data is not None and data.longest:
         usual = max(64, min(usual, -(-data.longest // 64) * 64))
@@ -336,7 +360,7 @@ def _length(facts: ModelFacts, data: DataFacts | None) -> dict[str, Any]:
     return {"data.max_length": min(usual, positions) if positions and facts.positions_end else usual}
 
 
-def _chosen(
+def _choose_fields(
     candidate: Candidate,
     kind: TaskKind,
     facts: ModelFacts,
@@ -344,10 +368,10 @@ def _chosen(
     data: DataFacts | None,
     values: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Fields that go with this model and nobody has decided."""
-    usual = "full" if is_tiny(candidate.name) else usual_method(kind, facts, data)
-    if usual in kind.without:
-        usual = "full" if usual == "lora" else "lora"
+    """Choose the fields that go with this model and are not decided yet."""
+    usual = WHOLE_METHOD if is_tiny(candidate.name) else find_usual_method(kind, facts, data)
+    # A task may exclude one of the two methods
+    usual = next((one for one in (usual, DEFAULT_METHOD, WHOLE_METHOD) if kind.takes_method(one)), usual)
     method = str(values.get("method.kind") or usual)
     found: dict[str, Any] = {} if "method.kind" in values else {"method.kind": method}
     if is_tiny(candidate.name):

@@ -1,4 +1,4 @@
-"""What a run takes of time and money, and how it is kept within a budget."""
+"""Time and money that a run takes, and shortening it to a budget."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from tui_tuner.guiding.machine import Budget, Machine
-from tui_tuner.guiding.models.fitting import time_of
+from tui_tuner.guiding.models.fitting import estimate_training_time
 from tui_tuner.guiding.proposal import Concern
 from tui_tuner.guiding.proposing.draft import Draft
 from tui_tuner.locales import _
@@ -21,18 +21,19 @@ Span = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds and money, each (least, likely, most); None where nobody can tell. `basis` says on what."""
+    """Seconds and money, each (least, likely, most); None if unknown. `basis` is the estimate's source."""
 
     seconds: Span | None
     cost: Span | None
     basis: str
 
 
-def spent_by(found: Plan, machine: Machine, price: float | None) -> Spent:
-    """What the planned run takes."""
-    seconds, basis = time_of(found, machine)
+def estimate_spending(found: Plan, machine: Machine, price: float | None) -> Spent:
+    """Estimate time and cost of the planned run, evaluations and checkpoints included."""
+    seconds, basis = estimate_training_time(found, machine)
     if seconds is None:
         return Spent(None, None, basis)
+    # The plan times only training steps; users wait for loading, evaluations and checkpoints, too
     low, likely, high = (BEGIN + one * (1 + MEASURED_AND_LOADED) for one in seconds)
     if price is None:
         return Spent((low, likely, high), None, basis)
@@ -40,60 +41,62 @@ def spent_by(found: Plan, machine: Machine, price: float | None) -> Spent:
     return Spent((low, likely, high), (low * hours, likely * hours, high * hours), basis)
 
 
-def price_of(draft: Draft, named: float | None) -> float | None:
-    """What an hour costs: as a field was set, or as it was named with the machine."""
+def find_price(draft: Draft, named: float | None) -> float | None:
+    """Return the price of an hour: the user's own field, else the price named with the machine."""
     own = draft.answers.more.get("hardware.price_per_hour")
+    # Fields set directly are not validated yet: a text here is reported when the config is built
     number = isinstance(own, int | float) and not isinstance(own, bool)
     return float(own) if number and own is not None else named
 
 
 def settle_budget(draft: Draft, budget: Budget, asked_money: bool) -> None:
-    """Price and budget as fields, where there is a price."""
+    """Set the fields for price and budget, if a price is known."""
     price = budget.price
     if price is not None:
-        draft.set("hardware.price_per_hour", price, _("What an hour of the machine costs."))
+        draft.set_field("hardware.price_per_hour", price, _("The price of an hour of the machine."))
     if not asked_money or budget.money is None:
         return
+    # A price of 0 is no price either: the limit would never be reached
     if not price:
         said = _(
-            "{budget:g} cannot be kept to: nobody knows what an hour of the machine costs.",
+            "A budget of {budget:g} cannot be kept: the price of an hour of the machine is unknown.",
             budget=budget.money,
         )
-        way = _(
-            "Say the price with the machine, such as “RTX 4090 at 0.40/h”, or set hardware.price_per_hour."
-        )
-        draft.add(Concern("no_price", said, way, about="budget"))
+        way = _("Add the price to the machine, such as “RTX 4090 at 0.40/h”, or set hardware.price_per_hour.")
+        draft.add_concerns(Concern("no_price", said, way, about="budget"))
         return
-    why = _("It is saved and stopped, resumably, before it costs more than that.")
-    draft.set("hardware.budget", budget.money, why)
+    why = _("The run is saved and stopped before it costs more than that, and can be resumed.")
+    draft.set_field("hardware.budget", budget.money, why)
 
 
 def keep_within(draft: Draft, found: Plan, spent: Spent, budget: Budget) -> bool:
-    """Shorten a run that would take more than it may; whether anything was changed."""
-    limit, likely = _limit(spent, budget)
+    """Shorten a run that would exceed the budget; return whether anything changed."""
+    limit, likely = _compare_with_limit(spent, budget)
     if limit is None or likely is None or found.duration is None or likely <= limit:
         return False
     steps = found.duration.work.steps
     share = max(0.0, limit - BEGIN) / max(likely - BEGIN, 1e-9)
+    # A tenth less, as the estimate of a step's time is rough
     fewer = max(1, math.floor(steps * share * 0.9))
-    draft.add(_over(spent, budget, steps, fewer))
-    if draft.own("training.max_steps") or fewer >= steps:
+    draft.add_concerns(_describe_overrun(spent, budget, steps, fewer))
+    # The concern is shown either way; only a number of steps that the user set is left alone
+    if draft.has_own("training.max_steps") or fewer >= steps:
         return False
-    draft.set(
+    draft.set_field(
         "training.max_steps",
         fewer,
-        _("Of {steps:,} steps, so many fit into the budget.", steps=steps),
+        _("So many of {steps:,} steps fit into the budget.", steps=steps),
     )
     return True
 
 
-def _limit(spent: Spent, budget: Budget) -> tuple[float | None, float | None]:
-    """The seconds that may be spent, and those that likely are."""
+def _compare_with_limit(spent: Spent, budget: Budget) -> tuple[float | None, float | None]:
+    """Return (seconds allowed, likely seconds)."""
     return budget.seconds, spent.seconds[1] if spent.seconds else None
 
 
-def _over(spent: Spent, budget: Budget, steps: int, fewer: int) -> Concern:
-    """That a run is over the budget, and what is done about it."""
+def _describe_overrun(spent: Spent, budget: Budget, steps: int, fewer: int) -> Concern:
+    """Describe by how much a run exceeds the budget, and after which step it ends instead."""
     if (budget.money is None or spent.cost is None) and spent.seconds:
         said = _(
             "All {steps:,} steps would take about {time}, and {limit} are allowed.",
@@ -112,7 +115,7 @@ def _over(spent: Spent, budget: Budget, steps: int, fewer: int) -> Concern:
         "over_budget",
         said,
         _(
-            "It ends after {fewer:,} steps. A smaller model, or fewer rows, would come to its end.",
+            "It ends after {fewer:,} steps. A smaller model or fewer rows would finish within the budget.",
             fewer=fewer,
         ),
         fixes=((_("Take all the steps"), {"training.max_steps": None}),),

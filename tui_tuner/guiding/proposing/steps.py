@@ -1,123 +1,131 @@
-"""Passes, steps, rate, evaluation: what follows from the counts of the rows."""
+"""Length, batch, passes, learning rate and evaluation, set from the counts of the rows."""
 
 from __future__ import annotations
 
-from tui_tuner.config.kinds import RANKED
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.guiding.proposing import rules
 from tui_tuner.guiding.proposing.draft import Draft
-from tui_tuner.guiding.proposing.rows import Tokens
+from tui_tuner.guiding.proposing.token_counts import Tokens
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.planning.data_facts import steps_of
-from tui_tuner.planning.duration import steps_in
-from tui_tuner.planning.learning_rate import rules as rate_rules
+from tui_tuner.planning.data_facts import count_steps
+from tui_tuner.planning.duration import count_run_steps
+from tui_tuner.planning.learning_rate import apply_rules as rate_rules
 from tui_tuner.planning.plan import Plan
 
-WIDE = 2000  # hidden size from which LoRA's customary rate holds (it was measured on 7B and larger)
+WIDE = 2000  # hidden size from which LoRA's usual rate holds (it was measured on models of 7B and larger)
 SAMPLES = 4
 MOST_TEXT_HELD = 0.4
 
 
 def settle_length(draft: Draft, tokens: Tokens, most: int) -> None:
-    """The longest sequence, for lengths that were counted where `most` was allowed."""
-    kind = draft.config().task_kind
+    """Set `data.max_length` from lengths that were counted with `most` as the limit."""
+    kind = draft.build_config_so_far().task_kind
     lengths = tokens.lengths
     if not lengths:
         return
     longest, mean = max(lengths), sum(lengths) / len(lengths)
     if kind.plain_text:
         total = sum(lengths)
+        # Longer pieces teach longer dependencies, but little text would make too few of them
         length = min(most, rules.LONG_TEXT_LENGTH if total > rules.MUCH_TEXT else rules.TEXT_LENGTH)
-        if longest < rules.TEXT_LENGTH:  # documents, each of which is shorter
-            length = rules.length_of(lengths, most)
+        # The texts are documents that are all shorter than a piece
+        if longest < rules.TEXT_LENGTH:
+            length = rules.choose_length(lengths, most)
         why = _(
-            "{tokens:,} tokens of text, in pieces of at most so many: enough of them to hold some out.",
+            "{tokens:,} tokens of text, in pieces of at most this length: enough pieces to hold some out.",
             tokens=total,
         )
     else:
-        length = rules.length_of(lengths, most)
+        length = rules.choose_length(lengths, most)
         over = sum(one > length for one in lengths)
         said = {"longest": longest, "mean": mean, "over": over, "rows": len(lengths)}
         if over:
             why = _(
-                "Rows have {mean:.0f} tokens on average; {over:,} of {rows:,} are longer than this, the "
+                "Rows have {mean:.0f} tokens on average; {over:,} of {rows:,} are longer than this; the "
                 "longest has {longest:,}.",
                 **said,
             )
         elif longest >= most:
-            why = _("The longest row has {longest:,} tokens or more, and the model reads no more.", **said)
+            why = _("The longest row has at least {longest:,} tokens, and the model reads no more.", **said)
         else:
-            why = _("The longest row has {longest:,} tokens, and the mean is {mean:.0f}.", **said)
-    draft.set("data.max_length", length, why)
-    reads, stride = "data.stride" in kind.reads, draft.config().data.stride
+            why = _("The longest row has {longest:,} tokens; the mean is {mean:.0f}.", **said)
+    draft.set_field("data.max_length", length, why)
+    reads, stride = "data.stride" in kind.reads, draft.build_config_so_far().data.stride
     if reads and stride * 2 > length:
         shared = max(1, length // 3)
-        draft.set("data.stride", shared, _("A third of the length, for texts that are longer: customary."))
+        draft.set_field(
+            "data.stride", shared, _("A third of the length, as is usual for texts that are longer.")
+        )
+    # A text keeps its class without its end; an answer or a tag may be in the part that is cut
     if not kind.plain_text and kind.decides == "text" and any(one >= most for one in lengths):
-        draft.set("data.overlong", "truncate", _("Texts beyond what the model reads lose their end."))
+        draft.set_field("data.overlong", "truncate", _("Texts longer than the model's limit lose their end."))
 
 
 def settle_held_out(draft: Draft, rows: int) -> None:
-    """The rows that judge."""
-    kind = draft.config().task_kind
-    share = rules.held_out_of(rows, kind)
+    """Set the share of rows that are held out for evaluation."""
+    kind = draft.build_config_so_far().task_kind
+    share = rules.choose_held_out_share(rows, kind)
     if not share:
-        draft.set("data.validation", None, _("Of a single row, nothing can be held out."))
+        draft.set_field("data.validation", None, _("With a single row, nothing can be held out."))
         return
     held = max(1, round(share * rows))
     why = _(
-        "{held:,} of {rows:,} are held out: enough to tell better from chance, and not more than needed.",
+        "{held:,} of {rows:,} rows are held out: enough to tell an improvement from chance, and no more.",
         held=held,
         rows=rows,
     )
+    # Small data sets get a fifth, which is less than the rows that the rule asks for
     if held < rules.HELD_OUT_ROWS:
         why = _(
-            "{held:,} of {rows:,} are held out, a fifth: fewer would tell nothing, more would be missed in "
+            "{held:,} of {rows:,} rows are held out, a fifth: fewer would show nothing, more would be "
+            "missing in "
             "training.",
             held=held,
             rows=rows,
         )
-    draft.set("data.validation", share, why)
+    draft.set_field("data.validation", share, why)
 
 
-def hold_more(draft: Draft, tokens: Tokens) -> bool:
-    """Hold out more of plain text whose documents are so long that the share came to few pieces.
+def hold_out_more(draft: Draft, tokens: Tokens) -> bool:
+    """Hold out more plain text where long documents leave too few pieces; return whether it changed.
 
-    Whether there was more to hold out.
+    Whole documents are held out, so a share of the text may come to very few of its pieces.
     """
-    share, held = draft.config().data.validation, tokens.facts.validation_rows
-    if draft.own("data.validation") or not isinstance(share, float) or share >= MOST_TEXT_HELD:
+    share, held = draft.build_config_so_far().data.validation, tokens.facts.validation_rows
+    if draft.has_own("data.validation") or not isinstance(share, float) or share >= MOST_TEXT_HELD:
         return False
+    # Three quarters of what is wanted are close enough: a larger share costs text to train on
     if held >= min(rules.HELD_OUT_ROWS, (tokens.facts.rows + held) / 5) * 0.75:
         return False
     more = min(MOST_TEXT_HELD, float(f"{share * 1.4 + 0.01:.2g}"))
-    why = _("Whole documents are held out, and they are long: a smaller share would tell too little.")
-    draft.set("data.validation", more, why)
+    why = _("Whole documents are held out, and they are long: a smaller share would show too little.")
+    draft.set_field("data.validation", more, why)
     return True
 
 
 def settle_steps(draft: Draft, rows: int) -> None:
-    """Batch, passes and warm-up for so many rows of training, where nothing better is known."""
-    kind = draft.config().task_kind
-    batch = rules.batch_of(rows, kind)
-    epochs = rules.epochs_of(rows, kind, batch)
-    steps = steps_of(rows, batch, epochs)
+    """Set batch size, epochs and warm-up for so many training rows, where they are not set yet."""
+    kind = draft.build_config_so_far().task_kind
+    batch = rules.choose_batch_size(rows, kind)
+    epochs = rules.choose_epochs(rows, kind, batch)
+    steps = count_steps(rows, batch, epochs)
     if batch == rules.MOST_BATCH:
-        why = _("Customary, and {rows:,} rows make {steps:,} steps of it.", rows=rows, steps=steps)
+        why = _("The usual size; {rows:,} rows make {steps:,} steps.", rows=rows, steps=steps)
     else:
         why = _(
-            "{rows:,} rows make {steps:,} steps of it; of {most} rows a step, there would be {fewer:,}.",
+            "{rows:,} rows make {steps:,} steps; with {most} rows per step there would be only {fewer:,}.",
             rows=rows,
             steps=steps,
             most=rules.MOST_BATCH,
-            fewer=steps_of(rows, rules.MOST_BATCH, epochs),
+            fewer=count_steps(rows, rules.MOST_BATCH, epochs),
         )
-    draft.settle("training.batch_size", batch, why)
-    rule = rules.epochs_rule(kind)
+    draft.settle_field("training.batch_size", batch, why)
+    rule = rules.find_epochs_rule(kind)
     why = _("For {rows:,} rows. {rule} ({source})", rows=rows, rule=_(rule.says), source=rule.source)
-    draft.settle("training.epochs", float(epochs), why)
-    warmup = rules.warmup_of(kind)
-    draft.settle(
+    draft.settle_field("training.epochs", float(epochs), why)
+    warmup = rules.choose_warmup(kind)
+    draft.settle_field(
         "training.warmup",
         warmup,
         _("{rule} ({source})", rule=_(rules.RULES["warmup"].says), source=rules.RULES["warmup"].source),
@@ -125,65 +133,70 @@ def settle_steps(draft: Draft, rows: int) -> None:
 
 
 def settle_rate(draft: Draft, facts: ModelFacts, found: Plan) -> None:
-    """The learning rate: that of the method, or for narrow models that of their width."""
+    """Set the learning rate: the usual one of the method, or for narrow models the one for their width."""
     if "training.learning_rate" in draft.settings:
         return
-    config = draft.config()
+    config = draft.build_config_so_far()
     why = found.rate.why
-    if config.method.kind in RANKED and facts.hidden < WIDE and not config.task_kind.decides:
+    if config.method.has_trait(Trait.RANKED) and facts.hidden < WIDE and not config.task_kind.decides:
+        # A rate that rises as the width falls: narrow models learn far too slowly with the usual one
         by_width = next(
             (rule for rule in rate_rules(config, facts) if rule.name == "width of the model"), None
         )
         if by_width is not None and by_width.rate is not None:
             rate = float(f"{by_width.rate:.1g}")
             said = _(
-                "{formula} for a model that is {hidden} wide ({source}); the customary {usual:g} was found "
-                "on models far wider.",
+                "{formula} for a model with a hidden size of {hidden} ({source}); the usual {usual:g} was "
+                "found "
+                "on much wider models.",
                 formula=by_width.formula,
                 hidden=facts.hidden,
                 source=by_width.source,
                 usual=found.rate.value,
             )
-            draft.set("training.learning_rate", rate, said)
+            draft.set_field("training.learning_rate", rate, said)
             return
-    if draft.own("training.learning_rate"):
-        draft.set("training.learning_rate", None, "")
-    draft.tell("training.learning_rate", found.rate.value, why)
+    # `set_field` takes the user's own rate, whatever value is passed here
+    if draft.has_own("training.learning_rate"):
+        draft.set_field("training.learning_rate", None, "")
+    draft.show_default("training.learning_rate", found.rate.value, why)
 
 
 def settle_evaluation(draft: Draft, tokens: Tokens) -> None:
-    """How often it is measured, what is shown, and when it stops by itself."""
-    config = draft.config()
+    """Set how often a run evaluates, how many samples it shows, and early stopping."""
+    config = draft.build_config_so_far()
     kind, held = config.task_kind, tokens.facts.validation_rows
-    steps = steps_in(config, tokens.facts.rows)
+    steps = count_run_steps(config, tokens.facts.rows)
+    # Without held-out rows there is nothing to evaluate
     if config.data.validation is None:
         return
-    draft.tell(
+    draft.show_default(
         "evaluation.every",
         max(1, round(steps / 10)),
-        _("About 10 times in {steps:,} steps: a curve that can be judged.", steps=steps),
+        _("About 10 times in {steps:,} steps, so that the curve has enough points.", steps=steps),
     )
     samples = min(SAMPLES, held)
-    draft.set(
+    draft.set_field(
         "evaluation.samples",
         samples,
-        _("Answers to held-out rows before, during and after, to be read with your own eyes."),
+        _("Answers to held-out rows before, during and after training, for you to read."),
     )
     if kind.writes:
         longest = tokens.facts.most_trained[0] if tokens.facts.most_trained else 0
         if kind.plain_text or not longest:
             most = 60
-            why = _("Enough to see how it goes on.")
+            why = _("Enough to see how it continues a text.")
         else:
+            # Room for the longest answer, rounded up to 16; at most 200 tokens, as generating is slow
             most = min(200, max(16, -(-longest // 16) * 16))
             why = _("The longest answer has {longest:,} tokens.", longest=longest)
-        draft.set("evaluation.max_new_tokens", most, why)
-    if rules.stops_early(tokens.facts.rows, config.training.epochs, held, kind):
+        draft.set_field("evaluation.max_new_tokens", most, why)
+    if rules.should_stop_early(tokens.facts.rows, config.training.epochs, held, kind):
         why = _(
-            "{rows:,} rows read {epochs:g} times may be learnt by heart: it stops after {patience} "
-            "evaluations without a better one, and the best is kept.",
+            "{rows:,} rows read {epochs:g} times may be memorised: the run stops after {patience} "
+            "evaluations without improvement, and the best checkpoint is kept.",
             rows=tokens.facts.rows,
             epochs=config.training.epochs,
             patience=rules.PATIENCE,
         )
-        draft.set("evaluation.early_stopping", rules.PATIENCE, why)
+        draft.set_field("evaluation.early_stopping", rules.PATIENCE, why)

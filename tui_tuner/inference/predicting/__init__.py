@@ -1,1 +1,1 @@
-"""A model used on a file: a prediction for each row, in order, resumable."""
+"""Predicts the rows of a file with a model: in order, and resumable."""

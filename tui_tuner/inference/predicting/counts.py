@@ -1,4 +1,4 @@
-"""What became of the rows of a job, so far."""
+"""Counts of the rows that a job has predicted so far."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MOST_REASONS = 50
 
 @dataclass
 class Counts:
-    """Rows that are written.
+    """Counts of the rows written.
 
     Args:
-        unused: Those without a prediction; `problems` counts them by reason.
-        unlabelled: Those whose answer has no valid label.
+        unused: Rows without a prediction; `problems` counts them by reason.
+        unlabelled: Rows whose answer has no valid label.
     """
 
     rows: int = 0
@@ -23,17 +23,18 @@ class Counts:
     unlabelled: int = 0
     problems: dict[str, int] = field(default_factory=dict)
 
-    def add(self, value: Any, problem: str) -> None:
-        """Count a row by its prediction; a problem says why it has none."""
+    def count_prediction(self, value: Any, problem: str) -> None:
+        """Count a row; `problem` is the reason if it has no prediction."""
         self.rows += 1
         unlabelled = isinstance(value, Mapping) and "label" in value and value["label"] is None
         self.unused += value is None
         self.unlabelled += unlabelled
         if problem and (value is None or unlabelled):
+            # What follows the colon is the answer itself, different for each row
             reason = problem.partition(":")[0].strip()
             if reason in self.problems or len(self.problems) < MOST_REASONS:
                 self.problems[reason] = self.problems.get(reason, 0) + 1
 
-    def plain(self) -> dict[str, Any]:
-        """In plain values."""
+    def list_counts(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
         return asdict(self)

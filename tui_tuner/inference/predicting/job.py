@@ -1,4 +1,4 @@
-"""What is predicted: which model, which rows, how they are asked, and where the answers go."""
+"""The options of a prediction job: model, rows, prompt and output."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.kinds import RECORD_FORMATS, TASKS, TaskKind
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.errors import UsageError
 from tui_tuner.inference.origin import Origin
-from tui_tuner.inference.predicting.parsing import plain_label
+from tui_tuner.inference.predicting.parsing import normalise_label
 from tui_tuner.inference.sampling import MOST_NEW_TOKENS
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
-RETRY_TEMPERATURE = 0.7  # of another attempt where the first one took the likeliest tokens
-STATE = ".state.json"  # behind the name of the output
-# How each option is called where a person gives it
+RETRY_TEMPERATURE = 0.7  # of a retry, if the first attempt always took the most likely token
+STATE = ".state.json"  # appended to the name of the output
+# The command-line flag of each option, for messages
 FLAGS = {
     "format": "--format",
     "part": "--part",
@@ -37,22 +38,22 @@ _WRITING = ("prompt", "labels", "json_keys", "retries", "system", "temperature")
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that is asked, in plain values: it goes to a helper process and into the state of a file.
+    """All options of a job as plain values, for a helper process and for the output's state file.
 
     Args:
-        model: Which model answers.
+        model: The model that predicts.
         path: File, folder, glob or hub data set, as `data.path`.
-        out: The JSONL file that is written.
-        format: As `data.format`; `part` as `data.field`: key, table or member that holds the rows.
-        columns: Role -> column, where the user says so.
-        field: The column that is added.
-        prompt: Text of a template with {column} places, `carp`, or empty: what the rows ask by themselves.
-        labels: What an answer must be one of; empty for anything.
-        json_keys: Keys of the JSON object that an answer must be; empty for any text.
-        retries: How often a row is asked again that got no valid answer.
-        system: System prompt of rows that have none.
-        batch_size: Rows in one forward pass; 0 leaves it to the program.
-        force: Begin anew where the output exists.
+        out: The JSONL file to write.
+        format: As `data.format`; `part`: as `data.field`, the key, table or member with the rows.
+        columns: Role -> column, as far as the user named them.
+        field: The column to add.
+        prompt: A template with {column} placeholders, `carp`, or empty to use the rows as they are.
+        labels: The labels to choose from; empty for any answer.
+        json_keys: Keys of the JSON object to answer with; empty for any text.
+        retries: How often to ask again for a row without a valid answer.
+        system: System prompt for rows that have none.
+        batch_size: Rows per forward pass; 0 for automatic.
+        force: Whether to overwrite an existing output.
     """
 
     model: Origin
@@ -75,39 +76,40 @@ class Job:
     force: bool = False
 
     @property
-    def kind(self) -> TaskKind:
-        """The task of the model."""
+    def task_kind(self) -> TaskKind:
+        """Return the kind of the model's task."""
         return TASKS[self.model.task]
 
     @property
-    def state(self) -> Path:
-        """The file that says what the output is made of."""
+    def state_path(self) -> Path:
+        """Return the path of the state file, which records what the output was made from."""
         target = Path(self.out).expanduser()
         return target.with_name(target.name + STATE)
 
-    def plain(self) -> dict[str, Any]:
-        """For another process."""
-        return {**asdict(self), "model": self.model.plain()}
+    def list_job_values(self) -> dict[str, Any]:
+        """Return plain values for another process."""
+        return {**asdict(self), "model": self.model.list_origin_values()}
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Job:
-        """What `plain` gave, or as much of it as a screen fills in."""
+    def from_values(cls, values: Mapping[str, Any]) -> Job:
+        """Rebuild a job from the values of `plain`; missing ones take their defaults."""
         known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
         for name in ("labels", "json_keys"):
+            # JSON has no tuples, and a frozen dataclass should not hold lists
             known[name] = tuple(known.get(name, ()))
-        known["model"] = Origin.of(known["model"])
+        known["model"] = Origin.from_values(known["model"])
         return cls(**known)
 
-    def options(self) -> dict[str, Any]:
-        """What decides what is predicted, beside the model and the rows."""
+    def list_options(self) -> dict[str, Any]:
+        """Return the options that the predictions depend on, in addition to model and rows."""
         return {
             name: list(value) if isinstance(value, tuple) else dict(value) if name == "columns" else value
             for name in FLAGS
             for value in (getattr(self, name),)
         }
 
-    def check(self) -> Job:
-        """Raise `UsageError` where options are out of range, or do not fit the model or each other."""
+    def check_options(self) -> Job:
+        """Raise `UsageError` if options are out of range or do not fit the model or each other."""
         _check_numbers(self)
         if self.format not in RECORD_FORMATS:
             raise UsageError(
@@ -117,13 +119,16 @@ class Job:
             )
         if not self.field.strip():
             raise UsageError(_("the name of the column is empty."), where="--field")
-        if not self.kind.writes:
+        if not self.task_kind.writes:
             given = [name for name in _WRITING if getattr(self, name)]
             if given:
                 raise UsageError(
-                    _("the model writes no text (task {task}), so nothing is asked.", task=self.model.task),
+                    _(
+                        "the model does not write text (task {task}), so this option has no effect.",
+                        task=self.model.task,
+                    ),
                     where=FLAGS[given[0]],
-                    hint=_("Leave it out: the output has what the task finds in each row."),
+                    hint=_("Leave it out: the output contains what the task finds in each row."),
                 )
         _check_labels(self)
         return self
@@ -154,7 +159,8 @@ def _check_numbers(job: Job) -> None:
 def _check_labels(job: Job) -> None:
     plain: dict[str, str] = {}
     for label in job.labels:
-        key = plain_label(label)
+        # Labels are compared as answers are: ignoring case, quotes and punctuation
+        key = normalise_label(label)
         if not key:
             raise UsageError(
                 _("a label is empty."), where="--labels", hint=_("Give them as --labels good,bad.")
@@ -176,21 +182,23 @@ def _check_labels(job: Job) -> None:
         )
     if job.labels and len(job.labels) < 2:
         raise UsageError(
-            _("a single label is no choice."), where="--labels", hint=_("Give two labels or more.")
+            _("a single label leaves no choice."), where="--labels", hint=_("Give at least two labels.")
         )
     if job.json_keys and (job.prompt == "carp" or (job.labels and "label" not in job.json_keys)):
         raise UsageError(
-            _("an answer is a label, or JSON."),
+            _("an answer is either a label or JSON."),
             where="--json-keys",
-            hint=_("With --labels, one of the keys is `label`; with --prompt carp leave --json-keys out."),
+            hint=_(
+                "With --labels, one of the keys must be `label`; with --prompt carp, leave out --json-keys."
+            ),
         )
     if len(set(job.json_keys)) < len(job.json_keys) or not all(key.strip() for key in job.json_keys):
         raise UsageError(
-            _("a key is empty, or there twice."), where="--json-keys", hint=_("Give --json-keys name,price.")
+            _("a key is empty or a duplicate."), where="--json-keys", hint=_("Give --json-keys name,price.")
         )
     if job.retries and not (job.labels or job.json_keys):
         raise UsageError(
-            _("asks again where an answer is not valid, and every text is."),
+            _("only applies to invalid answers, and without labels or JSON every answer is valid."),
             where="--retries",
             hint=_("Give --labels or --json-keys, or leave it out."),
         )

@@ -1,38 +1,40 @@
-"""The first rows of a job, with what would be asked: before a model is loaded, and without torch."""
+"""Previews the first rows of a job and their inputs, before a model is loaded and without torch."""
 
 from __future__ import annotations
 
 import itertools
 from typing import Any
 
-from tui_tuner.data.records import Chat, Labelled, Question, Record, Tagged, Text
+from tui_tuner.data.records import Chat, LabelledText, Question, Record, TaggedText, Text
 from tui_tuner.errors import DataError, UsageError
-from tui_tuner.inference.places import config_of
+from tui_tuner.inference.model_places import build_origin_config
 from tui_tuner.inference.predicting.job import Job
-from tui_tuner.inference.predicting.roles import roles_of
-from tui_tuner.inference.predicting.source import SAMPLE_ROWS, Source
+from tui_tuner.inference.predicting.roles import find_role_kind
+from tui_tuner.inference.predicting.source import SAMPLE_ROWS, InputFiles
 from tui_tuner.text import sanitize
 
 ROWS = 5
-LONGEST = 4000  # characters of what is asked
+LONGEST = 4000  # characters of an input
 
 
-def look(job: Job, rows: int = ROWS) -> dict[str, Any]:
-    """What a file holds, and what a model would be asked about its first rows.
+def preview_job(job: Job, rows: int = ROWS) -> dict[str, Any]:
+    """Preview a job: the file's columns, and the inputs for its first rows.
 
     Returns:
-        `columns`: those of the first rows; `choices`: the roles that one may have; `roles`: the column of
-        each, as far as that is clear; `problem` and `hint`: why it is not, or empty; `files`, `notes`;
-        `rows`: of each its `number`, `values`, what is `asked` (text), and its `problem`.
+        `columns` of the first rows; `choices`: the possible roles; `roles`: the column of each role, as far
+        as it is clear; `problem` and `hint` if it is not; `files`, `notes`; `rows`: for each its `number`,
+        `values`, input (`asked`) and `problem`.
 
     Raises:
-        DataError, UsageError: there is nothing to read, or options are out of range.
+        DataError, UsageError: there is nothing to read, or options are not valid.
     """
-    job.check()
-    source = Source(job, config_of(job.model) if job.model.kind == "run" else None)
+    job.check_options()
+    source = InputFiles(job, build_origin_config(job.model) if job.model.kind == "run" else None)
     found: dict[str, Any] = {
-        "columns": columns_of(source),
-        "choices": [] if source.asking.columns_alone else roles_of(job.kind, source.asking.own).roles,
+        "columns": list_first_columns(source),
+        "choices": []
+        if source.asking.uses_columns_only
+        else find_role_kind(job.task_kind, source.asking.own).all_roles,
         "roles": {},
         "problem": "",
         "hint": "",
@@ -41,10 +43,10 @@ def look(job: Job, rows: int = ROWS) -> dict[str, Any]:
         "rows": [],
     }
     try:
-        roles = source.roles()
+        roles = source.find_first_roles()
         found["roles"] = dict(roles.columns) if roles is not None else {}
-        for asked in itertools.islice(source.rows(), rows):
-            text = "" if asked.record is None else shown(asked.record)
+        for asked in itertools.islice(source.read_inputs(), rows):
+            text = "" if asked.record is None else format_input(asked.record)
             found["rows"].append(
                 {
                     "number": asked.number + 1,
@@ -59,17 +61,17 @@ def look(job: Job, rows: int = ROWS) -> dict[str, Any]:
     return found
 
 
-def columns_of(source: Source) -> list[str]:
-    """The columns of the first rows of the first file."""
+def list_first_columns(source: InputFiles) -> list[str]:
+    """List the columns in the first rows of the first readable file."""
     for file in source.files:
-        head = [row for row in itertools.islice(file.rows(), SAMPLE_ROWS) if not row.problem]
+        head = [row for row in itertools.islice(file.iterate_rows(), SAMPLE_ROWS) if not row.problem]
         if head:
             return list(dict.fromkeys(str(name) for row in head for name in row.values))
     return []
 
 
-def shown(record: Record) -> str:
-    """What is asked, for a person: the turns of a chat with who says them, or a text."""
+def format_input(record: Record) -> str:
+    """Format an input for people: the turns of a chat with their roles, or a text."""
     if isinstance(record, Chat):
         parts = [
             f"{message.role}: {message.content or ''}" if len(record.messages) > 1 else message.content or ""
@@ -78,9 +80,9 @@ def shown(record: Record) -> str:
         text = "\n\n".join(parts)
     elif isinstance(record, Question):
         text = f"{record.question}\n\n{record.context}"
-    elif isinstance(record, Labelled):
+    elif isinstance(record, LabelledText):
         text = record.text if record.pair is None else f"{record.text}\n\n{record.pair}"
-    elif isinstance(record, Tagged):
+    elif isinstance(record, TaggedText):
         text = " ".join(record.tokens)
     else:
         text = record.text if isinstance(record, Text) else ""

@@ -1,4 +1,4 @@
-"""The operations `predict` and `predict_look` of a helper process."""
+"""Operations `predict` and `predict_look` of a helper process."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tui_tuner.inference.predicting.engine import AFTER_BATCH, AT_ONCE, GO, predict
+from tui_tuner.inference.predicting.engine import AFTER_BATCH, AT_ONCE, GO, predict_file
 from tui_tuner.inference.predicting.job import Job
 
-PATIENCE = 3.0  # seconds for the batch that is computed when a screen ends the job
+PATIENCE = 3.0  # seconds for finishing the current batch when a screen stops the job
 
 
 def answer(
     arguments: Mapping[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Predict a file.
+    """Run the operation `predict`: predict the rows of a file.
 
     Args:
         arguments: A `Job` in plain values.
-        progress: Told what `engine.predict` tells.
+        progress: Called as by `engine.predict_file`.
 
     Returns:
-        A `Predicted` in plain values; also where it was cancelled, with `stopped`.
+        A `PredictionOutcome` in plain values; `stopped` is true if it was cancelled.
     """
     since = 0.0
 
-    def stop() -> int:
+    def choose_stop() -> int:
         nonlocal since
         if not cancelled():
             return GO
         since = since or time.monotonic()
         return AFTER_BATCH if time.monotonic() - since < PATIENCE else AT_ONCE
 
-    return predict(Job.of(arguments), progress, stop).plain()
+    return predict_file(Job.from_values(arguments), progress, choose_stop).list_outcome_values()
 
 
 def look_at(
     arguments: Mapping[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """The operation `predict_look`: what `look.look` finds, of a `Job` in plain values."""
-    from tui_tuner.inference.predicting.look import look
-    from tui_tuner.runs.wire import plain
+    """Run the operation `predict_look`: preview a `Job` in plain values with `look.preview_job`."""
+    from tui_tuner.inference.predicting.look import preview_job
+    from tui_tuner.runs.wire import to_plain
 
-    return dict(plain(look(Job.of(arguments))))
+    return dict(to_plain(preview_job(Job.from_values(arguments))))

@@ -1,7 +1,7 @@
-"""The file of predictions: whole lines in order, and beside it what they were made of.
+"""The file of predictions, with a state file next to it that records what they were made from.
 
-A line is whole or it is not there: what a kill left torn at the end is cut off, and the rows before it are
-done. The file is held by a lock that dies with its process.
+A partial last line, left by a kill, is cut off; all rows before it are done. The file is held by a lock that
+ends with its process.
 """
 
 from __future__ import annotations
@@ -21,64 +21,68 @@ from tui_tuner.errors import DiskFullError, UsageError
 from tui_tuner.inference.predicting.counts import Counts
 from tui_tuner.inference.predicting.job import FLAGS, Job
 from tui_tuner.locales import _
-from tui_tuner.runs.private import read_file
+from tui_tuner.runs.private_files import read_file
 from tui_tuner.text import one_line
 
 VERSION = 1
 
 
-class Output:
-    """An output that is open for this process alone. Use `with`.
+class PredictionFile:
+    """An output file that is locked for this process. Use `with`.
 
     Args:
-        made_of: The model, the input files and the options, in plain values.
+        made_of: Model, input files and options in plain values.
 
     Attributes:
-        counts: Rows that are there, and what is in them.
-        rows: How many there will be, where an earlier attempt counted them.
-        ahead: Values of rows behind those that are there, by number, kept by an attempt that was stopped.
+        counts: Counts of the rows written so far.
+        rows: The number of rows in the end, if an earlier attempt counted them.
+        ahead: Predictions of later rows by number, kept by an attempt that was stopped.
 
     Raises:
-        UsageError: it is another file, is held by another process, or was begun from something else.
+        UsageError: it is some other file, is locked by another process, or was made from something else.
         DiskFullError: it cannot be written.
     """
 
     def __init__(self, job: Job, made_of: Mapping[str, Any]) -> None:
         self.path = Path(job.out).expanduser()
-        self._job, self._state = job, job.state
+        self._job, self._state = job, job.state_path
+        # Through JSON, as the values from the state file are: tuples and lists must not differ
         self._made_of = json.loads(json.dumps(made_of))
         self.counts = Counts()
         self.rows: int | None = None
         self.ahead: dict[int, Any] = {}
         check_target(self.path)
+        # Asked before the lock, which creates the file
         self._new = not self.path.exists()
-        self._fd = _locked(self.path)
+        # The lock is held until the process ends, however it ends
+        self._fd = _open_locked(self.path)
         try:
-            self._begin()
+            self._resume_output()
         except BaseException:
             self.close()
             raise
 
-    def __enter__(self) -> Output:
+    def __enter__(self) -> PredictionFile:
         return self
 
     def __exit__(self, *_unused: object) -> None:
         self.close()
 
-    # ---- what is there ------------------------------------------------------------------------------------
+    # ---- resuming -----------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _resume_output(self) -> None:
         known = self._read_state()
         if self._job.force or not os.fstat(self._fd).st_size:
             return
         if known is None:
             raise UsageError(
-                _("exists, and nothing says what it was made of."),
+                _("exists, and it is not known what it was made from."),
                 where=one_line(self.path, 300),
-                hint=_("Choose another -o, or write over it with --force."),
+                hint=_("Choose another -o, or overwrite it with --force."),
             )
         _check_same(known.get("made_of"), self._made_of, self.path)
-        if not self._made_of["model"].get("base"):  # it is not here now
+        # The base model is not on this machine now, so its earlier hash is kept
+        if not self._made_of["model"].get("base"):
             self._made_of["model"]["base"] = known["made_of"]["model"].get("base", "")
         self._count_lines()
         self.rows = known.get("rows") if isinstance(known.get("rows"), int) else None
@@ -86,8 +90,8 @@ class Output:
         if isinstance(ahead, dict):
             self.ahead = {int(key): value for key, value in ahead.items() if key.isdigit()}
 
-    def start(self) -> None:
-        """Everything is ready: from here on, rows are added. What is to be written over is gone now.
+    def start_writing(self) -> None:
+        """Prepare the file for the first row; with `force` this deletes the old content.
 
         Raises:
             DiskFullError: it cannot be written.
@@ -104,44 +108,48 @@ class Output:
         return found if isinstance(found, dict) and found.get("version") == VERSION else None
 
     def _count_lines(self) -> None:
-        """Count the whole lines, and cut off what is torn at the end."""
+        """Count the complete lines, and cut off a partial one at the end."""
         end = 0
         with open(os.dup(self._fd), "rb") as file:
             file.seek(0)
-            for line, after in _lines(file):
-                row = _row_of(line)
+            for line, after in _read_whole_lines(file):
+                row = _parse_row(line)
+                # Only the last line may be damaged, by a kill; in the middle it is not our file
                 if row is None:
                     if file.read(1):
                         raise UsageError(
-                            _("line {line:,} is no row.", line=self.counts.rows + 1),
+                            _("line {line:,} is not a valid row.", line=self.counts.rows + 1),
                             where=one_line(self.path, 300),
-                            hint=_("Choose another -o, or begin anew with --force."),
+                            hint=_("Choose another -o, or start again with --force."),
                         )
                     break
-                self.counts.add(row.get(self._job.field), self._problem_of(row))
+                self.counts.count_prediction(row.get(self._job.field), self._read_problem(row))
                 end = after
         os.ftruncate(self._fd, end)
 
-    def _problem_of(self, row: Mapping[str, Any]) -> str:
+    def _read_problem(self, row: Mapping[str, Any]) -> str:
         return str(row.get(f"{self._job.field}_problem", row.get("problem", "")) or "")
 
-    def know_model(self, model: Mapping[str, Any]) -> None:
-        """Take down the model once all of it is here.
+    def record_model(self, model: Mapping[str, Any]) -> None:
+        """Record the model once its weights are on this machine.
 
         Raises:
-            UsageError: the rows that are there were made by another.
+            UsageError: the existing rows were made by another model.
         """
-        if self.counts.rows and (differs := _model_differs(self._made_of["model"], model)) is not None:
-            raise _begun_otherwise([differs], self.path)
+        if (
+            self.counts.rows
+            and (differs := _describe_model_difference(self._made_of["model"], model)) is not None
+        ):
+            raise _refuse_other_origin([differs], self.path)
         self._made_of["model"] = json.loads(json.dumps(model))
 
-    # ---- what is added ------------------------------------------------------------------------------------
+    # ---- writing ------------------------------------------------------------------------------------------
 
-    def write(self, lines: Sequence[bytes]) -> None:
-        """Add lines, each with its newline.
+    def write_lines(self, lines: Sequence[bytes]) -> None:
+        """Append lines, each with its newline.
 
         Raises:
-            DiskFullError: there is no room; what was written of the last line is taken back.
+            DiskFullError: the disk is full; a partial last line is removed again.
         """
         block = memoryview(b"".join(lines))
         begun = os.fstat(self._fd).st_size
@@ -151,11 +159,12 @@ class Output:
                 done += os.write(self._fd, block[done:])
         except OSError as error:
             whole = bytes(block[:done]).rfind(b"\n") + 1
+            # Complete lines of a block stay: those rows are done, even though the write failed
             os.ftruncate(self._fd, begun + whole)
-            raise _cannot_write(self.path, error) from None
+            raise _report_write_error(self.path, error) from None
 
     def save_state(self, ahead: Mapping[int, Any] | None = None) -> None:
-        """Keep what the file is made of, how many rows it will have, and values that wait for their turn."""
+        """Save what the file is made from, its final number of rows, and predictions of later rows."""
         values = {
             "version": VERSION,
             "made_of": self._made_of,
@@ -166,38 +175,39 @@ class Output:
         try:
             with open(part, "wb") as file:
                 file.write(orjson.dumps(values, option=orjson.OPT_INDENT_2, default=str) + b"\n")
+            # Renaming is atomic: a reader finds either the old or the new state
             part.replace(self._state)
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise _cannot_write(self._state, error) from None
+            raise _report_write_error(self._state, error) from None
 
-    def finish(self) -> None:
-        """Everything is there: see that it is on the disk."""
+    def sync_file(self) -> None:
+        """Sync the finished file to the disk."""
         try:
             os.fsync(self._fd)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-                raise _cannot_write(self.path, error) from None
+                raise _report_write_error(self.path, error) from None
 
-    def discard(self) -> None:
-        """Take back a file that was made for nothing."""
+    def discard_empty(self) -> None:
+        """Delete a new file that is still empty, and its state."""
         if self._new and not os.fstat(self._fd).st_size:
             self._state.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the file; another process may go on with it."""
+        """Release the file for other processes."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 def check_target(path: Path) -> None:
-    """Raise `UsageError` where no file can be written."""
+    """Raise `UsageError` if a path cannot be written as a file."""
     where = one_line(path, 300)
     if str(path) == "-":
         raise UsageError(
-            _("is no file, and what was predicted could not go on after a break."),
+            _("is not a file, so an interrupted job could not be resumed."),
             where="-o -",
             hint=_("Give a name that ends in .jsonl."),
         )
@@ -205,13 +215,13 @@ def check_target(path: Path) -> None:
         raise UsageError(_("is a folder."), where=where, hint=_("Give a name that ends in .jsonl."))
     if not path.parent.is_dir():
         raise UsageError(
-            _("no such folder."), where=one_line(path.parent, 300), hint=_("Make it, or choose another -o.")
+            _("no such folder."), where=one_line(path.parent, 300), hint=_("Create it, or choose another -o.")
         )
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        raise UsageError(_("is no regular file."), where=where, hint=_("Choose another -o."))
+        raise UsageError(_("is not a regular file."), where=where, hint=_("Choose another -o."))
 
 
-def _locked(path: Path) -> int:
+def _open_locked(path: Path) -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -227,15 +237,16 @@ def _locked(path: Path) -> int:
         raise UsageError(
             _("is being written by another process."),
             where=one_line(path, 300),
-            hint=_("Wait for it, end it, or choose another -o."),
+            hint=_("Wait for it, stop it, or choose another -o."),
         ) from None
     except OSError:
-        pass  # a file system without locks
+        # A file system without locks
+        pass
     return fd
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Lines that end, and where each does."""
+def _read_whole_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Yield complete lines with the offset of their end."""
     at = 0
     for line in file:
         at += len(line)
@@ -243,7 +254,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
             yield line, at
 
 
-def _row_of(line: bytes) -> dict[str, Any] | None:
+def _parse_row(line: bytes) -> dict[str, Any] | None:
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -251,60 +262,61 @@ def _row_of(line: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _cannot_write(path: Path, error: OSError) -> DiskFullError:
+def _report_write_error(path: Path, error: OSError) -> DiskFullError:
     return DiskFullError(
         _("cannot be written: {problem}.", problem=error.strerror),
         where=one_line(path, 300),
-        hint=_("Make room; the same command goes on where it ended."),
+        hint=_("Free some space; the same command continues where it stopped."),
     )
 
 
 def _check_same(before: Any, now: Mapping[str, Any], path: Path) -> None:
-    """Raise `UsageError` where an output was begun from something else than what is asked now."""
+    """Raise `UsageError` if an output was made from another model, input or other options."""
     before = before if isinstance(before, dict) else {}
     differs: list[str] = []
-    if (model := _model_differs(before.get("model"), now["model"])) is not None:
+    if (model := _describe_model_difference(before.get("model"), now["model"])) is not None:
         differs.append(model)
     if before.get("input") != now["input"]:
-        differs.append(_input_differs(before.get("input"), now["input"]))
+        differs.append(_describe_input_difference(before.get("input"), now["input"]))
     options = before.get("options") if isinstance(before.get("options"), dict) else {}
     for name, value in now["options"].items():
         if options.get(name) != value:
             said = one_line(orjson.dumps(options.get(name)).decode(), 60)
             differs.append(_("{option} was {before}", option=FLAGS.get(name, name), before=said))
     if differs:
-        raise _begun_otherwise(differs, path)
+        raise _refuse_other_origin(differs, path)
 
 
-def _begun_otherwise(differs: Sequence[str], path: Path) -> UsageError:
+def _refuse_other_origin(differs: Sequence[str], path: Path) -> UsageError:
     return UsageError(
-        _("was begun otherwise: {differences}.", differences="; ".join(differs)),
+        _("was made from something else: {differences}.", differences="; ".join(differs)),
         where=one_line(path, 300),
-        hint=_("Ask as before to go on, choose another -o, or begin anew with --force."),
+        hint=_("Use the same options to continue, choose another -o, or start again with --force."),
     )
 
 
-def _model_differs(before: Any, now: Mapping[str, Any]) -> str | None:
-    """How the model differs; what it is called here is no difference."""
+def _describe_model_difference(before: Any, now: Mapping[str, Any]) -> str | None:
+    """Describe how the model differs, ignoring its name; None if it does not."""
     before = before if isinstance(before, dict) else {}
     other = [name for name in now if name not in ("name", "base") and before.get(name) != now[name]]
     if not other:
-        bases = {one["base"] for one in (before, now) if one.get("base")}  # older versions took none down
+        # State files of older versions recorded no base
+        bases = {one["base"] for one in (before, now) if one.get("base")}
         if len(bases) < 2:
             return None
-        return _("{name} began with other weights (--base)", name=one_line(now["name"], 80))
+        return _("{name} had another base model (--base)", name=one_line(now["name"], 80))
     if other == ["files"]:
         return _("the model {name} has changed since", name=one_line(now["name"], 80))
     return _("the model was {before}", before=one_line(before.get("name", ""), 80))
 
 
-def _input_differs(before: Any, now: Sequence[Sequence[Any]]) -> str:
+def _describe_input_difference(before: Any, now: Sequence[Sequence[Any]]) -> str:
     known = (
         {one[0]: one for one in before if isinstance(one, list) and one} if isinstance(before, list) else {}
     )
     for one in now:
         if one[0] not in known:
-            return _("{file} was not among its files", file=one_line(one[0], 200))
+            return _("{file} was not one of its files", file=one_line(one[0], 200))
         if known[one[0]] != list(one):
             return _("{file} has changed since", file=one_line(one[0], 200))
-    return _("it was made of more files, or of others")
+    return _("it was made from more or other files")

@@ -1,4 +1,4 @@
-"""From what a model wrote to a label, to clues and reasoning, or to the values of a JSON object."""
+"""Parses answers into labels, clues and reasoning, or values of a JSON object."""
 
 from __future__ import annotations
 
@@ -11,41 +11,43 @@ import orjson
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
-NO_LABEL = N_("the answer names none of the labels")
-TWO_LABELS = N_("the answer names several labels")
-NO_JSON = N_("the answer is no JSON object with these keys")
+NO_LABEL = N_("the answer contains none of the labels")
+TWO_LABELS = N_("the answer contains several labels")
+NO_JSON = N_("the answer contains no JSON object with these keys")
 SHOWN = 120  # characters of an answer in a sentence about it
 
-# The parts of an answer to the CARP prompt, however a model sets off their names
+# The headings in an answer to the CARP prompt, in the various ways that models format them
 _SECTION = re.compile(
     r"^[ \t>*_#\d.()-]*(clues?|reasoning|label)[ \t*_]*[:：][ \t*_]*", re.IGNORECASE | re.MULTILINE
 )
 _EDGES = " \t\n\r\"'`“”‘’«»„*_.,;:!?()[]{}<>。，；：！？（）【】「」"
 _SPACES = re.compile(r"[\s_\-\u2010-\u2015]+")
-_UNSPACED = 0x2E80  # from here on there are scripts that put no spaces between words
+_UNSPACED = 0x2E80  # scripts from here on (CJK and others) do not separate words with spaces
 
 
-def plain_label(text: str) -> str:
-    """A label or an answer as it is compared: without capitals, quotes, and signs at its edges."""
+def normalise_label(text: str) -> str:
+    """Normalise a label or an answer for comparison: lower case, without quotes and punctuation around it."""
     folded = _SPACES.sub(" ", text.casefold())
     plain = folded.strip(_EDGES)
-    return plain or folded.strip()  # a label that is nothing but signs
+    # A label may consist of punctuation only
+    return plain or folded.strip()
 
 
 def read_label(answer: str, labels: Sequence[str]) -> tuple[str | None, str]:
-    """The label that an answer names, or None and why.
+    """Find the label that an answer names; return (label or None, problem).
 
-    It is the whole answer, or the only one of the labels that stands in it. Of labels inside each other
-    ("good", "very good") the longer one counts.
+    The label is the whole answer, or the only label in it. Of labels that contain each other ("good",
+    "very good"), the longer one counts.
     """
-    by_key = {plain_label(label): label for label in labels}
-    whole = plain_label(answer)
+    by_key = {normalise_label(label): label for label in labels}
+    whole = normalise_label(answer)
     if whole in by_key:
         return by_key[whole], ""
     rest = _SPACES.sub(" ", answer.casefold())
     found: list[str] = []
     for key in sorted(by_key, key=len, reverse=True):
-        rest, count = _as_word(key).subn("\0", rest)
+        # A label that was found is blanked out, so that "good" is not found again inside "very good"
+        rest, count = _compile_word_pattern(key).subn("\0", rest)
         if count:
             found.append(by_key[key])
     if len(found) == 1:
@@ -56,17 +58,17 @@ def read_label(answer: str, labels: Sequence[str]) -> tuple[str | None, str]:
     return None, f"{_(TWO_LABELS)}: {', '.join(found)}"
 
 
-def _as_word(key: str) -> re.Pattern[str]:
-    """A label where it is no part of a longer word."""
+def _compile_word_pattern(key: str) -> re.Pattern[str]:
+    """Compile a pattern that finds a label only as a whole word."""
     before = r"(?<!\w)" if key[0].isalnum() and ord(key[0]) < _UNSPACED else ""
     after = r"(?!\w)" if key[-1].isalnum() and ord(key[-1]) < _UNSPACED else ""
     return re.compile(before + re.escape(key) + after)
 
 
 def read_sections(answer: str) -> dict[str, str]:
-    """The parts of an answer that are headed `CLUES:`, `REASONING:`, `LABEL:`.
+    """Split an answer at the headings `CLUES:`, `REASONING:` and `LABEL:`.
 
-    Of two alike it is the first: some models go on with a text of their own, and its label.
+    The first of each counts, as some models continue with another text of their own and its label.
     """
     heads = list(_SECTION.finditer(answer))
     found: dict[str, str] = {}
@@ -78,30 +80,32 @@ def read_sections(answer: str) -> dict[str, str]:
 
 
 def read_carp(answer: str, labels: Sequence[str]) -> tuple[dict[str, Any], str]:
-    """`{label, clues, reasoning}` of an answer to the CARP prompt, and what is wrong with it."""
+    """Parse an answer to the CARP prompt; return (`{label, clues, reasoning}`, problem)."""
     parts = read_sections(answer)
     said = parts.get("label") or answer
+    # Its first line alone: many models explain the label afterwards and mention others
     label, problem = read_label(said.partition("\n")[0], labels)
     if label is None:
         label, problem = read_label(said, labels)
     return {"label": label, "clues": parts.get("clues"), "reasoning": parts.get("reasoning")}, problem
 
 
-def read_json(answer: str, keys: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
-    """The values of these keys in the first JSON object of an answer that has them, or None and why."""
+def read_json_answer(answer: str, keys: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
+    """Return (values of the first JSON object in an answer with all keys, or None; problem)."""
     for place in (match.start() for match in re.finditer(r"\{", answer)):
-        found = _object_at(answer, place)
+        found = _parse_object_at(answer, place)
         if found is not None and all(key in found for key in keys):
             return {key: found[key] for key in keys}, ""
     shown = one_line(answer.strip(), SHOWN)
     return None, f"{_(NO_JSON)}: {shown}" if shown else _(NO_JSON)
 
 
-def _object_at(text: str, start: int) -> dict[str, Any] | None:
-    """The JSON object that begins at a brace; None if it is none."""
+def _parse_object_at(text: str, start: int) -> dict[str, Any] | None:
+    """Parse the JSON object that begins at a brace; None if it is not valid."""
     depth, inside, escaped = 0, False, False
     for place in range(start, len(text)):
         letter = text[place]
+        # Braces inside strings do not count; a backslash escapes the next character
         if inside:
             inside = escaped or letter != '"'
             escaped = letter == "\\" and not escaped

@@ -1,4 +1,4 @@
-"""The rows of a job, read as they stream: each with what is asked of it, or why it cannot be used."""
+"""Streams the rows of a job, each with its input for the model or a problem."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import DataSection, RunConfig
-from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Record, Row
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.data.sources.datafile import DataFile
-from tui_tuner.data.sources.files import resolve
+from tui_tuner.data.sources.files import resolve_paths
 from tui_tuner.errors import DataError, UsageError
-from tui_tuner.inference.predicting.asking import Asking
+from tui_tuner.inference.predicting.inputs import InputBuilder
 from tui_tuner.inference.predicting.job import Job
-from tui_tuner.inference.predicting.roles import Roles, find_roles, roles_of
+from tui_tuner.inference.predicting.roles import Roles, find_role_kind, find_roles
 from tui_tuner.inference.predicting.template import check_places
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 SAMPLE_ROWS = 200
-HEAD = 1 << 16  # bytes at the beginning of a file that tell whether it is still the same
-COUNTED = 5000  # rows between two messages while they are counted
+HEAD = 1 << 16  # bytes at the beginning of a file, which are hashed to detect changes
+COUNTED = 5000  # rows between two messages while counting
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A row of the input.
+class InputRow:
+    """A row of the input files.
 
     Args:
-        number: From 0, over all files.
-        record: What is asked, or None and `problem`.
+        number: Counted from 0 over all files.
+        record: The model's input; None if there is a `problem`.
     """
 
     number: int
@@ -43,11 +43,11 @@ class Asked:
     problem: str = ""
 
 
-class Source:
-    """The files of a job, with the columns of each.
+class InputFiles:
+    """Reads the files of a job, and finds the columns of each.
 
     Args:
-        config: Of the model's run, whose columns are tried first; None for a model that no run made.
+        config: The config of the model's run, whose columns are tried first; None for other models.
 
     Raises:
         DataError, UsageError, HubError: there is nothing to read.
@@ -55,50 +55,53 @@ class Source:
 
     def __init__(self, job: Job, config: RunConfig | None) -> None:
         self.job = job
-        self.asking = Asking(job)
+        self.asking = InputBuilder(job)
         self._trained: Mapping[str, str] = (config.data.columns or {}) if config is not None else {}
         section = DataSection(path=job.path, format=job.format, field=job.part or None)
-        resolved = resolve(section)
+        resolved = resolve_paths(section)
         self.files: list[DataFile] = [file for one in resolved for file in one.files]
         self.notes = [note for one in resolved for note in one.notes]
         self._known: dict[tuple[str, ...], Roles] = {}
 
-    def fingerprint(self) -> list[list[Any]]:
-        """What tells whether the files are still the same: name, size, time, and a hash of the beginning."""
+    def fingerprint_files(self) -> list[list[Any]]:
+        """Return name, size, time and a hash of the beginning of each file, for detecting changes."""
         found = []
         for path in dict.fromkeys(file.path for file in self.files):
             try:
                 status = os.stat(path)
                 with open(path, "rb") as file:
+                    # The time alone is not enough: copying a file keeps it or changes it, depending on the
+                    # tool
                     head = hashlib.sha256(file.read(HEAD)).hexdigest()
             except OSError:
-                found.append([path, 0, 0, ""])  # of a hub, or inside this package
+                # A file on a hub or inside this package does not change
+                found.append([path, 0, 0, ""])
                 continue
             found.append([os.path.abspath(path), status.st_size, status.st_mtime_ns, head])
         return found
 
-    def roles(self) -> Roles | None:
-        """The columns of the first file; None where no row of it can be read.
+    def find_first_roles(self) -> Roles | None:
+        """Find the columns of the first file with readable rows; None if there is none.
 
         Raises:
-            DataError, UsageError: it is not clear which they are.
+            DataError, UsageError: they are ambiguous.
         """
         for file in self.files:
-            head = list(itertools.islice(file.rows(), SAMPLE_ROWS))
+            head = list(itertools.islice(file.iterate_rows(), SAMPLE_ROWS))
             if any(not row.problem for row in head):
-                return self._roles(file, head)
+                return self._find_file_roles(file, head)
         return None
 
-    def survey(self, counted: Callable[[int], None]) -> int:
-        """Read everything once: how many rows there are, and whether every file can be used.
+    def count_rows(self, counted: Callable[[int], None]) -> int:
+        """Read all files once; return the number of rows after checking that all can be used.
 
         Raises:
-            DataError, UsageError: a file cannot be read, its columns are not clear, or a row has the column
-                that is to be added.
+            DataError, UsageError: a file cannot be read, its columns are ambiguous, or a row already has the
+                column to be added.
         """
         count = 0
         for file in self.files:
-            for row in self._checked(file):
+            for row in self._read_checked(file):
                 self._check_field(row)
                 count += 1
                 if count % COUNTED == 0:
@@ -108,63 +111,65 @@ class Source:
             raise DataError(_("holds no rows."), where=one_line(self.job.path))
         return count
 
-    def rows(self, skip: int = 0) -> Iterator[Asked]:
-        """Every row but the first so many, with what is asked of it."""
+    def read_inputs(self, skip: int = 0) -> Iterator[InputRow]:
+        """Yield the rows after the first `skip`, each with its input."""
         number = itertools.count()
         for file in self.files:
-            rows = file.rows()
+            rows = file.iterate_rows()
             head = list(itertools.islice(rows, SAMPLE_ROWS))
             usable = any(not row.problem for row in head)
-            roles = self._roles(file, head) if usable else None
+            roles = self._find_file_roles(file, head) if usable else None
             for row in itertools.chain(head, rows):
                 at = next(number)
                 if roles is None and not row.problem:
-                    roles = self._roles(file, [row])
+                    roles = self._find_file_roles(file, [row])
                 if at >= skip:
-                    yield self._asked(at, row, roles)
+                    yield self._make_input_row(at, row, roles)
 
-    def _checked(self, file: DataFile) -> Iterator[Row]:
-        rows = file.rows()
+    def _read_checked(self, file: DataFile) -> Iterator[Row]:
+        rows = file.iterate_rows()
         head = list(itertools.islice(rows, SAMPLE_ROWS))
         if any(not row.problem for row in head):
-            self._roles(file, head)
+            self._find_file_roles(file, head)
         yield from itertools.chain(head, rows)
 
-    def _roles(self, file: DataFile, head: list[Row]) -> Roles:
+    def _find_file_roles(self, file: DataFile, head: list[Row]) -> Roles:
         usable = [row.values for row in head if not row.problem]
+        # Files with the same columns are read alike, so their roles are found once
         key = tuple(dict.fromkeys(str(name) for values in usable for name in values))
         found = self._known.get(key)
         if found is None:
-            found = self._found(one_line(file.name), usable, list(key))
+            found = self._find_new_roles(one_line(file.name), usable, list(key))
+            # Files whose rows all have different columns must not fill the memory
             if len(self._known) < 1000:
                 self._known[key] = found
         return found
 
-    def _found(self, where: str, usable: list[dict[str, Any]], names: list[str]) -> Roles:
+    def _find_new_roles(self, where: str, usable: list[dict[str, Any]], names: list[str]) -> Roles:
         self._check_names(names, where)
         template = self.asking.template
-        if self.asking.columns_alone:
+        if self.asking.uses_columns_only:
             assert template is not None
             check_places(template, names, self.asking.fixed, "--prompt")
             if self.job.columns:
                 raise UsageError(
-                    _("the prompt names the columns itself."),
+                    _("the prompt already names the columns."),
                     where="--column",
                     hint=_(
-                        "Leave --column out, and write the column into the prompt as {place}.", place="{name}"
+                        "Leave out --column, and write the column into the prompt as {place}.", place="{name}"
                     ),
                 )
             return Roles({})
-        kind = roles_of(self.job.kind, text_alone=self.asking.own)
+        kind = find_role_kind(self.job.task_kind, text_alone=self.asking.own)
         return find_roles(kind, usable, self.job.columns, self._trained, where)
 
-    def _asked(self, number: int, row: Row, roles: Roles | None) -> Asked:
+    def _make_input_row(self, number: int, row: Row, roles: Roles | None) -> InputRow:
         if row.problem or roles is None:
-            return Asked(number, row, problem=_(row.problem) if row.problem else _("unreadable"))
+            return InputRow(number, row, problem=_(row.problem) if row.problem else _("unreadable"))
         try:
-            return Asked(number, row, self.asking.ask(row.values, roles.columns))
+            return InputRow(number, row, self.asking.build_input(row.values, roles.columns))
         except RowProblem as problem:
-            return Asked(number, row, problem=str(problem))
+            return InputRow(number, row, problem=str(problem))
 
     def _check_field(self, row: Row) -> None:
         if self.job.field in row.values and not row.problem:
@@ -173,16 +178,16 @@ class Source:
     def _check_names(self, names: list[str], where: str) -> None:
         if self.job.field in names:
             raise UsageError(
-                _("there is a column {name!r} already.", name=one_line(self.job.field, 60)),
+                _("there already is a column {name!r}.", name=one_line(self.job.field, 60)),
                 where=where,
                 hint=_(
-                    "Name the new one with --field, such as --field {name}2.",
+                    "Choose another name with --field, such as --field {name}2.",
                     name=one_line(self.job.field, 60),
                 ),
             )
 
-    def holds(self, target: Path) -> bool:
-        """Whether a file is, or would be at the next time, one of those that are read."""
+    def holds_target(self, target: Path) -> bool:
+        """Return whether a file is one of the inputs, or would be the next time the inputs are read."""
         for path in dict.fromkeys(file.path for file in self.files):
             try:
                 if target.exists() and os.path.samefile(path, target):
@@ -193,12 +198,13 @@ class Source:
         inside = os.path.realpath(target.parent)
         if named.is_dir():
             top = os.path.realpath(named)
+            # An output inside the input folder would be read as input when the job is resumed
             return os.path.commonpath([top, inside]) == top
-        return not named.exists() and os.path.abspath(target) in _matching(named, target)
+        return not named.exists() and os.path.abspath(target) in _match_target(named, target)
 
 
-def _matching(pattern: Path, target: Path) -> set[str]:
-    """The target itself where a pattern would find it."""
+def _match_target(pattern: Path, target: Path) -> set[str]:
+    """Return the target in a set if the pattern matches it; else an empty set."""
     import fnmatch
 
     whole, name = os.path.abspath(pattern), os.path.abspath(target)

@@ -1,4 +1,4 @@
-"""What tells whether a model is still the same: the files of its folder, and the weights under it."""
+"""Fingerprints of models, for detecting that a model or its base has changed."""
 
 from __future__ import annotations
 
@@ -7,45 +7,47 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.errors import TunerError
+from tui_tuner.inference.model_places import build_origin_config, find_model_folder
 from tui_tuner.inference.origin import ADAPTER, BASE, Origin
-from tui_tuner.inference.places import config_of, place_of
 from tui_tuner.training.base_model import record_base
-from tui_tuner.training.origin import sources
+from tui_tuner.training.origin import find_sources
 
 _FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.jinja")
 
 
-def stamp_of(origin: Origin) -> dict[str, Any]:
-    """A model in plain values, with a hash of the names, sizes and times of its files.
+def describe_model_state(origin: Origin) -> dict[str, Any]:
+    """Describe a model in plain values, with a hash of the names, sizes and times of its files.
 
-    `base` tells the weights that are read beside them, of an adapter or a hub, wherever they lie; it is empty
-    where there are none, or they are not on this machine.
+    `base` identifies the weights of a base model or hub model, independent of their path; it is empty if
+    there are none, or if they are not on this machine.
     """
     fixed = origin.kind == "hub" or origin.checkpoint == BASE
     return {
-        "name": origin.label,
+        "name": origin.display_label,
         "kind": origin.kind,
         "path": origin.path,
         "checkpoint": origin.checkpoint,
         "revision": origin.revision,
-        "files": "" if fixed else _hash_files(place_of(origin)),
-        "base": _weights_under(origin),
+        "files": "" if fixed else _hash_files(find_model_folder(origin)),
+        "base": _identify_base_weights(origin),
     }
 
 
-def _weights_under(origin: Origin) -> str:
-    place = place_of(origin)
+def _identify_base_weights(origin: Origin) -> str:
+    place = find_model_folder(origin)
     whole = origin.kind == "run" and origin.checkpoint in ("best", "last") and not (place / ADAPTER).is_file()
     if whole or origin.kind == "model":
         return ""
-    model = config_of(origin).model
+    model = build_origin_config(origin).model
     try:
-        told, path = record_base(model).weights, sources(model)[0].path
+        told, path = record_base(model).weights, find_sources(model)[0].path
     except TunerError:
-        return ""  # loading it says what is missing
+        # Loading the model reports what is missing
+        return ""
     if told or model.architecture is not None:
         return told
-    return _hash_files(Path(path)) if path else ""  # weights of another format
+    # Weights in another format than safetensors have no recorded hash
+    return _hash_files(Path(path)) if path else ""
 
 
 def _hash_files(folder: Path) -> str:
@@ -55,5 +57,6 @@ def _hash_files(folder: Path) -> str:
     said = []
     for path in found:
         status = path.stat()
+        # Not the contents: hashing gigabytes of weights would delay every start
         said.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:32]

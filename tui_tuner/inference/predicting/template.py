@@ -1,4 +1,4 @@
-"""A prompt with {column} places, filled in with the values of a row. Nothing in it is ever carried out."""
+"""Prompts with {column} placeholders, filled with the values of a row. Nothing in them is evaluated."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from typing import Any
 import orjson
 
 from tui_tuner.data.formats.parts.values import is_empty, is_nan
-from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.wire import plain
-from tui_tuner.text import one_line, some_of
+from tui_tuner.runs.wire import to_plain
+from tui_tuner.text import first_names, one_line
 
 SHOWN = 12  # columns in a sentence
 
 
 @dataclass(frozen=True)
 class Template:
-    """Texts and places in turn: it begins and ends with a text.
+    """Alternating texts and placeholders, beginning and ending with a text.
 
     Args:
-        texts: One more than there are places.
-        places: Names between braces, as they stand there.
+        texts: One more than placeholders.
+        places: The names between braces, as written.
     """
 
     texts: tuple[str, ...]
     places: tuple[str, ...]
 
-    def fill(self, values: Mapping[str, Any], fixed: Mapping[str, str]) -> str:
-        """The prompt of a row.
+    def fill_in_values(self, values: Mapping[str, Any], fixed: Mapping[str, str]) -> str:
+        """Fill in the values of a row.
 
         Args:
-            fixed: What is the same for every row, such as the list of labels.
+            fixed: Values that are the same for every row, such as the list of labels.
 
         Raises:
-            RowProblem: the row has nothing for any of the places.
+            RowProblem: the row has no value for any placeholder.
         """
         own = [name for name in self.places if name not in fixed]
         if own and all(is_empty(values.get(name)) for name in own):
             raise RowProblem(
-                N_("the row has nothing for the prompt"), ", ".join(one_line(name, 40) for name in own)
+                N_("the row has no values for the prompt"), ", ".join(one_line(name, 40) for name in own)
             )
         parts = [self.texts[0]]
         for name, text in zip(self.places, self.texts[1:], strict=True):
-            parts += [fixed[name] if name in fixed else written(values.get(name)), text]
+            parts += [fixed[name] if name in fixed else format_value(values.get(name)), text]
         return "".join(parts)
 
 
 def parse_template(text: str, where: str = "--prompt") -> Template:
-    """Find the places of a prompt; `{{` and `}}` stand for braces.
+    """Parse the placeholders of a prompt; `{{` and `}}` stand for braces.
 
     Raises:
-        UsageError: a brace without its other half, or nothing between two.
+        UsageError: a brace without its counterpart, or an empty name.
     """
     texts, places, current, at = [], [], [], 0
     while at < len(text):
@@ -73,10 +73,10 @@ def parse_template(text: str, where: str = "--prompt") -> Template:
             name = text[at + 1 : end].strip("\n") if letter == "{" and end > at else ""
             if not name.strip() or "{" in name or "\n" in name:
                 raise UsageError(
-                    _("a brace in line {line} is no place of a column.", line=text.count("\n", 0, at) + 1),
+                    _("a brace in line {line} is not a valid placeholder.", line=text.count("\n", 0, at) + 1),
                     where=where,
                     hint=_(
-                        "Write a column as {place}, and a brace itself twice: {twice}.",
+                        "Write a column as {place}, and double a literal brace: {twice}.",
                         place="{name}",
                         twice="{{ }}",
                     ),
@@ -88,10 +88,10 @@ def parse_template(text: str, where: str = "--prompt") -> Template:
 
 
 def check_places(template: Template, columns: Iterable[str], fixed: Iterable[str], where: str) -> None:
-    """Raise `UsageError` unless there is something for every place.
+    """Raise `UsageError` if a placeholder has neither a column nor a fixed value.
 
     Args:
-        columns: Those of the file, `fixed` what is known beside them.
+        columns: Columns of the file; `fixed`: names of the fixed values.
     """
     known, others = list(columns), set(fixed)
     missing = [name for name in template.places if name not in known and name not in others]
@@ -102,28 +102,28 @@ def check_places(template: Template, columns: Iterable[str], fixed: Iterable[str
         one for one in known if one.strip().casefold() == name.strip().casefold()
     ]
     if name in ("labels", "keys"):
-        hint = _("Give --labels or --json-keys for it, or take {{{name}}} out of the prompt.", name=name)
+        hint = _("Give --labels or --json-keys for it, or remove {{{name}}} from the prompt.", name=name)
     elif near:
         hint = _("Did you mean {{{name}}}?", name=one_line(near[0], 60))
     else:
-        hint = _("A brace itself is written twice: {twice}.", twice="{{ }}")
+        hint = _("Double a literal brace: {twice}.", twice="{{ }}")
     raise UsageError(
         _(
-            "the prompt has {{{name}}}, and the file no such column. Columns: {columns}.",
+            "the prompt has {{{name}}}, but the file has no such column. Columns: {columns}.",
             name=one_line(name, 60),
-            columns=", ".join(some_of(known, SHOWN)) or _("none"),
+            columns=", ".join(first_names(known, SHOWN)) or _("none"),
         ),
         where=where,
         hint=hint,
     )
 
 
-def written(value: Any) -> str:
-    """A value as a prompt has it: text as it is, what is missing as nothing, the rest as JSON."""
+def format_value(value: Any) -> str:
+    """Format a value for a prompt: text unchanged, missing values empty, others as JSON."""
     if isinstance(value, str):
         return value
     if value is None or is_nan(value):
         return ""
     if isinstance(value, list | dict | tuple | bool):
-        return orjson.dumps(plain(value), default=str).decode()
+        return orjson.dumps(to_plain(value), default=str).decode()
     return str(value)

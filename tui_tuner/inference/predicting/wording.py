@@ -1,10 +1,10 @@
-"""Prompts for labelling; written for models, so in English whatever the user reads."""
+"""Prompts for labelling. They address models, so they are in English in every language of the interface."""
 
 from __future__ import annotations
 
 CARP = "carp"
 
-# Clues, then reasoning, then the label (Sun et al. 2023, arXiv 2305.08377), in words of our own
+# Clues, then reasoning, then the label (Sun et al. 2023, arXiv 2305.08377), in our own words
 CARP_PROMPT = """\
 Your task is to give the text below one label. The labels are: {labels}.
 

@@ -1,4 +1,4 @@
-"""Encoders, by `model_type`, and what of their weights lies outside of matrices that all encoders have.
+"""Describe encoders by `model_type`, and their weights beyond the matrices that all encoders have.
 
 Read from the modelling code of transformers 5.23 (`models/*/modeling_*.py`, `configuration_*.py`).
 """
@@ -42,7 +42,7 @@ _ROBERTA = replace(
     padded_positions=True,
     defaults={**BERT.defaults, "vocab_size": 50265},
 )
-# `disentangled`: attention to positions, which has weights of its own; its memory was not modelled
+# `disentangled`: attention to positions, with its own weights; its memory is not modelled
 _DEBERTA = replace(
     BERT,
     pooled=False,
@@ -152,17 +152,17 @@ ENCODERS: dict[str, Family] = {
 
 
 @dataclass(frozen=True)
-class Beside:
-    """Weights of an encoder that a decoder has none like.
+class ExtraWeights:
+    """Weights of an encoder that have no counterpart in a decoder.
 
     Attributes:
-        embedding: Width of the embeddings where it is not that of the layers; else 0.
+        embedding: Width of the embeddings if it differs from that of the layers; else 0.
         positions: Rows of the table of positions.
         linears: More matrices in each layer.
-        in_layer: Numbers in each layer that are no matrix.
-        outside: Numbers outside of the layers, norms not among them.
-        norms: Numbers of norms beside the stack of layers.
-        layers: Layers that have weights of their own, where others use the same; else 0.
+        in_layer: Parameters in each layer outside of matrices.
+        outside: Parameters outside of the layers, without norms.
+        norms: Parameters of norms outside of the layers.
+        layers: Number of layers with their own weights if others share them; else 0.
     """
 
     embedding: int = 0
@@ -174,43 +174,50 @@ class Beside:
     layers: int = 0
 
 
-NOTHING = Beside()  # what decoders have
+NOTHING = ExtraWeights()  # what decoders have
 
 
-def weights_beside(
+def find_extra_weights(
     kind: str, family: Family, raw: Mapping[str, Any], hidden: int, heads: int, positions: int
-) -> Beside:
-    """What an encoder of this `model_type` has, by its config.
+) -> ExtraWeights:
+    """Return the further weights that an encoder of this `model_type` has by its config.
 
     Args:
-        raw: The config.json, whose further fields have the defaults of transformers.
+        raw: The config.json; fields that it leaves out have the defaults of transformers.
         positions: `max_position_embeddings`.
     """
     if not family.encoder:
         return NOTHING
     table = positions if family.learned_positions else 0
     if family.disentangled:
-        return _disentangled(kind, raw, hidden, heads, positions)
+        return _disentangled_weights(kind, raw, hidden, heads, positions)
     if family.projects:
-        width = _whole(raw, "embedding_size", family.defaults["embedding_size"])
-        always = family.shared  # ALBERT projects whatever the widths are
+        width = _read_whole(raw, "embedding_size", family.defaults["embedding_size"])
+        # ALBERT has the projection even if both widths are equal; ELECTRA only if they differ.
+        always = family.shared
         projection = (width + 1) * hidden if always or width != hidden else 0
         own = 0
         if family.shared:
-            own = _whole(raw, "num_hidden_groups", 1) * _whole(raw, "inner_group_num", 1)
+            own = _read_whole(raw, "num_hidden_groups", 1) * _read_whole(raw, "inner_group_num", 1)
         narrower = width if width != hidden else 0
-        return Beside(embedding=narrower, positions=table, outside=projection, layers=own)
-    if kind == "mpnet":  # positions of keys against queries, for all layers
-        return Beside(positions=table, outside=heads * _whole(raw, "relative_attention_num_buckets", 32))
-    return Beside(positions=table)
+        return ExtraWeights(embedding=narrower, positions=table, outside=projection, layers=own)
+    # One table of distances between keys and queries serves all layers.
+    if kind == "mpnet":
+        return ExtraWeights(
+            positions=table, outside=heads * _read_whole(raw, "relative_attention_num_buckets", 32)
+        )
+    return ExtraWeights(positions=table)
 
 
-def _disentangled(kind: str, raw: Mapping[str, Any], hidden: int, heads: int, positions: int) -> Beside:
-    """DeBERTa (arXiv 2006.03654): attention between contents and relative positions."""
-    width = _whole(raw, "embedding_size", hidden)
+def _disentangled_weights(
+    kind: str, raw: Mapping[str, Any], hidden: int, heads: int, positions: int
+) -> ExtraWeights:
+    """Count DeBERTa's weights for attention between contents and relative positions (arXiv 2006.03654)."""
+    width = _read_whole(raw, "embedding_size", hidden)
     outside = width * hidden if width != hidden else 0
     relative = bool(raw.get("relative_attention", False))
     kinds = raw.get("pos_att_type") or ()
+    # Published configs have both a list and a text such as "c2p|p2c".
     kinds = [part.strip() for part in kinds.split("|")] if isinstance(kinds, str) else list(kinds)
     linears: list[Linear] = []
     in_layer = norms = 0
@@ -224,19 +231,22 @@ def _disentangled(kind: str, raw: Mapping[str, Any], hidden: int, heads: int, po
     else:
         key, query = ("pos_key_proj", True), ("pos_query_proj", True)
         norms = 2 * hidden if "layer_norm" in str(raw.get("norm_rel_ebd", "none")).lower() else 0
-        kernel = _whole(raw, "conv_kernel_size", 0)
+        kernel = _read_whole(raw, "conv_kernel_size", 0)
         if kernel > 0:
-            outside += hidden * hidden * kernel // max(1, _whole(raw, "conv_groups", 1)) + 3 * hidden
+            outside += hidden * hidden * kernel // max(1, _read_whole(raw, "conv_groups", 1)) + 3 * hidden
+    # With shared keys version 2 projects positions by the matrices for contents, so there are no further
+    # ones.
     if relative and not (kind == "deberta-v2" and raw.get("share_att_key")):
         wanted = [(key, "c2p"), (query, "p2c")]
         linears += [
             Linear(name, hidden, hidden, bias, "other") for (name, bias), part in wanted if part in kinds
         ]
     if relative:
-        most = _whole(raw, "max_relative_positions", -1)
-        buckets = _whole(raw, "position_buckets", -1) if kind == "deberta-v2" else -1
+        most = _read_whole(raw, "max_relative_positions", -1)
+        buckets = _read_whole(raw, "position_buckets", -1) if kind == "deberta-v2" else -1
+        # The table covers distances in both directions, hence twice.
         outside += 2 * (buckets if buckets > 0 else most if most > 0 else positions) * hidden
-    return Beside(
+    return ExtraWeights(
         embedding=width if width != hidden else 0,
         positions=positions if raw.get("position_biased_input", True) else 0,
         linears=tuple(linears),
@@ -246,6 +256,6 @@ def _disentangled(kind: str, raw: Mapping[str, Any], hidden: int, heads: int, po
     )
 
 
-def _whole(raw: Mapping[str, Any], name: str, default: int) -> int:
+def _read_whole(raw: Mapping[str, Any], name: str, default: int) -> int:
     value = raw.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else default

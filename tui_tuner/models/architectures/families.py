@@ -1,4 +1,4 @@
-"""How architectures differ, by `model_type`: names of their matrices, norms, biases and defaults.
+"""Describe how architectures differ, by `model_type`: names of matrices, norms, biases and defaults.
 
 Read from the modelling code of transformers 5.23 (`models/*/modeling_*.py`, `configuration_*.py`).
 """
@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from tui_tuner.locales import _
 from tui_tuner.models.architectures.encoders import BERT, ENCODERS
 from tui_tuner.models.architectures.family import GENERIC, LAYER_NORM, Family
+from tui_tuner.text import one_line
 
 _GPT2_NAMES = {
     "hidden_size": ("hidden_size", "n_embd"),
@@ -142,6 +144,7 @@ FAMILIES: dict[str, Family] = {
         verified=False,
     ),
     "granite": Family(multipliers=True, scaled_logits=True),
+    # transformers stacks the experts of GraniteMoE in two tensors with names of their own.
     "granitemoe": replace(
         _MIXTRAL,
         multipliers=True,
@@ -194,16 +197,29 @@ FAMILIES |= {kind: replace(FAMILIES[kind], no_heads=heads) for kind, heads in _N
 
 # Encoders of transformers 5.23 whose layers take no `past_key_values`
 _NO_PREFIX = ("distilbert", "albert", "deberta", "deberta-v2", "mpnet", "modernbert")
+# Prefix tuning works through cached keys and values, so it cannot reach these.
 FAMILIES |= {kind: replace(FAMILIES[kind], takes_prefix=False) for kind in _NO_PREFIX}
 
 
 def family_of(kind: str, config: Mapping[str, Any]) -> Family:
-    """The family of a `model_type`; of one that is not in the table, what it is taken for.
+    """Return the family of a `model_type`, or the one to treat an unknown architecture as.
 
-    That is a BERT if the model in `config` was made to fill gaps, else a Llama.
+    An unknown one is treated as a BERT if `config` names a masked language model, else as a Llama.
     """
     if kind in FAMILIES:
         return FAMILIES[kind]
     named = config.get("architectures")
+    # The class of the published head is the only hint for an unknown model_type.
     masked = isinstance(named, list) and any("MaskedLM" in str(name) for name in named)
     return replace(BERT, verified=False) if masked else GENERIC
+
+
+def describe_unknown(kind: str, family: Family) -> str:
+    """Describe what an architecture without an entry in the table is treated as."""
+    if family.encoder:
+        return _(
+            "the architecture {name} is not in the table, so it is treated as a BERT", name=one_line(kind, 60)
+        )
+    return _(
+        "the architecture {name} is not in the table, so it is treated as a Llama", name=one_line(kind, 60)
+    )

@@ -1,11 +1,12 @@
-"""What an architecture fixes, beside what a config.json says; `families` has one for each `model_type`."""
+"""Define the facts that an architecture fixes beyond its config.json; `families` has one per `model_type`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-SHARED_GATE = "shared_expert_gate"  # says how much of the shared expert counts (Qwen2-MoE)
+# It weighs the shared expert's output (Qwen2-MoE).
+SHARED_GATE = "shared_expert_gate"
 SEPARATE = ("q_proj", "k_proj", "v_proj", "o_proj")
 GATED = ("gate_proj", "up_proj", "down_proj")
 
@@ -32,23 +33,23 @@ class Linear:
 
 @dataclass(frozen=True)
 class Family:
-    """What a config.json does not say because the architecture fixes it.
+    """Facts that a config.json leaves out because the architecture fixes them.
 
-    `norm_after` that norms stand behind attention and MLP instead of before them;
-    `norm_late` that RMSNorm's weights are applied before it casts back from float32;
-    `dropout_field` holds the rate of dropout behind attention and MLP, `dropout` where it is left out,
-    and likewise that of attention itself;
+    `norm_after` means that norms follow attention and MLP instead of preceding them;
+    `norm_late` means that RMSNorm's weights are applied before it casts back from float32;
+    `dropout_field` names the dropout rate after attention and MLP, `dropout` is its default,
+    and likewise for attention itself;
     `norm` is rms, layer or plain (no parameters); `norms` counts them in a layer, `first_norm` that the
     first layer has that before attention; `parallel` means that
     attention and MLP read the same norm; `multipliers` that activations are scaled (Granite);
     `scaled_logits`, `softcap` that logits are; `qk_norm` is "", head or full;
     `pooled` that a text's first position passes a layer of its own (a pooler) on the way to a head;
-    `padded_positions` that learnt positions begin behind the number of the padding token; `projects` that
+    `padded_positions` that learned positions begin after the padding token's id; `projects` that
     embeddings may be narrower than the layers, `shared` that layers use the same weights, `disentangled` that
-    positions have weights of their own in attention, `relative` that a table adds distances to scores;
+    positions have their own weights in attention, `relative` that a table adds distances to scores;
     `text_head`, `token_head`, `span_head` are how the heads are made (`heads`), `no_heads` those that
     transformers has no class for; `takes_prefix` that its layers take keys and values from outside;
-    `aliases` are the names that a config may have for a field: of several that are there the first holds.
+    `aliases` are the names that a config may use for a field; if several are present, the first counts.
     """
 
     attention: tuple[str, ...] = SEPARATE
@@ -100,7 +101,7 @@ class Family:
 
     @property
     def counts_places(self) -> bool:
-        """Whether attention depends on how far apart two tokens lie in a row, whatever their positions."""
+        """Return whether attention depends on distances within a row, whatever the position ids are."""
         return self.relative or self.disentangled
 
 

@@ -1,9 +1,9 @@
-"""What the cards of common models say: what each is for, its terms, and which languages it knows.
+"""Facts from the model cards of common models: what each is for, its licence, and its languages.
 
-What the model cards on the Hugging Face Hub and the reports they name say (Qwen3: arXiv 2505.09388, appendix;
-XLM-R: arXiv 1911.02116, appendix; BERT: its list of multilingual models). Only those of Qwen3 and Gemma 3
-were compared with their cards in November 2026: a card that is here, or a hub that is asked, has the last
-word. A card that names no languages leaves them empty here: nothing is guessed.
+Taken from the model cards on the Hugging Face Hub and the reports they cite (Qwen3: arXiv 2505.09388,
+appendix; XLM-R: arXiv 1911.02116, appendix; BERT: its list of multilingual models). Only Qwen3 and Gemma 3
+were compared with their cards, in November 2026; a local card or the hub takes precedence. Where a card names
+no languages, none are listed: nothing is guessed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ KINDS = (CHAT, BASE, ENCODER)
 
 
 @dataclass(frozen=True)
-class Published:
-    """What is published of a model.
+class PublishedCard:
+    """Facts from a model's published card.
 
     Args:
         kind: `chat` (tuned to answer), `base` (continues text) or `encoder` (reads both ways).
-        licence: Its short name, as the hub writes it.
-        languages: ISO 639-1 codes; empty where its card names none.
-        gated: Its owner wants to know who asks.
-        first: A good one to begin with; of the others there are newer ones of the same size.
+        licence: Short name of the licence, as the hub writes it.
+        languages: ISO 639-1 codes; empty if the card names none.
+        gated: Its owner approves each account that downloads it.
+        first: A good first choice; for the others there are newer models of the same size.
     """
 
     kind: str
@@ -199,7 +199,7 @@ _CARDS: tuple[tuple[str, str, str, bool, bool, str], ...] = (
         False,
         "google/gemma-2b google/gemma-7b google/gemma-2-2b google/gemma-2-9b google/gemma-2-27b",
     ),
-    # "more than 140 languages", of which no list is on the card
+    # The card says "more than 140 languages" and lists none.
     (CHAT, "gemma", "", True, True, "google/gemma-3-270m-it google/gemma-3-1b-it"),
     (BASE, "gemma", "", True, True, "google/gemma-3-270m google/gemma-3-1b-pt"),
     (BASE, "mit", "en", False, False, "microsoft/phi-1_5 microsoft/phi-2"),
@@ -319,18 +319,19 @@ _CARDS: tuple[tuple[str, str, str, bool, bool, str], ...] = (
     ),
 )
 
-_BY_ID: dict[str, Published] = {}
+# Filled on first use, like the catalogue of shapes.
+_BY_ID: dict[str, PublishedCard] = {}
 
 
-def published(name: str) -> Published | None:
-    """What the card of a hub id says (upper and lower case are one), or None."""
+def find_card(name: str) -> PublishedCard | None:
+    """Return the published facts about a hub id (case does not matter), or None."""
     if not _BY_ID:
         for kind, licence, languages, gated, first, ids in _CARDS:
-            card = Published(kind, licence, tuple(languages.split()), gated, first)
+            card = PublishedCard(kind, licence, tuple(languages.split()), gated, first)
             _BY_ID.update(dict.fromkeys(ids.lower().split(), card))
     return _BY_ID.get(name.strip().lower())
 
 
 def published_names() -> list[str]:
-    """The hub ids whose cards are known here."""
+    """Return the hub ids whose cards are known here."""
     return [name for *_unused, ids in _CARDS for name in ids.split()]

@@ -1,5 +1,5 @@
-"""Models on a hub and on this machine: looking for one, what it is, fetching it, and who is logged in.
+"""Models on a hub and on this machine: search, description, download, and login.
 
-Knows two hubs, Hugging Face and ModelScope, and no torch. A screen imports names from the modules here only
-inside functions: the clients of the hubs take a quarter of a second.
+There are two hubs, Hugging Face and ModelScope. Nothing here imports torch. A screen imports these modules
+inside functions only, because the hub clients take a quarter of a second to import.
 """

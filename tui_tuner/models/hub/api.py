@@ -1,4 +1,4 @@
-"""What screens and commands ask of a hub. Each call waits for a network or a disk: not for an event loop."""
+"""Hub calls for screens and commands. Each one waits for a network or a disk, so not in an event loop."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from tui_tuner.models.hub import fetching, local, tokens
 from tui_tuner.models.hub.clients import client_of
 from tui_tuner.models.hub.kinds import (
     HUGGINGFACE,
+    Account,
     CancelledCall,
-    Described,
-    Found,
+    FoundModel,
     LocalModel,
+    ModelDescription,
     ProgressCall,
-    Who,
 )
 
 
-def search(query: str, source: str = HUGGINGFACE, limit: int = 20) -> list[Found]:
-    """Text models whose names or descriptions have these words, most used first.
+def search_models(query: str, source: str = HUGGINGFACE, limit: int = 20) -> list[FoundModel]:
+    """Find text models whose names or descriptions contain these words, most downloaded first.
 
     Raises:
         HubError: the hub cannot be reached, or refuses.
     """
-    return client_of(source).search(query.strip(), limit)
+    return client_of(source).search_models(query.strip(), limit)
 
 
-def describe(name: str, revision: str | None = None, source: str = HUGGINGFACE) -> Described:
-    """What a model on a hub is, and what fetching it would take.
+def describe_model(name: str, revision: str | None = None, source: str = HUGGINGFACE) -> ModelDescription:
+    """Describe a model on a hub, and what downloading it would take.
 
     Raises:
-        HubError: unknown, gated, out of reach.
-        ModelError: the name is no id of a hub.
+        HubError: unknown, gated, unreachable.
+        ModelError: the name is not a hub id.
     """
     client = client_of(source)
-    model = fetching.with_here(client.describe(name, revision))
-    return replace(model, config=client.config(model))
+    model = fetching.measure_present(client.describe_model(name, revision))
+    return replace(model, config=client.read_config(model))
 
 
-def fetch(
+def fetch_model(
     name: str,
     *,
     revision: str | None = None,
@@ -48,50 +48,52 @@ def fetch(
     cancelled: CancelledCall = lambda: False,
     weights: bool = True,
 ) -> Path:
-    """Bring a model onto this machine, and return its folder. What lies here already is not fetched again.
+    """Download a model and return its folder. Files that are already here are not downloaded again.
 
     Args:
         progress: Called at the start, then about five times a second while something moves; from this thread.
-        cancelled: Asked ten times a second.
-        weights: False takes the config and the tokenizer alone.
+        cancelled: Called ten times a second; True stops the download.
+        weights: False downloads only the config and the tokenizer.
 
     Raises:
-        Cancelled: `cancelled` said so; what was fetched stays.
-        HubError: unknown, gated, out of reach, or it sends what is damaged.
-        ModelError: the name is no id of a hub, or the model has no safetensors weights.
-        DiskFullError: there is no room for it, which is looked at before anything is fetched.
+        Cancelled: `cancelled` returned True; downloaded files stay.
+        HubError: unknown, gated, unreachable, or it sends damaged data.
+        ModelError: the name is not a hub id, or the model has no safetensors weights.
+        DiskFullError: there is not enough space, which is checked before the download starts.
     """
-    return fetching.fetch(name, revision, source, progress, cancelled, weights)
+    return fetching.download_model(name, revision, source, progress, cancelled, weights)
 
 
 def local_models(folder: Path | None = None) -> list[LocalModel]:
-    """Models on this machine, last used first: in the caches of both hubs, and next to `folder` (or here)."""
+    """List models on this machine, last used first: in the caches of both hubs, and next to `folder` (or
+    here).
+    """
     return local.local_models(folder or Path.cwd())
 
 
-def endpoint(source: str = HUGGINGFACE) -> str:
-    """The address of the hub that is asked: a mirror, where the environment names one."""
-    return client_of(source).endpoint()
+def hub_address(source: str = HUGGINGFACE) -> str:
+    """Return the address of the hub: a mirror if the environment names one."""
+    return client_of(source).hub_address()
 
 
-def who(source: str = HUGGINGFACE) -> Who | None:
-    """Who is logged in; None is nobody."""
-    return tokens.who(source)
+def find_who(source: str = HUGGINGFACE) -> Account | None:
+    """Return who is logged in, or None."""
+    return tokens.find_who(source)
 
 
-def login(token: str, source: str = HUGGINGFACE) -> Who:
-    """Keep a token for this hub, after the hub has said whose it is.
+def log_in(token: str, source: str = HUGGINGFACE) -> Account:
+    """Store a token for this hub after the hub has confirmed whose it is.
 
     Raises:
-        HubError: the hub does not know it, or cannot be asked.
+        HubError: the hub does not know it, or cannot be reached.
     """
-    return tokens.login(token, source)
+    return tokens.log_in(token, source)
 
 
-def logout(source: str = HUGGINGFACE) -> bool:
-    """Forget the token of this hub; False if there was none.
+def log_out(source: str = HUGGINGFACE) -> bool:
+    """Delete the stored token of this hub; return False if there was none.
 
     Raises:
         HubError: it comes from the environment, which this program cannot change.
     """
-    return tokens.logout(source)
+    return tokens.log_out(source)

@@ -1,4 +1,4 @@
-"""Which files of a model a fetch takes: safetensors weights, its config, its tokenizer, and its terms."""
+"""Choose the files of a model to download: safetensors weights, config, tokenizer, and licence texts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from tui_tuner.models.hub.kinds import Described, Found, HubFile
+from tui_tuner.models.hub.kinds import FoundModel, HubFile, ModelDescription
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -15,7 +15,7 @@ _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _SMALL = (
     *("config.json", "generation_config.json", "chat_template.jinja", "chat_template.json"),
     *("additional_chat_templates/*.jinja", "preprocessor_config.json", "processor_config.json"),
-    # what the tokenizers of transformers are read from
+    # Files that the tokenizers of transformers are read from
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "vocab.txt", "vocab.bpe", "merges.txt", "bpe.codes", "entity_vocab.json", "emoji.json"),
     *(
@@ -27,17 +27,17 @@ _SMALL = (
         "spm.model",
     ),
     *("source.spm", "target.spm", "tekken.json", "dict.txt"),
-    # code that comes with a model, which runs only where the config says so
+    # Code that comes with a model, which runs only if the config allows it
     "*.py",
-    # terms, and what people read
+    # Licence terms and documentation
     *("README.md", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*"),
 )
 
 
 def choose_files(files: Iterable[HubFile], weights: bool = True) -> list[HubFile]:
-    """The files that a fetch takes, small ones first; names that would leave the folder are passed over.
+    """Choose the files to download, small ones first; names that would leave the folder are skipped.
 
-    Of weights, `model.safetensors` or the shards of an index; never pickles, or what is for other programs.
+    Weights are `model.safetensors` or the shards of an index; never pickles or files for other programs.
     """
     known = {file.name: file for file in files if is_inside(file.name)}
     chosen = [file for name, file in known.items() if is_small(name)]
@@ -46,15 +46,15 @@ def choose_files(files: Iterable[HubFile], weights: bool = True) -> list[HubFile
     return sorted(chosen, key=lambda file: (is_weights(file.name), file.name != "config.json", file.name))
 
 
-def describe_files(about: Found, files: Iterable[HubFile], **more: Any) -> Described:
-    """A model of which a hub tells this, and these files.
+def describe_files(about: FoundModel, files: Iterable[HubFile], **more: Any) -> ModelDescription:
+    """Combine a hub's facts about a model with its files.
 
     Args:
-        more: Fields of the description that follow from neither.
+        more: Further fields of the description.
     """
     known = list(files)
     chosen = choose_files(known)
-    return Described(
+    return ModelDescription(
         source=about.source,
         files=tuple(chosen),
         bytes=sum(file.size or 0 for file in chosen),
@@ -72,7 +72,7 @@ def describe_files(about: Found, files: Iterable[HubFile], **more: Any) -> Descr
 
 
 def weight_names(names: Iterable[str]) -> list[str]:
-    """The safetensors files that transformers reads, and their index; empty where there are none."""
+    """List the safetensors files that transformers reads, with their index; empty if there are none."""
     here = {name for name in names if "/" not in name}
     if SINGLE in here:
         return [SINGLE]
@@ -89,7 +89,7 @@ def weight_names(names: Iterable[str]) -> list[str]:
 
 
 def is_pickled(name: str) -> bool:
-    """Whether a file holds weights as Python pickles."""
+    """Return whether a file holds weights as Python pickles."""
     return "/" not in name and name.endswith((".bin", ".pt", ".pth")) and "training_args" not in name
 
 
@@ -98,11 +98,11 @@ def is_weights(name: str) -> bool:
 
 
 def is_small(name: str) -> bool:
-    """Whether a fetch takes this file beside the weights; `*` in a pattern does not reach into folders."""
+    """Return whether to download this file with the weights; `*` in a pattern does not cross folders."""
     return any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in _SMALL)
 
 
 def is_inside(name: str) -> bool:
-    """Whether a name that a server gave stays inside the folder it is put into."""
+    """Return whether a name from a server stays inside the folder that it is put into."""
     parts = name.split("/")
     return bool(name) and "\\" not in name and "\0" not in name and not {"", ".", ".."} & set(parts)

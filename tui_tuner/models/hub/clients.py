@@ -1,4 +1,4 @@
-"""Which client asks which hub."""
+"""Choose the client for a hub."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from tui_tuner.models.hub.modelscope import ModelScope
 
 
 def client_of(source: str) -> type[HuggingFace] | type[ModelScope]:
-    """The client of a hub, one of `SOURCES`."""
+    """Return the client of a hub, one of `SOURCES`."""
     return ModelScope if source == MODELSCOPE else HuggingFace

@@ -1,4 +1,4 @@
-"""What is known of a model on a hub or on this machine, and how far a download is. Plain data, no imports."""
+"""Plain data about models on a hub or on this machine, and about the progress of a download."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from typing import Any
 HUGGINGFACE = "huggingface"
 MODELSCOPE = "modelscope"
 SOURCES = (HUGGINGFACE, MODELSCOPE)
-LABELS = {HUGGINGFACE: "Hugging Face", MODELSCOPE: "ModelScope"}  # names of companies: not translated
+# Company names are not translated.
+LABELS = {HUGGINGFACE: "Hugging Face", MODELSCOPE: "ModelScope"}
 
 
 @dataclass(frozen=True)
-class Found:
-    """A model as a search of a hub tells it. What the hub does not say is None, "" or False.
+class FoundModel:
+    """A model in the results of a search. Facts that the hub does not report are None, "" or False.
 
     Attributes:
         name: Its id, `owner/name`.
         source: One of `SOURCES`.
-        parameters: How many; None if the hub does not tell.
-        bytes: Of its weights, by the types that the hub tells; None if it does not.
-        licence: Its short name, such as `apache-2.0`; empty if not told.
-        gated: Its owner wants to know who asks, so one has to log in and accept terms.
-        downloads: In the last month (Hugging Face) or ever (ModelScope); None if not told.
-        updated: Day of the last change, `2026-05-01`; empty if not told.
-        kind: What it is for, by the hub's word: `text-generation`, `fill-mask`...
-        languages: Their codes, by its card; empty if not told.
+        parameters: Number of parameters; None if not reported.
+        bytes: Size of its weights, by the types that the hub reports; None if not reported.
+        licence: Short name of the licence, such as `apache-2.0`; empty if not reported.
+        gated: Its owner approves each account, so a download needs a login and accepted terms.
+        downloads: In the last month (Hugging Face) or in total (ModelScope); None if not reported.
+        updated: Day of the last change, `2026-05-01`; empty if not reported.
+        kind: Its task, by the hub's name: `text-generation`, `fill-mask`...
+        languages: Language codes from its card; empty if not reported.
     """
 
     name: str
@@ -47,9 +48,9 @@ class HubFile:
     """A file of a model on a hub.
 
     Attributes:
-        size: Bytes; None if the hub does not tell.
-        sha256: Of its content, where the hub keeps large files by that; else empty.
-        git: Its git blob id (a SHA-1 with a header), where the hub tells that; else empty.
+        size: Bytes; None if not reported.
+        sha256: Checksum of its content, which the hub has for large files; else empty.
+        git: Its git blob id (a SHA-1 with a header), if the hub reports it; else empty.
     """
 
     name: str
@@ -59,20 +60,20 @@ class HubFile:
 
 
 @dataclass(frozen=True)
-class Described:
+class ModelDescription:
     """A model on a hub, and what fetching it would take.
 
     Attributes:
-        revision: As asked for; None is the hub's default branch.
-        commit: What that is now.
-        files: Those that a fetch takes, of all that the hub has.
-        bytes: Of these files together; files of unknown size are left out.
-        here: Bytes of these files that are on this machine already, of whole files and of parts.
-        config: Its `config.json`; None if it has none or it was not to be had.
-        safetensors: Whether it has weights in that format; others are not loaded.
+        revision: The revision that was requested; None is the hub's default branch.
+        commit: The commit that it resolves to now.
+        files: The files that a fetch downloads, out of all that the hub has.
+        bytes: Total size of these files; files of unknown size are left out.
+        here: Bytes of these files that are already on this machine, in complete files and in parts.
+        config: Its `config.json`; None if it has none or it was not available.
+        safetensors: Whether it has weights in that format, the only one that is loaded.
         pickled: Whether it has weights as Python pickles.
         remote_code: Whether it needs Python code that comes with it (`model.trust_remote_code`).
-        page: Where people read about it.
+        page: Address of its web page.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Described:
     downloads: int | None = None
     updated: str = ""
     kind: str = ""
+    # Not compared, as a frozen dataclass must stay hashable.
     config: dict[str, Any] | None = field(default=None, compare=False)
     safetensors: bool = True
     pickled: bool = False
@@ -96,19 +98,19 @@ class Described:
     languages: tuple[str, ...] = ()
 
     @property
-    def missing(self) -> int:
-        """Bytes that are still to come."""
+    def missing_bytes(self) -> int:
+        """Return the bytes that are still to be downloaded."""
         return max(0, self.bytes - self.here)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a fetch is. Bytes are of all files together, and count what lay here before.
+    """Progress of a download. Bytes are totals over all files, including what was here before.
 
     Attributes:
-        file: The one that moves just now; empty before the first and after the last.
-        note: Why it does not move, in words: a pause before another attempt, another process; else empty.
-        rate: Bytes a second lately; None while that is not known.
+        file: The file that is being downloaded; empty before the first and after the last.
+        note: Why nothing moves, as text: a pause before another attempt, another process; else empty.
+        rate: Recent bytes per second; None while unknown.
     """
 
     file: str
@@ -121,7 +123,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the rate of late; None while that is not known."""
+        """Return the remaining seconds at the recent rate; None while unknown."""
         return (self.total - self.done) / self.rate if self.rate else None
 
 
@@ -130,13 +132,13 @@ class LocalModel:
     """A model on this machine.
 
     Attributes:
-        source: One of `SOURCES`, or `folder` for one that no hub's cache holds.
+        source: One of `SOURCES`, or `folder` for a model outside of the hubs' caches.
         revision: The commit (or ModelScope revision); empty for a folder.
         path: The folder that holds config.json.
-        bytes: On the disk, parts of files included.
+        bytes: Size on disk, parts of files included.
         whole: Whether it can be loaded: config.json and all its safetensors files are there.
-        used: When it was read last, seconds since 1970; 0 if not known.
-        missing: What a partial one lacks, in words; empty for a whole one.
+        used: When it was last read, in seconds since 1970; 0 if unknown.
+        missing: What a partial model lacks, as text; empty for a complete one.
     """
 
     name: str
@@ -150,12 +152,12 @@ class LocalModel:
 
 
 @dataclass(frozen=True)
-class Who:
-    """Who is logged in to a hub.
+class Account:
+    """The account that is logged in to a hub.
 
     Attributes:
-        name: Empty if the hub could not be asked.
-        origin: Where the token is from: a variable of the environment, or a file. Never the token.
+        name: Name of the account; empty if the hub could not be reached.
+        origin: Where the token comes from: an environment variable or a file. Never the token.
     """
 
     name: str
@@ -167,5 +169,5 @@ ProgressCall = Callable[[Progress], None]
 CancelledCall = Callable[[], bool]
 
 
-class Cancelled(Exception):
-    """The fetch was asked to stop. What was fetched stays, and the next fetch goes on from there."""
+class FetchCancelled(Exception):
+    """Raised when a fetch was asked to stop. Downloaded parts stay, and the next fetch resumes from them."""

@@ -1,4 +1,4 @@
-"""Models on this machine: in the caches of the hubs, and in folders next to the working one."""
+"""Find models on this machine: in the caches of the hubs, and in folders next to the working folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from tui_tuner.locales import _
 from tui_tuner.models.hub import ms_store
 from tui_tuner.models.hub.choice import INDEX, SINGLE
-from tui_tuner.models.hub.hf_store import snapshot
+from tui_tuner.models.hub.hf_store import find_snapshot
 from tui_tuner.models.hub.huggingface import cache_folder
 from tui_tuner.models.hub.kinds import HUGGINGFACE, MODELSCOPE, LocalModel
 
@@ -20,32 +20,34 @@ _MOST_FOLDERS = 500
 _MOST_INDEX = 64 << 20
 
 
-def find(name: str, revision: str | None, source: str, weights: bool = True) -> Path | None:
-    """The folder of a hub model that is here whole, or (without `weights`) its tokenizer; else None."""
-    place = ms_store.folder_of(name, revision) if source == MODELSCOPE else snapshot(name, revision)
+def find_complete(name: str, revision: str | None, source: str, weights: bool = True) -> Path | None:
+    """Return the folder of a hub model that is complete here, or (without `weights`) its tokenizer; else
+    None.
+    """
+    place = ms_store.folder_of(name, revision) if source == MODELSCOPE else find_snapshot(name, revision)
     if place is None:
         return None
-    there = not lacks(place) if weights else any((place / file).is_file() for file in _TOKENIZERS)
+    there = not describe_missing(place) if weights else any((place / file).is_file() for file in _TOKENIZERS)
     return place if there else None
 
 
-def lacks(folder: Path) -> str:
-    """What a model folder lacks to be loaded, in words; empty if nothing."""
+def describe_missing(folder: Path) -> str:
+    """Return what a model folder lacks to be loadable, as text; empty if nothing."""
     if not (folder / "config.json").is_file():
         return _("no config.json")
     if (folder / SINGLE).is_file():
         return ""
-    names = _shards(folder)
+    names = _list_shards(folder)
     if names is None:
         return _("no safetensors weights")
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        return _("{missing} of {count} weight files are not here", missing=len(missing), count=len(names))
+        return _("{missing} of {count} weight files are missing", missing=len(missing), count=len(names))
     return ""
 
 
-def _shards(folder: Path) -> list[str] | None:
-    """The weight files that the index of a folder names; None if it has none."""
+def _list_shards(folder: Path) -> list[str] | None:
+    """List the weight files that the index of a folder names; None if it has none."""
     path = folder / INDEX
     try:
         if path.stat().st_size > _MOST_INDEX:
@@ -57,18 +59,18 @@ def _shards(folder: Path) -> list[str] | None:
 
 
 def local_models(folder: Path) -> list[LocalModel]:
-    """All of them, last used first."""
-    found = [*_in_cache(), *_of_modelscope(), *_in_folders(folder)]
+    """List all models on this machine, last used first."""
+    found = [*_scan_hf_cache(), *_scan_modelscope(), *_scan_folders(folder)]
     return sorted(found, key=lambda one: (-one.used, one.name))
 
 
-def _in_cache() -> Iterator[LocalModel]:
-    for place in _folders(Path(cache_folder())):
+def _scan_hf_cache() -> Iterator[LocalModel]:
+    for place in _list_folders(Path(cache_folder())):
         if not place.name.startswith("models--"):
             continue
         name = place.name.removeprefix("models--").replace("--", "/")
-        size = sum(_size(path) for path in _files(place / "blobs"))
-        revisions = sorted(_folders(place / "snapshots"), key=_changed, reverse=True)
+        size = sum(_file_size(path) for path in _list_files(place / "blobs"))
+        revisions = sorted(_list_folders(place / "snapshots"), key=_modified_at, reverse=True)
         if not revisions:
             if size:
                 yield LocalModel(
@@ -78,47 +80,54 @@ def _in_cache() -> Iterator[LocalModel]:
                     place,
                     size,
                     False,
-                    _changed(place / "blobs"),
-                    _("a fetch that did not end"),
+                    _modified_at(place / "blobs"),
+                    _("an unfinished download"),
                 )
             continue
-        current = snapshot(name, None) or revisions[0]
-        missing = lacks(current)
-        if missing and any(path.name.endswith(".incomplete") for path in _files(place / "blobs")):
-            missing = _("a fetch that did not end")
-        size = size or sum(_size(path) for path in _files(current))  # a disk without links has no blobs
-        yield LocalModel(name, HUGGINGFACE, current.name, current, size, not missing, _used(current), missing)
+        current = find_snapshot(name, None) or revisions[0]
+        missing = describe_missing(current)
+        # The client's cache keeps blobs of all revisions together, so parts cannot be assigned to one of
+        # them.
+        if missing and any(path.name.endswith(".incomplete") for path in _list_files(place / "blobs")):
+            missing = _("an unfinished download")
+        # On a disk without links the client stores files in the snapshot and leaves `blobs` empty.
+        size = size or sum(_file_size(path) for path in _list_files(current))
+        yield LocalModel(
+            name, HUGGINGFACE, current.name, current, size, not missing, _last_used(current), missing
+        )
 
 
-def _of_modelscope() -> Iterator[LocalModel]:
+def _scan_modelscope() -> Iterator[LocalModel]:
     for name, revision, place in ms_store.all_folders():
-        missing = lacks(place)
-        parts = [path for path in _files(place / ms_store.PARTS) if not path.name.endswith(".lock")]
+        missing = describe_missing(place)
+        parts = [path for path in _list_files(place / ms_store.PARTS) if not path.name.endswith(".lock")]
         if missing and parts:
-            missing = _("a fetch that did not end")
-        size = sum(_size(path) for path in [*_files(place), *parts])
-        yield LocalModel(name, MODELSCOPE, revision, place, size, not missing, _used(place), missing)
+            missing = _("an unfinished download")
+        size = sum(_file_size(path) for path in [*_list_files(place), *parts])
+        yield LocalModel(name, MODELSCOPE, revision, place, size, not missing, _last_used(place), missing)
 
 
-def _in_folders(folder: Path) -> Iterator[LocalModel]:
-    """Folders of models in a folder, and one step deeper."""
-    near = [folder, *_folders(folder)]
-    deeper = [inner for outer in near[1:] if not outer.is_symlink() for inner in _folders(outer)]
+def _scan_folders(folder: Path) -> Iterator[LocalModel]:
+    """Yield the models in a folder and one level deeper."""
+    near = [folder, *_list_folders(folder)]
+    # A link may point to a whole disk, or back to this folder.
+    deeper = [inner for outer in near[1:] if not outer.is_symlink() for inner in _list_folders(outer)]
     for place in [*near, *deeper][:_MOST_FOLDERS]:
         if place.name.startswith(".") or not (place / "config.json").is_file():
             continue
-        weights = [path for path in _files(place) if path.suffix == ".safetensors"]
+        weights = [path for path in _list_files(place) if path.suffix == ".safetensors"]
         if not weights or not _is_model(place / "config.json"):
             continue
-        missing = lacks(place)
-        size = sum(_size(path) for path in _files(place))
+        missing = describe_missing(place)
+        size = sum(_file_size(path) for path in _list_files(place))
         yield LocalModel(
-            os.path.relpath(place, folder), FOLDER, "", place, size, not missing, _used(place), missing
+            os.path.relpath(place, folder), FOLDER, "", place, size, not missing, _last_used(place), missing
         )
 
 
 def _is_model(config: Path) -> bool:
     try:
+        # Other programs have a config.json too, and this scan runs while a screen waits.
         if config.stat().st_size > 1 << 20:
             return False
         return "model_type" in json.loads(config.read_text(encoding="utf-8"))
@@ -126,41 +135,42 @@ def _is_model(config: Path) -> bool:
         return False
 
 
-def _folders(folder: Path) -> list[Path]:
+def _list_folders(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError:
         return []
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     try:
         return [path for path in folder.iterdir() if path.is_file()]
     except OSError:
         return []
 
 
-def _size(path: Path) -> int:
+def _file_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
         return 0
 
 
-def _changed(path: Path) -> float:
+def _modified_at(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError:
         return 0.0
 
 
-def _used(folder: Path) -> float:
-    """When a file of a folder was read or written last."""
+def _last_used(folder: Path) -> float:
+    """Return when a file of a folder was last read or written."""
     times = [0.0]
-    for path in _files(folder):
+    for path in _list_files(folder):
         try:
             status = path.stat()
         except OSError:
             continue
+        # Many disks are mounted without access times; then the last write is the best guess.
         times.append(max(status.st_atime, status.st_mtime))
     return max(times)

@@ -1,7 +1,7 @@
-"""ModelScope (modelscope.cn, or another address of it): searching it, and what a model on it is.
+"""Search ModelScope (modelscope.cn or another address), and describe its models.
 
-Its plain HTTP interface is used, as documented by what its own library asks: `openapi/v1/models` to search,
-`api/v1/models/NAME` for what one is, `…/repo/files` for its files, `…/repo?FilePath=` for one of them.
+This uses its plain HTTP interface, as its own library does: `openapi/v1/models` searches,
+`api/v1/models/NAME` describes a model, `…/repo/files` lists its files, `…/repo?FilePath=` downloads one.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from urllib.parse import quote, urlencode
 
 from tui_tuner.errors import HubError, ModelError, TunerError
 from tui_tuner.locales import _
-from tui_tuner.models.hub import problems
+from tui_tuner.models.hub import hub_errors
 from tui_tuner.models.hub.choice import describe_files
-from tui_tuner.models.hub.huggingface import MOST_CONFIG, TEXT, nearest
-from tui_tuner.models.hub.kinds import MODELSCOPE, Described, Found, HubFile
-from tui_tuner.models.hub.net import asked, is_offline, library, patience, small_json
-from tui_tuner.models.hub.stored import find_token
+from tui_tuner.models.hub.huggingface import MOST_CONFIG, TEXT, find_similar_names
+from tui_tuner.models.hub.kinds import MODELSCOPE, FoundModel, HubFile, ModelDescription
+from tui_tuner.models.hub.net import call_with_retries, http_library, is_offline, request_timeouts, small_json
+from tui_tuner.models.hub.stored_tokens import find_token
 from tui_tuner.text import one_line
 
 DOMAIN = "www.modelscope.cn"
@@ -29,18 +29,18 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _client: Any = None
 
 
-def client() -> Any:
-    """An HTTP client of its own: the one of the other hub sends what belongs to that."""
+def http_client() -> Any:
+    """Return an HTTP client for this hub alone: the client of the other hub adds its own headers."""
     global _client
     if is_offline():
-        raise problems.offline()
+        raise hub_errors.offline_error()
     if _client is None:
-        _client = library().Client(follow_redirects=True, timeout=patience())
+        _client = http_library().Client(follow_redirects=True, timeout=request_timeouts())
     return _client
 
 
-def headers() -> dict[str, str]:
-    """With the token of this hub, if there is one; it is not passed on to another address."""
+def request_headers() -> dict[str, str]:
+    """Return request headers, with the token of this hub if there is one."""
     token, _unused = find_token(MODELSCOPE)
     told = {"User-Agent": "tui-tuner"}
     if token:
@@ -50,48 +50,53 @@ def headers() -> dict[str, str]:
 
 def file_url(name: str, file: str, revision: str) -> str:
     values = urlencode({"Revision": revision, "FilePath": file})
-    return f"{ModelScope.endpoint()}/api/v1/models/{name}/repo?{values}"
+    return f"{ModelScope.hub_address()}/api/v1/models/{name}/repo?{values}"
 
 
 class ModelScope:
-    """Functions of one hub, under one name."""
+    """The calls of one hub, grouped so that `client_of` can choose."""
 
     @staticmethod
-    def endpoint() -> str:
-        """MODELSCOPE_ENDPOINT, or MODELSCOPE_DOMAIN as its library reads it (a domain, or an address)."""
+    def hub_address() -> str:
+        """Return MODELSCOPE_ENDPOINT, or MODELSCOPE_DOMAIN (a domain or an address), as its own library
+        reads it.
+        """
         told = os.environ.get("MODELSCOPE_ENDPOINT") or os.environ.get("MODELSCOPE_DOMAIN") or DOMAIN
         return (told if "://" in told else f"https://{told}").strip().rstrip("/")
 
     @classmethod
-    def search(cls, query: str, limit: int) -> list[Found]:
-        """Text models, most used first."""
+    def search_models(cls, query: str, limit: int) -> list[FoundModel]:
+        """Search for text models, most downloaded first."""
         values = {"search": query, "sort": "downloads", "page_number": 1, "page_size": min(3 * limit, 100)}
-        data = _ask(f"/openapi/v1/models?{urlencode(values)}", query, patient=False)
+        data = _request_data(f"/openapi/v1/models?{urlencode(values)}", query, patient=False)
         rows = data.get("models") or data.get("Models") or []
-        found = [_found(row) for row in rows if isinstance(row, dict)]
+        found = [_parse_row(row) for row in rows if isinstance(row, dict)]
+        # Models without a task are kept, because many there have none.
         text = [one for one in found if one.name and one.kind in ("", *TEXT)]
         return sorted(text, key=lambda one: -(one.downloads or 0))[:limit]
 
     @classmethod
-    def describe(cls, name: str, revision: str | None) -> Described:
+    def describe_model(cls, name: str, revision: str | None) -> ModelDescription:
         if not _NAME.fullmatch(name) or {".", ".."} & set(name.split("/")):
-            hint = _("A model of ModelScope is called owner/name, such as Qwen/Qwen3-0.6B.")
+            hint = _("A ModelScope id looks like owner/name, such as Qwen/Qwen3-0.6B.")
             raise ModelError(_("is neither a folder here nor a hub id."), where=one_line(name), hint=hint)
         try:
-            about = _found({"id": name, **_ask(f"/api/v1/models/{quote(name)}", name)})
+            about = _parse_row({"id": name, **_request_data(f"/api/v1/models/{quote(name)}", name)})
         except HubError as error:
             if getattr(error, "unknown", False):
-                raise problems.unknown(name, MODELSCOPE, nearest(name, cls.search)) from None
+                raise hub_errors.unknown_model_error(
+                    name, MODELSCOPE, find_similar_names(name, cls.search_models)
+                ) from None
             raise
         asked_for = revision or BRANCH
         values = urlencode({"Revision": asked_for, "Recursive": "True"})
         try:
-            listed = _ask(f"/api/v1/models/{quote(name)}/repo/files?{values}", name)
+            listed = _request_data(f"/api/v1/models/{quote(name)}/repo/files?{values}", name)
         except HubError as error:
             if getattr(error, "unknown", False):
-                raise problems.no_revision(name, revision) from None
+                raise hub_errors.no_revision_error(name, revision) from None
             raise
-        files = [_file(row) for row in listed.get("Files") or [] if isinstance(row, dict)]
+        files = [_parse_file(row) for row in listed.get("Files") or [] if isinstance(row, dict)]
         known = [file for file in files if file is not None]
         latest = listed.get("LatestCommitter")
         return describe_files(
@@ -101,44 +106,47 @@ class ModelScope:
             revision=revision,
             commit=one_line(latest.get("Id") or "") if isinstance(latest, dict) else "",
             remote_code=any(file.name.startswith(("modeling_", "configuration_")) for file in known),
-            page=f"{cls.endpoint()}/models/{one_line(name)}",
+            page=f"{cls.hub_address()}/models/{one_line(name)}",
         )
 
     @classmethod
-    def config(cls, model: Described) -> dict[str, Any] | None:
-        """Its `config.json`, by one question; None if it is not to be had."""
+    def read_config(cls, model: ModelDescription) -> dict[str, Any] | None:
+        """Read the `config.json` of a model in one request; None if it is not available."""
         if not any(file.name == "config.json" for file in model.files):
             return None
         url = file_url(model.name, "config.json", model.revision or BRANCH)
-        return small_json(url, headers(), MOST_CONFIG)
+        return small_json(url, request_headers(), MOST_CONFIG)
 
 
-def _ask(path: str, name: str, patient: bool = True) -> dict[str, Any]:
-    """`Data` of an answer; errors in words.
+def _request_data(path: str, name: str, patient: bool = True) -> dict[str, Any]:
+    """Send a request and return the `Data` of the answer.
 
     Raises:
-        HubError: with `unknown` set where the hub has no such thing.
+        HubError: the request failed; its `unknown` is True if the hub has no such thing.
     """
-    endpoint = ModelScope.endpoint()
+    endpoint = ModelScope.hub_address()
 
-    def once() -> Any:
-        response = client().get(endpoint + path, headers=headers(), timeout=patience())
+    def send_request() -> Any:
+        response = http_client().get(endpoint + path, headers=request_headers(), timeout=request_timeouts())
         response.raise_for_status()
         return response.json()
 
     try:
-        answer = asked(once, patient)
+        answer = call_with_retries(send_request, patient)
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
-        problem: TunerError = problems.in_words(error, name, MODELSCOPE, endpoint)
+        problem: TunerError = hub_errors.explain_error(error, name, MODELSCOPE, endpoint)
         problem.unknown = status == 404  # type: ignore[attr-defined]
         raise problem from None
     if not isinstance(answer, dict):
-        raise problems.not_a_hub(one_line(name), endpoint)
+        raise hub_errors.not_a_hub_error(one_line(name), endpoint)
+    # The hub answers errors with status 200 and a code inside, in two spellings.
     code = answer.get("Code", answer.get("code", 200))
     if answer.get("Success", answer.get("success", True)) is False or code not in (200, "200", "", None):
         said = answer.get("Message") or answer.get("message") or code
-        refused = HubError(_("ModelScope refuses: {error}.", error=one_line(said, 200)), where=one_line(name))
+        refused = HubError(
+            _("ModelScope refused the request: {error}.", error=one_line(said, 200)), where=one_line(name)
+        )
         lower = str(said).lower()
         refused.unknown = "not exist" in lower or "not found" in lower  # type: ignore[attr-defined]
         raise refused
@@ -146,8 +154,8 @@ def _ask(path: str, name: str, patient: bool = True) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _found(row: Mapping[str, Any]) -> Found:
-    """A row of a search, or what is said of one model; nothing in it is trusted to have its type."""
+def _parse_row(row: Mapping[str, Any]) -> FoundModel:
+    """Convert a search row or a model's description to `FoundModel`; no value is trusted to have its type."""
     name = row.get("id") if "/" in str(row.get("id") or "") else f"{row.get('Path')}/{row.get('Name')}"
     tasks = row.get("tasks") or row.get("Tasks") or []
     first = tasks[0] if isinstance(tasks, list) and tasks else ""
@@ -155,23 +163,24 @@ def _found(row: Mapping[str, Any]) -> Found:
     downloads = row.get("downloads", row.get("Downloads"))
     changed = row.get("last_modified") or row.get("LastUpdatedTime") or row.get("GmtModified")
     count = downloads if isinstance(downloads, int) and not isinstance(downloads, bool) else None
-    return Found(
+    return FoundModel(
         name=one_line(name) if re.fullmatch(_NAME, str(name)) else "",
         source=MODELSCOPE,
         licence=one_line(row.get("license") or row.get("License") or ""),
         gated=bool(row.get("gated") or row.get("ApprovalMode")),
         downloads=count,
-        updated=_day(changed),
+        updated=_parse_day(changed),
         kind=one_line(kind) if isinstance(kind, str) else "",
     )
 
 
-def _day(changed: Any) -> str:
-    """A day, of seconds or milliseconds since 1970 or of a text."""
+def _parse_day(changed: Any) -> str:
+    """Return the day of a time in seconds or milliseconds since 1970, or of a text."""
     if isinstance(changed, str):
         return one_line(changed)[:10]
     if not isinstance(changed, (int, float)) or changed <= 0:
         return ""
+    # 1e11 seconds would be the year 5138, so such a number counts milliseconds.
     seconds = changed / 1000 if changed > 1e11 else changed
     try:
         return datetime.fromtimestamp(seconds, UTC).date().isoformat()
@@ -179,7 +188,7 @@ def _day(changed: Any) -> str:
         return ""
 
 
-def _file(row: Mapping[str, Any]) -> HubFile | None:
+def _parse_file(row: Mapping[str, Any]) -> HubFile | None:
     name, size, sha = row.get("Path") or row.get("Name"), row.get("Size"), row.get("Sha256")
     if row.get("Type") == "tree" or not isinstance(name, str):
         return None

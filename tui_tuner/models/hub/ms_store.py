@@ -1,8 +1,8 @@
-"""Models of ModelScope on this machine: a folder for each revision, in the cache of this program.
+"""Keep models of ModelScope on this machine: a folder for each revision, in this program's cache.
 
-Files have their own names there, so that transformers loads the folder; what is still on its way lies in
-`.parts`, and `.fetched.json` tells which version of each file is here. A file of another version stays until
-all that a fetch takes has come, so that one that is left breaks no model that worked.
+Files have their own names there, so that transformers can load the folder. Unfinished files are in `.parts`,
+and `.fetched.json` records which version of each file is here. A file of an older version stays until the
+whole download is complete, so that an abandoned download does not break a working model.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from urllib.parse import quote, unquote
 
 from tui_tuner.models.hub import modelscope
 from tui_tuner.models.hub.choice import is_inside
-from tui_tuner.models.hub.kinds import Described, HubFile
-from tui_tuner.models.hub.transfer import Item
+from tui_tuner.models.hub.kinds import HubFile, ModelDescription
+from tui_tuner.models.hub.transfer import DownloadItem
 
 PARTS = ".parts"
 NOTE = ".fetched.json"
-VARIABLE = "TUI_TUNER_MODELS"  # names another folder for the cache
+VARIABLE = "TUI_TUNER_MODELS"  # environment variable for another cache folder
 
 
 def cache_root() -> Path:
-    """`TUI_TUNER_MODELS`, or a folder in the user's cache."""
+    """Return `TUI_TUNER_MODELS`, or a folder in the user's cache."""
     told = os.environ.get(VARIABLE)
     if told:
         return Path(told).expanduser() / "modelscope"
@@ -36,22 +36,23 @@ def cache_root() -> Path:
 
 
 def folder_of(name: str, revision: str | None) -> Path | None:
-    """The folder of a revision; None if nothing of it is here."""
-    place = _place(name, revision)
+    """Return the folder of a revision, or None if nothing of it is here."""
+    place = _revision_folder(name, revision)
     return place if place.is_dir() else None
 
 
-def _place(name: str, revision: str | None) -> Path:
-    """Names as they are; only what a name cannot have in a path is written in another way."""
+def _revision_folder(name: str, revision: str | None) -> Path:
+    """Return the path for a revision; characters that a path cannot hold are quoted."""
     owner, _unused, model = name.partition("/")
     parts = [quote(part, safe="") for part in (owner, model, revision or modelscope.BRANCH)]
+    # `quote` leaves dots alone, and a part of dots only would lead out of the cache.
     return cache_root().joinpath(
         *(part.replace(".", "%2E") if set(part) == {"."} else part for part in parts)
     )
 
 
 def all_folders() -> Iterator[tuple[str, str, Path]]:
-    """Name, revision and folder of all that is here."""
+    """Yield name, revision and folder of every model in the cache."""
     for place in sorted(cache_root().glob("*/*/*")):
         if place.is_dir():
             owner, model, revision = (unquote(part) for part in place.parts[-3:])
@@ -59,27 +60,28 @@ def all_folders() -> Iterator[tuple[str, str, Path]]:
 
 
 class ModelScopeStore:
-    """One revision of a model."""
+    """One revision of a ModelScope model in the cache."""
 
     variable = VARIABLE
 
-    def __init__(self, model: Described) -> None:
+    def __init__(self, model: ModelDescription) -> None:
         self._model = model
-        self.folder = _place(model.name, model.revision)
+        self.folder = _revision_folder(model.name, model.revision)
         self._noted = _read_note(self.folder)
         self._lock = threading.Lock()
 
     @property
-    def client(self) -> Any:
-        return modelscope.client()
+    def http_client(self) -> Any:
+        return modelscope.http_client()
 
     @property
-    def disk(self) -> Path:
+    def target_folder(self) -> Path:
         return self.folder
 
-    def here(self, file: HubFile) -> tuple[int, bool]:
-        """How many bytes of a file are here, and whether it is whole and of this version."""
-        places = [self._new(file)]
+    def measure_file(self, file: HubFile) -> tuple[int, bool]:
+        """Return how many bytes of a file are here, and whether it is complete and of this version."""
+        places = [self._waiting_path(file)]
+        # Without a checksum on either side the name and the size decide.
         if self._noted.get(file.name, "") == file.sha256:
             places.append(self.folder / file.name)
         for place in places:
@@ -91,55 +93,59 @@ class ModelScopeStore:
 
     def _part_of(self, file: HubFile) -> int:
         try:
-            return min(self._part(file).stat().st_size, file.size or 2**63)
+            return min(self._part_path(file).stat().st_size, file.size or 2**63)
         except OSError:
             return 0
 
-    def _part(self, file: HubFile) -> Path:
-        """Named by the version too: a part of another version is no beginning of this one."""
+    def _part_path(self, file: HubFile) -> Path:
+        """Return the path of an unfinished file."""
+        # The version is in the name: a part of another version is not the beginning of this one.
         return self.folder / PARTS / f"{quote(file.name, safe='')}.{file.sha256[:16] or 'unknown'}"
 
-    def _new(self, file: HubFile) -> Path:
-        """Where a file waits, whole, to take the place of one of another version."""
-        part = self._part(file)
+    def _waiting_path(self, file: HubFile) -> Path:
+        """Return where a complete file waits to replace one of another version."""
+        part = self._part_path(file)
         return part.with_name(f"{part.name}.new")
 
-    def item(self, file: HubFile) -> Item:
+    def request_item(self, file: HubFile) -> DownloadItem:
         revision = self._model.revision or modelscope.BRANCH
-        place, part = self.folder / file.name, self._part(file)
-        return Item(
+        place, part = self.folder / file.name, self._part_path(file)
+        return DownloadItem(
             file.name,
             modelscope.file_url(self._model.name, file.name, revision),
             part,
-            self._new(file) if place.exists() else place,
+            self._waiting_path(file) if place.exists() else place,
             part.with_name(f"{part.name}.lock"),
             file.size,
             sha256=file.sha256,
-            headers=modelscope.headers(),
+            headers=modelscope.request_headers(),
         )
 
-    def settle(self, file: HubFile) -> None:
-        """Note which version of a file is here, unless it waits."""
-        if not self._new(file).exists():
-            self._note({file.name: file.sha256})
+    def settle_file(self, file: HubFile) -> None:
+        """Record which version of a file is here, unless it still waits."""
+        if not self._waiting_path(file).exists():
+            self._write_note({file.name: file.sha256})
 
-    def finish(self, files: list[HubFile]) -> Path:
-        """Put what waits into its place; once all of a model is here, remove what the hub no longer has."""
-        come = {file.name: file.sha256 for file in files if self._new(file).exists()}
+    def finish_model(self, files: list[HubFile]) -> Path:
+        """Move waiting files into place; then delete files that the hub no longer has."""
+        come = {file.name: file.sha256 for file in files if self._waiting_path(file).exists()}
         for file in files:
             if file.name in come:
-                os.replace(self._new(file), self.folder / file.name)
+                os.replace(self._waiting_path(file), self.folder / file.name)
         gone: set[str] = set()
+        # A fetch without weights must not delete the weights that an earlier one brought.
         if len(files) == len(self._model.files):
+            # The note is a file that others can edit; a name such as ../x must not delete anything.
             gone = {name for name in self._noted if is_inside(name)} - {file.name for file in files}
         for name in gone:
             (self.folder / name).unlink(missing_ok=True)
         if come or gone:
-            self._note(come, gone)
+            self._write_note(come, gone)
         return self.folder
 
-    def _note(self, come: Mapping[str, str], gone: Collection[str] = ()) -> None:
-        with self._lock:  # several workers settle files
+    def _write_note(self, come: Mapping[str, str], gone: Collection[str] = ()) -> None:
+        # Several workers settle files at the same time.
+        with self._lock:
             note = {**_read_note(self.folder), **come}
             self._noted = {name: sha for name, sha in note.items() if name not in gone}
             new = self.folder / f"{NOTE}.{os.getpid()}"

@@ -1,6 +1,6 @@
-"""Requests to a hub: one HTTP client, its exceptions, and whether a hub answers at all.
+"""Send requests to a hub: one HTTP client, its exceptions, and whether a hub answers at all.
 
-The client is the one that huggingface_hub brings along and has set up (httpx, or httpx2 in newer versions):
+This is the client that huggingface_hub installs and configures (httpx, or httpx2 in newer versions):
 it honours HTTP_PROXY, HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE and HF_HUB_OFFLINE.
 """
 
@@ -13,64 +13,66 @@ from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-SECONDS = 10.0  # for one answer of a hub, and for one more piece of a file
+SECONDS = 10.0  # to wait for an answer of a hub, and for each further piece of a file
 CONNECT_SECONDS = 5.0
-BUSY = (408, 429, 500, 502, 503, 504)  # worth asking again
-LONGEST_WAIT = 120.0  # seconds a hub may ask us to wait; beyond that the user decides
+BUSY = (408, 429, 500, 502, 503, 504)  # status codes worth another attempt
+LONGEST_WAIT = 120.0  # seconds that a hub may ask to wait; beyond that the user decides
 ATTEMPTS = 3
 Answer = TypeVar("Answer")
 
 
-def session() -> Any:
-    """The HTTP client."""
+def http_session() -> Any:
+    """Return the HTTP client that huggingface_hub has configured."""
     from huggingface_hub.utils import get_session
 
     return get_session()
 
 
-def library() -> Any:
-    """The module of the HTTP client, which holds its exceptions."""
-    return sys.modules[type(session()).__module__.partition(".")[0]]
+def http_library() -> Any:
+    """Return the module of the HTTP client, which holds its exceptions."""
+    # Found through the client in use, as importing httpx by name would miss httpx2.
+    return sys.modules[type(http_session()).__module__.partition(".")[0]]
 
 
-def patience() -> Any:
-    """How long the HTTP client waits: less for a connection than for an answer."""
-    return library().Timeout(SECONDS, connect=CONNECT_SECONDS)
+def request_timeouts() -> Any:
+    """Return the timeouts of a request: shorter for a connection than for an answer."""
+    return http_library().Timeout(SECONDS, connect=CONNECT_SECONDS)
 
 
 def network_errors() -> tuple[type[BaseException], ...]:
-    """What the HTTP client raises where a connection fails or breaks."""
-    http = library()
+    """Return the exceptions that the HTTP client raises if a connection fails or breaks."""
+    http = http_library()
     return (http.TransportError, ConnectionError, TimeoutError)
 
 
 def is_offline() -> bool:
-    """Whether the environment forbids to ask a hub (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE)."""
+    """Return whether the environment forbids network access (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE)."""
     from huggingface_hub import constants
 
     return bool(constants.is_offline_mode())
 
 
-def answers(endpoint: str) -> bool:
-    """Whether a hub answers anything, by one quick question."""
+def is_answering(endpoint: str) -> bool:
+    """Return whether a hub answers one quick request."""
     try:
-        session().head(endpoint, timeout=CONNECT_SECONDS)
-    except Exception:  # whatever the HTTP client raises, the hub was not reached
+        http_session().head(endpoint, timeout=CONNECT_SECONDS)
+    # The HTTP client has many errors, and each of them means that the hub was not reached.
+    except Exception:
         return False
     return True
 
 
-def asked(call: Callable[[], Answer], patient: bool = True) -> Answer:
-    """What `call` returns, tried again a few times where a hub is busy or a connection breaks.
+def call_with_retries(call: Callable[[], Answer], patient: bool = True) -> Answer:
+    """Return the result of `call`, retried if a hub is busy or a connection breaks.
 
-    A hub that does not answer at all is not asked again: that is told within seconds.
+    A hub that does not answer at all is not retried, so that the error appears within seconds.
     """
     for attempt in range(ATTEMPTS):
         try:
             return call()
         except Exception as error:
             wait = pause_after(error, attempt)
-            lost = isinstance(error, (library().ConnectError, library().TimeoutException))
+            lost = isinstance(error, (http_library().ConnectError, http_library().TimeoutException))
             if not patient or lost or attempt + 1 == ATTEMPTS or wait is None or wait > SECONDS:
                 raise
             time.sleep(wait)
@@ -78,27 +80,29 @@ def asked(call: Callable[[], Answer], patient: bool = True) -> Answer:
 
 
 def small_json(url: str, headers: Mapping[str, str], most: int) -> dict[str, Any] | None:
-    """A JSON object of a server, or None where it is not to be had, is something else or is too large."""
-    told = {"headers": dict(headers), "timeout": patience(), "follow_redirects": True}
+    """Read a JSON object from a server; None if it is unavailable, something else, or too large."""
+    told = {"headers": dict(headers), "timeout": request_timeouts(), "follow_redirects": True}
     try:
-        with session().stream("GET", url, **told) as answer:
+        with http_session().stream("GET", url, **told) as answer:
             if answer.status_code != 200:
                 return None
+            # Read in pieces: a declared length may be missing or wrong.
             text = b""
             for piece in answer.iter_bytes():
                 text += piece
                 if len(text) > most:
                     return None
         value = json.loads(text)
-    except Exception:  # whatever the HTTP client raises, and whatever is no JSON
+    # Any network error, and any answer that is not JSON.
+    except Exception:
         return None
     return value if isinstance(value, dict) else None
 
 
 def pause_after(error: BaseException, attempt: int) -> float | None:
-    """Seconds to wait before the next attempt; None where asking again cannot help.
+    """Return the seconds to wait before the next attempt; None if another attempt cannot help.
 
-    `attempt`: how many came before. Pauses double from half a second to a quarter of a minute.
+    `attempt` counts the earlier attempts. Pauses double from 0.5 s to 15 s.
     """
     growing = min(0.5 * 2**attempt, 15.0)
     response = getattr(error, "response", None)
@@ -106,19 +110,21 @@ def pause_after(error: BaseException, attempt: int) -> float | None:
         if response.status_code not in BUSY:
             return None
         return max(growing, retry_after(response.headers) or 0.0)
-    http = library()
+    http = http_library()
     if isinstance(error, http.ConnectError) and _is_lasting(error):
         return None
     return growing if isinstance(error, (http.TransportError, ConnectionError, TimeoutError)) else None
 
 
 def _is_lasting(error: BaseException) -> bool:
-    """A certificate that is not trusted will not be in a second."""
+    """Return whether another attempt will fail too, such as for an untrusted certificate."""
     return "CERTIFICATE_VERIFY_FAILED" in str(error).upper()
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds a busy hub wants us to wait, by `Retry-After` or the `t` of `RateLimit`; else None."""
+    """Return the seconds that a busy hub asks to wait, by `Retry-After` or the `t` of `RateLimit`; else
+    None.
+    """
     told = headers.get("retry-after")
     if told:
         try:
@@ -126,6 +132,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         except ValueError:
             pass
         try:
+            # HTTP allows a date as well as a number of seconds.
             return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
         except (TypeError, ValueError):
             return None

@@ -1,4 +1,4 @@
-"""Where a model is loaded from: the one place that turns a name, a revision and a hub into a folder."""
+"""Decide where a model is loaded from: turn a name, a revision and a hub into a folder."""
 
 from __future__ import annotations
 
@@ -6,37 +6,38 @@ import os
 from pathlib import Path
 
 from tui_tuner.config.advice import Command, advise
-from tui_tuner.config.kinds import is_tiny
+from tui_tuner.config.kinds.tasks import is_tiny
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError
 from tui_tuner.locales import N_, _
-from tui_tuner.models.hub.fetching import fetch
+from tui_tuner.models.hub.fetching import download_model
 from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE
-from tui_tuner.models.hub.local import find
+from tui_tuner.models.hub.local import find_complete
 from tui_tuner.models.hub.ms_store import folder_of
 from tui_tuner.models.hub.net import is_offline
 from tui_tuner.models.tiny import own_folder
 from tui_tuner.text import one_line
 
-_settled: set[tuple[str, str | None]] = set()  # of Hugging Face, that this process has brought up to date
+# Models of Hugging Face that this process has brought up to date.
+_settled: set[tuple[str, str | None]] = set()
 
 
 def is_path(name: str) -> bool:
-    """Whether a name means a folder of this machine, there or not, and no model of a hub."""
+    """Return whether a name means a folder of this machine, existing or not, rather than a hub model."""
     if name == "demo" or is_tiny(name) or os.path.exists(Path(name).expanduser()):
         return True
     return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
 
 
 def hub_source(name: str, revision: str | None, hub: str, weights: bool = True) -> str:
-    """What loads a model of a hub: its id, which the client of Hugging Face finds, or a folder of ModelScope.
+    """Return what a hub model is loaded from: its id (Hugging Face), or its folder (ModelScope).
 
     Raises:
-        HubError: a model of ModelScope that is not here yet.
+        HubError: a ModelScope model that is not downloaded yet.
     """
     if hub != MODELSCOPE:
         return name
-    place = find(name, revision, hub, weights)
+    place = find_complete(name, revision, hub, weights)
     if place is None:
         command = Command(
             f"`tui-tuner models fetch {one_line(name, 80)} --source {hub}`", N_("Fetch a model")
@@ -44,27 +45,26 @@ def hub_source(name: str, revision: str | None, hub: str, weights: bool = True) 
         raise HubError(
             _("is not on this machine yet."),
             where=f"{LABELS[hub]}: {one_line(name)}",
-            hint=advise(N_("Fetch it with {command}; a run does so by itself.", command=command)),
+            hint=advise(N_("Fetch it with {command}; a run also fetches it automatically.", command=command)),
         )
     return str(place)
 
 
 def bring_tokenizer(model: ModelSection) -> None:
-    """Fetch the small files of a model of ModelScope that is not here, as transformers does it by itself for
-    one of Hugging Face.
+    """Download the small files of a ModelScope model, as transformers does for Hugging Face by itself.
 
     Raises:
-        HubError: unknown, or out of reach.
+        HubError: unknown, or unreachable.
     """
     name, revision = (model.tokenizer, None) if model.tokenizer else (model.name, model.revision)
     if model.hub != MODELSCOPE or is_path(name) or is_offline():
         return
-    if find(name, revision, model.hub, weights=False) is None:
-        fetch(name, revision, model.hub, lambda at: None, lambda: False, weights=False)
+    if find_complete(name, revision, model.hub, weights=False) is None:
+        download_model(name, revision, model.hub, lambda at: None, lambda: False, weights=False)
 
 
 def folder_on_disk(model: ModelSection) -> Path | None:
-    """The folder of a model that is loaded from one; None for one in the cache of Hugging Face."""
+    """Return the folder that a model is loaded from; None for one in the cache of Hugging Face."""
     own = own_folder(model.name)
     if own is not None:
         return own
@@ -74,8 +74,8 @@ def folder_on_disk(model: ModelSection) -> Path | None:
     return folder_of(model.name, model.revision) if model.hub == MODELSCOPE else None
 
 
-def settle(name: str, revision: str | None) -> None:
-    """Note that a model was brought up to date in this process: the hub need not be asked again."""
+def mark_settled(name: str, revision: str | None) -> None:
+    """Record that a model is up to date in this process, so that the hub need not be asked again."""
     _settled.add((name, revision))
 
 

@@ -1,6 +1,6 @@
-"""Who is logged in to a hub. A token is shown to the hub alone, and kept in a file that only its user reads.
+"""Log in to a hub. A token is sent to the hub only, and stored in a file that only its user can read.
 
-Tokens of Hugging Face lie where huggingface_hub has them, so that `hf auth` sees them too.
+Tokens of Hugging Face are stored where huggingface_hub keeps them, so that `hf auth` sees them too.
 """
 
 from __future__ import annotations
@@ -14,61 +14,63 @@ from typing import Any
 
 from tui_tuner.errors import HubError
 from tui_tuner.locales import _
-from tui_tuner.models.hub import problems
+from tui_tuner.models.hub import hub_errors
 from tui_tuner.models.hub.clients import client_of
 from tui_tuner.models.hub.huggingface import HuggingFace
-from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE, Who
-from tui_tuner.models.hub.modelscope import ModelScope, client
-from tui_tuner.models.hub.net import asked, patience, session
-from tui_tuner.models.hub.stored import VARIABLES, find_token, is_token, token_file, write_token
+from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE, Account
+from tui_tuner.models.hub.modelscope import ModelScope, http_client
+from tui_tuner.models.hub.net import call_with_retries, http_session, request_timeouts
+from tui_tuner.models.hub.stored_tokens import VARIABLES, find_token, is_token, token_file, write_token
 from tui_tuner.text import one_line
 
 
-def who(source: str) -> Who | None:
-    """Who is logged in; None if nobody is. Where the hub cannot be asked, the name is empty.
+def find_who(source: str) -> Account | None:
+    """Return who is logged in, or None. The name is empty if the hub cannot be reached.
 
     Raises:
-        HubError: the hub does not know the token, or it can be none.
+        HubError: the hub does not know the token, or the text cannot be a token.
     """
     token, origin = find_token(source)
     if not token:
         return None
     try:
-        return Who(_name_of(token, source), source, origin)
+        return Account(_ask_name(token, source), source, origin)
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status == 401:
-            raise problems.wrong_token(origin, source) from None
+            raise hub_errors.wrong_token_error(origin, source) from None
         if not is_token(token):
-            raise problems.no_token(origin) from None
-        return Who("", source, origin)
+            raise hub_errors.no_token_error(origin) from None
+        return Account("", source, origin)
 
 
-def login(token: str, source: str) -> Who:
-    """See `api.login`."""
+def log_in(token: str, source: str) -> Account:
+    """Check and store a token; see `api.log_in`."""
     token = token.strip()
     if not is_token(token):
-        raise problems.no_token()
-    endpoint = client_of(source).endpoint()
+        raise hub_errors.no_token_error()
+    endpoint = client_of(source).hub_address()
     try:
-        name = _name_of(token, source)
+        name = _ask_name(token, source)
         if source == MODELSCOPE:
             write_token(token_file(source), token)
         else:
             from huggingface_hub import login as keep
 
-            with _quiet():
+            with _quiet_client():
                 keep(token=token, add_to_git_credential=False)
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (400, 401, 403):
-            raise problems.wrong_token(LABELS[source], source) from None
-        raise _without(problems.in_words(error, LABELS[source], source, endpoint), token) from None
-    return Who(name, source, str(token_file(source)))
+            raise hub_errors.wrong_token_error(LABELS[source], source) from None
+        raise _remove_token(
+            hub_errors.explain_error(error, LABELS[source], source, endpoint), token
+        ) from None
+    return Account(name, source, str(token_file(source)))
 
 
-def logout(source: str) -> bool:
-    """See `api.logout`."""
+def log_out(source: str) -> bool:
+    """Delete the stored token; see `api.log_out`."""
     file = token_file(source)
     there = file.exists()
     if source == MODELSCOPE:
@@ -76,6 +78,7 @@ def logout(source: str) -> bool:
     elif there:
         _forget_huggingface(file)
     for variable in VARIABLES[source]:
+        # Without this error the user would believe to be logged out while the variable still works.
         if os.environ.get(variable):
             raise HubError(
                 _(
@@ -88,58 +91,59 @@ def logout(source: str) -> bool:
 
 
 def _forget_huggingface(file: Path) -> None:
-    """The token in use, and not others that are stored under names of their own."""
+    """Delete the token in use, but not others that are stored under their own names."""
     from huggingface_hub import logout as forget
     from huggingface_hub.utils import get_stored_tokens
 
     active = file.read_text(encoding="utf-8", errors="replace").strip()
     names = [name for name, token in get_stored_tokens().items() if token == active]
-    with _quiet(), suppress(OSError):  # it says that the environment still holds one
+    # The client raises OSError if the environment still holds a token, which `logout` reports itself.
+    with _quiet_client(), suppress(OSError):
         forget(names[0] if names else None)
     file.unlink(missing_ok=True)
 
 
-def _name_of(token: str, source: str) -> str:
-    """Whose token it is, by the hub itself."""
+def _ask_name(token: str, source: str) -> str:
+    """Ask the hub whose token it is."""
     if source == MODELSCOPE:
         return _name_on_modelscope(token)
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
-    def once() -> Any:
-        response = session().get(
-            f"{HuggingFace.endpoint()}/api/whoami-v2",
+    def request_name() -> Any:
+        response = http_session().get(
+            f"{HuggingFace.hub_address()}/api/whoami-v2",
             headers=build_hf_headers(token=token),
-            timeout=patience(),
+            timeout=request_timeouts(),
         )
         hf_raise_for_status(response)
         return response.json()
 
-    answer = asked(once)
+    answer = call_with_retries(request_name)
     return one_line(answer.get("name") or "") if isinstance(answer, dict) else ""
 
 
 def _name_on_modelscope(token: str) -> str:
-    response = client().post(
-        f"{ModelScope.endpoint()}/api/v1/login", json={"AccessToken": token}, timeout=patience()
+    response = http_client().post(
+        f"{ModelScope.hub_address()}/api/v1/login", json={"AccessToken": token}, timeout=request_timeouts()
     )
     response.raise_for_status()
     answer = response.json()
     data = answer.get("Data") if isinstance(answer, dict) else None
     if not isinstance(data, dict) or answer.get("Success") is False:
-        raise problems.wrong_token(LABELS[MODELSCOPE], MODELSCOPE)
+        raise hub_errors.wrong_token_error(LABELS[MODELSCOPE], MODELSCOPE)
     return one_line(data.get("Username") or "")
 
 
-def _without(error: Any, token: str) -> Any:
-    """The same error without the token, whatever a client put into its text."""
+def _remove_token(error: Any, token: str) -> Any:
+    """Return the same error with the token removed from its text."""
     return type(error)(
         error.what.replace(token, "[secret]"), where=error.where, hint=error.hint, field=error.field
     )
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the client of the hub from telling what it does in a log of its own."""
+def _quiet_client() -> Iterator[None]:
+    """Keep the hub's client from logging what it does."""
     log = logging.getLogger("huggingface_hub")
     before = log.level
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Adapters beside a linear layer, as PEFT's layers compute them (`peft/tuners/*/layer.py`, 0.12 to 0.21).
+"""Adapters of a linear layer, as PEFT's layers compute them (`peft/tuners/*/layer.py`, 0.12 to 0.21).
 
 LoRA, DoRA and IA3; others are in `adapters_more`.
 """
@@ -9,35 +9,35 @@ from typing import Protocol
 
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import add, dropout
+from tui_tuner.planning.memory.ops import add_tensors, run_dropout
 from tui_tuner.planning.memory.setup import Setup
 
 
 class AdaptedLinear(Protocol):
-    """What an adapter needs of the linear layer it is attached to."""
+    """The part of a linear layer that its adapter uses."""
 
     @property
     def quantised(self) -> bool: ...
 
-    def rows(self, x: Tensor) -> float: ...
+    def count_rows(self, x: Tensor) -> float: ...
 
-    def base(self, tape: Tape, x: Tensor) -> Tensor: ...
+    def run_base(self, tape: Tape, x: Tensor) -> Tensor: ...
 
 
 class Adapter:
-    """What one linear layer gets. `parameters` are trained."""
+    """An adapter of one linear layer. `parameters` are trained."""
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         self.setup, self.shape = setup, shape
         self.parameters: list[Parameter] = []
 
     @property
-    def compute(self) -> int:
-        """Width in which matrix products are computed."""
+    def compute_width(self) -> int:
+        """Return the bytes per element in which matrix products are computed."""
         return self.setup.compute if self.setup.autocast else self.setup.adapter
 
-    def trained(self, count: float) -> Parameter:
-        """A new parameter of so many elements, in the adapter's dtype."""
+    def add_parameter(self, count: float) -> Parameter:
+        """Add a trained parameter of so many elements, in the adapter's dtype."""
         parameter = Parameter(count, self.setup.adapter)
         self.parameters.append(parameter)
         return parameter
@@ -51,26 +51,27 @@ class Lora(Adapter):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.down = self.trained(float(setup.rank * shape.inputs) * shape.copies)
-        self.up = self.trained(float(setup.rank * shape.outputs) * shape.copies)
+        self.down = self.add_parameter(float(setup.rank * shape.inputs) * shape.copies)
+        self.up = self.add_parameter(float(setup.rank * shape.outputs) * shape.copies)
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
-        result = base.base(tape, x)
-        setup, width, rows = self.setup, result.width, base.rows(x)
+        result = base.run_base(tape, x)
+        setup, width, rows = self.setup, result.width, base.count_rows(x)
         if not (setup.autocast and base.quantised):  # PEFT's 4-bit layers leave the cast to autocast
             x = tape.cast(x, setup.adapter)
-        high = self.low_rank(tape, dropout(tape, x, setup.dropout), rows)
-        high = tape.op(high.count, high.width, (high,))
-        total = add(tape, result, high)
+        high = self.low_rank(tape, run_dropout(tape, x, setup.dropout), rows)
+        high = tape.run_op(high.count, high.width, (high,))
+        total = add_tensors(tape, result, high)
         del high
         return tape.cast(total, width)
 
     def low_rank(self, tape: Tape, x: Tensor, rows: float) -> Tensor:
-        """`lora_B(lora_A(x))` of so many vectors."""
-        compute = self.compute
+        """Simulate `lora_B(lora_A(x))` over so many vectors."""
+        compute = self.compute_width
+        # Autocast casts input and weights for each product; the copies are what autograd keeps
         x_in = tape.cast(x, compute)
-        copies = self._copies(tape, compute)
-        low = tape.op(
+        copies = self._copy_adapter(tape, compute)
+        low = tape.run_op(
             rows * self.setup.rank,
             compute,
             (x_in,),
@@ -79,12 +80,13 @@ class Lora(Adapter):
         )
         del x, x_in
         out_count = rows * self.shape.outputs
-        return tape.op(
+        return tape.run_op(
             out_count, compute, (low,), (low.buffer,), parameters=((self.up, self.up.count * compute),)
         )
 
-    def _copies(self, tape: Tape, compute: int) -> tuple[Buffer, ...]:
-        """Autocast's 16-bit copies of the adapter."""
+    def _copy_adapter(self, tape: Tape, compute: int) -> tuple[Buffer, ...]:
+        """Simulate autocast's 16-bit copies of the adapter."""
+        # Without a cast there is no copy to cache
         if self.down.width == compute:
             return ()
         copy = Buffer(tape.meter, (self.down.count + self.up.count) * compute, "16-bit copies of weights")
@@ -101,40 +103,41 @@ class Dora(Lora):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.magnitude = self.trained(float(shape.outputs))
+        self.magnitude = self.add_parameter(float(shape.outputs))
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
-        result = base.base(tape, x)
+        result = base.run_base(tape, x)
         width = result.width
+        # PEFT's quantised layers skip their own cast when autocast is active
         left_to_autocast = self.setup.autocast and base.quantised
-        x = dropout(tape, x if left_to_autocast else tape.cast(x, self.setup.adapter), self.setup.dropout)
-        held = self._norm(tape, x.width, base)
-        high = self.low_rank(tape, x, base.rows(x))
+        x = run_dropout(tape, x if left_to_autocast else tape.cast(x, self.setup.adapter), self.setup.dropout)
+        held = self._compute_norm(tape, x.width, base)
+        high = self.low_rank(tape, x, base.count_rows(x))
         frozen = result
         if self.setup.dropout:  # the frozen layer is computed again, from what dropout left
-            frozen = tape.op(result.count, self.compute, (tape.cast(x, self.compute),))
-        high = self._scaled(tape, high)
-        high = tape.op(high.count, high.width, (high,))
-        high = add(tape, self._scaled(tape, frozen), high)
+            frozen = tape.run_op(result.count, self.compute_width, (tape.cast(x, self.compute_width),))
+        high = self._scale_part(tape, high)
+        high = tape.run_op(high.count, high.width, (high,))
+        high = add_tensors(tape, self._scale_part(tape, frozen), high)
         del held, frozen
-        total = add(tape, result, high)
+        total = add_tensors(tape, result, high)
         del high
         return total if left_to_autocast else tape.cast(total, width)
 
-    def _scaled(self, tape: Tape, part: Tensor) -> Tensor:
-        """`part` times a factor for each output."""
+    def _scale_part(self, tape: Tape, part: Tensor) -> Tensor:
+        """Simulate `part` times a factor for each output."""
         width = self.setup.adapter
         extra = 2 * part.count * width  # both products, before one is summed and the other cast
         grads = ((self.magnitude, self.magnitude.count * width),)
-        return tape.op(part.count, width, (part,), (part.buffer,), parameters=grads, extra=extra)
+        return tape.run_op(part.count, width, (part,), (part.buffer,), parameters=grads, extra=extra)
 
-    def _norm(self, tape: Tape, width: int, base: AdaptedLinear) -> list[Buffer]:
-        """What lives until the layer is through: the product, and the frozen weight as wide as the input."""
+    def _compute_norm(self, tape: Tape, width: int, base: AdaptedLinear) -> list[Buffer]:
+        """Return what lives until the layer is done: the product, and the frozen weight as wide as inputs."""
 
         def matrix(count: float, of_width: int) -> Buffer:
             return Buffer(tape.meter, count * of_width, "norms of weights")
 
-        setup, compute = self.setup, self.compute
+        setup, compute = self.setup, self.compute_width
         whole, square = float(self.shape.inputs * self.shape.outputs), float(self.shape.inputs**2)
         unit = matrix(square, setup.adapter)
         held = [matrix(square, compute) if compute != setup.adapter else unit]
@@ -142,6 +145,7 @@ class Dora(Lora):
         del unit
         held.append(matrix(whole, width) if width != compute else product)
         del product
+        # A quantised weight is dequantised for the norm, in the width that products have
         stored = setup.compute if base.quantised else setup.weight
         weight = matrix(whole, stored) if base.quantised else None
         if stored != width:
@@ -158,15 +162,17 @@ class Ia3(Adapter):
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
         self.inputs = shape.name in setup.feedforward
-        self.vector = self.trained(float(shape.inputs if self.inputs else shape.outputs))
+        self.vector = self.add_parameter(float(shape.inputs if self.inputs else shape.outputs))
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         if not self.inputs:
-            result = base.base(tape, x)
-            return tape.cast(self._scale(tape, result), result.width)
-        return base.base(tape, tape.cast(self._scale(tape, tape.cast(x, self.setup.adapter)), x.width))
+            result = base.run_base(tape, x)
+            return tape.cast(self._scale_input(tape, result), result.width)
+        return base.run_base(
+            tape, tape.cast(self._scale_input(tape, tape.cast(x, self.setup.adapter)), x.width)
+        )
 
-    def _scale(self, tape: Tape, x: Tensor) -> Tensor:
+    def _scale_input(self, tape: Tape, x: Tensor) -> Tensor:
         grads = ((self.vector, self.vector.count * self.setup.adapter),)
         product = x.count * self.setup.adapter  # before it is summed over the rows
-        return tape.op(x.count, self.setup.adapter, (x,), (x.buffer,), parameters=grads, extra=product)
+        return tape.run_op(x.count, self.setup.adapter, (x,), (x.buffer,), parameters=grads, extra=product)

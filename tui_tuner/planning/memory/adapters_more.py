@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.adapters import AdaptedLinear, Adapter, Dora, Ia3, Lora
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import add, dropout
+from tui_tuner.planning.memory.ops import add_tensors, run_dropout
 from tui_tuner.planning.memory.setup import Setup
 
 
@@ -14,42 +15,46 @@ class Vera(Adapter):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.inner = self.trained(float(setup.rank))
-        self.outer = self.trained(float(shape.outputs))
+        self.inner = self.add_parameter(float(setup.rank))
+        self.outer = self.add_parameter(float(shape.outputs))
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
-        result = base.base(tape, x)
-        rows, width = base.rows(x), self.compute
-        wide = dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
+        result = base.run_base(tape, x)
+        rows, width = base.count_rows(x), self.compute_width
+        wide = run_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
         wide = tape.cast(wide, width)
-        low = self._times(tape, tape.op(rows * self.setup.rank, width, (wide,)), self.inner)
+        # The vectors multiply in the adapter's dtype, outside of the products that autocast narrows
+        low = self._multiply_vector(tape, tape.run_op(rows * self.setup.rank, width, (wide,)), self.inner)
         del wide
-        high = tape.op(rows * self.shape.outputs, width, (tape.cast(low, width),))
+        high = tape.run_op(rows * self.shape.outputs, width, (tape.cast(low, width),))
         del low
-        return tape.cast(add(tape, result, self._times(tape, high, self.outer)), result.width)
+        return tape.cast(
+            add_tensors(tape, result, self._multiply_vector(tape, high, self.outer)), result.width
+        )
 
-    def _times(self, tape: Tape, x: Tensor, vector: Parameter) -> Tensor:
+    def _multiply_vector(self, tape: Tape, x: Tensor, vector: Parameter) -> Tensor:
         adapter = self.setup.adapter
         grads = ((vector, vector.count * adapter),)
-        return tape.op(x.count, adapter, (x,), (x.buffer,), parameters=grads, extra=x.count * adapter)
+        return tape.run_op(x.count, adapter, (x,), (x.buffer,), parameters=grads, extra=x.count * adapter)
 
 
 class Delta(Adapter):
     """`result + x @ delta.T`: the whole update matrix is made in each forward pass, and kept (LyCORIS)."""
 
-    def update(self, tape: Tape) -> Tensor:
-        """The update, made from what is trained."""
+    def make_update(self, tape: Tape) -> Tensor:
+        """Compute the update matrix from the trained tensors."""
         raise NotImplementedError
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
-        result = base.base(tape, x)
-        delta = tape.cast(self.update(tape), self.compute)
-        wide = tape.cast(tape.cast(x, self.setup.adapter), self.compute)
-        count = base.rows(x) * self.shape.outputs
+        result = base.run_base(tape, x)
+        delta = tape.cast(self.make_update(tape), self.compute_width)
+        wide = tape.cast(tape.cast(x, self.setup.adapter), self.compute_width)
+        count = base.count_rows(x) * self.shape.outputs
+        # The update is only kept where the input needs a gradient, which the first layer's does not
         saved = (wide.buffer, delta.buffer) if wide.node else (wide.buffer,)
-        high = tape.op(count, self.compute, (wide, delta), saved)
+        high = tape.run_op(count, self.compute_width, (wide, delta), saved)
         del wide, delta, saved
-        return tape.cast(add(tape, result, high), result.width)
+        return tape.cast(add_tensors(tape, result, high), result.width)
 
 
 class Loha(Delta):
@@ -58,14 +63,14 @@ class Loha(Delta):
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
         sides = (shape.outputs, shape.inputs) * 2
-        self.factors = [self.trained(float(setup.rank * side)) for side in sides]
+        self.factors = [self.add_parameter(float(setup.rank * side)) for side in sides]
 
-    def update(self, tape: Tape) -> Tensor:
+    def make_update(self, tape: Tape) -> Tensor:
         size = float(self.shape.inputs * self.shape.outputs)
         whole = size * self.setup.adapter
         products = Buffer(tape.meter, 2 * whole)
         grads = tuple((factor, factor.count * self.setup.adapter) for factor in self.factors)
-        delta = tape.op(size, self.setup.adapter, (), parameters=grads, extra=3 * whole)
+        delta = tape.run_op(size, self.setup.adapter, (), parameters=grads, extra=3 * whole)
         del products
         return delta
 
@@ -75,20 +80,21 @@ class Lokr(Delta):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        left, right = factor(shape.outputs), factor(shape.inputs)
-        self.small = self.trained(float(left * right))
-        self.low = [self.trained(float(setup.rank * side // part))
+        # LoKr splits both sides by default into factors as alike as possible
+        left, right = find_factor(shape.outputs), find_factor(shape.inputs)
+        self.small = self.add_parameter(float(left * right))
+        self.low = [self.add_parameter(float(setup.rank * side // part))
                     for side, part in ((shape.outputs, left), (shape.inputs, right))]  # fmt: skip
 
-    def update(self, tape: Tape) -> Tensor:
+    def make_update(self, tape: Tape) -> Tensor:
         size, adapter = float(self.shape.inputs * self.shape.outputs), self.setup.adapter
         grads = tuple((one, one.count * adapter) for one in (self.small, *self.low))
-        kron = tape.op(size, adapter, (), parameters=grads, extra=size * adapter)
-        return tape.op(size, adapter, (kron,))  # * scale
+        kron = tape.run_op(size, adapter, (), parameters=grads, extra=size * adapter)
+        return tape.run_op(size, adapter, (kron,))  # * scale
 
 
-def factor(size: int) -> int:
-    """The largest divisor of a size that is not above its square root (LoKr's default split)."""
+def find_factor(size: int) -> int:
+    """Return the largest divisor of a size not above its square root (LoKr's default split)."""
     return next(part for part in range(int(size**0.5), 0, -1) if size % part == 0)
 
 
@@ -103,27 +109,30 @@ class Boft(Adapter):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.blocks = self.trained(float(shape.inputs * self.BLOCK))
-        self.scale = self.trained(float(shape.outputs))
+        self.blocks = self.add_parameter(float(shape.inputs * self.BLOCK))
+        self.scale = self.add_parameter(float(shape.outputs))
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         size, width, adapter = float(self.shape.inputs) ** 2, x.width, self.setup.adapter
         identity = Buffer(tape.meter, size * width)
         grads = ((self.blocks, self.blocks.count * adapter),)
-        diagonal = tape.cast(tape.op(size, adapter, (), parameters=grads), width)
+        diagonal = tape.cast(tape.run_op(size, adapter, (), parameters=grads), width)
+        # Two products with the permutation, before and after the factor, keep the same buffer
         permutation = Buffer(tape.meter, size * width)
-        rotation = tape.op(size, width, (diagonal,), (permutation,))
-        rotation = tape.op(size, width, (rotation,), (permutation,))
+        rotation = tape.run_op(size, width, (diagonal,), (permutation,))
+        rotation = tape.run_op(size, width, (rotation,), (permutation,))
         del diagonal, permutation
-        rotation = tape.op(size, width, (rotation,), (identity,))
+        rotation = tape.run_op(size, width, (rotation,), (identity,))
         del identity
-        turned = tape.op(x.count, width, (x, rotation), (x.buffer, rotation.buffer))
+        turned = tape.run_op(x.count, width, (x, rotation), (x.buffer, rotation.buffer))
         del rotation
-        result = base.base(tape, turned)
+        result = base.run_base(tape, turned)
         del turned
         scales = ((self.scale, self.scale.count * adapter),)
         extra = result.count * adapter
-        scaled = tape.op(result.count, adapter, (result,), (result.buffer,), parameters=scales, extra=extra)
+        scaled = tape.run_op(
+            result.count, adapter, (result,), (result.buffer,), parameters=scales, extra=extra
+        )
         return tape.cast(scaled, result.width)
 
 
@@ -138,22 +147,25 @@ class Oft(Adapter):
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
         self.block = max(2, setup.rank)  # `oft_block_size`
-        self.blocks = self.trained(float(shape.inputs / self.block * (self.block * (self.block - 1) / 2)))
+        self.blocks = self.add_parameter(
+            float(shape.inputs / self.block * (self.block * (self.block - 1) / 2))
+        )
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         adapter = self.setup.adapter
         grads = ((self.blocks, self.blocks.count * adapter),)
         size = float(self.shape.inputs * self.block)
+        # The series multiplies by the same matrix again and again, and each power is needed in its derivative
         powers = Buffer(tape.meter, self.POWERS * size * adapter)
-        rotation = tape.op(size, adapter, (), (powers,), parameters=grads)
+        rotation = tape.run_op(size, adapter, (), (powers,), parameters=grads)
         del powers
-        rotation = tape.cast(rotation, self.compute)
-        wide = tape.cast(tape.cast(x, adapter), self.compute)
-        folded = tape.op(wide.count, wide.width, (wide,))  # `einsum` brings the blocks to the front
-        turned = tape.op(wide.count, wide.width, (folded, rotation), (folded.buffer, rotation.buffer))
+        rotation = tape.cast(rotation, self.compute_width)
+        wide = tape.cast(tape.cast(x, adapter), self.compute_width)
+        folded = tape.run_op(wide.count, wide.width, (wide,))  # `einsum` brings the blocks to the front
+        turned = tape.run_op(wide.count, wide.width, (folded, rotation), (folded.buffer, rotation.buffer))
         del wide, folded, rotation
-        turned = tape.op(turned.count, adapter, (turned,))
-        return base.base(tape, tape.cast(turned, x.width))
+        turned = tape.run_op(turned.count, adapter, (turned,))
+        return base.run_base(tape, tape.cast(turned, x.width))
 
 
 class Fourier(Delta):
@@ -164,15 +176,15 @@ class Fourier(Delta):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.spectrum = self.trained(self.COEFFICIENTS)
+        self.spectrum = self.add_parameter(self.COEFFICIENTS)
 
-    def update(self, tape: Tape) -> Tensor:
+    def make_update(self, tape: Tape) -> Tensor:
         size, adapter = float(self.shape.inputs * self.shape.outputs), self.setup.adapter
         whole = size * adapter
         dense = Buffer(tape.meter, (1 + self.COMPLEX) * whole)
         grads = ((self.spectrum, self.spectrum.count * adapter),)
         places = Buffer(tape.meter, 2 * 8 * self.COEFFICIENTS)  # row and column of each, as int64
-        delta = tape.op(size, adapter, (), (places,), parameters=grads, extra=2 * self.COMPLEX * whole)
+        delta = tape.run_op(size, adapter, (), (places,), parameters=grads, extra=2 * self.COMPLEX * whole)
         del dense, places
         return delta
 
@@ -182,33 +194,58 @@ class Miss(Adapter):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.block = self.trained(float(setup.rank * shape.outputs))
+        self.block = self.add_parameter(float(setup.rank * shape.outputs))
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
-        result = base.base(tape, x)
-        wide = dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
-        folded = tape.op(base.rows(x) * self.setup.rank, self.setup.adapter, (wide,))
+        result = base.run_base(tape, x)
+        wide = run_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
+        folded = tape.run_op(base.count_rows(x) * self.setup.rank, self.setup.adapter, (wide,))
         del wide
-        folded = tape.cast(folded, self.compute)
-        grads = ((self.block, self.block.count * self.compute),)
-        high = tape.op(result.count, self.compute, (folded,), (folded.buffer,), parameters=grads)
-        return tape.cast(add(tape, result, high), result.width)
+        folded = tape.cast(folded, self.compute_width)
+        grads = ((self.block, self.block.count * self.compute_width),)
+        high = tape.run_op(result.count, self.compute_width, (folded,), (folded.buffer,), parameters=grads)
+        return tape.cast(add_tensors(tape, result, high), result.width)
 
 
-KINDS: dict[str, type[Adapter]] = {
-    "dora": Dora,
-    "ia3": Ia3,
-    "vera": Vera,
-    "loha": Loha,
-    "lokr": Lokr,
-    "boft": Boft,
-    "oft": Oft,
-    "fourierft": Fourier,
-    "waveft": Fourier,
-    "miss": Miss,
+class GeneralAdapter(Adapter):
+    """An adapter of which only the number of trained elements is known.
+
+    It is taken for one that reads the layer's input, keeps it, and adds as much as the layer gives.
+    """
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        # A name alone is ambiguous: dense layers of a mixture use the names of its experts
+        place = (shape.name, shape.inputs, shape.outputs)
+        count = next((count for *of, count in setup.counts if tuple(of) == place), 0)
+        self.own = self.add_parameter(float(count) * shape.copies)
+
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
+        result = base.run_base(tape, x)
+        wide = tape.cast(
+            run_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout), self.compute_width
+        )
+        grads = ((self.own, self.own.count * self.compute_width),)
+        added = tape.run_op(result.count, self.compute_width, (wide,), (wide.buffer,), parameters=grads)
+        del wide
+        return tape.cast(add_tensors(tape, result, added), result.width)
+
+
+FORMS: dict[Form, type[Adapter]] = {
+    Form.GENERAL: GeneralAdapter,
+    Form.LOW_RANK: Lora,
+    Form.MAGNITUDES: Dora,
+    Form.FACTORS: Ia3,
+    Form.SHARED: Vera,
+    Form.HADAMARD: Loha,
+    Form.KRONECKER: Lokr,
+    Form.BUTTERFLY: Boft,
+    Form.ROTATION: Oft,
+    Form.SPECTRUM: Fourier,
+    Form.FOLDED: Miss,
 }
 
 
-def adapter_for(setup: Setup, shape: Linear) -> Adapter:
-    """The adapter of `setup.variant` for a matrix of this shape; LoRA where it is not named."""
-    return KINDS.get(setup.variant, Lora)(setup, shape)
+def make_adapter(setup: Setup, shape: Linear) -> Adapter:
+    """Make the adapter of `setup.form` for a matrix of this shape."""
+    return FORMS[setup.form](setup, shape)

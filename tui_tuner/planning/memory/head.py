@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tui_tuner.models.architectures.family import Linear
-from tui_tuner.models.architectures.heads import Part
+from tui_tuner.models.architectures.heads import HeadPart
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import dropout, norm
+from tui_tuner.planning.memory.ops import run_dropout, run_norm
 from tui_tuner.planning.memory.setup import Setup
 
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768  # TRL 1.16's fused head works in tiles of this size
 SPAN_HEAD = "qa_outputs"
 
 
-def loss(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tuple[Tensor, Buffer | None]:
-    """Final norm, head and cross-entropy.
+def run_loss(
+    setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
+) -> tuple[Tensor, Buffer | None]:
+    """Simulate the final norm, the head and cross-entropy.
 
     Args:
-        holder: The last layer's output, which is taken out of the list so that nobody else holds it.
+        holder: The last layer's output, which is taken out of the list, so that nothing else holds it.
         table: The embeddings, which the head shares where they are tied.
 
     Returns:
@@ -30,45 +32,47 @@ def loss(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tu
     """
     hidden = holder.pop()
     if not (setup.facts.encoder and setup.facts.family.norm_bias):
-        final = Parameter(setup.facts.hidden, setup.norm) if setup.method == "full" else None
-        hidden = norm(tape, hidden, setup, final)
+        final = Parameter(setup.facts.hidden, setup.norm) if setup.whole_model else None
+        hidden = run_norm(tape, hidden, setup, final)
     tape.meter.kind = HEAD
     if setup.head:
         holder.append(hidden)
         del hidden
-        return decide(setup, tape, holder.pop()), None
+        return run_deciding_head(setup, tape, holder.pop()), None
+    # Kernels that never write all logits
     if setup.logits == "tiled":
-        return _tiled(setup, tape, hidden)
-    if setup.logits == "supervised" and 0 < setup.chunk < setup.tokens * setup.supervised:
+        return _run_tiled(setup, tape, hidden)
+    if setup.logits == "supervised" and 0 < setup.chunk < setup.total_tokens * setup.supervised:
         holder.append(hidden)
         del hidden
-        return _chunked(setup, tape, holder, table), None
-    return _plain(setup, tape, hidden, table)
+        return _run_chunked(setup, tape, holder, table), None
+    return _run_plain(setup, tape, hidden, table)
 
 
-def _plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tuple[Tensor, Buffer | None]:
+def _run_plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tuple[Tensor, Buffer | None]:
     facts, stack = setup.facts, setup.stack
-    rows = float(setup.tokens)
+    rows = float(setup.total_tokens)
     chosen = hidden
     if setup.logits == "supervised":
         rows *= setup.supervised
-        chosen = tape.op(rows * facts.hidden, hidden.width, (hidden,), extra=0.0)
+        chosen = tape.run_op(rows * facts.hidden, hidden.width, (hidden,), extra=0.0)
     count = rows * facts.vocab
-    logits = head(setup, tape, chosen, count, table)
+    logits = run_head(setup, tape, chosen, count, table)
     if facts.family.scaled_logits:
-        logits = tape.op(count, logits.width, (logits,))
+        logits = tape.run_op(count, logits.width, (logits,))
     if facts.family.softcap:
-        logits = _softcap(tape, logits)
+        logits = _cap_logits(tape, logits)
     half = logits.buffer
     logits = tape.cast(logits, SINGLE)
     if not stack.keeps_half_logits or setup.logits == "supervised":
         half = logits.buffer
     scores = logits
     if stack.shifts_logits and setup.logits in ("full", "kept"):
-        scores = tape.op(count, SINGLE, (logits,))
+        scores = tape.run_op(count, SINGLE, (logits,))
     probabilities = Buffer(tape.meter, count * SINGLE)
-    scores = tape.op(count, SINGLE, (scores,), (probabilities,), view=probabilities)
-    result = tape.op(1, SINGLE, (scores,))
+    scores = tape.run_op(count, SINGLE, (scores,), (probabilities,), view=probabilities)
+    result = tape.run_op(1, SINGLE, (scores,))
+    # A loop that holds on to its outputs keeps both versions until the next step
     kept = (half, logits.buffer) if setup.logits == "kept" and not stack.keeps_half_logits else (half,)
     del logits, scores, half, hidden, chosen, probabilities
     if setup.logits == "kept":
@@ -77,79 +81,82 @@ def _plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tuple[
     return result, None
 
 
-def _chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> Tensor:
-    """`training.chunked_loss`: loss and gradients of a few positions at a time, in the forward pass.
+def _run_chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> Tensor:
+    """Simulate `training.chunked_loss`: loss and gradients by chunks of positions, in the forward pass.
 
-    At its peak a chunk's logits and log-softmax are in float32 beside the probabilities of the chunk before,
+    At its peak a chunk's logits and log-softmax are in float32 next to the probabilities of the chunk before,
     in float32 and in the width of the weights. The last of two chunks may be a small one.
     """
     facts, meter = setup.facts, tape.meter
     width = setup.compute if setup.autocast else setup.embedding
     weights = float(facts.vocab * facts.hidden)
     hidden = holder.pop()
-    chosen = tape.op(setup.tokens * setup.supervised * facts.hidden, hidden.width, (hidden,))
+    chosen = tape.run_op(setup.total_tokens * setup.supervised * facts.hidden, hidden.width, (hidden,))
     meter.cache.clear()  # autocast ends with the hidden states
     del hidden
     chosen = tape.cast(chosen, width)
+    # Made once and used by all chunks
     copy = Buffer(meter, weights * width, "16-bit copies of weights") if setup.embedding != width else None
     kept = [Buffer(meter, chosen.count * width)]
     chunk = float(setup.chunk * facts.vocab)
     grads: tuple[tuple[Parameter, float], ...] = ()
-    if setup.method == "full" or setup.train_embeddings:
+    if setup.trains_table:
         own = table if facts.tied else Parameter(weights, setup.embedding)
         meter.held.append(own)
         grads = ((own, weights * width),)
         kept.append(Buffer(meter, weights * SINGLE))
+        # The gradient of the head is summed over chunks in float32, each chunk's product made in the weights'
+        # width first
         product = Buffer(meter, weights * width + chunk * (SINGLE + width))
         del product
-    beside = min(chunk, setup.tokens * setup.supervised * facts.vocab - chunk)
+    beside = min(chunk, setup.total_tokens * setup.supervised * facts.vocab - chunk)
     temporary = Buffer(meter, max(chunk * 2 * SINGLE, beside * 2 * SINGLE + chunk * (SINGLE + width)))
     del temporary, copy
     summed = weights * SINGLE if grads else 0.0
-    return tape.op(1, SINGLE, (chosen,), tuple(kept), parameters=grads, extra=summed)
+    return tape.run_op(1, SINGLE, (chosen,), tuple(kept), parameters=grads, extra=summed)
 
 
-def head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Parameter) -> Tensor:
-    """`lm_head`: frozen under an adapter, trained under full fine-tuning."""
+def run_head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Parameter) -> Tensor:
+    """Simulate `lm_head`: frozen under an adapter, trained under full fine-tuning."""
     width = setup.compute if setup.autocast else max(setup.embedding, hidden.width)
     inner = tape.cast(hidden, width)
     facts = setup.facts
     weights = float(facts.vocab * facts.hidden)
     saved: list[Buffer] = []
     grads: tuple[tuple[Parameter, float], ...] = ()
-    if setup.method == "full" or setup.train_embeddings:
+    if setup.trains_table:
         saved.append(inner.buffer)
         own = table if facts.tied else Parameter(weights, setup.embedding)
         tape.meter.held.append(own)
         grads = ((own, weights * width),)
     if setup.embedding != width:
         saved.append(Buffer(tape.meter, weights * width, "16-bit copies of weights"))
-    return tape.op(count, width, (inner,), tuple(saved), parameters=grads)
+    return tape.run_op(count, width, (inner,), tuple(saved), parameters=grads)
 
 
-def _softcap(tape: Tape, logits: Tensor) -> Tensor:
-    """`tanh(logits / cap) * cap` (Gemma 2)."""
-    logits = tape.op(logits.count, logits.width, (logits,))
+def _cap_logits(tape: Tape, logits: Tensor) -> Tensor:
+    """Simulate `tanh(logits / cap) * cap` (Gemma 2)."""
+    logits = tape.run_op(logits.count, logits.width, (logits,))
     bent = Buffer(tape.meter, logits.count * logits.width)
-    logits = tape.op(logits.count, logits.width, (logits,), (bent,), view=bent)
-    return tape.op(logits.count, logits.width, (logits,))
+    logits = tape.run_op(logits.count, logits.width, (logits,), (bent,), view=bent)
+    return tape.run_op(logits.count, logits.width, (logits,))
 
 
-def _tiled(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | None]:
-    """A fused head: one tile of logits, and about 10 bytes of hidden state a trained token."""
+def _run_tiled(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | None]:
+    """Simulate a fused head: one tile of logits, and about 10 bytes of hidden state per trained token."""
     facts = setup.facts
-    rows = setup.tokens * setup.supervised
+    rows = setup.total_tokens * setup.supervised
     tile = Buffer(tape.meter, min(rows, TILE_TOKENS) * min(facts.vocab, TILE_VOCABULARY) * HALF)
     state = Buffer(tape.meter, rows * facts.hidden * 10)
-    if setup.method == "full" or setup.train_embeddings:
+    if setup.trains_table:
         state = Buffer(tape.meter, SINGLE * float(facts.vocab * facts.hidden) + state.size)
-    result = tape.op(rows, SINGLE, (hidden,), (state,))
+    result = tape.run_op(rows, SINGLE, (hidden,), (state,))
     del tile
     return result, None
 
 
-def tensor_sizes(part: Part) -> Iterator[float]:
-    """Elements of each tensor of a module."""
+def list_tensor_sizes(part: HeadPart) -> Iterator[float]:
+    """Return the elements of each tensor of a module."""
     if part.norm:
         yield float(part.norm)
         return
@@ -158,13 +165,13 @@ def tensor_sizes(part: Part) -> Iterator[float]:
         yield float(part.matrix.outputs)
 
 
-def trains(setup: Setup, part: Part) -> bool:
-    """Whether a module of the head has a gradient."""
-    return setup.method == "full" or part in setup.head_whole
+def is_trained(setup: Setup, part: HeadPart) -> bool:
+    """Return whether a module of the head is trained."""
+    return setup.whole_model or part in setup.head_whole
 
 
-def decide(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
-    """The outputs and their loss; returns what the backward pass starts from.
+def run_deciding_head(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
+    """Simulate the outputs and their loss; return the tensor that the backward pass starts from.
 
     Args:
         hidden: The last states, [tokens, width]; a caller that holds on to them keeps them.
@@ -174,31 +181,33 @@ def decide(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
     del hidden
     if any(part.first for part in setup.head) or (not facts.encoder and _of_text(last)):
         # gathered: a gradient for every position is made of those of the chosen ones
-        state = tape.op(float(setup.batch * facts.hidden), state.width, (state,))
+        state = tape.run_op(float(setup.batch * facts.hidden), state.width, (state,))
+    # transformers' question-answering heads have no dropout
     elif last.matrix.name != SPAN_HEAD:
-        state = dropout(tape, state, facts.dropout)
+        state = run_dropout(tape, state, facts.dropout)
     for place, part in enumerate(setup.head):
         if part.norm:
-            parameter = _parameter(tape, setup, float(part.norm), trains(setup, part))
-            state = norm(tape, state, setup, parameter)
+            parameter = _make_parameter(tape, setup, float(part.norm), is_trained(setup, part))
+            state = run_norm(tape, state, setup, parameter)
             continue
-        state = _product(setup, tape, state, part)
+        state = _run_product(setup, tape, state, part)
         if place < len(setup.head) - 1:  # tanh or GELU keeps as much as it gives
             kept = Buffer(tape.meter, state.count * state.width)
-            state = tape.op(state.count, state.width, (state,), (kept,), view=kept)
+            state = tape.run_op(state.count, state.width, (state,), (kept,), view=kept)
             del kept
     logits = tape.cast(state, SINGLE)
+    # log_softmax keeps its result, as large as the few logits
     kept = Buffer(tape.meter, logits.count * SINGLE)
-    scores = tape.op(logits.count, SINGLE, (logits,), (kept,), view=kept)
-    return tape.op(1, SINGLE, (scores,))
+    scores = tape.run_op(logits.count, SINGLE, (logits,), (kept,), view=kept)
+    return tape.run_op(1, SINGLE, (scores,))
 
 
-def _of_text(part: Part) -> bool:
-    """Whether a decoder's head reads whole texts, of which it needs the last state alone."""
+def _of_text(part: HeadPart) -> bool:
+    """Return whether a decoder's head reads whole texts, and needs only the last state of each."""
     return part.matrix.name == "score" and not part.matrix.bias
 
 
-def _parameter(tape: Tape, setup: Setup, count: float, trained: bool) -> Parameter | None:
+def _make_parameter(tape: Tape, setup: Setup, count: float, trained: bool) -> Parameter | None:
     if not trained:
         return None
     found = Parameter(count, setup.embedding)
@@ -206,20 +215,20 @@ def _parameter(tape: Tape, setup: Setup, count: float, trained: bool) -> Paramet
     return found
 
 
-def _product(setup: Setup, tape: Tape, state: Tensor, part: Part) -> Tensor:
-    """A linear layer of the head, which is never quantised."""
+def _run_product(setup: Setup, tape: Tape, state: Tensor, part: HeadPart) -> Tensor:
+    """Simulate a linear layer of the head, which is never quantised."""
     matrix: Linear = part.matrix
     width = setup.compute if setup.autocast else max(setup.embedding, state.width)
     inner = tape.cast(state, width)
     grads: tuple[tuple[Parameter, float], ...] = ()
     saved: list[Buffer] = []
-    if trains(setup, part):
-        sizes = tensor_sizes(part)
-        made = [_parameter(tape, setup, size, True) for size in sizes]
+    if is_trained(setup, part):
+        sizes = list_tensor_sizes(part)
+        made = [_make_parameter(tape, setup, size, True) for size in sizes]
         grads = tuple((one, one.count * width) for one in made if one is not None)
         saved.append(inner.buffer)
     if setup.embedding != width:
         saved.append(Buffer(tape.meter, matrix.weights * width, "16-bit copies of weights"))
-    return tape.op(
+    return tape.run_op(
         inner.count / matrix.inputs * matrix.outputs, width, (inner,), tuple(saved), parameters=grads
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Node, Tape, Tensor
-from tui_tuner.planning.memory.ops import dropout
+from tui_tuner.planning.memory.ops import run_dropout
 
 
 class Port(Node):
@@ -24,20 +24,21 @@ class Port(Node):
 
     def receive(self, gradient: Buffer) -> None:
         super().receive(gradient)
+        # The step itself gets an empty gradient, which makes the tape run it once any output has one
         if self.step.grad is None:
             self.step.grad = Buffer(gradient.meter, 0.0)
 
 
-def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
-    """What each layer returns for the same input."""
+def run_jointly(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
+    """Compute several layers for the same input as one step; return the result of each."""
     setup, meter = matrices[0].setup, tape.meter
     width = setup.compute if setup.autocast else x.width
     x = tape.cast(x, width)
-    rows = matrices[0].rows(x)
-    inputs = [dropout(tape, x, setup.dropout) for _unused in matrices] if setup.dropout else [x]
+    rows = matrices[0].count_rows(x)
+    inputs = [run_dropout(tape, x, setup.dropout) for _unused in matrices] if setup.dropout else [x]
     low = Buffer(meter, rows * setup.rank * len(matrices) * width)
     found = [
-        Tensor(_multiplied(tape, x, one, width), rows * one.shape.outputs, width, None) for one in matrices
+        Tensor(_run_product(tape, x, one, width), rows * one.shape.outputs, width, None) for one in matrices
     ]
     if not tape.recording:
         return found
@@ -45,6 +46,7 @@ def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
     step = Node(0.0, edges, (low, *(one.buffer for one in inputs)), 0.0)
     ports = [Port(one.count * width, step) for one in found]
     sizes = [one.count * width for one in ((x, *inputs) if setup.dropout else inputs) if one.node]
+    # A number, as a reference to the buffer would keep it alive beyond the step
     low_size = low.size
 
     def back(_unused: Buffer) -> list[Buffer]:
@@ -53,19 +55,23 @@ def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
         results: list[Buffer] = []
         to_ups: list[Buffer] = []
         for one in matrices:
-            to_ups.append(Buffer(meter, one.lora.up.count * one.lora.up.width))
+            to_ups.append(Buffer(meter, one.lora_adapter.up.count * one.lora_adapter.up.width))
             if sizes:
-                numbers = Buffer(meter, _made(one, width), "dequantised weights")
+                numbers = Buffer(meter, _count_copied(one, width), "dequantised weights")
+                # One input gradient for all matrices: each adds to it in place
                 results = results or [Buffer(meter, sizes[0], "activation gradients")]
                 del numbers
         results += [Buffer(meter, size, "activation gradients") for size in sizes[1:]]
-        to_downs = [Buffer(meter, one.lora.down.count * one.lora.down.width) for one in matrices]
+        to_downs = [
+            Buffer(meter, one.lora_adapter.down.count * one.lora_adapter.down.width) for one in matrices
+        ]
+        # Freed before adapters receive theirs, as locals of autograd's function are
         del backs, above
         for port in ports:
             port.grad = None
         for one, up, down in zip(matrices, to_ups, to_downs, strict=True):
-            one.lora.up.receive(up)
-            one.lora.down.receive(down)
+            one.lora_adapter.up.receive(up)
+            one.lora_adapter.down.receive(down)
         return results
 
     step.redo = back
@@ -75,19 +81,19 @@ def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
     return found
 
 
-def _multiplied(tape: Tape, x: Tensor, matrix: Matrix, width: int) -> Buffer:
-    """The product with a frozen weight; what is made of the weight goes at once."""
-    meter, count = tape.meter, matrix.rows(x) * matrix.shape.outputs
+def _run_product(tape: Tape, x: Tensor, matrix: Matrix, width: int) -> Buffer:
+    """Simulate the product with a frozen weight; temporaries made from the weight are freed at once."""
+    meter, count = tape.meter, matrix.count_rows(x) * matrix.shape.outputs
     if matrix.quantised and matrix.setup.quantization == "int8":
         temporary = Buffer(meter, x.count + SINGLE * count, "int8 products")
     else:
-        temporary = Buffer(meter, _made(matrix, width), "dequantised weights")
+        temporary = Buffer(meter, _count_copied(matrix, width), "dequantised weights")
     out = Buffer(meter, count * width)
     del temporary
     return out
 
 
-def _made(matrix: Matrix, width: int) -> float:
-    """Bytes of the copy of a weight that a product is computed with; 0 where it is used as it is."""
+def _count_copied(matrix: Matrix, width: int) -> float:
+    """Return the bytes of the copy of a weight that a product needs; 0 if it is used as it is."""
     own = not matrix.quantised and matrix.width == width
     return 0.0 if own else matrix.count / matrix.shape.copies * width

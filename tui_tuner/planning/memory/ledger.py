@@ -6,12 +6,18 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from tui_tuner.locales import N_
-from tui_tuner.planning.memory.meter import Meter, Parameter, Tape, Tensor, checkpointed
-from tui_tuner.planning.memory.ops import dropout
-from tui_tuner.planning.memory.programs import layer_kinds, layer_of, loss_of, of_kind, table_uses
-from tui_tuner.planning.memory.prompts import prepend
+from tui_tuner.planning.memory.meter import Meter, Parameter, Tape, Tensor, run_checkpointed
+from tui_tuner.planning.memory.ops import run_dropout
+from tui_tuner.planning.memory.programs import (
+    list_layer_kinds,
+    make_layer,
+    narrow_setup,
+    run_program_loss,
+    table_uses,
+)
+from tui_tuner.planning.memory.prompt_tokens import prepend_tokens
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.static import optimizer_states, static_rows, step_temporary, trained_tensors
+from tui_tuner.planning.memory.static import count_temporary, optimizer_states, static_rows, trained_tensors
 
 # Names of phases and of what memory is for are the same in every language in a plan, and are translated where
 # they are shown.
@@ -51,7 +57,7 @@ class Phase:
     rows: dict[str, float]
 
     @property
-    def total(self) -> float:
+    def total_bytes(self) -> float:
         return sum(self.rows.values())
 
 
@@ -63,16 +69,16 @@ class Ledger:
     static: dict[str, float]
 
     @property
-    def peak(self) -> Phase:
-        """The phase that needs most."""
-        return max(self.phases, key=lambda phase: phase.total)
+    def peak_phase(self) -> Phase:
+        """Return the phase with the highest total."""
+        return max(self.phases, key=lambda phase: phase.total_bytes)
 
 
 MOST_WHOLE = 64  # layers that are simulated one by one where they must be
 Simulated = dict[Hashable, dict[str, dict[str, float]]]
 
 
-def ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
+def make_ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
     """Simulate a step with two and three layers and extend the line to all of them.
 
     Layers are alike, so each row of each phase grows by the same amount with every further layer.
@@ -85,43 +91,46 @@ def ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
     """
     static = static_rows(setup)
     if seen is None:
-        moving = _moving(setup)
+        moving = _simulate_layers(setup)
     else:
         key = tuple(getattr(setup, name) for name in _SIMULATED)
         if key not in seen:
-            seen[key] = _moving(setup)
+            seen[key] = _simulate_layers(setup)
         moving = seen[key]
-    phases = [Phase(name, _sum(static, rows)) for name, rows in moving.items()]
-    phases.append(Phase(STEP, _sum(static, _step_rows(setup))))
+    phases = [Phase(name, _add_rows(static, rows)) for name, rows in moving.items()]
+    phases.append(Phase(STEP, _add_rows(static, _step_rows(setup))))
     return Ledger(tuple(phases), {row: size for row, size in static.items() if size})
 
 
-_STATIC_ONLY = {"facts", "stack", "double_quant", "optimizer", "foreach", "workspace", "states"}
+_STATIC_ONLY = {"kind", "facts", "stack", "double_quant", "optimizer", "foreach", "workspace", "states"}
 _SIMULATED = tuple(name for name in Setup.__dataclass_fields__ if name not in _STATIC_ONLY)
 
 
-def _moving(setup: Setup) -> dict[str, dict[str, float]]:
-    """Peaks of the phases over all trained layers, without what is static."""
-    kinds, counts = layer_kinds(setup)[1], simulated_layers(setup)
+def _simulate_layers(setup: Setup) -> dict[str, dict[str, float]]:
+    """Return the peaks of the phases over all trained layers, without static memory."""
+    # Frozen layers below keep nothing, so they are left out of the line
+    kinds, counts = list_layer_kinds(setup)[1], simulated_layers(setup)
     if len(counts) == 1:
-        return _simulate(setup, kinds)
+        return _simulate_step(setup, kinds)
     step = counts[1] - counts[0]
-    few = _representative(kinds, counts[0])
-    base = _simulate(setup, few)
+    few = _choose_layers(kinds, counts[0])
+    base = _simulate_step(setup, few)
     peaks = {phase: dict(rows) for phase, rows in base.items()}
     for dense in set(kinds):
-        more = _simulate(setup, (few[0], *[dense] * step, *few[1:]))
+        more = _simulate_step(setup, (few[0], *[dense] * step, *few[1:]))
         share = (kinds.count(dense) - few.count(dense)) / step
         for phase in [phase for phase in peaks if phase in more]:
             rows, start, longer = peaks[phase], base[phase], more[phase]
+            # A row may be missing in either simulation: what is not in memory at the peak is not in its
+            # breakdown
             for row in {**start, **longer}:
                 grown = share * (longer.get(row, 0.0) - start.get(row, 0.0))
                 rows[row] = rows.get(row, 0.0) + grown
     return peaks
 
 
-def _representative(kinds: tuple[bool, ...], count: int) -> tuple[bool, ...]:
-    """So many layers that stand for all: the first, and the last ones, among which one has experts where any
+def _choose_layers(kinds: tuple[bool, ...], count: int) -> tuple[bool, ...]:
+    """Choose so many layers to stand for all: the first, and the last ones, one of them with experts if any
     layer but the first has, as the backward pass may peak there."""
     last = [kinds[-1]]
     if kinds[-1] and not all(kinds[1:]):
@@ -131,68 +140,75 @@ def _representative(kinds: tuple[bool, ...], count: int) -> tuple[bool, ...]:
 
 
 def simulated_layers(setup: Setup) -> tuple[int, ...]:
-    """Numbers of trained layers from which the line goes on to all of them; one number where they are few.
+    """Return the numbers of layers to simulate and extrapolate from; one number if there are few layers.
 
     Where every second layer keeps what it computed, two layers are what repeats; where inputs go to the host,
     the last layers differ from the others. All of them where autocast keeps a copy of each trained weight
     until the hidden states are there: what needs most then changes with the number of layers.
     """
     trained = setup.layers or setup.facts.layers
-    if setup.full and setup.autocast and setup.weight != setup.compute and trained <= MOST_WHOLE:
+    if setup.trains_weights and setup.autocast and setup.weight != setup.compute and trained <= MOST_WHOLE:
         return (trained,)
     if setup.every_second:
         return (trained,) if trained <= 5 else (4 + trained % 2, 6 + trained % 2)
-    if setup.offload and setup.stack.program == "transformers":
+    if setup.offload and setup.stack.program_name == "transformers":
         return (trained,) if trained <= 5 else (4, 5)
     return (trained,) if trained <= 3 else (2, 3)
 
 
-def _sum(left: dict[str, float], right: dict[str, float]) -> dict[str, float]:
+def _add_rows(left: dict[str, float], right: dict[str, float]) -> dict[str, float]:
     rows = {row: left.get(row, 0.0) + right.get(row, 0.0) for row in {**left, **right}}
     return {row: size for row, size in rows.items() if abs(size) >= 1}
 
 
 def _step_rows(setup: Setup) -> dict[str, float]:
+    # Accumulated gradients already count as static; an optimizer in the backward pass has freed its own
     kept = setup.accumulate or setup.in_backward
     gradients = 0.0 if kept else sum(t.count * t.width * t.copies for t in trained_tensors(setup))
+    # The first step creates the states while all gradients are still there
     made = 0.0 if setup.states else optimizer_states(setup)
-    return {"gradients": gradients, "temporary": step_temporary(setup), "optimizer states": made}
+    return {"gradients": gradients, "temporary": count_temporary(setup), "optimizer states": made}
 
 
-def _simulate(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str, float]]:
-    """Peaks of the phases of a step over trained layers of these kinds (whether each is a dense one of a
-    mixture), without what is static."""
+def _simulate_step(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str, float]]:
+    """Simulate a step over trained layers of these kinds (True for a dense layer of a mixture), and return
+    the peaks of its phases without the static memory."""
     meter = Meter()
     meter.accumulating = setup.accumulate
     tape = Tape(meter)
     facts = setup.facts
-    meter.enter(FORWARD)
-    count = float(setup.tokens * facts.hidden)
+    meter.enter_phase(FORWARD)
+    count = float(setup.total_tokens * facts.hidden)
     table = Parameter(float(facts.embedding_parameters), setup.embedding, table_uses(setup))
     table.tied = facts.tied
-    if setup.method == "full" or setup.train_embeddings:
-        hidden = tape.op(count, setup.embedding, (), parameters=((table, table.count * table.width),))
+    if setup.trains_table:
+        hidden = tape.run_op(count, setup.embedding, (), parameters=((table, table.count * table.width),))
     else:
-        hidden = tape.source(count, setup.embedding, grad=setup.embedding_grad)
+        hidden = tape.make_source(count, setup.embedding, grad=setup.embedding_grad)
+    # The embeddings' gradient outlives the backward pass, like that of every parameter
     meter.held.append(table)
-    if setup.method in ("prompt_tuning", "p_tuning"):
-        hidden = prepend(setup, tape, hidden)
+    if setup.virtual_tokens and not setup.prefix:
+        hidden = prepend_tokens(setup, tape, hidden)
+    if setup.elsewhere or setup.own:
+        hidden = _use_unplaced(setup, tape, hidden)
     if facts.family.multipliers:
-        hidden = tape.op(count, hidden.width, (hidden,))
-    hidden = dropout(tape, hidden, facts.dropout)
-    for dense in set(layer_kinds(setup)[0]):  # nothing is kept of the layers below the trained ones
-        hidden = layer_of(of_kind(setup, dense), False)(tape, hidden)
+        hidden = tape.run_op(count, hidden.width, (hidden,))
+    hidden = run_dropout(tape, hidden, facts.dropout)
+    # One of each kind is enough, as they keep nothing for a backward pass
+    for dense in set(list_layer_kinds(setup)[0]):  # layers below the trained ones
+        hidden = make_layer(narrow_setup(setup, dense), False)(tape, hidden)
     for index, dense in enumerate(kinds):
         above = len(kinds) - 1 - index
-        hidden = _layer(of_kind(setup, dense), tape, hidden, above)
+        hidden = _run_layer(narrow_setup(setup, dense), tape, hidden, above)
         # either of two may need most where every second is checkpointed, or only the lower one has experts
         last = above == 0 or (above == 1 and (setup.every_second or (kinds[-1] and not dense)))
         name = FIRST if index == 0 else LAST if last else MIDDLE
         tape.marks[len(tape.nodes)] = name  # the backward pass of this layer begins here
-    meter.enter(LOSS)
+    meter.enter_phase(LOSS)
+    # Handed over in a list: an argument would stay referenced by this frame, and never leave the peak
     holder = [hidden]
     del hidden
-    result, gradient = loss_of(setup, tape, holder, table)
+    result, gradient = run_program_loss(setup, tape, holder, table)
     meter.cache.clear()
     tape.backward(result, gradient)
     peaks = meter.peaks
@@ -200,11 +216,24 @@ def _simulate(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str, floa
     return peaks
 
 
-def _layer(setup: Setup, tape: Tape, hidden: Tensor, above: int) -> Tensor:
-    """A trained layer with so many above it."""
-    layer = layer_of(setup, True)
+def _use_unplaced(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
+    """Simulate trained tensors of which only the size is known. They are used below all layers, so gradients
+    pass through every layer: the most that they can need."""
+    parameters = [Parameter(size, setup.adapter) for size in setup.elsewhere]
+    parameters += [Parameter(setup.own, setup.weight)] if setup.own else []
+    tape.meter.held += parameters
+    grads = tuple((one, one.count * one.width) for one in parameters)
+    return tape.run_op(hidden.count, hidden.width, (hidden,), (hidden.buffer,), parameters=grads)
+
+
+def _run_layer(setup: Setup, tape: Tape, hidden: Tensor, above: int) -> Tensor:
+    """Run a trained layer that has so many above it."""
+    layer = make_layer(setup, True)
+    # Its parameters, and later their gradients, live as long as the model
     tape.meter.held.append(layer)
     if setup.checkpointing and not (setup.every_second and above % 2 == 0):
-        stays = above < ON_DEVICE and setup.stack.program == "transformers"
-        return checkpointed(tape, layer, hidden, setup.offload and not stays)
+        # The last layers' inputs are needed at once in the backward pass, so moving them away would only cost
+        # time
+        stays = above < ON_DEVICE and setup.stack.program_name == "transformers"
+        return run_checkpointed(tape, layer, hidden, setup.offload and not stays)
     return layer(tape, hidden)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.adapters import Adapter, Lora
-from tui_tuner.planning.memory.adapters_more import adapter_for
+from tui_tuner.planning.memory.adapters_more import make_adapter
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
 
@@ -20,44 +20,45 @@ class Matrix:
     def __init__(self, setup: Setup, shape: Linear, *, trained: bool, full: bool) -> None:
         self.shape, self.setup = shape, setup
         self.count = float(shape.inputs * shape.outputs) * shape.copies
-        self.quantised = setup.quantization != "none" and setup.stack.quantises(shape)
+        self.quantised = setup.quantization != "none" and setup.stack.quantises_linear(shape)
         self.width = setup.weight
         self.trained = trained
+        # Fused experts are one 3-D parameter, multiplied by a grouped product
         self.grouped = shape.group == "expert" and setup.stack.fused_experts
         self.weight = Parameter(self.count, self.width) if full else None
         self.bias = (
             Parameter(float(shape.outputs * shape.copies), self.width) if full and shape.bias else None
         )
-        adapted = trained and bool(setup.rank) and setup.stack.adapts(shape, setup.targets)
-        self.adapter: Adapter | None = adapter_for(setup, shape) if adapted else None
+        adapted = trained and bool(setup.rank) and setup.stack.adapts_linear(shape, setup.targets)
+        self.adapter: Adapter | None = make_adapter(setup, shape) if adapted else None
         self.parameters: list[Parameter] = [own for own in (self.weight, self.bias) if own is not None]
         if self.adapter is not None:
             self.parameters += self.adapter.parameters
 
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
-        return self.adapter(tape, x, self) if self.adapter is not None else self.base(tape, x)
+        return self.adapter(tape, x, self) if self.adapter is not None else self.run_base(tape, x)
 
     @property
-    def joint(self) -> bool:
-        """Whether it and its adapter are one step of autograd, with others that read the same input."""
+    def is_joint(self) -> bool:
+        """Return whether it and its adapter share a step of autograd with others that read the same input."""
         fits = self.setup.autocast or self.width == self.setup.adapter == self.setup.compute
         return self.setup.quick and fits and type(self.adapter) is Lora
 
     @property
-    def lora(self) -> Lora:
-        """Its adapter, where that is LoRA."""
+    def lora_adapter(self) -> Lora:
+        """Return the layer's adapter if it is LoRA, else None."""
         assert isinstance(self.adapter, Lora)
         return self.adapter
 
-    def rows(self, x: Tensor) -> float:
-        """Vectors that go through this layer."""
+    def count_rows(self, x: Tensor) -> float:
+        """Return how many vectors go through this layer."""
         return x.count / self.shape.inputs
 
-    def base(self, tape: Tape, x: Tensor) -> Tensor:
-        """The layer without its adapter."""
-        return self._quantised(tape, x) if self.quantised else self._plain(tape, x)
+    def run_base(self, tape: Tape, x: Tensor) -> Tensor:
+        """Simulate the layer without its adapter."""
+        return self._run_quantised(tape, x) if self.quantised else self._run_plain(tape, x)
 
-    def _plain(self, tape: Tape, x: Tensor) -> Tensor:
+    def _run_plain(self, tape: Tape, x: Tensor) -> Tensor:
         setup = self.setup
         width = setup.compute if setup.autocast else max(self.width, x.width)
         width = self.width if self.grouped else width  # grouped products are none that autocast knows
@@ -74,33 +75,35 @@ class Matrix:
             saved.append(copy)
             if self.weight is not None:
                 tape.meter.cache.append(copy)
-        out_count = self.rows(x) * self.shape.outputs
-        return tape.op(out_count, width, (inner,), tuple(saved), parameters=parameters)
+        out_count = self.count_rows(x) * self.shape.outputs
+        return tape.run_op(out_count, width, (inner,), tuple(saved), parameters=parameters)
 
-    def _quantised(self, tape: Tape, x: Tensor) -> Tensor:
-        """bitsandbytes: Linear4bit computes in `compute` and returns what came in; Linear8bitLt keeps its
-        input, and multiplies int8 into int32."""
+    def _run_quantised(self, tape: Tape, x: Tensor) -> Tensor:
+        """Simulate bitsandbytes: Linear4bit computes in `compute` and returns the width of its input;
+        Linear8bitLt keeps its input, and multiplies int8 into int32."""
         setup = self.setup
         width = setup.compute
         whole = self.count / self.shape.copies * width  # one matrix, dequantised
-        out_count = self.rows(x) * self.shape.outputs
+        out_count = self.count_rows(x) * self.shape.outputs
         if setup.quantization == "int8":
             temporary = Buffer(tape.meter, x.count + SINGLE * out_count, "int8 products")
             saved = self._kept_input(tape, x)
-            out = tape.op(out_count, x.width, (x,), saved, extra=whole)
+            out = tape.run_op(out_count, x.width, (x,), saved, extra=whole)
             del temporary
             return out
         inner = tape.cast(x, width)
         old = setup.stack.keeps_4bit_input
+        # Old versions dequantise into float16 and cast afterwards, so both copies exist at once
         whole *= 2 if old else 1
         temporary = Buffer(tape.meter, whole, "dequantised weights")
-        out = tape.op(out_count, width, (inner,), (inner.buffer,) if old else (), extra=whole)
+        out = tape.run_op(out_count, width, (inner,), (inner.buffer,) if old else (), extra=whole)
         del temporary
         return tape.cast(out, x.width)
 
     def _kept_input(self, tape: Tape, x: Tensor) -> tuple[Buffer, ...]:
-        """Linear8bitLt keeps its input as an attribute, not as autograd's: it stays until the whole backward
-        pass is through, and non-reentrant checkpointing, which this program uses, does not spare it."""
+        """Return what autograd saves of a Linear8bitLt's input. The layer keeps it as an attribute, so with
+        this program's non-reentrant checkpointing it stays until the whole backward pass is over."""
+        # Reentrant checkpointing, the Trainer's default, frees it
         if self.setup.stack.foreign:
             return (x.buffer,)
         kept = x.node is not None if tape.recording else self.trained

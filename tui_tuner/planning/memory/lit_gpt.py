@@ -19,20 +19,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.planning.memory.attention import fused
+from tui_tuner.planning.memory.attention_steps import run_fused
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import add, dropout, multiply
+from tui_tuner.planning.memory.ops import add_tensors, multiply_tensors, run_dropout
 from tui_tuner.planning.memory.setup import Setup
 
 PIECE = 128  # `lm_head_chunk_size`: positions of each row whose logits are one tensor
 DROPOUT = 0.05  # `lora_dropout` of finetune/lora.py
 PROMPT = 10  # `adapter_prompt_length`
-ADAPTERS = (
-    "adapter",
-    "adapter_v2",
-)  # of finetune/adapter.py and adapter_v2.py (arXiv 2303.16199, 2304.15010)
+ADAPTERS = (Form.LLAMA_ADAPTER, Form.LLAMA_ADAPTER_V2)  # of finetune/adapter.py and adapter_v2.py
 START = 2  # `adapter_start_layer`: the layers below have no adapter
 NO_SHARED_NORM = ("gpt_neox",)  # parallel blocks of which each branch has a norm of its own
 
@@ -43,98 +41,103 @@ class LitLayer:
     def __init__(self, setup: Setup, trained: bool) -> None:
         self.setup, self.trained = setup, trained
         self.family = setup.facts.family
-        self.tokens = float(setup.tokens)
-        self.full = setup.full and trained
+        self.tokens = float(setup.total_tokens)
+        self.full = setup.trains_weights and trained
         self.parameters: list[Parameter] = []
-        self.linears = {shape.name: LitMatrix(self, shape) for shape in linears(setup.facts)}
+        self.linears = {shape.name: LitMatrix(self, shape) for shape in list_linears(setup.facts)}
+        # Parallel blocks read one norm for attention and MLP (`shared_attention_norm`)
         shared = self.family.parallel and setup.facts.model_type not in NO_SHARED_NORM
         self.norms = [self.norm_weight() for _ in range(1 if shared else 2)]
         self.prompt = self.gate = None
-        if trained and setup.variant in ADAPTERS:
-            self.prompt = self._parameter(float(PROMPT * setup.facts.hidden))
-            self.gate = self._parameter(float(setup.facts.heads))
+        if trained and setup.form in ADAPTERS:
+            self.prompt = self._add_parameter(float(PROMPT * setup.facts.hidden))
+            self.gate = self._add_parameter(float(setup.facts.heads))
 
-    def _parameter(self, count: float) -> Parameter:
+    def _add_parameter(self, count: float) -> Parameter:
         parameter = Parameter(count, self.setup.adapter)
         self.parameters.append(parameter)
         return parameter
 
     def norm_weight(self) -> Parameter | None:
-        """A trained norm weight; None where it is frozen."""
-        if not self.full and not (self.trained and self.setup.variant == "adapter_v2"):
+        """Return a trained norm weight; None if it is frozen."""
+        if not self.full and not (self.trained and self.setup.form is Form.LLAMA_ADAPTER_V2):
             return None
-        return self._parameter(float(self.setup.facts.hidden))
+        return self._add_parameter(float(self.setup.facts.hidden))
 
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         normed = lit_norm(self, tape, x, self.norms[0])
-        attended = self._attention(tape, normed)
+        attended = self._run_attention(tape, normed)
         if self.family.parallel:
             second = normed if len(self.norms) == 1 else lit_norm(self, tape, x, self.norms[1])
-            return add(tape, add(tape, self._mlp(tape, second), attended), x)
-        x = add(tape, attended, x)
-        return add(tape, self._mlp(tape, lit_norm(self, tape, x, self.norms[1])), x)
+            return add_tensors(tape, add_tensors(tape, self._run_mlp(tape, second), attended), x)
+        x = add_tensors(tape, attended, x)
+        return add_tensors(tape, self._run_mlp(tape, lit_norm(self, tape, x, self.norms[1])), x)
 
-    def _attention(self, tape: Tape, x: Tensor) -> Tensor:
+    def _run_attention(self, tape: Tape, x: Tensor) -> Tensor:
         facts = self.setup.facts
         query_count, kv_count = self.tokens * facts.query_dim, self.tokens * facts.kv_dim
         product = self.linears["attn"](tape, x)
         query, key, value = (
-            tape.op(count, HALF, (product,), view=product.buffer)
+            tape.run_op(count, HALF, (product,), view=product.buffer)
             for count in (query_count, kv_count, kv_count)
         )
         if facts.kv_heads != facts.heads:  # `reshape` after `expand` copies
-            query, key, value = (tape.op(query_count, HALF, (part,)) for part in (query, key, value))
+            query, key, value = (tape.run_op(query_count, HALF, (part,)) for part in (query, key, value))
         del product
-        query, key = self._rotate(tape, query), self._rotate(tape, key)
-        out = fused(tape, query, key, value, self.tokens * facts.heads, query_count)
+        query, key = self._rotate_heads(tape, query), self._rotate_heads(tape, key)
+        out = run_fused(tape, query, key, value, self.tokens * facts.heads, query_count)
         del key, value
         if self.prompt is not None and self.gate is not None:
-            out = self._prompted(tape, query, out, self.prompt, self.gate)
+            out = self._attend_prompt(tape, query, out, self.prompt, self.gate)
         del query
-        out = tape.op(query_count, HALF, (out,))  # the kernel's result lies head by head, so `reshape` copies
+        out = tape.run_op(
+            query_count, HALF, (out,)
+        )  # the kernel's result lies head by head, so `reshape` copies
         return self.linears["proj"](tape, out)
 
-    def _prompted(self, tape: Tape, query: Tensor, out: Tensor, prompt: Parameter, gate: Parameter) -> Tensor:
-        """`y + gating_factor * ay`, where `ay` attends to the keys and values of a trained prompt."""
+    def _attend_prompt(
+        self, tape: Tape, query: Tensor, out: Tensor, prompt: Parameter, gate: Parameter
+    ) -> Tensor:
+        """Simulate `y + gating_factor * ay`, where `ay` attends to keys and values of a trained prompt."""
         width = float(self.setup.batch * PROMPT * self.setup.facts.query_dim)
         grads = ((prompt, prompt.count * HALF),)
-        key = tape.op(width, HALF, (), parameters=grads)
-        value = tape.op(width, HALF, (), parameters=grads)
-        seen = fused(tape, query, key, value, self.tokens * self.setup.facts.heads, query.count)
+        key = tape.run_op(width, HALF, (), parameters=grads)
+        value = tape.run_op(width, HALF, (), parameters=grads)
+        seen = run_fused(tape, query, key, value, self.tokens * self.setup.facts.heads, query.count)
         product = seen.count * HALF  # before it is summed over the rows
-        gated = tape.op(
+        gated = tape.run_op(
             seen.count, HALF, (seen,), (seen.buffer,), parameters=((gate, gate.count * HALF),), extra=product
         )
-        return add(tape, out, gated)
+        return add_tensors(tape, out, gated)
 
-    def _rotate(self, tape: Tape, x: Tensor) -> Tensor:
-        """`apply_rope` with a float32 table, then `cat` with the part that is not rotated."""
-        turned = tape.op(x.count, HALF, (x,))
-        straight = tape.op(x.count, SINGLE, (x,))
-        crossed = tape.op(x.count, SINGLE, (turned,))
+    def _rotate_heads(self, tape: Tape, x: Tensor) -> Tensor:
+        """Simulate `apply_rope` with a float32 table, then `cat` with the part that is not rotated."""
+        turned = tape.run_op(x.count, HALF, (x,))
+        straight = tape.run_op(x.count, SINGLE, (x,))
+        crossed = tape.run_op(x.count, SINGLE, (turned,))
         del turned
-        roped = tape.op(x.count, SINGLE, (), same=(straight, crossed))
+        roped = tape.run_op(x.count, SINGLE, (), same=(straight, crossed))
         del straight, crossed
-        return tape.op(x.count, HALF, (tape.cast(roped, HALF),))
+        return tape.run_op(x.count, HALF, (tape.cast(roped, HALF),))
 
-    def _mlp(self, tape: Tape, x: Tensor) -> Tensor:
+    def _run_mlp(self, tape: Tape, x: Tensor) -> Tensor:
         names = self.family.mlp
         first = self.linears[names[0]](tape, x)
         if len(names) == 3:
             second = self.linears[names[1]](tape, x)
-            inner = multiply(tape, _silu(tape, first), second)
+            inner = multiply_tensors(tape, _run_activation(tape, first), second)
             del first, second
             return self.linears[names[2]](tape, inner)
-        return self.linears[names[1]](tape, _silu(tape, first))
+        return self.linears[names[1]](tape, _run_activation(tape, first))
 
 
-def _silu(tape: Tape, x: Tensor) -> Tensor:
-    """SiLU or GELU: one kernel that keeps its input (lit-gpt calls torch's fused ones only)."""
-    return tape.op(x.count, x.width, (x,), (x.buffer,))
+def _run_activation(tape: Tape, x: Tensor) -> Tensor:
+    """Simulate SiLU or GELU: one kernel that keeps its input (lit-gpt calls only torch's fused ones)."""
+    return tape.run_op(x.count, x.width, (x,), (x.buffer,))
 
 
-def linears(facts: ModelFacts) -> Iterator[Linear]:
-    """Matrices of a block: queries, keys and values are one."""
+def list_linears(facts: ModelFacts) -> Iterator[Linear]:
+    """Return the matrices of a block; queries, keys and values are one matrix."""
     bias = facts.attention_bias
     out = facts.query_dim + 2 * facts.kv_dim
     yield Linear("attn", facts.hidden, out, bias, "attention")
@@ -142,22 +145,24 @@ def linears(facts: ModelFacts) -> Iterator[Linear]:
     yield Linear(
         "proj", facts.query_dim, facts.hidden, bias if output_bias is None else output_bias, "attention"
     )
-    yield from (linear for linear in facts.linears if linear.group == "mlp")
+    yield from (linear for linear in facts.layer_linears if linear.group == "mlp")
 
 
 def lit_norm(layer: LitLayer, tape: Tape, x: Tensor, weight: Parameter | None) -> Tensor:
-    """`RMSNorm` in float32, or `torch.nn.LayerNorm`."""
+    """Simulate `RMSNorm` in float32, or `torch.nn.LayerNorm`."""
     grads = ((weight, weight.count * SINGLE),) if weight else ()
     if layer.family.norm != "rms":
-        return tape.op(x.count, x.width, (x,), (x.buffer,), parameters=grads)
+        return tape.run_op(x.count, x.width, (x,), (x.buffer,), parameters=grads)
+    # lit-gpt writes RMSNorm out in float32, and every intermediate that a derivative needs is kept
     single = tape.cast(x, SINGLE)
-    power = tape.op(x.count, SINGLE, (single, single), (single.buffer,))
-    mean = tape.op(x.count / layer.setup.facts.hidden, SINGLE, (power,))
+    power = tape.run_op(x.count, SINGLE, (single, single), (single.buffer,))
+    mean = tape.run_op(x.count / layer.setup.facts.hidden, SINGLE, (power,))
     del power
-    normed = tape.op(x.count, SINGLE, (single, mean), (single.buffer,), extra=x.count * SINGLE)
+    normed = tape.run_op(x.count, SINGLE, (single, mean), (single.buffer,), extra=x.count * SINGLE)
     del single, mean
+    # A frozen weight needs no gradient, so its input is not kept
     kept = (normed.buffer,) if weight else ()
-    scaled = tape.op(x.count, SINGLE, (normed,), kept, parameters=grads)
+    scaled = tape.run_op(x.count, SINGLE, (normed,), kept, parameters=grads)
     del normed
     return tape.cast(scaled, x.width)
 
@@ -170,9 +175,9 @@ class LitMatrix:
         self.count = float(shape.inputs * shape.outputs)
         self.quantised = self.setup.quantization != "none"
         self.weight = Parameter(self.count, self.setup.weight) if layer.full else None
-        self.parts = self._enabled() if layer.trained and self.setup.rank else []
+        self.parts = self._list_enabled() if layer.trained and self.setup.rank else []
         self.down = self.up = self.bias = self.scale = None
-        if layer.trained and self.setup.variant == "adapter_v2":
+        if layer.trained and self.setup.form is Form.LLAMA_ADAPTER_V2:
             self.bias, self.scale = (Parameter(float(shape.outputs), self.setup.adapter) for _ in range(2))
         if self.parts:
             rank = float(self.setup.rank)
@@ -181,11 +186,12 @@ class LitMatrix:
         own = (self.weight, self.down, self.up, self.bias, self.scale)
         layer.parameters += [parameter for parameter in own if parameter is not None]
 
-    def _enabled(self) -> list[int]:
-        """Output sizes of the parts that have an adapter."""
+    def _list_enabled(self) -> list[int]:
+        """Return the output sizes of the parts that have an adapter."""
         facts, targets = self.setup.facts, self.setup.targets
         everything = "all-linear" in targets
         if self.shape.name != "attn":
+            # lit-gpt names the output projection `proj`; targets are given by the names in transformers
             known = {"proj": "o_proj"}.get(self.shape.name, self.shape.name)
             return [self.shape.outputs] if everything or known in targets else []
         sizes = {"q_proj": facts.query_dim, "k_proj": facts.kv_dim, "v_proj": facts.kv_dim}
@@ -193,53 +199,54 @@ class LitMatrix:
 
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         rows = x.count / self.shape.inputs
-        result = product(self.setup, tape, x, self.count, rows * self.shape.outputs, self.weight)
+        result = run_product(self.setup, tape, x, self.count, rows * self.shape.outputs, self.weight)
         if self.bias is not None and self.scale is not None:
-            return shifted(tape, result, self.bias, self.scale)
+            return run_shifted(tape, result, self.bias, self.scale)
         if self.down is None or self.up is None:
             return result
-        kept = dropout(tape, x, self.setup.dropout)
-        low = tape.op(
+        kept = run_dropout(tape, x, self.setup.dropout)
+        low = tape.run_op(
             rows * self.setup.rank * len(self.parts), HALF, (kept,), (kept.buffer,),
             parameters=((self.down, self.down.count * HALF),),
         )  # fmt: skip
         del kept
-        update = tape.op(
+        update = tape.run_op(
             rows * sum(self.parts), HALF, (low,), (low.buffer,), parameters=((self.up, self.up.count * HALF),)
         )
         del low
+        # Only queries, keys and values share a matrix of which a part may have no adapter
         if sum(self.parts) < self.shape.outputs:
-            update = self._pad(tape, update, rows)
-        update = tape.op(update.count, HALF, (update,))  # * scaling
-        return tape.op(result.count, HALF, (), same=(result, update))
+            update = self._pad_update(tape, update, rows)
+        update = tape.run_op(update.count, HALF, (update,))  # * scaling
+        return tape.run_op(result.count, HALF, (), same=(result, update))
 
-    def _pad(self, tape: Tape, update: Tensor, rows: float) -> Tensor:
-        """`zero_pad`: zeros for the parts without an adapter; `index_copy` keeps its source."""
-        source = tape.op(update.count, HALF, (update,))  # `reshape` of a transposed tensor copies
+    def _pad_update(self, tape: Tape, update: Tensor, rows: float) -> Tensor:
+        """Simulate `zero_pad`: zeros for the parts without an adapter; `index_copy` keeps its source."""
+        source = tape.run_op(update.count, HALF, (update,))  # `reshape` of a transposed tensor copies
         zeros = Buffer(tape.meter, rows * self.shape.outputs * HALF)
-        padded = tape.op(rows * self.shape.outputs, HALF, (source,), (source.buffer,))
+        padded = tape.run_op(rows * self.shape.outputs, HALF, (source,), (source.buffer,))
         del zeros
         return padded
 
 
-def shifted(tape: Tape, x: Tensor, bias: Parameter, scale: Parameter) -> Tensor:
-    """`AdapterV2Linear`: `adapter_scale * (x + adapter_bias)`."""
-    moved = tape.op(x.count, HALF, (), same=(x,), parameters=((bias, bias.count * HALF),))
+def run_shifted(tape: Tape, x: Tensor, bias: Parameter, scale: Parameter) -> Tensor:
+    """Simulate `AdapterV2Linear`: `adapter_scale * (x + adapter_bias)`."""
+    moved = tape.run_op(x.count, HALF, (), same=(x,), parameters=((bias, bias.count * HALF),))
     grads = ((scale, scale.count * HALF),)
-    return tape.op(x.count, HALF, (moved,), (moved.buffer,), parameters=grads, extra=x.count * HALF)
+    return tape.run_op(x.count, HALF, (moved,), (moved.buffer,), parameters=grads, extra=x.count * HALF)
 
 
-def product(
+def run_product(
     setup: Setup, tape: Tape, x: Tensor, weights: float, count: float, trained: Parameter | None = None
 ) -> Tensor:
-    """`torch.nn.Linear`, or bitsandbytes' `Linear4bit` in its place."""
+    """Simulate `torch.nn.Linear`, or bitsandbytes' `Linear4bit` in its place."""
     if setup.quantization == "none":
         grads = ((trained, weights * HALF),) if trained else ()
-        return tape.op(count, HALF, (x,), (x.buffer,) if trained else (), parameters=grads)
+        return tape.run_op(count, HALF, (x,), (x.buffer,) if trained else (), parameters=grads)
     whole = Buffer(tape.meter, 2 * weights * HALF, "dequantised weights")  # float16, and its bfloat16 cast
     del whole
     whole = Buffer(tape.meter, weights * HALF, "dequantised weights")
-    out = tape.op(count, HALF, (x,), (x.buffer,), extra=2 * weights * HALF)
+    out = tape.run_op(count, HALF, (x,), (x.buffer,), extra=2 * weights * HALF)
     del whole
     return out
 
@@ -247,41 +254,44 @@ def product(
 def lit_loss(
     setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
 ) -> tuple[Tensor, Buffer | None]:
-    """Final norm, `lm_head` in pieces, and cross-entropy of each piece.
+    """Simulate the final norm, `lm_head` in pieces, and cross-entropy of each piece.
 
     Args:
-        holder: The last block's output, which is taken out of the list so that nobody else holds it.
+        holder: The last block's output, which is taken out of the list, so that nothing else holds it.
         table: The embeddings.
     """
     facts = setup.facts
-    layer = LitLayer(setup, setup.method == "full" or setup.variant == "adapter_v2")
+    layer = LitLayer(setup, setup.whole_model or setup.form is Form.LLAMA_ADAPTER_V2)
     hidden = lit_norm(layer, tape, holder.pop(), layer.norms[0])
     tape.meter.kind = HEAD
     weights = float(facts.vocab * facts.hidden)
     own = None
-    if setup.method == "full":
+    if setup.whole_model:
         own = table if facts.tied else Parameter(weights, setup.embedding)
         tape.meter.held.append(own)
     pair: tuple[Parameter, ...] = ()
-    if setup.variant == "adapter_v2":
+    if setup.form is Form.LLAMA_ADAPTER_V2:
         pair = tuple(Parameter(float(facts.vocab), setup.adapter) for _ in range(2))
+    # Each piece is so many positions of every row of the batch
     pieces = [min(PIECE, setup.length - start) * setup.batch for start in range(0, setup.length, PIECE)]
     halves = []
     for rows in pieces:
-        part = tape.op(float(rows * facts.hidden), HALF, (hidden,), view=hidden.buffer)
-        half = product(setup, tape, part, weights, float(rows * facts.vocab), own)
+        part = tape.run_op(float(rows * facts.hidden), HALF, (hidden,), view=hidden.buffer)
+        half = run_product(setup, tape, part, weights, float(rows * facts.vocab), own)
         if pair:
-            half = shifted(tape, half, *pair)
+            half = run_shifted(tape, half, *pair)
         halves.append(half)
         del part, half
     del hidden
+    # Fabric converts all pieces of the output at once, while the 16-bit ones still exist
     wholes = [tape.cast(half, SINGLE) for half in halves]
     del halves
     losses = []
     for whole in wholes:
         kept = Buffer(tape.meter, whole.count * SINGLE)
-        scores = tape.op(whole.count, SINGLE, (whole,), (kept,), view=kept)
-        losses.append(tape.op(whole.count / facts.vocab, SINGLE, (scores,)))
+        scores = tape.run_op(whole.count, SINGLE, (whole,), (kept,), view=kept)
+        losses.append(tape.run_op(whole.count / facts.vocab, SINGLE, (scores,)))
         del kept, scores
+    # The training step keeps its `logits` until it returns
     tape.held = tuple(whole.buffer for whole in wholes)
-    return tape.op(1, SINGLE, tuple(losses)), None
+    return tape.run_op(1, SINGLE, tuple(losses)), None

@@ -33,18 +33,19 @@ class Meter:
         self.cache: list[Buffer] = []  # autocast's copies of trained weights, until the context ends
         self.held: list[object] = []  # parameters and leaves, which keep their gradients
 
-    def enter(self, phase: str) -> None:
+    def enter_phase(self, phase: str) -> None:
         """Start a phase; what lives now counts towards its peak."""
         self.phase = phase
         self.top = sum(self.peaks.get(phase, {}).values())
-        self._mark()
+        self._mark_peak()
 
-    def add(self, kind: str, size: float) -> None:
+    def add_bytes(self, kind: str, size: float) -> None:
         self.kinds[kind] = self.kinds.get(kind, 0.0) + size
         self.live += size
-        self._mark()
+        self._mark_peak()
 
-    def _mark(self) -> None:
+    def _mark_peak(self) -> None:
+        # The breakdown is copied only at a new peak, which keeps simulations fast
         if self.live > self.top and self.phase:
             self.top = self.live
             self.peaks[self.phase] = dict(self.kinds)
@@ -59,7 +60,7 @@ class Buffer:
         self.meter = meter
         self.size = size
         self.kind = kind or meter.kind
-        meter.add(self.kind, size)
+        meter.add_bytes(self.kind, size)
 
     def relabel(self, kind: str) -> None:
         """Count these bytes under another name."""
@@ -85,13 +86,13 @@ class Parameter:
 
     def receive(self, gradient: Buffer) -> None:
         """Keep a gradient, or add it to the one that is there."""
-        self._accumulate(gradient)
+        self._accumulate_gradient(gradient)
         if self.uses:
             self.uses -= 1
             if not self.uses:
                 self.grad = None
 
-    def _accumulate(self, gradient: Buffer) -> None:
+    def _accumulate_gradient(self, gradient: Buffer) -> None:
         needed = self.count * self.width
         if (
             gradient.meter.accumulating and not self.tied
@@ -99,6 +100,7 @@ class Parameter:
             cast = Buffer(gradient.meter, needed, gradient.kind) if gradient.size != needed else None
             del cast
         elif self.grad is None:
+            # A gradient of the weight's own dtype becomes `.grad` itself; another is cast into a new tensor
             if gradient.size == needed:
                 gradient.relabel("gradients")
                 self.grad = gradient
@@ -120,9 +122,11 @@ class Node:
         self.redo: Callable[[Buffer], list[Buffer]] | None = None
 
     def receive(self, gradient: Buffer) -> None:
-        """Add a gradient, in place where nobody else holds the one already here."""
+        """Add a gradient, in place if nothing else holds the one already here."""
         if self.grad is None:
             self.grad = gradient
+        # autograd adds in place only if it alone holds the gradient: one reference here, one of getrefcount's
+        # argument
         elif sys.getrefcount(self.grad) > 2:
             self.grad = Buffer(gradient.meter, self.size, gradient.kind)
 
@@ -151,15 +155,15 @@ class Tape:
         self.marks: dict[int, str] = {}  # phases that begin once so many nodes are left
         self.held: tuple[Buffer, ...] = ()  # what the training loop holds on to
 
-    def source(self, count: float, width: int, grad: bool = False) -> Tensor:
-        """A tensor that comes from outside; with `grad`, one that gradients flow into."""
+    def make_source(self, count: float, width: int, grad: bool = False) -> Tensor:
+        """Make a tensor that comes from outside; with `grad`, gradients flow into it."""
         tensor = Tensor(Buffer(self.meter, count * width), count, width, None)
         if grad:  # a leaf: autograd holds it, and later its gradient
             tensor.node = Node(count * width, [], None, 0.0)
             self.meter.held += [tensor.buffer, tensor.node]
         return tensor
 
-    def op(
+    def run_op(
         self,
         count: float,
         width: int,
@@ -195,8 +199,8 @@ class Tape:
         return Tensor(buffer, count, width, node)
 
     def cast(self, x: Tensor, width: int) -> Tensor:
-        """`x.to(dtype)`: nothing where the width is right already."""
-        return x if x.width == width else self.op(x.count, width, (x,))
+        """Simulate `x.to(dtype)`, which is free if the width is already right."""
+        return x if x.width == width else self.run_op(x.count, width, (x,))
 
     def backward(self, out: Tensor, gradient: Buffer | None) -> None:
         """Run every node from the last to the first, freeing what each kept."""
@@ -204,16 +208,18 @@ class Tape:
             return
         out.node.grad = gradient if gradient is not None else Buffer(self.meter, out.node.size)
         del gradient
+        # Nodes leave the list before they run, as a graph is freed while it is walked
         while self.nodes:
             phase = self.marks.pop(len(self.nodes), "")
             if phase:
                 self.meter.kind = "activations"
-                self.meter.enter(phase)
+                self.meter.enter_phase(phase)
             node = self.nodes.pop()
             if node.grad is not None:
-                self._step(node)
+                self._step_back(node)
 
-    def _step(self, node: Node) -> None:
+    def _step_back(self, node: Node) -> None:
+        # From here on this frame alone holds the gradient, so that it is freed as early as in autograd
         incoming, node.grad = node.grad, None
         assert incoming is not None
         if node.redo is not None:
@@ -225,15 +231,17 @@ class Tape:
             kind = HEAD if self.meter.kind == HEAD else "activation gradients"
             results = [incoming if size == SAME else Buffer(self.meter, size, kind) for _, size in node.edges]
             del temporary
+        # What the derivative kept goes before the results are handed on
         node.saved = None
         del incoming
+        # Popped one by one: a result that was handed on must not stay referenced by a list here
         targets = [target for target, _ in node.edges]
         node.edges = []
         while targets:
             targets.pop(0).receive(results.pop(0))
 
 
-def checkpointed(
+def run_checkpointed(
     tape: Tape, layer: Callable[[Tape, Tensor], Tensor], x: Tensor, offload: bool = False
 ) -> Tensor:
     """Run a layer without keeping anything but its input, and again in the backward pass.
@@ -249,6 +257,7 @@ def checkpointed(
     saved = None if offload else x.buffer
     node = Node(out.count * out.width, [(x.node, 0.0)] if x.node else [], saved, 0.0)
 
+    # The closure must not refer to `x`: that would keep the input alive even where it was offloaded
     kept, count, width, meter = [saved], x.count, x.width, tape.meter
     wanted = x.node is not None  # the first layer's input may have no gradient
 

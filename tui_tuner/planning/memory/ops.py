@@ -10,21 +10,24 @@ from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Ten
 from tui_tuner.planning.memory.setup import Setup
 
 
-def norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Tensor:
-    """RMSNorm as transformers writes it (a float32 copy is kept), or PyTorch's layer_norm."""
+def run_norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Tensor:
+    """Simulate RMSNorm as in transformers (a float32 copy is kept), or PyTorch's layer_norm."""
     family = setup.facts.family
     if family.norm in ("layer", "plain"):
+        # layer_norm is on autocast's float32 list
         inner = tape.cast(x, SINGLE) if setup.autocast else x
         grads = ((parameter, parameter.count * inner.width),) if parameter else ()
-        return tape.op(x.count, inner.width, (inner,), (inner.buffer,), parameters=grads)
+        return tape.run_op(x.count, inner.width, (inner,), (inner.buffer,), parameters=grads)
     if setup.quick:
         return _norm_at_once(tape, x, setup, parameter)
     hidden = tape.cast(x, SINGLE)
-    power = tape.op(hidden.count, SINGLE, (hidden,), (hidden.buffer,), extra=2 * hidden.count * SINGLE)
+    power = tape.run_op(hidden.count, SINGLE, (hidden,), (hidden.buffer,), extra=2 * hidden.count * SINGLE)
     rows = x.count / (parameter.count if parameter else setup.facts.hidden)
-    variance = tape.op(rows, SINGLE, (power,))
+    variance = tape.run_op(rows, SINGLE, (power,))
     del power
-    scaled = tape.op(hidden.count, SINGLE, (hidden, variance), (hidden.buffer,), extra=hidden.count * SINGLE)
+    scaled = tape.run_op(
+        hidden.count, SINGLE, (hidden, variance), (hidden.buffer,), extra=hidden.count * SINGLE
+    )
     hidden = scaled
     del scaled
     late = family.norm_after or family.norm_late  # the weights are applied in float32
@@ -33,12 +36,12 @@ def norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Te
     grads = ((parameter, parameter.count * width),) if parameter else ()
     saved = (back.buffer,) if parameter else ()
     extra = back.count * width if parameter else 0.0
-    out = tape.op(back.count, width, (back,), saved, parameters=grads, extra=extra)
+    out = tape.run_op(back.count, width, (back,), saved, parameters=grads, extra=extra)
     return tape.cast(out, x.width) if late else out
 
 
 def _norm_at_once(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Tensor:
-    """RMSNorm as one kernel (`compute.kernels.norm`): keeps its input and a float32 number for each row."""
+    """Simulate RMSNorm as one kernel (`compute.kernels.norm`): keeps its input and a float32 per row."""
     family = setup.facts.family
     late = family.norm_after or family.norm_late
     width = max(x.width, setup.norm)
@@ -46,69 +49,73 @@ def _norm_at_once(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | No
     inner = tape.cast(x, width)
     kept = (inner.buffer, Buffer(tape.meter, rows * SINGLE))
     grads = ((parameter, parameter.count * width),) if parameter else ()
-    out = tape.op(x.count, width, (inner,), kept, parameters=grads)
+    out = tape.run_op(x.count, width, (inner,), kept, parameters=grads)
     return tape.cast(out, x.width) if late else out
 
 
 def rotate_at_once(tape: Tape, x: Tensor) -> Tensor:
-    """The rotation written into one tensor (`compute.kernels.rotary`)."""
-    return tape.op(x.count, x.width, (x,))
+    """Simulate the rotation written into one tensor (`compute.kernels.rotary`)."""
+    return tape.run_op(x.count, x.width, (x,))
 
 
 def gate_at_once(tape: Tape, gate: Tensor, up: Tensor) -> Tensor:
-    """A gated product as one step (`compute.kernels.gated`): keeps both, and not the activation."""
+    """Simulate a gated product in one step (`compute.kernels.gated_product`): keeps both inputs only."""
     size = gate.count * gate.width
-    return tape.op(gate.count, gate.width, (gate, up), (gate.buffer, up.buffer), extra=size)
+    return tape.run_op(gate.count, gate.width, (gate, up), (gate.buffer, up.buffer), extra=size)
 
 
-def rotate(tape: Tape, x: Tensor) -> Tensor:
-    """`x * cos + rotate_half(x) * sin`; only the small cos and sin are kept."""
-    straight = tape.op(x.count, x.width, (x,))
-    first = tape.op(x.count / 2, x.width, (), view=x.buffer)
-    negative = tape.op(x.count / 2, x.width, (first,))
-    turned = tape.op(x.count, x.width, (x,), extra=x.count * x.width)  # cat; its gradient goes through slices
+def rotate_plainly(tape: Tape, x: Tensor) -> Tensor:
+    """Simulate `x * cos + rotate_half(x) * sin`; only the small cos and sin are kept."""
+    straight = tape.run_op(x.count, x.width, (x,))
+    first = tape.run_op(x.count / 2, x.width, (), view=x.buffer)
+    negative = tape.run_op(x.count / 2, x.width, (first,))
+    turned = tape.run_op(
+        x.count, x.width, (x,), extra=x.count * x.width
+    )  # cat; its gradient goes through slices
     del first, negative
-    crossed = tape.op(x.count, x.width, (turned,))
+    crossed = tape.run_op(x.count, x.width, (turned,))
     del turned
-    return tape.op(x.count, x.width, (), same=(straight, crossed))
+    return tape.run_op(x.count, x.width, (), same=(straight, crossed))
 
 
-def add(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
+def add_tensors(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
     width = max(left.width, right.width)
     same = tuple(part for part in (left, right) if part.width == width)
     narrow = tuple(part for part in (left, right) if part.width != width)
-    return tape.op(left.count, width, narrow, same=same)
+    return tape.run_op(left.count, width, narrow, same=same)
 
 
-def multiply(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
+def multiply_tensors(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
     width = max(left.width, right.width)
-    return tape.op(left.count, width, (left, right), (left.buffer, right.buffer))
+    return tape.run_op(left.count, width, (left, right), (left.buffer, right.buffer))
 
 
-def activate(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
-    """SiLU or GELU: one kernel that keeps its input; or `gelu_new`, written out in eight."""
+def run_activation(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
+    """Simulate SiLU or GELU, one kernel that keeps its input, or `gelu_new`, written out in eight."""
     if setup.facts.activation != "gelu_new":
-        return tape.op(x.count, x.width, (x,), (x.buffer,))
-    half = tape.op(x.count, x.width, (x,))
+        return tape.run_op(x.count, x.width, (x,), (x.buffer,))
+    # Each line of `0.5 * x * (1 + tanh(c * (x + 0.044715 * x**3)))` is a kernel with a result of its own
+    half = tape.run_op(x.count, x.width, (x,))
     inner = tape.cast(x, SINGLE if setup.autocast else x.width)  # autocast runs pow in float32
     width = inner.width
-    cube = tape.op(x.count, width, (inner,), (inner.buffer,), extra=2 * x.count * width)
+    cube = tape.run_op(x.count, width, (inner,), (inner.buffer,), extra=2 * x.count * width)
     del inner
-    cube = tape.op(x.count, width, (cube,))
-    total = add(tape, x, cube)
+    cube = tape.run_op(x.count, width, (cube,))
+    total = add_tensors(tape, x, cube)
     del cube
-    total = tape.op(x.count, width, (total,))
+    total = tape.run_op(x.count, width, (total,))
     bent = Buffer(tape.meter, x.count * width)
-    total = tape.op(x.count, width, (total,), (bent,), view=bent)
+    total = tape.run_op(x.count, width, (total,), (bent,), view=bent)
     del bent
-    raised = tape.op(x.count, width, (), same=(total,))
+    raised = tape.run_op(x.count, width, (), same=(total,))
     del total
-    return multiply(tape, half, raised)
+    return multiply_tensors(tape, half, raised)
 
 
-def dropout(tape: Tape, x: Tensor, rate: float) -> Tensor:
-    """Keeps a mask of one byte an element; nothing at rate 0."""
+def run_dropout(tape: Tape, x: Tensor, rate: float) -> Tensor:
+    """Simulate dropout, which keeps a mask of one byte per element; free at rate 0."""
     if not rate:
         return x
+    # torch keeps a boolean mask, one byte an element, even where the input has 16 bits
     mask = Buffer(tape.meter, x.count)
-    return tape.op(x.count, x.width, (x,), (mask,))
+    return tape.run_op(x.count, x.width, (x,), (mask,))

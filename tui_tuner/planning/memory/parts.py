@@ -1,6 +1,6 @@
-"""What one decoder or encoder layer is made of: its linear layers, norms and prefix, and which are trained.
+"""The parts of one decoder or encoder layer: linear layers, norms and prefix, and which are trained.
 
-In which order they compute is `layers.Layer`, with `attention` and `mlp`.
+`layer_steps`, `attention_steps` and `mlp` have the order in which they compute.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tui_tuner.models.architectures.family import Linear
-from tui_tuner.planning.memory.joint import joint
+from tui_tuner.planning.memory.joint import run_jointly
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.prompts import layer_size
+from tui_tuner.planning.memory.prompt_tokens import layer_size
 from tui_tuner.planning.memory.setup import Setup
 
 SHARED = "shared."  # before the names of an expert that every token passes
@@ -22,11 +22,12 @@ BUSIEST = 2.0
 
 
 def expert_groups(experts: int, per_token: int) -> list[tuple[int, float]]:
-    """Experts as a loop over them is simulated: how many at a time, and their share of all tokens.
+    """Group experts for the simulation of a loop over them: how many at a time, and their share of tokens.
 
     The last is the busiest alone. Before it come halves of what is left, so that few stand for many and none
     of them peaks above the last: of each, at least as much is still to come.
     """
+    # No expert can get more than one row of each token
     busiest = min(1.0 / per_token, BUSIEST / experts)
     groups, left = [], experts - 1
     while left:
@@ -37,7 +38,7 @@ def expert_groups(experts: int, per_token: int) -> list[tuple[int, float]]:
 
 
 def expert_name(name: str, group: int) -> str:
-    """A matrix of a group of experts among those of a layer."""
+    """Return the name of an expert group's matrix among those of a layer."""
     return f"{name}.{group}"
 
 
@@ -48,12 +49,14 @@ class LayerParts:
         self.setup, self.trained = setup, trained
         facts = setup.facts
         self.family = facts.family
-        self.tokens = float(setup.tokens)
-        self.full = setup.full and trained
-        apart = facts.moe and not setup.stack.fused_experts
+        self.tokens = float(setup.total_tokens)
+        self.full = setup.trains_weights and trained
+        # Only transformers 4 loops over experts; 5 computes all in one product
+        apart = facts.has_experts and not setup.stack.fused_experts
         self.groups = expert_groups(facts.experts, facts.experts_per_token) if apart else []
         self.linears = {
-            name: Matrix(setup, linear, trained=trained, full=self.full) for name, linear in self._shapes()
+            name: Matrix(setup, linear, trained=trained, full=self.full)
+            for name, linear in self._list_shapes()
         }
         self.names = list(self.linears)
         self.parameters: list[Parameter] = [own for one in self.linears.values() for own in one.parameters]
@@ -64,9 +67,9 @@ class LayerParts:
         self.query_norm, self.key_norm = self._head_norms()
         self.low_norms = [self._norm_parameter(size) for size in (facts.low_rank_query, facts.low_rank_key)]
 
-    def _shapes(self) -> Iterator[tuple[str, Linear]]:
-        """The layer's matrices by names of their own: experts and the shared one have the same in a model."""
-        for linear in self.setup.facts.linears:
+    def _list_shapes(self) -> Iterator[tuple[str, Linear]]:
+        """Yield the layer's matrices by unique names: experts and the shared one have the same in a model."""
+        for linear in self.setup.facts.layer_linears:
             if linear.group == "expert" and self.groups:
                 for number, (together, _share) in enumerate(self.groups):
                     yield expert_name(linear.name, number), replace(linear, copies=together)
@@ -74,7 +77,7 @@ class LayerParts:
                 yield (SHARED if linear.group == "shared" else "") + linear.name, linear
 
     def _head_norms(self) -> tuple[Parameter | None, Parameter | None]:
-        """Those of queries and keys."""
+        """Return the norms of queries and keys."""
         facts, kind = self.setup.facts, self.family.qk_norm
         if not kind:
             return None, None
@@ -83,7 +86,7 @@ class LayerParts:
         return query, key
 
     def _norm_parameter(self, size: int) -> Parameter | None:
-        if not size or (not self.full and self.setup.variant != "ln"):
+        if not size or (not self.full and not self.setup.trains_norms):
             return None
         if self.family.norm == "plain" or not self.trained:
             return None
@@ -99,28 +102,29 @@ class LayerParts:
         self.parameters.append(parameter)
         return parameter
 
-    def linear(self, tape: Tape, x: Tensor, name: str) -> Tensor:
-        """A linear layer by its name. The first of those that are computed together computes all of them."""
-        if not self.linears[name].joint:
+    def run_linear(self, tape: Tape, x: Tensor, name: str) -> Tensor:
+        """Simulate a linear layer. The first of those that are computed together computes all of them."""
+        if not self.linears[name].is_joint:
             return self.linears[name](tape, x)
         if name not in self._waiting:
             together = next((names for names in self._together if name in names), (name,))
-            found = joint(tape, x, [self.linears[one] for one in together])
+            found = run_jointly(tape, x, [self.linears[one] for one in together])
             self._waiting = dict(zip(together, found, strict=True))
             del found
         return self._waiting.pop(name)
 
     def _same_input(self) -> list[tuple[str, ...]]:
-        """Names of matrices of one module that read the same input and get an adapter of the same kind."""
+        """Group the names of matrices of a module with the same input and the same kind of adapter."""
+        # Latent attention reads the hidden states in its first projections only
         latent = ("q_a_proj", "q_proj", "kv_a_proj_with_mqa")
         mlp = self.family.mlp[:-1]
         sets = [latent if self.setup.facts.low_rank_key else self.family.attention[:-1], mlp]
         sets.append(tuple(SHARED + name for name in mlp))
         return [
-            tuple(name for name in names if name in self.linears and self.linears[name].joint)
+            tuple(name for name in names if name in self.linears and self.linears[name].is_joint)
             for names in sets
         ]
 
     def output_name(self) -> str:
-        """The projection behind attention."""
+        """Return the name of the projection after attention."""
         return next(n for n in reversed(self.names) if self.linears[n].shape.group == "attention")

@@ -1,4 +1,4 @@
-"""Which model code runs: transformers (with PEFT), or a program with model code of its own.
+"""The model code that runs: transformers (with PEFT), or a program with its own model code.
 
 A program is part of the stack, by name and version; see `stack.PROGRAMS`.
 """
@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tui_tuner.locales import _
-from tui_tuner.planning.memory.head import loss
-from tui_tuner.planning.memory.layers import Layer
+from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.planning.memory.head import run_loss
+from tui_tuner.planning.memory.layer_steps import Layer
 from tui_tuner.planning.memory.lit_gpt import ADAPTERS, LitLayer, lit_loss
 from tui_tuner.planning.memory.meter import HALF, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
@@ -19,30 +20,33 @@ from tui_tuner.planning.memory.torchtune import PIECES, TuneLayer, tune_loss
 ProgramLayer = Layer | LitLayer | TuneLayer
 
 
-def missing(setup: Setup) -> str:
-    """What the program asked for does not have, or was not read for; transformers is taken in its place."""
-    facts, family, name = setup.facts, setup.facts.family, setup.stack.program
+def explain_missing(setup: Setup) -> str:
+    """Explain what the requested program lacks (then transformers is simulated); empty if nothing."""
+    facts, family, name = setup.facts, setup.facts.family, setup.stack.program_name
     if name == "transformers":
         return ""
-    own = ("", *ADAPTERS) if name == "lit-gpt" else ("",)
-    if setup.method not in ("lora", "full") or setup.variant not in own:
-        return _("{name} was not looked at for {kind}", name=name, kind=setup.variant or setup.method)
-    plain = not (facts.moe or facts.low_rank_key or family.encoder or family.learned_positions)
+    forms = (Form.LOW_RANK, *ADAPTERS) if name == "lit-gpt" else (Form.LOW_RANK,)
+    # Their sources were read for LoRA, full fine-tuning and lit-gpt's own adapters only
+    other = setup.whole_layers or setup.virtual_tokens or setup.elsewhere or setup.own
+    if other or setup.form not in forms:
+        return _("{name} has not been verified for {kind}", name=name, kind=setup.kind)
+    # Features of models that these programs implement otherwise, or not at all
+    plain = not (facts.has_experts or facts.low_rank_key or family.encoder or family.learned_positions)
     known = plain and family.norms <= 2 and not family.qk_norm and not family.norm_after
     if name == "torchtune":
         known = known and family.norm == "rms" and len(family.attention) == 4 and len(family.mlp) == 3
     else:
         known = known and (len(family.mlp) == 3 or not family.gated)
-    return "" if known else _("{name} was not looked at for {kind}", name=name, kind=facts.model_type)
+    return "" if known else _("{name} has not been verified for {kind}", name=name, kind=facts.model_type)
 
 
 def program_of(setup: Setup) -> str:
-    """The program whose code is followed."""
-    return "transformers" if missing(setup) else setup.stack.program
+    """Return the name of the program whose code is simulated."""
+    return "transformers" if explain_missing(setup) else setup.stack.program_name
 
 
 def as_program(setup: Setup) -> Setup:
-    """The same run in the program's own way: weights and adapters in 16 bits, no autocast, loss in pieces."""
+    """Adapt a setup to the program: weights and adapters in 16 bits, no autocast, loss in pieces."""
     program = program_of(setup)
     if program == "transformers":
         return setup
@@ -62,7 +66,7 @@ def as_program(setup: Setup) -> Setup:
     )
 
 
-def layer_kinds(setup: Setup) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+def list_layer_kinds(setup: Setup) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
     """Of each layer, from the first on, whether it is a dense one of a mixture: of the frozen layers below
     the trained ones, and of the trained ones."""
     facts = setup.facts
@@ -71,43 +75,45 @@ def layer_kinds(setup: Setup) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
     return kinds[:below], kinds[below:]
 
 
-def counted(kinds: tuple[bool, ...]) -> list[tuple[bool, int]]:
-    """Each kind of layer that there is, and how many."""
+def count_kinds(kinds: tuple[bool, ...]) -> list[tuple[bool, int]]:
+    """Count the layers of each kind."""
     return [(dense, kinds.count(dense)) for dense in sorted(set(kinds))]
 
 
-def of_kind(setup: Setup, dense: bool) -> Setup:
-    """The setup for a dense layer of a mixture, or for any other."""
+def narrow_setup(setup: Setup, dense: bool) -> Setup:
+    """Return the setup for a dense layer of a mixture, or for any other layer."""
     return replace(setup, facts=setup.facts.without_experts) if dense else setup
 
 
-def layer_of(setup: Setup, trained: bool) -> ProgramLayer:
-    """A layer of the model as the program writes it."""
+def make_layer(setup: Setup, trained: bool) -> ProgramLayer:
+    """Make a layer of the model as the program implements it."""
     kinds: dict[str, type[LitLayer] | type[TuneLayer]] = {"lit-gpt": LitLayer, "torchtune": TuneLayer}
     kind = kinds.get(program_of(setup))
     return kind(setup, trained) if kind else Layer(setup, trained)
 
 
-def loss_of(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tuple[Tensor, Buffer | None]:
-    """From the last layer to the loss, as the program writes it; see `head.loss`."""
+def run_program_loss(
+    setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
+) -> tuple[Tensor, Buffer | None]:
+    """Simulate the part from the last layer to the loss as in the program; see `head.run_loss`."""
     program = program_of(setup)
     if program == "lit-gpt":
         return lit_loss(setup, tape, holder, table)
     if program == "torchtune":
         return tune_loss(setup, tape, holder, table)
-    return loss(setup, tape, holder, table)
+    return run_loss(setup, tape, holder, table)
 
 
 def quantised_head(setup: Setup) -> bool:
-    """Whether the output head is quantised like every other linear layer."""
+    """Return whether the output head is quantised like every other linear layer."""
     return program_of(setup) == "lit-gpt" and setup.quantization != "none" and not setup.facts.tied
 
 
 def quantised_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
-    """(elements, outputs, copies) of each matrix that is held in 4 or 8 bits."""
+    """Yield (elements, outputs, copies) of each matrix that is held in 4 or 8 bits."""
     facts = setup.facts
-    for dense, layers in counted(sum(layer_kinds(setup), ())):
-        for matrix in layer_of(of_kind(setup, dense), False).linears.values():
+    for dense, layers in count_kinds(sum(list_layer_kinds(setup), ())):
+        for matrix in make_layer(narrow_setup(setup, dense), False).linears.values():
             if matrix.quantised:
                 copies = matrix.shape.copies
                 yield matrix.count / copies, matrix.shape.outputs, layers * copies
@@ -116,8 +122,9 @@ def quantised_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
 
 
 def table_uses(setup: Setup) -> int:
-    """Gradients that the embeddings get before an optimizer in the backward pass steps; 0 keeps them."""
+    """Return after how many gradients an optimizer in the backward pass steps the embeddings; 0 for none."""
     if not setup.in_backward:
         return 0
+    # A head in pieces adds a gradient for each piece; a tied table gets one more from the embeddings
     pieces = PIECES if setup.logits == "chunked" and program_of(setup) == "torchtune" else 1
     return 1 + pieces if setup.facts.tied else 1

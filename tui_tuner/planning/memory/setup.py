@@ -1,10 +1,11 @@
-"""All that memory depends on, in plain numbers: what a config and a software stack come down to."""
+"""Everything that memory depends on, in plain numbers, from a config and a software stack."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tui_tuner.models.architectures.heads import Part
+from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.models.architectures.heads import HeadPart
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.stack import Stack
 
@@ -17,15 +18,11 @@ class Setup:
         batch: Sequences in a forward pass. length: Tokens of each, padding and virtual ones included.
         padded: Rows differ in length, so there is a padding mask.
         supervised: Share of the tokens that are trained.
-        method: lora (any adapter), full, freeze, prompt_tuning, p_tuning or prefix_tuning.
-        virtual_tokens: Of a prompt method; prefix tuning's are keys and values, and not part of the length.
-        encoder: Inner width of the network that makes them; 0 is none.
-        targets: Names of the matrices with an adapter. rank: Its rank; 0 is none.
-        variant: "", dora, ia3 … (`adapters_more.KINDS`), or ln, which trains the norms.
-        layers: How many of the top layers are trained (0 is all).
+        kind: The name of the method, for messages.
+        whole_model, whole_layers, form, rank, dropout, targets, layers, train_embeddings, trains_norms,
+        feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own: As in the method's `Terms`.
         quick: This program's core on a GPU: LoRA layers that read the same input are one step of
             autograd, and so are norms, rotations and gated products.
-        feedforward: Targets of IA3 whose inputs are scaled rather than their outputs.
         quantization: none, nf4, int8.
         weight: Width of matrices that are not quantised. norm: of norms. embedding: of embeddings and head.
         compute: Width in which products are computed under autocast (or of dequantised weights).
@@ -46,7 +43,7 @@ class Setup:
         states: So are the optimizer's states, which its first step makes.
         row: The longest sequence of a flat row where each is attended to on its own; 0 is all of it.
         decides: For what a head does, in place of one that writes (`TaskKind.decides`). head: Its modules.
-        new_pooler: The backbone's pooler among them is new, and trained whole beside an adapter.
+        new_pooler: The backbone's pooler among them is new, and trained in full along with an adapter.
     """
 
     facts: ModelFacts
@@ -55,15 +52,18 @@ class Setup:
     length: int
     padded: bool = False
     supervised: float = 1.0
-    method: str = "lora"
+    kind: str = "lora"
+    whole_model: bool = False
+    whole_layers: bool = False
     targets: frozenset[str] = frozenset()
     rank: int = 16
     dropout: float = 0.0
-    variant: str = ""
+    form: Form = Form.LOW_RANK
     feedforward: frozenset[str] = frozenset()
     quick: bool = False
     layers: int = 0
     train_embeddings: bool = False
+    trains_norms: bool = False
     quantization: str = "none"
     double_quant: bool = True
     weight: int = 2
@@ -86,44 +86,59 @@ class Setup:
     accumulate: bool = False
     states: bool = True
     virtual_tokens: int = 0
+    prefix: bool = False
     encoder: int = 0
+    counts: tuple[tuple[str, int, int, int], ...] = ()
+    elsewhere: tuple[float, ...] = ()
+    own: float = 0.0
     keep_cache: bool = False
     row: int = 0
     decides: str = ""
-    head: tuple[Part, ...] = ()
+    head: tuple[HeadPart, ...] = ()
     new_pooler: bool = False
     workspace: float = 2 * 8_519_680.0
 
     @property
-    def tokens(self) -> int:
+    def total_tokens(self) -> int:
         return self.batch * self.length
 
     @property
-    def flat(self) -> bool:
-        """All sequences lie in one row without padding, as this program's own training loop lays them."""
+    def is_flat(self) -> bool:
+        """Return whether all sequences are in one row without padding, as in this program's own loop."""
         return not (self.padded or self.stack.foreign)
 
     @property
-    def scores(self) -> float:
-        """Pairs of positions of which one attends to the other, masked ones included."""
-        if self.flat:
-            return float(self.tokens) * min(self.tokens, self.row or self.tokens)
-        keys = self.length + (self.virtual_tokens if self.method == "prefix_tuning" else 0)
+    def score_pairs(self) -> float:
+        """Return the pairs of positions of which one attends to the other, including masked ones."""
+        # Sequences of a flat row do not attend to each other; a padded batch computes masked pairs as well
+        if self.is_flat:
+            return float(self.total_tokens) * min(self.total_tokens, self.row or self.total_tokens)
+        keys = self.length + (self.virtual_tokens if self.prefix else 0)
         return float(self.batch * self.length * keys)
 
     @property
     def embedding_grad(self) -> bool:
-        """Gradients flow into the embeddings' output: they are trained, or reentrant checkpointing asks."""
-        reentrant = self.checkpointing and not self.full and self.stack.program == "transformers"
+        """Return whether gradients flow into the embeddings' output: trained, or reentrant checkpointing."""
+        # Reentrant checkpointing (the Trainer's default) gives no gradients unless an input has one, so PEFT
+        # and the Trainer make the embeddings' output require it
+        reentrant = (
+            self.checkpointing and not self.trains_weights and self.stack.program_name == "transformers"
+        )
         reentrant = reentrant and self.stack.foreign
-        return self.method == "full" or self.train_embeddings or reentrant
+        return self.trains_table or reentrant
 
     @property
-    def head_whole(self) -> tuple[Part, ...]:
-        """The parts of the head that every method trains, all of them."""
+    def head_whole(self) -> tuple[HeadPart, ...]:
+        """Return the parts of the head that every method trains in full."""
+        # A pretrained pooler is part of the backbone, and stays frozen under an adapter
         return tuple(part for part in self.head if self.new_pooler or not part.inside)
 
     @property
-    def full(self) -> bool:
-        """Weights of the model itself are trained."""
-        return self.method in ("full", "freeze")
+    def trains_weights(self) -> bool:
+        """Return whether the weights of the trained layers are trained themselves, without adapters."""
+        return self.whole_model or self.whole_layers
+
+    @property
+    def trains_table(self) -> bool:
+        """Return whether the embeddings and the language-model head are trained."""
+        return self.whole_model or self.train_embeddings

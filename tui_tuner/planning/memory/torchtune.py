@@ -17,9 +17,9 @@ expanded to all heads.
 from __future__ import annotations
 
 from tui_tuner.models.architectures.family import Linear
-from tui_tuner.planning.memory.attention import fused
+from tui_tuner.planning.memory.attention_steps import run_fused
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import add, multiply, rotate
+from tui_tuner.planning.memory.ops import add_tensors, multiply_tensors, rotate_plainly
 from tui_tuner.planning.memory.setup import Setup
 
 PIECES = 8  # `num_output_chunks` of CEWithChunkedOutputLoss
@@ -32,76 +32,80 @@ class TuneLayer:
     def __init__(self, setup: Setup, trained: bool) -> None:
         self.setup, self.trained = setup, trained
         self.family = setup.facts.family
-        self.tokens = float(setup.tokens)
-        self.full = setup.full and trained
+        self.tokens = float(setup.total_tokens)
+        self.full = setup.trains_weights and trained
         self.parameters: list[Parameter] = []
-        self.linears = {shape.name: TuneMatrix(self, shape) for shape in setup.facts.linears}
+        self.linears = {shape.name: TuneMatrix(self, shape) for shape in setup.facts.layer_linears}
         self.norms = [self.norm_weight(), self.norm_weight()]
 
     def norm_weight(self) -> Parameter | None:
-        """A trained norm weight; None where it is frozen."""
+        """Return a trained norm weight; None if it is frozen."""
         if not self.full:
             return None
-        weight = parameter(self.setup, float(self.setup.facts.hidden), self.setup.norm)
+        weight = make_parameter(self.setup, float(self.setup.facts.hidden), self.setup.norm)
         self.parameters.append(weight)
         return weight
 
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         setup = self.setup
-        attended = self._attention(tape, tune_norm(setup, tape, x, self.norms[0], setup.compiled))
-        x = add(tape, attended, x)
+        attended = self._run_attention(tape, tune_norm(setup, tape, x, self.norms[0], setup.compiled))
+        x = add_tensors(tape, attended, x)
         del attended
-        return add(tape, x, self._mlp(tape, tune_norm(setup, tape, x, self.norms[1], setup.compiled)))
+        return add_tensors(
+            tape, x, self._run_mlp(tape, tune_norm(setup, tape, x, self.norms[1], setup.compiled))
+        )
 
-    def _attention(self, tape: Tape, x: Tensor) -> Tensor:
+    def _run_attention(self, tape: Tape, x: Tensor) -> Tensor:
         facts, names = self.setup.facts, self.family.attention
-        query = self._rotate(tape, self.linears[names[0]](tape, x))
-        key = self._rotate(tape, self.linears[names[1]](tape, x))
+        query = self._rotate_heads(tape, self.linears[names[0]](tape, x))
+        key = self._rotate_heads(tape, self.linears[names[1]](tape, x))
         value = self.linears[names[2]](tape, x)
         del x
         if facts.kv_heads != facts.heads:  # `expand` and `flatten` copy
-            key, value = (tape.op(query.count, HALF, (part,)) for part in (key, value))
-        out = fused(tape, query, key, value, self.tokens * facts.heads, query.count)
+            key, value = (tape.run_op(query.count, HALF, (part,)) for part in (key, value))
+        out = run_fused(tape, query, key, value, self.tokens * facts.heads, query.count)
         del query, key, value
         return self.linears[names[3]](tape, out)
 
-    def _rotate(self, tape: Tape, x: Tensor) -> Tensor:
+    def _rotate_heads(self, tape: Tape, x: Tensor) -> Tensor:
         if self.setup.compiled:
-            return tape.op(x.count, HALF, (x,))
-        return tape.cast(rotate(tape, tape.cast(x, SINGLE)), HALF)
+            return tape.run_op(x.count, HALF, (x,))
+        return tape.cast(rotate_plainly(tape, tape.cast(x, SINGLE)), HALF)
 
-    def _mlp(self, tape: Tape, x: Tensor) -> Tensor:
+    def _run_mlp(self, tape: Tape, x: Tensor) -> Tensor:
         names = self.family.mlp
         gate, up = self.linears[names[0]](tape, x), self.linears[names[1]](tape, x)
         del x
         if self.setup.compiled:
-            inner = multiply(tape, gate, up)
+            inner = multiply_tensors(tape, gate, up)
         else:
-            inner = multiply(tape, tape.op(gate.count, HALF, (gate,), (gate.buffer,)), up)
+            inner = multiply_tensors(tape, tape.run_op(gate.count, HALF, (gate,), (gate.buffer,)), up)
         del gate, up
         return self.linears[names[2]](tape, inner)
 
 
-def parameter(setup: Setup, count: float, width: int, uses: int = 1) -> Parameter:
-    """A trained weight. With the optimizer in the backward pass its gradient goes once all `uses` are in."""
+def make_parameter(setup: Setup, count: float, width: int, uses: int = 1) -> Parameter:
+    """Make a trained weight. An optimizer in the backward pass frees its gradient after all `uses`."""
     return Parameter(count, width, uses if setup.in_backward else 0)
 
 
 def tune_norm(setup: Setup, tape: Tape, x: Tensor, weight: Parameter | None, compiled: bool) -> Tensor:
-    """`RMSNorm`: in float32, op by op or in one kernel."""
+    """Simulate `RMSNorm` in float32, op by op or in one kernel."""
     grads = ((weight, weight.count * HALF),) if weight else ()
     rows = x.count / setup.facts.hidden
     if compiled:
-        return tape.op(x.count, HALF, (x,), (x.buffer, Buffer(tape.meter, SINGLE * rows)), parameters=grads)
+        return tape.run_op(
+            x.count, HALF, (x,), (x.buffer, Buffer(tape.meter, SINGLE * rows)), parameters=grads
+        )
     single = tape.cast(x, SINGLE)
-    power = tape.op(x.count, SINGLE, (single,), (single.buffer,), extra=2 * x.count * SINGLE)
-    mean = tape.op(rows, SINGLE, (power,))
+    power = tape.run_op(x.count, SINGLE, (single,), (single.buffer,), extra=2 * x.count * SINGLE)
+    mean = tape.run_op(rows, SINGLE, (power,))
     del power
-    normed = tape.op(x.count, SINGLE, (single, mean), (single.buffer,), extra=x.count * SINGLE)
+    normed = tape.run_op(x.count, SINGLE, (single, mean), (single.buffer,), extra=x.count * SINGLE)
     del single, mean
     back = tape.cast(normed, HALF)
     del normed
-    return tape.op(x.count, HALF, (back,), (back.buffer,) if weight else (), parameters=grads)
+    return tape.run_op(x.count, HALF, (back,), (back.buffer,) if weight else (), parameters=grads)
 
 
 class TuneMatrix:
@@ -112,9 +116,9 @@ class TuneMatrix:
         self.shape, self.setup = shape, setup
         self.count = float(shape.inputs * shape.outputs)
         self.quantised = setup.quantization == "nf4"
-        self.weight = parameter(setup, self.count, setup.weight) if layer.full else None
+        self.weight = make_parameter(setup, self.count, setup.weight) if layer.full else None
         self.down = self.up = None
-        if layer.trained and setup.rank and setup.stack.adapts(shape, setup.targets):
+        if layer.trained and setup.rank and setup.stack.adapts_linear(shape, setup.targets):
             self.down = Parameter(float(setup.rank * shape.inputs), setup.adapter)
             self.up = Parameter(float(setup.rank * shape.outputs), setup.adapter)
         own = (self.weight, self.down, self.up)
@@ -123,37 +127,40 @@ class TuneMatrix:
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         rows = x.count / self.shape.inputs
         grads = ((self.weight, self.count * HALF),) if self.weight else ()
+        # A frozen weight needs no input for its gradient, whether quantised or not
         saved = (x.buffer,) if self.weight else ()
         whole = self.count * HALF if self.quantised else 0.0
         temporary = Buffer(tape.meter, whole, "dequantised weights")
-        out = tape.op(rows * self.shape.outputs, HALF, (x,), saved, parameters=grads, extra=whole)
+        out = tape.run_op(rows * self.shape.outputs, HALF, (x,), saved, parameters=grads, extra=whole)
         del temporary
         if self.down is None or self.up is None:
             return out
-        low = tape.op(
+        low = tape.run_op(
             rows * self.setup.rank, HALF, (x,), (x.buffer,), parameters=((self.down, self.down.count * HALF),)
         )
-        high = tape.op(
+        high = tape.run_op(
             rows * self.shape.outputs, HALF, (low,), (low.buffer,),
             parameters=((self.up, self.up.count * HALF),),
         )  # fmt: skip
+        # The compiler fuses the scaling into the sum
         if not self.setup.compiled:
-            high = tape.op(high.count, HALF, (high,))  # * alpha / rank
-        return tape.op(out.count, HALF, (), same=(out, high))
+            high = tape.run_op(high.count, HALF, (high,))  # * alpha / rank
+        return tape.run_op(out.count, HALF, (), same=(out, high))
 
 
 def tune_loss(
     setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
 ) -> tuple[Tensor, Buffer | None]:
-    """Final norm, output head and cross-entropy, whole or in pieces.
+    """Simulate the final norm, the output head and cross-entropy, whole or in pieces.
 
     Args:
-        holder: The last layer's output, which is taken out of the list so that nobody else holds it.
+        holder: The last layer's output, which is taken out of the list, so that nothing else holds it.
         table: The embeddings, which the head shares where they are tied.
     """
     facts = setup.facts
-    full = setup.method == "full"
-    weight = parameter(setup, float(facts.hidden), setup.norm) if full else None
+    full = setup.whole_model
+    weight = make_parameter(setup, float(facts.hidden), setup.norm) if full else None
+    # The final norm is outside of the layers, which alone are compiled
     hidden = tune_norm(setup, tape, holder.pop(), weight, False)
     tape.meter.kind = HEAD
     if setup.offload:
@@ -162,30 +169,30 @@ def tune_loss(
     own = None
     if full:
         weights = float(facts.vocab * facts.hidden)
-        own = table if facts.tied else parameter(setup, weights, setup.embedding, pieces)
+        own = table if facts.tied else make_parameter(setup, weights, setup.embedding, pieces)
         tape.meter.held.append(own)
     logits = []
     for _ in range(pieces):
-        part = tape.op(hidden.count / pieces, HALF, (hidden,), view=hidden.buffer)
+        part = tape.run_op(hidden.count / pieces, HALF, (hidden,), view=hidden.buffer)
         grads = ((own, own.count * HALF),) if own else ()
-        count = setup.tokens * facts.vocab / pieces
-        logits.append(tape.op(count, HALF, (part,), (part.buffer,) if own else (), parameters=grads))
+        count = setup.total_tokens * facts.vocab / pieces
+        logits.append(tape.run_op(count, HALF, (part,), (part.buffer,) if own else (), parameters=grads))
         del part
     del hidden
     if pieces == 1:  # the model itself returns float32
         logits = [tape.cast(logits.pop(), SINGLE)]
-    losses = [_entropy(setup, tape, piece) for piece in logits]
+    losses = [_run_entropy(setup, tape, piece) for piece in logits]
     del logits
-    return tape.op(1, SINGLE, tuple(losses)), None
+    return tape.run_op(1, SINGLE, tuple(losses)), None
 
 
-def _entropy(setup: Setup, tape: Tape, logits: Tensor) -> Tensor:
-    """Cross-entropy of one piece in float32; compiled it keeps the logits, else the softmax."""
+def _run_entropy(setup: Setup, tape: Tape, logits: Tensor) -> Tensor:
+    """Simulate cross-entropy of one piece in float32; compiled it keeps the logits, else the softmax."""
     rows = logits.count / setup.facts.vocab
     if setup.compiled:
         scattered = 0.0 if setup.stack.at_least("torch", 2, 5) else logits.count * SINGLE
-        return tape.op(rows, SINGLE, (logits,), (logits.buffer,), extra=scattered)
+        return tape.run_op(rows, SINGLE, (logits,), (logits.buffer,), extra=scattered)
     single = tape.cast(logits, SINGLE)
     kept = Buffer(tape.meter, single.count * SINGLE)
-    scores = tape.op(single.count, SINGLE, (single,), (kept,), view=kept)
-    return tape.op(rows, SINGLE, (scores,))
+    scores = tape.run_op(single.count, SINGLE, (single,), (kept,), view=kept)
+    return tape.run_op(rows, SINGLE, (scores,))

@@ -1,4 +1,4 @@
-"""Contradictions and known traps, said before the run; each with a reason and, where there is one, a fix."""
+"""Advice about known traps before a run: findings with a reason and, if there is one, a fix."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import Duration
-from tui_tuner.planning.traps import heads as traps_heads
-from tui_tuner.planning.traps import model as traps_model
-from tui_tuner.planning.traps import run as traps_run
+from tui_tuner.planning.traps import head_traps as traps_heads
+from tui_tuner.planning.traps import model_traps as traps_model
+from tui_tuner.planning.traps import run_traps as traps_run
 from tui_tuner.planning.traps.findings import TRAPS, Advice, Case
 
-MODULES = (traps_heads, traps_model, traps_run)  # which register their traps as they are imported
+MODULES = (traps_heads, traps_model, traps_run)  # importing them registers their traps
 
 
-def advise(
+def find_advice(
     config: RunConfig,
     facts: ModelFacts | None = None,
     data: DataFacts | None = None,
     duration: Duration | None = None,
 ) -> list[Advice]:
-    """All findings, serious ones first."""
+    """Return all findings, serious ones first."""
     case = Case(config, facts, data or DataFacts(0), duration)
     found = [replace(advice, code=code) for code, look in TRAPS.items() if (advice := look(case)) is not None]
     return sorted(found, key=lambda advice: not advice.serious)

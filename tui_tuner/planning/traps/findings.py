@@ -1,4 +1,4 @@
-"""What advice is made of: a case that is looked at, the looks, and what one finds."""
+"""The parts of advice: a case, the traps that are tried on it, and their findings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import Duration, steps_in
+from tui_tuner.planning.duration import Duration, count_run_steps
 
 
 @dataclass(frozen=True)
 class Advice:
-    """One finding. `fix` is `{dotted path: value}`, to be applied with one key; None where none is sure."""
+    """One finding. `fix` is `{dotted path: value}`, to be applied with one key; None without a sure fix."""
 
     code: str
     text: str
@@ -25,7 +25,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Case:
-    """What is looked at. `data` has no rows, and `facts` is None, where nothing is known."""
+    """A run that traps are tried on. `data` has no rows, and `facts` is None, if nothing is known."""
 
     config: RunConfig
     facts: ModelFacts | None
@@ -33,21 +33,22 @@ class Case:
     duration: Duration | None
 
     @property
-    def steps(self) -> int:
-        """Optimizer steps of the run; 0 where the rows are not known."""
-        return steps_in(self.config, self.data.rows) if self.data.rows else 0
+    def run_steps(self) -> int:
+        """Count the optimizer steps of the run; 0 if the rows are not known."""
+        return count_run_steps(self.config, self.data.rows) if self.data.rows else 0
 
 
 Trap = Callable[[Case], Advice | None]
 TRAPS: dict[str, Trap] = {}  # by code; filled by the modules of traps
 
 
-def trap(look: Trap) -> Trap:
-    """Register a look at a case; its name is the code of what it finds."""
+def register_trap(look: Trap) -> Trap:
+    """Register a trap; its function's name is the code of its findings."""
+    # Codes are part of the JSON output, so a trap's function must not be renamed
     TRAPS[look.__name__] = look
     return look
 
 
-def found(text: str, reason: str, fix: dict[str, Any] | None = None, serious: bool = False) -> Advice:
-    """What a look has found; its code is added by whoever calls the looks."""
+def make_finding(text: str, reason: str, fix: dict[str, Any] | None = None, serious: bool = False) -> Advice:
+    """Make a finding; `find_advice` adds its code."""
     return Advice("", text, reason, fix, serious)

@@ -1,1 +1,1 @@
-"""Phases of a run: how far one is, and how a line printer tells it."""
+"""Phases of a run: their progress, and how it is printed."""

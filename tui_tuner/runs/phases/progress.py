@@ -1,6 +1,6 @@
-"""How far a phase of a run is: what is counted, how fast it goes, what is left; and all of that in words.
+"""Track the progress of a phase: what is counted, how fast, and what is left; and format it.
 
-It follows from the events of the phase alone, so a screen, an attached terminal and a line printer say the
+Everything follows from the events of the phase, so a screen, an attached terminal and a line printer show the
 same.
 """
 
@@ -14,12 +14,14 @@ from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Phase
 from tui_tuner.text import human_bytes, one_line, rough_seconds
 
-MOST_MARKS = 8  # moments that the speed is told from
-BETWEEN_MARKS = 2.0  # seconds from one to the next, so that the speed is that of the last quarter of a minute
-FIRST_SPEED = 2.0  # seconds of a phase before its speed is worth a word
-UNEVEN = ("packages", "passes", "checks", "files")  # of which one takes far longer than another
+# Eight moments at least 2 s apart: the speed is that of the last quarter of a minute.
+MOST_MARKS = 8
+BETWEEN_MARKS = 2.0
+FIRST_SPEED = 2.0  # seconds of a phase before its speed is shown
+# Units whose items differ so much that no time left can be estimated.
+UNEVEN = ("packages", "passes", "checks", "files")
 _NUMBERS = re.compile(r"\d[\d.,]*")
-# "3 of 8 rows", and how fast, for the units that a journal knows; others are shown as they are
+# "3 of 8 rows" for the units of a journal, whole sentences for translators; other units are shown as they are
 _OF = {
     "rows": N_("{done} of {total} rows"),
     "prompts": N_("{done} of {total} prompts"),
@@ -50,12 +52,12 @@ _EACH_SECOND = {"rows": N_("{speed} rows/s"), "tokens": N_("{speed} tokens/s")}
 
 
 @dataclass(frozen=True)
-class Progress:
-    """A phase as it is now; `after` gives the next.
+class PhaseProgress:
+    """The current state of a phase; `take_event` returns the next.
 
     Args:
-        began: When this stretch of it began [Unix seconds]; 0 before any.
-        marks: (moment, done) from the oldest that the speed is told from to the newest.
+        began: When this stretch of the phase began [Unix seconds]; 0 before any.
+        marks: (moment, done), oldest first, from which the speed is computed.
     """
 
     name: str = ""
@@ -66,45 +68,48 @@ class Progress:
     began: float = 0.0
     marks: tuple[tuple[float, int], ...] = ()
 
-    def after(self, body: Phase, time: float) -> Progress:
-        """The same once an event of that time has come."""
+    def take_event(self, body: Phase, time: float) -> PhaseProgress:
+        """Return the progress after an event at this time."""
         done, total = max(0, body.done), max(0, body.total or 0)
-        new = Progress(body.name, body.note, done, total, body.unit, time, ((time, done),))
+        new = PhaseProgress(body.name, body.note, done, total, body.unit, time, ((time, done),))
         if stretch_of(new) != stretch_of(self) or done < self.done:
             return new
         marks = self.marks
+        # The newest mark is replaced until it is far enough from the one before, so few marks cover a long
+        # time.
         if len(marks) > 1 and marks[-1][0] - marks[-2][0] < BETWEEN_MARKS:
             marks = marks[:-1]
         marks = (*marks, (time, done))[-MOST_MARKS:]
         return replace(new, began=self.began, marks=marks)
 
-    def speed(self) -> float:
-        """What is counted, per second, over the last quarter of a minute; 0 where it cannot be told."""
+    def measure_speed(self) -> float:
+        """Return the count per second over the last quarter of a minute; 0 if unknown."""
         if len(self.marks) < 2:
             return 0.0
         (first, before), (last, now) = self.marks[0], self.marks[-1]
         return (now - before) / (last - first) if last - first >= FIRST_SPEED and now > before else 0.0
 
-    def seconds(self, now: float) -> float:
-        """Since it began."""
+    def seconds_since(self, now: float) -> float:
+        """Return the seconds since it began."""
         return max(0.0, now - self.began) if self.began else 0.0
 
-    def left(self, now: float) -> float | None:
-        """Seconds until it is done at the speed that it has; None where that cannot be told."""
-        speed = 0.0 if self.unit in UNEVEN else self.speed()
+    def seconds_left(self, now: float) -> float | None:
+        """Estimate the seconds left at the current speed; None if unknown."""
+        speed = 0.0 if self.unit in UNEVEN else self.measure_speed()
         if not speed or not self.total or self.done >= self.total:
             return None
+        # Between two events the time left still goes down.
         left = (self.total - self.done) / speed - (now - self.marks[-1][0])
         return max(0.0, left) if math.isfinite(left) else None
 
 
-def stretch_of(progress: Progress) -> tuple[str, str, str]:
-    """What tells a part of a phase from another: numbers in its note may move within it."""
+def stretch_of(progress: PhaseProgress) -> tuple[str, str, str]:
+    """Return what identifies a part of a phase; numbers in its note may change within it."""
     return progress.name, progress.unit, _NUMBERS.sub("#", progress.note)
 
 
-def counted_words(progress: Progress) -> str:
-    """How much is done, and of how much: `1.2 of 4.4 GiB`, `3 of 8 prompts`; or empty."""
+def counted_words(progress: PhaseProgress) -> str:
+    """Format how much is done, and of how much: `1.2 of 4.4 GiB`, `3 of 8 prompts`; or empty."""
     if not progress.total:
         return _so_far(progress.done, progress.unit) if progress.done else ""
     if progress.unit == "bytes":
@@ -120,9 +125,9 @@ def counted_words(progress: Progress) -> str:
     return f"{said} {one_line(progress.unit, 20)}" if progress.unit else said
 
 
-def speed_words(progress: Progress) -> str:
-    """How fast it goes, where that says something; else empty."""
-    speed = progress.speed()
+def speed_words(progress: PhaseProgress) -> str:
+    """Format the speed if it is meaningful for the unit; else empty."""
+    speed = progress.measure_speed()
     if not speed:
         return ""
     if progress.unit == "bytes":
@@ -132,16 +137,16 @@ def speed_words(progress: Progress) -> str:
     return ""
 
 
-def left_words(progress: Progress, now: float) -> str:
-    """The time left, or empty."""
-    left = progress.left(now)
+def left_words(progress: PhaseProgress, now: float) -> str:
+    """Format the time left, or return an empty text."""
+    left = progress.seconds_left(now)
     return _("~{t} left", t=rough_seconds(left)) if left is not None else ""
 
 
-def progress_words(progress: Progress, now: float) -> str:
-    """All of it on one line, the time that it takes already included."""
+def progress_words(progress: PhaseProgress, now: float) -> str:
+    """Format the whole progress in one line."""
     parts = [counted_words(progress), speed_words(progress), left_words(progress, now)]
-    taken = progress.seconds(now)
+    taken = progress.seconds_since(now)
     if taken >= 1 and not parts[-1]:
         parts.append(_("for {t}", t=rough_seconds(taken)))
     return ", ".join(part for part in parts if part)
@@ -157,6 +162,6 @@ def _so_far(done: int, unit: str) -> str:
 
 
 def _bytes_like(done: int, total: int) -> str:
-    """`done` without its unit where that of `total` is the same."""
+    """Format `done` without its unit if that of `total` is the same."""
     said, whole = human_bytes(done), human_bytes(total)
     return said.split(" ")[0] if said.split(" ")[1:] == whole.split(" ")[1:] else said

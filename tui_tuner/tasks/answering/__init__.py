@@ -1,1 +1,1 @@
-"""Answers inside a text: how they are learnt, judged, shown and asked for."""
+"""Answers inside a text: training, judging, showing and finding them."""

@@ -1,4 +1,4 @@
-"""By how much no answer must score higher to be taken: found in training, kept in the model's config."""
+"""The no-answer threshold: found in training, stored in the model's config."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ NAME = "null_threshold"  # in the model's config
 
 
 def keep_threshold(model: Any, threshold: float | None) -> None:
-    """Keep it with the model, which is saved with it; None where every question has an answer."""
+    """Store the threshold in the model's config; None, if every question has an answer, stores nothing."""
     if model is not None and threshold is not None:
         setattr(model.config, NAME, float(threshold))
 
 
 def known_threshold(config: RunConfig, model: Any) -> float | None:
-    """The threshold of a trained model: that of the config, or the one found; None: answer every question."""
+    """Return the threshold of the run's config or of the trained model; None: answer every question."""
     told = config.evaluation.null_threshold
     if told != "auto":
         return float(told)

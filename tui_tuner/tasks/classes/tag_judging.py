@@ -1,4 +1,4 @@
-"""What an evaluation of tags says: metrics, and a table with a row for each type."""
+"""Evaluate tags: metrics, and a table with a row for each type."""
 
 from __future__ import annotations
 
@@ -7,50 +7,50 @@ from itertools import chain
 
 import numpy as np
 
-from tui_tuner.evaluation.classes import confusion, most_frequent
+from tui_tuner.evaluation.class_metrics import confusion_matrix, most_frequent
 from tui_tuner.evaluation.tagging import Judgement, Tags, judge_tags
-from tui_tuner.objectives.base import Judged, Table
-from tui_tuner.tasks.classes.judging import MOST_CLASSES, confusion_of
+from tui_tuner.objectives.objective import EvaluationResult, ResultTable
+from tui_tuner.tasks.classes.class_judging import MOST_CLASSES, make_confusion_table
 
 
-def judge_rows(wanted: Sequence[Tags], found: Sequence[Tags]) -> Judged:
-    """Hold the tags that a model found against those that are right, a row each."""
+def judge_rows(wanted: Sequence[Tags], found: Sequence[Tags]) -> EvaluationResult:
+    """Compare the tags that a model found with the correct ones, row by row."""
     judgement = judge_tags(wanted, found)
     tables = [class_table(judgement)]
     if not judgement.scheme:
         tables.append(confusion_table(wanted, found))
-    return Judged(metrics_of(judgement), tables)
+    return EvaluationResult(collect_metrics(judgement), tables)
 
 
-def metrics_of(judgement: Judgement) -> dict[str, float]:
-    """The metrics of an evaluation by their names."""
+def collect_metrics(judgement: Judgement) -> dict[str, float]:
+    """Return the metrics of an evaluation by name."""
     found = {"accuracy": judgement.accuracy}
-    found |= dict(zip(("precision", "recall", "f1"), judgement.counts.total(), strict=True))
+    found |= dict(zip(("precision", "recall", "f1"), judgement.counts.total_figures(), strict=True))
     if not judgement.scheme:
         found["f1_macro"] = judgement.f1_macro
     if judgement.strict is not None:
         names = ("precision_strict", "recall_strict", "f1_strict")
-        found |= dict(zip(names, judgement.strict.total(), strict=True))
+        found |= dict(zip(names, judgement.strict.total_figures(), strict=True))
     return found
 
 
-def class_table(judgement: Judgement) -> Table:
-    """Precision, recall and F1 of each type, and how often it is there; of very many, the frequent ones."""
+def class_table(judgement: Judgement) -> ResultTable:
+    """Return precision, recall, F1 and frequency of each type, limited to the most frequent types."""
     counts = judgement.counts
-    types = counts.types()
+    types = counts.list_types()
     kept = [types[place] for place in most_frequent([counts.wanted[type] for type in types], MOST_CLASSES)]
-    return Table(
+    return ResultTable(
         "classes",
         kept,
         ("precision", "recall", "f1", "support"),
-        [(*counts.of(type), float(counts.wanted[type])) for type in kept],
+        [(*counts.type_figures(type), float(counts.wanted[type])) for type in kept],
     )
 
 
-def confusion_table(wanted: Sequence[Tags], found: Sequence[Tags]) -> Table:
-    """Words of each tag (down) that were taken for each tag (across); of many tags, the frequent ones."""
+def confusion_table(wanted: Sequence[Tags], found: Sequence[Tags]) -> ResultTable:
+    """Count the words of each tag (rows) by the predicted tag (columns), for the most frequent tags."""
     true, said = (list(chain.from_iterable(rows)) for rows in (wanted, found))
     names = sorted({*true, *said})
     number = {name: place for place, name in enumerate(names)}
     places = [np.array([number[tag] for tag in tags], dtype=np.int64) for tags in (true, said)]
-    return confusion_of(confusion(places[0], places[1], len(names)), names)
+    return make_confusion_table(confusion_matrix(places[0], places[1], len(names)), names)

@@ -1,4 +1,4 @@
-"""What one forward pass of a run would hold: sequences side by side, or below each other with padding."""
+"""Show the sequences that one forward pass of a run would contain, with packing or with padding."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.compute.forward import MicroSize, pack, pad_groups
+from tui_tuner.compute.forward import MicroSize, pack_rows, pad_groups
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
-from tui_tuner.tasks.preview.around import Around
+from tui_tuner.tasks.preview.row_window import RowWindow
 
-# Shown where micro_batch is auto, which is decided by the machine when a run starts.
+# Shown if micro_batch is auto: its value depends on the machine and is decided when a run starts.
 _AUTO_PACKED, _AUTO_PADDED = 1, 4
 
 
 @dataclass(frozen=True)
-class Laid:
-    """One sequence in a forward pass: the row it came of (from 1), and which of its tokens are trained."""
+class LaidSequence:
+    """One sequence in a forward pass.
+
+    Args:
+        row: The row that it is from (from 1).
+        piece: Its number among the sequences of that row (from 0).
+        trained: bool [length], True where a token is trained.
+    """
 
     row: int
     piece: int
@@ -32,12 +38,16 @@ class Laid:
 
 @dataclass(frozen=True)
 class ForwardRows:
-    """`lines` of sequences, as the model reads them, each filled with padding to `width` tokens.
+    """The lines of sequences that the model reads, each padded to `width` tokens.
 
-    Packed there is one line, and no padding. `assumed`: micro_batch is auto, and the figure an example.
+    With packing there is one line and no padding.
+
+    Args:
+        most: Most tokens of a forward pass.
+        assumed: micro_batch is auto, so this is an example.
     """
 
-    lines: list[list[Laid]]
+    lines: list[list[LaidSequence]]
     width: int
     packing: bool
     micro_batch: int
@@ -45,12 +55,12 @@ class ForwardRows:
     assumed: bool
 
     @property
-    def padding(self) -> int:
-        """Places that hold no token of a row."""
+    def count_padding(self) -> int:
+        """Count the positions that hold no token of a row."""
         return sum(self.width - sum(map(len, line)) for line in self.lines)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values. `start` counts tokens from the beginning of a line."""
+        """Return plain values. `start` counts tokens from the beginning of a line."""
         lines = []
         for line in self.lines:
             starts = np.cumsum([0, *map(len, line)]).tolist()
@@ -72,46 +82,49 @@ class ForwardRows:
             "micro_batch_assumed": self.assumed,
             "tokens_at_most": self.most,
             "width": self.width,
-            "padding": self.padding,
+            "padding": self.count_padding,
             "lines": lines,
         }
 
 
-def forward_rows(around: Around, row: int, config: RunConfig) -> ForwardRows | None:
-    """The forward pass with a row in it, were this row and those after it an optimizer step.
+def lay_forward_rows(around: RowWindow, row: int, config: RunConfig) -> ForwardRows | None:
+    """Return the forward pass with a row, as if an optimizer step consisted of it and the following rows.
 
-    A run deals rows out in a random order, so its neighbours will be others. None if the row has no tokens.
+    A run shuffles rows, so the real neighbours differ. None if the row has no tokens.
     """
     numbers = [number for number, _trained in around.pieces]
     if row not in numbers:
         return None
     start = numbers.index(row)
+    # Near the end of the data the batch is filled from its beginning.
     order = [*range(start, len(numbers)), *range(start)][: config.training.batch_size]
-    packing = config.packs
+    packing = config.may_pack
     wanted = config.training.micro_batch
     assumed = wanted == "auto"
     micro = (_AUTO_PACKED if packing else _AUTO_PADDED) if assumed else int(wanted)
     size = MicroSize(micro, micro * config.data.max_length)
     lengths = np.asarray([len(trained) for _row, trained in around.pieces])
-    groups = (pack if packing else pad_groups)(order, lengths, size)
+    groups = (pack_rows if packing else pad_groups)(order, lengths, size)
     group = next(group for group in groups if start in group)
-    laid = [_laid(around, numbers, place) for place in group]
+    laid = [_lay_sequence(around, numbers, place) for place in group]
     lines = [laid] if packing else [[one] for one in laid]
     width = max(sum(map(len, line)) for line in lines)
     return ForwardRows(lines, width, packing, micro, size.tokens, assumed)
 
 
-def _laid(around: Around, numbers: Sequence[int], place: int) -> Laid:
+def _lay_sequence(around: RowWindow, numbers: Sequence[int], place: int) -> LaidSequence:
     row, trained = around.pieces[place]
-    return Laid(row, place - numbers.index(row), trained)
+    return LaidSequence(row, place - numbers.index(row), trained)
 
 
-def drawn(line: Sequence[Laid], width: int, cells: int) -> list[tuple[str, str]]:
-    """A line as (text, what) parts of `cells` cells: `edge` │, `trained` █, `read` ░, `padding` ·.
+def draw_line(line: Sequence[LaidSequence], width: int, cells: int) -> list[tuple[str, str]]:
+    """Return a line as (text, what) parts of `cells` cells: `edge` │, `trained` █, `read` ░, `padding` ·.
 
-    Every sequence has an edge on its left and at least one cell; a cell is trained if most of its tokens are.
+    Every sequence has an edge on its left and at least one cell; a cell counts as trained if at least half
+    of its tokens are.
     """
     parts: list[tuple[str, str]] = []
+    # The edges need a cell each, and one more at the end of the line.
     room = max(1, cells - len(line) - 1)
     for one in line:
         count = max(1, round(len(one) / max(1, width) * room))
@@ -130,8 +143,8 @@ def drawn(line: Sequence[Laid], width: int, cells: int) -> list[tuple[str, str]]
     return parts
 
 
-def sums(laid: ForwardRows) -> str:
-    """What a forward pass holds, in words, with the signs it is drawn in."""
+def describe_rows(laid: ForwardRows) -> str:
+    """Describe a forward pass in numbers, with a key to the signs it is drawn in."""
     tokens = sum(len(one) for line in laid.lines for one in line)
     if laid.packing:
         return _(
@@ -139,10 +152,10 @@ def sums(laid: ForwardRows) -> str:
             "padding",
             tokens=tokens,
             most=laid.most,
-            padding=laid.padding,
+            padding=laid.count_padding,
         )
     return _(
         "{tokens:,} tokens, {padding:,} of padding; █ trained ░ read │ edge · padding",
         tokens=tokens,
-        padding=laid.padding,
+        padding=laid.count_padding,
     )

@@ -1,4 +1,4 @@
-"""One row as the model sees it: its tokens, and which of them are trained."""
+"""Show one row as the model sees it: its tokens, and which of them are trained."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.data.chat.remarks import REMARKS
-from tui_tuner.data.examples.encoder import RowEncoder
+from tui_tuner.data.examples.record_encoder import RowEncoder
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preview import MaskToken, MaskView
-from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.reading import MERGED, FileDetection, Read, Reading
+from tui_tuner.data.read_data import MERGED, DataReading, FileDetection, ReadRow
 from tui_tuner.data.records import Example, Record
+from tui_tuner.data.row_problem import RowProblem
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.tasks import Task, find_task, name_of_task
-from tui_tuner.tasks.preview.own_tokenizer import own_tokenizer
+from tui_tuner.tasks.preview.own_tokenizer import copy_tokenizer
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
     import numpy as np
 
-DEFAULT_TASK = "sft"  # says why it cannot use a row that no task takes
+# Its encoder explains why a row cannot be used, if no task takes the row
+DEFAULT_TASK = "sft"
 
 
 def mask_row(
     model: ModelSection, data: DataSection, row: int, tokenizer: Any = None, wanted: str = DEFAULT_TASK
 ) -> MaskView:
-    """The tokens of the `row`-th row of the data (from 1) and which of them are trained.
+    """Return the tokens of a row of the data (from 1), and which of them are trained.
 
-    The tokenizer is loaded from `model` unless given, and left as it is. A row is shown as the `wanted` task
-    sees it, or where that takes no such rows as the first task that does: plain text is shown as in
-    pretraining.
+    The tokenizer is loaded from `model` unless given, and is not changed. A row is shown as the `wanted` task
+    sees it, or else as the first task that takes such rows: plain text is shown as in pretraining.
 
     Raises:
         UsageError: there is no such row.
@@ -41,8 +41,8 @@ def mask_row(
         ModelError: the tokenizer cannot be used.
     """
     if row < 1:
-        raise UsageError(_("rows count from 1."), where="--row")
-    reading = Reading(data)
+        raise UsageError(_("rows are numbered from 1."), where="--row")
+    reading = DataReading(data)
     read = next(itertools.islice(reading, row - 1, None), None)
     if read is None:
         raise UsageError(_("there is no row {row:,}.", row=row), where=one_line(data.path))
@@ -50,57 +50,61 @@ def mask_row(
         from tui_tuner.models.loading import load_tokenizer
 
         tokenizer = load_tokenizer(model)
-    return _view(read, model, data, tokenizer, reading.detections, wanted)
+    return _build_view(read, model, data, tokenizer, reading.detections, wanted)
 
 
-def mask_read(read: Read, model: ModelSection, data: DataSection, tokenizer: Any, wanted: str) -> MaskView:
-    """The same of a row that was read before.
+def mask_read_row(
+    read: ReadRow, model: ModelSection, data: DataSection, tokenizer: Any, wanted: str
+) -> MaskView:
+    """Return the tokens of a row that was read before, and which of them are trained.
 
     Raises:
         ModelError: the tokenizer cannot be used.
     """
-    return _view(read, model, data, tokenizer, [], wanted)
+    return _build_view(read, model, data, tokenizer, [], wanted)
 
 
-def _view(
-    read: Read,
+def _build_view(
+    read: ReadRow,
     model: ModelSection,
     data: DataSection,
     tokenizer: Any,
     detections: list[FileDetection],
     wanted: str,
 ) -> MaskView:
+    # The row became part of another one, whose view shows its tokens.
     if read.merged:
         return MaskView([], str(read.row.origin), "merged", _(MERGED), [])
     if read.record is None:
         problem = read.problem or RowProblem(N_("unreadable"))
         return MaskView([], str(read.row.origin), "dropped", str(problem), [])
-    name = task_to_show(read.record, wanted)
+    name = choose_task(read.record, wanted)
     config, task = RunConfig(task=name, model=model, data=data), find_task(name)
-    tokenizer, notes = own_tokenizer(config, tokenizer)
-    encoder = task.encoder(config, tokenizer)
-    collected, ledger = Collected(), Ledger()
-    RowEncoder(encoder).add([read], collected, ledger)
+    tokenizer, notes = copy_tokenizer(config, tokenizer)
+    encoder = task.make_encoder(config, tokenizer)
+    collected, ledger = ExampleCollector(), Ledger()
+    RowEncoder(encoder).encode_rows([read], collected, ledger)
     tokens = [
         token
         for number, example in enumerate(collected.examples)
-        for token in _tokens(tokenizer, example.ids, task.trained_mask(example), number)
+        for token in _list_tokens(tokenizer, example.ids, task.trained_mask(example), number)
     ]
-    teaches = _described(task, read.record, collected.examples)
+    teaches = _describe_examples(task, read.record, collected.examples)
+    # The ledger saw this one row only, so exactly one outcome has a count.
     outcome = next(name for name, count in ledger.outcomes.items() if count)
-    reasons = ledger.reasons(outcome)
+    reasons = ledger.list_reasons(outcome)
     why = _(reasons[0].reason) if reasons else ""
     if reasons and outcome == "dropped" and reasons[0].samples[0]["text"]:
         why += f": {reasons[0].samples[0]['text']}"
-    notes += [*encoder.notes, *(_(step.reason) for step in ledger.steps())]
+    notes += [*encoder.notes, *(_(step.reason) for step in ledger.list_steps())]
     said = dict.fromkeys(remark for one in collected.examples for remark in getattr(one, "remarks", ()))
     notes += [_(REMARKS[remark]) for remark in said if REMARKS[remark]]
     return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections), teaches)
 
 
-def _described(task: Task, record: Record, examples: Sequence[Example]) -> list[str]:
-    """What each sequence of a row teaches; once where it is the same for all."""
-    said = [task.describe(record, example) for example in examples]
+def _describe_examples(task: Task, record: Record, examples: Sequence[Example]) -> list[str]:
+    """Describe what each sequence of a row teaches; once if it is the same for all."""
+    said = [task.describe_example(record, example) for example in examples]
     if len(set(said)) < 2:
         return list(filter(None, said[:1]))
     return [
@@ -110,8 +114,8 @@ def _described(task: Task, record: Record, examples: Sequence[Example]) -> list[
     ]
 
 
-def task_to_show(record: Record | None, wanted: str) -> str:
-    """The wanted task if it takes such records, or the first that does; the wanted one where none does."""
+def choose_task(record: Record | None, wanted: str) -> str:
+    """Return the wanted task if it takes such records, else the first that does, else the wanted one."""
     if record is None or isinstance(record, find_task(wanted).records):
         return wanted
     return name_of_task(record) or wanted
@@ -129,13 +133,13 @@ def _found_note(detections: list[FileDetection]) -> str:
     )
 
 
-class Collected:
-    """Takes rows as a `StoreWriter` does and keeps them in memory."""
+class ExampleCollector:
+    """Takes rows as a `StoreWriter` does, but keeps them in memory."""
 
     def __init__(self) -> None:
         self.examples: list[Example] = []
 
-    def add(
+    def add_row(
         self,
         origin: Any,
         source: int,
@@ -147,33 +151,36 @@ class Collected:
         self.examples += examples
 
 
-def _tokens(tokenizer: Any, ids: np.ndarray, trained: np.ndarray, piece: int) -> list[MaskToken]:
-    special = special_ids(tokenizer)
-    texts = token_texts(tokenizer, [int(token) for token in ids])
+def _list_tokens(tokenizer: Any, ids: np.ndarray, trained: np.ndarray, piece: int) -> list[MaskToken]:
+    special = list_special_ids(tokenizer)
+    texts = list_token_texts(tokenizer, [int(token) for token in ids])
     return [
         MaskToken(int(token), text, bool(flag), int(token) in special, piece)
         for token, flag, text in zip(ids, trained, texts, strict=True)
     ]
 
 
-def special_ids(tokenizer: Any) -> set[int]:
-    """Ids of tokens that are no text: bos, eos, turn markers."""
+def list_special_ids(tokenizer: Any) -> set[int]:
+    """Return the ids of tokens that are not text: bos, eos, turn markers."""
+    # Turn markers of chat templates are often added tokens that `all_special_ids` does not list.
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return set(tokenizer.all_special_ids) | {int(key) for key, token in added.items() if token.special}
 
 
-def token_texts(tokenizer: Any, ids: list[int]) -> list[str]:
-    """The text of each token with its leading space; the vocabulary entry of a part of a character."""
+def list_token_texts(tokenizer: Any, ids: list[int]) -> list[str]:
+    """Return the text of each token with its leading space, or its vocabulary entry."""
     raw = tokenizer.convert_ids_to_tokens(ids)
     texts = []
     for place, token in enumerate(ids):
         before = ids[max(0, place - 1) : place]
-        lead = _decode(tokenizer, before) if before else ""
-        both = _decode(tokenizer, [*before, token])
-        text = both[len(lead) :] if both.startswith(lead) else _decode(tokenizer, [token])
+        # Decoders drop the space of a first token, so each is decoded after the one before it.
+        lead = _decode_ids(tokenizer, before) if before else ""
+        both = _decode_ids(tokenizer, [*before, token])
+        text = both[len(lead) :] if both.startswith(lead) else _decode_ids(tokenizer, [token])
+        # Half a character decodes to U+FFFD; the vocabulary entry at least shows its bytes.
         texts.append(str(raw[place]) if "\ufffd" in text or not text else text)
     return texts
 
 
-def _decode(tokenizer: Any, ids: list[int]) -> str:
+def _decode_ids(tokenizer: Any, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))

@@ -1,7 +1,7 @@
-"""A tokenizer as one task uses it, beside the one that others hold.
+"""Give each task its own copy of a tokenizer.
 
-Tasks change a tokenizer: a chat template, a padding token, a space before each word of a list. Whoever looks
-at rows of several tasks with one tokenizer must see the tokens of each, whatever was looked at before.
+Tasks change a tokenizer: its chat template, its padding token, the space before each word of a list. A screen
+that shows rows of several tasks must show the tokens of each, whatever was shown before.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from weakref import WeakKeyDictionary
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.tasks import find_task
 
-# a copy takes tenths of a second, which would be felt at each row
+# A copy takes tenths of a second, which would be noticeable at each row. Weak keys, so that a tokenizer is
+# freed with its copies.
 _made: WeakKeyDictionary[Any, dict[tuple[str, str], tuple[Any, list[str]]]] = WeakKeyDictionary()
 
 
-def own_tokenizer(config: RunConfig, tokenizer: Any) -> tuple[Any, list[str]]:
-    """A copy of `tokenizer` with what the task of `config` needs, made once; and what was done, in words.
+def copy_tokenizer(config: RunConfig, tokenizer: Any) -> tuple[Any, list[str]]:
+    """Return a copy of a tokenizer prepared for the task of `config`, made once, and notes on its changes.
 
     Raises:
         ModelError: the tokenizer cannot be used.

@@ -1,7 +1,7 @@
-"""Whether rows of a run's data come through its template and its tokenizer: tried on the first ones.
+"""Try the first rows of a run's data with its template and tokenizer, before the run starts.
 
-What is wrong with all rows of a file (a template that refuses them, nothing left to learn, all too long) is
-said before a run is begun. Work for a helper process: it loads the tokenizer.
+This finds problems that all rows of a file have: a template that rejects them, nothing left to train on, or
+too great a length. It is work for a helper process, because it loads the tokenizer.
 """
 
 from __future__ import annotations
@@ -14,53 +14,58 @@ from typing import Any
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import ModelSection, RunConfig
-from tui_tuner.data.examples.encoder import RowEncoder
-from tui_tuner.data.examples.prepare import nothing_left
+from tui_tuner.data.examples.prepare import no_rows_error
+from tui_tuner.data.examples.record_encoder import RowEncoder
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.reading import Reading
+from tui_tuner.data.read_data import DataReading
 from tui_tuner.data.records import IGNORE, Example
-from tui_tuner.data.sources.files import resolve
+from tui_tuner.data.sources.files import resolve_paths
 from tui_tuner.errors import HubError
 from tui_tuner.models.loading import is_settled, load_tokenizer, tokenizer_source
 from tui_tuner.tasks import Task, find_task
-from tui_tuner.tasks.preview.mask import Collected
-from tui_tuner.tasks.preview.own_tokenizer import own_tokenizer
+from tui_tuner.tasks.preview.mask import ExampleCollector
+from tui_tuner.tasks.preview.own_tokenizer import copy_tokenizer
 
-FIRST, MOST = 8, 512  # rows that are tried at once, and in all: later ones may be better
-LONGEST = 10.0  # seconds of trying: whoever has asked waits
-_tokenizers: dict[str, Any] = {}  # of this process, the newest alone
+# Rows that are tried at first, and at most: a file may begin with unusable ones
+FIRST, MOST = 8, 512
+LONGEST = 10.0  # seconds, because a user waits for the answer
+_tokenizers: dict[str, Any] = {}  # the newest one of this process
 
 
 def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -> int:
-    """Encode rows of each source until one comes through; returns of how many sources one has.
+    """Encode rows of each source until one survives; return the number of sources with such a row.
 
-    A source of which none does is no fault where another has some, for a run trains on what is left.
+    A source without such a row is not an error if another has some, because a run trains on what is left.
 
     Raises:
-        DataError: none of any source does, and all rows were tried that a run could take.
+        DataError: no row of any source survives, and all rows that a run could use were tried.
         TunerError: the tokenizer or the template cannot be used.
     """
     task, data = find_task(config.task), config.data
-    tokenizer, _notes = own_tokenizer(config, _tokenizer(config.model))
+    tokenizer, _notes = copy_tokenizer(config, _cached_tokenizer(config.model))
     ledger, done, tried, until = Ledger(), 0, 0, time.monotonic() + LONGEST
-    whole = True  # nothing is left that nobody knows about
+    # False once rows are left untried: then no error can be certain.
+    whole = True
     legible = False
-    limit = None if data.pick == "random" else data.limit  # where these are picked, any may be among them
-    for resolved in resolve(data):
+    # A random pick may contain any row, so the limit does not tell which ones to try.
+    limit = None if data.pick == "random" else data.limit
+    for resolved in resolve_paths(data):
+        # The run may reach its limit of rows before this source.
         if limit is not None and (done or tried >= limit):
-            break  # a run may not come so far
-        if resolved.far_off:
+            break
+        if resolved.is_far_off:
             whole = False
             continue
         left = None if limit is None else limit - tried
-        encoder = RowEncoder(task.encoder(config, tokenizer))
-        reading = Reading(data.model_copy(update={"path": [resolved.source], "limit": left}))
+        encoder = RowEncoder(task.make_encoder(config, tokenizer))
+        reading = DataReading(data.model_copy(update={"path": [resolved.source], "limit": left}))
         rows, looked, size = iter(reading), 0, FIRST
+        # Each batch is twice as large: good data is recognised at once, and bad data with few batches.
         while batch := list(islice(rows, min(size, MOST - looked))):
             looked, size = looked + len(batch), 2 * size
-            collected = Collected()
-            encoder.add(batch, collected, ledger)
-            if any(_teaches(task, one) for one in collected.examples):
+            collected = ExampleCollector()
+            encoder.encode_rows(batch, collected, ledger)
+            if any(_is_teaching(task, one) for one in collected.examples):
                 done += 1
                 break
             if looked >= MOST or time.monotonic() > until or cancelled():
@@ -68,37 +73,38 @@ def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -
                 break
         tried, legible = tried + looked, legible or bool(reading.detections)
     if whole and not done:
-        raise nothing_left(data, ledger, legible)
+        raise no_rows_error(data, ledger, legible)
     return done
 
 
-def _teaches(task: Task, example: Example) -> bool:
-    """Whether anything is learnt from an example: at its tokens, or as a whole, such as its class."""
+def _is_teaching(task: Task, example: Example) -> bool:
+    """Return whether an example trains anything: its tokens, or a value for the whole, such as its class."""
     if task.trained_mask(example).any():
         return True
     return bool(task.columns) and bool((example.labels == IGNORE).all())
 
 
 def answer(arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]) -> int:
-    """For a helper process: `config` as plain values. What is not on this machine yet is not asked for."""
+    """Try the rows of `config`, given as plain values, in a helper process. Nothing is downloaded."""
     config = build_config(arguments["config"])
     try:
         if not _is_here(config.model):
             return 0
         return try_rows(config, cancelled)
-    except HubError:  # the run fetches it, and sees
+    # The run downloads the tokenizer and reports problems with its rows itself.
+    except HubError:
         return 0
 
 
 def _is_here(model: ModelSection) -> bool:
-    """Whether the tokenizer is on this machine; one that is yet to be learnt is not."""
+    """Return whether the tokenizer is on this machine; one that is still to be trained is not."""
     if model.tokenizer == "train":
         return False
     source = tokenizer_source(model)
     return os.path.isdir(source) or is_settled(source, model.revision if model.tokenizer is None else None)
 
 
-def _tokenizer(model: ModelSection) -> Any:
+def _cached_tokenizer(model: ModelSection) -> Any:
     key = model.model_dump_json()
     if key not in _tokenizers:
         _tokenizers.clear()

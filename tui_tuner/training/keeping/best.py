@@ -1,11 +1,11 @@
-"""The folder `best`, and whether it is the one that a run's counters speak of.
+"""Keep the folder `best` in step with a run's counters.
 
 The folder is written when an evaluation finds a better model, and the counters that name it
 (`Progress.best_step`) come to the disk with the next checkpoint. In between, a kill or a rollback takes the
-run back to counters that name another model. So the folder says itself which evaluation it is of, and the one
-that the last checkpoint names is kept beside it until a later checkpoint names the new one:
+run back to counters that name another model. So the folder itself records its evaluation, and the folder that
+the last checkpoint names is kept next to it until a later checkpoint names the new one:
 
-| the run goes back to its last checkpoint    | `best` | beside it    | named | what is done          |
+| the run goes back to its last checkpoint    | `best` | next to it   | named | what is done          |
 |---------------------------------------------|--------|--------------|-------|-----------------------|
 | before the new folder is in its place       | old    | -            | old   | nothing               |
 | when the old one was moved away             | -      | `.best.old`  | old   | moved back            |
@@ -13,8 +13,9 @@ that the last checkpoint names is kept beside it until a later checkpoint names 
 | before the next checkpoint is whole         | new    | `.best.kept` | old   | moved back            |
 | the same, and there was none before         | new    | -            | -     | removed               |
 | when the next checkpoint is whole           | new    | `.best.kept` | new   | the kept one removed  |
-| and somebody has deleted or damaged it      | -      | -            | old   | made of a checkpoint, |
-|                                             |        |              |       | or forgotten in words |
+| and the folder was deleted or damaged       | -      | -            | old   | made of a checkpoint, |
+|                                             |        |              |       | or given up, with a   |
+|                                             |        |              |       | warning               |
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui_tuner.runs.private import read_file
+from tui_tuner.runs.private_files import read_file
 
 STAMP = "evaluation.json"
 KEPT = ".best.kept"
@@ -37,15 +38,16 @@ class Stamp:
     step: int
     value: float
 
-    def write(self, folder: Path, metric: str) -> None:
-        """Into a folder of model files, which are complete."""
+    def write_stamp(self, folder: Path, metric: str) -> None:
+        """Write the stamp into a folder whose model files are complete."""
+        # The sizes let `read_stamp` notice a folder that was cut short, without reading gigabytes.
         files = {path.name: path.stat().st_size for path in folder.glob("*.safetensors")}
         content = {"step": self.step, "metric": metric, "value": self.value, "files": files}
         (folder / STAMP).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def read_stamp(folder: Path) -> Stamp | None:
-    """Of which evaluation a folder is; None for one of an older version, damaged or incomplete."""
+    """Read which evaluation a folder is of; None if it is of an older version, damaged or incomplete."""
     try:
         content = json.loads(read_file(folder / STAMP))
         whole = all((folder / name).stat().st_size == size for name, size in content["files"].items())
@@ -55,21 +57,23 @@ def read_stamp(folder: Path) -> Stamp | None:
 
 
 def holds_model(folder: Path) -> bool:
-    """Whether there is a model in a folder."""
+    """Return whether a folder has weights in safetensors files."""
     return any(folder.glob("*.safetensors"))
 
 
 def is_of(folder: Path, wanted: Stamp) -> bool:
-    """Whether a folder is of this evaluation; one of an older version, which does not say so, is believed."""
+    """Return whether a folder is of this evaluation."""
     found = read_stamp(folder)
+    # A folder without a stamp is of an older version, which wrote none: it is taken for the right one.
     return found == wanted or (found is None and not (folder / STAMP).exists() and holds_model(folder))
 
 
 def put_back(best: Path, wanted: Stamp) -> bool:
-    """Put the folder of this evaluation in the place of `best`, if it was kept beside it; whether it was."""
+    """Replace `best` with the kept folder of this evaluation, if there is one; return whether there was."""
     kept = best.with_name(KEPT)
     if read_stamp(kept) != wanted:
         return False
+    # A kill between the two renames leaves only `.best.old`, which `restore_folder` puts back.
     old = best.with_name(f".{best.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if best.exists():
@@ -80,5 +84,5 @@ def put_back(best: Path, wanted: Stamp) -> bool:
 
 
 def forget_kept(best: Path) -> None:
-    """Remove what was kept beside `best`."""
+    """Remove the folder that was kept next to `best`."""
     shutil.rmtree(best.with_name(KEPT), ignore_errors=True)

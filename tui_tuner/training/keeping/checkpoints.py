@@ -1,7 +1,7 @@
-"""Checkpoints that are whole or not there: written beside, hashed, forced to the disk, then renamed.
+"""Write checkpoints that are complete or absent: in a temporary folder, hashed, synced, then renamed.
 
 `checkpoints/step-N/` holds what a resumed run needs (trained weights, optimizer, schedule, random states,
-counters); nothing in it is a pickle that could run code. `best/` and `last/` are what one takes home.
+counters); nothing in it is a pickle that could run code. `best/` and `last/` are the final models.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from tui_tuner.errors import DiskFullError
 from tui_tuner.locales import _
-from tui_tuner.runs.private import open_file, read_file
+from tui_tuner.runs.private_files import open_file, read_file
 from tui_tuner.text import one_line
 
 MANIFEST = "files.json"
@@ -38,8 +38,8 @@ class Checkpoint:
     path: Path
     step: int
 
-    def problem(self) -> str:
-        """Why it cannot be used: a file missing, cut or changed. Empty if every byte is as it was written."""
+    def find_problem(self) -> str:
+        """Explain why it is unusable: a file is missing, cut or changed. Empty if all are as written."""
         try:
             manifest = json.loads(read_file(self.path / MANIFEST))
             files, step = dict(manifest["files"]), manifest["step"]
@@ -52,6 +52,7 @@ class Checkpoint:
         for name, facts in files.items():
             target = self.path / name
             try:
+                # The size first: most damage is a file cut short, which needs no reading of gigabytes.
                 if target.stat().st_size != facts["bytes"]:
                     return _(
                         "{name} has {st_size} bytes instead of {bytes}",
@@ -59,19 +60,19 @@ class Checkpoint:
                         st_size=target.stat().st_size,
                         bytes=facts["bytes"],
                     )
-                if _sha256(target) != facts["sha256"]:
+                if _hash_file(target) != facts["sha256"]:
                     return _("{name} was changed or damaged", name=one_line(name))
             except (OSError, KeyError, TypeError):
                 return _("{name} is missing", name=one_line(name))
         return ""
 
     @property
-    def bytes(self) -> int:
-        return folder_bytes(self.path)
+    def total_bytes(self) -> int:
+        return measure_folder(self.path)
 
 
-def checkpoints(root: Path) -> list[Checkpoint]:
-    """Checkpoints below `root`, newest first; unverified."""
+def list_checkpoints(root: Path) -> list[Checkpoint]:
+    """List the checkpoints below `root`, newest first; not verified."""
     found = []
     try:
         entries = list(root.iterdir())
@@ -84,10 +85,10 @@ def checkpoints(root: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
 
 
-def newest_valid(root: Path, on_bad: Callable[[Checkpoint, str], None]) -> Checkpoint | None:
-    """The newest checkpoint whose every byte is as written; `on_bad` hears of each one passed over."""
-    for checkpoint in checkpoints(root):
-        problem = checkpoint.problem()
+def find_newest_valid(root: Path, on_bad: Callable[[Checkpoint, str], None]) -> Checkpoint | None:
+    """Return the newest intact checkpoint; `on_bad` is called with each damaged one that is skipped."""
+    for checkpoint in list_checkpoints(root):
+        problem = checkpoint.find_problem()
         if not problem:
             return checkpoint
         on_bad(checkpoint, problem)
@@ -95,91 +96,98 @@ def newest_valid(root: Path, on_bad: Callable[[Checkpoint, str], None]) -> Check
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """A checkpoint whose files are complete, in `folder`, but neither hashed nor forced to the disk."""
+class UnfinishedCheckpoint:
+    """A checkpoint whose files are complete, in `folder`, but neither hashed nor synced to the disk."""
 
     folder: Path
     root: Path
     step: int
 
-    def finish(self) -> Checkpoint:
-        """Hash, sync and rename; no longer needs the model, so another thread may do it.
+    def finish_checkpoint(self) -> Checkpoint:
+        """Hash, sync and rename. The model is not needed any more, so this may run in another thread.
 
         Raises:
             DiskFullError: no room; nothing is left behind.
-            OSError: the disk refuses for another reason; nothing is left behind.
+            OSError: the disk fails for another reason; nothing is left behind.
         """
         target = self.root / f"step-{self.step}"
         with _removed_on_failure(self.folder, target):
             files = {
-                str(path.relative_to(self.folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+                str(path.relative_to(self.folder)): {"bytes": path.stat().st_size, "sha256": _hash_file(path)}
                 for path in sorted(self.folder.rglob("*"))
                 if path.is_file()
             }
             manifest = json.dumps({"step": self.step, "files": files}, indent=1)
             (self.folder / MANIFEST).write_text(manifest, encoding="utf-8")
+            # Before the rename: after a power failure the final name must not exist without its bytes.
             _sync_tree(self.folder)
             before = target.with_name(f".{target.name}.before")
-            if target.exists():  # set aside until the new one stands, for it may be the only one
+            # Set aside until the new one is in place: it may be the only checkpoint.
+            if target.exists():
                 shutil.rmtree(before, ignore_errors=True)
                 target.rename(before)
             self.folder.rename(target)
-            _sync(self.root)
+            # A rename is durable only once the folder that holds the name is synced.
+            _sync_file(self.root)
             shutil.rmtree(before, ignore_errors=True)
-        _SOUND[target] = _files(target)
+        # Its bytes have just been hashed, so pruning need not read them again.
+        _SOUND[target] = _list_files(target)
         return Checkpoint(target, self.step)
 
 
-def begin_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> Unfinished:
-    """Write the files of `step-N` beside it, through `fill(folder)`; there is no checkpoint before `finish`.
+def begin_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> UnfinishedCheckpoint:
+    """Write the files of `step-N` into a temporary folder, with `fill(folder)`.
+
+    The checkpoint does not exist before `finish_checkpoint`.
 
     Raises:
         DiskFullError: no room; nothing is left behind.
-        OSError: the disk refuses for another reason; nothing is left behind.
+        OSError: the disk fails for another reason; nothing is left behind.
     """
-    with _beside(root / f"step-{step}") as folder:
+    with _write_beside(root / f"step-{step}") as folder:
         fill(folder)
-    return Unfinished(folder, root, step)
+    return UnfinishedCheckpoint(folder, root, step)
 
 
 def write_folder(target: Path, fill: Callable[[Path], None], keep: Path | None = None) -> None:
-    """Replace a folder by one that `fill(folder)` writes; the old one stays until the new one is whole.
+    """Replace a folder with one that `fill(folder)` writes; the old one stays until the new one is complete.
 
     Args:
-        target: The folder.
-        fill: Writes the new one.
-        keep: Where the old one is kept then; it is deleted otherwise.
+        fill: Writes the files into a temporary folder.
+        keep: Where the old folder is moved to; without it, the old one is deleted.
 
     Raises:
-        DiskFullError, OSError: as `begin_checkpoint`; the old folder is still there.
+        DiskFullError, OSError: as `begin_checkpoint`; the old folder stays.
     """
-    with _beside(target) as folder:
+    with _write_beside(target) as folder:
         fill(folder)
         _sync_tree(folder)
         old = target.with_name(f".{target.name}.old")
         shutil.rmtree(old, ignore_errors=True)
+        # Two folders cannot be swapped in one go; `restore_folder` undoes or finishes these renames.
         if target.exists():
             target.rename(old)
         folder.rename(target)
         if keep is not None and old.exists():
             shutil.rmtree(keep, ignore_errors=True)
             old.rename(keep)
-        _sync(target.parent)
+        _sync_file(target.parent)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def restore_folder(target: Path, keep: Path | None = None) -> None:
-    """Finish or undo a `write_folder` that was killed between its renames, and clear leftovers."""
+    """Finish or undo a `write_folder` that was killed between its renames, and remove leftovers."""
     old = target.with_name(f".{target.name}.old")
     if old.is_dir() and not target.exists():
         old.rename(target)
+    # The new folder is in place: all that was left to do was to keep the old one.
     elif old.is_dir() and keep is not None and not keep.exists():
         old.rename(keep)
     clear_leftovers(target.parent, target.name)
 
 
 def clear_leftovers(root: Path, name: str = "step-") -> None:
-    """Remove half-written folders of a process that was killed, and put back what it had set aside."""
+    """Remove half-written folders of a killed process, and put back what it had set aside."""
     for aside in root.glob(f".{name}*.before"):
         target = aside.with_name(aside.name[1 : -len(".before")])
         if target.exists():
@@ -191,21 +199,21 @@ def clear_leftovers(root: Path, name: str = "step-") -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-# Checkpoints found sound in this process, by their files' names, sizes and times: bytes are read once
+# Intact checkpoints, with names, sizes and times of their files: bytes are hashed only once in a process.
 _SOUND: dict[Path, frozenset[tuple[str, int, int]]] = {}
 
 
 def _is_sound(checkpoint: Checkpoint) -> bool:
-    files = _files(checkpoint.path)
+    files = _list_files(checkpoint.path)
     if _SOUND.get(checkpoint.path) == files:
         return True
-    sound = not checkpoint.problem()
+    sound = not checkpoint.find_problem()
     if sound:
         _SOUND[checkpoint.path] = files
     return sound
 
 
-def _files(folder: Path) -> frozenset[tuple[str, int, int]]:
+def _list_files(folder: Path) -> frozenset[tuple[str, int, int]]:
     found = set()
     for path in folder.rglob("*"):
         with suppress(OSError):
@@ -214,18 +222,16 @@ def _files(folder: Path) -> frozenset[tuple[str, int, int]]:
     return frozenset(found)
 
 
-def prune(root: Path, keep: int, best_step: int | None) -> None:
-    """Delete all but the newest `keep` sound checkpoints and that of the best evaluation.
-
-    A damaged one counts for nothing: with the number of a later step it would outlive all that are sound.
-    """
+def prune_checkpoints(root: Path, keep: int, best_step: int | None) -> None:
+    """Delete all but the newest `keep` intact checkpoints and that of the best evaluation."""
     sound = 0
-    for checkpoint in checkpoints(root):
+    for checkpoint in list_checkpoints(root):
+        # A damaged one does not count: with a later step number it would push out all that are intact.
         if sound < keep:
             sound += _is_sound(checkpoint)
         elif checkpoint.step != best_step:
             _SOUND.pop(checkpoint.path, None)
-            # renamed first, so that a kill in between leaves no checkpoint with half its files
+            # Renamed first, so that a kill in between leaves no checkpoint with half its files.
             doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.old")
             try:
                 checkpoint.path.rename(doomed)
@@ -234,25 +240,24 @@ def prune(root: Path, keep: int, best_step: int | None) -> None:
             shutil.rmtree(doomed, ignore_errors=True)
 
 
-def folder_bytes(path: Path) -> int:
-    """Bytes of all files below a folder."""
+def measure_folder(path: Path) -> int:
+    """Return the bytes of all files below a folder."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-# safetensors and torch wrap the system's error in their own words
+# safetensors and torch replace the system's error with their own, which keeps only its text
 _FULL_WORDS = (
     *("No space left on device", "os error 28)"),
     *("Disk quota exceeded", "os error 122)"),
     *("File too large", "os error 27)"),
 )
-_NO_REASON = ("PytorchStreamWriter", "iostream error", "unexpected pos")  # torch's, whatever the system said
-_NO_ROOM = (
-    1 << 20
-)  # bytes free at which a failure to write is put down to the disk, whatever the library says
+_NO_REASON = ("PytorchStreamWriter", "iostream error", "unexpected pos")  # from torch, whatever the cause
+# With fewer free bytes, any failure to write is taken for a full disk, whatever the library reports.
+_NO_ROOM = 1 << 20
 
 
-def disk_full(error: BaseException) -> bool:
-    """Whether an error, or what caused it, says that a disk or quota is full."""
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether an error, or one that caused it, means a full disk or quota."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, DiskFullError) or (isinstance(link, OSError) and link.errno in _FULL):
@@ -264,23 +269,24 @@ def disk_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A new folder next to `target`; gone if the body fails."""
+def _write_beside(target: Path) -> Iterator[Path]:
+    """Create a temporary folder next to `target`; it is removed if the body fails."""
     folder = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.writing")
     with _removed_on_failure(folder, target):
-        target.parent.mkdir(exist_ok=True)  # not its parents: a run folder that was deleted stays deleted
+        # Not its parents: a run folder that was deleted must stay deleted.
+        target.parent.mkdir(exist_ok=True)
         folder.mkdir(mode=0o700)
         yield folder
 
 
 @contextmanager
 def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
-    """Leave no half-written folder behind; a full disk is said as such."""
+    """Remove a half-written folder on failure, and raise DiskFullError if the disk was full."""
     try:
         yield
     except BaseException as error:
-        # Asked before the folder is removed, which makes room. torch's writer of archives gives no reason.
-        full = isinstance(error, Exception) and (disk_full(error) or _lacks_room(folder, error))
+        # Checked before the folder is removed, which makes room.
+        full = isinstance(error, Exception) and (is_disk_full(error) or _lacks_room(folder, error))
         shutil.rmtree(folder, ignore_errors=True)
         if full:
             where = one_line(target)
@@ -289,14 +295,16 @@ def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
 
 
 def _lacks_room(folder: Path, error: BaseException) -> bool:
-    """Whether a failure that gives no reason is put down to the disk, a quota, or a limit of this process."""
+    """Return whether a failure without a reason is due to a full disk, a quota or a limit of this process."""
     with suppress(OSError):
         if shutil.disk_usage(folder).free < _NO_ROOM:
             return True
     if not any(words in str(error) for words in _NO_REASON):
         return False
+    # A limit on the size of files (`ulimit -f`) makes writes fail while the disk has room.
     if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
         return True
+    # A quota does not show in the free bytes of the disk: only an attempt to write reveals it.
     try:
         with open(folder / ".room", "wb") as probe:
             os.posix_fallocate(probe.fileno(), 0, _NO_ROOM)
@@ -305,7 +313,7 @@ def _lacks_room(folder: Path, error: BaseException) -> bool:
     return False
 
 
-def _sha256(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     digest = hashlib.sha256()
     with open_file(path) as file:
         while block := file.read(_BLOCK):
@@ -314,12 +322,13 @@ def _sha256(path: Path) -> str:
 
 
 def _sync_tree(folder: Path) -> None:
+    # Folders too: they hold the names of new files, which would be lost without it.
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
+        _sync_file(path)
+    _sync_file(folder)
 
 
-def _sync(path: Path) -> None:
+def _sync_file(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -328,7 +337,7 @@ def _sync(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a checkpoint."""
+    """Read a JSON object of a checkpoint; raise ValueError if it is anything else."""
     data = json.loads(read_file(path, most=_MOST_JSON))
     if not isinstance(data, dict):
         raise ValueError(f"{path.name} is not an object")

@@ -1,4 +1,4 @@
-"""Room on the disk: what a run will need, and waiting for it where there is none."""
+"""Disk space: predict what a run will need, and wait while the disk is full."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError
 from tui_tuner.locales import _
+from tui_tuner.methods.attached import is_adapter
 from tui_tuner.runs import ballast
 from tui_tuner.runs.events import Log
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_bytes, one_line
-from tui_tuner.training.commands import Commands
+from tui_tuner.training.run_commands import Commands
 from tui_tuner.training.watching.reporting import Reporter
 
 POLL_SECONDS = 0.5
@@ -25,34 +26,35 @@ FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 60.0
 _STATES = 2**20  # bytes: random states, counters, lists of files
 _TOKENIZER = 16 * 2**20  # bytes; tokenizers of large vocabularies take 4 to 16 MB
-# Bytes of optimizer state for each trained parameter, beside those of the weight itself: AdamW keeps two
-# numbers of the weight's type, 8-bit AdamW two bytes (arXiv 2110.02861), Adafactor next to nothing.
+# Optimizer state for each trained parameter, in addition to the weight: AdamW keeps two numbers of the
+# weight's type, 8-bit AdamW two bytes (arXiv 2110.02861), Adafactor next to nothing.
 _TWO_NUMBERS = ("adamw", "auto")
 _TWO_BYTES = ("adamw_8bit", "paged_adamw_8bit")
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """Bytes: one checkpoint, one take-home folder, and all that lies on the disk at the worst moment."""
+class DiskPrediction:
+    """The bytes of one checkpoint and of one final model folder; `keep` checkpoints stay on the disk."""
 
     checkpoint: int
     final_model: int
     keep: int
 
     @property
-    def least(self) -> int:
-        """For one checkpoint while the next is written, and one take-home folder."""
+    def least_bytes(self) -> int:
+        """Return the bytes for one checkpoint while the next is written, and one final model folder."""
         return 2 * self.checkpoint + self.final_model
 
     @property
-    def most(self) -> int:
-        """`keep` checkpoints, the best one's, one being written; `best`, the one before it, `last`, and one
-        being written."""
+    def most_bytes(self) -> int:
+        """Return the bytes on the disk at the worst moment."""
+        # `keep` checkpoints, that of the best step and one being written; `best`, the one before it, `last`
+        # and one being written.
         return (self.keep + 2) * self.checkpoint + 4 * self.final_model
 
 
-def predict(model: Any, config: RunConfig) -> Prediction:
-    """What the files of a run will take, from the model as it is trained and the resolved config."""
+def predict_room(model: Any, config: RunConfig) -> DiskPrediction:
+    """Predict the size of a run's files from the model as it is trained and the resolved config."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     weights = sum(parameter.numel() * parameter.element_size() for parameter in trained)
     count = sum(parameter.numel() for parameter in trained)
@@ -63,27 +65,28 @@ def predict(model: Any, config: RunConfig) -> Prediction:
         state = 2 * count
     else:
         state = 0
-    adapter = hasattr(model, "peft_config")
-    whole = weights if adapter else sum(p.numel() * p.element_size() for p in model.parameters())
-    return Prediction(weights + state + _STATES, whole + _TOKENIZER, config.output.keep)
+    # The folder of an adapter holds what was trained; any other method saves the whole model.
+    whole = weights if is_adapter(model) else sum(p.numel() * p.element_size() for p in model.parameters())
+    return DiskPrediction(weights + state + _STATES, whole + _TOKENIZER, config.output.keep)
 
 
 def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) -> None:
-    """Say what a checkpoint will take, and stop a run that could not save even one.
+    """Report the size of a checkpoint, and stop a run that could not save even one.
 
     Raises:
-        DiskFullError: one checkpoint beside the next, and the result, do not fit.
+        DiskFullError: two checkpoints and a final model do not fit.
     """
-    expected = predict(model, config)
-    free, used = shutil.disk_usage(folder).free, _used(folder)
+    expected = predict_room(model, config)
+    free, used = shutil.disk_usage(folder).free, _count_used(folder)
     size = human_bytes(expected.checkpoint)
-    if free + used < expected.least:
+    # What a resumed run has on the disk is replaced, so its room counts as free.
+    if free + used < expected.least_bytes:
         raise DiskFullError(
             _(
-                "one checkpoint of about {size} next to another, and the final model, take {least}, and "
-                "{free} are free: nothing could be saved.",
+                "two checkpoints of about {size} each and the final model take {least}, but only {free} are "
+                "free: nothing could be saved.",
                 size=size,
-                least=human_bytes(expected.least),
+                least=human_bytes(expected.least_bytes),
                 free=human_bytes(free + used),
             ),
             where=one_line(folder),
@@ -94,11 +97,11 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
     text = _(
         "A checkpoint takes about {size}; all of the run's files at most {most}. {free} are free.",
         size=size,
-        most=human_bytes(expected.most),
+        most=human_bytes(expected.most_bytes),
         free=human_bytes(free),
     )
-    if free + used < expected.most:
-        reporter.warn(
+    if free + used < expected.most_bytes:
+        reporter.report_warning(
             "disk_small",
             text,
             _("The run will pause when the disk is full. Lower output.keep, or make room."),
@@ -107,21 +110,21 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
         reporter.emit(Log(text))
 
 
-def free_room(folder: Path) -> str:
-    """What is free on a disk, in words; a disk that has bytes but can hold no more files is said to be so."""
+def describe_free_room(folder: Path) -> str:
+    """Describe the free space of a disk, or that it has no inodes left for more files."""
     try:
         bytes_free = shutil.disk_usage(folder).free
         status = os.statvfs(folder)
     except OSError:
         return _("free space unknown")
-    # Some file systems make inodes as they go, and tell of none
+    # Some file systems create inodes as needed and report none at all.
     if status.f_files and not status.f_favail:
         return _("no inodes left for new files, {free} free", free=human_bytes(bytes_free))
     return _("{free} free", free=human_bytes(bytes_free))
 
 
-def _used(folder: Path) -> int:
-    """What a resumed run has on the disk already; it will be replaced, not added to."""
+def _count_used(folder: Path) -> int:
+    """Count the bytes of checkpoints and final models that a resumed run has on the disk already."""
     found = 0
     for name in ("checkpoints", "best", "last"):
         found += sum(path.stat().st_size for path in (folder / name).rglob("*") if path.is_file())
@@ -129,16 +132,17 @@ def _used(folder: Path) -> int:
 
 
 class DiskWait:
-    """Holds a run while its disk is full; `stop` and `continue` end the wait as well."""
+    """Holds a run while its disk is full; `stop` and `continue` end the wait too."""
 
     def __init__(self, folder: Path, reporter: Reporter, commands: Commands) -> None:
         self._folder, self._reporter, self._commands = folder, reporter, commands
         self._retry = FIRST_RETRY_SECONDS
 
     def __call__(self, write: Callable[[], None], name: str, step: int, total: int) -> bool:
-        """Do `write`, again and again while it raises DiskFullError; whether it was done in the end.
+        """Call `write` until it raises no DiskFullError; return whether it succeeded in the end.
 
-        `name`: the folder that is written; empty for a checkpoint.
+        Args:
+            name: The folder that is written; empty for a checkpoint.
         """
         self._retry = FIRST_RETRY_SECONDS
         waited = False
@@ -148,23 +152,24 @@ class DiskWait:
                 break
             except DiskFullError:
                 if not waited:
-                    self._say(name, step)
+                    self._report_wait(name, step)
                 waited = True
-                if not self._wait(step, total):
-                    self._reporter.phase("training", step, total)
+                if not self._wait_for_room(step, total):
+                    self._reporter.report_phase("training", step, total)
                     return False
         if waited:
-            ballast.put(self._folder)
+            # The journal has used up the reserve to report the full disk; the next time it needs one again.
+            ballast.reserve_space(self._folder)
             if name:
                 message = _("There is room again: the folder {name} is written.", name=name)
             else:
                 message = _("There is room again: the checkpoint is written.")
             self._reporter.emit(Log(message))
-            self._reporter.phase("training", step, total)
+            self._reporter.report_phase("training", step, total)
         return True
 
-    def _say(self, name: str, step: int) -> None:
-        free = free_room(self._folder)
+    def _report_wait(self, name: str, step: int) -> None:
+        free = describe_free_room(self._folder)
         if name:
             message = _(
                 "The disk is full ({free}): the folder {name} of step {step} cannot be written. "
@@ -179,39 +184,43 @@ class DiskWait:
                 free=free,
                 step=step,
             )
-        self._reporter.warn(
+        self._reporter.report_warning(
             "disk_full",
             message,
-            _("Make room and it goes on by itself. `continue` goes on without saving, `stop` ends the run."),
+            _("Make room and training continues by itself. `continue` skips this save, `stop` ends the run."),
         )
 
-    def _wait(self, step: int, total: int) -> bool:
-        """Until it is worth trying again; False if told to stop or to go on without."""
-        note = _("the disk is full, {free}", free=free_room(self._folder))
-        self._reporter.phase("paused", step, total, note=note)
-        before, began = self._free(), time.monotonic()
-        with self._commands.held() as still_held:
+    def _wait_for_room(self, step: int, total: int) -> bool:
+        """Wait until another attempt is worthwhile; False if told to stop or to continue without saving."""
+        note = _("the disk is full, {free}", free=describe_free_room(self._folder))
+        self._reporter.report_phase("paused", step, total, note=note)
+        before, began = self._free_bytes(), time.monotonic()
+        with self._commands.hold_run() as still_held:
             while time.monotonic() - began < self._retry:
                 time.sleep(POLL_SECONDS)
                 if not still_held():
                     return False
-                if self._free() > before + (1 << 20) and time.monotonic() - began >= FIRST_RETRY_SECONDS:
+                # Free space has grown: try early, but leave whatever is being deleted some time.
+                if (
+                    self._free_bytes() > before + (1 << 20)
+                    and time.monotonic() - began >= FIRST_RETRY_SECONDS
+                ):
                     break
         self._retry = min(2 * self._retry, LONGEST_RETRY_SECONDS)
         return True
 
-    def _free(self) -> int:
+    def _free_bytes(self) -> int:
         try:
             return shutil.disk_usage(self._folder).free
         except OSError:
             return 0
 
 
-def write_files(folder: RunFolder, files: Mapping[str, str], reporter: Reporter) -> None:
-    """What an evaluation leaves in a run's folder; without room, what was there stays."""
+def write_evaluation_files(folder: RunFolder, files: Mapping[str, str], reporter: Reporter) -> None:
+    """Write the files of an evaluation into a run's folder; without room, the old ones stay."""
     for name, text in files.items():
         try:
-            folder.write(name, text)
+            folder.write_file(name, text)
         except DiskFullError as error:
             message = _("{name} was not written: {what}", name=name, what=error.what)
-            reporter.warn("disk_full", message)
+            reporter.report_warning("disk_full", message)

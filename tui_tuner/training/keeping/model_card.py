@@ -1,6 +1,6 @@
-"""`README.md` of a final model: what was done, on what, with which figures, and how it is loaded.
+"""Write the `README.md` of a final model: its training, data and figures, and how to load it.
 
-Its head is what the hub reads as metadata. Nothing of it is private: files are named without their folders.
+Its head is the metadata that the hub reads. Cards may be published, so files are named without their folders.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from typing import Any
 
 import yaml
 
-from tui_tuner.compute.encoders import plain_model
-from tui_tuner.config.kinds import METHODS, QUANTISABLE
-from tui_tuner.config.metrics import METRICS, canonical
+from tui_tuner.compute.encoders import unwrap_model
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.metrics import METRICS, name_today
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.data.ledger import OUTCOMES
 from tui_tuner.locales import _
-from tui_tuner.methods import trainable_parameters
-from tui_tuner.methods.prompts import virtual_tokens
+from tui_tuner.methods import Method, count_model_parameters
+from tui_tuner.methods.attached import count_virtual_tokens, method_of
 from tui_tuner.text import one_line
-from tui_tuner.training.keeping.usage import Usage, usage_of
+from tui_tuner.training.keeping.usage import Usage, describe_usage
 
 CARD = "README.md"
 WIDEST = 200  # characters of a name
@@ -43,15 +44,15 @@ HUB_METRICS = {
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a card tells beside what the model itself knows.
+class CardFacts:
+    """The facts of a card that the model itself does not hold.
 
     Args:
-        step: Of the weights.
-        total: Steps of the run.
-        measured: `{step: {metric: value}}` on held-out rows: before training where it was measured, and last.
-        ledger: The fields of `data.ledger.Ledger.to_json`; empty where the run has none.
-        revision: The commit of the base model, if it is of a hub.
+        step: The step of the weights.
+        total: All steps of the run.
+        measured: `{step: {metric: value}}` on held-out rows: before training, if measured, and last.
+        ledger: The fields of `data.ledger.Ledger.to_json`; empty if the run has none.
+        revision: The commit of a base model from a hub.
         origin: `hub`, `folder`, `package` or `random` (no weights were loaded).
     """
 
@@ -68,39 +69,42 @@ class Facts:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_card(folder: Path, model: Any, tokenizer: Any, facts: Facts) -> None:
-    """Write the card into a final model's folder, in place of what peft wrote."""
-    usage = usage_of(model, tokenizer, facts.peft_type, facts.config.model.trust_remote_code)
+def write_card(folder: Path, model: Any, tokenizer: Any, facts: CardFacts) -> None:
+    """Write the card into a final model's folder, replacing the one that peft wrote."""
+    usage = describe_usage(model, tokenizer, facts.peft_type, facts.config.model.trust_remote_code)
     parts = [
-        _head(facts, usage, hasattr(model, "peft_config")),
-        f"# {escaped(_title(facts))}",
-        _done(facts, model),
-        _data(facts),
-        _figures(facts),
-        _loading(usage, model, facts.config),
-        _settings(facts),
+        _format_head(facts, usage, method_of(model)),
+        f"# {escape_markdown(_format_title(facts))}",
+        _describe_training(facts, model),
+        _describe_data(facts),
+        _list_figures(facts),
+        _describe_loading(usage, model, facts.config),
+        _list_settings(facts),
     ]
     (folder / CARD).write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
 
 
-def _head(facts: Facts, usage: Usage, adapter: bool) -> str:
-    """The metadata of the hub, between two lines of dashes."""
+def _format_head(facts: CardFacts, usage: Usage, method: Method) -> str:
+    """Format the hub's metadata, between two lines of dashes."""
     config = facts.config
-    values: dict[str, Any] = {"library_name": "peft" if adapter else "transformers"}
+    values: dict[str, Any] = {"library_name": method.library}
+    # A folder's name would be taken for a hub id, and might link to an unrelated model.
     if facts.origin == "hub":
         values["base_model"] = one_line(config.model.name, WIDEST)
-        values["base_model_relation"] = "adapter" if adapter else "finetune"
+        values["base_model_relation"] = "adapter" if method.has(Trait.ADAPTER) else "finetune"
     values["pipeline_tag"] = usage.pipeline
     values["tags"] = ["tui-tuner", config.method.kind.replace("_", "-"), config.task.replace("_", "-")]
     measured = facts.measured[max(facts.measured)] if facts.measured else {}
-    names = dict.fromkeys(HUB_METRICS[name] for name in map(canonical, measured) if name in HUB_METRICS)
+    # Several of our metrics share a name on the hub: each is listed once, in order.
+    names = dict.fromkeys(HUB_METRICS[name] for name in map(name_today, measured) if name in HUB_METRICS)
     if names:
         values["metrics"] = list(names)
+    # Wide enough that no name is folded onto a second line.
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1000)
     return f"---\n{text}---"
 
 
-def _title(facts: Facts) -> str:
+def _format_title(facts: CardFacts) -> str:
     return _(
         "{model}: {task} with {method}",
         model=base_name(facts),
@@ -109,8 +113,8 @@ def _title(facts: Facts) -> str:
     )
 
 
-def base_name(facts: Facts) -> str:
-    """The base model without where it lies: the id of a hub, or the name of a folder."""
+def base_name(facts: CardFacts) -> str:
+    """Return the name of the base model without its location: a hub id, or the name of a folder."""
     name = facts.config.model.name
     if facts.origin == "random":
         return str((facts.config.model.architecture or {}).get("model_type") or _("a new model"))
@@ -118,18 +122,18 @@ def base_name(facts: Facts) -> str:
 
 
 def file_name(path: str) -> str:
-    """The last part of a path; a name without one stays as it is."""
+    """Return the last part of a path of any system; a bare name stays as it is."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
 
 
-def _done(facts: Facts, model: Any) -> str:
-    """Task, method, base model and how much was trained."""
-    trained, total = trainable_parameters(model)
+def _describe_training(facts: CardFacts, model: Any) -> str:
+    """Describe the task, method, base model and how much was trained."""
+    trained, total = count_model_parameters(model)
     config = facts.config
     said = {
         "task": _(facts.label),
         "method": _(METHODS[config.method.kind].label),
-        "model": code(base_name(facts)),
+        "model": format_code(base_name(facts)),
         "trained": trained,
         "total": total,
         "share": trained / total,
@@ -142,32 +146,35 @@ def _done(facts: Facts, model: Any) -> str:
         )
     ]
     if facts.revision:
-        lines.append(_("The base model is that of revision {revision}.", revision=code(facts.revision)))
-    if config.method.kind in QUANTISABLE and config.model.quantization != "none":
-        lines.append(_("Its weights were read as {bits}.", bits=code(config.model.quantization)))
-    classes = _classes(model)
+        lines.append(_("The base model is at revision {revision}.", revision=format_code(facts.revision)))
+    if config.method.has_trait(Trait.QUANTISABLE) and config.model.quantization != "none":
+        lines.append(_("Its weights were loaded as {bits}.", bits=format_code(config.model.quantization)))
+    classes = _describe_classes(model)
     if classes:
-        lines.append(_("Its classes are {classes}.", classes=", ".join(code(name) for name in classes)))
+        lines.append(
+            _("Its classes are {classes}.", classes=", ".join(format_code(name) for name in classes))
+        )
     return " ".join(lines)
 
 
-def _classes(model: Any) -> list[str]:
-    """The names of the classes that the model's config has; none for a task without."""
-    base = plain_model(model)
+def _describe_classes(model: Any) -> list[str]:
+    """Return the names of the model's classes; empty for other tasks."""
+    base = unwrap_model(model)
     names = getattr(base.config, "id2label", None) or {}
+    # Every config of transformers has an `id2label`, with two made-up names unless a task sets others.
     if "Classification" not in type(base).__name__ or len(names) < 2:
         return []
     shown = [one_line(names[number], 80) for number in sorted(names)]
     return shown if len(shown) <= 50 else [*shown[:50], "…"]
 
 
-def _data(facts: Facts) -> str:
-    """Files, rows and what became of them."""
+def _describe_data(facts: CardFacts) -> str:
+    """Describe the files and the outcomes of their rows."""
     data = facts.config.data
     paths = [data.path] if isinstance(data.path, str) else list(data.path)
     names = [file_name(one if isinstance(one, str) else one.path) for one in paths]
     lines = [f"## {_('Data')}", ""]
-    lines.append(_("It learnt from {files}.", files=", ".join(code(name) for name in names)))
+    lines.append(_("It was trained on {files}.", files=", ".join(format_code(name) for name in names)))
     ledger = facts.ledger
     if ledger:
         ends = [
@@ -188,12 +195,12 @@ def _data(facts: Facts) -> str:
                 )
             )
     if isinstance(data.validation, str):
-        lines.append(_("The held-out rows are of {file}.", file=code(file_name(data.validation))))
+        lines.append(_("The held-out rows come from {file}.", file=format_code(file_name(data.validation))))
     return "\n".join(lines)
 
 
-def _figures(facts: Facts) -> str:
-    """What was measured on held-out rows."""
+def _list_figures(facts: CardFacts) -> str:
+    """List the figures measured on held-out rows."""
     if not facts.measured:
         return ""
     steps = sorted(facts.measured)
@@ -203,16 +210,17 @@ def _figures(facts: Facts) -> str:
     lines.append("| | " + " | ".join(heads) + " |")
     lines.append("|-|" + "-:|" * len(heads))
     for name in names:
-        known = METRICS.get(canonical(name))
+        # Checkpoints of older versions hold older names of metrics.
+        known = METRICS.get(name_today(name))
         label = _(known.label) if known is not None else name
         values = [facts.measured[step].get(name) for step in steps]
         shown = ["" if value is None else f"{value:.4f}" for value in values]
-        lines.append(f"| {escaped(label)} ({code(name)}) | " + " | ".join(shown) + " |")
+        lines.append(f"| {escape_markdown(label)} ({format_code(name)}) | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
-def _loading(usage: Usage, model: Any, config: ResolvedConfig) -> str:
-    """A snippet that runs beside this file."""
+def _describe_loading(usage: Usage, model: Any, config: ResolvedConfig) -> str:
+    """Format the section with a snippet and commands, which run in the card's folder."""
     lines = [f"## {_('How to use it')}", "", "```python", usage.code.strip(), "```"]
     if usage.one_by_one:
         lines += [
@@ -220,23 +228,23 @@ def _loading(usage: Usage, model: Any, config: ResolvedConfig) -> str:
             _(
                 "Read one text at a time: with {virtual} virtual tokens before it, peft takes the last "
                 "position of a padded row for the end of its text.",
-                virtual=virtual_tokens(model),
+                virtual=count_virtual_tokens(model),
             ),
         ]
-    lines += ["", _("In a terminal, from this folder:"), "", "```bash", *_commands(config), "```"]
+    lines += ["", _("In a terminal, from this folder:"), "", "```bash", *_list_commands(config), "```"]
     return "\n".join(lines)
 
 
-def _commands(config: ResolvedConfig) -> list[str]:
-    """What is typed to use the model with this program."""
+def _list_commands(config: ResolvedConfig) -> list[str]:
+    """Return the commands of this program that use the model."""
     kind = config.task_kind
     question = " --question 'WORDS'" if kind.question else ""
     first = "tui-tuner chat ." if kind.writes else f"tui-tuner ask . --text FILE{question}"
     return [first, "tui-tuner predict . FILE -o OUT.jsonl"]
 
 
-def _settings(facts: Facts) -> str:
-    """Steps, rate, hardware and versions."""
+def _list_settings(facts: CardFacts) -> str:
+    """Format a table of steps, rate, hardware and versions."""
     training, config = facts.config.training, facts.config
     rows = [
         (_("Steps"), f"{facts.step:,} / {facts.total:,}"),
@@ -249,18 +257,21 @@ def _settings(facts: Facts) -> str:
         (_("Versions"), ", ".join(f"{name} {version}" for name, version in facts.versions.items())),
     ]
     lines = [f"## {_('Training')}", "", "| | |", "|-|-|"]
-    lines += [f"| {label} | {escaped(value)} |" for label, value in rows if value]
+    lines += [f"| {label} | {escape_markdown(value)} |" for label, value in rows if value]
     return "\n".join(lines)
 
 
-def escaped(text: object) -> str:
-    """Text of others on one line of Markdown, read as it is."""
+def escape_markdown(text: object) -> str:
+    """Escape foreign text so that Markdown shows it unchanged, on one line."""
     return re.sub(r"([\\`*_{}\[\]<>|#~!])", r"\\\1", one_line(text, 2 * WIDEST))
 
 
-def code(text: object) -> str:
-    """Text of others as code: no mark of Markdown is read in it."""
+def format_code(text: object) -> str:
+    """Format foreign text as inline code, in which Markdown has no effect."""
+    # A vertical bar would end the cell of a table, even inside code.
     shown = one_line(text, WIDEST).replace("|", "\u00a6")
+    # Code ends only at as many backticks as it began with (CommonMark, code spans), so one more than any
+    # run in the text is safe. The spaces keep backticks at its ends apart from the fence.
     longest = max((len(run) for run in re.findall("`+", shown)), default=0)
     fence = "`" * (longest + 1)
     space = " " if longest else ""
@@ -268,7 +279,7 @@ def code(text: object) -> str:
 
 
 def read_ledger(path: Path) -> dict[str, Any]:
-    """The row ledger of a run folder; empty where there is none that can be read."""
+    """Read the row ledger of a run folder; empty if it is missing or unreadable."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

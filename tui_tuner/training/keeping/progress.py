@@ -1,4 +1,4 @@
-"""Counters of a run that outlive its process, and what it began with."""
+"""Counters of a run that outlive its process, and the facts it began with."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ STATE = "run_state.json"
 
 @dataclass
 class Progress:
-    """What a checkpoint knows beside weights and optimizer.
+    """The state that a checkpoint keeps in addition to weights and optimizer.
 
     Args:
         best: Best value of `evaluation.best`, and the step it was found at.
-        worse: Evaluations since then.
-        seconds: Spent training, in all processes of the run.
+        worse: Evaluations since then, none of which was better.
+        seconds: Time spent training, in all processes of the run.
         early: Early stopping has ended the run.
-        owed: The evaluation of this step was interrupted, and has to be done again.
-        owed_answers: What it shows was interrupted, after what it measures.
-        rows: Fingerprint of the training rows by their lengths alone, of a run of version 0.1.
+        owed: The evaluation of this step was interrupted, and must be repeated.
+        owed_answers: Only the answers it shows were interrupted; its figures are complete.
+        rows: Fingerprint of the training rows by their lengths alone; only in runs of version 0.1.
         micro: Sequences and tokens of the micro-batch.
-        evaluated: The same of a forward pass over held-out rows, where memory ran out in one.
+        evaluated: The same for evaluation, if memory ran out in one.
         random: Training draws random numbers, such as those of dropout.
-        path: How the loss is computed: packing, compact, segments; true again where rows are filled up.
-        identity: Digests of rows, template and tokenizer (`training.rows`).
-        moment: The second that chats are rendered at, in ISO 8601.
-        asked: The config as it was asked for, in plain values.
-        config: The same without any `auto`.
-        measured: `{step: {metric: value}}` on held-out rows, before training where it was measured, and last.
-        watched: What `watching.curve` has seen of the losses.
-        told: What was said of them, which is not said again: the codes of warnings.
+        path: How the loss is computed: packing, compact, segments; a fourth true means filled rows.
+        identity: Digests of rows, template and tokenizer (`training.row_preparation`).
+        moment: The time at which chats are rendered, in ISO 8601.
+        asked: The config as requested, in plain values.
+        config: The same with a value for each `auto`.
+        measured: `{step: {metric: value}}` on held-out rows: before training, if measured, and last.
+        watched: State of `watching.curve_watch`.
+        told: Codes of warnings that are not repeated.
     """
 
     best: float | None = None
@@ -59,36 +59,36 @@ class Progress:
     told: list[str] = field(default_factory=list)
 
     def note_measured(self, step: int, metrics: Mapping[str, float | None]) -> None:
-        """Keep what was measured last, and what before training."""
+        """Keep the newest figures, and those from before training."""
         self.measured = {name: kept for name, kept in self.measured.items() if name == "0"}
         self.measured[str(step)] = dict(metrics)
 
     @property
-    def newest(self) -> Mapping[str, float | None]:
-        """What was measured last; empty before anything was."""
+    def newest_metrics(self) -> Mapping[str, float | None]:
+        """Return the metrics measured last; empty before the first evaluation."""
         return self.measured[max(self.measured, key=int)] if self.measured else {}
 
 
-# What belongs to the run, and not to one of its steps
+# Fields of the run rather than of one of its steps: a rollback leaves them as they are.
 OF_THE_RUN = ("identity", "moment", "asked", "config", "evaluated", "random", "told")
 
 
 def read_progress(folder: Path) -> Progress:
-    """The counters in a checkpoint."""
+    """Read the counters in a checkpoint."""
     return Progress(**read_json(folder / STATE))
 
 
-def micro_size(progress: Progress, wanted: MicroSize) -> MicroSize:
-    """The micro-batch a run ended with, if memory had run out in it."""
-    return _smaller(progress.micro, wanted)
+def choose_micro_size(progress: Progress, wanted: MicroSize) -> MicroSize:
+    """Return the micro-batch the run ended with if that was smaller, as after memory ran out."""
+    return _pick_smaller(progress.micro, wanted)
 
 
-def evaluation_size(progress: Progress, wanted: MicroSize) -> MicroSize:
-    """How much of held-out rows is computed at once: less than in training, if memory had run out in it."""
-    return _smaller(progress.evaluated, wanted)
+def choose_evaluation_size(progress: Progress, wanted: MicroSize) -> MicroSize:
+    """Return how many held-out rows to compute at once: fewer than in training if memory ran out there."""
+    return _pick_smaller(progress.evaluated, wanted)
 
 
-def _smaller(known: list[int], wanted: MicroSize) -> MicroSize:
+def _pick_smaller(known: list[int], wanted: MicroSize) -> MicroSize:
     if len(known) == 2 and known[1] < wanted.tokens:
         return MicroSize(*known)
     return wanted

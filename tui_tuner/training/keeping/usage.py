@@ -1,4 +1,4 @@
-"""How a final model is loaded and asked by transformers and peft alone: the snippet of its card."""
+"""Write the snippet of a model card: how to load and use a final model in Python."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.compute.encoders import plain_model
-from tui_tuner.data.examples.windows import null_position
-from tui_tuner.methods.prompts import virtual_positions
-from tui_tuner.methods.weights import HEADED
+from tui_tuner.compute.encoders import unwrap_model
+from tui_tuner.data.examples.pair_windows import find_null_position
+from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens, method_of
+from tui_tuner.methods.layers import HEADED
 from tui_tuner.models.new_weights import renamed_backbone
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How a model is used.
+    """A snippet for a model, and what the hub calls its task.
 
     Args:
-        pipeline: What the hub calls that.
+        pipeline: The hub's name for the task.
         code: Python that runs in the model's folder.
-        one_by_one: It is right for one text at a time alone.
+        one_by_one: The snippet is right only for one text at a time.
     """
 
     pipeline: str
@@ -90,7 +90,28 @@ answer = model.generate(**inputs, max_new_tokens=64)
 print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 """
 
-# By peft's name for the task: the class that loads the model, what the hub calls it
+# For adapters with virtual tokens: plain libraries need these lines until peft knows the new name (see
+# methods/cache_names.py, which a card cannot import)
+_OLD_NAMES = """
+# transformers 5.24 calls `cache` what peft 0.21 knows as `past_key_values`
+if transformers.__version__ >= "5.24" and peft.__version__ < "0.22":{lines}
+"""
+_PREPARE_OLD = """
+    prepare = model.base_model_prepare_inputs_for_generation
+
+    def prepare_inputs(*args, **kwargs):
+        inputs = prepare(*args, **kwargs)
+        inputs["past_key_values"] = inputs.pop("cache", None)
+        return inputs
+
+    model.base_model_prepare_inputs_for_generation = prepare_inputs"""
+_FORWARD_OLD = """
+    for part in {type(model.base_model), type(model.base_model.base_model)}:
+        taken = inspect.signature(part.forward).parameters.values()
+        taken = [one.replace(name="past_key_values") if one.name == "cache" else one for one in taken]
+        part.forward.__signature__ = inspect.Signature(taken)"""
+
+# For each of peft's names of a task: the class that loads the model, and the hub's name of the task
 _KINDS = {
     "SEQ_CLS": ("AutoModelForSequenceClassification", "text-classification"),
     "TOKEN_CLS": ("AutoModelForTokenClassification", "token-classification"),
@@ -99,53 +120,60 @@ _KINDS = {
 }
 
 
-def usage_of(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False) -> Usage:
-    """How this model is used.
+def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False) -> Usage:
+    """Return the snippet for this model.
 
     Args:
         peft_type: peft's name for the task.
-        own_code: The model is made of code that comes with it.
+        own_code: The model's code comes with its files.
     """
-    adapter = hasattr(model, "peft_config")
-    base = plain_model(model)
+    library = method_of(model).library
+    base = unwrap_model(model)
     auto_class, pipeline = _KINDS.get(peft_type, ("AutoModel", "feature-extraction"))
     ask = {
-        "SEQ_CLS": _CLASSES + _judging(base),
+        "SEQ_CLS": _CLASSES + _format_judging(base),
         "TOKEN_CLS": _TAGS,
-        "QUESTION_ANS": _ANSWER + _deciding(base, tokenizer),
+        "QUESTION_ANS": _ANSWER + _format_deciding(base, tokenizer),
         "CAUSAL_LM": (_CHAT if getattr(tokenizer, "chat_template", None) else _TEXT) + _GENERATE,
     }.get(peft_type, "")
     more = ", trust_remote_code=True" if own_code else ""
     names = renamed_backbone(auto_class, base.config) if peft_type in HEADED else {}
     named = f", key_mapping={names!r}" if names else ""
-    loading = _adapter(auto_class, peft_type, more, named) if adapter else _whole(auto_class, more)
-    pools_last = peft_type == "SEQ_CLS" and adapter and virtual_positions(model) > 0
+    if library == "transformers":
+        loading = _format_whole(auto_class, more)
+    else:
+        old_names = _format_old_names(model, peft_type)
+        loading = _format_adapter(library, auto_class, peft_type, more, named, old_names)
+    # With virtual tokens, peft takes the last position of a padded row for the end of its text.
+    pools_last = peft_type == "SEQ_CLS" and count_virtual_positions(model) > 0
     return Usage(pipeline, loading + ask, pools_last and _reads_forward(base))
 
 
-def _judging(base: Any) -> str:
-    """What the scores of a classifier mean."""
+def _format_judging(base: Any) -> str:
+    """Return the lines that read a classifier's scores."""
     kind = getattr(base.config, "problem_type", None)
     if kind == "regression" or getattr(base.config, "num_labels", 2) == 1:
         return _NUMBER
     return _SEVERAL if kind == "multi_label_classification" else _ONE
 
 
-def _deciding(base: Any, tokenizer: Any) -> str:
-    """What becomes of an answer where a text may hold none."""
+def _format_deciding(base: Any, tokenizer: Any) -> str:
+    """Return the lines that print the answer, or decide that the text has none."""
     if getattr(base.config, "null_threshold", None) is None:
         return _ALWAYS
     ids = np.array(tokenizer("a", "b")["input_ids"])
-    place = null_position(tokenizer, ids)
-    return _IF_ANY.format(null=place - len(ids) if place > len(ids) // 2 else place)  # XLNet's is at the end
+    place = find_null_position(tokenizer, ids)
+    # XLNet has the token at the end, where its index depends on the text: there it is counted from the end.
+    return _IF_ANY.format(null=place - len(ids) if place > len(ids) // 2 else place)
 
 
 def _reads_forward(base: Any) -> bool:
-    """Whether the state of a text is that of its last token."""
+    """Return whether the model classifies a text by the state of its last token."""
+    # transformers names the head `score` in decoders, and `classifier` or the like in encoders.
     return hasattr(base, "score")
 
 
-def _whole(auto_class: str, more: str) -> str:
+def _format_whole(auto_class: str, more: str) -> str:
     return f"""
 import torch
 from transformers import {auto_class}, AutoTokenizer
@@ -156,21 +184,57 @@ model = {auto_class}.from_pretrained(folder{more}).eval()
 """
 
 
-def _adapter(auto_class: str, peft_type: str, more: str, named: str) -> str:
-    """The adapter on its base model, whose config with the classes lies beside the adapter."""
+# For each library that puts an adapter onto its base model: imports, the line that reads which base model it
+# is, that model with its revision, and the call
+_PUTTING = {
+    "peft": (
+        "from peft import PeftConfig, PeftModel",
+        "made_on = PeftConfig.from_pretrained(folder)",
+        "made_on.base_model_name_or_path, revision=made_on.revision",
+        "PeftModel.from_pretrained(model, folder)",
+    ),
+    "tui-tuner": (
+        "import json\nfrom pathlib import Path\n\nfrom tui_tuner.methods.putting import put_adapter",
+        'made_on = json.loads((Path(folder) / "adapter_config.json").read_text())',
+        'made_on["base_model_name_or_path"], revision=made_on["revision"] or "main"',
+        "put_adapter(model, Path(folder))",
+    ),
+}
+
+
+def _format_old_names(model: Any, peft_type: str) -> str:
+    """Return the lines that give peft the cache of transformers 5.24 under its old name, if it needs it."""
+    shape = unwrap_model(model).config.get_text_config()
+    # A model without attention (Mamba) caches no keys.
+    if not count_virtual_tokens(model) or not hasattr(shape, "num_attention_heads"):
+        return ""
+    if peft_type == "CAUSAL_LM":
+        return _OLD_NAMES.format(lines=_PREPARE_OLD)
+    return "" if count_virtual_positions(model) else _OLD_NAMES.format(lines=_FORWARD_OLD)
+
+
+def _format_adapter(
+    library: str, auto_class: str, peft_type: str, more: str, named: str, old_names: str
+) -> str:
+    """Return the lines that load the base model and put the adapter onto it."""
+    # The config in the adapter's folder has the names of the classes, which the base model's lacks.
     headed = peft_type in HEADED
     config = f", config=AutoConfig.from_pretrained(folder{more})" if headed else ""
     names = f"AutoConfig, {auto_class}" if headed else auto_class
+    imports, made_on, where, putting = _PUTTING[library]
+    modules = "import peft\nimport torch\nimport transformers" if old_names else "import torch"
+    if "inspect." in old_names:
+        modules = f"import inspect\n\n{modules}"
     return f"""
-import torch
-from peft import PeftConfig, PeftModel
+{modules}
+{imports}
 from transformers import {names}, AutoTokenizer
 
 folder = "."  # where this file is
 tokenizer = AutoTokenizer.from_pretrained(folder{more})
-made_on = PeftConfig.from_pretrained(folder)
+{made_on}
 model = {auto_class}.from_pretrained(
-    made_on.base_model_name_or_path, revision=made_on.revision{config}{named}{more}
+    {where}{config}{named}{more}
 )
-model = PeftModel.from_pretrained(model, folder).eval()
-"""
+model = {putting}.eval()
+{old_names}"""

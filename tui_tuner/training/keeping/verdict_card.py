@@ -1,4 +1,4 @@
-"""What came of a run, in the cards of its final models: added at its end, when it is known."""
+"""Add the verdict on a run to the cards of its final models, once the run has ended."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Evaluation, HeldOutRows, Resolved, RolledBack, RunStarted, Verdict
 from tui_tuner.runs.journal import JournalReader
-from tui_tuner.runs.scan import scan
+from tui_tuner.runs.scan import scan_lines
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.runs.view import RunView, fold
-from tui_tuner.runs.wire import decode
-from tui_tuner.training.keeping.model_card import CARD, escaped
-from tui_tuner.verdicts.gain import gain_words, gains_of
-from tui_tuner.verdicts.told import confidence_words, evidence_of, headline, means_of
+from tui_tuner.runs.view import RunView, fold_events
+from tui_tuner.runs.wire import decode_line
+from tui_tuner.training.keeping.model_card import CARD, escape_markdown
+from tui_tuner.verdicts.gain import describe_gain, list_gains
+from tui_tuner.verdicts.verdict_lines import confidence_words, find_meaning, format_headline, list_evidence
 
 _READ_AT_ONCE = 4 << 20  # bytes of a journal
 _TELLING = (RunStarted, Resolved, RolledBack, Evaluation, HeldOutRows, Verdict)
@@ -23,36 +23,40 @@ _BEGIN, _END = "<!-- verdict -->", "<!-- /verdict -->"
 
 
 def add_verdict(folder: RunFolder) -> None:
-    """Write the verdict on a run that has ended into the cards of `best` and `last`, if the disk lets it."""
-    view = read_verdict(folder.events)
+    """Write the verdict on an ended run into the cards of `best` and `last`; a failure is ignored."""
+    view = read_verdict(folder.events_path)
     section = verdict_section(view)
     if not section:
         return
-    for place in (folder.best, folder.last):
+    for place in (folder.best_path, folder.last_path):
         with contextlib.suppress(OSError, UnicodeDecodeError):
             _put_in(place / CARD, section)
 
 
 def read_verdict(events: Path) -> RunView:
-    """A journal without its steps: what was measured, and what was made of it."""
+    """Read a journal without its steps: the figures measured, and the verdict on them."""
     view, reader = RunView(), JournalReader(events)
     while block := reader.read_block(_READ_AT_ONCE):
-        found = (decode(figures[-1]) for figures in scan(block) if figures[-1])
-        view = fold(view, [event for event in found if event and isinstance(event.body, _TELLING)])
+        # Most lines are steps. `scan_lines` leaves their last figure empty, so they are never decoded.
+        found = (decode_line(figures[-1]) for figures in scan_lines(block) if figures[-1])
+        view = fold_events(view, [event for event in found if event and isinstance(event.body, _TELLING)])
     return view
 
 
 def verdict_section(view: RunView) -> str:
-    """The verdict and the gain as a section of Markdown; empty where there is neither."""
-    found, gains = view.verdict, gains_of(view)
+    """Format the verdict and the gain as a section of Markdown; empty if there is neither."""
+    found, gains = view.verdict, list_gains(view)
     if found is None and not gains:
         return ""
     lines = [_BEGIN, f"## {_('Verdict')}", ""]
     if found is not None:
-        head, sure = escaped(headline(found)), escaped(confidence_words(found.confidence))
-        lines.append(f"**{head}** ({sure}). {escaped(means_of(found.verdict))}".rstrip())
-        lines += ["", *(f"- {escaped(said)}" for said in evidence_of(found)[:1])]
-    lines += [f"- {escaped(gain_words(gain))}" for gain in gains]
+        head, sure = (
+            escape_markdown(format_headline(found)),
+            escape_markdown(confidence_words(found.confidence)),
+        )
+        lines.append(f"**{head}** ({sure}). {escape_markdown(find_meaning(found.verdict))}".rstrip())
+        lines += ["", *(f"- {escape_markdown(said)}" for said in list_evidence(found)[:1])]
+    lines += [f"- {escape_markdown(describe_gain(gain))}" for gain in gains]
     if gains:
         said = _("In brackets: the 95 % interval of the difference, row by row on the same held-out rows.")
         lines += ["", said]
@@ -60,14 +64,15 @@ def verdict_section(view: RunView) -> str:
 
 
 def _put_in(card: Path, section: str) -> None:
-    """Put the section before how the model is used, in the place of an earlier one."""
+    """Insert the section before the one on how to use the model, replacing an earlier verdict."""
     text = card.read_text(encoding="utf-8")
     text = re.sub(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}\n*", "", text, flags=re.DOTALL)
     before, heading, after = text.partition(f"## {_('How to use it')}\n")
     whole = f"{before}{section}\n\n{heading}{after}" if heading else f"{text.rstrip()}\n\n{section}\n"
+    # Written to a second file and renamed: a full disk must not cut the card short.
     written = card.with_name(f".{CARD}.new")
     try:
         written.write_text(whole, encoding="utf-8")
         written.replace(card)
     finally:
-        written.unlink(missing_ok=True)  # what a full disk left
+        written.unlink(missing_ok=True)

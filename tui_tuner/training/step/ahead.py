@@ -1,4 +1,4 @@
-"""The forward passes of the next optimizer step, laid out and copied while the GPU computes this one."""
+"""Lay out and copy the forward passes of the next optimizer step while the GPU computes this one."""
 
 from __future__ import annotations
 
@@ -10,30 +10,34 @@ Lay = Callable[[Sequence[int], MicroSize], list[MicroBatch]]
 
 
 class Ahead:
-    """Keeps what was made for one step, by its examples and the size of its micro-batches.
+    """Holds the passes prepared for one step, known by its examples and the size of its micro-batches.
 
-    Whatever comes next may be another step, or the same one in smaller pieces: what does not fit it is made
-    anew. Nothing is drawn at random, so it does not matter when a step is laid out.
+    The next step may turn out to be a different one, or the same one in smaller pieces: passes that do not
+    match are made again. Nothing is drawn at random, so it does not matter when a step is laid out.
 
     Args:
-        lay: Gives the forward passes of a step, on the device.
+        lay: Returns the forward passes of a step, on the device.
     """
 
     def __init__(self, lay: Lay) -> None:
         self._lay = lay
         self._made: tuple[tuple[int, ...], MicroSize, list[MicroBatch]] | None = None
 
-    def take(self, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
-        """The forward passes of a step."""
+    def take_step(self, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
+        """Return the forward passes of a step: the prepared ones if they match, else new ones."""
+        # Handed over, not kept: a reference here would hold the step's tensors even after memory ran out.
         made, self._made = self._made, None
         if made is not None and made[:2] == (tuple(rows), size):
             return made[2]
         return self._lay(rows, size)
 
-    def prepare(self, rows: Sequence[int], size: MicroSize) -> None:
-        """Make those of the step that is likely next; a failure is left to the step itself."""
+    def prepare_step(self, rows: Sequence[int], size: MicroSize) -> None:
+        """Prepare the step that is likely to be next. A failure is ignored: the step itself will raise it."""
+        # Frees the memory of passes that were never taken before new ones are allocated.
         self._made = None
         try:
             self._made = (tuple(rows), size, self._lay(rows, size))
-        except Exception:  # memory, or a row that cannot be read: there it is retried, or told with its place
+        # Out of memory, or an unreadable row. `take_step` runs into it again, inside the step, where it is
+        # retried with smaller passes or reported with the place of the row.
+        except Exception:
             self._made = None

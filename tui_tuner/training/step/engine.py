@@ -1,352 +1,364 @@
-"""The Trainer that runs the optimizer steps: HF Trainer on accelerate, with our batches and recovery.
+"""One optimizer step: forward and backward passes of its examples, clipping, update, schedule.
 
-One of Trainer's batches is one optimizer step of ours: `training_step` lets the objective lay its examples
-into micro-batches, accumulates their gradients and returns the loss over the whole effective batch. So a step
-can be tried again from a clean state, a resumed run seeks by step number, and nothing on the way asks the
-device for a number.
+The objective lays a step's examples into micro-batches; their gradients add up, and the summed loss is
+divided by the weight of the whole effective batch. So a step can be retried from a clean state, a resumed run
+seeks by step number, and nothing in a step reads a number from the device.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from tui_tuner.compute.forward import MicroBatch, MicroSize, Rows
-from tui_tuner.compute.numeric import needs_scaler, trainer_optimizer
 from tui_tuner.config.resolved import ResolvedConfig
+from tui_tuner.methods.method import Method
 from tui_tuner.models.device import Device
-from tui_tuner.objectives.base import Objective
+from tui_tuner.models.out_of_memory import free_cached_memory
+from tui_tuner.objectives.objective import Objective
+from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.step.ahead import Ahead
+from tui_tuner.training.step.optimizers import create_optimizer
 from tui_tuner.training.step.plan import StepPlan
-from tui_tuner.training.step.recovery import Recovery, RngState
-from tui_tuner.training.step.scaling import ScaleWatch
+from tui_tuner.training.step.random_states import (
+    RngState,
+    load_random_states,
+    save_random_states,
+    seed_everything,
+)
+from tui_tuner.training.step.recovery import Recovery
+from tui_tuner.training.step.scaling import ScaleWatch, create_scaler
+from tui_tuner.training.step.schedules import create_scheduler, scale_rate
+from tui_tuner.training.step.states import (
+    Position,
+    States,
+    load_position,
+    load_trained,
+    save_position,
+    save_trained,
+)
+from tui_tuner.training.step.wrapping import place_model, without_averaging, wrap_model
 from tui_tuner.training.watching.passes import Pass, Passes
 
-SCHEDULES = {"constant": "constant_with_warmup"}  # plain `constant` passes over the warm-up
-TRAINED = "trained.safetensors"
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+    from torch.nn import Parameter as Weight
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LambdaLR
 
 
-class Steps(Dataset[list[int]]):
-    """Optimizer steps as a data set: item (epoch, step) is its row numbers."""
+@dataclass
+class StepResult:
+    """The result of an optimizer step. Tensors are still on the device.
 
-    def __init__(self, plan: StepPlan) -> None:
-        self.plan = plan
+    Args:
+        rows: Examples of the whole effective batch, over all ranks; `trained` and `tokens` count theirs.
+        parts: The forward passes of this rank.
+        rate: The learning rate of the first group, as the step used it.
+        skipped: Whether the loss scaler left the weights as they were.
+    """
 
-    def __len__(self) -> int:
-        return len(self.plan.lengths)
-
-    def __getitem__(self, place: tuple[int, int]) -> list[int]:
-        return self.plan.batch(*place)
-
-
-class StepOrder(Sampler[list[tuple[int, int]]]):
-    """One batch for each optimizer step of the current epoch."""
-
-    batch_size = 1
-    drop_last = False
-
-    def __init__(self, plan: StepPlan) -> None:
-        self.plan = plan
-        self.epoch = 0
-
-    @property
-    def batch_sampler(self) -> StepOrder:
-        """Trainer looks for the sampler to tell the epoch inside of a wrapper; this is both."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.plan.steps_per_epoch
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch = self.epoch
-        yield from ([(epoch, step)] for step in range(self.plan.steps_per_epoch))
+    rows: list[int]
+    loss: Tensor
+    grad_norm: Tensor
+    rate: float
+    trained: int
+    tokens: int
+    parts: list[MicroBatch] = field(default_factory=list)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    skipped: Any = False
 
 
-def _one(batch: list[list[int]]) -> dict[str, Any]:
-    return {"rows": batch[0]}
+class Engine:
+    """Takes optimizer steps with one model, and saves and loads the state that passes from step to step.
 
-
-class Engine(Trainer):
-    """Trainer with the step described above. Evaluation, logging and saving are left to its callbacks."""
+    Attributes:
+        step: Optimizer steps taken.
+        size: The micro-batch, smaller once memory ran out.
+        rate_scale: What the rates of a checkpoint are multiplied by when it is loaded.
+    """
 
     def __init__(
         self,
-        model: Any,
-        arguments: TrainingArguments,
-        callbacks: list[TrainerCallback],
+        model: Module,
+        config: ResolvedConfig,
+        device: Device,
+        total: int,
         *,
         data: Rows,
         plan: StepPlan,
         objective: Objective,
         size: MicroSize,
         recovery: Recovery,
+        ranks: Ranks,
+        method: Method,
     ) -> None:
+        # Before anything else: an evaluation before the first step, or one that a resumed run has to repeat,
+        # draws from this state.
+        seed_everything(config.training.seed)
+        self.model, self.config, self.total = model, config, total
         self.data, self.plan, self.objective, self.size = data, plan, objective, size
-        self.recovery = recovery
-        self.last_rows: list[int] = []
-        self.last_loss: Any = None
-        self.last_grad_norm: Any = None
-        self.last_counts = (0, 0)
-        self.last_parts: list[MicroBatch] = []  # the forward passes of this process
-        self.last_metrics: Mapping[str, Any] = {}
-        self.passes = Passes()
-        self.last_rate = 0.0
-        self.skip_bad = False
+        self.recovery, self.ranks, self.method = recovery, ranks, method
+        self.device = torch.device(device.torch_name)
+        self.step, self.epoch = 0, 0.0
         self.rate_scale = 1.0
-        self._ahead = Ahead(self._lay) if objective.way.filled else None
-        super().__init__(model=model, args=arguments, callbacks=callbacks, train_dataset=Steps(plan))
-        self._scale_watch = ScaleWatch(self.accelerator.scaler)
+        self.skip_bad = config.training.on_bad_numbers == "skip"
+        self.passes = Passes()
+        self._device_facts = device
+        # Rows are filled on GPUs only, where the host has time to prepare a step while the device computes.
+        self._ahead = Ahead(self._lay_parts) if objective.way.filled else None
+        self._wrapped: Module | None = None
+        self._stepped = True
+        self.optimizer: Optimizer | None = None
+        self.scheduler: LambdaLR | None = None
+        self.scaler = create_scaler(device, config)
+        self._scale_watch = ScaleWatch(self.scaler)
+        place_model(model, self.device)
+        if getattr(model, "config", None) is not None:
+            # Saved with the final model, where generation needs it, whatever the base model's config has.
+            model.config.use_cache = True
 
-    def get_train_dataloader(self) -> DataLoader:
-        # A generator of its own: a DataLoader draws a number from the global one each epoch otherwise.
-        return DataLoader(
-            Steps(self.plan),
-            batch_sampler=StepOrder(self.plan),
-            collate_fn=_one,
-            generator=torch.Generator(),
-        )
+    # ---- before the first step ----------------------------------------------------------------------------
 
-    def floating_point_ops(self, inputs: Any) -> int:
-        return 0
+    def prepare_states(self, checkpoint: Path | None = None) -> None:
+        """Create optimizer and schedule, with their state at a checkpoint or at the start of a run."""
+        if checkpoint is not None:
+            load_trained(self.model, checkpoint)
+        # The model was checked before training; the cached pieces it left would fragment the first step.
+        free_cached_memory()
+        # A rollback calls this again, and a model must not be wrapped twice.
+        if self._wrapped is None:
+            self._wrapped = wrap_model(self.model, self.device, self.ranks)
+        self.optimizer = create_optimizer(self.model, self.config, self._device_facts)
+        # Two orders of the same weights: clipping sums norms in the order of the optimizer's groups, and a
+        # sum in another order differs in the last bits.
+        self._trained: list[Weight] = [
+            one for group in self.optimizer.param_groups for one in group["params"]
+        ]
+        self._in_model: list[Weight] = [one for one in self.model.parameters() if one.requires_grad]
+        self.recovery.guard_optimizer(self.optimizer, lambda: self.step + 1)
+        self.optimizer.register_step_post_hook(self._note_update)
+        self.scheduler = create_scheduler(self.optimizer, self.config, self.total)
+        position = Position()
+        if checkpoint is not None:
+            # Through the host's memory, as a second copy of the states may not fit on the device. Several
+            # processes share that memory, so each of them loads onto its own device.
+            direct = self.ranks.world > 1 and self.device.type != "cpu"
+            self._carried_states.load_states(checkpoint, str(self.device) if direct else "cpu")
+            position = load_position(checkpoint)
+            if self.rate_scale != 1.0:
+                scale_rate(self.scheduler, self.optimizer, self.rate_scale)
+        self.step, self.epoch = position.step, position.epoch
+        self._clear_gradients()
 
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
-        """Forward and backward of one whole optimizer step; returns its loss, on the device.
+    def forget_states(self) -> None:
+        """Release gradients and the optimizer; `prepare_states` creates a new one."""
+        self._clear_gradients()
+        self.optimizer = self.scheduler = None
+
+    def load_weights(self, checkpoint: Path) -> None:
+        """Give the model the trained weights of a checkpoint, for an evaluation or to be saved."""
+        load_trained(self.model, checkpoint)
+
+    def restore_random_states(self, checkpoint: Path) -> None:
+        """Continue with a checkpoint's random numbers. Call it last before a step."""
+        load_random_states(checkpoint, self.ranks)
+
+    # ---- one step -----------------------------------------------------------------------------------------
+
+    def train_step(self) -> StepResult:
+        """Take the next optimizer step.
 
         Raises:
             OutOfMemoryError: one sequence alone does not fit.
         """
-        if not model.training:
-            model.train()  # walks through all modules: milliseconds
-        rows = inputs["rows"]
-        self.last_rows = rows
-        weight = self.objective.weight(self.data, rows)
-        mine = self.plan.share(rows)
-        before = RngState.now(self.args.device)
+        assert self.optimizer is not None and self.scheduler is not None
+        epoch, place = divmod(self.step, self.plan.steps_per_epoch)
+        rows = self.plan.find_batch(epoch, place)
+        result = self.compute_gradients(rows)
+        result.grad_norm = self.clip_gradients().detach()
+        if self.skip_bad:
+            self._leave_out_bad(result)
+        # Before the schedule moves on: this is the rate that the step uses.
+        result.rate = float(self.optimizer.param_groups[0]["lr"])
+        # The schedule waits for a step that the loss scaler skips, as the Trainer of version 0.1 did.
+        if self.update_weights():
+            self.scheduler.step()
+            self.method.after_step(self.model, self.step + 1, self.total)
+        self._clear_gradients()
+        result.skipped = self._scale_watch.was_skipped()
+        self.step += 1
+        self.epoch = epoch + (place + 1) / self.plan.steps_per_epoch
+        return result
+
+    def compute_gradients(self, rows: list[int]) -> StepResult:
+        """Run forward and backward passes of a whole step, in smaller parts again if memory runs out."""
+        # `train` walks through all modules, which takes milliseconds.
+        if not self.model.training:
+            self.model.train()
+        weight = self.objective.count_weight(self.data, rows)
+        mine = self.plan.find_share(rows)
+        before = RngState.read_now(self.device)
         while True:
             try:
-                loss = self._accumulate(model, mine, weight)
+                loss, parts = self._accumulate_gradients(mine, weight)
                 break
             except Exception as error:
                 out_of_memory = self.recovery.is_out_of_memory(error)
                 if not out_of_memory:
-                    before.restore()  # so that the state before this step can still be saved
+                    # So that the state before this step can still be saved.
+                    before.restore_state()
                     raise
                 place = self.recovery.place
-                self._clean(model, error)
-            before.restore()
-            self.size = self.recovery.smaller(self._tried(), place, self.state.global_step + 1)
+                # Some parts may have added theirs already, and the retry starts from zero.
+                self._clear_gradients()
+                self.recovery.free(error)
+            # The retry draws the same random numbers as the attempt that failed.
+            before.restore_state()
+            self.size = self.recovery.halve_micro_batch(self._find_tried_size(), place, self.step + 1)
         self._prepare_next()
-        self.last_loss = loss
-        self.last_metrics = self.objective.metrics()
-        trained = int(self.data.trained_tokens[rows].sum())
-        self.last_counts = (trained, sum(int(self.data.lengths[row]) for row in rows))
-        return loss
+        return StepResult(
+            rows=rows,
+            loss=loss,
+            grad_norm=loss,
+            rate=0.0,
+            trained=int(self.data.trained_tokens[rows].sum()),
+            tokens=sum(int(self.data.lengths[row]) for row in rows),
+            parts=parts,
+            metrics=self.objective.step_metrics(),
+        )
 
-    def _accumulate(self, model: Any, rows: list[int], weight: float) -> Any:
-        """Gradients of all micro-batches of a step. The loss is the sum over devices of what they return.
+    def _accumulate_gradients(self, rows: list[int], weight: float) -> tuple[Tensor, list[MicroBatch]]:
+        """Add up the gradients of a step's micro-batches; return its loss over all ranks, and the passes.
 
         Args:
-            weight: Of the whole effective batch, over all devices.
+            rows: The examples of this rank.
+            weight: The weight of the whole effective batch, over all ranks.
         """
-        objective = self.objective
+        assert self._wrapped is not None
+        objective, world = self.objective, self.plan.world
         objective.begin_step()
-        total = torch.zeros((), device=self.args.device)
-        # DDP averages the gradients of the devices, and the loss is a sum over them
-        scale = self.plan.world / (weight or 1)
-        self.recovery.enter("copying", rows)
-        self.last_parts = parts = self._parts(rows)
-        accumulating = False
-        for place, part in enumerate(parts):
-            if not objective.weight(self.data, part.rows):
-                continue
-            self.recovery.enter("forward", part.rows)
-            self._remember(part, accumulating)
-            accumulating = True
-            micro = part if self._ahead is not None else part.to(self.args.device)
-            last = place == len(parts) - 1
-            synced = contextlib.nullcontext() if last else self.accelerator.no_sync(model)
-            with objective.around(micro), synced:
-                loss = objective.loss(model, micro) * scale
-                self.recovery.enter("backward", part.rows)
-                self.accelerator.backward(loss)
-            total += loss.detach() / self.plan.world
-        self.recovery.enter("")
-        if self.plan.world > 1:
-            torch.distributed.all_reduce(total)
-        return total
+        total = torch.zeros((), device=self.device)
+        # DistributedDataParallel divides the summed gradients by the number of ranks, but a step's loss is
+        # the sum over all ranks.
+        scale = world / (weight or 1)
+        self.recovery.enter_place("copying", rows)
+        parts = self._take_parts(rows)
+        counted = [part for part in parts if objective.count_weight(self.data, part.rows)]
+        for place, part in enumerate(counted):
+            self.recovery.enter_place("forward", part.rows)
+            self._remember_pass(part, accumulating=place > 0)
+            micro = part if self._ahead is not None else part.to(self.device)
+            last = place == len(counted) - 1
+            averaged = contextlib.nullcontext() if last else without_averaging(self._wrapped)
+            with objective.wrap_pass(micro), averaged:
+                loss = objective.sum_losses(self._wrapped, micro) * scale
+                extra = self.method.extra_loss(self.model) if last else None
+                if extra is not None:
+                    # Not scaled: it is the same on each rank, so the average of its gradients is right.
+                    loss = loss + extra
+                self.recovery.enter_place("backward", part.rows)
+                (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+            total += loss.detach() / world
+        self.recovery.enter_place("")
+        return self.ranks.sum_tensor(total), parts
 
-    def _parts(self, rows: list[int]) -> list[MicroBatch]:
-        """The forward passes of a step: on the device where they were made ahead, else still on the host."""
+    def clip_gradients(self) -> Tensor:
+        """Scale gradients down to `max_grad_norm`; return their norm before that, without the loss scale."""
+        if self.scaler is not None:
+            assert self.optimizer is not None
+            self.scaler.unscale_(self.optimizer)
+        most = self.config.training.max_grad_norm
+        if most > 0:
+            return clip_grad_norm_(self._trained, most)
+        return get_total_norm([one.grad for one in self._in_model if one.grad is not None])
+
+    def update_weights(self) -> bool:
+        """Let the optimizer step and the scaler adapt its scale; return whether the optimizer was called.
+
+        If gradients overflowed, a scaler does not call the optimizer, unless it is fused: then the kernel
+        skips the update, and only the device knows.
+        """
+        assert self.optimizer is not None
+        if self.scaler is None:
+            self.optimizer.step()
+            return True
+        self._stepped = False
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return self._stepped
+
+    def _note_update(self, *_unused: Any) -> None:
+        self._stepped = True
+
+    def _leave_out_bad(self, result: StepResult) -> None:
+        """Let the optimizer skip this step if its loss or its gradient is not finite."""
+        assert self.optimizer is not None
+        finite = torch.isfinite(result.grad_norm) & torch.isfinite(result.loss)
+        if self.scaler is None and all(group.get("fused") for group in self.optimizer.param_groups):
+            # Meant for loss scalers: the fused kernel reads it on the device and then changes nothing, so
+            # there is no need to wait for the device here.
+            self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        elif not bool(finite):
+            # Optimizers skip parameters without a gradient.
+            self._clear_gradients()
+
+    def _clear_gradients(self) -> None:
+        for weight in self._in_model:
+            weight.grad = None
+
+    # ---- the forward passes of a step ---------------------------------------------------------------------
+
+    def _take_parts(self, rows: list[int]) -> list[MicroBatch]:
+        """Return a step's passes, on the device if they are prepared ahead, else still on the host."""
         if self._ahead is not None:
-            return self._ahead.take(rows, self.size)
-        return self.objective.batches(self.data, rows, self.size)
+            return self._ahead.take_step(rows, self.size)
+        return self.objective.lay_batches(self.data, rows, self.size)
 
-    def _lay(self, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
-        """The forward passes of a step, on the device."""
-        return [part.to(self.args.device) for part in self.objective.batches(self.data, rows, size)]
+    def _lay_parts(self, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
+        return [part.to(self.device) for part in self.objective.lay_batches(self.data, rows, size)]
 
     def _prepare_next(self) -> None:
         """Lay out the next step while the device still computes this one."""
-        step = self.state.global_step + 1
-        if self._ahead is not None and step < self.args.max_steps:
-            batch = self.plan.batch(*divmod(step, self.plan.steps_per_epoch))
-            self._ahead.prepare(self.plan.share(batch), self.size)
+        step = self.step + 1
+        if self._ahead is not None and step < self.total:
+            batch = self.plan.find_batch(*divmod(step, self.plan.steps_per_epoch))
+            self._ahead.prepare_step(self.plan.find_share(batch), self.size)
 
-    def _tried(self) -> MicroSize:
-        """What did not fit; a step that is one pass may be far less than the size allows for."""
+    def _find_tried_size(self) -> MicroSize:
+        """Return the size of the pass that did not fit."""
         if not self.objective.way.filled:
             return self.size
+        # A filled pass may be far smaller than the limit, and half of the limit could be the same pass again.
         tokens = sum(int(self.data.lengths[row]) for row in self.recovery.rows)
         return MicroSize(
             min(self.size.sequences, max(1, len(self.recovery.rows))), min(self.size.tokens, max(1, tokens))
         )
 
-    def _remember(self, part: MicroBatch, accumulating: bool) -> None:
-        """Keep the sizes of the fullest forward passes, with filler and padding: they decide about memory."""
+    def _remember_pass(self, part: MicroBatch, accumulating: bool) -> None:
+        """Keep the sizes of the fullest forward passes, filler and padding included."""
         sequences, length = part.input_ids.shape
         states = bool(getattr(self.optimizer, "state", None))
-        self.passes.remember(Pass(sequences, length, part.trained_tokens, states, accumulating))
+        self.passes.remember_pass(Pass(sequences, length, part.trained_tokens, states, accumulating))
 
-    def _clean(self, model: Any, error: Exception) -> None:
-        """Forget the gradients and activations of a failed attempt, and give cached memory back."""
-        for parameter in model.parameters():
-            parameter.grad = None
-        self.recovery.free(error)
+    # ---- saving -------------------------------------------------------------------------------------------
 
-    def _clip_grad_norm(self, model: Any) -> Any:
-        # Trainer looks through all parameters of the model, which takes longer than clipping an adapter's
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        return self.accelerator.clip_grad_norm_(trained, self.args.max_grad_norm)
-
-    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        self.last_grad_norm = norm.detach() if isinstance(norm, torch.Tensor) else norm
-        if self.skip_bad:
-            self._leave_out_bad(model)
-        return norm
-
-    def _leave_out_bad(self, model: Any) -> None:
-        """Let the optimizer pass over this step where its loss or its gradient is not finite."""
-        finite = torch.isfinite(torch.as_tensor(self.last_grad_norm)) & torch.isfinite(self.last_loss)
-        inner: Any = getattr(self.optimizer, "optimizer", self.optimizer)
-        if self.accelerator.scaler is None and all(group.get("fused") for group in inner.param_groups):
-            # Its kernel reads this and changes nothing, as for a loss scaler; so the device is not asked
-            inner.found_inf = (~finite).float()
-        elif not bool(finite):
-            for parameter in model.parameters():
-                parameter.grad = None  # the optimizer passes over a parameter without a gradient
-
-    def create_optimizer(self, model: Any = None) -> Any:
-        optimizer = super().create_optimizer() if model is None else super().create_optimizer(model)
-        self.recovery.guard(optimizer, lambda: self.state.global_step + 1)
-        return optimizer
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_trained(self.model if model is None else model, Path(resume_from_checkpoint))
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None and self.rate_scale != 1.0:
-            scale_rate(self.lr_scheduler, self.optimizer, self.rate_scale)
-
-    def step_was_skipped(self) -> Any:
-        """Whether the loss scaler skipped the last step, as its gradients overflowed; ask once a step.
-
-        A bool, or a tensor with one, still on the device.
-        """
-        return self._scale_watch.skipped()
+    @property
+    def _carried_states(self) -> States:
+        assert self.optimizer is not None and self.scheduler is not None
+        return States(self.optimizer, self.scheduler, self.scaler)
 
     def save_state(self, folder: Path) -> None:
-        """Write what a resumed run needs into a folder: weights, optimizer, schedule, random states, step."""
+        """Write the state a resumed run needs: weights, optimizer, schedule, random states, step."""
         save_trained(self.model, folder)
-        self._save_optimizer_and_scheduler(str(folder))
-        self._save_scaler(str(folder))
-        self._save_rng_state(str(folder))
-        self.state.save_to_json(str(folder / "trainer_state.json"))
-
-
-def scale_rate(scheduler: Any, optimizer: Any, scale: float) -> None:
-    """Multiply the learning rate, now and in all that the schedule still gives."""
-    scheduler.base_lrs = [rate * scale for rate in scheduler.base_lrs]
-    scheduler._last_lr = [rate * scale for rate in scheduler.get_last_lr()]
-    for group in optimizer.param_groups:
-        group["lr"] *= scale
-        group["initial_lr"] *= scale
-
-
-def save_trained(model: Any, folder: Path) -> None:
-    """Write the trained parameters, under their own names, to `trained.safetensors`."""
-    from safetensors.torch import save_file
-
-    tensors = {
-        name: parameter.detach().cpu().contiguous()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
-    save_file(tensors, folder / TRAINED)
-
-
-def load_trained(model: Any, folder: Path) -> None:
-    """Read `trained.safetensors` back in place.
-
-    Raises:
-        ValueError: its names are not the model's trained parameters.
-    """
-    from safetensors import safe_open
-
-    wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    with safe_open(folder / TRAINED, framework="pt") as file, torch.no_grad():
-        if set(file.keys()) != set(wanted):
-            raise ValueError("the checkpoint holds other weights than this run trains")
-        for name, parameter in wanted.items():
-            parameter.copy_(file.get_tensor(name))
-
-
-def training_arguments(
-    config: ResolvedConfig, folder: Path, total_steps: int, device: Device
-) -> TrainingArguments:
-    """Trainer's settings; everything that prints, evaluates or saves is off."""
-    training = config.training
-    warmup = round(training.warmup * total_steps)
-    extras: dict[str, Any] = {}
-    if training.schedule == "warmup_stable_decay":
-        extras["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, round(0.1 * total_steps))}
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=total_steps,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type=SCHEDULES.get(training.schedule, training.schedule),
-        warmup_steps=warmup,
-        optim=trainer_optimizer(device, config),
-        weight_decay=training.weight_decay,
-        adam_beta1=training.adam_beta1,
-        adam_beta2=training.adam_beta2,
-        max_grad_norm=training.max_grad_norm,
-        gradient_accumulation_steps=1,
-        fp16=needs_scaler(device, config),
-        seed=training.seed,
-        full_determinism=False,
-        use_cpu=device.kind == "cpu",
-        use_cache=True,
-        logging_strategy="no",
-        eval_strategy="no",
-        save_strategy="no",
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        log_level="error",
-        remove_unused_columns=False,
-        ddp_find_unused_parameters=False,
-        **extras,
-    )
-    arguments._n_gpu = min(1, arguments.n_gpu)  # several devices are torchrun's business, not DataParallel's
-    return arguments
+        self._carried_states.save_states(folder)
+        save_random_states(folder, self.ranks)
+        position = Position(self.step, self.epoch)
+        save_position(position, folder, self.total, self.plan.steps_per_epoch)

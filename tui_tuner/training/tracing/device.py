@@ -1,7 +1,7 @@
-"""A GPU's habits for tensors without data: what its kernels allocate, and what autocast casts there.
+"""Make tensors without data behave as on a GPU: what its kernels allocate, and what autocast casts there.
 
-Tensors of a trace are fake CPU tensors, because fake GPU tensors end the process where PyTorch has no CUDA.
-Memory on a GPU differs from theirs in a few places, and each is set right here, for a process that does
+Tensors of a trace are fake CPU tensors, because fake GPU tensors crash the process if PyTorch has no CUDA.
+Memory on a GPU differs from theirs in a few places, and each is corrected here, for a process that does
 nothing else: attention is one kernel with its workspace, autocast runs norms and powers in float32, dropout
 keeps a mask of bytes, bitsandbytes dequantises, and autograd adds gradients in place.
 """
@@ -20,13 +20,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tui_tuner.compute import attention
-from tui_tuner.compute.attention.choice import flash_width
-from tui_tuner.compute.attention.efficient import efficient_takes
-from tui_tuner.compute.attention.spans import by_token
-from tui_tuner.compute.attention.varlen import torch_varlen
+from tui_tuner.compute.attention.efficient import find_efficient_arguments
+from tui_tuner.compute.attention.kernel_choice import flash_width
+from tui_tuner.compute.attention.spans import lay_by_token
+from tui_tuner.compute.attention.varlen import find_torch_varlen
 from tui_tuner.compute.precision import HALVES
 from tui_tuner.models.device import AMPERE, Device
-from tui_tuner.training.tracing.quantised import kernels
+from tui_tuner.training.tracing.quantised_layers import list_kernels
 
 # Operations that autocast runs in float32 on a GPU (ATen/autocast_mode.h, torch 2.13) and not on a CPU.
 IN_FLOAT32 = (
@@ -44,7 +44,7 @@ IN_FLOAT32 = (
     "group_norm",
     "logsumexp",
 )
-# Those that return float32 where no dtype is asked for.
+# Operations that return float32 if no dtype is requested, by the place of that argument (None: by name only).
 TO_FLOAT32 = {
     "softmax.int": 2,
     "log_softmax.int": 2,
@@ -55,24 +55,25 @@ TO_FLOAT32 = {
 }
 QUERY_BLOCK = 128  # FlashAttention 2 pads each sequence of queries to it
 TRACED = Device("cuda", capability=AMPERE)  # the GPU that is traced, and what computes attention on it
-MEANS = attention.Means(varlen=torch_varlen()[1], efficient=efficient_takes())
-LISTENERS: list[Callable[[str, int], None]] = []  # told of what a stand-in's kernel launches: kind, how many
-_ALONE = 4  # uses of a tensor that are autograd's and this module's own
+MEANS = attention.KernelMeans(varlen=find_torch_varlen()[1], efficient=find_efficient_arguments())
+LISTENERS: list[Callable[[str, int], None]] = []  # called with the kind and number of a stand-in's launches
+_ALONE = 4  # references to a tensor that only autograd and this module hold
 _ENGINE = "_engine_run_backward"
 _PASSED_OVER = ("_compile.py", "_python_dispatch.py", "eval_frame.py", __file__)
 
 
 def note_launches(kind: str, launches: int) -> None:
-    """A stand-in ran for kernels that are launched so many times."""
+    """Report the launches of the kernels that a stand-in ran for."""
     for listener in LISTENERS:
         listener(kind, launches)
 
 
 def behave_like_a_gpu() -> None:
-    """Change this process for good. Call once, before a model is made."""
-    torch.is_autocast_enabled = _autocast  # PEFT asks for the GPU's
-    torch.nn.functional.dropout = _dropout  # type: ignore[assignment]
-    torch.nn.functional.scaled_dot_product_attention = _attention  # type: ignore[assignment]
+    """Change this process permanently. Call it once, before a model is made."""
+    # PEFT asks for the GPU's autocast state, but a trace has CPU tensors.
+    torch.is_autocast_enabled = _read_autocast
+    torch.nn.functional.dropout = _trace_dropout  # type: ignore[assignment]
+    torch.nn.functional.scaled_dot_product_attention = _trace_attention  # type: ignore[assignment]
     torch.nn.Module.to = lambda self, *_, **__: self  # type: ignore[method-assign]  # fakes cannot be moved
     _autocast_library()
 
@@ -80,7 +81,7 @@ def behave_like_a_gpu() -> None:
 _is_autocast_enabled = torch.is_autocast_enabled
 
 
-def _autocast(*_: Any) -> bool:
+def _read_autocast(*_: Any) -> bool:
     return bool(_is_autocast_enabled("cpu"))
 
 
@@ -89,14 +90,15 @@ _libraries: list[Any] = []
 
 def _autocast_library() -> None:
     library = torch.library.Library("aten", "IMPL")
-    _libraries.append(library)  # registrations end with it
+    # Kept, because registrations end with the library object.
+    _libraries.append(library)
     for name in IN_FLOAT32:
-        library.impl(name, partial(_in_float32, _overload(name)), "AutocastCPU")
+        library.impl(name, partial(_in_float32, _find_overload(name)), "AutocastCPU")
     for name, place in TO_FLOAT32.items():
-        library.impl(name, partial(_to_float32, _overload(name), place), "AutocastCPU")
+        library.impl(name, partial(_to_float32, _find_overload(name), place), "AutocastCPU")
 
 
-def _overload(name: str) -> Any:
+def _find_overload(name: str) -> Any:
     base, _, overload = name.partition(".")
     return getattr(getattr(torch.ops.aten, base), overload or "default")
 
@@ -110,6 +112,7 @@ def _in_float32(operation: Any, *args: Any, **kwargs: Any) -> Any:
         half = isinstance(value, Tensor) and value.dtype in HALVES
         return value.float() if half else value
 
+    # Else the call would come back to this function.
     with _without_autocast():
         return operation(*tree_map(widened, args), **tree_map(widened, kwargs))
 
@@ -124,17 +127,17 @@ def _to_float32(operation: Any, place: int | None, *args: Any, **kwargs: Any) ->
         return operation(*args, **kwargs)
 
 
-def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    """One kernel with a mask of one byte an element."""
+def _trace_dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    # On a GPU, dropout is one kernel whose mask has one byte for each element.
     return torch.native_dropout(input, p, training)[0] if training and p else input
 
 
 def attend_like_a_gpu(
     module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any
 ) -> tuple[Any, None]:
-    """What `attention.segment_attention` does on a GPU, with the kernel that is chosen there."""
+    """Allocate what `attention.attend_segments` does on a GPU, with the kernel that is chosen there."""
     query, key, value = _as_autocast(query, key, value)
-    need = attention.Need.of(
+    need = attention.AttentionNeed.from_tensors(
         query,
         key,
         value,
@@ -142,24 +145,25 @@ def attend_like_a_gpu(
         window=options.get("sliding_window") is not None,
         causal=options.get("is_causal") is not False,
     )
-    kernel, _passed = attention.choose(need, TRACED, MEANS)
+    kernel, _passed = attention.choose_kernel(need, TRACED, MEANS)
     sequences = len(options["segment_lengths"])
     if kernel is attention.Kernel.VARLEN:
         width = flash_width(need.head_dim, need.value_dim, TRACED.capability)
         repeated = 0 if "enable_gqa" in MEANS.varlen else need.heads
-        query = by_token(query, width=width).contiguous()
-        key, value = (by_token(part, None, repeated, width).contiguous() for part in (key, value))
-    else:  # the memory-efficient one takes views
-        query, key, value = (by_token(part, None, need.heads) for part in (query, key, value))
+        query = lay_by_token(query, width=width).contiguous()
+        key, value = (lay_by_token(part, None, repeated, width).contiguous() for part in (key, value))
+    else:
+        # The memory-efficient kernel takes views.
+        query, key, value = (lay_by_token(part, None, need.heads) for part in (query, key, value))
     return _Flash.apply(query, key, value, sequences)[None, ..., : need.value_dim], None
 
 
 def _as_autocast(*tensors: Any) -> Any:
-    dtype = torch.get_autocast_dtype("cpu") if _autocast() else None
+    dtype = torch.get_autocast_dtype("cpu") if _read_autocast() else None
     return tensors if dtype is None else (tensor.to(dtype) for tensor in tensors)
 
 
-def _attention(
+def _trace_attention(
     query: Any,
     key: Any,
     value: Any,
@@ -169,21 +173,24 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """PyTorch's fused attention of [batch, heads, tokens, head_dim]: a kernel with or without a mask."""
+    """Stand in for PyTorch's fused attention of [batch, heads, tokens, head_dim], with or without a mask."""
     query, key, value = _as_autocast(query, key, value)
     bias = None
     if attn_mask is not None:
-        bias = torch.zeros_like(attn_mask, dtype=query.dtype)  # a mask of bytes is made numbers in each layer
+        # The kernel converts a mask of bytes to numbers, again in each layer.
+        bias = torch.zeros_like(attn_mask, dtype=query.dtype)
     rows = (tensor.transpose(1, 2) for tensor in (query, key, value))
     out = _Flash.apply(*rows, query.shape[0], bias)
     return out.transpose(1, 2)
 
 
 class _Flash(torch.autograd.Function):
-    """A fused kernel on [..., tokens, heads, head_dim]: keeps its inputs, its result and a float32 row sum.
+    """Stands in for a fused kernel on [..., tokens, heads, head_dim].
 
-    The backward pass accumulates the gradient of the queries in float32, and those of keys and values for
-    each query head (FlashAttention 2, `mha_bwd` and `mha_varlen_bwd` in torch's flash_api.cpp).
+    The kernel keeps its inputs, its result and a float32 row sum for the backward pass.
+
+    That pass accumulates the gradient of the queries in float32, and those of keys and values for each query
+    head (FlashAttention 2, `mha_bwd` and `mha_varlen_bwd` in torch's flash_api.cpp).
     """
 
     @staticmethod
@@ -205,27 +212,29 @@ class _Flash(torch.autograd.Function):
         accumulated = query.new_empty(padded, heads, wide, dtype=torch.float32)
         sums = query.new_empty(padded, heads, dtype=torch.float32)
         to_query = torch.empty_like(query)
-        note_launches("attention", 3)  # row sums, gradients, and that of the queries made 16 bits
+        # Row sums, gradients, and the conversion of the queries' gradient to 16 bits.
+        note_launches("attention", 3)
         if key.shape[-2] == heads:
             return to_query, torch.empty_like(key), torch.empty_like(value), None, None
         per_head = [tensor.new_empty(*tensor.shape[:-2], heads, tensor.shape[-1]) for tensor in (key, value)]
         summed = [torch.empty_like(tensor) for tensor in (key, value)]
         note_launches("reduction", len(summed))
+        # Up to here all of them are in memory at once, which is the peak of the real kernel.
         del accumulated, sums, per_head
         return to_query, *summed, None, None
 
 
 def _grouped_mm(a: Any, b: Any, offs: Any = None, bias: Any = None, out_dtype: Any = None) -> Any:
-    """Products of groups of rows; the operator without data knows bfloat16 only, the one on a GPU more."""
+    # PyTorch's version for tensors without data accepts bfloat16 only, the kernel on a GPU more dtypes.
     groups = [offs.shape[0]] if a.dim() == b.dim() == 2 else []
     return a.new_empty(*groups, a.shape[-2], b.shape[-1], dtype=out_dtype or a.dtype)
 
 
 class Tracker(TorchDispatchMode):
-    """Counts the bytes of every storage from its making to its end, with a peak for each phase.
+    """Counts the bytes of every storage while it exists, with a peak for each phase.
 
     Args:
-        chosen: True values in a mask of bytes that picks positions: tensors without data do not know.
+        chosen: True values in a mask of bytes that picks positions: tensors without data hold no values.
     """
 
     def __init__(self, chosen: int = 0) -> None:
@@ -235,10 +244,9 @@ class Tracker(TorchDispatchMode):
         self.peaks: dict[str, float] = {}
         self.phase = "forward"
         self._seen: dict[int, int] = {}
-        self._kernels = {**kernels(), torch.ops.aten._grouped_mm.default: _grouped_mm}
+        self._kernels = {**list_kernels(), torch.ops.aten._grouped_mm.default: _grouped_mm}
 
-    def ignore(self, tensors: list[Any]) -> None:
-        """Do not count these."""
+    def ignore_tensors(self, tensors: list[Any]) -> None:
         for tensor in tensors:
             self._seen[tensor.untyped_storage()._cdata] = 0
 
@@ -248,21 +256,23 @@ class Tracker(TorchDispatchMode):
         kwargs = kwargs or {}
         kernel = self._kernels.get(func)
         if kernel is not None:
+            # A mode is off inside its own dispatch, but what the stand-in allocates must be counted.
             with self:
                 return kernel(*args, **kwargs)
-        if func is torch.ops.aten.add.Tensor and self._accumulates(args[0]):
+        if func is torch.ops.aten.add.Tensor and self._is_accumulating(args[0]):
             return torch.ops.aten.add_.Tensor(*args)
         if func in _PICKING:
-            args = tuple(self._places(value) for value in args)
+            args = tuple(self._find_places(value) for value in args)
         result = func(*args, **kwargs)
+        # Tensors on `meta` stand for the host's memory.
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and leaf.device.type != "meta":
-                self._count(leaf.untyped_storage())
+                self._count_bytes(leaf.untyped_storage())
         self.peaks[self.phase] = max(self.peaks.get(self.phase, 0), self.live)
         return result
 
-    def _places(self, value: Any) -> Any:
-        """Numbers of places for a mask: as many as are chosen, for each of its dimensions."""
+    def _find_places(self, value: Any) -> Any:
+        """Replace masks in an index by positions: `chosen` of them for each dimension of a mask."""
         if not (isinstance(value, list) and value):
             return value
         found: list[Any] = []
@@ -273,8 +283,9 @@ class Tracker(TorchDispatchMode):
                 found.append(index)
         return found
 
-    def _accumulates(self, tensor: Any) -> bool:
-        """Whether autograd adds a second gradient to one that nobody else holds: with data, in place."""
+    def _is_accumulating(self, tensor: Any) -> bool:
+        """Return whether autograd would add in place: a second gradient to one that nothing else holds."""
+        # Only the call stack shows whether autograd's engine asks for this addition.
         frame = sys._getframe(2)
         while frame.f_back is not None and frame.f_code.co_filename.endswith(_PASSED_OVER):
             frame = frame.f_back
@@ -283,17 +294,18 @@ class Tracker(TorchDispatchMode):
         storage = tensor.untyped_storage()
         uses = torch._C._storage_Use_Count(storage._cdata)
         whole = storage.nbytes() == tensor.numel() * tensor.element_size()
-        return tensor._use_count() == _ALONE and (uses == 2 or (uses == 3 and whole))  # 3: a transposed view
+        # The third use is that of a transposed view.
+        return tensor._use_count() == _ALONE and (uses == 2 or (uses == 3 and whole))
 
-    def _count(self, storage: Any) -> None:
+    def _count_bytes(self, storage: Any) -> None:
         key = storage._cdata
         if key not in self._seen:
             size = storage.nbytes()
             self._seen[key] = size
             self.live += size
-            weakref.finalize(storage, self._free, key)
+            weakref.finalize(storage, self._free_bytes, key)
 
-    def _free(self, key: int) -> None:
+    def _free_bytes(self, key: int) -> None:
         self.live -= self._seen.pop(key, 0)
 
 

@@ -1,17 +1,18 @@
-"""How many kernels a training step launches on a GPU, counted through tensors without data.
+"""Count the kernels that a training step launches on a GPU, with tensors without data.
 
-A launch here is one call of an operator of PyTorch that computes or moves something: in place or not, over
-one tensor or over a list of them (foreach, fused optimizers), it counts one. Views, shapes and memory that is
-only set aside count none. What stands in for a kernel counts what the kernel's own code launches:
+A launch is one call of a PyTorch operator that computes or moves something. It counts one, in place or not,
+for one tensor or a list of them (foreach, fused optimizers). Views, shapes and allocations count none. A
+stand-in for a kernel counts what the kernel's own code launches:
 
 - attention: one forward; backward the row sums, the gradients, and the queries' gradient made 16 bits
   (FlashAttention 2, `flash_bwd_launch_template.h`), and two sums where heads share keys (`flash_api.cpp`);
-- bitsandbytes (0.50, `backends/cuda/ops.py`): each of its operators is one kernel, and those that are made of
+- bitsandbytes (0.50, `backends/cuda/ops.py`): each of its operators is one kernel, and those that consist of
   several are counted by their parts.
 
-Operations of our own count what they declare (`compute.kernels.declared`). An operator that PyTorch composes
-(the gradient of a slice fills and copies, `addmm` out of place copies first), what cuBLAS splits and what a
-long list of tensors is cut into still counts one; compiled regions are not known without a GPU.
+This program's own operations count what they declare (`compute.kernels.kernel_launches`). Operators that
+PyTorch composes (the gradient of a slice fills and copies, `addmm` out of place copies first), products that
+cuBLAS splits and long lists of tensors that are cut still count one; compiled regions are not known without a
+GPU.
 
 A layer's share is the difference between a model of n + 1 layers and one of n.
 """
@@ -24,34 +25,34 @@ from typing import Any
 
 import torch
 
-from tui_tuner.compute.kernels.declared import launches_of
+from tui_tuner.compute.kernels.kernel_launches import count_launches
 from tui_tuner.training.tracing import device, step
-from tui_tuner.training.tracing.quantised import OWN_KERNELS
+from tui_tuner.training.tracing.quantised_layers import OWN_KERNELS
 
 FORWARD, LOSS, BACKWARD, OPTIMIZER = "forward", "loss", "backward", "optimizer"
 CAST, COPY, PRODUCT, REDUCTION, ELEMENTS, OTHER = "cast", "copy", "product", "reduction", "elements", "other"
 
 
-def _words(text: str) -> frozenset[str]:
+def _split_words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Operators that launch nothing: memory set aside, names of storage, and views that do not say that they are
-NOTHING = _words(
+# Operators that launch nothing: allocations, names of storage, and views that are not declared as views
+NOTHING = _split_words(
     """empty empty_like empty_strided empty_permuted new_empty new_empty_strided _unsafe_view _reshape_alias
     detach detach_ alias lift lift_fresh set_ resize_ is_same_size sym_size sym_stride sym_numel
     sym_storage_offset _local_scalar_dense _has_compatible_shallow_copy_type"""
 )
-PRODUCTS = _words(
+PRODUCTS = _split_words(
     """linear mm bmm addmm addmm_ baddbmm baddbmm_ addbmm mv dot _grouped_mm _scaled_mm
     int8_linear_matmul convolution convolution_backward"""
 )
-REDUCTIONS = _words(
+REDUCTIONS = _split_words(
     """sum mean amax amin max min var var_mean std norm linalg_vector_norm logsumexp argmax any all cumsum
     _softmax _log_softmax _softmax_backward_data _log_softmax_backward_data native_layer_norm
     native_layer_norm_backward _fused_rms_norm _fused_rms_norm_backward"""
 )
-COPIES = _words(
+COPIES = _split_words(
     """clone copy_ cat stack _to_copy index_select gather index embedding constant_pad_nd repeat
     embedding_dense_backward _foreach_copy_ slice_scatter slice_backward select_backward"""
 )
@@ -62,7 +63,7 @@ class LaunchCounter(device.Tracker):
 
     Attributes:
         counts: By (phase, kind).
-        operators: By (phase, operator's name), for a look at what there is to save.
+        operators: By (phase, operator's name), which shows where launches could be saved.
     """
 
     def __init__(self, chosen: int = 0) -> None:
@@ -71,12 +72,13 @@ class LaunchCounter(device.Tracker):
         self.operators: Counter[tuple[str, str]] = Counter()
 
     def __enter__(self) -> Any:
-        if self.note not in device.LISTENERS:  # entered anew for each stand-in
-            device.LISTENERS.append(self.note)
+        # Entered again for each stand-in, which must not register it twice.
+        if self.note_launch not in device.LISTENERS:
+            device.LISTENERS.append(self.note_launch)
         return super().__enter__()
 
-    def note(self, kind: str, launches: int, name: str = "") -> None:
-        """A stand-in, or an operator, ran that launches so many kernels."""
+    def note_launch(self, kind: str, launches: int, name: str = "") -> None:
+        """Count the launches of a stand-in or an operator."""
         self.counts[self.phase, kind] += launches
         self.operators[self.phase, name or kind] += launches
 
@@ -85,31 +87,31 @@ class LaunchCounter(device.Tracker):
     ) -> Any:
         operator: Any = func
         launches = OWN_KERNELS.get(operator.name()) if func in self._kernels else None
+        # Other stand-ins call operators, or report launches, which are counted then.
         if launches is None:
             launches = 0 if func in self._kernels else launched_by(operator)
         if launches:
-            self.note(kind_of(operator, args, kwargs or {}), launches, operator.name())
+            self.note_launch(kind_of(operator, args, kwargs or {}), launches, operator.name())
         return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 def launched_by(operator: Any) -> int:
-    """Kernels that one call of an operator launches on a GPU."""
+    """Return the number of kernels that one call of an operator launches on a GPU."""
     namespace, _, name = operator.name().partition("::")
     base = name.partition(".")[0]
     if namespace in ("prim", "profiler"):
         return 0
     if namespace not in ("aten", "bitsandbytes"):
-        return launches_of(f"{namespace}::{base}")
+        return count_launches(f"{namespace}::{base}")
     if operator.is_view or base in NOTHING:
         return 0
     return 1
 
 
 def kind_of(operator: Any, args: Any, kwargs: dict[str, Any]) -> str:
-    """What sort of work an operator does."""
     namespace, _, name = operator.name().partition("::")
     base = name.partition(".")[0]
-    if base in ("_to_copy", "copy_", "_foreach_copy_") and _casts(base, args, kwargs):
+    if base in ("_to_copy", "copy_", "_foreach_copy_") and _is_cast(base, args, kwargs):
         return CAST
     for kind, names in ((PRODUCT, PRODUCTS), (REDUCTION, REDUCTIONS), (COPY, COPIES)):
         if base in names:
@@ -117,18 +119,19 @@ def kind_of(operator: Any, args: Any, kwargs: dict[str, Any]) -> str:
     return ELEMENTS if namespace == "aten" else OTHER
 
 
-def _casts(base: str, args: Any, kwargs: dict[str, Any]) -> bool:
+def _is_cast(base: str, args: Any, kwargs: dict[str, Any]) -> bool:
     if base == "_to_copy":
         return kwargs.get("dtype") not in (None, args[0].dtype)
     first, second = (one[0] if isinstance(one, (list, tuple)) else one for one in args[:2])
     return bool(first.dtype != second.dtype)
 
 
-def count(request: dict[str, Any], layers: int) -> dict[str, Any]:
-    """Launches of one step with so many trained layers: one pass forward and back, and the optimizer.
+def count_step_launches(request: dict[str, Any], layers: int) -> dict[str, Any]:
+    """Count the launches of one step: a forward and a backward pass, and the optimizer.
 
     Args:
-        request: As `step.trace` takes it.
+        request: As for `step.trace_step`.
+        layers: Trained layers to build.
 
     Returns:
         `phases`: launches by phase and kind. `operators`: the same by phase and operator.
@@ -145,7 +148,7 @@ def count(request: dict[str, Any], layers: int) -> dict[str, Any]:
         micro, way = step.make_micro(request), step.make_way(request)
         objective = CausalObjective(RunConfig())
         objective.way = way
-        chunked_loss.chunk_rows = lambda *_: request["chunk"]  # those of a GPU
+        chunked_loss.count_chunk_rows = lambda *_: request["chunk"]  # those of a GPU
         switch_attention(model, way, "sdpa")
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, fused=True)
@@ -153,22 +156,23 @@ def count(request: dict[str, Any], layers: int) -> dict[str, Any]:
         step.mark_layers(model, counter)
         with counter:
             counter.phase = FORWARD
-            loss = objective.loss(model, micro)
+            loss = objective.sum_losses(model, micro)
             counter.phase = BACKWARD
             loss.backward()
-        optimizer.step()  # makes its states, once in a run
+        # The first call creates the states, once in a run, so it is not counted.
+        optimizer.step()
         with counter:
             counter.phase = OPTIMIZER
             torch.nn.utils.clip_grad_norm_(trained, 1.0, foreach=True)
             optimizer.step()
-        device.LISTENERS.remove(counter.note)
-    return {"phases": _nested(counter.counts), "operators": _nested(counter.operators)}
+        device.LISTENERS.remove(counter.note_launch)
+    return {"phases": _nest_counts(counter.counts), "operators": _nest_counts(counter.operators)}
 
 
 _BACKWARD_PHASES = ("last", "between", "first", BACKWARD)
 
 
-def _nested(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+def _nest_counts(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for (phase, name), launches in sorted(counts.items()):
         into = found.setdefault(BACKWARD if phase in _BACKWARD_PHASES else phase, {})
@@ -177,7 +181,11 @@ def _nested(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
 
 
 def share_of_layer(counts: dict[str, Any], what: str = "phases") -> dict[str, dict[str, int]]:
-    """What one layer adds, by phase and kind (or operator), of what `answer` gave for n and n + 1 layers."""
+    """Return the launches that one layer adds, by phase and kind (or operator).
+
+    Args:
+        counts: What `answer` returned for n and n + 1 layers.
+    """
     few, more = (counts[key][what] for key in sorted(counts, key=int)[:2])
     names = {(phase, name) for found in (few, more) for phase in found for name in found[phase]}
     shares: dict[str, dict[str, int]] = {}
@@ -188,15 +196,18 @@ def share_of_layer(counts: dict[str, Any], what: str = "phases") -> dict[str, di
     return shares
 
 
-def total(counts: dict[str, dict[str, int]], *phases: str) -> int:
-    """Launches of these phases; of all where none is named."""
+def sum_launches(counts: dict[str, dict[str, int]], *phases: str) -> int:
+    """Return the launches of these phases, or of all if none is given."""
     return sum(sum(kinds.values()) for phase, kinds in counts.items() if not phases or phase in phases)
 
 
 def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]) -> dict[str, Any]:
-    """The operation `launches` of a helper process: what `count` returns, by the numbers of `layers`.
+    """Carry out the operation `launches` of a helper process.
+
+    Returns:
+        What `count_step_launches` returns, by the numbers in `layers`.
 
     Raises:
         RunError: it failed, in the libraries' words.
     """
-    return step.answer_apart(count, arguments, cancelled)
+    return step.answer_apart(count_step_launches, arguments, cancelled)

@@ -1,8 +1,8 @@
-"""The plan's advice, said before the first step: what `tui-tuner estimate` says of a config."""
+"""Report the plan's advice before the first step, the same that `tui-tuner estimate` gives for a config."""
 
 from __future__ import annotations
 
-from tui_tuner.config.advice import Hint, advise, setting
+from tui_tuner.config.advice import Hint, advise, write_setting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
 from tui_tuner.models.facts import ModelFacts
@@ -11,10 +11,11 @@ from tui_tuner.planning.duration import Duration
 from tui_tuner.planning.traps import advice as traps
 from tui_tuner.planning.traps.findings import Advice
 from tui_tuner.text import one_line
-from tui_tuner.training.watching.numbers import is_news
+from tui_tuner.training.watching.number_watch import is_news
 from tui_tuner.training.watching.reporting import Reporter
 
-ELSEWHERE = ("unread_fields", "unread_by_task", "unread_beside")  # said by `settling` for all three
+# `settling` already warns of what these three are about.
+ELSEWHERE = ("unread_fields", "unread_by_task", "unread_beside")
 
 
 def say_advice(
@@ -25,25 +26,26 @@ def say_advice(
     data: DataFacts,
     duration: Duration | None = None,
 ) -> None:
-    """Say what is found, the serious first, and each thing once in a run.
+    """Report the findings about a config, serious ones first, and each only once in a run.
 
     Args:
-        told: The codes that were said; it is added to.
-        config: As it was asked for: what this program chooses by itself is no trap.
+        told: The codes reported so far; new ones are added.
+        config: The config as it was requested: values that this program chooses itself are no traps.
     """
     try:
-        found = traps.advise(config, facts, data, duration)
-    except Exception as error:  # advice must not end a run
-        reporter.log(_("The config could not be looked at: {error}", error=one_line(error, 200)))
+        found = traps.find_advice(config, facts, data, duration)
+    # Advice must not end a run.
+    except Exception as error:
+        reporter.report_log(_("The config could not be checked: {error}", error=one_line(error, 200)))
         return
     for one in found:
         code = f"advice_{one.code}"
         if one.code not in ELSEWHERE and is_news(told, code):
-            reporter.warn(code, one.text, hint_of(one))
+            reporter.report_warning(code, one.text, hint_of(one))
 
 
 def hint_of(found: Advice) -> Hint:
-    """Why, and the settings that mend it."""
+    """Return the reason for a finding, with the settings that fix it."""
     if not found.fix:
         return advise(N_("{reason}", reason=found.reason))
-    return advise(N_("{reason} Better: {fix}.", reason=found.reason, fix=setting(found.fix)))
+    return advise(N_("{reason} Better: {fix}.", reason=found.reason, fix=write_setting(found.fix)))

@@ -1,30 +1,32 @@
-"""What limits the speed of a run's steps on a GPU, told in words, with the settings that help."""
+"""Find what limits the speed of a run's steps on a GPU, and the settings that help."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tui_tuner.config.advice import advise, fixes_of, setting
+from tui_tuner.config.advice import advise, fixes_of, write_setting
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Bottleneck, advice_of
-from tui_tuner.training.watching.busy import Use
+from tui_tuner.training.watching.device_use import DeviceUse
 
-LOW, HIGH = 0.6, 0.7  # share of busy time below which it is told, and above which it is over
-FEWEST, SECONDS = 5, 3.0  # steps, and seconds of them, that a finding rests on
-WARM_UP = 3  # steps that tell nothing: allocator, kernels and page cache are cold
-MOVED = 0.1  # share by which the same thing is worth telling again
+# A bottleneck is reported below LOW and over above HIGH (shares of busy time). With a single limit, a run
+# near it would alternate between the two.
+LOW, HIGH = 0.6, 0.7
+FEWEST, SECONDS = 5, 3.0  # steps and seconds that a finding needs
+WARM_UP = 3  # steps that are not counted: allocator, kernels and page cache are still cold
+MOVED = 0.1  # change of the share that makes the same bottleneck worth reporting again
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What of a run decides what can be done about its speed.
+    """The settings of a run that decide how its speed can be improved.
 
     Args:
         micro_batch: Sequences of a forward pass.
-        compiled: Whether layers are to be compiled; None where nothing can be compiled.
-        forced: Checkpointing is on because memory asks for it, and nobody else.
-        quantisable: The frozen weights are in 16 bits or more, and could be in 4.
+        compiled: Whether layers are to be compiled; None if nothing can be compiled.
+        forced: Checkpointing was not requested and is on only because memory requires it.
+        quantisable: The frozen weights have 16 bits or more, and could have 4.
     """
 
     batch_size: int
@@ -35,23 +37,26 @@ class Circumstances:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was measured over some steps.
+class UseSummary:
+    """Measurements over some steps.
 
     Args:
-        twice: Share of the arithmetic that is done a second time, which checkpointing costs.
-        passes: The most forward passes that one of them took; 0 where that is not known.
+        twice: Share of the arithmetic that checkpointing does a second time.
+        passes: The most forward passes that one of the steps took; 0 if that is not known.
     """
 
-    use: Use
+    use: DeviceUse
     mfu: float | None = None
     twice: float = 0.0
     passes: int = 0
 
 
-def find_bottleneck(seen: Seen, about: Circumstances) -> str:
-    """`processor` or `data`, whatever the device waits for longer; `memory` where it waits for neither, but
-    computes things twice; empty where nothing is known to limit it."""
+def find_bottleneck(seen: UseSummary, about: Circumstances) -> str:
+    """Return the bottleneck: `processor`, `data`, `memory`, or an empty string if none is known.
+
+    It is `processor` or `data` if the device waits, whichever it waits for longer, and `memory` if it does
+    not wait but computes things twice.
+    """
     use = seen.use
     if use.busy is not None and use.busy < LOW:
         waited = 1 - use.busy
@@ -61,8 +66,8 @@ def find_bottleneck(seen: Seen, about: Circumstances) -> str:
     return ""
 
 
-def bottleneck_event(what: str, seen: Seen, about: Circumstances, step: int) -> Bottleneck:
-    """What is said about it, with the figures and with what can be done."""
+def bottleneck_event(what: str, seen: UseSummary, about: Circumstances, step: int) -> Bottleneck:
+    """Return the event that reports the bottleneck, with figures and a hint."""
     use = seen.use
     busy = use.busy
     if what == "":
@@ -71,23 +76,23 @@ def bottleneck_event(what: str, seen: Seen, about: Circumstances, step: int) -> 
     if what == "memory":
         waiting: float | None = seen.twice
         message = _(
-            "memory: checkpointing on, so {share:.0%} of what the GPU computes is computed a second time.",
+            "memory: checkpointing is on, so {share:.0%} of the GPU's work is recomputation.",
             share=seen.twice,
         )
         hint = _memory_hint(about)
     elif what == "data":
         waiting = use.data / use.seconds
         message = _(
-            "waiting for data: the GPU is busy {busy:.0%} of the time, and {share:.0%} of it rows are read.",
+            "waiting for data: the GPU is busy {busy:.0%} of the time, and waits for rows {share:.0%} of it.",
             busy=busy or 0.0,
             share=waiting,
         )
-        hint = _("Keep the prepared rows on a disk of this machine, and leave them in memory if they fit.")
+        hint = _("Keep the prepared rows on a local disk, and in memory if they fit.")
     else:
         waiting = 1 - (busy or 0.0) - (use.data / use.seconds if use.seconds else 0.0)
         message = _(
-            "waiting for the processor: the GPU is busy {busy:.0%} of the time. Its steps are small, and "
-            "launching them takes longer than computing them.",
+            "waiting for the processor: the GPU is busy {busy:.0%} of the time. Its kernels are small, and "
+            "launching them takes longer than running them.",
             busy=busy or 0.0,
         )
         hint = _processor_hint(about, seen.passes)
@@ -105,101 +110,108 @@ def bottleneck_event(what: str, seen: Seen, about: Circumstances, step: int) -> 
 
 
 def _processor_hint(about: Circumstances, passes: int) -> str:
-    """Larger passes, or fewer launches; where whole steps are one pass, only larger steps make it larger."""
+    """Suggest larger passes or fewer launches."""
+    # If a whole step is one pass, only a larger step makes that pass larger.
     if about.micro_batch < about.batch_size and passes != 1:
-        larger = setting({"training.micro_batch": min(2 * about.micro_batch, about.batch_size)})
+        larger = write_setting({"training.micro_batch": min(2 * about.micro_batch, about.batch_size)})
     else:
-        larger = setting({"training.batch_size": 2 * about.batch_size})
+        larger = write_setting({"training.batch_size": 2 * about.batch_size})
     if about.compiled is False:
-        compiled = setting({"training.compile": True})
+        compiled = write_setting({"training.compile": True})
         return advise(
             N_(
-                "Raise what is computed at once: {larger}; or compile: {compiled}.",
+                "Compute more at once: {larger}; or compile: {compiled}.",
                 larger=larger,
                 compiled=compiled,
             )
         )
-    return advise(N_("Raise what is computed at once: {larger}.", larger=larger))
+    return advise(N_("Compute more at once: {larger}.", larger=larger))
 
 
 def _memory_hint(about: Circumstances) -> str:
-    """What needs less memory, so that nothing has to be computed twice."""
+    """Suggest settings that need less memory, so that nothing must be computed twice."""
     if about.micro_batch > 1:
-        smaller = setting({"training.micro_batch": max(1, about.micro_batch // 2)})
+        smaller = write_setting({"training.micro_batch": max(1, about.micro_batch // 2)})
         return advise(
-            N_("With smaller passes it may do without: {smaller}; the result is the same.", smaller=smaller)
+            N_(
+                "Smaller passes may not need checkpointing: {smaller}; the result is the same.",
+                smaller=smaller,
+            )
         )
     if about.quantisable:
         return advise(
-            N_("Weights in 4 bits leave more room: {nf4}.", nf4=setting({"model.quantization": "nf4"}))
+            N_("4-bit weights leave more memory: {nf4}.", nf4=write_setting({"model.quantization": "nf4"}))
         )
-    return _("Lower data.max_length if the rows allow it, or take a GPU with more memory.")
+    return _("Lower data.max_length if the rows allow it, or use a GPU with more memory.")
 
 
 @dataclass
-class _Sums:
-    """What some steps did, and the operations in them: of the model, and of recomputation."""
+class _UseSums:
+    """Sums over some steps: device time, and operations of the model and of recomputation."""
 
-    use: Use = field(default_factory=Use)
+    use: DeviceUse = field(default_factory=DeviceUse)
     model: float = 0.0
     again: float = 0.0
     passes: int = 0
 
-    def add(self, use: Use, model: float, again: float, passes: int) -> None:
-        self.use, self.model, self.again = self.use.joined(use), self.model + model, self.again + again
+    def add_step(self, use: DeviceUse, model: float, again: float, passes: int) -> None:
+        self.use, self.model, self.again = self.use.join_uses(use), self.model + model, self.again + again
         self.passes = max(self.passes, passes)
 
-    def seen(self, peak: float | None) -> Seen:
+    def summarise_use(self, peak: float | None) -> UseSummary:
         work = self.model + self.again
+        # Recomputation is no useful work, so it does not count as utilisation.
         mfu = self.model / (self.use.seconds * peak) if peak and self.model else None
-        return Seen(self.use, mfu, self.again / work if work else 0.0, self.passes)
+        return UseSummary(self.use, mfu, self.again / work if work else 0.0, self.passes)
 
 
 class BottleneckWatch:
-    """Collects what was measured until it is enough to go by, and tells each kind of bottleneck once.
+    """Collects measurements until there are enough, and reports each kind of bottleneck once.
 
-    It is told again where it comes back after another, and the figures are not those that were told.
+    A bottleneck that comes back after another is reported again if its figures have changed.
     """
 
     def __init__(self, about: Circumstances, tell: Callable[[Bottleneck], None]) -> None:
         self._about, self._tell = about, tell
         self._skipped = 0
-        self._known, self._unknown = _Sums(), _Sums()  # steps with and without a share of busy time
+        # Steps with and without a share of busy time: one unknown share makes the share of a sum unknown.
+        self._known, self._unknown = _UseSums(), _UseSums()
         self._now = ""
         self._told: dict[str, float] = {}
 
-    def feed(
+    def feed_step(
         self,
         step: int,
-        use: Use,
+        use: DeviceUse,
         model: float = 0.0,
         again: float = 0.0,
         peak: float | None = None,
         passes: int = 0,
     ) -> None:
-        """Take in what some steps did.
+        """Take in the measurements of some steps.
 
         Args:
-            step: The last of them.
+            step: The last of the steps.
             model: Operations of the model in them; again: of recomputation; peak: the device's, a second.
-            passes: The most forward passes that one of them took; 0 where that is not known.
+            passes: The most forward passes that one of them took; 0 if that is not known.
         """
         if self._skipped < WARM_UP:
             self._skipped += use.steps
             return
         sums = self._unknown if use.busy is None else self._known
-        sums.add(use, model, again, passes)
+        sums.add_step(use, model, again, passes)
+        # Steps without a known share decide only if there are no others.
         enough = sums is self._known or not self._known.use.steps
         if not enough or sums.use.steps < FEWEST or sums.use.seconds < SECONDS:
             return
-        self._known, self._unknown = _Sums(), _Sums()
-        self._decide(step, sums.seen(peak))
+        self._known, self._unknown = _UseSums(), _UseSums()
+        self._decide_cause(step, sums.summarise_use(peak))
 
-    def _decide(self, step: int, seen: Seen) -> None:
+    def _decide_cause(self, step: int, seen: UseSummary) -> None:
         what = find_bottleneck(seen, self._about)
         busy = seen.use.busy
         if what in ("", "memory") and self._now in ("processor", "data") and (busy is None or busy < HIGH):
-            return  # about as before
+            return  # between the two limits: about as before
         if what == self._now:
             return
         figure = seen.twice if what == "memory" else busy or 0.0

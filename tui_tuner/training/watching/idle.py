@@ -1,4 +1,4 @@
-"""Noticing that the GPU has nothing to do for minutes while its run should train."""
+"""Notice that the GPU is idle for minutes while its run should be training."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import time
 from collections.abc import Callable
 
 from tui_tuner.locales import _
-from tui_tuner.runs.events import Body, Warned
+from tui_tuner.runs.events import EventBody, Warned
 from tui_tuner.text import human_seconds
 
 CODE = "gpu_idle"
-EVERY = 10.0  # seconds between two looks
-LONG = 300.0  # seconds of idleness that are told
-NOTHING = 0.02  # share of the time with a kernel running, at most, that counts as idle
+EVERY = 10.0  # seconds between two checks
+LONG = 300.0  # seconds of idleness that are reported
+NOTHING = 0.02  # share of time with a kernel running up to which a GPU counts as idle
 
 
 class IdleWatch:
-    """Looks, in a thread of its own, how busy the device is; tells each long time of idleness once.
+    """Checks in a separate thread how busy the device is; reports each long time of idleness once.
 
     Args:
-        ask: The share of the time in which a kernel ran; None where it is not known.
-        tell: Is given a warning.
-        resting: Whether the run has nothing to compute now: it is paused.
+        ask: Returns the share of time in which a kernel ran; None if it is not known.
+        tell: Takes the warning.
+        resting: Returns whether the run has nothing to compute now, because it is paused.
     """
 
     def __init__(
         self,
         ask: Callable[[], float | None],
-        tell: Callable[[Body], None],
+        tell: Callable[[EventBody], None],
         resting: Callable[[], bool],
         every: float = EVERY,
         long: float = LONG,
@@ -40,19 +40,18 @@ class IdleWatch:
         self._since: float | None = None
         self._told = False
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="gpu idle", daemon=True)
+        self._thread = threading.Thread(target=self._watch_device, name="gpu idle", daemon=True)
 
-    def start(self) -> None:
-        """Begin to look."""
+    def start_idle_watch(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread."""
+    def stop_idle_watch(self) -> None:
         self._done.set()
 
-    def look(self) -> None:
-        """Look once."""
+    def look_once(self) -> None:
+        """Check the device once; warn if it has been idle for long."""
         share = self._ask()
+        # An unknown share ends a stretch too: a warning needs minutes that are all known to be idle.
         if share is None or share > NOTHING or self._resting():
             self._since, self._told = None, False
             return
@@ -64,17 +63,20 @@ class IdleWatch:
                 "The GPU has had nothing to do for {time}, and the run is not paused.",
                 time=human_seconds(now - self._since),
             )
-            hint = _("Look at the run: rows, a disk or another process may hold it up.")
+            hint = _("Check the run: reading rows, a slow disk or another process may be holding it up.")
             self._tell(Warned(CODE, message, hint))
 
-    def _watch(self) -> None:
+    def _watch_device(self) -> None:
         while not self._done.wait(self._every):
-            with contextlib.suppress(Exception):  # a driver that went away
-                self.look()
+            # The driver may be gone; the thread must survive that.
+            with contextlib.suppress(Exception):
+                self.look_once()
 
 
-def idle_watch(device: str, tell: Callable[[Body], None], resting: Callable[[], bool]) -> IdleWatch | None:
-    """A watch of one of torch's devices (`cuda:0`); None on a processor, and where NVML has no word on it."""
+def idle_watch(
+    device: str, tell: Callable[[EventBody], None], resting: Callable[[], bool]
+) -> IdleWatch | None:
+    """Return a watch of one of torch's devices (`cuda:0`), None on a CPU or if NVML has no figures on it."""
     if not device.startswith("cuda"):
         return None
     try:
@@ -83,6 +85,7 @@ def idle_watch(device: str, tell: Callable[[Body], None], resting: Callable[[], 
         from tui_tuner.training.watching.nvml import find_handle
 
         handle = find_handle(device)
+        # Tried once here, so that a device without this figure gets no watch.
         pynvml.nvmlDeviceGetUtilizationRates(handle)
     except Exception:
         return None

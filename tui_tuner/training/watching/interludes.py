@@ -1,7 +1,7 @@
-"""What lies between steps, evaluations with their answers and checkpoints: how long, and how often it comes.
+"""Time the work between steps, that is evaluations with their answers and checkpoints, and predict the rest.
 
-None of it is a part of the pace of steps. One long evaluation, asked for after a few steps, would otherwise
-count for each of the steps to come.
+None of it is part of the pace of steps. Otherwise one long evaluation, requested after a few steps, would be
+counted again for each of the steps to come.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from tui_tuner.training.watching.intervals import ahead
+from tui_tuner.training.watching.intervals import count_ahead
 
 
 class Interludes:
-    """Seconds of each kind, in this process.
+    """Sums up the seconds of each kind of interlude in this process.
 
     Args:
-        every: Of each kind, the steps from one to the next; None where there is one at the end alone.
-        waited: Gives the seconds of pauses so far, which are no part of it.
+        every: The steps from one interlude to the next, by kind; None if there is only one, at the end.
+        waited: Returns the seconds of pauses so far, which do not count.
     """
 
     def __init__(self, every: Mapping[str, int | None], waited: Callable[[], float] = lambda: 0.0) -> None:
@@ -27,28 +27,29 @@ class Interludes:
         self._times = dict.fromkeys(every, 0)
 
     @contextmanager
-    def of(self, kind: str) -> Iterator[None]:
-        """What is done within it is one of this kind."""
+    def time_interlude(self, kind: str) -> Iterator[None]:
+        """Count the time inside the context as one interlude of this kind."""
         began, waited = time.monotonic(), self._waited()
         try:
             yield
         finally:
-            self.add(kind, time.monotonic() - began - (self._waited() - waited))
+            self.add_interlude(kind, time.monotonic() - began - (self._waited() - waited))
 
-    def add(self, kind: str, seconds: float) -> None:
-        """One that took so long."""
+    def add_interlude(self, kind: str, seconds: float) -> None:
         self._seconds[kind] += max(0.0, seconds)
         self._times[kind] += 1
 
     @property
-    def seconds(self) -> float:
-        """All of them so far."""
+    def total_seconds(self) -> float:
         return sum(self._seconds.values())
 
-    def ahead(self, step: int, total: int) -> float:
-        """Seconds of those to come, as far as there were any: each as long as those of its kind."""
+    def predict_ahead(self, step: int, total: int) -> float:
+        """Predict the seconds of the interludes to come, each as long as the mean of its kind.
+
+        Kinds that did not occur yet are left out.
+        """
         return sum(
-            self._seconds[kind] / times * ahead(step, total, self._every[kind])
+            self._seconds[kind] / times * count_ahead(step, total, self._every[kind])
             for kind, times in self._times.items()
             if times
         )

@@ -1,10 +1,10 @@
-"""When something that happens every so many steps happens."""
+"""Find the steps at which something that is repeated every so many steps is due."""
 
 from __future__ import annotations
 
 
-def interval(every: int | float | str | None, total: int) -> int | None:
-    """Steps between two events; a share below 1 is one of the whole run, None is never."""
+def find_interval(every: int | float | str | None, total: int) -> int | None:
+    """Return the steps between two events; below 1, `every` is a share of the run, and None means never."""
     if every is None or isinstance(every, str):
         return None
     if isinstance(every, float) and every < 1:
@@ -12,13 +12,12 @@ def interval(every: int | float | str | None, total: int) -> int | None:
     return max(1, int(every))
 
 
-def due(step: int, every: int | None) -> bool:
-    """Whether something that happens every so many steps happens at this one."""
+def is_due_at(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
 
 
-def ahead(step: int, total: int, every: int | None) -> int:
-    """How often it will happen after this step, with the end of the run, where it happens in any case."""
+def count_ahead(step: int, total: int, every: int | None) -> int:
+    """Count the events after this step, including the one that every run has at its end."""
     if step >= total:
         return 0
     return 1 if every is None else total // every - step // every + (total % every > 0)

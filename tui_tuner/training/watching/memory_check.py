@@ -1,13 +1,10 @@
-"""Measured memory beside the predicted one: once, when the first steps of a run on a GPU are done."""
+"""Compare measured with predicted memory, once, after the first steps of a run on a GPU."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
-
-from transformers import TrainerCallback
 
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -15,30 +12,30 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.models.facts import load_facts
 from tui_tuner.planning import calibration, hardware
-from tui_tuner.planning.calibration import Measured
-from tui_tuner.planning.estimate import Estimate, from_ledger, setup_for
-from tui_tuner.planning.gpus import card_of
-from tui_tuner.planning.memory.ledger import ledger
+from tui_tuner.planning.calibration import MeasuredPeaks
+from tui_tuner.planning.estimate import Estimate, make_estimate, make_setup
+from tui_tuner.planning.gpus import make_card
+from tui_tuner.planning.memory.ledger import make_ledger
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import installed
+from tui_tuner.planning.memory.stack import find_installed
 from tui_tuner.runs.events import Log, Memory
 from tui_tuner.training.watching.nvml import find_handle, is_alone
 from tui_tuner.training.watching.passes import Pass
 from tui_tuner.training.watching.reporting import Reporter
 
-AFTER = 3  # steps: the optimizer's states are there from the first on
+AFTER = 3  # steps; the optimizer's states exist from the first one on
 GIB = 2**30
 
 
-class MemoryCheck(TrainerCallback):
-    """Emits `memory` with both figures after a few steps, and keeps them for this machine.
+class MemoryCheck:
+    """Emits a `memory` event with both figures after a few steps, and records them for this machine.
 
     Args:
         config: The resolved config.
         device: Such as `cuda:0`.
-        fullest: Gives the fullest forward passes so far. Memory is predicted for these, the largest of which
-            counts: what is compared is the formulas, not the data.
-        measure: Gives the peaks since training began; stands in for the GPU in tests.
+        fullest: Returns the fullest forward passes so far. Memory is predicted for these, and the largest
+            prediction counts: the comparison is about the formulas, not about the data.
+        measure: Returns the peaks since training began; tests pass a function in place of the GPU.
     """
 
     def __init__(
@@ -47,31 +44,33 @@ class MemoryCheck(TrainerCallback):
         device: str,
         reporter: Reporter,
         fullest: Callable[[], Sequence[Pass]],
-        measure: Callable[[str], tuple[Measured, bool]] | None = None,
+        measure: Callable[[str], tuple[MeasuredPeaks, bool]] | None = None,
     ) -> None:
         self.config, self.device, self.reporter = config, device, reporter
         self._fullest = fullest
-        self._measure = measure or measured
+        self._measure = measure or measure_memory
         self._left = AFTER
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+    def begin_watch(self) -> None:
         if self.device != "cpu":
             import torch
 
-            torch.cuda.reset_peak_memory_stats(self.device)  # loading has a peak of its own
+            # The peak of loading the model is not that of training.
+            torch.cuda.reset_peak_memory_stats(self.device)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+    def note_step(self, step: int) -> None:
         self._left -= 1
         if self._left:
             return
         try:
-            self._say()
-        except Exception as error:  # a figure for the curious must not end a run
+            self._report_memory()
+        # A figure for information must not end a run.
+        except Exception as error:
             message = _("Memory could not be compared with the prediction: {error}", error=error)
             self.reporter.emit(Log(message))
 
-    def _say(self) -> None:
-        gpu, predicted = self._predicted()
+    def _report_memory(self) -> None:
+        gpu, predicted = self._predict_memory()
         if predicted is None:
             return
         found, alone = self._measure(self.device)
@@ -83,62 +82,65 @@ class MemoryCheck(TrainerCallback):
                 reserved=round(found.reserved * GIB),
                 predicted_device=round(predicted.device * GIB),
                 device=round(found.device * GIB) if alone else None,
-                difference=calibration.difference(predicted, found),
+                difference=calibration.compare_peaks(predicted, found),
                 verified=predicted.verified,
-                predicted_cache=round(predicted.cache * GIB),
-                cache=round(found.cache * GIB),
-                predicted_context=round(predicted.context * GIB),
-                context=round(found.context * GIB) if alone else None,
+                predicted_cache=round(predicted.allocator_cache * GIB),
+                cache=round(found.allocator_cache * GIB),
+                predicted_context=round(predicted.process_context * GIB),
+                context=round(found.process_context * GIB) if alone else None,
             )
         )
         if alone:
-            calibration.record(gpu, predicted, found)
+            calibration.record_peaks(gpu, predicted, found)
 
-    def _predicted(self) -> tuple[str, Estimate | None]:
-        """The GPU's name, and what was to be expected on it; None where shapes or GPU are unknown."""
-        gpus = hardware.detect().usable_gpus
+    def _predict_memory(self) -> tuple[str, Estimate | None]:
+        """Return the GPU's name and the prediction for it, None if shapes or GPU are unknown."""
+        gpus = hardware.detect_hardware().usable_gpus
         number = int(self.device.partition(":")[2] or 0)
-        card = card_of(gpus[number]) if number < len(gpus) else None
+        card = make_card(gpus[number]) if number < len(gpus) else None
         if card is None and self.device != "cpu":
             return "", None
         with contextlib.suppress(TunerError):
+            # Without the network: the model is loaded, so its config is on this machine.
             facts = load_facts(self.config.model, network=False)
-            planned = setup_for(ResolvedConfig.of(self.config), facts, installed(), card)
-            known = calibration.calibrated(card) if card else None
-            setups = [setup_of(planned, one) for one in self._fullest() if one.tokens] or [planned]
-            found = [from_ledger(ledger(setup), setup, known) for setup in setups]
+            planned = make_setup(ResolvedConfig.from_config(self.config), facts, find_installed(), card)
+            known = calibration.calibrate_card(card) if card else None
+            setups = [make_pass_setup(planned, one) for one in self._fullest() if one.token_count] or [
+                planned
+            ]
+            found = [make_estimate(make_ledger(setup), setup, known) for setup in setups]
             return card.name if card else "", max(found, key=lambda one: one.allocated)
         return "", None
 
 
-def setup_of(planned: Setup, seen: Pass) -> Setup:
-    """What memory depends on in a pass that was made, where a plan takes the fullest there can be."""
+def make_pass_setup(planned: Setup, seen: Pass) -> Setup:
+    """Make the setup of a pass that was run; a plan assumes the fullest possible one instead."""
     return replace(
         planned,
         batch=seen.sequences,
         length=seen.length,
-        supervised=min(1.0, seen.targets / seen.tokens),
+        supervised=min(1.0, seen.targets / seen.token_count),
         states=seen.states,
         accumulate=seen.accumulating,
     )
 
 
-def measured(device: str) -> tuple[Measured, bool]:
-    """Peaks of torch's allocator, what the driver counts on the device, and whether all of that is ours."""
+def measure_memory(device: str) -> tuple[MeasuredPeaks, bool]:
+    """Return the peaks of torch's allocator and the driver's total, and whether that total is all ours."""
     import torch
 
     free, total = torch.cuda.mem_get_info(device)
-    found = Measured(
+    found = MeasuredPeaks(
         torch.cuda.max_memory_allocated(device) / GIB,
         torch.cuda.max_memory_reserved(device) / GIB,
         (total - free) / GIB,
         torch.cuda.memory_reserved(device) / GIB,
     )
-    return found, _alone(device)
+    return found, _is_alone(device)
 
 
-def _alone(device: str) -> bool:
-    """Whether no other process computes on the device, by NVML; False where it cannot say."""
+def _is_alone(device: str) -> bool:
+    """Return whether no other process computes on the device; False if NVML cannot tell."""
     try:
         return is_alone(find_handle(device))
     except Exception:

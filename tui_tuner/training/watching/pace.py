@@ -1,46 +1,43 @@
-"""How long the run takes and what it costs: said when training begins, and corrected by its own steps."""
+"""Report how long the run takes and what it costs: when training begins, then corrected by its steps."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from typing import Any
-
-from transformers import TrainerCallback
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning import hardware
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import Duration, Outlook, corrected, duration_of, price_of
-from tui_tuner.planning.gpus import card_here
-from tui_tuner.planning.speed.kept import rated
-from tui_tuner.planning.throughput import measured
+from tui_tuner.planning.duration import Duration, Outlook, compute_price, correct_duration, estimate_duration
+from tui_tuner.planning.gpus import find_local_card
+from tui_tuner.planning.speed.rate_store import rate_card
+from tui_tuner.planning.throughput import find_measured
 from tui_tuner.runs.events import Log, RunDuration
 from tui_tuner.training.watching.beforehand import say_advice
 from tui_tuner.training.watching.interludes import Interludes
 from tui_tuner.training.watching.reporting import Reporter
 
 WARM_UP = 2  # first steps, which are slower
-FIRST = 3  # steps beyond those, after which the plan is corrected for the first time
-GROWTH = 1.5  # then each time the steps it rests on have grown by this
-OFTEN = 60.0  # seconds after which it is said in any case
+FIRST = 3  # steps after those until the plan is corrected for the first time
+GROWTH = 1.5  # then it is corrected each time the number of measured steps has grown by this factor
+OFTEN = 60.0  # seconds after which it is reported in any case
 
 
-class Pace(TrainerCallback):
-    """Emits `duration` when training begins, and again as its own steps tell more.
+class Pace:
+    """Emits `duration` when training begins, and again when measured steps improve the estimate.
 
     Args:
-        asked: The config as it was asked for, by which runs of the same kind are found.
-        config: The resolved one.
-        facts: The model's shapes; without them nothing is planned, and steps alone tell.
-        spent: Gives the seconds of training so far, in all processes of the run, pauses included.
-        waited: Gives the seconds of pauses in this process: they cost, and are no part of the run's time.
+        asked: The config as it was requested, by which runs of the same kind are found.
+        config: The resolved config.
+        facts: The model's shapes; without them the duration is estimated from measured steps only.
+        spent: Returns the seconds of training so far, in all processes of the run, pauses included.
+        waited: Returns the seconds of pauses in this process: they cost, but are no part of the run's time.
         total: Optimizer steps of the run.
-        interludes: What lies between the steps.
-        told: The codes of what was said before: what the time of the run costs is looked at once.
+        interludes: The work between steps.
+        told: The codes of warnings reported so far. None leaves out the advice about the run's duration.
     """
 
     def __init__(
@@ -65,48 +62,54 @@ class Pace(TrainerCallback):
         self._left = WARM_UP
         self._again = math.inf
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+    def begin_watch(self) -> None:
         try:
-            planned = self._planned()
-        except Exception as error:  # a figure for the curious must not end a run
-            message = _("The time of the run could not be planned: {error}", error=error)
+            planned = self._plan_duration()
+        # A figure for information must not end a run.
+        except Exception as error:
+            message = _("The duration of the run could not be estimated: {error}", error=error)
             self.reporter.emit(Log(message))
             return
         if self._told is not None:
             say_advice(self.reporter, self._told, self.asked, self.facts, self.data, planned)
         if planned is None or planned.seconds is None or planned.low is None or planned.high is None:
             return
-        self._say(Outlook(planned.seconds, planned.low, planned.high, planned.basis), corrected_by=0)
+        self._report_duration(
+            Outlook(planned.seconds, planned.low, planned.high, planned.basis), corrected_by=0
+        )
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        step = state.global_step
+    def note_step(self, step: int) -> None:
+        # The first steps of any process are slow: a resumed run skips them as well.
         if self._left:
             self._left -= 1
-            self._began = (step, self._of_steps())
+            self._began = (step, self._step_seconds())
             return
         assert self._began is not None
         steps = step - self._began[0]
         if steps < self._next and step < self.total and time.monotonic() < self._again:
             return
         self._next = math.ceil(steps * GROWTH)
-        pace = (self._of_steps() - self._began[1]) / steps
-        apart = self.interludes.ahead(step, self.total)
+        pace = (self._step_seconds() - self._began[1]) / steps
+        apart = self.interludes.predict_ahead(step, self.total)
         spent = self._spent() - self._waited()
-        self._say(corrected(self.total, step, spent, pace, steps, apart), corrected_by=steps)
+        self._report_duration(
+            correct_duration(self.total, step, spent, pace, steps, apart), corrected_by=steps
+        )
 
-    def _of_steps(self) -> float:
-        """Seconds of training so far, without pauses and what else lies between steps."""
-        return self._spent() - self._waited() - self.interludes.seconds
+    def _step_seconds(self) -> float:
+        """Return the seconds of training so far, without pauses, evaluations and checkpoints."""
+        return self._spent() - self._waited() - self.interludes.total_seconds
 
-    def _planned(self) -> Duration | None:
+    def _plan_duration(self) -> Duration | None:
         if self.facts is None:
             return None
-        here = hardware.detect()
-        card = rated(card_here(self.config, here))
-        speed = measured(self.asked, not card.cpu, self.config.output.folder)
-        return duration_of(self.config, self.facts, self.data, card=card, speed=speed)
+        here = hardware.detect_hardware()
+        card = rate_card(find_local_card(self.config, here))
+        speed = find_measured(self.asked, not card.cpu, self.config.output.folder)
+        return estimate_duration(self.config, self.facts, self.data, card=card, speed=speed)
 
-    def _say(self, found: Outlook, corrected_by: int) -> None:
+    def _report_duration(self, found: Outlook, corrected_by: int) -> None:
+        # Pauses are paid for, so they are part of the cost but not of the duration.
         spent, waited = self._spent(), self._waited()
         self._again = time.monotonic() + OFTEN if corrected_by else math.inf
         self.reporter.emit(
@@ -115,9 +118,9 @@ class Pace(TrainerCallback):
                 low=found.low,
                 high=found.high,
                 spent=spent,
-                cost=price_of(self.config, found.seconds + waited),
-                cost_high=price_of(self.config, found.high + waited),
-                cost_spent=price_of(self.config, spent),
+                cost=compute_price(self.config, found.seconds + waited),
+                cost_high=compute_price(self.config, found.high + waited),
+                cost_spent=compute_price(self.config, spent),
                 corrected_by=corrected_by,
                 basis=found.basis,
             )

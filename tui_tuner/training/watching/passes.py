@@ -1,4 +1,4 @@
-"""The fullest forward passes of a run so far, which decide about its memory."""
+"""Keep the fullest forward passes of a run so far, which determine its memory."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Pass:
-    """The size of a forward pass, and what lay beside it in memory.
+    """The size of a forward pass, and what else was in memory.
 
     Args:
-        sequences: Rows of the model's input; 1 where examples lie side by side.
-        length: Tokens of each, padding included.
+        sequences: Rows of the model's input; 1 if examples are packed into one row.
+        length: Tokens of each row, padding included.
         targets: Positions with a label.
-        states: The optimizer's states were there, as they are from its first step on.
-        accumulating: Gradients of an earlier pass of the same step were there.
+        states: The optimizer's states existed, as they do from its first step on.
+        accumulating: Gradients of an earlier pass of the same step existed.
     """
 
     sequences: int
@@ -24,29 +24,28 @@ class Pass:
     accumulating: bool = False
 
     @property
-    def tokens(self) -> int:
-        """Tokens, padding included."""
+    def token_count(self) -> int:
         return self.sequences * self.length
 
 
 class Passes:
-    """Keeps the fullest pass of each kind that memory tells apart: with or without states and gradients.
+    """Keeps the fullest pass of each kind: with or without optimizer states and earlier gradients.
 
-    The fullest of a kind has the tokens of the one with most, and the targets of the one with most.
+    The fullest of a kind combines the most tokens and the most targets that any of its passes had.
     """
 
     def __init__(self) -> None:
         self._kept: dict[tuple[bool, bool], Pass] = {}
 
-    def remember(self, seen: Pass) -> None:
+    def remember_pass(self, seen: Pass) -> None:
         """Keep a pass if it is fuller than those of its kind before it."""
         kind = (seen.states, seen.accumulating)
         kept = self._kept.get(kind)
         if kept is not None:
-            fuller, most = max(seen, kept, key=lambda one: one.tokens), max(seen.targets, kept.targets)
+            fuller, most = max(seen, kept, key=lambda one: one.token_count), max(seen.targets, kept.targets)
             seen = replace(fuller, targets=most)
         self._kept[kind] = seen
 
-    def fullest(self) -> list[Pass]:
-        """One pass of each kind that there was."""
+    def list_fullest(self) -> list[Pass]:
+        """Return one pass of each kind that occurred."""
         return list(self._kept.values())

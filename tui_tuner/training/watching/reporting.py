@@ -1,4 +1,4 @@
-"""Speaking to the journal: phases, steps read from the device in batches, and the heartbeat."""
+"""Write a run's events: phases, steps read from the device in batches, and the heartbeat."""
 
 from __future__ import annotations
 
@@ -12,69 +12,72 @@ from typing import Any
 from tui_tuner.config.advice import fixes_of
 from tui_tuner.locales import _
 from tui_tuner.runs import events
-from tui_tuner.runs.events import Body, Finished, Log, Phase, Sink, Step, Warned, advice_of
+from tui_tuner.runs.events import EventBody, EventSink, Finished, Log, Phase, Step, Warned, advice_of
 from tui_tuner.training.ranks import Ranks
-from tui_tuner.training.watching.curve import CurveWatch
-from tui_tuner.training.watching.meter import StepMeter, Work
-from tui_tuner.training.watching.numbers import NumberWatch
+from tui_tuner.training.watching.curve_watch import CurveWatch
+from tui_tuner.training.watching.number_watch import NumberWatch
+from tui_tuner.training.watching.step_meter import StepMeter, Work
 
 HEARTBEAT_SECONDS = 5.0
 FIRST_BEAT_SECONDS = 0.5
-PHASE_SECONDS = 0.9  # from one count of a phase to the next: it moves every second, and a journal stays small
-MOST_SKIPPED = 20  # steps in a row that a loss scaler may skip; from 65,536 it is at 0.06 by then
+# Between two counts of a phase: short enough to move every second, long enough to keep a journal small.
+PHASE_SECONDS = 0.9
+# Steps in a row that a loss scaler may skip. Its scale starts at 65,536 and is down to 0.06 by then.
+MOST_SKIPPED = 20
 
 
 class Reporter:
-    """A sink with the phases of a run; `finished` goes through at most once. Only the main rank speaks."""
+    """Sends a run's events to a sink. Only the main rank sends any, and only the first end is sent."""
 
-    def __init__(self, sink: Sink, ranks: Ranks | None = None) -> None:
+    def __init__(self, sink: EventSink, ranks: Ranks | None = None) -> None:
         self.sink = sink
-        self._speaks = ranks is None or ranks.main
+        self._speaks = ranks is None or ranks.is_main
         self.step = 0
         self._finished = False
         self._phase: tuple[str, float] = ("", 0.0)
 
-    def emit(self, body: Body) -> None:
+    def emit(self, body: EventBody) -> None:
         if self._speaks:
             self.sink.emit(body)
 
-    def phase(self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = "") -> None:
-        """Say what is going on; repeated for the same phase about once a second at most."""
+    def report_phase(self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = "") -> None:
+        """Report the phase and its count, for the same phase at most about once a second."""
         now = time.monotonic()
         same = self._phase[0] == name and now - self._phase[1] < PHASE_SECONDS
+        # The first and the last count of a phase are always reported, else it would seem to end unfinished.
         if same and done and (done < total or not total):
             return
         self._phase = (name, now)
         self.emit(Phase(name, done, total, note, unit))
 
     @property
-    def resting(self) -> bool:
-        """Whether the run is paused."""
+    def is_resting(self) -> bool:
         return self._phase[0] == "paused"
 
-    def warn(self, code: str, message: str, hint: str = "") -> None:
+    def report_warning(self, code: str, message: str, hint: str = "") -> None:
         self.emit(Warned(code, message, hint, advice_of(hint), [dict(fix) for fix in fixes_of(hint)]))
 
-    def log(self, message: str, level: str = "info") -> None:
+    def report_log(self, message: str, level: str = "info") -> None:
         self.emit(Log(message, level))
 
-    def finished(self, status: str, exit_code: int, message: str = "", hint: str = "") -> None:
-        self.end(Finished(status, exit_code, message, hint, advice=advice_of(hint)))
+    def report_finish(self, status: str, exit_code: int, message: str = "", hint: str = "") -> None:
+        self.report_end(Finished(status, exit_code, message, hint, advice=advice_of(hint)))
 
-    def end(self, ended: Finished) -> None:
-        """Say how the run ended, unless that was said."""
+    def report_end(self, ended: Finished) -> None:
+        """Report how the run ended, unless that was reported."""
+        # A failure is reported in full where it is caught; the general report at the end must not repeat it.
         if not self._finished:
             self._finished = True
             self.emit(ended)
 
 
 class Heartbeat:
-    """Every five seconds the step and this process's resident memory, also while paused."""
+    """Sends the step and this process's resident memory every five seconds, also while paused."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._send_beats, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
         self._thread.start()
@@ -84,9 +87,10 @@ class Heartbeat:
         self._end.set()
         self._thread.join(timeout=2)
 
-    def _beat(self) -> None:
+    def _send_beats(self) -> None:
         import psutil
 
+        # The first beat is early, so that a viewer soon sees that the run is alive.
         process = psutil.Process()
         wait = FIRST_BEAT_SECONDS
         while not self._end.wait(wait):
@@ -99,9 +103,11 @@ class Heartbeat:
 class PendingStep:
     """A step whose loss and gradient norm may still be on the device.
 
-    `skipped`: a loss scaler found gradients too large for float16, left the weights as they were and lowered
-    its scale (`step.scaling.ScaleWatch`); it may be on the device too. `work`: its operations, where counted.
-    `seconds`: until it was launched.
+    Args:
+        seconds: Time until it was launched.
+        skipped: A loss scaler found gradients too large for float16, left the weights as they were and
+            lowered its scale (`step.scaling.ScaleWatch`); may be on the device too.
+        work: Its operations, if they are counted.
     """
 
     step: int
@@ -128,7 +134,7 @@ class BadNumbers:
 
 
 class StepReports:
-    """Collects steps and writes them in batches: one read from the device for all of them."""
+    """Collects steps and writes them in batches, with one read from the device for all of them."""
 
     def __init__(
         self,
@@ -150,24 +156,25 @@ class StepReports:
         self._skipped = 0  # steps in a row
         self._told_of_skipping = False
 
-    def add(self, step: PendingStep) -> None:
+    def add_step(self, step: PendingStep) -> None:
         self._pending.append(step)
         self._reporter.step = step.step
 
     @property
-    def due(self) -> bool:
+    def is_report_due(self) -> bool:
         return time.monotonic() - self._last >= self._every
 
-    def flush(self) -> list[BadNumbers]:
-        """Write a `step` event for each collected step; returns those with numbers that are not finite."""
+    def flush_steps(self) -> list[BadNumbers]:
+        """Write a `step` event for each collected step; return those with numbers that are not finite."""
         self._last = time.monotonic()
         steps, self._pending = self._pending, []
         if not steps:
             return []
+        # The host runs ahead of the device: the time that this read waits belongs to these steps.
         began = time.monotonic()
         read = _read_steps(steps)
-        seconds = _seconds(steps, time.monotonic() - began)
-        used = self.meter.read(steps[-1].step, [step.work for step in steps])
+        seconds = _share_seconds(steps, time.monotonic() - began)
+        used = self.meter.read_times(steps[-1].step, [step.work for step in steps])
         allocated, reserved = self._memory()
         bad = []
         found = zip(steps, read, seconds, used, strict=True)
@@ -181,7 +188,7 @@ class StepReports:
                     grad_norm=norm,
                     supervised_tokens=step.trained,
                     tokens=step.tokens,
-                    # of the tokens that are trained: what a run is paid for, and what peers are compared by
+                    # Trained tokens only: they are what a run is paid for, and what peers are compared by.
                     tokens_per_second=step.trained / took if took > 0 else 0.0,
                     memory_allocated=allocated,
                     memory_reserved=reserved,
@@ -192,29 +199,30 @@ class StepReports:
                 )
             )
             finite = [value if value is not None and math.isfinite(value) else None for value in (loss, norm)]
-            findings = self._watch.feed(step.step, finite[0], finite[1], step.learning_rate)
+            findings = self._watch.feed_numbers(step.step, finite[0], finite[1], step.learning_rate)
             if self.curve is not None:
-                findings += self.curve.feed(step.step, finite[0], step.learning_rate, step.epoch)
+                findings += self.curve.feed_losses(step.step, finite[0], step.learning_rate, step.epoch)
             for finding in findings:
-                self._reporter.warn(finding.code, finding.message, finding.hint)
+                self._reporter.report_warning(finding.code, finding.message, finding.hint)
+            # The gradients of a skipped step are never finite, so only many in a row are a problem.
             self._skipped = self._skipped + 1 if skipped else 0
-            problem = self._scaling(step.step) if skipped else _not_finite(loss, norm)
+            problem = self._check_scaling(step.step) if skipped else _not_finite(loss, norm)
             if problem:
                 bad.append(BadNumbers(step.step, problem, step.rows))
         return bad
 
-    def _scaling(self, step: int) -> str:
-        """What is wrong with a step that the loss scaler skipped: nothing, unless many in a row are.
+    def _check_scaling(self, step: int) -> str:
+        """Return the problem with a step that the loss scaler skipped; empty unless many in a row are.
 
-        The scale begins high and is halved at each overflow, so some steps at the beginning are skipped in
-        any run; where it falls and falls, the numbers themselves overflow.
+        The scale starts high and is halved at each overflow, so any run skips some steps at its beginning. If
+        the scale keeps falling, the numbers themselves overflow.
         """
         if not self._told_of_skipping:
             self._told_of_skipping = True
-            self._reporter.log(
+            self._reporter.report_log(
                 _(
                     "Step {step} was skipped: its scaled gradients are too large for float16. The loss "
-                    "scaler lowers its scale; a few such steps, most of them early, are usual.",
+                    "scaler lowers its scale; a few such steps, most of them early, are normal.",
                     step=step,
                 )
             )
@@ -223,17 +231,15 @@ class StepReports:
         return _("the loss scaler has skipped {skipped} steps in a row", skipped=self._skipped)
 
 
-def _seconds(steps: list[PendingStep], waited: float) -> list[float]:
-    """What steps took: until they were launched, and the wait for a device that still computed them.
-
-    The wait is shared out by tokens: who runs ahead of a device does not see where one step of it ends.
-    """
+def _share_seconds(steps: list[PendingStep], waited: float) -> list[float]:
+    """Return the seconds of each step: until it was launched, and its share of the wait for the device."""
+    # Divided by tokens, because the host cannot see where one step ends on the device and the next begins.
     tokens = sum(step.tokens for step in steps)
     return [step.seconds + waited * (step.tokens / tokens if tokens else 1 / len(steps)) for step in steps]
 
 
 def _not_finite(loss: float | None, norm: float | None) -> str:
-    """Which number of a step is not finite; empty if both are."""
+    """Name the number of a step that is not finite; empty if both are."""
     if loss is not None and not math.isfinite(loss):
         return _("the loss is {value}", value=loss)
     if norm is not None and not math.isfinite(norm):
@@ -244,29 +250,29 @@ def _not_finite(loss: float | None, norm: float | None) -> str:
 def _read_steps(
     steps: list[PendingStep],
 ) -> list[tuple[float | None, float | None, dict[str, float], bool]]:
-    """Loss, gradient norm, metrics and whether it was skipped of each step, in one transfer."""
+    """Read the loss, gradient norm, metrics and skip of each step from the device, in one transfer."""
     values: list[Any] = []
     for step in steps:
         skipped = None if isinstance(step.skipped, bool) else step.skipped
         values += [step.loss, step.grad_norm, *step.metrics.values(), skipped]
-    numbers = iter(_read(values))
+    numbers = iter(_read_values(values))
     return [
         (
             next(numbers),
             next(numbers),
-            {name: _number(next(numbers)) for name in step.metrics},
+            {name: _clean_number(next(numbers)) for name in step.metrics},
             bool(next(numbers)) or step.skipped is True,
         )
         for step in steps
     ]
 
 
-def _number(value: float | None) -> float:
+def _clean_number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _read(values: list[Any]) -> list[float | None]:
-    """Numbers of scalars that live on a device, in one transfer; None stays None."""
+def _read_values(values: list[Any]) -> list[float | None]:
+    """Read scalars from a device in one transfer; None stays None."""
     import torch
 
     places = [place for place, value in enumerate(values) if value is not None]
@@ -279,7 +285,7 @@ def _read(values: list[Any]) -> list[float | None]:
 
 
 def device_memory(device: str) -> Callable[[], tuple[int, int]]:
-    """A function giving (peak allocated, peak reserved) bytes of a GPU, (0, 0) on CPU."""
+    """Return a function that returns (peak allocated, peak reserved) bytes of a GPU, (0, 0) on a CPU."""
     if device == "cpu":
         return lambda: (0, 0)
 

@@ -1,6 +1,6 @@
-"""Models that are being fetched: one after the other, in a thread, whatever screen is on view.
+"""The download queue for models: one at a time, in a thread, independent of the screen.
 
-What was fetched stays on the disk, so one that is left goes on where it was when it is fetched again.
+Downloaded parts stay on disk, so a cancelled download resumes when it is started again.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from tui_tuner.models.hub.kinds import Progress
 
 WAITING, FETCHING, DONE, FAILED, LEFT = "waiting", "fetching", "done", "failed", "left"
-_STILL = 15.0  # seconds without a byte after which that is said
+_STILL = 15.0  # seconds without a byte before that is reported
 
 
 @dataclass
-class Job:
-    """A model that is fetched, was, or waits for its turn.
+class FetchJob:
+    """The download of a model: active, finished or waiting.
 
     Args:
-        done, total: Bytes; None for a total that nobody knows.
-        file: The one that came last.
-        note: Why it does not move, in words.
-        rate: Bytes a second lately.
+        done, total: Bytes; `total` is None if unknown.
+        file: The current file.
+        note: Why it makes no progress, in words.
+        rate: Recent bytes per second.
         error: Why it failed.
-        folder: Where it is, once it is whole.
+        folder: The model's folder, once complete.
     """
 
     name: str
@@ -52,32 +52,32 @@ class Job:
     moved: float = 0.0
 
     @property
-    def active(self) -> bool:
-        """Whether it is fetched, or will be."""
+    def is_active(self) -> bool:
+        """True while it is downloading or waiting."""
         return self.state in (WAITING, FETCHING)
 
     @property
     def share(self) -> float | None:
-        """How much of it is here, from 0 to 1; None where nobody knows."""
+        """The downloaded share, 0 to 1; None if the total is unknown."""
         return min(1.0, self.done / self.total) if self.total else None
 
     @property
     def words(self) -> str:
-        """Why it failed, in words."""
+        """Return why it failed, in words."""
         return words_of(self.error) if self.error is not None else ""
 
     @property
-    def left(self) -> float | None:
-        """Seconds to its end at the rate of late; None where nobody can tell."""
+    def seconds_left(self) -> float | None:
+        """Seconds left at the recent rate; None if unknown."""
         return (self.total - self.done) / self.rate if self.rate and self.total else None
 
-    def still(self, now: float) -> float:
-        """For how many seconds nothing has come, once that is worth a word; else 0."""
+    def count_still_seconds(self, now: float) -> float:
+        """Return the seconds without progress if worth reporting, otherwise 0."""
         quiet = now - self.moved
         return quiet if self.state == FETCHING and self.moved and quiet >= _STILL else 0.0
 
-    def hear(self, progress: Progress) -> None:
-        """How far it is."""
+    def take_progress(self, progress: Progress) -> None:
+        """Take over a progress report."""
         now = time.monotonic()
         if progress.done != self.done:
             self.moved = now
@@ -86,68 +86,72 @@ class Job:
         self.files_done, self.files_total = progress.files_done, progress.files_total
 
 
-class Fetches:
+class FetchQueue:
     """The models that this process fetches.
 
     Args:
-        ended: Called in a thread when one has come to its end, whatever that was.
+        ended: Called in a thread when a download has ended in any way.
     """
 
-    def __init__(self, ended: Callable[[Job], None]) -> None:
-        self.jobs: list[Job] = []
+    def __init__(self, ended: Callable[[FetchJob], None]) -> None:
+        self.jobs: list[FetchJob] = []
         self._ended = ended
         self._lock = threading.Lock()
         self._running = False
         self._closed = False
 
     @property
-    def active(self) -> list[Job]:
-        """What is fetched now, and then what waits."""
+    def active_jobs(self) -> list[FetchJob]:
+        """The current download, then the waiting ones."""
         with self._lock:
-            return [job for job in self.jobs if job.active]
+            return [job for job in self.jobs if job.is_active]
 
     @property
-    def current(self) -> Job | None:
-        """What is fetched now."""
-        return next(iter(self.active), None)
+    def current(self) -> FetchJob | None:
+        """The current download, if any."""
+        return next(iter(self.active_jobs), None)
 
-    def of(self, name: str, source: str) -> Job | None:
-        """The newest job for a model."""
+    def find_job(self, name: str, source: str) -> FetchJob | None:
+        """Return the newest job of a model, if any."""
         with self._lock:
             jobs = [job for job in self.jobs if (job.name, job.source) == (name, source)]
         return jobs[-1] if jobs else None
 
-    def add(self, name: str, source: str, revision: str | None = None, total: int | None = None) -> Job:
-        """Fetch a model when its turn comes; the one that is already wanted, where there is one."""
+    def add_job(
+        self, name: str, source: str, revision: str | None = None, total: int | None = None
+    ) -> FetchJob:
+        """Queue a download and return its job, or the job that is already queued for the model."""
         with self._lock:
             for job in self.jobs:
-                if job.active and (job.name, job.source, job.revision) == (name, source, revision):
+                if job.is_active and (job.name, job.source, job.revision) == (name, source, revision):
                     return job
-            job = Job(name, source, revision, total=total)
+            job = FetchJob(name, source, revision, total=total)
             self.jobs.append(job)
+            # Decided inside the lock: the thread may be just about to end with an empty queue.
             begin, self._running = not self._running, True
         if begin:
-            threading.Thread(target=self._work, name="fetch", daemon=True).start()
+            threading.Thread(target=self._run_queue, name="fetch", daemon=True).start()
         return job
 
-    def leave(self, job: Job) -> None:
-        """Fetch no more of it; what is here stays."""
+    def cancel_job(self, job: FetchJob) -> None:
+        """Cancel a download; downloaded parts stay on disk."""
         with self._lock:
             waited = job.state == WAITING
-            if job.active:
+            if job.is_active:
                 job.state = LEFT
+        # A download that was under way ends itself, and reports from its own thread.
         if waited:
             self._ended(job)
 
     def close(self) -> None:
-        """Leave all of them: the program ends."""
+        """Cancel all downloads because the program ends."""
         with self._lock:
             self._closed = True
             for job in self.jobs:
-                if job.active:
+                if job.is_active:
                     job.state = LEFT
 
-    def _work(self) -> None:
+    def _run_queue(self) -> None:
         while True:
             with self._lock:
                 job = next((one for one in self.jobs if one.state == WAITING), None)
@@ -155,27 +159,30 @@ class Fetches:
                     self._running = False
                     return
                 job.state = FETCHING
-            self._fetch(job)
+            self._fetch_model(job)
             if not self._closed:
                 with contextlib.suppress(RuntimeError):  # the screen is closing
                     self._ended(job)
 
-    def _fetch(self, job: Job) -> None:
+    def _fetch_model(self, job: FetchJob) -> None:
         from tui_tuner.ui.base_models import hubs
 
         job.moved = time.monotonic()
         try:
-            folder = hubs.fetch(job.name, job.source, job.revision, job.hear, lambda: job.state == LEFT)
-        except Exception as error:  # also of a library: one model that fails must not end the queue
+            folder = hubs.fetch_model(
+                job.name, job.source, job.revision, job.take_progress, lambda: job.state == LEFT
+            )
+        except Exception as error:  # also of libraries: one failed model must not end the queue
             with self._lock:
                 if job.state == FETCHING:
                     job.state, job.error = FAILED, error
             return
         with self._lock:
+            # Otherwise it was cancelled in the last moment, which must stay so.
             if job.state == FETCHING:
                 job.state, job.folder = DONE, folder
 
 
 def is_expected(error: BaseException | None) -> bool:
-    """Whether an error says what to do, or comes from the disk or the net."""
+    """Return whether an error needs no report: one of ours, of the disk, or of the network."""
     return isinstance(error, TunerError | OSError)

@@ -1,4 +1,4 @@
-"""Whether a model can be trained as a draft has it, on the card planned for; from its config alone."""
+"""Estimates from a model's config whether it can be trained with a draft's settings on the planned GPU."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from tui_tuner.errors import ModelError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, facts_from_config, load_facts
 from tui_tuner.text import one_line
-from tui_tuner.ui.base_models.rows import Row
-from tui_tuner.ui.form import at, put
+from tui_tuner.ui.base_models.model_rows import ModelRow
+from tui_tuner.ui.form_values import find_value, set_value
 
 FITS, MISFIT, UNSUITED, UNKNOWN = "fits", "misfit", "unsuited", "unknown"
 _MOST_KEPT = 512
-_lock = threading.Lock()  # one plan at a time: several would only take the screen's share of the processor
+_lock = threading.Lock()  # one plan at a time: several would slow down the screen
 _kept: dict[str, Fit] = {}
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The answer for one model.
+    """Whether one model fits.
 
     Args:
         state: `fits`, `misfit` (memory), `unsuited` (the task cannot use it, or its config makes no sense),
             or `unknown`.
-        needs: GiB that have to be free for the run.
-        usable: GiB that the card has.
+        needs: GiB that must be free for the run.
+        usable: GiB that the GPU has.
         why: The verdict as a sentence.
-        parameters: How many the model has, by its config.
+        parameters: Number of parameters, by the model's config.
     """
 
     state: str
@@ -46,15 +46,15 @@ class Fit:
 
 
 def draft_with(draft: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A draft with other values, by the dotted names of their fields."""
+    """Return a copy of a draft with other values, by dotted name."""
     changed = copy.deepcopy(dict(draft))
     for path, value in values.items():
-        put(changed, path, value)
+        set_value(changed, path, value)
     return changed
 
 
-def facts_of(row: Row, config: Mapping[str, Any] | None) -> ModelFacts | None:
-    """The shapes of a row's model: from its folder, a hub's config, or known beforehand; or None.
+def facts_of(row: ModelRow, config: Mapping[str, Any] | None) -> ModelFacts | None:
+    """Return the shapes of a row's model from its folder, a hub's config or the catalogue; None if unknown.
 
     Raises:
         ModelError: its config cannot be used.
@@ -64,54 +64,59 @@ def facts_of(row: Row, config: Mapping[str, Any] | None) -> ModelFacts | None:
     if config:
         return facts_from_config(config, row.name, f"{one_line(row.name)}/config.json")
     if not row.on_hub:
-        return None  # which of the models inside this package it is, depends on the task
-    from tui_tuner.models.catalog import find
+        return None  # which embedded model it means depends on the task
+    from tui_tuner.models.catalog import find_config
 
-    shapes = find(row.name) if row.revision is None else None
+    # The catalogue holds the newest revision only.
+    shapes = find_config(row.name) if row.revision is None else None
     return facts_from_config(shapes, row.name, row.name) if shapes is not None else None
 
 
 def fit_of(
     draft: Mapping[str, Any],
-    row: Row,
+    row: ModelRow,
     card: str,
     root: Path | None,
     config: Mapping[str, Any] | None = None,
 ) -> Fit:
-    """Whether a draft with this model fits the card (empty: this machine). Takes about a tenth of a second.
+    """Return whether a draft with this model fits the GPU (empty: this machine). Takes about 0.1 s.
 
     Args:
-        config: The model's config.json, where a hub gave it.
+        config: The model's config.json, if a hub sent it.
     """
     changed = draft_with(draft, {"model.name": row.name, "model.architecture": None, "model.revision": None})
     key = json.dumps([changed, card, row.key, str(row.folder), config], sort_keys=True, default=str)
     with _lock:
         if key not in _kept:
-            found = _fit(changed, row, card, root, config)
+            found = _compute_fit(changed, row, card, root, config)
+            # An unknown fit may become known with the hub's answer, so it is not cached.
             if found.state == UNKNOWN:
                 return found
+            # A dict keeps insertion order, so this drops the oldest entry.
             while len(_kept) >= _MOST_KEPT:
                 del _kept[next(iter(_kept))]
             _kept[key] = found
         return _kept[key]
 
 
-def _fit(
-    draft: dict[str, Any], row: Row, card: str, root: Path | None, config: Mapping[str, Any] | None
+def _compute_fit(
+    draft: dict[str, Any], row: ModelRow, card: str, root: Path | None, config: Mapping[str, Any] | None
 ) -> Fit:
-    from tui_tuner.config.kinds import TASKS
+    from tui_tuner.config.kinds.tasks import TASKS
     from tui_tuner.ui import planlook
 
     try:
         facts = facts_of(row, config)
         if facts is None and row.on_hub:
-            return Fit(UNKNOWN, why=_("Its config.json is not here, and no hub has told it yet."))
-        task = str(at(draft, "task"))
+            return Fit(UNKNOWN, why=_("Its config.json is not on this machine, and no hub has sent it yet."))
+        task = str(find_value(draft, "task"))
         kind = TASKS.get(task)
         if facts is not None and facts.encoder and kind is not None and kind.writes:
-            why = _("It reads both ways and cannot write, which task {task} needs.", task=one_line(task))
+            why = _(
+                "It is an encoder and cannot generate text, which task {task} needs.", task=one_line(task)
+            )
             return Fit(UNSUITED, why=why)
-        look = planlook.look(draft, card, root, network=False, facts=facts)
+        look = planlook.plan_draft(draft, card, root, network=False, facts=facts)
     except TunerError as error:
         state = UNSUITED if isinstance(error, ModelError) or error.field == "model.name" else UNKNOWN
         return Fit(state, why=words_of(error))
@@ -120,8 +125,8 @@ def _fit(
     found = look.plan.fit
     return Fit(
         FITS if found.fits else MISFIT,
-        found.estimate.upper,
+        found.estimate.safe_limit,
         found.card.usable,
-        found.sentence(),
+        found.describe_fit(),
         look.plan.facts.parameters,
     )

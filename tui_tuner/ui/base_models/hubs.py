@@ -1,4 +1,4 @@
-"""Where the screens of models ask hubs. Every function may take its time: call it in a thread.
+"""Requests of the model screens to hubs. Every function may be slow: call it in a thread.
 
 The clients of the hubs are imported at the first call.
 """
@@ -10,29 +10,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_tuner.models.hub.kinds import MODELSCOPE, SOURCES
-from tui_tuner.ui.base_models.rows import HERE, HUB, Row
-from tui_tuner.ui.base_models.told import Told, told_of_folder
+from tui_tuner.ui.base_models.model_description import ModelSummary, told_of_folder
+from tui_tuner.ui.base_models.model_rows import HERE, HUB, ModelRow
 
 if TYPE_CHECKING:
-    from tui_tuner.models.hub.kinds import Described, LocalModel, Progress, Who
+    from tui_tuner.models.hub.kinds import Account, LocalModel, ModelDescription, Progress
 
 LIMIT = 30  # models of one search
 
 
-def search(query: str, source: str) -> list[Row]:
-    """The models that a hub finds.
+def search_models(query: str, source: str) -> list[ModelRow]:
+    """Search a hub for models.
 
     Raises:
-        TunerError: it cannot be reached, or refuses.
+        TunerError: the hub cannot be reached, or refuses.
     """
-    from tui_tuner.models.hub.api import search as ask
+    from tui_tuner.models.hub.api import search_models as ask
 
     return [
-        Row(
+        ModelRow(
             found.name,
             HUB,
             found.source,
             found.parameters,
+            # Two bytes a parameter, as nearly all models are published in 16 bits.
             found.bytes if found.bytes is not None else 2 * found.parameters if found.parameters else None,
             derived=found.bytes is None,
             licence=found.licence,
@@ -44,22 +45,22 @@ def search(query: str, source: str) -> list[Row]:
     ]
 
 
-def describe(row: Row) -> Told:
-    """What a hub, or the folder of the row, tells of a model.
+def describe_model(row: ModelRow) -> ModelSummary:
+    """Describe a model from the row's folder or from its hub.
 
     Raises:
-        TunerError: there is none of this name, or the hub cannot be reached, or refuses.
+        TunerError: no model has this name, or the hub cannot be reached, or refuses.
     """
     if row.folder is not None and (row.whole or not row.on_hub):
         return told_of_folder(row.folder)
-    from tui_tuner.models.hub.api import describe as ask
+    from tui_tuner.models.hub.api import describe_model as ask
 
-    return _told(ask(row.name, revision=row.revision, source=row.source))
+    return _convert_description(ask(row.name, revision=row.revision, source=row.source))
 
 
-def _told(found: Described) -> Told:
+def _convert_description(found: ModelDescription) -> ModelSummary:
     names = {file.name for file in found.files}
-    return Told(
+    return ModelSummary(
         files=tuple((file.name, file.size) for file in found.files),
         total=found.bytes or None,
         here=found.here,
@@ -68,6 +69,7 @@ def _told(found: Described) -> Told:
         gated=found.gated,
         safetensors=found.safetensors,
         remote_code=found.remote_code,
+        # None and not False: the template may be inside tokenizer_config.json, which was not read.
         chat_template=True if any(name.startswith("chat_template.") for name in names) else None,
         parameters=found.parameters,
         updated=found.updated,
@@ -76,18 +78,19 @@ def _told(found: Described) -> Told:
     )
 
 
-def here() -> list[Row]:
-    """Models in the caches of the hubs, used last first."""
+def list_local_models() -> list[ModelRow]:
+    """List the models in the hubs' caches, most recently used first."""
     from tui_tuner.models.hub.api import local_models
 
-    rows: dict[tuple[str, str], Row] = {}
-    for row in sorted(map(_row, local_models()), key=lambda row: (not row.whole, -row.used)):
-        rows.setdefault((row.source, row.name), row)  # one may be here in several revisions
+    rows: dict[tuple[str, str], ModelRow] = {}
+    for row in sorted(map(_make_row, local_models()), key=lambda row: (not row.whole, -row.used)):
+        # A model may be cached in several revisions: the complete, most recently used one comes first.
+        rows.setdefault((row.source, row.name), row)
     return sorted(rows.values(), key=lambda row: -row.used)
 
 
-def _row(model: LocalModel) -> Row:
-    return Row(
+def _make_row(model: LocalModel) -> ModelRow:
+    return ModelRow(
         model.name if model.source in SOURCES else str(model.path.absolute()),
         HERE,
         model.source if model.source in SOURCES else "",
@@ -99,22 +102,22 @@ def _row(model: LocalModel) -> Row:
     )
 
 
-def endpoint(source: str) -> str:
-    """The address of a hub: a mirror, where the environment names one."""
-    from tui_tuner.models.hub.api import endpoint as ask
+def find_endpoint(source: str) -> str:
+    """Return the address of a hub, or of the mirror that the environment sets."""
+    from tui_tuner.models.hub.api import hub_address as ask
 
     return ask(source)
 
 
 def is_offline() -> bool:
-    """Whether the environment forbids to ask a hub."""
+    """Return whether the environment forbids network access to hubs."""
     from tui_tuner.models.hub.net import is_offline as ask
 
     return ask()
 
 
 def cache_folder(source: str) -> Path:
-    """Where a hub's models are kept on this machine."""
+    """Return the folder of a hub's cache on this machine."""
     if source == MODELSCOPE:
         from tui_tuner.models.hub.ms_store import cache_root
 
@@ -124,52 +127,52 @@ def cache_folder(source: str) -> Path:
     return Path(ask())
 
 
-def fetch(
+def fetch_model(
     name: str,
     source: str,
     revision: str | None,
     progress: Callable[[Progress], None],
     cancelled: Callable[[], bool],
 ) -> Path:
-    """Fetch a model, or what is missing of it; the folder that it is in then.
+    """Download a model, or its missing parts, and return its folder.
 
     Raises:
-        TunerError: the hub cannot be reached, refuses or breaks off, or the disk is full.
-        Cancelled: it was asked to stop.
+        TunerError: the hub cannot be reached, refuses or disconnects, or the disk is full.
+        Cancelled: `cancelled` returned True.
     """
-    from tui_tuner.models.hub.api import fetch as ask
+    from tui_tuner.models.hub.api import fetch_model as ask
 
     return ask(name, revision=revision, source=source, progress=progress, cancelled=cancelled)
 
 
-def who(source: str) -> Who | None:
-    """Who is logged in; None for nobody.
+def find_login(source: str) -> Account | None:
+    """Return the user that is logged in, if any.
 
     Raises:
-        TunerError: the token that there is cannot be read.
+        TunerError: the stored token cannot be read.
     """
-    from tui_tuner.models.hub.api import who as ask
+    from tui_tuner.models.hub.api import find_who as ask
 
     return ask(source)
 
 
-def login(token: str, source: str) -> Who:
-    """Log in with a token, and keep it for later.
+def log_in(token: str, source: str) -> Account:
+    """Log in with a token and store it.
 
     Raises:
-        TunerError: the hub does not know it, or it cannot be kept.
+        TunerError: the hub rejects the token, or it cannot be stored.
     """
-    from tui_tuner.models.hub.api import login as ask
+    from tui_tuner.models.hub.api import log_in as ask
 
     return ask(token, source)
 
 
-def logout(source: str) -> None:
-    """Forget the token that is kept.
+def log_out(source: str) -> None:
+    """Delete the stored token.
 
     Raises:
-        TunerError: it is given by the environment, or cannot be deleted.
+        TunerError: the token is set by the environment, or cannot be deleted.
     """
-    from tui_tuner.models.hub.api import logout as ask
+    from tui_tuner.models.hub.api import log_out as ask
 
     ask(source)

@@ -1,7 +1,7 @@
-"""What was changed in a draft, step by step: to take back, and to do again.
+"""The undo history of a draft.
 
-A step is the draft before and after it. What is typed into one field without leaving it is one step. Steps
-are kept while the program runs, the last `MOST` of them; states share what did not change between them.
+A step holds the draft before and after it. Text typed into one field without leaving it is one step. The last
+`MOST` steps are kept while the program runs; states share the parts that did not change.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.locales import _, _n
-from tui_tuner.text import listed, one_line
+from tui_tuner.text import list_items, one_line
 
-MOST = 1000  # steps that can be taken back: more than anybody counts, and a few MB of memory
-_NAMED = 3  # fields of a step that are named
+MOST = 1000  # steps that can be undone; they take a few MB of memory
+_NAMED = 3  # fields of a step that are named in its description
 
 
 @dataclass(frozen=True)
-class State:
+class DraftState:
     """A draft at one time.
 
     Args:
-        draft: Which draft it was (a `kept.Draft`): beginning from something else makes another.
-        begun: What that draft began with.
+        draft: The draft (a `kept.Draft`); starting from another config makes another one.
+        begun: The values that the draft started with.
     """
 
     draft: Any
@@ -35,112 +35,117 @@ class State:
     yaml: str
     begun: Any
 
-    def same(self, other: State) -> bool:
-        """Whether nothing that one could take back lies between the two."""
+    def is_same(self, other: DraftState) -> bool:
+        """Return whether the two states differ in nothing that can be undone."""
         return (
             self.draft is other.draft
             and self.texts == other.texts
             and self.yaml == other.yaml
-            and _alike(self.values, other.values)
+            and _is_same_value(self.values, other.values)
         )
 
 
 @dataclass(frozen=True)
-class Step:
+class UndoStep:
     """One change.
 
     Args:
-        words: What it was, where a list of fields would not say it: a preset, an edit as YAML.
-        typed: The field that it was typed into, letter by letter; else empty.
+        words: A description, if the list of fields is not enough: a preset, an edit as YAML.
+        typed: The field in which it was typed, letter by letter; otherwise empty.
     """
 
-    before: State
-    after: State
+    before: DraftState
+    after: DraftState
     words: str = ""
     typed: str = ""
 
     @property
     def fields(self) -> list[str]:
-        """The fields that it changed, by their dotted names."""
+        """The dotted names of the fields that it changed."""
         return changed_fields(self.before, self.after)
 
 
 @dataclass
-class History:
-    """The steps of a draft, and where in them one is."""
+class UndoHistory:
+    """The done and undone steps of a draft."""
 
-    now: State
-    done: list[Step] = field(default_factory=list)
-    undone: list[Step] = field(default_factory=list)
-    _entered: str = ""  # the field whose next letter begins a step of its own
+    now: DraftState
+    done: list[UndoStep] = field(default_factory=list)
+    undone: list[UndoStep] = field(default_factory=list)
+    _entered: str = ""  # the field whose next letter starts a new step
 
-    def enter(self, path: str) -> None:
-        """The focus came into a field: what is typed into it is a step of its own.
+    def enter_field(self, path: str) -> None:
+        """Note that a field got the focus: text typed into it is a new step.
 
-        What was typed into the field before may still be on its way here.
+        Text typed into the previous field may still arrive after this.
         """
         self._entered = path
 
-    def note(self, state: State, words: str = "", typed: str = "") -> None:
-        """The draft may have changed."""
-        if state.same(self.now):
+    def note_state(self, state: DraftState, words: str = "", typed: str = "") -> None:
+        """Add a step if the draft has changed."""
+        if state.is_same(self.now):
             return
         last = self.done[-1] if self.done else None
+        # After an undo, the next letter must not be merged into the step that is then last.
         goes_on = bool(typed) and self._entered != typed and not self.undone
         if goes_on and last is not None and last.typed == typed:
-            self.done[-1] = Step(last.before, state, last.words, typed)
-            if state.same(last.before):  # typed, and deleted again
+            self.done[-1] = UndoStep(last.before, state, last.words, typed)
+            if state.is_same(last.before):  # typed, and deleted again
                 self.done.pop()
         else:
-            self.done.append(Step(self.now, state, words, typed))
+            self.done.append(UndoStep(self.now, state, words, typed))
             del self.done[:-MOST]
         if self._entered == typed:
             self._entered = ""
         self.undone.clear()
         self.now = state
 
-    def undo(self) -> Step | None:
-        """The step that is taken back; None where there is none."""
-        return self._move(self.done, self.undone, back=True)
+    def undo(self) -> UndoStep | None:
+        """Undo the last step and return it; None if there is none."""
+        return self._move_step(self.done, self.undone, back=True)
 
-    def redo(self) -> Step | None:
-        """The step that is done again; None where there is none."""
-        return self._move(self.undone, self.done, back=False)
+    def redo(self) -> UndoStep | None:
+        """Redo the last undone step and return it; None if there is none."""
+        return self._move_step(self.undone, self.done, back=False)
 
-    def _move(self, source: list[Step], target: list[Step], back: bool) -> Step | None:
+    def _move_step(self, source: list[UndoStep], target: list[UndoStep], back: bool) -> UndoStep | None:
         if not source:
             return None
         step = source.pop()
         target.append(step)
         self.now = step.before if back else step.after
+        # Typing on in the field of this step is a new step, or undoing it again would take both.
         self._entered = step.typed
         return step
 
 
-def snapshot(values: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of values that shares with an earlier one the sections that are as they were."""
+def copy_changed(values: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy values, but share sections that equal those of an earlier copy."""
     return {
-        key: before[key] if key in before and _alike(before[key], value) else copy.deepcopy(value)
+        key: before[key] if key in before and _is_same_value(before[key], value) else copy.deepcopy(value)
         for key, value in values.items()
     }
 
 
-def changed_fields(before: State, after: State) -> list[str]:
-    """The fields in which two states differ, in the order of the form."""
-    from tui_tuner.ui.form import given, options, unknown, value_of
+def changed_fields(before: DraftState, after: DraftState) -> list[str]:
+    """Return the fields in which two states differ, in the order of the form."""
+    from tui_tuner.ui.form_values import find_given, list_options, list_unknown_keys, value_of
 
     names = [
         path
-        for path, option in options().items()
-        if not _alike(value_of(before.values, option), value_of(after.values, option))
+        for path, option in list_options().items()
+        if not _is_same_value(value_of(before.values, option), value_of(after.values, option))
         or before.texts.get(path) != after.texts.get(path)
     ]
-    strange = dict.fromkeys([*unknown(before.values), *unknown(after.values)])
-    return names + [path for path in strange if given(before.values, path) != given(after.values, path)]
+    # A dict and not a set: the order of the draft is kept.
+    strange = dict.fromkeys([*list_unknown_keys(before.values), *list_unknown_keys(after.values)])
+    return names + [
+        path for path in strange if find_given(before.values, path) != find_given(after.values, path)
+    ]
 
 
-def words_of_step(step: Step, back: bool) -> str:
-    """What was taken back, or done again, in a few words."""
+def words_of_step(step: UndoStep, back: bool) -> str:
+    """Describe an undone or redone step in a few words."""
     fields = step.fields
     if step.words:
         what = _n(
@@ -148,31 +153,35 @@ def words_of_step(step: Step, back: bool) -> str:
         )
     elif len(fields) == 1:
         state = step.before if back else step.after
-        what = _("{field} is {value}", field=one_line(fields[0], 60), value=_shown(state, fields[0]))
+        what = _("{field} is {value}", field=one_line(fields[0], 60), value=_show_value(state, fields[0]))
     elif not fields:
         what = _("comments of the YAML text")
     else:
-        what = listed(_first(fields))
+        what = list_items(_name_first(fields))
     return _("Undone: {what}", what=what) if back else _("Redone: {what}", what=what)
 
 
-def _first(fields: list[str]) -> list[str]:
+def _name_first(fields: list[str]) -> list[str]:
     named = [one_line(path, 60) for path in fields[:_NAMED]]
     more = len(fields) - len(named)
     return [*named, _n("{n} more", "{n} more", more, n=more)] if more else named
 
 
-def _shown(state: State, path: str) -> str:
-    from tui_tuner.ui.form import given, options, show, value_of
+def _show_value(state: DraftState, path: str) -> str:
+    from tui_tuner.ui.form_values import find_given, format_value, list_options, value_of
 
     if path in state.texts:
         return one_line(state.texts[path], 40)
-    value = value_of(state.values, options()[path]) if path in options() else given(state.values, path)
-    return one_line(show(value), 40) or _("empty")
+    value = (
+        value_of(state.values, list_options()[path])
+        if path in list_options()
+        else find_given(state.values, path)
+    )
+    return one_line(format_value(value), 40) or _("empty")
 
 
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two values mean the same."""
-    from tui_tuner.config.writing.flat import same_value  # what it imports is not needed before a change
+def _is_same_value(one: Any, other: Any) -> bool:
+    """Return whether two values mean the same in YAML."""
+    from tui_tuner.config.writing.flat import same_value  # imported late: not needed before the first change
 
     return same_value(one, other)

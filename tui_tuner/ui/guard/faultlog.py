@@ -1,7 +1,7 @@
-"""Where faults of the workbench are written down: a private file of bounded size, with whole tracebacks.
+"""The workbench's fault log: a private file of bounded size that holds full tracebacks.
 
-A traceback is written as text, and never by a library that draws it: a deep one with the values of its
-variables would hold up the screen for minutes. Even so it is cut in the middle where it is very long.
+Tracebacks are plain text, never rendered by a library: a deep one with the values of its variables would
+block the screen for minutes. Very long ones are cut in the middle.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import time
 import traceback
 from pathlib import Path
 
-from tui_tuner.runs.private import open_private
+from tui_tuner.runs.private_files import open_private
 
 _FILE = "workbench.log"
-_MOST_BYTES = 1 << 20  # then the file is set aside, and a new one begun
+_MOST_BYTES = 1 << 20  # then the file is renamed and a new one started
 _MOST_ENTRY = 64 * 1024  # characters
 _MOST_FRAMES = 150  # at each end of one traceback
 _MOST_ERRORS = 6  # of a chain
@@ -26,7 +26,7 @@ _MOST_MESSAGE = 2000  # characters of an error's own text
 
 
 def log_path() -> Path:
-    """Where the file lives; `TUI_TUNER_CONFIG_DIR` moves it."""
+    """Return the path of the log; `TUI_TUNER_CONFIG_DIR` overrides its folder."""
     folder = os.environ.get("TUI_TUNER_CONFIG_DIR")
     if folder:
         return Path(folder) / _FILE
@@ -36,10 +36,10 @@ def log_path() -> Path:
 
 
 class FaultLog:
-    """Writes entries; from any thread, and without ever raising.
+    """Write entries from any thread, without ever raising.
 
     Args:
-        path: The file; None is the platform's own place.
+        path: The file; None uses the platform's log folder.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -47,59 +47,63 @@ class FaultLog:
         self._lock = threading.Lock()
 
     @property
-    def path(self) -> Path:
+    def file_path(self) -> Path:
         return self._given or log_path()
 
-    def note(self, title: str, error: BaseException | None = None, text: str = "") -> str:
-        """Write an entry; returns the name of the file, empty where it cannot be written."""
-        with contextlib.suppress(Exception):  # what is told of a fault must not be a second one
+    def record_fault(self, title: str, error: BaseException | None = None, text: str = "") -> str:
+        """Write an entry and return the path of the file, or an empty string if it cannot be written."""
+        # Reporting a fault must not raise a second one, whatever the disk or the error's own `str` does.
+        with contextlib.suppress(Exception):
             entry = f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} pid {os.getpid()}: {title}\n"
             entry += traceback_text(error) if error is not None else ""
-            return self._write(entry + (f"{text.rstrip()}\n" if text else ""))
+            return self._append_entry(entry + (f"{text.rstrip()}\n" if text else ""))
         return ""
 
-    def _write(self, entry: str) -> str:
-        from tui_tuner.runs.secrets import scrubber
+    def _append_entry(self, entry: str) -> str:
+        from tui_tuner.runs.secrets import current_scrubber
 
         if len(entry) > _MOST_ENTRY:
             half = _MOST_ENTRY // 2
             entry = f"{entry[:half]}\n  […]\n{entry[-half:]}"
-        block = (scrubber().text(entry) + "\n").encode("utf-8", "replace")
+        # Error texts may quote URLs and headers, and with them access tokens.
+        block = (current_scrubber().mask_text(entry) + "\n").encode("utf-8", "replace")
         with self._lock:
-            path = self.path
+            path = self.file_path
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fd = _opened(path)
+            fd = _open_log(path)
             try:
+                # Rotated before writing, so that an entry is never split over two files.
                 if os.fstat(fd).st_size + len(block) > _MOST_BYTES:
                     os.close(fd)
                     os.replace(path, path.with_name(f"{path.name}.1"))
-                    fd = _opened(path)
+                    fd = _open_log(path)
                 os.write(fd, block)
             finally:
                 os.close(fd)
         return str(path)
 
 
-def _opened(path: Path) -> int:
-    """The file, for appending.
+def _open_log(path: Path) -> int:
+    """Open the log for appending.
 
     Raises:
-        OSError: it cannot be written, or is not a plain file of this user's.
+        OSError: the file cannot be written, or is not a regular file owned by this user.
     """
     fd = open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     status = os.fstat(fd)
     if status.st_uid != os.getuid():
         os.close(fd)
         raise OSError(f"{path} is not a file of this user")
+    # An older version or a copied home folder may have left the log readable for others.
     if status.st_mode & 0o077:
         os.fchmod(fd, 0o600)
     return fd
 
 
 def traceback_text(error: BaseException) -> str:
-    """The traceback of an error and of those that led to it, as text; cut in its middle if it is long."""
+    """Return the tracebacks of an error and its causes as text, cut in the middle if they are long."""
     out = io.StringIO()
-    for index, one in enumerate(_chain(error)):
+    for index, one in enumerate(_list_causes(error)):
         if index:
             out.write("which came from\n")
         frames = list(traceback.walk_tb(one.__traceback__))
@@ -113,9 +117,10 @@ def traceback_text(error: BaseException) -> str:
     return out.getvalue()
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def _list_causes(error: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
     step: BaseException | None = error
+    # Causes can form a circle: an error may be raised again from one that it led to.
     while step is not None and step not in found and len(found) < _MOST_ERRORS:
         found.append(step)
         step = step.__cause__ or (None if step.__suppress_context__ else step.__context__)
@@ -123,7 +128,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def error_text(error: BaseException, most: int = _MOST_MESSAGE) -> str:
-    """An error's kind and its own words, whatever becomes of asking it for them."""
+    """Return an error's type and message, even if its `__str__` raises."""
     kind = type(error).__name__
     try:
         words = str(error)
@@ -135,9 +140,10 @@ def error_text(error: BaseException, most: int = _MOST_MESSAGE) -> str:
 
 
 def stacks_text(most: int = 60) -> str:
-    """Where each thread of this process stands now, innermost call last."""
+    """Return the current stack of each thread of this process, innermost call last."""
     import sys
 
+    # Frames of other threads are only reachable by `_current_frames`, which knows no thread names.
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     out = io.StringIO()
     for ident, frame in sys._current_frames().items():

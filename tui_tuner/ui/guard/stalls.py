@@ -1,4 +1,4 @@
-"""Noticing that the screen stands still, and writing down where each thread is meanwhile."""
+"""Detects that the screen is frozen and logs where each thread is at that moment."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from tui_tuner.ui.guard.faultlog import FaultLog, stacks_text
 
 LEAST = 5.0  # seconds without a turn of the event loop
 _LOOK = 0.5
-_MOST_OF_A_LOOK = 1.0  # what one look counts at most: a machine that slept, or a thread that got no turn
+_MOST_OF_A_LOOK = 1.0  # the most that one check counts: the machine may have slept
 
 
 class StallWatch:
-    """A thread that looks whether `beat` is called. It counts time in which itself it had its turn.
+    """A thread that checks that `record_beat` is called. It only counts time in which it was scheduled
+    itself.
 
     Args:
-        say: Told in that thread, once the screen goes on: for how long it stood, and the log's name.
+        say: Called in that thread when the screen responds again, with the seconds frozen and the log's path.
     """
 
     def __init__(
@@ -28,19 +29,19 @@ class StallWatch:
         self._least, self._every = least, look
         self._beats = 0
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="stall-watch", daemon=True)
+        self._thread = threading.Thread(target=self._watch_beats, name="stall-watch", daemon=True)
 
-    def begin(self) -> None:
+    def start_watching(self) -> None:
         self._thread.start()
 
-    def end(self) -> None:
+    def stop_watching(self) -> None:
         self._done.set()
 
-    def beat(self) -> None:
-        """The event loop has turned."""
+    def record_beat(self) -> None:
+        """Note that the event loop is alive."""
         self._beats += 1
 
-    def _watch(self) -> None:
+    def _watch_beats(self) -> None:
         seen, quiet, path, before = -1, 0.0, "", time.monotonic()
         while not self._done.wait(self._every):
             now = time.monotonic()
@@ -51,6 +52,10 @@ class StallWatch:
                         self._say(quiet, path)
                     seen, quiet, path = self._beats, 0.0, ""
                     continue
+                # Without the limit a laptop that slept would be reported as frozen for hours.
                 was, quiet = quiet, quiet + min(passed, _MOST_OF_A_LOOK)
+                # Only on the check that crosses the limit, so that one stall gives one entry.
                 if was < self._least <= quiet:
-                    path = self._log.note(f"the screen stands still for {quiet:.1f} s", text=stacks_text())
+                    path = self._log.record_fault(
+                        f"the screen has been frozen for {quiet:.1f} s", text=stacks_text()
+                    )

@@ -1,8 +1,8 @@
-"""An app that no fault ends: each becomes a sentence on the screen and an entry in a log; the rest goes on.
+"""An app that survives faults: each becomes a notice on the screen and a log entry; the rest continues.
 
-Whatever a worker, a handler of a message or a key, a timer, a screen that is made or painted raises comes
-here. A screen that cannot be made or painted is left. What is raised outside of all that is a defect in
-Textual's core: the app ends then, with one sentence and exit code 1, and a run in this process goes on.
+Errors of workers, of handlers of messages and keys, of timers, and of screens that are mounted or painted are
+caught here. A screen that cannot be mounted or painted is closed. An error anywhere else is a defect in
+Textual's core: the app then ends with one sentence and exit code 1, and a run in this process continues.
 """
 
 from __future__ import annotations
@@ -31,40 +31,41 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.guard.faultlog import FaultLog, error_text
 from tui_tuner.ui.guard.keys import OrderlyApp
-from tui_tuner.ui.guard.repaint import Painted
-from tui_tuner.ui.guard.textual_base import Survivor, WorkStopped, mend
+from tui_tuner.ui.guard.repaint import PaintRecord
+from tui_tuner.ui.guard.textual_patches import Survivor, WorkStopped, patch_textual
 
 R = TypeVar("R")
-_SAME_AGAIN = 60.0  # seconds in which the same fault is not told twice
+_SAME_AGAIN = 60.0  # seconds in which the same fault is not reported twice
 _AT_ONCE = 3  # notices of faults in a while
-_TELL = 20.0  # seconds that a notice stands
+_TELL = 20.0  # seconds that a notice is shown
 _PAINTING = ("_compositor.py", "_refresh_layout", "_compositor_refresh", "render_lines", "_styles_cache.py")
-_PAINTS = 3  # faults in painting in a while after which a screen is left
+_PAINTS = 3  # painting faults within _WHILE after which a screen is closed
 _WHILE = 5.0  # seconds
 
-mend()
+patch_textual()
 
 
-class Works:
-    """A screen or widget that has work done in workers, and shows that it waits for it."""
+class WorkerOwner:
+    """A screen or widget that shows that it waits for a worker."""
 
     def work_failed(self, group: str, words: str) -> None:
-        """A worker of this group has failed; the app has told why."""
+        """Show that a worker of this group failed; the app has already reported why."""
 
 
 class SturdyApp(OrderlyApp[R], Survivor):
-    """See the module's text."""
+    """Survive faults of screens, widgets and workers; see the module's docstring."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+l", "paint_again", _("Paint again"), show=False),
+        Binding("ctrl+l", "paint_again", _("Redraw"), show=False),
     ]
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.fault_log = FaultLog()
         self.fatal = ""  # the sentence about a fault that ended the app
-        self.painted = Painted()
-        self._workers = _Workers(self)
+        self.painted = PaintRecord()
+        # Textual offers no hook for its worker manager: the private attribute is replaced.
+        self._workers = _SafeWorkerManager(self)
         self._turning = False
         self._seen: dict[str, float] = {}
         self._told: list[float] = []
@@ -73,6 +74,7 @@ class SturdyApp(OrderlyApp[R], Survivor):
 
     def get_driver_class(self) -> type[Driver]:
         found = super().get_driver_class()
+        # Compared by name: importing the class would fail on systems without termios.
         if found.__name__ != "LinuxDriver":
             return found
         from tui_tuner.ui.guard.driver import TunerDriver
@@ -87,24 +89,26 @@ class SturdyApp(OrderlyApp[R], Survivor):
         super()._display(screen, renderable)
 
     def action_paint_again(self) -> None:
-        """For a terminal that something else has written on."""
-        self.painted.forget()
+        """Redraw everything, for a terminal that another program has written to."""
+        self.painted.forget_lines()
         self.refresh(layout=True)
 
     # ---- where faults come from ------------------------------------------------------------------------
 
     def fault_in(self, pump: MessagePump, message: Message, error: BaseException) -> None:
-        """A handler of a message raised; called by `textual_base`."""
-        self._survive(error, pump, isinstance(message, events.Compose))
+        """Survive an error of a message handler; called by `textual_patches`."""
+        self._handle_fault(error, pump, isinstance(message, events.Compose))
 
     def fault_outside(self, error: BaseException) -> None:
-        """The same, from another thread."""
-        self.call_later(self._survive, error)
+        """Survive an error that was raised in another thread."""
+        self.call_later(self._handle_fault, error)
 
     async def _dispatch_message(self, message: Message) -> None:
+        # From the first Compose on there is a loop to survive in; errors before it must end the app.
         self._turning = self._turning or isinstance(message, events.Compose)
-        if isinstance(message, events.Resize | events.AppFocus):  # a terminal may have moved its lines
-            self.painted.forget()
+        # Terminals reflow their lines when resized, and some lose them while in the background.
+        if isinstance(message, events.Resize | events.AppFocus):
+            self.painted.forget_lines()
         await super()._dispatch_message(message)
 
     async def _process_messages_loop(self) -> None:
@@ -115,46 +119,52 @@ class SturdyApp(OrderlyApp[R], Survivor):
             self._turning = False
 
     def _handle_exception(self, error: Exception) -> None:
+        # Textual calls this for every error that reached its core. Only those raised with no loop left are
+        # fatal.
         if not self._turning or _is_outermost(error):
             self.end_by(error)
         elif threading.get_ident() != self._thread_id:
             self.fault_outside(error)
         else:
             pump = active_message_pump.get(None)
-            self._survive(error, pump, isinstance(pump, Widget) and not pump._is_mounted)
+            self._handle_fault(error, pump, isinstance(pump, Widget) and not pump._is_mounted)
 
     def _loop_fault(self, _loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:
-        """Of a task that nobody waits for."""
-        self.fault_log.note(f"{what.get('message', '')}", what.get("exception"))
+        """Log the error of a task that is not awaited."""
+        self.fault_log.record_fault(f"{what.get('message', '')}", what.get("exception"))
 
-    # ---- what becomes of them --------------------------------------------------------------------------
+    # ---- how they are handled --------------------------------------------------------------------------
 
-    def _survive(self, error: BaseException, pump: MessagePump | None = None, made: bool = False) -> None:
-        """Note it, say it, and leave the screen if it cannot be shown."""
+    def _handle_fault(
+        self, error: BaseException, pump: MessagePump | None = None, made: bool = False
+    ) -> None:
+        """Log and report an error, and close the screen if it cannot be shown."""
         worker = None
         if isinstance(error, WorkerFailed):
+            # Textual wraps a worker's error; the cause and the widget that started the worker are wanted.
             error = error.error
             with contextlib.suppress(NoActiveWorker):
                 worker = get_current_worker()
                 pump = worker.node
         try:
             place = _screen_of(pump)
-            title = _title(place)
+            title = _describe_screen(place)
             part = f"{type(pump).__name__}.{worker.name}" if worker else type(pump).__name__
-            if self._is_new(f"{part} {error_text(error, 300)} {_where(error)}"):
-                path = self.fault_log.note(f"{title}, {part}", error)
+            if self._is_new(f"{part} {error_text(error, 300)} {_locate_error(error)}"):
+                path = self.fault_log.record_fault(f"{title}, {part}", error)
+                # A screen that is about to close may fail some more times; its first notice is enough.
                 if place is None or place not in self._left:
                     self._say_fault(error, title, path)
-            if worker is not None and isinstance(pump, Works):
+            if worker is not None and isinstance(pump, WorkerOwner):
                 pump.work_failed(worker.group, one_line(error_text(error, 300), 200))
             if place is not None and (made or (_is_painting(error) and self._paints_badly(place))):
                 self._left.add(place)
                 self.call_later(self._leave_screen, place)
-        except Exception as second:  # not even that
-            self.fault_log.note("while a fault was told", second)
+        except Exception as second:  # the error's own `str` or a half-mounted widget may raise here
+            self.fault_log.record_fault("while a fault was reported", second)
 
     def _is_new(self, fault: str) -> bool:
-        """Whether it was not told a moment ago: what a timer raises comes again and again."""
+        """Return whether a fault was not reported lately: a timer raises the same one again and again."""
         now = time.monotonic()
         self._seen = {key: when for key, when in self._seen.items() if now - when < _SAME_AGAIN}
         return self._seen.setdefault(fault, now) == now
@@ -163,26 +173,26 @@ class SturdyApp(OrderlyApp[R], Survivor):
         now = time.monotonic()
         self._told = [when for when in self._told if now - when < _WHILE] + [now]
         if len(self._told) > _AT_ONCE:
-            return  # it stands in the log
+            return  # more notices would cover the screen; the log has it
         words = one_line(error_text(error, 300), 200)
         if isinstance(error, TunerError):
             words = one_line(error, 300)
         if isinstance(error, MemoryError):
-            said = _("Something failed in {where}: memory ran out. Everything else goes on.", where=title)
+            said = _("Something failed in {where}: out of memory. Everything else continues.", where=title)
         else:
             said = _(
-                "Something failed in {where}: {error}. Everything else goes on.",
+                "Something failed in {where}: {error}. Everything else continues.",
                 where=title,
                 error=words.rstrip("."),
             )
         if path:
             said = f"{said} {_('Try again, or report it with {path}.', path=one_line(path))}"
         else:
-            said = f"{said} {_('No log of it could be written.')}"
+            said = f"{said} {_('It could not be written to the log.')}"
         self.notify(said, severity="error", timeout=_TELL, markup=False)
 
     def _paints_badly(self, place: Screen[Any]) -> bool:
-        """Whether this was one time too many; else paint it once more."""
+        """Return whether a screen failed to paint too often; otherwise have it painted once more."""
         now = time.monotonic()
         self._painted_badly = [when for when in self._painted_badly if now - when < _WHILE] + [now]
         if len(self._painted_badly) >= _PAINTS:
@@ -192,27 +202,31 @@ class SturdyApp(OrderlyApp[R], Survivor):
         return False
 
     async def _leave_screen(self, place: Screen[Any]) -> None:
-        """To the screen below one that cannot be shown; instead of the lowest one, a plain one."""
-        from tui_tuner.ui.guard.plain import PlainScreen
+        """Close a screen that cannot be shown; the lowest one is replaced by a plain screen."""
+        from tui_tuner.ui.guard.plain_screen import PlainScreen
 
         if place is not self.screen:
-            if place in self.screen_stack:  # under a dialog
+            # A dialog is on top of it: only the top screen can be popped, so wait until it is closed.
+            if place in self.screen_stack:
                 self.set_timer(0.5, partial(self._leave_screen, place))
             return
         if len(self.screen_stack) > 1:
             await self.pop_screen()
         else:
-            await self.switch_screen(PlainScreen(str(self.fault_log.path)))
+            await self.switch_screen(PlainScreen(str(self.fault_log.file_path)))
         self._left.discard(place)
 
-    # ---- the end after all -----------------------------------------------------------------------------
+    # ---- fatal errors ----------------------------------------------------------------------------------
 
     def end_by(self, error: BaseException) -> None:
-        """A fault that nothing can go on after."""
+        """End the app after an error that it cannot survive."""
         self._return_code = 1
-        path = self.fault_log.note("the screen ended", error)
+        path = self.fault_log.record_fault("the screen ended", error)
+        # Closing may raise further errors: the first one is the cause.
         if not self.fatal:
-            self.fatal = _("The screen ended by a fault: {error}.", error=one_line(error_text(error), 300))
+            self.fatal = _(
+                "The screen ended because of an error: {error}.", error=one_line(error_text(error), 300)
+            )
             if path:
                 self.fatal = f"{self.fatal} {_('Report it with {path}.', path=one_line(path))}"
         self._close_messages_no_wait()
@@ -224,18 +238,19 @@ class SturdyApp(OrderlyApp[R], Survivor):
         self.end_by(RuntimeError(" ".join(type(one).__name__ for one in renderables)))
 
 
-class _Workers(WorkerManager):
-    """Makes an `Exception` of whatever else work raises: Textual would leave the worker running for ever."""
+class _SafeWorkerManager(WorkerManager):
+    """Turn a worker's `BaseException` into an `Exception`, or Textual would leave it running forever."""
 
     def _new_worker(self, work: Any, node: Any, **more: Any) -> Worker[Any]:
         if more.get("thread") and callable(work) and not asyncio.iscoroutinefunction(work):
             name = more.get("name") or getattr(getattr(work, "func", work), "__name__", "")
             more = {**more, "name": name, "description": more.get("description") or repr(work)[:200]}
-            work = _Guarded(work)
+            # The wrapper hides the function's name, which Textual would take for the worker's.
+            work = _GuardedWork(work)
         return super()._new_worker(work, node, **more)
 
 
-class _Guarded:
+class _GuardedWork:
     def __init__(self, work: Any) -> None:
         self._work = work
 
@@ -248,10 +263,10 @@ class _Guarded:
             raise WorkStopped(error_text(error)) from error
 
 
-def _title(place: Screen[Any] | None) -> str:
-    """What a screen calls itself."""
+def _describe_screen(place: Screen[Any] | None) -> str:
+    """Return the name of a screen as its breadcrumb shows it."""
     with contextlib.suppress(Exception):
-        crumb = getattr(place, "crumb", None)
+        crumb = getattr(place, "build_crumb", None)
         name = one_line(crumb().plain, 40) if crumb else ""
         if name:
             return name
@@ -267,8 +282,8 @@ def _screen_of(pump: MessagePump | None) -> Screen[Any] | None:
     return None
 
 
-def _where(error: BaseException) -> str:
-    """The line that raised it."""
+def _locate_error(error: BaseException) -> str:
+    """Return file and line of the code that raised an error."""
     step = error.__traceback__
     while step is not None and step.tb_next is not None:
         step = step.tb_next
@@ -276,14 +291,15 @@ def _where(error: BaseException) -> str:
 
 
 def _is_outermost(error: BaseException) -> bool:
-    """Whether Textual's core caught it around everything: its loop is over, or has not begun."""
+    """Return whether Textual's core caught an error outside of its message loop."""
     first = error.__traceback__
     return first is not None and first.tb_frame.f_code.co_name in ("_process_messages", "app_prelude")
 
 
 def _is_painting(error: BaseException) -> bool:
-    """Whether it was raised while a screen was laid out or painted."""
+    """Return whether an error was raised while a screen was laid out or painted."""
     step = error.__traceback__
+    # A traceback of an endless recursion is too long to walk whole in the event loop.
     for _unused in range(500):
         if step is None:
             return False

@@ -1,4 +1,4 @@
-"""A text of the user's own, and what the model of a run finds in it. A helper process loads the model."""
+"""Ask a run's model about a text of the user's own. A helper process loads the model."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ from textual.message import Message
 from textual.widgets import Input, Static, TextArea
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.kinds import TaskKind
+from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.errors import TunerError
-from tui_tuner.evaluation.asked import LARGEST, read_text
-from tui_tuner.evaluation.inside import read_shown
-from tui_tuner.evaluation.samples import Shown
+from tui_tuner.evaluation.inside_text import read_shown
+from tui_tuner.evaluation.samples import ShownSample
+from tui_tuner.evaluation.text_input import LARGEST, read_text
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line, sanitize
-from tui_tuner.ui.screens.base import TunerScreen
-from tui_tuner.ui.screens.dialogs import AskPath
-from tui_tuner.ui.screens.using.coming import fetching_words, loading_words
-from tui_tuner.ui.widgets.judged.fitted import Fitted
+from tui_tuner.ui.screen_words import safe_block, safe_line
+from tui_tuner.ui.screens.dialogs import PathDialog
+from tui_tuner.ui.screens.screen_base import TunerScreen
+from tui_tuner.ui.screens.using.load_progress import describe_fetching, describe_loading
+from tui_tuner.ui.widgets.judged.fitted_text import Fitted
 from tui_tuner.ui.widgets.judged.pair import judged_parts
-from tui_tuner.ui.words import block, safe
 
 _BEGINNING = 600  # characters of a file that are shown
 
 
-class Doing(Message):
-    """How far the helper is."""
+class HelperProgressed(Message):
+    """Progress of the helper, as words."""
 
     def __init__(self, turn: int, words: str) -> None:
         super().__init__()
         self.turn, self.words = turn, words
 
 
-class Answered(Message):
-    """What the model said, or why it did not."""
+class AnswerArrived(Message):
+    """The model's answer, or the error that replaced it; neither after a cancel."""
 
-    def __init__(self, turn: int, shown: Shown | None, error: str) -> None:
+    def __init__(self, turn: int, shown: ShownSample | None, error: str) -> None:
         super().__init__()
         self.turn, self.shown, self.error = turn, shown, error
 
 
 class AskScreen(TunerScreen):
-    """Text, question, answer."""
+    """A text, a question where the task takes one, and the model's answer."""
 
     HELP_TEXT = _(
-        "Type or paste a text, or take one from a file with F3. F5 asks the model of the best checkpoint.\n"
-        "The first answer takes longest: the model is loaded, and kept until you leave this screen.\n"
-        "What was found stands in [brackets], with its label behind; the rest of a long text is left out.\n"
-        "The same on the command line: tui-tuner ask."
+        "Type or paste a text, or read one from a file with F3. F5 asks the model of the best checkpoint.\n"
+        "The first answer takes longest: the model is loaded, and stays loaded until you leave this screen.\n"
+        "Results are in [brackets], followed by their label; the rest of a long text is left out.\n"
+        "On the command line: tui-tuner ask."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f5", "ask", _("Ask"), priority=True),
-        Binding("f3", "file", _("Text of a file"), priority=True),
+        Binding("f3", "file", _("Text from a file"), priority=True),
         Binding("f2", "typed", _("Type a text"), priority=True),
         Binding("escape", "back", _("Back"), priority=True),
         Binding("escape", "cancel", _("Cancel"), priority=True),
@@ -85,10 +85,10 @@ class AskScreen(TunerScreen):
         self._request: Any = None
         self._turn = 0
 
-    def crumb(self) -> Content:
-        return Content.assemble(safe(self.folder.name), ("  ›  ", "$dim"), _("Ask"))
+    def build_crumb(self) -> Content:
+        return Content.assemble(safe_line(self.folder.name), ("  ›  ", "$dim"), _("Ask"))
 
-    def body(self) -> ComposeResult:
+    def compose_body(self) -> ComposeResult:
         with Vertical(id="asked") as box:
             box.border_title = Content(_("Question and text") if self._question else _("Text"))
             if self._question:
@@ -97,7 +97,7 @@ class AskScreen(TunerScreen):
             yield Static(id="file")
         with VerticalScroll(id="answer", classes="panel") as box:
             box.border_title = Content(_("Answer"))
-            yield Static(Content(_("F5 asks.")).stylize("$dim"), id="status")
+            yield Static(Content(_("Press F5 to ask.")).stylize("$dim"), id="status")
             yield Fitted(lambda _width: Content(""), id="found")
 
     def on_mount(self) -> None:
@@ -106,7 +106,8 @@ class AskScreen(TunerScreen):
     def on_unmount(self) -> None:
         if self._request is not None:
             self._request.cancel()
-        self.tuner.helper.rest("ask")
+        # The helper keeps the model loaded between questions; leaving the screen frees its memory.
+        self.tuner_app.helper.end_when_idle("ask")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         busy = self._request is not None
@@ -121,38 +122,42 @@ class AskScreen(TunerScreen):
     # ---- the text ---------------------------------------------------------------------------------------
 
     @on(TextArea.Changed)
-    def _typed(self, event: TextArea.Changed) -> None:
-        """Characters that steer a terminal, or that nobody sees, may have been pasted: they are left out."""
+    def _remove_control_characters(self, event: TextArea.Changed) -> None:
+        """Remove pasted control characters and invisible characters."""
         area = event.text_area
         text = area.text
         if sanitize(text) != text:
             area.text = "".join(character for character in text if sanitize(character) == character)
+            # Setting the text puts the cursor at the start, where the user would go on typing before what was
+            # pasted.
             area.move_cursor(area.document.end)
 
     def action_file(self) -> None:
-        self.app.push_screen(AskPath(_("Text of a file"), _("Read the text from"), ""), self._file_chosen)
+        self.app.push_screen(
+            PathDialog(_("Text from a file"), _("Read the text from"), ""), self._load_text_file
+        )
 
-    def _file_chosen(self, path: str | None) -> None:
+    def _load_text_file(self, path: str | None) -> None:
         if not path:
             return
         try:
             text = read_text(path)
         except TunerError as error:
-            self._say(words_of(error), "$error")
+            self._show_status(words_of(error), "$error")
             return
         self._text = text
         name = _("{path}: {count:,} characters", path=one_line(path, 200), count=len(text))
         beginning = text[:_BEGINNING] + (" …" if len(text) > _BEGINNING else "")
         self.query_one("#file", Static).update(
-            Content.assemble((name + "\n", "$accent"), block(beginning).stylize("$dim"))
+            Content.assemble((name + "\n", "$accent"), safe_block(beginning).stylize("$dim"))
         )
         self.add_class("-file")
-        self._say(_("F5 asks."))
+        self._show_status(_("Press F5 to ask."))
         self.refresh_bindings()
         self.set_focus(self.query_one(Input) if self._question else self.query_one("#answer"))
 
     def action_typed(self) -> None:
-        """Back to the text that is typed."""
+        """Go back to the typed text."""
         self._text = None
         self.remove_class("-file")
         self.refresh_bindings()
@@ -161,7 +166,7 @@ class AskScreen(TunerScreen):
     # ---- asking -----------------------------------------------------------------------------------------
 
     @on(Input.Submitted, "#question")
-    def _entered(self) -> None:
+    def _ask_from_question(self) -> None:
         self.action_ask()
 
     def action_ask(self) -> None:
@@ -170,66 +175,71 @@ class AskScreen(TunerScreen):
         text = self._text if self._text is not None else self.query_one(TextArea).text
         question = self.query_one(Input).value.strip() if self._question else ""
         if self._question and not question:
-            self._say(_("Type a question first."), "$warning")
+            self._show_status(_("Type a question first."), "$warning")
             self.set_focus(self.query_one(Input))
             return
         if not text.strip():
-            self._say(_("Type or paste a text first, or take one from a file with F3."), "$warning")
+            self._show_status(_("Type or paste a text first, or read one from a file with F3."), "$warning")
             return
+        # The limit is in bytes, as for a file. A lone surrogate from a paste must not raise here, hence
+        # "replace".
         if len(text.encode("utf-8", "replace")) > LARGEST:
-            self._say(_("This text is too long. Paste only the part that matters."), "$warning")
+            self._show_status(_("This text is too long. Paste only the part that matters."), "$warning")
             return
+        # A cancelled question may still answer. Whatever comes with another turn is dropped.
         self._turn += 1
         turn = self._turn
         arguments = {
             "run": str(self.folder.path.resolve()),
             "text": text,
             "question": question,
-            "device": "cpu" if self.tuner.training else "auto",  # a run in this process has its device
+            "device": "cpu" if self.tuner_app.is_training else "auto",  # a run in this process has its device
         }
 
-        def heard(said: Any) -> None:
-            self.post_message(Doing(turn, doing_words(said) if isinstance(said, dict) else ""))
+        def post_progress(said: Any) -> None:
+            self.post_message(
+                HelperProgressed(turn, describe_answering(said) if isinstance(said, dict) else "")
+            )
 
-        self._request = self.tuner.helper.request("ask", arguments, progress=heard)
-        self._say(_("Starting…"))
-        self.query_one("#found", Fitted).show(lambda _width: Content(""))
+        self._request = self.tuner_app.helper.prepare_request("ask", arguments, progress=post_progress)
+        self._show_status(_("Starting…"))
+        self.query_one("#found", Fitted).show_drawn(lambda _width: Content(""))
         self.refresh_bindings()
-        self._wait(turn, self._request)
+        self._wait_for_answer(turn, self._request)
 
     @work(thread=True, group="ask")
-    def _wait(self, turn: int, request: Any) -> None:
+    def _wait_for_answer(self, turn: int, request: Any) -> None:
         from tui_tuner.launch.helper import Cancelled
 
         shown, error = None, ""
         try:
-            shown = read_shown(request.wait())
+            shown = read_shown(request.wait_for_result())
         except TunerError as problem:
             error = words_of(problem)
         except Cancelled:
             error = ""
-        self.post_message(Answered(turn, shown, error))
+        self.post_message(AnswerArrived(turn, shown, error))
 
     def work_failed(self, group: str, words: str) -> None:
-        self._done(Answered(self._turn, None, words))
+        self._show_answer(AnswerArrived(self._turn, None, words))
 
-    @on(Doing)
-    def _doing(self, message: Doing) -> None:
+    @on(HelperProgressed)
+    def _show_helper_progress(self, message: HelperProgressed) -> None:
         if message.turn == self._turn and self._request is not None and message.words:
-            self._say(message.words)
+            self._show_status(message.words)
 
-    @on(Answered)
-    def _done(self, message: Answered) -> None:
+    @on(AnswerArrived)
+    def _show_answer(self, message: AnswerArrived) -> None:
         if message.turn != self._turn:
             return
         self._request = None
         self.refresh_bindings()
         shown = message.shown
         if shown is None:
-            self._say(message.error or _("Cancelled."), "$error" if message.error else "$warning")
+            self._show_status(message.error or _("Cancelled."), "$error" if message.error else "$warning")
             return
-        self._say("")
-        self.query_one("#found", Fitted).show(
+        self._show_status("")
+        self.query_one("#found", Fitted).show_drawn(
             lambda width: Content("\n").join(judged_parts(shown, width, judged=False))
         )
         self.set_focus(self.query_one("#answer"))
@@ -237,17 +247,17 @@ class AskScreen(TunerScreen):
     def action_cancel(self) -> None:
         if self._request is not None:
             self._request.cancel()
-            self._say(_("Cancelling…"))
+            self._show_status(_("Cancelling…"))
 
-    def _say(self, words: str, style: str = "$dim") -> None:
-        self.query_one("#status", Static).update(block(words).stylize(style))
+    def _show_status(self, words: str, style: str = "$dim") -> None:
+        self.query_one("#status", Static).update(safe_block(words).stylize(style))
 
 
-def doing_words(told: Mapping[str, Any]) -> str:
-    """What the helper does now."""
+def describe_answering(told: Mapping[str, Any]) -> str:
+    """Return the helper's progress as words; empty for steps that are not worth showing."""
     doing, name = told.get("doing"), told.get("name", "")
     if doing == "fetching":
-        return fetching_words(name, told)
+        return describe_fetching(name, told)
     if doing == "loading":
-        return loading_words(name, told) if told.get("total") else _("Loading the model…")
+        return describe_loading(name, told) if told.get("total") else _("Loading the model…")
     return _("Reading the text…") if doing == "answering" else ""

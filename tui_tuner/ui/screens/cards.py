@@ -1,4 +1,4 @@
-"""Which card? The known GPUs with what the run wants on each, and whether it fits."""
+"""A dialog to choose a GPU: the known ones, with the memory that the run needs on each."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.planning.fit import Candidate
-from tui_tuner.planning.gpus import Card, counted_card
+from tui_tuner.planning.gpus import Card, parse_cards
 from tui_tuner.text import one_line
 from tui_tuner.ui import planlook
-from tui_tuner.ui.words import column, rough, safe
+from tui_tuner.ui.screen_words import fit_column, rough, safe_line
 
 HERE = "here"
 
 
-class Judged(Message):
-    """How the run would go on a card, and for how many seconds (None where nobody knows)."""
+class CardEstimated(Message):
+    """The estimate for one card, and the run's duration there in seconds (None if it cannot be estimated)."""
 
     def __init__(self, found: Candidate, seconds: float | None) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Judged(Message):
 
 
 class CardDialog(ModalScreen[str | None]):
-    """A card by name, a size typed in, or the empty string for this machine; None if nothing was chosen."""
+    """Gives a card's name, a typed size, or the empty string for this machine; None if nothing was chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss_none", _("Cancel")),
@@ -53,7 +53,7 @@ class CardDialog(ModalScreen[str | None]):
         super().__init__()
         self._draft, self._now = draft, now
         self._cards = len(planlook.known_cards())
-        self._done = 0  # cards that are judged
+        self._done = 0  # cards that have been estimated
         self._failed = False
         self._began = time.monotonic()
 
@@ -62,62 +62,71 @@ class CardDialog(ModalScreen[str | None]):
             box.border_title = Content(_("Card"))
             yield Static(Content(_("Which GPU is the run planned for?")))
             first = Option(Content(_("this machine's own")), HERE)
-            yield OptionList(first, *(Option(_line(card), card.name) for card in planlook.known_cards()))
+            yield OptionList(
+                first, *(Option(_line_of_card(card), card.name) for card in planlook.known_cards())
+            )
             yield Static(classes="count")
-            yield Input(placeholder=_("or so much memory: 24GiB, or several: 2xH100"), compact=True)
+            yield Input(
+                placeholder=_("or an amount of memory: 24GiB, or several cards: 2xH100"), compact=True
+            )
 
     def on_mount(self) -> None:
         box = self.query_one(OptionList)
-        box.highlighted = box.get_option_index(self._now) if self._known(self._now) else 0
+        box.highlighted = box.get_option_index(self._now) if self._is_known(self._now) else 0
         self.set_focus(box)
-        self.set_interval(1.0, self._count)
-        self._judge()
+        # The first estimate reads the model's shapes, maybe from a hub: seconds that count up show that it is
+        # alive.
+        self.set_interval(1.0, self._count_estimates)
+        self._estimate_cards()
 
-    def _count(self) -> None:
-        """How many cards are judged; before the first one, the model is looked at."""
+    def _count_estimates(self) -> None:
+        """Show the progress: seconds until the first estimate, then the number of cards."""
         line = self.query_one(".count", Static)
         seconds = int(time.monotonic() - self._began)
         if self._done >= self._cards or self._failed:
             line.display = False
             return
-        words = _("looking at the model and its rows: {seconds} s", seconds=seconds)
+        words = _("reading the model and the rows: {seconds} s", seconds=seconds)
         if self._done:
             words = _("{done} of {total} cards", done=self._done, total=self._cards)
         line.update(Content(words).stylize("$dim"))
 
-    def _known(self, name: str) -> bool:
+    def _is_known(self, name: str) -> bool:
         return any(card.name == name for card in planlook.known_cards())
 
     @work(thread=True, group="cards", exclusive=True)
-    def _judge(self) -> None:
+    def _estimate_cards(self) -> None:
         worker = get_current_worker()
 
-        def said(found: Candidate, seconds: float | None) -> None:
-            self.post_message(Judged(found, seconds))
+        def post_estimate(found: Candidate, seconds: float | None) -> None:
+            self.post_message(CardEstimated(found, seconds))
 
         try:
-            planlook.cards(self._draft, said, lambda: worker.is_cancelled)
+            planlook.report_cards(self._draft, post_estimate, lambda: worker.is_cancelled)
         except (TunerError, OSError) as problem:
+            # In a thread: widgets may only be touched by the app's own, hence `call_later`.
             self._failed = True
-            self.app.call_later(self.query_one(Static).update, safe(words_of(problem), 120))
+            self.app.call_later(self.query_one(Static).update, safe_line(words_of(problem), 120))
 
-    @on(Judged)
-    def _judged(self, message: Judged) -> None:
+    @on(CardEstimated)
+    def _show_estimate(self, message: CardEstimated) -> None:
         name = message.found.card.name
         self._done += 1
-        self._count()
-        self.query_one(OptionList).replace_option_prompt(name, _judged(message.found, message.seconds))
+        self._count_estimates()
+        self.query_one(OptionList).replace_option_prompt(
+            name, _line_of_estimate(message.found, message.seconds)
+        )
 
     @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
+    def _dismiss_with_card(self, event: OptionList.OptionSelected) -> None:
         self.dismiss("" if event.option.id == HERE else event.option.id)
 
     @on(Input.Submitted)
-    def _typed(self, event: Input.Submitted) -> None:
+    def _dismiss_with_size(self, event: Input.Submitted) -> None:
         try:
-            counted_card(event.value, RunConfig())
+            parse_cards(event.value, RunConfig())
         except TunerError as problem:
-            self.query_one(Static).update(safe(problem.what, 120).stylize("$error"))
+            self.query_one(Static).update(safe_line(problem.what, 120).stylize("$error"))
             return
         self.dismiss(one_line(event.value.strip()))
 
@@ -125,15 +134,16 @@ class CardDialog(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-def _line(card: Card) -> Content:
-    """Name and memory of a card, before it is judged."""
-    return Content.assemble(f"{column(card.name, 18)}{card.usable:6.1f} GiB  ", ("…", "$dim"))
+def _line_of_card(card: Card) -> Content:
+    """Return the line of a card that has no estimate yet: name and memory."""
+    return Content.assemble(f"{fit_column(card.name, 18)}{card.usable:6.1f} GiB  ", ("…", "$dim"))
 
 
-def _judged(found: Candidate, seconds: float | None) -> Content:
-    """The same with what the run wants there, and its time."""
-    head = f"{column(found.card.name, 18)}{found.card.usable:6.1f} GiB  "
+def _line_of_estimate(found: Candidate, seconds: float | None) -> Content:
+    """Return the line of a card with the memory that the run needs there, and its duration."""
+    head = f"{fit_column(found.card.name, 18)}{found.card.usable:6.1f} GiB  "
     mark = ("✓", "$success") if found.fits else ("✗", "$error")
-    wants = _("wants {gib:.1f}", gib=found.estimate.upper)
+    wants = _("needs {gib:.1f}", gib=found.estimate.safe_limit)
+    # The duration of a run that does not fit would only mislead.
     time = "" if seconds is None or not found.fits else f"  ~{rough(seconds)}"
     return Content.assemble(head, mark, (f" {wants}{time}", "$dim"))

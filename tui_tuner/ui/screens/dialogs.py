@@ -1,4 +1,4 @@
-"""Small questions above a screen: yes or no, what should happen to a run, a path."""
+"""Small dialogs: choose from a list, confirm, quit, type a path."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui_tuner.locales import _
-from tui_tuner.ui.words import mark, marked, safe
+from tui_tuner.ui.screen_words import mark_value, render_marked, safe_line
 
 
-class Choose(ModalScreen[str | None]):
-    """A question with a list of answers; Escape is none of them.
+class ChoiceDialog(ModalScreen[str | None]):
+    """A question with a list of answers. Gives the id of the chosen one, or None after Escape.
 
     Args:
-        answers: (id, label, what it means) each.
+        answers: (id, label, explanation) of each; the explanation may be empty.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss_none", _("Cancel"))]
@@ -34,6 +34,7 @@ class Choose(ModalScreen[str | None]):
         with Vertical(classes="dialog") as box:
             box.border_title = Content(self._title)
             yield Static(self._question)
+            # Labels are `Content`, never strings: Textual would read brackets in a plain string as markup.
             options = [
                 Option(
                     Content.assemble((f"{label}\n", "bold"), (meaning, "$dim"))
@@ -45,26 +46,27 @@ class Choose(ModalScreen[str | None]):
             ]
             yield OptionList(*options)
 
-    def choose(self, answer: str) -> None:
-        """Put the cursor on an answer."""
+    def highlight_answer(self, answer: str) -> None:
+        """Move the cursor to an answer; ignore one that is not in the list."""
         box = self.query_one(OptionList)
         if any(id == answer for id, _label, _meaning in self._answers):
+            # `get_option_index` raises for an id that is not in the list.
             box.highlighted = box.get_option_index(answer)
 
     @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
+    def _dismiss_with_choice(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)
 
     def action_dismiss_none(self) -> None:
         self.dismiss(None)
 
 
-class QuitDialog(Choose):
-    """What should happen to the run when the workbench closes."""
+class QuitDialog(ChoiceDialog):
+    """Ask what happens to the run of this process when the workbench closes."""
 
     def __init__(self, name: str) -> None:
-        run = mark(safe(name, 60).plain, "bold")
-        question = marked(_("This process is training {run}. What should happen to it?", run=run))
+        run = mark_value(safe_line(name, 60).plain, "bold")
+        question = render_marked(_("This process is training {run}. What should happen to it?", run=run))
         super().__init__(
             _("Quit"),
             question,
@@ -80,8 +82,13 @@ class QuitDialog(Choose):
         )
 
 
-class Confirm(ModalScreen[bool]):
-    """Yes or no; the answers say what they do. `code` is a line to copy; `careful` marks the no at first."""
+class ConfirmDialog(ModalScreen[bool]):
+    """Ask for yes or no, with labels that say what each does.
+
+    Args:
+        code: A command to show below the question, for copying.
+        careful: Put the cursor on "no" first.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n", "answer(False)", _("No")),
@@ -100,22 +107,22 @@ class Confirm(ModalScreen[bool]):
             box.border_title = Content(self._title)
             yield Static(Content(self._question))
             if self._code:
-                yield Static(Content.assemble("  ", (safe(self._code).plain, "$accent")))
+                yield Static(Content.assemble("  ", (safe_line(self._code).plain, "$accent")))
             yield OptionList(Option(Content(self._yes), "yes"), Option(Content(self._no), "no"))
 
     def on_mount(self) -> None:
         self.query_one(OptionList).highlighted = 1 if self._careful else 0
 
     @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
+    def _dismiss_with_yes(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id == "yes")
 
     def action_answer(self, yes: bool) -> None:
         self.dismiss(yes)
 
 
-class AskPath(ModalScreen[str | None]):
-    """A path in one line."""
+class PathDialog(ModalScreen[str | None]):
+    """Ask for one line of text. Gives it without spaces around it, or None if nothing was typed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss_none", _("Cancel"))]
 
@@ -130,7 +137,7 @@ class AskPath(ModalScreen[str | None]):
             yield Input(self._value)
 
     @on(Input.Submitted)
-    def _entered(self, event: Input.Submitted) -> None:
+    def _dismiss_with_path(self, event: Input.Submitted) -> None:
         self.dismiss(event.value.strip() or None)
 
     def action_dismiss_none(self) -> None:

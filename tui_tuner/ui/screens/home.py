@@ -1,4 +1,4 @@
-"""Home: the runs there are, what one can begin, and the drafts of what one began."""
+"""The home screen: runs, the guide, drafts, and presets."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.presets import PresetRow, about, preset_rows, preset_values
-from tui_tuner.ui.screens.rows import RowsRead, RowsScreen, count_words
+from tui_tuner.ui.preset_rows import PresetRow, preset_rows, preset_values, read_comment
+from tui_tuner.ui.screen_words import fit_column, format_age, mark_value, render_marked, safe_block, safe_line
+from tui_tuner.ui.screens.run_rows import RowsRead, RowsScreen, describe_count
 from tui_tuner.ui.widgets.long_list import LongList
 from tui_tuner.ui.widgets.run_list import RunHeads, RunList
-from tui_tuner.ui.words import age, block, column, mark, marked, safe
 
 if TYPE_CHECKING:
-    from tui_tuner.ui.editing.kept import Draft
+    from tui_tuner.ui.editing.draft_files import Draft
 
-_GUIDE = 1  # lines above the drafts
+_GUIDE = 1  # lines above the drafts in the list: the guide's
 
 
 class DraftsRead(Message):
-    """The drafts that are kept were read."""
+    """The saved drafts, newest first."""
 
     def __init__(self, found: list[Draft]) -> None:
         super().__init__()
@@ -39,13 +39,13 @@ class DraftsRead(Message):
 
 
 class HomeScreen(RowsScreen):
-    """Runs above, presets below; a beginner is told what to press."""
+    """Runs above, presets below; without runs, a welcome text says what to press."""
 
     HELP_TEXT = _(
         "The guide asks five questions and sets up a run from the answers: g, or Enter on its line.\n"
         "Enter on a preset opens its settings; on a run, its live pane.\n"
         "Settings that were never started are kept as a draft: c continues it, Del deletes it.\n"
-        "A run is one folder: its config, its journal, its checkpoints and the model it made.\n"
+        "A run is one folder: its config, its journal, its checkpoints and its final model.\n"
         "The demo needs no network and no GPU."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -85,44 +85,48 @@ class HomeScreen(RowsScreen):
         self._first = True
         self._title = ""
 
-    def body(self) -> ComposeResult:
+    def compose_body(self) -> ComposeResult:
         yield Static(id="lead")
         with Vertical(id="lists"):
             with Vertical(classes="panel", id="runs") as runs:
                 runs.border_title = Content(_("Runs"))
-                yield Static(_welcome(), id="welcome")
+                yield Static(_build_welcome(), id="welcome")
                 yield RunHeads()
                 yield RunList(id="run-list")
             with Vertical(classes="panel", id="start") as start:
-                start.border_title = Content(_("Be guided, or begin with a preset"))
+                start.border_title = Content(_("Follow the guide, or start from a preset"))
                 yield OptionList(id="presets")
                 yield Static(id="about")
 
     def on_mount(self) -> None:
-        self.query_one("#lead", Static).update(_lead())
+        self.query_one("#lead", Static).update(_build_lead())
+        # Lines are cut to the width of the screen, which is unknown before the first layout.
         self.call_after_refresh(self._fill_presets)
 
     def on_resize(self) -> None:
         self._draw_presets()
 
     def on_screen_resume(self) -> None:
+        # Textual calls the handler of the base class as well, which reads the runs.
         self.call_after_refresh(self._read_drafts)
 
     # Drafts
 
     @work(thread=True, group="drafts", exclusive=True)
     def _read_drafts(self) -> None:
-        from tui_tuner.ui.editing.kept import read_drafts
+        from tui_tuner.ui.editing.draft_files import read_drafts
 
-        self.tuner.drafts.flush()
+        # What was typed last may still wait to be written; the list must hold it.
+        self.tuner_app.drafts.flush_draft()
         found = read_drafts()
         if not get_current_worker().is_cancelled:
             self.post_message(DraftsRead(found))
 
     @on(DraftsRead)
-    def _drafts_read(self, message: DraftsRead) -> None:
+    def _show_drafts(self, message: DraftsRead) -> None:
         before, self._drafts = [draft.id for draft in self._drafts], message.found
         self.refresh_bindings()
+        # Filling the list again would move its scroll position, so the same drafts are only drawn again.
         if before != [draft.id for draft in self._drafts]:
             self._fill_presets()
         else:
@@ -132,53 +136,58 @@ class HomeScreen(RowsScreen):
         return bool(self._drafts) if action in ("go_on", "forget") else True
 
     def action_go_on(self) -> None:
-        """Go on with the newest draft."""
-        self._go_on(self._drafts[0])
+        """Continue the newest draft."""
+        self._continue_draft(self._drafts[0])
 
-    def _go_on(self, draft: Draft) -> None:
-        self.tuner.drafts.go_on(draft)
-        self._settings(draft.name)
+    def _continue_draft(self, draft: Draft) -> None:
+        self.tuner_app.drafts.resume_draft(draft)
+        self._open_settings(draft.name)
 
     def action_forget(self) -> None:
-        """Forget the draft under the cursor."""
-        from tui_tuner.ui.screens.dialogs import Confirm
+        """Delete the draft under the cursor, after a question."""
+        from tui_tuner.ui.screens.dialogs import ConfirmDialog
 
+        # The list holds the guide, then the drafts, then the presets, then "new run".
         index = (self.query_one("#presets", OptionList).highlighted or 0) - _GUIDE
         if not 0 <= index < len(self._drafts):
             return
         draft = self._drafts[index]
-        question = _("Delete the draft “{draft}”?", draft=_about_draft(draft))
+        question = _("Delete the draft “{draft}”?", draft=_describe_draft(draft))
 
-        def answered(yes: bool | None) -> None:
+        def discard_draft(yes: bool | None) -> None:
             if yes:
-                self.tuner.drafts.discard(draft)
+                self.tuner_app.drafts.discard_draft(draft)
                 self._read_drafts()
 
-        self.app.push_screen(Confirm(_("Draft"), question, _("Delete it"), _("Keep it")), answered)
+        self.app.push_screen(ConfirmDialog(_("Draft"), question, _("Delete it"), _("Keep it")), discard_draft)
 
     # Runs
 
     @on(RowsRead)
-    def _rows_read(self, message: RowsRead) -> None:
+    def _show_runs(self, message: RowsRead) -> None:
         found = message.found
         self.set_class(not found, "-empty")
         runs = self.query_one(RunList)
-        runs.show(found)
+        runs.show_rows(found)
         self.query_one(RunHeads).show_for(runs)
-        count = count_words(len(found), message.more)
-        title = Content.assemble(_("Runs"), (f"  {count} · {safe(self.tuner.store.root, 40).plain}", "$dim"))
+        count = describe_count(len(found), message.more)
+        title = Content.assemble(
+            _("Runs"), (f"  {count} · {safe_line(self.tuner_app.store.root, 40).plain}", "$dim")
+        )
+        # Setting a border title repaints the panel even if it is the same, and this comes every two seconds.
         if title.plain != self._title:
             self._title = title.plain
             self.query_one("#runs").border_title = title
+        # Only with the first reading it is known whether there are runs to put the cursor on.
         if self._first:
             self._first = False
             self.set_focus(runs if found else self.query_one("#presets"))
 
     @on(LongList.Selected, "#run-list")
-    def _open(self) -> None:
-        chosen = self.query_one(RunList).chosen
+    def _open_run(self) -> None:
+        chosen = self.query_one(RunList).chosen_row
         if chosen is not None:
-            self.tuner.open_run(chosen.folder)
+            self.tuner_app.open_run(chosen.folder)
 
     # Presets
 
@@ -195,60 +204,65 @@ class HomeScreen(RowsScreen):
         ids = [option.id for option in presets.options]
         presets.highlighted = ids.index(kept) if kept in ids else 0
         self.query_one("#start").border_title = Content(
-            _("Be guided, continue your draft, or begin with a preset")
+            _("Follow the guide, continue your draft, or start from a preset")
             if self._drafts
-            else _("Be guided, or begin with a preset")
+            else _("Follow the guide, or start from a preset")
         )
         self._draw_presets()
 
     def _draw_presets(self) -> None:
         presets = self.query_one("#presets", OptionList)
+        # Options are drawn with the columns of this width, so they are made again whenever the screen changes
+        # its size.
         width = max(20, self.size.width - 5)
         names = max(14, min(28, max((len(p.name) for p in self._presets), default=8) + 3))
         if not presets.option_count:
             return
-        words = _("five questions, then it trains")
+        words = _("five questions, then the training starts")
         line = Content.assemble(
             ("g ", "bold $accent"),
-            (column(_("Guide me"), names - 2), "bold $primary"),
-            column(words, width - names),
+            (fit_column(_("Guide me"), names - 2), "bold $primary"),
+            fit_column(words, width - names),
         )
         presets.replace_option_prompt_at_index(0, line)
         for index, draft in enumerate(self._drafts, _GUIDE):
-            words = _("{draft}, {when}", draft=_about_draft(draft), when=age(draft.saved))
-            mark = ("✎ " + column(_("your draft"), names - 2), "bold $accent")
+            words = _("{draft}, {when}", draft=_describe_draft(draft), when=format_age(draft.saved))
+            mark = ("✎ " + fit_column(_("your draft"), names - 2), "bold $accent")
             presets.replace_option_prompt_at_index(
-                index, Content.assemble(mark, column(words, width - names))
+                index, Content.assemble(mark, fit_column(words, width - names))
             )
         for index, preset in enumerate(self._presets, _GUIDE + len(self._drafts)):
             words = one_line(preset.description.splitlines()[0] if preset.description else "")
             line = Content.assemble(
-                (column(preset.name, names), "bold"), (column(words, width - names), "$dim")
+                (fit_column(preset.name, names), "bold"), (fit_column(words, width - names), "$dim")
             )
             presets.replace_option_prompt_at_index(index, line)
         words = _("Your own model, data and method, from the defaults")
-        line = Content.assemble((column(_("new run"), names), "bold"), (column(words, width - names), "$dim"))
+        line = Content.assemble(
+            (fit_column(_("new run"), names), "bold"), (fit_column(words, width - names), "$dim")
+        )
         if presets.option_count:
             presets.replace_option_prompt_at_index(presets.option_count - 1, line)
 
     @on(OptionList.OptionHighlighted, "#presets")
-    def _about(self, event: OptionList.OptionHighlighted) -> None:
+    def _show_about(self, event: OptionList.OptionHighlighted) -> None:
         index = event.option_index - _GUIDE - len(self._drafts)
-        text = about(self._presets[index]) if 0 <= index < len(self._presets) else ""
-        self.query_one("#about", Static).update(block(text))
+        text = read_comment(self._presets[index]) if 0 <= index < len(self._presets) else ""
+        self.query_one("#about", Static).update(safe_block(text))
 
     @on(RunList.Divided)
-    def _divided(self) -> None:
+    def _draw_heads(self) -> None:
         self.query_one(RunHeads).show_for(self.query_one(RunList))
 
     @on(OptionList.OptionSelected, "#presets")
-    def _begin(self, event: OptionList.OptionSelected) -> None:
+    def _begin_chosen(self, event: OptionList.OptionSelected) -> None:
         if not event.option_index:
             self.action_guide()
             return
         index = event.option_index - _GUIDE - len(self._drafts)
         if index < 0:
-            self._go_on(self._drafts[index])
+            # A negative index counts from the end: -1 is the last draft, just above the first preset.
+            self._continue_draft(self._drafts[index])
             return
         if index >= len(self._presets):
             self.action_new()
@@ -257,33 +271,33 @@ class HomeScreen(RowsScreen):
         try:
             values = preset_values(preset)
         except TunerError as error:
-            self.tuner.say(words_of(error), "error")
+            self.tuner_app.show_notice(words_of(error), "error")
             return
-        self.tuner.drafts.begin(values, preset.name)
-        self._settings(preset.name)
+        self.tuner_app.drafts.begin_draft(values, preset.name)
+        self._open_settings(preset.name)
 
     def action_guide(self) -> None:
-        """Five questions, each with its best answer chosen, and the run that follows from them."""
-        from tui_tuner.ui.screens.guide.begin import open_guide
+        """Open the guide: five questions, each with the recommended answer selected."""
+        from tui_tuner.ui.screens.guide.open_guide import open_guide
 
         open_guide(self.app)
 
     def action_new(self) -> None:
-        """Begin with the defaults; what was typed before stays among the drafts."""
-        self.tuner.drafts.begin({})
-        self._settings("")
+        """Start from the defaults; the settings typed before stay among the drafts."""
+        self.tuner_app.drafts.begin_draft({})
+        self._open_settings("")
 
-    def _settings(self, name: str) -> None:
-        self.tuner.open_settings(name)
+    def _open_settings(self, name: str) -> None:
+        self.tuner_app.open_settings(name)
 
     def action_data(self) -> None:
-        self.tuner.open_data()
+        self.tuner_app.open_data()
 
     def action_models(self) -> None:
-        """Models of this machine and of a hub; the one that is chosen begins a run."""
-        from tui_tuner.ui.screens.models.asking import open_models
+        """Open the models of this machine and of a hub; choosing one starts a run with it."""
+        from tui_tuner.ui.screens.models.open_models import open_models
 
-        open_models(self.tuner)
+        open_models(self.tuner_app)
 
     def action_runs(self) -> None:
         from tui_tuner.ui.screens.runs import RunsScreen
@@ -291,12 +305,12 @@ class HomeScreen(RowsScreen):
         self.app.push_screen(RunsScreen())
 
 
-def _about_draft(draft: Draft) -> str:
-    """Data, task and method of a draft on one line."""
+def _describe_draft(draft: Draft) -> str:
+    """Return data, task and method of a draft on one line."""
     return one_line(" · ".join(part for part in (*draft.about, draft.name) if part), 200)
 
 
-def _lead() -> Content:
+def _build_lead() -> Content:
     return Content.assemble(
         _("Fine-tune language models in the terminal."),
         " ",
@@ -304,16 +318,20 @@ def _lead() -> Content:
     )
 
 
-def _welcome() -> Content:
+def _build_welcome() -> Content:
     guide = _(
-        "Press {enter}: the guide asks five questions about what your model should learn, sets everything, "
-        "says why, and trains.",
-        enter=mark("Enter"),
+        "Press {enter}: the guide asks five questions about what your model should learn, chooses all "
+        "settings, explains them, and trains.",
+        enter=mark_value("Enter"),
     )
     demo = _(
         "{demo} below trains a small model without data, download or GPU.",
-        demo=mark("demo", "bold"),
+        demo=mark_value("demo", "bold"),
     )
-    own = _("{d} looks at your data, {n} sets up a run of your own.", d=mark("d"), n=mark("n"))
-    lines = (Content.assemble((_("No runs yet."), "bold"), " ", marked(guide)), marked(demo), marked(own))
+    own = _("{d} looks at your data, {n} sets up a run of your own.", d=mark_value("d"), n=mark_value("n"))
+    lines = (
+        Content.assemble((_("No runs yet."), "bold"), " ", render_marked(guide)),
+        render_marked(demo),
+        render_marked(own),
+    )
     return Content("\n").join(lines)

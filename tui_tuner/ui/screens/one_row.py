@@ -1,4 +1,4 @@
-"""One row, whole: all turns, tools, what its author thought, and what nothing is made of."""
+"""One row in full: its turns, tools and reasoning, and the parts of it that are not used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.events import Resize
 
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.screens.screen_base import TunerScreen
 from tui_tuner.ui.widgets.long_list import LongList
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RowText(LongList):
-    """The lines of a row; the cursor keys scroll."""
+    """The lines of a row; the arrow keys scroll."""
 
     has_cursor = False
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -33,7 +33,7 @@ class RowText(LongList):
         self.lines: list[Content] = []
 
     def show_lines(self, lines: list[Content], stay: bool = False) -> None:
-        """Show other lines, from the top, or from where one is."""
+        """Replace the lines; scroll to the top unless `stay`."""
         self.lines = lines
         self.show_items(len(lines))
         if not stay:
@@ -44,11 +44,12 @@ class RowText(LongList):
 
 
 class RowScreen(TunerScreen):
-    """A row of a list of rows, and the ones beside it."""
+    """A row of a list of rows, with keys for its neighbours."""
 
     HELP_TEXT = _(
-        "A row as it was read: every turn, the tools, and what stands in its file and is not used.\n"
-        "→ shows the next row of the list, ← the one before; where only broken rows are listed, of those."
+        "A row as it was read: every turn, the tools, and the parts of its file that are not used.\n"
+        "→ shows the next row of the list, ← the previous one; both skip the others while only broken rows "
+        "are listed."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
@@ -58,28 +59,29 @@ class RowScreen(TunerScreen):
         super().__init__()
         self._rows = rows
 
-    def crumb(self) -> Content:
+    def build_crumb(self) -> Content:
         return Content.assemble((_("Data") + " › ", "$dim"), _("row"))
 
-    def body(self) -> ComposeResult:
+    def compose_body(self) -> ComposeResult:
         yield RowText(id="text")
 
     def on_mount(self) -> None:
         self.query_one(RowText).focus()
-        self.call_after_refresh(self._show)
+        self.call_after_refresh(self._show_row)
 
     def on_resize(self, _event: Resize) -> None:
-        self.call_after_refresh(self._show, True)
+        # The width below is known only once the new size is laid out.
+        self.call_after_refresh(self._show_row, True)
 
-    def _show(self, stay: bool = False) -> None:
-        from tui_tuner.ui.widgets.data.told import whole
+    def _show_row(self, stay: bool = False) -> None:
+        from tui_tuner.ui.widgets.data.row_text import format_whole
 
-        text, row = self.query_one(RowText), self._rows.row
-        kept = self._rows.kept(row) if row is not None else None
+        text, row = self.query_one(RowText), self._rows.current_row
+        kept = self._rows.find_kept(row) if row is not None else None
         if kept is None or row is None:
             return
         width = max(20, text.scrollable_content_region.width - 1)
-        text.show_lines(whole(kept, width), stay)
+        text.show_lines(format_whole(kept, width), stay)
         of = self._rows.count
         if self._rows.only_bad:
             words = _("row {row:,}, one of {n:,} broken ones", row=row + 1, n=of)
@@ -88,9 +90,10 @@ class RowScreen(TunerScreen):
         text.border_title = Content.assemble(words, ("  " + one_line(kept.read.row.origin, 60), "$dim"))
 
     def action_step(self, step: int) -> None:
-        """Another row."""
         if self._rows.cursor is not None:
             before = self._rows.cursor
             self._rows.go_to(before + step)
+            # At either end of the list the cursor does not move: drawing the same row would lose the scroll
+            # position.
             if self._rows.cursor != before:
-                self._show()
+                self._show_row()

@@ -1,4 +1,4 @@
-"""Results: answers before and after, metrics before and after, where the files are, what to do next."""
+"""The results screen: the verdict, metrics and answers before and after, the files, and next steps."""
 
 from __future__ import annotations
 
@@ -20,48 +20,56 @@ from textual.worker import get_current_worker
 
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
+from tui_tuner.runs.event_lines import describe_gpu_use
 from tui_tuner.runs.events import Verdict
-from tui_tuner.runs.phases.spent import AWAY
+from tui_tuner.runs.phases.time_by_phase import AWAY
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.runs.told import use_words
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_bytes, one_line
-from tui_tuner.ui.bridge import RunUpdated, Snapshot
-from tui_tuner.ui.screens.base import TunerScreen
-from tui_tuner.ui.screens.past.improving import can_improve, improve
-from tui_tuner.ui.widgets.judged.answers import Answers
-from tui_tuner.ui.widgets.judged.fitted import Fitted
+from tui_tuner.ui.bridge import RunSnapshot, RunUpdated
+from tui_tuner.ui.screen_words import (
+    PHASES,
+    fit_column,
+    flow_parts,
+    format_duration,
+    safe_block,
+    safe_line,
+    state_content,
+)
+from tui_tuner.ui.screens.past.improvement import can_improve, open_improved
+from tui_tuner.ui.screens.screen_base import TunerScreen
+from tui_tuner.ui.widgets.judged.evaluation_tables import Tables, chosen_tables
+from tui_tuner.ui.widgets.judged.fitted_text import Fitted
+from tui_tuner.ui.widgets.judged.held_out_answers import Answers
 from tui_tuner.ui.widgets.judged.measures import metrics_content
 from tui_tuner.ui.widgets.judged.next_steps import (
     NextStep,
-    broken,
-    here,
+    break_command,
     keys_content,
     next_keys,
     next_steps,
+    shorten_path,
 )
-from tui_tuner.ui.widgets.judged.tables import Tables, chosen_tables
 from tui_tuner.ui.widgets.judged.verdict_pane import VerdictPane
-from tui_tuner.ui.widgets.live.samples import AnswerKeys
+from tui_tuner.ui.widgets.live.live_samples import AnswerKeys
 from tui_tuner.ui.widgets.zoom import Zooms
-from tui_tuner.ui.words import PHASES, block, column, duration, flowed, safe, state_content
 
 
 class AnswerPane(AnswerKeys):
-    """The answers, as high as they are; zoomed, they scroll."""
+    """The answers in full height; zoomed, they scroll."""
 
     DEFAULT_CSS = "AnswerPane { height: auto; }"
 
 
-class Page(AnswerKeys):
-    """All of the screen; another prompt leaves it where it was scrolled to."""
+class ResultsPage(AnswerKeys):
+    """The scrollable screen below the header; showing another prompt keeps its scroll position."""
 
-    def stay(self) -> None:
-        """What was read stays in view."""
+    def scroll_to_start(self) -> None:
+        """Keep the scroll position; the other panes of answers scroll to their top here."""
 
 
-class Judged(Message):
-    """A journal without a verdict was judged."""
+class RunJudged(Message):
+    """The verdict on a run whose journal has none; None if it could not be judged."""
 
     def __init__(self, verdict: Verdict | None) -> None:
         super().__init__()
@@ -69,12 +77,12 @@ class Judged(Message):
 
 
 class ResultsScreen(Zooms, TunerScreen):
-    """What a run has brought."""
+    """The outcome of a run, live or from its journal."""
 
     HELP_TEXT = _(
-        "The verdict says what the curves show, how sure that is, and what to change. In brackets stands the "
-        "95 % interval of the difference on the same held-out rows.\n"
-        "Before and after answer the same held-out prompts, which were never trained.\n"
+        "The verdict says what the curves show, how certain that is, and what to change. The brackets hold "
+        "the 95 % interval of the difference on the same held-out rows.\n"
+        "Both answers, before and after, are to the same held-out prompts, which were not trained on.\n"
         "last/ and best/ are standard folders: PEFT adapters, or safetensors models."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -83,7 +91,7 @@ class ResultsScreen(Zooms, TunerScreen):
         Binding("a", "lead('a')", _("Ask")),
         Binding("b", "lead('b')", _("Compare"), show=False),
         Binding("u", "lead('u')", _("Use")),
-        Binding("f4", "improve", _("Mend")),
+        Binding("f4", "improve", _("Fix")),
         Binding("s", "lead('s')", _("Run again")),
         Binding("r", "resume", _("Resume")),
         Binding("y", "copy", _("Copy"), show=False),
@@ -106,20 +114,20 @@ class ResultsScreen(Zooms, TunerScreen):
         super().__init__()
         self.folder = folder
         self._drawn: tuple[object, ...] = ()
-        self._snapshot: Snapshot | None = None
+        self._snapshot: RunSnapshot | None = None
         self._steps: list[NextStep] = []
         self._own: Verdict | None = None  # where the journal has none
         self._judging = self._judged = False
-        self._leads = {"s"}  # keys that lead on; this one needs no model
+        self._leads = {"s"}  # keys of next steps; this one needs no model
 
-    def crumb(self) -> Content:
-        return Content.assemble(safe(self.folder.name), ("  ›  ", "$dim"), _("Results"))
+    def build_crumb(self) -> Content:
+        return Content.assemble(safe_line(self.folder.name), ("  ›  ", "$dim"), _("Results"))
 
-    def body(self) -> ComposeResult:
+    def compose_body(self) -> ComposeResult:
         yield Fitted(_no_head, id="head")
         yield Static(id="path", classes="line")
         yield Fitted(_no_head, id="keys")
-        with Page(id="scroll"):
+        with ResultsPage(id="scroll"):
             yield VerdictPane(id="verdict")
             with Vertical(classes="panel", id="metrics") as box:
                 box.border_title = Content(_("Measured"))
@@ -132,64 +140,71 @@ class ResultsScreen(Zooms, TunerScreen):
                 box.border_title = Content(_("Files"))
                 yield Static()
             with Vertical(classes="panel", id="next") as box:
-                box.border_title = Content.assemble(_("What to do next"), ("  y ", "$accent"), _("copies it"))
+                box.border_title = Content.assemble(_("Next steps"), ("  y ", "$accent"), _("copies one"))
                 yield Fitted(partial(steps_content, []))
 
     def on_mount(self) -> None:
-        self.tuner.follow(self.folder).listen(self)
+        self.tuner_app.follow_run(self.folder).add_listener(self)
         self.set_focus(self.query_one("#scroll"))
 
     def on_unmount(self) -> None:
-        self.tuner.follow(self.folder).listeners.discard(self)
+        # The follower outlives this screen: other screens may watch the same run.
+        self.tuner_app.follow_run(self.folder).listeners.discard(self)
 
     async def on_run_updated(self, message: RunUpdated) -> None:
         self._snapshot = message.snapshot
-        await self._draw()
+        await self._draw_panes()
 
-    async def on_judged(self, message: Judged) -> None:
+    async def on_run_judged(self, message: RunJudged) -> None:
         self._own, self._judging, self._judged = message.verdict, False, True
+        # Without a verdict the key stays the same, but the pane must stop saying that it waits for one.
         self._drawn = ()
-        await self._draw()
+        await self._draw_panes()
 
     @property
-    def _view(self) -> RunView:
-        """What the journal tells, with the verdict on it, whoever gave that."""
+    def _judged_view(self) -> RunView:
+        """Return the view with its verdict: the journal's own, or the one that was made here."""
         assert self._snapshot is not None
         view = self._snapshot.view
+        # A run that continues may still write its own final verdict; that one wins over ours.
         last_word = view.verdict is not None and view.verdict.final
         return replace(view, verdict=self._own) if self._own is not None and not last_word else view
 
     def _judge_old(self, view: RunView, live: bool) -> None:
-        """A run that has ended without a last verdict was made by an older version, or was killed."""
+        """Judge a run that ended without a final verdict; at most once per screen."""
         state = self._snapshot.state if self._snapshot is not None else ""
+        # Journals of older versions have no verdict, and a killed run had no time to write its last one.
         known = self._judging or self._judged or (view.verdict is not None and view.verdict.final)
         if live or known or not view.steps or state == "reading":
             return
         self._judging = True
-        self.query_one(VerdictPane).wait()
-        self._judge()
+        self.query_one(VerdictPane).show_waiting()
+        self._judge_journal()
 
     @work(thread=True, group="judging")
-    def _judge(self) -> None:
-        from tui_tuner.verdicts.judge import event_of, judge_run  # and with it numpy
+    def _judge_journal(self) -> None:
+        # Imported here because it brings numpy along, which only this screen needs.
+        from tui_tuner.verdicts.judge import judge_run, make_verdict_event  # and with it numpy
 
         try:
-            found: Verdict | None = event_of(judge_run(self.folder), True)
-        except TunerError:  # the journal cannot be read again: the rest of the screen tells what it knows
+            found: Verdict | None = make_verdict_event(judge_run(self.folder), True)
+        except TunerError:  # the journal cannot be read again; the rest of the screen stays useful
             found = None
         if not get_current_worker().is_cancelled:
-            self.post_message(Judged(found))
+            self.post_message(RunJudged(found))
 
     def work_failed(self, group: str, words: str) -> None:
         if group == "judging":
-            self.post_message(Judged(None))
+            self.post_message(RunJudged(None))
 
-    async def _draw(self) -> None:
+    async def _draw_panes(self) -> None:
         snapshot = self._snapshot
         if snapshot is None:
             return
-        view = self._view
+        view = self._judged_view
         counts = len(view.samples), len(view.evaluations), len(view.tables), len(view.checkpoints)
+        # A live run updates with every step, but its panes change only with evaluations, answers,
+        # checkpoints, state.
         key = (*counts, len(view.held_out), snapshot.state, view.verdict)
         if key == self._drawn:
             return
@@ -197,42 +212,47 @@ class ResultsScreen(Zooms, TunerScreen):
         keys = next_keys(self.folder, view)
         self._leads = {name for name, _words in keys}
         self.refresh_bindings()
-        self.query_one("#head", Fitted).show(partial(_head, view, snapshot.state))
-        self.query_one("#path", Static).update(safe(here(self.folder.path)))
-        self.query_one("#keys", Fitted).show(partial(keys_content, keys))
-        self.query_one(VerdictPane).show(view)
-        self._judge_old(view, snapshot.live)
+        self.query_one("#head", Fitted).show_drawn(partial(_head_content, view, snapshot.state))
+        self.query_one("#path", Static).update(safe_line(shorten_path(self.folder.path)))
+        self.query_one("#keys", Fitted).show_drawn(partial(keys_content, keys))
+        self.query_one(VerdictPane).show_verdict(view)
+        self._judge_old(view, snapshot.is_live)
         self.query_one("#metrics > Static", Static).update(metrics_content(view))
-        self.query_one("#files > Static", Static).update(_files(self.folder))
-        self._steps = next_steps(self.folder, view, snapshot.state, snapshot.live)
-        self.query_one("#next > Fitted", Fitted).show(partial(steps_content, self._steps))
-        await self.query_one(Tables).show(chosen_tables(view))
+        self.query_one("#files > Static", Static).update(_files_content(self.folder))
+        self._steps = next_steps(self.folder, view, snapshot.state, snapshot.is_live)
+        self.query_one("#next > Fitted", Fitted).show_drawn(partial(steps_content, self._steps))
+        await self.query_one(Tables).show_tables(chosen_tables(view))
         self._show_answers(view)
 
     def _show_answers(self, view: RunView) -> None:
-        self.query_one(Answers).show(view.samples, view.ended)
+        self.query_one(Answers).show_answers(view.samples, view.has_ended)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "improve":
-            return self._snapshot is not None and not self._snapshot.live and can_improve(self._view.verdict)
+            return (
+                self._snapshot is not None
+                and not self._snapshot.is_live
+                and can_improve(self._judged_view.verdict)
+            )
         if action == "resume":
             return bool(self._snapshot) and self._snapshot.state in ("stopped", "failed", "lost")  # type: ignore[union-attr]
         return action != "lead" or parameters[0] in self._leads
 
     def action_lead(self, key: str) -> None:
-        """Talk to the model, ask it, use it on a file, or run again with a change."""
-        from tui_tuner.ui.screens.using.leading import lead_on
+        """Open the next step of a key: chat, ask, compare, use it on a file, or run again."""
+        from tui_tuner.ui.screens.using.next_screens import open_next_step
 
-        lead_on(self, self.folder, key)
+        open_next_step(self, self.folder, key)
 
     def action_improve(self) -> None:
-        """A new config of this run's own and what its verdict advises."""
-        if self._snapshot is not None and self._view.verdict is not None:
-            improve(self, self.folder, self._view.verdict)
+        """Open the run's settings with the changes that its verdict advises."""
+        if self._snapshot is not None and self._judged_view.verdict is not None:
+            open_improved(self, self.folder, self._judged_view.verdict)
 
     def action_live(self) -> None:
         from tui_tuner.ui.screens.run import RunScreen
 
+        # Without this, going back and forth between curve and results would stack one screen per key press.
         below = self.app.screen_stack[-2] if len(self.app.screen_stack) > 1 else None
         if isinstance(below, RunScreen) and below.folder.path == self.folder.path:
             self.app.pop_screen()
@@ -240,32 +260,43 @@ class ResultsScreen(Zooms, TunerScreen):
             self.app.switch_screen(RunScreen(self.folder))
 
     def action_copy(self) -> None:
-        """Choose a path or a command, and send it to the terminal's clipboard."""
-        from tui_tuner.ui.screens.dialogs import Choose
+        """Choose a path or a command and send it to the terminal's clipboard."""
+        from tui_tuner.ui.screens.dialogs import ChoiceDialog
 
         paths = [(_("the run's folder"), self.folder.path)]
-        paths += [(_("the best checkpoint's model"), self.folder.best)] if self.folder.best.is_dir() else []
-        paths += [(_("the model at the end"), self.folder.last)] if self.folder.last.is_dir() else []
+        paths += (
+            [(_("the best checkpoint's model"), self.folder.best_path)]
+            if self.folder.best_path.is_dir()
+            else []
+        )
+        paths += (
+            [(_("the model at the end"), self.folder.last_path)] if self.folder.last_path.is_dir() else []
+        )
+        # Copied texts are pasted into other terminals, with other working folders: hence absolute paths.
         texts = [(words, os.path.abspath(path)) for words, path in paths]
         texts += [(step.words, step.text) for step in self._steps]
         shown = [
-            (str(place), one_line(words), block(text).plain) for place, (words, text) in enumerate(texts)
+            (str(place), one_line(words), safe_block(text).plain) for place, (words, text) in enumerate(texts)
         ]
 
-        def chosen(answer: str | None) -> None:
+        def copy_choice(answer: str | None) -> None:
             if answer is not None:
                 self.app.copy_to_clipboard(texts[int(answer)][1])
-                self.tuner.say(_("Sent to the terminal, which keeps it for pasting if it can."))
+                self.tuner_app.show_notice(
+                    _("Sent to the terminal's clipboard, if the terminal supports it.")
+                )
 
-        self.app.push_screen(Choose(_("Copy"), Content(_("What is to be copied?")), shown), chosen)
+        self.app.push_screen(
+            ChoiceDialog(_("Copy"), Content(_("What do you want to copy?")), shown), copy_choice
+        )
 
     def action_resume(self) -> None:
-        self.tuner.launch(self.folder, resume=True)
+        self.tuner_app.launch_run(self.folder, resume=True)
         self.action_live()
 
 
-def _head(view: RunView, state: str, width: int) -> Content:
-    """State and size of a run, where its time went, and its folder alone on a line, to be copied."""
+def _head_content(view: RunView, state: str, width: int) -> Content:
+    """Return the header: state, steps, trained tokens, GPU use, sources, and how the time was spent."""
     parts = [state_content(state, verdict=view.verdict_name)]
     if view.total_steps:
         total = view.total_steps
@@ -277,69 +308,75 @@ def _head(view: RunView, state: str, width: int) -> Content:
     if tokens:
         parts.append(Content(_n("{n:,} trained token", "{n:,} trained tokens", tokens, n=tokens)))
     parts += [
-        Content(words) for words in use_words(view.mfu(len(view.steps)), view.gpu_busy(len(view.steps)))
+        Content(words)
+        for words in describe_gpu_use(view.mean_mfu(len(view.steps)), view.mean_gpu_busy(len(view.steps)))
     ]
-    parts += [Content(f"{_(source.what)}: {one_line(source.text)}") for source in view.sources]
+    parts += [Content(f"{_(source.what)}: {one_line(source.source_text)}") for source in view.sources]
     if view.message and state != "completed":
-        parts.append(block(view.message))
-    return Content("\n").join([*flowed(parts, "   ", width), *_time(view, width)])
+        parts.append(safe_block(view.message))
+    return Content("\n").join([*flow_parts(parts, "   ", width), *_time_lines(view, width)])
 
 
 def _no_head(_width: int) -> Content:
     return Content("")
 
 
-def _time(view: RunView, width: int) -> list[Content]:
-    """How long a run took, and what of that each phase."""
+def _time_lines(view: RunView, width: int) -> list[Content]:
+    """Return the duration of a run and of its phases, longest first."""
     spent = view.spent
-    if not spent.whole:
+    if not spent.total_seconds:
         return []
     phases = sorted(spent.seconds.items(), key=lambda item: -item[1])
     told = [
-        f"{PHASES.get(phase) or one_line(phase, 30)} {duration(seconds)}"
+        f"{PHASES.get(phase) or one_line(phase, 30)} {format_duration(seconds)}"
         for phase, seconds in phases
+        # Time between a stop and a resume is part of the dates, not of the run's duration.
         if phase != AWAY and seconds >= 0.5
     ]
-    whole = _("took {time}:", time=duration(spent.whole)) if len(told) > 1 else ""
-    told = told if len(told) > 1 else [_("took {time}", time=duration(spent.whole))]
+    whole = _("took {time}:", time=format_duration(spent.total_seconds)) if len(told) > 1 else ""
+    told = told if len(told) > 1 else [_("took {time}", time=format_duration(spent.total_seconds))]
     away = spent.seconds.get(AWAY, 0.0)
     if away >= 1:
-        told.append(_("not running in between {time}", time=duration(away)))
+        told.append(_("not running for {time}", time=format_duration(away)))
     told[0] = f"{whole} {told[0]}".strip()
-    return [line.stylize("$dim") for line in flowed([Content(part) for part in told], " · ", width)]
+    return [line.stylize("$dim") for line in flow_parts([Content(part) for part in told], " · ", width)]
 
 
-def _files(folder: RunFolder) -> Content:
-    """What lies in the folder of a run, by its names there."""
+def _files_content(folder: RunFolder) -> Content:
+    """Return the files of a run's folder with their sizes and meanings."""
     named = (
-        (folder.best, _("the best checkpoint's model")),
-        (folder.last, _("the model at the end")),
-        (folder.checkpoints, _("resumable checkpoints")),
+        (folder.best_path, _("the best checkpoint's model")),
+        (folder.last_path, _("the model at the end")),
+        (folder.checkpoints_path, _("resumable checkpoints")),
         (folder.path / "config.resolved.yaml", _("what every auto became")),
-        (folder.events, _("the journal")),
-        (folder.log, _("output of the libraries")),
+        (folder.events_path, _("the journal")),
+        (folder.log_path, _("output of the libraries")),
     )
     there = [(path, words) for path, words in named if path.exists()]
     lines = [
-        Content.assemble(column(path.name, 22), (f"{_size(path):>10}  {words}", "$dim"))
+        Content.assemble(fit_column(path.name, 22), (f"{_format_size(path):>10}  {words}", "$dim"))
         for path, words in there
     ]
     return Content("\n").join(lines) if lines else Content(_("Nothing was saved yet.")).stylize("$dim")
 
 
-def _size(path: Path) -> str:
+def _format_size(path: Path) -> str:
     try:
         files = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
         return human_bytes(sum(item.stat().st_size for item in files))
+    # A checkpoint may be pruned while its folder is being listed.
     except OSError:
         return ""
 
 
 def steps_content(steps: list[NextStep], width: int) -> Content:
-    """Each step with what is typed for it: commands on lines that a shell reads as one, no path broken."""
+    """Return the next steps with their commands.
+
+    A command is broken with backslashes, so that a shell reads its lines as one; a path is never broken.
+    """
     lines: list[Content] = []
     for step in steps:
-        typed = step.text.splitlines() if step.code else broken(step.text, width - 2, cell_len)
+        typed = step.text.splitlines() if step.code else break_command(step.text, width - 2, cell_len)
         lines.append(Content(step.words).stylize("$dim"))
         lines += [Content(f"  {one_line(line)}").stylize("$accent") for line in typed]
     return Content("\n").join(lines) if lines else Content("–")

@@ -1,7 +1,7 @@
-"""Settings: a form made from `RunConfig`, checked as one types; start the run, or keep it as YAML.
+"""The settings form, generated from `RunConfig` and checked while the user types.
 
-What is typed is kept as a draft, so leaving loses nothing. "Ready" is said only once the check that a start
-makes has passed for the values as they are.
+Typed values are saved as a draft, so leaving the form loses nothing. The title says "ready" only after the
+check that precedes a start has passed for the current values.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from tui_tuner.config.options import known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
-from tui_tuner.ui import form
-from tui_tuner.ui.checking import Refusal, refusal_of
-from tui_tuner.ui.screens.choosing import choosable, choose_for
-from tui_tuner.ui.screens.editing.beginning import make_run
+from tui_tuner.ui import form_values
+from tui_tuner.ui.screen_words import safe_line
 from tui_tuner.ui.screens.editing.sections import SectionsForm
-from tui_tuner.ui.screens.offers import put_values
+from tui_tuner.ui.screens.editing.start_from import create_run
+from tui_tuner.ui.screens.file_dialog import choose_value, is_choosable
+from tui_tuner.ui.screens.fixing import put_values
+from tui_tuner.ui.start_checking import Refusal, refusal_of
 from tui_tuner.ui.widgets.form.about import About
-from tui_tuner.ui.widgets.form.costs import MethodCosts
 from tui_tuner.ui.widgets.form.field import FieldChanged
-from tui_tuner.ui.widgets.form.pages import FormPages
-from tui_tuner.ui.widgets.form.plan_line import Looked, PlanLine
-from tui_tuner.ui.widgets.form.sections import Sections
-from tui_tuner.ui.widgets.form.start_check import Checked, StartCheck
+from tui_tuner.ui.widgets.form.form_pages import FormPages
+from tui_tuner.ui.widgets.form.method_costs import MethodCosts
+from tui_tuner.ui.widgets.form.plan_line import PlanLine, PlanShown
+from tui_tuner.ui.widgets.form.section_list import Sections
+from tui_tuner.ui.widgets.form.start_check import StartCheck, StartChecked
 from tui_tuner.ui.widgets.topbar import TopBar
-from tui_tuner.ui.words import safe
 
 
 class SettingsScreen(SectionsForm):
-    """Sections on the left, their fields in the middle, help for the one in focus beside or below."""
+    """Sections on the left, their fields in the middle, help for the focused field at the side or below."""
 
     HELP_TEXT = _(
-        "• marks a value that differs from its default, ✗ one that is wrong; the line below says why.\n"
-        "Down at the end of a section goes to the next. Esc goes to the list of sections, then back.\n"
+        "• marks a value that differs from its default, ✗ an invalid one; the line below says why.\n"
+        "↓ at the end of a section goes to the next one. Esc goes to the list of sections, then back.\n"
         "An empty field is `null`. Lists and mappings are written as in YAML: [a, b], {a: b}."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -55,7 +55,7 @@ class SettingsScreen(SectionsForm):
         Binding("ctrl+y", "redo", _("Redo"), key_display="^y", show=False),
         Binding("f2", "advanced", _("Advanced")),
         Binding("f3", "plan", _("Plan")),
-        Binding("f4", "mend", _("Mend")),
+        Binding("f4", "mend", _("Fix")),
         Binding("f4", "columns", _("Columns"), show=False),
         Binding("f5", "other_task", _("Task")),
         Binding("f6", "choose", _("Choose")),
@@ -73,20 +73,22 @@ class SettingsScreen(SectionsForm):
         """Show the draft.
 
         Args:
-            preset: What it began as.
-            told: Why a run with these values has failed; it stands at its field until a value changes.
-            mend: Offer at once what can be done about that.
+            preset: The preset or run that the values come from; shown in the top line.
+            told: Why a run with these values failed; shown at its field until a value changes.
+            mend: Offer the fixes for that at once.
         """
         super().__init__(told)
         self._preset = preset
         self._mend = mend
-        self._started_at: Widget | None = None  # what had the focus as a start was asked for
+        self._started_at: Widget | None = None  # the focused widget when the start was requested
 
-    def crumb(self) -> Content:
-        name = Content.assemble("  ", (safe(self._preset).plain, "$dim")) if self._preset else Content("")
+    def build_crumb(self) -> Content:
+        name = (
+            Content.assemble("  ", (safe_line(self._preset).plain, "$dim")) if self._preset else Content("")
+        )
         return Content.assemble(_("New run"), name)
 
-    def body(self) -> ComposeResult:
+    def compose_body(self) -> ComposeResult:
         with Horizontal(id="area"):
             yield About(id="help", classes="panel", can_focus=False)
             yield Sections()
@@ -96,183 +98,203 @@ class SettingsScreen(SectionsForm):
         yield MethodCosts()
 
     async def on_mount(self) -> None:
-        draft, sections = self.tuner.drafts.draft, self._sections
-        self._standing.untyped = form.take_texts(draft.values, draft.texts)
-        sections.current = draft.section if draft.section in form.SECTIONS else "model"
+        draft, sections = self.tuner_app.drafts.draft, self._section_list
+        self._standing.untyped = form_values.take_texts(draft.values, draft.texts)
+        sections.current = draft.section if draft.section in form_values.SECTIONS else "model"
         await self._show_section(sections.current)
         self.set_focus(sections.list)
-        self._check(changed=False)
+        self._check_draft(changed=False)
         told = self._standing.told
-        await self._go_to(told.field if told else draft.at)
+        await self._go_to_field(told.field if told else draft.at)
         if draft.unread:
-            self.tuner.say(_("A text that was edited as YAML waits: ^e opens it."), timeout=8)
+            self.tuner_app.show_notice(_("There is an unfinished YAML edit. Press ^e to open it."), timeout=8)
         if self._mend:
             self.action_mend()
 
-    def _renew(self) -> None:
-        """Show the draft as it is now: another preset, or values that came from elsewhere."""
-        draft = self.tuner.drafts.draft
-        self._standing.untyped = form.take_texts(draft.values, draft.texts)
-        self.tuner.drafts.touch()
-        self._pages.take(draft)
-        self._check()
+    def _show_draft_again(self) -> None:
+        """Show the draft again after its values were changed outside of the form."""
+        draft = self.tuner_app.drafts.draft
+        self._standing.untyped = form_values.take_texts(draft.values, draft.texts)
+        self.tuner_app.drafts.note_change()
+        self._form_pages.take_draft(draft)
+        self._check_draft()
 
     # Fields
 
     @on(FieldChanged)
-    def _field_changed(self, message: FieldChanged) -> None:
+    def _take_field(self, message: FieldChanged) -> None:
+        # While the whole draft is replaced (undo, YAML), the fields still post the values of before.
         if self.changing:
             return
-        path, texts = message.option.path, self.tuner.drafts.draft.texts
-        self._standing.typed(path, message.sentence)
+        path, texts = message.option.path, self.tuner_app.drafts.draft.texts
+        self._standing.note_typed(path, message.sentence)
+        # A text that does not parse is no value of the config, but it must survive leaving the form: it is
+        # kept as text.
         texts.pop(path, None)
         if message.sentence:
             texts[path] = str(message.value)
         else:
-            form.put(self.values, path, message.value)
-        self.tuner.drafts.touch(typed=path if form.editor(message.option) == "input" else "")
-        self._check()
-        self._explain(path)
+            form_values.set_value(self.draft_values, path, message.value)
+        # Undo joins keystrokes in one field into one step; other changes are a step each.
+        self.tuner_app.drafts.note_change(
+            typed=path if form_values.choose_editor(message.option) == "input" else ""
+        )
+        self._check_draft()
+        self._explain_field(path)
 
-    def _check(self, changed: bool = True) -> None:
-        """Ask the config about the draft, and mark what it finds; then, in a while, what it speaks of."""
+    def _check_draft(self, changed: bool = True) -> None:
+        """Validate the draft and mark its problems; if it is valid, start the slower checks."""
         if changed:
             self._standing.told = None
-        sound = self._standing.begin(self.values)
+        sound = self._standing.begin_check(self.draft_values)
         check, line = self.query_one(StartCheck), self.query_one(PlanLine)
+        # The start check looks at a copy of the values, so its verdict would be about older ones.
         if check.starting:
-            self.tuner.say(_("The settings changed, so the run was not started."), "warning")
+            self.tuner_app.show_notice(_("The settings changed, so the run was not started."), "warning")
         if sound:
-            check.ask(self.values, at_once=not changed)
-            line.ask(self.values)
+            check.ask_check(self.draft_values, at_once=not changed)
+            line.ask_plan(self.draft_values)
         else:
-            check.clear()
-            line.clear()
+            check.cancel_check()
+            line.clear_plan()
         self._draw_problems()
 
     def _draw_problems(self) -> None:
-        """Mark what is wrong: at the field, in the list of sections, and in the title."""
-        standing, sections = self._standing, self._sections
-        self._pages.mark(self.tuner.drafts.draft, standing.problems)
-        sections.mark(standing.problems)
-        self.query_one(TopBar).say(standing.title(self.query_one(StartCheck).starting))
+        """Mark the problems at their fields, in the list of sections, and in the title."""
+        standing, sections = self._standing, self._section_list
+        self._form_pages.mark_fields(self.tuner_app.drafts.draft, standing.problems)
+        sections.mark_sections(standing.problems)
+        self.query_one(TopBar).set_right_words(
+            standing.describe_standing(self.query_one(StartCheck).starting)
+        )
         self.refresh_bindings()
         if self.focused is sections.list:
             self._explain_section()
 
-    @on(Checked)
-    async def _checked(self, message: Checked) -> None:
-        self._standing.answered(self.values, message)
+    @on(StartChecked)
+    async def _take_check(self, message: StartChecked) -> None:
+        self._standing.take_answer(self.draft_values, message)
         self._draw_problems()
-        here = self._pages.here
+        here = self._form_pages.focused_field
         if here is not None:
-            self._explain(here.option.path)
+            self._explain_field(here.option.path)
         if not message.start:
             return
         if message.refusal is not None:
-            await self._lead_to(message.refusal)
+            await self._lead_to_refusal(message.refusal)
+        # Starting switches the screen, which would close a dialog or screen that was opened during the check.
         elif self.app.screen is self:
-            self._begin(form.config_of(message.values))
-        else:  # what one has opened meanwhile is not taken away
-            self.tuner.say(_("It can be started: {key} once this is closed.", key="^r"), timeout=8)
-
-    async def _lead_to(self, refusal: Refusal) -> None:
-        """Why it was not started: at its field, or in words where there is none or one has moved on."""
-        here = self.focused is self._started_at and self.app.screen is self
-        if here and refusal.field in form.options():
-            await self._go_to(refusal.field)
+            self._begin_run(form_values.config_of(message.values))
         else:
-            self.tuner.say(_("It was not started: {why}", why=refusal.sentence), "error", 10)
+            self.tuner_app.show_notice(
+                _("The run can be started. Close this and press {key}.", key="^r"), timeout=8
+            )
 
-    @on(Looked)
-    def _looked(self, message: Looked) -> None:
+    async def _lead_to_refusal(self, refusal: Refusal) -> None:
+        """Show why the run was not started: at its field if the focus is unchanged, else as a notice."""
+        # The check can take seconds. A user who has gone elsewhere meanwhile must not lose the cursor.
+        here = self.focused is self._started_at and self.app.screen is self
+        if here and refusal.field in form_values.list_options():
+            await self._go_to_field(refusal.field)
+        else:
+            self.tuner_app.show_notice(_("The run was not started: {why}", why=refusal.sentence), "error", 10)
+
+    @on(PlanShown)
+    def _show_look(self, message: PlanShown) -> None:
         self.query_one(About).show_memory(message.look.estimate if message.look else None)
         self._ask_costs()
 
     # Keys
 
     def action_plan(self) -> None:
-        """The numbers before the run; what is changed there is changed here."""
-        from tui_tuner.ui.screens.plan import PlanScreen
+        """Open the plan: memory, learning rate and time before the run."""
+        from tui_tuner.ui.screens.plan_screen import PlanScreen
 
-        if self._config() is not None:
-            self.app.push_screen(PlanScreen(), self._planned)
+        if self._read_config() is not None:
+            self.app.push_screen(PlanScreen(), self._renew_after_plan)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """F4 mends what is wrong, where something is offered for it; else it says which column is what."""
+        """F4 fixes the problem if there is a fix to offer; otherwise it opens the columns dialog."""
+        # Two bindings share F4; exactly one of them is active at a time.
         if action in ("mend", "columns"):
-            offered = self.offered is not None and self.offered.mendable
+            offered = self.fixable_refusal is not None and self.fixable_refusal.is_fixable
             return offered == (action == "mend")
         if action == "other_task":
-            return self.other_task is not None
+            return self.other_task_values is not None
         if action == "choose":
-            return choosable(self._at)
+            return is_choosable(self._focused_path)
         return True
 
     def action_choose(self) -> None:
-        """A path or a model for the field in focus, from what there is."""
-        choose_for(self, self._at, self.values, self.take)
+        """Choose a path or a model for the focused field from a dialog."""
+        choose_value(self, self._focused_path, self.draft_values, self.take_values)
 
     def action_mend(self) -> None:
-        """What can be done about the problem, to choose from."""
-        if self.offered is not None:
-            self.offer(self.offered, self.values)
+        """List the fixes for the problem."""
+        if self.fixable_refusal is not None:
+            self.offer_fixes(self.fixable_refusal, self.draft_values)
 
     def action_columns(self) -> None:
-        """Say which column is what, from two lists."""
-        self.ask_columns(self.values)
+        """Open the dialog that assigns columns to roles."""
+        self.ask_columns(self.draft_values)
 
-    async def take(self, values: Mapping[str, Any]) -> None:
-        put_values(self.tuner, values)
-        self._renew()
+    async def take_values(self, values: Mapping[str, Any]) -> None:
+        put_values(self.tuner_app, values)
+        self._show_draft_again()
 
     async def show_draft(self, fields: Sequence[str]) -> None:
-        self._preset = self.tuner.drafts.draft.name
-        self.query_one(TopBar).lead(self.crumb())
-        self._renew()
-        await self._go_to(next((path for path in fields if form.applies(self.values, path)), ""))
+        self._preset = self.tuner_app.drafts.draft.name
+        self.query_one(TopBar).set_crumb(self.build_crumb())
+        self._show_draft_again()
+        await self._go_to_field(
+            next((path for path in fields if form_values.is_effective(self.draft_values, path)), "")
+        )
 
-    def _planned(self, _nothing: None) -> None:
-        self._renew()
+    def _renew_after_plan(self, _nothing: None) -> None:
+        self._show_draft_again()
 
-    def whole(self) -> bool:
-        return self._config() is not None
+    def is_valid(self) -> bool:
+        return self._read_config() is not None
 
-    def _config(self) -> RunConfig | None:
-        """The config if all values are right; else says what is wrong, and goes there."""
-        found = form.problems(self.values, self._standing.untyped)
+    def _read_config(self) -> RunConfig | None:
+        """Return the config if all values are valid; otherwise show the first problem and go to its field."""
+        found = form_values.find_problems(self.draft_values, self._standing.untyped)
         if not found:
-            return form.config_of(self.values)
+            return form_values.config_of(self.draft_values)
         path, sentence = next(iter(found.items()))
-        strange = [path for path in form.unknown(self.values) if path in found]
+        # No field of the form shows an unknown setting, so there is nowhere to lead to: it can only be
+        # removed.
+        strange = [path for path in form_values.list_unknown_keys(self.draft_values) if path in found]
         if strange:
-            self.ask_to_leave_out(strange, self._check)
+            self.ask_to_remove(strange, self._check_draft)
             return None
-        self.tuner.say(sentence, "error", 8)
-        self.run_worker(self._go_to(known_field(path) or path), exclusive=True)
+        self.tuner_app.show_notice(sentence, "error", 8)
+        self.run_worker(self._go_to_field(known_field(path) or path), exclusive=True)
         return None
 
     def action_start(self) -> None:
-        """Look whether it can be started, and start it."""
-        if self._config() is None or self.query_one(StartCheck).starting:
+        """Check whether the run can start, and start it if it can."""
+        if self._read_config() is None or self.query_one(StartCheck).starting:
             return
         self._started_at = self.focused
-        self.query_one(StartCheck).ask(self.values, start=True)
-        self.query_one(TopBar).say(self._standing.title(True))
+        self.query_one(StartCheck).ask_check(self.draft_values, start=True)
+        self.query_one(TopBar).set_right_words(self._standing.describe_standing(True))
 
-    def _begin(self, config: RunConfig) -> None:
-        """Make the run and show its live pane."""
+    def _begin_run(self, config: RunConfig) -> None:
+        """Create the run's folder, start it and switch to its live pane."""
         try:
-            folder = make_run(self.tuner, self.values, config)
+            folder = create_run(self.tuner_app, self.draft_values, config)
         except (TunerError, OSError) as error:
             refusal = refusal_of(error)
-            self._standing.refuse(refusal)
-            self._standing.look(self.values)
+            self._standing.refuse_start(refusal)
+            self._standing.check_values(self.draft_values)
             self._draw_problems()
-            self.run_worker(self._lead_to(refusal), exclusive=True)
+            self.run_worker(self._lead_to_refusal(refusal), exclusive=True)
             return
         from tui_tuner.ui.screens.run import RunScreen
 
-        self.tuner.drafts.used()
-        self.tuner.launch(folder)
+        # The values are kept in the run's folder now; as a draft they would be listed at home as never
+        # started.
+        self.tuner_app.drafts.note_run_started()
+        self.tuner_app.launch_run(folder)
         self.app.switch_screen(RunScreen(folder))

@@ -1,4 +1,4 @@
-"""A list of any length, of which only the lines on view are ever drawn."""
+"""A list of any length that only draws its visible lines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from textual.visual import Visual
 
 
 class LongList(ScrollView, can_focus=True):
-    """A subclass says how an item is drawn (`draw_item`), in `lines_each` lines.
+    """A list whose subclasses draw an item (`draw_item`) in `lines_each` lines.
 
-    While it waits for its items (`awaits`), the cursor keys are counted, and obeyed once they are there.
+    While it waits for its items (`awaits`), cursor keys are counted, and applied once the items are there.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -40,7 +40,7 @@ class LongList(ScrollView, can_focus=True):
     """
 
     class Highlighted(Message):
-        """The cursor is on another item; `index` counts from 0."""
+        """The cursor moved to another item; `index` counts from 0."""
 
         def __init__(self, source: LongList, index: int) -> None:
             super().__init__()
@@ -53,25 +53,25 @@ class LongList(ScrollView, can_focus=True):
     class Selected(Highlighted):
         """Enter was pressed on an item."""
 
-    has_cursor = True  # else the keys scroll
+    has_cursor = True  # if False, the keys scroll
 
     def __init__(self, id: str | None = None, classes: str | None = None, lines_each: int = 1) -> None:
         super().__init__(id=id, classes=classes)
         self.lines_each = lines_each
         self.count = 0
         self.cursor: int | None = None
-        self.empty = Content("")  # what stands there while there are no items
+        self.empty = Content("")  # shown while there are no items
         self.awaits = False
         self._owed = 0  # steps of the cursor, pressed before there was anything
 
-    # What is in it
+    # Items
 
     def draw_item(self, index: int, width: int) -> list[Content]:
-        """The lines of an item, at most `lines_each`, each no wider than `width` cells."""
+        """Return the lines of an item: at most `lines_each`, each at most `width` cells wide."""
         raise NotImplementedError
 
     def show_items(self, count: int, cursor: int | None = None, empty: Content | None = None) -> None:
-        """Have so many items from here on; the cursor stays where it is, or goes to `cursor`."""
+        """Set the number of items; the cursor stays, or moves to `cursor`."""
         owed, self._owed = (self._owed, 0) if count else (0, self._owed)
         self.empty = empty if empty is not None else self.empty
         self.count = count
@@ -81,46 +81,46 @@ class LongList(ScrollView, can_focus=True):
             self.cursor = max(0, min(count - 1, place + owed)) if self.has_cursor else None
         else:
             self.cursor = None
-        self._resize()
+        self._update_size()
         self.refresh()
         if self.cursor is not None:
             self._show_cursor()
             self.post_message(self.Highlighted(self, self.cursor))
 
-    def grow(self, count: int) -> None:
-        """Have more items; cursor and view stay."""
+    def grow_to(self, count: int) -> None:
+        """Add items at the end; cursor and scrolling stay."""
         self.count = max(count, self.count)
-        self._resize()
+        self._update_size()
 
     def await_items(self, words: Content) -> None:
-        """Have none, and say so, until there are some."""
+        """Show no items but these words, until there are some."""
         self._owed, self.awaits = 0, True
         self.show_items(0, empty=words)
 
     def set_lines_each(self, lines: int) -> None:
-        """Give each item so many lines."""
+        """Set the number of lines of each item."""
         if lines != self.lines_each:
             self.lines_each = lines
-            self._resize()
+            self._update_size()
             self.refresh()
             self._show_cursor()
 
-    def _resize(self) -> None:
+    def _update_size(self) -> None:
         self.virtual_size = Size(max(1, self.scrollable_content_region.width), self.count * self.lines_each)
 
     def on_resize(self) -> None:
-        self._resize()
+        self._update_size()
         self._show_cursor()
 
     @property
     def on_view(self) -> range:
-        """The items of which a line is on view."""
+        """The items with a visible line."""
         top = int(self.scroll_offset.y) // self.lines_each
         rows = -(-max(1, self.scrollable_content_region.height) // self.lines_each) + 1
         return range(top, min(self.count, top + rows))
 
     def refresh_item(self, index: int) -> None:
-        """Draw one item anew."""
+        """Redraw one item."""
         self.refresh_lines(index * self.lines_each, self.lines_each)
 
     # Drawing
@@ -132,26 +132,28 @@ class LongList(ScrollView, can_focus=True):
         if index >= self.count:
             lines = self.empty.split("\n") if not self.count else []
             line = lines[y] if y < len(lines) else Content("")
-            return self._strip(line, width, style)
+            return self._render_strip(line, width, style)
         if index == self.cursor:
             style = self.get_visual_style("long-list--cursor")
         lines = self.draw_item(index, width)
-        return self._strip(lines[part] if part < len(lines) else Content(""), width, style)
+        return self._render_strip(lines[part] if part < len(lines) else Content(""), width, style)
 
-    def _strip(self, line: Content, width: int, style: Style) -> Strip:
+    def _render_strip(self, line: Content, width: int, style: Style) -> Strip:
         strips = Visual.to_strips(self, line, max(1, width), 1, style, apply_selection=False)
+        # Empty content gives no strip at all.
         strip = strips[0] if strips else Strip([Segment("", style.rich_style)])
         return strip.adjust_cell_length(width, style.rich_style)
 
     # The cursor
 
     def go_to(self, index: int) -> None:
-        """Put the cursor on an item."""
+        """Move the cursor to an item."""
         if not self.count:
             return
         index = max(0, min(self.count - 1, index))
         before, self.cursor = self.cursor, index
         if before != index:
+            # Only the two lines that the cursor left and entered, not the whole list.
             for changed in {before, index} - {None}:
                 self.refresh_item(changed or 0)
             self.post_message(self.Highlighted(self, index))
@@ -160,10 +162,11 @@ class LongList(ScrollView, can_focus=True):
     def _show_cursor(self) -> None:
         if self.cursor is not None and self.is_mounted:
             region = Region(0, self.cursor * self.lines_each, 1, self.lines_each)
+            # Without animation: over a slow line each of its frames would be sent.
             self.scroll_to_region(region, force=True, animate=False, immediate=True)
 
     def action_move(self, step: int) -> None:
-        """To the next item, or the one before."""
+        """Move to the next or the previous item."""
         if not self.has_cursor:
             self.scroll_relative(y=step, animate=False)
         elif self.cursor is not None:
@@ -172,25 +175,25 @@ class LongList(ScrollView, can_focus=True):
             self._owed = max(0, self._owed + step)
 
     def action_page(self, pages: int) -> None:
-        """A screenful on, or back."""
+        """Move a page down or up."""
         self.action_move(pages * max(1, self.scrollable_content_region.height // self.lines_each - 1))
 
     def action_first(self) -> None:
-        """To the first item."""
+        """Move to the first item."""
         if self.has_cursor:
             self.go_to(0)
         else:
             self.scroll_home(animate=False)
 
     def action_last(self) -> None:
-        """To the last item that is there."""
+        """Move to the last item loaded so far."""
         if self.has_cursor:
             self.go_to(self.count - 1)
         else:
             self.scroll_end(animate=False)
 
     def action_select(self) -> None:
-        """Take the item under the cursor."""
+        """Select the item under the cursor."""
         if self.cursor is not None:
             self.post_message(self.Selected(self, self.cursor))
 
@@ -200,6 +203,7 @@ class LongList(ScrollView, can_focus=True):
             return
         index = (int(self.scroll_offset.y) + place.y) // self.lines_each
         if index < self.count and self.has_cursor:
+            # The first click only moves the cursor; a click on the item under the cursor selects it.
             chosen = index == self.cursor
             self.go_to(index)
             if chosen:

@@ -1,4 +1,4 @@
-"""A list of runs, a line each, that fits its columns to its width and keeps its cursor through refreshes."""
+"""A list of runs, one per line, that adapts its columns to its width and keeps its cursor on refresh."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from textual.message import Message
 
 from tui_tuner.config.deciding import metric_name
 from tui_tuner.locales import N_, _
-from tui_tuner.ui.widgets.changed import Lines
+from tui_tuner.ui.screen_words import fit_column, format_age, format_metric, format_number, state_words
+from tui_tuner.ui.widgets.changed_lines import Lines
 from tui_tuner.ui.widgets.long_list import LongList
-from tui_tuner.ui.words import age, column, figure, measured, state_words
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tui_tuner.ui.overview import RunRow
+    from tui_tuner.ui.run_overview import RunRow
 
 _MARK, _STATE, _STEP, _LOSS, _AGE, _TASK = 2, 12, 13, 9, 12, 16
 _TOLD, _TOLD_WIDE = 18, 30  # a state with a verdict
 _JUDGED = 16  # the same as the loss, with the name of a metric
-_WITH_AGE, _WITH_TASK = 64, 100  # cells of a list from which on these columns have room
-SORTS = ("", "name", "state", "loss", "best")  # what a list is sorted by; nothing: as it comes, newest first
+_WITH_AGE, _WITH_TASK = 64, 100  # the least width of a list with these columns
+SORTS = ("", "name", "state", "loss", "best")  # sort keys; empty: newest first
 SORT_WORDS = {
     "": N_("newest first"),
     "name": N_("by name"),
@@ -35,7 +35,7 @@ SORT_WORDS = {
 
 
 class Columns(NamedTuple):
-    """The cells of the columns; 0 where one has no room or nothing to say."""
+    """The widths of the columns in cells; 0 if a column is not shown."""
 
     mark: int
     state: int
@@ -46,8 +46,8 @@ class Columns(NamedTuple):
     age: int
 
     @classmethod
-    def of(cls, width: int, judged: bool, marks: bool, told: bool = False) -> Columns:
-        """How a line of so many cells is divided; the name takes what is left."""
+    def divide_width(cls, width: int, judged: bool, marks: bool, told: bool = False) -> Columns:
+        """Divide a line of `width` cells; the name gets the rest."""
         mark, loss = _MARK if marks else 0, _JUDGED if judged else _LOSS
         with_age, task = _AGE if width >= _WITH_AGE else 0, _TASK if width >= _WITH_TASK else 0
         state = (_TOLD_WIDE if task else _TOLD) if told else _STATE
@@ -56,10 +56,10 @@ class Columns(NamedTuple):
 
 
 class RunList(LongList):
-    """Rows of runs. With `marks`, some can be marked to be looked at together."""
+    """A list of runs. With `marks`, the user can mark some to view them together."""
 
     class Divided(Message):
-        """The columns are of another width now."""
+        """The widths of the columns have changed."""
 
     def __init__(self, id: str | None = None, classes: str | None = None, marks: bool = False) -> None:
         super().__init__(id=id, classes=classes)
@@ -73,24 +73,29 @@ class RunList(LongList):
         self.post_message(self.Divided())
 
     @property
-    def chosen(self) -> RunRow | None:
+    def chosen_row(self) -> RunRow | None:
         """The row under the cursor."""
         return self.rows[self.cursor] if self.cursor is not None and self.cursor < len(self.rows) else None
 
     @property
     def columns(self) -> Columns:
-        """How its lines are divided now."""
-        return Columns.of(self.scrollable_content_region.width, self._judged, self._marks, self._told)
+        """The current widths of its columns."""
+        return Columns.divide_width(
+            self.scrollable_content_region.width, self._judged, self._marks, self._told
+        )
 
-    def show(self, rows: list[RunRow]) -> None:
-        """Draw these rows; only lines that differ are touched while the runs are the same."""
+    def show_rows(self, rows: list[RunRow]) -> None:
+        """Show rows; while the runs are the same, only changed lines are redrawn."""
         before, self.rows = self.rows, rows
+        # Ages count from the full minute, so that all lines change together once a minute and not each at its
+        # time.
         judged, minute = any(row.metric for row in rows), time.time() // 60 * 60
         told = any(row.verdict and row.state == "completed" for row in rows)
         same_runs = [row.folder.path for row in before] == [row.folder.path for row in rows]
         fresh = (judged, told) != (self._judged, self._told) or not same_runs
         self._judged, self._told = judged, told
         if fresh:
+            # The cursor follows its run, whose place changes when a new run comes first.
             chosen = before[self.cursor].folder.path if self.cursor is not None and before else None
             places = {row.folder.path: place for place, row in enumerate(rows)}
             self._minute = minute
@@ -99,11 +104,11 @@ class RunList(LongList):
         for place in self.on_view:
             if before[place] is not rows[place] or minute != self._minute:
                 self.refresh_item(place)
-        self._minute = minute  # the ages of all lines change together: one repaint, not one for each
+        self._minute = minute
 
     def toggle_mark(self) -> None:
-        """Mark the run under the cursor, or unmark it, and go on to the next."""
-        row = self.chosen
+        """Mark or unmark the run under the cursor, and move to the next."""
+        row = self.chosen_row
         if row is None or self.cursor is None:
             return
         if row.folder.path in self.marked:
@@ -119,69 +124,71 @@ class RunList(LongList):
         line = run_line(row, width, self._judged, self._minute, self._told)
         if self._marks:
             line = run_line(row, width - _MARK, self._judged, self._minute, self._told)
-            line = Content.assemble((column(sign, _MARK), "bold $accent"), line)
+            line = Content.assemble((fit_column(sign, _MARK), "bold $accent"), line)
         return [line]
 
 
 class RunHeads(Lines):
-    """The names of the columns, over a list of runs."""
+    """The column headings above a list of runs."""
 
     DEFAULT_CSS = "RunHeads { padding: 0 1; }"
 
     def show_for(self, runs: RunList, sort: str = "") -> None:
-        """The columns as that list has them now."""
+        """Show the headings for the current columns of a list."""
         if runs.rows:
-            self.show(heading(runs.columns, sort))
+            self.show_lines(make_heading(runs.columns, sort))
         else:
-            self.show(Content(""))
+            self.show_lines(Content(""))
 
 
 def run_line(
     row: RunRow, width: int, judged: bool = False, now: float | None = None, told: bool = False
 ) -> Content:
-    """State, name and tags, step, loss and age in `width` cells; a narrow line leaves the age out.
+    """Format state, name and tags, step, loss and age in `width` cells; a narrow line omits the age.
 
     Args:
-        judged: Whether some run of the list is judged by another metric than the loss: its best stands there.
-        told: Whether of some run of the list there is a verdict.
+        judged: True if a run in the list is judged by another metric than the loss; its best value is shown.
+        told: True if a run in the list has a verdict.
     """
-    size = Columns.of(width, judged, False, told)
+    size = Columns.divide_width(width, judged, False, told)
     mark, word, colour = state_words(row.state, row.verdict, short=size.state < _TOLD_WIDE)
     step = f"{row.step:,}/{row.total_steps:,}" if row.total_steps else (f"{row.step:,}" if row.step else "")
-    loss = figure(row.loss, 3) if row.loss is not None else ""
+    loss = format_number(row.loss, 3) if row.loss is not None else ""
     if judged and loss:
         loss = _("loss {value}", value=loss)
     if row.metric:
-        value = measured(row.metric, row.best, 3)
+        value = format_metric(row.metric, row.best, 3)
         loss = f"{metric_name(row.metric)} {value}" if row.best is not None else ""
+        # A number that is cut would be read as another number, so the metric's name gives way.
         loss = loss if cell_len(loss) < size.loss else value
     parts: list[str | Content | tuple[str, str]] = [
-        (column(f"{mark} {word}", size.state), colour),
-        _named(row, size.name),
+        (fit_column(f"{mark} {word}", size.state), colour),
+        _format_name(row, size.name),
     ]
     if size.task:
-        parts.append((column(row.task, size.task - 1) + " ", "$dim"))
+        parts.append((fit_column(row.task, size.task - 1) + " ", "$dim"))
     parts += [(step[: size.step - 1].rjust(size.step - 1), "$dim"), loss.rjust(size.loss)]
     if size.age:
         minute = time.time() // 60 * 60 if now is None else now
-        parts.append((column(age(row.when, minute), size.age - 2).rjust(size.age), "$dim"))
+        parts.append((fit_column(format_age(row.when, minute), size.age - 2).rjust(size.age), "$dim"))
     return Content.assemble(*parts)
 
 
-def _named(row: RunRow, width: int) -> Content:
-    """The name of a run, and its tags where there is room left."""
+def _format_name(row: RunRow, width: int) -> Content:
+    """Format the name of a run, with its tags if there is room."""
     tags = " ".join(f"#{tag}" for tag in row.tags)
-    name = column(row.folder.name, width - 1)
+    name = fit_column(row.folder.name, width - 1)
     length = cell_len(name.rstrip())
+    # A tag of one or two letters would say nothing.
     if not tags or width - length < 4:
         return Content(name + " ")
     return Content.assemble(
-        name[: len(name.rstrip())], " ", (column(tags, width - length - 2), "$accent"), " "
+        name[: len(name.rstrip())], " ", (fit_column(tags, width - length - 2), "$accent"), " "
     )
 
 
-def heading(size: Columns, sort: str = "") -> Content:
-    """The names of the columns, with an arrow at the one that the list is sorted by."""
+def make_heading(size: Columns, sort: str = "") -> Content:
+    """Return the column headings, with an arrow at the sort column."""
     names = {
         "state": _("state"),
         "name": _("run"),
@@ -192,8 +199,8 @@ def heading(size: Columns, sort: str = "") -> Content:
     if sort == "best":
         names["loss"] = _("best")
     names[key] = f"{names[key]} ↓"
-    text = " " * size.mark + column(names["state"], size.state) + column(names["name"], size.name)
-    text += column(_("task"), size.task) if size.task else ""
+    text = " " * size.mark + fit_column(names["state"], size.state) + fit_column(names["name"], size.name)
+    text += fit_column(_("task"), size.task) if size.task else ""
     text += _("step").rjust(size.step - 1) + names["loss"].rjust(size.loss)
-    text += column(names["age"], size.age - 2).rjust(size.age) if size.age else ""
+    text += fit_column(names["age"], size.age - 2).rjust(size.age) if size.age else ""
     return Content(text).stylize("$dim")

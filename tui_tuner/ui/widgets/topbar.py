@@ -1,4 +1,4 @@
-"""The top line: where we are, and the run that this process trains."""
+"""The top line: the current place, and the run that this process trains."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from textual.content import Content
 from textual.css.scalar import Scalar
 from textual.widgets import Static
 
-from tui_tuner.ui.words import safe, state_content
+from tui_tuner.ui.screen_words import safe_line, state_content
 
 
 class TopBar(Horizontal):
-    """One line. The right end shows the hosted run, unless the screen has words of its own.
+    """One line. The right end shows the hosted run, unless the screen sets its own text.
 
-    Each end has half of the line, and what the other one leaves.
+    Each end gets half of the line, plus what the other one does not need.
     """
 
     DEFAULT_CSS = """
@@ -30,76 +30,79 @@ class TopBar(Horizontal):
         self._own: Content | None = None
 
     def on_resize(self) -> None:
-        self._share()
+        self._share_width()
 
-    def _share(self) -> None:
-        """Give the right end what the left one leaves, and at least half."""
+    def _share_width(self) -> None:
+        """Give the right end what the left one does not need, and at least half."""
         width = self.content_size.width
         hosted = self.query_one("#hosted", Static)
-        most = max(width // 2, width - self._led().cell_length - 2)
+        most = max(width // 2, width - self._render_crumb().cell_length - 2)
+        # Setting a style causes a layout even if the value is the same.
         if width and hosted.styles.max_width != Scalar.from_number(most):
             hosted.styles.max_width = most
 
     def compose(self) -> ComposeResult:
-        yield Static(self._led(), id="crumb")
+        yield Static(self._render_crumb(), id="crumb")
         yield Static("", id="hosted")
 
     def on_mount(self) -> None:
-        self.set_interval(1.0, self._look)
-        self._look()
+        self.set_interval(1.0, self._show_host)
+        self._show_host()
 
-    def lead(self, crumb: Content) -> None:
-        """Say that we are elsewhere, or look at something else."""
+    def set_crumb(self, crumb: Content) -> None:
+        """Change the breadcrumb."""
         if crumb.markup != self._crumb.markup:
             self._crumb = crumb
-            self.query_one("#crumb", Static).update(self._led())
-            self._share()
+            self.query_one("#crumb", Static).update(self._render_crumb())
+            self._share_width()
 
-    def _led(self) -> Content:
+    def _render_crumb(self) -> Content:
         name = ("tui-tuner", "bold $primary")
         parts = (name, ("  ›  ", "$dim"), self._crumb) if self._crumb.plain else (name,)
         return Content.assemble(*parts)
 
-    def say(self, content: Content) -> None:
-        """Put the screen's own words at the right end, for good."""
+    def set_right_words(self, content: Content) -> None:
+        """Set the screen's own text for the right end, permanently."""
         self._own = content
-        self._put(content)
+        self._put_right_words(content)
 
-    def _put(self, content: Content) -> None:
-        """Put words there, after how far a model is that is fetched."""
-        share = _fetched(self.app)
+    def _put_right_words(self, content: Content) -> None:
+        """Show text at the right end, after the progress of a download."""
+        share = _format_fetch(self.app)
         if share:
             content = Content.assemble((share, "$primary"), "  ", content)
         if content.markup != self._shown:
             self._shown = content.markup
             self.query_one("#hosted", Static).update(content)
 
-    def _look(self) -> None:
+    def _show_host(self) -> None:
         app = self.app
+        # Covered screens keep their timers, and need not draw.
         if not self.screen.is_active:
             return
         if self._own is not None:
-            self._put(self._own)
+            self._put_right_words(self._own)
             return
+        # Tests show screens in other apps, which host no run.
         host = getattr(app, "host", None)
-        if host is None or not app.training:  # type: ignore[attr-defined]
-            self._put(Content(""))
+        if host is None or not app.is_training:  # type: ignore[attr-defined]
+            self._put_right_words(Content(""))
             return
-        follower = app.follow(host.folder)  # type: ignore[attr-defined]
+        follower = app.follow_run(host.folder)  # type: ignore[attr-defined]
         view = follower.view
         share = f" {view.step / view.total_steps:.0%}" if view.total_steps else ""
-        self._put(
+        self._put_right_words(
             Content.assemble(
-                state_content(follower.state(), False, view.verdict_name),
+                state_content(follower.find_state(), False, view.verdict_name),
                 " ",
-                safe(host.folder.name, 30),
+                safe_line(host.folder.name, 30),
                 share,
             )
         )
 
 
-def _fetched(app: object) -> str:
-    """How far the model is that is fetched now; empty where there is none."""
+def _format_fetch(app: object) -> str:
+    """Format the progress of the current download; empty if there is none."""
     job = getattr(app, "fetching", None)
     if job is None:
         return ""

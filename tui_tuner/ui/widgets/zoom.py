@@ -1,4 +1,4 @@
-"""A pane that fills the screen: `z` gives it all the room, `z` or Esc gives the room back."""
+"""Panes that can fill the screen: `z` maximises one, `z` or Esc restores it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tui_tuner.locales import _
 
 
 class Zooms(Screen[None]):
-    """A screen with panes that can be zoomed. Names them in `PANES`, and takes `ZOOM` among its bindings.
+    """A screen with panes that can be zoomed. It names them in `PANES` and includes `ZOOM` in its bindings.
 
-    The top line and the footer stay. Nothing is moved or made anew, so a pane keeps its cursor and scrolling.
+    The top line and the footer stay. Nothing is moved or rebuilt, so a pane keeps its cursor and scrolling.
     """
 
     ALLOW_IN_MAXIMIZED_VIEW = "TopBar, Footer"
@@ -24,37 +24,38 @@ class Zooms(Screen[None]):
         Binding("Z", "zoom_next", _("Zoom the next pane"), show=False),
     )
 
-    def panes(self) -> list[Widget]:
-        """The panes that are to be seen, or would be if none filled the screen."""
+    def list_panes(self) -> list[Widget]:
+        """Return the panes that are visible, or would be without a zoomed one."""
         return [pane for selector in self.PANES for pane in self.query(selector) if _is_shown(pane)]
 
     def action_zoom(self) -> None:
-        """Let the pane with the focus fill the screen (or the first); again, give the room back."""
+        """Zoom the pane with the focus (or the first), or restore the layout."""
         if self.maximized is not None:
             self.minimize()
             return
-        panes = self.panes()
+        panes = self.list_panes()
         focused = [
             pane for pane in panes if self.focused is not None and pane in self.focused.ancestors_with_self
         ]
         if panes:
-            self.zoom(focused[0] if focused else panes[0])
+            self.zoom_pane(focused[0] if focused else panes[0])
 
     def action_zoom_next(self) -> None:
-        """Let the next pane fill the screen."""
-        panes = self.panes()
+        """Zoom the next pane."""
+        panes = self.list_panes()
         if panes:
             now = panes.index(self.maximized) if self.maximized in panes else -1
-            self.zoom(panes[(now + 1) % len(panes)])
+            self.zoom_pane(panes[(now + 1) % len(panes)])
 
-    def zoom(self, pane: Widget) -> None:
-        """Let a pane fill the screen."""
+    def zoom_pane(self, pane: Widget) -> None:
+        """Zoom a pane."""
         self.maximized = pane
+        # Keys must go to the pane that is seen, not to one behind it.
         inside = [widget for widget in pane.walk_children(Widget, with_self=True) if widget.focusable]
         if inside and self.focused not in inside:
             self.set_focus(inside[0], scroll_visible=False)
 
 
 def _is_shown(pane: Widget) -> bool:
-    """Whether a pane and all that it lies in are displayed."""
+    """Return whether a pane and all its ancestors are displayed."""
     return all(widget.display for widget in pane.ancestors_with_self if isinstance(widget, Widget))

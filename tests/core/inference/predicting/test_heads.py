@@ -16,11 +16,11 @@ from tests.core.inference.predicting.models import job, origin_of, read, train_h
 from tests.core.tasks.classifiers import WORDS, word_tokenizer
 from tui_tuner.compute.check_rows import CheckRows
 from tui_tuner.data.records import IGNORE, Example
-from tui_tuner.evaluation import padded
-from tui_tuner.evaluation.padded import padded_logits
-from tui_tuner.inference.asking import ask_run
+from tui_tuner.evaluation import padded_logits
+from tui_tuner.evaluation.padded_logits import compute_padded_logits
+from tui_tuner.inference.asking import ask_loaded
 from tui_tuner.inference.origin import Origin
-from tui_tuner.inference.predicting.engine import predict
+from tui_tuner.inference.predicting.engine import predict_file
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.training.load_run import load_run
 
@@ -43,7 +43,7 @@ def classes(root: Path) -> RunFolder:
 
 
 def predicted(folder: RunFolder, rows: list[dict[str, Any]], path: Path, **more: Any) -> list[Any]:
-    found = predict(job(origin_of(folder), write_jsonl(path, rows), **more))
+    found = predict_file(job(origin_of(folder), write_jsonl(path, rows), **more))
     written = read(found.path)
     assert [{name: row[name] for name in rows[0]} for row in written] == rows  # in order, and as they were
     return [row["prediction"] for row in written]
@@ -54,7 +54,7 @@ def test_classes_have_the_probabilities_of_one_text_alone(classes: RunFolder, tm
     found = predicted(classes, rows, tmp_path / "rows.jsonl", batch_size=5)
     loaded = load_run(classes, "best", "cpu")
     for row, said in zip(rows, found, strict=True):
-        shown = ask_run(loaded, row["text"])
+        shown = ask_loaded(loaded, row["text"])
         assert said["label"] == shown.text
         assert set(said["probabilities"]) == {"negative", "positive"}
         for name, share in shown.scores:
@@ -67,7 +67,7 @@ def test_tags_are_those_of_one_text_alone(root: Path, tmp_path: Path) -> None:
     found = predicted(folder, rows, tmp_path / "texts.jsonl")
     loaded = load_run(folder, "best", "cpu")
     for row, said in zip(rows, found, strict=True):
-        shown = ask_run(loaded, row["text"])
+        shown = ask_loaded(loaded, row["text"])
         assert [(one["start"], one["end"], one["label"]) for one in said] == [
             (one.start, one.end, one.label) for one in shown.found
         ]
@@ -91,7 +91,7 @@ def test_answers_are_those_of_one_question_alone(root: Path, tmp_path: Path) -> 
     found = predicted(folder, rows, tmp_path / "questions.jsonl")
     loaded = load_run(folder, "best", "cpu")
     for row, said in zip(rows[:-1], found[:-1], strict=True):
-        shown = ask_run(loaded, str(row["context"]), str(row["question"]))
+        shown = ask_loaded(loaded, str(row["context"]), str(row["question"]))
         assert (said["answer"] or "") == shown.scores[0][0]
         assert said["score"] == pytest.approx(shown.scores[0][1], abs=1e-5)
         assert said["start"] == (shown.found[0].start if shown.found else None)
@@ -138,7 +138,7 @@ def test_a_model_that_no_run_of_ours_made(tmp_path: Path, settings: dict[str, An
     model = bert(tmp_path / "bert", **settings)
     rows = [{"text": " ".join(WORDS[n : n + length])} for n, length in enumerate((3, 50, 20, 7, 1))]
     origin = Origin("model", "bert", str(tmp_path / "bert"), task="classification")
-    predict(job(origin, write_jsonl(tmp_path / "rows.jsonl", rows)))
+    predict_file(job(origin, write_jsonl(tmp_path / "rows.jsonl", rows)))
     for row in read(tmp_path / "rows.out.jsonl"):
         logits, said = logits_of(model, tmp_path / "bert", row["text"]), row["prediction"]
         if "num_labels" in settings:
@@ -163,28 +163,28 @@ def test_where_padding_changes_what_a_model_says_only_equal_lengths_go_together(
     lengths = (4, 9, 9, 2, 4)
     rows = [torch.randint(6, 40, (length,)).numpy().astype("int32") for length in lengths]
     examples = [Example(ids, np.full(len(ids), IGNORE, dtype=np.int32), {"token_types": 0}) for ids in rows]
-    found = padded_logits(model, CheckRows(examples), 5, 8)
+    found = compute_padded_logits(model, CheckRows(examples), 5, 8)
     for ids, logits in zip(rows, found, strict=True):
         with torch.no_grad():
             alone = model(torch.tensor(ids[None].astype("int64"))).logits[0]
         assert logits == pytest.approx(alone.double().numpy(), abs=1e-5)
-    assert model.__dict__[padded._CHECKED] is False
+    assert model.__dict__[padded_logits._CHECKED] is False
 
 
 def test_memory_that_runs_out_halves_the_batch(
     classes: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A device that holds 3 rows at once: everything is predicted all the same, and it is said."""
-    plain = padded._forward
+    plain = padded_logits._compute_logits
 
     def small(model: Any, rows: CheckRows, group: Any, *more: Any) -> Any:
         if len(group) > 3:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
         return plain(model, rows, group, *more)
 
-    monkeypatch.setattr(padded, "_forward", small)
+    monkeypatch.setattr(padded_logits, "_compute_logits", small)
     path = write_jsonl(tmp_path / "rows.jsonl", [{"text": text} for text in SENTENCES * 5])
-    found = predict(job(origin_of(classes), path, batch_size=8))
+    found = predict_file(job(origin_of(classes), path, batch_size=8))
     assert found.counts.rows == 20 and not found.counts.unused
     assert [note for note in found.notes if "4 rows" in note] and [
         note for note in found.notes if "2 rows" in note
@@ -207,7 +207,7 @@ def test_lines_of_the_output_are_json_of_any_values(classes: RunFolder, tmp_path
         "deep": [[{"a": [1]}]] * 3,
     }
     pq.write_table(pa.table(table), tmp_path / "rows.parquet")
-    found = predict(job(origin_of(classes), tmp_path / "rows.parquet"))
+    found = predict_file(job(origin_of(classes), tmp_path / "rows.parquet"))
     rows = read(found.path)
     assert [row["deep"] for row in rows] == [[{"a": [1]}]] * 3 and rows[2]["number"] == 1.5
     assert [(row["day"], row["blob"]) for row in rows] == [("2024-05-06", "é")] * 3

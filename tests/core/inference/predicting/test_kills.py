@@ -12,19 +12,19 @@ import pytest
 
 from tests.conftest import chat_rows, write_jsonl
 from tests.core.inference.predicting.models import job, read
-from tui_tuner.cli.using.predict import summary
+from tui_tuner.cli.using.predict_command import format_outcome
 from tui_tuner.inference.origin import Origin
-from tui_tuner.inference.predicting.engine import predict
+from tui_tuner.inference.predicting.engine import predict_file
 from tui_tuner.inference.predicting.job import Job
 
 ROWS = 100
 # Predicts in a child of its own again and again, each of which is killed; then once to the end.
 DRIVER = """
 import json, os, random, signal, sys, time
-from tui_tuner.inference.predicting.engine import predict
+from tui_tuner.inference.predicting.engine import predict_file
 from tui_tuner.inference.predicting.job import Job
 from tui_tuner.errors import UsageError
-job = Job.of(json.loads(sys.argv[1]))
+job = Job.from_values(json.loads(sys.argv[1]))
 random.seed(5)
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM  # once, not in each child
@@ -34,7 +34,7 @@ while True:
     child = os.fork()
     if not child:
         try:
-            predict(job)
+            predict_file(job)
         finally:
             os._exit(0)
     if kills < 4:
@@ -44,7 +44,7 @@ while True:
             if now >= grown:
                 if not refused:
                     try:
-                        predict(job)
+                        predict_file(job)
                     except UsageError as error:
                         refused = "another process" in str(error)
                 os.kill(child, signal.SIGKILL)
@@ -72,13 +72,16 @@ def asked(tiny_model: Path, tmp_path: Path) -> Job:
 
 def test_kills(asked: Job) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(asked.plain())], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", DRIVER, json.dumps(asked.list_job_values())],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     kills, refused, sizes = json.loads(done.stdout.splitlines()[-1])
     assert kills == 4 and refused and sizes == sorted(sizes) and sizes[0] > 0
-    whole = Job.of({**asked.plain(), "out": asked.out + ".whole"})
-    predict(whole)
+    whole = Job.from_values({**asked.list_job_values(), "out": asked.out + ".whole"})
+    predict_file(whole)
     assert Path(asked.out).read_bytes() == Path(whole.out).read_bytes()
     assert sizes[-1] < Path(asked.out).stat().st_size  # the last kill was not at the end
     assert [row["number"] for row in read(asked.out)] == list(range(ROWS))
@@ -102,12 +105,12 @@ def test_a_signal_writes_the_batch_and_the_command_goes_on(asked: Job) -> None:
         last = [json.loads(line) for line in running.stdout][-1]
         assert running.wait(60) == 143
     assert last["stopped"] and 0 < last["rows"] < ROWS and len(read(asked.out)) == last["rows"]
-    asked = Job.of({**asked.plain(), "max_new_tokens": 24})
-    found = predict(asked)
-    assert found.done and found.before == last["rows"]
+    asked = Job.from_values({**asked.list_job_values(), "max_new_tokens": 24})
+    found = predict_file(asked)
+    assert found.is_done and found.before == last["rows"]
     assert [row["number"] for row in read(asked.out)] == list(range(ROWS))
-    again = predict(asked)  # needs no model
-    assert again.done and again.before == ROWS and again.seconds == 0
-    said = summary(found)
-    assert said[:2] == [f"{asked.out}: {ROWS} rows", f"{last['rows']} of them were there before"]
-    assert summary(again)[0] == f"{asked.out} is complete: {ROWS} rows."
+    again = predict_file(asked)  # needs no model
+    assert again.is_done and again.before == ROWS and again.seconds == 0
+    said = format_outcome(found)
+    assert said[:2] == [f"{asked.out}: {ROWS} rows", f"{last['rows']} of them from earlier attempts"]
+    assert format_outcome(again)[0] == f"{asked.out} is complete: {ROWS} rows."

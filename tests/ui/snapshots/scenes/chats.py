@@ -13,8 +13,8 @@ from tests.ui.snapshots.scenes.runs import written
 from tests.ui.snapshots.stage import BEGAN, Stage, shows
 from tui_tuner.inference.origin import BASE, Origin
 from tui_tuner.inference.talk import Reply, Talk, Turn
-from tui_tuner.ui.screens.chat.chat import ChatScreen
-from tui_tuner.ui.screens.chat.tokens import TokensScreen
+from tui_tuner.ui.screens.chat.chat_screen import ChatScreen
+from tui_tuner.ui.screens.chat.token_screen import TokensScreen
 
 Shown = AsyncIterator[Pilot[Any]]
 POEM = """Three things about **wool**:
@@ -35,7 +35,7 @@ print("wool & silk")
 
 def _reply(talk: Talk, turn: Turn, model: Origin, text: str, **more: Any) -> None:
     figures = {"tokens": len(text) // 4, "rate": 31.4, "first": 0.21, "prompt_tokens": 48, "done": True}
-    turn.replies[model] = Reply(talk.messages(model, turn), text, **{**figures, **more})
+    turn.replies[model] = Reply(talk.build_messages(model, turn), text, **{**figures, **more})
 
 
 def _talk(stage: Stage, beside: bool) -> Talk:
@@ -45,7 +45,7 @@ def _talk(stage: Stage, beside: bool) -> Talk:
     tuned = Origin("run", folder.name, path, "best")
     models = [tuned, Origin("run", folder.name, path, BASE)] if beside else [tuned]
     talk = Talk(models)
-    turn = talk.say("item: coat | colour: red [not dark] | fabric: wool")
+    turn = talk.say_prompt("item: coat | colour: red [not dark] | fabric: wool")
     for model in models:
         text = "A red coat of **warm wool**." if model is tuned else "of of the and and coat"
         _reply(talk, turn, model, text, good=True if model is tuned and beside else None)
@@ -60,7 +60,7 @@ async def _chat(stage: Stage, beside: bool = False) -> AsyncIterator[Pilot[Any]]
     talk = _talk(stage, beside)
     async with stage.app() as pilot:
         pilot.app.push_screen(ChatScreen(talk.models, talk=talk))
-        await shows(pilot, "Always the likeliest token", "context")
+        await shows(pilot, "always the likeliest token", "context")
         yield pilot
 
 
@@ -81,15 +81,15 @@ async def chat_side_by_side(stage: Stage) -> Shown:
 async def chat_without_a_model(stage: Stage) -> Shown:
     async with stage.app() as pilot:
         pilot.app.push_screen(ChatScreen(["red-coats-7"]))
-        await shows(pilot, "no run, folder or model is called so")
+        await shows(pilot, "there is no run, folder or model with this name")
         yield pilot
 
 
-@scene("BesideDialog")
+@scene("ModelDialog")
 async def chat_who_answers(stage: Stage) -> Shown:
     async with _chat(stage) as pilot:
         await pilot.press("f7")
-        await shows(pilot, "what red-coats began with")
+        await shows(pilot, "base model of red-coats")
         yield pilot
 
 

@@ -17,7 +17,7 @@ async def yaml_editor(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("Mistakes")
+@scene("MistakesDialog")
 async def yaml_mistakes(stage: Stage) -> Shown:
     async with settings(stage) as pilot:
         await pilot.press("ctrl+e")

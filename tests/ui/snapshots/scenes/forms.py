@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from tests.ui.conftest import until
 from tests.ui.snapshots.scenes import scene
 from tests.ui.snapshots.stage import Stage, shows
-from tui_tuner.ui.screens.plan import PlanScreen
+from tui_tuner.ui.screens.plan_screen import PlanScreen
 
 Shown = AsyncIterator[Pilot[Any]]
 LARGE = {"model": {"name": "mistralai/Mistral-7B-v0.1"}}
@@ -79,7 +79,7 @@ async def settings_advanced(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("Choose")
+@scene("ChoiceDialog")
 async def begin_again(stage: Stage) -> Shown:
     async with settings(stage) as pilot:
         await pilot.press("ctrl+o")
@@ -87,7 +87,7 @@ async def begin_again(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("AskPath")
+@scene("PathDialog")
 async def save_settings(stage: Stage) -> Shown:
     async with settings(stage, method={"rank": 8}) as pilot:
         await pilot.press("ctrl+s")
@@ -95,7 +95,7 @@ async def save_settings(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("Offers")
+@scene("FixesDialog")
 async def what_to_do(stage: Stage) -> Shown:
     stage.write("pairs.jsonl", PAIRS)
     async with settings(stage, "Data ✗1", data={"path": "pairs.jsonl"}) as pilot:
@@ -161,11 +161,11 @@ async def data_of_another_task(stage: Stage) -> Shown:
 async def columns_to_pick(stage: Stage) -> Shown:
     async with data(stage, stage.write("fragen.jsonl", GERMAN), "not recognised") as pilot:
         await pilot.press("c")
-        await shows(pilot, "Which column is what?", "antwort")
+        await shows(pilot, "Assign the columns", "antwort")
         yield pilot
 
 
-@scene("Formats")
+@scene("FormatDialog")
 async def formats_to_pick(stage: Stage) -> Shown:
     async with data(stage, stage.write("fragen.jsonl", GERMAN), "not recognised") as pilot:
         await pilot.press("f")
@@ -217,13 +217,13 @@ async def plan_advice(stage: Stage) -> Shown:
 async def cards_to_choose(stage: Stage) -> Shown:
     async with plan(stage) as pilot:
         await pilot.press("c")
-        await shows(pilot, "wants")
+        await shows(pilot, "✓ needs")
         yield pilot
 
 
 @scene("PlainScreen")
 async def no_screen(stage: Stage) -> Shown:
-    from tui_tuner.ui.guard.plain import PlainScreen
+    from tui_tuner.ui.guard.plain_screen import PlainScreen
 
     async with stage.app() as pilot:
         log = Path(".config") / "faults.log"

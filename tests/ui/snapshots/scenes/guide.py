@@ -15,9 +15,9 @@ from tests.ui.conftest import text, until
 from tests.ui.guide.rows import chats, labelled
 from tests.ui.snapshots.scenes import scene
 from tests.ui.snapshots.stage import Stage
-from tui_tuner.guiding.answers import Answers
+from tui_tuner.guiding.guide_answers import Answers
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.ui.screens.guide.walk import Walk
+from tui_tuner.ui.screens.guide.guide_walk import Walk
 
 Shown = AsyncIterator[Pilot[Any]]
 
@@ -31,8 +31,8 @@ def _one_machine() -> Iterator[None]:
     here = Hardware(cpu="A processor", memory_gib=32.0, available_gib=24.0, cores=8)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(machine, "_seen", None)
-        monkeypatch.setattr(machine, "detect", lambda: here)
-        monkeypatch.setattr(fitting, "processor_speed", lambda: 2e11)
+        monkeypatch.setattr(machine, "detect_hardware", lambda: here)
+        monkeypatch.setattr(fitting, "measure_processor_speed", lambda: 2e11)
         monkeypatch.setattr(fitting, "_kept", {})
         yield
     machine._seen = None
@@ -41,7 +41,8 @@ def _one_machine() -> Iterator[None]:
 @asynccontextmanager
 async def _asked(stage: Stage, question: str, *words: str) -> AsyncIterator[Pilot[Any]]:
     """A question of the guide, or its page, in a folder with two files; those before it are answered."""
-    module = importlib.import_module(f"tui_tuner.ui.screens.guide.{question}")
+    name = "guide_page" if question == "page" else f"{question}_question"
+    module = importlib.import_module(f"tui_tuner.ui.screens.guide.{name}")
     screens = {"goal": "GoalQuestion", "data": "DataQuestion", "model": "ModelQuestion"}
     screens |= {"machine": "MachineQuestion", "judge": "JudgeQuestion", "page": "GuidePage"}
     stage.write("chats.jsonl", chats())
@@ -76,7 +77,7 @@ async def guide_data(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("NoData")
+@scene("NoDataQuestion")
 async def guide_no_data(stage: Stage) -> Shown:
     with _one_machine():
         async with stage.app() as pilot:
@@ -110,5 +111,5 @@ async def guide_judge(stage: Stage) -> Shown:
 
 @scene("GuidePage")
 async def guide_page(stage: Stage) -> Shown:
-    async with _asked(stage, "page", "ready: ^r starts it") as pilot:
+    async with _asked(stage, "page", "ready: press ^r to start") as pilot:
         yield pilot

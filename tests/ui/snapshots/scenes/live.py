@@ -15,7 +15,7 @@ from tests.ui.snapshots.scenes.runs import made, written
 from tests.ui.snapshots.stage import BEGAN, Stage, shows
 from tests.ui.verdicts import runs as verdict_runs
 from tests.ui.verdicts.runs import GOOD
-from tui_tuner.config.advice import advise, setting
+from tui_tuner.config.advice import advise, write_setting
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_
 from tui_tuner.runs.events import Finished, Log, Phase
@@ -48,7 +48,7 @@ async def run_on(stage: Stage) -> Shown:
 @scene("RunScreen")
 async def run_paused(stage: Stage) -> Shown:
     folder = on_now(stage)
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     journal.emit(Phase(name="paused", done=60, total=100))
     journal.close()
     async with stage.app(open_run=folder, train=True) as pilot:
@@ -59,7 +59,7 @@ async def run_paused(stage: Stage) -> Shown:
 @scene("RunScreen")
 async def run_loading(stage: Stage) -> Shown:
     folder = made(stage, "red-coats", ago=60.0)
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     journal.emit(Phase(name="loading", note="importing torch and transformers"))
     journal.close()
     stage.clock.now += 3
@@ -103,11 +103,11 @@ async def run_choices(stage: Stage) -> Shown:
 async def run_not_begun(stage: Stage) -> Shown:
     """What is wrong, and the key to where it can be changed."""
     folder = made(stage, "half", data={"path": "demo", "max_length": 99})
-    hint = advise(N_("Accept it with {command}.", command=setting({"data.max_dropped": 0.5})))
-    journal = JournalWriter(folder.events, folder.name)
+    hint = advise(N_("Accept it with {command}.", command=write_setting({"data.max_dropped": 0.5})))
+    journal = JournalWriter(folder.events_path, folder.name)
     journal.emit(Phase(name="loading", note="importing torch and transformers"))
     journal.emit(
-        Finished.failed(
+        Finished.from_error(
             DataError(
                 "60 of 100 rows are longer than 99 tokens and would be dropped.",
                 where="shop-texts.jsonl:2",
@@ -120,7 +120,7 @@ async def run_not_begun(stage: Stage) -> Shown:
     fakes.claim_dead(folder)
     stage.clock.now = BEGAN
     async with stage.app(open_run=folder) as pilot:
-        await shows(pilot, "The run did not begin")
+        await shows(pilot, "The run did not start")
         yield pilot
 
 
@@ -128,7 +128,7 @@ async def run_not_begun(stage: Stage) -> Shown:
 async def run_failed(stage: Stage) -> Shown:
     """After steps: the log says what it was."""
     folder = written(stage, "red-coats", 40, 100)
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     journal.emit(Log("the device ran out of memory at step 41", level="error"))
     fakes.finish(journal, "failed", 1, "The device ran out of memory, and no smaller micro-batch is left.")
     journal.close()
@@ -138,7 +138,7 @@ async def run_failed(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("Confirm")
+@scene("ConfirmDialog")
 async def stop_asked(stage: Stage) -> Shown:
     async with stage.app(open_run=on_now(stage), train=True) as pilot:
         await measured(pilot, "● running")
@@ -147,7 +147,7 @@ async def stop_asked(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("Confirm")
+@scene("ConfirmDialog")
 async def detach_asked(stage: Stage) -> Shown:
     async with stage.app(open_run=on_now(stage), train=True) as pilot:
         await measured(pilot, "● running")
@@ -168,9 +168,9 @@ async def quit_asked(stage: Stage) -> Shown:
 @scene("ResultsScreen")
 async def results_of_answers(stage: Stage) -> Shown:
     folder = written(stage, "red-coats", 100, 100, "completed", verdict=GOOD)
-    folder.best.mkdir()
-    folder.last.mkdir()
-    (folder.best / "adapter_config.json").write_text("{}")
+    folder.best_path.mkdir()
+    folder.last_path.mkdir()
+    (folder.best_path / "adapter_config.json").write_text("{}")
     stage.clock.now = BEGAN
     async with stage.app(open_run=folder) as pilot:
         await shows(pilot, "✓ completed")
@@ -203,7 +203,7 @@ async def run_that_overfits(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("Choose")
+@scene("ChoiceDialog")
 async def what_to_change(stage: Stage) -> Shown:
     """Of several pieces of advice, one is chosen."""
     with stage.clock.running(ago=3600):
@@ -256,5 +256,5 @@ async def ask_a_model(stage: Stage) -> Shown:
         folder = judged_runs.answered(stage.store, "football")
     async with _judged(stage, folder) as pilot:
         await pilot.press("a")
-        await shows(pilot, "F5 asks")
+        await shows(pilot, "Press F5 to ask")
         yield pilot

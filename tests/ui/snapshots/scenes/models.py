@@ -16,7 +16,7 @@ from tests.hub_server import PlayedHub
 from tests.ui.conftest import text, until
 from tests.ui.snapshots.scenes import scene
 from tests.ui.snapshots.stage import GIB, Stage
-from tui_tuner.models.catalog import find
+from tui_tuner.models.catalog import find_config
 from tui_tuner.ui.widgets.models.model_list import ModelList
 
 Shown = AsyncIterator[Pilot[Any]]
@@ -33,7 +33,7 @@ async def found(stage: Stage, name: str) -> AsyncIterator[Pilot[Any]]:
         hub.add_demo("acme/tiny-chat", downloads=5000)
         hub.add_demo("acme/gated-chat", gated=True, downloads=4000)
         hub.add_demo("acme/with-code", {"modeling_acme.py": b"pass"}, downloads=3000)
-        shape = json.dumps(find("meta-llama/Llama-3.1-405B")).encode()
+        shape = json.dumps(find_config("meta-llama/Llama-3.1-405B")).encode()
         files = {"config.json": shape, "model.safetensors": b"\0" * 99}
         hub.add("acme/huge", files, parameters=405_853_388_800, downloads=2000)
         async with stage.app() as pilot:
@@ -44,7 +44,7 @@ async def found(stage: Stage, name: str) -> AsyncIterator[Pilot[Any]]:
             await until(pilot, lambda: len(models.rows) == 4 and "found 4 models" in text(pilot), 60)
             await until(pilot, lambda: "✗ 1,8" in text(pilot) and text(pilot).count("✓ ") >= 2, 60)
             await pilot.press("down")
-            while models.chosen.name != name:
+            while models.chosen_row.name != name:
                 await pilot.press("down")
             told = "Gated:" if name == "acme/gated-chat" else "llama ·"
             await until(pilot, lambda: told in text(pilot), 60)
@@ -57,7 +57,7 @@ async def models_found(stage: Stage) -> Shown:
         yield pilot
 
 
-@scene("AboutModel")
+@scene("ModelDetails")
 async def models_more(stage: Stage) -> Shown:
     async with found(stage, "acme/tiny-chat") as pilot:
         await pilot.press("i")
@@ -79,7 +79,7 @@ async def models_failed(stage: Stage) -> Shown:
         await pilot.press("f")
         await until(pilot, lambda: "afterwards" in text(pilot))
         await pilot.press("enter")
-        await until(pilot, lambda: "Fetching failed" in text(pilot))
+        await until(pilot, lambda: "Download failed" in text(pilot))
         await pilot.press("f")
         await until(pilot, lambda: "Try again" in text(pilot))
         yield pilot
@@ -98,5 +98,5 @@ async def models_code(stage: Stage) -> Shown:
 async def models_login(stage: Stage) -> Shown:
     async with found(stage, "acme/gated-chat") as pilot:
         await pilot.press("l")
-        await until(pilot, lambda: "Nobody is logged in" in text(pilot))
+        await until(pilot, lambda: "Not logged in" in text(pilot))
         yield pilot

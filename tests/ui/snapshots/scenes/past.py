@@ -18,11 +18,11 @@ async def runs_over_one_another(stage: Stage) -> Shown:
         await pilot.press("r")
         await until(pilot, lambda: "newest first" in text(pilot))
         await pilot.press("o", "home", "space", "space", "c")
-        await until(pilot, lambda: "What differs" in text(pilot) and "trained tokens" in text(pilot))
+        await until(pilot, lambda: "Differences" in text(pilot) and "trained tokens" in text(pilot))
         yield pilot
 
 
-@scene("AskText")
+@scene("TextDialog")
 async def note_about_a_run(stage: Stage) -> Shown:
     runs = three_runs(stage)
     change_tags(runs[0], ["best", "wool"])
@@ -32,7 +32,5 @@ async def note_about_a_run(stage: Stage) -> Shown:
         await pilot.press("r")
         await until(pilot, lambda: "#best" in text(pilot))
         await pilot.press("end", "n")
-        await until(
-            pilot, lambda: "the rate of the paper" in text(pilot) and "empty removes it" in text(pilot)
-        )
+        await until(pilot, lambda: "the rate of the paper" in text(pilot) and "leave it empty" in text(pilot))
         yield pilot

@@ -31,7 +31,7 @@ def written(
 ) -> RunFolder:
     """A run with `steps` of `total` steps behind it, ended if a status is given, with a verdict or none."""
     folder = made(stage, name, **more)
-    journal = JournalWriter(folder.events, folder.name)
+    journal = JournalWriter(folder.events_path, folder.name)
     fakes.begin(journal, total)
     fakes.samples(journal, 0, "before")
     stage.clock.now += 4

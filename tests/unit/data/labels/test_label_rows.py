@@ -13,38 +13,38 @@ import pytest
 from tests.conftest import Recorder, write_jsonl
 from tests.core.tasks.classifiers import word_tokenizer
 from tui_tuner.config.load import build_config
-from tui_tuner.data.examples.prepare import Prepared, prepare
+from tui_tuner.data.examples.prepare import PreparedRows, prepare_examples
 from tui_tuner.data.examples.token_types import COLUMN, unpack_types
-from tui_tuner.data.formats.recognise import recognise
-from tui_tuner.data.labels.names import class_name, in_order, labels_of, number_of
-from tui_tuner.data.labels.problem import Tally, settle_problem
+from tui_tuner.data.formats.recognise import recognise_format
+from tui_tuner.data.labels.names import name_class, parse_label_number, sort_classes, split_labels
+from tui_tuner.data.labels.problem import LabelTally, decide_problem
 from tui_tuner.errors import ConfigError, DataError, PreflightError, RowsError
 from tui_tuner.tasks import find_task
 
 TASK = find_task("classification")
-Read = Callable[..., Prepared]
+Read = Callable[..., PreparedRows]
 
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
     """The prepared rows of a file or of these rows; more settings are of `data`."""
 
-    def make(rows: Any, training: dict[str, Any] | None = None, **data: Any) -> Prepared:
+    def make(rows: Any, training: dict[str, Any] | None = None, **data: Any) -> PreparedRows:
         path = str(write_jsonl(tmp_path / "rows.jsonl", rows) if isinstance(rows, list) else rows)
         values = {"path": path, "validation": 0, "max_length": 32, "workers": 1, "max_dropped": 0.5, **data}
         config = build_config({"task": "classification", "data": values, "training": training or {}})
         make.sink = Recorder()  # type: ignore[attr-defined]
-        return prepare(config, word_tokenizer(), TASK, sink=make.sink, cache_dir=tmp_path / "cache")  # type: ignore[attr-defined]
+        return prepare_examples(config, word_tokenizer(), TASK, sink=make.sink, cache_dir=tmp_path / "cache")  # type: ignore[attr-defined]
 
     return make
 
 
-def targets(prepared: Prepared) -> list[Any]:
+def targets(prepared: PreparedRows) -> list[Any]:
     found: list[Any] = prepared.train.columns["target"].tolist()
     return found
 
 
-def names(prepared: Prepared) -> list[str]:
+def names(prepared: PreparedRows) -> list[str]:
     values = TASK.model_values(prepared.config, prepared.learned)
     return list(values["id2label"].values())
 
@@ -60,37 +60,45 @@ def rows_of(*labels: Any, **more: Any) -> list[dict[str, Any]]:
 
 def test_a_class_has_one_name_whatever_its_type() -> None:
     for value in (1, 1.0, "1", "1.0", " 1 "):
-        assert class_name(value) == "1"
-    assert [class_name(one) for one in (True, "a b", "007", "1.5", -2.0)] == [
+        assert name_class(value) == "1"
+    assert [name_class(one) for one in (True, "a b", "007", "1.5", -2.0)] == [
         "True",
         "a b",
         "007",
         "1.5",
         "-2",
     ]
-    assert number_of(True) is None and number_of("nan") is None and number_of("1e3") == 1000.0
-    assert number_of(10**400) is None and number_of("3,8") is None
-    assert in_order(["10", "9", "-1"]) == ["-1", "9", "10"] and in_order(["b", "10", "9"]) == ["10", "9", "b"]
-    assert labels_of("a; b;", ";") == ["a", "b"] and labels_of("a; b", None) == ["a; b"]
+    assert (
+        parse_label_number(True) is None
+        and parse_label_number("nan") is None
+        and parse_label_number("1e3") == 1000.0
+    )
+    assert parse_label_number(10**400) is None and parse_label_number("3,8") is None
+    assert sort_classes(["10", "9", "-1"]) == ["-1", "9", "10"] and sort_classes(["b", "10", "9"]) == [
+        "10",
+        "9",
+        "b",
+    ]
+    assert split_labels("a; b;", ";") == ["a", "b"] and split_labels("a; b", None) == ["a; b"]
 
 
 @pytest.mark.parametrize(
     ("tally", "problem"),
     [
-        (Tally({"a": 5, "b": 5}, rows=10, texts=10), "single"),
-        (Tally({"0": 5, "1": 5}, rows=10), "single"),
-        (Tally({"0": 5, "0.5": 5}, rows=10, fractions=5), "regression"),
-        (Tally({"0": 500, "1": 499, "0.5": 1}, rows=1000, fractions=1), "single"),
-        (Tally({str(one): 1 for one in range(90)}, rows=100), "regression"),
-        (Tally({str(one): 10 for one in range(90)}, rows=900), "single"),
-        (Tally({"a": 8, "b": 5}, rows=10, texts=10, lists=10, several=3), "multi"),
-        (Tally({"a": 5, "b": 5}, rows=10, texts=10, lists=10), "single"),
-        (Tally({}, rows=10, fractions=10), "regression"),
+        (LabelTally({"a": 5, "b": 5}, rows=10, texts=10), "single"),
+        (LabelTally({"0": 5, "1": 5}, rows=10), "single"),
+        (LabelTally({"0": 5, "0.5": 5}, rows=10, fractions=5), "regression"),
+        (LabelTally({"0": 500, "1": 499, "0.5": 1}, rows=1000, fractions=1), "single"),
+        (LabelTally({str(one): 1 for one in range(90)}, rows=100), "regression"),
+        (LabelTally({str(one): 10 for one in range(90)}, rows=900), "single"),
+        (LabelTally({"a": 8, "b": 5}, rows=10, texts=10, lists=10, several=3), "multi"),
+        (LabelTally({"a": 5, "b": 5}, rows=10, texts=10, lists=10), "single"),
+        (LabelTally({}, rows=10, fractions=10), "regression"),
     ],
 )
-def test_the_labels_settle_the_problem(tally: Tally, problem: str) -> None:
-    assert settle_problem("auto", tally)[0] == problem
-    assert settle_problem("multi", tally)[0] == "multi"
+def test_the_labels_settle_the_problem(tally: LabelTally, problem: str) -> None:
+    assert decide_problem("auto", tally)[0] == problem
+    assert decide_problem("multi", tally)[0] == "multi"
 
 
 # ---- layouts -----------------------------------------------------------------------------------------------
@@ -108,7 +116,7 @@ def test_the_labels_settle_the_problem(tally: Tally, problem: str) -> None:
 def test_one_class_of_any_type(read: Read, labels: list[Any], wanted: list[str]) -> None:
     prepared = read(rows_of(*labels * 10))
     assert names(prepared) == wanted
-    assert targets(prepared) == [wanted.index(class_name(label)) for label in labels * 10]
+    assert targets(prepared) == [wanted.index(name_class(label)) for label in labels * 10]
 
 
 def test_lists_of_classes(read: Read, tmp_path: Path) -> None:
@@ -146,11 +154,13 @@ def test_a_column_of_0_and_1_for_each_class(read: Read, tmp_path: Path) -> None:
         table.writerow(["n98", "word9", "7", "0", "0"])
     prepared = read(path, format="text_label", columns={"text": "comment_text", "label": "toxic, rude"})
     assert names(prepared) == ["rude", "toxic"] and targets(prepared)[:3] == [[1, 0], [0, 1], [0, 0]]
-    reasons = {one.reason: one.count for one in prepared.ledger.reasons("dropped")}
-    assert reasons == {"the label is missing": 1, "a column of a class holds something else than 0 and 1": 1}
+    reasons = {one.reason: one.count for one in prepared.ledger.list_reasons("dropped")}
+    assert reasons == {"the label is missing": 1, "a column of a class holds something other than 0 and 1": 1}
     rows = [{"id": "x", "comment_text": "some words", "toxic": 0, "rude": 1, "threat": 0}] * 3
-    assert recognise(rows).format == "text_label"
-    assert recognise([{"text": "a", "seen": 1, "kept": 0}] * 3).format == "text", "which may mean anything"
+    assert recognise_format(rows).format == "text_label"
+    assert recognise_format([{"text": "a", "seen": 1, "kept": 0}] * 3).format == "text", (
+        "which may mean anything"
+    )
 
 
 def test_pairs_are_called_as_the_model_wants_them(read: Read) -> None:
@@ -162,7 +172,7 @@ def test_pairs_are_called_as_the_model_wants_them(read: Read) -> None:
     prepared = read(rows)
     assert names(prepared) == ["no", "yes"] and prepared.ledger.outcomes["dropped"] == 4
     rows = [{"question": "word1", "sentence": "word2", "label": one % 2} for one in range(4)]
-    assert recognise(rows).format == "sentence_pair"
+    assert recognise_format(rows).format == "sentence_pair"
 
 
 @pytest.fixture
@@ -195,9 +205,9 @@ def test_folders_are_classes(read: Read, films: Path) -> None:
         assert targets(prepared) == [0, 1, 0, 1], "the first rows have every class"
         assert any("unsup" in note and "6 texts" in note for note in prepared.notes)
         assert prepared.validation is not None and len(prepared.validation) == 12
-    record = prepared.train.store.record(0)
+    record = prepared.train.store.read_record(0)
     assert record["text"] == "word0 neg<br /><br />word1\nword2" and record["label"] == "neg"
-    assert str(prepared.train.origin(0)).startswith(str(films / "train" / "neg" / "0_8.txt"))
+    assert str(prepared.train.example_origin(0)).startswith(str(films / "train" / "neg" / "0_8.txt"))
 
 
 def test_what_is_said_of_a_folder_is_of_the_one_that_was_named(read: Read, films: Path) -> None:
@@ -224,7 +234,7 @@ def test_folders_of_other_names_are_classes_where_that_is_told(read: Read, tmp_p
 
 def test_rows_without_a_label_are_counted_by_file_and_row(read: Read) -> None:
     prepared = read(rows_of("a", "b", None, "a", "", float("nan"), "b"))
-    (reason,) = prepared.ledger.reasons("dropped")
+    (reason,) = prepared.ledger.list_reasons("dropped")
     assert (reason.reason, reason.count) == ("the label is missing", 3)
     assert [sample["line"] for sample in reason.samples] == [3, 5, 6]
 
@@ -233,8 +243,8 @@ def test_rows_without_a_label_are_counted_by_file_and_row(read: Read) -> None:
     ("problem", "label", "reason"),
     [
         ("single", 0.5, "the label is a number with a fraction, not a class"),
-        ("single", ["a", "b"], "the row has not one class but a list of them"),
-        ("regression", "often", "the label is no number"),
+        ("single", ["a", "b"], "the row has a list of classes, not one class"),
+        ("regression", "often", "the label is not a number"),
         ("multi", 0.5, "the label is a number with a fraction, not a class"),
     ],
 )
@@ -242,7 +252,7 @@ def test_a_label_of_another_kind_is_counted_where_the_kind_is_told(
     read: Read, problem: str, label: Any, reason: str
 ) -> None:
     prepared = read(rows_of(0, 1, 1, label, 0, 1), problem=problem)
-    (found,) = prepared.ledger.reasons("dropped")
+    (found,) = prepared.ledger.list_reasons("dropped")
     assert (found.reason, found.count, found.samples[0]["line"]) == (reason, 1, 4)
     assert len(prepared.train) == 5
 
@@ -275,13 +285,13 @@ def test_labels_that_cannot_be_learnt_are_refused(
     ],
 )
 def test_doubtful_labels_are_said(read: Read, labels: list[Any], code: str) -> None:
-    assert code in [problem.code for problem in read(rows_of(*labels)).report.warnings]
+    assert code in [problem.code for problem in read(rows_of(*labels)).report.list_warnings]
 
 
 def test_a_label_under_another_name_is_asked_for(read: Read) -> None:
     rows = [{"text": f"I feel so, number {one}", "mood": ("happy", "sad")[one % 2]} for one in range(30)]
     with pytest.raises(
-        RowsError, match=r"no column is known as the label.*beside text there are: mood\."
+        RowsError, match=r"no column is recognised as the label.*next to text there are: mood\."
     ) as error:
         read(rows)
     assert "data.columns={text: text, label: mood}" in error.value.hint
@@ -310,7 +320,7 @@ def test_weights_of_classes_that_are_not_there_are_refused(read: Read) -> None:
 def test_what_is_too_long_is_cut_and_counted_or_dropped(read: Read) -> None:
     rows = [{"text": "word1 " * 50, "label": one % 2} for one in range(4)] + rows_of(0, 1)
     prepared = read(rows)
-    (reason,) = prepared.ledger.reasons("truncated")
+    (reason,) = prepared.ledger.list_reasons("truncated")
     assert reason.count == 4 and max(prepared.train.lengths) == 32
     assert prepared.train[0].ids[-1] == 3, "the separator stays"
     assert any("not split" in note for note in prepared.notes)

@@ -10,9 +10,9 @@ import pytest
 
 from tests.unit.data.limits.damage import damaged_files, seeds
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data.preview import first_rows, inspect
+from tui_tuner.data.preview import inspect_data, read_first_rows
 from tui_tuner.errors import DataError
-from tui_tuner.runs.wire import plain
+from tui_tuner.runs.wire import to_plain
 
 SECONDS = 10.0
 
@@ -22,7 +22,7 @@ def test_the_whole_files_are_read(tmp_path: Path) -> None:
     for name, data in seeds().items():
         path = tmp_path / name
         path.write_bytes(data)
-        ledger = inspect(DataSection(path=str(path))).ledger
+        ledger = inspect_data(DataSection(path=str(path))).ledger
         assert ledger.outcomes["kept"] + ledger.outcomes["changed"], name
 
 
@@ -32,9 +32,9 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path, seed: int) -> None:
     for path in damaged_files(tmp_path, seed, 60):
         begun = time.process_time()
         section = DataSection(path=str(path))
-        for look in (first_rows, inspect):
+        for look in (read_first_rows, inspect_data):
             try:
-                orjson.dumps(plain(look(section).to_json()), default=str)  # type: ignore[operator]
+                orjson.dumps(to_plain(look(section).to_json()), default=str)  # type: ignore[operator]
             except DataError as error:
                 refused += 1
                 assert path.name in str(error), str(error)

@@ -25,13 +25,13 @@ import pytest
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.markup import Unparsable, html_to_markdown, html_to_text
+from tui_tuner.data.markup import UnparsableHtml, html_to_markdown, html_to_text
 from tui_tuner.data.nesting import MAX_DEPTH
-from tui_tuner.data.preview import Inspection, first_rows, inspect
+from tui_tuner.data.preview import Inspection, inspect_data, read_first_rows
 from tui_tuner.data.records import Chat, Message, Origin, Text
 from tui_tuner.data.sources import datafile, lines, tables, zips
 from tui_tuner.errors import DataError
-from tui_tuner.evaluation.metrics import Scored, attributes, rouge_l
+from tui_tuner.evaluation.metrics import ScoredAnswer, find_attributes, rouge_l
 
 SIZE = 100_000
 SECONDS = 10.0
@@ -50,8 +50,8 @@ def read(path: Path) -> Inspection | str:
 
     def work() -> Inspection | str:
         try:
-            first_rows(DataSection(path=str(path)))
-            return inspect(DataSection(path=str(path)))
+            read_first_rows(DataSection(path=str(path)))
+            return inspect_data(DataSection(path=str(path)))
         except DataError as error:
             assert path.name in str(error), "an error names its file"
             return str(error)
@@ -89,10 +89,10 @@ def test_html_that_nobody_wrote_is_dropped_and_counted() -> None:
     )
     for text in (HTML["elements in one another"], "<p>" + "<!--" * 20_000):
         ledger = Ledger()
-        clean = partial(Cleaner(section.cleaning).clean, Text(text), Origin("a", 1), ledger)
+        clean = partial(Cleaner(section.cleaning).clean_record, Text(text), Origin("a", 1), ledger)
         assert timed(clean) is None
         assert ledger.outcomes["dropped"] == 1 and "HTML that cannot be parsed" in str(ledger.to_json())
-    with pytest.raises(Unparsable):
+    with pytest.raises(UnparsableHtml):
         html_to_text("<p>" + "<!--" * 20_000)
     timed(lambda: html_to_markdown("<b>" + " " * SIZE + "x</b>"))
 
@@ -150,7 +150,7 @@ def test_members_of_a_zip_are_unpacked_piece_by_piece(tmp_path: Path, method: in
     data = os.urandom(3000) + b"a\n" * 200_000
     path = write(tmp_path / "a.zip", packed("a.jsonl", data, method))
     with path.open("rb") as source:
-        member = zips.Member(source, zips.members_of(path)["a.jsonl"])
+        member = zips.Member(source, zips.read_index(path)["a.jsonl"])
         pieces = list(iter(lambda: member.read(1000), b""))
     assert b"".join(pieces) == data and max(map(len, pieces)) <= 1000
     if method != zipfile.ZIP_STORED:
@@ -171,10 +171,10 @@ def test_many_files_of_a_zip_are_read_in_time_that_grows_with_their_number(tmp_p
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(1000):
             archive.writestr(f"{number}.jsonl", '{"text": "a"}\n')
-    zips._index.cache_clear()
+    zips._read_cached_index.cache_clear()
     found = read(path)
     assert isinstance(found, Inspection) and found.ledger.read == 1000
-    assert zips._index.cache_info().misses == 1
+    assert zips._read_cached_index.cache_info().misses == 1
     assert "overlap" in str(read(write(tmp_path / "b.zip", sharing(500))))
 
 
@@ -258,7 +258,7 @@ def test_folders_may_be_deep(tmp_path: Path) -> None:
     finally:
         os.chdir(here)
     write(tmp_path / "b.jsonl", '{"text": "b"}\n')
-    found = timed(lambda: inspect(DataSection(path=str(tmp_path))))
+    found = timed(lambda: inspect_data(DataSection(path=str(tmp_path))))
     assert isinstance(found, Inspection) and found.ledger.read >= 1
     deepest = tmp_path
     os.chdir(tmp_path)
@@ -276,11 +276,13 @@ def test_folders_may_be_deep(tmp_path: Path) -> None:
 
 def test_answers_of_a_model_are_measured_at_once() -> None:
     timed(
-        lambda: [attributes(text) for text in ("a: " * 33_000, "a#" * 50_000, "a" * SIZE, "a: b| " * 16_000)]
+        lambda: [
+            find_attributes(text) for text in ("a: " * 33_000, "a#" * 50_000, "a" * SIZE, "a: b| " * 16_000)
+        ]
     )
-    assert attributes("Write colour: red | size: small\nx") == [("colour", "red"), ("size", "small")]
+    assert find_attributes("Write colour: red | size: small\nx") == [("colour", "red"), ("size", "small")]
     long = " ".join(str(number % 997) for number in range(20_000))
-    assert timed(lambda: rouge_l([Scored("", long, long + " end", True)])) == pytest.approx(1, abs=1e-3)
+    assert timed(lambda: rouge_l([ScoredAnswer("", long, long + " end", True)])) == pytest.approx(1, abs=1e-3)
 
 
 def test_a_chat_with_thoughts_without_end_is_looked_at_at_once() -> None:

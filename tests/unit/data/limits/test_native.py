@@ -171,7 +171,7 @@ def test_a_small_file_does_not_unpack_to_gigabytes(tmp_path: Path, name: str) ->
     assert path.stat().st_size < 100_000
     rows = read_parquet(path, name) if path.suffix == ".parquet" else read_arrow(path, name)
     peak = 0
-    with pytest.raises(DataError, match=f"^{name}.*no data"):
+    with pytest.raises(DataError, match=f"^{name}.*not data"):
         for number, _row in enumerate(rows):
             if number % 10_000 == 0:
                 peak = max([peak, *(one.memory_info().rss for one in children())])
@@ -242,14 +242,14 @@ def test_a_request_that_comes_while_another_is_answered_ends_nothing(large: Path
     """As it may where the kernel tells of a request only after the process has read it."""
     request = {"kind": "parquet", "path": str(large), "memory": process.MEMORY, "row": process.MOST_ROW}
     request |= {"rows": process.FREE_ROWS, "bytes": 1 << 30}
-    reader = process._Process()
+    reader = process._ReaderProcess()
     try:
-        reader.ask(request)
-        answer = reader.frames("a")
+        reader.send_request(request)
+        answer = reader.read_frames("a")
         letters = [next(answer)[0], next(answer)[0]]
-        reader.ask(request)
+        reader.send_request(request)
         letters += [letter for letter, _block in answer]
-        again = [letter for letter, _block in reader.frames("b")]
+        again = [letter for letter, _block in reader.read_frames("b")]
         assert letters == again and letters[0] == b"S" and letters[-1] == b"E"
     finally:
-        reader.end()
+        reader.end_process()

@@ -16,15 +16,15 @@ import pyarrow.parquet
 import pytest
 
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data.sources import tally
+from tui_tuner.data.sources import line_tally
 from tui_tuner.data.sources.columnar import read_arrow, read_parquet
-from tui_tuner.data.sources.files import resolve
+from tui_tuner.data.sources.files import resolve_paths
 from tui_tuner.errors import DataError
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    (resolved,) = resolve(DataSection(path=str(path)))
-    rows = [row for file in resolved.files for row in file.rows()]
+    (resolved,) = resolve_paths(DataSection(path=str(path)))
+    rows = [row for file in resolved.files for row in file.iterate_rows()]
     assert not any(row.problem for row in rows)
     return [row.values for row in rows]
 
@@ -90,10 +90,11 @@ def test_rows_have_to_be_as_many_as_the_file_says(tmp_path: Path, monkeypatch: p
     parquet, feather, _stream = written(pa.table({"text": ["a"] * 1000}), tmp_path)
     assert len(rows_of(parquet)) == len(rows_of(feather)) == 1000
     with pytest.raises(DataError, match=r"x: 999 rows were read, but the file holds 1,000"):
-        tally.must_agree("x", 999, 1000)
+        line_tally.check_rows_agree("x", 999, 1000)
     seen: list[tuple[int, int]] = []
     monkeypatch.setattr(
-        "tui_tuner.data.sources.columnar.must_agree", lambda name, read, there: seen.append((read, there))
+        "tui_tuner.data.sources.columnar.check_rows_agree",
+        lambda name, read, there: seen.append((read, there)),
     )
     for rows in (read_parquet(parquet, "p"), read_arrow(feather, "f")):
         assert sum(1 for _row in rows) == 1000
@@ -120,7 +121,7 @@ def test_a_damaged_offset_of_arrow_ends_in_words_and_not_the_process(tmp_path: P
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "a.arrow" in done.stdout and "no readable Arrow" in done.stdout
+    assert "a.arrow" in done.stdout and "not a readable Arrow" in done.stdout
 
 
 @pytest.mark.parametrize("kept", ["List", "Sequence", "plain"])

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data.reading import Read, Reading
+from tui_tuner.data.read_data import DataReading, ReadRow
 from tui_tuner.errors import DataError
 
 
-def read(path: Path, text: str, **options: Any) -> list[Read]:
+def read(path: Path, text: str, **options: Any) -> list[ReadRow]:
     path.write_bytes(text.encode())
-    return list(Reading(DataSection(path=str(path), **options)))
+    return list(DataReading(DataSection(path=str(path), **options)))
 
 
 def sentences(path: Path, text: str, **options: Any) -> list[tuple[list[str], list[str | int]]]:

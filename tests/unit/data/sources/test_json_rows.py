@@ -14,7 +14,7 @@ import pytest
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.records import Row
 from tui_tuner.data.sources import jsonvalues, lines
-from tui_tuner.data.sources.files import resolve
+from tui_tuner.data.sources.files import resolve_paths
 from tui_tuner.errors import DataError
 
 PIECES = [
@@ -37,8 +37,8 @@ PIECES = [
 
 
 def rows_of(path: Path, **options: Any) -> list[Row]:
-    (resolved,) = resolve(DataSection(path=str(path), **options))
-    return [row for file in resolved.files for row in file.rows()]
+    (resolved,) = resolve_paths(DataSection(path=str(path), **options))
+    return [row for file in resolved.files for row in file.iterate_rows()]
 
 
 def values(path: Path, data: str) -> list[dict[str, Any]]:
@@ -132,6 +132,6 @@ def test_the_filter_of_large_files_changes_nothing_else() -> None:
         expected = json.loads(text, parse_constant=lambda _name: None)
         for size in (1, 7, 64, 5000):
             source = io.BytesIO(text)
-            filtered = jsonvalues.Numbered(source)
+            filtered = jsonvalues.NullingReader(source)
             data = b"".join(iter(lambda: filtered.read(size), b""))  # noqa: B023
             assert json.loads(data) == expected

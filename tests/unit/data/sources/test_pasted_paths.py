@@ -9,16 +9,16 @@ import pytest
 
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.records import Row
-from tui_tuner.data.sources.files import resolve
-from tui_tuner.data.sources.paths import as_meant
+from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.sources.paths import find_meant_path
 from tui_tuner.errors import DataError
 
 ROW = '{"prompt": "a", "response": "b"}\n'
 
 
 def rows_of(path: Path | str, **options: str) -> list[Row]:
-    (resolved,) = resolve(DataSection.model_validate({"path": str(path), **options}))
-    return [row for file in resolved.files for row in file.rows()]
+    (resolved,) = resolve_paths(DataSection.model_validate({"path": str(path), **options}))
+    return [row for file in resolved.files for row in file.iterate_rows()]
 
 
 def test_pasted_paths_lead_to_what_they_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,10 +41,10 @@ def test_a_path_that_is_there_is_taken_as_it_stands(tmp_path: Path, monkeypatch:
     for name in ("'a.jsonl'", "b\\ c.jsonl", " d.jsonl"):
         (tmp_path / name).write_text(ROW)
         (tmp_path / name.strip("' ").replace("\\", "")).write_text("")
-        assert as_meant(name) == name
+        assert find_meant_path(name) == name
         assert len(rows_of(name)) == 1
     for name in ("'gone.jsonl'", "gone\\ too.jsonl", "file:///gone", "a\x00b", "''", "owner/name"):
-        assert as_meant(name) == name
+        assert find_meant_path(name) == name
 
 
 def test_text_files_that_hold_rows(tmp_path: Path) -> None:

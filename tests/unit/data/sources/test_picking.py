@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data.reading import Reading
+from tui_tuner.data.read_data import DataReading
 
 
 def sorted_file(folder: Path, rows: int = 2000) -> str:
@@ -19,7 +19,7 @@ def sorted_file(folder: Path, rows: int = 2000) -> str:
 def picked(path: str, picks: bool = True, **more: object) -> list[int]:
     """The numbers of the rows that are read."""
     data = DataSection.model_validate({"path": path, "limit": 200, "pick": "random", **more})
-    return [int(read.row.values["text"].split()[1]) for read in Reading(data, picks=picks)]
+    return [int(read.row.values["text"].split()[1]) for read in DataReading(data, picks=picks)]
 
 
 def test_rows_come_from_anywhere_in_their_order(tmp_path: Path) -> None:
@@ -35,12 +35,12 @@ def test_rows_come_from_anywhere_in_their_order(tmp_path: Path) -> None:
 
 def test_a_limit_beyond_the_end_takes_everything(tmp_path: Path) -> None:
     path = sorted_file(tmp_path, 100)
-    reading = Reading(DataSection(path=path, limit=200, pick="random"), picks=True)
+    reading = DataReading(DataSection(path=path, limit=200, pick="random"), picks=True)
     assert len(list(reading)) == 100 and not any("picked" in note for note in reading.notes)
 
 
 def test_it_is_said(tmp_path: Path) -> None:
-    reading = Reading(DataSection(path=sorted_file(tmp_path), limit=30), picks=True)
+    reading = DataReading(DataSection(path=sorted_file(tmp_path), limit=30), picks=True)
     assert len(list(reading)) == 30
     assert "30 of 2,000 rows were picked at random (data.pick)." in reading.notes
 
@@ -53,7 +53,7 @@ def test_rows_that_make_a_chat_stay_together(tmp_path: Path) -> None:
         for role in ("user", "assistant")
     ]
     path.write_text("".join(json.dumps(turn) + "\n" for turn in turns), encoding="utf-8")
-    reads = list(Reading(DataSection(path=str(path), limit=10), picks=True))
+    reads = list(DataReading(DataSection(path=str(path), limit=10), picks=True))
     records = [read.record for read in reads if not read.merged]
     assert len(records) == 10 and len(reads) == 20
     for record in records:

@@ -14,18 +14,18 @@ import pytest
 import zstandard
 
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data.preview import first_rows, inspect
-from tui_tuner.data.reading import Read, Reading
+from tui_tuner.data.preview import inspect_data, read_first_rows
+from tui_tuner.data.read_data import DataReading, ReadRow
 from tui_tuner.data.sources import lines, streams, tables
-from tui_tuner.data.sources.files import resolve
+from tui_tuner.data.sources.files import resolve_paths
 from tui_tuner.errors import DataError, HubError, TunerError
 
 ROWS = [{"prompt": f"question {i}", "response": f"answer {i}"} for i in range(5)]
 JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 
 
-def read(path: Path | str, **options: Any) -> list[Read]:
-    return list(Reading(DataSection(path=str(path), **options)))
+def read(path: Path | str, **options: Any) -> list[ReadRow]:
+    return list(DataReading(DataSection(path=str(path), **options)))
 
 
 def pairs(path: Path | str, **options: Any) -> list[tuple[str, str]]:
@@ -123,9 +123,9 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
 
 def test_a_guessed_encoding_is_said_and_can_be_corrected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", ("prompt,response\n" + "größer,schön\n" * 20).encode("latin-1"))
-    assert any("cp1252" in note for note in first_rows(DataSection(path=str(path))).notes)
+    assert any("cp1252" in note for note in read_first_rows(DataSection(path=str(path))).notes)
     told = DataSection(path=str(path), encoding="cp1250")
-    assert not any("guess" in note for note in first_rows(told).notes)
+    assert not any("guess" in note for note in read_first_rows(told).notes)
     # `hex` and `zip` are codecs of no text; the time of `punycode` is quadratic; a NUL is in no name
     for name in ("klingon", "hex", "rot13", "zip", "punycode", "idna", "undefined", "a\0b"):
         with pytest.raises(DataError, match="unknown encoding") as caught:
@@ -136,7 +136,7 @@ def test_a_guessed_encoding_is_said_and_can_be_corrected(tmp_path: Path) -> None
 @pytest.mark.parametrize("path", ["", [""], ["a.jsonl", ""]])
 def test_an_empty_path_is_told_with_its_field(path: str | list[str], tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no data set is named|no such file") as caught:
-        list(Reading(DataSection(path=path)))
+        list(DataReading(DataSection(path=path)))
     assert caught.value.field == "data.path"
 
 
@@ -193,9 +193,14 @@ def test_broken_line_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
     chinese = '{"prompt": "你好", "response": "很好"}\n'.encode()
     broken = b'{"prompt": "x", \n' + b'{"prompt": "b\xff", "response": "c"}\n'
     path = write(tmp_path / "a.jsonl", JSONL + broken + chinese)
-    found = inspect(DataSection(path=str(path))).ledger
-    assert found.read == 8 and found.outcomes["kept"] == 6 and found.outcomes["dropped"] == 2 and found.closes
-    reasons = {reason.reason: reason.samples[0]["line"] for reason in found.reasons("dropped")}
+    found = inspect_data(DataSection(path=str(path))).ledger
+    assert (
+        found.read == 8
+        and found.outcomes["kept"] == 6
+        and found.outcomes["dropped"] == 2
+        and found.is_consistent
+    )
+    reasons = {reason.reason: reason.samples[0]["line"] for reason in found.list_reasons("dropped")}
     assert reasons == {"broken JSON": 6, "not UTF-8 text": 7}
 
 
@@ -252,7 +257,7 @@ def test_bombs_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("not.parquet", b"PAR1 nonsense", "Parquet"),
         ("not.arrow", b"ARROW1 nonsense", "Arrow"),
         ("not.zip", b"PK\x03\x04 nonsense", "damaged"),
-        ("binary", bytes(range(9)) * 100, "no data file"),
+        ("binary", bytes(range(9)) * 100, "not a data file"),
         ("number.json", b"3", "no list"),
         ("twice.json", json.dumps({"a": ROWS, "b": ROWS}).encode(), "data.field"),
         ("all_broken.jsonl", b"{\n{\n", ""),
@@ -263,18 +268,22 @@ def test_bombs_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_files_that_cannot_be_read(tmp_path: Path, name: str, data: bytes, words: str) -> None:
     path = write(tmp_path / name, data)
     try:
-        found = inspect(DataSection(path=str(path)))
+        found = inspect_data(DataSection(path=str(path)))
     except DataError as error:
         assert words and words in str(error) and name in str(error)
     else:
-        assert not words and found.ledger.outcomes["dropped"] == found.ledger.read > 0 and found.ledger.closes
+        assert (
+            not words
+            and found.ledger.outcomes["dropped"] == found.ledger.read > 0
+            and found.ledger.is_consistent
+        )
 
 
 def test_missing_files(tmp_path: Path) -> None:
     write(tmp_path / "rows.jsonl", JSONL)
     with pytest.raises(DataError, match=r"no such file.*Did you mean .*rows\.jsonl"):
         read(tmp_path / "row.jsonl")
-    with pytest.raises(DataError, match="no file fits"):
+    with pytest.raises(DataError, match="no file matches"):
         read(tmp_path / "*.csv")
     with pytest.raises(HubError, match="hub cannot be reached"):
         read("nobody/no-such-data-set")
@@ -292,11 +301,11 @@ def test_folders_globs_links_and_notes(tmp_path: Path) -> None:
     os.symlink(folder / "gone", folder / "broken.jsonl")
     assert pairs(folder) == WANTED * 2
     assert pairs(folder / "**" / "*.jsonl")[:5] == WANTED
-    notes = first_rows(DataSection(path=str(folder))).notes
-    assert any("README.md" in note for note in notes) and any("leads nowhere" in note for note in notes)
+    notes = read_first_rows(DataSection(path=str(folder))).notes
+    assert any("README.md" in note for note in notes) and any("broken link" in note for note in notes)
     write(folder / "test.jsonl", JSONL)
     write(folder / "train.jsonl", JSONL)
-    notes = first_rows(DataSection(path=str(folder))).notes
+    notes = read_first_rows(DataSection(path=str(folder))).notes
     assert any("test.jsonl" in note for note in notes), "test data is not trained on, and that is said"
 
 
@@ -304,7 +313,7 @@ def test_limit_and_many_small_files(tmp_path: Path) -> None:
     for number in range(300):
         write(tmp_path / f"{number:03}.jsonl", JSONL)
     assert len(read(tmp_path)) == 1500
-    reading = Reading(DataSection(path=str(tmp_path), limit=7))
+    reading = DataReading(DataSection(path=str(tmp_path), limit=7))
     assert len(list(reading)) == 7
     assert any("data.limit" in note for note in reading.notes)
 
@@ -329,11 +338,11 @@ def test_fuzzed_files_end_in_words(tmp_path: Path, seed: int) -> None:
         damaged[random.randrange(len(damaged))] = random.randrange(256)
     path = write(tmp_path / name, bytes(damaged[: random.randint(len(damaged) // 2, len(damaged))]))
     try:
-        found = inspect(DataSection(path=str(path)))
+        found = inspect_data(DataSection(path=str(path)))
     except TunerError as error:
         assert str(error)
     else:
-        assert found.ledger.closes
+        assert found.ledger.is_consistent
 
 
 def test_columns_that_only_later_rows_fill_are_used_and_said(tmp_path: Path) -> None:
@@ -345,7 +354,7 @@ def test_columns_that_only_later_rows_fill_are_used_and_said(tmp_path: Path) -> 
     rows[360]["extra"] = "x"
     path = tmp_path / "late.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    reading = Reading(DataSection(path=str(path)))
+    reading = DataReading(DataSection(path=str(path)))
     records = [item.record for item in reading]
     assert all(record is not None and record.kind == "chat" for record in records)
     assert records[399].messages[0].content == "q399\ncontext 399"  # type: ignore[union-attr]
@@ -395,36 +404,36 @@ def test_broken_json_names_its_line_after_letters_of_several_bytes(tmp_path: Pat
 
 def test_what_is_no_zip_and_links_to_nowhere_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_text("hello")
-    with pytest.raises(DataError, match=r"a\.zip: is no zip archive"):
+    with pytest.raises(DataError, match=r"a\.zip: is not a zip archive"):
         read(tmp_path / "a.zip")
-    with pytest.raises(DataError, match=r"a\.zip: is no zip archive"):
+    with pytest.raises(DataError, match=r"a\.zip: is not a zip archive"):
         read(tmp_path)
     (tmp_path / "self").symlink_to("self")
-    with pytest.raises(DataError, match="symbolic link that leads nowhere"):
+    with pytest.raises(DataError, match="broken symbolic link"):
         read(tmp_path / "self")
 
 
 def test_bytes_that_are_no_text_are_no_data(tmp_path: Path) -> None:
     path = tmp_path / "picture"
     path.write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + bytes(range(32, 256)) * 40)
-    with pytest.raises(DataError, match="no data file"):
-        resolve(DataSection(path=str(path)))
+    with pytest.raises(DataError, match="not a data file"):
+        resolve_paths(DataSection(path=str(path)))
     for encoding in ("utf-8", "utf-16", "utf-16-le", "latin-1"):
         path.write_bytes("Grüße an alle\nund mehr\n".encode(encoding))
-        assert resolve(DataSection(path=str(path)))[0].files[0].kind == "text"
+        assert resolve_paths(DataSection(path=str(path)))[0].files[0].kind == "text"
 
 
 def test_a_pointer_of_git_lfs_is_not_the_data(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl.gz"
     path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 875191\n")
     with pytest.raises(DataError, match="Git LFS") as error:
-        resolve(DataSection(path=str(path)))
+        resolve_paths(DataSection(path=str(path)))
     assert "git lfs pull" in (error.value.hint or "")
 
 
 def test_a_text_file_of_json_is_read_as_such_whatever_format_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text('{"instruction": "hi", "output": "hello"}\n' * 3)
-    reads = list(Reading(DataSection(path=str(path), format="alpaca")))
+    reads = list(DataReading(DataSection(path=str(path), format="alpaca")))
     assert [read.record is not None for read in reads] == [True] * 3
-    assert [read.format for read in Reading(DataSection(path=str(path), format="text"))] == ["text"] * 3
+    assert [read.format for read in DataReading(DataSection(path=str(path), format="text"))] == ["text"] * 3

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data.reading import Reading
+from tui_tuner.data.read_data import DataReading
 from tui_tuner.data.records import Row
 from tui_tuner.data.sources import sqllexer
-from tui_tuner.data.sources.files import resolve
-from tui_tuner.data.sources.sqldump import dialect_of, read_sql
+from tui_tuner.data.sources.files import resolve_paths
+from tui_tuner.data.sources.sqldump import detect_dialect, read_sql
 from tui_tuner.errors import DataError
 
 Table = list[tuple[int, str, str | None]]
@@ -224,7 +224,7 @@ def test_every_text_comes_back_as_it_was(
     write, dialect = WRITERS[name]
     rows = tables(seed)
     text = write(rows)
-    assert dialect_of(text) == dialect
+    assert detect_dialect(text) == dialect
     found = [tuple(row.values()) for row in values(text, "t")]
     assert [(int(str(number)), one, two) for number, one, two in found] == rows
 
@@ -287,10 +287,10 @@ def test_what_only_the_database_knows_is_left_out_of_the_row() -> None:
 PROBLEMS = {
     "INSERT INTO t SELECT a, b FROM other;": ["an INSERT without plain values"],
     "INSERT INTO t DEFAULT VALUES;": ["an INSERT without plain values"],
-    "INSERT INTO t VALUES (1, upper('x')), (2, 'y');": ["an SQL value that would have to be computed", ""],
+    "INSERT INTO t VALUES (1, upper('x')), (2, 'y');": ["an SQL value that a database must compute", ""],
     "INSERT INTO t VALUES (1 + 2, 'x'), (2, (SELECT 1)), (3, 'z');": [
-        "an SQL value that would have to be computed",
-        "an SQL value that would have to be computed",
+        "an SQL value that a database must compute",
+        "an SQL value that a database must compute",
         "",
     ],
     "INSERT INTO t VALUES (1), (2, 'y', 3), (3, 'z');": [
@@ -309,7 +309,7 @@ PROBLEMS = {
     "LOAD DATA INFILE 'x.csv' INTO TABLE t;": ["a statement that loads rows from another file"],
     "COPY t (a, b) FROM '/x.csv';": ["a statement that loads rows from another file"],
     "COPY t (a, b) FROM stdin;\n1\tx\n2\n\\.\n": ["", "not as many values as columns"],
-    "COPY t (a, b) FROM stdin;\n1\tx": ["", "a COPY block without its end"],
+    "COPY t (a, b) FROM stdin;\n1\tx": ["", "a COPY block without an end"],
 }
 
 
@@ -406,10 +406,13 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
 def test_a_dump_is_one_whatever_its_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.dump"
     path.write_text(text)
-    (resolved,) = resolve(DataSection(path=str(path)))
-    assert [list(row.values.values())[1] for file in resolved.files for row in file.rows()] == ["a", "b"]
+    (resolved,) = resolve_paths(DataSection(path=str(path)))
+    assert [list(row.values.values())[1] for file in resolved.files for row in file.iterate_rows()] == [
+        "a",
+        "b",
+    ]
     path.write_text("Select a seat. Insert into the slot what values you have.\n")
-    assert resolve(DataSection(path=str(path)))[0].files[0].kind == "text"
+    assert resolve_paths(DataSection(path=str(path)))[0].files[0].kind == "text"
 
 
 def test_values_for_later_versions_of_mysql_are_values() -> None:
@@ -417,7 +420,7 @@ def test_values_for_later_versions_of_mysql_are_values() -> None:
         "SET NAMES utf8;\nCREATE TABLE `t` (`id` int, /*!50705 `place` GEOMETRY NOT NULL,*/ `text` text);\n"
         "INSERT INTO `t` VALUES (1,/*!50705 0x0000000001F0,*/'it\\'s'),\n(2,/*!50705 0x6869,*/'b');\n"
     )
-    assert dialect_of(text) == "mysql"
+    assert detect_dialect(text) == "mysql"
     rows = list(read_sql(io.BufferedReader(io.BytesIO(text.encode())), "a.sql"))  # type: ignore[arg-type]
     assert not any(row.problem for row in rows)
     assert [row.values for row in rows] == [
@@ -431,4 +434,4 @@ def test_several_tables_are_told_before_what_the_first_looks_like(tmp_path: Path
     one = "".join(f"INSERT INTO one VALUES ({n}, {n}, {n});\n" for n in range(300))
     path.write_text(one + "INSERT INTO two VALUES ('hi', 'hello');\n")
     with pytest.raises(DataError, match=r"several tables: one \(300\), two \(1\)"):
-        list(Reading(DataSection(path=str(path))))
+        list(DataReading(DataSection(path=str(path))))

@@ -12,11 +12,11 @@ import pytest
 
 from tui_tuner.config.load import apply_sets, build_config
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data.preview import inspect
+from tui_tuner.data.preview import inspect_data
 from tui_tuner.data.records import Row
-from tui_tuner.data.sources import tables, tally
+from tui_tuner.data.sources import line_tally, tables
 from tui_tuner.data.sources.datafile import DataFile
-from tui_tuner.data.sources.files import resolve
+from tui_tuner.data.sources.files import resolve_paths
 from tui_tuner.errors import DataError
 
 PIECES = ["'", '"', '""', "\\", '\\"', "\n", "\r\n", ",", ";", "\t", "|", " ", "é", "你好", "😀", "#",
@@ -24,8 +24,8 @@ PIECES = ["'", '"', '""', "\\", '\\"', "\n", "\r\n", ",", ";", "\t", "|", " ", "
 
 
 def rows_of(path: Path, **options: Any) -> list[Row]:
-    (resolved,) = resolve(DataSection(path=str(path), **options))
-    return [row for file in resolved.files for row in file.rows()]
+    (resolved,) = resolve_paths(DataSection(path=str(path), **options))
+    return [row for file in resolved.files for row in file.iterate_rows()]
 
 
 def values(path: Path, data: bytes | str, **options: Any) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def test_lines_of_a_spreadsheet_that_are_no_rows(tmp_path: Path) -> None:
     ):
         assert values(tmp_path / "a.csv", data) == wanted, data
         assert values(tmp_path / "a.csv", data.encode("utf-16")) == wanted, data
-    ledger = inspect(DataSection(path=str(tmp_path / "a.csv"))).ledger
+    ledger = inspect_data(DataSection(path=str(tmp_path / "a.csv"))).ledger
     assert ledger.read == 2 and ledger.outcomes["dropped"] == 0
     rows = rows_of(tmp_path / "a.csv")
     assert [row.origin.line for row in rows] == [2, 3]
@@ -154,7 +154,7 @@ def test_lines_have_to_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     seen: list[tuple[int, int]] = []
     for module in ("tables", "lines", "conll"):
         monkeypatch.setattr(
-            f"tui_tuner.data.sources.{module}.lines_must_agree",
+            f"tui_tuner.data.sources.{module}.check_lines_agree",
             lambda name, one, two: seen.append((one, two)),
         )
     values(tmp_path / "a.csv", 'prompt,response\n\na,"b\r\nc"\n,\n"d\n\n",e')
@@ -168,18 +168,18 @@ def test_lines_have_to_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         values(tmp_path / name, data)
     assert seen == [(3, 3), (3, 3), (9, 9)]
     with pytest.raises(DataError, match="x: rows and blank lines make 3 lines, but the file holds 4"):
-        tally.lines_must_agree("x", 3, 4)
+        line_tally.check_lines_agree("x", 3, 4)
 
 
 def test_a_line_that_the_reader_loses_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = tables._Lines.__iter__
+    whole = tables._LineSource.__iter__
 
     def losing(self: Any) -> Any:
         for number, line in enumerate(whole(self)):
             if number != 3:
                 yield line
 
-    monkeypatch.setattr(tables._Lines, "__iter__", losing)
+    monkeypatch.setattr(tables._LineSource, "__iter__", losing)
     with pytest.raises(DataError, match="rows and blank lines make 4 lines, but the file holds 5"):
         values(tmp_path / "a.csv", "prompt,response\na,b\nc,d\ne,f\ng,h\n")
 
@@ -192,7 +192,7 @@ def test_the_answer_about_a_header_can_be_given_on_the_command_line() -> None:
 
 
 def rows_in(path: Path) -> list[Row]:
-    return list(DataFile(str(path), "csv").rows())
+    return list(DataFile(str(path), "csv").iterate_rows())
 
 
 def test_quotes_between_tabs_may_be_characters_like_others(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.errors import ConfigError
-from tui_tuner.guiding.answers import Answers
-from tui_tuner.guiding.asked import read_judge, read_limit, read_machine
-from tui_tuner.guiding.reading import read_answers, read_answers_file
+from tui_tuner.guiding.answer_parsing import parse_judge, parse_limit, parse_machine
+from tui_tuner.guiding.answers_file import read_answers, read_answers_file
+from tui_tuner.guiding.guide_answers import Answers
 
 
 def write(folder: Path, text: str) -> Path:
@@ -46,7 +46,7 @@ def test_everything_may_be_left_out(tmp_path: Path, text: str) -> None:
         ("judge: {a: 1}\n", 1, "a list of prompts"),
         ("judge: [1, 2]\n", 1, "a list of prompts"),
         ("data: a\ntask: b: c\n", 2, "YAML"),
-        ("task: a\ntask: b\n", 2, "twice"),
+        ("task: a\ntask: b\n", 2, "duplicate key task. It is also on line 1"),
         ("- a\n", None, "Known are task, data"),
     ],
 )
@@ -67,16 +67,16 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 def test_places_are_kept_for_what_is_found_later(tmp_path: Path) -> None:
     found = read_answers_file(write(tmp_path, "data: a\njudge: blue\n"))
     with pytest.raises(ConfigError) as told:
-        read_judge(found.answers.judge, "classification")
-    assert found.placed(told.value).where.endswith("answers.yaml:2")
+        parse_judge(found.answers.judge, "classification")
+    assert found.add_place(told.value).where.endswith("answers.yaml:2")
 
 
 def test_machines_and_their_price() -> None:
-    assert read_machine(None)[0].here and read_machine("this machine")[0].here
-    assert read_machine("cpu")[0].values == {"hardware.devices": "cpu"}
-    named, price = read_machine("RTX 4090 at $0.40/h")
-    assert (named.card.name, price, named.here) == ("RTX 4090", 0.4, False)
-    assert read_machine("24 GB")[0].card.usable == 24
+    assert parse_machine(None)[0].is_here and parse_machine("this machine")[0].is_here
+    assert parse_machine("cpu")[0].field_values == {"hardware.devices": "cpu"}
+    named, price = parse_machine("RTX 4090 at $0.40/h")
+    assert (named.card.name, price, named.is_here) == ("RTX 4090", 0.4, False)
+    assert parse_machine("24 GB")[0].card.usable == 24
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,16 @@ def test_machines_and_their_price() -> None:
     [(5, None, 5), ("$5", None, 5), ("5.5", None, 5.5), ("2 h", 7200, None), ("30 min", 1800, None)],
 )
 def test_budgets(text: str | float, seconds: float | None, money: float | None) -> None:
-    found = read_limit(text)
+    found = parse_limit(text)
     assert (found.seconds, found.money) == (seconds, money)
 
 
 def test_judges() -> None:
     assert (
-        read_judge(None, "sft") == read_judge("held-out", "sft") == read_judge("held out", "classification")
+        parse_judge(None, "sft")
+        == parse_judge("held-out", "sft")
+        == parse_judge("held out", "classification")
     )
-    assert read_judge("F1 macro", "classification").best == "f1_macro"
-    assert read_judge("rouge-l", "sft").scored == "rouge_l"
-    assert read_judge(["Who?"], "sft").prompts == ("Who?",)
+    assert parse_judge("F1 macro", "classification").best == "f1_macro"
+    assert parse_judge("rouge-l", "sft").scored == "rouge_l"
+    assert parse_judge(["Who?"], "sft").prompts == ("Who?",)

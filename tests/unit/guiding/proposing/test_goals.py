@@ -4,49 +4,48 @@ from __future__ import annotations
 
 import pytest
 
-from tui_tuner.config import kinds
-from tui_tuner.config.kinds import TaskKind
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.errors import ConfigError
-from tui_tuner.guiding.goals import GOALS, find_goal, goal_of, goals
+from tui_tuner.guiding.goals import GOALS, find_goal, find_goal_of_task, list_goals
 
 
 def test_every_task_can_be_chosen_and_every_goal_has_one() -> None:
-    assert {goal.task for goal in goals()} == set(kinds.TASKS)
-    for goal in goals():
-        assert goal.words and goal.means and goal.example and goal.needs
+    assert {goal.known_task for goal in list_goals()} == set(TASKS)
+    for goal in list_goals():
+        assert goal.words and goal.means and goal.example and goal.needed_rows
 
 
 def test_what_no_task_can_do_is_not_offered() -> None:
-    offered = {goal.name for goal in goals()}
-    assert "rewrite" in offered and goal_of("sft").name == "style"
+    offered = {goal.name for goal in list_goals()}
+    assert "rewrite" in offered and find_goal_of_task("sft").name == "style"
     assert {goal.name for goal in GOALS} - offered == {"prefer", "solve"}
-    with pytest.raises(ConfigError, match="nothing here can do"):
+    with pytest.raises(ConfigError, match="not supported yet"):
         find_goal("prefer")
 
 
 def test_a_new_task_makes_a_choice_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     toy = TaskKind("toy", "Toy", "Learn to play.", rows="moves", goal="Play a game", example="e4 → e5")
-    monkeypatch.setitem(kinds.TASKS, "toy", toy)
-    made = goals()[-1]
-    assert (made.name, made.words, made.example, made.task) == ("toy", "Play a game", "e4 → e5", "toy")
+    monkeypatch.setitem(TASKS, "toy", toy)
+    made = list_goals()[-1]
+    assert (made.name, made.words, made.example, made.known_task) == ("toy", "Play a game", "e4 → e5", "toy")
     assert find_goal("play a game") == made == find_goal("toy")
 
 
 def test_a_goal_appears_once_its_task_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(kinds.TASKS, "dpo", TaskKind("dpo", "DPO", "Compare.", preference=True))
-    assert find_goal("prefer one answer over another").task == "dpo"
-    assert "dpo" not in {goal.name for goal in goals()}
+    monkeypatch.setitem(TASKS, "dpo", TaskKind("dpo", "DPO", "Compare.", preference=True))
+    assert find_goal("prefer one answer over another").known_task == "dpo"
+    assert "dpo" not in {goal.name for goal in list_goals()}
 
 
 def test_a_task_may_do_a_goal_that_does_not_know_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(kinds.TASKS, "orpo", TaskKind("orpo", "ORPO", "Compare.", goal="prefer"))
-    assert find_goal("prefer").task == "orpo"
+    monkeypatch.setitem(TASKS, "orpo", TaskKind("orpo", "ORPO", "Compare.", goal="prefer"))
+    assert find_goal("prefer").known_task == "orpo"
 
 
 def test_the_first_task_that_is_there_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find_goal("rewrite").task == "sft"
-    monkeypatch.setitem(kinds.TASKS, "seq2seq", TaskKind("seq2seq", "Sequence to sequence", "Turn."))
-    assert find_goal("Translate or summarise").task == "seq2seq"
+    assert find_goal("rewrite").known_task == "sft"
+    monkeypatch.setitem(TASKS, "seq2seq", TaskKind("seq2seq", "Sequence to sequence", "Turn."))
+    assert find_goal("Translate or summarise").known_task == "seq2seq"
 
 
 @pytest.mark.parametrize("text", ["style", "Answer in my style", "answer-in-my_style", "ANSWER IN MY STYLE"])

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tui_tuner.cli.commands import app
+from tui_tuner.cli.command_list import app
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import facts_from_config, load_facts
-from tui_tuner.planning.counting import count, windows_of
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import work_of
-from tui_tuner.planning.estimate import estimate
-from tui_tuner.planning.heads.outputs import head_of
-from tui_tuner.planning.heads.parameters import count_parameters, parameters_of
-from tui_tuner.planning.learning_rate import customary, rules
-from tui_tuner.planning.traps.advice import advise
+from tui_tuner.planning.duration import count_work
+from tui_tuner.planning.estimate import estimate_memory
+from tui_tuner.planning.heads.outputs import find_head
+from tui_tuner.planning.heads.parameters import count_parameters, count_run_parameters
+from tui_tuner.planning.learning_rate import apply_rules, find_customary_rate
+from tui_tuner.planning.row_counting import count_quickly, measure_windows
+from tui_tuner.planning.traps.advice import find_advice
 
 DISTILBERT = {
     "model_type": "distilbert",
@@ -111,7 +111,7 @@ def test_numbers_of_published_examples(method, trained, total):
 def test_classes_are_counted_in_the_rows(tmp_path, rows, data, outputs):
     sections = folder(tmp_path, {**BERT, "id2label": {str(place): f"c{place}" for place in range(9)}}, rows)
     asked = run(model=sections["model"], data={**sections["data"], **data})
-    found = head_of(asked, load_facts(asked.model), count(asked, patience=10).facts)
+    found = find_head(asked, load_facts(asked.model), count_quickly(asked, patience=10).facts)
     assert found.outputs == outputs
 
 
@@ -119,11 +119,11 @@ def test_tags_are_counted_and_a_model_that_knows_them_keeps_its_own(tmp_path):
     rows = [{"tokens": ["A", "b"], "tags": ["B-X", "O"]}, {"tokens": ["c"], "tags": ["I-X"]}]
     sections = folder(tmp_path, BERT, rows)
     asked = run("token_classification", **sections)
-    assert head_of(asked, load_facts(asked.model), count(asked, patience=10).facts).outputs == 3
+    assert find_head(asked, load_facts(asked.model), count_quickly(asked, patience=10).facts).outputs == 3
     names = ["O", "B-X", "I-X", "B-Y", "I-Y"]
     known = {**BERT, "architectures": ["BertForTokenClassification"], "id2label": dict(enumerate(names))}
     folder(tmp_path, known, rows)
-    assert head_of(asked, load_facts(asked.model), count(asked, patience=10).facts).outputs == 5
+    assert find_head(asked, load_facts(asked.model), count_quickly(asked, patience=10).facts).outputs == 5
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_tags_are_counted_and_a_model_that_knows_them_keeps_its_own(tmp_path):
 def test_without_rows_the_models_config_tells_the_classes(tmp_path, config, outputs):
     sections = folder(tmp_path, {**BERT, **config})
     asked = run(model=sections["model"], data={"path": "someone/their-rows"})
-    assert head_of(asked, load_facts(asked.model), count(asked).facts).outputs == outputs
+    assert find_head(asked, load_facts(asked.model), count_quickly(asked).facts).outputs == outputs
     spans = run("question_answering", model=sections["model"])
-    assert head_of(spans, load_facts(asked.model)).outputs == 2
+    assert find_head(spans, load_facts(asked.model)).outputs == 2
 
 
 def test_a_stored_model_without_a_pooler_trains_a_new_one(tmp_path):
@@ -143,18 +143,18 @@ def test_a_stored_model_without_a_pooler_trains_a_new_one(tmp_path):
     from safetensors.torch import save_file
 
     asked = run(method={"kind": "lora"}, **folder(tmp_path, BERT))
-    before = parameters_of(asked, load_facts(asked.model))
+    before = count_run_parameters(asked, load_facts(asked.model))
     save_file({"bert.embeddings.word_embeddings.weight": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
-    after = parameters_of(asked, load_facts(asked.model))
+    after = count_run_parameters(asked, load_facts(asked.model))
     pooler = 768 * 768 + 768
     assert (after.trained, after.total) == (before.trained + pooler, before.total + pooler)
 
 
 def test_windows_cover_a_text_and_share_what_was_asked_for():
     for tokens in range(1, 60):
-        found = windows_of(tokens, 16, 4)
+        found = measure_windows(tokens, 16, 4)
         assert all(length <= 16 for length in found) and sum(found) - 4 * (len(found) - 1) == tokens
-    assert windows_of(10, 4, 100) == [4] * 7  # never on the spot
+    assert measure_windows(10, 4, 100) == [4] * 7  # never on the spot
 
 
 def test_windows_and_what_is_learnt_of_rows_are_counted(tmp_path):
@@ -169,11 +169,11 @@ def test_windows_and_what_is_learnt_of_rows_are_counted(tmp_path):
     sections = folder(tmp_path, BERT, [row] * 3)
     made.save(str(tmp_path / "tokenizer.json"))
     data = {**sections["data"], "max_length": 25, "stride": 5}
-    found = count(run("question_answering", model=sections["model"], data=data)).facts
+    found = count_quickly(run("question_answering", model=sections["model"], data=data)).facts
     # 25 less question and three special tokens leave 20 a window: 0 to 20, 15 to 35, 30 to 40
     assert (found.rows, found.supervised, found.tokens) == (9, 18, 3 * (20 + 20 + 10 + 3 * 5))
     folder(tmp_path, BERT, [{"text": "a b", "label": "x"}, {"text": "a " * 90, "label": "y"}])
-    found = count(run(model=sections["model"], data=data)).facts
+    found = count_quickly(run(model=sections["model"], data=data)).facts
     assert (found.rows, found.supervised, found.tokens) == (2, 2, 4 + 25)
 
 
@@ -182,10 +182,10 @@ def test_memory_of_a_head_does_not_grow_with_the_vocabulary():
     asked = run(
         data={"max_length": 128, "packing": False}, training={"micro_batch": 8}, method={"kind": "lora"}
     )
-    few, many = (estimate(asked, facts=facts) for facts in (small, large))
+    few, many = (estimate_memory(asked, facts=facts) for facts in (small, large))
     embeddings = (250_002 - 30_522) * 768 * 4 / 2**30
     assert many.allocated - few.allocated < 1.05 * embeddings
-    writes = estimate(asked.model_copy(update={"task": "sft"}), facts=small)
+    writes = estimate_memory(asked.model_copy(update={"task": "sft"}), facts=small)
     assert writes.allocated > few.allocated + 8 * 128 * 30_522 * 4 / 2**30
 
 
@@ -193,7 +193,7 @@ def test_memory_of_a_head_does_not_grow_with_the_vocabulary():
 def test_arithmetic_of_a_head_is_small_beside_the_layers(task):
     facts = facts_from_config(BERT)
     data = DataFacts(1000, 128_000, 1000, outputs=2)
-    found = work_of(run(task, method={"kind": "full"}, data={"max_length": 128}), facts, data)
+    found = count_work(run(task, method={"kind": "full"}, data={"max_length": 128}), facts, data)
     layers = 12 * (4 * 768**2 + 2 * 768 * 3072)
     rows = 1000 * run(task).training.epochs
     exact = rows * 128 * (6 * layers + 12 * 12 * 64 * 128 * 12)  # and scores that read both ways
@@ -212,25 +212,30 @@ def test_arithmetic_of_a_head_is_small_beside_the_layers(task):
 )
 def test_rates_for_encoders_have_their_sources(method, shape, low, high, named):
     facts, asked = facts_from_config(shape), run(method=method)
-    found = rules(asked, facts)
+    found = apply_rules(asked, facts)
     assert len(found) == 1 and low <= found[0].rate <= high and named in found[0].source
-    assert customary(asked, facts.parameters).rate == customary(run("sft", method=method)).rate  # a decoder's
+    assert (
+        find_customary_rate(asked, facts.parameters).rate
+        == find_customary_rate(run("sft", method=method)).rate
+    )  # a decoder's
 
 
 def test_random_weights_learn_at_the_rates_of_random_weights():
     small = run(model={"architecture": {"model_type": "bert"}, "tokenizer": "train"}, method={"kind": "full"})
-    assert customary(small, 5_000_000, True).rate == 1e-3
+    assert find_customary_rate(small, 5_000_000, True).rate == 1e-3
 
 
 def codes(asked: RunConfig, shape: dict[str, Any]) -> set[str]:
-    return {advice.code for advice in advise(asked, facts_from_config(shape))}
+    return {advice.code for advice in find_advice(asked, facts_from_config(shape))}
 
 
 def test_positions_that_padding_takes_are_none_of_the_texts():
     at, beyond = (run(data={"max_length": length}) for length in (512, 513))
     assert "too_long" not in codes(at, ROBERTA_LARGE) and "too_long" in codes(beyond, ROBERTA_LARGE)
     assert "too_long" not in codes(at, BERT) and "too_long" in codes(beyond, BERT)
-    fix = next(one.fix for one in advise(beyond, facts_from_config(ROBERTA_LARGE)) if one.code == "too_long")
+    fix = next(
+        one.fix for one in find_advice(beyond, facts_from_config(ROBERTA_LARGE)) if one.code == "too_long"
+    )
     assert fix == {"data.max_length": 512}
 
 
@@ -255,6 +260,6 @@ def test_traps_of_heads():
 def test_what_was_never_measured_is_said():
     facts = facts_from_config({**BERT, "model_type": "new-bert", "architectures": ["NewBertForMaskedLM"]})
     assert facts.encoder and not facts.verified and "BERT" in facts.why_unverified
-    found = parameters_of(run(), facts)
-    assert found.doubt and "about" in found.sentence()
-    assert parameters_of(run(), replace(facts, uncounted="")).doubt == ""
+    found = count_run_parameters(run(), facts)
+    assert found.doubt and "about" in found.describe_counts()
+    assert count_run_parameters(run(), replace(facts, uncounted="")).doubt == ""

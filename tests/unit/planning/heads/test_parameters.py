@@ -13,8 +13,9 @@ import transformers
 from transformers import AutoConfig
 
 from tests.unit.planning.heads.shapes import DECODERS, ENCODERS
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.schema import MethodSection, RunConfig
-from tui_tuner.methods import METHODS, attach, trainable_parameters
+from tui_tuner.methods import attach, count_model_parameters
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.models.new_weights import note_all_random
@@ -33,14 +34,18 @@ def cases(facts: Any) -> list[dict[str, Any]]:
     if facts.model_type not in CLOSELY:
         return [{"kind": "full"}, {"kind": "freeze"}, {"kind": "ia3"}, {"kind": "dora", "rank": 2}]
     found: list[dict[str, Any]] = [{"kind": kind, "rank": 2} for kind in METHODS if kind not in UNDATED]
-    first = next(one.name.split(".")[-1] for one in facts.linears if one.group == "attention")
+    first = next(one.name.split(".")[-1] for one in facts.layer_linears if one.group == "attention")
     found += [{"kind": "lora", "rank": 3, "targets": [first]}, {"kind": "lora", "layers": 1}]
     found += [{"kind": "lora", "train_embeddings": True}]
     if facts.own_layers > 2:
         found += [{"kind": "freeze", "layers": 2}, {"kind": "freeze", "layers": facts.layers}]
-    if any(one.name.endswith("dense") for one in facts.linears):  # which a pooler and a head are called too
+    if any(
+        one.name.endswith("dense") for one in facts.layer_linears
+    ):  # which a pooler and a head are called too
         found += [{"kind": kind, "targets": ["dense"]} for kind in ("lora", "ia3")]
-    if any(one.name == "output.dense" for one in facts.linears):  # and so ends a name inside of attention
+    if any(
+        one.name == "output.dense" for one in facts.layer_linears
+    ):  # and so ends a name inside of attention
         found += [{"kind": kind, "targets": ["output.dense"]} for kind in ("lora", "ia3")]
     return found
 
@@ -59,7 +64,7 @@ def attached(model: Any, method: dict[str, Any], decides: str) -> tuple[int, int
     run: Any = SimpleNamespace(method=MethodSection.model_validate(method), training=SimpleNamespace(seed=1))
     with torch.device("meta"):
         made = attach(copy.deepcopy(model), run, find_task(TASKS[decides]).peft_type)
-    found = trainable_parameters(made)
+    found = count_model_parameters(made)
     if hasattr(made, "get_nb_trainable_parameters"):
         assert found == made.get_nb_trainable_parameters()  # what `print_trainable_parameters` prints
     return found
@@ -146,10 +151,10 @@ def test_virtual_tokens_and_the_head_beside_them(
         }
     )
     learned = {"tags": ["B-X", "I-X", "O"], "names": [], "known": []} if decides == TOKEN else {}
-    model = task.load(run, "cpu", made, learned)
+    model = task.load_run_model(run, "cpu", made, learned)
     facts = facts_from_config(json.loads((tmp_path / "config.json").read_text()))
     try:
-        found = trainable_parameters(attach(model, run, task.peft_type))
+        found = count_model_parameters(attach(model, run, task.peft_type))
     except ConfigError as error:
         assert model_type in ENCODERS and kind == "prefix_tuning", error  # it keeps no keys
         return

@@ -10,7 +10,7 @@ import pytest
 
 from tui_tuner.launch.helper import Helper
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.trace import request_for
+from tui_tuner.planning.trace_check import make_request
 
 
 @pytest.fixture(scope="package")
@@ -28,10 +28,12 @@ def layer_launches(helper: Helper) -> Callable[[Setup, bool], Counter[str]]:
     counted: dict[str, Counter[str]] = {}
 
     def share(setup: Setup, quick: bool) -> Counter[str]:
-        request = {**request_for(setup), "layers": [2, 3], "quick": quick}
+        request = {**make_request(setup), "layers": [2, 3], "quick": quick}
         key = json.dumps(request, sort_keys=True)
         if key not in counted:
-            phases = share_of_layer(helper.request("launches", request, seconds=240).wait())
+            phases = share_of_layer(
+                helper.prepare_request("launches", request, seconds=240).wait_for_result()
+            )
             counted[key] = Counter(phases["forward"])
             counted[key].update(phases["backward"])
         return counted[key]

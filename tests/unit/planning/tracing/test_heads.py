@@ -8,8 +8,8 @@ from tui_tuner.launch.tracing import Tracer
 from tui_tuner.models.architectures.heads import SPAN, TEXT, head_parts
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import installed
-from tui_tuner.planning.trace import untraceable
+from tui_tuner.planning.memory.stack import find_installed
+from tui_tuner.planning.trace_check import explain_untraceable
 
 SHAPE = {
     "hidden_size": 512,
@@ -29,7 +29,7 @@ PADDED = {
     "logits": "supervised",
     "quick": True,
 }
-WHOLE = {"method": "full", "rank": 0, "weight": 4, "norm": 4, "embedding": 4}
+WHOLE = {"kind": "full", "whole_model": True, "rank": 0, "weight": 4, "norm": 4, "embedding": 4}
 ADAPTED = {"rank": 8, "targets": frozenset({"all-linear"}), "weight": 4, "norm": 4, "embedding": 4}
 
 
@@ -37,14 +37,16 @@ ADAPTED = {"rank": 8, "targets": frozenset({"all-linear"}), "weight": 4, "norm":
 def test_a_head_that_decides_is_met_within_three_percent(helper, trained):
     facts = facts_from_config(BERT)
     head = head_parts(facts, SPAN, 2)
-    setup = Setup(facts, installed(), decides=SPAN, head=head, **{**PADDED, **trained})
+    setup = Setup(facts, find_installed(), decides=SPAN, head=head, **{**PADDED, **trained})
     with Tracer(helper=helper) as tracer:
-        found = tracer.check(setup)
-    assert abs(found.difference) < 0.03
+        found = tracer.check_setup(setup)
+    assert abs(found.peak_difference) < 0.03
 
 
 def test_what_cannot_be_traced_says_why():
-    setup = Setup(facts_from_config(BERT), installed(), **FLAT)
-    assert "writes no text" in untraceable(setup)
+    setup = Setup(facts_from_config(BERT), find_installed(), **FLAT)
+    assert "does not generate text" in explain_untraceable(setup)
     albert = facts_from_config({**SHAPE, "model_type": "albert", "embedding_size": 128})
-    assert "share" in untraceable(Setup(albert, installed(), head=head_parts(albert, TEXT, 2), **FLAT))
+    assert "share" in explain_untraceable(
+        Setup(albert, find_installed(), head=head_parts(albert, TEXT, 2), **FLAT)
+    )

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.models.catalog import find
+from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.models.catalog import find_config
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import installed
-from tui_tuner.planning.speed.layers import LIBRARIES, OURS, Kernels, layer_cost
+from tui_tuner.planning.memory.stack import find_installed
+from tui_tuner.planning.speed.layer_costs import LIBRARIES, OURS, Kernels, cost_layer
 
 LLAMA = "meta-llama/Llama-3.1-8B"
 LORA: dict[str, Any] = {"targets": frozenset(["all-linear"])}
 QLORA = {**LORA, "quantization": "nf4"}
-FULL = {"method": "full", "rank": 0, "autocast": False}
+FULL = {"kind": "full", "whole_model": True, "rank": 0, "autocast": False}
 CHECKPOINTING = {"checkpointing": True}
 GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257}
 
@@ -25,8 +26,8 @@ Count = Callable[[Setup, bool], Counter[str]]
 
 
 def setup(name: str, **changes: Any) -> Setup:
-    facts = facts_from_config(find(name) or GPT2, name)
-    return Setup(facts, installed(), 4, 1024, logits="supervised", **changes)
+    facts = facts_from_config(find_config(name) or GPT2, name)
+    return Setup(facts, find_installed(), 4, 1024, logits="supervised", **changes)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_a_layer_launches_at_most(
     ("kernels", "name", "changes"),
     [
         (LIBRARIES, LLAMA, LORA),
-        (LIBRARIES, LLAMA, {**QLORA, "variant": "dora"}),
+        (LIBRARIES, LLAMA, {**QLORA, "kind": "dora", "form": Form.MAGNITUDES}),
         (LIBRARIES, "mistralai/Mixtral-8x7B-v0.1", LORA),
         (OURS, LLAMA, LORA),
         (OURS, LLAMA, QLORA),
@@ -97,8 +98,8 @@ def test_a_layer_launches_at_most(
 def test_the_table_says_what_a_count_says(
     layer_launches: Count, kernels: Kernels, name: str, changes: dict[str, Any]
 ) -> None:
-    """`planning.speed.layers`, which the time of a step is predicted by."""
+    """`planning.speed.layer_costs`, which the time of a step is predicted by."""
     counted = setup(name, **changes)
-    cost = layer_cost(counted, counted.tokens, counted.length, True, kernels)
+    cost = cost_layer(counted, counted.total_tokens, counted.length, True, kernels)
     launches = sum(layer_launches(counted, kernels is OURS).values())
     assert cost.forward + cost.back == pytest.approx(launches, rel=0.15)

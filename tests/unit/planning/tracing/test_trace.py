@@ -16,22 +16,23 @@ import pytest
 from tui_tuner.errors import RunError
 from tui_tuner.launch.helper import Cancelled
 from tui_tuner.launch.tracing import Tracer
-from tui_tuner.models.catalog import find
+from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.models.catalog import find_config
 from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning import trace
+from tui_tuner.planning import trace_check
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import installed, parse_stack
-from tui_tuner.planning.trace import request_for, untraceable
+from tui_tuner.planning.memory.stack import find_installed, parse_stack
+from tui_tuner.planning.trace_check import explain_untraceable, make_request
 
 pytest.importorskip("peft")
 ALL = frozenset(["all-linear"])
 WIDE = {"weight": 4, "norm": 4, "embedding": 4}
-FULL = {"method": "full", "rank": 0, **WIDE}
-HALF = {"method": "full", "rank": 0, "autocast": False}
-FREEZE = {**FULL, "method": "freeze", "layers": 4}
+FULL = {"kind": "full", "whole_model": True, "rank": 0, **WIDE}
+HALF = {"kind": "full", "whole_model": True, "rank": 0, "autocast": False}
+FREEZE = {**FULL, "kind": "freeze", "whole_model": False, "whole_layers": True, "layers": 4}
 NF4 = {"quantization": "nf4"}
 INT8 = {"quantization": "int8"}
-DORA = {"variant": "dora"}
+DORA = {"kind": "dora", "form": Form.MAGNITUDES}
 QUICK = {"quick": True}
 CHECKPOINTING = {"checkpointing": True}
 EVERY_SECOND = {"checkpointing": True, "every_second": True}
@@ -129,8 +130,8 @@ GRID = [
 
 
 def setup(name, **changes):
-    facts = facts_from_config(RAW.get(name) or find(name), name)
-    return Setup(facts, installed(), 4, 1024, **{"targets": ALL, "logits": "supervised", **changes})
+    facts = facts_from_config(RAW.get(name) or find_config(name), name)
+    return Setup(facts, find_installed(), 4, 1024, **{"targets": ALL, "logits": "supervised", **changes})
 
 
 @pytest.fixture(scope="module")
@@ -140,67 +141,68 @@ def tracer(helper):
 
 @pytest.mark.parametrize(("name", "changes"), GRID)
 def test_ledger_and_trace_agree_within_one_percent(tracer, name, changes):
-    found = tracer.check(setup(name, **changes))
-    assert abs(found.difference) < 0.01, found
-    assert found.confirmed and "Confirmed" in found.sentence()
+    found = tracer.check_setup(setup(name, **changes))
+    assert abs(found.peak_difference) < 0.01, found
+    assert found.is_confirmed and "Confirmed" in found.describe_check()
 
 
 def test_a_wrong_ledger_is_corrected(tracer):
-    right = tracer.check(setup(LLAMA))
+    right = tracer.check_setup(setup(LLAMA))
     wrong = dataclasses.replace(right, computed=right.computed / 2)
-    assert not wrong.confirmed
-    assert f"{right.traced / 2**30:.2f} GiB" in wrong.sentence() and "+100" in wrong.sentence()
-    assert "backward" in wrong.sentence() or "loss" in wrong.sentence()
+    assert not wrong.is_confirmed
+    assert f"{right.traced / 2**30:.2f} GiB" in wrong.describe_check() and "+100" in wrong.describe_check()
+    assert "backward" in wrong.describe_check() or "loss" in wrong.describe_check()
     assert wrong.to_json()["traced_gib"] == pytest.approx(right.traced / 2**30)
 
 
 def test_what_cannot_be_traced_says_why(tracer):
     foreign = dataclasses.replace(setup("Qwen/Qwen3-8B"), stack=parse_stack("transformers==4.48.1"))
-    assert "versions" in untraceable(foreign)
+    assert "versions" in explain_untraceable(foreign)
     with pytest.raises(RunError, match="versions"):
-        tracer.check(foreign)
-    assert "padding" in untraceable(setup(LLAMA, padded=True))
-    assert "embeddings" in untraceable(setup(LLAMA, train_embeddings=True))
-    assert "writes no text" in untraceable(setup("bert"))
+        tracer.check_setup(foreign)
+    assert "padding" in explain_untraceable(setup(LLAMA, padded=True))
+    assert "embeddings" in explain_untraceable(setup(LLAMA, train_embeddings=True))
+    assert "does not generate text" in explain_untraceable(setup("bert"))
     broken = setup(LLAMA, targets=frozenset(["no_such_layer"]))
     with pytest.raises(RunError, match=r"trace failed.*no_such_layer"):
-        tracer.check(broken)
+        tracer.check_setup(broken)
 
 
 def test_a_trace_can_be_given_up_and_its_process_stays_warm(tracer):
-    tracer.check(setup(LLAMA))  # while a new process imports the libraries, it does not hear of anything
-    pid = tracer.helper.start("trace")
-    request = tracer.helper.request("trace", {**request_for(setup(LLAMA)), "layers": [200]})
+    # While a new process imports the libraries, it does not hear of anything.
+    tracer.check_setup(setup(LLAMA))
+    pid = tracer.helper.start_process("trace")
+    request = tracer.helper.prepare_request("trace", {**make_request(setup(LLAMA)), "layers": [200]})
     threading.Timer(0.3, request.cancel).start()
     began = time.monotonic()
     with pytest.raises(Cancelled):
-        request.wait()
+        request.wait_for_result()
     assert time.monotonic() - began < 3 and request.pid == pid
-    assert tracer.check(setup(LLAMA)).confirmed and tracer.helper.start("trace") == pid
+    assert tracer.check_setup(setup(LLAMA)).is_confirmed and tracer.helper.start_process("trace") == pid
 
 
 def test_a_killed_process_says_so_and_the_next_question_starts_another():
     with Tracer(seconds=240) as tracer:
-        first = tracer.helper.start("trace")
+        first = tracer.helper.start_process("trace")
         os.kill(first, signal.SIGSTOP)  # it is seen alive, and dies before it can answer
         threading.Timer(0.5, os.kill, (first, signal.SIGKILL)).start()
         with pytest.raises(RunError, match="ended by signal 9"):
-            tracer.check(setup(LLAMA))
-        assert tracer.check(setup(LLAMA)).confirmed
+            tracer.check_setup(setup(LLAMA))
+        assert tracer.check_setup(setup(LLAMA)).is_confirmed
 
 
 def test_a_trace_has_a_time_limit():
     with Tracer(seconds=0.1) as tracer:
-        process = tracer.helper.start("trace")
+        process = tracer.helper.start_process("trace")
         with pytest.raises(RunError, match="longer than"):
-            tracer.check(setup(LLAMA))
+            tracer.check_setup(setup(LLAMA))
         assert not psutil.pid_exists(process)
 
 
 def test_the_process_ends_with_whoever_started_it():
     code = (
         "import os\nfrom tui_tuner.launch.tracing import Tracer\n"
-        "print(Tracer().helper.start('trace'), flush=True)\nos._exit(1)\n"
+        "print(Tracer().helper.start_process('trace'), flush=True)\nos._exit(1)\n"
     )
     pid = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
     deadline = time.monotonic() + 60
@@ -212,4 +214,4 @@ def test_the_process_ends_with_whoever_started_it():
 def test_asking_needs_no_torch():
     code = "import sys, tui_tuner.launch.tracing\nassert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert trace.AGREE == 0.01
+    assert trace_check.AGREE == 0.01

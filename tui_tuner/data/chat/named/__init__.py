@@ -1,1 +1,3 @@
-"""Chat templates by name, in this package's own words: `written.write` gives the Jinja for a tokenizer."""
+"""Chat templates by name, written by this package: `write_template.write_template` makes the Jinja for a
+tokenizer.
+"""

@@ -1,15 +1,15 @@
-"""The formats that texts around turns describe, each as its authors publish it.
+"""Define the formats that put a text before and after each turn, as their authors publish them.
 
-No tools: a row with tools is refused by these. BOS stands where the published text has one.
+They have no tools: a row with tools is refused. BOS is where the published text has one.
 """
 
 from __future__ import annotations
 
-from tui_tuner.data.chat.named.sides import ANY_BOS, BOS, END, EOS, Pieces, Sides
+from tui_tuner.data.chat.named.sides import ANY_BOS, BOS, END, EOS, Pieces, SideFormat
 
 
-def _chatml(preamble: str | None = None, start: Pieces = ()) -> Sides:
-    return Sides(
+def _make_chatml(preamble: str | None = None, start: Pieces = ()) -> SideFormat:
+    return SideFormat(
         start=start,
         preamble=preamble,
         system=("<|im_start|>system\n", "<|im_end|>\n"),
@@ -21,8 +21,8 @@ def _chatml(preamble: str | None = None, start: Pieces = ()) -> Sides:
     )
 
 
-def _tulu(start: Pieces) -> Sides:
-    return Sides(
+def _make_tulu(start: Pieces) -> SideFormat:
+    return SideFormat(
         start=start,
         system=("<|system|>\n", "\n"),
         user=("<|user|>\n", "\n"),
@@ -32,8 +32,8 @@ def _tulu(start: Pieces) -> Sides:
     )
 
 
-def _phi(line: str, last: Pieces | None = None) -> Sides:
-    return Sides(
+def _make_phi(line: str, last: Pieces | None = None) -> SideFormat:
+    return SideFormat(
         start=(),
         system=(f"<|system|>{line}", f"<|end|>{line}"),
         user=(f"<|user|>{line}", f"<|end|>{line}"),
@@ -45,8 +45,8 @@ def _phi(line: str, last: Pieces | None = None) -> Sides:
     )
 
 
-PLAIN: dict[str, Sides] = {
-    "alpaca": Sides(
+PLAIN: dict[str, SideFormat] = {
+    "alpaca": SideFormat(
         preamble="Below is an instruction that describes a task. "
         "Write a response that appropriately completes the request.",
         system=("", "\n\n"),
@@ -55,7 +55,7 @@ PLAIN: dict[str, Sides] = {
         after=(END, "\n\n"),
         last=(END,),
     ),
-    "vicuna": Sides(
+    "vicuna": SideFormat(
         preamble="A chat between a curious user and an artificial intelligence assistant. "
         "The assistant gives helpful, detailed, and polite answers to the user's questions.",
         system=("", " "),
@@ -63,14 +63,14 @@ PLAIN: dict[str, Sides] = {
         answer="ASSISTANT: ",
         prompt="ASSISTANT:",
     ),
-    "zephyr": Sides(
+    "zephyr": SideFormat(
         start=(),
         system=("<|system|>\n", (END, "\n")),
         user=("<|user|>\n", (END, "\n")),
         answer="<|assistant|>\n",
         after=(END, "\n"),
     ),
-    "llama2": Sides(
+    "llama2": SideFormat(
         start=(),
         fold=("<<SYS>>\n", "\n<</SYS>>\n\n"),
         user=((BOS, "[INST] "), " [/INST]"),
@@ -79,7 +79,7 @@ PLAIN: dict[str, Sides] = {
         after=(" ", END),
         trim=True,
     ),
-    "llama3": Sides(
+    "llama3": SideFormat(
         system=("<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>"),
         user=("<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"),
         answer="<|start_header_id|>assistant<|end_header_id|>\n\n",
@@ -87,17 +87,17 @@ PLAIN: dict[str, Sides] = {
         ends=("<|eot_id|>",),
         tokens=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
     ),
-    "llama4": Sides(
+    "llama4": SideFormat(
         system=("<|header_start|>system<|header_end|>\n\n", "<|eot|>"),
         user=("<|header_start|>user<|header_end|>\n\n", "<|eot|>"),
         answer="<|header_start|>assistant<|header_end|>\n\n",
         ends=("<|eot|>",),
         tokens=("<|header_start|>", "<|header_end|>", "<|eot|>"),
     ),
-    "mistral_v1": Sides(
+    "mistral_v1": SideFormat(
         fold=("", "\n\n"), user=(" [INST] ", " [/INST]"), answer=" ", prompt="", after=(END,)
     ),
-    "gemma": Sides(
+    "gemma": SideFormat(
         fold=("", "\n\n"),
         user=("<start_of_turn>user\n", "<end_of_turn>\n"),
         answer="<start_of_turn>model\n",
@@ -107,7 +107,7 @@ PLAIN: dict[str, Sides] = {
         ends=("<end_of_turn>",),
         tokens=("<start_of_turn>", "<end_of_turn>"),
     ),
-    "gemma4": Sides(
+    "gemma4": SideFormat(
         system=("<|turn>system\n", "<turn|>\n"),
         user=("<|turn>user\n", "<turn|>\n"),
         answer="<|turn>model\n",
@@ -116,21 +116,21 @@ PLAIN: dict[str, Sides] = {
         ends=("<turn|>",),
         tokens=("<|turn>", "<turn|>"),
     ),
-    "qwen2": _chatml("You are a helpful assistant."),
-    "yi": _chatml(),
-    "internlm2": _chatml(start=(BOS,)),
-    "smollm2": _chatml("You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
-    "lfm2": _chatml(start=(BOS,)),
-    "falcon_h1": _chatml(start=(BOS,)),
-    "deepseek": Sides(
+    "qwen2": _make_chatml("You are a helpful assistant."),
+    "yi": _make_chatml(),
+    "internlm2": _make_chatml(start=(BOS,)),
+    "smollm2": _make_chatml("You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
+    "lfm2": _make_chatml(start=(BOS,)),
+    "falcon_h1": _make_chatml(start=(BOS,)),
+    "deepseek": SideFormat(
         system=("", "\n\n"),
         user=("User: ", "\n\n"),
         answer="Assistant: ",
         prompt="Assistant:",
     ),
-    "phi3": _phi("\n", (END, "\n", EOS)),
-    "phi4_mini": _phi(""),
-    "phi4": Sides(
+    "phi3": _make_phi("\n", (END, "\n", EOS)),
+    "phi4_mini": _make_phi(""),
+    "phi4": SideFormat(
         start=(),
         system=("<|im_start|>system<|im_sep|>", "<|im_end|>"),
         user=("<|im_start|>user<|im_sep|>", "<|im_end|>"),
@@ -138,8 +138,8 @@ PLAIN: dict[str, Sides] = {
         ends=("<|im_end|>",),
         tokens=("<|im_start|>", "<|im_sep|>", "<|im_end|>"),
     ),
-    # Answers of these three go straight on to the next question; what ends the chat is what stops the model.
-    "chatglm2": Sides(
+    # In these three an answer is followed directly by the next question; only the last one has an end token.
+    "chatglm2": SideFormat(
         start=(),
         front=("[gMASK]", "sop"),
         system=("", "\n\n"),
@@ -150,7 +150,7 @@ PLAIN: dict[str, Sides] = {
         last=(END,),
         tokens=("[gMASK]", "sop"),
     ),
-    "chatglm3": Sides(
+    "chatglm3": SideFormat(
         start=(),
         front=("[gMASK]", "sop"),
         system=("<|system|>\n ", ""),
@@ -162,7 +162,7 @@ PLAIN: dict[str, Sides] = {
         ends=("<|user|>",),
         tokens=("[gMASK]", "sop", "<|system|>", "<|user|>", "<|assistant|>"),
     ),
-    "baichuan2": Sides(
+    "baichuan2": SideFormat(
         start=(),
         user=("<reserved_106>", ""),
         answer="<reserved_107>",
@@ -170,7 +170,7 @@ PLAIN: dict[str, Sides] = {
         last=(END,),
         tokens=("<reserved_106>", "<reserved_107>"),
     ),
-    "cohere": Sides(
+    "cohere": SideFormat(
         system=("<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),
         user=("<|START_OF_TURN_TOKEN|><|USER_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),
         answer="<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
@@ -184,7 +184,7 @@ PLAIN: dict[str, Sides] = {
             "<|END_OF_TURN_TOKEN|>",
         ),
     ),
-    "openchat": Sides(
+    "openchat": SideFormat(
         system=("", "<|end_of_turn|>"),
         user=("GPT4 Correct User: ", "<|end_of_turn|>"),
         answer="GPT4 Correct Assistant: ",
@@ -192,14 +192,14 @@ PLAIN: dict[str, Sides] = {
         ends=("<|end_of_turn|>",),
         tokens=("<|end_of_turn|>",),
     ),
-    "solar": Sides(
+    "solar": SideFormat(
         system=("### System:\n", "\n\n"),
         user=("### User:\n", "\n\n"),
         answer="### Assistant:\n",
         after="\n\n",
         last=(END,),
     ),
-    "jamba": Sides(
+    "jamba": SideFormat(
         preamble="",
         system=("<|bom|><|system|> ", "<|eom|>"),
         user=("<|bom|><|user|> ", "<|eom|>"),
@@ -208,7 +208,7 @@ PLAIN: dict[str, Sides] = {
         ends=("<|eom|>",),
         tokens=("<|bom|>", "<|system|>", "<|user|>", "<|assistant|>", "<|eom|>"),
     ),
-    "seed_oss": Sides(
+    "seed_oss": SideFormat(
         start=(),
         system=("<seed:bos>system\n", "<seed:eos>"),
         user=("<seed:bos>user\n", "<seed:eos>"),
@@ -216,7 +216,7 @@ PLAIN: dict[str, Sides] = {
         ends=("<seed:eos>",),
         tokens=("<seed:bos>", "<seed:eos>"),
     ),
-    "granite": Sides(
+    "granite": SideFormat(
         start=(),
         system=("<|start_of_role|>system<|end_of_role|>", "<|end_of_text|>\n"),
         user=("<|start_of_role|>user<|end_of_role|>", "<|end_of_text|>\n"),
@@ -225,7 +225,7 @@ PLAIN: dict[str, Sides] = {
         ends=("<|end_of_text|>",),
         tokens=("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>"),
     ),
-    "exaone": Sides(
+    "exaone": SideFormat(
         start=(),
         preamble="",
         system=("[|system|]", "[|endofturn|]\n"),
@@ -235,9 +235,9 @@ PLAIN: dict[str, Sides] = {
         ends=("[|endofturn|]",),
         tokens=("[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]"),
     ),
-    "olmo2": _tulu((ANY_BOS,)),
-    "tulu": _tulu((BOS,)),
-    "kimi": Sides(
+    "olmo2": _make_tulu((ANY_BOS,)),
+    "tulu": _make_tulu((BOS,)),
+    "kimi": SideFormat(
         start=(),
         preamble="You are a helpful assistant",
         system=("<|im_system|>system<|im_middle|>", "<|im_end|>"),

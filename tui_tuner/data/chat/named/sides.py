@@ -1,7 +1,7 @@
-"""Formats that put a text before and behind each turn: described by those texts, and written as Jinja.
+"""Describe formats by the texts before and after each turn, and write them as Jinja.
 
-Most published chat formats are of this kind. What is written is one plain template for one tokenizer, with
-its BOS and end token as literals, so it says the same wherever it is loaded later.
+Most published chat formats are of this kind. The result is one plain template for one tokenizer, with its
+BOS and end token as literals, so it writes the same wherever it is loaded later.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
-class Mark(enum.Enum):
-    """What a tokenizer decides: its BOS where it puts one before text, its BOS in any case, what ends an
-    answer, and its eos where that is another token."""
+class TokenMark(enum.Enum):
+    """A token that depends on the tokenizer.
+
+    `BOS` is written only if the tokenizer puts one before text, `ANY_BOS` in any case; `END` ends an answer,
+    and `EOS` is the eos token if that is not `END`.
+    """
 
     BOS = "bos"
     ANY_BOS = "any_bos"
@@ -22,20 +25,20 @@ class Mark(enum.Enum):
     EOS = "eos"
 
 
-BOS, ANY_BOS, END, EOS = Mark.BOS, Mark.ANY_BOS, Mark.END, Mark.EOS
-Pieces = Sequence[str | Mark]
+BOS, ANY_BOS, END, EOS = TokenMark.BOS, TokenMark.ANY_BOS, TokenMark.END, TokenMark.EOS
+Pieces = Sequence[str | TokenMark]
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """What a template has to know of a tokenizer.
+class TemplateTokens:
+    """The tokens of a tokenizer that a template needs.
 
     Args:
-        bos: Its BOS, if it puts one in front of plain text; else empty.
+        bos: Its BOS, if it puts one before plain text; else empty.
         any_bos: Its BOS, or empty if it has none.
-        end: What ends an answer.
-        eos: Its eos, or empty where that is `end`.
-        known: Every token.
+        end: The token that ends an answer.
+        eos: Its eos, or empty if that is `end`.
+        known: All of its tokens.
     """
 
     bos: str
@@ -44,30 +47,30 @@ class Tokens:
     eos: str
     known: frozenset[str]
 
-    def text(self, pieces: Pieces) -> str:
-        """Pieces with the tokenizer's own tokens in their places."""
+    def join_pieces(self, pieces: Pieces) -> str:
+        """Join pieces, with the tokenizer's own tokens in the place of marks."""
         return "".join(
             piece if isinstance(piece, str) else str(getattr(self, piece.value)) for piece in pieces
         )
 
 
 @dataclass(frozen=True)
-class Sides:
-    """A format by the texts around its turns.
+class SideFormat:
+    """A format described by the texts around its turns.
 
     Args:
-        user: Before and behind what a user says.
-        answer: Before an answer; also what asks for one, unless `prompt` says otherwise.
-        after: Behind an answer.
-        last: Behind the answer that ends the chat, where it differs.
-        system: Before and behind a system turn.
-        fold: Before and behind a system text inside the first question; `system` is not used then.
-        prompt: What asks for an answer.
-        start: In front of everything.
-        front: Tokens in front of everything that are left out if the tokenizer does not know them.
+        user: Before and after a user turn.
+        answer: Before an answer; also the generation prompt, unless `prompt` is given.
+        after: After an answer.
+        last: After the answer that ends the chat, if that differs.
+        system: Before and after a system turn.
+        fold: Before and after a system text inside the first question; `system` is not used then.
+        prompt: The generation prompt.
+        start: At the start of the chat.
+        front: Tokens at the start that are left out if the tokenizer does not have them.
         preamble: The system text of a chat that has none.
-        trim: White space around contents is removed; with `fold`, around the question with what is in it.
-        trim_folded: It is removed from the question before a system text is put in.
+        trim: Remove white space around contents; with `fold`, around the question with the system text in it.
+        trim_folded: Remove it from the question before a system text is inserted.
         rounds: Text before each question, with the number of the round in place of {}.
         ends: Tokens that may end an answer, best first; none means eos.
         tokens: Tokens that the format needs.
@@ -90,39 +93,44 @@ class Sides:
     tokens: tuple[str, ...] = ()
 
 
-def literal(text: str) -> str:
-    """A text as a Jinja literal, whatever it holds."""
+def jinja_literal(text: str) -> str:
+    """Write any text as a Jinja literal."""
+    # A JSON string is a valid Jinja literal too, with the same escapes.
     return json.dumps(text, ensure_ascii=False)
 
 
-def write_sides(name: str, sides: Sides, tokens: Tokens) -> str:
-    """The Jinja of a format for a tokenizer."""
-    system = [tokens.text(pieces) for pieces in sides.system]
-    anywhere = sides.fold is None and bool(system[0])  # a system turn that has a mark of its own
-    lines = _opening(name, sides, tokens)
+def write_sides(name: str, sides: SideFormat, tokens: TemplateTokens) -> str:
+    """Write the Jinja template of a format for a tokenizer."""
+    system = [tokens.join_pieces(pieces) for pieces in sides.system]
+    # Only a system turn with its own mark is recognisable in the middle of a chat.
+    anywhere = sides.fold is None and bool(system[0])
+    lines = _write_opening(name, sides, tokens)
     if sides.fold is None:
-        written = _shown(_around(system, "system", sides.trim))
+        written = _print_expression(_join_sides(system, "system", sides.trim))
         lines.append(f"{{%- if system is not none -%}}{written}{{%- endif -%}}")
-    lines += ["{%- for turn in turns -%}", *_refused_turns(name, anywhere)]
-    lines += ['{%- if turn.role == "user" -%}', *_question(sides, tokens)]
-    lines += ['{%- elif turn.role == "assistant" -%}', *_answer(sides, tokens)]
+    lines += ["{%- for turn in turns -%}", *_write_refusals(name, anywhere)]
+    lines += ['{%- if turn.role == "user" -%}', *_write_question(sides, tokens)]
+    lines += ['{%- elif turn.role == "assistant" -%}', *_write_answer(sides, tokens)]
     if anywhere:
-        lines += ["{%- else -%}", _shown(_around(system, "turn.content", sides.trim))]
+        lines += ["{%- else -%}", _print_expression(_join_sides(system, "turn.content", sides.trim))]
     lines += ["{%- endif -%}", "{%- endfor -%}"]
+    # No question came after the system text, so it would be lost silently.
     if sides.fold is not None:
         homeless = f"The {name} format writes a system turn into a question, and here is none."
-        lines.append(f"{{%- if state.system is not none -%}}{_refuse(homeless)}{{%- endif -%}}")
+        lines.append(f"{{%- if state.system is not none -%}}{_raise_expression(homeless)}{{%- endif -%}}")
     asking = sides.answer if sides.prompt is None else sides.prompt
     if asking:
-        lines.append(f"{{%- if add_generation_prompt -%}}{_shown(literal(asking))}{{%- endif -%}}")
+        lines.append(
+            f"{{%- if add_generation_prompt -%}}{_print_expression(jinja_literal(asking))}{{%- endif -%}}"
+        )
     return "\n".join(lines)
 
 
-def _opening(name: str, sides: Sides, tokens: Tokens) -> list[str]:
-    """Up to the first turn: what is refused, the system text, what stands in front of everything."""
-    given = "none" if sides.preamble is None else literal(sides.preamble)
+def _write_opening(name: str, sides: SideFormat, tokens: TemplateTokens) -> list[str]:
+    """Write the part before the first turn: what is refused, the system text, and the start of the chat."""
+    given = "none" if sides.preamble is None else jinja_literal(sides.preamble)
     lines = [
-        f"{{%- if tools -%}}{_refuse(f'This {name} template writes no tools.')}{{%- endif -%}}",
+        f"{{%- if tools -%}}{_raise_expression(f'This {name} template writes no tools.')}{{%- endif -%}}",
         '{%- if messages and messages[0].role == "system" -%}',
         '{%- set system = messages[0].content or "" -%}',
         "{%- set turns = messages[1:] -%}",
@@ -132,35 +140,37 @@ def _opening(name: str, sides: Sides, tokens: Tokens) -> list[str]:
         "{%- endif -%}",
     ]
     if sides.fold is not None:
+        # A plain variable that is set inside of a loop is lost after each round in Jinja.
         lines.append("{%- set state = namespace(system=system) -%}")
     elif sides.rounds:
         lines.append("{%- set state = namespace(round=0) -%}")
-    front = "".join(token for token in sides.front if token in tokens.known) + tokens.text(sides.start)
-    return [*lines, _shown(literal(front))] if front else lines
+    front = "".join(token for token in sides.front if token in tokens.known) + tokens.join_pieces(sides.start)
+    return [*lines, _print_expression(jinja_literal(front))] if front else lines
 
 
-def _refused_turns(name: str, systems: bool) -> list[str]:
-    calls = _refuse(f"This {name} template writes no calls of tools.")
+def _write_refusals(name: str, systems: bool) -> list[str]:
+    calls = _raise_expression(f"This {name} template writes no calls of tools.")
     roles = json.dumps(["user", "assistant", *(["system"] if systems else [])])
-    role = _refuse(f"The {name} format has no place for a turn of this role here: ", "turn.role")
+    role = _raise_expression(f"The {name} format has no place for a turn of this role here: ", "turn.role")
     return [
         f"{{%- if turn.tool_calls -%}}{calls}{{%- endif -%}}",
         f"{{%- if turn.role not in {roles} -%}}{role}{{%- endif -%}}",
     ]
 
 
-def _question(sides: Sides, tokens: Tokens) -> list[str]:
-    around = [tokens.text(pieces) for pieces in sides.user]
+def _write_question(sides: SideFormat, tokens: TemplateTokens) -> list[str]:
+    around = [tokens.join_pieces(pieces) for pieces in sides.user]
     lines = []
     if sides.rounds:
-        opening, _unused, closing = map(literal, sides.rounds.partition("{}"))
+        opening, _unused, closing = map(jinja_literal, sides.rounds.partition("{}"))
         lines.append("{%- set state.round = state.round + 1 -%}")
-        lines.append(_shown(f"{opening} ~ state.round ~ {closing}"))
+        lines.append(_print_expression(f"{opening} ~ state.round ~ {closing}"))
     content = "turn.content"
+    # The system text goes into the first question only; the state then becomes none.
     if sides.fold is not None:
         content = "content"
-        own = _content("turn.content", sides.trim_folded)
-        folded = " ~ ".join([*_parts(sides.fold, "state.system"), "content"])
+        own = _content_expression("turn.content", sides.trim_folded)
+        folded = " ~ ".join([*_list_parts(sides.fold, "state.system"), "content"])
         lines += [
             f"{{%- set content = {own} -%}}",
             "{%- if state.system is not none -%}",
@@ -169,36 +179,37 @@ def _question(sides: Sides, tokens: Tokens) -> list[str]:
             "{%- endif -%}",
         ]
     trim = sides.trim and not sides.trim_folded
-    return [*lines, _shown(_around(around, content, trim))]
+    return [*lines, _print_expression(_join_sides(around, content, trim))]
 
 
-def _answer(sides: Sides, tokens: Tokens) -> list[str]:
-    lines = [_shown(_around((sides.answer, ""), "turn.content", sides.trim))]
-    after = tokens.text(sides.after)
-    last = after if sides.last is None else tokens.text(sides.last)
+def _write_answer(sides: SideFormat, tokens: TemplateTokens) -> list[str]:
+    lines = [_print_expression(_join_sides((sides.answer, ""), "turn.content", sides.trim))]
+    after = tokens.join_pieces(sides.after)
+    last = after if sides.last is None else tokens.join_pieces(sides.last)
+    # While an answer is asked for, the last one so far is not the last of the chat.
     if last != after:
-        ends = f"{literal(last)} if loop.last and not add_generation_prompt else {literal(after)}"
-        return [*lines, _shown(ends)]
-    return [*lines, _shown(literal(after))] if after else lines
+        ends = f"{jinja_literal(last)} if loop.last and not add_generation_prompt else {jinja_literal(after)}"
+        return [*lines, _print_expression(ends)]
+    return [*lines, _print_expression(jinja_literal(after))] if after else lines
 
 
-def _shown(expression: str) -> str:
+def _print_expression(expression: str) -> str:
     return f"{{{{- {expression} -}}}}"
 
 
-def _content(name: str, trim: bool) -> str:
+def _content_expression(name: str, trim: bool) -> str:
     return f'({name} or "") | trim' if trim else f'({name} or "")'
 
 
-def _around(sides: Sequence[str], name: str, trim: bool) -> str:
-    """What joins a content with the texts around it."""
-    return " ~ ".join(_parts(sides, _content(name, trim)))
+def _join_sides(sides: Sequence[str], name: str, trim: bool) -> str:
+    """Write the expression that joins a content with the texts around it."""
+    return " ~ ".join(_list_parts(sides, _content_expression(name, trim)))
 
 
-def _parts(sides: Sequence[str], content: str) -> list[str]:
-    before, behind = (literal(side) if side else "" for side in sides)
+def _list_parts(sides: Sequence[str], content: str) -> list[str]:
+    before, behind = (jinja_literal(side) if side else "" for side in sides)
     return [part for part in (before, content, behind) if part]
 
 
-def _refuse(sentence: str, more: str = "") -> str:
-    return _shown(f"raise_exception({literal(sentence)}{' ~ ' + more if more else ''})")
+def _raise_expression(sentence: str, more: str = "") -> str:
+    return _print_expression(f"raise_exception({jinja_literal(sentence)}{' ~ ' + more if more else ''})")

@@ -1,4 +1,4 @@
-"""Names that columns go by in public data sets, and what a sample of rows says about each column."""
+"""Name the columns of public data sets, and describe the columns of a sample of rows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import orjson
 from tui_tuner.data.formats.parts.values import is_nan
 from tui_tuner.data.nesting import MAX_DEPTH, is_deeper
 
-# Roles that several formats have; the names of one that a single format has are in that format's module.
-# Names are compared in lower case, with spaces and dashes as underscores.
+# Names for roles that several formats have; those of a single format are in its module. Names are compared in
+# lower case, with spaces and dashes as underscores.
 NAMES: dict[str, tuple[str, ...]] = {
     "prompt": (
         "prompt", "question", "query", "instruction", "problem", "request", "user", "human", "user_prompt",
@@ -41,18 +41,18 @@ LABEL_NAMES = (
     "target", "score", "label_text", "polarity", "is_duplicate", "similarity", "gold_label", "type",
 )  # fmt: skip
 
-# Roles that rows may have or lack, so the first rows of a file may not show them.
+# Optional roles, which the first rows of a file may not show.
 SELDOM = ("input", "system", "history", "tools")
 
 
-def plain_name(name: str) -> str:
-    """A column's name as it is compared."""
+def normalise_name(name: str) -> str:
+    """Normalise a column's name for comparison."""
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 @dataclass
 class Column:
-    """What the sample says of one column. `kinds` counts rows by kind."""
+    """Facts about one column in the sample. `kinds` counts rows by kind of value."""
 
     name: str
     kinds: dict[str, int] = field(default_factory=dict)
@@ -62,34 +62,34 @@ class Column:
     example: Any = None
 
     @property
-    def plain(self) -> str:
-        """The name as it is compared."""
-        return plain_name(self.name)
+    def normalised_name(self) -> str:
+        """The normalised name."""
+        return normalise_name(self.name)
 
-    def mostly(self, *kinds: str) -> bool:
-        """Whether at least 90 % of the filled rows hold one of these kinds."""
+    def is_mostly(self, *kinds: str) -> bool:
+        """Return whether at least 90 % of the filled rows hold one of these kinds."""
         return bool(self.filled) and sum(self.kinds.get(kind, 0) for kind in kinds) >= 0.9 * self.filled
 
     @property
-    def written(self) -> bool:
-        """Whether most filled rows hold what can be written out: text, numbers, booleans, in any mixture.
-
-        Enough where the name says what the column is: answers are numbers at times.
-        """
+    def is_written(self) -> bool:
+        """Return whether most filled rows hold text, numbers or booleans, in any mixture."""
+        # Enough for a column with a clear name: some answers are numbers.
         return 2 * sum(self.kinds.get(kind, 0) for kind in ("text", "number", "bool")) > self.filled
 
     @property
-    def worded(self) -> bool:
-        """The same, and there are words among them: what asks is never all numbers."""
-        return self.written and 2 * self.kinds.get("text", 0) >= self.filled
+    def is_worded(self) -> bool:
+        """Return whether it is `is_written` and at least half of it is text: questions are never all
+        numbers.
+        """
+        return self.is_written and 2 * self.kinds.get("text", 0) >= self.filled
 
     @property
     def mean_length(self) -> float:
         return self.characters / self.filled if self.filled else 0.0
 
 
-class Sample:
-    """The first rows of a file, seen column by column. `where` names the file in messages."""
+class ColumnSample:
+    """The first rows of a file, column by column. `where` names the file in messages."""
 
     def __init__(self, rows: Sequence[dict[str, Any]], where: str = "") -> None:
         self.rows = list(rows)
@@ -100,59 +100,59 @@ class Sample:
                 column = self.columns.get(str(name))
                 if column is None:
                     column = self.columns[str(name)] = Column(str(name))
-                _look(column, value)
-        self._called: dict[
-            str, list[Column]
-        ] = {}  # by the name that is compared: there may be 20,000 of them
+                _add_value(column, value)
+        # By normalised name, because there may be 20,000 columns and each format looks for many names.
+        self._called: dict[str, list[Column]] = {}
         for column in self.columns.values():
-            self._called.setdefault(column.plain, []).append(column)
+            self._called.setdefault(column.normalised_name, []).append(column)
 
-    def named(self, role: str | tuple[str, ...], *kinds: str) -> list[Column]:
-        """Filled columns of a role, holding these kinds if given; best known name first.
+    def find_named(self, role: str | tuple[str, ...], *kinds: str) -> list[Column]:
+        """List filled columns of a role, with these kinds if given; the best known name comes first.
 
         Args:
-            role: A key of `NAMES`, or names that a format knows itself.
+            role: A key of `NAMES`, or names of a single format.
         """
         names = NAMES[role] if isinstance(role, str) else role
         return [
             column
             for name in dict.fromkeys(names)
             for column in self._called.get(name, ())
-            if column.filled and (not kinds or column.mostly(*kinds))
+            if column.filled and (not kinds or column.is_mostly(*kinds))
         ]
 
-    def of_kind(self, *kinds: str) -> list[Column]:
-        """Filled columns that mostly hold these kinds of value, in their order."""
-        return [column for column in self.columns.values() if column.mostly(*kinds)]
+    def find_by_kind(self, *kinds: str) -> list[Column]:
+        """List filled columns that mostly hold these kinds of values, in file order."""
+        return [column for column in self.columns.values() if column.is_mostly(*kinds)]
 
-    def get(self, name: str) -> Column | None:
-        """The column of this compared name, if it is filled."""
+    def get_filled(self, name: str) -> Column | None:
+        """Return the column with this normalised name, if it is filled."""
         return next((c for c in self._called.get(name, ()) if c.filled), None)
 
-    def optional(self, *roles: str, taken: Sequence[str] = ()) -> dict[str, str]:
-        """Roles (keys of `NAMES`) that a row may lack: the column for each that is there and not `taken`."""
+    def find_optional(self, *roles: str, taken: Sequence[str] = ()) -> dict[str, str]:
+        """Return the columns for optional roles (keys of `NAMES`) that are there and not `taken`."""
         found = {}
         for role in roles:
-            candidates = [column for column in self.named(role) if column.name not in taken]
-            if not candidates and role in SELDOM:  # empty in the sample, perhaps not in the rows after it
-                columns = (self.empty(name) for name in NAMES[role])
+            candidates = [column for column in self.find_named(role) if column.name not in taken]
+            # A column that is empty in the sample may be filled in later rows.
+            if not candidates and role in SELDOM:
+                columns = (self.get_empty(name) for name in NAMES[role])
                 candidates = [column for column in columns if column and column.name not in taken]
             if candidates:
                 found[role] = candidates[0].name
         return found
 
-    def empty(self, name: str) -> Column | None:
-        """The column of this compared name, if no row of the sample fills it."""
+    def get_empty(self, name: str) -> Column | None:
+        """Return the column with this normalised name, if it is empty in the whole sample."""
         return next((c for c in self._called.get(name, ()) if not c.filled), None)
 
 
-def _look(column: Column, value: Any) -> None:
+def _add_value(column: Column, value: Any) -> None:
     kind = kind_of(value)
     if kind == "none" or value == "" or value == [] or value == {}:
         return
     column.filled += 1
     column.kinds[kind] = column.kinds.get(kind, 0) + 1
-    text = value if isinstance(value, str) else _beginning(value)
+    text = value if isinstance(value, str) else _shorten_value(value)
     column.characters += len(text)
     if len(column.values) < 200:
         column.values.add(text[:200])
@@ -160,15 +160,16 @@ def _look(column: Column, value: Any) -> None:
         column.example = value
 
 
-def _beginning(value: Any) -> str:
+def _shorten_value(value: Any) -> str:
     try:
         return str(value)[:200]
-    except RecursionError:  # nested too deeply to be written
+    # A value that is nested too deeply cannot be written.
+    except RecursionError:
         return ""
 
 
 def kind_of(value: Any) -> str:
-    """text, number, bool, object, none; a list by what it holds: texts, numbers, objects, lists, or list."""
+    """Return text, number, bool, object or none; for a list texts, numbers, objects, lists or list."""
     if isinstance(value, list | tuple):
         inner = {_kind_of_one(item) for item in value[:20]}
         kind = inner.pop() if len(inner) == 1 else ""
@@ -177,7 +178,8 @@ def kind_of(value: Any) -> str:
 
 
 def _kind_of_one(value: Any) -> str:
-    """The kind of a value, a list being `list` whatever it holds: rows may be nested as deep as they like."""
+    """Return the kind of a value; any list is `list`."""
+    # What a list contains is not looked at again, because rows may be nested very deeply.
     if value is None or is_nan(value):
         return "none"
     if isinstance(value, str):
@@ -191,13 +193,14 @@ def _kind_of_one(value: Any) -> str:
     return "list" if isinstance(value, list | tuple) else "other"
 
 
-def loads_if_json(value: Any) -> Any:
-    """A text that is a JSON list or object, as that; anything else unchanged."""
+def parse_if_json(value: Any) -> Any:
+    """Parse a text that is a JSON list or object; anything else is returned unchanged."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             loaded = orjson.loads(value)
         except orjson.JSONDecodeError:
             return value
+        # Counting is cheap, and spares nearly all values the walk through their levels.
         opened = value.count("[") + value.count("{")
         return value if opened > MAX_DEPTH and is_deeper([loaded], MAX_DEPTH) else loaded
     return value

@@ -1,20 +1,20 @@
-"""What a row holds that nothing is made of: its columns, and the keys of its turns."""
+"""Find the parts of a row that are not used: columns, and keys of turns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from tui_tuner.data.formats.parts.columns import loads_if_json
-from tui_tuner.data.formats.parts.message import ROLE_KEYS, unused_keys
-from tui_tuner.data.formats.parts.turns import CHAT_KEYS, round_leftovers
+from tui_tuner.data.formats.parts.chat_turns import CHAT_KEYS, round_leftovers
+from tui_tuner.data.formats.parts.columns import parse_if_json
+from tui_tuner.data.formats.parts.message import ROLE_KEYS, list_unused_keys
 from tui_tuner.data.formats.parts.values import Columns, Values, is_empty
 
 _OF_TURNS = ("messages", "prompt", "response", "chosen", "rejected", "history")  # roles that may hold turns
 
 
-def leftovers(values: Values, columns: Columns) -> set[tuple[str, str]]:
-    """("column" or "key", name) of each; what holds nothing is none."""
+def find_leftovers(values: Values, columns: Columns) -> set[tuple[str, str]]:
+    """Return ("column" or "key", name) for each part with a value that is not used."""
     found = set()
     if len(values) > len(columns) or values.keys() - columns.values():
         used = columns.values()
@@ -26,28 +26,29 @@ def leftovers(values: Values, columns: Columns) -> set[tuple[str, str]]:
     for role, name in columns.items():
         value = values.get(name) if role in _OF_TURNS else None
         if isinstance(value, str):
-            value = loads_if_json(value) if value[:1] in "[{ \n" else None
+            # Parsing every text as JSON would be slow, so the first character decides.
+            value = parse_if_json(value) if value[:1] in "[{ \n" else None
         if value is not None:
-            found |= {("key", key) for key in _in_turns(value)}
+            found |= {("key", key) for key in _leftovers_in_turns(value)}
     return found
 
 
-def _in_turns(value: Any) -> Iterator[str]:
+def _leftovers_in_turns(value: Any) -> Iterator[str]:
     if isinstance(value, list):
         for item in value:
             if isinstance(item, dict):
-                yield from _in_turn(item)
+                yield from _leftovers_in_turn(item)
     elif isinstance(value, dict):
-        yield from _in_turn(value)
+        yield from _leftovers_in_turn(value)
 
 
-def _in_turn(item: dict[str, Any]) -> Iterator[str]:
+def _leftovers_in_turn(item: dict[str, Any]) -> Iterator[str]:
     if item.keys() & set(ROLE_KEYS):
-        yield from unused_keys(item)
+        yield from list_unused_keys(item)
         return
     held = next((key for key in CHAT_KEYS if isinstance(item.get(key), list)), None)
     if held:
-        yield from _in_turns(item[held])
+        yield from _leftovers_in_turns(item[held])
         yield from (key for key, value in item.items() if key not in (held, "tools") and not is_empty(value))
     elif "answer_start" not in item:
         yield from (key for key in round_leftovers(item) if not is_empty(item[key]))

@@ -1,6 +1,6 @@
-"""What may be wrong with a text in a row: whole sentences for each, for not every language has one `is`.
+"""Name what may be wrong with a text in a row, in whole sentences, which translations need.
 
-Those that several formats know are here; a format has those of its own columns in its module.
+Those of several formats are here; a format has those of its own columns in its module.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from tui_tuner.locales import N_
 
 
 @dataclass(frozen=True)
-class Troubles:
-    """Reasons for the ledger."""
+class TextProblems:
+    """The reasons for the ledger if a text is not text, empty or missing."""
 
     not_text: str
     empty: str
     missing: str
 
 
-PROMPT = Troubles(N_("the prompt is not text"), N_("the prompt is empty"), N_("the prompt is missing"))
-INPUT = Troubles(N_("the input is not text"), N_("the input is empty"), N_("the input is missing"))
-RESPONSE = Troubles(
+PROMPT = TextProblems(N_("the prompt is not text"), N_("the prompt is empty"), N_("the prompt is missing"))
+INPUT = TextProblems(N_("the input is not text"), N_("the input is empty"), N_("the input is missing"))
+RESPONSE = TextProblems(
     N_("the response is not text"), N_("the response is empty"), N_("the response is missing")
 )
-SYSTEM = Troubles(
+SYSTEM = TextProblems(
     N_("the system message is not text"),
     N_("the system message is empty"),
     N_("the system message is missing"),
 )
-EARLIER_QUESTION = Troubles(
+EARLIER_QUESTION = TextProblems(
     N_("a question in history is not text"),
     N_("a question in history is empty"),
     N_("a question in history is missing"),
 )
-EARLIER_ANSWER = Troubles(
+EARLIER_ANSWER = TextProblems(
     N_("an answer in history is not text"),
     N_("an answer in history is empty"),
     N_("an answer in history is missing"),
 )
-PART = Troubles(
+PART = TextProblems(
     N_("a content part is not text"), N_("a content part is empty"), N_("a content part is missing")
 )
-TEXT = Troubles(N_("the text is not text"), N_("the text is empty"), N_("the text is missing"))
+TEXT = TextProblems(N_("the text is not text"), N_("the text is empty"), N_("the text is missing"))

@@ -1,23 +1,23 @@
-"""Reads Parquet and Arrow files for `native.process`, in a process of its own that may crash.
+"""Read Parquet and Arrow files for `native.process`, in a separate process that may crash.
 
-A script, not a module of the package: started by its path with `python -P`, it imports the standard library
-and pyarrow, and nothing from the folder that it is started in. Requests come as lines of JSON on its standard
-input; `bytes` and `rows` are the most that a file may hold, and `row` the most bytes of one:
+This is a script, not a module of the package: started by its path with `python -P`, it imports the standard
+library and pyarrow, and nothing from the working folder. Requests come as lines of JSON on standard input;
+`bytes` and `rows` are the most that a file may hold, and `row` the most bytes of a row:
 
     {"kind": "parquet", "path": "…", "memory": bytes, "bytes": bytes, "rows": number, "row": bytes}
     {"kind": "count", "paths": ["…"], "memory": bytes}
 
-Answers go to standard output as frames: a letter, eight bytes of length, and so many bytes.
+Answers go to standard output as frames: a letter, eight bytes of length, and that many bytes.
 
     S  an Arrow schema of plain types; columns with the metadata `json` hold JSON as text
     B  a record batch of it, validated and small
-    P  JSON: {"rows": n, "reason": "large" or "text"}: rows that stand here and could not be sent
-    N  JSON: rows of one file to be counted, or null
+    P  JSON: {"rows": n, "reason": "large" or "text"}: rows of this place that could not be sent
+    N  JSON: the number of rows of one counted file, or null
     E  JSON: the rows that the file says it has; the request is done
     X  JSON: {"reason": "damaged", …, "text": "…"}: the file cannot be read
 
-It ends with its parent: the kernel kills it once the other end of the pipe is closed whose number is its
-argument (on Linux), and writing to nobody ends it anywhere.
+It ends with its parent: on Linux the kernel kills it once the other end of the pipe is closed whose number is
+its argument, and elsewhere it ends when it writes and nothing reads any more.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ BATCH_BYTES = 1024 * 1024  # what a pipe takes at once, so that the next batch i
 BATCH_ROWS = 1024
 BATCH_CELLS = 100_000  # of wide tables
 METADATA_BYTES = 4 * 1024 * 1024  # of a schema
-CHECKED_DEPTH = 32  # nesting that is written as it is; Arrow's own limit for files is 64
+CHECKED_DEPTH = 32  # deepest nesting that is sent unchanged; Arrow's own limit for files is 64
+# Seconds of CPU time without an answer, and the bytes of file that add another second
 CPU_FREE, CPU_RATE = (
     3,
     2_000_000,
-)  # seconds of CPU without an answer, and bytes of file that are worth one more
+)
 
 
-class Refused(Exception):
+class FileRefused(Exception):
     """The file cannot be read; `reason` is known to the parent."""
 
     def __init__(self, reason: str, text: str = "") -> None:
@@ -54,7 +55,7 @@ class Refused(Exception):
         super().__init__(reason, text)
 
 
-class Sender:
+class FrameSender:
     """Writes the frames of one request, and counts what it sends."""
 
     def __init__(self, out: int, request: dict[str, Any]) -> None:
@@ -66,134 +67,138 @@ class Sender:
         self._fields: list[tuple[str, bool]] = []
         self._schema: Any = None
         self.rows = self.bytes = 0
-        self.patience()
+        self.extend_cpu_limit()
 
-    def patience(self) -> None:
-        """Let the kernel end this process if it works for long without a further answer."""
+    def extend_cpu_limit(self) -> None:
+        """Let the kernel end this process if it works too long without another answer."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         until = int(used.ru_utime + used.ru_stime + self._allowance) + 1
         with contextlib.suppress(ValueError, OSError):
             hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
             resource.setrlimit(resource.RLIMIT_CPU, (until, hard))
 
-    def frame(self, kind: bytes, *parts: Any) -> None:
+    def send_frame(self, kind: bytes, *parts: Any) -> None:
         size = sum(memoryview(part).nbytes for part in parts)
         for part in (FRAME.pack(kind, size), *parts):
             view = memoryview(part).cast("B")
             while view:
                 view = view[os.write(self._out, view) :]
-        self.patience()
+        self.extend_cpu_limit()
 
-    def say(self, kind: bytes, value: Any) -> None:
-        self.frame(kind, json.dumps(value).encode("utf-8", "replace"))
+    def send_json(self, kind: bytes, value: Any) -> None:
+        self.send_frame(kind, json.dumps(value).encode("utf-8", "replace"))
 
-    def batch(self, batch: Any) -> None:
-        """Rows, in pieces that are small and valid, each row that is not with its reason."""
+    def send_batch(self, batch: Any) -> None:
+        """Send rows in small, valid pieces; a row that cannot be sent is replaced by its reason."""
         if batch.num_rows == 0:
             return
         try:
-            if batch.nbytes > BATCH_BYTES or batch.num_rows > self._most(batch):
+            if batch.nbytes > BATCH_BYTES or batch.num_rows > self._limit_batch_rows(batch):
                 raise MemoryError
-            found = self._plain(batch)
+            found = self._convert_batch(batch)
             if found.nbytes > BATCH_BYTES and found.num_rows > 1:
                 raise MemoryError
             problem = ""
-        except MemoryError:  # so it is halved; what does not fit into memory is, too
+        except MemoryError:
+            # raised above for batches that are too large, and by Arrow under the limit on memory
             if batch.num_rows > 1:
-                half = min(batch.num_rows // 2, self._most(batch))
+                half = min(batch.num_rows // 2, self._limit_batch_rows(batch))
                 for start in range(0, batch.num_rows, half):
-                    self.batch(batch.slice(start, half))
+                    self.send_batch(batch.slice(start, half))
                 return
-            found, problem = self._one(batch)
+            found, problem = self._convert_single_row(batch)
         except UnicodeError:
             if batch.num_rows > 1:
                 half = batch.num_rows // 2
-                self.batch(batch.slice(0, half))
-                self.batch(batch.slice(half))
+                self.send_batch(batch.slice(0, half))
+                self.send_batch(batch.slice(half))
                 return
             found, problem = None, "text"
-        self._count(batch.num_rows, found.nbytes if found is not None else 0)
+        self._count_sent(batch.num_rows, found.nbytes if found is not None else 0)
         if problem:
-            self.say(b"P", {"rows": batch.num_rows, "reason": problem})
+            self.send_json(b"P", {"rows": batch.num_rows, "reason": problem})
         else:
-            self.frame(b"B", found.serialize())
+            self.send_frame(b"B", found.serialize())
 
-    def _most(self, batch: Any) -> int:
+    def _limit_batch_rows(self, batch: Any) -> int:
         return max(1, min(BATCH_ROWS, BATCH_CELLS // max(1, batch.num_columns)))
 
-    def _one(self, batch: Any) -> tuple[Any, str]:
-        """A single row, which may be large, or the reason why it is not sent."""
+    def _convert_single_row(self, batch: Any) -> tuple[Any, str]:
+        """Return a single row, which may be large, or the reason why it is not sent."""
         if batch.nbytes > 4 * self._request["row"]:
             return None, "large"
         try:
-            found = self._plain(batch)
+            found = self._convert_batch(batch)
         except MemoryError:
             return None, "large"
         except UnicodeError:
             return None, "text"
         return found, "large" if found.nbytes > self._request["row"] + 4096 * batch.num_columns else ""
 
-    def _count(self, rows: int, size: int) -> None:
+    def _count_sent(self, rows: int, size: int) -> None:
         self.rows += rows
         self.bytes += size
         if self.rows > self._request["rows"]:
-            raise Refused("rows")
+            raise FileRefused("rows")
         if self.bytes > self._request["bytes"]:
-            raise Refused("bytes")
+            raise FileRefused("bytes")
 
-    def _plain(self, batch: Any) -> Any:
-        """The batch in plain types, valid.
+    def _convert_batch(self, batch: Any) -> Any:
+        """Convert a batch to plain types, and validate it.
 
         Raises:
-            UnicodeError: a text in it is none.
+            UnicodeError: a text in it is not valid UTF-8.
         """
         import pyarrow
 
-        columns = [plain_column(column) for column in batch.columns]
+        columns = [convert_column(column) for column in batch.columns]
         arrays = [array for array, _coded in columns]
+        # One schema for all batches of a file: the parent reads it once.
         if self._schema is None:
             coded = [{"json": "1"} if coded else None for _array, coded in columns]
             fields = [
                 pyarrow.field(name, array.type, metadata=more)
                 for name, array, more in zip(batch.schema.names, arrays, coded, strict=True)
             ]
-            self._schema = pyarrow.schema(fields, metadata=kept_metadata(batch.schema.metadata))
-            self.frame(b"S", self._schema.serialize())
+            self._schema = pyarrow.schema(fields, metadata=filter_metadata(batch.schema.metadata))
+            self.send_frame(b"S", self._schema.serialize())
         found = pyarrow.record_batch(arrays, schema=self._schema)
         try:
             found.validate(full=True)
         except pyarrow.ArrowInvalid as error:
+            # Arrow has no type of error for this; only the text differs from that for a damaged file.
             if "UTF8" in str(error):
                 raise UnicodeError(str(error)) from None
             raise
         return found
 
 
-def kept_metadata(metadata: Any) -> dict[bytes, bytes] | None:
-    """What of a schema's metadata the parent reads: the names of classes."""
+def filter_metadata(metadata: Any) -> dict[bytes, bytes] | None:
+    """Keep only the part of a schema's metadata that the parent reads: the names of classes."""
     written = (metadata or {}).get(b"huggingface", b"")
     return {b"huggingface": written} if 0 < len(written) <= METADATA_BYTES else None
 
 
-def plain_column(array: Any) -> tuple[Any, bool]:
-    """A column in types that are read without ado, and whether it is JSON as text."""
+def convert_column(array: Any) -> tuple[Any, bool]:
+    """Convert a column to types that the parent reads safely; also returns whether it became JSON text."""
     from pyarrow import types
 
     kind = array.type
     if hasattr(kind, "storage_type"):
-        return plain_column(array.storage)
+        return convert_column(array.storage)
     if types.is_dictionary(kind):
-        return plain_column(array.dictionary_decode())
+        return convert_column(array.dictionary_decode())
     if is_plain(kind):
         return array, False
+    # The parent may not know the types of views, whose plain forms are one cast away.
     wanted = {"string_view": "large_string", "binary_view": "large_binary"}.get(str(kind))
     if wanted:
         return array.cast(wanted), False
-    return as_json(array), True
+    return encode_as_json(array), True
 
 
 def is_plain(kind: Any, depth: int = 0) -> bool:
-    """Whether a type is written and read as it is."""
+    """Return whether a type can be sent unchanged."""
     from pyarrow import types
 
     if depth > CHECKED_DEPTH or hasattr(kind, "storage_type") or types.is_dictionary(kind):
@@ -211,27 +216,28 @@ def is_plain(kind: Any, depth: int = 0) -> bool:
     return any(check(kind) for check in plain) and not types.is_interval(kind)
 
 
-def as_json(array: Any) -> Any:
-    """A column of any type as JSON: for unions, dictionaries in lists, and what else few programs write."""
+def encode_as_json(array: Any) -> Any:
+    """Write a column of any type as JSON: for unions, dictionaries in lists, and other rare types."""
     import pyarrow
 
-    values = [json.dumps(listed(value), default=str) for value in map(value_of, array)]
+    values = [json.dumps(to_json_value(value), default=str) for value in map(read_scalar, array)]
     return pyarrow.array(values, pyarrow.large_string())
 
 
-def value_of(scalar: Any) -> Any:
+def read_scalar(scalar: Any) -> Any:
     try:
         return scalar.as_py()
     except (ArithmeticError, ValueError, LookupError):
         return str(getattr(scalar, "value", None))
 
 
-def listed(value: Any) -> Any:
-    """A value that JSON can hold; of an object only the keys that are not null: Arrow fills in the others."""
+def to_json_value(value: Any) -> Any:
+    """Convert a value to one that JSON can hold."""
+    # Keys with null are dropped: Arrow fills them in for every row that does not have them.
     if isinstance(value, dict):
-        return {str(name): listed(item) for name, item in value.items() if item is not None}
+        return {str(name): to_json_value(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [listed(item) for item in value]
+        return [to_json_value(item) for item in value]
     if isinstance(value, float) and value - value != 0:
         return None
     if isinstance(value, bytes | bytearray):
@@ -239,13 +245,13 @@ def listed(value: Any) -> Any:
     return value
 
 
-def read_parquet(path: str, send: Sender) -> int:
+def read_parquet(path: str, send: FrameSender) -> int:
     """Send the rows of a Parquet file; returns how many it says it has."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as table:
         about = table.metadata
-        distinct(table.schema_arrow.names)
+        check_distinct_names(table.schema_arrow.names)
         check_rows(about.num_rows, send)
         for group in range(about.num_row_groups):
             part = about.row_group(group)
@@ -261,23 +267,24 @@ def read_parquet(path: str, send: Sender) -> int:
         return int(about.num_rows)
 
 
-def check_rows(rows: int, send: Sender) -> None:
+def check_rows(rows: int, send: FrameSender) -> None:
     if rows < 0:
-        raise Refused("damaged", "a negative number of rows")
+        raise FileRefused("damaged", "a negative number of rows")
     if rows > send._request["rows"]:
-        raise Refused("rows")
+        raise FileRefused("rows")
 
 
-def read_group(table: Any, group: int, most: int, send: Sender) -> None:
-    """Send the rows of a row group; with fewer at a time where so many do not fit into memory."""
+def read_group(table: Any, group: int, most: int, send: FrameSender) -> None:
+    """Send the rows of a row group; fewer at a time if they do not fit into memory."""
     begun = send.rows
     while True:
         done = send.rows - begun
         try:
             for batch in table.iter_batches(batch_size=most, row_groups=[group], use_threads=False):
+                # A second attempt begins the group again, so rows that were sent already are skipped.
                 over, done = min(done, batch.num_rows), done - min(done, batch.num_rows)
                 if over < batch.num_rows:
-                    send.batch(batch.slice(over))
+                    send.send_batch(batch.slice(over))
             return
         except MemoryError:
             if most == 1:
@@ -285,7 +292,7 @@ def read_group(table: Any, group: int, most: int, send: Sender) -> None:
             most = max(1, most // 32)
 
 
-def read_arrow(path: str, send: Sender) -> int:
+def read_arrow(path: str, send: FrameSender) -> int:
     """Send the rows of an Arrow file or stream; returns how many its batches have."""
     import pyarrow
     import pyarrow.ipc
@@ -299,25 +306,26 @@ def read_arrow(path: str, send: Sender) -> int:
             source.seek(0)
             batches = pyarrow.ipc.open_stream(source)
             schema = batches.schema
-        distinct(schema.names)
+        check_distinct_names(schema.names)
         for batch in batches:
             check_rows(batch.num_rows, send)
+            # Arrow trusts the offsets in a file; without this a damaged one crashes in `slice`.
             batch.validate()
             counts += batch.num_rows
-            send.batch(batch)
-            send.patience()
+            send.send_batch(batch)
+            send.extend_cpu_limit()
     return counts
 
 
-def distinct(names: list[str]) -> None:
+def check_distinct_names(names: list[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise Refused("twice", name)
+            raise FileRefused("twice", name)
         seen.add(name)
 
 
-def count(paths: list[str], send: Sender) -> None:
+def count_rows(paths: list[str], send: FrameSender) -> None:
     """Send the number of rows that each Parquet file says it has."""
     import pyarrow.parquet
 
@@ -325,14 +333,14 @@ def count(paths: list[str], send: Sender) -> None:
         rows = None
         with contextlib.suppress(Exception):
             rows = pyarrow.parquet.read_metadata(path).num_rows
-        send.say(b"N", rows)
+        send.send_json(b"N", rows)
 
 
 READERS = {"parquet": read_parquet, "arrow": read_arrow}
 
 
-def answer(request: dict[str, Any], send: Sender) -> tuple[bytes, Any]:
-    """Do what is asked; returns the last frame, which says so where it cannot be done."""
+def answer_request(request: dict[str, Any], send: FrameSender) -> tuple[bytes, Any]:
+    """Answer a request; returns the last frame, which gives the reason if the file cannot be read."""
     try:
         import pyarrow
     except ImportError as error:
@@ -340,11 +348,11 @@ def answer(request: dict[str, Any], send: Sender) -> tuple[bytes, Any]:
     try:
         limit_memory(request["memory"])
         if request["kind"] == "count":
-            count(request["paths"], send)
+            count_rows(request["paths"], send)
             return b"E", 0
-        with opened(request["path"]) as path:
+        with open_utf8_path(request["path"]) as path:
             return b"E", READERS[request["kind"]](path, send)
-    except Refused as error:
+    except FileRefused as error:
         said = {"reason": error.reason, "text": error.text}
     except MemoryError:
         said = {"reason": "memory"}
@@ -354,8 +362,8 @@ def answer(request: dict[str, Any], send: Sender) -> tuple[bytes, Any]:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[str]:
-    """The path, or where it is no UTF-8, which Arrow does not take, another one of the same file."""
+def open_utf8_path(path: str) -> Iterator[str]:
+    """Give the path, or if it is not UTF-8, which Arrow refuses, another path of the same file."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -366,8 +374,9 @@ def opened(path: str) -> Iterator[str]:
 
 
 def limit_memory(limit: int) -> None:
-    """Let allocations fail beyond so many bytes (Linux; elsewhere the system's own limits hold)."""
+    """Make allocations fail beyond `limit` bytes (on Linux; elsewhere the system's own limits apply)."""
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    # A limit above the hard one would be refused, and then there would be none.
     if hard not in (resource.RLIM_INFINITY, -1):
         limit = min(limit, hard)
     with contextlib.suppress(ValueError, OSError):
@@ -377,11 +386,12 @@ def limit_memory(limit: int) -> None:
 def end_with_parent(lifeline: int) -> None:
     """Let the kernel kill this process once the other end of a pipe is closed (Linux only).
 
-    Nothing may ever be written to it, for that kills as well: the kernel tells of what is written only after
-    it can be read, so requests could not come this way without a race.
+    Nothing may ever be written to that pipe: writing kills as well.
     """
     if sys.platform != "linux":
         return
+    # O_ASYNC sends the signal F_SETSIG names when the pipe changes, and SIGKILL needs no thread that still
+    # runs Python.
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | fcntl.FASYNC)
@@ -389,8 +399,8 @@ def end_with_parent(lifeline: int) -> None:
         os._exit(1)
 
 
-def requests() -> Iterator[dict[str, Any]]:
-    """What is asked."""
+def read_requests() -> Iterator[dict[str, Any]]:
+    """Yield requests until standard input ends."""
     rest = b""
     while True:
         while b"\n" not in rest:
@@ -406,13 +416,15 @@ def main() -> None:
     """Answer one request after the other, until standard input ends."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Crashes are expected here, and must not leave core files of gigabytes.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = os.dup(1)
-    os.dup2(2, 1)  # what a library prints is no frame
+    # What a library prints must not end up between frames.
+    os.dup2(2, 1)
     end_with_parent(int(sys.argv[1]))
-    for request in requests():
-        send = Sender(out, request)
-        send.say(*answer(request, send))
+    for request in read_requests():
+        send = FrameSender(out, request)
+        send.send_json(*answer_request(request, send))
 
 
 if __name__ == "__main__":

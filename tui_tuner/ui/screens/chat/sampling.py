@@ -1,4 +1,4 @@
-"""How answers are drawn: a small form with a line about each setting."""
+"""The sampling settings of a chat: a small form with a line of help for each."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from textual.widgets import Input, Label, Static
 from tui_tuner.errors import UsageError
 from tui_tuner.inference.sampling import Sampling
 from tui_tuner.locales import _
-from tui_tuner.ui.words import block, mark, marked
+from tui_tuner.ui.screen_words import mark_value, render_marked, safe_block
 
 _FIELDS: tuple[tuple[str, str, str], ...] = (
     (
         "temperature",
         _("Temperature"),
-        _("0 takes the likeliest token each time; 0.7 varies, above 1 it gets wild."),
+        _("0 always takes the likeliest token; 0.7 varies; above 1, answers become erratic."),
     ),
     (
         "top_p",
         _("Top p"),
-        _("Draws from the likeliest tokens that have this probability together; 1 is all."),
+        _("Samples from the likeliest tokens whose probabilities add up to this; 1 uses all."),
     ),
-    ("top_k", _("Top k"), _("Draws from so many of the likeliest tokens; 0 is all.")),
+    ("top_k", _("Top k"), _("Samples from this number of likeliest tokens; 0 uses all.")),
     (
         "repetition_penalty",
         _("Repetition"),
-        _("Above 1, tokens that were there before become less likely; 1.1 is mild."),
+        _("Above 1, tokens that occurred before become less likely; 1.1 is mild."),
     ),
     ("max_new_tokens", _("Longest answer"), _("In tokens; the answer is cut there.")),
-    ("seed", _("Seed"), _("The same number gives the same answer again; empty draws anew each time.")),
+    ("seed", _("Seed"), _("The same number gives the same answer again; empty varies each time.")),
 )
 _WHOLE = ("top_k", "max_new_tokens", "seed")
 
 
 class SamplingDialog(ModalScreen[Sampling | None]):
-    """Gives the settings; None where they stay as they are."""
+    """Gives the new settings; None if they stay as they are."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss_none", _("Cancel")),
@@ -63,7 +63,7 @@ class SamplingDialog(ModalScreen[Sampling | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
-            box.border_title = Content(_("How answers are drawn"))
+            box.border_title = Content(_("Sampling"))
             with VerticalScroll(can_focus=False):
                 for name, label, about in _FIELDS:
                     value = getattr(self._now, name)
@@ -71,19 +71,19 @@ class SamplingDialog(ModalScreen[Sampling | None]):
                         yield Label(Content(label))
                         yield Input("" if value is None else f"{value:g}", id=name, select_on_focus=True)
                     yield Static(Content(about), classes="about")
-            words = _("{enter} takes them  {esc} leaves", enter=mark("Enter"), esc=mark("Esc"))
-            yield Static(marked(words, "$dim"), id="told")
+            words = _("{enter} apply  {esc} cancel", enter=mark_value("Enter"), esc=mark_value("Esc"))
+            yield Static(render_marked(words, "$dim"), id="told")
 
     @on(Input.Submitted)
-    def _entered(self) -> None:
+    def _dismiss_with_settings(self) -> None:
         try:
-            found = self._read()
+            found = self._read_settings()
         except UsageError as error:
-            self.query_one("#told", Static).update(block(error.what).stylize("$error"))
+            self.query_one("#told", Static).update(safe_block(error.what).stylize("$error"))
             return
         self.dismiss(found)
 
-    def _read(self) -> Sampling:
+    def _read_settings(self) -> Sampling:
         values: dict[str, Any] = {}
         for name, label, _about in _FIELDS:
             field = self.query_one(f"#{name}", Input)
@@ -93,10 +93,11 @@ class SamplingDialog(ModalScreen[Sampling | None]):
                     values[name] = None
                 else:
                     values[name] = int(text) if name in _WHOLE else float(text)
-                    replace(Sampling(), **{name: values[name]}).check()
+                    # Each value is checked alone, so that the error leads to the field that it came from.
+                    replace(Sampling(), **{name: values[name]}).check_ranges()
             except ValueError:
                 self.set_focus(field)
-                raise UsageError(_("{name}: a number is wanted here.", name=label)) from None
+                raise UsageError(_("{name}: enter a number.", name=label)) from None
             except UsageError as error:
                 self.set_focus(field)
                 raise UsageError(_("{name}: {problem}", name=label, problem=error.what)) from None

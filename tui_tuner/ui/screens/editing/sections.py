@@ -1,4 +1,4 @@
-"""The form as sections and fields: which is on view, which has the focus, and what is told of it."""
+"""Sections and fields of the form: which are visible, which one has the focus, and the help for it."""
 
 from __future__ import annotations
 
@@ -9,155 +9,166 @@ from textual import on
 from textual.events import DescendantFocus
 from textual.widgets import OptionList
 
-from tui_tuner.ui import form
-from tui_tuner.ui.checking import Refusal, tiny_start
-from tui_tuner.ui.screens.choosing import MODEL
-from tui_tuner.ui.screens.editing.form import EditingForm
+from tui_tuner.ui import form_values
+from tui_tuner.ui.screens.editing.editing_form import EditingForm
+from tui_tuner.ui.screens.file_dialog import MODEL
+from tui_tuner.ui.start_checking import Refusal, tiny_start
 from tui_tuner.ui.widgets.form.about import About
-from tui_tuner.ui.widgets.form.costs import Costed, MethodCosts
+from tui_tuner.ui.widgets.form.draft_standing import DraftStanding
 from tui_tuner.ui.widgets.form.field import Field
-from tui_tuner.ui.widgets.form.pages import FormPages
-from tui_tuner.ui.widgets.form.sections import Sections
-from tui_tuner.ui.widgets.form.standing import Standing
+from tui_tuner.ui.widgets.form.form_pages import FormPages
+from tui_tuner.ui.widgets.form.method_costs import MethodCosts, MethodsCosted
+from tui_tuner.ui.widgets.form.section_list import Sections
 
 
 class SectionsForm(EditingForm):
-    """Moves between the fields of the draft, and tells about the one in focus.
+    """Moves between the fields of the draft, and explains the one in focus.
 
     Args:
-        told: Why a run with these values has failed; it stands at its field until a value changes.
+        told: Why a run with these values failed; shown at its field until a value changes.
     """
 
     def __init__(self, told: Refusal | None = None) -> None:
         super().__init__()
-        self._standing = Standing(told)
+        self._standing = DraftStanding(told)
         self._costs: dict[str, str] = {}  # of each method, with the draft as it is
 
     @property
-    def values(self) -> dict[str, Any]:
-        """The draft that is edited; it outlives the screen and the program."""
-        return self.tuner.draft
+    def draft_values(self) -> dict[str, Any]:
+        """The values of the draft; they are saved, and outlive the screen and the program."""
+        return self.tuner_app.draft
 
     @property
-    def _pages(self) -> FormPages:
+    def _form_pages(self) -> FormPages:
         return self.query_one(FormPages)
 
     @property
-    def _sections(self) -> Sections:
+    def _section_list(self) -> Sections:
         return self.query_one(Sections)
 
     @property
-    def _at(self) -> str:
-        """The name of the field in focus; empty where none is."""
-        here = self._pages.here
+    def _focused_path(self) -> str:
+        """Return the dotted name of the field in focus; empty if there is none."""
+        here = self._form_pages.focused_field
         return here.option.path if here is not None else ""
 
     @property
-    def said(self) -> Refusal | None:
-        return self._standing.said
+    def shown_refusal(self) -> Refusal | None:
+        return self._standing.data_remark
 
     @property
-    def offered(self) -> Refusal | None:
-        """What there is to be mended: why it cannot be started, or what the field in focus could do with."""
-        return self._standing.why or _could_do(self._at, self.values)
+    def fixable_refusal(self) -> Refusal | None:
+        """Return what F4 can fix: the reason why no run can start, or a suggestion for the focused field."""
+        return self._standing.start_refusal or _suggest_for(self._focused_path, self.draft_values)
 
     # Sections
 
     @on(OptionList.OptionHighlighted, "#nav")
-    async def _section_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+    async def _follow_section(self, event: OptionList.OptionHighlighted) -> None:
         if event.option.id:
-            self.tuner.drafts.draft.section = event.option.id
+            self.tuner_app.drafts.draft.section = event.option.id
             await self._show_section(event.option.id)
+            # The list is also moved by code, while a field has the focus whose help must stay.
             if event.option_list.has_focus:
                 self._explain_section()
 
     @on(OptionList.OptionSelected, "#nav")
-    def _section_chosen(self) -> None:
-        if self._pages.fields:
-            self._focus_field(self._pages.fields[0])
+    def _enter_section(self) -> None:
+        if self._form_pages.visible_fields:
+            self._focus_field(self._form_pages.visible_fields[0])
 
     async def _show_section(self, section: str) -> None:
-        draft = self.tuner.drafts.draft
-        await self._pages.show(section, draft)
-        self._pages.mark(draft, self._standing.problems)
+        draft = self.tuner_app.drafts.draft
+        await self._form_pages.show_section(section, draft)
+        self._form_pages.mark_fields(draft, self._standing.problems)
         self._ask_costs()
 
-    async def _go_to(self, path: str) -> None:
-        """Put the focus into a field; nothing where there is none of that name."""
-        if path not in form.options():
+    async def _go_to_field(self, path: str) -> None:
+        """Focus a field by its dotted name; ignore unknown names."""
+        if path not in form_values.list_options():
             return
-        draft = self.tuner.drafts.draft
-        self._sections.current = form.section_of(path)
-        field = await self._pages.show_field(path, draft)
-        self._pages.mark(draft, self._standing.problems)
+        draft = self.tuner_app.drafts.draft
+        self._section_list.current = form_values.section_of(path)
+        field = await self._form_pages.show_field(path, draft)
+        self._form_pages.mark_fields(draft, self._standing.problems)
         if field is not None:
             self._focus_field(field)
-        self._explain(path)
+        self._explain_field(path)
 
     @on(DescendantFocus)
-    def _focused(self, event: DescendantFocus) -> None:
+    def _explain_focused(self, event: DescendantFocus) -> None:
         for node in event.widget.ancestors:
             if isinstance(node, Field):
-                draft = self.tuner.drafts.draft
-                draft.section, draft.at = self._sections.current, node.option.path
-                self.tuner.drafts.history.enter(node.option.path)
+                draft = self.tuner_app.drafts.draft
+                draft.section, draft.at = self._section_list.current, node.option.path
+                # Entering a field begins a new step to undo, even if the last change was in the same field.
+                self.tuner_app.drafts.history.enter_field(node.option.path)
+                # Only a draft that is saved already: looking at fields must not save a draft of pure
+                # defaults.
                 if draft.id:
-                    self.tuner.drafts.touch()
-                self._explain(node.option.path)
+                    self.tuner_app.drafts.note_change()
+                self._explain_field(node.option.path)
                 self.refresh_bindings()
                 return
         self._explain_section()
 
     def _explain_section(self) -> None:
-        """What is wrong in the section under the cursor, or how the form is used."""
-        wrong = self._standing.of_section(self._sections.current)
-        self.query_one(About).show_section(wrong, self.said if self.other_task else None)
+        """Show the problems of the section under the cursor, or how the form is used."""
+        wrong = self._standing.of_section(self._section_list.current)
+        self.query_one(About).show_section(wrong, self.shown_refusal if self.other_task_values else None)
 
-    def _explain(self, path: str) -> None:
-        option, refusal = form.options()[path], self._standing.why or _could_do(path, self.values)
-        told = path in ("task", "data.path") and bool(self.other_task)
+    def _explain_field(self, path: str) -> None:
+        option, refusal = (
+            form_values.list_options()[path],
+            self._standing.start_refusal or _suggest_for(path, self.draft_values),
+        )
+        told = path in ("task", "data.path") and bool(self.other_task_values)
         self.query_one(About).show_field(
             option,
-            form.problem_of(path, self._standing.problems),
-            form.value_of(self.values, option),
+            form_values.problem_of(path, self._standing.problems),
+            form_values.value_of(self.draft_values, option),
             refusal if refusal is not None and refusal.field == path else None,
-            self.said if told else None,
-            self._costs.get(str(form.at(self.values, path)), "") if path == "method.kind" else "",
+            self.shown_refusal if told else None,
+            self._costs.get(str(form_values.find_value(self.draft_values, path)), "")
+            if path == "method.kind"
+            else "",
         )
 
     # What methods cost
 
     def _ask_costs(self) -> None:
-        """Where methods are to be chosen from: what each would cost."""
-        if self._sections.current == "method" and not self._standing.problems:
-            self.query_one(MethodCosts).ask(form.applied(self.values))
+        """Estimate the cost of each method while the section of methods is visible."""
+        # An estimate takes seconds and needs a valid draft, so it is made only where costs are shown.
+        if self._section_list.current == "method" and not self._standing.problems:
+            self.query_one(MethodCosts).ask_costs(form_values.drop_ineffective(self.draft_values))
 
-    @on(Costed)
-    def _costed(self, message: Costed) -> None:
+    @on(MethodsCosted)
+    def _show_costs(self, message: MethodsCosted) -> None:
         self._costs = message.costs
-        for field in self._pages.fields:
+        for field in self._form_pages.visible_fields:
             if field.option.path == "method.kind":
-                field.tell(message.costs)
-        here = self._pages.here
+                field.show_costs(message.costs)
+        here = self._form_pages.focused_field
         if here is not None and here.option.path == "method.kind":
-            self._explain("method.kind")
+            self._explain_field("method.kind")
 
     # Keys
 
     async def action_step(self, by: int) -> None:
-        """To the next field, or the one before; at the end of a section, to its neighbour."""
-        fields, here = self._pages.fields, self._pages.here
+        """Go to the next or the previous field; at the end of a section, to the neighbouring section."""
+        fields, here = self._form_pages.visible_fields, self._form_pages.focused_field
         if here is None:
             return
         index = fields.index(here) + by
         if 0 <= index < len(fields):
             self._focus_field(fields[index])
             return
-        section = self._sections.neighbour(by)
+        section = self._section_list.find_neighbour(by)
         if section:
             await self._show_section(section)
-            self._sections.current = section
-            fields = self._pages.fields
+            self._section_list.current = section
+            # Another section has other widgets, so they are asked for again.
+            fields = self._form_pages.visible_fields
             self._focus_field(fields[0] if by > 0 else fields[-1])
 
     def _focus_field(self, field: Field) -> None:
@@ -167,19 +178,20 @@ class SectionsForm(EditingForm):
             field.scroll_visible(animate=False)
 
     def action_back(self) -> None:
-        sections = self._sections.list
+        sections = self._section_list.list
         if self.focused is sections or self.focused is None:
             super().action_back()
         else:
-            self.tuner.drafts.draft.at = ""
+            # The form opens again where it was left: in the list, not in the field.
+            self.tuner_app.drafts.draft.at = ""
             self.set_focus(sections)
 
     def action_advanced(self) -> None:
-        """Show or fold the advanced fields."""
-        self._pages.fold(self.tuner.drafts.draft)
-        self._pages.mark(self.tuner.drafts.draft, self._standing.problems)
+        """Show or hide the advanced fields."""
+        self._form_pages.toggle_advanced(self.tuner_app.drafts.draft)
+        self._form_pages.mark_fields(self.tuner_app.drafts.draft, self._standing.problems)
 
 
-def _could_do(path: str, values: Mapping[str, Any]) -> Refusal | None:
-    """What a field of the draft could do with, though a run can be started."""
+def _suggest_for(path: str, values: Mapping[str, Any]) -> Refusal | None:
+    """Return a suggestion for a field of a draft that is valid already."""
     return tiny_start(values) if path == MODEL else None

@@ -1,4 +1,4 @@
-"""Who is logged in to a hub; logging in with a token, which is never shown."""
+"""A dialog to log in to a hub with a token, which is never shown, and to log out."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from textual.widgets.option_list import Option
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.locales import _
-from tui_tuner.models.hub.kinds import MODELSCOPE, Who
+from tui_tuner.models.hub.kinds import MODELSCOPE, Account
 from tui_tuner.text import one_line
 from tui_tuner.ui.base_models.fetches import is_expected
-from tui_tuner.ui.base_models.rows import hub_words
+from tui_tuner.ui.base_models.model_rows import hub_words
 from tui_tuner.ui.hosting import tuner_of
-from tui_tuner.ui.words import block
+from tui_tuner.ui.screen_words import safe_block
 
 _PAGES = {MODELSCOPE: "/my/myaccesstoken"}
 _LOGOUT, _CLOSE = "logout", "close"
 
 
-class Answered(Message):
-    """Who is logged in now, or why that is not known."""
+class LoginChecked(Message):
+    """The account that is logged in now, or the error."""
 
-    def __init__(self, who: Who | None, error: str, page: str, changed: bool) -> None:
+    def __init__(self, who: Account | None, error: str, page: str, changed: bool) -> None:
         super().__init__()
         self.who, self.error, self.page, self.changed = who, error, page, changed
 
 
 class LoginDialog(ModalScreen[bool]):
-    """Gives whether who is logged in has changed."""
+    """Gives whether the account has changed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", _("Close"))]
 
@@ -58,90 +58,95 @@ class LoginDialog(ModalScreen[bool]):
             yield OptionList(Option(Content(_("Log out")), _LOGOUT), Option(Content(_("Close")), _CLOSE))
 
     def on_mount(self) -> None:
-        self._say(_("Asking who is logged in…"))
-        self._begin(self._who)
+        self._show_login_status(_("Checking the login…"))
+        self._ask_in_thread(self._find_account)
 
-    def _say(self, words: str, style: str = "$dim") -> None:
-        self.query_one("#said", Static).update(block(words).stylize(style))
+    def _show_login_status(self, words: str, style: str = "$dim") -> None:
+        self.query_one("#said", Static).update(safe_block(words).stylize(style))
 
-    def _begin(self, work: Callable[[], tuple[Who | None, bool]]) -> None:
-        """Ask the hub in a thread; what an earlier question brings is passed over."""
+    def _ask_in_thread(self, work: Callable[[], tuple[Account | None, bool]]) -> None:
+        """Ask the hub in a thread; the result of an earlier request is dropped."""
         self._turn += 1
-        threading.Thread(target=self._ask, args=(work, self._turn), name="login", daemon=True).start()
+        threading.Thread(target=self._ask_hub, args=(work, self._turn), name="login", daemon=True).start()
 
-    def _ask(self, work: Callable[[], tuple[Who | None, bool]], turn: int) -> None:
+    def _ask_hub(self, work: Callable[[], tuple[Account | None, bool]], turn: int) -> None:
         from tui_tuner.ui.base_models import hubs
 
         who, changed, error, page = None, False, "", ""
         try:
-            page = hubs.endpoint(self._source) + _PAGES.get(self._source, "/settings/tokens")
+            page = hubs.find_endpoint(self._source) + _PAGES.get(self._source, "/settings/tokens")
             who, changed = work()
         except Exception as problem:
             error = words_of(problem)
-            if not is_expected(problem):  # its text is anybody's, and may hold what was sent
+            if not is_expected(problem):
+                # The text of an unknown error may contain the token that was sent, so it is not shown
                 error = _("The hub's client failed: {kind}.", kind=type(problem).__name__)
                 tuner_of(self.app).fault_outside(RuntimeError(error))
+        # A slow answer to an earlier request must not replace a newer one.
         if turn == self._turn:
             with suppress(RuntimeError):  # the screen is closing
-                self.post_message(Answered(who, error, page, changed))
+                self.post_message(LoginChecked(who, error, page, changed))
 
-    def _who(self) -> tuple[Who | None, bool]:
+    def _find_account(self) -> tuple[Account | None, bool]:
         from tui_tuner.ui.base_models import hubs
 
-        return hubs.who(self._source), False
+        return hubs.find_login(self._source), False
 
     @on(Input.Submitted, "#token")
-    def _entered(self, event: Input.Submitted) -> None:
-        """The token leaves the screen before anything is done with it."""
+    def _log_in(self, event: Input.Submitted) -> None:
+        """Log in with the typed token."""
         token = event.value.strip()
+        # Before anything is done with it: the token must not stay on the screen if the hub is slow or fails.
         event.input.clear()
         if not token:
             return
-        self._say(_("Asking {hub} whose token this is…", hub=hub_words(self._source)))
+        self._show_login_status(_("Checking the token with {hub}…", hub=hub_words(self._source)))
 
-        def login() -> tuple[Who | None, bool]:
+        def check_token() -> tuple[Account | None, bool]:
             from tui_tuner.ui.base_models import hubs
 
-            return hubs.login(token, self._source), True
+            return hubs.log_in(token, self._source), True
 
-        self._begin(login)
+        self._ask_in_thread(check_token)
 
-    @on(Answered)
-    def _answered(self, message: Answered) -> None:
+    @on(LoginChecked)
+    def _show_account(self, message: LoginChecked) -> None:
         self._changed = self._changed or message.changed
-        where = _("Tokens are made at {page}.", page=one_line(message.page)) if message.page else ""
+        where = _("Create tokens at {page}.", page=one_line(message.page)) if message.page else ""
         if message.error:
-            self._say(message.error, "$error")
-            self.query_one("#who", Static).update(block(where).stylize("$dim"))
+            self._show_login_status(message.error, "$error")
+            self.query_one("#who", Static).update(safe_block(where).stylize("$dim"))
             return
-        self._say(_("The token is kept where the hub's own client keeps it; it is never shown."))
-        lines = [block(self._who_words(message.who)), block(where).stylize("$dim")]
+        self._show_login_status(_("The token is stored by the hub's own client; it is never shown."))
+        lines = [safe_block(self._describe_account(message.who)), safe_block(where).stylize("$dim")]
         self.query_one("#who", Static).update(Content("\n").join(lines))
 
-    def _who_words(self, who: Who | None) -> str:
+    def _describe_account(self, who: Account | None) -> str:
         if who is None:
-            return _("Nobody is logged in: gated and private models cannot be fetched.")
+            return _("Not logged in: gated and private models cannot be fetched.")
         origin = one_line(who.origin, 60)
         if not who.name:
-            return _("There is a token, from {origin}; the hub could not be asked whose.", origin=origin)
+            return _(
+                "There is a token from {origin}; the hub could not be asked for its owner.", origin=origin
+            )
         return _(
-            "Logged in as {name}, by the token from {origin}.", name=one_line(who.name, 40), origin=origin
+            "Logged in as {name}, with the token from {origin}.", name=one_line(who.name, 40), origin=origin
         )
 
     @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
+    def _close_or_log_out(self, event: OptionList.OptionSelected) -> None:
         if event.option.id == _CLOSE:
             self.action_close()
             return
-        self._say(_("Logging out…"))
+        self._show_login_status(_("Logging out…"))
 
-        def logout() -> tuple[Who | None, bool]:
+        def drop_token() -> tuple[Account | None, bool]:
             from tui_tuner.ui.base_models import hubs
 
-            hubs.logout(self._source)
-            return hubs.who(self._source), True
+            hubs.log_out(self._source)
+            return hubs.find_login(self._source), True
 
-        self._begin(logout)
+        self._ask_in_thread(drop_token)
 
     def action_close(self) -> None:
         self.dismiss(self._changed)

@@ -1,4 +1,4 @@
-"""Tokens with their borders, laid into lines of a width; only lines on view are drawn."""
+"""Tokens with their boundaries, laid out in lines; only visible lines are drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Part = tuple[str, str]
 
 
 class TokenLines(LongList):
-    """A text with a border before each token, or a line for each."""
+    """A text with a boundary mark before each token, or one token per line."""
 
     has_cursor = False
 
@@ -26,10 +26,10 @@ class TokenLines(LongList):
         self._ids = False
 
     def show_tokens(self, tokens: Sequence[tuple[int, str, bool]], ids: bool) -> None:
-        """Show these, one on a line with its number if `ids`."""
+        """Show tokens as (id, text, special); with `ids`, one per line with its id."""
         self._tokens, self._ids = tokens, ids
         width = max(10, self.scrollable_content_region.width)
-        self._lines = [] if ids else laid(tokens, width)
+        self._lines = [] if ids else lay_tokens(tokens, width)
         self.show_items(len(tokens) if ids else len(self._lines), 0)
         self.refresh()
 
@@ -38,24 +38,25 @@ class TokenLines(LongList):
             return [Content.assemble(*self._lines[index])]
         number, text, special = self._tokens[index]
         place = (f"{index:>6}  {number:>8}  ", "$dim")
-        return [Content.assemble(place, _shown(one_line(text) or "∅", special))]
+        return [Content.assemble(place, _style_token(one_line(text) or "∅", special))]
 
 
-def _shown(text: str, special: bool) -> Part:
+def _style_token(text: str, special: bool) -> Part:
     return (f"‹{text}›", "$special") if special else (text.replace(" ", "·"), "")
 
 
-def laid(tokens: Sequence[tuple[int, str, bool]], width: int) -> list[list[Part]]:
-    """Lines of so many cells; a new line in the text is one here, and an end of it is marked."""
+def lay_tokens(tokens: Sequence[tuple[int, str, bool]], width: int) -> list[list[Part]]:
+    """Lay out tokens in lines of `width` cells; line breaks of the text are kept and marked."""
     lines: list[list[Part]] = [[]]
     used = 0
     for _id, text, special in tokens:
-        shown, style = _shown(sanitize(text).replace("\t", "→").replace("\n", "↵\n") or "∅", special)
+        shown, style = _style_token(sanitize(text).replace("\t", "→").replace("\n", "↵\n") or "∅", special)
         for place, piece in enumerate(shown.split("\n")):
             if place:
                 lines.append([])
                 used = 0
             border = "" if place else _BORDER
+            # The text of a token may end in a line break; what follows it is the next token.
             if not piece and place:
                 continue
             if used and used + cell_len(border + piece) > width:
@@ -63,7 +64,7 @@ def laid(tokens: Sequence[tuple[int, str, bool]], width: int) -> list[list[Part]
                 used = 0
             lines[-1].append((border, "$dim"))
             used += cell_len(border)
-            for part in _cut(piece, width - used, width):
+            for part in _cut_text(piece, width - used, width):
                 if part is None:
                     lines.append([])
                     used = 0
@@ -73,8 +74,8 @@ def laid(tokens: Sequence[tuple[int, str, bool]], width: int) -> list[list[Part]
     return [line for line in lines if line] or [[("", "")]]
 
 
-def _cut(text: str, first: int, width: int) -> list[str | None]:
-    """A text in parts that fit, with None for a new line."""
+def _cut_text(text: str, first: int, width: int) -> list[str | None]:
+    """Split a text into parts that fit, with None for each line break."""
     parts: list[str | None] = []
     now, room = "", first
     for character in text:

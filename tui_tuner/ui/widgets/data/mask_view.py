@@ -1,4 +1,4 @@
-"""A row as tokens. Trained ones stand between ▸ and ◂, on a ground of their own; special ones are violet."""
+"""A row as tokens. Trained ones are between ▸ and ◂ on a coloured background; special ones are violet."""
 
 from __future__ import annotations
 
@@ -11,43 +11,44 @@ from textual.widgets import Static
 
 from tui_tuner.locales import _
 from tui_tuner.text import mark_blanks, sanitize
-from tui_tuner.ui.datalook import Mask, Token
+from tui_tuner.ui.datalook import RowMask, Token
+from tui_tuner.ui.screen_words import safe_line
 from tui_tuner.ui.widgets.data.around_view import around_content, forward_content
-from tui_tuner.ui.words import safe
 
 if TYPE_CHECKING:
-    from tui_tuner.tasks.preview.around import Around
     from tui_tuner.tasks.preview.forward_rows import ForwardRows
+    from tui_tuner.tasks.preview.row_window import RowWindow
 
 _TRAINED = "$trained on $trained-back"
-_MOST = 6000  # tokens drawn at once; the title says how many there are
+_MOST = 6000  # tokens that are drawn; the title has the total
 
 
 class MaskView(VerticalScroll):
-    """Shows a `Mask`; `t` puts a bar between tokens."""
+    """Shows a `RowMask`; `t` draws a bar between tokens."""
 
     DEFAULT_CSS = "MaskView { height: 1fr; padding: 0 1; } MaskView > Static { height: auto; }"
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id, classes="panel")
         self.borders = False
-        self.lengths = False  # the lengths of the rows around are shown, not the tokens of one
-        self.mask: Mask | None = None
+        self.lengths = False  # shows the lengths of the rows around instead of tokens
+        self.mask: RowMask | None = None
 
     def compose(self) -> ComposeResult:
         yield Static()
 
     def on_mount(self) -> None:
-        self.say(Content(_("The tokens of a row appear here.")).stylize("$dim"))
+        self.show_words(Content(_("The tokens of a row appear here.")).stylize("$dim"))
 
-    def say(self, words: Content) -> None:
-        """Words instead of tokens."""
+    def show_words(self, words: Content) -> None:
+        """Show words instead of tokens."""
         self.mask = None
         self.border_title = Content(_("Tokens"))
         self.query_one(Static).update(words)
 
-    def show(self, mask: Mask, row: int) -> None:
-        """Draw the tokens of a row (from 0)."""
+    def show_mask(self, mask: RowMask, row: int) -> None:
+        """Show the tokens of a row (from 0)."""
+        # Toggling the borders shows the same mask again, and must not lose the place.
         if self.mask is not mask:
             self.scroll_home(animate=False)
         self.mask = mask
@@ -70,24 +71,24 @@ class MaskView(VerticalScroll):
             (" " + _("special"), "$special"),
         )
         self.border_title = Content.assemble(title, *legend)
-        parts = [Content.assemble(("→ ", "$accent"), safe(words)) for words in mask.teaches]
+        parts = [Content.assemble(("→ ", "$accent"), safe_line(words)) for words in mask.teaches]
         parts.append(mask_content(mask.tokens[:_MOST], self.borders))
         if mask.outcome != "kept":
             words = f"{_(mask.outcome)}: {mask.reason}" if mask.reason else _(mask.outcome)
-            parts.insert(0, Content.assemble(("! ", "$warning"), safe(words)))
-        parts += [Content.assemble(("· ", "$accent"), safe(note)).stylize("$dim") for note in mask.notes]
+            parts.insert(0, Content.assemble(("! ", "$warning"), safe_line(words)))
+        parts += [Content.assemble(("· ", "$accent"), safe_line(note)).stylize("$dim") for note in mask.notes]
         self.query_one(Static).update(Content("\n").join(parts))
 
-    def show_around(self, around: Around, laid: ForwardRows | None, row: int) -> None:
-        """Draw the rows around a row (from 0): its forward pass, and a histogram of lengths."""
+    def show_around(self, around: RowWindow, laid: ForwardRows | None, row: int) -> None:
+        """Show the rows around a row (from 0): its forward pass and a histogram of lengths."""
         self.mask = None
         title = _(
             "rows {first:,} to {last:,}: {tokens:,} tokens, {trained:,} trained ({share:.0%})",
             first=around.first,
             last=around.first + around.rows - 1,
-            tokens=around.tokens,
-            trained=around.trained,
-            share=around.share,
+            tokens=around.count_tokens,
+            trained=around.count_trained,
+            share=around.trained_share,
         )
         self.border_title = Content(title)
         cells = max(20, self.scrollable_content_region.width - 1)
@@ -99,11 +100,12 @@ class MaskView(VerticalScroll):
 
 
 def mask_content(tokens: tuple[Token, ...], borders: bool) -> Content:
-    """The tokens in a row; a newline is drawn as ↵ and as a newline."""
+    """Draw tokens one after the other; a newline is drawn as ↵ and a line break."""
     parts: list[tuple[str, str]] = []
     inside = False
     piece = 0
     for token in tokens:
+        # A row longer than max_length gives several sequences; no loss reaches over their border.
         if token.piece != piece:
             parts.append((("◂" if inside else "") + "\n", "bold $trained"))
             parts.append((_("── sequence {n} ──", n=token.piece + 1) + "\n", "$accent"))

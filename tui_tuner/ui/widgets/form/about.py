@@ -1,4 +1,4 @@
-"""The panel beside the form: about the field in focus, or about the section, and what is wrong there."""
+"""The panel next to the form: explains the focused field or the section, and its problems."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui_tuner.config.options import Option
+from tui_tuner.config.sections.word_help import explain_word
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.form import show, word_help
-from tui_tuner.ui.widgets.memory_bar import breakdown
-from tui_tuner.ui.words import block, mark, marked, safe
+from tui_tuner.ui.form_values import format_value, word_help
+from tui_tuner.ui.screen_words import mark_value, render_marked, safe_block, safe_line
+from tui_tuner.ui.widgets.memory_bar import draw_breakdown
 
 if TYPE_CHECKING:
     from tui_tuner.planning.estimate import Estimate
-    from tui_tuner.ui.checking import Refusal
+    from tui_tuner.ui.start_checking import Refusal
 
 
 class About(VerticalScroll):
-    """Words about what has the focus; below them, where there is room, the memory of the run."""
+    """Help for what has the focus; below it, if there is room, the memory of the run."""
 
     DEFAULT_CSS = """
     About Static { height: auto; }
@@ -39,13 +40,13 @@ class About(VerticalScroll):
         self.query_one("#parts").border_title = Content(_("Memory at its peak"))
 
     def show_section(self, wrong: Iterable[str], other: Refusal | None) -> None:
-        """What is wrong in a section, or how the form is used.
+        """Show the problems of a section, or how to use the form.
 
         Args:
-            wrong: The sentences of its problems.
-            other: That the data are for another task, where they are.
+            wrong: A sentence for each of its problems.
+            other: A suggestion of another task for the data, if any.
         """
-        lines = [Content.assemble(("✗ ", "$error"), block(sentence)) for sentence in wrong]
+        lines = [Content.assemble(("✗ ", "$error"), safe_block(sentence)) for sentence in wrong]
         lines += [task_words(other)] if other is not None else []
         words = Content("\n").join(lines) if lines else form_words()
         self.query_one("#explanation", Static).update(words)
@@ -59,77 +60,83 @@ class About(VerticalScroll):
         other: Refusal | None,
         cost: str = "",
     ) -> None:
-        """Everything about a field.
+        """Show everything about a field.
 
         Args:
-            sentence: What is wrong with it.
-            refusal: Why no run can be started, where that is its fault.
-            other: That the data are for another task, where that is to be said here.
-            cost: What the value takes, in a few words.
+            sentence: Its problem, if any.
+            refusal: Why no run can be started, if this field is the cause.
+            other: A suggestion of another task for the data, if it belongs to this field.
+            cost: The cost of the value, in a few words.
         """
         advice = refusal.advice if refusal is not None else ""
-        offered = refusal is not None and refusal.mendable
-        said = explanation(option, sentence, advice, offered, value, cost)
+        offered = refusal is not None and refusal.is_fixable
+        said = explain_field(option, sentence, advice, offered, value, cost)
         if other is not None:
             said = Content("\n").join([task_words(other), said])
         self.query_one("#explanation", Static).update(said)
 
     def show_memory(self, estimate: Estimate | None) -> None:
-        """Where the memory goes at its peak; nothing where that is not known."""
-        self.query_one("#parts", Static).update(breakdown(estimate, 36) if estimate else Content(""))
+        """Show the parts of the memory at its peak; nothing if unknown."""
+        self.query_one("#parts", Static).update(draw_breakdown(estimate, 36) if estimate else Content(""))
 
 
-def explanation(
+def explain_field(
     option: Option, sentence: str, advice: str = "", offered: bool = False, value: Any = None, cost: str = ""
 ) -> Content:
-    """Everything the help panel says about a field: what is wrong with it, and what to do about that, first.
+    """Return the panel's text about a field, starting with its problem and the fix.
 
     Args:
-        offered: There is something to choose from.
-        value: What it holds, where something may be told of that.
-        cost: What that takes, in a few words.
+        offered: True if the user can choose a fix.
+        value: Its value, which may have a description.
+        cost: The cost of the value, in a few words.
     """
     parts: list[Content | str | tuple[str, str]] = [(f"{option.path}\n", "bold $primary")]
     if sentence:
         parts.append((f"✗ {one_line(sentence)}\n", "$error"))
-    way = f"{one_line(advice)} {_('F4 offers it.') if offered else ''}".strip()
+    # The key is named only where pressing it shows something.
+    way = f"{one_line(advice)} {_('Press F4 to choose.') if offered else ''}".strip()
     if advice:
         parts.append((f"{way}\n", "$warning"))
-    told = word_help(option, show(value))
+    told = word_help(option, format_value(value))
     if told:
-        parts += [(show(value), "bold"), f": {_(told)}\n"]
+        parts += [(format_value(value), "bold"), f": {_(told)}\n"]
+    explained = explain_word(option.path, format_value(value))
+    if explained:
+        parts.append(f"{explained}\n")
     if cost:
         parts.append((f"{cost}\n", "$accent"))
     parts.append(_(option.help) + "\n")
     if option.explain:
         parts.append(_(option.explain) + "\n")
-    default = show(option.default) or _("empty")
-    takes = option.expects(_(option.unit) if option.unit else "", _("empty"))
+    default = format_value(option.default) or _("empty")
+    takes = option.describe_expected(_(option.unit) if option.unit else "", _("empty"))
     parts.append((_("Takes {takes}. Default: {default}.", takes=takes, default=default), "$dim"))
     return Content.assemble(*parts)
 
 
 def form_words() -> Content:
-    """How the form is used."""
-    start = _("Every value has a default, so a run can start at once: {key}.", key=mark("^r"))
+    """Return how to use the form."""
+    start = _("Every value has a default, so a run can start at once: {key}.", key=mark_value("^r"))
     keys = _(
-        "{enter} goes into a section, {escape} comes back. {advanced} shows the advanced settings too.",
-        enter=mark("Enter"),
-        escape=mark("Esc"),
-        advanced=mark("F2"),
+        "{enter} opens a section, {escape} returns. {advanced} also shows the advanced settings.",
+        enter=mark_value("Enter"),
+        escape=mark_value("Esc"),
+        advanced=mark_value("F2"),
     )
     whole = _(
-        "{undo} undoes, {yaml} edits all of it as YAML, {open} opens another config.",
-        undo=mark("^z"),
-        yaml=mark("^e"),
-        open=mark("^o"),
+        "{undo} undoes, {yaml} edits everything as YAML, {open} opens another config.",
+        undo=mark_value("^z"),
+        yaml=mark_value("^e"),
+        open=mark_value("^o"),
     )
-    auto = Content(_("`auto` is worked out when the run starts; the run shows what it became and why."))
-    return Content("\n").join((marked(start), marked(keys), marked(whole), auto.stylize("$dim")))
+    auto = Content(_("`auto` is resolved when the run starts; the run shows the value and the reason."))
+    return Content("\n").join(
+        (render_marked(start), render_marked(keys), render_marked(whole), auto.stylize("$dim"))
+    )
 
 
 def task_words(said: Refusal) -> Content:
-    """That the data are for another task, and the key that takes it."""
-    task = mark(one_line((said.task_fix or {}).get("task", ""), 40), "bold")
-    key = marked(_("{key} makes it task {task}.", key=mark("F5"), task=task))
-    return Content.assemble(("? ", "$warning"), safe(said.sentence), " ", key)
+    """Return the suggestion of another task, with the key that applies it."""
+    task = mark_value(one_line((said.task_fix or {}).get("task", ""), 40), "bold")
+    key = render_marked(_("{key} sets task {task}.", key=mark_value("F5"), task=task))
+    return Content.assemble(("? ", "$warning"), safe_line(said.sentence), " ", key)

@@ -1,4 +1,4 @@
-"""One field of the settings form: label, editor, unit, and a line for its help or what is wrong with it."""
+"""A field of the settings form: label, editor, unit, and a line for its help or its problem."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ from textual.widgets._select import SelectCurrent
 from tui_tuner.config.options import Option
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.form import editor, parse, select_words, show, word_help
-from tui_tuner.ui.words import safe
+from tui_tuner.ui.form_values import choose_editor, format_value, parse_text, select_words, word_help
+from tui_tuner.ui.screen_words import safe_line
 
 
 class FieldSelect(Select[str], inherit_bindings=False):
     """A select that leaves the arrow keys to the form."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "show_overlay", _("Choose"), show=False)]
-    stale = False  # other words were offered while it was open
+    stale = False  # True if its words changed while it was open
 
     def _watch_value(self, value: Any) -> None:
         super()._watch_value(value)
         for current in self.query(SelectCurrent):
-            current.update(str(value))  # without what the list tells of it
+            # Textual shows the whole prompt, whose description would not fit into the line.
+            current.update(str(value))
 
     def watch_expanded(self, expanded: bool) -> None:
-        """Closed, it takes the words that came while it was open."""
+        """When closed, take over words that came while it was open."""
         if self.stale and not expanded:
             next(node for node in self.ancestors if isinstance(node, Field)).renew_words()
 
 
 class FieldChanged(Message):
-    """A field was edited: its new value, or the sentence that says why its text is no value."""
+    """A field was edited: its new value, or a sentence that explains why the text is not a value."""
 
     def __init__(self, option: Option, value: Any, sentence: str) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class FieldChanged(Message):
 
 
 class Field(Vertical):
-    """A field; `value` is the one it begins with."""
+    """A field; `value` is its initial value."""
 
     DEFAULT_CSS = """
     Field { height: 2; padding: 0 1; }
@@ -76,64 +77,68 @@ class Field(Vertical):
         self._words = list(words) or select_words(option)
         self._costs: Mapping[str, str] = {}
         self._marked: tuple[bool, str, Any] = (False, "?", None)
-        # Made here: a field is marked as soon as it is in the form, which may be before it is composed.
-        self._label = Static(self._named("  "), classes="label")
-        self._below = Static(self._help(), classes="words")
+        # Created here, because a field may be marked before it is composed.
+        self._label = Static(self._format_label("  "), classes="label")
+        self._below = Static(self._describe_choice(), classes="words")
 
     def compose(self) -> ComposeResult:
         with Horizontal():
             yield self._label
-            yield self._editor()
+            yield self._make_editor()
             yield Static(Content(self.option.unit), classes="unit")
         yield self._below
 
-    def take(self, value: Any) -> None:
-        """Show another value; nobody is told, for it is not edited here."""
+    def take_value(self, value: Any) -> None:
+        """Show another value without a message, as the user did not edit it here."""
+        # 1 == True == 1.0, but they are shown differently.
         if value == self._value and type(value) is type(self._value):
             return
         self._value = value
-        self._marked = (False, "?", None)  # it is marked anew
+        self._marked = (False, "?", None)  # marked again by the form
         for old in self.query("Input, FieldSelect, Switch"):
             with self.prevent(Input.Changed, Select.Changed, Switch.Changed):
-                if not self._takes(old, value):
+                if not self._put_value(old, value):
                     self._change_editor(old)
             return
 
-    def _takes(self, old: Widget, value: Any) -> bool:
-        """Put a value into the editor that is there, if it is the one for it."""
-        kind = self._kind(value)
+    def _put_value(self, old: Widget, value: Any) -> bool:
+        """Put a value into the existing editor; False if it needs another one."""
+        kind = self._choose_editor(value)
         if kind == "switch" and isinstance(old, Switch):
             old.value = value
         elif (kind == "select" and isinstance(old, FieldSelect)) or (
             kind == "input" and isinstance(old, Input)
         ):
-            old.value = show(value) if kind == "select" else one_line(show(value))
+            old.value = format_value(value) if kind == "select" else one_line(format_value(value))
         else:
             return False
         return True
 
     def _change_editor(self, old: Widget) -> None:
-        """Another editor in the place of one that cannot hold the value."""
-        new, had_focus = self._editor(), old.has_focus
+        """Replace an editor that cannot hold the value."""
+        new, had_focus = self._make_editor(), old.has_focus
         self.query_one(Horizontal).mount(new, after=self._label)
         old.remove()
+        # Removing the focused widget would move the focus to another field.
         if had_focus:
             self.screen.set_focus(new)
 
-    def _kind(self, value: Any) -> str:
-        """The editor that can hold a value: a draft may hold what no switch and no list has."""
-        kind = editor(self.option)
+    def _choose_editor(self, value: Any) -> str:
+        """Return the editor that can hold a value: a draft may hold values that a switch or a list cannot."""
+        kind = choose_editor(self.option)
         if kind == "switch":
             return kind if isinstance(value, bool) else "input"
-        return kind if kind != "select" or show(value) in self._words else "input"
+        return kind if kind != "select" or format_value(value) in self._words else "input"
 
-    def _editor(self) -> Widget:
-        kind, text = self._kind(self._value), show(self._value)
+    def _make_editor(self) -> Widget:
+        kind, text = self._choose_editor(self._value), format_value(self._value)
         if kind == "switch":
             return Switch(self._value, animate=False)
         if kind == "select":
             told = "-told" if any(word_help(self.option, word) for word in self._words) else ""
-            return FieldSelect(self._offered(), value=text, allow_blank=False, compact=True, classes=told)
+            return FieldSelect(
+                self._list_choices(), value=text, allow_blank=False, compact=True, classes=told
+            )
         return Input(
             one_line(text),
             placeholder=_("empty") if self.option.optional else "",
@@ -141,77 +146,79 @@ class Field(Vertical):
             compact=True,
         )
 
-    def mark(self, changed: bool, sentence: str) -> None:
-        """Show whether the value differs from its default, and what is wrong with it."""
+    def mark_field(self, changed: bool, sentence: str) -> None:
+        """Show whether the value differs from its default, and its problem."""
         if (changed, sentence, self._value) == self._marked:
             return
         self._marked = (changed, sentence, self._value)
         self.set_class(bool(sentence), "-wrong")
         self._label.update(
-            self._named(("✗ ", "$error") if sentence else ("• ", "$accent") if changed else "  ")
+            self._format_label(("✗ ", "$error") if sentence else ("• ", "$accent") if changed else "  ")
         )
         short = sentence.removeprefix(f"{self.option.path}: ")
-        self._below.update(safe(short) if sentence else self._help())
+        self._below.update(safe_line(short) if sentence else self._describe_choice())
 
-    def _named(self, sign: str | tuple[str, str]) -> Content:
+    def _format_label(self, sign: str | tuple[str, str]) -> Content:
         return Content.assemble(sign, self.option.path.rpartition(".")[2].replace("_", " "))
 
-    def tell(self, costs: Mapping[str, str]) -> None:
-        """Say beside each word what it costs. A list that is open stays as it is until it is opened again."""
+    def show_costs(self, costs: Mapping[str, str]) -> None:
+        """Show the cost next to each word. An open list stays as it is until it is opened again."""
         if costs != self._costs:
             self._costs = costs
             self.renew_words()
 
-    def offer(self, words: list[str]) -> None:
-        """Offer other words; what is chosen stays chosen."""
+    def offer_words(self, words: list[str]) -> None:
+        """Offer other words; the choice stays."""
         if words != self._words:
             self._words = words
             self.renew_words()
 
     def renew_words(self) -> None:
-        """Offer the words as they are by now; in a list that is open, once it is closed."""
+        """Update the offered words; an open list is updated when it is closed."""
         for select in self.query(FieldSelect):
             select.stale = select.expanded
             if select.expanded:
                 continue
             value, words = select.value, self._words
+            # A select raises if its value is not among its options.
             if value not in words:
                 self._words = [*words, str(value)]
             with self.prevent(Select.Changed):
-                select.set_options(self._offered())
+                select.set_options(self._list_choices())
                 select.value = value
 
-    def _offered(self) -> list[tuple[str | Content, str]]:
-        """The words to choose from, each with a line about it where there is one."""
+    def _list_choices(self) -> list[tuple[str | Content, str]]:
+        """Return the words to choose from, with their descriptions."""
         return [
             (_with_help(word, self._costs.get(word, ""), word_help(self.option, word)), word)
             for word in self._words
         ]
 
-    def _help(self) -> Content:
-        """About what is chosen, where something is told of it; else about the field."""
-        return Content(_(word_help(self.option, show(self._value)) or self.option.help))
+    def _describe_choice(self) -> Content:
+        """Return the help of the chosen word, or else of the field."""
+        return Content(_(word_help(self.option, format_value(self._value)) or self.option.help))
 
     @on(Input.Changed)
-    def _typed(self, event: Input.Changed) -> None:
+    def _take_text(self, event: Input.Changed) -> None:
         event.stop()
         try:
-            value, sentence = parse(self.option, event.value), ""
+            value, sentence = parse_text(self.option, event.value), ""
         except ValueError as error:
             value, sentence = event.value, str(error)
-        self._changed(value, sentence)
+        self._report_change(value, sentence)
 
     @on(Select.Changed)
-    def _selected(self, event: Select.Changed) -> None:
+    def _take_selected(self, event: Select.Changed) -> None:
         event.stop()
-        self._changed(parse(self.option, str(event.value)), "")
+        self._report_change(parse_text(self.option, str(event.value)), "")
 
     @on(Switch.Changed)
-    def _switched(self, event: Switch.Changed) -> None:
+    def _take_switched(self, event: Switch.Changed) -> None:
         event.stop()
-        self._changed(event.value, "")
+        self._report_change(event.value, "")
 
-    def _changed(self, value: Any, sentence: str) -> None:
+    def _report_change(self, value: Any, sentence: str) -> None:
+        # Textual also posts Changed for a value that was just set from outside.
         if value != self._value or sentence or type(value) is not type(self._value):
             self._value = value
             self.post_message(FieldChanged(self.option, value, sentence))

@@ -1,4 +1,4 @@
-"""Two lines under the settings: memory, fit and time of the run they describe, worked out as one types."""
+"""Two lines under the settings: memory, fit and time of the run, updated while the user types."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
-from tui_tuner.ui.guard.sturdy import Works
+from tui_tuner.ui.guard.sturdy import WorkerOwner
 from tui_tuner.ui.hosting import tuner_of
-from tui_tuner.ui.words import rough, safe, share_words
+from tui_tuner.ui.screen_words import rough, safe_line, share_words
 
 if TYPE_CHECKING:
-    from tui_tuner.ui.planlook import Look
+    from tui_tuner.ui.planlook import PlanPreview
 
-REST = 0.35  # seconds without a change before it is worked out
+REST = 0.35  # seconds without a change before the plan is computed
 
 
-class Planned(Message):
-    """A plan for the draft numbered `turn`, or why there is none."""
+class PlanFound(Message):
+    """The plan of the draft numbered `turn`, or why there is none."""
 
-    def __init__(self, turn: int, look: Look | None, error: str) -> None:
+    def __init__(self, turn: int, look: PlanPreview | None, error: str) -> None:
         super().__init__()
         self.turn, self.look, self.error = turn, look, error
 
 
-class Looked(Message):
-    """What the line shows, for who shows more of it; None where there are no numbers."""
+class PlanShown(Message):
+    """The plan that the line shows, for other widgets; None if there is none."""
 
-    def __init__(self, look: Look | None) -> None:
+    def __init__(self, look: PlanPreview | None) -> None:
         super().__init__()
         self.look = look
 
 
-class PlanLine(Static, Works):
-    """`ask` it after each change."""
+class PlanLine(Static, WorkerOwner):
+    """Shows a summary of the plan; call `ask_plan` after each change."""
 
     DEFAULT_CSS = """
     PlanLine { height: 2; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -54,54 +54,56 @@ class PlanLine(Static, Works):
         self._turn = 0
         self._timer: Timer | None = None
 
-    def ask(self, draft: dict[str, Any]) -> None:
-        """Work it out for this draft, once no other comes for a moment."""
+    def ask_plan(self, draft: dict[str, Any]) -> None:
+        """Plan this draft when no other follows for a moment."""
         self._turn += 1
         if self._timer is not None:
             self._timer.stop()
         turn, kept = self._turn, copy.deepcopy(draft)
-        self._timer = self.set_timer(REST, lambda: self._begin(turn, kept))
+        self._timer = self.set_timer(REST, lambda: self._begin_work(turn, kept))
 
-    def clear(self) -> None:
-        """The draft is wrong: no numbers."""
+    def clear_plan(self) -> None:
+        """Show no numbers, because the draft is invalid."""
         self._turn += 1
-        self.update(Content(_("The numbers follow once every value is right.")).stylize("$dim"))
-        self.post_message(Looked(None))
+        self.update(Content(_("The plan appears when all values are valid.")).stylize("$dim"))
+        self.post_message(PlanShown(None))
 
-    def _begin(self, turn: int, draft: dict[str, Any]) -> None:
+    def _begin_work(self, turn: int, draft: dict[str, Any]) -> None:
+        # The draft may have become invalid while the timer ran.
         if turn == self._turn:
-            self._work(turn, draft, tuner_of(self.app).card)
+            self._find_plan(turn, draft, tuner_of(self.app).card)
 
     @work(thread=True, group="plan-line", exclusive=True)
-    def _work(self, turn: int, draft: dict[str, Any], card: str) -> None:
+    def _find_plan(self, turn: int, draft: dict[str, Any], card: str) -> None:
         from tui_tuner.ui import planlook
 
         found, error = None, ""
         try:
-            found = planlook.look(draft, card, tuner_of(self.app).store.root, network=False)
+            # No network: a hub must not be asked at every letter of a model's name.
+            found = planlook.plan_draft(draft, card, tuner_of(self.app).store.root, network=False)
         except (TunerError, OSError) as problem:
             error = words_of(problem)
         if not get_current_worker().is_cancelled:
-            self.post_message(Planned(turn, found, error))
+            self.post_message(PlanFound(turn, found, error))
 
     def work_failed(self, group: str, words: str) -> None:
-        self._planned(Planned(self._turn, None, words))
+        self._show_plan(PlanFound(self._turn, None, words))
 
-    @on(Planned)
-    def _planned(self, message: Planned) -> None:
+    @on(PlanFound)
+    def _show_plan(self, message: PlanFound) -> None:
         message.stop()
         if message.turn != self._turn:
             return
         if message.look is None:
-            words = Content.assemble((_("No plan:"), "$warning"), " ", safe(message.error))
+            words = Content.assemble((_("No plan:"), "$warning"), " ", safe_line(message.error))
         else:
-            words = Content("\n").join([summary(message.look), parts_line(message.look)])
+            words = Content("\n").join([summarise_plan(message.look), parts_line(message.look)])
         self.update(words)
-        self.post_message(Looked(message.look))
+        self.post_message(PlanShown(message.look))
 
 
-def summary(look: Look) -> Content:
-    """Memory against the card, time, and how many remarks there are, on one line."""
+def summarise_plan(look: PlanPreview) -> Content:
+    """Return memory, fit, time and number of notes in one line."""
     need = look.estimate.device
     planned = look.plan
     fits = planned.fit.fits
@@ -127,15 +129,15 @@ def summary(look: Look) -> Content:
     return Content.assemble((_("Plan"), "$dim"), " ", Content("  ·  ").join(parts))
 
 
-def parts_line(look: Look) -> Content:
-    """How much is trained, and what takes most of the memory; the rest is on the plan screen."""
+def parts_line(look: PlanPreview) -> Content:
+    """Return the number of trained weights and the largest part of the memory."""
     found, parameters = look.estimate, look.plan.parameters
     rows = [row for row in found.rows if row.phase == found.phase]
     most = max(rows, key=lambda row: row.gib, default=None)
     trained = _(
         "trains {count} weights ({share})",
         count=short_count(parameters.trained),
-        share=share_words(parameters.share),
+        share=share_words(parameters.trained_share),
     )
     parts = [trained]
     if most is not None:
@@ -144,7 +146,7 @@ def parts_line(look: Look) -> Content:
 
 
 def short_count(count: int) -> str:
-    """A number of weights as one says it: 122,880, 10.1 M, 8.03 B."""
+    """Format a number of weights: 122,880, 10.1 M, 8.03 B."""
     for size, letter in ((1e9, "B"), (1e6, "M")):
         if count >= size:
             return f"{count / size:.3g} {letter}"

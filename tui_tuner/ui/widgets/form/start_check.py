@@ -1,4 +1,4 @@
-"""The check that is made before a run is started, while one types and before the start itself."""
+"""The check before a run is started, done while the user types and before the start itself."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.worker import get_current_worker
 
-from tui_tuner.ui.guard.sturdy import Works
+from tui_tuner.ui.guard.sturdy import WorkerOwner
 from tui_tuner.ui.hosting import tuner_of
 
 if TYPE_CHECKING:
-    from tui_tuner.ui.checking import Refusal
+    from tui_tuner.ui.start_checking import Refusal
 
 _GROUP = "start-check"
-REST = 0.35  # seconds without a change before files are looked at
+REST = 0.35  # seconds without a change before files are read
 
 
-class Checked(Message):
-    """Whether a run can be started with these values; with `start`, that was asked for."""
+class StartChecked(Message):
+    """The result of a check; `start`: a start is waiting for it."""
 
     def __init__(
         self,
@@ -35,45 +35,46 @@ class Checked(Message):
     ) -> None:
         super().__init__()
         self.turn, self.values, self.refusal, self.start = turn, values, refusal, start
-        self.better = better  # that another task fits the data better
-        self.fetches = fetches  # the model first, and nobody knows yet whether there is one
+        self.better = better  # set if another task fits the data better
+        self.fetches = fetches  # a start downloads the model first, which may not exist
 
 
-class StartCheck(Widget, Works):
-    """`ask` it after each change; it answers with `Checked`, and only for the values that were asked last."""
+class StartCheck(Widget, WorkerOwner):
+    """Answers `ask_check` with `StartChecked`, but only for the last values."""
 
     DEFAULT_CSS = "StartCheck { display: none; }"
 
     def __init__(self) -> None:
         super().__init__()
-        self.starting = False  # the check that is on was asked for by a start
+        self.starting = False  # a start waits for the running check
         self._turn = 0
         self._asked: dict[str, Any] = {}
         self._timer: Timer | None = None
 
-    def ask(self, values: dict[str, Any], start: bool = False, *, at_once: bool = False) -> None:
-        """Look at what these values speak of: for a start or `at_once` now, else when no change follows."""
-        self.clear()
+    def ask_check(self, values: dict[str, Any], start: bool = False, *, at_once: bool = False) -> None:
+        """Check these values: now for a start or `at_once`, otherwise when no change follows."""
+        self.cancel_check()
         self.starting = start
         turn, kept = self._turn, copy.deepcopy(values)
         self._asked = kept
         if start or at_once:
-            self._look(turn, kept, start)
+            self._run_checks(turn, kept, start)
         else:
-            self._timer = self.set_timer(REST, lambda: self._look(turn, kept, start))
+            self._timer = self.set_timer(REST, lambda: self._run_checks(turn, kept, start))
 
-    def clear(self) -> None:
-        """There is nothing to look at: what was asked before is not answered."""
+    def cancel_check(self) -> None:
+        """Drop the check: earlier requests get no answer."""
         self._turn += 1
         self.starting = False
         if self._timer is not None:
             self._timer.stop()
 
     @work(thread=True, group=_GROUP, exclusive=True)
-    def _look(self, turn: int, values: dict[str, Any], start: bool) -> None:
-        from tui_tuner.ui.checking import better_start, check_place, check_start, is_fetched, try_rows
+    def _run_checks(self, turn: int, values: dict[str, Any], start: bool) -> None:
+        from tui_tuner.ui.start_checking import better_start, check_place, check_start, is_fetched, try_rows
 
         tuner = tuner_of(self.app)
+        # Each step is slower than the one before; an outdated check stops between two of them.
         refusal = check_start(values) if turn == self._turn else None
         if refusal is None and turn == self._turn:
             refusal = check_place(values, tuner.store)
@@ -82,16 +83,16 @@ class StartCheck(Widget, Works):
         better = better_start(values) if refusal is None and not start and turn == self._turn else None
         if not get_current_worker().is_cancelled:
             fetches = refusal is None and turn == self._turn and is_fetched(values)
-            self.post_message(Checked(turn, values, refusal, start, better, fetches))
+            self.post_message(StartChecked(turn, values, refusal, start, better, fetches))
 
     def work_failed(self, group: str, words: str) -> None:
-        from tui_tuner.ui.checking import Refusal
+        from tui_tuner.ui.start_checking import Refusal
 
-        if group == _GROUP:  # nobody knows whether it can be started: that is not "ready"
-            self.post_message(Checked(self._turn, self._asked, Refusal("", words), self.starting))
+        if group == _GROUP:  # a check that failed must not count as passed
+            self.post_message(StartChecked(self._turn, self._asked, Refusal("", words), self.starting))
 
-    @on(Checked)
-    def _checked(self, message: Checked) -> None:
+    @on(StartChecked)
+    def _drop_outdated(self, message: StartChecked) -> None:
         if message.turn != self._turn:
             message.stop()
             return

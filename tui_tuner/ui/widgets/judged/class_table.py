@@ -1,19 +1,19 @@
-"""A table of figures, such as those of each class."""
+"""A table of figures, such as metrics per class."""
 
 from __future__ import annotations
 
 from textual.content import Content
 
 from tui_tuner.config.deciding import metric_word
-from tui_tuner.evaluation.tables import MOST_ROWS, Grid, cell_text
+from tui_tuner.evaluation.evaluation_tables import MOST_ROWS, TableGrid, cell_text
 from tui_tuner.locales import _
-from tui_tuner.ui.words import column
+from tui_tuner.ui.screen_words import fit_column
 
 _LABEL, _SMALLEST, _GAP = 20, 7, 2  # cells of a name at the left, of a column, between columns
 
 
-def figures_content(grid: Grid, width: int) -> Content:
-    """Names at the left, a column for each figure; columns that have no room are counted."""
+def figures_content(grid: TableGrid, width: int) -> Content:
+    """Draw a row per name and a column per figure; columns that do not fit are named below."""
     label = min(_LABEL, max((len(name) for name in grid.rows), default=0) + 1)
     heads = [metric_word(name) for name in grid.columns]
     texts = [
@@ -27,18 +27,19 @@ def figures_content(grid: Grid, width: int) -> Content:
         for place, head in enumerate(heads)
     ]
     room, fits = width - label, 0
+    # Whole columns only: half a number would be read as another number.
     while fits < len(widths) and room >= widths[fits]:
         room -= widths[fits]
         fits += 1
     head = "".join(
-        column(text, size - _GAP).strip().rjust(size)
+        fit_column(text, size - _GAP).strip().rjust(size)
         for text, size in zip(heads[:fits], widths, strict=False)
     )
     lines = [Content.assemble((" " * label + head, "$dim"))]
     for name, line in list(zip(grid.rows, texts, strict=True))[:MOST_ROWS]:
         lines.append(
             Content.assemble(
-                column(name, label),
+                fit_column(name, label),
                 *(text.rjust(size) for text, size in zip(line[:fits], widths, strict=False)),
             )
         )

@@ -1,12 +1,12 @@
-"""What a model found in a text, or chose: the prediction, its place in the text, and the other choices."""
+"""The prediction of a model about a text: a span or a choice, its place in the text, and other choices."""
 
 from __future__ import annotations
 
 from textual.content import Content
 
-from tui_tuner.evaluation.differing import MOST_SHOWN
-from tui_tuner.evaluation.inside import verdict
-from tui_tuner.evaluation.samples import Shown
+from tui_tuner.evaluation.inside_text import is_right
+from tui_tuner.evaluation.samples import ShownSample
+from tui_tuner.evaluation.word_differences import MOST_SHOWN
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.widgets.judged.scores import scores_content
@@ -15,16 +15,16 @@ from tui_tuner.ui.widgets.judged.spans import inside_content
 _AROUND, _SHORT = 120, 700  # characters around an answer, and of a passage that is shown whole
 
 
-def text_stands_below(told: Shown, prompt: str) -> bool:
-    """Whether a prompt is the text in which something was found, so that it need not be shown twice."""
+def text_stands_below(told: ShownSample, prompt: str) -> bool:
+    """Return whether a prompt is the text shown below, so that it need not be shown twice."""
     if told.passage:
         return told.passage.strip() == prompt.strip()
     return bool(told.found or told.wanted)
 
 
-def judged_content(head: Content, told: Shown, width: int, whole: bool = False) -> Content:
-    """Stage, right or wrong, the prediction, where it stands in the text, and other choices."""
-    right = verdict(told)
+def judged_content(head: Content, told: ShownSample, width: int, whole: bool = False) -> Content:
+    """Draw stage, correctness, the prediction, its place in the text, and other choices."""
+    right = is_right(told)
     sign, style = {None: ("", ""), True: ("✓ ", "$success"), False: ("✗ ", "$error")}[right]
     words = {None: "", True: _("right"), False: _("wrong")}[right]
     first = Content.assemble(head, "  ", (sign, style), (words, style))
@@ -32,12 +32,12 @@ def judged_content(head: Content, told: Shown, width: int, whole: bool = False) 
     return Content("\n").join(part for part in parts if part.plain)
 
 
-def judged_parts(told: Shown, width: int, judged: bool, whole: bool = False) -> list[Content]:
-    """The prediction, the text with it inside, and the choices.
+def judged_parts(told: ShownSample, width: int, judged: bool, whole: bool = False) -> list[Content]:
+    """Draw the prediction, the text around it, and the choices.
 
     Args:
-        judged: Whether the data says what is right.
-        whole: All of a long text, and not only what lies around the answers.
+        judged: True if the data has the right answer.
+        whole: Show all of a long text, not only the parts around the answers.
     """
     inside = bool(told.passage or told.found or told.wanted)
     said = told.text.strip()
@@ -50,6 +50,7 @@ def judged_parts(told: Shown, width: int, judged: bool, whole: bool = False) -> 
     if inside:
         parts.append(inside_content(told, judged, _AROUND, MOST_SHOWN if whole else _SHORT))
     if told.scores:
-        right = "" if inside and not told.wanted else told.reference  # no answer is a choice without text
+        # In a text, "no answer" is a choice of its own, whose text is empty.
+        right = "" if inside and not told.wanted else told.reference
         parts.append(scores_content(told.scores, width, right if judged else None))
     return parts

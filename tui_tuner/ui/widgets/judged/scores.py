@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from tui_tuner.evaluation.compared import choice_name, share
-from tui_tuner.ui.words import bar, column
+from tui_tuner.evaluation.before_after import choice_name, format_share
+from tui_tuner.ui.screen_words import draw_bar, fit_column
 
 MOST = 6
 _NUMBER, _BAR, _NAME = 7, 16, 40  # cells
 
 
 def scores_content(scores: Sequence[tuple[str, float]], width: int, right: str | None = None) -> Content:
-    """A line for each of the likeliest choices.
+    """Draw a line for each of the most likely choices.
 
     Args:
-        right: What the data says, which gets a sign; None where nobody knows.
+        right: The right choice, which gets a mark; None if unknown.
     """
     shown = scores[:MOST]
     names = [choice_name(name) for name, _score in shown]
@@ -25,16 +25,16 @@ def scores_content(scores: Sequence[tuple[str, float]], width: int, right: str |
     cells = max(4, min(_BAR, width - length - _NUMBER - 4))
     lines = []
     for name, (text, score) in zip(names, shown, strict=True):
-        filled, rest = bar(score, cells)
+        filled, rest = draw_bar(score, cells)
         sign = "✓" if right is not None and text.strip() == right.strip() else " "
         lines.append(
             Content.assemble(
                 (f"{sign} ", "$success"),
-                column(name, length),
+                fit_column(name, length),
                 " ",
                 (filled, "$primary"),
                 ("·" * len(rest), "$dim"),
-                share(score).rjust(_NUMBER),
+                format_share(score).rjust(_NUMBER),
             )
         )
     return Content("\n").join(lines)

@@ -1,10 +1,10 @@
-"""Answers and entities inside their text. Brackets, signs and labels tell them apart; colours come on top."""
+"""Answers and entities in their text, distinguished by brackets, signs and labels; colours are extra."""
 
 from __future__ import annotations
 
 from textual.content import Content
 
-from tui_tuner.evaluation.inside import (
+from tui_tuner.evaluation.inside_text import (
     FOUND,
     MARK,
     MISSED,
@@ -15,7 +15,7 @@ from tui_tuner.evaluation.inside import (
     inside_parts,
     mark_spans,
 )
-from tui_tuner.evaluation.samples import Shown
+from tui_tuner.evaluation.samples import ShownSample
 from tui_tuner.locales import _
 
 _STYLES = {
@@ -30,8 +30,8 @@ _STYLES = {
 _LABELS = ("$primary", "$accent", "$secondary", "$success", "$warning")  # entities, by the order of labels
 
 
-def inside_content(shown: Shown, judged: bool = True, around: int = 240, short: int = 900) -> Content:
-    """The text, with what was found in it and what should have been."""
+def inside_content(shown: ShownSample, judged: bool = True, around: int = 240, short: int = 900) -> Content:
+    """Draw a text with the found and the expected spans."""
     labels = sorted({span.label for span in (*shown.found, *shown.wanted) if span.label})
     parts: list[str | tuple[str, str]] = []
     for part in inside_parts(shown, judged, around, short):
@@ -42,8 +42,8 @@ def inside_content(shown: Shown, judged: bool = True, around: int = 240, short: 
     return Content.assemble(*parts)
 
 
-def legend(shown: list[Shown]) -> Content:
-    """What the signs mean, as far as they occur."""
+def make_legend(shown: list[ShownSample]) -> Content:
+    """Explain the signs that occur."""
     roles = {mark.role for one in shown for mark in mark_spans(one, judged=True)[0]}
     said = {
         RIGHT: f"[{_('right')}]",

@@ -1,4 +1,4 @@
-"""The stages at which a held-out prompt was answered, and which two of them stand beside each other."""
+"""The stages at which a held-out prompt was answered, and the two that are shown side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Key = tuple[str, int]  # a stage and its step
 
 
 def by_prompt(samples: tuple[Sample, ...]) -> dict[int, list[Sample]]:
-    """The samples of each prompt, as they were made; a repeated stage and step replaces the older."""
+    """Group samples by prompt, in order; a repeated stage and step replaces the older one."""
     found: dict[int, dict[Key, Sample]] = {}
     for sample in samples:
         found.setdefault(sample.index, {})[key_of(sample)] = sample
@@ -25,31 +25,33 @@ def key_of(sample: Sample) -> Key:
 
 
 def stage_name(sample: Sample) -> str:
-    """When an answer was given, in words."""
+    """Name the stage of an answer."""
     if sample.stage == REFERENCE:
         return _("the data's own answer")
     return _(STAGES[sample.stage]) if sample.stage in STAGES else _("at step {step:,}", step=sample.step)
 
 
 @dataclass
-class Sides:
-    """What stands at the left and at the right: the first and the newest answer, until others are chosen."""
+class AnswerSides:
+    """The answers at the left and the right: the first and the newest, until others are chosen."""
 
     left: Key | None = None
     right: Key | None = None
 
-    def of(self, stages: list[Sample]) -> tuple[Sample, Sample | None]:
-        """The answers of a prompt to show; the second is None where there is only one."""
+    def choose_samples(self, stages: list[Sample]) -> tuple[Sample, Sample | None]:
+        """Return the answers of a prompt to show; the second is None if there is only one."""
         known = {key_of(sample): sample for sample in stages}
+        # The data's answer comes last in the list, but is only shown when it is chosen.
         last = next((sample for sample in reversed(stages) if sample.stage != REFERENCE), stages[-1])
         right = known.get(self.right or key_of(last), last)
         left = known.get(self.left or key_of(stages[0]), stages[0])
         return (left, right) if left is not right else (left, None)
 
-    def turn(self, side: str, stages: list[Sample]) -> None:
-        """The next answer on one side, and from the last the first; never that of the other side."""
-        left, right = self.of(stages)
+    def turn_side(self, side: str, stages: list[Sample]) -> None:
+        """Show the next answer on one side, wrapping around and skipping the other side's."""
+        left, right = self.choose_samples(stages)
         shown, other = (left, right) if side == "left" else (right or left, left)
+        # The answer of the other side is skipped: the same answer twice would compare nothing.
         order = [sample for sample in stages if sample is not other or sample is shown]
         if len(order) < 2 and shown in order:
             return
@@ -58,7 +60,7 @@ class Sides:
 
 
 def with_reference(stages: list[Sample]) -> list[Sample]:
-    """The answers to a prompt, and behind them what the data says, where it says something."""
+    """Return the answers to a prompt, followed by the data's answer if it has one."""
     first = stages[0]
     if not first.reference.strip():
         return stages

@@ -1,4 +1,4 @@
-"""What every `auto` of the config became, and why; with kernels, rows of the ledger and versions."""
+"""The value of every `auto` and its reason; with kernels, row counts and versions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.told import kernels_told
+from tui_tuner.runs.event_lines import describe_kernels
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.words import column, figure, plain_value, safe
+from tui_tuner.ui.screen_words import fit_column, format_number, plain_value, safe_line
 
 
 class Choices(VerticalScroll):
-    """Text only; drawn anew when one of its sources has changed."""
+    """A text that is drawn again when one of its sources has changed."""
 
     DEFAULT_CSS = "Choices { height: 1fr; padding: 0 1; } Choices > Static { height: auto; }"
 
@@ -25,50 +25,57 @@ class Choices(VerticalScroll):
         self._sources: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
-        yield Static(Content(_("Nothing was decided yet.")), classes="dim")
+        yield Static(Content(_("Nothing has been decided yet.")), classes="dim")
 
-    def show(self, view: RunView) -> None:
-        """Draw what is known."""
+    def show_choices(self, view: RunView) -> None:
+        """Show the choices made so far."""
         sources = (view.resolved, view.ledger, view.device, view.kernels)
+        # Views are folded without copying unchanged parts, so identity is enough.
         if self._sources and all(map(operator.is_, sources, self._sources)):
             return
         self._sources = sources
-        lines = [*_resolved(view), *_kernels(view), *_ledger(view), *_versions(view)]
+        lines = [*_list_resolved(view), *_list_kernels(view), *_list_ledger(view), *_list_versions(view)]
         self.query_one(Static).update(
-            Content("\n").join(lines) if lines else Content(_("Nothing was decided yet."))
+            Content("\n").join(lines) if lines else Content(_("Nothing has been decided yet."))
         )
 
 
-def _resolved(view: RunView) -> list[Content]:
+def _list_resolved(view: RunView) -> list[Content]:
     return [
         Content.assemble(
-            (column(field, 32), "$dim"), " ", (plain_value(value), "bold"), ("  " + safe(why).plain, "$dim")
+            (fit_column(field, 32), "$dim"),
+            " ",
+            (plain_value(value), "bold"),
+            ("  " + safe_line(why).plain, "$dim"),
         )
         for field, (value, why) in view.resolved.items()
     ]
 
 
-def _kernels(view: RunView) -> list[Content]:
-    """What computes each part of the model, and why nothing faster."""
+def _list_kernels(view: RunView) -> list[Content]:
+    """List the kernel of each part of the model, and why no faster one is used."""
     return [
         Content.assemble(
-            (column(_("kernel: {part}", part=part), 32), "$dim"), " ", (kernel, "bold"), (f"  {why}", "$dim")
+            (fit_column(_("kernel: {part}", part=part), 32), "$dim"),
+            " ",
+            (kernel, "bold"),
+            (f"  {why}", "$dim"),
         )
-        for part, kernel, why in kernels_told(view.kernels)
+        for part, kernel, why in describe_kernels(view.kernels)
     ]
 
 
-def _ledger(view: RunView) -> list[Content]:
+def _list_ledger(view: RunView) -> list[Content]:
     counts = {N_("read"): view.ledger.read, **view.ledger.outcomes} if view.ledger is not None else {}
     parts = [
-        f"{_(safe(name).plain)} {figure(count)}"
+        f"{_(safe_line(name).plain)} {format_number(count)}"
         for name, count in counts.items()
         if isinstance(count, int) and count
     ]
-    return [Content.assemble((column(_("rows"), 32), "$dim"), " ", ", ".join(parts))] if parts else []
+    return [Content.assemble((fit_column(_("rows"), 32), "$dim"), " ", ", ".join(parts))] if parts else []
 
 
-def _versions(view: RunView) -> list[Content]:
+def _list_versions(view: RunView) -> list[Content]:
     found = [(_("device"), view.device), *view.versions.items()] if view.device or view.versions else []
-    text = ", ".join(f"{safe(name).plain} {safe(value).plain}" for name, value in found)
-    return [Content.assemble((column(_("made with"), 32), "$dim"), " ", text)] if text else []
+    text = ", ".join(f"{safe_line(name).plain} {safe_line(value).plain}" for name, value in found)
+    return [Content.assemble((fit_column(_("made with"), 32), "$dim"), " ", text)] if text else []

@@ -1,4 +1,4 @@
-"""Why a run failed before its first step: one sentence and what to do, in place of a curve."""
+"""Shows why a run failed before its first step and what to do, in place of a curve."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from textual.widgets import Static
 
 from tui_tuner.locales import _
 from tui_tuner.text import sanitize
-from tui_tuner.ui.checking import Refusal
-from tui_tuner.ui.words import mark, marked
+from tui_tuner.ui.screen_words import mark_value, render_marked
+from tui_tuner.ui.start_checking import Refusal
 
 
 class Failure(VerticalScroll):
-    """The whole sentence, the hint, and the keys that lead on."""
+    """The whole sentence, the advice, and the keys for next steps."""
 
     DEFAULT_CSS = """
     Failure { height: 1fr; padding: 1 2; border-top: solid $error; border-title-color: $error;
@@ -26,24 +26,26 @@ class Failure(VerticalScroll):
         yield Static()
 
     def on_mount(self) -> None:
-        self.border_title = Content(_("The run did not begin"))
+        self.border_title = Content(_("The run did not start"))
 
-    def show(self, refusal: Refusal, resumable: bool) -> None:
-        """Say why, and what can be done."""
+    def show_refusal(self, refusal: Refusal, resumable: bool) -> None:
+        """Show the reason and what can be done."""
         lines = [Content(sanitize(refusal.sentence).strip()).stylize("bold")]
         if refusal.advice:
             lines += [Content(""), Content(sanitize(refusal.advice))]
-        back = _("{key} goes back to the settings with its values.", key=mark("Enter"))
+        back = _("{key} returns to the settings with its values.", key=mark_value("Enter"))
         if refusal.field:
             back = _(
-                "{key} goes back to the settings with its values, to {field}.",
-                key=mark("Enter"),
-                field=mark(refusal.field, "bold"),
+                "{key} returns to the settings with its values, at {field}.",
+                key=mark_value("Enter"),
+                field=mark_value(refusal.field, "bold"),
             )
-        lines += [Content(""), marked(back)]
-        if refusal.mendable:
-            lines.append(marked(_("{key} offers what can be done.", key=mark("F4"))))
+        lines += [Content(""), render_marked(back)]
+        if refusal.is_fixable:
+            lines.append(render_marked(_("{key} shows the options.", key=mark_value("F4"))))
         if resumable:
-            lines.append(marked(_("{key} tries again.", key=mark("r"))))
-        lines.append(marked(_("{key} shows the log, with what the libraries said.", key=mark("l"))))
+            lines.append(render_marked(_("{key} tries again.", key=mark_value("r"))))
+        lines.append(
+            render_marked(_("{key} shows the log, with the output of the libraries.", key=mark_value("l")))
+        )
         self.query_one(Static).update(Content("\n").join(lines))

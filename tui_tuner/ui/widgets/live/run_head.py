@@ -1,4 +1,4 @@
-"""Where a run stands: state, phase, step, time left, a bar, and what limits its speed."""
+"""The progress of a run: state, phase, step, time left, a bar, and what limits its speed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,26 @@ from textual.content import Content
 
 from tui_tuner.locales import _
 from tui_tuner.runs.phases.progress import progress_words
-from tui_tuner.ui.bridge import Snapshot
-from tui_tuner.ui.widgets.changed import Lines
+from tui_tuner.ui.bridge import RunSnapshot
+from tui_tuner.ui.screen_words import (
+    PHASES,
+    draw_bar,
+    format_duration,
+    rough,
+    safe_block,
+    safe_line,
+    state_content,
+    state_words,
+)
+from tui_tuner.ui.widgets.changed_lines import Lines
 from tui_tuner.ui.widgets.judged.next_steps import keys_content
 from tui_tuner.ui.widgets.live.verdict_line import verdict_content
-from tui_tuner.ui.words import PHASES, bar, block, duration, rough, safe, state_content, state_words
 
-_OF_STEPS = ("training", "paused")  # phases whose count is that of the run
+_OF_STEPS = ("training", "paused")  # phases that count the steps of the run
 
 
 class RunHead(Vertical):
-    """Words and a bar; a line more for the verdict, and one for what limits the speed or comes next."""
+    """Words and a bar; if needed, lines for the verdict and for the bottleneck or the next steps."""
 
     DEFAULT_CSS = """
     RunHead { height: auto; padding: 1 1 0 1; }
@@ -34,41 +43,44 @@ class RunHead(Vertical):
         yield Lines(id="verdict")
         yield Lines(id="limit")
 
-    def show(self, snapshot: Snapshot, keys: list[tuple[str, str]] | None = None) -> None:
-        """Draw a run's progress.
+    def show_progress(self, snapshot: RunSnapshot, keys: list[tuple[str, str]] | None = None) -> None:
+        """Show a run's progress.
 
         Args:
-            keys: That lead on from a run that has ended, each with what it does.
+            keys: The keys for next steps of an ended run, with descriptions.
         """
         verdict = snapshot.view.verdict_name
         parts = [state_content(snapshot.state, verdict=verdict)]
-        parts += [part for part in _words(snapshot) if part.plain]
-        self.query_one("#words", Lines).show(Content("   ").join(parts))
-        share, text = _share(snapshot)
+        parts += [part for part in _list_words(snapshot) if part.plain]
+        self.query_one("#words", Lines).show_lines(Content("   ").join(parts))
+        share, text = _find_share(snapshot)
         width = max(4, self.size.width - 2 - (len(text) + 1 if text else 0))
-        filled, rest = bar(share, width)
+        filled, rest = draw_bar(share, width)
         colour = state_words(snapshot.state, verdict)[2]
         colour = "$primary" if snapshot.state == "running" else colour
         line = Content.assemble((filled, colour), (rest, "$line"), (f" {text}" if text else "", "$dim"))
-        self.query_one("#bar", Lines).show(line)
-        said = verdict_content(snapshot.view, snapshot.live, max(20, self.size.width - 2))
+        self.query_one("#bar", Lines).show_lines(line)
+        said = verdict_content(snapshot.view, snapshot.is_live, max(20, self.size.width - 2))
         self.set_class(said is not None, "-judged")
         if said is not None:
-            self.query_one("#verdict", Lines).show(said)
+            self.query_one("#verdict", Lines).show_lines(said)
         limit = snapshot.view.bottleneck
         self.set_class(bool(keys) or limit is not None, "-limited")
         if keys:
-            self.query_one("#limit", Lines).show(keys_content(keys, max(20, self.size.width - 2)))
+            self.query_one("#limit", Lines).show_lines(keys_content(keys, max(20, self.size.width - 2)))
         elif limit is not None:
-            self.query_one("#limit", Lines).show(Content.assemble(("! ", "$warning"), safe(limit.message)))
+            self.query_one("#limit", Lines).show_lines(
+                Content.assemble(("! ", "$warning"), safe_line(limit.message))
+            )
 
 
-def _share(snapshot: Snapshot) -> tuple[float, str]:
-    """How much of the run, or of the phase before it trains, is done; and how to say it."""
+def _find_share(snapshot: RunSnapshot) -> tuple[float, str]:
+    """Return the share done of the run, or of a phase before training, and a text for it."""
     view = snapshot.view
     found = view.progress
-    if snapshot.live and view.phase not in (*_OF_STEPS, ""):
+    if snapshot.is_live and view.phase not in (*_OF_STEPS, ""):
         said = progress_words(found, time.time())
+        # A phase within training, such as an evaluation without a count, shows the progress of the run.
         if found.total or not view.total_steps:
             return (min(found.done / found.total, 1.0) if found.total else 0.0), said
         return view.step / view.total_steps, said
@@ -78,40 +90,41 @@ def _share(snapshot: Snapshot) -> tuple[float, str]:
     return 0.0, ""
 
 
-def _words(snapshot: Snapshot) -> list[Content]:
+def _list_words(snapshot: RunSnapshot) -> list[Content]:
     view = snapshot.view
     if snapshot.state == "starting" and view.phase == "":
-        return [Content(_("waiting for its first word"))]
+        return [Content(_("waiting for its first event"))]
     words: list[Content] = []
-    if snapshot.live and view.phase and view.phase not in _OF_STEPS:
+    if snapshot.is_live and view.phase and view.phase not in _OF_STEPS:
         name = PHASES.get(view.phase)
-        words.append(Content(name) if name else safe(view.phase, 30))
-        words.append(safe(view.progress.note, 60).stylize("$dim"))
+        words.append(Content(name) if name else safe_line(view.phase, 30))
+        words.append(safe_line(view.progress.note, 60).stylize("$dim"))
         since = time.time() - (view.last_time or time.time())
-        if since >= 5:  # heartbeats are 5 s apart: a silence is worth a word
-            words.append(Content(_("silent for {t}", t=duration(since))).stylize("$warning"))
+        if since >= 5:  # heartbeats are 5 s apart, so one is late
+            words.append(Content(_("silent for {t}", t=format_duration(since))).stylize("$warning"))
         if not view.steps:
             return words
-    words.append(_step(snapshot))
+    words.append(_format_step(snapshot))
     if view.epoch:
         words.append(Content(_("epoch {epoch:.2f}", epoch=view.epoch)))
     left = view.seconds_left()
     if snapshot.state == "running" and left is not None:
         words.append(Content(_("~{t} left", t=rough(left))).stylize("$primary"))
     if snapshot.state == "paused":
-        held = view.progress.seconds(time.time())
-        words.append(Content(_("for {t}", t=duration(held))).stylize("$warning"))
-    now = max(view.last_time, time.time()) if snapshot.live and view.phase in _OF_STEPS else view.last_time
+        held = view.progress.seconds_since(time.time())
+        words.append(Content(_("for {t}", t=format_duration(held))).stylize("$warning"))
+    # A finished run does not get older, and clocks of other machines may be ahead.
+    now = max(view.last_time, time.time()) if snapshot.is_live and view.phase in _OF_STEPS else view.last_time
     if view.started and now > view.started:
-        took = duration(now - view.started)
-        text = _("{time} so far", time=took) if snapshot.live else _("took {time}", time=took)
+        took = format_duration(now - view.started)
+        text = _("{time} so far", time=took) if snapshot.is_live else _("took {time}", time=took)
         words.append(Content(text).stylize("$dim"))
-    if not snapshot.live and view.message and (view.steps or snapshot.state != "failed"):
-        words.append(block(view.message.splitlines()[0]))
+    if not snapshot.is_live and view.message and (view.steps or snapshot.state != "failed"):
+        words.append(safe_block(view.message.splitlines()[0]))
     return words
 
 
-def _step(snapshot: Snapshot) -> Content:
+def _format_step(snapshot: RunSnapshot) -> Content:
     view = snapshot.view
     if not view.total_steps:
         return Content(_("step {step:,}", step=view.step)) if view.step else Content("")

@@ -1,4 +1,4 @@
-"""Sentences around a live pane: what a run is, and how it is seen again by who leaves it."""
+"""Sentences around a live pane: what a run is, and how to return to it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import socket
 
 from textual.content import Content
 
-from tui_tuner.inference.leads import runs_option
+from tui_tuner.inference.leads import format_runs_option
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
-from tui_tuner.ui.bridge import Snapshot
+from tui_tuner.ui.bridge import RunSnapshot
 
 
-def about(snapshot: Snapshot) -> Content:
-    """Model, method and device of a run."""
+def describe_run(snapshot: RunSnapshot) -> Content:
+    """Describe model, method and device of a run."""
     config = snapshot.view.config
     model, method = config.get("model"), config.get("method")
     name = model.get("name") if isinstance(model, dict) else None
@@ -25,43 +25,43 @@ def about(snapshot: Snapshot) -> Content:
 
 
 def attach_command(folder: RunFolder) -> str:
-    """The command that shows a run again, from the folder where one is now."""
-    return _command("attach", folder)
+    """Return the command that shows a run again from the current folder."""
+    return _format_command("attach", folder)
 
 
-def left_words(snapshot: Snapshot) -> str:
-    """What the shell is told once somebody has left the pane of a run that another process trains."""
+def left_words(snapshot: RunSnapshot) -> str:
+    """Return a message for the shell after leaving the pane of a run that another process trains."""
     folder = snapshot.folder
     said = {"name": one_line(folder.name), "attach": one_line(attach_command(folder))}
     if snapshot.state == "paused":
         return _(
-            "run {name} stays paused; `{go_on}` lets it go on, and `{attach}` shows it",
-            go_on=one_line(_command("continue", folder)),
+            "run {name} stays paused; `{go_on}` continues it, `{attach}` shows it",
+            go_on=one_line(_format_command("continue", folder)),
             name=said["name"],
             attach=said["attach"],
         )
-    if snapshot.live:
-        return _("run {name} goes on; see it with `{attach}`", name=said["name"], attach=said["attach"])
+    if snapshot.is_live:
+        return _("run {name} continues; watch it with `{attach}`", name=said["name"], attach=said["attach"])
     return ""
 
 
 def detach_question(paused: bool) -> str:
-    """Asked of who leaves a run that this process trains."""
+    """Return the question before leaving a run that this process trains."""
     if paused:
         return _(
-            "Close the workbench? The run stays paused in the background, without a screen, until it is told "
-            "to go on. See it again, and let it go on, with"
+            "Close the workbench? The run stays paused in the background, without a screen, until you "
+            "continue it. To watch or continue it, use"
         )
     return _(
-        "Close the workbench and let the run go on in the background, without a screen, to its end? See it "
-        "again with"
+        "Close the workbench and let the run continue in the background, without a screen, to its end? To "
+        "watch it, use"
     )
 
 
 def is_local(folder: RunFolder) -> bool:
-    """Whether a run is on this machine."""
-    return folder.manifest().get("host") in (None, socket.gethostname())
+    """Return whether a run is on this machine."""
+    return folder.read_manifest().get("host") in (None, socket.gethostname())
 
 
-def _command(name: str, folder: RunFolder) -> str:
-    return f"tui-tuner {name} {shlex.quote(folder.name)}{runs_option(folder)}"
+def _format_command(name: str, folder: RunFolder) -> str:
+    return f"tui-tuner {name} {shlex.quote(folder.name)}{format_runs_option(folder)}"

@@ -1,4 +1,4 @@
-"""What the curves of a run say, on one line of its live pane; it is drawn when it changes, and only then."""
+"""The verdict on a run's curves as a line of its live pane, drawn only when it changes."""
 
 from __future__ import annotations
 
@@ -7,61 +7,63 @@ from textual.content import Content
 
 from tui_tuner.locales import _
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.words import column, mark, marked, state_words
-from tui_tuner.verdicts.told import headline, verdict_line, ways_of
+from tui_tuner.ui.screen_words import fit_column, mark_value, render_marked, state_words
+from tui_tuner.verdicts.verdict_lines import format_headline, list_ways, verdict_line
 
-LEADS_TO_STOP = ("overfit", "unstable", "memorised")  # more steps of these make nothing better
+LEADS_TO_STOP = ("overfit", "unstable", "memorised")  # verdicts that more steps do not improve
 
 
 def verdict_content(view: RunView, live: bool, width: int) -> Content | None:
-    """The newest verdict with its best evidence, and the key that acts on it; None where there is none."""
+    """Return the newest verdict with its best evidence and the key that acts on it, if there is one."""
     found = view.verdict
     if found is None:
         return None
     sign, _word, colour = state_words("completed", found.verdict)
+    # While the run lasts, overfitting is no result yet: it can still be stopped at the best checkpoint.
     if live and found.verdict == "overfit":
         sign, colour = "!", "$warning"
-    words, key = _words(view, live), _key(view, live)
+    words, key = _format_words(view, live), _format_key(view, live)
     room = width - 2
+    # The key matters most while there is time to act, so the words are cut first.
     if key.plain and (live or cell_len(words) + 2 + key.cell_length <= room):
         room -= 2 + key.cell_length
-    else:  # the footer has it, too
+    else:  # the footer shows the key, too
         key = Content("")
-    words = column(words, room).rstrip()
+    words = fit_column(words, room).rstrip()
     head, colon, rest = words.partition(":")
     parts = [Content.assemble((f"{sign} {head}{colon}", f"bold {colour}"), rest)]
     return Content("  ").join([*parts, key] if key.plain else parts)
 
 
-def _key(view: RunView, live: bool) -> Content:
-    """What a key does about it; empty where there is nothing to be done."""
+def _format_key(view: RunView, live: bool) -> Content:
+    """Return the key that acts on the verdict; empty if there is none."""
     found = view.verdict
     if found is None:
         return Content("")
     if live:
         stops = found.verdict in LEADS_TO_STOP
-        return marked(_("{key} stop here", key=mark("x"))) if stops else Content("")
-    return marked(_("{key} what to change", key=mark("F4"))) if ways_of(found) else Content("")
+        return render_marked(_("{key} stop here", key=mark_value("x"))) if stops else Content("")
+    return render_marked(_("{key} what to change", key=mark_value("F4"))) if list_ways(found) else Content("")
 
 
-def _words(view: RunView, live: bool) -> str:
+def _format_words(view: RunView, live: bool) -> str:
     found = view.verdict
     assert found is not None
     best = view.best_step()
     if live and found.verdict == "overfit" and best is not None:
         if best == found.since_step:
-            return _("{headline}: that is the best checkpoint", headline=headline(found))
-        return _("{headline}: best checkpoint at step {best:,}", headline=headline(found), best=best)
+            return _("{headline}: that is the best checkpoint", headline=format_headline(found))
+        return _("{headline}: best checkpoint at step {best:,}", headline=format_headline(found), best=best)
     return verdict_line(found)
 
 
 def stop_question(view: RunView) -> str:
-    """Asked of who stops a run that overfits; empty where it does not."""
+    """Return the question before stopping a run that overfits; empty if it does not."""
     best = view.best_step()
-    if view.verdict_name != "overfit" or best is None or view.ended:
+    if view.verdict_name != "overfit" or best is None or view.has_ended:
         return ""
     return _(
-        "Stop here? Held-out rows were best at step {best:,}: that model is in the folder `best`, and stays "
+        "Stop here? Held-out rows were best at step {best:,}: that model is in the folder `best` and stays "
         "there. A checkpoint is saved first, and the run can be resumed.",
         best=best,
     )

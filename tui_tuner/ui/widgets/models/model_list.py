@@ -1,4 +1,4 @@
-"""The list of models: a line each, under the heading of where they come from."""
+"""The list of models, one per line, under headings for their origin."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from textual.widgets.option_list import Option
 
 from tui_tuner.locales import _
 from tui_tuner.text import human_bytes, one_line
-from tui_tuner.ui.base_models.fetches import FAILED, FETCHING, Job
+from tui_tuner.ui.base_models.fetches import FAILED, FETCHING, FetchJob
 from tui_tuner.ui.base_models.fits import FITS, MISFIT, UNKNOWN, UNSUITED, Fit
-from tui_tuner.ui.base_models.rows import HUB, Row, place_words
-from tui_tuner.ui.base_models.told import count_words
-from tui_tuner.ui.words import column
+from tui_tuner.ui.base_models.model_description import count_words
+from tui_tuner.ui.base_models.model_rows import HUB, ModelRow, place_words
+from tui_tuner.ui.screen_words import fit_column
 
 _MARK, _COUNT, _SIZE, _LICENCE, _FIT = 2, 7, 11, 13, 13
-_NARROW = 64  # cells below which the licence is left out
+_NARROW = 64  # narrower lists (in cells) omit the licence
 _HEAD = "head "
 _MOVING = ("up", "down", "home", "end", "pageup", "pagedown")
 
 
 class Heads(Widget):
-    """The names of the columns, over a `ModelList`."""
+    """The column headings above a `ModelList`."""
 
     DEFAULT_CSS = "Heads { height: 1; padding-right: 1; }"
 
     def render(self) -> Content:
-        return heading(self.content_size.width)
+        return make_heading(self.content_size.width)
 
 
 class Scrolled(Message):
-    """Other models are in sight."""
+    """Other models have become visible."""
 
 
 class ModelList(OptionList):
     """Rows of models; the id of an option is the key of its row."""
 
-    DEFAULT_CSS = "ModelList { scrollbar-gutter: stable; }"  # so that columns stay under their heads
+    DEFAULT_CSS = "ModelList { scrollbar-gutter: stable; }"  # keeps columns under their headings
 
     def __init__(self, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self.rows: dict[str, Row] = {}
-        self.held = False  # somebody has put the cursor where it is
+        self.rows: dict[str, ModelRow] = {}
+        self.held = False  # the user has moved the cursor
         self._shown: list[str] = []
         self._keys: list[str] = []
         self._fits: Mapping[str, Fit] = {}
-        self._jobs: Mapping[str, Job] = {}
+        self._jobs: Mapping[str, FetchJob] = {}
 
     def on_resize(self) -> None:
-        self._draw(force=True)
+        self._draw_lines(force=True)
 
     def on_key(self, event: events.Key) -> None:
         self.held = self.held or event.key in _MOVING
@@ -68,62 +68,69 @@ class ModelList(OptionList):
             self.post_message(Scrolled())
 
     @property
-    def chosen(self) -> Row | None:
+    def chosen_row(self) -> ModelRow | None:
         """The row under the cursor."""
         option = self.highlighted_option
         return self.rows.get(option.id or "") if option is not None else None
 
     @property
-    def in_sight(self) -> list[Row]:
-        """The rows on view."""
+    def in_sight(self) -> list[ModelRow]:
+        """The visible rows."""
         first = int(self.scroll_offset.y)
         keys = self._keys[first : first + max(1, self.scrollable_content_region.height)]
         return [self.rows[key] for key in keys if key in self.rows]
 
-    def show(
-        self, rows: Sequence[Row], fits: Mapping[str, Fit], jobs: Mapping[str, Job], cursor: str = ""
+    def show_rows(
+        self,
+        rows: Sequence[ModelRow],
+        fits: Mapping[str, Fit],
+        jobs: Mapping[str, FetchJob],
+        cursor: str = "",
     ) -> None:
-        """Draw these rows; only lines that differ are touched while the rows are the same.
+        """Show rows; while they are the same ones, only changed lines are redrawn.
 
         Args:
-            cursor: The row, by its key or its name, that the cursor goes to unless it is held; else to the
-                first that the task can use.
+            cursor: Key or name of the row that gets the cursor, unless the user has moved it; otherwise the
+                first row that the task can use.
         """
         self.rows = {row.key: row for row in rows}
         self._fits, self._jobs = fits, jobs
         keys: list[str] = []
         place = ""
         for row in rows:
+            # Rows come sorted by place, so a new place starts a new heading.
             if row.place != place:
                 place = row.place
                 keys.append(f"{_HEAD}{place}")
             keys.append(row.key)
         if keys == self._keys:
-            self._draw()
+            self._draw_lines()
             return
+        # Answers of hubs come late and in between: the cursor must stay on its model.
         under = self.highlighted_option if self.held else None
         kept = under.id if under is not None else None
         self._keys = keys
         self.clear_options()
         self.add_options(Option(Content(""), key, disabled=key.startswith(_HEAD)) for key in keys)
         self._shown = [""] * len(keys)
-        self._draw()
+        self._draw_lines()
         named = [key for key in keys if key in self.rows and cursor in (key, self.rows[key].name)]
         suited = sorted(self.rows, key=lambda key: key in fits and fits[key].state == UNSUITED)
         places = [key for key in (kept, *named, *suited) if key in self.rows]
         self.highlighted = keys.index(places[0]) if places else None
 
-    def _draw(self, force: bool = False) -> None:
+    def _draw_lines(self, force: bool = False) -> None:
         width = self.scrollable_content_region.width or self.size.width
         if not width:
             return
+        # Replacing the prompt of an option lays out the list again, so only changed lines are replaced.
         for index, key in enumerate(self._keys):
-            line = self._line(key, width)
+            line = self._make_line(key, width)
             if force or line.markup != self._shown[index]:
                 self._shown[index] = line.markup
                 self.replace_option_prompt_at_index(index, line)
 
-    def _line(self, key: str, width: int) -> Content:
+    def _make_line(self, key: str, width: int) -> Content:
         if key in self.rows:
             return row_line(self.rows[key], self._fits.get(key), self._jobs.get(key), width)
         place = key.removeprefix(_HEAD)
@@ -131,41 +138,41 @@ class ModelList(OptionList):
         return Content(place_words(place, source)).stylize("$dim")
 
 
-def _widths(width: int) -> tuple[int, int]:
-    """Cells for the name and for the licence."""
+def _divide_width(width: int) -> tuple[int, int]:
+    """Return the widths of name and licence in cells."""
     licence = _LICENCE if width >= _NARROW else 0
     return max(8, width - _MARK - _COUNT - _SIZE - licence - _FIT), licence
 
 
-def heading(width: int) -> Content:
-    """The names of the columns, over `row_line`."""
-    name, licence = _widths(width)
-    text = " " * _MARK + column(_("model"), name) + _("params").rjust(_COUNT) + _("size").rjust(_SIZE)
-    text += ("  " + column(_("licence"), licence - 2)) if licence else ""
-    return Content(text + "  " + column(_("takes"), _FIT - 2)).stylize("$dim")
+def make_heading(width: int) -> Content:
+    """Return the column headings for `row_line`."""
+    name, licence = _divide_width(width)
+    text = " " * _MARK + fit_column(_("model"), name) + _("params").rjust(_COUNT) + _("size").rjust(_SIZE)
+    text += ("  " + fit_column(_("licence"), licence - 2)) if licence else ""
+    return Content(text + "  " + fit_column(_("needs"), _FIT - 2)).stylize("$dim")
 
 
-def row_line(row: Row, fit: Fit | None, job: Job | None, width: int) -> Content:
-    """Name, parameters, size, licence and fit of a model in `width` cells."""
-    name_width, licence_width = _widths(width)
-    mark, colour = _mark(row, job)
+def row_line(row: ModelRow, fit: Fit | None, job: FetchJob | None, width: int) -> Content:
+    """Format name, parameters, size, licence and fit of a model in `width` cells."""
+    name_width, licence_width = _divide_width(width)
+    mark, colour = _choose_mark(row, job)
     parts: list[str | tuple[str, str]] = [
-        (column(mark, _MARK), colour),
-        column(shortened(row.name, name_width - 1), name_width - 1) + " ",
+        (fit_column(mark, _MARK), colour),
+        fit_column(shorten_name(row.name, name_width - 1), name_width - 1) + " ",
         (count_words(row.parameters).rjust(_COUNT), "$dim"),
-        (_size(row, job).rjust(_SIZE), "$primary" if job is not None and job.active else ""),
+        (_format_size(row, job).rjust(_SIZE), "$primary" if job is not None and job.is_active else ""),
     ]
     if licence_width:
-        words = _("gated") if row.gated and not row.here else row.licence
-        style = "$warning" if row.gated and not row.here else "$dim"
-        parts.append(("  " + column(words, licence_width - 2), style))
+        words = _("gated") if row.gated and not row.is_here else row.licence
+        style = "$warning" if row.gated and not row.is_here else "$dim"
+        parts.append(("  " + fit_column(words, licence_width - 2), style))
     words, style = fit_words(fit)
-    parts.append(("  " + column(words, _FIT - 2), style))
+    parts.append(("  " + fit_column(words, _FIT - 2), style))
     return Content.assemble(*parts)
 
 
-def shortened(name: str, width: int) -> str:
-    """A name in so many cells, without the middle or the end of its owner, as the rest tells models apart."""
+def shorten_name(name: str, width: int) -> str:
+    """Shorten a name to `width` cells by cutting its owner, as the rest distinguishes models."""
     line = one_line(name)
     owner, slash, rest = line.rpartition("/")
     left = width - cell_len(rest) - 2
@@ -174,32 +181,32 @@ def shortened(name: str, width: int) -> str:
     return f"{set_cell_size(owner, left).rstrip()}…/{rest}"
 
 
-def _mark(row: Row, job: Job | None) -> tuple[str, str]:
-    if job is not None and job.active:
+def _choose_mark(row: ModelRow, job: FetchJob | None) -> tuple[str, str]:
+    if job is not None and job.is_active:
         return "⇣", "$primary"
-    if job is not None and job.state == FAILED and not (row.here and row.whole):
+    if job is not None and job.state == FAILED and not (row.is_here and row.whole):
         return "✗", "$error"
-    if not row.here:
+    if not row.is_here:
         return "", ""
     return ("●", "$success") if row.whole else ("◐", "$warning")
 
 
-def _size(row: Row, job: Job | None) -> str:
-    if job is not None and job.active:
+def _format_size(row: ModelRow, job: FetchJob | None) -> str:
+    if job is not None and job.is_active:
         if job.state != FETCHING:
             return _("waiting")
         return f"{job.share:.0%}" if job.share is not None else human_bytes(job.done)
     if row.bytes is None:
         return "?" if row.place == HUB else ""
-    if row.partial and row.total:
+    if row.is_partial and row.total:
         return _("{share:.0%} here", share=min(1.0, row.bytes / row.total))
-    if row.partial:
+    if row.is_partial:
         return _("{size} …", size=human_bytes(row.bytes))
     return f"~{human_bytes(row.bytes)}" if row.derived else human_bytes(row.bytes)
 
 
 def fit_words(fit: Fit | None) -> tuple[str, str]:
-    """The verdict in a few cells: a mark, and the memory that it takes."""
+    """Return a short verdict (mark and memory) and its style."""
     if fit is None:
         return "…", "$dim"
     if fit.state == UNKNOWN:

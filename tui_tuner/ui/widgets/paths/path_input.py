@@ -1,4 +1,4 @@
-"""A path field: Tab completes as a shell does. Folders are read in threads: a slow one holds nothing up."""
+"""A path field with completion by Tab as in a shell. Folders are read in threads, so none blocks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from textual.suggester import Suggester, SuggestionReady
 from textual.widgets import Input
 
 from tui_tuner.text import one_line, sanitize
-from tui_tuner.ui.widgets.paths.listing import (
-    Entry,
-    Names,
+from tui_tuner.ui.widgets.paths.folder_listing import (
+    FolderEntry,
+    FolderNames,
     read_folder,
     real_folder,
     split_path,
 )
 
 
-class _Shown(Highlighter):
-    """Shows any path, safely, a character for a character: the field holds it as it is."""
+class _PathHighlighter(Highlighter):
+    """Shows any path safely, one character for each of its characters, as the cursor counts them."""
 
     def __call__(self, text: str | Text) -> Text:
         plain = text if isinstance(text, str) else text.plain
@@ -34,10 +34,10 @@ class _Shown(Highlighter):
         return Text(shown, no_wrap=True, overflow="ignore", end="")
 
     def highlight(self, text: Text) -> None:
-        """Nothing: the text is made anew."""
+        """Do nothing: `__call__` builds the text."""
 
 
-class _Suggested(Suggester):
+class _PathSuggester(Suggester):
     def __init__(self, field: PathInput) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
         self._field = field
@@ -47,7 +47,7 @@ class _Suggested(Suggester):
 
 
 class PathInput(Input):
-    """Completes paths, and tells what is in the folder that is typed (`Listed`, `Reading`)."""
+    """Completes paths and reports the content of the typed folder (`Listed`, `Reading`)."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "complete", show=False),
@@ -55,14 +55,14 @@ class PathInput(Input):
     ]
 
     class Listed(Message):
-        """The folder was read; `problem` says why not."""
+        """The folder was read, or could not be read because of `problem`."""
 
-        def __init__(self, folder: str, names: Names, problem: str = "") -> None:
+        def __init__(self, folder: str, names: FolderNames, problem: str = "") -> None:
             super().__init__()
             self.folder, self.names, self.problem = folder, names, problem
 
     class Reading(Message):
-        """So many names were found in a folder so far."""
+        """The number of names found in a folder so far."""
 
         def __init__(self, folder: str, count: int) -> None:
             super().__init__()
@@ -72,7 +72,7 @@ class PathInput(Input):
             return isinstance(message, PathInput.Reading)
 
     class Completed(Message):
-        """Tab was pressed; `stuck`: there was nothing more to complete."""
+        """Tab was pressed; `stuck`: nothing was completed."""
 
         def __init__(self, stuck: bool) -> None:
             super().__init__()
@@ -82,29 +82,29 @@ class PathInput(Input):
         super().__init__(
             value,
             placeholder,
-            highlighter=_Shown(),
-            suggester=_Suggested(self),
+            highlighter=_PathHighlighter(),
+            suggester=_PathSuggester(self),
             id=id,
             compact=True,
             select_on_focus=False,
         )
-        self.folder = ""  # absolute, that was read or is being read
-        self.names: Names | None = None  # None until it was read
+        self.folder = ""  # absolute path of the folder that was or is being read
+        self.names: FolderNames | None = None  # None until it was read
         self.problem = ""  # why the folder could not be read
-        self._complete_at: str | None = None  # the text at which Tab was pressed while its folder was read
-        self._submit_at: str | None = None  # the same of Enter after it
+        self._complete_at: str | None = None  # the text for which Tab waits until its folder is read
+        self._submit_at: str | None = None  # the text for which Enter waits, after Tab
         self._given_up = threading.Event()
 
     def on_mount(self) -> None:
-        self.look()
+        self.read_typed_folder()
 
     def on_unmount(self) -> None:
         self._given_up.set()
 
     # The folder
 
-    def look(self, again: bool = False) -> None:
-        """Read the folder that is typed, unless that was done."""
+    def read_typed_folder(self, again: bool = False) -> None:
+        """Read the typed folder, unless it was read already."""
         try:
             folder = real_folder(split_path(self.value)[0])
         except (OSError, ValueError):
@@ -113,28 +113,29 @@ class PathInput(Input):
             return
         self._given_up.set()
         self.folder, self.names, self._given_up = folder, None, threading.Event()
-        # Not a worker: one that hangs on a file system that is away would hold up the way out of the app.
-        work = threading.Thread(target=self._read, args=(folder, self._given_up), daemon=True)
+        # Not a worker: one that hangs on an unreachable file system would keep the app from closing.
+        work = threading.Thread(target=self._read_in_thread, args=(folder, self._given_up), daemon=True)
         work.start()
 
-    def _read(self, folder: str, given_up: threading.Event) -> None:
-        entries: list[Entry] = []
+    def _read_in_thread(self, folder: str, given_up: threading.Event) -> None:
+        entries: list[FolderEntry] = []
         problem = ""
 
-        def said(count: int) -> None:
-            self._tell(given_up, PathInput.Reading(folder, count))
+        def report_count(count: int) -> None:
+            self._post_unless_given_up(given_up, PathInput.Reading(folder, count))
 
         try:
-            entries = read_folder(folder, said, given_up.is_set)
+            entries = read_folder(folder, report_count, given_up.is_set)
         except (OSError, ValueError) as error:
             problem = getattr(error, "strerror", "") or str(error)
-        self._tell(given_up, PathInput.Listed(folder, Names(entries), problem))
+        self._post_unless_given_up(given_up, PathInput.Listed(folder, FolderNames(entries), problem))
 
-    def _tell(self, given_up: threading.Event, message: Message) -> None:
+    def _post_unless_given_up(self, given_up: threading.Event, message: Message) -> None:
         if not given_up.is_set():
             self.post_message(message)
 
     def on_path_input_listed(self, message: Listed) -> None:
+        # A slow folder may answer after the user has typed another one.
         if message.folder != self.folder:
             message.stop()
             return
@@ -150,53 +151,54 @@ class PathInput(Input):
             self.post_message(SuggestionReady(self.value, suggestion))
 
     def on_input_changed(self) -> None:
-        self.look()
+        self.read_typed_folder()
 
     # Completing
 
     def suggestion_for(self, value: str) -> str | None:
-        """The first entry that begins with what is typed, if it can be shown as it is."""
+        """Return the first entry that starts with the typed text, if it can be shown unchanged."""
         folder, name = split_path(value)
         if not name or self.names is None or real_folder(folder) != self.folder:
             return None
-        entry = self.names.first(name)
-        found = folder + entry.written if entry is not None else value
+        entry = self.names.find_first(name)
+        found = folder + entry.written_name if entry is not None else value
         return found if sanitize(found) == found and found != value else None
 
-    def put(self, value: str) -> None:
-        """Put a path into the field, the cursor behind it."""
+    def put_path(self, value: str) -> None:
+        """Put a path into the field, with the cursor at its end."""
         self.value = value
         self.cursor_position = len(value)
 
     def action_complete(self) -> None:
-        """Complete what is typed, as far as it can be told."""
+        """Complete the typed text as far as possible."""
         if not self.cursor_at_end:
             self.cursor_position = len(self.value)
-        self.look()
+        self.read_typed_folder()
         if self.names is None:
+            # Tab waits for the folder and completes then, unless the text has changed until then.
             self._complete_at = self.value
             return
         folder, name = split_path(self.value)
-        whole = folder + self.names.completed(name)
+        whole = folder + self.names.complete_name(name)
         stuck = whole == self.value
         if not stuck:
-            self.put(whole)
+            self.put_path(whole)
         self.post_message(PathInput.Completed(stuck))
 
     async def action_submit(self) -> None:
-        """Take what is typed, once it is completed where Tab asked for that."""
+        """Submit the text; if Tab waits for its folder, after the completion."""
         if self._complete_at is not None and self._complete_at == self.value:
             self._submit_at = self.value
         else:
             await super().action_submit()
 
     def action_end_or_accept(self) -> None:
-        """To the end; from there, take the suggestion."""
+        """Move to the end; from there, accept the suggestion."""
         if self.cursor_at_end:
             self.action_cursor_right()
         else:
             self.action_end()
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
-        """Whatever can be printed is typed, and is never a command."""
+        """Treat every printable character as text, never as a key of the screen."""
         return character is not None and character.isprintable()

@@ -1,4 +1,4 @@
-"""What is in a folder, as a list: paths chosen before at its top, sizes and ages beside the names."""
+"""The list of a folder's content: recent paths at the top, sizes and ages next to the names."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from textual.message import Message
 
 from tui_tuner.locales import _
 from tui_tuner.text import human_bytes
+from tui_tuner.ui.screen_words import fit_column, format_age
 from tui_tuner.ui.widgets.long_list import LongList
-from tui_tuner.ui.widgets.paths.listing import (
+from tui_tuner.ui.widgets.paths.folder_listing import (
     BROKEN,
     FILE,
     FOLDER,
     OTHER,
-    Details,
-    Entry,
+    FileDetails,
+    FolderEntry,
     details_of,
     is_suited,
 )
-from tui_tuner.ui.words import age, column
 
 _SIZE, _AGE = 11, 14  # cells
 _REST = 0.25  # seconds between two redraws for details
 
 
 @dataclass(frozen=True)
-class Item:
-    """A line of the list. `path`: as it may be typed; `place`: absolute, for its details."""
+class PathItem:
+    """A line of the list. `path`: as typed; `place`: absolute, for its details."""
 
     shown: str
     path: str
@@ -46,7 +46,7 @@ class Item:
 
 
 class PathList(LongList):
-    """Letters typed here go on in the path field; Left and Backspace go up one folder."""
+    """Letters typed here continue in the path field; Left and Backspace go up one folder."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,backspace", "up", show=False),
@@ -55,10 +55,10 @@ class PathList(LongList):
     ]
 
     class Up(Message):
-        """The folder above is wanted."""
+        """The user wants the parent folder."""
 
     class _Known(Message):
-        """Details of some items are known now."""
+        """Details of some items have become known."""
 
         def can_replace(self, message: Message) -> bool:
             return isinstance(message, PathList._Known)
@@ -67,55 +67,55 @@ class PathList(LongList):
         self, leave: Callable[[str], None], suffixes: tuple[str, ...] = (), id: str | None = None
     ) -> None:
         super().__init__(id=id)
-        self.leave = leave  # for the path field, with what was typed here
+        self.leave = leave  # called with the character that was typed here
         self.suffixes = suffixes
-        self.leading: list[Item] = []
-        self.entries: list[Entry] = []
-        self._folder, self._typed = "", ""  # of the entries: absolute, and as it was typed
-        self.details: dict[str, Details | None] = {}
+        self.leading: list[PathItem] = []
+        self.entries: list[FolderEntry] = []
+        self._folder, self._typed = "", ""  # the folder of the entries: absolute, and as typed
+        self.details: dict[str, FileDetails | None] = {}
         self._given_up = threading.Event()
         self._lock = threading.Lock()
-        self._looking = self._again = False  # for details; and once more when that is done
+        self._looking = self._again = False  # looking for details; and again when done
 
     def on_unmount(self) -> None:
         self._given_up.set()
 
     def show_paths(
-        self, leading: list[Item], entries: list[Entry], folder: str, typed: str, cursor: int | None
+        self, leading: list[PathItem], entries: list[FolderEntry], folder: str, typed: str, cursor: int | None
     ) -> None:
-        """Show some lines, then a folder's entries, and find out how large and how old those are."""
+        """Show some lines, then a folder's entries, and look up their sizes and ages."""
         self.leading, self.entries, self._folder, self._typed = leading, entries, folder, typed
         self.show_items(len(leading) + len(entries), cursor, Content(""))
-        self._look()
+        self._start_details()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
-        self._look()
+        self._start_details()
 
     def on_resize(self) -> None:  # after that of `LongList`
-        self._look()
+        self._start_details()
 
-    def _look(self) -> None:
-        """Find out how large and how old what is on view is."""
+    def _start_details(self) -> None:
+        """Look up sizes and ages of the visible lines."""
         with self._lock:
+            # One thread at a time: on a slow drive, each scroll would start another.
             self._again = self._looking
             if self._looking or not self.is_mounted:
                 return
             self._looking = True
-        # Not a worker, as in the path field
+        # Not a worker, for the same reason as in the path field
         threading.Thread(target=self._find_details, daemon=True).start()
 
-    def item(self, index: int) -> Item:
-        """A line of the list."""
+    def get_item(self, index: int) -> PathItem:
         if index < len(self.leading):
             return self.leading[index]
         entry = self.entries[index - len(self.leading)]
         place = f"{self._folder.rstrip('/')}/{entry.name}"
         suited = is_suited(entry, self.suffixes)
-        return Item(entry.written, self._typed + entry.written, entry.kind, place, suited)
+        return PathItem(entry.written_name, self._typed + entry.written_name, entry.kind, place, suited)
 
-    def forget(self) -> None:
-        """What was known of files may have changed."""
+    def forget_details(self) -> None:
+        """Forget details, as files may have changed."""
         self.details = {}
 
     def _find_details(self) -> None:
@@ -123,7 +123,7 @@ class PathList(LongList):
         while not self._given_up.is_set():
             place = self._unknown_on_view()
             if not place:
-                with self._lock:  # something else may have come on view meanwhile
+                with self._lock:  # other lines may have become visible meanwhile
                     self._looking, self._again = self._again, False
                     if self._looking:
                         continue
@@ -137,28 +137,28 @@ class PathList(LongList):
 
     def _unknown_on_view(self) -> str:
         for index in self.on_view:
-            with contextlib.suppress(IndexError):  # the lines are others meanwhile
-                place = self.item(index).place
+            with contextlib.suppress(IndexError):  # the list changed meanwhile
+                place = self.get_item(index).place
                 if place and place not in self.details:
                     return place
         return ""
 
     def on_path_list__known(self) -> None:
         self.refresh()
-        self._look()
+        self._start_details()
 
     def draw_item(self, index: int, width: int) -> list[Content]:
-        item = self.item(index)
+        item = self.get_item(index)
         size, when = "", ""
         details = self.details.get(item.place)
         if details is not None and item.kind in (FILE, FOLDER):
             size = human_bytes(details.size) if item.kind == FILE else ""
-            when = age(details.changed)
+            when = format_age(details.changed)
         note = item.note or _NOTES.get(item.kind, "")
         right = f"{note or size:>{_SIZE}}  {when:>{_AGE}}"
         cells = max(12, width - len(right) - 1)
         colour = "$dim" if not item.suited else "$primary" if item.kind == FOLDER else ""
-        return [Content.assemble((column(item.shown, cells), colour), " ", (right, "$dim"))]
+        return [Content.assemble((fit_column(item.shown, cells), colour), " ", (right, "$dim"))]
 
     # Keys
 
@@ -166,10 +166,10 @@ class PathList(LongList):
         if event.is_printable and event.character:
             event.stop()
             event.prevent_default()
-            self.leave(event.character)  # at once: the next key may be on its way already
+            self.leave(event.character)  # not by a message: the next key may arrive before it
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
-        """What is typed here is a name, and no command."""
+        """Treat every printable character as part of a name, never as a key of the screen."""
         return character is not None and character.isprintable()
 
     def action_move(self, step: int) -> None:
@@ -179,17 +179,17 @@ class PathList(LongList):
             super().action_move(step)
 
     def action_up(self) -> None:
-        """To the folder above."""
+        """Go to the parent folder."""
         self.post_message(PathList.Up())
 
     def action_into(self) -> None:
-        """Into the folder under the cursor."""
-        if self.cursor is not None and self.item(self.cursor).kind == FOLDER:
+        """Open the folder under the cursor."""
+        if self.cursor is not None and self.get_item(self.cursor).kind == FOLDER:
             self.action_select()
 
     def action_leave(self) -> None:
-        """Back to the path field."""
+        """Return to the path field."""
         self.leave("")
 
 
-_NOTES = {BROKEN: _("leads nowhere"), OTHER: _("not a file")}
+_NOTES = {BROKEN: _("broken link"), OTHER: _("not a file")}

@@ -1,4 +1,4 @@
-"""What a screen waits for: a name, a count where there is one, and the seconds, moving each second."""
+"""What a screen is waiting for: a name, a count if there is one, and the seconds passed."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from textual.content import Content
 
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Phase
-from tui_tuner.runs.phases.progress import Progress, progress_words
+from tui_tuner.runs.phases.progress import PhaseProgress, progress_words
 from tui_tuner.text import one_line
 
 
 @dataclass(frozen=True)
 class Wait:
-    """One thing that is waited for.
+    """One thing that a screen waits for.
 
     Args:
-        words: What it is.
-        began: When it began [seconds of `time.time`].
-        progress: How far it is, where that is known.
-        ending: How it is ended, in words.
+        words: Its name.
+        began: Its start, in seconds of `time.time`.
+        progress: Its progress, if known.
+        ending: How to cancel it, in words.
     """
 
     words: str
     began: float
-    progress: Progress = Progress()  # noqa: RUF009  (frozen)
+    progress: PhaseProgress = PhaseProgress()  # noqa: RUF009  (frozen)
     ending: str = ""
 
-    def said(self, now: float) -> str:
-        """All of it, on one line."""
+    def describe_wait(self, now: float) -> str:
+        """Describe it in one line."""
         counted = progress_words(self.progress, now) if self.progress.total or self.progress.done else ""
         seconds = int(now - self.began)
         taken = _("{seconds} s", seconds=seconds) if seconds and not counted else ""
@@ -38,32 +38,33 @@ class Wait:
         return ", ".join(part for part in (words, self.ending) if part)
 
 
-class Waits:
-    """The things that a screen waits for, by name; the newest is said."""
+class WaitList:
+    """The things that a screen waits for, by name; the newest is shown."""
 
     def __init__(self) -> None:
         self._waits: dict[str, Wait] = {}
 
-    def begin(self, name: str, words: str, ending: str = "") -> None:
-        """Something is waited for from now on."""
+    def begin_wait(self, name: str, words: str, ending: str = "") -> None:
+        """Start waiting for something."""
         self._waits.pop(name, None)
+        # Removed first, so that it becomes the newest: a dict keeps the place of an existing key.
         self._waits[name] = Wait(words, time.time(), ending=ending)
 
-    def count(self, name: str, done: int, total: int, unit: str, words: str = "") -> None:
-        """How far it is."""
+    def count_progress(self, name: str, done: int, total: int, unit: str, words: str = "") -> None:
+        """Note the progress of a wait."""
         wait = self._waits.get(name)
         if wait is not None:
-            progress = wait.progress.after(Phase(name, done, total, words, unit), time.time())
+            progress = wait.progress.take_event(Phase(name, done, total, words, unit), time.time())
             self._waits[name] = replace(wait, words=one_line(words) or wait.words, progress=progress)
 
-    def end(self, name: str) -> None:
-        """It is waited for no more."""
+    def end_wait(self, name: str) -> None:
+        """Stop waiting for something."""
         self._waits.pop(name, None)
 
     def __bool__(self) -> bool:
         return bool(self._waits)
 
-    def said(self) -> Content:
-        """The newest of them."""
+    def describe_newest(self) -> Content:
+        """Describe the newest wait; empty if there is none."""
         wait = next(reversed(self._waits.values()), None)
-        return Content(wait.said(time.time())).stylize("$dim") if wait is not None else Content("")
+        return Content(wait.describe_wait(time.time())).stylize("$dim") if wait is not None else Content("")

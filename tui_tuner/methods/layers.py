@@ -1,0 +1,171 @@
+"""The layers of a model that a method trains or puts an adapter on, found in the model itself."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
+from tui_tuner.models.new_weights import new_modules
+from tui_tuner.text import one_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch.nn import Module, ModuleList
+
+    from tui_tuner.config.schema import RunConfig
+
+# peft's names for tasks whose model has its own head, which every method trains
+HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
+
+
+def find_layers(model: Module) -> ModuleList:
+    """Return the stack of layers of a model: its longest ModuleList.
+
+    Raises:
+        ConfigError: the model has none.
+    """
+    import torch
+
+    stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    if not stacks:
+        raise ConfigError(_("this model has no stack of layers to choose from."), where="method.layers")
+    # Experts and vision towers are lists of modules too, so the stack with as many layers as the config wins
+    expected = getattr(model.config.get_text_config(), "num_hidden_layers", 0)
+    return max(stacks, key=lambda stack: (len(stack) == expected, len(stack)))
+
+
+def find_final_norms(model: Module) -> list[Module]:
+    """Return the norms next to the stack of layers, such as `model.norm`."""
+    layers = find_layers(model)
+    for module in model.modules():
+        children = list(module.children())
+        if any(child is layers for child in children):
+            return [child for child in children if "norm" in type(child).__name__.lower()]
+    return []
+
+
+def name_saved_modules(model: Module, peft_type: str) -> list[str]:
+    """Return the modules that are trained and saved whole with an adapter: the head, and new modules."""
+    # peft adds `classifier`, `score` and `qa_outputs` itself; heads have other names too
+    return new_modules(model) if peft_type in HEADED else []
+
+
+def name_outside_layers(model: Module, targets: str | list[str]) -> list[str] | None:
+    """Return linear layers outside the stack that share a name with one inside it, such as a pooler's.
+
+    peft finds targets by name and would put adapters on these too. None if there are none, or if the user
+    named the targets.
+    """
+    if targets != "all-linear":
+        return None
+    inside = {id(module) for module in find_layers(model).modules()}
+    names = set(name_linears(model))
+    found = [
+        name
+        for name, module in model.named_modules()
+        if id(module) not in inside and name.rpartition(".")[2] in names
+    ]
+    return found or None
+
+
+def is_transposed(model: Module) -> bool:
+    """Return whether weights are stored as [inputs, outputs], as in GPT-2."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(isinstance(module, Conv1D) for module in find_layers(model).modules())
+
+
+def choose_last_layers(model: Module, asked: int) -> list[int]:
+    """Return the indices of the last `asked` layers.
+
+    Raises:
+        ConfigError: the model has fewer.
+    """
+    count = len(find_layers(model))
+    if asked > count:
+        raise ConfigError(
+            _("{asked} is more than this model's {layers} layers.", asked=asked, layers=count),
+            where="method.layers",
+        )
+    return list(range(count - asked, count))
+
+
+def choose_targets(model: Module, targets: str | list[str]) -> list[str]:
+    """Return the last parts of the names of the linear layers that get an adapter.
+
+    `all-linear` takes every linear layer inside the stack of layers, which leaves out the head.
+
+    Raises:
+        ConfigError: no linear layer has one of the names; the message lists those that exist.
+    """
+    found = name_linears(model)
+    if targets == "all-linear":
+        return found
+    asked = [targets] if isinstance(targets, str) else list(targets)
+    every = {name for name, _unused in model.named_modules()}
+    unknown = [name for name in asked if not any(full == name or full.endswith(f".{name}") for full in every)]
+    if unknown:
+        raise ConfigError(
+            _("this model has no layer {name!r}.", name=one_line(unknown[0])),
+            where="method.targets",
+            hint=_("Its linear layers are {names}; all-linear takes them all.", names=", ".join(found)),
+        )
+    return asked
+
+
+def name_linears(model: Module) -> list[str]:
+    """Return the last parts of the names of all linear layers in the stack, in order of appearance."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    names: dict[str, None] = {}
+    for layer in find_layers(model):
+        for name, module in layer.named_modules():
+            # A router of experts may be a linear layer that returns several tensors (Llama 4), which no
+            # adapter supports: linear layers defined by a model itself get none
+            own = type(module).__module__.startswith("transformers.models.")
+            if isinstance(module, torch.nn.Linear | Conv1D) and not own:
+                names[name.rpartition(".")[2]] = None
+    return list(names)
+
+
+def name_embeddings(model: Module) -> list[str]:
+    """Return the last parts of the names of the input embeddings and of the head."""
+    wanted = (model.get_input_embeddings(), model.get_output_embeddings())
+    return [
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if any(module is one for one in wanted if one is not None)
+    ]
+
+
+def name_targets(model: Module, config: RunConfig, peft_type: str) -> dict[str, Any]:
+    """Return the arguments of a peft config that name the target layers and the modules saved whole."""
+    method = config.method
+    found: dict[str, Any] = {
+        "target_modules": choose_targets(model, method.targets),
+        "exclude_modules": name_outside_layers(model, method.targets),
+        "modules_to_save": name_saved_modules(model, peft_type) or None,
+        "task_type": peft_type,
+    }
+    if method.layers is not None:
+        found["layers_to_transform"] = choose_last_layers(model, method.layers)
+    return found
+
+
+def write_head_config(base: Module, peft_type: str, folder: Path) -> None:
+    """Write the model's config next to an adapter with a head, because it has the names of the classes.
+
+    Nothing is written for a model that writes text: the base model's own config is enough for it.
+    """
+    if peft_type not in HEADED:
+        return
+    config = copy.deepcopy(base.config)
+    config.architectures = [type(base).__name__]
+    if hasattr(config, "quantization_config"):
+        # The next program that loads the adapter chooses its own quantisation
+        del config.quantization_config
+    config.save_pretrained(str(folder))

@@ -1,0 +1,119 @@
+"""The interface of a method, which decides which weights are trained: implement this (see CONTRIBUTING)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tui_tuner.config.kinds.method_kind import MethodKind, Trait
+from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.errors import ModelError
+from tui_tuner.locales import _
+from tui_tuner.methods.numbers.method_numbers import MethodNumbers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+    from torch.nn import Module
+
+    from tui_tuner.config.schema import RunConfig
+    from tui_tuner.methods.stored import Stored
+
+
+class Method(MethodNumbers):
+    """One method of `config.kinds.methods.METHODS`. Importing its module imports no training library.
+
+    Its module lists it in a tuple `METHODS`. It keeps no state: one object serves all runs.
+
+    Args:
+        name: Its name in the registry.
+
+    Attributes:
+        library: The library that loads its final models: `transformers`, `peft`, or `tui-tuner` itself.
+    """
+
+    library = "transformers"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def kind(self) -> MethodKind:
+        """Return its entry in the registry: words, traits and fields."""
+        return METHODS[self.name]
+
+    def has(self, trait: Trait) -> bool:
+        """Return whether it has a trait."""
+        return self.kind.has_trait(trait)
+
+    def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
+        """Freeze the weights that are not trained, and add the new ones. Draws from the global seed.
+
+        Args:
+            peft_type: PEFT's name for the task (`Task.peft_type`).
+
+        Raises:
+            ConfigError: the method does not fit this model.
+        """
+        raise NotImplementedError
+
+    def after_step(self, model: Module, step: int, total: int) -> None:
+        """Adjust the trained weights after an optimizer step, before gradients are cleared.
+
+        Args:
+            step: Optimizer steps taken so far, including this one.
+            total: Optimizer steps of the whole run.
+        """
+
+    def extra_loss(self, model: Module) -> Tensor | None:
+        """Return a term to add to the loss of an optimizer step: a scalar with a gradient, or None."""
+        return None
+
+    def save_model(self, model: Module, folder: Path) -> None:
+        """Write the trained weights into a new folder in the format that `library` loads."""
+        model.save_pretrained(str(folder), safe_serialization=True)
+
+    def load_adapter(self, base: Module, folder: Path) -> Module:
+        """Load the adapter that `save_model` wrote onto a base model, and return the result. Adapters only.
+
+        Raises:
+            ModelError: the adapter is damaged, or was made for another model.
+        """
+        raise NotImplementedError
+
+    def leaves_base(self, stored: Stored) -> bool:
+        """Return whether `load_adapter` changes no tensor of the base model, so that models can share it."""
+        return False
+
+    def merge_weights(self, model: Module) -> Module:
+        """Return the model with its adapter merged into its weights; a whole model is returned as it is.
+
+        Raises:
+            ModelError: this method, or this model, cannot be merged.
+        """
+        return model
+
+    def unwrap_model(self, model: Module) -> Module:
+        """Return the transformers model inside a wrapper, if calling that applies the trained weights too."""
+        return model
+
+    def note_revision(self, model: Module, revision: str) -> None:
+        """Store the commit of the base model, if it has one, for `save_model` to write. Adapters only."""
+
+    def count_virtual_tokens(self, model: Module) -> int:
+        """Return the number of trained tokens before each sequence, which take up places in the context."""
+        return 0
+
+    def count_virtual_positions(self, model: Module) -> int:
+        """Return how many positions the model gives logits for before those of the text."""
+        return 0
+
+
+def refuse_quantised(base: Module) -> None:
+    """Raise `ModelError` for weights in 4 or 8 bits, which merging would round again."""
+    if getattr(base, "is_quantized", False):
+        raise ModelError(
+            _("an adapter cannot be merged into quantised weights without rounding them again."),
+            where="model.quantization",
+            hint=_("Load the model in 16 or 32 bits, and merge the adapter into that."),
+        )

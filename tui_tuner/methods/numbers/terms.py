@@ -1,0 +1,139 @@
+"""A method as plain numbers, from which planning computes memory and operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.sections.method import MethodSection
+from tui_tuner.models.architectures.family import Linear
+from tui_tuner.models.facts import ModelFacts
+
+ALL = "all-linear"
+
+
+class Form(StrEnum):
+    """How an adapter next to a linear layer is computed, which decides the tensors that autograd keeps.
+
+    Forms that no method here uses occur in published measurements that planning is compared with.
+    """
+
+    GENERAL = "general"  # unknown, apart from the number of trained elements (`Terms.counts`)
+    LOW_RANK = "low_rank"  # LoRA: the product of two matrices
+    MAGNITUDES = "magnitudes"  # DoRA: the same, each output scaled against the norm of its weights
+    FACTORS = "factors"  # IA3: a factor for each output, or for each input
+    SHARED = "shared"  # VeRA: vectors that scale random matrices, which all layers share
+    HADAMARD = "hadamard"  # LoHa: a whole matrix, from two low-rank products multiplied
+    KRONECKER = "kronecker"  # LoKr: a whole matrix, from a small one and a low-rank one
+    BUTTERFLY = "butterfly"  # BOFT: a rotation of the inputs, from factors
+    ROTATION = "rotation"  # OFT: a block-diagonal rotation of the inputs
+    SPECTRUM = "spectrum"  # FourierFT and WaveFT: a whole matrix, from a few coefficients
+    FOLDED = "folded"  # MiSS: the input folded to a few values, which one matrix widens
+    LLAMA_ADAPTER = "llama_adapter"  # lit-gpt's `adapter`: a trained prompt in each layer (arXiv 2303.16199)
+    LLAMA_ADAPTER_V2 = "llama_adapter_v2"  # and with a scale and a bias on each matrix (arXiv 2304.15010)
+
+
+@dataclass(frozen=True)
+class MethodCase:
+    """A method's settings with the model they are for.
+
+    Args:
+        adapts: Returns whether a matrix gets an adapter, which depends on the settings and on the version of
+            the library.
+    """
+
+    section: MethodSection
+    facts: ModelFacts
+    adapts: Callable[[Linear], bool]
+
+    @property
+    def target_names(self) -> frozenset[str]:
+        """Return the names of the matrices that get an adapter, or `all-linear`."""
+        return name_targets(self.section)
+
+    @property
+    def top_layers(self) -> int:
+        """Return how many of the top layers the settings select; 0 is all."""
+        return min(self.section.layers or 0, self.facts.layers) if self.section.reads_field("layers") else 0
+
+
+def name_targets(section: MethodSection) -> frozenset[str]:
+    """Return `method.targets` as a set of names; `all-linear` for a method that does not read it."""
+    # Such a method may add weights next to any layer, so none is excluded
+    if not section.reads_field("targets"):
+        return frozenset({ALL})
+    return frozenset([section.targets] if isinstance(section.targets, str) else section.targets)
+
+
+@dataclass(frozen=True)
+class PassedWeights:
+    """Weights that a token is multiplied by next to a frozen matrix, for counting operations.
+
+    Args:
+        frozen: Elements of matrices that are not trained.
+        trained: Elements of matrices that are trained.
+        instead: The update is a whole matrix that is added to the frozen one before the product, so there is
+            one product instead of two.
+    """
+
+    frozen: float = 0.0
+    trained: float = 0.0
+    instead: bool = False
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The properties that memory depends on, named as the fields of `planning.memory.setup.Setup`.
+
+    Args:
+        form: How adapters next to linear layers are computed.
+        rank: Their inner size; 1 for forms without one, 0 if no linear layer has an adapter.
+        dropout: The dropout before them.
+        targets: Names of the matrices that have an adapter.
+        layers: The number of top layers with trained weights; 0 is all.
+        whole_model: Every weight of the model is trained.
+        whole_layers: Every weight of `layers` is trained, and no other.
+        train_embeddings: Copies of the embeddings and the head are trained, next to the frozen ones.
+        trains_norms: The weights of the norms are trained.
+        feedforward: Targets whose inputs are scaled rather than their outputs.
+        virtual_tokens: Trained tokens before each sequence.
+        prefix: Virtual tokens are keys and values of each layer.
+        encoder: Inner width of the network that produces them; 0 is none.
+        counts: For `Form.GENERAL`, trained elements next to a matrix: (name, inputs, outputs, elements).
+        elsewhere: Elements of each trained tensor that is neither next to a linear layer nor a virtual token.
+        own: Trained elements of the model's own weights, if these are not whole layers.
+    """
+
+    form: Form = Form.LOW_RANK
+    rank: int = 0
+    dropout: float = 0.0
+    targets: frozenset[str] = frozenset({ALL})
+    layers: int = 0
+    whole_model: bool = False
+    whole_layers: bool = False
+    train_embeddings: bool = False
+    trains_norms: bool = False
+    feedforward: frozenset[str] = frozenset()
+    virtual_tokens: int = 0
+    prefix: bool = False
+    encoder: int = 0
+    counts: tuple[tuple[str, int, int, int], ...] = ()
+    elsewhere: tuple[float, ...] = ()
+    own: float = 0.0
+
+
+def make_basic_terms(case: MethodCase) -> Terms:
+    """Make the terms that follow from settings and traits alone."""
+    section = case.section
+    return Terms(
+        rank=section.rank if section.reads_field("rank") else 0,
+        dropout=section.dropout if section.reads_field("dropout") else 0.0,
+        targets=case.target_names,
+        layers=case.top_layers,
+        whole_model=section.has_trait(Trait.WHOLE_MODEL),
+        train_embeddings=section.reads_field("train_embeddings") and section.train_embeddings,
+        virtual_tokens=section.prompt_length,
+        prefix=section.has_trait(Trait.PREFIX),
+    )

@@ -1,0 +1,191 @@
+"""The base class of the methods of peft: how an adapter is attached, saved, loaded and merged."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tui_tuner.config.kinds.method_kind import MethodKind, Trait
+from tui_tuner.errors import ConfigError, ModelError
+from tui_tuner.locales import N_, _
+from tui_tuner.methods.cache_names import join_cache_names
+from tui_tuner.methods.layers import write_head_config
+from tui_tuner.methods.method import Method, refuse_quantised
+from tui_tuner.methods.stored import EMBEDDINGS, Stored, check_names, read_stored
+from tui_tuner.models.out_of_memory import is_out_of_memory
+from tui_tuner.text import one_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch.nn import Module
+
+# The task whose wrapper in peft drops all of a model's inputs but the ids
+DROPPING = "QUESTION_ANS"
+# Initialisations of a low-rank adapter that leave the base model's weights as they are; others, such as
+# PiSSA, move a part of them into the adapter
+_BEGINNINGS = (True, False, None, "gaussian", "orthogonal")
+_OTHER_SHAPE = re.compile(
+    r"size mismatch for ([\w.]+):.*?torch\.Size\((\[[\d, ]*\])\).*?torch\.Size\((\[[\d, ]*\])\)", re.S
+)
+# Parts of a weight's name that some versions of peft write and others leave out
+_OLDER = re.compile(r"\.(default|weight|modules_to_save|original_module)(?=\.|$)")
+
+
+class PeftMethod(Method):
+    """A method whose adapter is made, saved and loaded by peft.
+
+    Attributes:
+        peft_type: peft's name for it, as in `adapter_config.json`.
+    """
+
+    library = "peft"
+    peft_type = ""
+
+    def is_made_by(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether this method makes adapters with such an `adapter_config.json`."""
+        return str(settings.get("peft_type") or "").upper() == self.peft_type
+
+    def save_model(self, model: Module, folder: Path) -> None:
+        with _without_wrapper(model):
+            # Otherwise peft asks a hub about the vocabulary; trained embeddings are saved as modules anyway
+            model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+        write_head_config(model.get_base_model(), str(model.active_peft_config.task_type), folder)
+
+    def load_adapter(self, base: Module, folder: Path) -> Module:
+        from peft import PeftModel
+
+        stored = read_stored(folder)
+        rows = stored.embedding_rows
+        if rows and rows != base.get_input_embeddings().weight.shape[0]:
+            base.resize_token_embeddings(rows, mean_resizing=False)
+        try:
+            with warnings.catch_warnings():
+                # peft only warns about missing names; `_check_places` refuses them
+                warnings.simplefilter("ignore")
+                model = PeftModel.from_pretrained(base, str(folder))
+        # peft and safetensors raise errors of many types for damaged files
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise _refuse_adapter(error, folder) from error
+        _check_places(model, stored, folder)
+        join_cache_names(model)
+        return model
+
+    def leaves_base(self, stored: Stored) -> bool:
+        begins = stored.settings.get("init_lora_weights")
+        return (
+            begins in _BEGINNINGS
+            and not stored.settings.get("loftq_config")
+            and not any(name.endswith(EMBEDDINGS) for name in stored.whole_tensors)
+        )
+
+    def merge_weights(self, model: Module) -> Module:
+        """Return the model with its adapter merged into its weights, without adapter layers.
+
+        LoRA's products are added to the weights, and IA3's factors multiplied into them, both rounded to the
+        dtype of the weights.
+
+        Raises:
+            ModelError: weights in 4 or 8 bits would be rounded a second time.
+        """
+        refuse_quantised(model.get_base_model())
+        return model.merge_and_unload(safe_merge=True)
+
+    def unwrap_model(self, model: Module) -> Module:
+        return model.get_base_model()
+
+    def note_revision(self, model: Module, revision: str) -> None:
+        model.active_peft_config.revision = revision or None
+
+
+class OtherAdapter(PeftMethod):
+    """An adapter of a type that peft supports and no method here trains; it can be loaded and merged."""
+
+    def __init__(self) -> None:
+        super().__init__("adapter")
+
+    @property
+    def kind(self) -> MethodKind:
+        return MethodKind(
+            self.name, N_("Adapter"), N_("A peft adapter."), frozenset({Trait.ADAPTER, Trait.MERGEABLE})
+        )
+
+    def is_made_by(self, settings: Mapping[str, Any]) -> bool:
+        return True
+
+    def leaves_base(self, stored: Stored) -> bool:
+        # peft's other types may change the base model's weights when they are put on it
+        kind = str(stored.settings.get("peft_type") or "").upper()
+        return kind in ("LOKR", "ADALORA") and super().leaves_base(stored)
+
+
+def wrap_model(model: Module, settings: Any) -> Module:
+    """Put an adapter onto a model, as described by a config of peft.
+
+    Raises:
+        ConfigError: peft does not support this adapter on a layer of this model.
+    """
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(model, settings)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(one_line(error, 300), where="method.kind", hint=_("Use lora.")) from error
+
+
+@contextlib.contextmanager
+def _without_wrapper(model: Module) -> Iterator[None]:
+    """Save an adapter for question answering without its task, while this context is open."""
+    settings = model.active_peft_config
+    # peft's wrapper for this task drops token types and positions, so that a program that loads the adapter
+    # would compute other answers than were trained. Without a task peft passes all inputs on, as the adapter
+    # loader of transformers does; the adapter's config names the saved parts of the head all the same
+    if str(settings.task_type) != DROPPING or settings.is_prompt_learning:
+        yield
+        return
+    task, settings.task_type = settings.task_type, None
+    try:
+        yield
+    finally:
+        settings.task_type = task
+
+
+def _check_places(model: Module, stored: Stored, folder: Path) -> None:
+    """Raise `ModelError` if weights of the adapter have no place in the model, or if it lacks some."""
+    from peft import get_peft_model_state_dict
+
+    # The base model's embeddings are not part of the adapter, and peft would ask a hub about them
+    wanted = {_strip_version(name) for name in get_peft_model_state_dict(model, save_embedding_layers=False)}
+    given = {_strip_version(name): name for name in stored.shapes}
+    over = [name for plain, name in given.items() if plain not in wanted and not name.endswith(EMBEDDINGS)]
+    check_names(over, wanted - given.keys(), folder)
+
+
+def _strip_version(name: str) -> str:
+    return _OLDER.sub("", name)
+
+
+def _refuse_adapter(error: Exception, folder: Path) -> ModelError:
+    found = _OTHER_SHAPE.search(str(error))
+    if found is None:
+        return ModelError(
+            _("the adapter cannot be loaded: {error}", error=one_line(error, 300)),
+            where=one_line(folder),
+            hint=_("Check that the base model is the one it was trained on."),
+        )
+    return ModelError(
+        _(
+            "the adapter belongs to another model: {name} has the shape {stored}, but this model needs "
+            "{wanted}.",
+            name=one_line(found[1].removeprefix("base_model.model."), 120),
+            stored=found[2],
+            wanted=found[3],
+        ),
+        where=one_line(folder),
+        hint=_("Check that the base model is the one it was trained on."),
+    )
