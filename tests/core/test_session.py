@@ -73,6 +73,9 @@ def test_registries_hold_what_the_config_offers() -> None:
         {"method__kind": "p_tuning", "method__encoder_size": 32},
         {"method__kind": "prefix_tuning"},
         {"method__kind": "prefix_tuning", "method__encoder_size": 32},
+        {"method__kind": "bottleneck"},
+        {"method__kind": "bottleneck", "method__style": "houlsby", "model__quantization": "nf4"},
+        {"method__kind": "bottleneck", "method__style": "parallel", "method__layers": 1},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
 )

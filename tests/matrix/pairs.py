@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fusable import make_adapters
+
 STEPS = 16
 NAMES = ("Anna", "Boris", "Clara", "David", "Emma", "Felix")
 PLACES = ("Berlin", "Paris", "London", "Oslo", "Rome", "Madrid")
@@ -30,6 +32,8 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "prompt_tuning": ({"virtual_tokens": 4}, 0.05),
     "p_tuning": ({"virtual_tokens": 4}, 0.01),
     "prefix_tuning": ({"virtual_tokens": 4}, 0.05),
+    "bottleneck": ({"reduction": 2}, 0.02),
+    "fusion": ({"adapters": ["adapter-0", "adapter-1"]}, 0.01),
 }
 
 
@@ -163,6 +167,8 @@ def make_models(folder: Path) -> None:
             )
         model.save_pretrained(folder / kind)
         wrapped.save_pretrained(folder / kind)
+        auto_class = "AutoModelForTokenClassification" if kind == "encoder" else "AutoModelForCausalLM"
+        make_adapters(str(folder / kind), folder / "adapters" / kind, auto_class=auto_class)
 
 
 def write_rows(folder: Path) -> None:
@@ -174,6 +180,8 @@ def write_rows(folder: Path) -> None:
 def values_of(work: Work, method: str, folder: Path) -> dict[str, Any]:
     """The values of a config for this pair."""
     fields, rate = METHODS[method]
+    if "adapters" in fields:  # of the same model, written by `make_models`
+        fields = {"adapters": [str(folder / "adapters" / work.model / name) for name in fields["adapters"]]}
     values: dict[str, Any] = {
         "task": work.task,
         "model": {"name": str(folder / work.model), "dtype": "float32"},

@@ -28,6 +28,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "data.path": _DEMO,
     "data.validation": (),
     "data.cleaning.phrases": (),
+    "method.adapters": (),
 }
 _looked: dict[str, Path] = {}  # folder of the config, by path, for paths that were not found
 
@@ -71,6 +72,8 @@ def absolute_paths(config: RunConfig) -> RunConfig:
         value = get_value(config, path)
         if isinstance(value, str) and value not in words and not _is_name(path, value):
             changed[path] = _make_absolute(value)
+    if isinstance(config.method.adapters, list) and config.method.adapters:
+        changed["method.adapters"] = [_make_absolute(name) for name in config.method.adapters]
     if isinstance(config.data.path, list):
         changed["data.path"] = [
             _make_absolute(source)

@@ -162,6 +162,11 @@ def _find_contradictions(config: RunConfig) -> list[str]:
             "method.layers: "
             + _("{kind} needs the number of top layers to train, such as 2", kind=method.kind)
         )
+    if method.needs_field("adapters") and not method.fused_adapters:
+        found.append(
+            "method.adapters: "
+            + _("{kind} needs the runs or folders of two bottleneck adapters or more", kind=method.kind)
+        )
     found += _too_much_shared(config)
     validation = config.data.validation
     if config.evaluation.early_stopping and not validation:

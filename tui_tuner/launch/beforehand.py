@@ -136,6 +136,7 @@ def check_method(config: RunConfig) -> None:
     Raises:
         ConfigError: more layers than the model has, unknown layer names, or an unsupported prefix.
     """
+    from tui_tuner.methods import find_method
     from tui_tuner.models.facts import load_facts
     from tui_tuner.planning.data_facts import DataFacts
     from tui_tuner.planning.traps.findings import Case
@@ -152,6 +153,7 @@ def check_method(config: RunConfig) -> None:
     beside = no_prefix(Case(config, facts, DataFacts(0), None))
     if beside is not None:
         raise ConfigError(beside.text, where="method.kind", hint=beside.reason, field="method.kind")
+    find_method(method.kind).check_model(config, facts)
     asked = (method.layers or 0) if method.reads_field("layers") else 0
     if facts.verified and asked > facts.layers:
         every = write_setting({"method.layers": facts.layers})

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tui_tuner.config.schema import RunConfig
     from tui_tuner.methods.stored import Stored
+    from tui_tuner.models.facts import ModelFacts
 
 
 class Method(MethodNumbers):
@@ -30,9 +31,11 @@ class Method(MethodNumbers):
 
     Attributes:
         library: The library that loads its final models: `transformers`, `peft`, or `tui-tuner` itself.
+        standalone: A file in the folder of a final model, `load_adapter.py`, loads it without this program.
     """
 
     library = "transformers"
+    standalone = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -56,6 +59,13 @@ class Method(MethodNumbers):
             ConfigError: the method does not fit this model.
         """
         raise NotImplementedError
+
+    def check_model(self, config: RunConfig, facts: ModelFacts) -> None:
+        """Check before a run, by shapes alone, that a model can carry it.
+
+        Raises:
+            ConfigError: it cannot, or a field of the section `method` does not go with the model.
+        """
 
     def after_step(self, model: Module, step: int, total: int) -> None:
         """Adjust the trained weights after an optimizer step, before gradients are cleared.

@@ -18,8 +18,11 @@ EMBEDDINGS = (
     *("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "embed_in.weight"),
     *("lm_head.weight", "embed_out.weight"),
 )
-# Parts of the names of parameters that peft adds
-_PARTS = ("lora_", "hada_", "lokr_", "vera_", "ia3_", "prompt_", "token_adapter", "magnitude")
+# Parts of the names of parameters that peft or a method of ours adds
+_PARTS = (
+    *("lora_", "hada_", "lokr_", "vera_", "ia3_", "prompt_", "token_adapter", "magnitude"),
+    *("bottleneck_", "fusion_"),
+)
 
 
 class Stored(NamedTuple):

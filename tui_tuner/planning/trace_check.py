@@ -10,12 +10,12 @@ from typing import Any
 
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _
-from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.methods.numbers.terms import Form, Sublayers
 from tui_tuner.planning.memory.ledger import FIRST, FORWARD, LAST, LOSS, STEP, make_ledger, simulated_layers
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import count_state_bytes, count_temporary, round_up, shadow_bytes
 
-TRACED = (Form.LOW_RANK, Form.MAGNITUDES)
+TRACED = (Form.LOW_RANK, Form.MAGNITUDES, Form.SUBLAYERS)
 AGREE = 0.01  # the ledger is confirmed within this
 GIB = 2**30
 _PHASES = {"forward": FORWARD, "loss": LOSS, "last": LAST, "first": FIRST, "step": STEP}
@@ -171,7 +171,7 @@ def explain_untraceable(setup: Setup) -> str:
     if facts.family.softcap and setup.attention != "eager":
         return _("{model_type} runs with eager attention only", model_type=facts.model_type)
     if setup.form not in TRACED or setup.virtual_tokens or setup.elsewhere or setup.own:
-        return _("only LoRA, DoRA, full fine-tuning and top layers are traced")
+        return _("only LoRA, DoRA, bottleneck adapters, full fine-tuning and top layers are traced")
     if facts.dense_layers and len(simulated_layers(setup)) > 1:
         return _("its layers differ from each other")
     return ""
@@ -189,9 +189,13 @@ def make_request(setup: Setup) -> dict[str, Any]:
             "targets": "all-linear" if "all-linear" in setup.targets else sorted(setup.targets),
             "train_embeddings": setup.train_embeddings,
         }
+    told = setup.sublayers
+    if told is not None:
+        method = {"kind": setup.kind} | ({} if told.fused else _describe_bottleneck(setup, told))
     return {
         "config": setup.facts.raw,
         "method": method,
+        "fused": [told.style, told.sizes] if told is not None and told.fused else None,
         "dtype": {2: "bfloat16", 4: "float32"}[setup.weight],
         "quantization": setup.quantization,
         "double_quant": setup.double_quant,
@@ -214,4 +218,14 @@ def make_request(setup: Setup) -> dict[str, Any]:
         "decides": setup.decides,
         "outputs": setup.head[-1].matrix.outputs if setup.head else 0,
         "new_pooler": setup.new_pooler,
+    }
+
+
+def _describe_bottleneck(setup: Setup, told: Sublayers) -> dict[str, Any]:
+    """The fields of the section `method` that make such adapters."""
+    return {
+        "style": told.style,
+        "reduction": setup.facts.hidden / told.sizes[0],
+        "non_linearity": "swish" if told.keeps_input else "relu",
+        "layer_norm": told.layer_norm,
     }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from tests.conftest import MakeConfig
+from tests.fusable import NEEDS, make_adapters
 from tui_tuner.config.applying import list_unread_fields, method_reads
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.options import list_options
@@ -33,6 +35,11 @@ OTHERS: dict[str, Any] = {
     "method.virtual_tokens": 5,
     "method.encoder_size": 24,
     "method.initial_text": "a red coat",
+    "method.style": "houlsby",
+    "method.reduction": 4.0,
+    "method.non_linearity": "tanh",
+    "method.layer_norm": "before",
+    "method.adapters": ["nowhere"],
 }
 CPU = Hardware(cores=2, memory_gib=16)
 
@@ -65,11 +72,15 @@ def planned(config: RunConfig) -> Any:
 
 @pytest.mark.parametrize("kind", METHODS)
 def test_what_a_method_does_not_read_changes_nothing_and_what_it_reads_does(
-    make_config: MakeConfig, kind: str
+    make_config: MakeConfig, kind: str, tiny_model: Path, tmp_path: Path
 ) -> None:
-    base = make_config(method={"kind": kind, **({"layers": 2} if kind == "freeze" else {})})
+    needs, others = NEEDS.get(kind, {}), OTHERS
+    if kind == "fusion":
+        adapters = make_adapters(str(tiny_model), tmp_path, 3)
+        needs, others = {"adapters": adapters[:2]}, {**OTHERS, "method.adapters": adapters}
+    base = make_config(method={"kind": kind, **needs})
     before, plan_before = trained(base), planned(base)
-    for path, value in OTHERS.items():
+    for path, value in others.items():
         config = with_values(base, {path: value})
         read = method_reads(kind, path)
         assert list_unread_fields(config) == ([] if read else [path])

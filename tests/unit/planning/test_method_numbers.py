@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.fusable import NEEDS
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.schema import RunConfig
@@ -46,7 +47,7 @@ DATA = DataFacts(rows=1000, tokens=400_000, supervised=150_000)
 
 
 def run(kind: str, **sections: Any) -> RunConfig:
-    method = {"kind": kind} | ({"layers": 2} if kind == "freeze" else {})
+    method = {"kind": kind, **NEEDS.get(kind, {})}
     training = {"micro_batch": 2, "gradient_checkpointing": False, "optimizer": "adamw"}
     return RunConfig.model_validate({"method": method, "training": training, **sections})
 
@@ -92,7 +93,8 @@ def test_every_method_has_terms_that_planning_knows(kind: str) -> None:
     config = run(kind)
     fields = fields_of(config)
     assert set(fields) <= set(Setup.__dataclass_fields__)
-    assert fields["form"] in FORMS and fields["form"] is not Form.GENERAL
+    assert fields["form"] in FORMS or fields["sublayers"]
+    assert fields["form"] is not Form.GENERAL
     assert not (fields["elsewhere"] or fields["own"]), "these are for methods of which less is known"
     found = estimate_memory(config, facts=FACTS, card="A100-80", data=DATA)
     assert found.verified and found.allocated > found.static > 0
@@ -192,3 +194,20 @@ def test_a_mixture_counts_experts_by_their_own_sizes(monkeypatch: pytest.MonkeyP
         for linear in one.layer_linears
         if make_case(config.method, facts, stack).adapts(linear)
     }
+
+
+@pytest.mark.parametrize(
+    ("method", "counted"),
+    [
+        ({"kind": "bottleneck"}, 894_528),
+        ({"kind": "bottleneck", "style": "houlsby"}, 1_789_056),
+        ({"kind": "bottleneck", "style": "parallel"}, 7_091_712),
+        ({"kind": "fusion", "adapters": ["a", "b", "c"]}, 21_252_096),
+    ],
+)
+def test_adapters_of_bert_have_as_many_numbers_as_published(method: dict[str, Any], counted: int) -> None:
+    """From config.json alone: AdapterHub's figures for BERT-base, and the attention of a fusion."""
+    config = RunConfig.model_validate({"task": "classification", "method": method})
+    found = count_run_parameters(config, BERT, DATA)
+    assert found.adapter == found.to_json()["adapter_parameters"] == counted
+    assert found.trained > counted and found.total > BERT.body_parameters + counted

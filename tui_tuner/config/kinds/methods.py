@@ -7,6 +7,7 @@ method itself (`methods.find_method`).
 
 from __future__ import annotations
 
+from tui_tuner.config.kinds.bottleneck_methods import BOTTLENECK_METHODS
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
 from tui_tuner.locales import N_
 
@@ -188,6 +189,7 @@ METHODS: dict[str, MethodKind] = {
             paper="Li and Liang 2021, arXiv 2101.00190",
             usual=N_("10 to 100 virtual tokens."),
         ),
+        *BOTTLENECK_METHODS,
     )
 }
 

@@ -9,6 +9,10 @@ from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS
 from tui_tuner.config.sections.field_options import Section, declare_option, known_word
 from tui_tuner.locales import N_
 
+STYLES = ("pfeiffer", "houlsby", "parallel")  # of bottleneck adapters
+NON_LINEARITIES = ("relu", "gelu", "swish", "tanh", "leakyrelu")
+LAYER_NORMS = ("none", "before", "after")
+
 
 class MethodSection(Section):
     """The training method and its sizes."""
@@ -90,6 +94,49 @@ class MethodSection(Section):
         advanced=True,
     )
 
+    style: str = declare_option(
+        "pfeiffer",
+        N_("Where bottleneck adapters sit: pfeiffer, houlsby or parallel."),
+        N_(
+            "Pfeiffer: one in each layer, after its feed-forward block. Houlsby: two, after attention and "
+            "after the feed-forward block; twice as many numbers, slower. Parallel: beside the feed-forward "
+            "block, and usually wider."
+        ),
+        choices=STYLES,
+    )
+    reduction: float | None = declare_option(
+        None,
+        N_("The model's width divided by the inner width of a bottleneck adapter."),
+        N_("Empty is 16, and 2 for the style parallel. Lower trains more numbers."),
+        ge=1,
+        le=65_536,
+    )
+    non_linearity: str | None = declare_option(
+        None,
+        N_("The function between the two matrices of a bottleneck adapter."),
+        N_("Empty is that of the style's paper: swish for houlsby, relu for the others."),
+        choices=NON_LINEARITIES,
+        advanced=True,
+    )
+    layer_norm: str = declare_option(
+        "none",
+        N_("A trained norm of the bottleneck adapter's own: none, before or after its matrices."),
+        N_(
+            "The model's own norms stay where the style puts them: around a Pfeiffer adapter, after the "
+            "others. One more helps where training is unsteady."
+        ),
+        choices=LAYER_NORMS,
+        advanced=True,
+    )
+    adapters: str | list[str] = declare_option(
+        [],
+        N_("Runs or folders of the bottleneck adapters that are fused."),
+        N_(
+            "Two or more Pfeiffer or Houlsby adapters of one style, trained on this model, each on data of "
+            "its own. They stay as they are."
+        ),
+    )
+
     def has_trait(self, trait: Trait) -> bool:
         return METHODS[self.kind].has_trait(trait)
 
@@ -100,6 +147,13 @@ class MethodSection(Section):
     def needs_field(self, field: str) -> bool:
         """Return whether the method requires a value for a field of this section."""
         return field in METHODS[self.kind].needs
+
+    @property
+    def fused_adapters(self) -> list[str]:
+        """Return the runs or folders of `adapters`, which may stand in one text with commas between them."""
+        if isinstance(self.adapters, list):
+            return self.adapters
+        return [name.strip() for name in self.adapters.split(",") if name.strip()]
 
     @property
     def prompt_length(self) -> int:

@@ -39,6 +39,25 @@ WORDS: dict[str, dict[str, str]] = {
             "32 bits per weight: the most exact, with twice the memory of 16 bits, and slower on a GPU."
         ),
     },
+    "method.style": {
+        "pfeiffer": N_(
+            "One adapter in each layer, behind its feed-forward block: the usual choice, and quickest."
+        ),
+        "houlsby": N_("Two in each layer, behind attention and behind the feed-forward block."),
+        "parallel": N_("One in each layer that reads what the feed-forward block reads; usually wider."),
+    },
+    "method.non_linearity": {
+        "relu": N_("Negative numbers become 0; the usual one of the styles pfeiffer and parallel."),
+        "gelu": N_("A smooth form of relu, as in BERT and GPT."),
+        "swish": N_("A smooth form of relu, as in Llama; the usual one of the style houlsby."),
+        "tanh": N_("Bends all numbers into those between -1 and 1."),
+        "leakyrelu": N_("Negative numbers become a hundredth of themselves."),
+    },
+    "method.layer_norm": {
+        "none": N_("The adapter has no norm of its own."),
+        "before": N_("A trained norm of what the adapter reads."),
+        "after": N_("A trained norm of what the adapter adds; such adapters cannot be fused."),
+    },
     "model.quantization": {
         "none": N_("The weights are not quantised."),
         "nf4": N_(

@@ -64,6 +64,10 @@ class MethodNumbers:
         """
         return 0
 
+    def count_frozen(self, case: MethodCase) -> int:
+        """Return how many numbers it adds that are not trained."""
+        return 0
+
     def count_own(self, facts: ModelFacts, section: MethodSection) -> int:
         """Return how many of the model's own weights are trained, if not all of them are."""
         return 0

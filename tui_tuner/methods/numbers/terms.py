@@ -31,6 +31,7 @@ class Form(StrEnum):
     ROTATION = "rotation"  # OFT: a block-diagonal rotation of the inputs
     SPECTRUM = "spectrum"  # FourierFT and WaveFT: a whole matrix, from a few coefficients
     FOLDED = "folded"  # MiSS: the input folded to a few values, which one matrix widens
+    SUBLAYERS = "sublayers"  # bottleneck adapters: behind a block rather than beside a matrix
     LLAMA_ADAPTER = "llama_adapter"  # lit-gpt's `adapter`: a trained prompt in each layer (arXiv 2303.16199)
     LLAMA_ADAPTER_V2 = "llama_adapter_v2"  # and with a scale and a bias on each matrix (arXiv 2304.15010)
 
@@ -84,6 +85,27 @@ class PassedWeights:
 
 
 @dataclass(frozen=True)
+class Sublayers:
+    """Bottleneck adapters in each layer, or attention over several of them.
+
+    Args:
+        style: pfeiffer, houlsby or parallel: where they sit.
+        sizes: Inner widths, of one adapter, or of each that is fused.
+        layer_norm: none, before or after: a norm of their own.
+        scaled: What they compute is multiplied by a number.
+        keeps_input: Their non-linearity keeps its input for the backward pass rather than its result.
+        fused: They are frozen, and attention over them is trained.
+    """
+
+    style: str
+    sizes: tuple[int, ...]
+    layer_norm: str = "none"
+    scaled: bool = False
+    keeps_input: bool = False
+    fused: bool = False
+
+
+@dataclass(frozen=True)
 class Terms:
     """The properties that memory depends on, named as the fields of `planning.memory.setup.Setup`.
 
@@ -104,6 +126,7 @@ class Terms:
         counts: For `Form.GENERAL`, trained elements next to a matrix: (name, inputs, outputs, elements).
         elsewhere: Elements of each trained tensor that is neither next to a linear layer nor a virtual token.
         own: Trained elements of the model's own weights, if these are not whole layers.
+        sublayers: For `Form.SUBLAYERS`, the adapters of each layer.
     """
 
     form: Form = Form.LOW_RANK
@@ -122,6 +145,7 @@ class Terms:
     counts: tuple[tuple[str, int, int, int], ...] = ()
     elsewhere: tuple[float, ...] = ()
     own: float = 0.0
+    sublayers: Sublayers | None = None
 
 
 def make_basic_terms(case: MethodCase) -> Terms:

@@ -30,13 +30,15 @@ class Parameters:
     """Trained parameters and all of them.
 
     `doubt` is the reason why the counts may be wrong, empty if they are exact; `basis` is the source of the
-    number of a head's classes, empty without a head.
+    number of a head's classes, empty without a head. `adapter` counts the parameters that the method added
+    and trains, without heads.
     """
 
     trained: int
     total: int
     doubt: str = ""
     basis: str = ""
+    adapter: int = 0
 
     @property
     def trained_share(self) -> float:
@@ -64,6 +66,7 @@ class Parameters:
         """Return the documented JSON form."""
         return {
             "trained_parameters": self.trained,
+            "adapter_parameters": self.adapter,
             "total_parameters": self.total,
             "parameters_exact": not self.doubt,
         }
@@ -120,7 +123,8 @@ def count_parameters(
     trained = added + kept + numbers.count_own(facts, method)
     if not trained and not doubt:
         doubt = _("{kind} does not declare what it trains", kind=method.kind)
-    return Parameters(trained, base + added + (kept if method.has_trait(Trait.ADAPTER) else 0), doubt)
+    total = base + added + numbers.count_frozen(case) + (kept if method.has_trait(Trait.ADAPTER) else 0)
+    return Parameters(trained, total, doubt, adapter=added)
 
 
 def list_adapted(case: MethodCase, parts: tuple[HeadPart, ...], head: list[HeadPart]) -> Iterator[Linear]:

@@ -19,7 +19,7 @@ class Layer(LayerParts):
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         if self.family.parallel:
             return self._run_parallel(tape, x)
-        if self.family.encoder and self.family.norm_bias:
+        if self.normed_after:
             return self._post_norm(tape, x)
         # Bound for as long as in the modelling code: the residual stays alive until it is added
         residual = x
@@ -31,6 +31,7 @@ class Layer(LayerParts):
             hidden = run_norm(tape, hidden, self.setup, self.norms[0])
         if sandwich:
             hidden = run_norm(tape, hidden, self.setup, self.norms[1])
+        hidden = self.run_sublayer(tape, "attention", hidden, residual)
         hidden = self._add_residual(tape, residual, hidden)
         residual = hidden
         if not after:
@@ -42,6 +43,7 @@ class Layer(LayerParts):
             hidden = run_norm(tape, hidden, self.setup, self.norms[-1])
         if sandwich:
             hidden = run_norm(tape, hidden, self.setup, self.norms[2])
+        hidden = self.run_sublayer(tape, "feed", hidden, residual)
         return self._add_residual(tape, residual, hidden)
 
     def _add_residual(self, tape: Tape, residual: Tensor, hidden: Tensor) -> Tensor:
@@ -52,15 +54,36 @@ class Layer(LayerParts):
 
     def _run_parallel(self, tape: Tape, x: Tensor) -> Tensor:
         hidden = run_norm(tape, x, self.setup, self.norms[0])
-        attended = run_attention(self, tape, hidden)
+        attended = self.run_sublayer(tape, "attention", run_attention(self, tape, hidden), x)
         if self.family.norms > 1:  # a norm of its own for each (GPT-NeoX)
             hidden = run_norm(tape, x, self.setup, self.norms[1])
-        fed = run_mlp(self, tape, hidden)
+        fed = self.run_sublayer(tape, "feed", run_mlp(self, tape, hidden), x)
         return add_tensors(tape, add_tensors(tape, attended, fed), x)
 
     def _post_norm(self, tape: Tape, x: Tensor) -> Tensor:
-        attended = run_dropout(tape, run_attention(self, tape, x), self.setup.facts.dropout)
+        attended = self.run_sublayer(tape, "attention", run_attention(self, tape, x), x)
+        attended = run_dropout(tape, attended, self.setup.facts.dropout)
         hidden = run_norm(tape, add_tensors(tape, attended, x), self.setup, self.norms[0])
         del attended
-        fed = run_dropout(tape, run_mlp(self, tape, hidden), self.setup.facts.dropout)
-        return run_norm(tape, add_tensors(tape, fed, hidden), self.setup, self.norms[1])
+        normed = self.sublayers.get("feed") if self._reads_norm() else None
+        fed = run_mlp(self, tape, hidden)
+        if normed is None:
+            fed = self.run_sublayer(tape, "feed", fed, hidden)
+        fed = run_dropout(tape, fed, self.setup.facts.dropout)
+        total = add_tensors(tape, fed, hidden)
+        if normed is None:
+            hidden = run_norm(tape, total, self.setup, self.norms[1])
+            self.inner = None
+            return hidden
+        read = run_norm(tape, total, self.setup, self.norms[1])
+        update = normed.compute_update(tape, read)
+        del read
+        again = add_tensors(tape, total, tape.cast(update, total.width))
+        hidden = run_norm(tape, again, self.setup, self.norms[1])
+        self.inner = None
+        return hidden
+
+    def _reads_norm(self) -> bool:
+        """Return whether the adapter behind the feed-forward block reads the norm after it (Pfeiffer)."""
+        told = self.setup.sublayers
+        return told is not None and told.style == "pfeiffer"

@@ -34,7 +34,11 @@ def run_mlp(layer: LayerParts, tape: Tape, x: Tensor, prefix: str = "", suffix: 
         up = tape.run_op(half, first.width, (first,), view=first.buffer)
         return layer.run_linear(tape, multiply_tensors(tape, up, run_activation(tape, gate, setup)), names[1])
     name = names[1] if names[1] in layer.linears else layer.output_name()
-    return layer.run_linear(tape, run_activation(tape, first, setup), name)
+    inner = run_activation(tape, first, setup)
+    del first
+    if layer.sublayers and layer.normed_after:  # such modules hold it while what is behind the block runs
+        layer.inner = inner
+    return layer.run_linear(tape, inner, name)
 
 
 def run_mixture(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.prompt_tokens import layer_size
 from tui_tuner.planning.memory.setup import Setup
+from tui_tuner.planning.memory.sublayers import make_sublayers
 
 SHARED = "shared."  # before the names of an expert that every token passes
 # Tokens of the busiest expert against an equal share. What a router chooses is not known before; this is what
@@ -59,7 +60,10 @@ class LayerParts:
             for name, linear in self._list_shapes()
         }
         self.names = list(self.linears)
+        self.inner: Tensor | None = None  # between the matrices of the feed-forward block
+        self.sublayers = make_sublayers(setup, trained)
         self.parameters: list[Parameter] = [own for one in self.linears.values() for own in one.parameters]
+        self.parameters += [own for one in self.sublayers.values() for own in one.parameters]
         self._together = self._same_input()
         self._waiting: dict[str, Tensor] = {}
         self.prefix = self._prefix_parameter()
@@ -102,6 +106,11 @@ class LayerParts:
         self.parameters.append(parameter)
         return parameter
 
+    @property
+    def normed_after(self) -> bool:
+        """Return whether norms are after the sums, as in BERT."""
+        return self.family.encoder and self.family.norm_bias
+
     def run_linear(self, tape: Tape, x: Tensor, name: str) -> Tensor:
         """Simulate a linear layer. The first of those that are computed together computes all of them."""
         if not self.linears[name].is_joint:
@@ -124,6 +133,11 @@ class LayerParts:
             tuple(name for name in names if name in self.linears and self.linears[name].is_joint)
             for names in sets
         ]
+
+    def run_sublayer(self, tape: Tape, branch: str, hidden: Tensor, residual: Tensor) -> Tensor:
+        """The adapter behind a branch, if it has one."""
+        found = self.sublayers.get(branch)
+        return hidden if found is None else found.adapt_output(tape, hidden, residual)
 
     def output_name(self) -> str:
         """Return the name of the projection after attention."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.methods.numbers.terms import Form, Sublayers
 from tui_tuner.models.architectures.heads import HeadPart
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.stack import Stack
@@ -20,7 +20,8 @@ class Setup:
         supervised: Share of the tokens that are trained.
         kind: The name of the method, for messages.
         whole_model, whole_layers, form, rank, dropout, targets, layers, train_embeddings, trains_norms,
-        feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own: As in the method's `Terms`.
+        feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own, sublayers: As in the
+            method's `Terms`.
         quick: This program's core on a GPU: LoRA layers that read the same input are one step of
             autograd, and so are norms, rotations and gated products.
         quantization: none, nf4, int8.
@@ -91,6 +92,7 @@ class Setup:
     counts: tuple[tuple[str, int, int, int], ...] = ()
     elsewhere: tuple[float, ...] = ()
     own: float = 0.0
+    sublayers: Sublayers | None = None
     keep_cache: bool = False
     row: int = 0
     decides: str = ""

@@ -19,6 +19,7 @@ from tui_tuner.planning.memory.programs import (
 )
 from tui_tuner.planning.memory.prompt_tokens import trained_sizes
 from tui_tuner.planning.memory.setup import Setup
+from tui_tuner.planning.memory.sublayers.fused import list_frozen_sizes
 
 ROUND = 512  # the CUDA allocator's smallest block
 ABSMAX_BLOCK, NESTED_BLOCK = 64, 256  # bitsandbytes' block sizes
@@ -137,6 +138,8 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
             if matrix.shape.bias:
                 yield float(matrix.shape.outputs), setup.weight, copies
         yield float(facts.norm_parameters), setup.norm, copies
+    for size in list_frozen_sizes(setup):
+        yield size, setup.adapter, setup.layers or facts.layers
     if setup.form is Form.SHARED:  # one pair of random matrices, as large as the largest layer needs
         adapted = [
             linear for linear in facts.layer_linears if setup.stack.adapts_linear(linear, setup.targets)

@@ -142,6 +142,7 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
     if library == "transformers":
         loading = _format_whole(auto_class, more)
     else:
+        library = STANDALONE if method_of(model).standalone else library
         old_names = _format_old_names(model, peft_type)
         loading = _format_adapter(library, auto_class, peft_type, more, named, old_names)
     # With virtual tokens, peft takes the last position of a padded row for the end of its text.
@@ -184,6 +185,7 @@ model = {auto_class}.from_pretrained(folder{more}).eval()
 """
 
 
+STANDALONE = "standalone"
 # For each library that puts an adapter onto its base model: imports, the line that reads which base model it
 # is, that model with its revision, and the call
 _PUTTING = {
@@ -198,6 +200,13 @@ _PUTTING = {
         'made_on = json.loads((Path(folder) / "adapter_config.json").read_text())',
         'made_on["base_model_name_or_path"], revision=made_on["revision"] or "main"',
         "put_adapter(model, Path(folder))",
+    ),
+    STANDALONE: (
+        "import json\nimport sys\nfrom pathlib import Path\n",
+        'made_on = json.loads((Path(folder) / "adapter_config.json").read_text())\n'
+        "sys.path.insert(0, folder)\nfrom load_adapter import load_adapter  # the file next to this one",
+        'made_on["base_model_name_or_path"], revision=made_on["revision"] or "main"',
+        "load_adapter(model, folder)",
     ),
 }
 

@@ -79,6 +79,7 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
 
     from tui_tuner.config.schema import MethodSection
     from tui_tuner.methods import attach
+    from tui_tuner.methods.bottleneck import put_fusion
     from tui_tuner.models.new_weights import note_all_random
     from tui_tuner.training.tracing.task_choice import task_that_decides
 
@@ -110,7 +111,11 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
     if section.needs_field("layers"):
         section.layers = layers
     run: Any = SimpleNamespace(method=section)  # all of a run's config that a method reads
-    model = attach(model, run, peft_type)
+    if request.get("fused"):  # a fusion of adapters that are nowhere saved
+        style, sizes = request["fused"]
+        model = put_fusion(model, style, sizes, peft_type)
+    else:
+        model = attach(model, run, peft_type)
     model.train()
     if request["quick"]:
         from tui_tuner.compute import low_rank
@@ -276,6 +281,7 @@ def prepare_process() -> None:
     from tui_tuner.compute.gradient_checkpointing import checkpoint_layers  # noqa: F401
     from tui_tuner.compute.kernels.install import install_kernels  # noqa: F401
     from tui_tuner.methods import attach  # noqa: F401
+    from tui_tuner.methods.bottlenecks import tuner  # noqa: F401
     from tui_tuner.training.tracing import task_choice  # noqa: F401
     from tui_tuner.training.tracing.device import attend_like_a_gpu, behave_like_a_gpu
 

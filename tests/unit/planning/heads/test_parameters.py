@@ -24,6 +24,7 @@ from tui_tuner.tasks import find_task
 
 TASKS = {TEXT: "classification", TOKEN: "token_classification", SPAN: "question_answering", "": "sft"}
 UNDATED = ("prompt_tuning", "p_tuning", "prefix_tuning")  # tried on real weights when they are attached
+UNCARRIED = {"albert": ("bottleneck",)}  # its layers share their weights
 CLASSES = 3
 CLOSELY = ("bert", "distilbert", "roberta", "albert", "deberta-v2", "modernbert", "llama", "gpt2")
 
@@ -33,7 +34,13 @@ def cases(facts: Any) -> list[dict[str, Any]]:
     that are like another one, those that tell all of their shapes."""
     if facts.model_type not in CLOSELY:
         return [{"kind": "full"}, {"kind": "freeze"}, {"kind": "ia3"}, {"kind": "dora", "rank": 2}]
-    found: list[dict[str, Any]] = [{"kind": kind, "rank": 2} for kind in METHODS if kind not in UNDATED]
+    # a fusion is made of adapters that were saved
+    without = (*UNDATED, "fusion", *UNCARRIED.get(facts.model_type, ()))
+    kinds = [kind for kind in METHODS if kind not in without]
+    found: list[dict[str, Any]] = [{"kind": kind, "rank": 2} for kind in kinds]
+    if "bottleneck" in kinds:
+        found += [{"kind": "bottleneck", "style": "houlsby", "reduction": 4, "layer_norm": "after"}]
+        found += [{"kind": "bottleneck", "style": "parallel", "layers": 1}]
     first = next(one.name.split(".")[-1] for one in facts.layer_linears if one.group == "attention")
     found += [{"kind": "lora", "rank": 3, "targets": [first]}, {"kind": "lora", "layers": 1}]
     found += [{"kind": "lora", "train_embeddings": True}]

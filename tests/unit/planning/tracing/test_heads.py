@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tui_tuner.launch.tracing import Tracer
+from tui_tuner.methods.numbers.terms import Form, Sublayers
 from tui_tuner.models.architectures.heads import SPAN, TEXT, head_parts
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.memory.setup import Setup
@@ -41,6 +42,24 @@ def test_a_head_that_decides_is_met_within_three_percent(helper, trained):
     with Tracer(helper=helper) as tracer:
         found = tracer.check_setup(setup)
     assert abs(found.peak_difference) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("bottleneck", Sublayers("pfeiffer", (32,))),
+        ("bottleneck", Sublayers("houlsby", (32,), keeps_input=True)),
+        ("bottleneck", Sublayers("parallel", (256,), scaled=True)),
+        ("fusion", Sublayers("pfeiffer", (32, 64), fused=True)),
+    ],
+)
+def test_adapters_behind_the_blocks_of_an_encoder_are_met_within_two_percent(helper, kind, told):
+    facts = facts_from_config({**BERT, "num_hidden_layers": 12})
+    more = {**PADDED, **ADAPTED, "rank": 0, "form": Form.SUBLAYERS, "kind": kind, "sublayers": told}
+    setup = Setup(facts, find_installed(), decides=SPAN, head=head_parts(facts, SPAN, 2), **more)
+    with Tracer(helper=helper) as tracer:
+        found = tracer.check_setup(setup)
+    assert abs(found.peak_difference) < 0.02
 
 
 def test_what_cannot_be_traced_says_why():

@@ -16,7 +16,7 @@ import pytest
 from tui_tuner.errors import RunError
 from tui_tuner.launch.helper import Cancelled
 from tui_tuner.launch.tracing import Tracer
-from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.methods.numbers.terms import Form, Sublayers
 from tui_tuner.models.catalog import find_config
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning import trace_check
@@ -71,6 +71,18 @@ RAW = {
         "mlp_only_layers": [2],
     },
 }
+
+
+def bottleneck(style, size, **more):
+    told = Sublayers(style, (size,), scaled=style == "parallel", **more)
+    return {"kind": "bottleneck", "form": Form.SUBLAYERS, "rank": 0, "sublayers": told}
+
+
+def fusion(style, sizes):
+    told = Sublayers(style, sizes, fused=True)
+    return {"kind": "fusion", "form": Form.SUBLAYERS, "rank": 0, "sublayers": told}
+
+
 GRID = [
     (LLAMA, {}),
     (LLAMA, {"autocast": False}),
@@ -126,6 +138,12 @@ GRID = [
     ("google/gemma-2-2b", {"attention": "eager"}),
     ("ibm-granite/granite-3.1-2b-base", {"rank": 64}),
     ("allenai/OLMo-2-0425-1B", FULL),
+    (LLAMA, bottleneck("pfeiffer", 128)),
+    (LLAMA, {**bottleneck("houlsby", 128, layer_norm="after", keeps_input=True), **NF4}),
+    ("gpt2", {**bottleneck("parallel", 384, layer_norm="before"), **CHECKPOINTING}),
+    (LLAMA, {**bottleneck("pfeiffer", 128), **QUICK, "layers": 4}),
+    (LLAMA, fusion("pfeiffer", (128, 128, 128))),
+    ("Qwen/Qwen3-8B", {**fusion("houlsby", (256, 128)), **NF4, **CHECKPOINTING}),
 ]
 
 
