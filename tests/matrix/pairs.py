@@ -24,6 +24,7 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "lora": ({"rank": 4}, 0.005),
     "dora": ({"rank": 4}, 0.005),
     "rslora": ({"rank": 4}, 0.003),
+    "adalora": ({"rank": 6, "final_rank": 4}, 0.01),
     "full": ({}, 0.003),
     "freeze": ({"layers": 1}, 0.005),
     "loha": ({"rank": 4}, 0.02),

@@ -128,6 +128,10 @@ BESIDE: dict[str, Beside] = {
         N_("Recomputing activations would leave out the prefix."),
         refused=True,
     ),
+    "training.lora_plus_ratio": Beside(
+        lambda get: get("method.kind") not in METHODS or _has_trait(get, Trait.RANKED),
+        N_("It is for methods of the LoRA family."),
+    ),
     "training.adam_beta1": Beside(
         lambda get: get("training.optimizer") not in ("sgd", "adafactor"),
         N_("It is for the AdamW optimizers."),

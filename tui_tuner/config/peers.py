@@ -87,6 +87,8 @@ _FIELDS: dict[str, str] = {
         "train_lm_head"
     ),
     "method.virtual_tokens": "num_virtual_tokens",
+    "method.init": "init_lora_weights pissa_init lora_init_weights loftq_config use_loftq",
+    "method.final_rank": "target_r adalora_target_r",
     # training
     "training.learning_rate": "lr learning_rates peak_lr max_lr lr_max",
     "training.epochs": "num_train_epochs num_epochs n_epochs max_epochs epoch",
@@ -101,6 +103,9 @@ _FIELDS: dict[str, str] = {
     "training.gradient_checkpointing": (
         "use_gradient_checkpointing enable_activation_checkpointing disable_gradient_checkpointing "
         "activation_checkpointing gradient_checkpointing_kwargs unsloth_gradient_checkpointing"
+    ),
+    "training.lora_plus_ratio": (
+        "loraplus_lr_ratio loraplus_ratio lora_plus_lr_ratio peft_loraplus_lr_ratio lorap_lr_ratio"
     ),
     "training.optimizer": "optim optimizer_name optimizer_type optim_args",
     "training.schedule": (

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.kinds.tasks import TASKS, TINY, TaskKind
+from tui_tuner.config.low_rank_checks import list_low_rank_problems
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection
 from tui_tuner.config.sections.field_options import Section, declare_option, known_word
@@ -167,6 +168,7 @@ def _find_contradictions(config: RunConfig) -> list[str]:
             "method.adapters: "
             + _("{kind} needs the runs or folders of two bottleneck adapters or more", kind=method.kind)
         )
+    found += list_low_rank_problems(method, model)
     found += _too_much_shared(config)
     validation = config.data.validation
     if config.evaluation.early_stopping and not validation:

@@ -137,10 +137,16 @@ def check_method(config: RunConfig) -> None:
         ConfigError: more layers than the model has, unknown layer names, or an unsupported prefix.
     """
     from tui_tuner.methods import find_method
+    from tui_tuner.methods.layers import find_near
     from tui_tuner.models.facts import load_facts
     from tui_tuner.planning.data_facts import DataFacts
     from tui_tuner.planning.traps.findings import Case
     from tui_tuner.planning.traps.head_traps import no_prefix
+    from tui_tuner.planning.traps.low_rank_traps import (
+        find_pattern_problem,
+        find_rank_problem,
+        find_step_problem,
+    )
     from tui_tuner.planning.traps.model_traps import unknown_targets
 
     method = config.method
@@ -162,14 +168,28 @@ def check_method(config: RunConfig) -> None:
             where="method.layers",
             hint=advise(N_("Use all of them with {command}.", command=every)),
         )
+    case = Case(config, facts, DataFacts(0), None)
+    problem = find_step_problem(case)
+    problem = problem or find_pattern_problem(method, facts) or find_rank_problem(method, facts)
+    if problem is not None:
+        raise problem
     wrong, known = unknown_targets(method, facts)
     if wrong:
         every = write_setting({"method.targets": "all-linear"})
-        hint = N_(
-            "Its linear layers are {names}; {command} uses all.",
-            names=list_items(sorted(known)),
-            command=every,
-        )
+        near = find_near(wrong[0], sorted(known))
+        if near:
+            hint = N_(
+                "Did you mean {near}? Its linear layers are {names}; {command} uses all.",
+                near=list_items(near),
+                names=list_items(sorted(known)),
+                command=every,
+            )
+        else:
+            hint = N_(
+                "Its linear layers are {names}; {command} uses all.",
+                names=list_items(sorted(known)),
+                command=every,
+            )
         raise ConfigError(
             _("this model has no layer {name!r}.", name=one_line(wrong[0])),
             where="method.targets",

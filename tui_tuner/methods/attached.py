@@ -9,6 +9,7 @@ from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.methods.own_weights import WHOLE
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
     from tui_tuner.methods.method import Method
@@ -24,18 +25,19 @@ class Attached:
         method: The method that was attached to the model, or loaded onto it.
         settings: The adapter's config as a method of this package writes it. Methods of peft keep theirs in
             the model.
+        taken: Factors of products that were taken out of the base model's weights, by the layer's name.
     """
 
     method: Method
     settings: dict[str, Any] = field(default_factory=dict)
+    taken: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 def remember_method(model: Module, method: Method, settings: dict[str, Any] | None = None) -> None:
     """Store the method on a model. Settings stored before are kept unless others are given."""
-    if settings is None:
-        found = find_attached(model)
-        settings = found.settings if found is not None else {}
-    setattr(model, _ATTACHED, Attached(method, settings))
+    found = find_attached(model) or Attached(method)
+    kept = found.settings if settings is None else settings
+    setattr(model, _ATTACHED, Attached(method, kept, found.taken))
 
 
 def forget_method(model: Module) -> None:

@@ -37,6 +37,8 @@ class Ia3(FactorNumbers, PeftMethod):
         method = config.method
         targets = choose_targets(model, method.targets)
         forward = feed_forward_outputs(model, targets)
+        if any(name in dict(model.named_modules()) for name in targets):  # full names, of some layers only
+            forward = [name for name in targets if f".{name}".endswith(tuple(f".{one}" for one in forward))]
         # peft's IA3 has no `layers_to_transform`: full names select the layers
         if method.layers is not None:
             targets, forward = (
@@ -68,7 +70,7 @@ def _name_within(model: Module, names: list[str], count: int) -> list[str]:
     return [
         full
         for full, module in model.named_modules()
-        if id(module) in inside and any(full.endswith(f".{name}") for name in names)
+        if id(module) in inside and any(f".{full}".endswith(f".{name}") for name in names)
     ]
 
 
@@ -85,7 +87,9 @@ def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
             sizes = find_widths(module)
             block = name.rpartition(".")[0]
             # The output layer of attention may have wider inputs too; its block's name shows what it is
-            meant = any(f".{name}".endswith(f".{target}") for target in targets)
+            meant = any(
+                f".{name}".endswith(f".{target}") or target.endswith(f".{name}") for target in targets
+            )
             if sizes is None or not meant or "attn" in block or "attention" in block:
                 continue
             if sizes[1] == hidden and sizes[0] > hidden:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import difflib
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from tui_tuner.config.sections.name_patterns import explain_regex, is_plain_name
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.models.new_weights import new_modules
-from tui_tuner.text import one_line
+from tui_tuner.text import list_items, one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,10 +100,11 @@ def choose_last_layers(model: Module, asked: int) -> list[int]:
 def choose_targets(model: Module, targets: str | list[str]) -> list[str]:
     """Return the last parts of the names of the linear layers that get an adapter.
 
-    `all-linear` takes every linear layer inside the stack of layers, which leaves out the head.
+    `all-linear` takes every linear layer inside the stack of layers, which leaves out the head. A text that
+    no module has as its name is a regular expression for whole names, and gives full names.
 
     Raises:
-        ConfigError: no linear layer has one of the names; the message lists those that exist.
+        ConfigError: no linear layer has one of the names; the message lists the nearest ones.
     """
     found = name_linears(model)
     if targets == "all-linear":
@@ -107,29 +112,86 @@ def choose_targets(model: Module, targets: str | list[str]) -> list[str]:
     asked = [targets] if isinstance(targets, str) else list(targets)
     every = {name for name, _unused in model.named_modules()}
     unknown = [name for name in asked if not any(full == name or full.endswith(f".{name}") for full in every)]
+    if unknown and isinstance(targets, str) and not is_plain_name(targets):
+        return match_targets(targets, list_linears(model))
     if unknown:
-        raise ConfigError(
-            _("this model has no layer {name!r}.", name=one_line(unknown[0])),
-            where="method.targets",
-            hint=_("Its linear layers are {names}; all-linear takes them all.", names=", ".join(found)),
-        )
+        raise refuse_target(unknown[0], found)
     return asked
+
+
+def list_linears(model: Module) -> list[str]:
+    """Return the full names of all linear layers that an adapter can sit beside, wherever they are."""
+    return [name for name, module in model.named_modules() if _takes_adapter(module)]
+
+
+def match_targets(pattern: str, names: Iterable[str]) -> list[str]:
+    """Return the full names that a regular expression stands for.
+
+    Raises:
+        ConfigError: it is none, or stands for no linear layer.
+    """
+    known = list(names)
+    problem = explain_regex(pattern)
+    if problem:
+        raise ConfigError(
+            _("{name} is no regular expression: {problem}", name=one_line(pattern, 80), problem=problem),
+            where="method.targets",
+            field="method.targets",
+        )
+    found = [name for name in known if re.fullmatch(pattern, name)]
+    if not found:
+        raise ConfigError(
+            _("no linear layer of this model has a name like {name}.", name=one_line(pattern, 80)),
+            where="method.targets",
+            field="method.targets",
+            hint=_(
+                "A regular expression has to fit whole names, such as {names}.",
+                names=list_items(find_near(pattern, known) or known[:3]),
+            ),
+        )
+    return found
+
+
+def refuse_target(name: str, known: Iterable[str], field: str = "method.targets") -> ConfigError:
+    """Return the error for a name that no linear layer of the model has, with the nearest names."""
+    names = list(known)
+    near = find_near(name, names)
+    if near:
+        hint = _(
+            "Did you mean {near}? Its linear layers are {names}.",
+            near=list_items(near),
+            names=list_items(names),
+        )
+    else:
+        hint = _("Its linear layers are {names}; all-linear takes them all.", names=list_items(names))
+    return ConfigError(
+        _("this model has no layer {name!r}.", name=one_line(name, 80)), where=field, field=field, hint=hint
+    )
+
+
+def find_near(name: str, known: list[str]) -> list[str]:
+    """Return the names nearest to one that is not among them."""
+    return difflib.get_close_matches(name, known, n=3, cutoff=0.5)
 
 
 def name_linears(model: Module) -> list[str]:
     """Return the last parts of the names of all linear layers in the stack, in order of appearance."""
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
     names: dict[str, None] = {}
     for layer in find_layers(model):
         for name, module in layer.named_modules():
-            # A router of experts may be a linear layer that returns several tensors (Llama 4), which no
-            # adapter supports: linear layers defined by a model itself get none
-            own = type(module).__module__.startswith("transformers.models.")
-            if isinstance(module, torch.nn.Linear | Conv1D) and not own:
+            if _takes_adapter(module):
                 names[name.rpartition(".")[2]] = None
     return list(names)
+
+
+def _takes_adapter(module: Module) -> bool:
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    # A router of experts may be a linear layer that returns several tensors (Llama 4), which no adapter
+    # supports: linear layers defined by a model itself get none
+    own = type(module).__module__.startswith("transformers.models.")
+    return isinstance(module, torch.nn.Linear | Conv1D) and not own
 
 
 def name_embeddings(model: Module) -> list[str]:

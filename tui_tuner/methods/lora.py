@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tui_tuner.config.sections.name_patterns import find_number, list_unmatched
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
+from tui_tuner.methods.attached import find_attached
+from tui_tuner.methods.beginnings import NEEDS_ROWS, begin_low_rank, list_low_rank, write_for_original
 from tui_tuner.methods.layers import (
     choose_last_layers,
     choose_targets,
     is_transposed,
+    list_linears,
     name_embeddings,
+    name_linears,
     name_outside_layers,
     name_saved_modules,
+    refuse_target,
 )
 from tui_tuner.methods.numbers.matrices import DORA, LORA, RSLORA, LowRankNumbers
 from tui_tuner.methods.numbers.rates import Rates
@@ -20,9 +28,12 @@ from tui_tuner.methods.peft_method import PeftMethod
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
     from tui_tuner.config.schema import RunConfig
+    from tui_tuner.config.sections.method import MethodSection
+    from tui_tuner.methods.method import FirstPasses
 
 
 class Lora(LowRankNumbers, PeftMethod):
@@ -54,34 +65,109 @@ class Lora(LowRankNumbers, PeftMethod):
         from peft import LoraConfig, get_peft_model
 
         method = config.method
-        targets = choose_targets(model, method.targets)
-        options: dict[str, Any] = {}
-        if method.layers is not None:
-            options["layers_to_transform"] = choose_last_layers(model, method.layers)
-        kept = name_saved_modules(model, peft_type)
-        if method.train_embeddings:
-            kept += [name for name in name_embeddings(model) if name not in kept]
-            # Otherwise peft trains two separate copies of a matrix that embeddings and head share
-            options["ensure_weight_tying"] = True
-        if kept:
-            options["modules_to_save"] = kept
+        check_patterns(model, method)
+        options = name_adapted(model, config, peft_type)
         try:
             settings = LoraConfig(
                 r=method.rank,
                 lora_alpha=method.alpha,
                 lora_dropout=method.dropout,
-                target_modules=targets,
-                exclude_modules=name_outside_layers(model, method.targets),
+                rank_pattern=dict(method.rank_pattern or {}),
+                alpha_pattern=dict(method.alpha_pattern or {}),
                 use_dora=self.magnitudes,
                 use_rslora=self.stabilised,
-                fan_in_fan_out=is_transposed(model),
-                bias="none",
-                task_type=peft_type,
                 **options,
             )
-            return get_peft_model(model, settings)
+            adapted = get_peft_model(model, settings)
         except ValueError as error:
             raise ConfigError(one_line(error, 300), where="method", field="method.kind") from error
+        check_ranks(adapted, method)
+        begin_low_rank(self, adapted, config)
+        return adapted
+
+    def reads_rows(self, section: MethodSection) -> bool:
+        return section.init in NEEDS_ROWS
+
+    def begin_with_rows(self, model: Module, passes: FirstPasses) -> None:
+        from tui_tuner.methods.row_directions import begin_with_directions
+
+        begin_with_directions(model, passes)
+
+    def trains_faster(self, name: str) -> bool:
+        return "lora_B" in name
+
+    def export_size(self, model: Module) -> float:
+        found = find_attached(model)
+        return 2.0 if found is not None and found.taken else 1.0
+
+    @contextlib.contextmanager
+    def settle_export(self, model: Module) -> Iterator[dict[str, Tensor] | None]:
+        with write_for_original(model, self.stabilised) as tensors:
+            yield tensors
+
+
+def name_adapted(model: Module, config: RunConfig, peft_type: str) -> dict[str, Any]:
+    """Return the arguments of a config of peft that name the layers of a low-rank adapter, and what else is
+    trained and saved with it.
+    """
+    method = config.method
+    options: dict[str, Any] = {
+        "target_modules": choose_targets(model, method.targets),
+        "exclude_modules": name_outside_layers(model, method.targets),
+        "fan_in_fan_out": is_transposed(model),
+        "bias": "none",
+        "task_type": peft_type,
+    }
+    if method.layers is not None:
+        options["layers_to_transform"] = choose_last_layers(model, method.layers)
+    kept = name_saved_modules(model, peft_type)
+    if method.train_embeddings:
+        kept += [name for name in name_embeddings(model) if name not in kept]
+        # Otherwise peft trains two separate copies of a matrix that embeddings and head share
+        options["ensure_weight_tying"] = True
+    if kept:
+        options["modules_to_save"] = kept
+    return options
+
+
+def check_patterns(model: Module, method: MethodSection) -> None:
+    """Raise `ConfigError` for a key of a pattern that stands for no linear layer of the model."""
+    names = list_linears(model)
+    for field in ("rank_pattern", "alpha_pattern"):
+        unknown = list_unmatched(getattr(method, field), names)
+        if unknown:
+            raise refuse_target(unknown[0], name_linears(model), f"method.{field}")
+
+
+def check_ranks(model: Module, method: MethodSection) -> None:
+    """Raise `ConfigError` for a rank above the smaller side of the matrices that its updates are added to.
+
+    Some architectures have a few tiny matrices, which a usual rank more than fills: that does no harm where
+    the adapter begins at random.
+    """
+    layers = list_low_rank(model)
+    sides = [min(layer.in_features, layer.out_features) for _name, layer in layers]
+    for (name, layer), side in zip(layers, sides, strict=True):
+        rank, own = max(layer.r.values()), find_number(method.rank_pattern, name, 0)
+        most = side if own or method.init != "default" else max(sides)
+        if rank > most:
+            raise refuse_rank(rank, most, name, "method.rank_pattern" if own else "method.rank")
+
+
+def refuse_rank(rank: int, most: int, name: str, field: str) -> ConfigError:
+    return ConfigError(
+        _(
+            "rank {rank} is above what the matrix {name} can hold, which is {most}.",
+            rank=rank,
+            name=one_line(name, 120),
+            most=most,
+        ),
+        where=field,
+        field=field,
+        hint=_(
+            "Use at most {most}, or give that module a rank of its own with method.rank_pattern.", most=most
+        ),
+    )
 
 
 METHODS = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
@@ -17,8 +19,27 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from tui_tuner.config.schema import RunConfig
+    from tui_tuner.config.sections.method import MethodSection
     from tui_tuner.methods.stored import Stored
     from tui_tuner.models.facts import ModelFacts
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """A forward pass of the run's own first rows.
+
+    Args:
+        run: Computes it, without gradients.
+        read: [positions] bool: which positions are text, not padding or filler.
+        trained: [positions] bool: those that have a label.
+    """
+
+    run: Callable[[], object]
+    read: Tensor
+    trained: Tensor
+
+
+FirstPasses = Sequence[FirstPass]
 
 
 class Method(MethodNumbers):
@@ -32,10 +53,12 @@ class Method(MethodNumbers):
     Attributes:
         library: The library that loads its final models: `transformers`, `peft`, or `tui-tuner` itself.
         standalone: A file in the folder of a final model, `load_adapter.py`, loads it without this program.
+        carried_numbers: Numbers that `save_state` writes for each trained one.
     """
 
     library = "transformers"
     standalone = False
+    carried_numbers = 0
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -75,6 +98,36 @@ class Method(MethodNumbers):
             total: Optimizer steps of the whole run.
         """
 
+    def reads_rows(self, section: MethodSection) -> bool:
+        """Return whether what is trained begins with what the model makes of the run's rows."""
+        return False
+
+    def begin_with_rows(self, model: Module, passes: FirstPasses) -> None:
+        """Give what is trained its first values by the run's rows; a resumed run has them already.
+
+        Raises:
+            ConfigError: these rows do not suffice.
+        """
+
+    def check_steps(self, section: MethodSection, total: int) -> None:
+        """Raise `ConfigError` where a run of so many optimizer steps is too short for the method."""
+
+    def save_state(self, model: Module, folder: Path) -> None:
+        """Write what carries over from one optimizer step to the next, beside trained weights, into a
+        checkpoint.
+        """
+
+    def load_state(self, model: Module, folder: Path | None) -> None:
+        """Go on with what `save_state` wrote; None for the beginning of a run."""
+
+    def trains_faster(self, name: str) -> bool:
+        """Return whether a parameter learns at a rate that is `training.lora_plus_ratio` times as high.
+
+        Args:
+            name: Its full name in the model.
+        """
+        return False
+
     def extra_loss(self, model: Module) -> Tensor | None:
         """Return a term to add to the loss of an optimizer step: a scalar with a gradient, or None."""
         return None
@@ -82,6 +135,10 @@ class Method(MethodNumbers):
     def save_model(self, model: Module, folder: Path) -> None:
         """Write the trained weights into a new folder in the format that `library` loads."""
         model.save_pretrained(str(folder), safe_serialization=True)
+
+    def export_size(self, model: Module) -> float:
+        """Return the size of a saved adapter, as a multiple of the trained weights."""
+        return 1.0
 
     def load_adapter(self, base: Module, folder: Path) -> Module:
         """Load the adapter that `save_model` wrote onto a base model, and return the result. Adapters only.

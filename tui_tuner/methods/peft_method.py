@@ -21,6 +21,7 @@ from tui_tuner.text import one_line
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
     from torch.nn import Module
 
 # The task whose wrapper in peft drops all of a model's inputs but the ids
@@ -50,10 +51,21 @@ class PeftMethod(Method):
         return str(settings.get("peft_type") or "").upper() == self.peft_type
 
     def save_model(self, model: Module, folder: Path) -> None:
-        with _without_wrapper(model):
+        with _without_wrapper(model), self.settle_export(model) as tensors:
             # Otherwise peft asks a hub about the vocabulary; trained embeddings are saved as modules anyway
-            model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+            model.save_pretrained(
+                str(folder), safe_serialization=True, save_embedding_layers=False, state_dict=tensors
+            )
         write_head_config(model.get_base_model(), str(model.active_peft_config.task_type), folder)
+
+    @contextlib.contextmanager
+    def settle_export(self, model: Module) -> Iterator[dict[str, Tensor] | None]:
+        """Within it, the adapter's settings are those that are saved.
+
+        Yields:
+            What is saved in place of the model's tensors, by their full names; None for these themselves.
+        """
+        yield None
 
     def load_adapter(self, base: Module, folder: Path) -> Module:
         from peft import PeftModel

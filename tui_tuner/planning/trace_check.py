@@ -15,7 +15,7 @@ from tui_tuner.planning.memory.ledger import FIRST, FORWARD, LAST, LOSS, STEP, m
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import count_state_bytes, count_temporary, round_up, shadow_bytes
 
-TRACED = (Form.LOW_RANK, Form.MAGNITUDES, Form.SUBLAYERS)
+TRACED = (Form.LOW_RANK, Form.MAGNITUDES, Form.SINGULAR, Form.SUBLAYERS)
 AGREE = 0.01  # the ledger is confirmed within this
 GIB = 2**30
 _PHASES = {"forward": FORWARD, "loss": LOSS, "last": LAST, "first": FIRST, "step": STEP}
@@ -117,9 +117,9 @@ def _sum_static(setup: Setup, trace: dict[str, Any]) -> float:
 
 
 def _sum_states(setup: Setup, trace: dict[str, Any]) -> float:
-    """Sum the bytes that the optimizer keeps between steps."""
+    """Sum the bytes that optimizer and method keep between steps."""
     return sum(
-        copies * count_state_bytes(setup.optimizer, count, width)
+        copies * (count_state_bytes(setup.optimizer, count, width) + setup.measured * round_up(count * width))
         for count, width, copies in _list_trained(setup, trace)
     )
 
@@ -171,7 +171,7 @@ def explain_untraceable(setup: Setup) -> str:
     if facts.family.softcap and setup.attention != "eager":
         return _("{model_type} runs with eager attention only", model_type=facts.model_type)
     if setup.form not in TRACED or setup.virtual_tokens or setup.elsewhere or setup.own:
-        return _("only LoRA, DoRA, bottleneck adapters, full fine-tuning and top layers are traced")
+        return _("only LoRA, DoRA, AdaLoRA, bottleneck adapters, full fine-tuning and top layers are traced")
     if facts.dense_layers and len(simulated_layers(setup)) > 1:
         return _("its layers differ from each other")
     return ""
@@ -188,6 +188,7 @@ def make_request(setup: Setup) -> dict[str, Any]:
             "dropout": setup.dropout,
             "targets": "all-linear" if "all-linear" in setup.targets else sorted(setup.targets),
             "train_embeddings": setup.train_embeddings,
+            "rank_pattern": dict(setup.ranks) or None,
         }
     told = setup.sublayers
     if told is not None:

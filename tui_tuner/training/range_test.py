@@ -158,9 +158,11 @@ def _shorten_config(config: RunConfig, rates: list[float]) -> RunConfig:
 
 
 def _take_steps(training: Any, rates: list[float], commands: Commands, say: RangeTestReport) -> RangeTest:
+    from tui_tuner.training.step.first_passes import begin_method
     from tui_tuner.training.step.random_states import seed_everything
 
     engine = training.engine
+    begin_method(engine)
     seed_everything(training.config.training.seed)
     engine.prepare_states()
     losses: list[float] = []
@@ -168,7 +170,7 @@ def _take_steps(training: Any, rates: list[float], commands: Commands, say: Rang
     for step, rate in enumerate(rates, start=1):
         # Before each step, because the constant schedule sets the first rate again after it.
         for group in engine.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["initial_lr"] / rates[0]  # LoRA+ has groups at a multiple
         loss = float(engine.train_step().loss)  # of the weights before the step
         known = math.isfinite(loss)
         say(_("training"), step, len(rates), rate if known else None, loss if known else None)

@@ -37,6 +37,7 @@ from tui_tuner.training.resuming import keep_choices
 from tui_tuner.training.row_preparation import load_run_tokenizer, prepare_rows
 from tui_tuner.training.settling import SettledConfig, settle_config
 from tui_tuner.training.step.engine import Engine
+from tui_tuner.training.step.first_passes import begin_method
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.random_states import seed_everything
 from tui_tuner.training.step.recovery import Recovery
@@ -115,6 +116,7 @@ class Training:
             train.columns.get("group"),
         )
         self.total = count_steps(self.plan.units, training.batch_size, training.epochs, training.max_steps)
+        find_method(self.config.method.kind).check_steps(self.config.method, self.total)
         self.size = self._first_size()
         context.task.keep_metrics(model, context.progress.newest_metrics)
         self.objective = context.task.make_objective(self.config)
@@ -279,6 +281,9 @@ class Training:
         engine, loop, context = self.engine, self.loop, self.context
         checkpoint = context.checkpoint
         start = checkpoint.step if checkpoint else 0
+        if checkpoint is None and engine.method.reads_rows(self.config.method):
+            context.reporter.report_phase("loading", note=_("looking at the first rows"))
+            begin_method(engine)
         context.reporter.emit(Phase("training", start, loop.total))
         if checkpoint is None:
             loop.saver.begin_again()

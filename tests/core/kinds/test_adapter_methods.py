@@ -20,6 +20,7 @@ from tui_tuner.methods.putting import find_adapter_method
         ({"peft_type": "LORA", "use_dora": True}, "dora"),
         ({"peft_type": "LORA", "use_rslora": True}, "rslora"),
         ({"peft_type": "LORA", "use_dora": True, "use_rslora": True}, "dora"),
+        ({"peft_type": "ADALORA"}, "adalora"),
         ({"peft_type": "LOHA"}, "loha"),
         ({"peft_type": "VERA"}, "vera"),
         ({"peft_type": "IA3"}, "ia3"),

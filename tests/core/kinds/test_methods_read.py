@@ -40,6 +40,10 @@ OTHERS: dict[str, Any] = {
     "method.non_linearity": "tanh",
     "method.layer_norm": "before",
     "method.adapters": ["nowhere"],
+    "method.init": "pissa",
+    "method.final_rank": 2,
+    "method.rank_pattern": {"q_proj": 3},
+    "method.alpha_pattern": {"q_proj": 5.0},
 }
 CPU = Hardware(cores=2, memory_gib=16)
 

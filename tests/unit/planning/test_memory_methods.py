@@ -43,6 +43,14 @@ METHODS = {  # BOFT is left out: peft tries to compile a CUDA extension for it
         lambda: peft.LoraConfig(r=8, use_dora=True, target_modules=PAIR),
         {"rank": 8, "form": Form.MAGNITUDES},
     ),
+    "adalora": (
+        lambda: peft.AdaLoraConfig(init_r=8, total_step=10, target_modules=PAIR),
+        {"rank": 8, "form": Form.SINGULAR},
+    ),
+    "ranks by module": (
+        lambda: peft.LoraConfig(r=8, rank_pattern={"v_proj": 24}, target_modules=PAIR),
+        {"rank": 8, "ranks": (("v_proj", 24),)},
+    ),
     "ia3": (
         lambda: peft.IA3Config(**IA3),
         {
@@ -88,7 +96,9 @@ def model(layers, method):
 
     config = LlamaConfig(**{**MODEL, "num_hidden_layers": layers}, attn_implementation="sdpa")
     found = peft.get_peft_model(LlamaForCausalLM(config).to(torch.bfloat16), method())
-    for parameter in found.parameters():
+    for name, parameter in found.named_parameters():
+        if "ranknum" in name:
+            parameter.requires_grad = False  # as AdaLoRA attaches it here
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     if found.active_peft_config.is_prompt_learning:

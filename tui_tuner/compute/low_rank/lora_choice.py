@@ -87,6 +87,8 @@ def find_lora_facts(layer: torch.nn.Module) -> LoraFacts | None:
     if adapters != 1 or name not in layer.lora_A or name not in layer.lora_B:
         return LoraFacts(adapters=0 if adapters == 1 else adapters)
     base, down, up = layer.base_layer, layer.lora_A[name], layer.lora_B[name]
+    if not isinstance(down, torch.nn.Module):
+        return LoraFacts(base=find_base_kind(base), variant=True)  # AdaLoRA's are no layers
     linear = type(down) is torch.nn.Linear is type(up) and type(layer).__name__ in _PLAIN
     return LoraFacts(
         base=find_base_kind(base),

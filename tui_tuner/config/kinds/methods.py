@@ -8,12 +8,14 @@ method itself (`methods.find_method`).
 from __future__ import annotations
 
 from tui_tuner.config.kinds.bottleneck_methods import BOTTLENECK_METHODS
+from tui_tuner.config.kinds.low_rank_methods import LOW_RANK_METHODS
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
 from tui_tuner.locales import N_
 
 _BESIDE = frozenset({Trait.ADAPTER, Trait.QUANTISABLE, Trait.MERGEABLE, Trait.CHECKPOINTABLE})
 _LORA = frozenset({Trait.RANKED}) | _BESIDE
-_LORA_FIELDS = ("rank", "alpha", "dropout", "targets", "layers", "train_embeddings")
+_LORA_PLACES = ("targets", "layers", "rank_pattern", "alpha_pattern")
+_LORA_FIELDS = ("rank", "alpha", "dropout", "init", *_LORA_PLACES, "train_embeddings")
 # Virtual tokens are part of the input, so no weights of the model could take them in: not MERGEABLE
 _FEW = frozenset({Trait.FEW_WEIGHTS}) | _BESIDE
 _PROMPT = _FEW - {Trait.MERGEABLE} | {Trait.VIRTUAL_TOKENS}
@@ -190,6 +192,7 @@ METHODS: dict[str, MethodKind] = {
             usual=N_("10 to 100 virtual tokens."),
         ),
         *BOTTLENECK_METHODS,
+        *LOW_RANK_METHODS,
     )
 }
 

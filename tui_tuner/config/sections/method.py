@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
+
+from pydantic import ValidationInfo, field_validator
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS
 from tui_tuner.config.sections.field_options import Section, declare_option, known_word
+from tui_tuner.config.sections.name_patterns import check_patterns
 from tui_tuner.locales import N_
 
 STYLES = ("pfeiffer", "houlsby", "parallel")  # of bottleneck adapters
 NON_LINEARITIES = ("relu", "gelu", "swish", "tanh", "leakyrelu")
 LAYER_NORMS = ("none", "before", "after")
+MOST_RANK, MOST_ALPHA = 4096, 1_000_000
 
 
 class MethodSection(Section):
@@ -33,22 +37,23 @@ class MethodSection(Section):
         N_("Rank: the inner size of the matrices (LoRA, LoHa, VeRA)."),
         N_("A higher rank can learn more and needs more memory. 8 to 64 is usual; for VeRA, 256 or more."),
         ge=1,
-        le=4096,
+        le=MOST_RANK,
     )
     alpha: float = declare_option(
         32.0,
         N_("Alpha: the update is scaled by alpha / rank (LoRA, LoHa)."),
         N_("Twice the rank is usual."),
         gt=0,
-        le=1_000_000,
+        le=MOST_ALPHA,
     )
     dropout: float = declare_option(0.0, N_("Dropout before the matrices (LoRA, VeRA)."), ge=0, lt=1)
     targets: str | list[str] = declare_option(
         "all-linear",
-        N_("Layers that get an adapter: all-linear, or module names."),
+        N_("Layers that get an adapter: all-linear, module names, or a regular expression."),
         N_(
             "Adapting all linear layers learns better than adapting attention alone at the same size "
-            "(QLoRA paper)."
+            "(QLoRA paper). A text that is no module's name is a regular expression for whole names, such as "
+            ".*layers\\.[01]\\..*_proj."
         ),
     )
     layers: int | None = declare_option(
@@ -136,6 +141,43 @@ class MethodSection(Section):
             "its own. They stay as they are."
         ),
     )
+    init: Literal["default", "pissa", "loftq", "olora", "eva"] = declare_option(
+        "default",
+        N_("What the matrices begin as (LoRA, DoRA, rank-stabilised LoRA)."),
+        N_(
+            "Usually they begin at random, with an update of zero. The others begin with what matters most "
+            "in the weights or in the rows, and often learn faster."
+        ),
+        advanced=True,
+    )
+    final_rank: int | None = declare_option(
+        None,
+        N_("Rank that is left on average at the end (AdaLoRA)."),
+        N_("It has to be below the rank. Empty is two thirds of it."),
+        ge=1,
+        le=4095,
+        advanced=True,
+    )
+    rank_pattern: dict[str, int] | None = declare_option(
+        None,
+        N_("Another rank for some modules (LoRA, DoRA, rank-stabilised LoRA)."),
+        N_(
+            "{q_proj: 8, v_proj: 32}: a name is a module's, or a regular expression for the end of full "
+            "names, such as layers\\.[01]\\..*"
+        ),
+        advanced=True,
+    )
+    alpha_pattern: dict[str, float] | None = declare_option(
+        None,
+        N_("Another alpha for some modules (LoRA, DoRA, rank-stabilised LoRA)."),
+        N_("Names are those of method.rank_pattern. A module with another rank wants another alpha, too."),
+        advanced=True,
+    )
+
+    @field_validator("rank_pattern", "alpha_pattern", mode="before")
+    @classmethod
+    def _check_patterns(cls, value: Any, info: ValidationInfo) -> Any:
+        return check_patterns(value, MOST_RANK if info.field_name == "rank_pattern" else MOST_ALPHA)
 
     def has_trait(self, trait: Trait) -> bool:
         return METHODS[self.kind].has_trait(trait)
@@ -154,6 +196,10 @@ class MethodSection(Section):
         if isinstance(self.adapters, list):
             return self.adapters
         return [name.strip() for name in self.adapters.split(",") if name.strip()]
+
+    def kept_rank(self) -> int:
+        """Return the rank that AdaLoRA leaves on average."""
+        return self.final_rank or max(1, self.rank * 2 // 3)
 
     @property
     def prompt_length(self) -> int:

@@ -68,6 +68,18 @@ class TrainingSection(Section):
     optimizer: Auto | Optimizer = declare_option(
         "auto", N_("Optimizer."), N_("8-bit AdamW keeps its state in a quarter of the memory.")
     )
+    lora_plus_ratio: float | None = declare_option(
+        None,
+        N_("The second matrices of LoRA learn at so many times the learning rate (LoRA+, arXiv 2402.12354)."),
+        N_(
+            "The two matrices of an update do not learn equally well at one rate: the second one, which "
+            "begins as zero, bears a higher one. 16 is usual, with a somewhat lower learning rate. Empty is "
+            "one rate for both."
+        ),
+        ge=1,
+        le=1000,
+        advanced=True,
+    )
     schedule: Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"] = declare_option(
         "cosine", N_("How the learning rate decreases.")
     )

@@ -142,6 +142,16 @@ WORDS: dict[str, dict[str, str]] = {
             "All linear layers of the transformer layers: learns best, and is the usual choice."
         ),
     },
+    "method.init": {
+        "default": N_("At random, with an update of zero: the base model computes as before."),
+        "pissa": N_(
+            "The directions that matter most in each weight are taken out of it, and trained "
+            "(arXiv 2404.02948)."
+        ),
+        "loftq": N_("What quantising to 4 bits lost of each weight is given back (arXiv 2310.08659)."),
+        "olora": N_("Orthogonal directions are taken out of each weight and trained (arXiv 2406.01775)."),
+        "eva": N_("The directions in which a layer's inputs differ most for your rows (arXiv 2410.07170)."),
+    },
     "training.learning_rate": {"auto": _AUTO_RATE},
     "training.micro_batch": {"auto": N_("As many as fit into memory and keep the device busy.")},
     "training.gradient_checkpointing": {

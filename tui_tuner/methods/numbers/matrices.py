@@ -9,7 +9,14 @@ from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.locales import N_
 from tui_tuner.methods.numbers.method_numbers import MethodNumbers
 from tui_tuner.methods.numbers.rates import Customary, Rates, Rule
-from tui_tuner.methods.numbers.terms import Form, MethodCase, PassedWeights, Terms, make_basic_terms
+from tui_tuner.methods.numbers.terms import (
+    Form,
+    MethodCase,
+    PassedWeights,
+    Terms,
+    find_rank,
+    make_basic_terms,
+)
 from tui_tuner.models.architectures.family import Linear
 
 _QLORA_BATCH = (16, N_("QLoRA's batch of 16"))
@@ -40,7 +47,9 @@ RSLORA = replace(LORA, usual=Customary(5e-5, 1e-5, 2e-4, _RSLORA_PAPER))
 
 def _count_low_rank(linear: Linear, case: MethodCase) -> int:
     """Count the elements of two matrices, [rank, inputs] and [outputs, rank]."""
-    return case.section.rank * (linear.inputs + linear.outputs)
+    section = case.section
+    rank = find_rank(section, linear.name) if section.reads_field("rank_pattern") else section.rank
+    return rank * (linear.inputs + linear.outputs)
 
 
 class LowRankNumbers(MethodNumbers):
@@ -90,6 +99,31 @@ class LowRankNumbers(MethodNumbers):
 
     def memory_terms(self, case: MethodCase) -> Terms:
         return replace(make_basic_terms(case), form=Form.MAGNITUDES if self.magnitudes else Form.LOW_RANK)
+
+
+class SharedRankNumbers(MethodNumbers):
+    """AdaLoRA: LoRA's two matrices at the rank of the beginning, and one factor for each rank."""
+
+    rates = replace(
+        LORA,
+        usual=Customary(1e-3, 2e-4, 3e-3, N_("AdaLoRA (arXiv 2303.10512), tables 9 and 11: 5e-4 to 2e-3")),
+        new_head=Customary(1e-3, 2e-4, 3e-3, N_("AdaLoRA (arXiv 2303.10512), table 8: 5e-4 to 2e-3 on GLUE")),
+        batch=None,
+        times_full=None,
+    )
+
+    def count_parameters(self, linear: Linear, case: MethodCase) -> int:
+        return _count_low_rank(linear, case) + case.section.rank
+
+    def count_layer_frozen(self, linear: Linear, case: MethodCase) -> int:
+        return 1  # the rank itself, as a parameter
+
+    def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
+        return PassedWeights(trained=float(_count_low_rank(linear, case) * linear.copies))
+
+    def memory_terms(self, case: MethodCase) -> Terms:
+        # How much each number matters: now, its running mean, and that of its spread
+        return replace(make_basic_terms(case), form=Form.SINGULAR, measured=3)
 
 
 class HadamardNumbers(MethodNumbers):

@@ -56,6 +56,10 @@ class MethodNumbers:
         """Return how many weights are trained next to one linear layer that has an adapter."""
         return 0
 
+    def count_layer_frozen(self, linear: Linear, case: MethodCase) -> int:
+        """Return how many numbers are added beside one such layer as parameters, and never trained."""
+        return 0
+
     def count_elsewhere(self, case: MethodCase, decides: bool = False) -> int:
         """Return how many trained weights it adds elsewhere than next to linear layers.
 

@@ -8,10 +8,10 @@ from enum import StrEnum
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.sections.method import MethodSection
+from tui_tuner.config.sections.name_patterns import find_number
+from tui_tuner.methods.numbers.target_names import ALL, name_targets
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
-
-ALL = "all-linear"
 
 
 class Form(StrEnum):
@@ -23,6 +23,7 @@ class Form(StrEnum):
     GENERAL = "general"  # unknown, apart from the number of trained elements (`Terms.counts`)
     LOW_RANK = "low_rank"  # LoRA: the product of two matrices
     MAGNITUDES = "magnitudes"  # DoRA: the same, each output scaled against the norm of its weights
+    SINGULAR = "singular"  # AdaLoRA: the product of two matrices, with a factor for each rank between them
     FACTORS = "factors"  # IA3: a factor for each output, or for each input
     SHARED = "shared"  # VeRA: vectors that scale random matrices, which all layers share
     HADAMARD = "hadamard"  # LoHa: a whole matrix, from two low-rank products multiplied
@@ -52,20 +53,12 @@ class MethodCase:
     @property
     def target_names(self) -> frozenset[str]:
         """Return the names of the matrices that get an adapter, or `all-linear`."""
-        return name_targets(self.section)
+        return name_targets(self.section, self.facts)
 
     @property
     def top_layers(self) -> int:
         """Return how many of the top layers the settings select; 0 is all."""
         return min(self.section.layers or 0, self.facts.layers) if self.section.reads_field("layers") else 0
-
-
-def name_targets(section: MethodSection) -> frozenset[str]:
-    """Return `method.targets` as a set of names; `all-linear` for a method that does not read it."""
-    # Such a method may add weights next to any layer, so none is excluded
-    if not section.reads_field("targets"):
-        return frozenset({ALL})
-    return frozenset([section.targets] if isinstance(section.targets, str) else section.targets)
 
 
 @dataclass(frozen=True)
@@ -127,6 +120,8 @@ class Terms:
         elsewhere: Elements of each trained tensor that is neither next to a linear layer nor a virtual token.
         own: Trained elements of the model's own weights, if these are not whole layers.
         sublayers: For `Form.SUBLAYERS`, the adapters of each layer.
+        ranks: The rank next to matrices that have another one: (name, rank).
+        measured: Numbers that the method keeps for each number of its adapters, without the optimizer's.
     """
 
     form: Form = Form.LOW_RANK
@@ -146,6 +141,8 @@ class Terms:
     elsewhere: tuple[float, ...] = ()
     own: float = 0.0
     sublayers: Sublayers | None = None
+    ranks: tuple[tuple[str, int], ...] = ()
+    measured: int = 0
 
 
 def make_basic_terms(case: MethodCase) -> Terms:
@@ -160,4 +157,17 @@ def make_basic_terms(case: MethodCase) -> Terms:
         train_embeddings=section.reads_field("train_embeddings") and section.train_embeddings,
         virtual_tokens=section.prompt_length,
         prefix=section.has_trait(Trait.PREFIX),
+        ranks=_list_ranks(case) if section.reads_field("rank_pattern") else (),
     )
+
+
+def _list_ranks(case: MethodCase) -> tuple[tuple[str, int], ...]:
+    """Return the matrices whose rank is another one, with that."""
+    usual, names = case.section.rank, {one.name for one in case.facts.layer_linears}
+    ranks = {name: find_rank(case.section, name) for name in sorted(names)}
+    return tuple((name, rank) for name, rank in ranks.items() if rank != usual)
+
+
+def find_rank(section: MethodSection, name: str) -> int:
+    """Return the rank beside a matrix of this name."""
+    return int(find_number(section.rank_pattern, name, section.rank))

@@ -15,7 +15,8 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.locales import _
 from tui_tuner.methods import find_method
-from tui_tuner.methods.numbers.terms import ALL, MethodCase, name_targets
+from tui_tuner.methods.numbers.target_names import ALL, is_pattern, name_targets
+from tui_tuner.methods.numbers.terms import MethodCase
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.architectures.heads import HeadPart, head_parts
 from tui_tuner.models.facts import ModelFacts
@@ -112,7 +113,9 @@ def count_parameters(
         return Parameters(base, base, doubt)
     numbers, case = find_method(method.kind), make_case(method, facts, stack)
     added = numbers.count_elsewhere(case, bool(parts))
-    added += sum(numbers.count_parameters(one, case) for one in list_adapted(case, parts, head))
+    adapted = list(list_adapted(case, parts, head))
+    added += sum(numbers.count_parameters(one, case) for one in adapted)
+    base += sum(numbers.count_layer_frozen(one, case) for one in adapted)
     base += numbers.count_twice(case, {part.matrix.name.split(".")[0] for part in head})
     if method.reads_field("train_embeddings") and method.train_embeddings:
         kept += facts.token_parameters
@@ -152,11 +155,17 @@ def _explain_doubt(facts: ModelFacts, method: MethodSection, parts: tuple[HeadPa
     """Explain why the counts may be wrong; empty if they are exact."""
     if facts.uncounted:
         return facts.uncounted
-    targets = name_targets(method) - {ALL}
+    targets = name_targets(method, facts) - {ALL}
     if not method.reads_field("targets"):
         return ""
     if facts.low_rank_key and method.has_trait(Trait.ADAPTER):
         return _("adapters of {name} have not been verified", name=facts.model_type)
+    if is_pattern(method.targets):
+        return _("which layers the regular expression of method.targets takes is found on the model itself")
+    if method.reads_field("rank_pattern") and not all(
+        key.isidentifier() for key in method.rank_pattern or ()
+    ):
+        return _("which layers method.rank_pattern is about is found on the model itself")
     known = {step for linear in facts.layer_linears for step in (linear.name, linear.name.split(".")[-1])}
     # PEFT matches the last part of a name anywhere in the model, so modules of a head count as targets too
     known |= {part.matrix.name.split(".")[-1] for part in parts}

@@ -51,8 +51,9 @@ class Lora(Adapter):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.down = self.add_parameter(float(setup.rank * shape.inputs) * shape.copies)
-        self.up = self.add_parameter(float(setup.rank * shape.outputs) * shape.copies)
+        self.rank = setup.find_rank(shape.name)
+        self.down = self.add_parameter(float(self.rank * shape.inputs) * shape.copies)
+        self.up = self.add_parameter(float(self.rank * shape.outputs) * shape.copies)
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)
@@ -72,7 +73,7 @@ class Lora(Adapter):
         x_in = tape.cast(x, compute)
         copies = self._copy_adapter(tape, compute)
         low = tape.run_op(
-            rows * self.setup.rank,
+            rows * self.rank,
             compute,
             (x_in,),
             (x_in.buffer, *copies),

@@ -207,6 +207,51 @@ class Miss(Adapter):
         return tape.cast(add_tensors(tape, result, high), result.width)
 
 
+class Singular(Lora):
+    """AdaLoRA: `result += (dropout(x) @ (A * E).T @ B.T) * scale / rank` (`peft/tuners/adalora/layer.py`)."""
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        self.factors = self.add_parameter(float(self.rank))
+
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
+        result = base.run_base(tape, x)
+        setup, compute, rows = self.setup, self.compute_width, base.count_rows(x)
+        if not (setup.autocast and base.quantised):
+            x = tape.cast(x, setup.adapter)
+        x_in = tape.cast(run_dropout(tape, x, setup.dropout), compute)
+        size = self.down.count * setup.adapter
+        grads = ((self.down, size), (self.factors, self.factors.count * setup.adapter))
+        between = tape.cast(
+            tape.run_op(self.down.count, setup.adapter, (), parameters=grads, extra=size), compute
+        )
+        low = tape.run_op(rows * self.rank, compute, (x_in, between), (x_in.buffer, between.buffer))
+        del x, x_in, between
+        high = self._widen(tape, low, rows * self.shape.outputs)
+        high = tape.run_op(high.count, high.width, (high,))
+        # The rank is a tensor of 32 bits, and so is what is divided by it
+        high = tape.run_op(high.count, setup.adapter, (high,), extra=high.count * setup.adapter)
+        alike = high.width == result.width
+        return tape.run_op(
+            result.count,
+            result.width,
+            () if alike else (high,),
+            same=(result, high) if alike else (result,),
+            view=result.buffer,
+        )
+
+    def _widen(self, tape: Tape, low: Tensor, count: float) -> Tensor:
+        compute = low.width
+        saved = [low.buffer]
+        if self.up.width != compute:
+            copy = Buffer(tape.meter, self.up.count * compute, "16-bit copies of weights")
+            tape.meter.cache.append(copy)
+            saved.append(copy)
+        return tape.run_op(
+            count, compute, (low,), tuple(saved), parameters=((self.up, self.up.count * compute),)
+        )
+
+
 class GeneralAdapter(Adapter):
     """An adapter of which only the number of trained elements is known.
 
@@ -235,6 +280,7 @@ FORMS: dict[Form, type[Adapter]] = {
     Form.GENERAL: GeneralAdapter,
     Form.LOW_RANK: Lora,
     Form.MAGNITUDES: Dora,
+    Form.SINGULAR: Singular,
     Form.FACTORS: Ia3,
     Form.SHARED: Vera,
     Form.HADAMARD: Loha,

@@ -36,7 +36,7 @@ def run_jointly(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tenso
     x = tape.cast(x, width)
     rows = matrices[0].count_rows(x)
     inputs = [run_dropout(tape, x, setup.dropout) for _unused in matrices] if setup.dropout else [x]
-    low = Buffer(meter, rows * setup.rank * len(matrices) * width)
+    low = Buffer(meter, rows * sum(one.lora_adapter.rank for one in matrices) * width)
     found = [
         Tensor(_run_product(tape, x, one, width), rows * one.shape.outputs, width, None) for one in matrices
     ]

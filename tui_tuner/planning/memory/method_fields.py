@@ -7,7 +7,8 @@ from typing import Any
 
 from tui_tuner.config.schema import MethodSection
 from tui_tuner.methods import find_method
-from tui_tuner.methods.numbers.terms import MethodCase, name_targets
+from tui_tuner.methods.numbers.target_names import name_targets
+from tui_tuner.methods.numbers.terms import MethodCase
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.stack import Stack, find_installed
 
@@ -18,7 +19,7 @@ def make_case(method: MethodSection, facts: ModelFacts, stack: Stack | None = No
     Args:
         stack: Of the libraries, which decide where adapters sit; those installed by default.
     """
-    targets, stack = name_targets(method), stack or find_installed()
+    targets, stack = name_targets(method, facts), stack or find_installed()
     return MethodCase(method, facts, lambda linear: stack.adapts_linear(linear, targets))
 
 

@@ -20,8 +20,8 @@ class Setup:
         supervised: Share of the tokens that are trained.
         kind: The name of the method, for messages.
         whole_model, whole_layers, form, rank, dropout, targets, layers, train_embeddings, trains_norms,
-        feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own, sublayers: As in the
-            method's `Terms`.
+        feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own, sublayers, ranks, measured: As in
+            the method's `Terms`.
         quick: This program's core on a GPU: LoRA layers that read the same input are one step of
             autograd, and so are norms, rotations and gated products.
         quantization: none, nf4, int8.
@@ -93,12 +93,18 @@ class Setup:
     elsewhere: tuple[float, ...] = ()
     own: float = 0.0
     sublayers: Sublayers | None = None
+    ranks: tuple[tuple[str, int], ...] = ()
+    measured: int = 0
     keep_cache: bool = False
     row: int = 0
     decides: str = ""
     head: tuple[HeadPart, ...] = ()
     new_pooler: bool = False
     workspace: float = 2 * 8_519_680.0
+
+    def find_rank(self, name: str) -> int:
+        """Return the rank of the adapter beside a matrix."""
+        return dict(self.ranks).get(name, self.rank)
 
     @property
     def total_tokens(self) -> int:

@@ -73,10 +73,20 @@ def shadow_bytes(setup: Setup) -> float:
 
 
 def optimizer_states(setup: Setup) -> float:
-    """Return the bytes that the optimizer keeps between steps, from the end of its first on."""
-    return sum(
-        count_state_bytes(setup.optimizer, t.count, t.width) * t.copies for t in trained_tensors(setup)
-    )
+    """Return the bytes that optimizer and method keep between steps, from the end of the first one on."""
+    own = sum(count_state_bytes(setup.optimizer, t.count, t.width) * t.copies for t in trained_tensors(setup))
+    return own + measured_bytes(setup)
+
+
+def measured_bytes(setup: Setup) -> float:
+    """Return the bytes of the numbers that a method keeps for each trained one of its adapters."""
+    if not setup.measured:
+        return 0.0
+    size = 0.0
+    for dense, layers in count_kinds(list_layer_kinds(setup)[1]):
+        for parameter in make_layer(narrow_setup(setup, dense), True).parameters:
+            size += round_up(parameter.count * parameter.width) * layers
+    return setup.measured * size
 
 
 @dataclass(frozen=True)

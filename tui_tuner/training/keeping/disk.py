@@ -13,7 +13,7 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError
 from tui_tuner.locales import _
-from tui_tuner.methods.attached import is_adapter
+from tui_tuner.methods.attached import is_adapter, method_of
 from tui_tuner.runs import ballast
 from tui_tuner.runs.events import Log
 from tui_tuner.runs.store import RunFolder
@@ -66,7 +66,10 @@ def predict_room(model: Any, config: RunConfig) -> DiskPrediction:
     else:
         state = 0
     # The folder of an adapter holds what was trained; any other method saves the whole model.
-    whole = weights if is_adapter(model) else sum(p.numel() * p.element_size() for p in model.parameters())
+    method = method_of(model)
+    state += method.carried_numbers * weights
+    exported = int(method.export_size(model) * weights)
+    whole = exported if is_adapter(model) else sum(p.numel() * p.element_size() for p in model.parameters())
     return DiskPrediction(weights + state + _STATES, whole + _TOKENIZER, config.output.keep)
 
 

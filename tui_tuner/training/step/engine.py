@@ -136,7 +136,8 @@ class Engine:
         # A rollback calls this again, and a model must not be wrapped twice.
         if self._wrapped is None:
             self._wrapped = wrap_model(self.model, self.device, self.ranks)
-        self.optimizer = create_optimizer(self.model, self.config, self._device_facts)
+        faster = self.method.trains_faster
+        self.optimizer = create_optimizer(self.model, self.config, self._device_facts, faster)
         # Two orders of the same weights: clipping sums norms in the order of the optimizer's groups, and a
         # sum in another order differs in the last bits.
         self._trained: list[Weight] = [
@@ -155,6 +156,7 @@ class Engine:
             position = load_position(checkpoint)
             if self.rate_scale != 1.0:
                 scale_rate(self.scheduler, self.optimizer, self.rate_scale)
+        self.method.load_state(self.model, checkpoint)
         self.step, self.epoch = position.step, position.epoch
         self._clear_gradients()
 
@@ -359,6 +361,7 @@ class Engine:
         """Write the state a resumed run needs: weights, optimizer, schedule, random states, step."""
         save_trained(self.model, folder)
         self._carried_states.save_states(folder)
+        self.method.save_state(self.model, folder)
         save_random_states(folder, self.ranks)
         position = Position(self.step, self.epoch)
         save_position(position, folder, self.total, self.plan.steps_per_epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,11 +22,20 @@ ADAM_EPSILON = 1e-8
 _NOT_DECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
 
 
-def create_optimizer(model: Module, config: ResolvedConfig, device: Device) -> Optimizer:
-    """Create the run's optimizer; nothing is allocated for its states before the first step."""
+def create_optimizer(
+    model: Module, config: ResolvedConfig, device: Device, trains_faster: Callable[[str], bool] | None = None
+) -> Optimizer:
+    """Create the run's optimizer; nothing is allocated for its states before the first step.
+
+    Args:
+        trains_faster: Whether a parameter, by its name, learns at a multiple of the rate
+            (`Method.trains_faster`).
+    """
     training = config.training
     groups = group_parameters(model, training.weight_decay)
     rate = float(training.learning_rate)
+    if training.lora_plus_ratio is not None and trains_faster is not None:
+        groups = split_by_rate(model, groups, trains_faster, rate * training.lora_plus_ratio)
     betas = training.adam_beta1, training.adam_beta2
     if training.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate)
@@ -62,6 +72,22 @@ def group_parameters(model: Module, weight_decay: float) -> list[dict[str, Any]]
             kept = name in norms or _NOT_DECAYED.search(name.lower())
             (others if kept else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def split_by_rate(
+    model: Module, groups: list[dict[str, Any]], trains_faster: Callable[[str], bool], rate: float
+) -> list[dict[str, Any]]:
+    """Return parameter groups with what trains faster in groups of its own behind the others (LoRA+)."""
+    faster = {id(one) for name, one in model.named_parameters() if trains_faster(name)}
+    if not faster:
+        return groups
+    found = []
+    for chosen in (False, True):
+        for group in groups:
+            params = [one for one in group["params"] if (id(one) in faster) is chosen]
+            found.append({**group, "params": params} | ({"lr": rate} if chosen else {}))
+    # The first group, whose rate is shown, is never empty where anything trains at the plain rate
+    return found[:2] + [group for group in found[2:] if group["params"]]
 
 
 def _create_8bit_adamw(

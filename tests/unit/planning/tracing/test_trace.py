@@ -33,6 +33,7 @@ FREEZE = {**FULL, "kind": "freeze", "whole_model": False, "whole_layers": True, 
 NF4 = {"quantization": "nf4"}
 INT8 = {"quantization": "int8"}
 DORA = {"kind": "dora", "form": Form.MAGNITUDES}
+ADALORA = {"kind": "adalora", "form": Form.SINGULAR, "measured": 3}
 QUICK = {"quick": True}
 CHECKPOINTING = {"checkpointing": True}
 EVERY_SECOND = {"checkpointing": True, "every_second": True}
@@ -93,6 +94,9 @@ GRID = [
     (LLAMA, {**INT8, **CHECKPOINTING}),
     (LLAMA, DORA),
     (LLAMA, {**DORA, **NF4, **CHECKPOINTING}),
+    (LLAMA, ADALORA),
+    (LLAMA, {**ADALORA, **NF4, **CHECKPOINTING, "dropout": 0.1}),
+    (LLAMA, {"ranks": (("v_proj", 64), ("down_proj", 2))}),
     (LLAMA, FULL),  # tied
     (LLAMA, {**FULL, "accumulate": True}),
     (LLAMA, {**HALF, **CHECKPOINTING}),
