@@ -23,7 +23,8 @@ from tui_tuner.methods import attach, count_model_parameters, merge
 from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens
 from tui_tuner.models.loading import load_model
 
-PROMPTS = ["prompt_tuning", "p_tuning", "prefix_tuning"]
+PROMPTS = ["prompt_tuning", "p_tuning", "prefix_tuning", "p_tuning_v2"]
+PREFIXES = ("prefix_tuning", "p_tuning_v2")
 KINDS = ["ia3", *PROMPTS]
 PADDED = ForwardWay(packing=False, compact=True, segments=False)
 LENGTHS = [17, 5, 40, 9, 23, 31, 2]
@@ -73,7 +74,7 @@ def test_loss_and_gradients_equal_those_of_labels(
 def test_the_self_check_refuses_flat_rows(make_config: MakeConfig, tiny_tokenizer: Any, kind: str) -> None:
     model, data = made(make_config, kind), SomeRows(LENGTHS, len(tiny_tokenizer))
     virtual = count_virtual_positions(model)
-    assert virtual == (0 if kind == "prefix_tuning" else 6) and count_virtual_tokens(model) == 6
+    assert virtual == (0 if kind in PREFIXES else 6) and count_virtual_tokens(model) == 6
     for wanted in (FAST, replace(FAST, segments=False)):
         found = check_ways(model, data, [1, 0, 3, 2], replace(wanted, virtual=virtual))
         assert found.exact and found.problem and not found.way.packing

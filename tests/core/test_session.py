@@ -76,6 +76,8 @@ def test_registries_hold_what_the_config_offers() -> None:
         {"method__kind": "bottleneck"},
         {"method__kind": "bottleneck", "method__style": "houlsby", "model__quantization": "nf4"},
         {"method__kind": "bottleneck", "method__style": "parallel", "method__layers": 1},
+        {"method__kind": "p_tuning_v2"},
+        {"method__kind": "p_tuning_v2", "method__encoder_size": 32, "model__quantization": "nf4"},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
 )

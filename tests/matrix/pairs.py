@@ -33,6 +33,7 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "prompt_tuning": ({"virtual_tokens": 4}, 0.05),
     "p_tuning": ({"virtual_tokens": 4}, 0.01),
     "prefix_tuning": ({"virtual_tokens": 4}, 0.05),
+    "p_tuning_v2": ({"virtual_tokens": 4}, 0.05),
     "bottleneck": ({"reduction": 2}, 0.02),
     "fusion": ({"adapters": ["adapter-0", "adapter-1"]}, 0.01),
 }

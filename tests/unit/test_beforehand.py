@@ -52,6 +52,24 @@ def test_a_sound_config_passes(rows: Path, model: Path) -> None:
     check({"model": {"name": "some/hub-model"}, "hardware": {"devices": "cpu"}})
 
 
+@pytest.mark.parametrize("name", ["THUDM/chatglm2-6b", "ZhipuAI/chatglm3-6b", "THUDM/glm-4-9b-chat"])
+def test_models_with_code_of_an_older_transformers_need_consent(name: str) -> None:
+    with pytest.raises(ModelError, match="code of its own, written for a transformers of 2023") as refused:
+        check({"model": {"name": name}})
+    assert refused.value.field == "model.name"
+    assert "zai-org/glm-4-9b-chat-hf" in refused.value.hint and "Qwen/Qwen3-4B" in refused.value.hint
+    for other in ("zai-org/glm-4-9b-chat-hf", "my/chatglm2-6b-hf"):
+        check({"model": {"name": other}, "hardware": {"devices": "cpu"}})
+    check({"model": {"name": name, "trust_remote_code": True}, "hardware": {"devices": "cpu"}})
+
+
+def test_so_do_folders_with_such_code(model: Path) -> None:
+    told = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**told, "model_type": "chatglm"}))
+    with pytest.raises(ModelError, match="ChatGLM"):
+        check({"model": {"name": str(model)}})
+
+
 @pytest.mark.parametrize("field", ["path", "validation"])
 def test_missing_and_empty_data(tmp_path: Path, field: str) -> None:
     with pytest.raises(DataError, match="no such file"):

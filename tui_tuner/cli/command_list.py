@@ -25,7 +25,7 @@ from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
 from tui_tuner.cli.shell.completion import print_completion_script
 from tui_tuner.cli.shell.grouped import GroupedCommands, complete_help
-from tui_tuner.cli.using import ask_command, chat_command, predict_command
+from tui_tuner.cli.using import ask_command, chat_command, merge_command, predict_command
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 
@@ -86,6 +86,7 @@ app.command("verdict")(verdict.judge_and_print)
 app.command("ask")(ask_command.ask_model)
 app.command("chat")(chat_command.chat_with_models)
 app.command("predict")(predict_command.predict_rows)
+app.command("merge")(merge_command.merge_adapters)
 app.command("doctor")(run_commands.check_machine)
 app.command("estimate")(estimate_command.estimate_run)
 app.command("lr")(range_test_command.run_range_test)

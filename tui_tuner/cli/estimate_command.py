@@ -71,6 +71,7 @@ def estimate_run(
     from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
     from tui_tuner.launch.beforehand import check_metrics
+    from tui_tuner.methods.starting import follow_adapter
     from tui_tuner.models.facts import load_facts
     from tui_tuner.planning import plan_words
     from tui_tuner.planning.estimate import estimate_memory as compute
@@ -82,7 +83,7 @@ def estimate_run(
     from tui_tuner.planning.row_counting import count_exactly, count_quickly
     from tui_tuner.tasks import find_task
 
-    run = load_config(find_preset(config), sets or (), print_to_stderr)
+    run = follow_adapter(load_config(find_preset(config), sets or (), print_to_stderr))
     # A typing error is reported before rows are counted, which takes up to a minute
     check_metrics(run)
     # For a GPU that is named, this machine does not matter, and detecting it takes a while

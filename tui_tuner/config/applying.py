@@ -96,6 +96,9 @@ BESIDE: dict[str, Beside] = {
     "model.double_quant": Beside(
         lambda get: get("model.quantization") == "nf4", N_("It applies to model.quantization nf4.")
     ),
+    "model.adapter_use": Beside(
+        lambda get: get("model.adapter") is not None, N_("It is for model.adapter, and that is empty.")
+    ),
     "model.vocabulary": Beside(
         lambda get: get("model.tokenizer") == "train",
         N_("It applies to a newly trained tokenizer: model.tokenizer train."),

@@ -24,6 +24,7 @@ _DEMO = ("demo", "demo-corpus", "demo-held-out", *(kind.demo for kind in TASKS.v
 PATHS: dict[str, tuple[str, ...]] = {
     "model.name": _MODEL_WORDS,
     "model.tokenizer": _MODEL_WORDS,
+    "model.adapter": (),
     "model.chat_template": (),
     "data.path": _DEMO,
     "data.validation": (),

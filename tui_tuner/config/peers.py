@@ -314,6 +314,11 @@ def hint_at_field(path: str, value: Any = None) -> str:
     return f"{first} {_(NOTES[name])}" if name in NOTES else first
 
 
+def knows_value(path: str, value: Any) -> bool:
+    """Return whether peers give this value to a key, which may have the name of a field of ours."""
+    return str(value).strip().lower() in VALUES.get(_plain_name(path), {})
+
+
 def _translate_datasets(name: str, value: Any) -> str:
     """Translate axolotl's list of one data set into `data.path`; empty for anything else."""
     if name != "datasets" or not isinstance(value, list) or not value or not isinstance(value[0], Mapping):

@@ -158,6 +158,8 @@ def _suggest_field(path: str, value: Any) -> str:
     section, _unused, name = path.rpartition(".")
     if name.isdigit():
         return _("A comma separates values here; write decimals with a dot.")
+    if peers.knows_value(path, value):
+        return peers.hint_at_field(path, value)
     elsewhere = [known for known in list_options() if known.rpartition(".")[2] == name]
     if elsewhere:
         return _("Did you mean {name}?", name=elsewhere[0])

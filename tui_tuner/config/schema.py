@@ -158,11 +158,8 @@ def _find_contradictions(config: RunConfig) -> list[str]:
                 batch_size=training.batch_size,
             )
         )
-    if method.needs_field("layers") and method.layers is None:
-        found.append(
-            "method.layers: "
-            + _("{kind} needs the number of top layers to train, such as 2", kind=method.kind)
-        )
+    found += _chosen_layers(method)
+    found += _adapter_contradictions(model, method)
     if method.needs_field("adapters") and not method.fused_adapters:
         found.append(
             "method.adapters: "
@@ -214,6 +211,42 @@ def _task_without_method(task: TaskKind, method: str) -> list[str]:
         others=", ".join(name for name in METHODS if task.takes_method(name)),
     )
     return [f"method.kind: {said}"]
+
+
+def _adapter_contradictions(model: ModelSection, method: MethodSection) -> list[str]:
+    """Return what an adapter to begin with cannot be combined with."""
+    if model.adapter is None:
+        return []
+    if model.architecture is not None:
+        return ["model.adapter: " + _("an adapter belongs to a trained model; leave model.architecture out")]
+    if model.adapter_use == "merge" and model.quantization != "none":
+        return [
+            "model.adapter_use: "
+            + _(
+                "{quantization} weights would be rounded once more by merging; use continue or stack, or "
+                "quantization none",
+                quantization=model.quantization,
+            )
+        ]
+    if model.adapter_use != "merge" and not method.has_trait(Trait.ADAPTER):
+        return [
+            "model.adapter_use: "
+            + _("{kind} trains the model's own weights; use merge with it", kind=method.kind)
+        ]
+    return []
+
+
+def _chosen_layers(method: MethodSection) -> list[str]:
+    """Return what is wrong with the choice of layers, or of weights by their names."""
+    if method.needs_field("layers") and method.layers is None and not method.trained_names:
+        said = _("{kind} needs the number of top layers to train, such as 2", kind=method.kind)
+    elif method.layers is not None and method.trained_names:
+        said = _("method.pattern says which weights are trained; leave one of the two out")
+    elif method.layers == 0 and method.reads_field("layers") and method.has_trait(Trait.ADAPTER):
+        said = _("{kind} needs a layer to sit on; use 1 or more, or freeze", kind=method.kind)
+    else:
+        return []
+    return [f"method.layers: {said}"]
 
 
 def _too_much_shared(config: RunConfig) -> list[str]:

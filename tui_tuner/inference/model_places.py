@@ -24,6 +24,7 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task
 from tui_tuner.text import one_line
 from tui_tuner.training.base_model import describe_other_base, pin_model, read_base
+from tui_tuner.training.starting import use_merged_base
 
 _OWN_CODE = "auto_map"  # in a model's JSON files: names Python files in the same folder
 
@@ -46,7 +47,7 @@ def build_origin_config(origin: Origin) -> RunConfig:
         ConfigError, ModelError: it is damaged.
     """
     if origin.kind == "run":
-        config = read_config(Path(origin.path) / RESOLVED)
+        config = use_merged_base(read_config(Path(origin.path) / RESOLVED), Path(origin.path))
         if origin.base:
             return with_values(config, describe_other_base(origin.base))
         return _pin_revision(config, Path(origin.path), origin.any_base)

@@ -107,12 +107,18 @@ def require_one_process() -> Ranks:
 
 def _check_model(config: RunConfig) -> None:
     from tui_tuner.data.chat.template_choice import check_template
+    from tui_tuner.models.architectures.older_code import check_older_code
     from tui_tuner.models.hub.place import is_path
     from tui_tuner.models.loading import check_weights, model_source, tokenizer_source
     from tui_tuner.models.sizes import check_sizes
     from tui_tuner.models.weights_check import check_described
 
     model = config.model
+    check_older_code(model)
+    if model.adapter is not None:
+        from tui_tuner.training.starting import check_start
+
+        check_start(config)
     if model.architecture is None:
         with name_field("model.name"):
             # A hub's model is downloaded by the run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.errors import TunerError
+from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.launch.helper import Helper
 from tui_tuner.launch.helper_process import ProcessEnded
 from tui_tuner.models.facts import ModelFacts
@@ -43,7 +43,10 @@ def count_on_model(
     try:
         with Helper() as helper:
             found = helper.prepare_request(OPERATION, request, seconds=SECONDS).wait_for_result()
-    # An estimate with a doubt is better than none
-    except (TunerError, ProcessEnded):
+    except (TunerError, ProcessEnded) as error:
+        # A pattern that fits no name is the user's to mend
+        if config.method.trained_names and isinstance(error, ConfigError):
+            raise
+        # An estimate with a doubt is better than none
         return guess
     return replace(guess, trained=found["trained"], total=found["total"], doubt="")

@@ -30,6 +30,7 @@ class Ia3(FactorNumbers, PeftMethod):
     """Vectors of factors on the target layers, initially 1, in float32."""
 
     peft_type = "IA3"
+    stacks = True
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import IA3Config, get_peft_model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tui_tuner.config.sections.name_patterns import find_number, list_unmatched
 from tui_tuner.errors import ConfigError
@@ -25,6 +25,7 @@ from tui_tuner.methods.layers import (
 from tui_tuner.methods.numbers.matrices import DORA, LORA, RSLORA, LowRankNumbers
 from tui_tuner.methods.numbers.rates import Rates
 from tui_tuner.methods.peft_method import PeftMethod
+from tui_tuner.methods.stored import is_embedding
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Lora(LowRankNumbers, PeftMethod):
     """
 
     peft_type = "LORA"
+    names: ClassVar[Mapping[str, str]] = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout"}
+    stacks = True
 
     def __init__(
         self, name: str, rates: Rates, *, magnitudes: bool = False, stabilised: bool = False
@@ -60,6 +63,13 @@ class Lora(LowRankNumbers, PeftMethod):
             return False
         # peft supports both scales for DoRA, and the scale does not make it another method
         return self.magnitudes or self.stabilised == bool(settings.get("use_rslora"))
+
+    def can_stack(self, settings: Mapping[str, Any]) -> bool:
+        return super().can_stack(settings) and not self.magnitudes
+
+    def read_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        kept = [f"{name}.weight" for name in settings.get("modules_to_save") or ()]
+        return {**super().read_fields(settings), "train_embeddings": any(map(is_embedding, kept))}
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import LoraConfig, get_peft_model

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
 from tui_tuner.config.kinds.methods import METHODS
@@ -13,6 +13,7 @@ from tui_tuner.locales import _
 from tui_tuner.methods.numbers.method_numbers import MethodNumbers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -145,6 +146,30 @@ class Method(MethodNumbers):
 
         Raises:
             ModelError: the adapter is damaged, or was made for another model.
+        """
+        raise NotImplementedError
+
+    def can_load(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether an adapter with this `adapter_config.json` is of this method."""
+        return False
+
+    def can_stack(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether a new adapter of this method works on top of a frozen one with these settings."""
+        return False
+
+    def explain_end(self, settings: Mapping[str, Any]) -> str:
+        """Explain why an adapter of this method cannot be trained on; empty if it can."""
+        return ""
+
+    def read_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of the section `method` that an adapter was made with, by name."""
+        return {}
+
+    def continue_adapter(self, base: Module, folder: Path) -> Module:
+        """Return a base model with a saved adapter that is trained on. Draws from the global seed.
+
+        Raises:
+            ModelError: the adapter is damaged, or made for another model.
         """
         raise NotImplementedError
 

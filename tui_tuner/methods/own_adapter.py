@@ -78,6 +78,20 @@ class OwnAdapter(Method):
         (folder / CONFIG).write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         write_head_config(model, str(settings.get("task_type")), folder)
 
+    def can_load(self, settings: Mapping[str, Any]) -> bool:
+        return settings.get(METHOD) == self.name
+
+    def read_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: settings[name] for name in self.kind.fields if name in settings}
+
+    def continue_adapter(self, base: Module, folder: Path) -> Module:
+        base.requires_grad_(False)
+        model = self.load_adapter(base, folder)
+        trained = read_stored(folder).shapes
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(name in trained)
+        return model
+
     def load_adapter(self, base: Module, folder: Path) -> Module:
         from safetensors.torch import load_file
 

@@ -6,7 +6,7 @@ import contextlib
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
 from tui_tuner.errors import ConfigError, ModelError
@@ -14,7 +14,15 @@ from tui_tuner.locales import N_, _
 from tui_tuner.methods.cache_names import join_cache_names
 from tui_tuner.methods.layers import write_head_config
 from tui_tuner.methods.method import Method, refuse_quantised
-from tui_tuner.methods.stored import EMBEDDINGS, Stored, check_names, read_stored
+from tui_tuner.methods.stored import (
+    BELOW,
+    EMBEDDINGS,
+    WEIGHTS,
+    Stored,
+    check_names,
+    list_below,
+    read_stored,
+)
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
@@ -41,10 +49,14 @@ class PeftMethod(Method):
 
     Attributes:
         peft_type: peft's name for it, as in `adapter_config.json`.
+        names: What peft calls fields of the section `method`, by these.
+        stacks: peft adds up several adapters of this type that are active at once.
     """
 
     library = "peft"
     peft_type = ""
+    names: ClassVar[Mapping[str, str]] = {}
+    stacks: ClassVar[bool] = False
 
     def is_made_by(self, settings: Mapping[str, Any]) -> bool:
         """Return whether this method makes adapters with such an `adapter_config.json`."""
@@ -67,7 +79,36 @@ class PeftMethod(Method):
         """
         yield None
 
+    def can_load(self, settings: Mapping[str, Any]) -> bool:
+        return self.is_made_by(settings)
+
+    def can_stack(self, settings: Mapping[str, Any]) -> bool:
+        same = str(settings.get("peft_type") or "").upper() == self.peft_type
+        # a direction that DoRA scales is that of the weights below it, whatever is added to them
+        return self.stacks and same and not settings.get("use_dora")
+
+    def read_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        found = {field: settings[name] for field, name in self.names.items() if name in settings}
+        targets = settings.get("target_modules")
+        if isinstance(targets, list):
+            # full names stand for the layers that they are in, which are named apart
+            found["targets"] = sorted({str(name).rpartition(".")[2] for name in targets})
+        elif isinstance(targets, str):
+            found["targets"] = targets
+        layers = settings.get("layers_to_transform")
+        return found | ({"layers": len(layers)} if isinstance(layers, list) else {})
+
+    def continue_adapter(self, base: Module, folder: Path) -> Module:
+        return self._load_one(base, folder, trained=True)
+
     def load_adapter(self, base: Module, folder: Path) -> Module:
+        model = self._load_one(base, folder)
+        below = list_below(folder)
+        if below:
+            put_below(model, below)
+        return model
+
+    def _load_one(self, base: Module, folder: Path, trained: bool = False) -> Module:
         from peft import PeftModel
 
         stored = read_stored(folder)
@@ -78,7 +119,7 @@ class PeftMethod(Method):
             with warnings.catch_warnings():
                 # peft only warns about missing names; `_check_places` refuses them
                 warnings.simplefilter("ignore")
-                model = PeftModel.from_pretrained(base, str(folder))
+                model = PeftModel.from_pretrained(base, str(folder), is_trainable=trained)
         # peft and safetensors raise errors of many types for damaged files
         except Exception as error:
             if is_out_of_memory(error):
@@ -134,6 +175,45 @@ class OtherAdapter(PeftMethod):
         # peft's other types may change the base model's weights when they are put on it
         kind = str(stored.settings.get("peft_type") or "").upper()
         return kind in ("LOKR", "ADALORA") and super().leaves_base(stored)
+
+
+def put_below(model: Module, folders: list[Path]) -> None:
+    """Put saved adapters under the one of a model, frozen and active with it. The head is that of the model.
+
+    Raises:
+        ModelError: one of them is damaged, or made for another model.
+    """
+    from peft import PeftConfig, set_peft_model_state_dict
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from safetensors.torch import load_file
+
+    top = model.active_adapter
+    trained = {name for name, one in model.named_parameters() if one.requires_grad}
+    names = [f"{BELOW}{place}" for place in range(1, len(folders) + 1)]
+    for name, folder in zip(names, folders, strict=True):
+        read_stored(folder)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                model.add_adapter(name, PeftConfig.from_pretrained(str(folder)))
+            found = set_peft_model_state_dict(model, load_file(folder / WEIGHTS), adapter_name=name)
+        # peft and safetensors raise errors of many types for damaged files
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise _refuse_adapter(error, folder) from error
+        check_names(found.unexpected_keys, (), folder)
+    # peft's own `set_adapter` refuses several where a head is saved, of which only one can be computed
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.set_adapter([*names, top])
+    for name, one in model.named_parameters():
+        one.requires_grad_(name in trained)
+
+
+def name_below(model: Module) -> list[str]:
+    """Return peft's names of the frozen adapters under the trained one."""
+    return [name for name in getattr(model, "peft_config", {}) if name.startswith(BELOW)]
 
 
 def wrap_model(model: Module, settings: Any) -> Module:

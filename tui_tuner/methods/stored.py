@@ -12,6 +12,7 @@ from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+BELOW = "below_"  # name and folder of a frozen adapter under a new one
 _LARGEST = 100 << 20  # bytes of a header, the limit of the format
 # Ends of the names of embeddings and heads in different families of models
 EMBEDDINGS = (
@@ -83,6 +84,16 @@ def read_stored(place: Path) -> Stored:
             hint=_("Copy it again, or use another checkpoint."),
         ) from None
     return Stored(settings if isinstance(settings, dict) else {}, shapes)
+
+
+def is_embedding(name: str) -> bool:
+    """Return whether a weight is one of embeddings, or of the head that writes."""
+    return name.endswith(EMBEDDINGS)
+
+
+def list_below(place: Path) -> list[Path]:
+    """Return the folders of the frozen adapters that an adapter was trained on top of, lowest first."""
+    return sorted(one.parent for one in place.glob(f"{BELOW}*/{CONFIG}"))
 
 
 def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tui_tuner.methods.layers import find_layers, is_transposed, name_targets
 from tui_tuner.methods.numbers.matrices import SharedRandomNumbers
@@ -18,6 +19,7 @@ class Vera(SharedRandomNumbers, PeftMethod):
     """Two vectors next to each linear layer; the random matrices between them are drawn from the seed."""
 
     peft_type = "VERA"
+    names: ClassVar[Mapping[str, str]] = {"rank": "r", "dropout": "vera_dropout"}
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import VeraConfig

@@ -20,6 +20,7 @@ from tui_tuner.locales import _
 from tui_tuner.models.architectures.encoders import NOTHING, ExtraWeights, find_extra_weights
 from tui_tuner.models.architectures.families import FAMILIES, describe_unknown, family_of
 from tui_tuner.models.architectures.family import SHARED_GATE, Family, Linear
+from tui_tuner.models.architectures.older_code import check_older_code
 from tui_tuner.models.lookup import config_from_hub, has_module, read_config, stored_parameters
 from tui_tuner.models.sizes import MOST_PARAMETERS, ConfigNumbers, check_sizes
 from tui_tuner.text import one_line
@@ -396,6 +397,7 @@ def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
         ModelError: no such model, or its config cannot be used.
         HubError: the hub cannot be reached, or wants an access token.
     """
+    check_older_code(model)
     with name_field("model.name" if model.architecture is None else "model.architecture"):
         return _load_facts(model, network)
 

@@ -18,6 +18,7 @@ from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.errors import ModelError, name_field
 from tui_tuner.locales import _
+from tui_tuner.models.architectures.older_code import check_older_code
 from tui_tuner.models.device import find_device, prepare_device
 from tui_tuner.models.hub.place import bring_tokenizer, hub_source, is_path, is_settled
 from tui_tuner.models.load_failures import ARCHITECTURE, MODEL, TOKENIZER, explain_failures
@@ -56,6 +57,7 @@ def model_source(model: ModelSection) -> str:
         ModelError: a path that is not a folder, or that holds no config.json.
         HubError: a model of ModelScope that is not on this machine yet.
     """
+    check_older_code(model)
     name = model.name
     if is_path(name):
         return _checked_folder(own_folder(name) or Path(name).expanduser(), name)

@@ -15,6 +15,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
 from tui_tuner.config.values import with_values
 from tui_tuner.locales import N_, _, _n
+from tui_tuner.methods.starting import count_frozen
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import MOST_GPUS, Card, find_card
@@ -224,6 +225,7 @@ def make_setup(
         quick=not stack.foreign and not card.cpu,
         accumulate=training.batch_size > micro * count_devices(config),
         workspace=card.workspace_bytes,
+        below=count_frozen(config),
         **make_method_fields(method, facts, stack),
     )
     return as_program(setup)

@@ -184,7 +184,8 @@ def _count_head(facts: ModelFacts, method: MethodSection, head: Head) -> float:
         return float(sum(part.matrix.weights for part in parts)) * (FORWARD + THROUGH + OWN)
     # An encoder's head has a dense layer before the vocabulary (BERT's `cls.predictions.transform`)
     weights = float(facts.vocab * facts.hidden + (facts.hidden**2 if facts.encoder else 0))
-    own = method.has_trait(Trait.WHOLE_MODEL) or _trains_embeddings(method)
+    terms = find_method(method.kind).memory_terms(make_case(method, facts))
+    own = method.has_trait(Trait.WHOLE_MODEL) or _trains_embeddings(method) or terms.trains_head
     return weights * (FORWARD + THROUGH + (OWN if own else 0))
 
 

@@ -78,7 +78,7 @@ def check_trace(setup: Setup, traces: dict[str, Any]) -> Check:
     Args:
         traces: By the number of trained layers, as text: what `training.tracing.step.trace_step` returns.
     """
-    trained, counts = setup.layers or setup.facts.layers, simulated_layers(setup)
+    trained, counts = setup.trained_layers, simulated_layers(setup)
     # With so few layers that all were traced, both are the same trace
     few, more = traces[str(counts[0])], traces[str(counts[-1])]
     static = _sum_static(setup, more)
@@ -105,7 +105,7 @@ def _extend_peak(few: dict[str, float], more: dict[str, float], name: str, furth
 
 def _sum_static(setup: Setup, trace: dict[str, Any]) -> float:
     """Sum the bytes between two steps: weights as traced, and states of the trained tensors."""
-    weights, trained = trace["weights"], setup.layers or setup.facts.layers
+    weights, trained = trace["weights"], setup.trained_layers
     # Only some layers were traced, so weights are put together from one of each kind
     size = weights["rest"] + trained * weights["trained"] + (setup.facts.layers - trained) * weights["frozen"]
     if setup.facts.dense_layers:
@@ -129,7 +129,7 @@ def _list_trained(setup: Setup, trace: dict[str, Any]) -> list[tuple[int, int, i
     if setup.facts.dense_layers:
         return [(*tensor, 1) for tensor in trace["tensors"]["whole"]]
     rest, layer = trace["tensors"]["rest"], trace["tensors"]["layer"]
-    copies = setup.layers or setup.facts.layers
+    copies = setup.trained_layers
     return [(*tensor, 1) for tensor in rest] + [(*tensor, copies) for tensor in layer]
 
 
@@ -214,7 +214,7 @@ def make_request(setup: Setup) -> dict[str, Any]:
         else setup.checkpointing,
         "accumulate": setup.accumulate,
         "quick": setup.quick,
-        "frozen": 0 < setup.layers < setup.facts.layers,
+        "frozen": setup.trained_layers < setup.facts.layers,
         "layers": list(simulated_layers(setup)),
         "decides": setup.decides,
         "outputs": setup.head[-1].matrix.outputs if setup.head else 0,

@@ -30,6 +30,7 @@ from tui_tuner.training.keeping.checkpoints import Checkpoint, list_checkpoints,
 from tui_tuner.training.keeping.progress import read_progress
 from tui_tuner.training.resuming import RESOLVED
 from tui_tuner.training.row_preparation import TOKENIZER
+from tui_tuner.training.starting import find_start, use_merged_base
 
 if TYPE_CHECKING:
     from tui_tuner.training.model_loading import Load
@@ -131,6 +132,7 @@ def read_run_config(folder: RunFolder, base: str = "") -> ResolvedConfig:
     # A field that is missing in the file reads as `auto`, which a resolved config must not have.
     settled = {name: value for name, value in UNKNOWN_BEFORE.items() if get_value(config, name) == "auto"}
     config = ResolvedConfig.from_config(with_values(config, settled))
+    config = use_merged_base(config, folder.path)
     return with_values(config, describe_other_base(base)) if base else config
 
 
@@ -219,7 +221,7 @@ def _load_checkpoint(
     # `load` may give a base model that others share: its weights must not be replaced by trained ones.
     own = not config.method.has_trait(Trait.ADAPTER)
     model, tokenizer = _load_begun(config, task, folder, device, None if own else load)
-    model = attach_method(model, config, task)
+    model = attach_method(model, config, task, find_start(folder.path, config))
     try:
         load_trained(model, checkpoint.path)
     except ValueError as error:

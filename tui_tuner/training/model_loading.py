@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.locales import N_, _
 from tui_tuner.methods import attach, count_model_parameters
 from tui_tuner.methods.attached import method_of
+from tui_tuner.methods.putting import begin_adapter
 from tui_tuner.models import vocabulary
 from tui_tuner.models.device import Device
 from tui_tuner.models.weight_reading import count_weights
@@ -47,6 +49,7 @@ def load_trainable(
     recovery: Recovery,
     rows: Sequence[TokenizedRows],
     kernels: list[ChosenKernel],
+    start: Path | None = None,
 ) -> Any:
     """Load the base model and attach the method to it.
 
@@ -54,6 +57,7 @@ def load_trainable(
         learned: What the task's encoder found out about the data.
         rows: The training rows, and the held-out rows.
         kernels: Filled with the kernels that compute parts of the model.
+        start: An adapter that is trained on, or that stays frozen under the new one.
 
     Raises:
         OutOfMemoryError: the model does not fit.
@@ -74,7 +78,7 @@ def load_trainable(
     check_tokens(model, tokenizer, config, rows, reporter)
     reporter.report_phase("loading", note=_("attaching the method"))
     with _guard_memory(config, recovery):
-        model = attach_method(model, config, task)
+        model = attach_method(model, config, task, start)
     # Saved in the adapter's config, so that any program that loads it can take the same base weights.
     method_of(model).note_revision(model, made_of[0].revision)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
@@ -159,9 +163,16 @@ def load_base(
     return model
 
 
-def attach_method(model: Any, config: ResolvedConfig, task: Task) -> Any:
+def attach_method(model: Any, config: ResolvedConfig, task: Task, start: Path | None = None) -> Any:
+    """Attach the run's method to the base model.
+
+    Args:
+        start: An adapter that is trained on, or that stays frozen under the new one.
+    """
     # What a method draws and does not train, such as VeRA's matrices, must be the same in a resumed run.
     seed_everything(config.training.seed)
+    if start is not None:
+        return begin_adapter(model, config, task.peft_type, start)
     return attach(model, config, task.peft_type)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from tui_tuner.training.origin import find_sources
 from tui_tuner.training.resuming import keep_choices
 from tui_tuner.training.row_preparation import load_run_tokenizer, prepare_rows
 from tui_tuner.training.settling import SettledConfig, settle_config
+from tui_tuner.training.starting import begin_with_adapter, find_start, merge_start
 from tui_tuner.training.step.engine import Engine
 from tui_tuner.training.step.first_passes import begin_method
 from tui_tuner.training.step.plan import StepPlan
@@ -62,13 +64,15 @@ def prepare_training(context: RunContext) -> Training:
         TunerError: a part of it is missing, damaged or too large.
         StopRequested: a stop was requested meanwhile.
     """
-    config = keep_choices(context)
+    config = begin_with_adapter(context, keep_choices(context))
     tokenizer = load_run_tokenizer(context, config)
     context.commands.check_stop()
     # Rows before the model: many values of `auto` depend on them, and their faults show up early.
     prepared = prepare_rows(context, config, tokenizer)
     context.commands.check_stop()
     settled = settle_config(context, config, prepared)
+    merged = merge_start(context, settled.config, tokenizer, prepared.learned)
+    settled = replace(settled, config=merged)
     retry = settled.config.training.on_out_of_memory == "retry"
     recovery = Recovery(context.reporter, retry, lambda row: str(prepared.train.example_origin(row)))
     kernels: list[ChosenKernel] = []
@@ -82,6 +86,7 @@ def prepare_training(context: RunContext) -> Training:
         recovery,
         [part for part in (prepared.train, prepared.validation) if part is not None],
         kernels,
+        find_start(context.folder.path, settled.config),
     )
     context.commands.check_stop()
     keep_base(context, settled.config.model)

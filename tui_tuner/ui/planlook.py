@@ -17,6 +17,7 @@ from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
+from tui_tuner.methods.starting import follow_adapter
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrate_card
 from tui_tuner.planning.duration import estimate_duration
@@ -89,7 +90,7 @@ def plan_draft(
     Raises:
         TunerError: the draft is invalid, or the model, the GPU or (with `exact`) the data cannot be read.
     """
-    config = config_of(draft)
+    config = follow_adapter(config_of(draft))
     facts = facts or _facts_of(config, network)
     counted = _count_rows(config, network, exact, said, stop)
     hardware, chosen, config = _choose_device(config, card)
@@ -112,7 +113,8 @@ def method_costs(draft: dict[str, Any], card: str, stop: Callable[[], bool]) -> 
         values = copy.deepcopy(draft)
         set_value(values, "method.kind", kind)
         # A draft need not fit every method: these two fields would make the config invalid for some.
-        if "layers" in METHODS[kind].needs and find_value(draft, "method.layers") is None:
+        named = find_value(draft, "method.pattern") and "pattern" in METHODS[kind].fields
+        if "layers" in METHODS[kind].needs and find_value(draft, "method.layers") is None and not named:
             set_value(values, "method.layers", FEW_LAYERS)
         if not METHODS[kind].has_trait(Trait.QUANTISABLE):
             set_value(values, "model.quantization", "none")

@@ -49,7 +49,7 @@ def _trains_few_weights(config: RunConfig) -> bool:
     method = config.method
     if method.has_trait(Trait.FEW_WEIGHTS) or (method.reads_field("rank") and method.rank <= 2):
         return True
-    return method.reads_field("layers") and (method.layers or 99) <= 1
+    return method.reads_field("layers") and method.layers is not None and method.layers <= 1
 
 
 def make_setting(gathered: RunHistory, config: RunConfig | None) -> Setting:

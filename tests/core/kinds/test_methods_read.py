@@ -44,7 +44,9 @@ OTHERS: dict[str, Any] = {
     "method.final_rank": 2,
     "method.rank_pattern": {"q_proj": 3},
     "method.alpha_pattern": {"q_proj": 5.0},
+    "method.pattern": "*.mlp.*",
 }
+ALSO: dict[str, dict[str, Any]] = {"method.pattern": {"method.layers": None}}  # one of the two is read
 CPU = Hardware(cores=2, memory_gib=16)
 
 
@@ -85,8 +87,8 @@ def test_what_a_method_does_not_read_changes_nothing_and_what_it_reads_does(
     base = make_config(method={"kind": kind, **needs})
     before, plan_before = trained(base), planned(base)
     for path, value in others.items():
-        config = with_values(base, {path: value})
         read = method_reads(kind, path)
+        config = with_values(base, {path: value, **(ALSO.get(path, {}) if read else {})})
         assert list_unread_fields(config) == ([] if read else [path])
         if read:
             assert trained(config) != before, path

@@ -118,7 +118,7 @@ class Counted(Method):
 class Biases(Method):
     """Trains some of the model's own weights."""
 
-    def count_own(self, facts: Any, section: Any) -> int:
+    def count_own(self, facts: Any, section: Any, decides: bool = False) -> int:
         return 1234
 
 

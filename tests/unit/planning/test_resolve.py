@@ -128,7 +128,9 @@ def test_methods_with_virtual_tokens_are_not_packed(kind):
     assert resolved.config.data.packing is False
     reasons = {reason.field: reason.why for reason in resolved.reasons}
     assert "Virtual tokens" in reasons["data.packing"]
-    assert ("lack the prefix" in reasons["training.gradient_checkpointing"]) == (kind == "prefix_tuning")
+    assert ("lack the prefix" in reasons["training.gradient_checkpointing"]) == METHODS[kind].has_trait(
+        Trait.PREFIX
+    )
 
 
 @pytest.mark.parametrize("kind", ["prefix_tuning", "prompt_tuning"])

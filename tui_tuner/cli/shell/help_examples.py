@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "predict reviews rows.csv -o classes.jsonl --column text=body",
         "predict Qwen/Qwen3-0.6B mails.csv -o labelled.jsonl --prompt carp --labels spam,ham",
     ),
+    "merge": ("merge coats shoes --weights 0.7,0.3 -o both", "merge coats shoes --how ties -o both"),
     "presets": ("presets", "presets --json"),
     "presets show": ("presets show lora-small",),
     "doctor": ("doctor", "doctor --resume job.yaml"),

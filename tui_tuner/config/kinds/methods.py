@@ -10,6 +10,7 @@ from __future__ import annotations
 from tui_tuner.config.kinds.bottleneck_methods import BOTTLENECK_METHODS
 from tui_tuner.config.kinds.low_rank_methods import LOW_RANK_METHODS
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
+from tui_tuner.config.kinds.prompt_methods import PROMPT_METHODS
 from tui_tuner.locales import N_
 
 _BESIDE = frozenset({Trait.ADAPTER, Trait.QUANTISABLE, Trait.MERGEABLE, Trait.CHECKPOINTABLE})
@@ -92,13 +93,14 @@ METHODS: dict[str, MethodKind] = {
             N_("Top layers only"),
             N_("Trains only the last few layers; the layers below stay frozen."),
             frozenset({Trait.CHECKPOINTABLE}),
-            ("layers",),
+            ("layers", "pattern"),
             "own_weights",
             needs=("layers",),
             explanation=N_(
                 "All weights of the last layers are trained, and so is the norm after them. The layers "
                 "below, which capture more general features, stay frozen: they need no gradients, so a "
-                "step is faster and takes less memory."
+                "step is faster and takes less memory. With 0 layers only the head is trained; a pattern of "
+                "names selects any other weights."
             ),
             paper="Lee et al. 2019, arXiv 1911.03090",
             usual=N_("A quarter of the layers, which reached 90% of the full quality in that paper."),
@@ -191,6 +193,7 @@ METHODS: dict[str, MethodKind] = {
             paper="Li and Liang 2021, arXiv 2101.00190",
             usual=N_("10 to 100 virtual tokens."),
         ),
+        *PROMPT_METHODS,
         *BOTTLENECK_METHODS,
         *LOW_RANK_METHODS,
     )

@@ -59,8 +59,9 @@ class MethodSection(Section):
     layers: int | None = declare_option(
         None,
         N_("Train only the last N layers (freeze); methods with targets put adapters on these layers only."),
+        N_("With freeze, 0 trains only the head."),
         unit=N_("layers"),
-        ge=1,
+        ge=0,
         le=10_000,
     )
     train_embeddings: bool = declare_option(
@@ -179,6 +180,19 @@ class MethodSection(Section):
     def _check_patterns(cls, value: Any, info: ValidationInfo) -> Any:
         return check_patterns(value, MOST_RANK if info.field_name == "rank_pattern" else MOST_ALPHA)
 
+    pattern: str | None = declare_option(
+        None,
+        N_("Which weights are trained, by a pattern of their names (freeze)."),
+        N_(
+            "A shell pattern for whole names, such as model.layers.1.* or *.mlp.*; what fits no name as one "
+            "is a regular expression that is searched for in the names. It takes the place of layers. The "
+            "plan says how many numbers that is."
+        ),
+        min_length=1,
+        max_length=500,
+        advanced=True,
+    )
+
     def has_trait(self, trait: Trait) -> bool:
         return METHODS[self.kind].has_trait(trait)
 
@@ -197,9 +211,15 @@ class MethodSection(Section):
             return self.adapters
         return [name.strip() for name in self.adapters.split(",") if name.strip()]
 
+    @property
     def kept_rank(self) -> int:
         """Return the rank that AdaLoRA leaves on average."""
         return self.final_rank or max(1, self.rank * 2 // 3)
+
+    @property
+    def trained_names(self) -> str:
+        """Return the pattern of the weights that are trained; empty where the method reads none."""
+        return (self.pattern or "") if self.reads_field("pattern") else ""
 
     @property
     def prompt_length(self) -> int:

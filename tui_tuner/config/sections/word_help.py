@@ -66,6 +66,11 @@ WORDS: dict[str, dict[str, str]] = {
         ),
         "int8": N_("8 bits per weight: half the memory of 16 bits, and slower."),
     },
+    "model.adapter_use": {
+        "continue": N_("The adapter is trained on: same method, same sizes, and one adapter in the end."),
+        "merge": N_("It is added into the model's weights first; the run then begins with that model."),
+        "stack": N_("It stays frozen and active, and a new adapter is trained on top of it."),
+    },
     "model.attention": {
         "auto": N_(
             "The fastest one that is exact for this model on this machine; each is tested before it is used."

@@ -72,8 +72,12 @@ class MethodNumbers:
         """Return how many numbers it adds that are not trained."""
         return 0
 
-    def count_own(self, facts: ModelFacts, section: MethodSection) -> int:
-        """Return how many of the model's own weights are trained, if not all of them are."""
+    def count_own(self, facts: ModelFacts, section: MethodSection, decides: bool = False) -> int:
+        """Return how many of the model's own weights are trained, if not all of them are.
+
+        Args:
+            decides: The model has a head that decides in place of one that writes, and is counted apart.
+        """
         return 0
 
     def count_twice(self, case: MethodCase, heads: Collection[str]) -> int:

@@ -13,6 +13,8 @@ from tui_tuner.methods.numbers.target_names import ALL, name_targets
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
 
+NO_LAYERS = -1  # of `Terms.layers`: nothing is trained in any of them
+
 
 class Form(StrEnum):
     """How an adapter next to a linear layer is computed, which decides the tensors that autograd keeps.
@@ -107,7 +109,8 @@ class Terms:
         rank: Their inner size; 1 for forms without one, 0 if no linear layer has an adapter.
         dropout: The dropout before them.
         targets: Names of the matrices that have an adapter.
-        layers: The number of top layers with trained weights; 0 is all.
+        layers: The number of top layers with trained weights; 0 is all, `NO_LAYERS` none.
+        trains_head: The head that writes is trained, and the embeddings are not.
         whole_model: Every weight of the model is trained.
         whole_layers: Every weight of `layers` is trained, and no other.
         train_embeddings: Copies of the embeddings and the head are trained, next to the frozen ones.
@@ -129,6 +132,7 @@ class Terms:
     dropout: float = 0.0
     targets: frozenset[str] = frozenset({ALL})
     layers: int = 0
+    trains_head: bool = False
     whole_model: bool = False
     whole_layers: bool = False
     train_embeddings: bool = False

@@ -115,6 +115,22 @@ class PrefixNumbers(PromptNumbers):
         return replace(make_basic_terms(case), encoder=case.section.encoder_size or 0)
 
 
+class PTuningV2Numbers(PrefixNumbers):
+    """P-Tuning v2: prefix tuning that begins at random."""
+
+    rates = Rates(
+        Customary(
+            1e-2, 1e-3, 3e-2, N_("the guide of ChatGLM2: 2e-2; P-Tuning v2 (arXiv 2110.07602): 5e-3 to 1e-2")
+        ),
+        Customary(
+            5e-3,
+            1e-3,
+            1e-2,
+            N_("P-Tuning v2 (arXiv 2110.07602): 5e-3 to 1e-2 with BERT large and RoBERTa large"),
+        ),
+    )
+
+
 def _measure_width(case: MethodCase, decides: bool) -> int:
     """Return the width of a virtual token."""
     # In a model with a head for classes, it is inserted before embeddings are widened (ELECTRA)

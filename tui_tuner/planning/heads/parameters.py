@@ -123,7 +123,7 @@ def count_parameters(
         if not parts and not facts.tied:
             kept += facts.head_parameters
     # Modules trained along with an adapter exist twice (see above); with other methods they do not
-    trained = added + kept + numbers.count_own(facts, method)
+    trained = added + kept + numbers.count_own(facts, method, bool(parts))
     if not trained and not doubt:
         doubt = _("{kind} does not declare what it trains", kind=method.kind)
     total = base + added + numbers.count_frozen(case) + (kept if method.has_trait(Trait.ADAPTER) else 0)
@@ -155,6 +155,8 @@ def _explain_doubt(facts: ModelFacts, method: MethodSection, parts: tuple[HeadPa
     """Explain why the counts may be wrong; empty if they are exact."""
     if facts.uncounted:
         return facts.uncounted
+    if method.trained_names:
+        return _("weights are found by their names")
     targets = name_targets(method, facts) - {ALL}
     if not method.reads_field("targets"):
         return ""

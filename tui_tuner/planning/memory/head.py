@@ -100,7 +100,7 @@ def _run_chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Paramete
     kept = [Buffer(meter, chosen.count * width)]
     chunk = float(setup.chunk * facts.vocab)
     grads: tuple[tuple[Parameter, float], ...] = ()
-    if setup.trains_table:
+    if setup.trains_table or setup.trains_head:
         own = table if facts.tied else Parameter(weights, setup.embedding)
         meter.held.append(own)
         grads = ((own, weights * width),)
@@ -124,13 +124,16 @@ def run_head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Para
     weights = float(facts.vocab * facts.hidden)
     saved: list[Buffer] = []
     grads: tuple[tuple[Parameter, float], ...] = ()
-    if setup.trains_table:
+    if setup.trains_table or setup.trains_head:
         saved.append(inner.buffer)
         own = table if facts.tied else Parameter(weights, setup.embedding)
         tape.meter.held.append(own)
         grads = ((own, weights * width),)
     if setup.embedding != width:
-        saved.append(Buffer(tape.meter, weights * width, "16-bit copies of weights"))
+        copy = Buffer(tape.meter, weights * width, "16-bit copies of weights")
+        # it is kept for the gradient of what the head reads, which nobody asks for where all below is frozen
+        (saved if setup.trained_layers or setup.trains_table else tape.meter.cache).append(copy)
+        del copy
     return tape.run_op(count, width, (inner,), tuple(saved), parameters=grads)
 
 
@@ -148,7 +151,7 @@ def _run_tiled(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer
     rows = setup.total_tokens * setup.supervised
     tile = Buffer(tape.meter, min(rows, TILE_TOKENS) * min(facts.vocab, TILE_VOCABULARY) * HALF)
     state = Buffer(tape.meter, rows * facts.hidden * 10)
-    if setup.trains_table:
+    if setup.trains_table or setup.trains_head:
         state = Buffer(tape.meter, SINGLE * float(facts.vocab * facts.hidden) + state.size)
     result = tape.run_op(rows, SINGLE, (hidden,), (state,))
     del tile

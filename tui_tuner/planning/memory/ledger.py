@@ -146,7 +146,7 @@ def simulated_layers(setup: Setup) -> tuple[int, ...]:
     the last layers differ from the others. All of them where autocast keeps a copy of each trained weight
     until the hidden states are there: what needs most then changes with the number of layers.
     """
-    trained = setup.layers or setup.facts.layers
+    trained = setup.trained_layers
     if setup.trains_weights and setup.autocast and setup.weight != setup.compute and trained <= MOST_WHOLE:
         return (trained,)
     if setup.every_second:

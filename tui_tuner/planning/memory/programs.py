@@ -71,7 +71,7 @@ def list_layer_kinds(setup: Setup) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
     the trained ones, and of the trained ones."""
     facts = setup.facts
     kinds = tuple(place in facts.dense_places for place in range(facts.layers))
-    below = facts.layers - (setup.layers or facts.layers)
+    below = facts.layers - setup.trained_layers
     return kinds[:below], kinds[below:]
 
 

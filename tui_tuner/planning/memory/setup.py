@@ -20,8 +20,8 @@ class Setup:
         supervised: Share of the tokens that are trained.
         kind: The name of the method, for messages.
         whole_model, whole_layers, form, rank, dropout, targets, layers, train_embeddings, trains_norms,
-        feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own, sublayers, ranks, measured: As in
-            the method's `Terms`.
+        feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own, sublayers, ranks,
+        measured: As in the method's `Terms`.
         quick: This program's core on a GPU: LoRA layers that read the same input are one step of
             autograd, and so are norms, rotations and gated products.
         quantization: none, nf4, int8.
@@ -42,6 +42,7 @@ class Setup:
         offload: Checkpoints wait in host memory, but for those on their way.
         accumulate: Gradients of an earlier micro-batch are there already.
         states: So are the optimizer's states, which its first step makes.
+        below: Elements of each tensor of frozen adapters under the trained one.
         row: The longest sequence of a flat row where each is attended to on its own; 0 is all of it.
         decides: For what a head does, in place of one that writes (`TaskKind.decides`). head: Its modules.
         new_pooler: The backbone's pooler among them is new, and trained in full along with an adapter.
@@ -63,6 +64,7 @@ class Setup:
     feedforward: frozenset[str] = frozenset()
     quick: bool = False
     layers: int = 0
+    trains_head: bool = False
     train_embeddings: bool = False
     trains_norms: bool = False
     quantization: str = "none"
@@ -95,6 +97,7 @@ class Setup:
     sublayers: Sublayers | None = None
     ranks: tuple[tuple[str, int], ...] = ()
     measured: int = 0
+    below: tuple[float, ...] = ()
     keep_cache: bool = False
     row: int = 0
     decides: str = ""
@@ -105,6 +108,11 @@ class Setup:
     def find_rank(self, name: str) -> int:
         """Return the rank of the adapter beside a matrix."""
         return dict(self.ranks).get(name, self.rank)
+
+    @property
+    def trained_layers(self) -> int:
+        """Return in how many layers, from the top, something is trained."""
+        return max(0, self.layers or self.facts.layers)
 
     @property
     def total_tokens(self) -> int:

@@ -129,6 +129,8 @@ def trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
         if facts.head_parameters and not setup.head:
             yield TrainedTensors(float(facts.head_parameters), setup.embedding, 1, False)
         yield TrainedTensors(float(facts.hidden), setup.norm, 1, False)
+    elif setup.trains_head and not setup.head:
+        yield TrainedTensors(float(facts.head_parameters), setup.embedding, 1, False, counted=True)
     elif setup.train_embeddings:
         yield TrainedTensors(float(facts.token_parameters), setup.embedding, 1, True)
         if not facts.tied and not setup.head:
@@ -138,6 +140,8 @@ def trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
 def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     """Yield (elements, width, copies) of each frozen tensor that is not quantised."""
     facts = setup.facts
+    for size in setup.below:
+        yield size, setup.adapter, 1
     for dense, frozen in count_kinds(_frozen_layers(setup)):
         layer = make_layer(narrow_setup(setup, dense), False)
         # ALBERT's layers share weights: many layers, one set of tensors

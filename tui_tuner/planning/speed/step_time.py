@@ -175,7 +175,7 @@ class Clock:
         # The same for all degrees and optimizers: this is what makes a search over hundreds of options quick
         if work not in self._parts:
             self._parts[work] = _Parts.make_parts(self.setup, self.rates, work, self.attention)
-        parts, trained = self._parts[work], self.setup.layers or facts.layers
+        parts, trained = self._parts[work], self.setup.trained_layers
         # Checkpointing computes the forward pass of a layer a second time
         again = 0 if degree is False else trained // 2 if degree == EVERY_SECOND else trained
         found = parts.forward.multiply_by(trained + again) + parts.back.multiply_by(trained) + parts.head

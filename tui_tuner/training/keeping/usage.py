@@ -11,6 +11,7 @@ from tui_tuner.compute.encoders import unwrap_model
 from tui_tuner.data.examples.pair_windows import find_null_position
 from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens, method_of
 from tui_tuner.methods.layers import HEADED
+from tui_tuner.methods.peft_method import name_below
 from tui_tuner.models.new_weights import renamed_backbone
 
 
@@ -144,7 +145,7 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
     else:
         library = STANDALONE if method_of(model).standalone else library
         old_names = _format_old_names(model, peft_type)
-        loading = _format_adapter(library, auto_class, peft_type, more, named, old_names)
+        loading = _format_adapter(library, auto_class, peft_type, more, named, old_names, name_below(model))
     # With virtual tokens, peft takes the last position of a padded row for the end of its text.
     pools_last = peft_type == "SEQ_CLS" and count_virtual_positions(model) > 0
     return Usage(pipeline, loading + ask, pools_last and _reads_forward(base))
@@ -223,7 +224,13 @@ def _format_old_names(model: Any, peft_type: str) -> str:
 
 
 def _format_adapter(
-    library: str, auto_class: str, peft_type: str, more: str, named: str, old_names: str
+    library: str,
+    auto_class: str,
+    peft_type: str,
+    more: str,
+    named: str,
+    old_names: str,
+    below: list[str],
 ) -> str:
     """Return the lines that load the base model and put the adapter onto it."""
     # The config in the adapter's folder has the names of the classes, which the base model's lacks.
@@ -234,6 +241,7 @@ def _format_adapter(
     modules = "import peft\nimport torch\nimport transformers" if old_names else "import torch"
     if "inspect." in old_names:
         modules = f"import inspect\n\n{modules}"
+    imports += "\nfrom peft.tuners.tuners_utils import BaseTunerLayer" if below else ""
     return f"""
 {modules}
 {imports}
@@ -246,4 +254,19 @@ model = {auto_class}.from_pretrained(
     {where}{config}{named}{more}
 )
 model = {putting}.eval()
-{old_names}"""
+{old_names}{_format_below(below)}"""
+
+
+def _format_below(names: list[str]) -> str:
+    """Return the lines that put the frozen adapters below the trained one; empty without any."""
+    if not names:
+        return ""
+    return f"""
+# it was trained on top of others, which are in folders beside it: all of them have to be active
+for name in {names!r}:
+    model.load_adapter(f"{{folder}}/{{name}}", name)
+for module in model.modules():
+    if isinstance(module, BaseTunerLayer):
+        module.set_adapter([*{names!r}, "default"])
+model.eval()
+"""

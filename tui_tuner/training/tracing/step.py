@@ -109,7 +109,7 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
         {**request["method"], "layers": layers if request["frozen"] else None}
     )
     if section.needs_field("layers"):
-        section.layers = layers
+        section.layers = layers  # 0 trains the head alone
     run: Any = SimpleNamespace(method=section)  # all of a run's config that a method reads
     if request.get("fused"):  # a fusion of adapters that are nowhere saved
         style, sizes = request["fused"]

@@ -16,7 +16,7 @@ from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import count_work
 from tui_tuner.planning.estimate import estimate_memory
 from tui_tuner.planning.heads.outputs import find_head
-from tui_tuner.planning.heads.parameters import count_parameters, count_run_parameters
+from tui_tuner.planning.heads.parameters import count_parameters, count_run_parameters, count_virtual
 from tui_tuner.planning.learning_rate import apply_rules, find_customary_rate
 from tui_tuner.planning.row_counting import count_quickly, measure_windows
 from tui_tuner.planning.traps.advice import find_advice
@@ -97,6 +97,26 @@ def test_numbers_of_published_examples(method, trained, total):
     head = 1024 * 1024 + 1024 + 2 * 1024 + 2
     found = count_parameters(facts, run(method=method).method, "text", 2)
     assert (found.trained, found.total) == (trained, total + head)
+
+
+BERT_LARGE = {
+    "model_type": "bert",
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "numbers"),
+    [(BERT_LARGE, 40, 1_966_080), (ROBERTA_LARGE, 16, 786_432)],
+)
+def test_deep_prompts_are_those_of_their_paper(shape, count, numbers):
+    """P-Tuning v2's own code: layers x 2 x width x length, which its BoolQ and SQuAD scripts set."""
+    facts = facts_from_config(shape)
+    section = run(method={"kind": "p_tuning_v2", "virtual_tokens": count}).method
+    assert count_virtual(facts, section, decides=True) == numbers
 
 
 @pytest.mark.parametrize(

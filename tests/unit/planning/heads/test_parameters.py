@@ -13,6 +13,7 @@ import transformers
 from transformers import AutoConfig
 
 from tests.unit.planning.heads.shapes import DECODERS, ENCODERS
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.schema import MethodSection, RunConfig
 from tui_tuner.methods import attach, count_model_parameters
@@ -23,7 +24,8 @@ from tui_tuner.planning.heads.parameters import count_parameters
 from tui_tuner.tasks import find_task
 
 TASKS = {TEXT: "classification", TOKEN: "token_classification", SPAN: "question_answering", "": "sft"}
-UNDATED = ("prompt_tuning", "p_tuning", "prefix_tuning")  # tried on real weights when they are attached
+# Their trained tensors are checked on real weights when they are attached
+UNDATED = ("prompt_tuning", "p_tuning", "prefix_tuning", "p_tuning_v2")
 UNCARRIED = {"albert": ("bottleneck",)}  # its layers share their weights
 CLASSES = 3
 CLOSELY = ("bert", "distilbert", "roberta", "albert", "deberta-v2", "modernbert", "llama", "gpt2")
@@ -46,6 +48,8 @@ def cases(facts: Any) -> list[dict[str, Any]]:
     found += [{"kind": "lora", "train_embeddings": True}]
     if facts.own_layers > 2:
         found += [{"kind": "freeze", "layers": 2}, {"kind": "freeze", "layers": facts.layers}]
+    if facts.encoder or not facts.tied:
+        found += [{"kind": "freeze", "layers": 0}]
     if any(
         one.name.endswith("dense") for one in facts.layer_linears
     ):  # which a pooler and a head are called too
@@ -163,7 +167,7 @@ def test_virtual_tokens_and_the_head_beside_them(
     try:
         found = count_model_parameters(attach(model, run, task.peft_type))
     except ConfigError as error:
-        assert model_type in ENCODERS and kind == "prefix_tuning", error  # it keeps no keys
+        assert model_type in ENCODERS and METHODS[kind].has_trait(Trait.PREFIX), error  # it keeps no keys
         return
     counted = count_parameters(facts, run.method, decides, CLASSES)
     assert (counted.trained, counted.total) == found

@@ -16,7 +16,7 @@ import pytest
 from tui_tuner.errors import RunError
 from tui_tuner.launch.helper import Cancelled
 from tui_tuner.launch.tracing import Tracer
-from tui_tuner.methods.numbers.terms import Form, Sublayers
+from tui_tuner.methods.numbers.terms import NO_LAYERS, Form, Sublayers
 from tui_tuner.models.catalog import find_config
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning import trace_check
@@ -30,6 +30,7 @@ WIDE = {"weight": 4, "norm": 4, "embedding": 4}
 FULL = {"kind": "full", "whole_model": True, "rank": 0, **WIDE}
 HALF = {"kind": "full", "whole_model": True, "rank": 0, "autocast": False}
 FREEZE = {**FULL, "kind": "freeze", "whole_model": False, "whole_layers": True, "layers": 4}
+HEAD_ALONE = {**FREEZE, "layers": NO_LAYERS, "trains_head": True}
 NF4 = {"quantization": "nf4"}
 INT8 = {"quantization": "int8"}
 DORA = {"kind": "dora", "form": Form.MAGNITUDES}
@@ -102,6 +103,8 @@ GRID = [
     (LLAMA, {**HALF, **CHECKPOINTING}),
     (LLAMA, FREEZE),
     (LLAMA, {**FREEZE, **CHECKPOINTING}),
+    ("Qwen/Qwen3-8B", HEAD_ALONE),
+    ("Qwen/Qwen3-8B", {**HEAD_ALONE, "chunk": 523, "accumulate": True}),
     (LLAMA, EVERY_SECOND),
     (LLAMA, {**FREEZE, **EVERY_SECOND, "layers": 7}),
     (LLAMA, {**OFFLOAD, "supervised": 0.1}),
