@@ -58,7 +58,7 @@ def estimate_run(
         bool,
         typer.Option(
             "--trace",
-            help=N_("Check the estimate against the installed libraries (takes some seconds)."),
+            help=N_("Check the memory estimate against the installed libraries (takes a few seconds)."),
         ),
     ] = False,
     data: Annotated[

@@ -201,7 +201,7 @@ def check_tokens(
         raise vocabulary.refuse_tokens(model, tokenizer, used)
     reporter.report_log(
         _(
-            "The model has no embedding for {count:,} tokens of its tokenizer; no row holds one of them.",
+            "The model has no embedding for {count:,} tokens of its tokenizer. No row contains them.",
             count=len(missing),
         )
     )
