@@ -15,7 +15,7 @@ from tests.core.test_session import Train, logits, reacting
 from tui_tuner.config.load import read_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.launch.beforehand import check_beforehand
-from tui_tuner.methods.starting import count_frozen, follow_adapter
+from tui_tuner.methods.saved.starting_adapter import count_frozen, follow_adapter
 from tui_tuner.training.load_run import load_run
 from tui_tuner.training.starting import MERGED, START
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.methods.beginnings import list_low_rank
+from tui_tuner.methods.first_values.beginnings import list_low_rank
 from tui_tuner.methods.lora import check_ranks, name_adapted
 from tui_tuner.methods.numbers.matrices import SharedRankNumbers
 from tui_tuner.methods.peft_method import PeftMethod, wrap_model

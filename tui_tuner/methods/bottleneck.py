@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import remember_method
-from tui_tuner.methods.bottlenecks.saved import check_width, read_adapters
+from tui_tuner.methods.bottlenecks.stored_bottlenecks import check_width, read_adapters
 from tui_tuner.methods.layers import choose_last_layers, name_saved_modules
 from tui_tuner.methods.numbers.bottlenecks import BottleneckNumbers, FusionNumbers, settle_style
 from tui_tuner.methods.peft_method import PeftMethod

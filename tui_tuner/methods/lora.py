@@ -10,7 +10,12 @@ from tui_tuner.config.sections.name_patterns import find_number, list_unmatched
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import find_attached
-from tui_tuner.methods.beginnings import NEEDS_ROWS, begin_low_rank, list_low_rank, write_for_original
+from tui_tuner.methods.first_values.beginnings import (
+    NEEDS_ROWS,
+    begin_low_rank,
+    list_low_rank,
+    write_for_original,
+)
 from tui_tuner.methods.layers import (
     choose_last_layers,
     choose_targets,
@@ -25,7 +30,7 @@ from tui_tuner.methods.layers import (
 from tui_tuner.methods.numbers.matrices import DORA, LORA, RSLORA, LowRankNumbers
 from tui_tuner.methods.numbers.rates import Rates
 from tui_tuner.methods.peft_method import PeftMethod
-from tui_tuner.methods.stored import is_embedding
+from tui_tuner.methods.saved.stored import is_embedding
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -99,7 +104,7 @@ class Lora(LowRankNumbers, PeftMethod):
         return section.init in NEEDS_ROWS
 
     def begin_with_rows(self, model: Module, passes: FirstPasses) -> None:
-        from tui_tuner.methods.row_directions import begin_with_directions
+        from tui_tuner.methods.first_values.row_directions import begin_with_directions
 
         begin_with_directions(model, passes)
 

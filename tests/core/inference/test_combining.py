@@ -16,7 +16,7 @@ from tui_tuner.cli.command_list import app
 from tui_tuner.errors import TunerError
 from tui_tuner.inference.combining import combine_adapters
 from tui_tuner.inference.origin import find_origin
-from tui_tuner.methods.combining import Recipe
+from tui_tuner.methods.saved.weighted_sum import Recipe
 from tui_tuner.runs.store import RunStore
 
 SCALE = 2.0  # alpha / rank

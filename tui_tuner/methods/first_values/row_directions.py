@@ -88,7 +88,7 @@ class _Pass:
 
 def _choose_passes(model: Module, passes: FirstPasses) -> list[_Pass]:
     """Return the passes with enough tokens: trained ones, or all that are text where those are too few."""
-    from tui_tuner.methods.beginnings import list_low_rank
+    from tui_tuner.methods.first_values.beginnings import list_low_rank
 
     rank = max((max(layer.r.values()) for _name, layer in list_low_rank(model)), default=1)
     for choose in ("trained", "read"):

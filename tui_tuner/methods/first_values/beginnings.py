@@ -64,7 +64,7 @@ def begin_low_rank(method: Method, model: Module, config: RunConfig) -> None:
         for name, layer in layers:
             found.taken[name] = _take_out(name, layer, split)
     elif asked in NEEDS_QUANTISED:
-        from tui_tuner.methods.quantising_loss import begin_with_loss
+        from tui_tuner.methods.first_values.quantising_loss import begin_with_loss
 
         begin_with_loss(layers, model, config)
 
