@@ -13,8 +13,8 @@ from tui_tuner.errors import ConfigError, ModelError, UsageError
 from tui_tuner.inference.model_places import find_model_folder
 from tui_tuner.inference.origin import ADAPTER, Origin
 from tui_tuner.locales import _
-from tui_tuner.methods.saved.stored import CONFIG, WEIGHTS, Stored, list_below, read_stored
 from tui_tuner.methods.saved.weighted_sum import SPARSE, Recipe, combine_stored
+from tui_tuner.methods.stored import CONFIG, WEIGHTS, Stored, list_below, read_stored
 from tui_tuner.text import one_line
 from tui_tuner.training.base_model import RECORD, read_base
 

@@ -30,7 +30,7 @@ from tui_tuner.methods.layers import (
 from tui_tuner.methods.numbers.matrices import DORA, LORA, RSLORA, LowRankNumbers
 from tui_tuner.methods.numbers.rates import Rates
 from tui_tuner.methods.peft_method import PeftMethod
-from tui_tuner.methods.saved.stored import is_embedding
+from tui_tuner.methods.stored import is_embedding
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:

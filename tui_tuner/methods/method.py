@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tui_tuner.config.schema import RunConfig
     from tui_tuner.config.sections.method import MethodSection
-    from tui_tuner.methods.saved.stored import Stored
+    from tui_tuner.methods.stored import Stored
     from tui_tuner.models.facts import ModelFacts
 
 

@@ -16,7 +16,7 @@ from tui_tuner.locales import _
 from tui_tuner.methods.attached import find_attached, forget_method, remember_method
 from tui_tuner.methods.layers import name_saved_modules, write_head_config
 from tui_tuner.methods.method import Method, refuse_quantised
-from tui_tuner.methods.saved.stored import CONFIG, WEIGHTS, Stored, check_names, read_stored
+from tui_tuner.methods.stored import CONFIG, WEIGHTS, Stored, check_names, read_stored
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from tui_tuner.locales import N_, _
 from tui_tuner.methods.cache_names import join_cache_names
 from tui_tuner.methods.layers import write_head_config
 from tui_tuner.methods.method import Method, refuse_quantised
-from tui_tuner.methods.saved.stored import (
+from tui_tuner.methods.stored import (
     BELOW,
     EMBEDDINGS,
     WEIGHTS,

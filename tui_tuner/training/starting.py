@@ -24,7 +24,7 @@ from tui_tuner.methods.saved.starting_adapter import (
     find_adapter,
     read_method_fields,
 )
-from tui_tuner.methods.saved.stored import BELOW, CONFIG, WEIGHTS, read_stored
+from tui_tuner.methods.stored import BELOW, CONFIG, WEIGHTS, read_stored
 from tui_tuner.runs.events import Resolved
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line

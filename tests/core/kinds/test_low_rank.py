@@ -24,7 +24,7 @@ from tui_tuner.methods.attached import method_of
 from tui_tuner.methods.first_values.beginnings import list_low_rank
 from tui_tuner.methods.method import FirstPass
 from tui_tuner.methods.saved.putting import put_adapter
-from tui_tuner.methods.saved.stored import read_stored
+from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.device import Device
 from tui_tuner.models.facts import load_facts
 from tui_tuner.models.loading import load_model

@@ -12,7 +12,7 @@ from torch.nn import Module
 from tui_tuner.locales import _
 from tui_tuner.methods.bottlenecks.fusing import FrozenAdapters, FusionModule
 from tui_tuner.methods.bottlenecks.stored_bottlenecks import SavedBottleneck, refuse_adapter
-from tui_tuner.methods.saved.stored import WEIGHTS
+from tui_tuner.methods.stored import WEIGHTS
 
 
 def fill_adapters(model: Module, adapters: Sequence[SavedBottleneck]) -> None:

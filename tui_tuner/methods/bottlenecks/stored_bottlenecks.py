@@ -9,7 +9,7 @@ from typing import Any
 
 from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.locales import _
-from tui_tuner.methods.saved.stored import CONFIG, Stored, read_stored
+from tui_tuner.methods.stored import CONFIG, Stored, read_stored
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
 

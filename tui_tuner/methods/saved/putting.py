@@ -15,7 +15,7 @@ from tui_tuner.methods.attached import remember_method
 from tui_tuner.methods.method import Method
 from tui_tuner.methods.own_adapter import METHOD
 from tui_tuner.methods.peft_method import OtherAdapter, PeftMethod, put_below
-from tui_tuner.methods.saved.stored import WEIGHTS, Stored, list_below, read_stored
+from tui_tuner.methods.stored import WEIGHTS, Stored, list_below, read_stored
 from tui_tuner.models.libraries import QUANTISING, hide_packages
 from tui_tuner.text import one_line
 

@@ -18,7 +18,7 @@ from tui_tuner.locales import N_, _
 from tui_tuner.methods import find_method
 from tui_tuner.methods.method import Method
 from tui_tuner.methods.saved.putting import find_adapter_method
-from tui_tuner.methods.saved.stored import CONFIG, WEIGHTS, Stored, is_embedding, list_below, read_stored
+from tui_tuner.methods.stored import CONFIG, WEIGHTS, Stored, is_embedding, list_below, read_stored
 from tui_tuner.runs.store import RunStore
 from tui_tuner.text import one_line
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.locales import N_
-from tui_tuner.methods.saved.stored import WEIGHTS, Stored
+from tui_tuner.methods.stored import WEIGHTS, Stored
 
 if TYPE_CHECKING:
     from torch import Tensor
