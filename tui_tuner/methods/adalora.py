@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui_tuner.errors import ConfigError
@@ -94,6 +94,9 @@ class AdaLora(SharedRankNumbers, PeftMethod):
                 "Train longer (training.epochs, training.max_steps), lower training.batch_size, or use lora."
             ),
         )
+
+    def explain_end(self, settings: Mapping[str, Any]) -> str:
+        return _("an AdaLoRA run shares out its ranks once: what it has taken away does not come back.")
 
     def trains_faster(self, name: str) -> bool:
         return "lora_B" in name

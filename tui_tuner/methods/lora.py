@@ -74,7 +74,14 @@ class Lora(LowRankNumbers, PeftMethod):
 
     def read_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         kept = [f"{name}.weight" for name in settings.get("modules_to_save") or ()]
-        return {**super().read_fields(settings), "train_embeddings": any(map(is_embedding, kept))}
+        return {
+            **super().read_fields(settings),
+            "train_embeddings": any(map(is_embedding, kept)),
+            # peft saves no pattern as an empty one
+            "rank_pattern": settings.get("rank_pattern") or None,
+            "alpha_pattern": settings.get("alpha_pattern") or None,
+            "init": "default",  # matrices that are trained already begin as nothing else
+        }
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import LoraConfig, get_peft_model

@@ -143,7 +143,13 @@ def _check_continue(config: RunConfig, stored: Stored, method: Method, place: Pa
         )
     why = own.explain_end(stored.settings)
     if why:
-        raise ConfigError(why, where=FIELD, hint=_("Begin a new one, or begin with another adapter."))
+        raise ConfigError(
+            why,
+            where=FIELD,
+            hint=advise(N_("Merge it first: {command}.", command=write_setting({"model.adapter_use": MERGE})))
+            if own.has(Trait.MERGEABLE)
+            else _("Begin a new one, or begin with another adapter."),
+        )
 
 
 def _check_merge(config: RunConfig, method: Method, place: Path) -> None:
