@@ -68,7 +68,7 @@ class TopLayersNumbers(MethodNumbers):
     def count_own(self, facts: ModelFacts, section: MethodSection, decides: bool = False) -> int:
         """Return the parameters of the last layers and the norm after them, of the head, or of a pattern."""
         if section.trained_names:
-            return count_named(facts, section.trained_names)
+            return count_named(facts, section.trained_names, decides)
         if section.layers == 0:
             return 0 if decides else facts.head_parameters
         # Layers that share weights (ALBERT) count once, whatever number is requested

@@ -25,9 +25,13 @@ _NORMS = ("input_layernorm", "post_attention_layernorm", "ln_1", "ln_2", "attent
 _EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight", "gpt_neox.embed_in.weight")
 
 
-def count_named(facts: ModelFacts, pattern: str) -> int:
-    """Return about how many of a model's own numbers a pattern means; 0 if it fits no name known here."""
-    weights = list(_list_weights(facts))
+def count_named(facts: ModelFacts, pattern: str, decides: bool = False) -> int:
+    """Return about how many of a model's own numbers a pattern means; 0 if it fits no name known here.
+
+    Args:
+        decides: The model has a task's head, and not the one that writes.
+    """
+    weights = [one for one in _list_weights(facts) if not (decides and "lm_head.weight" in one[0])]
     meant = set(choose_names(pattern, (name for names, _count in weights for name in names)))
     return sum(count for names, count in weights if meant.intersection(names))
 
