@@ -79,9 +79,9 @@ class Boft(ButterflyNumbers, Rotated):
         with share_permutations():
             return super().continue_adapter(base, folder)
 
-    def can_load(self, settings: Mapping[str, Any]) -> bool:
-        # Others need the extension, and are loaded as peft does it
-        return super().can_load(settings) and settings.get("boft_n_butterfly_factor", 1) == 1
+    def is_made_by(self, settings: Mapping[str, Any]) -> bool:
+        # Adapters with more factors need the extension, and are loaded as peft does it
+        return super().is_made_by(settings) and settings.get("boft_n_butterfly_factor", 1) == 1
 
 
 @contextlib.contextmanager
@@ -126,16 +126,15 @@ def check_block(block: int, widths: set[int]) -> None:
     fitting = [size for size in range(2, common + 1) if common % size == 0]
     near = [max((size for size in fitting if size < block), default=0)]
     near = sorted({size for size in (*near, min((s for s in fitting if s > block), default=0)) if size})
+    hint = _("No block divides all of them; choose fewer matrices with method.targets.")
     if near:
-        hint = advise(
-            N_(
-                "The nearest that divide all widths are {sizes}: {command}.",
-                sizes=list_items([str(size) for size in near]),
-                command=write_setting({"method.block_size": min(near, key=lambda size: abs(size - block))}),
-            )
+        best = min(near, key=lambda size: abs(size - block))
+        told = N_(
+            "The nearest that divide all widths are {sizes}: {command}.",
+            sizes=list_items([str(size) for size in near]),
+            command=write_setting({"method.block_size": best}),
         )
-    else:
-        hint = _("No block divides all of them; choose fewer matrices with method.targets.")
+        hint = advise(told)
     raise ConfigError(
         _("blocks of {block} inputs do not divide a width of {width}.", block=block, width=wrong[0]),
         where="method.block_size",
