@@ -129,6 +129,8 @@ class MethodTableScreen(TunerScreen):
 
     def _show_failure(self, words: str) -> None:
         self._failed = True
+        self._list.waits = False
+        self._list.refresh()
         self._show_progress()
         self._write_about(_("No figures"), Content.assemble(("✗ ", "$error"), safe_block(words)))
 

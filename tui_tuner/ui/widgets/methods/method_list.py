@@ -48,6 +48,7 @@ class MethodList(LongList):
     def __init__(self) -> None:
         super().__init__(id="methods")
         self.order = USUAL
+        self.waits = True  # for rows that are still computed
         self._rows: dict[str, MethodRow] = {}
         self._names: list[str] = []
 
@@ -111,10 +112,11 @@ class MethodList(LongList):
         row, columns = self._rows.get(name), _list_columns(width)
         first = fit_column(_name_method(name, width), columns[0].width)
         if row is None:
-            return [Content.assemble(first, (" …", "$dim"))]
+            return [Content.assemble(first, (f" {'…' if self.waits else NONE}", "$dim"))]
         if row.figures is None:
             room = max(8, width - columns[0].width - 3)
-            why = _("needs {fields}", fields=", ".join(row.missing)) if row.missing else one_line(row.refusal)
+            reason = row.refusal.what if row.refusal is not None else ""
+            why = _("needs {fields}", fields=", ".join(row.missing)) if row.missing else one_line(reason)
             return [Content.assemble((first, "$dim"), (" ✗ ", "$error"), (fit_column(why, room), "$dim"))]
         cells = _draw_figures(row, row.figures, width)
         parts: list[Content | str] = [first]
