@@ -172,7 +172,7 @@ def _list_methods(
     from tui_tuner.config.options import get_value
     from tui_tuner.config.values import with_values
     from tui_tuner.launch.beforehand import check_carried
-    from tui_tuner.methods.starting import follow_adapter
+    from tui_tuner.methods.saved.starting_adapter import follow_adapter
     from tui_tuner.planning.comparing.method_rows import USUAL, Figures, compare_methods, sort_rows
 
     def plan_method(changed: RunConfig) -> Figures:
