@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from tui_tuner.methods.putting import put_adapter
 
 from tests.conftest import MakeConfig, Trained
 from tests.core.kinds.test_low_rank import RELOAD, read_logits, stir, stop_at
@@ -23,7 +24,6 @@ from tui_tuner.launch.beforehand import check_method
 from tui_tuner.methods import attach, merge
 from tui_tuner.methods.attached import method_of
 from tui_tuner.methods.numbers.update_shapes import split_side
-from tui_tuner.methods.putting import put_adapter
 from tui_tuner.models.loading import load_model
 
 Train = Callable[..., Trained]
