@@ -191,7 +191,7 @@ async def test_leaving_and_beginning_anew_lose_nothing(store: RunStore, opened: 
         assert not read_drafts()  # it is used
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
-        assert "your draft" not in text(pilot)
+        await until(pilot, lambda: "your draft" not in text(pilot))
 
 
 async def test_a_draft_of_another_version_is_shown_and_can_be_mended(store: RunStore, opened: Opened) -> None:

@@ -30,7 +30,7 @@ from tui_tuner.ui.widgets.form.field import Field
 async def test_a_beginner_is_told_what_to_press(opened: Opened, size: tuple[int, int]) -> None:
     async with opened(size) as pilot:
         await until(pilot, lambda: "No runs yet." in text(pilot))
-        for words in ("new run", "n New run", "d Data"):
+        for words in ("n sets up a run of your own", "n New run", "d Data"):
             await until(pilot, lambda words=words: words in text(pilot))
 
 
