@@ -23,7 +23,7 @@ from tui_tuner.launch.beforehand import check_method
 from tui_tuner.methods import attach, merge
 from tui_tuner.methods.attached import method_of
 from tui_tuner.methods.numbers.update_shapes import split_side
-from tui_tuner.methods.putting import put_adapter
+from tui_tuner.methods.saved.putting import put_adapter
 from tui_tuner.models.loading import load_model
 
 Train = Callable[..., Trained]
