@@ -67,9 +67,10 @@ STRUCTURED_METHODS: tuple[MethodKind, ...] = (
         "structured.rotations",
         explanation=N_(
             "As with OFT the inputs of each matrix are rotated in blocks, and each output gets a trained "
-            "factor. The rotation is written out as a matrix as wide as the layer, so a step is slow and takes "
-            "much memory. The paper multiplies several rotations (butterfly factors), which PEFT does only "
-            "with a CUDA extension that it compiles; one is used here, and PEFT loads the result anywhere."
+            "factor. The rotation is written out as a matrix as wide as the layer, so a step is slow and "
+            "takes much memory. The paper multiplies several rotations (butterfly factors), which PEFT does "
+            "only with a CUDA extension that it compiles; one is used here, and PEFT loads the result "
+            "anywhere."
         ),
         paper="Liu et al. 2023, arXiv 2311.06243",
         usual=N_("Blocks of 4 or 8, and attention's matrices only: targets q_proj and v_proj."),
