@@ -171,14 +171,44 @@ WORDS: dict[str, dict[str, str]] = {
     "training.optimizer": {
         "auto": N_("AdamW; 8-bit AdamW if the GPU's memory would not suffice otherwise."),
         "adamw": N_("The usual choice. It keeps two 32-bit numbers for each trained weight."),
-        "adamw_8bit": N_("AdamW with those numbers in 8 bits: a quarter of their memory (bitsandbytes)."),
-        "paged_adamw_8bit": N_("The same, but its state can move to main memory when GPU memory is full."),
+        "adamw_8bit": N_(
+            "AdamW with those numbers in 8 bits: a quarter of their memory (bitsandbytes; embeddings keep "
+            "32 bits)."
+        ),
+        "paged_adamw_8bit": N_(
+            "The same, but its state can move to main memory when GPU memory is full; on a processor there "
+            "is nothing to move, and it is adamw_8bit."
+        ),
         "sgd": N_(
             "Plain gradient descent: no extra memory. Needs a much higher learning rate, and rarely "
             "suits these models."
         ),
         "adafactor": N_(
             "Keeps one number per row and column of a weight matrix instead of one per weight: little memory."
+        ),
+        "lion": N_(
+            "Steps by the sign of the averaged gradient, all equally long: one 32-bit number per weight, "
+            "half of AdamW's. The rate is a third to a tenth of AdamW's, and weight_decay that much higher "
+            "(arXiv 2302.06675)."
+        ),
+        "muon": N_(
+            "Makes each update of a weight matrix in the layers orthogonal, with one number for each weight; "
+            "embeddings, head, norms and biases are trained with AdamW. Both take training.learning_rate, "
+            "as steps of matrices are scaled to the size of AdamW's (arXiv 2502.16982)."
+        ),
+        "schedule_free": N_(
+            "AdamW that averages its weights instead of lowering the rate: after the warm-up the rate stays "
+            "at its peak, training.schedule has no effect, and the averaged weights are evaluated and saved. "
+            "Memory as with AdamW (arXiv 2405.15682; needs the package schedulefree)."
+        ),
+        "galore": N_(
+            "AdamW in the few directions in which a matrix's gradient is largest (training.optimizer_rank): "
+            "little memory for training whole matrices. Finding the directions takes a while every "
+            "training.optimizer_interval steps (arXiv 2403.03507)."
+        ),
+        "apollo": N_(
+            "Finds by a few random directions how long the step of each row or column should be, and "
+            "steps along the whole gradient: as little memory as GaLore, and quicker (arXiv 2412.05270)."
         ),
     },
     "training.schedule": {

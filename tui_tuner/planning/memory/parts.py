@@ -94,7 +94,7 @@ class LayerParts:
             return None
         if self.family.norm == "plain" or not self.trained:
             return None
-        parameter = Parameter(size, self.setup.norm)
+        parameter = Parameter(size, self.setup.norm, shape=(size,))
         self.parameters.append(parameter)
         return parameter
 
