@@ -112,7 +112,14 @@ def trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
         if facts.head_parameters and not setup.head:
             yield TrainedTensors(float(facts.head_parameters), setup.embedding, 1, False, shape=head)
         yield TrainedTensors(float(facts.hidden), setup.norm, 1, False, shape=(facts.hidden,))
-    elif setup.trains_head and not setup.head:
+    # The norm behind the layers goes with them; such encoders have one before them instead
+    before = facts.encoder and facts.family.norm_bias
+    if setup.whole_layers and setup.trained_layers and facts.final_norm and not before:
+        hidden, copies = facts.hidden, facts.final_norm / facts.hidden
+        yield TrainedTensors(float(hidden), setup.norm, copies, False, counted=True, shape=(hidden,))
+    if setup.whole_model:
+        return
+    if setup.trains_head and not setup.head:
         count = float(facts.head_parameters)
         yield TrainedTensors(count, setup.embedding, 1, False, counted=True, shape=head)
     elif setup.train_embeddings:

@@ -72,11 +72,13 @@ class LowRankAdamW(Optimizer):
         first, second = state["exp_avg"], state["exp_avg_sq"]
         first.lerp_(low, 1 - beta1)
         second.mul_(beta2).addcmul_(low, low, value=1 - beta2)
-        size = (second / (1 - beta2**step)).sqrt_().add_(EPSILON)
-        update = self.make_update(gradient, low, (first / (1 - beta1**step)).div_(size), directions, state)
+        scaled = first / second.sqrt().add_(EPSILON)
+        update = self.make_update(gradient, low, scaled, directions, state)
+        # Corrected for moments that begin as zero only here: what limits growth must not see it
+        correction = math.sqrt(1 - beta2**step) / (1 - beta1**step)
         if group["weight_decay"]:
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(update.to(parameter.dtype), alpha=-group["lr"])
+        parameter.add_(update.to(parameter.dtype), alpha=-group["lr"] * correction)
 
     def find_directions(self, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
         """Return what the next step projects with: [shorter side, rank], in float32."""
@@ -88,7 +90,7 @@ class LowRankAdamW(Optimizer):
         """Return the update, as large as the gradient, before it is multiplied by the rate.
 
         Args:
-            low: The projected gradient. scaled: AdamW's step for it.
+            low: The projected gradient. scaled: AdamW's step for it, without the correction of its bias.
         """
         raise NotImplementedError
 

@@ -127,6 +127,9 @@ def _create_8bit_adamw(
     optimizer: Optimizer = AdamW(groups, lr=rate, betas=betas, eps=ADAM_EPSILON, optim_bits=8, is_paged=paged)
     # bitsandbytes advises 32 bits for embeddings: their gradients are sparse, and 8 bits make them unstable.
     manager = GlobalOptimManager.get_instance()
+    # It would apply what an earlier run of this process told it to weights at the same places, and hold on to
+    # that run's model.
+    manager.initialize()
     for module in model.modules():
         if isinstance(module, Embedding):
             manager.register_module_override(module, "weight", {"optim_bits": 32})
