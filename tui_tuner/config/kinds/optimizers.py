@@ -27,6 +27,7 @@ class OptimizerKind:
         of_bitsandbytes: It comes from bitsandbytes.
         rate: The usual rate as a multiple of AdamW's. low, high: The same for the ends of the usual range.
         source: Where these come from.
+        explanation: A paragraph for the form.
     """
 
     library: str = ""
@@ -40,13 +41,23 @@ class OptimizerKind:
     low: float = 1.0
     high: float = 1.0
     source: str = ""
+    explanation: str = ""
 
 
 ADAMW = "adamw"
 OPTIMIZERS: dict[str, OptimizerKind] = {
     ADAMW: OptimizerKind(),
-    "adamw_8bit": OptimizerKind(of_bitsandbytes=True),
-    "paged_adamw_8bit": OptimizerKind(of_bitsandbytes=True),
+    "adamw_8bit": OptimizerKind(
+        of_bitsandbytes=True,
+        explanation=N_(
+            "Embeddings and small tensors keep 32-bit numbers. On a processor it runs with bitsandbytes 0.50 "
+            "or newer."
+        ),
+    ),
+    "paged_adamw_8bit": OptimizerKind(
+        of_bitsandbytes=True,
+        explanation=N_("Only GPUs have pages to move: on a processor it is the same as adamw_8bit."),
+    ),
     "sgd": OptimizerKind(reads_betas=False),
     "adafactor": OptimizerKind(reads_betas=False),
     "lion": OptimizerKind(
@@ -56,10 +67,20 @@ OPTIMIZERS: dict[str, OptimizerKind] = {
         low=0.1,
         high=1 / 3,
         source=N_("Lion (arXiv 2302.06675): a third to a tenth of AdamW's rate"),
+        explanation=N_(
+            "All weights step equally far, and one 32-bit number is kept for each. The learning rate is a "
+            "third to a tenth of AdamW's, and weight_decay three to ten times as high. From bitsandbytes. "
+            "Source: Chen et al. 2023, arXiv 2302.06675."
+        ),
     ),
     "muon": OptimizerKind(
         for_matrices=True,
         source=N_("Muon's steps are as large as AdamW's, so its rate fits (arXiv 2502.16982)"),
+        explanation=N_(
+            "It takes the weight matrices in the layers and keeps one number for each weight. Embeddings, "
+            "head, norms and biases are trained with AdamW. Both take the learning rate that is set, as "
+            "Muon's steps are scaled to the size of AdamW's. Source: Liu et al. 2025, arXiv 2502.16982."
+        ),
     ),
     "schedule_free": OptimizerKind(
         library="schedulefree",
@@ -69,12 +90,35 @@ OPTIMIZERS: dict[str, OptimizerKind] = {
         low=1.0,
         high=10.0,
         source=N_("Schedule-Free (arXiv 2405.15682): one to ten times the rate with a schedule"),
+        explanation=N_(
+            "After the warm-up the learning rate stays at its peak, and training.schedule has no effect. The "
+            "averaged weights are evaluated and saved; training goes on from its own. It keeps as much as "
+            "AdamW, and needs the package schedulefree: {command}. Source: Defazio et al. 2024, arXiv "
+            "2405.15682.",
+            command=EXTRA,
+        ),
     ),
     "galore": OptimizerKind(
-        for_matrices=True, low_rank=True, source=N_("GaLore (arXiv 2403.03507): AdamW's rate")
+        for_matrices=True,
+        low_rank=True,
+        source=N_("GaLore (arXiv 2403.03507): AdamW's rate"),
+        explanation=N_(
+            "For methods that train whole weight matrices: the state of each is kept in "
+            "training.optimizer_rank dimensions, which are found anew every training.optimizer_interval "
+            "steps. That takes a while. All other weights are trained with AdamW, at the same rate. "
+            "Source: Zhao et al. 2024, arXiv 2403.03507."
+        ),
     ),
     "apollo": OptimizerKind(
-        for_matrices=True, low_rank=True, source=N_("APOLLO (arXiv 2412.05270): AdamW's rate")
+        for_matrices=True,
+        low_rank=True,
+        source=N_("APOLLO (arXiv 2412.05270): AdamW's rate"),
+        explanation=N_(
+            "For methods that train whole weight matrices: training.optimizer_rank random dimensions tell "
+            "how far each row or column should step, and it steps along its whole gradient. As little memory as "
+            "GaLore, and quicker. All other weights are trained with AdamW, at the same rate. Source: Zhu "
+            "et al. 2024, arXiv 2412.05270."
+        ),
     ),
 }
 

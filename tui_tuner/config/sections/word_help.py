@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.kinds.optimizers import FIELD, OPTIMIZERS
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.locales import N_, _
@@ -171,14 +172,8 @@ WORDS: dict[str, dict[str, str]] = {
     "training.optimizer": {
         "auto": N_("AdamW; 8-bit AdamW if the GPU's memory would not suffice otherwise."),
         "adamw": N_("The usual choice. It keeps two 32-bit numbers for each trained weight."),
-        "adamw_8bit": N_(
-            "AdamW with those numbers in 8 bits: a quarter of their memory (bitsandbytes; embeddings keep "
-            "32 bits)."
-        ),
-        "paged_adamw_8bit": N_(
-            "The same, but its state can move to main memory when GPU memory is full; on a processor there "
-            "is nothing to move, and it is adamw_8bit."
-        ),
+        "adamw_8bit": N_("AdamW with those numbers in 8 bits: a quarter of their memory (bitsandbytes)."),
+        "paged_adamw_8bit": N_("The same, but its state can move to main memory when GPU memory is full."),
         "sgd": N_(
             "Plain gradient descent: no extra memory. Needs a much higher learning rate, and rarely "
             "suits these models."
@@ -186,30 +181,11 @@ WORDS: dict[str, dict[str, str]] = {
         "adafactor": N_(
             "Keeps one number per row and column of a weight matrix instead of one per weight: little memory."
         ),
-        "lion": N_(
-            "Steps by the sign of the averaged gradient, all equally long: one 32-bit number per weight, "
-            "half of AdamW's. The rate is a third to a tenth of AdamW's, and weight_decay that much higher "
-            "(arXiv 2302.06675)."
-        ),
-        "muon": N_(
-            "Makes each update of a weight matrix in the layers orthogonal, with one number for each weight; "
-            "embeddings, head, norms and biases are trained with AdamW. Both take training.learning_rate, "
-            "as steps of matrices are scaled to the size of AdamW's (arXiv 2502.16982)."
-        ),
-        "schedule_free": N_(
-            "AdamW that averages its weights instead of lowering the rate: after the warm-up the rate stays "
-            "at its peak, training.schedule has no effect, and the averaged weights are evaluated and saved. "
-            "Memory as with AdamW (arXiv 2405.15682; needs the package schedulefree)."
-        ),
-        "galore": N_(
-            "AdamW in the few directions in which a matrix's gradient is largest (training.optimizer_rank): "
-            "little memory for training whole matrices. Finding the directions takes a while every "
-            "training.optimizer_interval steps (arXiv 2403.03507)."
-        ),
-        "apollo": N_(
-            "Finds by a few random directions how long the step of each row or column should be, and "
-            "steps along the whole gradient: as little memory as GaLore, and quicker (arXiv 2412.05270)."
-        ),
+        "lion": N_("Steps by the sign of the averaged gradient: half of AdamW's memory, and a lower rate."),
+        "muon": N_("Makes the updates of weight matrices orthogonal; AdamW trains everything else."),
+        "schedule_free": N_("AdamW that averages its weights instead of lowering the learning rate."),
+        "galore": N_("AdamW in the few directions in which a matrix's gradient is largest: little memory."),
+        "apollo": N_("Learns the length of each row's step in a few random directions: little memory."),
     },
     "training.schedule": {
         "cosine": N_("Falls to zero along a cosine curve: slowly, quickly, slowly again. The usual choice."),
@@ -285,6 +261,8 @@ def explain_word(path: str, word: str) -> str:
 
     The form shows it below the sentence of `word_told`, in the help of the field.
     """
+    if path == FIELD and word in OPTIMIZERS:
+        return _(OPTIMIZERS[word].explanation) if OPTIMIZERS[word].explanation else ""
     if path != "method.kind" or word not in METHODS:
         return ""
     kind = METHODS[word]
