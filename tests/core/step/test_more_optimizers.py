@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from tests.conftest import MakeConfig, Trained
 from tests.core.step.settled import make_settled
 from tui_tuner.config.kinds.optimizers import OPTIMIZERS, explain_absence, require_optimizer
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import TrainingSection
 from tui_tuner.errors import ConfigError
 from tui_tuner.methods import attach
@@ -26,6 +27,7 @@ from tui_tuner.models.facts import load_facts
 from tui_tuner.planning.estimate import make_setup
 from tui_tuner.planning.gpus import find_local_card
 from tui_tuner.planning.hardware import detect_hardware
+from tui_tuner.planning.learning_rate import find_customary_rate
 from tui_tuner.planning.memory.stack import find_installed
 from tui_tuner.planning.memory.static import optimizer_states, trained_tensors
 from tui_tuner.planning.optimizer_states import round_up
@@ -246,6 +248,26 @@ def test_matrices_no_larger_than_the_rank_are_refused(make_config: MakeConfig) -
         with pytest.raises(ConfigError, match="optimizer_rank 4096") as caught:
             make_one(make_config, name, training__optimizer_rank=4096)
         assert caught.value.field == "training.optimizer"
+
+
+def test_the_form_says_what_is_missing_at_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tui_tuner.ui.form_values import find_problems
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    found = find_problems({"training": {"optimizer": "schedule_free"}}, {})
+    assert list(found) == ["training.optimizer"] and "pip install" in found["training.optimizer"]
+    assert not find_problems({"training": {"optimizer": "muon"}}, {})
+
+
+def test_the_usual_rate_follows_the_optimizer() -> None:
+    def find_rate(name: str) -> Any:
+        return find_customary_rate(RunConfig.model_validate({"training": {"optimizer": name}}))
+
+    adamw, lion = find_rate("adamw"), find_rate("lion")
+    assert adamw.rate / 10 <= lion.rate <= adamw.rate / 3 and "2302.06675" in lion.source
+    assert lion.low == adamw.low / 10 and find_rate("auto") == adamw
+    assert find_rate("muon").rate == adamw.rate and "2502.16982" in find_rate("muon").source
+    assert adamw.rate < find_rate("schedule_free").rate <= 10 * adamw.rate
 
 
 # ---- runs -------------------------------------------------------------------------------------------------

@@ -115,8 +115,8 @@ OPTIMIZERS: dict[str, OptimizerKind] = {
         source=N_("APOLLO (arXiv 2412.05270): AdamW's rate"),
         explanation=N_(
             "For methods that train whole weight matrices: training.optimizer_rank random dimensions tell "
-            "how far each row or column should step, and it steps along its whole gradient. As little memory as "
-            "GaLore, and quicker. All other weights are trained with AdamW, at the same rate. Source: Zhu "
+            "how far each row or column should step, and it steps along its whole gradient. As little memory "
+            "as GaLore, and quicker. All other weights are trained with AdamW, at the same rate. Source: Zhu "
             "et al. 2024, arXiv 2412.05270."
         ),
     ),

@@ -168,7 +168,8 @@ class Ia3(Adapter):
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
         self.inputs = shape.name in setup.feedforward
-        self.vector = self.add_parameter(float(shape.inputs if self.inputs else shape.outputs))
+        sides = (1, shape.inputs) if self.inputs else (shape.outputs, 1)
+        self.vector = self.add_parameter(float(max(sides)), sides)
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         if not self.inputs:

@@ -85,8 +85,9 @@ def trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
     """Yield every trained tensor, grouped by size."""
     facts = setup.facts
     if setup.virtual_tokens:
-        for shape, table in list_trained_shapes(setup):
-            yield TrainedTensors(float(math.prod(shape)), SINGLE, 1, True, shape=shape, table=table)
+        for shape, is_table in list_trained_shapes(setup):
+            count = float(math.prod(shape))
+            yield TrainedTensors(count, SINGLE, 1, True, shape=shape, table=is_table)
     for size in setup.elsewhere:
         yield TrainedTensors(size, setup.adapter, 1, True)
     if setup.own:
