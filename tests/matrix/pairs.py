@@ -30,7 +30,7 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "loha": ({"rank": 4}, 0.02),
     "lokr": ({"rank": 4}, 0.03),
     "ln_tuning": ({}, 0.05),
-    "oft": ({"block_size": 8}, 0.02),
+    "oft": ({"rotation_block": 8}, 0.02),
     "boft": ({}, 0.02),
     "fourierft": ({"frequencies": 100}, 0.3),
     "randlora": ({"rank": 8}, 0.005),

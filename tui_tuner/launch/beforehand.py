@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.kinds.optimizers import require_optimizer
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.errors import ConfigError, DataError, TunerError, UsageError, name_field
@@ -30,10 +31,12 @@ def check_beforehand(config: RunConfig) -> None:
         DataError: a data file is missing, empty or of unknown format, or its rows do not fit the task.
         ModelError: a model folder lacks config, tokenizer or weights, or a chat template is missing.
         HardwareError: more GPUs than this machine has.
-        ConfigError: an unknown metric, several devices, or layers that the model does not have.
+        ConfigError: an unknown metric, several devices, layers that the model does not have, or an
+            optimizer that is not installed or suits no weight that is trained.
         UsageError: this is one of several processes.
     """
     check_hardware(config)
+    require_optimizer(config.training.optimizer)
     _check_model(config)
     check_method(config)
     check_data(config)
@@ -171,6 +174,7 @@ def check_method(config: RunConfig, facts: ModelFacts | None = None) -> None:
         find_step_problem,
     )
     from tui_tuner.planning.traps.model_traps import unknown_targets
+    from tui_tuner.planning.traps.optimizer_traps import find_matrix_problem
 
     method = config.method
 
@@ -194,6 +198,7 @@ def check_method(config: RunConfig, facts: ModelFacts | None = None) -> None:
     case = Case(config, facts, DataFacts(0), None)
     problem = find_step_problem(case)
     problem = problem or find_pattern_problem(method, facts) or find_rank_problem(method, facts)
+    problem = problem or find_matrix_problem(config, facts)
     if problem is not None:
         raise problem
     wrong, known = unknown_targets(method, facts)

@@ -220,8 +220,11 @@ def make_setup(
         expand_keys=attention == "masked" or (model.attention != "flash_attention_2" and repeats),
         logits="full" if full_logits else "supervised",
         chunk=_count_chunk_rows(config, facts, card, full_logits),
-        optimizer=training.optimizer,
-        foreach=stack.uses_foreach and training.optimizer == "adamw",
+        # Managed memory is CUDA's: on a processor the states of a paged optimizer stay where they are
+        optimizer=training.optimizer.removeprefix("paged_") if card.cpu else training.optimizer,
+        optimizer_rank=training.optimizer_rank,
+        foreach=(stack.uses_foreach and training.optimizer == "adamw")
+        or (training.optimizer == "schedule_free" and not card.cpu),
         quick=not stack.foreign and not card.cpu,
         accumulate=training.batch_size > micro * count_devices(config),
         workspace=card.workspace_bytes,

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from tui_tuner.methods.putting import put_adapter
 
 from tests.conftest import MakeConfig, Trained
 from tests.core.kinds.test_low_rank import RELOAD, read_logits, stir, stop_at
@@ -24,14 +23,15 @@ from tui_tuner.launch.beforehand import check_method
 from tui_tuner.methods import attach, merge
 from tui_tuner.methods.attached import method_of
 from tui_tuner.methods.numbers.update_shapes import split_side
+from tui_tuner.methods.saved.putting import put_adapter
 from tui_tuner.models.loading import load_model
 
 Train = Callable[..., Trained]
 KINDS: dict[str, dict[str, Any]] = {
     "lokr": {"rank": 4, "decompose_factor": 4},
     "ln_tuning": {},
-    "oft": {"block_size": 8},
-    "boft": {"block_size": 8},
+    "oft": {"rotation_block": 8},
+    "boft": {"rotation_block": 8},
     "fourierft": {"frequencies": 200},
     "randlora": {"rank": 8},
 }
@@ -119,9 +119,9 @@ def test_bits_are_refused_where_peft_does_not_train_on_them(make_config: MakeCon
 @pytest.mark.parametrize(
     ("method", "field", "words"),
     [
-        ({"kind": "oft", "block_size": 24}, "method.block_size", "16 and 32: .*block_size=16"),
-        ({"kind": "boft", "block_size": 3}, "method.block_size", "2 and 4"),
-        ({"kind": "oft", "block_size": 4096}, "method.block_size", "64"),
+        ({"kind": "oft", "rotation_block": 24}, "method.rotation_block", "16 and 32: .*rotation_block=16"),
+        ({"kind": "boft", "rotation_block": 3}, "method.rotation_block", "2 and 4"),
+        ({"kind": "oft", "rotation_block": 4096}, "method.rotation_block", "64"),
         ({"kind": "lokr", "rank": 17}, "method.rank", "which is 16"),
         ({"kind": "randlora", "rank": 65}, "method.rank", "which is 64"),
         ({"kind": "fourierft", "frequencies": 2049}, "method.frequencies", "2,048"),

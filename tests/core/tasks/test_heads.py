@@ -60,7 +60,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "vera": {"rank": 4},
     "lokr": {"rank": 4},
     "ln_tuning": {},
-    "oft": {"block_size": 8},
+    "oft": {"rotation_block": 8},
     "boft": {},
     "fourierft": {"frequencies": 100},
     "randlora": {"rank": 4},

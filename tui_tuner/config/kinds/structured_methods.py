@@ -47,7 +47,7 @@ STRUCTURED_METHODS: tuple[MethodKind, ...] = (
         N_("OFT"),
         N_("Rotates what each matrix reads, in blocks, and keeps its lengths and angles (arXiv 2306.07280)."),
         _MERGED,
-        ("block_size", "targets", "layers"),
+        ("rotation_block", "targets", "layers"),
         "structured.rotations",
         explanation=N_(
             "LoRA adds something to a weight; OFT turns it. The inputs of each matrix are cut into blocks, "
@@ -63,14 +63,14 @@ STRUCTURED_METHODS: tuple[MethodKind, ...] = (
         N_("BOFT"),
         N_("OFT with small blocks, and a factor for each output (arXiv 2311.06243)."),
         _OVER_BITS,
-        ("block_size", "targets", "layers"),
+        ("rotation_block", "targets", "layers"),
         "structured.rotations",
         explanation=N_(
-            "The inputs of each matrix are rotated in small blocks, as with OFT, and each output has a "
-            "trained factor besides. PEFT writes each rotation out as a matrix as wide as the layer: a step "
-            "takes several times as long as LoRA's and much more memory. The paper multiplies several such "
-            "rotations (butterfly factors); PEFT can do that only with a CUDA extension that it compiles by "
-            "itself, so one is used here, and every program with PEFT can load the result."
+            "As with OFT the inputs of each matrix are rotated in blocks, and each output gets a trained "
+            "factor. The rotation is written out as a matrix as wide as the layer, so a step is slow and "
+            "takes much memory. The paper multiplies several rotations (butterfly factors), which PEFT does "
+            "only with a CUDA extension that it compiles; one is used here, and PEFT loads the result "
+            "anywhere."
         ),
         paper="Liu et al. 2023, arXiv 2311.06243",
         usual=N_("Blocks of 4 or 8, and attention's matrices only: targets q_proj and v_proj."),

@@ -194,7 +194,7 @@ class MethodSection(Section):
         max_length=500,
         advanced=True,
     )
-    block_size: int | None = declare_option(
+    rotation_block: int | None = declare_option(
         None,
         N_("Inputs that are rotated together (OFT, BOFT)."),
         N_(

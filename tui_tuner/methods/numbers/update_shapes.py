@@ -87,7 +87,7 @@ class RotationNumbers(MethodNumbers):
 
     def find_block(self, section: MethodSection) -> int:
         """Return how many inputs are rotated together."""
-        return section.block_size or self.block
+        return section.rotation_block or self.block
 
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
         block = self.find_block(case.section)

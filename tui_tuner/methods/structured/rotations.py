@@ -50,7 +50,7 @@ class Oft(Rotated):
     """A rotation for each block of inputs, as a series of powers of a skew-symmetric matrix."""
 
     peft_type = "OFT"
-    names: ClassVar[Mapping[str, str]] = {"block_size": "oft_block_size"}
+    names: ClassVar[Mapping[str, str]] = {"rotation_block": "oft_block_size"}
 
     def put_rotations(self, model: Module, block: int, targets: dict[str, Any]) -> Module:
         from peft import OFTConfig
@@ -62,7 +62,7 @@ class Boft(ButterflyNumbers, Rotated):
     """A rotation for each block of inputs, and a factor for each output."""
 
     peft_type = "BOFT"
-    names: ClassVar[Mapping[str, str]] = {"block_size": "boft_block_size"}
+    names: ClassVar[Mapping[str, str]] = {"rotation_block": "boft_block_size"}
 
     def put_rotations(self, model: Module, block: int, targets: dict[str, Any]) -> Module:
         from peft import BOFTConfig
@@ -132,13 +132,13 @@ def check_block(block: int, widths: set[int]) -> None:
         told = N_(
             "The nearest that divide all widths are {sizes}: {command}.",
             sizes=list_items([str(size) for size in near]),
-            command=write_setting({"method.block_size": best}),
+            command=write_setting({"method.rotation_block": best}),
         )
         hint = advise(told)
     raise ConfigError(
         _("blocks of {block} inputs do not divide a width of {width}.", block=block, width=wrong[0]),
-        where="method.block_size",
-        field="method.block_size",
+        where="method.rotation_block",
+        field="method.rotation_block",
         hint=hint,
     )
 

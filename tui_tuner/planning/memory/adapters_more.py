@@ -16,8 +16,8 @@ class Vera(Adapter):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.inner = self.add_parameter(float(setup.rank))
-        self.outer = self.add_parameter(float(shape.outputs))
+        self.inner = self.add_parameter(float(setup.rank), (setup.rank,))
+        self.outer = self.add_parameter(float(shape.outputs), (shape.outputs,))
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)
@@ -63,8 +63,8 @@ class Loha(Delta):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        sides = (shape.outputs, shape.inputs) * 2
-        self.factors = [self.add_parameter(float(setup.rank * side)) for side in sides]
+        sides = ((shape.outputs, setup.rank), (setup.rank, shape.inputs)) * 2
+        self.factors = [self.add_matrix(*pair) for pair in sides]
 
     def make_update(self, tape: Tape) -> Tensor:
         size = float(self.shape.inputs * self.shape.outputs)
@@ -272,7 +272,7 @@ class Singular(Lora):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.factors = self.add_parameter(float(self.rank))
+        self.factors = self.add_parameter(float(self.rank), (self.rank, 1))
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)

@@ -96,7 +96,8 @@ class LayerParts:
         if self.family.norm == "plain" or not self.trained:
             return None
         copied = self.setup.form is Form.NORMS  # trained in float32, next to the model's own
-        parameter = Parameter(size, self.setup.adapter if copied else self.setup.norm)
+        width = self.setup.adapter if copied else self.setup.norm
+        parameter = Parameter(size, width, shape=(size,))
         self.parameters.append(parameter)
         return parameter
 

@@ -29,7 +29,7 @@ UNDATED = ("prompt_tuning", "p_tuning", "prefix_tuning", "p_tuning_v2")
 UNCARRIED = {"albert": ("bottleneck",)}  # its layers share their weights
 CLASSES = 3
 UNTURNED = ("loha", "lokr", "oft", "boft")  # refused where matrices lie the other way round
-SIZES = {"block_size": 4, "frequencies": 50}  # of so small a model
+SIZES = {"rotation_block": 4, "frequencies": 50}  # of so small a model
 CLOSELY = ("bert", "distilbert", "roberta", "albert", "deberta-v2", "modernbert", "llama", "gpt2")
 
 
