@@ -88,6 +88,10 @@ _FIELDS: dict[str, str] = {
     ),
     "method.virtual_tokens": "num_virtual_tokens",
     "method.init": "init_lora_weights pissa_init lora_init_weights loftq_config use_loftq",
+    "method.rotation_block": "oft_block_size boft_block_size",
+    "method.decompose_factor": "lokr_decompose_factor",
+    "method.decompose_both": "lokr_decompose_both",
+    "method.frequencies": "n_frequency fourier_n_frequency",
     "method.final_rank": "target_r adalora_target_r",
     # training
     "training.learning_rate": "lr learning_rates peak_lr max_lr lr_max",

@@ -33,6 +33,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "merge": ("merge coats shoes --weights 0.7,0.3 -o both", "merge coats shoes --how ties -o both"),
     "presets": ("presets", "presets --json"),
     "presets show": ("presets show lora-small",),
+    "methods": ("methods", "methods lora"),
     "doctor": ("doctor", "doctor --resume job.yaml"),
     "estimate": (
         "estimate lora-8b --set data.path=my.jsonl",
