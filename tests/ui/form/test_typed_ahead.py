@@ -49,7 +49,7 @@ async def settled(pilot: Any) -> None:
 @pytest.mark.parametrize("size", SIZES)
 async def test_keys_for_a_form_that_is_not_there_yet(opened: Opened, size: tuple[int, int]) -> None:
     async with opened(size=size) as pilot:
-        await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen) and "n New run" in text(pilot))
+        await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen) and "New run" in text(pilot))
         burst(pilot.app, "n", "enter", "down", "down")
         await until(pilot, lambda: here(pilot.app) == "model.dtype")
         await settled(pilot)

@@ -4,6 +4,7 @@ of norm tuning.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from tui_tuner.config.sections.method import MethodSection
@@ -152,6 +153,14 @@ class RandomBasisNumbers(MethodNumbers):
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
         rank, bases = case.section.rank, count_bases(linear, case.section.rank)
         return rank * bases + bases * min(linear.inputs, linear.outputs)
+
+    def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
+        # peft saves the random matrices once for the model and again for each layer that uses them
+        rank = case.section.rank
+        inputs = max((linear.inputs for linear in adapted), default=0)
+        outputs = max((linear.outputs for linear in adapted), default=0)
+        least, most = sorted((inputs, outputs))
+        return (len(adapted) + 1) * (rank * least + most * rank * -(-least // rank))
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         inner = case.section.rank * count_bases(linear, case.section.rank)

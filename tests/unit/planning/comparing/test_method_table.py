@@ -46,9 +46,9 @@ def write_config(folder: Path, shape: dict[str, Any], rows: str, **more: Any) ->
     return str(path)
 
 
-@pytest.fixture
-def chat_run(tmp_path: Path) -> str:
-    return write_config(tmp_path, SHAPE, '{"prompt": "a", "response": "b"}\n')
+@pytest.fixture(scope="module")
+def chat_run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_config(tmp_path_factory.mktemp("chats"), SHAPE, '{"prompt": "a", "response": "b"}\n')
 
 
 def compare(*arguments: str) -> dict[str, dict[str, Any]]:
@@ -56,7 +56,7 @@ def compare(*arguments: str) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in json.loads(call(*arguments, "--methods", "--json"))["methods"]}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rows(chat_run: str) -> dict[str, dict[str, Any]]:
     return compare(chat_run, "--gpu", "RTX 4090")
 
