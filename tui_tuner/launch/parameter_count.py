@@ -49,4 +49,4 @@ def count_on_model(
             raise
         # An estimate with a doubt is better than none
         return guess
-    return replace(guess, trained=found["trained"], total=found["total"], doubt="")
+    return replace(guess, trained=found["trained"], total=found["total"], adapter=found["adapter"], doubt="")
