@@ -11,6 +11,7 @@ import pytest
 
 from tui_tuner import demo
 from tui_tuner.cli import main
+from tui_tuner.config.kinds import optimizers
 from tui_tuner.config.load import build_config, load_config
 from tui_tuner.errors import (
     EXIT_CONFIG,
@@ -50,6 +51,24 @@ def test_a_sound_config_passes(rows: Path, model: Path) -> None:
     check({})
     check({"model": {"name": str(model)}, "data": {"path": str(rows), "validation": str(rows)}})
     check({"model": {"name": "some/hub-model"}, "hardware": {"devices": "cpu"}})
+
+
+def test_an_optimizer_that_suits_no_weight_is_refused() -> None:
+    """A matrix of LoRA with rank 16 has no more than 16 dimensions to choose from."""
+    for name, method in (("galore", "lora"), ("apollo", "prompt_tuning"), ("muon", "ia3")):
+        with pytest.raises(ConfigError, match=name) as refused:
+            check({"method": {"kind": method}, "training": {"optimizer": name}})
+        assert refused.value.field == "training.optimizer" and "Use adamw" in refused.value.hint
+    for changes in ({"method": {"kind": "full"}}, {"method": {"rank": 32}}):
+        check(changes | {"training": {"optimizer": "galore"}})
+
+
+def test_an_optimizer_without_its_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizers, "explain_absence", lambda name: f"{name} is not installed.")
+    with pytest.raises(ConfigError, match="schedule_free") as refused:
+        check({"training": {"optimizer": "schedule_free"}})
+    assert refused.value.field == "training.optimizer"
+    assert "pip install 'tui-tuner[optimizers]'" in refused.value.hint
 
 
 @pytest.mark.parametrize("name", ["THUDM/chatglm2-6b", "ZhipuAI/chatglm3-6b", "THUDM/glm-4-9b-chat"])

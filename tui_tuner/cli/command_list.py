@@ -22,6 +22,7 @@ from tui_tuner.cli import (
 )
 from tui_tuner.cli.machine import cache
 from tui_tuner.cli.options import Runs
+from tui_tuner.cli.reference import methods_command
 from tui_tuner.cli.screen import open_workbench
 from tui_tuner.cli.shell.completion import print_completion_script
 from tui_tuner.cli.shell.grouped import GroupedCommands, complete_help
@@ -91,6 +92,7 @@ app.command("doctor")(run_commands.check_machine)
 app.command("estimate")(estimate_command.estimate_run)
 app.command("lr")(range_test_command.run_range_test)
 app.add_typer(preset_commands.app, name="presets")
+app.command("methods")(methods_command.explain_methods)
 app.command("completion")(print_completion_script)
 app.add_typer(history_commands.app, name="runs")
 app.add_typer(data_commands.app, name="data")

@@ -12,6 +12,7 @@ from typing import Any
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.kinds.optimizers import OptimizerKind, find_optimizer
 from tui_tuner.config.kinds.tasks import TASKS, WRITING, is_tiny
 from tui_tuner.config.options import get_value, list_options
 from tui_tuner.config.schema import RunConfig
@@ -79,6 +80,11 @@ def _has_trait(get: Get, trait: Trait) -> bool:
     return kind is not None and kind.has_trait(trait)
 
 
+def _optimizer(get: Get) -> OptimizerKind:
+    return find_optimizer(str(get("training.optimizer")))
+
+
+_LOW_RANK = N_("It is for the optimizers galore and apollo.")
 _HELD_OUT = N_("It needs held-out rows, but data.validation holds none out.")
 BESIDE: dict[str, Beside] = {
     "model.hub": Beside(
@@ -135,13 +141,19 @@ BESIDE: dict[str, Beside] = {
         lambda get: get("method.kind") not in METHODS or _has_trait(get, Trait.RANKED),
         N_("It is for methods of the LoRA family."),
     ),
+    "training.schedule": Beside(
+        lambda get: _optimizer(get).scheduled,
+        N_("Schedule-Free needs no schedule: after the warm-up the learning rate stays at its peak."),
+    ),
+    "training.optimizer_rank": Beside(lambda get: _optimizer(get).low_rank, _LOW_RANK),
+    "training.optimizer_interval": Beside(lambda get: _optimizer(get).low_rank, _LOW_RANK),
     "training.adam_beta1": Beside(
-        lambda get: get("training.optimizer") not in ("sgd", "adafactor"),
-        N_("It is for the AdamW optimizers."),
+        lambda get: _optimizer(get).reads_betas,
+        N_("It is for optimizers with the moments of AdamW."),
     ),
     "training.adam_beta2": Beside(
-        lambda get: get("training.optimizer") not in ("sgd", "adafactor"),
-        N_("It is for the AdamW optimizers."),
+        lambda get: _optimizer(get).reads_betas,
+        N_("It is for optimizers with the moments of AdamW."),
     ),
     "training.tf32": Beside(
         lambda get: get("hardware.devices") != "cpu", N_("It applies to GPUs, but hardware.devices is cpu.")

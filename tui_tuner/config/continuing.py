@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tui_tuner.config import notices
+from tui_tuner.config.kinds.optimizers import find_optimizer
 from tui_tuner.config.options import get_value, list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
@@ -113,7 +114,8 @@ def _judge_length(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if path == "training.epochs" and before.training.max_steps and now.training.max_steps:
         return "no effect", N_("training.max_steps decides how long the run is")
     training = before.training
-    if training.schedule not in ("constant", "inverse_sqrt"):
+    falls = training.schedule not in ("constant", "inverse_sqrt")
+    if falls and find_optimizer(training.optimizer).scheduled:
         return "refused", N_(
             "the learning rate falls over all steps, so the finished ones would have had other rates"
         )
@@ -246,6 +248,10 @@ RULES: dict[str, Rule | Judge] = {
     "method.final_rank": _judge_method_field,
     "method.rank_pattern": _judge_method_field,
     "method.alpha_pattern": _judge_method_field,
+    "method.rotation_block": _judge_method_field,
+    "method.decompose_factor": _judge_method_field,
+    "method.decompose_both": _judge_method_field,
+    "method.frequencies": _judge_method_field,
     "training.learning_rate": _RATE,
     "training.epochs": _judge_length,
     "training.max_steps": _judge_length,
@@ -253,6 +259,8 @@ RULES: dict[str, Rule | Judge] = {
     "training.micro_batch": _judge_micro_batch,
     "training.gradient_checkpointing": _SPEED,
     "training.optimizer": _OPTIMIZER,
+    "training.optimizer_rank": _OPTIMIZER,
+    "training.optimizer_interval": _OPTIMIZER,
     "training.lora_plus_ratio": _RATE,
     "training.schedule": _RATE,
     "training.warmup": _RATE,

@@ -88,6 +88,10 @@ _FIELDS: dict[str, str] = {
     ),
     "method.virtual_tokens": "num_virtual_tokens",
     "method.init": "init_lora_weights pissa_init lora_init_weights loftq_config use_loftq",
+    "method.rotation_block": "oft_block_size boft_block_size",
+    "method.decompose_factor": "lokr_decompose_factor",
+    "method.decompose_both": "lokr_decompose_both",
+    "method.frequencies": "n_frequency fourier_n_frequency",
     "method.final_rank": "target_r adalora_target_r",
     # training
     "training.learning_rate": "lr learning_rates peak_lr max_lr lr_max",
@@ -107,7 +111,11 @@ _FIELDS: dict[str, str] = {
     "training.lora_plus_ratio": (
         "loraplus_lr_ratio loraplus_ratio lora_plus_lr_ratio peft_loraplus_lr_ratio lorap_lr_ratio"
     ),
-    "training.optimizer": "optim optimizer_name optimizer_type optim_args",
+    "training.optimizer": "optim optimizer_name optimizer_type optim_args use_galore use_apollo",
+    "training.optimizer_rank": "galore_rank apollo_rank",
+    "training.optimizer_interval": (
+        "galore_update_interval apollo_update_interval update_proj_gap galore_update_proj_gap"
+    ),
     "training.schedule": (
         "lr_scheduler_type lr_scheduler scheduler lr_scheduler_kwargs lr_schedule scheduler_type"
     ),
@@ -250,9 +258,16 @@ VALUES: dict[str, dict[str, str]] = {
             ("paged_adamw_8bit", "paged_adamw_8bit"),
             ("adafactor", "adafactor"),
             ("sgd", "sgd"),
+            ("lion", "lion lion_32bit"),
+            ("muon", "muon"),
+            ("schedule_free", "schedule_free_adamw adamw_schedule_free schedulefree"),
+            ("galore", "galore_adamw galore_adamw_layerwise"),
+            ("apollo", "apollo_adamw apollo_adamw_layerwise"),
         )
         for name in names.split()
     },
+    "use_galore": dict.fromkeys(_TRUE, "training.optimizer: galore"),
+    "use_apollo": dict.fromkeys(_TRUE, "training.optimizer: apollo"),
     "lora_target": {"all": "method.targets: all-linear"},
     "lora_target_linear": dict.fromkeys(_TRUE, "method.targets: all-linear"),
     "train_on_inputs": dict.fromkeys(_TRUE, "data.train_on: everything")

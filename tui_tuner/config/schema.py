@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.kinds.optimizers import find_optimizer
 from tui_tuner.config.kinds.tasks import TASKS, TINY, TaskKind
 from tui_tuner.config.low_rank_checks import list_low_rank_problems
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
@@ -157,6 +158,10 @@ def _find_contradictions(config: RunConfig) -> list[str]:
                 micro_batch=training.micro_batch,
                 batch_size=training.batch_size,
             )
+        )
+    if find_optimizer(training.optimizer).averages and not training.adam_beta1:
+        found.append(
+            "training.adam_beta1: " + _("{optimizer} divides by it; use 0.9", optimizer=training.optimizer)
         )
     found += _chosen_layers(method)
     found += _adapter_contradictions(model, method)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.kinds.optimizers import require_optimizer
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.errors import ConfigError, DataError, TunerError, UsageError, name_field
@@ -17,6 +18,7 @@ from tui_tuner.tasks import find_task
 from tui_tuner.text import list_items, one_line
 
 if TYPE_CHECKING:
+    from tui_tuner.models.facts import ModelFacts
     from tui_tuner.training.ranks import Ranks
 
 MOST_ROWS = 1000  # read in search of a usable one
@@ -29,10 +31,12 @@ def check_beforehand(config: RunConfig) -> None:
         DataError: a data file is missing, empty or of unknown format, or its rows do not fit the task.
         ModelError: a model folder lacks config, tokenizer or weights, or a chat template is missing.
         HardwareError: more GPUs than this machine has.
-        ConfigError: an unknown metric, several devices, or layers that the model does not have.
+        ConfigError: an unknown metric, several devices, layers that the model does not have, or an
+            optimizer that is not installed or suits no weight that is trained.
         UsageError: this is one of several processes.
     """
     check_hardware(config)
+    require_optimizer(config.training.optimizer)
     _check_model(config)
     check_method(config)
     check_data(config)
@@ -136,8 +140,24 @@ def _check_model(config: RunConfig) -> None:
         check_template(model.chat_template)
 
 
-def check_method(config: RunConfig) -> None:
+def check_carried(config: RunConfig, facts: ModelFacts) -> None:
+    """Check that a model can carry the method of a config, next to the adapter that the run begins with.
+
+    Raises:
+        TunerError: it cannot, or the adapter is none for this method.
+    """
+    if config.model.adapter is not None:
+        from tui_tuner.training.starting import check_start
+
+        check_start(config)
+    check_method(config, facts)
+
+
+def check_method(config: RunConfig, facts: ModelFacts | None = None) -> None:
     """Check that the model has what the method needs, if the model's shapes are known without a network.
+
+    Args:
+        facts: The model's shapes, if they are known already.
 
     Raises:
         ConfigError: more layers than the model has, unknown layer names, or an unsupported prefix.
@@ -154,11 +174,12 @@ def check_method(config: RunConfig) -> None:
         find_step_problem,
     )
     from tui_tuner.planning.traps.model_traps import unknown_targets
+    from tui_tuner.planning.traps.optimizer_traps import find_matrix_problem
 
     method = config.method
 
     try:
-        facts = load_facts(config.model, network=False)
+        facts = facts or load_facts(config.model, network=False)
     except TunerError:
         # Left to the run, which may know shapes that planning does not
         return
@@ -177,6 +198,7 @@ def check_method(config: RunConfig) -> None:
     case = Case(config, facts, DataFacts(0), None)
     problem = find_step_problem(case)
     problem = problem or find_pattern_problem(method, facts) or find_rank_problem(method, facts)
+    problem = problem or find_matrix_problem(config, facts)
     if problem is not None:
         raise problem
     wrong, known = unknown_targets(method, facts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from tui_tuner.config.kinds.optimizers import find_optimizer
 from tui_tuner.config.kinds.tasks import is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
@@ -31,11 +32,29 @@ SMALL_SCRATCH_RATE = 1e-3  # nanoGPT's rate for models of about ten million para
 
 
 def find_customary_rate(config: RunConfig, parameters: int | None = None, encoder: bool = False) -> Customary:
-    """Return the usual rate for a task, a method and, from scratch, a size.
+    """Return the usual rate for a task, a method, an optimizer and, from scratch, a size.
 
     Args:
         encoder: The model reads both ways, so a task that decides gives it a new head.
     """
+    return _suit_optimizer(_find_adamw_rate(config, parameters, encoder), config.training.optimizer)
+
+
+def _suit_optimizer(usual: Customary, name: str) -> Customary:
+    """Return AdamW's usual rate as that of another optimizer."""
+    kind = find_optimizer(name)
+    if not kind.source:
+        return usual
+    source = _("{adamw}, with AdamW. {other}", adamw=_(usual.source), other=_(kind.source))
+    # The factors are as rough as the range; more digits would suggest otherwise
+    rate, low, high = (
+        float(f"{value:.2g}")
+        for value in (usual.rate * kind.rate, usual.low * kind.low, usual.high * kind.high)
+    )
+    return Customary(rate, low, high, source)
+
+
+def _find_adamw_rate(config: RunConfig, parameters: int | None, encoder: bool) -> Customary:
     task = config.task_kind
     # Random weights bear the high rates of pretraining only where the whole model is trained for long: tasks
     # that learn from documents, or small models made for a task
@@ -114,8 +133,9 @@ def apply_rules(
         usual.rate,
     )
     # Published rules were fitted to language-model losses; a new head has other gradients
-    if config.task_kind.decides:
-        return [chosen]  # the other rules are about models that write
+    # the other rules are about models that write, and optimizers that step as AdamW does
+    if config.task_kind.decides or find_optimizer(config.training.optimizer).rate != 1:
+        return [chosen]
     found = [chosen, _apply_square_root_rule(facts, data, config, steps_per_epoch)]
     found += _apply_batch_rules(config, usual)
     if not config.task_kind.preference and config.model.architecture is None:

@@ -13,7 +13,8 @@ from tui_tuner.locales import _
 from tui_tuner.methods.numbers.terms import Form, Sublayers
 from tui_tuner.planning.memory.ledger import FIRST, FORWARD, LAST, LOSS, STEP, make_ledger, simulated_layers
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.static import count_state_bytes, count_temporary, round_up, shadow_bytes
+from tui_tuner.planning.memory.static import count_temporary, shadow_bytes
+from tui_tuner.planning.optimizer_states import TrainedTensors, round_up, sum_states
 
 TRACED = (Form.LOW_RANK, Form.MAGNITUDES, Form.SINGULAR, Form.SUBLAYERS)
 AGREE = 0.01  # the ledger is confirmed within this
@@ -118,24 +119,29 @@ def _sum_static(setup: Setup, trace: dict[str, Any]) -> float:
 
 def _sum_states(setup: Setup, trace: dict[str, Any]) -> float:
     """Sum the bytes that optimizer and method keep between steps."""
-    return sum(
-        copies * (count_state_bytes(setup.optimizer, count, width) + setup.measured * round_up(count * width))
-        for count, width, copies in _list_trained(setup, trace)
-    )
+    found = _list_trained(setup, trace)
+    measured = sum(setup.measured * round_up(one.size) * one.copies for one in found)
+    return sum_states(setup.optimizer, found, setup.optimizer_rank) + measured
 
 
-def _list_trained(setup: Setup, trace: dict[str, Any]) -> list[tuple[int, int, int]]:
-    """List (elements, width, copies) of every trained tensor."""
+def _list_trained(setup: Setup, trace: dict[str, Any]) -> list[TrainedTensors]:
+    """List every trained tensor."""
+
+    def read(tensors: list[Any], copies: int, inside: bool) -> list[TrainedTensors]:
+        return [
+            TrainedTensors(count, width, copies, False, shape=tuple(shape), inside=inside, table=table)
+            for count, width, shape, table in tensors
+        ]
+
     if setup.facts.dense_layers:
-        return [(*tensor, 1) for tensor in trace["tensors"]["whole"]]
+        return read(trace["tensors"]["whole"], 1, True)
     rest, layer = trace["tensors"]["rest"], trace["tensors"]["layer"]
-    copies = setup.trained_layers
-    return [(*tensor, 1) for tensor in rest] + [(*tensor, copies) for tensor in layer]
+    return read(rest, 1, False) + read(layer, setup.trained_layers, True)
 
 
 def _sum_step(setup: Setup, trace: dict[str, Any]) -> float:
     """Sum the bytes beyond the static ones during the optimizer's step."""
-    gradients = sum(count * width * copies for count, width, copies in _list_trained(setup, trace))
+    gradients = sum(one.size * one.copies for one in _list_trained(setup, trace))
     return (
         shadow_bytes(setup)
         + count_temporary(setup)

@@ -248,7 +248,7 @@ class Loop:
         self._evaluated = step
         # Set until the evaluation is complete, so that a run resumed from a checkpoint in between repeats it.
         self.progress.owed = True
-        with self.interludes.time_interlude("evaluation"):
+        with self.interludes.time_interlude("evaluation"), self.engine.show_result():
             self._measure_held_out(step, final)
         self.reporter.report_phase("training", step, self.total)
 
@@ -313,7 +313,8 @@ class Loop:
         """Show a few answers; a resumed run owes them if they are interrupted."""
         self.progress.owed_answers = True
         try:
-            self.evaluator.show_samples(self.engine.model, step, "during")
+            with self.engine.show_result():
+                self.evaluator.show_samples(self.engine.model, step, "during")
             self.progress.owed_answers = False
         except EvaluationInterrupt:
             self.reporter.emit(Log(_("The evaluation at step {step} was interrupted.", step=step)))

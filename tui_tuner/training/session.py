@@ -15,6 +15,7 @@ from typing import Any
 
 from tui_tuner.config.advice import Command, advise
 from tui_tuner.config.deciding import metric_word
+from tui_tuner.config.kinds.optimizers import find_optimizer, require_optimizer
 from tui_tuner.config.metrics import show_hundredfold
 from tui_tuner.config.notices import without_addresses
 from tui_tuner.config.schema import RunConfig
@@ -132,6 +133,8 @@ def _train_run(
         )
     )
     commands.check_stop()
+    # Before anything is fetched or read
+    require_optimizer(config.training.optimizer)
     fetch_model(config.model, reporter, commands, ranks)
     # A thread reads the weights into the system's cache while libraries are imported and rows are prepared.
     with ReadAhead(config.model):
@@ -157,7 +160,8 @@ def _import_libraries(config: RunConfig, reporter: Reporter) -> None:
 
     say(0, 0)
     quiet_libraries()  # before peft and bitsandbytes, which print messages while they are imported
-    quantised = config.model.quantization != "none" or "8bit" in config.training.optimizer
+    of_bitsandbytes = find_optimizer(config.training.optimizer).of_bitsandbytes
+    quantised = config.model.quantization != "none" or of_bitsandbytes
     import_libraries(quantised, say)
 
 

@@ -345,7 +345,8 @@ class Training:
     def _show_samples(self, step: int, stage: Any) -> bool:
         """Show the model's answers to samples; return False if that was interrupted."""
         try:
-            self.loop.evaluator.show_samples(self.model, step, stage)
+            with self.engine.show_result():
+                self.loop.evaluator.show_samples(self.model, step, stage)
         except EvaluationInterrupt:
             return False
         return True

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tui_tuner.config.applying import has_effect, list_dependent_fields, list_methods, make_getter
+from tui_tuner.config.kinds import optimizers
+from tui_tuner.config.kinds.optimizers import advise_install, explain_absence
 from tui_tuner.config.load import build_config, config_problems
 from tui_tuner.config.options import Option, known_field, list_options, section_help
 from tui_tuner.config.schema import RunConfig
@@ -219,6 +221,10 @@ def find_problems(values: Mapping[str, Any], untyped: Mapping[str, str]) -> dict
         untyped: Fields whose text is not a value, with their sentence.
     """
     found = dict(config_problems(drop_ineffective(values)))
+    # The config is valid, and runs on a machine that has the library
+    missing = explain_absence(str(find_value(values, optimizers.FIELD)))
+    if missing:
+        found.setdefault(optimizers.FIELD, f"{missing} {advise_install()}")
     # The text's own problem wins: the config only sees the value that was there before.
     found.update({path: sentence for path, sentence in untyped.items() if is_effective(values, path)})
     return found

@@ -37,6 +37,13 @@ def test_what_is_told_is_of_words_that_there_are() -> None:
             assert sentence.endswith(".") and len(sentence) <= 110, sentence
 
 
+def test_newer_optimizers_are_explained_with_their_sources() -> None:
+    for name in ("lion", "muon", "schedule_free", "galore", "apollo"):
+        said = explain_word("training.optimizer", name)
+        assert 100 < len(said) < 450 and re.search(r"Source: .* 20\d\d, arXiv \d{4}\.\d{5}\.$", said), said
+    assert "pip install 'tui-tuner[optimizers]'" in explain_word("training.optimizer", "schedule_free")
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_each_method_is_explained_with_its_source(name: str) -> None:
     """A paragraph in plain sentences, and the paper it comes from, where the form explains the field."""

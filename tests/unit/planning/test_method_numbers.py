@@ -86,9 +86,7 @@ def test_every_method_counts_what_memory_has(kind: str) -> None:
     config = run(kind)
     counted = count_run_parameters(config, FACTS, DATA)
     assert 0 < counted.trained <= counted.total and not counted.doubt
-    # The ledger leaves out the norm behind the top layers: a few kilobytes
-    left_out = FACTS.final_norm if fields_of(config)["whole_layers"] else 0
-    assert trained_in_memory(config) == counted.trained - left_out
+    assert trained_in_memory(config) == counted.trained
 
 
 @pytest.mark.parametrize("kind", METHODS)

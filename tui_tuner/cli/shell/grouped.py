@@ -11,7 +11,7 @@ from tui_tuner.locales import N_, _
 
 # Headings and their commands; commands that are not listed come last
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (N_("Train"), ("guide", "demo", "run", "edit", "presets")),
+    (N_("Train"), ("guide", "demo", "run", "edit", "presets", "methods")),
     (N_("Before a run"), ("estimate", "lr", "data", "models")),
     (N_("Watch and steer a run"), ("attach", "pause", "continue", "save", "evaluate", "stop", "resume")),
     (N_("After a run"), ("verdict", "runs", "chat", "predict", "ask", "merge", "export")),

@@ -33,11 +33,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "merge": ("merge coats shoes --weights 0.7,0.3 -o both", "merge coats shoes --how ties -o both"),
     "presets": ("presets", "presets --json"),
     "presets show": ("presets show lora-small",),
+    "methods": ("methods", "methods lora"),
     "doctor": ("doctor", "doctor --resume job.yaml"),
     "estimate": (
         "estimate lora-8b --set data.path=my.jsonl",
         "estimate job.yaml --gpu 'RTX 4090'",
         "estimate job.yaml --cards",
+        "estimate job.yaml --methods",
     ),
     "lr": ("lr job.yaml", "lr lora-small --set data.path=my.jsonl --steps 60"),
     "runs": ("runs", "runs --search coats --state completed"),

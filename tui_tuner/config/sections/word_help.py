@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.kinds.optimizers import FIELD, OPTIMIZERS
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.locales import N_, _
@@ -180,6 +181,11 @@ WORDS: dict[str, dict[str, str]] = {
         "adafactor": N_(
             "Keeps one number per row and column of a weight matrix instead of one per weight: little memory."
         ),
+        "lion": N_("Steps by the sign of the averaged gradient: half of AdamW's memory, and a lower rate."),
+        "muon": N_("Makes the updates of weight matrices orthogonal; AdamW trains everything else."),
+        "schedule_free": N_("AdamW that averages its weights instead of lowering the learning rate."),
+        "galore": N_("AdamW in the few directions in which a matrix's gradient is largest: little memory."),
+        "apollo": N_("Learns the length of each row's step in a few random directions: little memory."),
     },
     "training.schedule": {
         "cosine": N_("Falls to zero along a cosine curve: slowly, quickly, slowly again. The usual choice."),
@@ -255,6 +261,8 @@ def explain_word(path: str, word: str) -> str:
 
     The form shows it below the sentence of `word_told`, in the help of the field.
     """
+    if path == FIELD and word in OPTIMIZERS:
+        return _(OPTIMIZERS[word].explanation) if OPTIMIZERS[word].explanation else ""
     if path != "method.kind" or word not in METHODS:
         return ""
     kind = METHODS[word]

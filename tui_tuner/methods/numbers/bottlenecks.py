@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -136,6 +137,9 @@ class FusionNumbers(MethodNumbers):
 
     def count_layers(self, section: MethodSection, layers: int) -> int:
         return min(describe_fused(section, 0).layers or layers, layers)
+
+    def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
+        return self.count_frozen(case)  # the adapters are saved with what is trained over them
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         width = float(case.facts.hidden)

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.config.sections.name_patterns import explain_regex, is_plain_name
+from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
 
 ALL = "all-linear"
@@ -41,6 +42,17 @@ def name_targets(section: MethodSection, facts: ModelFacts) -> frozenset[str]:
         names = tuple(sorted({one.name for one in facts.layer_linears}))
         return _match_names(targets, names, facts.layers)
     return frozenset([targets] if isinstance(targets, str) else targets)
+
+
+def list_targets(section: MethodSection, facts: ModelFacts) -> list[Linear]:
+    """List the matrices of a layer that get an adapter, without experts and routers, which are no layers."""
+    targets = name_targets(section, facts)
+    return [
+        one
+        for one in facts.layer_linears
+        if one.group not in ("expert", "router")
+        and (ALL in targets or any(f".{one.name}".endswith(f".{name}") for name in targets))
+    ]
 
 
 @lru_cache(maxsize=64)

@@ -36,11 +36,16 @@ class Adapter:
         """Return the bytes per element in which matrix products are computed."""
         return self.setup.compute if self.setup.autocast else self.setup.adapter
 
-    def add_parameter(self, count: float) -> Parameter:
+    def add_parameter(self, count: float, shape: tuple[int, ...] = ()) -> Parameter:
         """Add a trained parameter of so many elements, in the adapter's dtype."""
-        parameter = Parameter(count, self.setup.adapter)
+        parameter = Parameter(count, self.setup.adapter, shape=shape)
         self.parameters.append(parameter)
         return parameter
+
+    def add_matrix(self, outputs: int, inputs: int) -> Parameter:
+        """Add a trained matrix for each copy of the linear layer."""
+        copies = self.shape.copies
+        return self.add_parameter(float(outputs * inputs) * copies, (outputs, inputs) if copies == 1 else ())
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         raise NotImplementedError
@@ -52,8 +57,8 @@ class Lora(Adapter):
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
         self.rank = setup.find_rank(shape.name)
-        self.down = self.add_parameter(float(self.rank * shape.inputs) * shape.copies)
-        self.up = self.add_parameter(float(self.rank * shape.outputs) * shape.copies)
+        self.down = self.add_matrix(self.rank, shape.inputs)
+        self.up = self.add_matrix(shape.outputs, self.rank)
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)
@@ -104,7 +109,7 @@ class Dora(Lora):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.magnitude = self.add_parameter(float(shape.outputs))
+        self.magnitude = self.add_parameter(float(shape.outputs), (shape.outputs,))
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)
@@ -163,7 +168,8 @@ class Ia3(Adapter):
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
         self.inputs = shape.name in setup.feedforward
-        self.vector = self.add_parameter(float(shape.inputs if self.inputs else shape.outputs))
+        sides = (1, shape.inputs) if self.inputs else (shape.outputs, 1)
+        self.vector = self.add_parameter(float(max(sides)), sides)
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         if not self.inputs:

@@ -6,8 +6,10 @@ The latter give few numbers, over hidden states of every position, as transforme
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.architectures.heads import HeadPart
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
@@ -33,6 +35,8 @@ def run_loss(
     hidden = holder.pop()
     if not (setup.facts.encoder and setup.facts.family.norm_bias):
         final = Parameter(setup.facts.hidden, setup.norm) if setup.whole_model else None
+        if setup.form is Form.NORMS:
+            final = Parameter(setup.facts.hidden, setup.adapter)
         hidden = run_norm(tape, hidden, setup, final)
     tape.meter.kind = HEAD
     if setup.head:
@@ -158,14 +162,19 @@ def _run_tiled(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer
     return result, None
 
 
+def list_tensor_shapes(part: HeadPart) -> Iterator[tuple[int, ...]]:
+    """Return the shape of each tensor of a module."""
+    if part.norm:
+        yield (part.norm,)
+        return
+    yield (part.matrix.outputs, part.matrix.inputs)
+    if part.matrix.bias:
+        yield (part.matrix.outputs,)
+
+
 def list_tensor_sizes(part: HeadPart) -> Iterator[float]:
     """Return the elements of each tensor of a module."""
-    if part.norm:
-        yield float(part.norm)
-        return
-    yield float(part.matrix.weights)
-    if part.matrix.bias:
-        yield float(part.matrix.outputs)
+    return (float(math.prod(shape)) for shape in list_tensor_shapes(part))
 
 
 def is_trained(setup: Setup, part: HeadPart) -> bool:

@@ -102,7 +102,17 @@ def make_ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
     return Ledger(tuple(phases), {row: size for row, size in static.items() if size})
 
 
-_STATIC_ONLY = {"kind", "facts", "stack", "double_quant", "optimizer", "foreach", "workspace", "states"}
+_STATIC_ONLY = {
+    "kind",
+    "facts",
+    "stack",
+    "double_quant",
+    "optimizer",
+    "optimizer_rank",
+    "foreach",
+    "workspace",
+    "states",
+}
 _SIMULATED = tuple(name for name in Setup.__dataclass_fields__ if name not in _STATIC_ONLY)
 
 

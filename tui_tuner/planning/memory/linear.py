@@ -25,10 +25,11 @@ class Matrix:
         self.trained = trained
         # Fused experts are one 3-D parameter, multiplied by a grouped product
         self.grouped = shape.group == "expert" and setup.stack.fused_experts
-        self.weight = Parameter(self.count, self.width) if full else None
-        self.bias = (
-            Parameter(float(shape.outputs * shape.copies), self.width) if full and shape.bias else None
-        )
+        sides = (shape.outputs, shape.inputs)
+        whole = (shape.copies, *sides) if self.grouped else sides if shape.copies == 1 else ()
+        self.weight = Parameter(self.count, self.width, shape=whole) if full else None
+        bias = shape.outputs * shape.copies
+        self.bias = Parameter(float(bias), self.width, shape=(bias,)) if full and shape.bias else None
         adapted = trained and bool(setup.rank) and setup.stack.adapts_linear(shape, setup.targets)
         self.adapter: Adapter | None = make_adapter(setup, shape) if adapted else None
         self.parameters: list[Parameter] = [own for own in (self.weight, self.bias) if own is not None]

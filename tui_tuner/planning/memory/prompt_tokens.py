@@ -7,20 +7,29 @@ tokens); prefix tuning gives every layer keys and values that attention reads be
 
 from __future__ import annotations
 
+import math
+
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
 
 
-def trained_sizes(setup: Setup) -> list[float]:
-    """Return the elements of each trained tensor outside the layers."""
+def list_trained_shapes(setup: Setup) -> list[tuple[tuple[int, ...], bool]]:
+    """Return the shape of each trained tensor outside the layers, and whether it is an embedding."""
     count, hidden, inner = setup.virtual_tokens, setup.facts.hidden, setup.encoder
     if not setup.prefix:
         sides = ((hidden, inner), (inner, inner), (inner, hidden)) if inner else ()
-        return [float(count * hidden)] + [float(size) for into, out in sides for size in (into * out, out)]
+        network = [shape for into, out in sides for shape in ((out, into), (out,))]
+        return [((count, hidden), True), *((shape, False) for shape in network)]
     width, out = setup.facts.kv_dim, setup.facts.layers * 2 * setup.facts.kv_dim
     if not inner:
         return []
-    return [float(size) for size in (count * width, width * inner, inner, inner * out, out)]
+    network = [(inner, width), (inner,), (out, inner), (out,)]
+    return [((count, width), True), *((shape, False) for shape in network)]
+
+
+def trained_sizes(setup: Setup) -> list[float]:
+    """Return the elements of each trained tensor outside the layers."""
+    return [float(math.prod(shape)) for shape, _unused in list_trained_shapes(setup)]
 
 
 def layer_size(setup: Setup) -> float:

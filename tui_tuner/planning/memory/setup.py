@@ -21,7 +21,7 @@ class Setup:
         kind: The name of the method, for messages.
         whole_model, whole_layers, form, rank, dropout, targets, layers, train_embeddings, trains_norms,
         feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own, sublayers, ranks,
-        measured: As in the method's `Terms`.
+        measured, size, decomposed: As in the method's `Terms`.
         quick: This program's core on a GPU: LoRA layers that read the same input are one step of
             autograd, and so are norms, rotations and gated products.
         quantization: none, nf4, int8.
@@ -33,7 +33,8 @@ class Setup:
         logits: full (all positions), kept (all positions, while the loop holds on to the outputs),
             supervised (trained positions only), chunked (as `PROGRAMS` do) or tiled (a fused head).
         chunk: With supervised, positions whose logits exist at once; 0 is all.
-        optimizer: A name of `training.optimizer`. foreach: It makes temporaries for all weights at once.
+        optimizer: A name of `training.optimizer`. optimizer_rank: Its field. foreach: It makes temporaries
+            for all weights at once.
         keep_cache: The loop holds on to the keys and values of `use_cache` (a copy each).
         in_backward: The optimizer steps in the backward pass, so gradients go as soon as they are complete.
         compiled: Layers and loss go through `torch.compile`.
@@ -82,6 +83,7 @@ class Setup:
     logits: str = "full"
     chunk: int = 0
     optimizer: str = "adamw"
+    optimizer_rank: int = 0
     foreach: bool = False
     in_backward: bool = False
     compiled: bool = False
@@ -97,6 +99,8 @@ class Setup:
     sublayers: Sublayers | None = None
     ranks: tuple[tuple[str, int], ...] = ()
     measured: int = 0
+    size: int = 0
+    decomposed: bool = False
     below: tuple[float, ...] = ()
     keep_cache: bool = False
     row: int = 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tui_tuner.methods.numbers.terms import Form
-from tui_tuner.planning.memory.head import is_trained, list_tensor_sizes
+from tui_tuner.planning.memory.adapters_more import find_widest
+from tui_tuner.planning.memory.head import is_trained, list_tensor_shapes, list_tensor_sizes
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE
 from tui_tuner.planning.memory.programs import (
@@ -17,20 +18,12 @@ from tui_tuner.planning.memory.programs import (
     quantised_head,
     quantised_tensors,
 )
-from tui_tuner.planning.memory.prompt_tokens import trained_sizes
+from tui_tuner.planning.memory.prompt_tokens import list_trained_shapes
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.sublayers.fused import list_frozen_sizes
+from tui_tuner.planning.optimizer_states import TrainedTensors, count_temporary_bytes, round_up, sum_states
 
-ROUND = 512  # the CUDA allocator's smallest block
 ABSMAX_BLOCK, NESTED_BLOCK = 64, 256  # bitsandbytes' block sizes
-SMALL_STATE = 4096  # bitsandbytes keeps 32-bit state below this many elements
-PAGED_STATE = 100_000  # and pages only above this many
-ADAM = ("adamw", "adam")
-
-
-def round_up(size: float) -> float:
-    """Round up to what the allocator hands out for a tensor of so many bytes."""
-    return -(-size // ROUND) * ROUND
 
 
 def static_rows(setup: Setup) -> dict[str, float]:
@@ -74,7 +67,7 @@ def shadow_bytes(setup: Setup) -> float:
 
 def optimizer_states(setup: Setup) -> float:
     """Return the bytes that optimizer and method keep between steps, from the end of the first one on."""
-    own = sum(count_state_bytes(setup.optimizer, t.count, t.width) * t.copies for t in trained_tensors(setup))
+    own = sum_states(setup.optimizer, trained_tensors(setup), setup.optimizer_rank)
     return own + measured_bytes(setup)
 
 
@@ -89,52 +82,64 @@ def measured_bytes(setup: Setup) -> float:
     return setup.measured * size
 
 
-@dataclass(frozen=True)
-class TrainedTensors:
-    """Tensors of one size that have a gradient and optimizer state.
-
-    `counted` ones are among the frozen tensors already: a few of the model's own weights.
-    """
-
-    count: float
-    width: int
-    copies: float
-    adapter: bool
-    counted: bool = False
-
-
 def trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
     """Yield every trained tensor, grouped by size."""
     facts = setup.facts
     if setup.virtual_tokens:
-        for size in trained_sizes(setup):
-            yield TrainedTensors(size, SINGLE, 1, True)
+        for shape, is_table in list_trained_shapes(setup):
+            count = float(math.prod(shape))
+            yield TrainedTensors(count, SINGLE, 1, True, shape=shape, table=is_table)
     for size in setup.elsewhere:
         yield TrainedTensors(size, setup.adapter, 1, True)
     if setup.own:
         yield TrainedTensors(setup.own, setup.weight, 1, False, counted=True)
     for dense, layers in count_kinds(list_layer_kinds(setup)[1]):
         for parameter in make_layer(narrow_setup(setup, dense), True).parameters:
+            copies, apart = layers * _share_own(setup), not setup.trains_weights
             yield TrainedTensors(
-                parameter.count, parameter.width, layers * _share_own(setup), not setup.trains_weights
+                parameter.count, parameter.width, copies, apart, shape=parameter.shape, inside=True
             )
     for part in setup.head:
         if is_trained(setup, part):
-            for size in list_tensor_sizes(part):
-                yield TrainedTensors(size, setup.embedding, 1, not setup.trains_weights)
+            for shape in list_tensor_shapes(part):
+                yield _as_whole(setup, shape, not setup.trains_weights)
+    table, head = (facts.token_parameters // facts.embedding_width, facts.embedding_width), _head_shape(setup)
     if setup.whole_model:
-        yield TrainedTensors(float(facts.embedding_parameters), setup.embedding, 1, False)
+        if facts.embedding_parameters == facts.token_parameters:
+            yield _as_whole(setup, table, False, table=True)
+        else:
+            yield TrainedTensors(float(facts.embedding_parameters), setup.embedding, 1, False, table=True)
         if facts.beside.outside:
             yield TrainedTensors(float(facts.beside.outside), setup.embedding, 1, False)
         if facts.head_parameters and not setup.head:
-            yield TrainedTensors(float(facts.head_parameters), setup.embedding, 1, False)
-        yield TrainedTensors(float(facts.hidden), setup.norm, 1, False)
-    elif setup.trains_head and not setup.head:
-        yield TrainedTensors(float(facts.head_parameters), setup.embedding, 1, False, counted=True)
+            yield TrainedTensors(float(facts.head_parameters), setup.embedding, 1, False, shape=head)
+        yield TrainedTensors(float(facts.hidden), setup.norm, 1, False, shape=(facts.hidden,))
+    # The norm behind the layers goes with them; such encoders have one before them instead
+    before = facts.encoder and facts.family.norm_bias
+    if setup.whole_layers and setup.trained_layers and facts.final_norm and not before:
+        hidden, copies = facts.hidden, facts.final_norm / facts.hidden
+        yield TrainedTensors(float(hidden), setup.norm, copies, False, counted=True, shape=(hidden,))
+    if setup.whole_model:
+        return
+    if setup.trains_head and not setup.head:
+        count = float(facts.head_parameters)
+        yield TrainedTensors(count, setup.embedding, 1, False, counted=True, shape=head)
     elif setup.train_embeddings:
-        yield TrainedTensors(float(facts.token_parameters), setup.embedding, 1, True)
+        yield _as_whole(setup, table, True, table=True)
         if not facts.tied and not setup.head:
-            yield TrainedTensors(float(facts.vocab * facts.hidden), setup.embedding, 1, True)
+            yield _as_whole(setup, (facts.vocab, facts.hidden), True)
+
+
+def _as_whole(setup: Setup, shape: tuple[int, ...], adapter: bool, table: bool = False) -> TrainedTensors:
+    """Return a tensor outside of the layers, in the width of embeddings."""
+    count = float(math.prod(shape))
+    return TrainedTensors(count, setup.embedding, 1, adapter, shape=shape, table=table)
+
+
+def _head_shape(setup: Setup) -> tuple[int, ...]:
+    """Return the shape of the head that writes, if it is one matrix."""
+    facts = setup.facts
+    return (facts.vocab, facts.hidden) if facts.head_parameters == facts.vocab * facts.hidden else ()
 
 
 def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
@@ -154,12 +159,7 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
         yield float(facts.norm_parameters), setup.norm, copies
     for size in list_frozen_sizes(setup):
         yield size, setup.adapter, setup.layers or facts.layers
-    if setup.form is Form.SHARED:  # one pair of random matrices, as large as the largest layer needs
-        adapted = [
-            linear for linear in facts.layer_linears if setup.stack.adapts_linear(linear, setup.targets)
-        ]
-        for sides in ([one.inputs for one in adapted], [one.outputs for one in adapted]):
-            yield float(setup.rank * max(sides, default=0)), setup.adapter, 1
+    yield from _list_shared(setup)
     if not setup.whole_model:
         yield float(facts.embedding_parameters), setup.embedding, 1
         if facts.beside.outside:
@@ -174,6 +174,23 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
         if head and not setup.head:
             yield float(head), setup.embedding, 1
         yield float(facts.hidden), setup.norm, 1
+
+
+def _list_shared(setup: Setup) -> Iterator[tuple[float, int, float]]:
+    """Yield the tensors that adapters of all layers share: as large as the largest matrix needs."""
+    inputs, outputs = find_widest(setup)
+    if setup.form is Form.SHARED:
+        yield float(setup.rank * inputs), setup.adapter, 1
+        yield float(setup.rank * outputs), setup.adapter, 1
+    elif setup.form is Form.RANDOM_BASES:
+        narrow, wide = sorted((inputs, outputs))
+        yield float(setup.rank * narrow), setup.adapter, 1
+        yield float(-(-narrow // setup.rank) * setup.rank * wide), setup.adapter, 1
+    elif setup.form is Form.BUTTERFLY:
+        widths = {
+            one.inputs for one in setup.facts.layer_linears if setup.stack.adapts_linear(one, setup.targets)
+        }
+        yield from ((float(width**2), setup.weight, 1) for width in widths)
 
 
 def _share_own(setup: Setup) -> float:
@@ -200,29 +217,6 @@ def _count_constants(setup: Setup, elements: float, outputs: int) -> float:
     return round_up(blocks) + nested + code
 
 
-def count_state_bytes(optimizer: str, count: float, width: int) -> float:
-    """Return the optimizer state of one tensor, in bytes of device memory."""
-    if optimizer in ADAM:
-        return 2 * round_up(count * width)
-    if optimizer.endswith("8bit"):
-        # Below this size bitsandbytes keeps 32-bit states whatever the optimizer is called (`min_8bit_size`)
-        if count < SMALL_STATE:
-            return 2 * round_up(count * SINGLE)
-        # bitsandbytes makes paged buffers from this size on only
-        if optimizer.startswith("paged") and count >= PAGED_STATE:
-            return 0.0  # managed memory, outside torch's counters
-        return 2 * (round_up(count) + round_up(count / 256 * SINGLE))
-    if optimizer == "adafactor":
-        return 2 * round_up(2 * count**0.5 * SINGLE)  # a row and a column of second moments
-    return 0.0
-
-
 def count_temporary(setup: Setup) -> float:
     """Return the bytes that exist only while the optimizer steps."""
-    tensors = list(trained_tensors(setup))
-    # The for-each AdamW writes the denominators of all tensors at once; the fused one keeps nothing
-    if setup.optimizer in ADAM and setup.foreach:
-        return sum(round_up(t.count * t.width) * t.copies for t in tensors)
-    if setup.optimizer == "adafactor":
-        return 2 * max((t.count * SINGLE for t in tensors), default=0.0)
-    return 0.0
+    return count_temporary_bytes(setup.optimizer, trained_tensors(setup), setup.optimizer_rank, setup.foreach)

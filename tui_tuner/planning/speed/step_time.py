@@ -45,8 +45,28 @@ PART = Cost(3, 5)  # of a head that decides: a product, what follows it, and the
 LOGITS = Cost(0, 0, 18, 24)  # bytes of each logit beside the head's products, counted
 OFFLOADED = 6  # launches of a layer whose input goes to the host: two copies, and what waits for them
 CLIPPED = 12  # bytes an element of a float32 gradient: read for the norm, read and written to scale it
-STEPPED = {"adamw": 28, "adamw_8bit": 16, "paged_adamw_8bit": 16, "sgd": 20, "adafactor": 28}
-PER_TENSOR = ("adamw_8bit", "paged_adamw_8bit", "adafactor")  # optimizers that launch for each tensor
+STEPPED = {
+    "adamw": 28,
+    "adamw_8bit": 16,
+    "paged_adamw_8bit": 16,
+    "sgd": 20,
+    "adafactor": 28,
+    "lion": 20,
+    "muon": 80,  # five iterations of products on top
+    "schedule_free": 100,  # each of its operations goes over all tensors
+    "galore": 40,
+    "apollo": 48,
+}
+# Launches for each tensor, of optimizers that go through them one by one
+PER_TENSOR = {
+    "adamw_8bit": 1,
+    "paged_adamw_8bit": 1,
+    "adafactor": 1,
+    "lion": 1,
+    "muon": 24,
+    "galore": 14,
+    "apollo": 22,
+}
 
 
 @dataclass(frozen=True)
@@ -165,7 +185,7 @@ class Clock:
         """Time clipping and the optimizer's step: fused over all tensors, or one by one."""
         name = self.setup.optimizer
         # Fused optimizers take about 32 tensors in one launch
-        launches = 10 + (self._tensors if name in PER_TENSOR else self._tensors / 32)
+        launches = 10 + self._tensors * PER_TENSOR.get(name, 1 / 32)
         moved = self._elements * (CLIPPED + STEPPED.get(name, 28))
         return _Tail(launches * self.rates.launch, moved / self.rates.memory)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import is_adapter, method_of
+from tui_tuner.planning.optimizer_states import TrainedTensors, count_state_bytes
 from tui_tuner.runs import ballast
 from tui_tuner.runs.events import Log
 from tui_tuner.runs.store import RunFolder
@@ -28,8 +29,6 @@ _STATES = 2**20  # bytes: random states, counters, lists of files
 _TOKENIZER = 16 * 2**20  # bytes; tokenizers of large vocabularies take 4 to 16 MB
 # Optimizer state for each trained parameter, in addition to the weight: AdamW keeps two numbers of the
 # weight's type, 8-bit AdamW two bytes (arXiv 2110.02861), Adafactor next to nothing.
-_TWO_NUMBERS = ("adamw", "auto")
-_TWO_BYTES = ("adamw_8bit", "paged_adamw_8bit")
 
 
 @dataclass(frozen=True)
@@ -57,20 +56,27 @@ def predict_room(model: Any, config: RunConfig) -> DiskPrediction:
     """Predict the size of a run's files from the model as it is trained and the resolved config."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     weights = sum(parameter.numel() * parameter.element_size() for parameter in trained)
-    count = sum(parameter.numel() for parameter in trained)
-    optimizer = config.training.optimizer
-    if optimizer in _TWO_NUMBERS:
-        state = 2 * weights
-    elif optimizer in _TWO_BYTES:
-        state = 2 * count
-    else:
-        state = 0
+    state = _predict_state(trained, config)
     # The folder of an adapter holds what was trained; any other method saves the whole model.
     method = method_of(model)
     state += method.carried_numbers * weights
     exported = int(method.export_size(model) * weights)
     whole = exported if is_adapter(model) else sum(p.numel() * p.element_size() for p in model.parameters())
     return DiskPrediction(weights + state + _STATES, whole + _TOKENIZER, config.output.keep)
+
+
+def _predict_state(trained: Sequence[Any], config: RunConfig) -> int:
+    """Predict the bytes of an optimizer's state on the disk, where nothing of it is paged out."""
+    training = config.training
+    tensors = [
+        # Any matrix may be one of a layer: few are not, and their state is larger by little
+        TrainedTensors(
+            one.numel(), one.element_size(), 1, False, shape=tuple(one.shape), inside=one.dim() == 2
+        )
+        for one in trained
+    ]
+    name = training.optimizer.removeprefix("paged_")
+    return int(sum(count_state_bytes(name, one, training.optimizer_rank) for one in tensors))
 
 
 def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) -> None:

@@ -413,7 +413,8 @@ class Saver:
         self._look_for_folder()
         self._say_saving(0, target.name)
         self.wait_for_writer()
-        model = self.engine.model
+        engine = self.engine
+        model = engine.model
 
         def add(folder: Path) -> None:
             if self.describe is not None:
@@ -422,7 +423,8 @@ class Saver:
                 stamp(folder)
 
         def write() -> None:
-            with report_written(lambda done: self._say_saving(done, target.name), target):
+            said = report_written(lambda done: self._say_saving(done, target.name), target)
+            with said, engine.show_result():
                 self._try_twice(lambda: write_final_model(model, self.tokenizer, target, add, keep))
 
         try:

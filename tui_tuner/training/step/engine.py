@@ -17,6 +17,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from tui_tuner.compute.forward import MicroBatch, MicroSize, Rows
+from tui_tuner.config.kinds.optimizers import find_optimizer
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.methods.method import Method
 from tui_tuner.models.device import Device
@@ -167,7 +168,19 @@ class Engine:
 
     def load_weights(self, checkpoint: Path) -> None:
         """Give the model the trained weights of a checkpoint, for an evaluation or to be saved."""
-        load_trained(self.model, checkpoint)
+        # The average of the weights is computed from the optimizer's state
+        if find_optimizer(self.config.training.optimizer).averages:
+            self.prepare_states(checkpoint)
+        else:
+            load_trained(self.model, checkpoint)
+
+    def show_result(self) -> contextlib.AbstractContextManager[None]:
+        """Give the model the weights that are evaluated and saved, while the block runs.
+
+        They are those of training, but for an optimizer that averages them.
+        """
+        show = getattr(self.optimizer, "show_average", None)
+        return contextlib.nullcontext() if show is None else show()
 
     def restore_random_states(self, checkpoint: Path) -> None:
         """Continue with a checkpoint's random numbers. Call it last before a step."""

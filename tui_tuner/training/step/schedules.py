@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch.optim.lr_scheduler import LambdaLR
 
+from tui_tuner.config.kinds.optimizers import find_optimizer
 from tui_tuner.config.resolved import ResolvedConfig
 
 if TYPE_CHECKING:
@@ -81,9 +82,10 @@ def find_rate_share(step: int, *, schedule: str, warmup: int, total: int) -> flo
 def create_scheduler(optimizer: Optimizer, config: ResolvedConfig, total: int) -> LambdaLR:
     """Create the scheduler of an optimizer's rates; call its `step` after each optimizer step."""
     training = config.training
+    scheduled = find_optimizer(training.optimizer).scheduled
     share = functools.partial(
         find_rate_share,
-        schedule=training.schedule,
+        schedule=training.schedule if scheduled else "constant",
         warmup=round(training.warmup * total),
         total=total,
     )

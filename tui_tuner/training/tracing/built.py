@@ -14,9 +14,8 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 
-def count_built(request: dict[str, Any]) -> tuple[int, int, int]:
-    """Count the trained parameters, all parameters, and those that the method added and trains, without
-    heads and embeddings.
+def count_built(request: dict[str, Any]) -> tuple[int, int]:
+    """Count the trained parameters, and all parameters.
 
     Args:
         request: `config` (of the model), `method` (its section), `auto_class` and `peft_type` (of the task),
@@ -63,18 +62,10 @@ def count_built(request: dict[str, Any]) -> tuple[int, int, int]:
         kept = name_saved_modules(model, request["peft_type"])
         head = sum(one.numel() for name in kept for one in model.get_submodule(name).parameters())
         added = head + int(request["added"])
-        return added, sum(one.numel() for one in model.parameters()) + added, int(request["added"])
+        return added, sum(one.numel() for one in model.parameters()) + added
     run: Any = SimpleNamespace(method=section, training=SimpleNamespace(seed=0))
-    before = {id(one) for one in model.parameters()}
     with torch.device("meta"):
-        model = attach(model, run, request["peft_type"])
-    # a head is trained in place, or in a copy of peft's
-    added = sum(
-        one.numel()
-        for name, one in model.named_parameters()
-        if one.requires_grad and id(one) not in before and "modules_to_save" not in name.split(".")
-    )
-    return *count_model_parameters(model), added
+        return count_model_parameters(attach(model, run, request["peft_type"]))
 
 
 def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]) -> dict[str, Any]:
@@ -84,9 +75,9 @@ def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], boo
         RunError: the model cannot be built, in the libraries' words.
     """
     try:
-        trained, total, adapter = count_built(arguments)
+        trained, total = count_built(arguments)
     except TunerError:
         raise
     except Exception as error:
         raise RunError(_("the count failed: {error}", error=one_line(error, 200)), where="model") from error
-    return {"trained": trained, "total": total, "adapter": adapter}
+    return {"trained": trained, "total": total}

@@ -39,7 +39,8 @@ def trace_step(request: dict[str, Any], layers: int) -> dict[str, Any]:
     Returns:
         `peaks`: bytes beyond the weights, by phase. `weights`: bytes of the weights: `rest` (embeddings,
         head, norms), one `trained` layer, one `frozen` layer, and `whole`. `tensors`: [elements, bytes of an
-        element] of each trained tensor outside of the layers (`rest`), in one `layer`, and in the `whole`.
+        element, shape, whether it is an embedding] of each trained tensor outside of the layers (`rest`), in
+        one `layer`, and in the `whole`.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -243,16 +244,21 @@ def _list_tensors(model: Any) -> list[Any]:
 
 def _read_sizes(model: Any) -> dict[str, Any]:
     """Read the sizes of the weights, which stay in memory, and of the trained tensors."""
+    import torch
+
     from tui_tuner.methods.layers import find_layers
-    from tui_tuner.planning.memory.static import round_up
+    from tui_tuner.planning.optimizer_states import round_up
 
     def size(tensors: list[Any]) -> float:
         # By storage, so that tied weights count once; rounded up as the allocator does.
         storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
         return sum(round_up(nbytes) for nbytes in storages.values())
 
-    def trained(module: Any) -> list[tuple[int, int]]:
-        return [(p.numel(), p.element_size()) for p in module.parameters() if p.requires_grad]
+    tables = {id(one.weight) for one in model.modules() if isinstance(one, torch.nn.Embedding)}
+
+    def trained(module: Any) -> list[tuple[int, int, tuple[int, ...], bool]]:
+        weights = [one for one in module.parameters() if one.requires_grad]
+        return [(one.numel(), one.element_size(), tuple(one.shape), id(one) in tables) for one in weights]
 
     layers = list(find_layers(model))
     whole = size(_list_tensors(model))

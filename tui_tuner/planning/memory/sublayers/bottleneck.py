@@ -19,10 +19,14 @@ class Bottleneck(Sublayer):
         super().__init__(setup, told)
         size, width = float(told.sizes[0]), self.width
         self.size = size
-        self.down = (self.add_parameter(width * size), self.add_parameter(size))
-        self.up = (self.add_parameter(width * size), self.add_parameter(width))
+        narrow, wide = int(size), int(width)
+        self.down = (
+            self.add_parameter(width * size, (narrow, wide)),
+            self.add_parameter(size, (narrow,)),
+        )
+        self.up = (self.add_parameter(width * size, (wide, narrow)), self.add_parameter(width, (wide,)))
         normed = told.layer_norm != "none"
-        self.norm = (self.add_parameter(width), self.add_parameter(width)) if normed else ()
+        self.norm = tuple(self.add_parameter(width, (wide,)) for _number in range(2)) if normed else ()
 
     def compute_update(self, tape: Tape, x: Tensor) -> Tensor:
         rows = x.count / self.width

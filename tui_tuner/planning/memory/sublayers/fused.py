@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tui_tuner.methods.numbers.terms import Sublayers
-from tui_tuner.planning.memory.meter import SINGLE, Buffer, Tape, Tensor
+from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.sublayers.sublayer import Sublayer
 
@@ -19,10 +19,14 @@ class Fused(Sublayer):
 
     def __init__(self, setup: Setup, told: Sublayers) -> None:
         super().__init__(setup, told)
-        square = self.width**2
-        self.query = (self.add_parameter(square), self.add_parameter(self.width))
-        self.key = (self.add_parameter(square), self.add_parameter(self.width))
-        self.value = (self.add_parameter(square),)
+        square, wide = self.width**2, int(self.width)
+
+        def add_weight() -> Parameter:
+            return self.add_parameter(square, (wide, wide))
+
+        self.query = (add_weight(), self.add_parameter(self.width, (wide,)))
+        self.key = (add_weight(), self.add_parameter(self.width, (wide,)))
+        self.value = (add_weight(),)
 
     def compute_update(self, tape: Tape, x: Tensor) -> Tensor:
         rows, adapters = x.count / self.width, len(self.told.sizes)

@@ -38,9 +38,9 @@ class Sublayer:
     def compute_update(self, tape: Tape, x: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def add_parameter(self, count: float) -> Parameter:
+    def add_parameter(self, count: float, shape: tuple[int, ...] = ()) -> Parameter:
         """Add a trained parameter of so many elements, in the adapter's dtype."""
-        parameter = Parameter(count, self.setup.adapter)
+        parameter = Parameter(count, self.setup.adapter, shape=shape)
         self.parameters.append(parameter)
         return parameter
 
