@@ -115,6 +115,32 @@ def test_a_field_without_a_value_and_one_of_true_false_and_words() -> None:
     assert list_options()["model.double_quant"].describe_expected() == "true or false"
 
 
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ("method.style=pfeifer", "pfeiffer, houlsby or parallel"),
+        ("method.non_linearity=rleu", "swish"),
+        ("method.layer_norm=befor", "none, before or after"),
+        ("method.targets=model.(layers[0", "no regular expression"),
+        ("method.targets=[]", "a name is missing"),
+        ("method.targets=''", "a name is missing"),
+    ],
+)
+def test_words_and_patterns_of_a_method_are_checked_before_a_run(item: str, words: str) -> None:
+    values: dict[str, object] = {}
+    apply_sets(values, [item])
+    with pytest.raises(ConfigError, match=words) as caught:
+        build_config(values)
+    assert caught.value.field == item.partition("=")[0]
+
+
+def test_targets_with_commas_between_them_are_a_list() -> None:
+    method = RunConfig.model_validate({"method": {"targets": "q_proj, v_proj"}}).method
+    assert method.targets == ["q_proj", "v_proj"]
+    counted = r"layers\.[0-9]{1,2}\.mlp\..*"
+    assert RunConfig.model_validate({"method": {"targets": counted}}).method.targets == counted
+
+
 def test_every_field_has_help_and_reaches_its_default() -> None:
     config = RunConfig()
     assert len(list_options()) > 60

@@ -16,6 +16,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError, HubError, RunError
 from tui_tuner.locales import N_, _
+from tui_tuner.methods.bottlenecks.stored_bottlenecks import read_adapters
 from tui_tuner.methods.saved.starting_adapter import (
     CONTINUE,
     FIELD,
@@ -33,6 +34,7 @@ from tui_tuner.training.base_model import RECORD, read_base, record_base
 if TYPE_CHECKING:
     from tui_tuner.training.context import RunContext
 
+FUSED = "fused"  # in a run's folder: the adapters that it fuses
 START = "start"  # in a run's folder: the adapter that it began with
 MERGED = "merged-base"  # in a run's folder: the model that it began with, an adapter merged into its base
 _PART = ".part"
@@ -90,6 +92,7 @@ def begin_with_adapter(context: RunContext, config: RunConfig) -> RunConfig:
         ConfigError, ModelError, UsageError: it cannot begin with this adapter.
         RunError: a resumed run has lost its copy.
     """
+    config = _keep_fused(context, config)
     if config.model.adapter is None:
         return config
     kept = context.folder.path / START
@@ -119,6 +122,27 @@ def begin_with_adapter(context: RunContext, config: RunConfig) -> RunConfig:
     for name, value in own.items():
         context.reporter.emit(Resolved(name, value, _("The adapter that is trained on has it.")))
     return with_values(config, own)
+
+
+def _keep_fused(context: RunContext, config: RunConfig) -> RunConfig:
+    """Return the config of a run with its own copies of the adapters that it fuses; a new run makes them.
+
+    Raises:
+        ConfigError: an adapter is missing, or they do not go together.
+    """
+    if not config.method.reads_field("adapters"):
+        return config
+    kept = context.folder.path / FUSED
+    if context.checkpoint is None or not kept.is_dir():
+        found = read_adapters(config.method.fused_adapters, config.output.folder)
+        if context.ranks.is_main:
+            shutil.rmtree(kept, ignore_errors=True)
+            for number, one in enumerate(found):
+                # the folder's name is what the fusion calls the adapter
+                _copy_adapter(one.folder, kept / f"{number:03}" / one.short_name)
+    context.ranks.any_rank(False)  # the others wait for the copies
+    copies = [str(one.parent.absolute()) for one in sorted(kept.glob(f"*/*/{CONFIG}"))]
+    return with_values(config, {"method.adapters": copies})
 
 
 def _copy_adapter(place: Path, target: Path) -> None:

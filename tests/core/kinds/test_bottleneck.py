@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +22,9 @@ from tests.matrix.bottleneck.ours import compute
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.methods import attach, find_method, merge
+from tui_tuner.models.facts import load_facts
 from tui_tuner.models.loading import load_model
+from tui_tuner.planning.heads.parameters import count_run_parameters
 
 Train = Callable[..., Trained]
 FIGURES = Path(__file__).parents[2] / "fixtures" / "adapters-1.3.json"
@@ -133,6 +136,8 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     whole = train(config)
     stopped = train(config, before=reacting({3: ["stop"]}))
     assert stopped.outcome.status == "stopped"
+    for adapter in needs.get("adapters", ()):  # a run has its own copies
+        shutil.rmtree(adapter)
     resumed = train(config, resume=stopped.folder)
     assert {**stopped.steps(), **resumed.steps()} == whole.steps()
     weights = [load_file(run.folder.last_path / "adapter_model.safetensors") for run in (whole, resumed)]
@@ -173,6 +178,29 @@ def test_adapters_that_do_not_go_together_are_refused(
     assert "org/model" in refuse(fused(make_config, str(other), str(other)))
     assert "neither a run nor" in refuse(fused(make_config, first, "no-such-run"))
     attach(load_model(config := fused(make_config, first, second), "cpu"), config)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"size": "48"},
+        {"size": 10**400},
+        {"layers": -1},
+        {"scaling": None},
+        {"style": "\x1b[31mpfeiffer"},
+        {"non_linearity": ["relu"]},
+    ],
+    ids=["text", "huge", "negative", "nothing", "escape", "list"],
+)
+def test_damaged_settings_of_an_adapter_are_refused_and_planned_without(
+    make_config: MakeConfig, tiny_model: Path, tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    adapters = make_adapters(str(tiny_model), tmp_path)
+    path = Path(adapters[0]) / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    config = fused(make_config, *adapters)
+    assert "\x1b" not in refuse(config)
+    assert count_run_parameters(config, load_facts(config.model)).adapter > 0
 
 
 def test_models_without_such_places_are_refused(make_config: MakeConfig) -> None:

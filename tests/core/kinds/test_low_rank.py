@@ -353,3 +353,4 @@ def test_layers_that_a_pattern_means_are_counted_on_the_model(make_config: MakeC
     counted = count_on_model(config, facts, None, guess, "AutoModelForCausalLM", "CAUSAL_LM")
     model = attach(load_model(config, "cpu"), config)
     assert (counted.trained, counted.total) == count_model_parameters(model)
+    assert counted.adapter == counted.trained, "there is no head"

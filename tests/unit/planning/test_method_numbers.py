@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from tui_tuner.methods import find_method
 from tui_tuner.methods.method import Method
 from tui_tuner.methods.numbers.rates import Customary
 from tui_tuner.methods.numbers.terms import Form, MethodCase
+from tui_tuner.methods.saved.starting_adapter import follow_adapter
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.data_facts import DataFacts
@@ -209,3 +212,16 @@ def test_adapters_of_bert_have_as_many_numbers_as_published(method: dict[str, An
     found = count_run_parameters(config, BERT, DATA)
     assert found.adapter == found.to_json()["adapter_parameters"] == counted
     assert found.trained > counted and found.total > BERT.body_parameters + counted
+
+
+def test_a_fusion_is_counted_from_the_settings_of_its_adapters_alone(tmp_path: Path) -> None:
+    told = {"peft_type": "BOTTLENECK", "style": "houlsby", "size": 48, "non_linearity": "relu"}
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        settings = json.dumps({**told, "layers": 3, "scaling": 1.0})
+        (tmp_path / name / "adapter_config.json").write_text(settings, encoding="utf-8")
+    method = {"kind": "fusion", "adapters": ["a", "b"]}
+    values = {"task": "classification", "method": method, "output": {"folder": str(tmp_path)}}
+    config = follow_adapter(RunConfig.model_validate(values))
+    places = 2 * 3
+    assert count_run_parameters(config, BERT, DATA).adapter == places * (3 * 768**2 + 2 * 768)

@@ -9,12 +9,9 @@ from pydantic import ValidationInfo, field_validator
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS
 from tui_tuner.config.sections.field_options import Section, declare_option, known_word
-from tui_tuner.config.sections.name_patterns import check_patterns
+from tui_tuner.config.sections.name_patterns import check_patterns, check_targets
 from tui_tuner.locales import N_
 
-STYLES = ("pfeiffer", "houlsby", "parallel")  # of bottleneck adapters
-NON_LINEARITIES = ("relu", "gelu", "swish", "tanh", "leakyrelu")
-LAYER_NORMS = ("none", "before", "after")
 MOST_RANK, MOST_ALPHA = 4096, 1_000_000
 
 
@@ -102,7 +99,7 @@ class MethodSection(Section):
         advanced=True,
     )
 
-    style: str = declare_option(
+    style: Literal["pfeiffer", "houlsby", "parallel"] = declare_option(
         "pfeiffer",
         N_("Where bottleneck adapters sit: pfeiffer, houlsby or parallel."),
         N_(
@@ -110,7 +107,6 @@ class MethodSection(Section):
             "after the feed-forward block; twice as many numbers, slower. Parallel: beside the feed-forward "
             "block, and usually wider."
         ),
-        choices=STYLES,
     )
     reduction: float | None = declare_option(
         None,
@@ -119,21 +115,19 @@ class MethodSection(Section):
         ge=1,
         le=65_536,
     )
-    non_linearity: str | None = declare_option(
+    non_linearity: Literal["relu", "gelu", "swish", "tanh", "leakyrelu"] | None = declare_option(
         None,
         N_("The function between the two matrices of a bottleneck adapter."),
         N_("Empty is that of the style's paper: swish for houlsby, relu for the others."),
-        choices=NON_LINEARITIES,
         advanced=True,
     )
-    layer_norm: str = declare_option(
+    layer_norm: Literal["none", "before", "after"] = declare_option(
         "none",
         N_("A trained norm of the bottleneck adapter's own: none, before or after its matrices."),
         N_(
             "The model's own norms stay where the style puts them: around a Pfeiffer adapter, after the "
             "others. One more helps where training is unsteady."
         ),
-        choices=LAYER_NORMS,
         advanced=True,
     )
     adapters: str | list[str] = declare_option(
@@ -176,6 +170,11 @@ class MethodSection(Section):
         N_("Names are those of method.rank_pattern. A module with another rank wants another alpha, too."),
         advanced=True,
     )
+
+    @field_validator("targets")
+    @classmethod
+    def _check_targets(cls, value: str | list[str]) -> str | list[str]:
+        return check_targets(value)
 
     @field_validator("rank_pattern", "alpha_pattern", mode="before")
     @classmethod

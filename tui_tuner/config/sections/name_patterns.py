@@ -45,6 +45,27 @@ def check_patterns(value: Any, most: float) -> Any:
     return {str(key): number for key, number in value.items()} or None
 
 
+def check_targets(value: str | list[str]) -> str | list[str]:
+    """Hold the names of modules to what can be looked for; names with commas between them are a list.
+
+    Raises:
+        ValueError: there is no name, or a text is neither a name nor a regular expression.
+    """
+    names = value if isinstance(value, list) else [part.strip() for part in value.split(",")]
+    if not names or not all(name.strip() for name in names):
+        raise ValueError(_("a name is missing; all-linear takes every linear layer"))
+    if isinstance(value, list) or is_plain_name(value):
+        return value
+    if all(is_plain_name(name) for name in names):
+        return names
+    problem = explain_regex(value)
+    if problem:
+        raise ValueError(
+            _("{name} is no regular expression: {problem}", name=one_line(value, 60), problem=problem)
+        )
+    return value
+
+
 def explain_regex(text: str) -> str:
     """Explain why a text is no regular expression; empty if it is one."""
     try:

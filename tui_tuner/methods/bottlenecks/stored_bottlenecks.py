@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,9 @@ from tui_tuner.text import one_line
 FIELD = "method.adapters"
 FEWEST = 2
 _FUSED_STYLES = ("pfeiffer", "houlsby")
+STYLES = (*_FUSED_STYLES, "parallel")
+FUNCTIONS = ("relu", "gelu", "swish", "tanh", "leakyrelu")
+MOST_SIZE = 65_536
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,12 @@ class SavedBottleneck:
     name: str
     folder: Path
     stored: Stored
+
+    @property
+    def short_name(self) -> str:
+        """What a fusion calls it, which is the name of a folder too."""
+        name = Path(self.name).name
+        return name if name not in ("", "..") else self.folder.resolve().name
 
     @property
     def style(self) -> str:
@@ -68,7 +79,7 @@ class SavedBottleneck:
         """Return what a fusion keeps of it."""
         settings = self.stored.settings
         return {
-            "name": Path(self.name).name,
+            "name": self.short_name,
             "size": self.size,
             "non_linearity": str(settings["non_linearity"]),
             "scaling": float(settings["scaling"]),
@@ -95,6 +106,48 @@ def read_adapters(names: Sequence[str], runs: str) -> list[SavedBottleneck]:
     return found
 
 
+def place_adapters(names: Sequence[str], runs: str) -> list[str]:
+    """Return the folder of each adapter; a name that none is found for stays as it is."""
+    placed = []
+    for name in names:
+        try:
+            placed.append(str(_find_folder(name, runs).absolute()))
+        except TunerError:
+            placed.append(name)
+    return placed
+
+
+def read_settings(folder: str) -> dict[str, Any]:
+    """Return the settings of a bottleneck adapter, whose weights need not be there; empty if it is none."""
+    try:
+        found = json.loads((Path(folder).expanduser() / CONFIG).read_text(encoding="utf-8"))
+        return check_settings(found)
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def check_settings(settings: Any) -> dict[str, Any]:
+    """Return settings whose values are of the types and sizes that a bottleneck adapter has.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if not isinstance(settings, dict) or settings.get("peft_type") != "BOTTLENECK":
+        raise ValueError(_("no bottleneck adapter"))
+    size, layers, scaling = settings.get("size"), settings.get("layers"), settings.get("scaling")
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MOST_SIZE:
+        raise ValueError(_("its size is damaged"))
+    if layers is not None and (
+        isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= 10_000
+    ):
+        raise ValueError(_("its number of layers is damaged"))
+    if isinstance(scaling, bool) or not isinstance(scaling, int | float) or not math.isfinite(scaling):
+        raise ValueError(_("its scaling is damaged"))
+    if settings.get("style") not in STYLES or settings.get("non_linearity") not in FUNCTIONS:
+        raise ValueError(_("its style or non-linearity is unknown"))
+    return settings
+
+
 def _read_adapter(name: str, runs: str) -> SavedBottleneck:
     folder = _find_folder(name, runs)
     try:
@@ -105,6 +158,12 @@ def _read_adapter(name: str, runs: str) -> SavedBottleneck:
     if settings.get("peft_type") != "BOTTLENECK":
         kind = one_line(settings.get("peft_type") or _("no adapter"), 40)
         raise refuse_adapter(_("fusion takes bottleneck adapters, and this is {kind}.", kind=kind), name)
+    try:
+        check_settings(settings)
+    except ValueError as error:
+        raise refuse_adapter(
+            _("its adapter_config.json does not fit: {problem}.", problem=str(error)), name
+        ) from None
     if settings.get("style") not in _FUSED_STYLES:
         raise refuse_adapter(
             _("fusion takes Pfeiffer and Houlsby adapters; this one is parallel to its block."), name

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from typing import NamedTuple
 
 from tui_tuner.config.sections.method import MethodSection
-from tui_tuner.errors import TunerError
 from tui_tuner.locales import N_
-from tui_tuner.methods.bottlenecks.stored_bottlenecks import read_adapters
+from tui_tuner.methods.bottlenecks.stored_bottlenecks import read_settings
 from tui_tuner.methods.numbers.method_numbers import MethodNumbers
 from tui_tuner.methods.numbers.rates import Customary, Rates
 from tui_tuner.methods.numbers.terms import (
@@ -125,51 +124,63 @@ class FusionNumbers(MethodNumbers):
     )
 
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
-        style, _sizes, _scaled = describe_fused(case)
-        return 3 * case.facts.hidden**2 + 2 * case.facts.hidden if is_placed(linear, case, style) else 0
+        fused = describe_fused(case.section, case.facts.hidden)
+        return 3 * case.facts.hidden**2 + 2 * case.facts.hidden if is_placed(linear, case, fused.style) else 0
 
     def count_frozen(self, case: MethodCase) -> int:
         """The adapters themselves."""
-        style, sizes, _scaled = describe_fused(case)
         width = case.facts.hidden
-        each = sum(2 * width * size + size + width for size in sizes)
-        return each * case.facts.own_layers * (2 if style == HOULSBY else 1)
+        fused = describe_fused(case.section, width)
+        each = sum(2 * width * size + size + width for size in fused.sizes)
+        layers = self.count_layers(case.section, case.facts.own_layers)
+        return each * layers * (2 if fused.style == HOULSBY else 1)
+
+    def count_layers(self, section: MethodSection, layers: int) -> int:
+        return min(describe_fused(section, 0).layers or layers, layers)
 
     def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
         return self.count_frozen(case)  # the adapters are saved with what is trained over them
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
-        style, sizes, _scaled = describe_fused(case)
+        width = float(case.facts.hidden)
+        style, sizes, _scaled, _layers = describe_fused(case.section, case.facts.hidden)
         if not is_placed(linear, case, style):
             return PassedWeights()
-        width = float(case.facts.hidden)
         # Keys and values are made of what each adapter gives, and the query once
         return PassedWeights(frozen=2 * width * sum(sizes), trained=width**2 * (1 + 2 * len(sizes)))
 
     def memory_terms(self, case: MethodCase) -> Terms:
-        style, sizes, scaled = describe_fused(case)
+        style, sizes, scaled, layers = describe_fused(case.section, case.facts.hidden)
         return replace(
             make_basic_terms(case),
             form=Form.SUBLAYERS,
+            layers=min(layers or 0, case.facts.layers),
             sublayers=Sublayers(style, sizes, scaled=scaled, fused=True),
         )
 
 
-def describe_fused(case: MethodCase) -> tuple[str, tuple[int, ...], bool]:
-    """Return the style of the adapters of a fusion, their inner widths, and whether they are scaled.
+class Fused(NamedTuple):
+    """The adapters of a fusion: their style, inner widths, whether they are scaled, and the number of last
+    layers that they sit in (None is all).
+    """
+
+    style: str
+    sizes: tuple[int, ...]
+    scaled: bool
+    layers: int | None
+
+
+def describe_fused(section: MethodSection, width: int) -> Fused:
+    """Describe the adapters of a fusion by their settings alone.
 
     Adapters that are not there yet are taken for Pfeiffer's usual ones.
+
+    Args:
+        width: Of the model.
     """
-    names = tuple(case.section.fused_adapters)
-    try:
-        return _read_fused(names)
-    except TunerError:
-        usual = STYLES["pfeiffer"]
-        return usual.name, (usual.find_size(case.facts.hidden),) * max(1, len(names)), False
-
-
-@lru_cache(maxsize=64)
-def _read_fused(names: tuple[str, ...]) -> tuple[str, tuple[int, ...], bool]:
-    found = read_adapters(names, "runs")
-    scaled = any(one.stored.settings["scaling"] != 1 for one in found)
-    return found[0].style, tuple(one.size for one in found), scaled
+    usual = STYLES["pfeiffer"]
+    found = [read_settings(name) for name in section.fused_adapters] or [{}]
+    first = next((one for one in found if one), {})
+    sizes = tuple(int(one.get("size", usual.find_size(width))) for one in found)
+    scaled = any(one.get("scaling", 1.0) != 1 for one in found)
+    return Fused(str(first.get("style", usual.name)), sizes, scaled, first.get("layers"))

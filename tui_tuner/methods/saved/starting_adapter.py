@@ -16,6 +16,7 @@ from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError, ModelError, TunerError, name_field
 from tui_tuner.locales import N_, _
 from tui_tuner.methods import find_method
+from tui_tuner.methods.bottlenecks.stored_bottlenecks import place_adapters
 from tui_tuner.methods.method import Method
 from tui_tuner.methods.saved.putting import find_adapter_method
 from tui_tuner.methods.stored import CONFIG, WEIGHTS, Stored, is_embedding, list_below, read_stored
@@ -196,11 +197,14 @@ def follow_adapter(config: RunConfig) -> RunConfig:
 
     What cannot be read stays as it is; a run says what is wrong with it.
     """
+    if config.method.reads_field("adapters"):
+        placed = place_adapters(config.method.fused_adapters, config.output.folder)
+        config = with_values(config, {"method.adapters": placed})
     if config.model.adapter is None:
         return config
     try:
         place = find_adapter(config)
-        own = {FIELD: str(place)}
+        own: dict[str, Any] = {FIELD: str(place)}
         if config.model.adapter_use == CONTINUE:
             own |= read_method_fields(config, read_stored(place))
         return with_values(config, own)

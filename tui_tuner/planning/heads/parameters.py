@@ -159,7 +159,7 @@ def count_parameters(
 def list_adapted(case: MethodCase, parts: tuple[HeadPart, ...], head: list[HeadPart]) -> Iterator[Linear]:
     """Yield every matrix that gets an adapter, inside and outside the layers."""
     facts, named = case.facts, case.section.layers if case.section.reads_field("layers") else None
-    tops = min(named or facts.own_layers, facts.own_layers)
+    tops = find_method(case.section.kind).count_layers(case.section, facts.own_layers)
     for place in range(facts.own_layers - tops, facts.own_layers):
         of_layer = facts.without_experts if place in facts.dense_places else facts
         yield from (linear for linear in of_layer.layer_linears if case.adapts(linear))
