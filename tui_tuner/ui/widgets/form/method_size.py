@@ -55,8 +55,11 @@ class MethodSize(Widget, WorkerOwner):
         except (TunerError, OSError) as problem:
             words = _("not counted: {why}", why=one_line(words_of(problem), 200))
         else:
-            told = {"count": found.trained, "share": share_words(found.trained_share)}
-            told["size"] = human_bytes(size)
+            told = {
+                "count": found.trained,
+                "share": share_words(found.trained_share),
+                "size": human_bytes(size),
+            }
             if found.doubt:
                 words = _("trains about {count:,} weights ({share}), saves about {size}", **told)
             else:

@@ -149,13 +149,13 @@ def _draw_figures(row: MethodRow, found: Figures, width: int) -> list[Content]:
     counts = found.parameters
     count = f"{counts.trained:,}" if width >= _WIDE else short_count(counts.trained)
     device = found.estimate.device
-    gib = f"{device:.2f} GiB" if device < 100 else f"{device:,.0f} GiB"
+    memory = _("{gib:.2f} GiB", gib=device) if device < 100 else _("{gib:,.0f} GiB", gib=device)
     fits = (" ✓", "$success") if found.fits else (" ✗", "$error")
     seconds = found.seconds
     return [
         Content(f"~{count}" if counts.doubt else count),
         Content(share_words(counts.trained_share)),
-        Content.assemble(gib, fits) if found.fits is not None else Content(gib),
+        Content.assemble(memory, fits) if found.fits is not None else Content(memory),
         Content(NONE if seconds is None else f"~{format_range(seconds, seconds)}"),
         Content(human_bytes(found.file_bytes)),
         _draw_mark(row.merges),
