@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
@@ -125,9 +125,13 @@ class PeftMethod(Method):
             if is_out_of_memory(error):
                 raise
             raise _refuse_adapter(error, folder) from error
-        _check_places(model, stored, folder)
+        _check_places(model, stored, folder, self.is_copy)
         join_cache_names(model)
         return model
+
+    def is_copy(self, name: str) -> bool:
+        """Return whether a tensor, by its name in a file, is another name of one that is saved."""
+        return False
 
     def leaves_base(self, stored: Stored) -> bool:
         begins = stored.settings.get("init_lora_weights")
@@ -247,7 +251,7 @@ def _without_wrapper(model: Module) -> Iterator[None]:
         settings.task_type = task
 
 
-def _check_places(model: Module, stored: Stored, folder: Path) -> None:
+def _check_places(model: Module, stored: Stored, folder: Path, is_copy: Callable[[str], bool]) -> None:
     """Raise `ModelError` if weights of the adapter have no place in the model, or if it lacks some."""
     from peft import get_peft_model_state_dict
 
@@ -255,7 +259,8 @@ def _check_places(model: Module, stored: Stored, folder: Path) -> None:
     wanted = {_strip_version(name) for name in get_peft_model_state_dict(model, save_embedding_layers=False)}
     given = {_strip_version(name): name for name in stored.shapes}
     over = [name for plain, name in given.items() if plain not in wanted and not name.endswith(EMBEDDINGS)]
-    check_names(over, wanted - given.keys(), folder)
+    needed = {name for name in wanted if not is_copy(name)}
+    check_names(over, needed - given.keys(), folder)
 
 
 def _strip_version(name: str) -> str:

@@ -155,12 +155,12 @@ class RandomBasisNumbers(MethodNumbers):
         return rank * bases + bases * min(linear.inputs, linear.outputs)
 
     def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
-        # peft saves the random matrices once for the model and again for each layer that uses them
+        # The random matrices, which all layers share
         rank = case.section.rank
         inputs = max((linear.inputs for linear in adapted), default=0)
         outputs = max((linear.outputs for linear in adapted), default=0)
         least, most = sorted((inputs, outputs))
-        return (len(adapted) + 1) * (rank * least + most * rank * -(-least // rank))
+        return rank * least + most * rank * -(-least // rank)
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         inner = case.section.rank * count_bases(linear, case.section.rank)

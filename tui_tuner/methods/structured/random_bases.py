@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from tui_tuner.errors import ConfigError
@@ -14,6 +15,7 @@ from tui_tuner.methods.peft_method import PeftMethod, wrap_model
 from tui_tuner.methods.structured.target_shapes import list_shapes
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
     from tui_tuner.config.schema import RunConfig
@@ -50,6 +52,20 @@ class RandLora(RandomBasisNumbers, PeftMethod):
             **targets,
         )
         return wrap_model(model, settings)
+
+    @contextlib.contextmanager
+    def settle_export(self, model: Module) -> Iterator[dict[str, Tensor] | None]:
+        end = f".{model.active_adapter}"
+        yield {
+            name: value
+            for name, value in model.state_dict().items()
+            if not self.is_copy(name.removesuffix(end))
+        }
+
+    def is_copy(self, name: str) -> bool:
+        # Every layer holds the shared random matrices under a name of its own. peft would write a copy for
+        # each, 173 GiB for a model of 7B at rank 16, and needs only the shared ones to load an adapter.
+        return name.endswith((".randlora_A", ".randlora_B")) and not name.startswith("base_model.randlora_")
 
     def export_size(self, model: Module) -> float:
         """The random matrices are saved with what is trained."""
