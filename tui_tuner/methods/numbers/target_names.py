@@ -51,8 +51,8 @@ def name_targets(section: MethodSection, facts: ModelFacts) -> frozenset[str]:
     if isinstance(targets, str) and is_pattern(targets):
         names = tuple(sorted({one.name for one in facts.layer_linears}))
         return _match_names(targets, names, facts.layers)
-    names = frozenset([targets] if isinstance(targets, str) else targets)
-    return _leave_taken(names, section, facts)
+    asked = frozenset([targets] if isinstance(targets, str) else targets)
+    return _leave_taken(asked, section, facts)
 
 
 def _leave_taken(names: frozenset[str], section: MethodSection, facts: ModelFacts) -> frozenset[str]:
