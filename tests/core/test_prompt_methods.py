@@ -358,7 +358,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         ("gemma3_text", KINDS),
         ("gpt2", KINDS),
         ("mamba", ["ia3", "prompt_tuning", "p_tuning"]),
-        ("gemma4_text", ["ia3"]),
+        ("gemma4_text", ["ia3", "p_tuning_v2"]),
         ("rwkv", ["ia3"]),
     ],
 )

@@ -15,7 +15,7 @@ from tests.core.test_session import Train, logits, reacting
 from tui_tuner.config.load import read_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.launch.beforehand import check_beforehand
-from tui_tuner.methods.starting import count_frozen, follow_adapter
+from tui_tuner.methods.saved.starting_adapter import count_frozen, follow_adapter
 from tui_tuner.training.load_run import load_run
 from tui_tuner.training.starting import MERGED, START
 
@@ -28,7 +28,9 @@ KINDS: list[dict[str, Any]] = [
     {"kind": "ia3"},
     {"kind": "prompt_tuning", "virtual_tokens": 4},
     {"kind": "p_tuning_v2", "virtual_tokens": 4},
+    {"kind": "bottleneck", "style": "parallel", "reduction": 8, "layer_norm": "before", "layers": 2},
 ]
+PISSA: dict[str, Any] = {"kind": "rslora", "rank": 4, "init": "pissa", "rank_pattern": {"q_proj": 2}}
 
 
 @pytest.fixture
@@ -48,6 +50,8 @@ def plain(folder: Path) -> torch.Tensor:
     from peft import PeftConfig, PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
     from transformers import AutoModelForCausalLM
+
+    import tui_tuner.methods.bottlenecks.tuner  # noqa: F401  # peft hears of bottleneck adapters
 
     if not (folder / "adapter_config.json").is_file():
         return logits(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
@@ -105,7 +109,11 @@ def starting(train: Train, config: RunConfig, **more: Any) -> Started:
     return Started(run, kept[0])
 
 
-@pytest.mark.parametrize("method", [LORA, *KINDS], ids=lambda method: method["kind"])
+def name_case(method: dict[str, Any]) -> str:
+    return f"{method['kind']}-{method['init']}" if "init" in method else str(method["kind"])
+
+
+@pytest.mark.parametrize("method", [LORA, *KINDS], ids=name_case)
 def test_an_adapter_is_trained_on(make_config: MakeConfig, train: Train, method: dict[str, Any]) -> None:
     one = begun(make_config, train, method)
     config = make_config(
@@ -120,15 +128,33 @@ def test_an_adapter_is_trained_on(make_config: MakeConfig, train: Train, method:
     before, after = (
         json.loads((run.folder.last_path / "adapter_config.json").read_text()) for run in (one, two)
     )
-    for name in ("r", "lora_alpha", "num_virtual_tokens", "layers_to_transform"):
+    for name in ("r", "lora_alpha", "num_virtual_tokens", "layers_to_transform", "style", "size", "layers"):
         assert before.get(name) == after.get(name)
     resolved = {event["field"]: event for event in two.run.sink.of("resolved")}
     assert resolved["model.adapter"]["value"] == str(one.folder.best_path)
     settled = read_config(two.folder.path / "config.resolved.yaml")
-    for name in ("rank", "virtual_tokens", "layers"):
+    for name in ("rank", "virtual_tokens", "layers", "style", "reduction", "layer_norm"):
         if name in method:
             assert getattr(settled.method, name) == method[name]
             assert f"method.{name}" in resolved or getattr(config.method, name) == method[name]
+
+
+def test_what_began_as_a_part_of_the_weights_is_trained_on_as_lora(
+    make_config: MakeConfig, train: Train
+) -> None:
+    """What is saved of it has twice the rank; nothing is taken out of the base model, or measured, again."""
+    one = begun(make_config, train, PISSA)
+    for init in ("pissa", "eva"):
+        method = {"kind": "rslora", "init": init}
+        config = make_config(method=method, model__adapter=one.folder.name, training__max_steps=2)
+        two = starting(train, config)
+        torch.testing.assert_close(two.before, plain(one.folder.best_path), atol=1e-5, rtol=1e-5)
+        last = two.folder.last_path
+        loaded = load_run(two.folder, "last", "cpu").model
+        torch.testing.assert_close(logits(loaded), plain(last), atol=1e-5, rtol=1e-5)
+        settled = read_config(two.folder.path / "config.resolved.yaml").method
+        assert (settled.init, settled.rank, settled.rank_pattern) == ("default", 8, {"q_proj": 4})
+        assert json.loads((last / "adapter_config.json").read_text())["r"] == 8
 
 
 @pytest.mark.parametrize("use", ["continue", "merge", "stack"])
@@ -160,7 +186,16 @@ def test_a_run_that_began_with_an_adapter_resumes_to_the_bit(
     shutil.rmtree(moved)
 
 
-@pytest.mark.parametrize("method", [LORA, {"kind": "full"}, {"kind": "prompt_tuning", "virtual_tokens": 3}])
+MERGED_METHODS: list[dict[str, Any]] = [
+    LORA,
+    {"kind": "full"},
+    {"kind": "prompt_tuning", "virtual_tokens": 3},
+    {"kind": "bottleneck", "style": "parallel"},
+    PISSA,
+]
+
+
+@pytest.mark.parametrize("method", MERGED_METHODS, ids=name_case)
 def test_an_adapter_is_merged_first(
     make_config: MakeConfig, train: Train, first: Trained, method: dict[str, Any]
 ) -> None:
@@ -184,8 +219,15 @@ def test_an_adapter_is_merged_first(
 
 @pytest.mark.parametrize(
     ("below", "above"),
-    [(LORA, {"kind": "rslora", "rank": 2}), ({"kind": "ia3"}, {"kind": "ia3"}), (KINDS[2], KINDS[2])],
-    ids=["lora", "ia3", "loha"],
+    [
+        (LORA, {"kind": "rslora", "rank": 2}),
+        ({"kind": "ia3"}, {"kind": "ia3"}),
+        (KINDS[2], KINDS[2]),
+        (LORA, PISSA),
+        (PISSA, {"kind": "lora", "rank": 2, "init": "olora"}),
+        (LORA, {"kind": "lora", "rank": 2, "init": "eva"}),
+    ],
+    ids=["lora", "ia3", "loha", "pissa", "olora", "eva"],
 )
 def test_a_new_adapter_is_trained_on_top_of_a_frozen_one(
     make_config: MakeConfig, train: Train, below: dict[str, Any], above: dict[str, Any]
@@ -258,6 +300,11 @@ def test_what_does_not_fit_is_refused_before_a_run(
     prompt = begun(make_config, train, {"kind": "prompt_tuning", "virtual_tokens": 3})
     found = refused(with_adapter(make_config(), prompt.folder.name, "merge"))
     assert "changes no weight" in found.what
+    between = begun(make_config, train, {"kind": "bottleneck"}).folder.name
+    found = refused(with_adapter(make_config(method={"kind": "bottleneck"}), between, "stack"))
+    assert found.field == "model.adapter_use"
+    found = refused(with_adapter(make_config(method=LORA), between, "merge"))
+    assert found.field == "model.adapter_use" and "cannot be merged" in found.what
     whole = begun(make_config, train, {"kind": "full"})
     assert "trained a whole model" in refused(with_adapter(make_config(), whole.folder.name)).what
     network = begun(make_config, train, {"kind": "p_tuning", "virtual_tokens": 3, "encoder_size": 8})
@@ -273,6 +320,7 @@ def test_what_does_not_fit_is_refused_before_a_run(
         ({"method": {"kind": "full"}}, "full trains the model's own weights; use merge"),
         ({"model__adapter_use": "merge", "model__quantization": "nf4"}, "rounded once more"),
         ({"model__architecture": {"model_type": "llama"}, "method": {"kind": "full"}}, "trained model"),
+        ({"method": {"kind": "fusion", "adapters": ["a", "b"]}}, "model.adapter: fusion is trained on the"),
     ],
 )
 def test_contradictions_are_refused_by_the_config(
@@ -280,6 +328,20 @@ def test_contradictions_are_refused_by_the_config(
 ) -> None:
     with pytest.raises(Exception, match=said):
         make_config(model__adapter="x", **values)
+
+
+def test_ranks_that_were_shared_out_are_merged_first_and_not_trained_on(
+    make_config: MakeConfig, train: Train
+) -> None:
+    method = {"kind": "adalora", "rank": 4, "final_rank": 2}
+    one = train(make_config(method=method, training__max_steps=10))
+    assert one.outcome.status == "completed", one.outcome
+    for use, field in (("continue", "model.adapter"), ("stack", "model.adapter_use")):
+        found = refused(with_adapter(make_config(method={"kind": "adalora"}), one.folder.name, use))
+        assert found.field == field and "model.adapter_use=merge" in found.hint
+    config = with_adapter(make_config(method=LORA, training__max_steps=2), one.folder.name, "merge")
+    two = starting(train, config)
+    torch.testing.assert_close(two.before, plain(one.folder.best_path), atol=1e-5, rtol=1e-5)
 
 
 def test_a_head_goes_on_from_the_one_that_was_trained(

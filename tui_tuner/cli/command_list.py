@@ -35,7 +35,7 @@ app = typer.Typer(
     cls=GroupedCommands,
     help=N_("A workbench for fine-tuning language models that lives in a terminal."),
     epilog=N_(
-        "Without a command, the workbench opens. --debug at any position shows the traceback of an error."
+        "Without a command, the workbench opens. Add --debug anywhere to see the traceback of an error."
     ),
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -58,7 +58,7 @@ def estimate_run(
         bool,
         typer.Option(
             "--trace",
-            help=N_("Check the estimate against the installed libraries (takes some seconds)."),
+            help=N_("Check the memory estimate against the installed libraries (takes a few seconds)."),
         ),
     ] = False,
     data: Annotated[
@@ -71,7 +71,7 @@ def estimate_run(
     from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
     from tui_tuner.launch.beforehand import check_metrics
-    from tui_tuner.methods.starting import follow_adapter
+    from tui_tuner.methods.saved.starting_adapter import follow_adapter
     from tui_tuner.models.facts import load_facts
     from tui_tuner.planning import plan_words
     from tui_tuner.planning.estimate import estimate_memory as compute

@@ -108,6 +108,8 @@ class PrefixGroup:
 
 def group_by_prefix(data: Rows, rows: Sequence[int]) -> list[PrefixGroup]:
     """Split rows into groups so that as many tokens as possible are computed once."""
+    if not rows:  # one of several ranks can have no rows in a step
+        return []
     # Sorted by their tokens, rows with a common prefix are neighbours, so comparing neighbours is enough.
     heads = {row: _find_shareable(data[row]) for row in rows}
     ordered = sorted(rows, key=lambda row: (heads[row].tolist(), row))

@@ -219,6 +219,14 @@ def _adapter_contradictions(model: ModelSection, method: MethodSection) -> list[
         return []
     if model.architecture is not None:
         return ["model.adapter: " + _("an adapter belongs to a trained model; leave model.architecture out")]
+    if method.reads_field("adapters"):
+        return [
+            "model.adapter: "
+            + _(
+                "{kind} is trained on the model that its adapters were made for; leave it empty",
+                kind=method.kind,
+            )
+        ]
     if model.adapter_use == "merge" and model.quantization != "none":
         return [
             "model.adapter_use: "

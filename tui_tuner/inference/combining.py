@@ -13,7 +13,7 @@ from tui_tuner.errors import ConfigError, ModelError, UsageError
 from tui_tuner.inference.model_places import find_model_folder
 from tui_tuner.inference.origin import ADAPTER, Origin
 from tui_tuner.locales import _
-from tui_tuner.methods.combining import SPARSE, Recipe, combine_stored
+from tui_tuner.methods.saved.weighted_sum import SAME_RANK, SPARSE, Recipe, combine_stored, find_ranks
 from tui_tuner.methods.stored import CONFIG, WEIGHTS, Stored, list_below, read_stored
 from tui_tuner.text import one_line
 from tui_tuner.training.base_model import RECORD, read_base
@@ -21,7 +21,6 @@ from tui_tuner.training.base_model import RECORD, read_base
 if TYPE_CHECKING:
     from torch import Tensor
 
-SAME_RANK = ("linear", *SPARSE)
 _COPIED = (RECORD, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _COPIED_TOO = ("chat_template.jinja", "tokenizer.model", "added_tokens.json", "vocab.json", "merges.txt")
 _ALIKE = ("layers_to_transform", "layers_pattern", "fan_in_fan_out", "exclude_modules")
@@ -86,18 +85,27 @@ def _check_alike(folders: Sequence[Path], stored: Sequence[Stored], recipe: Reci
             raise _refuse(folder, _("it has matrices beside other layers than linear ones."))
         if any(told.get(name) != first.get(name) for name in _ALIKE):
             raise _refuse(folder, _("it sits on other layers than the first one."))
-        if recipe.way in SAME_RANK and told.get("r") != first.get("r"):
+        if recipe.way in SAME_RANK:
+            _check_same_rank(folder, stored[0], one, recipe.way)
+        _check_same_base(folders[0], folder, first, told)
+
+
+def _check_same_rank(folder: Path, first: Stored, other: Stored, way: str) -> None:
+    """Raise `ConfigError` where two adapters have matrices of different ranks beside a layer."""
+    ranks, others = find_ranks(first), find_ranks(other)
+    for name in sorted(ranks.keys() & others.keys()):
+        if ranks[name] != others[name]:
             raise ConfigError(
                 _(
-                    "{way} needs adapters of one rank, and these have {first} and {other}.",
-                    way=recipe.way,
-                    first=first.get("r"),
-                    other=told.get("r"),
+                    "{way} needs adapters of one rank, and these have {first} and {other} beside {name}.",
+                    way=way,
+                    first=ranks[name],
+                    other=others[name],
+                    name=one_line(name, 120),
                 ),
                 where=one_line(folder),
                 hint=_("Use --how cat or --how svd."),
             )
-        _check_same_base(folders[0], folder, first, told)
 
 
 def _check_same_base(one: Path, other: Path, first: Any, told: Any) -> None:

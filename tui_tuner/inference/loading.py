@@ -24,7 +24,7 @@ from tui_tuner.inference.model_places import (
 from tui_tuner.inference.origin import ADAPTER, BASE, Origin
 from tui_tuner.inference.room import check_room
 from tui_tuner.locales import _
-from tui_tuner.methods.putting import leaves_base, put_adapter
+from tui_tuner.methods.saved.putting import leaves_base, put_adapter
 from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.loading import load_tokenizer, torch_dtype
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory

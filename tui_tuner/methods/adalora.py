@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.methods.beginnings import list_low_rank
+from tui_tuner.methods.first_values.beginnings import list_low_rank
 from tui_tuner.methods.lora import check_ranks, name_adapted
 from tui_tuner.methods.numbers.matrices import SharedRankNumbers
 from tui_tuner.methods.peft_method import PeftMethod, wrap_model
@@ -94,6 +94,9 @@ class AdaLora(SharedRankNumbers, PeftMethod):
                 "Train longer (training.epochs, training.max_steps), lower training.batch_size, or use lora."
             ),
         )
+
+    def explain_end(self, settings: Mapping[str, Any]) -> str:
+        return _("an AdaLoRA run shares out its ranks once: what it has taken away does not come back.")
 
     def trains_faster(self, name: str) -> bool:
         return "lora_B" in name

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import remember_method
-from tui_tuner.methods.bottlenecks.saved import check_width, read_adapters
+from tui_tuner.methods.bottlenecks.stored_bottlenecks import check_width, read_adapters
 from tui_tuner.methods.layers import choose_last_layers, name_saved_modules
 from tui_tuner.methods.numbers.bottlenecks import BottleneckNumbers, FusionNumbers, settle_style
 from tui_tuner.methods.peft_method import PeftMethod
@@ -59,6 +59,11 @@ class PlacedAdapter(PeftMethod):
 
         return super().load_adapter(base, folder)
 
+    def continue_adapter(self, base: Module, folder: Path) -> Module:
+        from tui_tuner.methods.bottlenecks import tuner  # noqa: F401
+
+        return super().continue_adapter(base, folder)
+
     def merge_weights(self, model: Module) -> Module:
         raise ModelError(
             _("bottleneck adapters cannot be merged: there is a non-linearity between their matrices."),
@@ -71,6 +76,9 @@ class Bottleneck(BottleneckNumbers, PlacedAdapter):
     """Two matrices with a non-linearity between them, in every layer."""
 
     peft_type = "BOTTLENECK"
+    names: ClassVar[Mapping[str, str]] = {
+        name: name for name in ("style", "reduction", "non_linearity", "layer_norm", "layers")
+    }
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from tui_tuner.methods.bottlenecks.settings import BottleneckConfig
@@ -86,6 +94,7 @@ class Bottleneck(BottleneckNumbers, PlacedAdapter):
             layers=config.method.layers,
             style=style.name,
             size=style.find_size(int(model.config.get_text_config().hidden_size)),
+            reduction=style.reduction,
             non_linearity=style.non_linearity,
             layer_norm=style.layer_norm,
             scaling=style.scaling,

@@ -10,7 +10,12 @@ from tui_tuner.config.sections.name_patterns import find_number, list_unmatched
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import find_attached
-from tui_tuner.methods.beginnings import NEEDS_ROWS, begin_low_rank, list_low_rank, write_for_original
+from tui_tuner.methods.first_values.beginnings import (
+    NEEDS_ROWS,
+    begin_low_rank,
+    list_low_rank,
+    write_for_original,
+)
 from tui_tuner.methods.layers import (
     ALL,
     choose_experts,
@@ -72,7 +77,14 @@ class Lora(LowRankNumbers, PeftMethod):
 
     def read_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         kept = [f"{name}.weight" for name in settings.get("modules_to_save") or ()]
-        return {**super().read_fields(settings), "train_embeddings": any(map(is_embedding, kept))}
+        return {
+            **super().read_fields(settings),
+            "train_embeddings": any(map(is_embedding, kept)),
+            # peft saves no pattern as an empty one
+            "rank_pattern": settings.get("rank_pattern") or None,
+            "alpha_pattern": settings.get("alpha_pattern") or None,
+            "init": "default",  # matrices that are trained already begin as nothing else
+        }
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import LoraConfig, get_peft_model
@@ -106,7 +118,7 @@ class Lora(LowRankNumbers, PeftMethod):
         return section.init in NEEDS_ROWS
 
     def begin_with_rows(self, model: Module, passes: FirstPasses) -> None:
-        from tui_tuner.methods.row_directions import begin_with_directions
+        from tui_tuner.methods.first_values.row_directions import begin_with_directions
 
         begin_with_directions(model, passes)
 

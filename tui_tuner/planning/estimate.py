@@ -15,7 +15,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
 from tui_tuner.config.values import with_values
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.methods.starting import count_frozen
+from tui_tuner.methods.saved.starting_adapter import count_frozen
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import MOST_GPUS, Card, find_card

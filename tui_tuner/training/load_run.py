@@ -17,7 +17,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError, UsageError
 from tui_tuner.locales import _
-from tui_tuner.methods.putting import put_adapter
+from tui_tuner.methods.saved.putting import put_adapter
 from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.runs.private_files import read_file

@@ -25,7 +25,7 @@ from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.locales import N_, _
 from tui_tuner.methods import attach, count_model_parameters
 from tui_tuner.methods.attached import method_of
-from tui_tuner.methods.putting import begin_adapter
+from tui_tuner.methods.saved.putting import begin_adapter
 from tui_tuner.models import vocabulary
 from tui_tuner.models.device import Device
 from tui_tuner.models.weight_reading import count_weights
@@ -201,7 +201,7 @@ def check_tokens(
         raise vocabulary.refuse_tokens(model, tokenizer, used)
     reporter.report_log(
         _(
-            "The model has no embedding for {count:,} tokens of its tokenizer; no row holds one of them.",
+            "The model has no embedding for {count:,} tokens of its tokenizer. No row contains them.",
             count=len(missing),
         )
     )

@@ -16,7 +16,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError, HubError, RunError
 from tui_tuner.locales import N_, _
-from tui_tuner.methods.starting import (
+from tui_tuner.methods.saved.starting_adapter import (
     CONTINUE,
     FIELD,
     MERGE,
@@ -173,7 +173,7 @@ def _write_merged(
     context: RunContext, config: RunConfig, tokenizer: Any, learned: Mapping[str, Any], target: Path
 ) -> None:
     from tui_tuner.methods import merge
-    from tui_tuner.methods.putting import put_adapter
+    from tui_tuner.methods.saved.putting import put_adapter
     from tui_tuner.training.model_loading import load_base
 
     # on the processor, so that the result is the same whatever trains

@@ -17,7 +17,7 @@ from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
-from tui_tuner.methods.starting import follow_adapter
+from tui_tuner.methods.saved.starting_adapter import follow_adapter
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrate_card
 from tui_tuner.planning.duration import estimate_duration

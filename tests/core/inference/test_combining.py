@@ -16,7 +16,7 @@ from tui_tuner.cli.command_list import app
 from tui_tuner.errors import TunerError
 from tui_tuner.inference.combining import combine_adapters
 from tui_tuner.inference.origin import find_origin
-from tui_tuner.methods.combining import Recipe
+from tui_tuner.methods.saved.weighted_sum import Recipe
 from tui_tuner.runs.store import RunStore
 
 SCALE = 2.0  # alpha / rank
@@ -89,6 +89,40 @@ def test_cat_and_svd_add_the_updates_exactly(tmp_path: Path, tiny_model: Path, w
     assert json.loads((tmp_path / "both" / "adapter_config.json").read_text())["r"] == 5
 
 
+PATTERNS = {"rank_pattern": {"q_proj": 6, "layers.1.mlp.down_proj": 2}, "alpha_pattern": {"q_proj": 3}}
+
+
+@pytest.mark.parametrize("way", ["linear", "dare", "cat", "svd"])
+def test_ranks_of_single_modules_are_kept(tmp_path: Path, tiny_model: Path, way: str) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folders = [make(tmp_path / f"adapter-{seed}", tiny_model, seed, **PATTERNS) for seed in (1, 2)]
+    rank = 12 if way == "svd" else 0
+    found = combined(folders, tmp_path / "both", way=way, density=1.0, rank=rank, weights=(1.0, 1.0))
+    shapes = {len(weight) for name, weight in found.items() if name.endswith("lora_A.weight")}
+    assert shapes == ({2, 4, 6} if way in ("linear", "dare") else {12})
+
+    def load(folder: Path) -> Any:
+        base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+        return PeftModel.from_pretrained(base, folder)
+
+    model = load(tmp_path / "both")
+    ones = [load(folder) for folder in folders]
+    for name, layer in model.named_modules():
+        if not hasattr(layer, "get_delta_weight"):
+            continue
+        parts = [one.get_submodule(name) for one in ones]
+        if way in ("cat", "svd"):
+            wanted = sum(part.get_delta_weight("default") for part in parts)
+        else:
+            up, down = (
+                sum(getattr(part, side)["default"].weight for part in parts) for side in ("lora_B", "lora_A")
+            )
+            wanted = parts[0].scaling["default"] * up @ down
+        torch.testing.assert_close(layer.get_delta_weight("default"), wanted, atol=1e-4, rtol=1e-4)
+
+
 def test_ties_trims_elects_signs_and_merges_what_agrees(two: list[Path], tmp_path: Path) -> None:
     found = combined(two, tmp_path / "both", way="ties", density=0.5)
     one, other = map(tensors, two)
@@ -153,6 +187,7 @@ def test_what_cannot_be_combined_is_refused(two: list[Path], tmp_path: Path, tin
         return f"{error.value.what} {error.value.hint}"
 
     assert "of one rank" in refused(make(tmp_path / "a", tiny_model, 3, r=2))
+    assert "4 and 2 beside" in refused(make(tmp_path / "g", tiny_model, 3, rank_pattern={"q_proj": 2}))
     assert "only adapters of LoRA" in refused(make(tmp_path / "b", tiny_model, 3, use_dora=True))
     headed = make(tmp_path / "c", tiny_model, 3, modules_to_save=["lm_head"])
     assert "a head or embeddings" in refused(headed)

@@ -17,7 +17,7 @@ from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.inference.loading import LoadedModel, ModelKeeper
 from tui_tuner.inference.origin import Origin, find_base_origin, find_origin
 from tui_tuner.methods import attach
-from tui_tuner.methods.putting import leaves_base
+from tui_tuner.methods.saved.putting import leaves_base
 from tui_tuner.methods.stored import read_stored
 from tui_tuner.runs.store import RunStore
 

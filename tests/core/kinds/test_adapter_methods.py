@@ -10,7 +10,7 @@ from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.methods import find_method
 from tui_tuner.methods.attached import count_virtual_tokens, forget_method, is_adapter, remember_method
-from tui_tuner.methods.putting import find_adapter_method
+from tui_tuner.methods.saved.putting import find_adapter_method
 
 
 @pytest.mark.parametrize(

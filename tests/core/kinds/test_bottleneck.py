@@ -73,7 +73,7 @@ def say(model: Any) -> torch.Tensor:
 def load_here(last: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
-    from tui_tuner.methods.putting import put_adapter
+    from tui_tuner.methods.saved.putting import put_adapter
 
     told = json.loads((last / "adapter_config.json").read_text())
     return put_adapter(AutoModelForCausalLM.from_pretrained(told["base_model_name_or_path"]), last)

@@ -21,9 +21,9 @@ from tui_tuner.launch.parameter_count import count_on_model
 from tui_tuner.methods import attach, count_model_parameters, find_method, merge
 from tui_tuner.methods.adalora import plan_schedule
 from tui_tuner.methods.attached import method_of
-from tui_tuner.methods.beginnings import list_low_rank
+from tui_tuner.methods.first_values.beginnings import list_low_rank
 from tui_tuner.methods.method import FirstPass
-from tui_tuner.methods.putting import put_adapter
+from tui_tuner.methods.saved.putting import put_adapter
 from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.device import Device
 from tui_tuner.models.facts import load_facts

@@ -234,7 +234,7 @@ def test_an_edited_config_is_taken_or_refused_field_by_field(make_config: MakeCo
     assert "output.keep was 2 and is 5 from here on" in said
     assert "output.save_every was 2 and is 1 from here on" in said
     assert "data.workers was 1 and is 2 from here on" in said
-    assert "method.virtual_tokens was 20; 3 has no effect" in said
+    assert "method.virtual_tokens was 20; changing it to 3 has no effect" in said
     saved = [fields["step"] for fields in resumed.sink.of("checkpoint")]
     assert saved == list(range(at + 1, 11))
     assert max(resumed.steps()) == 10

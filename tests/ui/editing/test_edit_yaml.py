@@ -177,7 +177,7 @@ def test_a_text_is_read_as_far_as_it_can_be() -> None:
     assert [(wrong.line, wrong.path) for wrong in reading.wrong] == [(3, "training.micro_batch")]
     assert reading.keep_valid_values({})["training"] == {"batch_size": 4, "seed": 5}
     (doubled,) = read_text("task: sft\ntask: sft\n").wrong
-    assert doubled.line == 2 and "duplicate key" in doubled.sentence
+    assert doubled.line == 2 and "Duplicate key" in doubled.sentence
     assert read_text("- a\n- b\n").wrong and read_text("just words").wrong and read_text("\0").wrong
     assert read_text("# nothing\n").wrong == []  # all at its default
 

@@ -47,7 +47,7 @@ def test_values_that_do_not_go_together_are_blamed_on_the_one_that_was_set() -> 
         ("training-epochs=1", "Did you mean training.epochs?"),
         ("foo.bar=1", "The sections are data, evaluation, hardware, method, model, output, training."),
         ("trainig.foo=1", "Did you mean the section training? Its fields are learning_rate, epochs,"),
-        ("training.zzzz=1", "Known are learning_rate, epochs,"),
+        ("training.zzzz=1", "Known keys are learning_rate, epochs,"),
         ("data=3", "data is a section, not a field. Its fields are path, format,"),
         ("data.cleaning=3", "data.cleaning is a section, not a field. Its fields are exact_duplicates,"),
     ],

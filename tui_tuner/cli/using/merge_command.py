@@ -51,7 +51,7 @@ def merge_adapters(
     """Combine several LoRA adapters of one model into one, by weight."""
     from tui_tuner.inference.combining import combine_adapters
     from tui_tuner.inference.origin import find_origin
-    from tui_tuner.methods.combining import Recipe
+    from tui_tuner.methods.saved.weighted_sum import Recipe
     from tui_tuner.runs.store import RunStore
 
     if how not in _HOWS:

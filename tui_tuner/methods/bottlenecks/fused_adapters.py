@@ -11,7 +11,7 @@ from torch.nn import Module
 
 from tui_tuner.locales import _
 from tui_tuner.methods.bottlenecks.fusing import FrozenAdapters, FusionModule
-from tui_tuner.methods.bottlenecks.saved import SavedBottleneck, refuse_adapter
+from tui_tuner.methods.bottlenecks.stored_bottlenecks import SavedBottleneck, refuse_adapter
 from tui_tuner.methods.stored import WEIGHTS
 
 

@@ -33,6 +33,7 @@ class BottleneckConfig(PlacedConfig):
 
     Args:
         size: Inner width, which is the width of the model divided by the reduction.
+        reduction: That quotient, as it was asked for.
         non_linearity: Between the two matrices, by its name in `adapted.NON_LINEARITIES`.
         layer_norm: none, before or after: a trained norm of the adapter's own.
         scaling: What an adapter computes is multiplied by it.
@@ -40,6 +41,7 @@ class BottleneckConfig(PlacedConfig):
     """
 
     size: int = field(default=48)
+    reduction: float = field(default=16.0)
     non_linearity: str = field(default="relu")
     layer_norm: str = field(default="none")
     scaling: float = field(default=1.0)

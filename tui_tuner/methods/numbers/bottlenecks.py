@@ -8,7 +8,7 @@ from functools import lru_cache
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import N_
-from tui_tuner.methods.bottlenecks.saved import read_adapters
+from tui_tuner.methods.bottlenecks.stored_bottlenecks import read_adapters
 from tui_tuner.methods.numbers.method_numbers import MethodNumbers
 from tui_tuner.methods.numbers.rates import Customary, Rates
 from tui_tuner.methods.numbers.terms import (

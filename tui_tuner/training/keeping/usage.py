@@ -197,7 +197,7 @@ _PUTTING = {
         "PeftModel.from_pretrained(model, folder)",
     ),
     "tui-tuner": (
-        "import json\nfrom pathlib import Path\n\nfrom tui_tuner.methods.putting import put_adapter",
+        "import json\nfrom pathlib import Path\n\nfrom tui_tuner.methods.saved.putting import put_adapter",
         'made_on = json.loads((Path(folder) / "adapter_config.json").read_text())',
         'made_on["base_model_name_or_path"], revision=made_on["revision"] or "main"',
         "put_adapter(model, Path(folder))",

@@ -210,7 +210,7 @@ class Engine:
         before = RngState.read_now(self.device)
         while True:
             try:
-                loss, parts = self._accumulate_gradients(mine, weight)
+                loss, parts = self._accumulate_gradients(mine, rows, weight)
                 break
             except Exception as error:
                 out_of_memory = self.recovery.is_out_of_memory(error)
@@ -237,11 +237,14 @@ class Engine:
             metrics=self.objective.step_metrics(),
         )
 
-    def _accumulate_gradients(self, rows: list[int], weight: float) -> tuple[Tensor, list[MicroBatch]]:
+    def _accumulate_gradients(
+        self, rows: list[int], batch: list[int], weight: float
+    ) -> tuple[Tensor, list[MicroBatch]]:
         """Add up the gradients of a step's micro-batches; return its loss over all ranks, and the passes.
 
         Args:
             rows: The examples of this rank.
+            batch: Those of all ranks.
             weight: The weight of the whole effective batch, over all ranks.
         """
         assert self._wrapped is not None
@@ -254,6 +257,9 @@ class Engine:
         self.recovery.enter_place("copying", rows)
         parts = self._take_parts(rows)
         counted = [part for part in parts if objective.count_weight(self.data, part.rows)]
+        if world > 1 and not counted:
+            # The others wait for this rank's gradients in their last backward pass, so it makes one too.
+            counted, scale = self._borrow_pass(batch), 0.0
         for place, part in enumerate(counted):
             self.recovery.enter_place("forward", part.rows)
             self._remember_pass(part, accumulating=place > 0)
@@ -323,6 +329,11 @@ class Engine:
         if self._ahead is not None:
             return self._ahead.take_step(rows, self.size)
         return self.objective.lay_batches(self.data, rows, self.size)
+
+    def _borrow_pass(self, batch: Sequence[int]) -> list[MicroBatch]:
+        """Return one pass with a labelled example of the batch, which another rank trains."""
+        labelled = [row for row in batch if self.objective.count_weight(self.data, [row])][:1]
+        return self._lay_parts(labelled, self.size)[:1]
 
     def _lay_parts(self, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
         return [part.to(self.device) for part in self.objective.lay_batches(self.data, rows, size)]

@@ -51,7 +51,7 @@ class PlanScreen(LongWorks, TunerScreen):
         "f puts the marked line into the settings: a way to save memory, a learning rate, a fix. z undoes "
         "it.\nc chooses another card, m sets the price of an hour. t tokenises all rows for exact counts.\n"
         "r trains a few steps with growing learning rates and suggests one; the steps are discarded.\n"
-        "x checks the memory against a trace of the installed libraries, which takes some seconds."
+        "x checks the memory against a trace of the installed libraries; this takes a few seconds."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),

@@ -46,7 +46,7 @@ def test_everything_may_be_left_out(tmp_path: Path, text: str) -> None:
         ("judge: {a: 1}\n", 1, "a list of prompts"),
         ("judge: [1, 2]\n", 1, "a list of prompts"),
         ("data: a\ntask: b: c\n", 2, "YAML"),
-        ("task: a\ntask: b\n", 2, "twice"),
+        ("task: a\ntask: b\n", 2, "duplicate key task. It is also on line 1"),
         ("- a\n", None, "Known are task, data"),
     ],
 )

@@ -64,7 +64,7 @@ def test_adapters_behind_the_blocks_of_an_encoder_are_met_within_two_percent(hel
 
 def test_what_cannot_be_traced_says_why():
     setup = Setup(facts_from_config(BERT), find_installed(), **FLAT)
-    assert "writes no text" in explain_untraceable(setup)
+    assert "does not generate text" in explain_untraceable(setup)
     albert = facts_from_config({**SHAPE, "model_type": "albert", "embedding_size": 128})
     assert "share" in explain_untraceable(
         Setup(albert, find_installed(), head=head_parts(albert, TEXT, 2), **FLAT)

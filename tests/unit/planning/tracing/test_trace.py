@@ -191,7 +191,7 @@ def test_what_cannot_be_traced_says_why(tracer):
         tracer.check_setup(foreign)
     assert "padding" in explain_untraceable(setup(LLAMA, padded=True))
     assert "embeddings" in explain_untraceable(setup(LLAMA, train_embeddings=True))
-    assert "writes no text" in explain_untraceable(setup("bert"))
+    assert "does not generate text" in explain_untraceable(setup("bert"))
     broken = setup(LLAMA, targets=frozenset(["no_such_layer"]))
     with pytest.raises(RunError, match=r"trace failed.*no_such_layer"):
         tracer.check_setup(broken)

@@ -240,7 +240,7 @@ class ChatScreen(MarkingScreen, MembersScreen):
             self.talk.begin_new_chat()
             await self._show_turns()
             self.show_status(
-                _("New chat. Press ^n again to go back to the old one, before you send anything.")
+                _("New chat. To return to the old one, press ^n again before you send a message.")
             )
         self.set_focus(self.prompt_field)
 

@@ -5,11 +5,14 @@ Ranks stay as they are set: what is trained, and its number, are known before th
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
+from tui_tuner.methods.peft_method import name_below
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +56,7 @@ def begin_with_directions(model: Module, passes: FirstPasses) -> None:
         current.one.run()
 
     # hooks that come after a layer was compiled would not be called
-    with torch.compiler.set_stance("force_eager"):
+    with torch.compiler.set_stance("force_eager"), _keep_below(model):
         found = get_eva_state_dict(
             model,
             chosen,
@@ -64,12 +67,29 @@ def begin_with_directions(model: Module, passes: FirstPasses) -> None:
             show_progress_bar=False,
         )
     modules = dict(model.named_modules())
+    adapter = model.active_adapter  # not a frozen one below it
     with torch.no_grad():
         for name, directions in found.items():
             layer: Any = modules[name]
-            adapter = layer.active_adapters[0]
             layer.lora_A[adapter].weight.copy_(directions)
             layer.lora_B[adapter].weight.zero_()
+
+
+@contextlib.contextmanager
+def _keep_below(model: Any) -> Iterator[None]:
+    """Within it, peft leaves the adapters of a model on where there are frozen ones.
+
+    Otherwise it turns all of them off, measures the base model's inputs, and leaves the frozen ones to be
+    trained. The new one adds nothing to what is measured.
+    """
+    if not name_below(model):
+        yield
+        return
+    model.disable_adapter = contextlib.nullcontext
+    try:
+        yield
+    finally:
+        del model.disable_adapter
 
 
 class _Pass:
@@ -88,9 +108,10 @@ class _Pass:
 
 def _choose_passes(model: Module, passes: FirstPasses) -> list[_Pass]:
     """Return the passes with enough tokens: trained ones, or all that are text where those are too few."""
-    from tui_tuner.methods.beginnings import list_low_rank
+    from tui_tuner.methods.first_values.beginnings import list_low_rank
 
-    rank = max((max(layer.r.values()) for _name, layer in list_low_rank(model)), default=1)
+    trained = model.active_adapter
+    rank = max((layer.r.get(trained, 1) for _name, layer in list_low_rank(model)), default=1)
     for choose in ("trained", "read"):
         found = [_Pass(one, getattr(one, choose)) for one in passes]
         enough = [one for one in found if int(one.kept.sum()) >= rank]

@@ -29,8 +29,10 @@ WAYS: dict[str, tuple[str, str]] = {  # what peft calls it, and what it does
     "dare_ties": ("dare_ties", N_("drops at random as dare does, then elects signs as ties does")),
 }
 SPARSE = ("ties", "dare", "dare_ties")  # these read a density
+SAME_RANK = ("linear", *SPARSE)  # these add matrices of one shape
 _PREFIX = "base_model.model."
 _NAME = "combined"
+_DOWN = ".lora_A.weight"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def combine_stored(
         else:
             model.add_adapter(name, settings)
         set_peft_model_state_dict(model, load_file(folder / WEIGHTS), adapter_name=name)
+    _settle_ranks(model, names, stored, recipe)
     torch.manual_seed(recipe.seed)
     model.base_model.add_weighted_adapter(
         names,
@@ -91,7 +94,32 @@ def combine_stored(
     found.base_model_name_or_path = told.get("base_model_name_or_path")
     found.task_type, found.revision = told.get("task_type"), told.get("revision")
     state = get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False)
+    ranks = {
+        name.removeprefix(_PREFIX).removesuffix(_DOWN): len(weight)
+        for name, weight in state.items()
+        if name.endswith(_DOWN)
+    }
+    # all that scaled the adapters is in the tensors, so alpha is the rank in each layer
+    found.rank_pattern = {name: rank for name, rank in ranks.items() if rank != found.r}
+    found.alpha_pattern = dict(found.rank_pattern)
     return found, {name: weight.contiguous() for name, weight in state.items()}
+
+
+def find_ranks(stored: Stored) -> dict[str, int]:
+    """Return the rank of each layer of an adapter, which a pattern may set apart from its settings."""
+    return {
+        name.removeprefix(_PREFIX).removesuffix(_DOWN): shape[0]
+        for name, shape in stored.shapes.items()
+        if name.endswith(_DOWN)
+    }
+
+
+def _settle_ranks(model: Any, names: Sequence[str], stored: Sequence[Stored], recipe: Recipe) -> None:
+    """Tell peft the largest rank of each adapter, from which it makes room for the combination."""
+    largest = [max(find_ranks(one).values(), default=1) for one in stored]
+    for name, rank in zip(names, largest, strict=True):
+        settings = model.peft_config[name]
+        settings.r, settings.rank_pattern = max(largest) if recipe.way in SAME_RANK else rank, {}
 
 
 def _make_modules(stored: Sequence[Stored]) -> Any:

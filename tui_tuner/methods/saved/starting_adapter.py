@@ -17,7 +17,7 @@ from tui_tuner.errors import ConfigError, ModelError, TunerError, name_field
 from tui_tuner.locales import N_, _
 from tui_tuner.methods import find_method
 from tui_tuner.methods.method import Method
-from tui_tuner.methods.putting import find_adapter_method
+from tui_tuner.methods.saved.putting import find_adapter_method
 from tui_tuner.methods.stored import CONFIG, WEIGHTS, Stored, is_embedding, list_below, read_stored
 from tui_tuner.runs.store import RunStore
 from tui_tuner.text import one_line
@@ -143,7 +143,13 @@ def _check_continue(config: RunConfig, stored: Stored, method: Method, place: Pa
         )
     why = own.explain_end(stored.settings)
     if why:
-        raise ConfigError(why, where=FIELD, hint=_("Begin a new one, or begin with another adapter."))
+        raise ConfigError(
+            why,
+            where=FIELD,
+            hint=advise(N_("Merge it first: {command}.", command=write_setting({"model.adapter_use": MERGE})))
+            if own.has(Trait.MERGEABLE)
+            else _("Begin a new one, or begin with another adapter."),
+        )
 
 
 def _check_merge(config: RunConfig, method: Method, place: Path) -> None:

@@ -66,7 +66,7 @@ def begin_low_rank(method: Method, model: Module, config: RunConfig) -> None:
         for name, layer in layers:
             found.taken[name] = _take_out(name, layer, split)
     elif asked in NEEDS_QUANTISED:
-        from tui_tuner.methods.quantising_loss import begin_with_loss
+        from tui_tuner.methods.first_values.quantising_loss import begin_with_loss
 
         begin_with_loss(layers, model, config)
 
@@ -146,9 +146,9 @@ def write_for_original(model: Module, stabilised: bool) -> Iterator[dict[str, Te
     before = dict(vars(settings))
     tensors = dict(model.state_dict())
     layers = dict(list_low_rank(model))
+    adapter = model.active_adapter  # not a frozen one below it
     for name, (up, down) in found.taken.items():
         layer = layers[name]
-        adapter = layer.active_adapters[0]
         place = f"base_model.model.{name}"
         ups, downs = layer.lora_B[adapter].weight, layer.lora_A[adapter].weight
         tensors[f"{place}.lora_B.{adapter}.weight"] = torch.cat([ups.detach().cpu().float(), -up], dim=1)
