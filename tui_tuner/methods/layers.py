@@ -146,7 +146,7 @@ def choose_experts(model: Module, targets: str | list[str], layers: int | None =
     for target in asked:
         named = [name for name in known if target == EXPERTS or name == target or name.endswith(f".{target}")]
         if not named:
-            raise _refuse_experts(target, known)
+            raise refuse_experts(target, known)
         found |= dict.fromkeys(named)
     if layers is None:
         # whole names would be as good, but an adapter's settings are read by people too
@@ -167,7 +167,8 @@ def list_expert_weights(model: Module) -> list[str]:
     ]
 
 
-def _refuse_experts(target: str, known: list[str]) -> ConfigError:
+def refuse_experts(target: str, known: Iterable[str]) -> ConfigError:
+    """Return the error for a target that no fused experts of the model have, with the names of those."""
     names = list(dict.fromkeys(".".join(name.split(".")[-2:]) for name in known))
     if names:
         hint = _("Its experts are {names}; the word experts takes them all.", names=list_items(names))

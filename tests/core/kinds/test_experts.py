@@ -18,10 +18,11 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.inference.combining import combine_adapters
 from tui_tuner.inference.origin import find_origin
+from tui_tuner.launch.beforehand import check_method
 from tui_tuner.methods import attach, count_model_parameters, find_method, merge
 from tui_tuner.methods.attached import method_of
-from tui_tuner.methods.combining import Recipe
-from tui_tuner.methods.putting import leaves_base, put_adapter
+from tui_tuner.methods.saved.putting import leaves_base, put_adapter
+from tui_tuner.methods.saved.weighted_sum import Recipe
 from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.facts import load_facts
 from tui_tuner.models.loading import load_model
@@ -198,6 +199,9 @@ def test_names_that_are_no_experts_are_refused(
     words: str,
 ) -> None:
     config = make_config(model__name=mixtures(kind), **small(targets=targets))
+    if "no experts" in words:  # known from the config.json alone
+        with pytest.raises(ConfigError, match=words):
+            check_method(config)
     with pytest.raises(ConfigError, match=words) as caught:
         attach(load_model(config, "cpu"), config)
     assert caught.value.field == "method.targets"
@@ -206,9 +210,10 @@ def test_names_that_are_no_experts_are_refused(
 
 def test_a_dense_model_has_no_experts(make_config: MakeConfig) -> None:
     config = make_config(**small(targets=BOTH))
-    with pytest.raises(ConfigError, match="no experts") as caught:
-        attach(load_model(config, "cpu"), config)
-    assert "all-linear" in caught.value.hint
+    for refuse in (check_method, lambda config: attach(load_model(config, "cpu"), config)):
+        with pytest.raises(ConfigError, match="no experts") as caught:
+            refuse(config)
+        assert "all-linear" in caught.value.hint and caught.value.field == "method.targets"
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,13 @@ def _leave_taken(names: frozenset[str], section: MethodSection, facts: ModelFact
     return names - {ALL} | attention
 
 
+def list_fused_names(facts: ModelFacts) -> list[str]:
+    """Return how `method.targets` may name fused weights of a model's experts, next to `experts`."""
+    if not facts.has_experts:
+        return []
+    return list(dict.fromkeys(f"{EXPERTS}.{FUSED[name]}" for name in facts.family.mlp if name in FUSED))
+
+
 def takes_expert(linear: Linear, targets: frozenset[str]) -> bool:
     """Return whether targets stand for the fused weight that a matrix of the experts is a part of."""
     weight = FUSED.get(linear.name, linear.name)

@@ -16,7 +16,7 @@ from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.config.sections.name_patterns import EXPERTS
 from tui_tuner.locales import _
 from tui_tuner.methods import find_method
-from tui_tuner.methods.numbers.target_names import ALL, FUSED, is_pattern, name_targets
+from tui_tuner.methods.numbers.target_names import ALL, is_pattern, list_fused_names, name_targets
 from tui_tuner.methods.numbers.terms import MethodCase
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.architectures.heads import HeadPart, head_parts
@@ -171,7 +171,7 @@ def _explain_doubt(facts: ModelFacts, method: MethodSection, parts: tuple[HeadPa
         return _("which layers method.rank_pattern is about is found on the model itself")
     known = {step for linear in facts.layer_linears for step in (linear.name, linear.name.split(".")[-1])}
     if facts.has_experts:
-        known |= {EXPERTS, *(f"{EXPERTS}.{FUSED[name]}" for name in facts.family.mlp if name in FUSED)}
+        known |= {EXPERTS, *list_fused_names(facts)}
     # PEFT matches the last part of a name anywhere in the model, so modules of a head count as targets too
     known |= {part.matrix.name.split(".")[-1] for part in parts}
     if targets - known:
