@@ -53,6 +53,10 @@ def train_and_keep(config: Any, train: Train) -> tuple[Trained, dict[int, torch.
     [
         {"kind": "lora", "rank": 4},
         {"kind": "vera", "rank": 8},
+        {"kind": "lokr", "rank": 4},
+        {"kind": "ln_tuning"},
+        {"kind": "boft"},
+        {"kind": "randlora", "rank": 8},
         {"kind": "full"},
         {"kind": "freeze", "layers": 1},
         {"kind": "prompt_tuning", "virtual_tokens": 4},

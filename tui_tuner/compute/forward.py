@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -105,6 +105,7 @@ def reads_types(model: torch.nn.Module) -> bool:
 def compute_target_logits(model: torch.nn.Module, micro: MicroBatch, way: ForwardWay) -> Tensor:
     """Return the logits of a causal model at the positions with a label, [K, vocabulary]."""
     import torch
+    from transformers import modeling_utils
 
     inputs = build_inputs(model, micro, way) | {"use_cache": False}
     keep = micro.keep
@@ -113,12 +114,29 @@ def compute_target_logits(model: torch.nn.Module, micro: MicroBatch, way: Forwar
     if way.virtual:
         keep = torch.nn.functional.pad(keep, (way.virtual, 0))
     if way.compact:
-        return model(**inputs, logits_to_keep=keep).logits
+        if hasattr(modeling_utils, "slice_logits_to_keep"):
+            return model(**inputs, logits_to_keep=keep).logits
+        with _keep_positions(model, keep):
+            return model(**inputs).logits
     logits = model(**inputs).logits
     # Indexing by a mask would make the host wait for the GPU, to learn how many positions there are.
     if micro.places is not None and on_gpu(way.device):
         return logits.flatten(0, 1)[micro.places]
     return logits[keep]
+
+
+@contextlib.contextmanager
+def _keep_positions(model: torch.nn.Module, keep: Tensor) -> Iterator[None]:
+    """Let the output layer see only the positions of a mask [B, L]; its logits are then [K, vocabulary].
+
+    transformers before 5.21 takes the same positions for all rows, but not a mask.
+    """
+    head = unwrap_model(model).get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _head, inputs: (inputs[0][keep], *inputs[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def switch_attention(model: torch.nn.Module, way: ForwardWay, stock: str) -> None:

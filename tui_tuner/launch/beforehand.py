@@ -17,6 +17,7 @@ from tui_tuner.tasks import find_task
 from tui_tuner.text import list_items, one_line
 
 if TYPE_CHECKING:
+    from tui_tuner.models.facts import ModelFacts
     from tui_tuner.training.ranks import Ranks
 
 MOST_ROWS = 1000  # read in search of a usable one
@@ -136,8 +137,24 @@ def _check_model(config: RunConfig) -> None:
         check_template(model.chat_template)
 
 
-def check_method(config: RunConfig) -> None:
+def check_carried(config: RunConfig, facts: ModelFacts) -> None:
+    """Check that a model can carry the method of a config, next to the adapter that the run begins with.
+
+    Raises:
+        TunerError: it cannot, or the adapter is none for this method.
+    """
+    if config.model.adapter is not None:
+        from tui_tuner.training.starting import check_start
+
+        check_start(config)
+    check_method(config, facts)
+
+
+def check_method(config: RunConfig, facts: ModelFacts | None = None) -> None:
     """Check that the model has what the method needs, if the model's shapes are known without a network.
+
+    Args:
+        facts: The model's shapes, if they are known already.
 
     Raises:
         ConfigError: more layers than the model has, unknown layer names, or an unsupported prefix.
@@ -159,7 +176,7 @@ def check_method(config: RunConfig) -> None:
     method = config.method
 
     try:
-        facts = load_facts(config.model, network=False)
+        facts = facts or load_facts(config.model, network=False)
     except TunerError:
         # Left to the run, which may know shapes that planning does not
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.launch.helper import Helper
@@ -49,4 +50,8 @@ def count_on_model(
             raise
         # An estimate with a doubt is better than none
         return guess
-    return replace(guess, trained=found["trained"], total=found["total"], doubt="")
+    counted = replace(guess, trained=found["trained"], total=found["total"], doubt="")
+    if not config.method.has_trait(Trait.ADAPTER):
+        return replace(counted, own=found["total"])
+    more = found["trained"] - guess.trained
+    return replace(counted, adapter=guess.adapter + more, stored=max(0, guess.stored + more))

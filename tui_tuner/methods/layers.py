@@ -281,6 +281,24 @@ def name_targets(model: Module, config: RunConfig, peft_type: str) -> dict[str, 
     return found
 
 
+def name_inside(model: Module, where: dict[str, Any]) -> dict[str, Any]:
+    """Replace the names of targets by full names if layers outside the stack share them."""
+    # peft's VeRA and RandLoRA have no `exclude_modules`, which other methods use for this
+    if where.pop("exclude_modules") is not None:
+        # nor does peft ask which layer it is where it finds a full name
+        places = where.pop("layers_to_transform", None)
+        stack = find_layers(model)
+        parts = [stack] if places is None else [stack[place] for place in places]
+        inside = {id(module) for part in parts for module in part.modules()}
+        names = set(where["target_modules"])
+        where["target_modules"] = [
+            name
+            for name, module in model.named_modules()
+            if id(module) in inside and name.rpartition(".")[2] in names
+        ]
+    return where
+
+
 def write_head_config(base: Module, peft_type: str, folder: Path) -> None:
     """Write the model's config next to an adapter with a head, because it has the names of the classes.
 

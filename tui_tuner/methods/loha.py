@@ -29,13 +29,14 @@ class LoHa(HadamardNumbers, PeftMethod):
 
         method = config.method
         settings = LoHaConfig(r=method.rank, alpha=method.alpha, **name_targets(model, config, peft_type))
-        return _never_leave_out(wrap_model(model, settings))
+        return never_leave_out(wrap_model(model, settings))
 
     def continue_adapter(self, base: Module, folder: Path) -> Module:
-        return _never_leave_out(super().continue_adapter(base, folder))
+        return never_leave_out(super().continue_adapter(base, folder))
 
 
-def _never_leave_out(model: Module) -> Module:
+def never_leave_out(model: Module) -> Module:
+    """Take the chance out of a model with adapters in the manner of LyCORIS: every update counts."""
     for module in model.modules():
         if hasattr(module, "module_dropout"):
             # peft skips the update unless a random number is above this, and 0 can be drawn

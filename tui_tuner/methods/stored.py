@@ -22,7 +22,7 @@ EMBEDDINGS = (
 # Parts of the names of parameters that peft or a method of ours adds
 _PARTS = (
     *("lora_", "hada_", "lokr_", "vera_", "ia3_", "prompt_", "token_adapter", "magnitude"),
-    *("bottleneck_", "fusion_"),
+    *("bottleneck_", "fusion_", "oft_", "boft_", "fourierft_", "randlora_", "ln_tuning_"),
 )
 
 

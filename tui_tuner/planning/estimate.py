@@ -21,6 +21,7 @@ from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import MOST_GPUS, Card, find_card
 from tui_tuner.planning.hardware import Gpu, Hardware, detect_hardware
 from tui_tuner.planning.heads.outputs import find_head
+from tui_tuner.planning.heads.parameters import WIDTHS
 from tui_tuner.planning.memory.attention_steps import choose_attention
 from tui_tuner.planning.memory.ledger import Ledger, make_ledger
 from tui_tuner.planning.memory.method_fields import make_method_fields
@@ -38,7 +39,6 @@ SEGMENT = 2 * 1024**2  # the allocator asks the driver for multiples of this
 CPU_CACHE = 0.10  # what malloc keeps of freed memory, of the same
 VERIFIED_BAND, UNVERIFIED_BAND = 0.03, 0.15
 NCCL = 1.4  # GiB more on each of several GPUs, the least of what was published
-WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 ALLOCATOR, CONTEXT, PROCESS = N_("allocator cache"), N_("context"), N_("process")
 BUCKETS = N_("gradient buckets")
 

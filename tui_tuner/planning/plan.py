@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """The predictions for a run. `duration` is None if no rows were counted."""
+    """The predictions for a run. `duration` is None if no rows were counted; `file_bytes` are of the weights
+    that are saved in the end."""
 
     facts: ModelFacts
     resolved: ResolvedRun
@@ -40,6 +41,7 @@ class Plan:
     advice: tuple[Advice, ...]
     rate: Rate
     parameters: Parameters
+    file_bytes: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Surroundings:
     duration: Duration | None
     advice: tuple[Advice, ...]
     parameters: Parameters
+    file_bytes: int
 
 
 def plan_run(
@@ -102,7 +105,15 @@ def plan_run(
     )
     around = plan_surroundings(config, used, facts, data, card, speed)
     return Plan(
-        facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate, around.parameters
+        facts,
+        resolved,
+        fitted,
+        around.rules,
+        around.duration,
+        around.advice,
+        around.rate,
+        around.parameters,
+        around.file_bytes,
     )
 
 
@@ -130,7 +141,8 @@ def plan_surroundings(
     found = tuple(apply_rules(config, facts, data, per_epoch))
     findings = tuple(find_advice(config, facts, data, duration))
     parameters = count_run_parameters(config, facts, data)
-    return Surroundings(found, _choose_rate(config, found), duration, findings, parameters)
+    size = parameters.measure_file(used.model.dtype)
+    return Surroundings(found, _choose_rate(config, found), duration, findings, parameters, size)
 
 
 def _choose_rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:

@@ -16,7 +16,7 @@ from tui_tuner.planning.fit import Candidate, Fit
 from tui_tuner.planning.plan import Rate, Surroundings
 from tui_tuner.planning.row_counting import RowCount
 from tui_tuner.planning.traps.findings import Advice
-from tui_tuner.text import human_money, human_seconds, one_line
+from tui_tuner.text import human_bytes, human_money, human_seconds, one_line
 
 
 def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
@@ -104,6 +104,7 @@ def unfitted_lines(used: ResolvedConfig) -> list[str]:
 def surroundings_lines(found: Surroundings, counted: RowCount) -> list[str]:
     """Format learning rate, time, money and advice."""
     lines = ["", found.parameters.describe_counts()]
+    lines.append(_("saved weights: {size} (predicted)", size=human_bytes(found.file_bytes)))
     lines += ["", _("learning rate  {rate:.3g}, {why}", rate=found.rate.value, why=found.rate.why)]
     for rule in found.rules:
         mark, name = mark_of(rule, found.rate), _(rule.name)
@@ -260,6 +261,7 @@ def surroundings_json(found: Surroundings, counted: RowCount) -> dict[str, Any]:
     """Return the JSON of learning rate, work, time and money (null if unknown), and advice."""
     return {
         **found.parameters.to_json(),
+        "file_bytes": found.file_bytes,
         "data": counted.to_json(),
         "learning_rate": {
             "rate": found.rate.value,

@@ -98,7 +98,7 @@ def test_no_method_of_ours_changes_the_base(
     method: dict[str, Any] = {
         "kind": kind,
         **needs,
-        **({"rank": 4} if kind in ("lora", "dora", "rslora", "loha", "vera") else {}),
+        **({"rank": 4} if kind in ("lora", "dora", "rslora", "loha", "lokr", "vera", "randlora") else {}),
     }
     values = {"model": {"name": str(tiny_model)}, "data": {"path": str(data)}, "method": method}
     torch.manual_seed(0)

@@ -23,6 +23,12 @@ from tui_tuner.methods.saved.putting import find_adapter_method
         ({"peft_type": "ADALORA"}, "adalora"),
         ({"peft_type": "LOHA"}, "loha"),
         ({"peft_type": "VERA"}, "vera"),
+        ({"peft_type": "LOKR"}, "lokr"),
+        ({"peft_type": "LN_TUNING"}, "ln_tuning"),
+        ({"peft_type": "OFT"}, "oft"),
+        ({"peft_type": "BOFT", "boft_n_butterfly_factor": 1}, "boft"),
+        ({"peft_type": "FOURIERFT"}, "fourierft"),
+        ({"peft_type": "RANDLORA"}, "randlora"),
         ({"peft_type": "IA3"}, "ia3"),
         ({"peft_type": "PROMPT_TUNING"}, "prompt_tuning"),
         ({"peft_type": "P_TUNING"}, "p_tuning"),
@@ -34,7 +40,10 @@ def test_adapters_of_our_methods_are_known(settings: dict[str, Any], name: str) 
     assert find_adapter_method(settings) is find_method(name)
 
 
-@pytest.mark.parametrize("settings", [{"peft_type": "LOKR"}, {"peft_type": "OFT"}, {}, {"method": "os"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"peft_type": "HRA"}, {"peft_type": "BOFT", "boft_n_butterfly_factor": 2}, {}, {"method": "os"}],
+)
 def test_an_adapter_of_another_kind_is_an_adapter_all_the_same(settings: dict[str, Any]) -> None:
     method = find_adapter_method(settings)
     assert method.has(Trait.ADAPTER) and method.name not in METHODS

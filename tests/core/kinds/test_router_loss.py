@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from tests.conftest import MakeConfig, Trained
 from tests.core import ways
@@ -37,7 +38,11 @@ def mixture(kind: str, **more: Any) -> Any:
     torch.manual_seed(0)
     name = "aux_loss_coef" if kind == "jetmoe" else "router_aux_loss_coef"
     settings = {name: COEFFICIENT, "output_router_logits": True, **MIXTURES[kind], **more}
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**SHAPE, **settings}))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**SHAPE, **settings}))
+    with torch.no_grad():
+        if model(torch.ones((1, 2), dtype=torch.long), output_router_logits=True).router_logits is None:
+            pytest.skip(f"transformers {transformers.__version__} computes no router loss for {kind}")
+    return model
 
 
 def prepared(model: Any, rows: SomeRows) -> tuple[Any, Silent]:

@@ -54,13 +54,23 @@ def apart(causal: Any, model: Any, rows: SomeRows) -> float:
     return float((torch.cat(truth) - found).abs().max())
 
 
+def padding_error(causal: Any, model: Any, rows: SomeRows) -> float:
+    """How far the losses of a padded batch are from those of each row alone, in the model's own code."""
+    batch = range(len(SHORT + LONG))
+    with torch.no_grad():
+        alone = [causal.compute_plain_losses(model, lay_padded(rows, [row], 0), causal.way) for row in batch]
+        together = causal.compute_plain_losses(model, lay_padded(rows, batch, 0), causal.way)
+    return float((torch.cat(alone) - together).abs().max())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_longer_than_the_window_have_the_models_own_losses(kind: str) -> None:
     causal, model, rows, voice = prepared(kind, max(LONG))
     assert 8 in list_windows(model)
     assert apart(causal, model, rows) < 1e-4
     assert causal.way.segments is KINDS[kind][1], voice.said
-    assert causal.exact
+    # The Doge of transformers 5.14 reads padding, which the check has to find.
+    assert causal.exact is (padding_error(causal, model, rows) < 1e-4)
 
 
 def test_without_rows_that_long_nothing_is_lost_to_a_window() -> None:

@@ -58,6 +58,12 @@ HEADS = {
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"rank": 2},
     "vera": {"rank": 4},
+    "lokr": {"rank": 4},
+    "ln_tuning": {},
+    "oft": {"block_size": 8},
+    "boft": {},
+    "fourierft": {"frequencies": 100},
+    "randlora": {"rank": 4},
     "ia3": {},
     "freeze": {"layers": 1},
     "p_tuning": {"virtual_tokens": 3},

@@ -9,6 +9,8 @@ import pytest
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.methods.structured.norm_tuning import widen_copies
+from tui_tuner.methods.structured.rotations import share_permutations
 from tui_tuner.models.catalog import find_config
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.estimate import estimate_memory, make_setup
@@ -37,7 +39,7 @@ PAIR = ["q_proj", "v_proj"]
 CAUSAL = {"task_type": "CAUSAL_LM", "num_virtual_tokens": VIRTUAL}
 MASKED = {"padded": True, "attention": "masked", "expand_keys": True}
 IA3 = {"target_modules": ["k_proj", "v_proj", "down_proj"], "feedforward_modules": ["down_proj"]}
-METHODS = {  # BOFT is left out: peft tries to compile a CUDA extension for it
+METHODS = {
     "lora": (lambda: peft.LoraConfig(r=8, target_modules=PAIR), {"rank": 8}),
     "dora": (
         lambda: peft.LoraConfig(r=8, use_dora=True, target_modules=PAIR),
@@ -63,6 +65,22 @@ METHODS = {  # BOFT is left out: peft tries to compile a CUDA extension for it
     "vera": (lambda: peft.VeraConfig(r=16, target_modules=PAIR), {"rank": 16, "form": Form.SHARED}),
     "loha": (lambda: peft.LoHaConfig(r=4, target_modules=PAIR), {"rank": 4, "form": Form.HADAMARD}),
     "lokr": (lambda: peft.LoKrConfig(r=4, target_modules=PAIR), {"rank": 4, "form": Form.KRONECKER}),
+    "lokr whole": (
+        lambda: peft.LoKrConfig(r=4, target_modules=PAIR, decompose_factor=16, decompose_both=True),
+        {"rank": 4, "form": Form.KRONECKER, "size": 16, "decomposed": True},
+    ),
+    "boft": (
+        lambda: peft.BOFTConfig(boft_block_size=8, target_modules=PAIR),
+        {"rank": 1, "form": Form.BUTTERFLY, "size": 8},
+    ),
+    "randlora": (
+        lambda: peft.RandLoraConfig(r=8, target_modules=[*PAIR, "down_proj"]),
+        {"rank": 8, "form": Form.RANDOM_BASES, "targets": frozenset([*PAIR, "down_proj"])},
+    ),
+    "norms": (
+        lambda: peft.LNTuningConfig(target_modules=["input_layernorm", "post_attention_layernorm", "norm"]),
+        {"form": Form.NORMS, "trains_norms": True, "elsewhere": (64.0,)},
+    ),
     "oft": (
         lambda: peft.OFTConfig(r=0, oft_block_size=16, target_modules=PAIR),
         {"rank": 16, "form": Form.ROTATION},
@@ -95,7 +113,9 @@ def model(layers, method):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(**{**MODEL, "num_hidden_layers": layers}, attn_implementation="sdpa")
-    found = peft.get_peft_model(LlamaForCausalLM(config).to(torch.bfloat16), method())
+    with share_permutations():
+        found = peft.get_peft_model(LlamaForCausalLM(config).to(torch.bfloat16), method())
+    widen_copies(found)
     for name, parameter in found.named_parameters():
         if "ranknum" in name:
             parameter.requires_grad = False  # as AdaLoRA attaches it here

@@ -39,6 +39,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "estimate lora-8b --set data.path=my.jsonl",
         "estimate job.yaml --gpu 'RTX 4090'",
         "estimate job.yaml --cards",
+        "estimate job.yaml --methods",
     ),
     "lr": ("lr job.yaml", "lr lora-small --set data.path=my.jsonl --steps 60"),
     "runs": ("runs", "runs --search coats --state completed"),

@@ -11,6 +11,7 @@ from tui_tuner.config.kinds.bottleneck_methods import BOTTLENECK_METHODS
 from tui_tuner.config.kinds.low_rank_methods import LOW_RANK_METHODS
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
 from tui_tuner.config.kinds.prompt_methods import PROMPT_METHODS
+from tui_tuner.config.kinds.structured_methods import STRUCTURED_METHODS
 from tui_tuner.locales import N_
 
 _BESIDE = frozenset({Trait.ADAPTER, Trait.QUANTISABLE, Trait.MERGEABLE, Trait.CHECKPOINTABLE})
@@ -196,6 +197,7 @@ METHODS: dict[str, MethodKind] = {
         *PROMPT_METHODS,
         *BOTTLENECK_METHODS,
         *LOW_RANK_METHODS,
+        *STRUCTURED_METHODS,
     )
 }
 

@@ -34,19 +34,21 @@ class MethodSection(Section):
     )
     rank: int = declare_option(
         16,
-        N_("Rank: the inner size of the matrices (LoRA, LoHa, VeRA)."),
+        N_("Rank: the inner size of the matrices (LoRA, LoHa, LoKr, VeRA, RandLoRA)."),
         N_("A higher rank can learn more and needs more memory. 8 to 64 is usual; for VeRA, 256 or more."),
         ge=1,
         le=MOST_RANK,
     )
     alpha: float = declare_option(
         32.0,
-        N_("Alpha: the update is scaled by alpha / rank (LoRA, LoHa)."),
+        N_("Alpha: the update is scaled by alpha / rank (LoRA, LoHa, LoKr)."),
         N_("Twice the rank is usual."),
         gt=0,
         le=MOST_ALPHA,
     )
-    dropout: float = declare_option(0.0, N_("Dropout before the matrices (LoRA, VeRA)."), ge=0, lt=1)
+    dropout: float = declare_option(
+        0.0, N_("Dropout before the matrices (LoRA, VeRA, RandLoRA)."), ge=0, lt=1
+    )
     targets: str | list[str] = declare_option(
         "all-linear",
         N_("Layers that get an adapter: all-linear, module names, experts, or a regular expression."),
@@ -191,6 +193,43 @@ class MethodSection(Section):
         ),
         min_length=1,
         max_length=500,
+        advanced=True,
+    )
+    block_size: int | None = declare_option(
+        None,
+        N_("Inputs that are rotated together (OFT, BOFT)."),
+        N_(
+            "It has to divide the width of every matrix that gets an adapter. Empty is 32 for OFT, and 4 for "
+            "BOFT. Larger blocks train more numbers."
+        ),
+        unit=N_("inputs"),
+        ge=2,
+        le=65_536,
+        advanced=True,
+    )
+    decompose_factor: int | None = declare_option(
+        None,
+        N_("Into how many parts LoKr cuts each side of a matrix."),
+        N_(
+            "Empty cuts a side into about as many parts as each part is long, which trains the fewest "
+            "numbers. 4 or 8 is usual for more. A side that it does not divide is cut into fewer."
+        ),
+        ge=1,
+        le=65_536,
+        advanced=True,
+    )
+    decompose_both: bool = declare_option(
+        False,
+        N_("LoKr's small matrix is low-rank, too."),
+        N_("It trains fewer numbers where the small matrix is large."),
+        advanced=True,
+    )
+    frequencies: int = declare_option(
+        1000,
+        N_("Trained frequencies for each matrix (FourierFT)."),
+        N_("Each is one number. More can learn more."),
+        ge=1,
+        le=10_000_000,
         advanced=True,
     )
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.methods.attached import find_attached, remember_method
+from tui_tuner.methods.numbers.matrices import TAKES_OUT
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 Split = Callable[["Tensor", int, float], tuple["Tensor", "Tensor"]]
 NEEDS_ROWS = ("eva",)
 NEEDS_QUANTISED = ("loftq",)
-TAKES_OUT = ("pissa", "olora")  # these change the base model's own weights
 _EXACT_SIDE = 1024  # of matrices whose singular values are all computed
 _ROUNDS = 16  # of the randomised decomposition of larger ones, as in PiSSA's paper
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -133,6 +134,9 @@ class FusionNumbers(MethodNumbers):
         width = case.facts.hidden
         each = sum(2 * width * size + size + width for size in sizes)
         return each * case.facts.own_layers * (2 if style == HOULSBY else 1)
+
+    def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
+        return self.count_frozen(case)  # the adapters are saved with what is trained over them
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         style, sizes, _scaled = describe_fused(case)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 
 from tui_tuner.config.sections.method import MethodSection
@@ -20,6 +21,7 @@ from tui_tuner.methods.numbers.terms import (
 )
 from tui_tuner.models.architectures.family import Linear
 
+TAKES_OUT = ("pissa", "olora")  # beginnings that change the base model's own weights
 _QLORA_BATCH = (16, N_("QLoRA's batch of 16"))
 LORA = Rates(
     Customary(2e-4, 5e-5, 5e-4, N_("QLoRA (arXiv 2305.14314): 2e-4 up to 13B parameters")),
@@ -101,6 +103,11 @@ class LowRankNumbers(MethodNumbers):
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
         return _count_low_rank(linear, case) + (linear.outputs if self.magnitudes else 0)
 
+    def count_saved_parameters(self, linear: Linear, case: MethodCase) -> int:
+        # What was taken out of the base model is saved too, as a product of the same rank
+        again = case.section.init in TAKES_OUT
+        return self.count_parameters(linear, case) + (_count_low_rank(linear, case) if again else 0)
+
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         if is_fused(linear, case):
             # Forward and backward multiply by the weights with the update in them
@@ -125,6 +132,10 @@ class SharedRankNumbers(MethodNumbers):
 
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
         return _count_low_rank(linear, case) + case.section.rank
+
+    def count_saved_parameters(self, linear: Linear, case: MethodCase) -> int:
+        # Once it is trained it holds the ranks that are left, of which each layer has the mean here
+        return case.section.kept_rank * (linear.inputs + linear.outputs + 1)
 
     def count_layer_frozen(self, linear: Linear, case: MethodCase) -> int:
         return 1  # the rank itself, as a parameter
@@ -165,6 +176,12 @@ class SharedRandomNumbers(MethodNumbers):
 
     def count_parameters(self, linear: Linear, case: MethodCase) -> int:
         return case.section.rank + linear.outputs
+
+    def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
+        # peft saves the random matrices, too: they are as wide as the widest layer
+        inputs = max((linear.inputs for linear in adapted), default=0)
+        outputs = max((linear.outputs for linear in adapted), default=0)
+        return case.section.rank * (inputs + outputs)
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         # Both passes multiply by the random matrices, although only vectors are trained

@@ -72,6 +72,19 @@ class MethodNumbers:
         """Return how many numbers it adds that are not trained."""
         return 0
 
+    def count_saved_parameters(self, linear: Linear, case: MethodCase) -> int:
+        """Return how many numbers a saved adapter holds for one linear layer."""
+        return self.count_parameters(linear, case)
+
+    def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
+        """Return how many numbers a saved adapter holds besides those and a head.
+
+        Args:
+            adapted: Every linear layer with an adapter.
+            decides: As for `count_elsewhere`.
+        """
+        return self.count_elsewhere(case, decides)
+
     def count_own(self, facts: ModelFacts, section: MethodSection, decides: bool = False) -> int:
         """Return how many of the model's own weights are trained, if not all of them are.
 

@@ -80,6 +80,17 @@ def takes_expert(linear: Linear, targets: frozenset[str]) -> bool:
     )
 
 
+def list_targets(section: MethodSection, facts: ModelFacts) -> list[Linear]:
+    """List the matrices of a layer that get an adapter, without experts and routers, which are no layers."""
+    targets = name_targets(section, facts)
+    return [
+        one
+        for one in facts.layer_linears
+        if one.group not in ("expert", "router")
+        and (ALL in targets or any(f".{one.name}".endswith(f".{name}") for name in targets))
+    ]
+
+
 @lru_cache(maxsize=64)
 def _match_names(pattern: str, names: tuple[str, ...], layers: int) -> frozenset[str]:
     if explain_regex(pattern):

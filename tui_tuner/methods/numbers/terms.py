@@ -33,6 +33,8 @@ class Form(StrEnum):
     BUTTERFLY = "butterfly"  # BOFT: a rotation of the inputs, from factors
     ROTATION = "rotation"  # OFT: a block-diagonal rotation of the inputs
     SPECTRUM = "spectrum"  # FourierFT and WaveFT: a whole matrix, from a few coefficients
+    RANDOM_BASES = "random_bases"  # RandLoRA: products of random matrices, mixed to a whole one
+    NORMS = "norms"  # norm tuning: a trained copy in place of each norm, and nothing beside a linear layer
     FOLDED = "folded"  # MiSS: the input folded to a few values, which one matrix widens
     SUBLAYERS = "sublayers"  # bottleneck adapters: behind a block rather than beside a matrix
     LLAMA_ADAPTER = "llama_adapter"  # lit-gpt's `adapter`: a trained prompt in each layer (arXiv 2303.16199)
@@ -125,6 +127,9 @@ class Terms:
         sublayers: For `Form.SUBLAYERS`, the adapters of each layer.
         ranks: The rank next to matrices that have another one: (name, rank).
         measured: Numbers that the method keeps for each number of its adapters, without the optimizer's.
+        size: The block of BOFT, FourierFT's frequencies, or the factor that LoKr splits sides by; 0 is the
+            library's default.
+        decomposed: LoKr's small matrix is a product, too.
     """
 
     form: Form = Form.LOW_RANK
@@ -147,6 +152,8 @@ class Terms:
     sublayers: Sublayers | None = None
     ranks: tuple[tuple[str, int], ...] = ()
     measured: int = 0
+    size: int = 0
+    decomposed: bool = False
 
 
 def make_basic_terms(case: MethodCase) -> Terms:

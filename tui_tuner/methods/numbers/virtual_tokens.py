@@ -33,6 +33,10 @@ class PromptNumbers(MethodNumbers):
     def count_elsewhere(self, case: MethodCase, decides: bool = False) -> int:
         return case.section.virtual_tokens * _measure_width(case, decides)
 
+    def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
+        # The tokens alone: a network that makes them is not kept
+        return case.section.virtual_tokens * _measure_width(case, decides)
+
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
         # Virtual tokens lengthen the sequence; there are no weights next to a matrix
         return PassedWeights()
@@ -110,6 +114,9 @@ class PrefixNumbers(PromptNumbers):
         if inner is None:
             return count * every
         return count * keys + (keys + 1) * inner + (inner + 1) * every
+
+    def count_saved_elsewhere(self, case: MethodCase, adapted: Collection[Linear], decides: bool) -> int:
+        return case.section.virtual_tokens * case.facts.layers * 2 * case.facts.kv_dim
 
     def memory_terms(self, case: MethodCase) -> Terms:
         return replace(make_basic_terms(case), encoder=case.section.encoder_size or 0)

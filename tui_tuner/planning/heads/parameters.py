@@ -26,6 +26,9 @@ from tui_tuner.planning.heads.outputs import find_head
 from tui_tuner.planning.memory.method_fields import make_case
 from tui_tuner.planning.memory.stack import Stack, find_installed
 
+WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a number
+ADAPTER_WIDTH = 4  # adapters are trained and saved in float32
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -33,7 +36,8 @@ class Parameters:
 
     `doubt` is the reason why the counts may be wrong, empty if they are exact; `basis` is the source of the
     number of a head's classes, empty without a head. `adapter` counts the parameters that the method added
-    and trains, without heads.
+    and trains, without heads. In the saved file are `stored` numbers of an adapter, which are in float32, and
+    `own` of the model's own weights: its trained head or embeddings, or the whole model.
     """
 
     trained: int
@@ -41,11 +45,21 @@ class Parameters:
     doubt: str = ""
     basis: str = ""
     adapter: int = 0
+    stored: int = 0
+    own: int = 0
 
     @property
     def trained_share(self) -> float:
         """Return the trained parameters as a share of all."""
         return self.trained / self.total if self.total else 0.0
+
+    def measure_file(self, dtype: str) -> int:
+        """Return the bytes of weights in the file that is saved in the end.
+
+        Args:
+            dtype: Number format of the model's weights.
+        """
+        return ADAPTER_WIDTH * self.stored + WIDTHS[dtype] * self.own
 
     def describe_counts(self) -> str:
         """Describe the counts in one line, for a screen."""
@@ -111,11 +125,13 @@ def count_parameters(
     kept = sum(part.parameters for part in head)
     doubt = _explain_doubt(facts, method, parts)
     if method.has_trait(Trait.WHOLE_MODEL):
-        return Parameters(base, base, doubt)
+        return Parameters(base, base, doubt, own=base)
     numbers, case = find_method(method.kind), make_case(method, facts, stack)
     added = numbers.count_elsewhere(case, bool(parts))
     adapted = list(list_adapted(case, parts, head))
     added += sum(numbers.count_parameters(one, case) * one.copies for one in adapted)
+    stored = sum(numbers.count_saved_parameters(one, case) * one.copies for one in adapted)
+    stored += numbers.count_saved_elsewhere(case, adapted, bool(parts))
     base += sum(numbers.count_layer_frozen(one, case) for one in adapted)
     base += numbers.count_twice(case, {part.matrix.name.split(".")[0] for part in head})
     if method.reads_field("train_embeddings") and method.train_embeddings:
@@ -124,11 +140,21 @@ def count_parameters(
         if not parts and not facts.tied:
             kept += facts.head_parameters
     # Modules trained along with an adapter exist twice (see above); with other methods they do not
-    trained = added + kept + numbers.count_own(facts, method, bool(parts))
+    own = numbers.count_own(facts, method, bool(parts))
+    trained = added + kept + own
     if not trained and not doubt:
         doubt = _("{kind} does not declare what it trains", kind=method.kind)
-    total = base + added + numbers.count_frozen(case) + (kept if method.has_trait(Trait.ADAPTER) else 0)
-    return Parameters(trained, total, doubt, adapter=added)
+    beside = method.has_trait(Trait.ADAPTER)
+    total = base + added + numbers.count_frozen(case) + (kept if beside else 0)
+    # Only an adapter is saved by itself; other methods save the whole model
+    return Parameters(
+        trained,
+        total,
+        doubt,
+        adapter=added,
+        stored=stored if beside else 0,
+        own=kept + own if beside else base,
+    )
 
 
 def list_adapted(case: MethodCase, parts: tuple[HeadPart, ...], head: list[HeadPart]) -> Iterator[Linear]:

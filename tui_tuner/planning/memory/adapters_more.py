@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tui_tuner.methods.numbers.target_names import SECONDS
 from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.methods.numbers.update_shapes import count_bases, list_kronecker, split_side
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.adapters import AdaptedLinear, Adapter, Dora, Ia3, Lora
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
@@ -77,49 +78,59 @@ class Loha(Delta):
 
 
 class Lokr(Delta):
-    """LoKr: the Kronecker product of a small matrix and a low-rank one."""
+    """LoKr: the Kronecker product of a small matrix and a large one, each whole or the product of two."""
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        # LoKr splits both sides by default into factors as alike as possible
-        left, right = find_factor(shape.outputs), find_factor(shape.inputs)
-        self.small = self.add_parameter(float(left * right))
-        self.low = [self.add_parameter(float(setup.rank * side // part))
-                    for side, part in ((shape.outputs, left), (shape.inputs, right))]  # fmt: skip
+        small, large = list_kronecker(
+            shape.inputs, shape.outputs, setup.rank, setup.size or None, setup.decomposed
+        )
+        self.factors = [[self.add_parameter(float(size)) for size in sizes] for sizes in (small, large)]
+        (up, wide), (left, long) = (
+            split_side(side, setup.size or None) for side in (shape.outputs, shape.inputs)
+        )
+        self.products = [float(up * left), float(wide * long)]
 
     def make_update(self, tape: Tape) -> Tensor:
         size, adapter = float(self.shape.inputs * self.shape.outputs), self.setup.adapter
-        grads = tuple((one, one.count * adapter) for one in (self.small, *self.low))
-        kron = tape.run_op(size, adapter, (), parameters=grads, extra=size * adapter)
+        inputs: list[Tensor] = []
+        grads: list[tuple[Parameter, float]] = []
+        for factors, count in zip(self.factors, self.products, strict=True):
+            own = [(one, one.count * adapter) for one in factors]
+            if len(own) > 1:
+                inputs.append(tape.run_op(count, adapter, (), parameters=tuple(own)))
+            else:
+                grads += own
+        saved = tuple(one.buffer for one in inputs)
+        kron = tape.run_op(size, adapter, tuple(inputs), saved, parameters=tuple(grads), extra=size * adapter)
+        del inputs, saved
         return tape.run_op(size, adapter, (kron,))  # * scale
-
-
-def find_factor(size: int) -> int:
-    """Return the largest divisor of a size not above its square root (LoKr's default split)."""
-    return next(part for part in range(int(size**0.5), 0, -1) if size % part == 0)
 
 
 class Boft(Adapter):
     """BOFT: `base(x @ rotation) * scale`.
 
     The rotation is a whole matrix, made in each forward pass, and kept with the identity and the permutation
-    that it was made from (`boft_P` lies in host memory).
+    that it was made from. Layers of one width share their permutation, in the dtype of the weights.
     """
 
     BLOCK = 4  # `boft_block_size`
+    SOLVED = 3.5  # tensors as large as the blocks that solving for the rotation keeps
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.blocks = self.add_parameter(float(shape.inputs * self.BLOCK))
+        self.blocks = self.add_parameter(float(shape.inputs * (setup.size or self.BLOCK)))
         self.scale = self.add_parameter(float(shape.outputs))
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         size, width, adapter = float(self.shape.inputs) ** 2, x.width, self.setup.adapter
         identity = Buffer(tape.meter, size * width)
         grads = ((self.blocks, self.blocks.count * adapter),)
-        diagonal = tape.cast(tape.run_op(size, adapter, (), parameters=grads), width)
+        solved = Buffer(tape.meter, self.SOLVED * self.blocks.count * adapter)
+        diagonal = tape.cast(tape.run_op(size, adapter, (), (solved,), parameters=grads), width)
+        del solved
         # Two products with the permutation, before and after the factor, keep the same buffer
-        permutation = Buffer(tape.meter, size * width)
+        permutation = Buffer(tape.meter, size * width if width != self.setup.weight else 0.0)
         rotation = tape.run_op(size, width, (diagonal,), (permutation,))
         rotation = tape.run_op(size, width, (rotation,), (permutation,))
         del diagonal, permutation
@@ -131,8 +142,9 @@ class Boft(Adapter):
         del turned
         scales = ((self.scale, self.scale.count * adapter),)
         extra = result.count * adapter
+        factors = Buffer(tape.meter, self.scale.count * (adapter + width))
         scaled = tape.run_op(
-            result.count, adapter, (result,), (result.buffer,), parameters=scales, extra=extra
+            result.count, adapter, (result,), (result.buffer, factors), parameters=scales, extra=extra
         )
         return tape.cast(scaled, result.width)
 
@@ -172,19 +184,20 @@ class Oft(Adapter):
 class Fourier(Delta):
     """FourierFT and WaveFT: a few trained coefficients of a whole update matrix, transformed."""
 
-    COEFFICIENTS = 1000.0  # `n_frequency`
+    COEFFICIENTS = 1000  # `n_frequency`
     COMPLEX = 2  # times the bytes of a real number
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.spectrum = self.add_parameter(self.COEFFICIENTS)
+        self.coefficients = float(setup.size or self.COEFFICIENTS)
+        self.spectrum = self.add_parameter(self.coefficients)
 
     def make_update(self, tape: Tape) -> Tensor:
         size, adapter = float(self.shape.inputs * self.shape.outputs), self.setup.adapter
         whole = size * adapter
         dense = Buffer(tape.meter, (1 + self.COMPLEX) * whole)
         grads = ((self.spectrum, self.spectrum.count * adapter),)
-        places = Buffer(tape.meter, 2 * 8 * self.COEFFICIENTS)  # row and column of each, as int64
+        places = Buffer(tape.meter, 2 * 8 * self.coefficients)  # row and column of each, as int64
         delta = tape.run_op(size, adapter, (), (places,), parameters=grads, extra=2 * self.COMPLEX * whole)
         del dense, places
         return delta
@@ -206,6 +219,53 @@ class Miss(Adapter):
         grads = ((self.block, self.block.count * self.compute_width),)
         high = tape.run_op(result.count, self.compute_width, (folded,), (folded.buffer,), parameters=grads)
         return tape.cast(add_tensors(tape, result, high), result.width)
+
+
+class RandomBases(Adapter):
+    """RandLoRA: `result + second(first(dropout(x))) * scale`, whose narrower side is trained.
+
+    Both are as wide as the bases together. The wider one is a part of the random matrices that all layers
+    share, copied unless it is all of them; the narrower one is made of the trained numbers.
+    """
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        self.narrow, self.wide = sorted((shape.inputs, shape.outputs))
+        bases = count_bases(shape, setup.rank)
+        self.inner = float(setup.rank * bases)
+        self.mixture = [self.add_parameter(self.inner), self.add_parameter(float(bases * self.narrow))]
+
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
+        result = base.run_base(tape, x)
+        adapter, compute, rows = self.setup.adapter, self.compute_width, base.count_rows(x)
+        frozen = Buffer(tape.meter, self.inner * self.wide * adapter if self._is_part() else 0.0)
+        grads = tuple((one, one.count * adapter) for one in self.mixture)
+        size = self.inner * self.narrow
+        made = tape.cast(tape.run_op(size, adapter, (), parameters=grads, extra=size * adapter), compute)
+        if compute != adapter:
+            frozen = Buffer(tape.meter, self.inner * self.wide * compute)
+        x = tape.cast(run_dropout(tape, tape.cast(x, adapter), self.setup.dropout), compute)
+        if self.shape.inputs == self.narrow:
+            kept = (x.buffer, made.buffer) if x.node else (x.buffer,)
+            low = tape.run_op(rows * self.inner, compute, (x, made), kept)
+            high = tape.run_op(rows * self.shape.outputs, compute, (low,), (frozen,))
+        else:
+            low = tape.run_op(rows * self.inner, compute, (x,), (frozen,))
+            saved = (low.buffer, made.buffer) if low.node else (low.buffer,)
+            high = tape.run_op(rows * self.shape.outputs, compute, (low, made), saved)
+        del x, low, made, frozen
+        high = tape.run_op(high.count, compute, (high,))  # * scale
+        return tape.cast(add_tensors(tape, result, high), result.width)
+
+    def _is_part(self) -> bool:
+        """Return whether fewer bases are taken than there are, which copies them."""
+        return count_bases(self.shape, self.setup.rank) < -(-min(find_widest(self.setup)) // self.setup.rank)
+
+
+def find_widest(setup: Setup) -> tuple[int, int]:
+    """Return the most inputs and the most outputs of the matrices that have an adapter."""
+    adapted = [one for one in setup.facts.layer_linears if setup.stack.adapts_linear(one, setup.targets)]
+    return max((one.inputs for one in adapted), default=0), max((one.outputs for one in adapted), default=0)
 
 
 class Singular(Lora):
@@ -315,6 +375,7 @@ FORMS: dict[Form, type[Adapter]] = {
     Form.BUTTERFLY: Boft,
     Form.ROTATION: Oft,
     Form.SPECTRUM: Fourier,
+    Form.RANDOM_BASES: RandomBases,
     Form.FOLDED: Miss,
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.architectures.heads import HeadPart
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
@@ -33,6 +34,8 @@ def run_loss(
     hidden = holder.pop()
     if not (setup.facts.encoder and setup.facts.family.norm_bias):
         final = Parameter(setup.facts.hidden, setup.norm) if setup.whole_model else None
+        if setup.form is Form.NORMS:
+            final = Parameter(setup.facts.hidden, setup.adapter)
         hidden = run_norm(tape, hidden, setup, final)
     tape.meter.kind = HEAD
     if setup.head:

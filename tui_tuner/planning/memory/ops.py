@@ -6,6 +6,7 @@ what a caller still holds is part of the peak.
 
 from __future__ import annotations
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
 
@@ -15,9 +16,11 @@ def run_norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -
     family = setup.facts.family
     if family.norm in ("layer", "plain"):
         # layer_norm is on autocast's float32 list
-        inner = tape.cast(x, SINGLE) if setup.autocast else x
+        inner = tape.cast(x, max(x.width, parameter.width) if parameter else x.width)
+        inner = tape.cast(inner, SINGLE) if setup.autocast else inner
         grads = ((parameter, parameter.count * inner.width),) if parameter else ()
-        return tape.run_op(x.count, inner.width, (inner,), (inner.buffer,), parameters=grads)
+        out = tape.run_op(x.count, inner.width, (inner,), (inner.buffer,), parameters=grads)
+        return out if setup.autocast else tape.cast(out, x.width)
     if setup.quick:
         return _norm_at_once(tape, x, setup, parameter)
     hidden = tape.cast(x, SINGLE)
@@ -32,25 +35,25 @@ def run_norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -
     del scaled
     late = family.norm_after or family.norm_late  # the weights are applied in float32
     back = hidden if late else tape.cast(hidden, x.width)
-    width = max(back.width, setup.norm)
+    width = max(back.width, parameter.width if parameter else setup.norm)
     grads = ((parameter, parameter.count * width),) if parameter else ()
     saved = (back.buffer,) if parameter else ()
     extra = back.count * width if parameter else 0.0
     out = tape.run_op(back.count, width, (back,), saved, parameters=grads, extra=extra)
-    return tape.cast(out, x.width) if late else out
+    return tape.cast(out, x.width) if late or setup.form is Form.NORMS else out
 
 
 def _norm_at_once(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Tensor:
     """Simulate RMSNorm as one kernel (`compute.kernels.norm`): keeps its input and a float32 per row."""
     family = setup.facts.family
     late = family.norm_after or family.norm_late
-    width = max(x.width, setup.norm)
+    width = max(x.width, parameter.width if parameter else setup.norm)
     rows = x.count / (parameter.count if parameter else setup.facts.hidden)
     inner = tape.cast(x, width)
     kept = (inner.buffer, Buffer(tape.meter, rows * SINGLE))
     grads = ((parameter, parameter.count * width),) if parameter else ()
     out = tape.run_op(x.count, width, (inner,), kept, parameters=grads)
-    return tape.cast(out, x.width) if late else out
+    return tape.cast(out, x.width) if late or setup.form is Form.NORMS else out
 
 
 def rotate_at_once(tape: Tape, x: Tensor) -> Tensor:

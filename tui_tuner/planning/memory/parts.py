@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.joint import run_jointly
 from tui_tuner.planning.memory.linear import Matrix
@@ -94,7 +95,8 @@ class LayerParts:
             return None
         if self.family.norm == "plain" or not self.trained:
             return None
-        parameter = Parameter(size, self.setup.norm)
+        copied = self.setup.form is Form.NORMS  # trained in float32, next to the model's own
+        parameter = Parameter(size, self.setup.adapter if copied else self.setup.norm)
         self.parameters.append(parameter)
         return parameter
 

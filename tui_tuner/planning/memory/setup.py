@@ -21,7 +21,7 @@ class Setup:
         kind: The name of the method, for messages.
         whole_model, whole_layers, form, rank, dropout, targets, layers, train_embeddings, trains_norms,
         feedforward, virtual_tokens, prefix, encoder, counts, elsewhere, own, sublayers, ranks,
-        measured: As in the method's `Terms`.
+        measured, size, decomposed: As in the method's `Terms`.
         quick: This program's core on a GPU: LoRA layers that read the same input are one step of
             autograd, and so are norms, rotations and gated products.
         quantization: none, nf4, int8.
@@ -97,6 +97,8 @@ class Setup:
     sublayers: Sublayers | None = None
     ranks: tuple[tuple[str, int], ...] = ()
     measured: int = 0
+    size: int = 0
+    decomposed: bool = False
     below: tuple[float, ...] = ()
     keep_cache: bool = False
     row: int = 0

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tui_tuner.methods.numbers.terms import Form
+from tui_tuner.planning.memory.adapters_more import find_widest
 from tui_tuner.planning.memory.head import is_trained, list_tensor_sizes
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE
@@ -154,12 +155,7 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
         yield float(facts.norm_parameters), setup.norm, copies
     for size in list_frozen_sizes(setup):
         yield size, setup.adapter, setup.layers or facts.layers
-    if setup.form is Form.SHARED:  # one pair of random matrices, as large as the largest layer needs
-        adapted = [
-            linear for linear in facts.layer_linears if setup.stack.adapts_linear(linear, setup.targets)
-        ]
-        for sides in ([one.inputs for one in adapted], [one.outputs for one in adapted]):
-            yield float(setup.rank * max(sides, default=0)), setup.adapter, 1
+    yield from _list_shared(setup)
     if not setup.whole_model:
         yield float(facts.embedding_parameters), setup.embedding, 1
         if facts.beside.outside:
@@ -174,6 +170,23 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
         if head and not setup.head:
             yield float(head), setup.embedding, 1
         yield float(facts.hidden), setup.norm, 1
+
+
+def _list_shared(setup: Setup) -> Iterator[tuple[float, int, float]]:
+    """Yield the tensors that adapters of all layers share: as large as the largest matrix needs."""
+    inputs, outputs = find_widest(setup)
+    if setup.form is Form.SHARED:
+        yield float(setup.rank * inputs), setup.adapter, 1
+        yield float(setup.rank * outputs), setup.adapter, 1
+    elif setup.form is Form.RANDOM_BASES:
+        narrow, wide = sorted((inputs, outputs))
+        yield float(setup.rank * narrow), setup.adapter, 1
+        yield float(-(-narrow // setup.rank) * setup.rank * wide), setup.adapter, 1
+    elif setup.form is Form.BUTTERFLY:
+        widths = {
+            one.inputs for one in setup.facts.layer_linears if setup.stack.adapts_linear(one, setup.targets)
+        }
+        yield from ((float(width**2), setup.weight, 1) for width in widths)
 
 
 def _share_own(setup: Setup) -> float:

@@ -61,6 +61,7 @@ class PlanScreen(LongWorks, TunerScreen):
         Binding("ctrl+z", "undo", "", show=False),
         Binding("ctrl+y", "redo", _("Redo"), key_display="^y", show=False),
         Binding("c", "card", _("Card")),
+        Binding("f7", "methods", _("Compare all methods"), show=False),
         Binding("m", "price", _("Price of an hour"), show=False),
         Binding("t", "tokens", _("Tokens")),
         Binding("x", "trace", _("Trace")),
@@ -341,6 +342,16 @@ class PlanScreen(LongWorks, TunerScreen):
             return
         if self._change_settings({"hardware.price_per_hour": price}):
             self.action_go("time")
+
+    def action_methods(self) -> None:
+        """Compare all methods for this model and card, and put one of them into the settings."""
+        from tui_tuner.ui.screens.method_table import MethodTableScreen
+
+        def take_method(values: dict[str, Any] | None) -> None:
+            if values is not None:
+                self._change_settings(values)
+
+        self.app.push_screen(MethodTableScreen(self.tuner_app.draft, self.tuner_app.card), take_method)
 
     def action_card(self) -> None:
         from tui_tuner.ui.screens.cards import CardDialog

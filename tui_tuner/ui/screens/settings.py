@@ -31,6 +31,7 @@ from tui_tuner.ui.widgets.form.about import About
 from tui_tuner.ui.widgets.form.field import FieldChanged
 from tui_tuner.ui.widgets.form.form_pages import FormPages
 from tui_tuner.ui.widgets.form.method_costs import MethodCosts
+from tui_tuner.ui.widgets.form.method_size import MethodSize
 from tui_tuner.ui.widgets.form.plan_line import PlanLine, PlanShown
 from tui_tuner.ui.widgets.form.section_list import Sections
 from tui_tuner.ui.widgets.form.start_check import StartCheck, StartChecked
@@ -59,6 +60,9 @@ class SettingsScreen(SectionsForm):
         Binding("f4", "columns", _("Columns"), show=False),
         Binding("f5", "other_task", _("Task")),
         Binding("f6", "choose", _("Choose")),
+        Binding("f7", "methods", _("Methods")),
+        Binding("f7", "all_methods", _("Methods"), show=False),
+        Binding("f8", "read_on", _("Read the help on"), show=False),
         Binding("down", "step(1)", _("Next field"), show=False),
         Binding("up", "step(-1)", _("Previous field"), show=False),
     ]
@@ -96,6 +100,7 @@ class SettingsScreen(SectionsForm):
         yield PlanLine()
         yield StartCheck()
         yield MethodCosts()
+        yield MethodSize()
 
     async def on_mount(self) -> None:
         draft, sections = self.tuner_app.drafts.draft, self._section_list
@@ -157,6 +162,7 @@ class SettingsScreen(SectionsForm):
         else:
             check.cancel_check()
             line.clear_plan()
+        self._ask_size()
         self._draw_problems()
 
     def _draw_problems(self) -> None:
@@ -213,12 +219,31 @@ class SettingsScreen(SectionsForm):
         if self._read_config() is not None:
             self.app.push_screen(PlanScreen(), self._renew_after_plan)
 
+    def action_methods(self) -> None:
+        """Compare all methods for this model and GPU, and put one of them into the settings."""
+        from tui_tuner.ui.screens.method_table import MethodTableScreen
+
+        if self._read_config() is not None:
+            screen = MethodTableScreen(self.draft_values, self.tuner_app.card)
+            self.app.push_screen(screen, self._take_method)
+
+    action_all_methods = action_methods
+
+    async def _take_method(self, values: Mapping[str, Any] | None) -> None:
+        if values is not None:
+            await self.take_values(values)
+            wrong = (path for path in self._standing.problems if path.startswith("method."))
+            await self._go_to_field(next(wrong, "method.kind"))
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """F4 fixes the problem if there is a fix to offer; otherwise it opens the columns dialog."""
         # Two bindings share F4; exactly one of them is active at a time.
         if action in ("mend", "columns"):
             offered = self.fixable_refusal is not None and self.fixable_refusal.is_fixable
             return offered == (action == "mend")
+        # In the footer the table of methods is offered where the method is chosen; the key works anywhere.
+        if action in ("methods", "all_methods"):
+            return (self.is_mounted and self._section_list.current == "method") == (action == "methods")
         if action == "other_task":
             return self.other_task_values is not None
         if action == "choose":
@@ -228,6 +253,10 @@ class SettingsScreen(SectionsForm):
     def action_choose(self) -> None:
         """Choose a path or a model for the focused field from a dialog."""
         choose_value(self, self._focused_path, self.draft_values, self.take_values)
+
+    def action_read_on(self) -> None:
+        """Scroll the panel of help."""
+        self.query_one(About).read_on()
 
     def action_mend(self) -> None:
         """List the fixes for the problem."""

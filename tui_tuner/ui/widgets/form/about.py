@@ -10,6 +10,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.options import Option
 from tui_tuner.config.sections.word_help import explain_word
 from tui_tuner.locales import _
@@ -39,17 +40,18 @@ class About(VerticalScroll):
         self.border_title = Content(_("About this setting"))
         self.query_one("#parts").border_title = Content(_("Memory at its peak"))
 
-    def show_section(self, wrong: Iterable[str], other: Refusal | None) -> None:
-        """Show the problems of a section, or how to use the form.
+    def show_section(self, wrong: Iterable[str], other: Refusal | None, told: Content | None = None) -> None:
+        """Show the problems of a section, or what there is to say about it, or how to use the form.
 
         Args:
             wrong: A sentence for each of its problems.
             other: A suggestion of another task for the data, if any.
+            told: About the section itself.
         """
         lines = [Content.assemble(("✗ ", "$error"), safe_block(sentence)) for sentence in wrong]
         lines += [task_words(other)] if other is not None else []
-        words = Content("\n").join(lines) if lines else form_words()
-        self.query_one("#explanation", Static).update(words)
+        words = Content("\n").join(lines) if lines else told or form_words()
+        self._write_words(words)
 
     def show_field(
         self,
@@ -59,6 +61,7 @@ class About(VerticalScroll):
         refusal: Refusal | None,
         other: Refusal | None,
         cost: str = "",
+        size: str = "",
     ) -> None:
         """Show everything about a field.
 
@@ -67,13 +70,34 @@ class About(VerticalScroll):
             refusal: Why no run can be started, if this field is the cause.
             other: A suggestion of another task for the data, if it belongs to this field.
             cost: The cost of the value, in a few words.
+            size: What the method trains and saves, in a few words.
         """
         advice = refusal.advice if refusal is not None else ""
         offered = refusal is not None and refusal.is_fixable
-        said = explain_field(option, sentence, advice, offered, value, cost)
+        said = explain_field(option, sentence, advice, offered, value, cost, size)
         if other is not None:
             said = Content("\n").join([task_words(other), said])
-        self.query_one("#explanation", Static).update(said)
+        self._write_words(said)
+
+    def _write_words(self, words: Content) -> None:
+        self.query_one("#explanation", Static).update(words)
+        self.scroll_home(animate=False)
+        self.call_after_refresh(self._name_key)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._name_key)
+
+    def _name_key(self) -> None:
+        """Name the key that scrolls, where there is more than is shown."""
+        title = _("About this setting")
+        self.border_title = Content(f"{title}  ·  {_('F8 reads on')}" if self.max_scroll_y else title)
+
+    def read_on(self) -> None:
+        """Scroll on; from the end back to the beginning."""
+        if self.scroll_y >= self.max_scroll_y:
+            self.scroll_home(animate=False)
+        else:
+            self.scroll_relative(y=max(1, self.content_size.height - 1), animate=False)
 
     def show_memory(self, estimate: Estimate | None) -> None:
         """Show the parts of the memory at its peak; nothing if unknown."""
@@ -81,7 +105,13 @@ class About(VerticalScroll):
 
 
 def explain_field(
-    option: Option, sentence: str, advice: str = "", offered: bool = False, value: Any = None, cost: str = ""
+    option: Option,
+    sentence: str,
+    advice: str = "",
+    offered: bool = False,
+    value: Any = None,
+    cost: str = "",
+    size: str = "",
 ) -> Content:
     """Return the panel's text about a field, starting with its problem and the fix.
 
@@ -89,8 +119,10 @@ def explain_field(
         offered: True if the user can choose a fix.
         value: Its value, which may have a description.
         cost: The cost of the value, in a few words.
+        size: What the method trains and saves, in a few words.
     """
-    parts: list[Content | str | tuple[str, str]] = [(f"{option.path}\n", "bold $primary")]
+    parts: list[Content | str | tuple[str, str]] = [(option.path, "bold $primary")]
+    parts += [(f"  {size}\n" if size else "\n", "$accent")]
     if sentence:
         parts.append((f"✗ {one_line(sentence)}\n", "$error"))
     # The key is named only where pressing it shows something.
@@ -112,6 +144,19 @@ def explain_field(
     takes = option.describe_expected(_(option.unit) if option.unit else "", _("empty"))
     parts.append((_("Takes {takes}. Default: {default}.", takes=takes, default=default), "$dim"))
     return Content.assemble(*parts)
+
+
+def method_words(kind: str, size: str) -> Content:
+    """Return what there is to say about a method: what it trains, how it works, usual values, its source."""
+    if kind not in METHODS:
+        return form_words()
+    key = render_marked(_("{key} compares all methods for this model.", key=mark_value("F7")))
+    return Content.assemble(
+        (_(METHODS[kind].label), "bold $primary"),
+        (f"  {size}\n" if size else "\n", "$accent"),
+        explain_word("method.kind", kind) + "\n",
+        key,
+    )
 
 
 def form_words() -> Content:
