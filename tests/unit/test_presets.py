@@ -64,3 +64,17 @@ def test_another_folder(tmp_path: Path) -> None:
     found = list_presets(tmp_path)
     assert [(preset.name, preset.description) for preset in found] == [("a", "Says ␛[31mred"), ("b", "")]
     assert list_presets(tmp_path / "missing") == []
+
+
+def test_the_preset_of_the_guide_of_chatglm2_has_its_values() -> None:
+    """`ptuning/train.sh` of ChatGLM2-6B: 128 virtual tokens, 2e-2, 64 + 128 tokens, 1 x 16 rows, 4 bits."""
+    path = find_preset("p-tuning-chat")
+    config = load_config(path)
+    assert config.method.kind == "p_tuning_v2" and config.method.virtual_tokens == 128
+    assert config.method.encoder_size is None
+    assert config.training.learning_rate == 2e-2
+    assert config.training.batch_size == 16 and config.training.max_steps == 3000
+    assert config.data.max_length >= 64 + 128 and config.evaluation.max_new_tokens == 128
+    assert config.model.quantization == "nf4" and config.model.name.startswith("Qwen/Qwen3")
+    text = path.read_text(encoding="utf-8")
+    assert "AdvertiseGen" in text and "zai-org/glm-4-9b-chat-hf" in text

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from tui_tuner.config.kinds.method_kind import Trait
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.config.sections.model import ModelSection
+from tui_tuner.config.sections.name_patterns import list_expert_targets
 from tui_tuner.locales import _
 
 
@@ -22,6 +25,39 @@ def list_low_rank_problems(method: MethodSection, model: ModelSection) -> list[s
             rank=method.rank,
         )
         found.append(f"method.final_rank: {said}")
+    if method.reads_field("targets") and list_expert_targets(method.targets):
+        found += _list_expert_problems(method, model)
+    return found
+
+
+def _list_expert_problems(method: MethodSection, model: ModelSection) -> list[str]:
+    """Return what peft's adapters of fused experts, three-dimensional weights, cannot be combined with."""
+    if not method.has_trait(Trait.EXPERTS):
+        able = ", ".join(name for name, kind in METHODS.items() if kind.has_trait(Trait.EXPERTS))
+        said = _(
+            "peft puts {kind} on linear layers only, and a mixture's experts are fused in weights of three "
+            "dimensions; use {able}, or leave the experts out",
+            kind=method.kind,
+            able=able,
+        )
+        return [f"method.targets: {said}"]
+    found = []
+    if method.dropout:
+        said = _("experts with an adapter take no dropout, as it is added to their weights; use 0")
+        found.append(f"method.dropout: {said}")
+    if method.init != "default":
+        found.append("method.init: " + _("adapters of experts begin at random; use default"))
+    for field in ("rank_pattern", "alpha_pattern"):
+        if getattr(method, field):
+            said = _("with experts among method.targets all adapters have one rank and alpha; leave it out")
+            found.append(f"method.{field}: {said}")
+    if model.quantization != "none":
+        said = _("an adapter of experts is added to their weights, which {bits} does not allow; use none",
+                 bits=model.quantization)  # fmt: skip
+        found.append(f"model.quantization: {said}")
+    if model.adapter is not None and model.adapter_use == "stack":
+        said = _("peft carries one adapter on an expert's weights; use merge or continue")
+        found.append(f"model.adapter_use: {said}")
     return found
 
 

@@ -72,6 +72,8 @@ def _check_alike(folders: Sequence[Path], stored: Sequence[Stored], recipe: Reci
         told = one.settings
         if str(told.get("peft_type") or "").upper() != "LORA" or told.get("use_dora"):
             raise _refuse(folder, _("only adapters of LoRA and rank-stabilised LoRA can be combined."))
+        if told.get("target_parameters"):
+            raise _refuse(folder, _("adapters of a mixture's fused experts cannot be combined."))
         if told.get("modules_to_save") or one.whole_tensors:
             raise _refuse(
                 folder,

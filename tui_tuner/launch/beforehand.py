@@ -169,6 +169,7 @@ def check_method(config: RunConfig, facts: ModelFacts | None = None) -> None:
     from tui_tuner.planning.traps.findings import Case
     from tui_tuner.planning.traps.head_traps import no_prefix
     from tui_tuner.planning.traps.low_rank_traps import (
+        find_expert_problem,
         find_pattern_problem,
         find_rank_problem,
         find_step_problem,
@@ -197,6 +198,7 @@ def check_method(config: RunConfig, facts: ModelFacts | None = None) -> None:
         )
     case = Case(config, facts, DataFacts(0), None)
     problem = find_step_problem(case)
+    problem = problem or find_expert_problem(method, facts)
     problem = problem or find_pattern_problem(method, facts) or find_rank_problem(method, facts)
     problem = problem or find_matrix_problem(config, facts)
     if problem is not None:

@@ -8,7 +8,13 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.sections.name_patterns import explain_regex, is_plain_name
+from tui_tuner.config.sections.name_patterns import (
+    EXPERTS,
+    explain_regex,
+    is_expert_target,
+    is_plain_name,
+    list_expert_targets,
+)
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.models.new_weights import new_modules
@@ -21,6 +27,8 @@ if TYPE_CHECKING:
 
     from tui_tuner.config.schema import RunConfig
 
+ALL = "all-linear"
+_FUSED_SIDES = 3
 # peft's names for tasks whose model has its own head, which every method trains
 HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 
@@ -63,7 +71,7 @@ def name_outside_layers(model: Module, targets: str | list[str]) -> list[str] | 
     peft finds targets by name and would put adapters on these too. None if there are none, or if the user
     named the targets.
     """
-    if targets != "all-linear":
+    if targets != ALL and ALL not in targets:
         return None
     inside = {id(module) for module in find_layers(model).modules()}
     names = set(name_linears(model))
@@ -101,15 +109,19 @@ def choose_targets(model: Module, targets: str | list[str]) -> list[str]:
     """Return the last parts of the names of the linear layers that get an adapter.
 
     `all-linear` takes every linear layer inside the stack of layers, which leaves out the head. A text that
-    no module has as its name is a regular expression for whole names, and gives full names.
+    no module has as its name is a regular expression for whole names, and gives full names. What stands for
+    fused experts is left out (`choose_experts`).
 
     Raises:
         ConfigError: no linear layer has one of the names; the message lists the nearest ones.
     """
     found = name_linears(model)
-    if targets == "all-linear":
+    if targets == ALL:
         return found
     asked = [targets] if isinstance(targets, str) else list(targets)
+    asked = [name for name in asked if not is_expert_target(name)]
+    if ALL in asked:
+        asked = list(dict.fromkeys(name for one in asked for name in (found if one == ALL else (one,))))
     every = {name for name, _unused in model.named_modules()}
     unknown = [name for name in asked if not any(full == name or full.endswith(f".{name}") for full in every)]
     if unknown and isinstance(targets, str) and not is_plain_name(targets):
@@ -117,6 +129,57 @@ def choose_targets(model: Module, targets: str | list[str]) -> list[str]:
     if unknown:
         raise refuse_target(unknown[0], found)
     return asked
+
+
+def choose_experts(model: Module, targets: str | list[str], layers: int | None = None) -> list[str]:
+    """Return the names of the fused weights of experts that get an adapter; none unless `targets` name any.
+
+    Args:
+        layers: Only those of the last layers, by their full names.
+
+    Raises:
+        ConfigError: no experts of the model have one of the names, or it has none.
+    """
+    asked = list_expert_targets(targets)
+    known = list_expert_weights(model) if asked else []
+    found: dict[str, None] = {}
+    for target in asked:
+        named = [name for name in known if target == EXPERTS or name == target or name.endswith(f".{target}")]
+        if not named:
+            raise refuse_experts(target, known)
+        found |= dict.fromkeys(named)
+    if layers is None:
+        # whole names would be as good, but an adapter's settings are read by people too
+        return list(dict.fromkeys(".".join(name.split(".")[-2:]) for name in found))
+    stack = next(name for name, module in model.named_modules() if module is find_layers(model))
+    chosen = tuple(f"{stack}.{place}." for place in choose_last_layers(model, layers))
+    return [name for name in found if name.startswith(chosen)]
+
+
+def list_expert_weights(model: Module) -> list[str]:
+    """Return the full names of the weights [experts, ., .] in which experts are fused, in the layers."""
+    return [
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        if "Experts" in type(module).__name__
+        for own, weight in module.named_parameters(recurse=False)
+        if weight.dim() == _FUSED_SIDES
+    ]
+
+
+def refuse_experts(target: str, known: Iterable[str]) -> ConfigError:
+    """Return the error for a target that no fused experts of the model have, with the names of those."""
+    names = list(dict.fromkeys(".".join(name.split(".")[-2:]) for name in known))
+    if names:
+        hint = _("Its experts are {names}; the word experts takes them all.", names=list_items(names))
+    else:
+        hint = _("It has no fused experts; all-linear takes all its linear layers.")
+    return ConfigError(
+        _("this model has no experts {name!r}.", name=one_line(target, 80)),
+        where="method.targets",
+        field="method.targets",
+        hint=hint,
+    )
 
 
 def list_linears(model: Module) -> list[str]:

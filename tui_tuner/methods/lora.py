@@ -17,9 +17,12 @@ from tui_tuner.methods.first_values.beginnings import (
     write_for_original,
 )
 from tui_tuner.methods.layers import (
+    ALL,
+    choose_experts,
     choose_last_layers,
     choose_targets,
     is_transposed,
+    list_expert_weights,
     list_linears,
     name_embeddings,
     name_linears,
@@ -89,6 +92,10 @@ class Lora(LowRankNumbers, PeftMethod):
         method = config.method
         check_patterns(model, method)
         options = name_adapted(model, config, peft_type)
+        options["target_modules"] = leave_taken(model, options["target_modules"], method.targets)
+        experts = choose_experts(model, method.targets, method.layers)
+        if experts:
+            options["target_parameters"] = experts
         try:
             settings = LoraConfig(
                 r=method.rank,
@@ -126,6 +133,45 @@ class Lora(LowRankNumbers, PeftMethod):
     def settle_export(self, model: Module) -> Iterator[dict[str, Tensor] | None]:
         with write_for_original(model, self.stabilised) as tensors:
             yield tensors
+
+
+def leave_taken(model: Module, names: list[str], targets: str | list[str]) -> list[str]:
+    """Return the names of target layers without those that peft would take for the experts of a mixture.
+
+    Where transformers 5 has fused the experts of a mixture, peft reads `gate_proj`, `up_proj` and `down_proj`
+    as them in any adapter's settings, although dense layers and shared experts have these names too.
+
+    Raises:
+        ConfigError: a name among them was asked for.
+    """
+    from peft import LoraConfig
+    from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+
+    if not list_expert_weights(model):
+        return names
+    left = set()
+    for name in names:
+        tried = LoraConfig(target_modules=[name])
+        try:
+            convert_peft_config_for_transformers(tried, model, None)
+        except ValueError:  # peft wants all of what is fused together
+            continue
+        if not tried.target_parameters:
+            left.add(name)
+    asked = [targets] if isinstance(targets, str) else targets
+    taken = [name for name in names if name not in left and (name in asked or ALL not in asked)]
+    if taken:
+        raise ConfigError(
+            _(
+                "peft takes {name} of this model for its fused experts, so that no other layer of that name "
+                "can have an adapter.",
+                name=one_line(taken[0], 80),
+            ),
+            where="method.targets",
+            field="method.targets",
+            hint=_("Name the experts themselves, such as experts.gate_up_proj, or leave the name out."),
+        )
+    return [name for name in names if name in left]
 
 
 def name_adapted(model: Module, config: RunConfig, peft_type: str) -> dict[str, Any]:

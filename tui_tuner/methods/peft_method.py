@@ -85,7 +85,9 @@ class PeftMethod(Method):
     def can_stack(self, settings: Mapping[str, Any]) -> bool:
         same = str(settings.get("peft_type") or "").upper() == self.peft_type
         # a direction that DoRA scales is that of the weights below it, whatever is added to them
-        return self.stacks and same and not settings.get("use_dora")
+        # and an expert's weights carry one adapter
+        alone = settings.get("use_dora") or settings.get("target_parameters")
+        return self.stacks and same and not alone
 
     def read_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         found = {field: settings[name] for field, name in self.names.items() if name in settings}
@@ -95,6 +97,11 @@ class PeftMethod(Method):
             found["targets"] = sorted({str(name).rpartition(".")[2] for name in targets})
         elif isinstance(targets, str):
             found["targets"] = targets
+        experts = settings.get("target_parameters") or []
+        if experts:
+            named = found.get("targets") or []
+            named = [named] if isinstance(named, str) else named
+            found["targets"] = [*named, *sorted({".".join(str(name).split(".")[-2:]) for name in experts})]
         layers = settings.get("layers_to_transform")
         return found | ({"layers": len(layers)} if isinstance(layers, list) else {})
 
@@ -138,6 +145,8 @@ class PeftMethod(Method):
         return (
             begins in _BEGINNINGS
             and not stored.settings.get("loftq_config")
+            # fused experts are replaced by their sum with the update while a model computes
+            and not stored.settings.get("target_parameters")
             and not any(name.endswith(EMBEDDINGS) for name in stored.whole_tensors)
         )
 

@@ -18,7 +18,7 @@ from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.errors import ModelError, name_field
 from tui_tuner.locales import _
-from tui_tuner.models.architectures.older_code import check_older_code
+from tui_tuner.models.architectures.older_code import check_older_code, name_nearest, try_older_code
 from tui_tuner.models.device import find_device, prepare_device
 from tui_tuner.models.hub.place import bring_tokenizer, hub_source, is_path, is_settled
 from tui_tuner.models.load_failures import ARCHITECTURE, MODEL, TOKENIZER, explain_failures
@@ -83,7 +83,7 @@ def _load_tokenizer(model: ModelSection) -> Any:
     from transformers import AutoTokenizer
 
     revision = model.revision if model.tokenizer is None and not os.path.isdir(source) else None
-    with explain_failures(source, *TOKENIZER):
+    with name_nearest(model), explain_failures(source, *TOKENIZER):
         if not os.path.isdir(source):
             _check_hub_config(
                 source, {"revision": revision, "local_files_only": cached_only(source, revision)}
@@ -286,7 +286,7 @@ def _from_weights(
         "trust_remote_code": config.model.trust_remote_code,
         "local_files_only": cached_only(source, config.model.revision),
     }
-    with explain_failures(source, *MODEL):
+    with name_nearest(config.model), explain_failures(source, *MODEL):
         _check_hub_config(source, where)
         settings = transformers.AutoConfig.from_pretrained(source, **where)
         for name, value in values.items():
@@ -306,6 +306,7 @@ def _from_weights(
             **where,
             **options,
         )
+        try_older_code(config.model, model)
     random = sorted(info.get("missing_keys") or [])
     # A causal model's head must be in the files; any other head may be new, and so may its pooler.
     heads = head_names(model) if auto_class != CAUSAL else []

@@ -192,7 +192,7 @@ def make_request(setup: Setup) -> dict[str, Any]:
         method |= {
             "rank": setup.rank,
             "dropout": setup.dropout,
-            "targets": "all-linear" if "all-linear" in setup.targets else sorted(setup.targets),
+            "targets": "all-linear" if setup.targets == {"all-linear"} else sorted(setup.targets),
             "train_embeddings": setup.train_embeddings,
             "rank_pattern": dict(setup.ranks) or None,
         }

@@ -28,7 +28,11 @@ def test_every_word_has_a_sentence_of_its_own(path: str) -> None:
 
 def test_what_is_told_is_of_words_that_there_are() -> None:
     texts = {"model.name": {"demo", "tiny"}, "model.tokenizer": {"train"}, "data.path": {"demo"}}
-    texts |= {"output.name": {"auto"}, "method.targets": {"all-linear"}, "evaluation.best": {"auto"}}
+    texts |= {
+        "output.name": {"auto"},
+        "method.targets": {"all-linear", "experts"},
+        "evaluation.best": {"auto"},
+    }
     for path, words in WORDS.items():
         option = list_options()[path]
         yes_no = {"true", "false"} if bool in option.kinds else set()

@@ -15,7 +15,7 @@ from tui_tuner.config.kinds.structured_methods import STRUCTURED_METHODS
 from tui_tuner.locales import N_
 
 _BESIDE = frozenset({Trait.ADAPTER, Trait.QUANTISABLE, Trait.MERGEABLE, Trait.CHECKPOINTABLE})
-_LORA = frozenset({Trait.RANKED}) | _BESIDE
+_LORA = frozenset({Trait.RANKED, Trait.FUSED_NAMES}) | _BESIDE
 _LORA_PLACES = ("targets", "layers", "rank_pattern", "alpha_pattern")
 _LORA_FIELDS = ("rank", "alpha", "dropout", "init", *_LORA_PLACES, "train_embeddings")
 # Virtual tokens are part of the input, so no weights of the model could take them in: not MERGEABLE
@@ -29,7 +29,7 @@ METHODS: dict[str, MethodKind] = {
             "lora",
             N_("LoRA"),
             N_("Trains small matrices next to the frozen weights; the usual choice (arXiv 2106.09685)."),
-            _LORA,
+            _LORA | {Trait.EXPERTS},
             _LORA_FIELDS,
             explanation=N_(
                 "A model's weights are large matrices. LoRA freezes them and trains, next to each one, "
@@ -63,7 +63,7 @@ METHODS: dict[str, MethodKind] = {
             "rslora",
             N_("Rank-stabilised LoRA"),
             N_("LoRA scaled so that high ranks, such as 64, learn as they should (arXiv 2312.03732)."),
-            _LORA,
+            _LORA | {Trait.EXPERTS},
             _LORA_FIELDS,
             "lora",
             explanation=N_(

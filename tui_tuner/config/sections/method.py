@@ -48,11 +48,12 @@ class MethodSection(Section):
     )
     targets: str | list[str] = declare_option(
         "all-linear",
-        N_("Layers that get an adapter: all-linear, module names, or a regular expression."),
+        N_("Layers that get an adapter: all-linear, module names, experts, or a regular expression."),
         N_(
             "Adapting all linear layers learns better than adapting attention alone at the same size "
             "(QLoRA paper). A text that is no module's name is a regular expression for whole names, such as "
-            ".*layers\\.[01]\\..*_proj."
+            ".*layers\\.[01]\\..*_proj. A mixture's experts are no linear layers: LoRA takes them too with "
+            "[all-linear, experts], or by name, such as experts.down_proj."
         ),
     )
     layers: int | None = declare_option(

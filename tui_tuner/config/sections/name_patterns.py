@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
+EXPERTS = (
+    "experts"  # of `method.targets`: the fused weights of a mixture's experts, which are no linear layers
+)
 _PLAIN_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 Number = TypeVar("Number", int, float)
@@ -78,6 +81,16 @@ def explain_regex(text: str) -> str:
 def is_plain_name(text: str) -> bool:
     """Return whether a text can be a module's name; else it can only be a regular expression."""
     return _PLAIN_NAME.fullmatch(text) is not None
+
+
+def is_expert_target(name: str) -> bool:
+    """Return whether a target is the word `experts`, or names weights of them: `experts.down_proj`."""
+    return is_plain_name(name) and EXPERTS in name.split(".")
+
+
+def list_expert_targets(targets: str | list[str]) -> list[str]:
+    """Return those of `method.targets` that stand for fused experts."""
+    return [name for name in ([targets] if isinstance(targets, str) else targets) if is_expert_target(name)]
 
 
 @cache

@@ -147,6 +147,7 @@ WORDS: dict[str, dict[str, str]] = {
         "all-linear": N_(
             "All linear layers of the transformer layers: learns best, and is the usual choice."
         ),
+        "experts": N_("The fused weights of a mixture's experts (LoRA and rank-stabilised LoRA)."),
     },
     "method.init": {
         "default": N_("At random, with an update of zero: the base model computes as before."),

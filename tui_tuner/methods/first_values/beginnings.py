@@ -36,13 +36,15 @@ _ROUNDS = 16  # of the randomised decomposition of larger ones, as in PiSSA's pa
 
 
 def list_low_rank(model: Module) -> list[tuple[str, Any]]:
-    """Return the layers of a model with a low-rank adapter, by their names in the base model."""
+    """Return the linear layers of a model with a low-rank adapter, by their names in the base model."""
     from peft.tuners.lora import LoraLayer
+    from peft.tuners.lora.layer import ParamWrapper
 
     return [
         (name.removeprefix("base_model.model."), module)
         for name, module in model.named_modules()
-        if isinstance(module, LoraLayer)
+        # fused experts have no weight of their own to begin with, split or measure
+        if isinstance(module, LoraLayer) and not isinstance(module, ParamWrapper)
     ]
 
 

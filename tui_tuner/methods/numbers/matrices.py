@@ -10,6 +10,7 @@ from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.locales import N_
 from tui_tuner.methods.numbers.method_numbers import MethodNumbers
 from tui_tuner.methods.numbers.rates import Customary, Rates, Rule
+from tui_tuner.methods.numbers.target_names import SECONDS, takes_expert
 from tui_tuner.methods.numbers.terms import (
     Form,
     MethodCase,
@@ -48,10 +49,17 @@ RSLORA = replace(LORA, usual=Customary(5e-5, 1e-5, 2e-4, _RSLORA_PAPER))
 
 
 def _count_low_rank(linear: Linear, case: MethodCase) -> int:
-    """Count the elements of two matrices, [rank, inputs] and [outputs, rank]."""
+    """Count the elements of two matrices, [rank, inputs] and [outputs, rank], next to one copy of a layer."""
     section = case.section
     rank = find_rank(section, linear.name) if section.reads_field("rank_pattern") else section.rank
+    if is_fused(linear, case) and linear.name in SECONDS:
+        return rank * linear.outputs
     return rank * (linear.inputs + linear.outputs)
+
+
+def is_fused(linear: Linear, case: MethodCase) -> bool:
+    """Return whether a matrix is a part of the fused weights of a mixture's experts that get an adapter."""
+    return linear.group == "expert" and takes_expert(linear, case.target_names)
 
 
 class LowRankNumbers(MethodNumbers):
@@ -101,6 +109,9 @@ class LowRankNumbers(MethodNumbers):
         return self.count_parameters(linear, case) + (_count_low_rank(linear, case) if again else 0)
 
     def weigh_linear(self, linear: Linear, case: MethodCase) -> PassedWeights:
+        if is_fused(linear, case):
+            # Forward and backward multiply by the weights with the update in them
+            return PassedWeights(trained=float(linear.weights), instead=True)
         # Magnitudes are multiplied element by element, which costs next to nothing
         return PassedWeights(trained=float(_count_low_rank(linear, case) * linear.copies))
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.sections.method import MethodSection
-from tui_tuner.config.sections.name_patterns import explain_regex, is_plain_name
+from tui_tuner.config.sections.name_patterns import EXPERTS, explain_regex, is_expert_target, is_plain_name
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
 
 ALL = "all-linear"
+# The weights in which transformers 5 fuses the matrices of experts, which are counted one by one here
+FUSED = {
+    **dict.fromkeys(("gate_proj", "up_proj", "w1", "w3"), "gate_up_proj"),
+    **dict.fromkeys(("down_proj", "w2"), "down_proj"),
+}
+SECONDS = ("up_proj", "w3")  # the other half of a fused weight, which shares the first half's matrix A
+# Mixtures of which peft takes these names for the fused experts, although dense layers and shared experts
+# have them too (`peft/utils/transformers_weight_conversion.py`)
+_TAKEN = ("qwen3_moe", "olmoe", "deepseek_v2", "deepseek_v3")
 # Where families keep their layers, and the parts of one: a regular expression is tried on these names. Which
 # layers it really takes is found on the model itself, when it is counted and when a run begins.
 _STACKS = (
@@ -41,7 +51,33 @@ def name_targets(section: MethodSection, facts: ModelFacts) -> frozenset[str]:
     if isinstance(targets, str) and is_pattern(targets):
         names = tuple(sorted({one.name for one in facts.layer_linears}))
         return _match_names(targets, names, facts.layers)
-    return frozenset([targets] if isinstance(targets, str) else targets)
+    asked = frozenset([targets] if isinstance(targets, str) else targets)
+    return _leave_taken(asked, section, facts)
+
+
+def _leave_taken(names: frozenset[str], section: MethodSection, facts: ModelFacts) -> frozenset[str]:
+    """Return the names without those of a mixture that peft would take for its experts."""
+    if ALL not in names or not section.has_trait(Trait.FUSED_NAMES) or facts.model_type not in _TAKEN:
+        return names
+    if not (facts.dense_places or facts.shared_ffn):
+        return names  # nothing else has such names
+    attention = {linear.name for linear in facts.layer_linears if linear.group == "attention"}
+    return names - {ALL} | attention
+
+
+def list_fused_names(facts: ModelFacts) -> list[str]:
+    """Return how `method.targets` may name fused weights of a model's experts, next to `experts`."""
+    if not facts.has_experts:
+        return []
+    return list(dict.fromkeys(f"{EXPERTS}.{FUSED[name]}" for name in facts.family.mlp if name in FUSED))
+
+
+def takes_expert(linear: Linear, targets: frozenset[str]) -> bool:
+    """Return whether targets stand for the fused weight that a matrix of the experts is a part of."""
+    weight = FUSED.get(linear.name, linear.name)
+    return EXPERTS in targets or any(
+        name.rpartition(".")[2] == weight for name in targets if is_expert_target(name)
+    )
 
 
 def list_targets(section: MethodSection, facts: ModelFacts) -> list[Linear]:

@@ -13,9 +13,10 @@ from typing import Any
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.method import MethodSection
+from tui_tuner.config.sections.name_patterns import EXPERTS
 from tui_tuner.locales import _
 from tui_tuner.methods import find_method
-from tui_tuner.methods.numbers.target_names import ALL, is_pattern, name_targets
+from tui_tuner.methods.numbers.target_names import ALL, is_pattern, list_fused_names, name_targets
 from tui_tuner.methods.numbers.terms import MethodCase
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.architectures.heads import HeadPart, head_parts
@@ -128,8 +129,8 @@ def count_parameters(
     numbers, case = find_method(method.kind), make_case(method, facts, stack)
     added = numbers.count_elsewhere(case, bool(parts))
     adapted = list(list_adapted(case, parts, head))
-    added += sum(numbers.count_parameters(one, case) for one in adapted)
-    stored = sum(numbers.count_saved_parameters(one, case) for one in adapted)
+    added += sum(numbers.count_parameters(one, case) * one.copies for one in adapted)
+    stored = sum(numbers.count_saved_parameters(one, case) * one.copies for one in adapted)
     stored += numbers.count_saved_elsewhere(case, adapted, bool(parts))
     base += sum(numbers.count_layer_frozen(one, case) for one in adapted)
     base += numbers.count_twice(case, {part.matrix.name.split(".")[0] for part in head})
@@ -195,6 +196,8 @@ def _explain_doubt(facts: ModelFacts, method: MethodSection, parts: tuple[HeadPa
     ):
         return _("which layers method.rank_pattern is about is found on the model itself")
     known = {step for linear in facts.layer_linears for step in (linear.name, linear.name.split(".")[-1])}
+    if facts.has_experts:
+        known |= {EXPERTS, *list_fused_names(facts)}
     # PEFT matches the last part of a name anywhere in the model, so modules of a head count as targets too
     known |= {part.matrix.name.split(".")[-1] for part in parts}
     if targets - known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tui_tuner.methods.numbers.target_names import SECONDS
 from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.methods.numbers.update_shapes import count_bases, list_kronecker, split_side
 from tui_tuner.models.architectures.family import Linear
@@ -312,6 +313,32 @@ class Singular(Lora):
         )
 
 
+class FusedExperts(Adapter):
+    """LoRA on the fused weights of experts: `x @ (W + B A * scale)` (PEFT's `ParamWrapper`).
+
+    The weights with the update in them are made in each forward pass, as large as all experts together, and
+    kept; their gradient is as large.
+    """
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        # Both halves of a fused weight read one matrix A, which is counted with the first
+        sides = (shape.outputs,) if shape.name in SECONDS else (shape.inputs, shape.outputs)
+        self.factors = [self.add_parameter(float(setup.rank * side * shape.copies)) for side in sides]
+
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
+        width, rows = self.setup.weight, base.count_rows(x)
+        copies: tuple[Buffer, ...] = ()
+        if self.setup.adapter != width:
+            copies = (Buffer(tape.meter, sum(one.count for one in self.factors) * width),)
+        grads = tuple((factor, factor.count * width) for factor in self.factors)
+        whole = tape.run_op(float(self.shape.weights), width, (), copies, parameters=grads)
+        inner = tape.cast(x, width)
+        # The weights are only kept where the input needs a gradient
+        saved = (inner.buffer, whole.buffer) if inner.node else (inner.buffer,)
+        return tape.run_op(rows * self.shape.outputs, width, (inner, whole), saved)
+
+
 class GeneralAdapter(Adapter):
     """An adapter of which only the number of trained elements is known.
 
@@ -355,4 +382,6 @@ FORMS: dict[Form, type[Adapter]] = {
 
 def make_adapter(setup: Setup, shape: Linear) -> Adapter:
     """Make the adapter of `setup.form` for a matrix of this shape."""
+    if shape.group == "expert" and setup.stack.fused_experts and setup.form is Form.LOW_RANK:
+        return FusedExperts(setup, shape)
     return FORMS[setup.form](setup, shape)

@@ -19,6 +19,7 @@ from functools import cache
 
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
+from tui_tuner.methods.numbers.target_names import takes_expert
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.text import one_line
 
@@ -87,7 +88,7 @@ class Stack:
         """Return whether this matrix gets an adapter."""
         # A router of transformers 5 is a parameter too, with no linear layer to wrap
         if self.fused_experts and linear.group in ("expert", "router"):
-            return False
+            return linear.group == "expert" and takes_expert(linear, targets)
         if "all-linear" in targets or linear.name in targets:
             return True
         return any(linear.name.endswith(f".{target}") for target in targets)  # as peft compares names

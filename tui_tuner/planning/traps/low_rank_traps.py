@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.sections.method import MethodSection
-from tui_tuner.config.sections.name_patterns import find_number, is_plain_name, list_unmatched
+from tui_tuner.config.sections.name_patterns import (
+    find_number,
+    is_plain_name,
+    list_expert_targets,
+    list_unmatched,
+)
 from tui_tuner.errors import ConfigError
 from tui_tuner.methods import find_method
-from tui_tuner.methods.layers import refuse_target
+from tui_tuner.methods.layers import refuse_experts, refuse_target
 from tui_tuner.methods.lora import refuse_rank
+from tui_tuner.methods.numbers.target_names import list_fused_names
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.method_fields import make_case
 from tui_tuner.planning.traps.findings import Advice, Case, make_finding, register_trap
@@ -44,6 +50,17 @@ def find_rank_problem(method: MethodSection, facts: ModelFacts) -> ConfigError |
     return None
 
 
+def find_expert_problem(method: MethodSection, facts: ModelFacts) -> ConfigError | None:
+    """Return what is wrong with targets that stand for experts; longer names are left to the run."""
+    if not method.reads_field("targets") or not facts.verified:
+        return None
+    known = list_fused_names(facts)
+    for target in list_expert_targets(method.targets):
+        if not facts.has_experts or (known and target.count(".") == 1 and target not in known):
+            return refuse_experts(target, known)
+    return None
+
+
 def _make_serious(problem: ConfigError | None) -> Advice | None:
     return None if problem is None else make_finding(problem.what, problem.hint, None, serious=True)
 
@@ -61,6 +78,7 @@ def no_such_name(case: Case) -> Advice | None:
     if case.facts is None:
         return None
     problem = find_pattern_problem(case.config.method, case.facts)
+    problem = problem or find_expert_problem(case.config.method, case.facts)
     return _make_serious(problem)
 
 

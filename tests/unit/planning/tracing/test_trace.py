@@ -35,6 +35,7 @@ NF4 = {"quantization": "nf4"}
 INT8 = {"quantization": "int8"}
 DORA = {"kind": "dora", "form": Form.MAGNITUDES}
 ADALORA = {"kind": "adalora", "form": Form.SINGULAR, "measured": 3}
+EXPERTS = {"targets": frozenset(["all-linear", "experts"])}
 QUICK = {"quick": True}
 CHECKPOINTING = {"checkpointing": True}
 EVERY_SECOND = {"checkpointing": True, "every_second": True}
@@ -125,6 +126,9 @@ GRID = [
     ("microsoft/phi-4", {**QUICK, "targets": frozenset(["qkv_proj"])}),
     (MIXTRAL, {}),
     (MIXTRAL, {**NF4, **CHECKPOINTING}),
+    (MIXTRAL, {**EXPERTS, **CHECKPOINTING}),
+    ("one dense layer of three", EXPERTS),
+    ("the last of three is dense", {**QUICK, "targets": frozenset(["v_proj", "experts.down_proj"])}),
     (MIXTRAL, FULL),
     ("qwen2_moe", {}),
     ("one dense layer of three", {**NF4, **CHECKPOINTING}),
