@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,9 @@ def test_two_runs_in_one_process_with_other_precision(make_config: MakeConfig, t
 @pytest.mark.parametrize("kind", ["adamw_8bit", "sgd", "adafactor", "paged_adamw_8bit"])
 def test_optimizers_run(make_config: MakeConfig, train: Train, kind: str) -> None:
     run = train(make_config(training__optimizer=kind, training__max_steps=2))
+    if "8bit" in kind and metadata.version("bitsandbytes").startswith("0.49."):  # it has them for GPUs only
+        assert run.outcome.exit_code == 2 and "bitsandbytes has no" in run.outcome.message
+        return
     assert run.outcome.status == "completed", run.outcome
 
 
