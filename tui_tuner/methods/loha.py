@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tui_tuner.methods.layers import name_targets
 from tui_tuner.methods.numbers.matrices import HadamardNumbers
+from tui_tuner.methods.numbers.target_names import list_targets
 from tui_tuner.methods.peft_method import PeftMethod, wrap_model
+from tui_tuner.methods.refusals import refuse_rank, refuse_transposed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from tui_tuner.config.schema import RunConfig
+    from tui_tuner.models.facts import ModelFacts
 
 
 class LoHa(HadamardNumbers, PeftMethod):
@@ -23,6 +26,14 @@ class LoHa(HadamardNumbers, PeftMethod):
     peft_type = "LOHA"
     names: ClassVar[Mapping[str, str]] = {"rank": "r", "alpha": "alpha"}
     stacks = True
+
+    def check_model(self, config: RunConfig, facts: ModelFacts) -> None:
+        refuse_transposed(self, facts)
+        if facts.verified:
+            sides = {one.name: min(one.inputs, one.outputs) for one in list_targets(config.method, facts)}
+            widest = max(sides, key=sides.__getitem__, default="")
+            if widest and config.method.rank > sides[widest]:
+                raise refuse_rank(config.method.rank, sides[widest], widest)
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import LoHaConfig

@@ -33,6 +33,7 @@ from tui_tuner.methods.layers import (
 from tui_tuner.methods.numbers.matrices import DORA, LORA, RSLORA, LowRankNumbers
 from tui_tuner.methods.numbers.rates import Rates
 from tui_tuner.methods.peft_method import PeftMethod
+from tui_tuner.methods.refusals import refuse_rank
 from tui_tuner.methods.stored import is_embedding
 from tui_tuner.text import one_line
 
@@ -219,23 +220,7 @@ def check_ranks(model: Module, method: MethodSection) -> None:
         rank, own = max(layer.r.values()), find_number(method.rank_pattern, name, 0)
         most = side if own or method.init != "default" else max(sides)
         if rank > most:
-            raise refuse_rank(rank, most, name, "method.rank_pattern" if own else "method.rank")
-
-
-def refuse_rank(rank: int, most: int, name: str, field: str) -> ConfigError:
-    return ConfigError(
-        _(
-            "rank {rank} is above what the matrix {name} can hold, which is {most}.",
-            rank=rank,
-            name=one_line(name, 120),
-            most=most,
-        ),
-        where=field,
-        field=field,
-        hint=_(
-            "Use at most {most}, or give that module a rank of its own with method.rank_pattern.", most=most
-        ),
-    )
+            raise refuse_rank(rank, most, name, "method.rank_pattern" if own else "method.rank", alone=True)
 
 
 METHODS = (

@@ -284,8 +284,8 @@ def test_adalora_is_saved_as_it_computes_whatever_was_taken_away(
 def test_what_does_not_fit_the_model_is_refused_with_its_field(
     make_config: MakeConfig, values: dict[str, Any], field: str, words: str
 ) -> None:
-    config = make_config(**small(**values))
     with pytest.raises(ConfigError, match=words) as caught:
+        config = make_config(**small(**values))
         attach(load_model(config, "cpu"), config)
     assert caught.value.field == field
 
@@ -330,6 +330,7 @@ def test_contradictions_are_found_in_the_config() -> None:
         ({"kind": "adalora", "rank": 4}, "method.kind", "too_few_steps"),
         ({"rank": 512}, "method.rank", "rank_above_matrix"),
         ({"rank_pattern": {"q_prj": 2}}, "method.rank_pattern", "no_such_name"),
+        ({"targets": ["q_proj"], "rank_pattern": {"v_proj": 2}}, "method.rank_pattern", "no_such_name"),
     ],
 )
 def test_what_cannot_be_is_said_before_a_run(
@@ -341,6 +342,13 @@ def test_what_cannot_be_is_said_before_a_run(
     assert caught.value.field == field
     found = {one.code: one for one in find_advice(config, load_facts(config.model))}
     assert found[code].serious
+
+
+def test_loha_has_no_rank_above_its_matrices(make_config: MakeConfig) -> None:
+    check_method(make_config(**small(kind="loha", rank=64)))
+    with pytest.raises(ConfigError, match="which is 64") as caught:
+        check_method(make_config(**small(kind="loha", rank=65)))
+    assert caught.value.field == "method.rank"
 
 
 def test_layers_that_a_pattern_means_are_counted_on_the_model(make_config: MakeConfig) -> None:

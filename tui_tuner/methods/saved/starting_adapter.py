@@ -89,16 +89,28 @@ def check_adapter(config: RunConfig, place: Path, peft_type: str) -> Stored:
                 where=one_line(place),
                 hint=_("Copy the adapter's folder again."),
             )
-        method = find_adapter_method(stored.settings)
-        _check_task(stored, peft_type)
-        match config.model.adapter_use:
-            case "continue":
-                _check_continue(config, stored, method, place)
-            case "merge":
-                _check_merge(config, method, place)
-            case _:
-                _check_stack(config, stored, method)
+        try:
+            _check_use(config, stored, place, peft_type)
+        # Settings come from a file, so each of them can have any type
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise ModelError(
+                _("its adapter_config.json is damaged: {error}.", error=one_line(error, 120)),
+                where=one_line(place),
+                hint=_("Copy the adapter's folder again."),
+            ) from error
     return stored
+
+
+def _check_use(config: RunConfig, stored: Stored, place: Path, peft_type: str) -> None:
+    method = find_adapter_method(stored.settings)
+    _check_task(stored, peft_type)
+    match config.model.adapter_use:
+        case "continue":
+            _check_continue(config, stored, method, place)
+        case "merge":
+            _check_merge(config, method, place)
+        case _:
+            _check_stack(config, stored, method)
 
 
 def _check_task(stored: Stored, peft_type: str) -> None:

@@ -12,7 +12,8 @@ from tui_tuner.methods.loha import never_leave_out
 from tui_tuner.methods.numbers.target_names import list_targets
 from tui_tuner.methods.numbers.update_shapes import KroneckerNumbers, split_side
 from tui_tuner.methods.peft_method import PeftMethod, wrap_model
-from tui_tuner.methods.structured.target_shapes import list_shapes, refuse_transposed
+from tui_tuner.methods.refusals import refuse_transposed
+from tui_tuner.methods.structured.target_shapes import list_shapes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,8 @@ from tui_tuner.methods.layers import name_targets
 from tui_tuner.methods.numbers.target_names import list_targets
 from tui_tuner.methods.numbers.update_shapes import ButterflyNumbers, RotationNumbers
 from tui_tuner.methods.peft_method import PeftMethod, wrap_model
-from tui_tuner.methods.structured.target_shapes import list_shapes, refuse_transposed
+from tui_tuner.methods.refusals import refuse_transposed
+from tui_tuner.methods.structured.target_shapes import list_shapes
 from tui_tuner.text import list_items
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from tui_tuner.config.sections.name_patterns import (
 from tui_tuner.errors import ConfigError
 from tui_tuner.methods import find_method
 from tui_tuner.methods.layers import refuse_experts, refuse_target
-from tui_tuner.methods.lora import refuse_rank
 from tui_tuner.methods.numbers.target_names import list_fused_names
+from tui_tuner.methods.refusals import refuse_rank
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.method_fields import make_case
 from tui_tuner.planning.traps.findings import Advice, Case, make_finding, register_trap
@@ -24,7 +24,9 @@ def find_pattern_problem(method: MethodSection, facts: ModelFacts) -> ConfigErro
     """Return what is wrong with the names in patterns; regular expressions are left to the run."""
     if not facts.verified or facts.has_experts:
         return None
-    known = sorted({linear.name.split(".")[-1] for linear in facts.layer_linears})
+    # Those that get an adapter: a rank for any other would have no effect
+    case = make_case(method, facts)
+    known = sorted({linear.name.split(".")[-1] for linear in facts.layer_linears if case.adapts(linear)})
     for field in ("rank_pattern", "alpha_pattern"):
         if not method.reads_field(field):
             continue
@@ -46,7 +48,7 @@ def find_rank_problem(method: MethodSection, facts: ModelFacts) -> ConfigError |
         strict = own or (method.reads_field("init") and method.init != "default")
         most, rank = side if strict else max(sides.values()), own or method.rank
         if rank > most:
-            return refuse_rank(rank, most, name, "method.rank_pattern" if own else "method.rank")
+            return refuse_rank(rank, most, name, "method.rank_pattern" if own else "method.rank", alone=True)
     return None
 
 
