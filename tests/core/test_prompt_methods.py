@@ -16,7 +16,7 @@ from tests.core.test_loss import FAST, SomeRows
 from tests.core.test_session import Train, reacting
 from tests.core.ways import batches, check_ways, summed_loss
 from tui_tuner.compute import attention
-from tui_tuner.compute.forward import ForwardWay, MicroSize, lay_padded
+from tui_tuner.compute.forward import ForwardWay, MicroSize, lay_padded_rows
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.evaluation.generation import generate_answers
 from tui_tuner.methods import attach, count_model_parameters, merge
@@ -45,7 +45,7 @@ def made(make_config: MakeConfig, kind: str, **changes: Any) -> Any:
 
 def labelled_loss(model: Any, data: SomeRows) -> torch.Tensor:
     """The usual way: padded rows, labels of -100 where nothing is trained, the loss of the model itself."""
-    part = lay_padded(data, range(len(data)), 0)
+    part = lay_padded_rows(data, range(len(data)), 0)
     labels = torch.full_like(part.input_ids, -100)
     labels[:, 1:] = torch.where(part.keep[:, :-1], part.input_ids[:, 1:], -100)
     return model(input_ids=part.input_ids, attention_mask=part.attention_mask, labels=labels).loss

@@ -19,7 +19,7 @@ from tests.conftest import MakeConfig, Recorder, Trained, write_jsonl
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.options import list_options
-from tui_tuner.runs.control import CommandReceiver, send_command
+from tui_tuner.runs.control import CommandReceiver, send_control_command
 from tui_tuner.runs.events import EventBody, Step
 
 Train = Callable[..., Trained]
@@ -321,7 +321,7 @@ class Reacting(Recorder):
         super().emit(body)
         if isinstance(body, Step):
             for command in self.at.pop(body.step, []):
-                send_command(self.control.path, command)
+                send_control_command(self.control.path, command)
 
 
 def reacting(at: dict[int, list[str]]) -> Callable[[Trained], None]:
@@ -376,7 +376,7 @@ def test_pause_waits_and_continue_goes_on(make_config: MakeConfig, train: Train)
             while time.monotonic() < deadline:
                 if any(fields["name"] == "paused" for fields in run.sink.of("phase")):
                     time.sleep(0.5)
-                    send_command(run.control.path, "continue")
+                    send_control_command(run.control.path, "continue")
                     return
                 time.sleep(0.02)
 

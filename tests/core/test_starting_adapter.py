@@ -263,9 +263,9 @@ def test_a_new_adapter_is_trained_on_top_of_a_frozen_one(
 
 
 def with_adapter(config: RunConfig, name: str, use: str = "continue") -> RunConfig:
-    from tui_tuner.config.values import with_values
+    from tui_tuner.config.values import edit_values
 
-    return with_values(config, {"model.adapter": name, "model.adapter_use": use})
+    return edit_values(config, {"model.adapter": name, "model.adapter_use": use})
 
 
 def refused(config: RunConfig) -> Any:

@@ -243,10 +243,10 @@ def test_one_of_several_processes_resumes_nothing(tmp_path: Path, monkeypatch: p
 
 
 def test_one_device_trains_and_one_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui_tuner.training.surroundings import device_name
+    from tui_tuner.training.surroundings import name_training_device
 
     monkeypatch.setattr("tui_tuner.planning.hardware.detect_hardware", two_gpus)
-    assert device_name(build_config({"hardware": {"devices": 2}})) == "NVIDIA A100"
+    assert name_training_device(build_config({"hardware": {"devices": 2}})) == "NVIDIA A100"
 
 
 def test_a_runs_folder_that_is_a_file_is_named(tmp_path: Path, rows: Path) -> None:

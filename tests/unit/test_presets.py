@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.config.load import load_config
-from tui_tuner.config.presets import find_preset, list_presets, presets_folder
+from tui_tuner.config.presets import find_preset, find_presets_folder, list_presets
 from tui_tuner.errors import ConfigError
 
 NAMES = [preset.name for preset in list_presets()]
 
 
 def test_the_folder_is_walked() -> None:
-    files = sorted(path.stem for path in presets_folder().rglob("*") if path.is_file())
+    files = sorted(path.stem for path in find_presets_folder().rglob("*") if path.is_file())
     assert files == NAMES
     assert {"demo", "demo-pretraining", "lora-small", "qlora-small", "lora-8b", "qlora-8b"} <= set(NAMES)
     assert {"full-small", "pretraining", "bert-qa", "distilbert-imdb", "token-tags"} <= set(NAMES)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tui_tuner.config import notices
 from tui_tuner.config.kinds.optimizers import find_optimizer
-from tui_tuner.config.options import get_value, list_options
+from tui_tuner.config.options import get_config_value, list_options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
 
@@ -40,8 +40,8 @@ class Edit:
         """Return the edit as one sentence."""
         said = {
             "field": self.field,
-            "before": show_value(self.before),
-            "now": show_value(self.now),
+            "before": format_edited_value(self.before),
+            "now": format_edited_value(self.now),
             "why": _(self.why),
         }
         match self.verdict:
@@ -53,7 +53,7 @@ class Edit:
                 return _("{field} was {before} and cannot become {now}: {why}.", **said)
 
 
-def show_value(value: Any) -> str:
+def format_edited_value(value: Any) -> str:
     """Return a value as YAML on one line."""
     import yaml
 
@@ -64,7 +64,7 @@ def show_value(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def list_edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Edit]:
+def list_config_edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Edit]:
     """Return every field that was edited, in the order of the schema.
 
     Args:
@@ -85,9 +85,9 @@ def list_edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> li
 
 def _told_value(config: RunConfig, path: str) -> Any:
     """Return a value as checkpoints and journals hold it: without secret addresses."""
-    value = get_value(config, path)
+    value = get_config_value(config, path)
     told = path == notices.FIELD and isinstance(value, list)
-    return notices.shown_entries(value) if told else value
+    return notices.mask_notify_entries(value) if told else value
 
 
 def _judge_edit(before: RunConfig, now: RunConfig, path: str) -> Rule:
@@ -133,9 +133,9 @@ def _judge_path(before: RunConfig, now: RunConfig, path: str) -> Rule:
 
 
 def _judge_validation(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    if isinstance(get_value(before, path), str) and isinstance(get_value(now, path), str):
+    if isinstance(get_config_value(before, path), str) and isinstance(get_config_value(now, path), str):
         return _judge_path(before, now, path)
-    if not get_value(before, path) and not get_value(now, path):
+    if not get_config_value(before, path) and not get_config_value(now, path):
         return "no effect", N_("neither value holds any rows out")
     return "refused", N_("the run would train on other rows")
 

@@ -312,12 +312,12 @@ SIGNS: dict[str, str] = {
 _SURE = 3  # typical keys in one file; a few, such as lora_r, occur with several trainers
 
 
-def field_of(path: str) -> str:
+def find_peer_field(path: str) -> str:
     """Return our field for a peer's key, looked up by the last part of its path; empty if there is none."""
     return KEYS.get(_plain_name(path), "")
 
 
-def hint_at_field(path: str, value: Any = None) -> str:
+def hint_at_peer_field(path: str, value: Any = None) -> str:
     """Return a hint with our name for a peer's key, and for its value if that differs; empty if unknown."""
     name = _plain_name(path)
     if name in WITHOUT:
@@ -342,7 +342,7 @@ def _translate_datasets(name: str, value: Any) -> str:
     return f"data.path: {one_line(path, 80)}" if isinstance(path, str) and len(value) == 1 else ""
 
 
-def name_peer(paths: Iterable[str]) -> str:
+def name_peer_trainer(paths: Iterable[str]) -> str:
     """Return the trainer that these unknown keys point to; empty if there are too few typical ones."""
     names = {_plain_name(path) for path in paths}
     counts = {peer: len(names & set(signs.split())) for peer, signs in SIGNS.items()}

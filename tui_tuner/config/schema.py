@@ -18,7 +18,7 @@ from tui_tuner.config.kinds.tasks import TASKS, TINY, TaskKind
 from tui_tuner.config.low_rank_checks import list_low_rank_problems
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection
-from tui_tuner.config.sections.field_options import Section, declare_option, known_word
+from tui_tuner.config.sections.field_options import Section, accept_known_words, declare_option
 from tui_tuner.config.sections.hardware import HardwareSection
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.config.sections.model import ModelSection
@@ -47,8 +47,8 @@ MOST_TOKENS = 10**12  # of an optimizer step
 class RunConfig(Section):
     """The settings of one run. Every way to start a run goes through one of these."""
 
-    task: Annotated[str, known_word(TASKS, N_("unknown task {value!r}; known are {names}"))] = declare_option(
-        "sft", N_("The kind of training."), choices=TASKS
+    task: Annotated[str, accept_known_words(TASKS, N_("unknown task {value!r}; known are {names}"))] = (
+        declare_option("sft", N_("The kind of training."), choices=TASKS)
     )
     model: ModelSection = Field(default_factory=ModelSection, description=N_("The model to start from."))
     data: DataSection = Field(default_factory=DataSection, description=N_("The training data."))

@@ -16,7 +16,7 @@ from tui_tuner.locales import _
 from tui_tuner.methods.saved.weighted_sum import SAME_RANK, SPARSE, Recipe, combine_stored, find_ranks
 from tui_tuner.methods.stored import CONFIG, WEIGHTS, Stored, list_below, read_stored
 from tui_tuner.text import one_line
-from tui_tuner.training.base_model import RECORD, read_base
+from tui_tuner.training.base_model import RECORD, read_base_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,7 +110,7 @@ def _check_same_rank(folder: Path, first: Stored, other: Stored, way: str) -> No
 
 def _check_same_base(one: Path, other: Path, first: Any, told: Any) -> None:
     """Raise `ModelError` where two adapters were trained on different models."""
-    records = read_base(one), read_base(other)
+    records = read_base_record(one), read_base_record(other)
     if records[0].weights and records[1].weights:
         same = records[0].weights == records[1].weights
     else:

@@ -11,14 +11,14 @@ from tui_tuner.launch.helper import Helper
 from tui_tuner.launch.helper_process import ProcessEnded
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.heads.outputs import find_head
-from tui_tuner.planning.heads.parameters import Parameters, count_virtual
+from tui_tuner.planning.heads.outputs import find_trained_head
+from tui_tuner.planning.heads.parameters import Parameters, count_virtual_parameters
 
 OPERATION = "parameters"
 SECONDS = 120.0
 
 
-def count_on_model(
+def count_parameters_on_model(
     config: RunConfig,
     facts: ModelFacts,
     data: DataFacts | None,
@@ -31,7 +31,7 @@ def count_on_model(
     Args:
         auto_class, peft_type: As in the task.
     """
-    head = find_head(config, facts, data)
+    head = find_trained_head(config, facts, data)
     request = {
         "config": facts.raw,
         "method": config.method.model_dump(mode="json"),
@@ -39,7 +39,7 @@ def count_on_model(
         "peft_type": peft_type,
         "outputs": head.outputs,
         "new_pooler": head.new_pooler,
-        "added": count_virtual(facts, config.method, bool(head.decides)),
+        "added": count_virtual_parameters(facts, config.method, bool(head.decides)),
     }
     try:
         with Helper() as helper:

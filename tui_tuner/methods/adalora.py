@@ -12,7 +12,7 @@ from tui_tuner.locales import _
 from tui_tuner.methods.first_values.beginnings import list_low_rank
 from tui_tuner.methods.lora import check_ranks, name_adapted
 from tui_tuner.methods.numbers.matrices import SharedRankNumbers
-from tui_tuner.methods.peft_method import PeftMethod, wrap_model
+from tui_tuner.methods.peft_method import PeftMethod, wrap_peft_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,7 @@ class AdaLora(SharedRankNumbers, PeftMethod):
             total_step=1,  # the schedule follows from the steps of the run, which are not known yet
             **name_adapted(model, config, peft_type),
         )
-        model = wrap_model(model, settings)
+        model = wrap_peft_model(model, settings)
         check_ranks(model, method)
         for _name, layer in list_low_rank(model):
             for count in layer.ranknum.values():

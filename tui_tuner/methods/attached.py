@@ -52,22 +52,22 @@ def find_attached(model: Module) -> Attached | None:
     return found
 
 
-def method_of(model: Module) -> Method:
+def find_model_method(model: Module) -> Method:
     """Return the method that was attached to a model or loaded onto it; without one it is a whole model."""
     found = find_attached(model)
     return WHOLE if found is None else found.method
 
 
-def is_adapter(model: Module) -> bool:
+def is_adapter_model(model: Module) -> bool:
     """Return whether a model is a base model with an adapter, which is saved without that base model."""
-    return method_of(model).has(Trait.ADAPTER)
+    return find_model_method(model).has(Trait.ADAPTER)
 
 
 def count_virtual_tokens(model: Module) -> int:
     """Return the number of virtual tokens before each sequence, which take up places in the context."""
-    return method_of(model).count_virtual_tokens(model)
+    return find_model_method(model).count_virtual_tokens(model)
 
 
 def count_virtual_positions(model: Module) -> int:
     """Return how many positions a model gives logits for before those of the text."""
-    return method_of(model).count_virtual_positions(model)
+    return find_model_method(model).count_virtual_positions(model)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tui_tuner.errors import ConfigError
 from tui_tuner.methods.layers import (
     choose_last_layers,
-    choose_targets,
+    choose_target_layers,
     find_layers,
     is_transposed,
     name_outside_layers,
@@ -36,8 +36,8 @@ class Ia3(FactorNumbers, PeftMethod):
         from peft import IA3Config, get_peft_model
 
         method = config.method
-        targets = choose_targets(model, method.targets)
-        forward = feed_forward_outputs(model, targets)
+        targets = choose_target_layers(model, method.targets)
+        forward = list_feed_forward_targets(model, targets)
         if any(name in dict(model.named_modules()) for name in targets):  # full names, of some layers only
             forward = [name for name in targets if f".{name}".endswith(tuple(f".{one}" for one in forward))]
         # peft's IA3 has no `layers_to_transform`: full names select the layers
@@ -75,7 +75,7 @@ def _name_within(model: Module, names: list[str], count: int) -> list[str]:
     ]
 
 
-def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
+def list_feed_forward_targets(model: Module, targets: list[str]) -> list[str]:
     """Return the targets that are the last layer of a feed-forward block, as `block.layer`.
 
     These are layers from a larger width to the model's own.
@@ -85,7 +85,7 @@ def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
     found: dict[str, None] = {}
     for layer in find_layers(model):
         for name, module in layer.named_modules():
-            sizes = find_widths(module)
+            sizes = find_linear_widths(module)
             block = name.rpartition(".")[0]
             # The output layer of attention may have wider inputs too; its block's name shows what it is
             meant = any(
@@ -98,7 +98,7 @@ def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
     return list(found)
 
 
-def find_widths(module: Module) -> tuple[int, int] | None:
+def find_linear_widths(module: Module) -> tuple[int, int] | None:
     """Return (inputs, outputs) of a linear layer; None for any other module."""
     from transformers.pytorch_utils import Conv1D
 

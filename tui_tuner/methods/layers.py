@@ -17,8 +17,8 @@ from tui_tuner.config.sections.name_patterns import (
 )
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.models.new_weights import new_modules
-from tui_tuner.text import list_items, one_line
+from tui_tuner.models.new_weights import list_new_modules
+from tui_tuner.text import join_sentence_items, one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ def find_final_norms(model: Module) -> list[Module]:
 def name_saved_modules(model: Module, peft_type: str) -> list[str]:
     """Return the modules that are trained and saved whole with an adapter: the head, and new modules."""
     # peft adds `classifier`, `score` and `qa_outputs` itself; heads have other names too
-    return new_modules(model) if peft_type in HEADED else []
+    return list_new_modules(model) if peft_type in HEADED else []
 
 
 def name_outside_layers(model: Module, targets: str | list[str]) -> list[str] | None:
@@ -74,7 +74,7 @@ def name_outside_layers(model: Module, targets: str | list[str]) -> list[str] | 
     if targets != ALL and ALL not in targets:
         return None
     inside = {id(module) for module in find_layers(model).modules()}
-    names = set(name_linears(model))
+    names = set(name_linear_layers(model))
     found = [
         name
         for name, module in model.named_modules()
@@ -105,7 +105,7 @@ def choose_last_layers(model: Module, asked: int) -> list[int]:
     return list(range(count - asked, count))
 
 
-def choose_targets(model: Module, targets: str | list[str]) -> list[str]:
+def choose_target_layers(model: Module, targets: str | list[str]) -> list[str]:
     """Return the last parts of the names of the linear layers that get an adapter.
 
     `all-linear` takes every linear layer inside the stack of layers, which leaves out the head. A text that
@@ -115,7 +115,7 @@ def choose_targets(model: Module, targets: str | list[str]) -> list[str]:
     Raises:
         ConfigError: no linear layer has one of the names; the message lists the nearest ones.
     """
-    found = name_linears(model)
+    found = name_linear_layers(model)
     if targets == ALL:
         return found
     asked = [targets] if isinstance(targets, str) else list(targets)
@@ -171,7 +171,9 @@ def refuse_experts(target: str, known: Iterable[str]) -> ConfigError:
     """Return the error for a target that no fused experts of the model have, with the names of those."""
     names = list(dict.fromkeys(".".join(name.split(".")[-2:]) for name in known))
     if names:
-        hint = _("Its experts are {names}; the word experts takes them all.", names=list_items(names))
+        hint = _(
+            "Its experts are {names}; the word experts takes them all.", names=join_sentence_items(names)
+        )
     else:
         hint = _("It has no fused experts; all-linear takes all its linear layers.")
     return ConfigError(
@@ -209,7 +211,7 @@ def match_targets(pattern: str, names: Iterable[str]) -> list[str]:
             field="method.targets",
             hint=_(
                 "A regular expression has to fit whole names, such as {names}.",
-                names=list_items(find_near(pattern, known) or known[:3]),
+                names=join_sentence_items(find_near(pattern, known) or known[:3]),
             ),
         )
     return found
@@ -222,11 +224,13 @@ def refuse_target(name: str, known: Iterable[str], field: str = "method.targets"
     if near:
         hint = _(
             "Did you mean {near}? Its linear layers are {names}.",
-            near=list_items(near),
-            names=list_items(names),
+            near=join_sentence_items(near),
+            names=join_sentence_items(names),
         )
     else:
-        hint = _("Its linear layers are {names}; all-linear takes them all.", names=list_items(names))
+        hint = _(
+            "Its linear layers are {names}; all-linear takes them all.", names=join_sentence_items(names)
+        )
     return ConfigError(
         _("this model has no layer {name!r}.", name=one_line(name, 80)), where=field, field=field, hint=hint
     )
@@ -237,7 +241,7 @@ def find_near(name: str, known: list[str]) -> list[str]:
     return difflib.get_close_matches(name, known, n=3, cutoff=0.5)
 
 
-def name_linears(model: Module) -> list[str]:
+def name_linear_layers(model: Module) -> list[str]:
     """Return the last parts of the names of all linear layers in the stack, in order of appearance."""
     names: dict[str, None] = {}
     for layer in find_layers(model):
@@ -257,7 +261,7 @@ def _takes_adapter(module: Module) -> bool:
     return isinstance(module, torch.nn.Linear | Conv1D) and not own
 
 
-def name_embeddings(model: Module) -> list[str]:
+def name_embedding_layers(model: Module) -> list[str]:
     """Return the last parts of the names of the input embeddings and of the head."""
     wanted = (model.get_input_embeddings(), model.get_output_embeddings())
     return [
@@ -267,11 +271,11 @@ def name_embeddings(model: Module) -> list[str]:
     ]
 
 
-def name_targets(model: Module, config: RunConfig, peft_type: str) -> dict[str, Any]:
+def name_peft_targets(model: Module, config: RunConfig, peft_type: str) -> dict[str, Any]:
     """Return the arguments of a peft config that name the target layers and the modules saved whole."""
     method = config.method
     found: dict[str, Any] = {
-        "target_modules": choose_targets(model, method.targets),
+        "target_modules": choose_target_layers(model, method.targets),
         "exclude_modules": name_outside_layers(model, method.targets),
         "modules_to_save": name_saved_modules(model, peft_type) or None,
         "task_type": peft_type,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from tui_tuner.methods.layers import name_targets
+from tui_tuner.methods.layers import name_peft_targets
 from tui_tuner.methods.numbers.matrices import HadamardNumbers
 from tui_tuner.methods.numbers.target_names import list_targets
-from tui_tuner.methods.peft_method import PeftMethod, wrap_model
+from tui_tuner.methods.peft_method import PeftMethod, wrap_peft_model
 from tui_tuner.methods.refusals import refuse_rank, refuse_transposed
 
 if TYPE_CHECKING:
@@ -39,8 +39,10 @@ class LoHa(HadamardNumbers, PeftMethod):
         from peft import LoHaConfig
 
         method = config.method
-        settings = LoHaConfig(r=method.rank, alpha=method.alpha, **name_targets(model, config, peft_type))
-        return never_leave_out(wrap_model(model, settings))
+        settings = LoHaConfig(
+            r=method.rank, alpha=method.alpha, **name_peft_targets(model, config, peft_type)
+        )
+        return never_leave_out(wrap_peft_model(model, settings))
 
     def continue_adapter(self, base: Module, folder: Path) -> Module:
         return never_leave_out(super().continue_adapter(base, folder))

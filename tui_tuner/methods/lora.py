@@ -20,12 +20,12 @@ from tui_tuner.methods.layers import (
     ALL,
     choose_experts,
     choose_last_layers,
-    choose_targets,
+    choose_target_layers,
     is_transposed,
     list_expert_weights,
     list_linears,
-    name_embeddings,
-    name_linears,
+    name_embedding_layers,
+    name_linear_layers,
     name_outside_layers,
     name_saved_modules,
     refuse_target,
@@ -181,7 +181,7 @@ def name_adapted(model: Module, config: RunConfig, peft_type: str) -> dict[str, 
     """
     method = config.method
     options: dict[str, Any] = {
-        "target_modules": choose_targets(model, method.targets),
+        "target_modules": choose_target_layers(model, method.targets),
         "exclude_modules": name_outside_layers(model, method.targets),
         "fan_in_fan_out": is_transposed(model),
         "bias": "none",
@@ -191,7 +191,7 @@ def name_adapted(model: Module, config: RunConfig, peft_type: str) -> dict[str, 
         options["layers_to_transform"] = choose_last_layers(model, method.layers)
     kept = name_saved_modules(model, peft_type)
     if method.train_embeddings:
-        kept += [name for name in name_embeddings(model) if name not in kept]
+        kept += [name for name in name_embedding_layers(model) if name not in kept]
         # Otherwise peft trains two separate copies of a matrix that embeddings and head share
         options["ensure_weight_tying"] = True
     if kept:
@@ -205,7 +205,7 @@ def check_patterns(model: Module, method: MethodSection) -> None:
     for field in ("rank_pattern", "alpha_pattern"):
         unknown = list_unmatched(getattr(method, field), names)
         if unknown:
-            raise refuse_target(unknown[0], name_linears(model), f"method.{field}")
+            raise refuse_target(unknown[0], name_linear_layers(model), f"method.{field}")
 
 
 def check_ranks(model: Module, method: MethodSection) -> None:

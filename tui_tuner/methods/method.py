@@ -201,7 +201,7 @@ class Method(MethodNumbers):
         return 0
 
 
-def refuse_quantised(base: Module) -> None:
+def refuse_quantised_merging(base: Module) -> None:
     """Raise `ModelError` for weights in 4 or 8 bits, which merging would round again."""
     if getattr(base, "is_quantized", False):
         raise ModelError(

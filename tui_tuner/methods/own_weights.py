@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import N_, _
 from tui_tuner.methods.layers import HEADED, find_final_norms, find_layers
 from tui_tuner.methods.method import Method
 from tui_tuner.methods.name_pattern import choose_names, suggest_patterns
 from tui_tuner.methods.numbers.model_weights import TopLayersNumbers, WholeModelNumbers
-from tui_tuner.models.new_weights import new_modules
-from tui_tuner.text import list_items, one_line
+from tui_tuner.models.new_weights import list_new_modules
+from tui_tuner.text import join_sentence_items, one_line
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -45,7 +45,7 @@ class Freeze(TopLayersNumbers, Method):
         else:
             _train_top(model, config.method.layers or 1)
         if headed:
-            for name in new_modules(model):
+            for name in list_new_modules(model):
                 model.get_submodule(name).requires_grad_(True)
         return model
 
@@ -71,7 +71,7 @@ def _train_writing_head(model: Module) -> None:
         raise ConfigError(
             _("this model's head is its embedding matrix: training it would change what all layers read."),
             where="method.layers",
-            hint=advise(
+            hint=build_hint(
                 N_("Train the last layer too: {command}.", command=write_setting({"method.layers": 1}))
             ),
         )
@@ -83,7 +83,7 @@ def _train_named(model: Module, pattern: str) -> None:
     weights = dict(model.named_parameters(remove_duplicate=False))
     chosen = choose_names(pattern, weights)
     if not chosen:
-        near = list_items(suggest_patterns(pattern, weights))
+        near = join_sentence_items(suggest_patterns(pattern, weights))
         raise ConfigError(
             _("no weight of this model has a name like {pattern!r}.", pattern=one_line(pattern, 120)),
             where="method.pattern",

@@ -13,13 +13,13 @@ from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.locales import N_, _
 from tui_tuner.methods.cache_names import join_cache_names
 from tui_tuner.methods.layers import write_head_config
-from tui_tuner.methods.method import Method, refuse_quantised
+from tui_tuner.methods.method import Method, refuse_quantised_merging
 from tui_tuner.methods.stored import (
     BELOW,
     EMBEDDINGS,
     WEIGHTS,
     Stored,
-    check_names,
+    check_adapter_names,
     list_below,
     read_stored,
 )
@@ -159,7 +159,7 @@ class PeftMethod(Method):
         Raises:
             ModelError: weights in 4 or 8 bits would be rounded a second time.
         """
-        refuse_quantised(model.get_base_model())
+        refuse_quantised_merging(model.get_base_model())
         return model.merge_and_unload(safe_merge=True)
 
     def unwrap_model(self, model: Module) -> Module:
@@ -215,7 +215,7 @@ def put_below(model: Module, folders: list[Path]) -> None:
             if is_out_of_memory(error):
                 raise
             raise _refuse_adapter(error, folder) from error
-        check_names(found.unexpected_keys, (), folder)
+        check_adapter_names(found.unexpected_keys, (), folder)
     # peft's own `set_adapter` refuses several where a head is saved, of which only one can be computed
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
@@ -229,7 +229,7 @@ def name_below(model: Module) -> list[str]:
     return [name for name in getattr(model, "peft_config", {}) if name.startswith(BELOW)]
 
 
-def wrap_model(model: Module, settings: Any) -> Module:
+def wrap_peft_model(model: Module, settings: Any) -> Module:
     """Put an adapter onto a model, as described by a config of peft.
 
     Raises:
@@ -269,7 +269,7 @@ def _check_places(model: Module, stored: Stored, folder: Path, is_copy: Callable
     given = {_strip_version(name): name for name in stored.shapes}
     over = [name for plain, name in given.items() if plain not in wanted and not name.endswith(EMBEDDINGS)]
     needed = {name for name in wanted if not is_copy(name)}
-    check_names(over, needed - given.keys(), folder)
+    check_adapter_names(over, needed - given.keys(), folder)
 
 
 def _strip_version(name: str) -> str:

@@ -24,7 +24,7 @@ from tui_tuner.methods.numbers.virtual_tokens import (
     PTuningV2Numbers,
 )
 from tui_tuner.methods.peft_method import PeftMethod
-from tui_tuner.models.evaluation_mode import evaluation_mode
+from tui_tuner.models.evaluation_mode import use_evaluation_mode
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
@@ -68,7 +68,7 @@ class Prompt(PromptNumbers, PeftMethod):
             join_cache_names(model)
             if not self.keeps_prefix:
                 model.word_embeddings = model.get_base_model().get_input_embeddings()
-            with evaluation_mode(model):
+            with use_evaluation_mode(model):
                 with torch.no_grad():
                     if words is not None and not _begin_as_words(self, model, words):
                         words = None

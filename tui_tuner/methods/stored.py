@@ -110,7 +110,7 @@ def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(int(size) for size in one["shape"]) for name, one in told.items()}
 
 
-def check_names(over: Collection[str], lacking: Collection[str], place: Path) -> None:
+def check_adapter_names(over: Collection[str], lacking: Collection[str], place: Path) -> None:
     """Raise `ModelError` if an adapter has weights without a place in the model (`over`), or lacks some."""
     if not over and not lacking:
         return

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from tui_tuner.methods.layers import is_transposed, name_inside, name_targets
+from tui_tuner.methods.layers import is_transposed, name_inside, name_peft_targets
 from tui_tuner.methods.numbers.matrices import SharedRandomNumbers
-from tui_tuner.methods.peft_method import PeftMethod, wrap_model
+from tui_tuner.methods.peft_method import PeftMethod, wrap_peft_model
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -30,9 +30,9 @@ class Vera(SharedRandomNumbers, PeftMethod):
             vera_dropout=method.dropout,
             projection_prng_key=config.training.seed,
             fan_in_fan_out=is_transposed(model),
-            **name_inside(model, name_targets(model, config, peft_type)),
+            **name_inside(model, name_peft_targets(model, config, peft_type)),
         )
-        return wrap_model(model, settings)
+        return wrap_peft_model(model, settings)
 
 
 METHODS = (Vera("vera"),)

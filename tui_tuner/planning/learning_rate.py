@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from tui_tuner.config.kinds.optimizers import find_optimizer
-from tui_tuner.config.kinds.tasks import is_tiny
+from tui_tuner.config.kinds.tasks import is_tiny_model
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
 from tui_tuner.methods import find_method
@@ -58,7 +58,7 @@ def _find_adamw_rate(config: RunConfig, parameters: int | None, encoder: bool) -
     task = config.task_kind
     # Random weights bear the high rates of pretraining only where the whole model is trained for long: tasks
     # that learn from documents, or small models made for a task
-    random = config.model.architecture is not None or is_tiny(config.model.name)
+    random = config.model.architecture is not None or is_tiny_model(config.model.name)
     if random and (task.plain_text or task.decides):
         return find_scratch_rate(parameters)
     return find_method(config.method.kind).customary_rate(
@@ -69,7 +69,7 @@ def _find_adamw_rate(config: RunConfig, parameters: int | None, encoder: bool) -
     )
 
 
-def find_usual_rate(config: RunConfig, facts: ModelFacts | None) -> Customary:
+def find_model_rate(config: RunConfig, facts: ModelFacts | None) -> Customary:
     """Return the customary rate for a model, as far as its facts are known."""
     return (
         find_customary_rate(config, facts.parameters, facts.encoder) if facts else find_customary_rate(config)
@@ -107,7 +107,7 @@ HIDDEN_EXPONENT = {"llama": 0.781, "qwen": 0.0775}
 REGRET = "LoRA Without Regret (Schulman et al., 2025)"
 
 
-def apply_square_root(base_rate: float, tokens_per_batch: float, pretraining_batch: float) -> float:
+def apply_square_root_rule(base_rate: float, tokens_per_batch: float, pretraining_batch: float) -> float:
     """Return `base_rate * sqrt(tokens_per_batch / pretraining_batch)`; both batches in tokens.
 
     2,000,000 supervised tokens in 350 steps of one epoch, from Mistral's 5e-5 at 4e6 tokens: 1.89e-6.
@@ -117,14 +117,14 @@ def apply_square_root(base_rate: float, tokens_per_batch: float, pretraining_bat
     return base_rate * math.sqrt(tokens_per_batch / pretraining_batch)
 
 
-def apply_rules(
+def apply_rate_rules(
     config: RunConfig,
     facts: ModelFacts | None = None,
     data: DataFacts | None = None,
     steps_per_epoch: int | None = None,
 ) -> list[Rule]:
     """Apply every rule, the chosen one first. A rule that lacks an input names it."""
-    usual = find_usual_rate(config, facts)
+    usual = find_model_rate(config, facts)
     chosen = Rule(
         N_("usual for the method"),
         _("{rate:g}, usual from {low:g} to {high:g}", rate=usual.rate, low=usual.low, high=usual.high),
@@ -162,7 +162,7 @@ def _apply_square_root_rule(
     batch = data.supervised / steps
     inputs = {"base rate": known[1], "tokens per batch": batch, "pretraining batch": known[2]}
     filled = f"{known[1]:g} * sqrt({batch:,.0f} / {known[2]:,.0f})"
-    rate = apply_square_root(known[1], batch, known[2])
+    rate = apply_square_root_rule(known[1], batch, known[2])
     return Rule(name, filled, source, inputs, rate)
 
 

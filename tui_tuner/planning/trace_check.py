@@ -11,9 +11,17 @@ from typing import Any
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _
 from tui_tuner.methods.numbers.terms import Form, Sublayers
-from tui_tuner.planning.memory.ledger import FIRST, FORWARD, LAST, LOSS, STEP, make_ledger, simulated_layers
+from tui_tuner.planning.memory.ledger import (
+    FIRST,
+    FORWARD,
+    LAST,
+    LOSS,
+    STEP,
+    choose_simulated_layers,
+    make_ledger,
+)
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.static import count_temporary, shadow_bytes
+from tui_tuner.planning.memory.static import count_setup_temporary, count_shadow_bytes
 from tui_tuner.planning.optimizer_states import TrainedTensors, round_up, sum_states
 
 TRACED = (Form.LOW_RANK, Form.MAGNITUDES, Form.SINGULAR, Form.SUBLAYERS)
@@ -79,7 +87,7 @@ def check_trace(setup: Setup, traces: dict[str, Any]) -> Check:
     Args:
         traces: By the number of trained layers, as text: what `training.tracing.step.trace_step` returns.
     """
-    trained, counts = setup.trained_layers, simulated_layers(setup)
+    trained, counts = setup.trained_layers, choose_simulated_layers(setup)
     # With so few layers that all were traced, both are the same trace
     few, more = traces[str(counts[0])], traces[str(counts[-1])]
     static = _sum_static(setup, more)
@@ -143,8 +151,8 @@ def _sum_step(setup: Setup, trace: dict[str, Any]) -> float:
     """Sum the bytes beyond the static ones during the optimizer's step."""
     gradients = sum(one.size * one.copies for one in _list_trained(setup, trace))
     return (
-        shadow_bytes(setup)
-        + count_temporary(setup)
+        count_shadow_bytes(setup)
+        + count_setup_temporary(setup)
         + gradients
         + (0.0 if setup.states else _sum_states(setup, trace))
     )
@@ -178,12 +186,12 @@ def explain_untraceable(setup: Setup) -> str:
         return _("{model_type} runs with eager attention only", model_type=facts.model_type)
     if setup.form not in TRACED or setup.virtual_tokens or setup.elsewhere or setup.own:
         return _("only LoRA, DoRA, AdaLoRA, bottleneck adapters, full fine-tuning and top layers are traced")
-    if facts.dense_layers and len(simulated_layers(setup)) > 1:
+    if facts.dense_layers and len(choose_simulated_layers(setup)) > 1:
         return _("its layers differ from each other")
     return ""
 
 
-def make_request(setup: Setup) -> dict[str, Any]:
+def make_trace_request(setup: Setup) -> dict[str, Any]:
     """Build the request for the operation `trace` of a helper process."""
     tokens = setup.total_tokens
     method: dict[str, Any] = {"kind": setup.kind}
@@ -221,7 +229,7 @@ def make_request(setup: Setup) -> dict[str, Any]:
         "accumulate": setup.accumulate,
         "quick": setup.quick,
         "frozen": setup.trained_layers < setup.facts.layers,
-        "layers": list(simulated_layers(setup)),
+        "layers": list(choose_simulated_layers(setup)),
         "decides": setup.decides,
         "outputs": setup.head[-1].matrix.outputs if setup.head else 0,
         "new_pooler": setup.new_pooler,

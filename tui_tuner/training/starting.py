@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError, HubError, RunError
 from tui_tuner.locales import N_, _
 from tui_tuner.methods.bottlenecks.stored_bottlenecks import read_adapters
@@ -29,7 +29,7 @@ from tui_tuner.methods.stored import BELOW, CONFIG, WEIGHTS, read_stored
 from tui_tuner.runs.events import Resolved
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
-from tui_tuner.training.base_model import RECORD, read_base, record_base
+from tui_tuner.training.base_model import RECORD, read_base_record, record_base_model
 
 if TYPE_CHECKING:
     from tui_tuner.training.context import RunContext
@@ -56,9 +56,9 @@ def check_start(config: RunConfig) -> Path:
 
 def _check_base(config: RunConfig, place: Path, named: str) -> None:
     """Raise `ConfigError` where an adapter was trained on another model than that of a run."""
-    record = read_base(place)
+    record = read_base_record(place)
     try:
-        found = record_base(config.model)
+        found = record_base_model(config.model)
     except HubError:
         return  # it is fetched by the run, which checks again
     if record.weights and found.weights:
@@ -73,7 +73,7 @@ def _check_base(config: RunConfig, place: Path, named: str) -> None:
         else _("the adapter was trained on other weights than those of {ours}.", ours=ours),
         where="model.name",
         field="model.name",
-        hint=advise(N_("Begin with that model: {command}.", command=write_setting({"model.name": its})))
+        hint=build_hint(N_("Begin with that model: {command}.", command=write_setting({"model.name": its})))
         if its != ours
         else _("Put the weights back that it was trained on, or begin with another adapter."),
     )
@@ -108,7 +108,7 @@ def begin_with_adapter(context: RunContext, config: RunConfig) -> RunConfig:
             config.model.adapter_use, _("It stays frozen and active; a new adapter is trained on top of it.")
         )
         context.reporter.emit(Resolved(FIELD, str(place), why))
-        config = with_values(config, {FIELD: str(place)})
+        config = edit_values(config, {FIELD: str(place)})
     context.ranks.any_rank(False)  # the others wait for the copy
     if not (kept / CONFIG).is_file():
         raise RunError(
@@ -121,7 +121,7 @@ def begin_with_adapter(context: RunContext, config: RunConfig) -> RunConfig:
     own = read_method_fields(config, read_stored(kept))
     for name, value in own.items():
         context.reporter.emit(Resolved(name, value, _("The adapter that is trained on has it.")))
-    return with_values(config, own)
+    return edit_values(config, own)
 
 
 def _keep_fused(context: RunContext, config: RunConfig) -> RunConfig:
@@ -142,7 +142,7 @@ def _keep_fused(context: RunContext, config: RunConfig) -> RunConfig:
                 _copy_adapter(one.folder, kept / f"{number:03}" / one.short_name)
     context.ranks.any_rank(False)  # the others wait for the copies
     copies = [str(one.parent.absolute()) for one in sorted(kept.glob(f"*/*/{CONFIG}"))]
-    return with_values(config, {"method.adapters": copies})
+    return edit_values(config, {"method.adapters": copies})
 
 
 def _copy_adapter(place: Path, target: Path) -> None:
@@ -171,7 +171,7 @@ def use_merged_base(config: _Config, folder: Path) -> _Config:
     if config.model.adapter is None or config.model.adapter_use != MERGE:
         return config
     own = {"name": str((folder / MERGED).absolute()), "revision": None, "hub": "huggingface", "adapter": None}
-    return with_values(config, {f"model.{name}": value for name, value in own.items()})
+    return edit_values(config, {f"model.{name}": value for name, value in own.items()})
 
 
 def merge_start(context: RunContext, config: _Config, tokenizer: Any, learned: Mapping[str, Any]) -> _Config:
@@ -198,10 +198,10 @@ def _write_merged(
 ) -> None:
     from tui_tuner.methods import merge
     from tui_tuner.methods.saved.putting import put_adapter
-    from tui_tuner.training.model_loading import load_base
+    from tui_tuner.training.model_loading import load_base_model
 
     # on the processor, so that the result is the same whatever trains
-    model = load_base(config, "cpu", tokenizer, context.task, learned)
+    model = load_base_model(config, "cpu", tokenizer, context.task, learned)
     model = merge(put_adapter(model, context.folder.path / START))
     part = target.with_name(target.name + _PART)
     shutil.rmtree(part, ignore_errors=True)

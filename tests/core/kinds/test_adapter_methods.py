@@ -9,7 +9,7 @@ import pytest
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.methods import find_method
-from tui_tuner.methods.attached import count_virtual_tokens, forget_method, is_adapter, remember_method
+from tui_tuner.methods.attached import count_virtual_tokens, forget_method, is_adapter_model, remember_method
 from tui_tuner.methods.saved.putting import find_adapter_method
 
 
@@ -54,8 +54,8 @@ def test_a_model_remembers_its_method_until_it_is_merged() -> None:
     import torch
 
     model = torch.nn.Linear(2, 2)
-    assert not is_adapter(model) and count_virtual_tokens(model) == 0
+    assert not is_adapter_model(model) and count_virtual_tokens(model) == 0
     remember_method(model, find_method("lora"))
-    assert is_adapter(model)
+    assert is_adapter_model(model)
     forget_method(model)
-    assert not is_adapter(model)
+    assert not is_adapter_model(model)

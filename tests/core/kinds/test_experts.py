@@ -18,9 +18,9 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.inference.combining import combine_adapters
 from tui_tuner.inference.origin import find_origin
-from tui_tuner.launch.beforehand import check_method
+from tui_tuner.launch.beforehand import check_config_method
 from tui_tuner.methods import attach, count_model_parameters, find_method, merge
-from tui_tuner.methods.attached import method_of
+from tui_tuner.methods.attached import find_model_method
 from tui_tuner.methods.saved.putting import leaves_base, put_adapter
 from tui_tuner.methods.saved.weighted_sum import Recipe
 from tui_tuner.methods.stored import read_stored
@@ -102,7 +102,7 @@ def test_it_is_saved_loaded_and_merged_as_it_was_trained(
     stir(model)
     trained = read_logits(model)
     assert (trained - before).abs().max() > 1e-3
-    method_of(model).save_model(model, tmp_path)
+    find_model_method(model).save_model(model, tmp_path)
     loaded = PeftModel.from_pretrained(load_model(config, "cpu"), str(tmp_path))
     assert torch.equal(read_logits(loaded), trained)
     assert torch.equal(read_logits(put_adapter(load_model(config, "cpu"), tmp_path)), trained)
@@ -139,7 +139,7 @@ def test_an_estimate_counts_what_peft_adds(
     model = attach(load_model(config, "cpu"), config)
     assert (counted.adapter, counted.total) == count_model_parameters(model)
     assert not counted.doubt
-    method_of(model).save_model(model, tmp_path)
+    find_model_method(model).save_model(model, tmp_path)
     stored = read_stored(tmp_path).settings
     named = find_method(config.method.kind).read_fields(stored)
     begun = config.model_copy(update={"method": config.method.model_copy(update=named)})
@@ -201,7 +201,7 @@ def test_names_that_are_no_experts_are_refused(
     config = make_config(model__name=mixtures(kind), **small(targets=targets))
     if "no experts" in words:  # known from the config.json alone
         with pytest.raises(ConfigError, match=words):
-            check_method(config)
+            check_config_method(config)
     with pytest.raises(ConfigError, match=words) as caught:
         attach(load_model(config, "cpu"), config)
     assert caught.value.field == "method.targets"
@@ -210,7 +210,7 @@ def test_names_that_are_no_experts_are_refused(
 
 def test_a_dense_model_has_no_experts(make_config: MakeConfig) -> None:
     config = make_config(**small(targets=BOTH))
-    for refuse in (check_method, lambda config: attach(load_model(config, "cpu"), config)):
+    for refuse in (check_config_method, lambda config: attach(load_model(config, "cpu"), config)):
         with pytest.raises(ConfigError, match="no experts") as caught:
             refuse(config)
         assert "all-linear" in caught.value.hint and caught.value.field == "method.targets"
@@ -244,7 +244,7 @@ def test_adapters_of_experts_are_not_combined(
 ) -> None:
     config = make_config(model__name=mixtures("mixtral"), **small(targets=BOTH))
     model = attach(load_model(config, "cpu"), config)
-    method_of(model).save_model(model, tmp_path / "one")
+    find_model_method(model).save_model(model, tmp_path / "one")
     origins = [find_origin(str(tmp_path / "one"), RunStore(tmp_path / "runs"))] * 2
     with pytest.raises(ModelError, match="fused experts"):
         combine_adapters(origins, Recipe((0.5, 0.5)), tmp_path / "both")

@@ -16,11 +16,11 @@ from tests.conftest import MakeConfig, Trained
 from tests.core.step.settled import make_settled
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
-from tui_tuner.launch.beforehand import check_method
-from tui_tuner.launch.parameter_count import count_on_model
+from tui_tuner.launch.beforehand import check_config_method
+from tui_tuner.launch.parameter_count import count_parameters_on_model
 from tui_tuner.methods import attach, count_model_parameters, find_method, merge
 from tui_tuner.methods.adalora import plan_schedule
-from tui_tuner.methods.attached import method_of
+from tui_tuner.methods.attached import find_model_method
 from tui_tuner.methods.first_values.beginnings import list_low_rank
 from tui_tuner.methods.method import FirstPass
 from tui_tuner.methods.saved.putting import put_adapter
@@ -29,7 +29,7 @@ from tui_tuner.models.device import Device
 from tui_tuner.models.facts import load_facts
 from tui_tuner.models.loading import load_model
 from tui_tuner.planning.heads.parameters import count_run_parameters
-from tui_tuner.planning.traps.advice import find_advice
+from tui_tuner.planning.traps.advice import list_trap_findings
 from tui_tuner.training.step.optimizers import create_optimizer
 
 CPU = Device("cpu")
@@ -86,7 +86,7 @@ def test_what_was_taken_out_of_the_base_fits_the_original_again(
     stir(model)
     trained = read_logits(model)
     assert (trained - before).abs().max() > 1e-3
-    method_of(model).save_model(model, tmp_path)
+    find_model_method(model).save_model(model, tmp_path)
     assert model.active_peft_config.r == 4, "saving changes nothing"
     loaded = PeftModel.from_pretrained(load_model(config, "cpu"), str(tmp_path))
     assert torch.allclose(read_logits(loaded), trained, atol=1e-5)
@@ -182,7 +182,7 @@ def test_what_quantising_lost_is_given_back(make_config: MakeConfig, tmp_path: P
         logits = read_logits(model)
         apart[init] = float((logits - whole).norm())
     assert apart["loftq"] < 0.8 * apart["default"], apart
-    method_of(model).save_model(model, tmp_path)
+    find_model_method(model).save_model(model, tmp_path)
     loaded = PeftModel.from_pretrained(load_model(config, "cpu"), str(tmp_path))
     assert torch.allclose(read_logits(loaded), logits, atol=1e-5), "the base is the one that everybody has"
 
@@ -190,7 +190,7 @@ def test_what_quantising_lost_is_given_back(make_config: MakeConfig, tmp_path: P
 def test_eva_begins_with_the_directions_of_the_inputs(make_config: MakeConfig) -> None:
     config = make_config(**small(init="eva", targets=["q_proj", "k_proj", "down_proj"]))
     model = attach(load_model(config, "cpu"), config)
-    method = method_of(model)
+    method = find_model_method(model)
     assert method.reads_rows(config.method) and not method.reads_rows(make_config().method)
     trained = torch.zeros(20, dtype=torch.bool)
     trained[8:] = True
@@ -217,7 +217,7 @@ def test_eva_begins_with_the_directions_of_the_inputs(make_config: MakeConfig) -
 def test_adalora_takes_ranks_away_until_the_final_ones_are_left(make_config: MakeConfig) -> None:
     config = make_config(**small(kind="adalora", rank=6, final_rank=2))
     model = attach(load_model(config, "cpu"), config)
-    method, total = method_of(model), 20
+    method, total = find_model_method(model), 20
     plan = plan_schedule(total)
     assert (plan.begin, plan.end, plan.every) == (2, 10, 1)
     layers = list_low_rank(model)
@@ -247,7 +247,7 @@ def test_adalora_is_saved_as_it_computes_whatever_was_taken_away(
 
     config = make_config(model__quantization=quantization, **small(kind="adalora", rank=6, final_rank=2))
     model = attach(load_model(config, "cpu"), config)
-    method = method_of(model)
+    method = find_model_method(model)
     stir(model)
     for step in range(1, 13):
         (model(input_ids=IDS).logits.logsumexp(-1).mean() + method.extra_loss(model)).backward()
@@ -338,16 +338,16 @@ def test_what_cannot_be_is_said_before_a_run(
 ) -> None:
     config = make_config(training__max_steps=6, **small(**values))
     with pytest.raises(ConfigError) as caught:
-        check_method(config)
+        check_config_method(config)
     assert caught.value.field == field
-    found = {one.code: one for one in find_advice(config, load_facts(config.model))}
+    found = {one.code: one for one in list_trap_findings(config, load_facts(config.model))}
     assert found[code].serious
 
 
 def test_loha_has_no_rank_above_its_matrices(make_config: MakeConfig) -> None:
-    check_method(make_config(**small(kind="loha", rank=64)))
+    check_config_method(make_config(**small(kind="loha", rank=64)))
     with pytest.raises(ConfigError, match="which is 64") as caught:
-        check_method(make_config(**small(kind="loha", rank=65)))
+        check_config_method(make_config(**small(kind="loha", rank=65)))
     assert caught.value.field == "method.rank"
 
 
@@ -358,7 +358,7 @@ def test_layers_that_a_pattern_means_are_counted_on_the_model(make_config: MakeC
     facts = load_facts(config.model)
     guess = count_run_parameters(config, facts)
     assert guess.doubt, "which layers it takes is in no table"
-    counted = count_on_model(config, facts, None, guess, "AutoModelForCausalLM", "CAUSAL_LM")
+    counted = count_parameters_on_model(config, facts, None, guess, "AutoModelForCausalLM", "CAUSAL_LM")
     model = attach(load_model(config, "cpu"), config)
     assert (counted.trained, counted.total) == count_model_parameters(model)
     assert counted.adapter == counted.trained, "there is no head"

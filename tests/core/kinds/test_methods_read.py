@@ -12,11 +12,11 @@ import torch
 
 from tests.conftest import MakeConfig
 from tests.fusable import NEEDS, make_adapters
-from tui_tuner.config.applying import list_unread_fields, method_reads
+from tui_tuner.config.applying import is_read_by_method, list_unread_fields
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.options import list_options
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
+from tui_tuner.config.values import edit_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.methods import attach
 from tui_tuner.models.facts import load_facts
@@ -87,8 +87,8 @@ def test_what_a_method_does_not_read_changes_nothing_and_what_it_reads_does(
     base = make_config(method={"kind": kind, **needs})
     before, plan_before = trained(base), planned(base)
     for path, value in others.items():
-        read = method_reads(kind, path)
-        config = with_values(base, {path: value, **(ALSO.get(path, {}) if read else {})})
+        read = is_read_by_method(kind, path)
+        config = edit_values(base, {path: value, **(ALSO.get(path, {}) if read else {})})
         assert list_unread_fields(config) == ([] if read else [path])
         if read:
             assert trained(config) != before, path
@@ -133,7 +133,7 @@ def test_what_does_not_go_with_other_fields_changes_no_plan(
     make_config: MakeConfig, sections: dict[str, Any], path: str, value: Any
 ) -> None:
     base = make_config(**sections)
-    config = with_values(base, {path: value})
+    config = edit_values(base, {path: value})
     assert path in list_unread_fields(config)
     before, now = planned(base), planned(config)
     assert (now[0], now[2], now[3]) == (before[0], before[2], before[3])

@@ -19,9 +19,9 @@ from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
-from tui_tuner.launch.beforehand import check_method
+from tui_tuner.launch.beforehand import check_config_method
 from tui_tuner.methods import attach, merge
-from tui_tuner.methods.attached import method_of
+from tui_tuner.methods.attached import find_model_method
 from tui_tuner.methods.numbers.update_shapes import split_side
 from tui_tuner.methods.saved.putting import put_adapter
 from tui_tuner.models.loading import load_model
@@ -61,7 +61,7 @@ def test_it_begins_as_the_base_and_merges_as_it_computes(
     stir(model)
     logits = read_logits(model).float()
     assert (logits - before).abs().max() > 1e-3
-    method_of(model).save_model(model, tmp_path)
+    find_model_method(model).save_model(model, tmp_path)
     close = 1e-5 if dtype == "float32" else 0.05  # 16-bit weights round what is merged into them
     loaded = put_adapter(load_model(config, "cpu"), tmp_path)
     assert torch.allclose(read_logits(loaded).float(), logits, atol=close)
@@ -132,7 +132,7 @@ def test_what_does_not_fit_is_refused_with_its_field(
     make_config: MakeConfig, method: dict[str, Any], field: str, words: str
 ) -> None:
     config = make_config(method=method)
-    for refuse in (check_method, lambda config: attach(load_model(config, "cpu"), config)):
+    for refuse in (check_config_method, lambda config: attach(load_model(config, "cpu"), config)):
         with pytest.raises(ConfigError, match=words) as caught:
             refuse(config)
         assert caught.value.field == field
@@ -146,7 +146,7 @@ def test_matrices_that_lie_the_other_way_round_are_refused(
 
     GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=60)).save_pretrained(tmp_path)
     config = make_config(model__name=str(tmp_path), method={"kind": kind, **KINDS[kind]})
-    for refuse in (check_method, lambda config: attach(load_model(config, "cpu"), config)):
+    for refuse in (check_config_method, lambda config: attach(load_model(config, "cpu"), config)):
         with pytest.raises(ConfigError, match="Use lora") as caught:
             refuse(config)
         assert caught.value.field == "method.kind"

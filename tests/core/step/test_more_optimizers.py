@@ -24,12 +24,12 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.methods import attach
 from tui_tuner.models.device import Device
 from tui_tuner.models.facts import load_facts
-from tui_tuner.planning.estimate import make_setup
+from tui_tuner.planning.estimate import make_memory_setup
 from tui_tuner.planning.gpus import find_local_card
 from tui_tuner.planning.hardware import detect_hardware
 from tui_tuner.planning.learning_rate import find_customary_rate
-from tui_tuner.planning.memory.stack import find_installed
-from tui_tuner.planning.memory.static import optimizer_states, trained_tensors
+from tui_tuner.planning.memory.stack import find_installed_stack
+from tui_tuner.planning.memory.static import count_optimizer_states, list_trained_tensors
 from tui_tuner.planning.optimizer_states import round_up
 from tui_tuner.training.keeping.checkpoints import list_checkpoints
 from tui_tuner.training.step.low_rank import GaLore
@@ -94,11 +94,11 @@ def test_the_estimate_of_states_is_exact(make_config: MakeConfig, name: str, kin
     give_gradients(model, 0)
     optimizer.step()
     card = find_local_card(config, dataclasses.replace(detect_hardware(), gpus=()))
-    setup = make_setup(config, load_facts(config.model), find_installed(), card)
-    assert sum(one.count * one.copies for one in trained_tensors(setup)) == sum(
+    setup = make_memory_setup(config, load_facts(config.model), find_installed_stack(), card)
+    assert sum(one.count * one.copies for one in list_trained_tensors(setup)) == sum(
         one.numel() for one in model.parameters() if one.requires_grad
     )
-    assert measure_states(optimizer) == optimizer_states(setup)
+    assert measure_states(optimizer) == count_optimizer_states(setup)
 
 
 def test_low_rank_states_are_far_smaller(make_config: MakeConfig) -> None:
@@ -251,12 +251,12 @@ def test_matrices_no_larger_than_the_rank_are_refused(make_config: MakeConfig) -
 
 
 def test_the_form_says_what_is_missing_at_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui_tuner.ui.form_values import find_problems
+    from tui_tuner.ui.form_values import find_draft_problems
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    found = find_problems({"training": {"optimizer": "schedule_free"}}, {})
+    found = find_draft_problems({"training": {"optimizer": "schedule_free"}}, {})
     assert list(found) == ["training.optimizer"] and "pip install" in found["training.optimizer"]
-    assert not find_problems({"training": {"optimizer": "muon"}}, {})
+    assert not find_draft_problems({"training": {"optimizer": "muon"}}, {})
 
 
 def test_the_usual_rate_follows_the_optimizer() -> None:

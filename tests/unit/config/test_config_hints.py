@@ -12,7 +12,7 @@ from tui_tuner.config import peers
 from tui_tuner.config.load import load_config
 from tui_tuner.config.options import list_options
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import set_path
+from tui_tuner.config.values import set_config_path
 from tui_tuner.errors import ConfigError, TunerError, UsageError
 
 
@@ -45,9 +45,9 @@ def test_every_translated_value_is_valid() -> None:
             values: dict[str, object] = {}
             for line in lines.split(", "):
                 path, _unused, told = line.partition(": ")
-                set_path(values, path, yaml.safe_load(told))
+                set_config_path(values, path, yaml.safe_load(told))
             if values.get("method") == {"kind": "freeze"}:
-                set_path(values, "method.layers", 1)
+                set_config_path(values, "method.layers", 1)
             assert RunConfig.model_validate(values), (key, value)
 
 

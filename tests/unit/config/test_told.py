@@ -9,7 +9,7 @@ import pytest
 from tui_tuner.config.chat_templates import CHAT_TEMPLATES
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.options import list_options
-from tui_tuner.config.sections.word_help import WORDS, explain_word, word_told
+from tui_tuner.config.sections.word_help import WORDS, describe_option_word, explain_word
 
 FREE = {"data.format": {"auto"}, "model.chat_template": {*CHAT_TEMPLATES, "model"}}
 
@@ -17,13 +17,15 @@ FREE = {"data.format": {"auto"}, "model.chat_template": {*CHAT_TEMPLATES, "model
 @pytest.mark.parametrize("path", [path for path, option in list_options().items() if option.choices])
 def test_every_word_has_a_sentence_of_its_own(path: str) -> None:
     option = list_options()[path]
-    told = {word: word_told(path, word) for word in option.choices if word not in FREE.get(path, ())}
+    told = {
+        word: describe_option_word(path, word) for word in option.choices if word not in FREE.get(path, ())
+    }
     if path == "model.chat_template":
         return
     assert all(told.values()), told
     assert len(set(told.values())) == len(told)
     if bool in option.kinds:
-        assert word_told(path, "true") and word_told(path, "false")
+        assert describe_option_word(path, "true") and describe_option_word(path, "false")
 
 
 def test_what_is_told_is_of_words_that_there_are() -> None:

@@ -11,15 +11,15 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.methods.structured.norm_tuning import widen_copies
 from tui_tuner.methods.structured.rotations import share_permutations
-from tui_tuner.models.catalog import find_config
-from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning.estimate import estimate_memory, make_setup
+from tui_tuner.models.catalog import find_catalog_config
+from tui_tuner.models.facts import read_config_facts
+from tui_tuner.planning.estimate import estimate_memory, make_memory_setup
 from tui_tuner.planning.gpus import CARDS
 from tui_tuner.planning.memory.ledger import FORWARD, LOSS, _simulate_step, make_ledger
 from tui_tuner.planning.memory.method_fields import make_method_fields
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import find_installed, parse_stack
-from tui_tuner.planning.memory.static import static_rows, trained_tensors
+from tui_tuner.planning.memory.stack import find_installed_stack, parse_stack
+from tui_tuner.planning.memory.static import list_static_rows, list_trained_tensors
 
 peft = pytest.importorskip("peft")
 torch = pytest.importorskip("torch")
@@ -154,11 +154,11 @@ def kept_bytes(layers, method):
 
 
 def tiny(layers=3, **changes):
-    facts = dataclasses.replace(facts_from_config(MODEL), layers=layers)
+    facts = dataclasses.replace(read_config_facts(MODEL), layers=layers)
     added = 0 if changes.get("prefix") else changes.get("virtual_tokens", 0)
     return Setup(
         facts,
-        find_installed(),
+        find_installed_stack(),
         BATCH,
         LENGTH + added,
         **{"targets": frozenset(PAIR), "rank": 0, "autocast": False, "workspace": 0.0, **changes},
@@ -178,7 +178,7 @@ def test_a_layer_keeps_what_peft_keeps(name):
     static = [sum(make_ledger(tiny(count, **changes)).static.values()) for count in (2, 3)]
     grown = phases[1][LOSS] - phases[0][LOSS] - (static[1] - static[0])
     assert grown == pytest.approx(more - few, rel=0.02)
-    counted = sum(tensor.count * tensor.copies for tensor in trained_tensors(tiny(**changes)))
+    counted = sum(tensor.count * tensor.copies for tensor in list_trained_tensors(tiny(**changes)))
     assert counted == pytest.approx(trained, rel=0.001)
 
 
@@ -202,7 +202,7 @@ def run(kind, **method):
             "training": {"micro_batch": 4, "autocast": False, "gradient_checkpointing": False},
         }
     )
-    return estimate_memory(config, facts=facts_from_config(LLAMA), card="A100-80")
+    return estimate_memory(config, facts=read_config_facts(LLAMA), card="A100-80")
 
 
 def test_virtual_tokens_lengthen_every_sequence():
@@ -225,12 +225,12 @@ def test_prefix_tuning_trains_keys_and_values_of_every_layer():
 
 
 def test_ia3_scales_inputs_behind_the_activation():
-    facts = facts_from_config(LLAMA)
+    facts = read_config_facts(LLAMA)
     config = RunConfig.model_validate({"method": {"kind": "ia3", "targets": ["k_proj", "down_proj"]}})
-    fields = make_method_fields(config.method, facts, find_installed())
+    fields = make_method_fields(config.method, facts, find_installed_stack())
     assert fields["feedforward"] == {"down_proj"}
     setup = dataclasses.replace(tiny(), facts=facts, **fields)
-    assert sum(tensor.count * tensor.copies for tensor in trained_tensors(setup)) == 16 * (512 + 8192)
+    assert sum(tensor.count * tensor.copies for tensor in list_trained_tensors(setup)) == 16 * (512 + 8192)
     assert run("ia3").static < run("lora", rank=1).static
 
 
@@ -241,22 +241,24 @@ def test_own_loss_in_chunks_leaves_no_logits_of_all_targets():
             "training": {"micro_batch": 4, "gradient_checkpointing": True},
         }
     )
-    facts = facts_from_config({**LLAMA, "vocab_size": 128256})
+    facts = read_config_facts({**LLAMA, "vocab_size": 128256})
     chunked = estimate_memory(config, facts=facts, card="A100-80")
     config.training.loss = "full_logits"
     whole = estimate_memory(config, facts=facts, card="A100-80")
     logits = 4 * 4096 * 128256 * 4 / 2**30
     assert whole.allocated - chunked.allocated > 1.5 * logits
     config.training.loss = "auto"
-    assert make_setup(_resolved(config, "A100-80"), facts, find_installed(), None).chunk == 523
-    assert make_setup(_resolved(config, "T4"), facts, find_installed(), None).chunk == 523
+    assert make_memory_setup(_resolved(config, "A100-80"), facts, find_installed_stack(), None).chunk == 523
+    assert make_memory_setup(_resolved(config, "T4"), facts, find_installed_stack(), None).chunk == 523
 
 
 def _resolved(config, card):
-    from tui_tuner.planning.estimate import resolve_for
-    from tui_tuner.planning.gpus import find_card
+    from tui_tuner.planning.estimate import resolve_for_card
+    from tui_tuner.planning.gpus import find_gpu_card
 
-    return resolve_for(config, facts_from_config(LLAMA), find_card(card), find_installed()).config
+    return resolve_for_card(
+        config, read_config_facts(LLAMA), find_gpu_card(card), find_installed_stack()
+    ).config
 
 
 def test_chunks_are_as_large_as_the_training_loop_makes_them():
@@ -279,7 +281,7 @@ def test_a_stack_of_another_program_is_no_trainer_of_ours():
 def test_parts_of_full_training_are_those_of_all_layers(name, degree, length):
     """Copies of weights grow with every layer until they need more than the logits: a line from a few layers
     missed that by 4 %, and said that the logits were less than nothing."""
-    facts = facts_from_config(find_config(name), name)
+    facts = read_config_facts(find_catalog_config(name), name)
     config = RunConfig.model_validate(
         {
             "method": {"kind": "full"},
@@ -288,8 +290,8 @@ def test_parts_of_full_training_are_those_of_all_layers(name, degree, length):
         }
     )
     found = estimate_memory(config, facts=facts, card="H100")
-    setup = make_setup(found.resolved.config, facts, find_installed(), CARDS["H100"])
+    setup = make_memory_setup(found.resolved.config, facts, find_installed_stack(), CARDS["H100"])
     peaks = [sum(rows.values()) for rows in _simulate_step(setup, (False,) * facts.layers).values()]
-    exact = (max(peaks) + sum(static_rows(setup).values())) / 2**30
+    exact = (max(peaks) + sum(list_static_rows(setup).values())) / 2**30
     assert found.allocated == pytest.approx(exact, rel=0.001)
     assert all(row.gib >= 0 for row in found.rows)

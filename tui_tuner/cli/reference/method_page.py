@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tui_tuner.config.applying import task_reads
+from tui_tuner.config.applying import is_read_by_task
 from tui_tuner.config.kinds.method_kind import MethodKind, Trait
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.options import Option, list_options
 from tui_tuner.config.sections.method import MethodSection
-from tui_tuner.config.writing.flat import write_inline
+from tui_tuner.config.writing.flat import write_inline_yaml
 from tui_tuner.locales import _
 from tui_tuner.methods import find_method
 from tui_tuner.methods.method import Method
 from tui_tuner.methods.numbers.rates import Customary
-from tui_tuner.text import list_items
+from tui_tuner.text import join_sentence_items
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _list_facts(kind: MethodKind, method: Method) -> Iterator[tuple[str, str]]:
 def _describe_needs(kind: MethodKind) -> str:
     if not kind.needs:
         return _("nothing else")
-    return _("a value for {fields}", fields=list_items(f"method.{name}" for name in kind.needs))
+    return _("a value for {fields}", fields=join_sentence_items(f"method.{name}" for name in kind.needs))
 
 
 def _say_yes(kind: MethodKind, trait: Trait) -> str:
@@ -117,7 +117,7 @@ def _describe_tasks(kind: MethodKind) -> str:
     refused = [task for task in TASKS.values() if not task.takes_method(kind.name)]
     if not refused:
         return _("all")
-    taken = list_items(name for name, task in TASKS.items() if task not in refused)
+    taken = join_sentence_items(name for name, task in TASKS.items() if task not in refused)
     without = " ".join(
         _("Not {task}: {reason}.", task=task.name, reason=_(task.without[kind.name])) for task in refused
     )
@@ -126,10 +126,10 @@ def _describe_tasks(kind: MethodKind) -> str:
 
 def _describe_field(kind: MethodKind, option: Option) -> MethodField:
     name = option.path.removeprefix("method.")
-    default = _("none; set one") if name in kind.needs else write_inline(option.default)
+    default = _("none; set one") if name in kind.needs else write_inline_yaml(option.default)
     accepted = option.describe_expected(_(option.unit) if option.unit else "")
     told = [_(option.help), _(option.explain)]
-    readers = [task for task in TASKS if task_reads(task, option.path)]
+    readers = [task for task in TASKS if is_read_by_task(task, option.path)]
     if len(readers) < len(TASKS):
-        told.append(_("Only for {tasks}.", tasks=list_items(readers)))
+        told.append(_("Only for {tasks}.", tasks=join_sentence_items(readers)))
     return MethodField(option.path, default, accepted, " ".join(filter(None, told)))

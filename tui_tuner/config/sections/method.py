@@ -8,7 +8,7 @@ from pydantic import ValidationInfo, field_validator
 
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS
-from tui_tuner.config.sections.field_options import Section, declare_option, known_word
+from tui_tuner.config.sections.field_options import Section, accept_known_words, declare_option
 from tui_tuner.config.sections.name_patterns import check_patterns, check_targets
 from tui_tuner.locales import N_
 
@@ -18,7 +18,7 @@ MOST_RANK, MOST_ALPHA = 4096, 1_000_000
 class MethodSection(Section):
     """The training method and its sizes."""
 
-    kind: Annotated[str, known_word(METHODS, N_("unknown method {value!r}; known are {names}"))] = (
+    kind: Annotated[str, accept_known_words(METHODS, N_("unknown method {value!r}; known are {names}"))] = (
         declare_option(
             DEFAULT_METHOD,
             N_("Which weights are trained."),

@@ -260,7 +260,7 @@ _REGISTRIES: dict[str, Callable[[str], str]] = {
 def explain_word(path: str, word: str) -> str:
     """Return a translated paragraph about a word that a field takes; empty if there is none.
 
-    The form shows it below the sentence of `word_told`, in the help of the field.
+    The form shows it below the sentence of `describe_option_word`, in the help of the field.
     """
     if path == FIELD and word in OPTIMIZERS:
         return _(OPTIMIZERS[word].explanation) if OPTIMIZERS[word].explanation else ""
@@ -275,7 +275,7 @@ def explain_word(path: str, word: str) -> str:
     return "\n".join(parts)
 
 
-def word_told(path: str, word: str) -> str:
+def describe_option_word(path: str, word: str) -> str:
     """Return an untranslated sentence about a word that a field takes; empty if there is none."""
     told = WORDS.get(path, {}).get(word, "")
     return told or (_REGISTRIES[path](word) if path in _REGISTRIES else "")

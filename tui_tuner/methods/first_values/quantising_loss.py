@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.models.loading import model_source
+from tui_tuner.models.loading import find_model_source
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _list_weights(config: RunConfig) -> dict[str, Path]:
     from safetensors import safe_open
     from transformers.utils.hub import cached_file
 
-    source = model_source(config.model)
+    source = find_model_source(config.model)
     more: dict[str, Any] = {"revision": config.model.revision} if config.model.revision else {}
 
     def find(name: str) -> str | None:

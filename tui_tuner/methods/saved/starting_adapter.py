@@ -9,11 +9,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.config.kinds.method_kind import Trait
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
-from tui_tuner.errors import ConfigError, ModelError, TunerError, name_field
+from tui_tuner.config.values import edit_values
+from tui_tuner.errors import ConfigError, ModelError, TunerError, name_error_field
 from tui_tuner.locales import N_, _
 from tui_tuner.methods import find_method
 from tui_tuner.methods.bottlenecks.stored_bottlenecks import place_adapters
@@ -37,7 +37,7 @@ def find_adapter(config: RunConfig) -> Path:
     """
     name = str(config.model.adapter)
     folder = Path(name).expanduser()
-    with name_field(FIELD):
+    with name_error_field(FIELD):
         if (folder / CONFIG).is_file():
             return folder.absolute()
         if os.path.isdir(folder) and not (folder / "config.yaml").is_file():
@@ -52,7 +52,7 @@ def find_adapter(config: RunConfig) -> Path:
             raise ConfigError(
                 _("run {run} trained a whole model, and no adapter.", run=one_line(found.name)),
                 where=FIELD,
-                hint=advise(
+                hint=build_hint(
                     N_("Begin with that model: {command}.",
                        command=write_setting({"model.name": str(places[0]), FIELD: None}))
                 ),
@@ -81,7 +81,7 @@ def check_adapter(config: RunConfig, place: Path, peft_type: str) -> Stored:
     Raises:
         ConfigError, ModelError: it is damaged, or does not fit the method, the task or the way.
     """
-    with name_field(FIELD):
+    with name_error_field(FIELD):
         stored = read_stored(place)
         if not stored.settings:
             raise ModelError(
@@ -141,7 +141,7 @@ def _check_continue(config: RunConfig, stored: Stored, method: Method, place: Pa
             ),
             where="method.kind",
             field="method.kind",
-            hint=advise(
+            hint=build_hint(
                 N_("Train it with its own method, {command}, or merge it first.",
                    command=write_setting({"method.kind": known}))
             )
@@ -152,14 +152,16 @@ def _check_continue(config: RunConfig, stored: Stored, method: Method, place: Pa
         raise ConfigError(
             _("the adapter stands on others, which would have to be trained on too."),
             where=FIELD,
-            hint=advise(N_("Use {command}.", command=write_setting({"model.adapter_use": STACK}))),
+            hint=build_hint(N_("Use {command}.", command=write_setting({"model.adapter_use": STACK}))),
         )
     why = own.explain_end(stored.settings)
     if why:
         raise ConfigError(
             why,
             where=FIELD,
-            hint=advise(N_("Merge it first: {command}.", command=write_setting({"model.adapter_use": MERGE})))
+            hint=build_hint(
+                N_("Merge it first: {command}.", command=write_setting({"model.adapter_use": MERGE}))
+            )
             if own.has(Trait.MERGEABLE)
             else _("Begin a new one, or begin with another adapter."),
         )
@@ -190,7 +192,9 @@ def _check_stack(config: RunConfig, stored: Stored, method: Method) -> None:
         ),
         where="model.adapter_use",
         field="model.adapter_use",
-        hint=advise(N_("Merge it first: {command}.", command=write_setting({"model.adapter_use": MERGE}))),
+        hint=build_hint(
+            N_("Merge it first: {command}.", command=write_setting({"model.adapter_use": MERGE}))
+        ),
     )
 
 
@@ -211,7 +215,7 @@ def follow_adapter(config: RunConfig) -> RunConfig:
     """
     if config.method.reads_field("adapters"):
         placed = place_adapters(config.method.fused_adapters, config.output.folder)
-        config = with_values(config, {"method.adapters": placed})
+        config = edit_values(config, {"method.adapters": placed})
     if config.model.adapter is None:
         return config
     try:
@@ -219,7 +223,7 @@ def follow_adapter(config: RunConfig) -> RunConfig:
         own: dict[str, Any] = {FIELD: str(place)}
         if config.model.adapter_use == CONTINUE:
             own |= read_method_fields(config, read_stored(place))
-        return with_values(config, own)
+        return edit_values(config, own)
     except TunerError:
         return config
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.methods.layers import HEADED, is_transposed, name_targets
+from tui_tuner.methods.layers import HEADED, is_transposed, name_peft_targets
 from tui_tuner.methods.numbers.target_names import list_targets
 from tui_tuner.methods.numbers.update_shapes import SpectrumNumbers
-from tui_tuner.methods.peft_method import PeftMethod, wrap_model
+from tui_tuner.methods.peft_method import PeftMethod, wrap_peft_model
 from tui_tuner.methods.structured.target_shapes import list_shapes
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class FourierFt(SpectrumNumbers, PeftMethod):
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import FourierFTConfig
 
-        method, targets = config.method, name_targets(model, config, peft_type)
+        method, targets = config.method, name_peft_targets(model, config, peft_type)
         sizes = [inputs * outputs for inputs, outputs in list_shapes(model, targets)]
         check_frequencies(method.frequencies, min(sizes, default=method.frequencies))
         settings = FourierFTConfig(
@@ -48,7 +48,7 @@ class FourierFt(SpectrumNumbers, PeftMethod):
             fan_in_fan_out=is_transposed(model),
             **targets,
         )
-        return wrap_model(model, settings)
+        return wrap_peft_model(model, settings)
 
 
 def check_frequencies(asked: int, most: int) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.methods.layers import name_targets
+from tui_tuner.methods.layers import name_peft_targets
 from tui_tuner.methods.loha import never_leave_out
 from tui_tuner.methods.numbers.target_names import list_targets
 from tui_tuner.methods.numbers.update_shapes import KroneckerNumbers, split_side
-from tui_tuner.methods.peft_method import PeftMethod, wrap_model
+from tui_tuner.methods.peft_method import PeftMethod, wrap_peft_model
 from tui_tuner.methods.refusals import refuse_transposed
 from tui_tuner.methods.structured.target_shapes import list_shapes
 
@@ -48,7 +48,7 @@ class LoKr(KroneckerNumbers, PeftMethod):
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import LoKrConfig
 
-        method, targets = config.method, name_targets(model, config, peft_type)
+        method, targets = config.method, name_peft_targets(model, config, peft_type)
         check_rank(method, list_shapes(model, targets))
         settings = LoKrConfig(
             r=method.rank,
@@ -57,7 +57,7 @@ class LoKr(KroneckerNumbers, PeftMethod):
             decompose_both=method.decompose_both,
             **targets,
         )
-        return never_leave_out(wrap_model(model, settings))
+        return never_leave_out(wrap_peft_model(model, settings))
 
     def read_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         found = super().read_fields(settings)

@@ -14,7 +14,7 @@ from tui_tuner.methods.layers import (
     name_saved_modules,
 )
 from tui_tuner.methods.numbers.update_shapes import NormNumbers
-from tui_tuner.methods.peft_method import PeftMethod, wrap_model
+from tui_tuner.methods.peft_method import PeftMethod, wrap_peft_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ class NormTuning(NormNumbers, PeftMethod):
         settings = LNTuningConfig(target_modules=names, modules_to_save=kept or None, task_type=peft_type)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a type of layer whose inputs peft cannot name
-            return widen_copies(wrap_model(model, settings))
+            return widen_copies(wrap_peft_model(model, settings))
 
     def continue_adapter(self, base: Module, folder: Path) -> Module:
         return widen_copies(super().continue_adapter(base, folder))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.methods.layers import is_transposed, name_inside, name_targets
+from tui_tuner.methods.layers import is_transposed, name_inside, name_peft_targets
 from tui_tuner.methods.numbers.target_names import list_targets
 from tui_tuner.methods.numbers.update_shapes import RandomBasisNumbers
-from tui_tuner.methods.peft_method import PeftMethod, wrap_model
+from tui_tuner.methods.peft_method import PeftMethod, wrap_peft_model
 from tui_tuner.methods.structured.target_shapes import list_shapes
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class RandLora(RandomBasisNumbers, PeftMethod):
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import RandLoraConfig
 
-        method, targets = config.method, name_inside(model, name_targets(model, config, peft_type))
+        method, targets = config.method, name_inside(model, name_peft_targets(model, config, peft_type))
         sides = [min(shape) for shape in list_shapes(model, targets)]
         check_rank(method.rank, max(sides, default=method.rank))
         settings = RandLoraConfig(
@@ -51,7 +51,7 @@ class RandLora(RandomBasisNumbers, PeftMethod):
             fan_in_fan_out=is_transposed(model),
             **targets,
         )
-        return wrap_model(model, settings)
+        return wrap_peft_model(model, settings)
 
     @contextlib.contextmanager
     def settle_export(self, model: Module) -> Iterator[dict[str, Tensor] | None]:

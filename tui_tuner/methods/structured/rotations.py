@@ -7,16 +7,16 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import N_, _
-from tui_tuner.methods.layers import name_targets
+from tui_tuner.methods.layers import name_peft_targets
 from tui_tuner.methods.numbers.target_names import list_targets
 from tui_tuner.methods.numbers.update_shapes import ButterflyNumbers, RotationNumbers
-from tui_tuner.methods.peft_method import PeftMethod, wrap_model
+from tui_tuner.methods.peft_method import PeftMethod, wrap_peft_model
 from tui_tuner.methods.refusals import refuse_transposed
 from tui_tuner.methods.structured.target_shapes import list_shapes
-from tui_tuner.text import list_items
+from tui_tuner.text import join_sentence_items
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ class Rotated(RotationNumbers, PeftMethod):
             check_block(self.find_block(config.method), widths)
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
-        block, targets = self.find_block(config.method), name_targets(model, config, peft_type)
+        block, targets = self.find_block(config.method), name_peft_targets(model, config, peft_type)
         # peft would take another block for OFT, and warn
         check_block(block, {inputs for inputs, _outputs in list_shapes(model, targets)})
         return self.put_rotations(model, block, targets)
@@ -56,7 +56,7 @@ class Oft(Rotated):
     def put_rotations(self, model: Module, block: int, targets: dict[str, Any]) -> Module:
         from peft import OFTConfig
 
-        return wrap_model(model, OFTConfig(r=0, oft_block_size=block, **targets))
+        return wrap_peft_model(model, OFTConfig(r=0, oft_block_size=block, **targets))
 
 
 class Boft(ButterflyNumbers, Rotated):
@@ -70,7 +70,7 @@ class Boft(ButterflyNumbers, Rotated):
 
         with share_permutations():
             settings = BOFTConfig(boft_block_size=block, boft_n_butterfly_factor=1, **targets)
-            return wrap_model(model, settings)
+            return wrap_peft_model(model, settings)
 
     def load_adapter(self, base: Module, folder: Path) -> Module:
         with share_permutations():
@@ -132,10 +132,10 @@ def check_block(block: int, widths: set[int]) -> None:
         best = min(near, key=lambda size: abs(size - block))
         told = N_(
             "The nearest that divide all widths are {sizes}: {command}.",
-            sizes=list_items([str(size) for size in near]),
+            sizes=join_sentence_items([str(size) for size in near]),
             command=write_setting({"method.rotation_block": best}),
         )
-        hint = advise(told)
+        hint = build_hint(told)
     raise ConfigError(
         _("blocks of {block} inputs do not divide a width of {width}.", block=block, width=wrong[0]),
         where="method.rotation_block",

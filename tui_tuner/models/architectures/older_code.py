@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.advice import advise, write_setting
+from tui_tuner.config.advice import build_hint, write_setting
 from tui_tuner.config.sections.model import ModelSection
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import N_, _
-from tui_tuner.models.hub.place import is_path
+from tui_tuner.models.hub.place import is_model_path
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def check_older_code(model: ModelSection) -> None:
         ),
         where=one_line(model.name, 120),
         field="model.name",
-        hint=advise(
+        hint=build_hint(
             N_(
                 "The nearest model is its successor, {nearest} (9B), or the smaller {smaller}. To try the "
                 "code all the same, read it and agree with {agree}.",
@@ -78,7 +78,7 @@ def name_nearest(model: ModelSection) -> Iterator[None]:
             ),
             where=one_line(model.name, 120),
             field="model.name",
-            hint=advise(
+            hint=build_hint(
                 N_(
                     "The nearest model is its successor, {nearest} (9B), or the smaller {smaller}.",
                     nearest=write_setting({"model.name": _NEAREST, "model.trust_remote_code": False}),
@@ -112,15 +112,15 @@ def try_older_code(model: ModelSection, loaded: Any) -> None:
 
 def _has_older_code(model: ModelSection) -> bool:
     folder = Path(model.name).expanduser()
-    if not is_path(model.name):
+    if not is_model_path(model.name):
         return bool(_NAMES.search(model.name))
     path = folder / "config.json"
     if not os.path.isfile(path):
         return False
-    from tui_tuner.models.lookup import read_config
+    from tui_tuner.models.lookup import read_config_json
 
     try:
-        values = read_config(path)
+        values = read_config_json(path)
     except ModelError:
         return False  # whoever loads it says what is wrong
     return values.get("model_type") == _OLD_TYPE

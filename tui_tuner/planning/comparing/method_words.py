@@ -8,7 +8,7 @@ from typing import Any
 from tui_tuner.locales import _
 from tui_tuner.planning.comparing.method_rows import Figures, MethodRow
 from tui_tuner.planning.row_counting import RowCount
-from tui_tuner.text import human_bytes, one_line, rough_seconds
+from tui_tuner.text import format_bytes, format_rough_seconds, one_line
 
 NONE = "–"
 _WIDTHS = (16, 15, 11, 12, 6, 10, 12, 8, 7)  # cells of the columns
@@ -69,8 +69,8 @@ def _describe_figures(row: MethodRow) -> tuple[str, ...]:
         write_share(found.parameters.trained_share),
         f"{found.estimate.device:.2f} GiB",
         NONE if found.fits is None else write_yes(found.fits),
-        NONE if found.seconds is None else f"~{rough_seconds(found.seconds)}",
-        human_bytes(found.file_bytes),
+        NONE if found.seconds is None else f"~{format_rough_seconds(found.seconds)}",
+        format_bytes(found.file_bytes),
         write_yes(row.merges),
         write_yes(row.takes_quantised),
     )

@@ -19,12 +19,12 @@ from tui_tuner.methods import find_method
 from tui_tuner.methods.numbers.target_names import ALL, is_pattern, list_fused_names, name_targets
 from tui_tuner.methods.numbers.terms import MethodCase
 from tui_tuner.models.architectures.family import Linear
-from tui_tuner.models.architectures.heads import HeadPart, head_parts
+from tui_tuner.models.architectures.heads import HeadPart, list_head_parts
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.heads.outputs import find_head
-from tui_tuner.planning.memory.method_fields import make_case
-from tui_tuner.planning.memory.stack import Stack, find_installed
+from tui_tuner.planning.heads.outputs import find_trained_head
+from tui_tuner.planning.memory.method_fields import make_method_case
+from tui_tuner.planning.memory.stack import Stack, find_installed_stack
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a number
 ADAPTER_WIDTH = 4  # adapters are trained and saved in float32
@@ -92,7 +92,7 @@ def count_run_parameters(
     config: RunConfig, facts: ModelFacts, data: DataFacts | None = None, stack: Stack | None = None
 ) -> Parameters:
     """Count the parameters of a run from its rows and its model's config."""
-    head = find_head(config, facts, data)
+    head = find_trained_head(config, facts, data)
     found = count_parameters(
         facts, config.method, head.decides, head.outputs, new_pooler=head.new_pooler, stack=stack
     )
@@ -115,8 +115,8 @@ def count_parameters(
         outputs: Classes of the head, or numbers.
         new_pooler: The backbone's pooler begins with random weights, so it is trained with the head.
     """
-    stack = stack or find_installed()
-    parts = head_parts(facts, decides, outputs)
+    stack = stack or find_installed_stack()
+    parts = list_head_parts(facts, decides, outputs)
     base = facts.parameters
     if parts:
         # The head that writes is not loaded at all for a task that decides
@@ -126,9 +126,9 @@ def count_parameters(
     doubt = _explain_doubt(facts, method, parts)
     if method.has_trait(Trait.WHOLE_MODEL):
         return Parameters(base, base, doubt, own=base)
-    numbers, case = find_method(method.kind), make_case(method, facts, stack)
+    numbers, case = find_method(method.kind), make_method_case(method, facts, stack)
     added = numbers.count_elsewhere(case, bool(parts))
-    adapted = list(list_adapted(case, parts, head))
+    adapted = list(list_adapted_matrices(case, parts, head))
     added += sum(numbers.count_parameters(one, case) * one.copies for one in adapted)
     stored = sum(numbers.count_saved_parameters(one, case) * one.copies for one in adapted)
     stored += numbers.count_saved_elsewhere(case, adapted, bool(parts))
@@ -157,7 +157,9 @@ def count_parameters(
     )
 
 
-def list_adapted(case: MethodCase, parts: tuple[HeadPart, ...], head: list[HeadPart]) -> Iterator[Linear]:
+def list_adapted_matrices(
+    case: MethodCase, parts: tuple[HeadPart, ...], head: list[HeadPart]
+) -> Iterator[Linear]:
     """Yield every matrix that gets an adapter, inside and outside the layers."""
     facts, named = case.facts, case.section.layers if case.section.reads_field("layers") else None
     tops = find_method(case.section.kind).count_layers(case.section, facts.own_layers)
@@ -171,11 +173,11 @@ def list_adapted(case: MethodCase, parts: tuple[HeadPart, ...], head: list[HeadP
     )
 
 
-def count_virtual(facts: ModelFacts, method: MethodSection, decides: bool) -> int:
+def count_virtual_parameters(facts: ModelFacts, method: MethodSection, decides: bool) -> int:
     """Count the parameters that make virtual tokens, as PEFT does; 0 for any other method."""
     if not method.has_trait(Trait.VIRTUAL_TOKENS):
         return 0
-    return find_method(method.kind).count_elsewhere(make_case(method, facts), decides)
+    return find_method(method.kind).count_elsewhere(make_method_case(method, facts), decides)
 
 
 def _explain_doubt(facts: ModelFacts, method: MethodSection, parts: tuple[HeadPart, ...]) -> str:

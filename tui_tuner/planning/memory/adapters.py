@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import add_tensors, run_dropout
+from tui_tuner.planning.memory.ops import simulate_addition, simulate_dropout
 from tui_tuner.planning.memory.setup import Setup
 
 
@@ -65,9 +65,9 @@ class Lora(Adapter):
         setup, width, rows = self.setup, result.width, base.count_rows(x)
         if not (setup.autocast and base.quantised):  # PEFT's 4-bit layers leave the cast to autocast
             x = tape.cast(x, setup.adapter)
-        high = self.low_rank(tape, run_dropout(tape, x, setup.dropout), rows)
+        high = self.low_rank(tape, simulate_dropout(tape, x, setup.dropout), rows)
         high = tape.run_op(high.count, high.width, (high,))
-        total = add_tensors(tape, result, high)
+        total = simulate_addition(tape, result, high)
         del high
         return tape.cast(total, width)
 
@@ -116,7 +116,9 @@ class Dora(Lora):
         width = result.width
         # PEFT's quantised layers skip their own cast when autocast is active
         left_to_autocast = self.setup.autocast and base.quantised
-        x = run_dropout(tape, x if left_to_autocast else tape.cast(x, self.setup.adapter), self.setup.dropout)
+        x = simulate_dropout(
+            tape, x if left_to_autocast else tape.cast(x, self.setup.adapter), self.setup.dropout
+        )
         held = self._compute_norm(tape, x.width, base)
         high = self.low_rank(tape, x, base.count_rows(x))
         frozen = result
@@ -124,9 +126,9 @@ class Dora(Lora):
             frozen = tape.run_op(result.count, self.compute_width, (tape.cast(x, self.compute_width),))
         high = self._scale_part(tape, high)
         high = tape.run_op(high.count, high.width, (high,))
-        high = add_tensors(tape, self._scale_part(tape, frozen), high)
+        high = simulate_addition(tape, self._scale_part(tape, frozen), high)
         del held, frozen
-        total = add_tensors(tape, result, high)
+        total = simulate_addition(tape, result, high)
         del high
         return total if left_to_autocast else tape.cast(total, width)
 

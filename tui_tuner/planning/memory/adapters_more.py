@@ -8,7 +8,7 @@ from tui_tuner.methods.numbers.update_shapes import count_bases, list_kronecker,
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.adapters import AdaptedLinear, Adapter, Dora, Ia3, Lora
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import add_tensors, run_dropout
+from tui_tuner.planning.memory.ops import simulate_addition, simulate_dropout
 from tui_tuner.planning.memory.setup import Setup
 
 
@@ -23,7 +23,7 @@ class Vera(Adapter):
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)
         rows, width = base.count_rows(x), self.compute_width
-        wide = run_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
+        wide = simulate_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
         wide = tape.cast(wide, width)
         # The vectors multiply in the adapter's dtype, outside of the products that autocast narrows
         low = self._multiply_vector(tape, tape.run_op(rows * self.setup.rank, width, (wide,)), self.inner)
@@ -31,7 +31,7 @@ class Vera(Adapter):
         high = tape.run_op(rows * self.shape.outputs, width, (tape.cast(low, width),))
         del low
         return tape.cast(
-            add_tensors(tape, result, self._multiply_vector(tape, high, self.outer)), result.width
+            simulate_addition(tape, result, self._multiply_vector(tape, high, self.outer)), result.width
         )
 
     def _multiply_vector(self, tape: Tape, x: Tensor, vector: Parameter) -> Tensor:
@@ -56,7 +56,7 @@ class Delta(Adapter):
         saved = (wide.buffer, delta.buffer) if wide.node else (wide.buffer,)
         high = tape.run_op(count, self.compute_width, (wide, delta), saved)
         del wide, delta, saved
-        return tape.cast(add_tensors(tape, result, high), result.width)
+        return tape.cast(simulate_addition(tape, result, high), result.width)
 
 
 class Loha(Delta):
@@ -212,13 +212,13 @@ class Miss(Adapter):
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)
-        wide = run_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
+        wide = simulate_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
         folded = tape.run_op(base.count_rows(x) * self.setup.rank, self.setup.adapter, (wide,))
         del wide
         folded = tape.cast(folded, self.compute_width)
         grads = ((self.block, self.block.count * self.compute_width),)
         high = tape.run_op(result.count, self.compute_width, (folded,), (folded.buffer,), parameters=grads)
-        return tape.cast(add_tensors(tape, result, high), result.width)
+        return tape.cast(simulate_addition(tape, result, high), result.width)
 
 
 class RandomBases(Adapter):
@@ -244,7 +244,7 @@ class RandomBases(Adapter):
         made = tape.cast(tape.run_op(size, adapter, (), parameters=grads, extra=size * adapter), compute)
         if compute != adapter:
             frozen = Buffer(tape.meter, self.inner * self.wide * compute)
-        x = tape.cast(run_dropout(tape, tape.cast(x, adapter), self.setup.dropout), compute)
+        x = tape.cast(simulate_dropout(tape, tape.cast(x, adapter), self.setup.dropout), compute)
         if self.shape.inputs == self.narrow:
             kept = (x.buffer, made.buffer) if x.node else (x.buffer,)
             low = tape.run_op(rows * self.inner, compute, (x, made), kept)
@@ -255,7 +255,7 @@ class RandomBases(Adapter):
             high = tape.run_op(rows * self.shape.outputs, compute, (low, made), saved)
         del x, low, made, frozen
         high = tape.run_op(high.count, compute, (high,))  # * scale
-        return tape.cast(add_tensors(tape, result, high), result.width)
+        return tape.cast(simulate_addition(tape, result, high), result.width)
 
     def _is_part(self) -> bool:
         """Return whether fewer bases are taken than there are, which copies them."""
@@ -280,7 +280,7 @@ class Singular(Lora):
         setup, compute, rows = self.setup, self.compute_width, base.count_rows(x)
         if not (setup.autocast and base.quantised):
             x = tape.cast(x, setup.adapter)
-        x_in = tape.cast(run_dropout(tape, x, setup.dropout), compute)
+        x_in = tape.cast(simulate_dropout(tape, x, setup.dropout), compute)
         size = self.down.count * setup.adapter
         grads = ((self.down, size), (self.factors, self.factors.count * setup.adapter))
         between = tape.cast(
@@ -355,12 +355,12 @@ class GeneralAdapter(Adapter):
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.run_base(tape, x)
         wide = tape.cast(
-            run_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout), self.compute_width
+            simulate_dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout), self.compute_width
         )
         grads = ((self.own, self.own.count * self.compute_width),)
         added = tape.run_op(result.count, self.compute_width, (wide,), (wide.buffer,), parameters=grads)
         del wide
-        return tape.cast(add_tensors(tape, result, added), result.width)
+        return tape.cast(simulate_addition(tape, result, added), result.width)
 
 
 FORMS: dict[Form, type[Adapter]] = {
@@ -380,7 +380,7 @@ FORMS: dict[Form, type[Adapter]] = {
 }
 
 
-def make_adapter(setup: Setup, shape: Linear) -> Adapter:
+def make_simulated_adapter(setup: Setup, shape: Linear) -> Adapter:
     """Make the adapter of `setup.form` for a matrix of this shape."""
     if shape.group == "expert" and setup.stack.fused_experts and setup.form is Form.LOW_RANK:
         return FusedExperts(setup, shape)

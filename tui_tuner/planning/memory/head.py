@@ -13,14 +13,14 @@ from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.architectures.heads import HeadPart
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import run_dropout, run_norm
+from tui_tuner.planning.memory.ops import simulate_dropout, simulate_norm
 from tui_tuner.planning.memory.setup import Setup
 
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768  # TRL 1.16's fused head works in tiles of this size
 SPAN_HEAD = "qa_outputs"
 
 
-def run_loss(
+def simulate_loss(
     setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
 ) -> tuple[Tensor, Buffer | None]:
     """Simulate the final norm, the head and cross-entropy.
@@ -37,12 +37,12 @@ def run_loss(
         final = Parameter(setup.facts.hidden, setup.norm) if setup.whole_model else None
         if setup.form is Form.NORMS:
             final = Parameter(setup.facts.hidden, setup.adapter)
-        hidden = run_norm(tape, hidden, setup, final)
+        hidden = simulate_norm(tape, hidden, setup, final)
     tape.meter.kind = HEAD
     if setup.head:
         holder.append(hidden)
         del hidden
-        return run_deciding_head(setup, tape, holder.pop()), None
+        return simulate_deciding_head(setup, tape, holder.pop()), None
     # Kernels that never write all logits
     if setup.logits == "tiled":
         return _run_tiled(setup, tape, hidden)
@@ -61,7 +61,7 @@ def _run_plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tu
         rows *= setup.supervised
         chosen = tape.run_op(rows * facts.hidden, hidden.width, (hidden,), extra=0.0)
     count = rows * facts.vocab
-    logits = run_head(setup, tape, chosen, count, table)
+    logits = simulate_head(setup, tape, chosen, count, table)
     if facts.family.scaled_logits:
         logits = tape.run_op(count, logits.width, (logits,))
     if facts.family.softcap:
@@ -120,7 +120,7 @@ def _run_chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Paramete
     return tape.run_op(1, SINGLE, (chosen,), tuple(kept), parameters=grads, extra=summed)
 
 
-def run_head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Parameter) -> Tensor:
+def simulate_head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Parameter) -> Tensor:
     """Simulate `lm_head`: frozen under an adapter, trained under full fine-tuning."""
     width = setup.compute if setup.autocast else max(setup.embedding, hidden.width)
     inner = tape.cast(hidden, width)
@@ -177,12 +177,12 @@ def list_tensor_sizes(part: HeadPart) -> Iterator[float]:
     return (float(math.prod(shape)) for shape in list_tensor_shapes(part))
 
 
-def is_trained(setup: Setup, part: HeadPart) -> bool:
+def is_head_module_trained(setup: Setup, part: HeadPart) -> bool:
     """Return whether a module of the head is trained."""
     return setup.whole_model or part in setup.head_whole
 
 
-def run_deciding_head(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
+def simulate_deciding_head(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
     """Simulate the outputs and their loss; return the tensor that the backward pass starts from.
 
     Args:
@@ -196,11 +196,11 @@ def run_deciding_head(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
         state = tape.run_op(float(setup.batch * facts.hidden), state.width, (state,))
     # transformers' question-answering heads have no dropout
     elif last.matrix.name != SPAN_HEAD:
-        state = run_dropout(tape, state, facts.dropout)
+        state = simulate_dropout(tape, state, facts.dropout)
     for place, part in enumerate(setup.head):
         if part.norm:
-            parameter = _make_parameter(tape, setup, float(part.norm), is_trained(setup, part))
-            state = run_norm(tape, state, setup, parameter)
+            parameter = _make_parameter(tape, setup, float(part.norm), is_head_module_trained(setup, part))
+            state = simulate_norm(tape, state, setup, parameter)
             continue
         state = _run_product(setup, tape, state, part)
         if place < len(setup.head) - 1:  # tanh or GELU keeps as much as it gives
@@ -234,7 +234,7 @@ def _run_product(setup: Setup, tape: Tape, state: Tensor, part: HeadPart) -> Ten
     inner = tape.cast(state, width)
     grads: tuple[tuple[Parameter, float], ...] = ()
     saved: list[Buffer] = []
-    if is_trained(setup, part):
+    if is_head_module_trained(setup, part):
         sizes = list_tensor_sizes(part)
         made = [_make_parameter(tape, setup, size, True) for size in sizes]
         grads = tuple((one, one.count * width) for one in made if one is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.adapters import Adapter, Lora
-from tui_tuner.planning.memory.adapters_more import make_adapter
+from tui_tuner.planning.memory.adapters_more import make_simulated_adapter
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
 
@@ -31,7 +31,7 @@ class Matrix:
         bias = shape.outputs * shape.copies
         self.bias = Parameter(float(bias), self.width, shape=(bias,)) if full and shape.bias else None
         adapted = trained and bool(setup.rank) and setup.stack.adapts_linear(shape, setup.targets)
-        self.adapter: Adapter | None = make_adapter(setup, shape) if adapted else None
+        self.adapter: Adapter | None = make_simulated_adapter(setup, shape) if adapted else None
         self.parameters: list[Parameter] = [own for own in (self.weight, self.bias) if own is not None]
         if self.adapter is not None:
             self.parameters += self.adapter.parameters

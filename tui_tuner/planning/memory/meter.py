@@ -244,7 +244,7 @@ class Tape:
             targets.pop(0).receive(results.pop(0))
 
 
-def run_checkpointed(
+def simulate_checkpointed_layer(
     tape: Tape, layer: Callable[[Tape, Tensor], Tensor], x: Tensor, offload: bool = False
 ) -> Tensor:
     """Run a layer without keeping anything but its input, and again in the backward pass.

@@ -11,7 +11,7 @@ from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Ten
 from tui_tuner.planning.memory.setup import Setup
 
 
-def run_norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Tensor:
+def simulate_norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Tensor:
     """Simulate RMSNorm as in transformers (a float32 copy is kept), or PyTorch's layer_norm."""
     family = setup.facts.family
     if family.norm in ("layer", "plain"):
@@ -56,18 +56,18 @@ def _norm_at_once(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | No
     return tape.cast(out, x.width) if late or setup.form is Form.NORMS else out
 
 
-def rotate_at_once(tape: Tape, x: Tensor) -> Tensor:
+def simulate_fused_rotation(tape: Tape, x: Tensor) -> Tensor:
     """Simulate the rotation written into one tensor (`compute.kernels.rotary`)."""
     return tape.run_op(x.count, x.width, (x,))
 
 
-def gate_at_once(tape: Tape, gate: Tensor, up: Tensor) -> Tensor:
+def simulate_fused_gating(tape: Tape, gate: Tensor, up: Tensor) -> Tensor:
     """Simulate a gated product in one step (`compute.kernels.gated_product`): keeps both inputs only."""
     size = gate.count * gate.width
     return tape.run_op(gate.count, gate.width, (gate, up), (gate.buffer, up.buffer), extra=size)
 
 
-def rotate_plainly(tape: Tape, x: Tensor) -> Tensor:
+def simulate_plain_rotation(tape: Tape, x: Tensor) -> Tensor:
     """Simulate `x * cos + rotate_half(x) * sin`; only the small cos and sin are kept."""
     straight = tape.run_op(x.count, x.width, (x,))
     first = tape.run_op(x.count / 2, x.width, (), view=x.buffer)
@@ -81,19 +81,19 @@ def rotate_plainly(tape: Tape, x: Tensor) -> Tensor:
     return tape.run_op(x.count, x.width, (), same=(straight, crossed))
 
 
-def add_tensors(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
+def simulate_addition(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
     width = max(left.width, right.width)
     same = tuple(part for part in (left, right) if part.width == width)
     narrow = tuple(part for part in (left, right) if part.width != width)
     return tape.run_op(left.count, width, narrow, same=same)
 
 
-def multiply_tensors(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
+def simulate_multiplication(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
     width = max(left.width, right.width)
     return tape.run_op(left.count, width, (left, right), (left.buffer, right.buffer))
 
 
-def run_activation(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
+def simulate_activation(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
     """Simulate SiLU or GELU, one kernel that keeps its input, or `gelu_new`, written out in eight."""
     if setup.facts.activation != "gelu_new":
         return tape.run_op(x.count, x.width, (x,), (x.buffer,))
@@ -104,7 +104,7 @@ def run_activation(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
     cube = tape.run_op(x.count, width, (inner,), (inner.buffer,), extra=2 * x.count * width)
     del inner
     cube = tape.run_op(x.count, width, (cube,))
-    total = add_tensors(tape, x, cube)
+    total = simulate_addition(tape, x, cube)
     del cube
     total = tape.run_op(x.count, width, (total,))
     bent = Buffer(tape.meter, x.count * width)
@@ -112,10 +112,10 @@ def run_activation(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
     del bent
     raised = tape.run_op(x.count, width, (), same=(total,))
     del total
-    return multiply_tensors(tape, half, raised)
+    return simulate_multiplication(tape, half, raised)
 
 
-def run_dropout(tape: Tape, x: Tensor, rate: float) -> Tensor:
+def simulate_dropout(tape: Tape, x: Tensor, rate: float) -> Tensor:
     """Simulate dropout, which keeps a mask of one byte per element; free at rate 0."""
     if not rate:
         return x

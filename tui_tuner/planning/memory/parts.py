@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
-from tui_tuner.planning.memory.joint import run_jointly
+from tui_tuner.planning.memory.joint import simulate_joint_layers
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.prompt_tokens import layer_size
+from tui_tuner.planning.memory.prompt_tokens import measure_prefix_size
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.sublayers import make_sublayers
 
@@ -23,7 +23,7 @@ SHARED = "shared."  # before the names of an expert that every token passes
 BUSIEST = 2.0
 
 
-def expert_groups(experts: int, per_token: int) -> list[tuple[int, float]]:
+def group_experts(experts: int, per_token: int) -> list[tuple[int, float]]:
     """Group experts for the simulation of a loop over them: how many at a time, and their share of tokens.
 
     The last is the busiest alone. Before it come halves of what is left, so that few stand for many and none
@@ -39,7 +39,7 @@ def expert_groups(experts: int, per_token: int) -> list[tuple[int, float]]:
     return [*groups, (1, busiest)]
 
 
-def expert_name(name: str, group: int) -> str:
+def name_expert_matrix(name: str, group: int) -> str:
     """Return the name of an expert group's matrix among those of a layer."""
     return f"{name}.{group}"
 
@@ -55,7 +55,7 @@ class LayerParts:
         self.full = setup.trains_weights and trained
         # Only transformers 4 loops over experts; 5 computes all in one product
         apart = facts.has_experts and not setup.stack.fused_experts
-        self.groups = expert_groups(facts.experts, facts.experts_per_token) if apart else []
+        self.groups = group_experts(facts.experts, facts.experts_per_token) if apart else []
         self.linears = {
             name: Matrix(setup, linear, trained=trained, full=self.full)
             for name, linear in self._list_shapes()
@@ -77,7 +77,7 @@ class LayerParts:
         for linear in self.setup.facts.layer_linears:
             if linear.group == "expert" and self.groups:
                 for number, (together, _share) in enumerate(self.groups):
-                    yield expert_name(linear.name, number), replace(linear, copies=together)
+                    yield name_expert_matrix(linear.name, number), replace(linear, copies=together)
             else:
                 yield (SHARED if linear.group == "shared" else "") + linear.name, linear
 
@@ -102,7 +102,7 @@ class LayerParts:
         return parameter
 
     def _prefix_parameter(self) -> Parameter | None:
-        size = layer_size(self.setup) if self.trained else 0.0
+        size = measure_prefix_size(self.setup) if self.trained else 0.0
         if not size:
             return None
         parameter = Parameter(size, SINGLE)
@@ -120,7 +120,7 @@ class LayerParts:
             return self.linears[name](tape, x)
         if name not in self._waiting:
             together = next((names for names in self._together if name in names), (name,))
-            found = run_jointly(tape, x, [self.linears[one] for one in together])
+            found = simulate_joint_layers(tape, x, [self.linears[one] for one in together])
             self._waiting = dict(zip(together, found, strict=True))
             del found
         return self._waiting.pop(name)

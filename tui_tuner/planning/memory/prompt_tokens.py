@@ -27,12 +27,12 @@ def list_trained_shapes(setup: Setup) -> list[tuple[tuple[int, ...], bool]]:
     return [((count, width), True), *((shape, False) for shape in network)]
 
 
-def trained_sizes(setup: Setup) -> list[float]:
+def list_prompt_sizes(setup: Setup) -> list[float]:
     """Return the elements of each trained tensor outside the layers."""
     return [float(math.prod(shape)) for shape, _unused in list_trained_shapes(setup)]
 
 
-def layer_size(setup: Setup) -> float:
+def measure_prefix_size(setup: Setup) -> float:
     """Return the elements of a layer's prefix that is trained directly; 0 if a network generates it."""
     # A network makes all layers' prefixes at once; without it each layer's part is trained as it is
     direct = setup.prefix and not setup.encoder
@@ -46,7 +46,7 @@ def prepend_tokens(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
         hidden: Embeddings of text and virtual tokens together, without a gradient.
     """
     rows = float(setup.batch * setup.virtual_tokens)
-    parameters = [Parameter(size, SINGLE) for size in trained_sizes(setup)]
+    parameters = [Parameter(size, SINGLE) for size in list_prompt_sizes(setup)]
     tape.meter.held += parameters
     table, *network = parameters
     # PEFT keeps its prompt encoder in float32; only autocast computes it in 16 bits
@@ -67,7 +67,7 @@ def prepend_tokens(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
     return tape.run_op(hidden.count, hidden.width, (tape.cast(prompts, hidden.width),))
 
 
-def lengthen_keys(setup: Setup, tape: Tape, part: Tensor, prefix: Parameter | None) -> Tensor:
+def simulate_lengthened_keys(setup: Setup, tape: Tape, part: Tensor, prefix: Parameter | None) -> Tensor:
     """Simulate `DynamicCache.update`: a layer's keys (or values) after those of its prefix."""
     count = float(setup.batch * setup.virtual_tokens * setup.facts.kv_dim)
     if prefix is None:  # the network's output, whose gradient waits for all layers

@@ -119,7 +119,7 @@ def _parse_numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
-def find_installed() -> Stack:
+def find_installed_stack() -> Stack:
     """Return the libraries of this environment, from their metadata (nothing is imported)."""
     return Stack({package: version for package in PACKAGES if (version := _find_version(package))})
 
@@ -159,12 +159,12 @@ def parse_stack(text: str) -> Stack:
             )
         asked[package] = version
     # Packages that were not named stay as installed, so one version can be varied alone
-    here = find_installed()
+    here = find_installed_stack()
     # Naming exactly what is installed changes nothing: this program's own loop is planned for
     foreign = any(here.versions.get(package) != version for package, version in asked.items())
     return Stack({**here.versions, **asked}, foreign)
 
 
-def stack_of(versions: Mapping[str, str]) -> Stack:
+def make_library_stack(versions: Mapping[str, str]) -> Stack:
     """Make a stack of exactly these versions."""
     return Stack(dict(versions), foreign=True)

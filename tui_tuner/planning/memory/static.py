@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.planning.memory.adapters_more import find_widest
-from tui_tuner.planning.memory.head import is_trained, list_tensor_shapes, list_tensor_sizes
+from tui_tuner.planning.memory.head import is_head_module_trained, list_tensor_shapes, list_tensor_sizes
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE
 from tui_tuner.planning.memory.programs import (
-    count_kinds,
+    count_layer_kinds,
+    is_head_quantised,
     list_layer_kinds,
-    make_layer,
-    narrow_setup,
-    quantised_head,
-    quantised_tensors,
+    list_quantised_tensors,
+    make_program_layer,
+    narrow_layer_setup,
 )
 from tui_tuner.planning.memory.prompt_tokens import list_trained_shapes
 from tui_tuner.planning.memory.setup import Setup
@@ -26,7 +26,7 @@ from tui_tuner.planning.optimizer_states import TrainedTensors, count_temporary_
 ABSMAX_BLOCK, NESTED_BLOCK = 64, 256  # bitsandbytes' block sizes
 
 
-def static_rows(setup: Setup) -> dict[str, float]:
+def list_static_rows(setup: Setup) -> dict[str, float]:
     """Return the bytes of each named row between two steps.
 
     Rows: weights, quantisation constants, adapters, optimizer states, gradients (if accumulation
@@ -34,40 +34,40 @@ def static_rows(setup: Setup) -> dict[str, float]:
     """
     rows = {"weights": 0.0, "quantisation constants": 0.0, "adapters": 0.0}
     # Each tensor is rounded on its own: thousands of small ones in blocks of 512 bytes add up
-    for count, width, copies in frozen_tensors(setup):
+    for count, width, copies in list_frozen_tensors(setup):
         rows["weights"] += round_up(count * width) * copies
-    for elements, outputs, copies in quantised_tensors(setup):
+    for elements, outputs, copies in list_quantised_tensors(setup):
         rows["weights"] += round_up(elements * (0.5 if setup.quantization == "nf4" else 1)) * copies
         rows["quantisation constants"] += _count_constants(setup, elements, outputs) * copies
     gradients = 0.0
-    for trained in trained_tensors(setup):
+    for trained in list_trained_tensors(setup):
         size = round_up(trained.count * trained.width) * trained.copies
         rows["adapters" if trained.adapter else "weights"] += 0.0 if trained.counted else size
         gradients += size
-    rows["optimizer states"] = optimizer_states(setup) if setup.states else 0.0
+    rows["optimizer states"] = count_optimizer_states(setup) if setup.states else 0.0
     rows["gradients"] = gradients if setup.accumulate else 0.0
-    rows["16-bit copies of weights"] = shadow_bytes(setup)
+    rows["16-bit copies of weights"] = count_shadow_bytes(setup)
     rows["batch"] = 4 * round_up(8.0 * setup.total_tokens)  # ids, labels, mask, positions as int64
     rows["workspace"] = setup.workspace
     return rows
 
 
-def shadow_bytes(setup: Setup) -> float:
+def count_shadow_bytes(setup: Setup) -> float:
     """Return the bytes of 16-bit LoRA copies that are kept for all layers (`compute.low_rank.shadow`)."""
     # Copies exist only where float32 adapters are computed in 16 bits by this program's own kernels
     if not setup.quick or setup.adapter == setup.compute:
         return 0.0
     size = 0.0
-    for dense, layers in count_kinds(list_layer_kinds(setup)[1]):
-        for matrix in make_layer(narrow_setup(setup, dense), True).linears.values():
+    for dense, layers in count_layer_kinds(list_layer_kinds(setup)[1]):
+        for matrix in make_program_layer(narrow_layer_setup(setup, dense), True).linears.values():
             if isinstance(matrix, Matrix) and matrix.is_joint:
                 size += sum(own.count for own in matrix.parameters) * setup.compute * layers
     return size
 
 
-def optimizer_states(setup: Setup) -> float:
+def count_optimizer_states(setup: Setup) -> float:
     """Return the bytes that optimizer and method keep between steps, from the end of the first one on."""
-    own = sum_states(setup.optimizer, trained_tensors(setup), setup.optimizer_rank)
+    own = sum_states(setup.optimizer, list_trained_tensors(setup), setup.optimizer_rank)
     return own + measured_bytes(setup)
 
 
@@ -76,13 +76,13 @@ def measured_bytes(setup: Setup) -> float:
     if not setup.measured:
         return 0.0
     size = 0.0
-    for dense, layers in count_kinds(list_layer_kinds(setup)[1]):
-        for parameter in make_layer(narrow_setup(setup, dense), True).parameters:
+    for dense, layers in count_layer_kinds(list_layer_kinds(setup)[1]):
+        for parameter in make_program_layer(narrow_layer_setup(setup, dense), True).parameters:
             size += round_up(parameter.count * parameter.width) * layers
     return setup.measured * size
 
 
-def trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
+def list_trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
     """Yield every trained tensor, grouped by size."""
     facts = setup.facts
     if setup.virtual_tokens:
@@ -93,14 +93,14 @@ def trained_tensors(setup: Setup) -> Iterator[TrainedTensors]:
         yield TrainedTensors(size, setup.adapter, 1, True)
     if setup.own:
         yield TrainedTensors(setup.own, setup.weight, 1, False, counted=True)
-    for dense, layers in count_kinds(list_layer_kinds(setup)[1]):
-        for parameter in make_layer(narrow_setup(setup, dense), True).parameters:
+    for dense, layers in count_layer_kinds(list_layer_kinds(setup)[1]):
+        for parameter in make_program_layer(narrow_layer_setup(setup, dense), True).parameters:
             copies, apart = layers * _share_own(setup), not setup.trains_weights
             yield TrainedTensors(
                 parameter.count, parameter.width, copies, apart, shape=parameter.shape, inside=True
             )
     for part in setup.head:
-        if is_trained(setup, part):
+        if is_head_module_trained(setup, part):
             for shape in list_tensor_shapes(part):
                 yield _as_whole(setup, shape, not setup.trains_weights)
     table, head = (facts.token_parameters // facts.embedding_width, facts.embedding_width), _head_shape(setup)
@@ -142,13 +142,13 @@ def _head_shape(setup: Setup) -> tuple[int, ...]:
     return (facts.vocab, facts.hidden) if facts.head_parameters == facts.vocab * facts.hidden else ()
 
 
-def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
+def list_frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     """Yield (elements, width, copies) of each frozen tensor that is not quantised."""
     facts = setup.facts
     for size in setup.below:
         yield size, setup.adapter, 1
-    for dense, frozen in count_kinds(_frozen_layers(setup)):
-        layer = make_layer(narrow_setup(setup, dense), False)
+    for dense, frozen in count_layer_kinds(_frozen_layers(setup)):
+        layer = make_program_layer(narrow_layer_setup(setup, dense), False)
         # ALBERT's layers share weights: many layers, one set of tensors
         copies = frozen * _share_own(setup)
         for matrix in layer.linears.values():
@@ -166,11 +166,11 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
             yield float(facts.beside.outside), setup.embedding, 1
         for part in setup.head:
             if not (
-                setup.trains_weights and is_trained(setup, part)
+                setup.trains_weights and is_head_module_trained(setup, part)
             ):  # an adapter's copy leaves the original there
                 yield from ((size, setup.embedding, 1) for size in list_tensor_sizes(part))
         # A quantised head is among the quantised tensors
-        head = facts.head_parameters - (facts.vocab * facts.hidden if quantised_head(setup) else 0)
+        head = facts.head_parameters - (facts.vocab * facts.hidden if is_head_quantised(setup) else 0)
         if head and not setup.head:
             yield float(head), setup.embedding, 1
         yield float(facts.hidden), setup.norm, 1
@@ -217,6 +217,8 @@ def _count_constants(setup: Setup, elements: float, outputs: int) -> float:
     return round_up(blocks) + nested + code
 
 
-def count_temporary(setup: Setup) -> float:
+def count_setup_temporary(setup: Setup) -> float:
     """Return the bytes that exist only while the optimizer steps."""
-    return count_temporary_bytes(setup.optimizer, trained_tensors(setup), setup.optimizer_rank, setup.foreach)
+    return count_temporary_bytes(
+        setup.optimizer, list_trained_tensors(setup), setup.optimizer_rank, setup.foreach
+    )

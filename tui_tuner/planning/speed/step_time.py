@@ -19,11 +19,11 @@ from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD, Checkpointing
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.estimate import count_devices
+from tui_tuner.planning.estimate import count_step_devices
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.static import trained_tensors
-from tui_tuner.planning.speed.layer_costs import Cost, Figures, cost_layer, share_of
+from tui_tuner.planning.memory.static import list_trained_tensors
+from tui_tuner.planning.speed.layer_costs import Cost, Figures, compute_expert_share, compute_layer_cost
 from tui_tuner.planning.speed.speed_rates import Rates
 
 # Attention of long sequences against products: FlashAttention 2 reaches 35 % of an H100's peak (Shah et al.,
@@ -108,7 +108,7 @@ class Workload:
 
 def cut_workload(config: ResolvedConfig, micro: int, data: DataFacts | None) -> Workload:
     """Cut a step of a mean batch into passes of at most so many sequences."""
-    rows = max(1, math.ceil(config.training.batch_size / count_devices(config)))
+    rows = max(1, math.ceil(config.training.batch_size / count_step_devices(config)))
     most = config.data.max_length
     mean, share = float(most), 1.0
     if data is not None and data.mean_tokens:
@@ -123,7 +123,7 @@ class Clock:
     """The time of a step of one run on one card, by micro-batch and degree of checkpointing.
 
     Args:
-        setup: What the config comes to for memory (`estimate.make_setup`).
+        setup: What the config comes to for memory (`estimate.make_memory_setup`).
         card: Its measured rates, or its data sheet, say how fast things are.
         data: What is known of the rows; full ones otherwise.
     """
@@ -248,11 +248,11 @@ class _Parts:
 def _time_layer(setup: Setup, rates: Rates, work: Workload, way: str, attention: float) -> _PartTime:
     """Time one layer in one direction: forward, backward, or forward without anything trained."""
     facts, back = setup.facts, way == "back"
-    cost = cost_layer(setup, work.tokens, work.length, way != "frozen")
+    cost = compute_layer_cost(setup, work.tokens, work.length, way != "frozen")
     launches, moved = (cost.back, cost.bytes_back) if back else (cost.forward, cost.bytes_forward)
     products = 0.0
     for linear in facts.layer_linears:
-        each = _time_product(linear, work.tokens * share_of(facts, linear), setup, rates)
+        each = _time_product(linear, work.tokens * compute_expert_share(facts, linear), setup, rates)
         products += each * (2 if back and setup.trains_weights else 1)
         if way != "frozen" and setup.rank and setup.stack.adapts_linear(linear, setup.targets):
             read = work.tokens * 2 * (linear.inputs + linear.outputs) * linear.copies
@@ -303,7 +303,7 @@ def _time_deciding(setup: Setup, rates: Rates, work: Workload) -> _PartTime:
 
 def _count_trained(setup: Setup) -> tuple[float, float]:
     """Count the trained elements, as if they were all in float32, and the trained tensors."""
-    tensors = list(trained_tensors(setup))
+    tensors = list(list_trained_tensors(setup))
     # In float32 elements, since the costs of optimizers are given for these
     elements = sum(tensor.count * tensor.copies * tensor.width / 4 for tensor in tensors)
     return elements, sum(tensor.copies for tensor in tensors)

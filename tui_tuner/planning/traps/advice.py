@@ -19,7 +19,7 @@ from tui_tuner.planning.traps.findings import TRAPS, Advice, Case
 MODULES = (traps_heads, traps_model, traps_low_rank, traps_optimizer, traps_run)
 
 
-def find_advice(
+def list_trap_findings(
     config: RunConfig,
     facts: ModelFacts | None = None,
     data: DataFacts | None = None,

@@ -16,8 +16,8 @@ from tui_tuner.methods.layers import refuse_experts, refuse_target
 from tui_tuner.methods.numbers.target_names import list_fused_names
 from tui_tuner.methods.refusals import refuse_rank
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.planning.memory.method_fields import make_case
-from tui_tuner.planning.traps.findings import Advice, Case, make_finding, register_trap
+from tui_tuner.planning.memory.method_fields import make_method_case
+from tui_tuner.planning.traps.findings import Advice, Case, make_trap_finding, register_trap
 
 
 def find_pattern_problem(method: MethodSection, facts: ModelFacts) -> ConfigError | None:
@@ -25,7 +25,7 @@ def find_pattern_problem(method: MethodSection, facts: ModelFacts) -> ConfigErro
     if not facts.verified or facts.has_experts:
         return None
     # Those that get an adapter: a rank for any other would have no effect
-    case = make_case(method, facts)
+    case = make_method_case(method, facts)
     known = sorted({linear.name.split(".")[-1] for linear in facts.layer_linears if case.adapts(linear)})
     for field in ("rank_pattern", "alpha_pattern"):
         if not method.reads_field(field):
@@ -40,7 +40,7 @@ def find_rank_problem(method: MethodSection, facts: ModelFacts) -> ConfigError |
     """Return what is wrong with a rank that no matrix with an adapter can hold."""
     if not method.has_trait(Trait.RANKED) or not facts.verified:
         return None
-    case = make_case(method, facts)
+    case = make_method_case(method, facts)
     sides = {one.name: min(one.inputs, one.outputs) for one in facts.layer_linears if case.adapts(one)}
     for name, side in sides.items():
         reads = method.reads_field("rank_pattern")
@@ -64,7 +64,7 @@ def find_expert_problem(method: MethodSection, facts: ModelFacts) -> ConfigError
 
 
 def _make_serious(problem: ConfigError | None) -> Advice | None:
-    return None if problem is None else make_finding(problem.what, problem.hint, None, serious=True)
+    return None if problem is None else make_trap_finding(problem.what, problem.hint, None, serious=True)
 
 
 @register_trap

@@ -13,12 +13,12 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError
 from tui_tuner.locales import _
-from tui_tuner.methods.attached import is_adapter, method_of
+from tui_tuner.methods.attached import find_model_method, is_adapter_model
 from tui_tuner.planning.optimizer_states import TrainedTensors, count_state_bytes
 from tui_tuner.runs import ballast
 from tui_tuner.runs.events import Log
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 from tui_tuner.training.run_commands import Commands
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -52,16 +52,18 @@ class DiskPrediction:
         return (self.keep + 2) * self.checkpoint + 4 * self.final_model
 
 
-def predict_room(model: Any, config: RunConfig) -> DiskPrediction:
+def predict_disk_room(model: Any, config: RunConfig) -> DiskPrediction:
     """Predict the size of a run's files from the model as it is trained and the resolved config."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     weights = sum(parameter.numel() * parameter.element_size() for parameter in trained)
     state = _predict_state(trained, config)
     # The folder of an adapter holds what was trained; any other method saves the whole model.
-    method = method_of(model)
+    method = find_model_method(model)
     state += method.carried_numbers * weights
     exported = int(method.export_size(model) * weights)
-    whole = exported if is_adapter(model) else sum(p.numel() * p.element_size() for p in model.parameters())
+    whole = (
+        exported if is_adapter_model(model) else sum(p.numel() * p.element_size() for p in model.parameters())
+    )
     return DiskPrediction(weights + state + _STATES, whole + _TOKENIZER, config.output.keep)
 
 
@@ -79,15 +81,15 @@ def _predict_state(trained: Sequence[Any], config: RunConfig) -> int:
     return int(sum(count_state_bytes(name, one, training.optimizer_rank) for one in tensors))
 
 
-def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) -> None:
+def check_disk_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) -> None:
     """Report the size of a checkpoint, and stop a run that could not save even one.
 
     Raises:
         DiskFullError: two checkpoints and a final model do not fit.
     """
-    expected = predict_room(model, config)
+    expected = predict_disk_room(model, config)
     free, used = shutil.disk_usage(folder).free, _count_used(folder)
-    size = human_bytes(expected.checkpoint)
+    size = format_bytes(expected.checkpoint)
     # What a resumed run has on the disk is replaced, so its room counts as free.
     if free + used < expected.least_bytes:
         raise DiskFullError(
@@ -95,8 +97,8 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
                 "two checkpoints of about {size} each and the final model take {least}, but only {free} are "
                 "free: nothing could be saved.",
                 size=size,
-                least=human_bytes(expected.least_bytes),
-                free=human_bytes(free + used),
+                least=format_bytes(expected.least_bytes),
+                free=format_bytes(free + used),
             ),
             where=one_line(folder),
             hint=_(
@@ -106,8 +108,8 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
     text = _(
         "A checkpoint takes about {size}; all of the run's files at most {most}. {free} are free.",
         size=size,
-        most=human_bytes(expected.most_bytes),
-        free=human_bytes(free),
+        most=format_bytes(expected.most_bytes),
+        free=format_bytes(free),
     )
     if free + used < expected.most_bytes:
         reporter.report_warning(
@@ -128,8 +130,8 @@ def describe_free_room(folder: Path) -> str:
         return _("free space unknown")
     # Some file systems create inodes as needed and report none at all.
     if status.f_files and not status.f_favail:
-        return _("no inodes left for new files, {free} free", free=human_bytes(bytes_free))
-    return _("{free} free", free=human_bytes(bytes_free))
+        return _("no inodes left for new files, {free} free", free=format_bytes(bytes_free))
+    return _("{free} free", free=format_bytes(bytes_free))
 
 
 def _count_used(folder: Path) -> int:
@@ -168,7 +170,7 @@ class DiskWait:
                     return False
         if waited:
             # The journal has used up the reserve to report the full disk; the next time it needs one again.
-            ballast.reserve_space(self._folder)
+            ballast.reserve_ballast_space(self._folder)
             if name:
                 message = _("There is room again: the folder {name} is written.", name=name)
             else:

@@ -9,10 +9,10 @@ import numpy as np
 
 from tui_tuner.compute.encoders import unwrap_model
 from tui_tuner.data.examples.pair_windows import find_null_position
-from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens, method_of
+from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens, find_model_method
 from tui_tuner.methods.layers import HEADED
 from tui_tuner.methods.peft_method import name_below
-from tui_tuner.models.new_weights import renamed_backbone
+from tui_tuner.models.new_weights import map_backbone_names
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
         peft_type: peft's name for the task.
         own_code: The model's code comes with its files.
     """
-    library = method_of(model).library
+    library = find_model_method(model).library
     base = unwrap_model(model)
     auto_class, pipeline = _KINDS.get(peft_type, ("AutoModel", "feature-extraction"))
     ask = {
@@ -138,12 +138,12 @@ def describe_usage(model: Any, tokenizer: Any, peft_type: str, own_code: bool = 
         "CAUSAL_LM": (_CHAT if getattr(tokenizer, "chat_template", None) else _TEXT) + _GENERATE,
     }.get(peft_type, "")
     more = ", trust_remote_code=True" if own_code else ""
-    names = renamed_backbone(auto_class, base.config) if peft_type in HEADED else {}
+    names = map_backbone_names(auto_class, base.config) if peft_type in HEADED else {}
     named = f", key_mapping={names!r}" if names else ""
     if library == "transformers":
         loading = _format_whole(auto_class, more)
     else:
-        library = STANDALONE if method_of(model).standalone else library
+        library = STANDALONE if find_model_method(model).standalone else library
         old_names = _format_old_names(model, peft_type)
         loading = _format_adapter(library, auto_class, peft_type, more, named, old_names, name_below(model))
     # With virtual tokens, peft takes the last position of a padded row for the end of its text.
@@ -197,10 +197,11 @@ _PUTTING = {
         "PeftModel.from_pretrained(model, folder)",
     ),
     "tui-tuner": (
-        "import json\nfrom pathlib import Path\n\nfrom tui_tuner.methods.saved.putting import put_adapter",
+        "import json\nfrom pathlib import Path\n\n"
+        "from tui_tuner.methods.saved.putting import put_adapter_on_model",
         'made_on = json.loads((Path(folder) / "adapter_config.json").read_text())',
         'made_on["base_model_name_or_path"], revision=made_on["revision"] or "main"',
-        "put_adapter(model, Path(folder))",
+        "put_adapter_on_model(model, Path(folder))",
     ),
     STANDALONE: (
         "import json\nimport sys\nfrom pathlib import Path\n",

@@ -39,12 +39,16 @@ from tui_tuner.training.step.schedules import create_scheduler, scale_rate
 from tui_tuner.training.step.states import (
     Position,
     States,
-    load_position,
-    load_trained,
-    save_position,
-    save_trained,
+    load_step_position,
+    load_trained_parameters,
+    save_step_position,
+    save_trained_parameters,
 )
-from tui_tuner.training.step.wrapping import place_model, without_averaging, wrap_model
+from tui_tuner.training.step.wrapping import (
+    place_model_on_device,
+    skip_gradient_averaging,
+    wrap_model_for_ranks,
+)
 from tui_tuner.training.watching.passes import Pass, Passes
 
 if TYPE_CHECKING:
@@ -121,7 +125,7 @@ class Engine:
         self.scheduler: LambdaLR | None = None
         self.scaler = create_scaler(device, config)
         self._scale_watch = ScaleWatch(self.scaler)
-        place_model(model, self.device)
+        place_model_on_device(model, self.device)
         if getattr(model, "config", None) is not None:
             # Saved with the final model, where generation needs it, whatever the base model's config has.
             model.config.use_cache = True
@@ -131,12 +135,12 @@ class Engine:
     def prepare_states(self, checkpoint: Path | None = None) -> None:
         """Create optimizer and schedule, with their state at a checkpoint or at the start of a run."""
         if checkpoint is not None:
-            load_trained(self.model, checkpoint)
+            load_trained_parameters(self.model, checkpoint)
         # The model was checked before training; the cached pieces it left would fragment the first step.
         free_cached_memory()
         # A rollback calls this again, and a model must not be wrapped twice.
         if self._wrapped is None:
-            self._wrapped = wrap_model(self.model, self.device, self.ranks)
+            self._wrapped = wrap_model_for_ranks(self.model, self.device, self.ranks)
         faster = self.method.trains_faster
         self.optimizer = create_optimizer(self.model, self.config, self._device_facts, faster)
         # Two orders of the same weights: clipping sums norms in the order of the optimizer's groups, and a
@@ -154,7 +158,7 @@ class Engine:
             # processes share that memory, so each of them loads onto its own device.
             direct = self.ranks.world > 1 and self.device.type != "cpu"
             self._carried_states.load_states(checkpoint, str(self.device) if direct else "cpu")
-            position = load_position(checkpoint)
+            position = load_step_position(checkpoint)
             if self.rate_scale != 1.0:
                 scale_rate(self.scheduler, self.optimizer, self.rate_scale)
         self.method.load_state(self.model, checkpoint)
@@ -172,7 +176,7 @@ class Engine:
         if find_optimizer(self.config.training.optimizer).averages:
             self.prepare_states(checkpoint)
         else:
-            load_trained(self.model, checkpoint)
+            load_trained_parameters(self.model, checkpoint)
 
     def show_result(self) -> contextlib.AbstractContextManager[None]:
         """Give the model the weights that are evaluated and saved, while the block runs.
@@ -278,7 +282,7 @@ class Engine:
             self._remember_pass(part, accumulating=place > 0)
             micro = part if self._ahead is not None else part.to(self.device)
             last = place == len(counted) - 1
-            averaged = contextlib.nullcontext() if last else without_averaging(self._wrapped)
+            averaged = contextlib.nullcontext() if last else skip_gradient_averaging(self._wrapped)
             with objective.wrap_pass(micro), averaged:
                 loss = objective.sum_losses(self._wrapped, micro) * scale
                 extra = self.method.extra_loss(self.model) if last else None
@@ -383,9 +387,9 @@ class Engine:
 
     def save_state(self, folder: Path) -> None:
         """Write the state a resumed run needs: weights, optimizer, schedule, random states, step."""
-        save_trained(self.model, folder)
+        save_trained_parameters(self.model, folder)
         self._carried_states.save_states(folder)
         self.method.save_state(self.model, folder)
         save_random_states(folder, self.ranks)
         position = Position(self.step, self.epoch)
-        save_position(position, folder, self.total, self.plan.steps_per_epoch)
+        save_step_position(position, folder, self.total, self.plan.steps_per_epoch)

@@ -67,7 +67,9 @@ def create_optimizer(
         from tui_tuner.training.step.averaging import ScheduleFree
 
         # `foreach` takes as much memory as the weights for a moment, and spares a GPU most launches
-        return ScheduleFree(groups, lr=rate, betas=betas, eps=ADAM_EPSILON, foreach=is_fused(device))
+        return ScheduleFree(
+            groups, lr=rate, betas=betas, eps=ADAM_EPSILON, foreach=is_optimizer_fused(device)
+        )
     if training.optimizer == "lion":
         with _explain_absence(training.optimizer, device):
             from bitsandbytes.optim import Lion
@@ -80,7 +82,7 @@ def create_optimizer(
         return _create_8bit_adamw(model, groups, rate, betas, paged)
 
 
-def is_fused(device: Device) -> bool:
+def is_optimizer_fused(device: Device) -> bool:
     """Return whether AdamW updates many tensors in one kernel, as it does on a GPU."""
     return device.kind == "cuda"
 
@@ -89,7 +91,7 @@ def _create_adamw(groups: Groups, config: ResolvedConfig, device: Device) -> Opt
     training = config.training
     betas = training.adam_beta1, training.adam_beta2
     # None rather than False, which would also keep PyTorch from choosing `foreach`.
-    fused = True if is_fused(device) else None
+    fused = True if is_optimizer_fused(device) else None
     return torch.optim.AdamW(
         groups, lr=float(training.learning_rate), betas=betas, eps=ADAM_EPSILON, fused=fused
     )

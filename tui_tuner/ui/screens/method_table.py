@@ -15,15 +15,15 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.planning.comparing.method_rows import ORDERS, MethodRow
 from tui_tuner.planning.row_counting import RowCount
 from tui_tuner.ui import planlook
-from tui_tuner.ui.form_values import find_value
-from tui_tuner.ui.screen_words import safe_block, safe_line
+from tui_tuner.ui.form_values import find_draft_value
+from tui_tuner.ui.screen_words import make_safe_block, make_safe_line
 from tui_tuner.ui.screens.screen_base import TunerScreen
 from tui_tuner.ui.widgets.long_list import LongList
 from tui_tuner.ui.widgets.methods.method_about import describe_method
@@ -94,7 +94,7 @@ class MethodTableScreen(TunerScreen):
             yield Static()
 
     def on_mount(self) -> None:
-        self._list.show_methods(str(find_value(self._draft, "method.kind")))
+        self._list.show_methods(str(find_draft_value(self._draft, "method.kind")))
         self.set_focus(self._list)
         # The first row needs the model's shapes, maybe from a hub: seconds that count up show that it is
         # alive.
@@ -118,7 +118,7 @@ class MethodTableScreen(TunerScreen):
             )
         except (TunerError, OSError) as problem:
             if not worker.is_cancelled:
-                self.post_message(ComparisonFailed(words_of(problem)))
+                self.post_message(ComparisonFailed(format_error_words(problem)))
 
     def work_failed(self, group: str, words: str) -> None:
         self._show_failure(words)
@@ -132,7 +132,7 @@ class MethodTableScreen(TunerScreen):
         self._list.waits = False
         self._list.refresh()
         self._show_progress()
-        self._write_about(_("No figures"), Content.assemble(("✗ ", "$error"), safe_block(words)))
+        self._write_about(_("No figures"), Content.assemble(("✗ ", "$error"), make_safe_block(words)))
 
     @on(MethodCompared)
     def _take_row(self, message: MethodCompared) -> None:
@@ -148,7 +148,7 @@ class MethodTableScreen(TunerScreen):
         """Show in the top line how far it is; afterwards the card and the order."""
         done, bar = self._list.filled_rows, self.query_one(TopBar)
         if self._failed or done >= len(METHODS):
-            card = safe_line(self._card or _("this machine"), 30).plain
+            card = make_safe_line(self._card or _("this machine"), 30).plain
             bar.set_right_words(Content(f"{card}  ·  {_(ORDERS[self._list.order])}"))
         elif done:
             bar.set_right_words(Content(_("{done} of {total} methods", done=done, total=len(METHODS))))
@@ -198,7 +198,7 @@ class MethodTableScreen(TunerScreen):
         if row is None:
             self.tuner_app.show_notice(_("Wait for the figures of this method."), timeout=4)
         elif not row.can_be_taken:
-            self.tuner_app.show_notice(words_of(row.refusal or TunerError("")), "warning", 8)
+            self.tuner_app.show_notice(format_error_words(row.refusal or TunerError("")), "warning", 8)
         else:
             self.dismiss(row.values)
 

@@ -16,17 +16,17 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
 
-from tui_tuner.config.options import known_field
+from tui_tuner.config.options import find_known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.ui import form_values
-from tui_tuner.ui.screen_words import safe_line
+from tui_tuner.ui.screen_words import make_safe_line
 from tui_tuner.ui.screens.editing.sections import SectionsForm
-from tui_tuner.ui.screens.editing.start_from import create_run
-from tui_tuner.ui.screens.file_dialog import choose_value, is_choosable
-from tui_tuner.ui.screens.fixing import put_values
-from tui_tuner.ui.start_checking import Refusal, refusal_of
+from tui_tuner.ui.screens.editing.start_from import create_draft_run
+from tui_tuner.ui.screens.file_dialog import choose_field_value, is_value_choosable
+from tui_tuner.ui.screens.fixing import put_fix_values
+from tui_tuner.ui.start_checking import Refusal, convert_error_to_refusal
 from tui_tuner.ui.widgets.form.about import About
 from tui_tuner.ui.widgets.form.field import FieldChanged
 from tui_tuner.ui.widgets.form.form_pages import FormPages
@@ -88,7 +88,9 @@ class SettingsScreen(SectionsForm):
 
     def build_crumb(self) -> Content:
         name = (
-            Content.assemble("  ", (safe_line(self._preset).plain, "$dim")) if self._preset else Content("")
+            Content.assemble("  ", (make_safe_line(self._preset).plain, "$dim"))
+            if self._preset
+            else Content("")
         )
         return Content.assemble(_("New run"), name)
 
@@ -104,7 +106,7 @@ class SettingsScreen(SectionsForm):
 
     async def on_mount(self) -> None:
         draft, sections = self.tuner_app.drafts.draft, self._section_list
-        self._standing.untyped = form_values.take_texts(draft.values, draft.texts)
+        self._standing.untyped = form_values.take_draft_texts(draft.values, draft.texts)
         sections.current = draft.section if draft.section in form_values.SECTIONS else "model"
         await self._show_section(sections.current)
         self.set_focus(sections.list)
@@ -119,7 +121,7 @@ class SettingsScreen(SectionsForm):
     def _show_draft_again(self) -> None:
         """Show the draft again after its values were changed outside of the form."""
         draft = self.tuner_app.drafts.draft
-        self._standing.untyped = form_values.take_texts(draft.values, draft.texts)
+        self._standing.untyped = form_values.take_draft_texts(draft.values, draft.texts)
         self.tuner_app.drafts.note_change()
         self._form_pages.take_draft(draft)
         self._check_draft()
@@ -139,10 +141,10 @@ class SettingsScreen(SectionsForm):
         if message.sentence:
             texts[path] = str(message.value)
         else:
-            form_values.set_value(self.draft_values, path, message.value)
+            form_values.set_draft_value(self.draft_values, path, message.value)
         # Undo joins keystrokes in one field into one step; other changes are a step each.
         self.tuner_app.drafts.note_change(
-            typed=path if form_values.choose_editor(message.option) == "input" else ""
+            typed=path if form_values.choose_field_editor(message.option) == "input" else ""
         )
         self._check_draft()
         self._explain_field(path)
@@ -190,7 +192,7 @@ class SettingsScreen(SectionsForm):
             await self._lead_to_refusal(message.refusal)
         # Starting switches the screen, which would close a dialog or screen that was opened during the check.
         elif self.app.screen is self:
-            self._begin_run(form_values.config_of(message.values))
+            self._begin_run(form_values.build_draft_config(message.values))
         else:
             self.tuner_app.show_notice(
                 _("The run can be started. Close this and press {key}.", key="^r"), timeout=8
@@ -247,12 +249,12 @@ class SettingsScreen(SectionsForm):
         if action == "other_task":
             return self.other_task_values is not None
         if action == "choose":
-            return is_choosable(self._focused_path)
+            return is_value_choosable(self._focused_path)
         return True
 
     def action_choose(self) -> None:
         """Choose a path or a model for the focused field from a dialog."""
-        choose_value(self, self._focused_path, self.draft_values, self.take_values)
+        choose_field_value(self, self._focused_path, self.draft_values, self.take_values)
 
     def action_read_on(self) -> None:
         """Scroll the panel of help."""
@@ -268,7 +270,7 @@ class SettingsScreen(SectionsForm):
         self.ask_columns(self.draft_values)
 
     async def take_values(self, values: Mapping[str, Any]) -> None:
-        put_values(self.tuner_app, values)
+        put_fix_values(self.tuner_app, values)
         self._show_draft_again()
 
     async def show_draft(self, fields: Sequence[str]) -> None:
@@ -276,7 +278,7 @@ class SettingsScreen(SectionsForm):
         self.query_one(TopBar).set_crumb(self.build_crumb())
         self._show_draft_again()
         await self._go_to_field(
-            next((path for path in fields if form_values.is_effective(self.draft_values, path)), "")
+            next((path for path in fields if form_values.is_field_effective(self.draft_values, path)), "")
         )
 
     def _renew_after_plan(self, _nothing: None) -> None:
@@ -287,9 +289,9 @@ class SettingsScreen(SectionsForm):
 
     def _read_config(self) -> RunConfig | None:
         """Return the config if all values are valid; otherwise show the first problem and go to its field."""
-        found = form_values.find_problems(self.draft_values, self._standing.untyped)
+        found = form_values.find_draft_problems(self.draft_values, self._standing.untyped)
         if not found:
-            return form_values.config_of(self.draft_values)
+            return form_values.build_draft_config(self.draft_values)
         path, sentence = next(iter(found.items()))
         # No field of the form shows an unknown setting, so there is nowhere to lead to: it can only be
         # removed.
@@ -298,7 +300,7 @@ class SettingsScreen(SectionsForm):
             self.ask_to_remove(strange, self._check_draft)
             return None
         self.tuner_app.show_notice(sentence, "error", 8)
-        self.run_worker(self._go_to_field(known_field(path) or path), exclusive=True)
+        self.run_worker(self._go_to_field(find_known_field(path) or path), exclusive=True)
         return None
 
     def action_start(self) -> None:
@@ -312,9 +314,9 @@ class SettingsScreen(SectionsForm):
     def _begin_run(self, config: RunConfig) -> None:
         """Create the run's folder, start it and switch to its live pane."""
         try:
-            folder = create_run(self.tuner_app, self.draft_values, config)
+            folder = create_draft_run(self.tuner_app, self.draft_values, config)
         except (TunerError, OSError) as error:
-            refusal = refusal_of(error)
+            refusal = convert_error_to_refusal(error)
             self._standing.refuse_start(refusal)
             self._standing.check_values(self.draft_values)
             self._draw_problems()

@@ -18,8 +18,8 @@ from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.schema import MethodSection, RunConfig
 from tui_tuner.methods import attach, count_model_parameters
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
-from tui_tuner.models.facts import facts_from_config
-from tui_tuner.models.new_weights import note_all_random
+from tui_tuner.models.facts import read_config_facts
+from tui_tuner.models.new_weights import note_random_head
 from tui_tuner.planning.heads.parameters import count_parameters
 from tui_tuner.tasks import find_task
 
@@ -72,7 +72,7 @@ def built(kind: str, shape: dict[str, Any], decides: str) -> tuple[Any, Any]:
     with torch.device("meta"):
         config = AutoConfig.for_model(kind, **shape, **extra, pad_token_id=0)
         model = getattr(transformers, task.auto_class).from_config(config)
-    return model, facts_from_config(json.loads(config.to_json_string()))
+    return model, read_config_facts(json.loads(config.to_json_string()))
 
 
 def attached(model: Any, method: dict[str, Any], decides: str) -> tuple[int, int]:
@@ -94,7 +94,7 @@ def test_counts_are_those_of_the_model_with_its_method(kind: str, decides: str) 
     try:
         model, facts = built(kind, shape, decides)
     except ValueError:
-        known = facts_from_config({"model_type": kind, **shape}).family.no_heads
+        known = read_config_facts({"model_type": kind, **shape}).family.no_heads
         assert decides in known, "transformers has no class for this head, and nobody says so"
         return
     assert decides not in facts.family.no_heads
@@ -109,7 +109,7 @@ def test_counts_are_those_of_the_model_with_its_method(kind: str, decides: str) 
 @pytest.mark.parametrize("kind", ["bert", "albert", "ernie"])
 def test_a_pooler_of_random_weights_is_trained_with_the_head(kind: str) -> None:
     model, facts = built(kind, ENCODERS[kind], TEXT)
-    note_all_random(model)
+    note_random_head(model)
     for method in cases(facts):
         section = MethodSection.model_validate(method)
         counted = count_parameters(facts, section, TEXT, CLASSES, new_pooler=True)
@@ -167,7 +167,7 @@ def test_virtual_tokens_and_the_head_beside_them(
     )
     learned = {"tags": ["B-X", "I-X", "O"], "names": [], "known": []} if decides == TOKEN else {}
     model = task.load_run_model(run, "cpu", made, learned)
-    facts = facts_from_config(json.loads((tmp_path / "config.json").read_text()))
+    facts = read_config_facts(json.loads((tmp_path / "config.json").read_text()))
     try:
         found = count_model_parameters(attach(model, run, task.peft_type))
     except ConfigError as error:

@@ -17,12 +17,12 @@ from tui_tuner.errors import RunError
 from tui_tuner.launch.helper import Cancelled
 from tui_tuner.launch.tracing import Tracer
 from tui_tuner.methods.numbers.terms import NO_LAYERS, Form, Sublayers
-from tui_tuner.models.catalog import find_config
-from tui_tuner.models.facts import facts_from_config
+from tui_tuner.models.catalog import find_catalog_config
+from tui_tuner.models.facts import read_config_facts
 from tui_tuner.planning import trace_check
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import find_installed, parse_stack
-from tui_tuner.planning.trace_check import explain_untraceable, make_request
+from tui_tuner.planning.memory.stack import find_installed_stack, parse_stack
+from tui_tuner.planning.trace_check import explain_untraceable, make_trace_request
 
 pytest.importorskip("peft")
 ALL = frozenset(["all-linear"])
@@ -159,8 +159,10 @@ GRID = [
 
 
 def setup(name, **changes):
-    facts = facts_from_config(RAW.get(name) or find_config(name), name)
-    return Setup(facts, find_installed(), 4, 1024, **{"targets": ALL, "logits": "supervised", **changes})
+    facts = read_config_facts(RAW.get(name) or find_catalog_config(name), name)
+    return Setup(
+        facts, find_installed_stack(), 4, 1024, **{"targets": ALL, "logits": "supervised", **changes}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +203,7 @@ def test_a_trace_can_be_given_up_and_its_process_stays_warm(tracer):
     # While a new process imports the libraries, it does not hear of anything.
     tracer.check_setup(setup(LLAMA))
     pid = tracer.helper.start_process("trace")
-    request = tracer.helper.prepare_request("trace", {**make_request(setup(LLAMA)), "layers": [200]})
+    request = tracer.helper.prepare_request("trace", {**make_trace_request(setup(LLAMA)), "layers": [200]})
     threading.Timer(0.3, request.cancel).start()
     began = time.monotonic()
     with pytest.raises(Cancelled):

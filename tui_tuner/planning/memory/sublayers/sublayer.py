@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tui_tuner.methods.numbers.terms import Sublayers
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
-from tui_tuner.planning.memory.ops import add_tensors
+from tui_tuner.planning.memory.ops import simulate_addition
 from tui_tuner.planning.memory.setup import Setup
 
 
@@ -28,12 +28,12 @@ class Sublayer:
     def adapt_output(self, tape: Tape, result: Tensor, residual: Tensor) -> Tensor:
         """What a branch computed, with what the adapter makes of it added."""
         if self.told.style == "pfeiffer":
-            read = add_tensors(tape, residual, result)
+            read = simulate_addition(tape, residual, result)
         else:
             read = residual if self.told.style == "parallel" else result
         update = self.compute_update(tape, read)
         del read
-        return add_tensors(tape, result, tape.cast(update, result.width))
+        return simulate_addition(tape, result, tape.cast(update, result.width))
 
     def compute_update(self, tape: Tape, x: Tensor) -> Tensor:
         raise NotImplementedError

@@ -12,7 +12,7 @@ from textual.widgets import OptionList
 from tui_tuner.ui import form_values
 from tui_tuner.ui.screens.editing.editing_form import EditingForm
 from tui_tuner.ui.screens.file_dialog import MODEL
-from tui_tuner.ui.start_checking import Refusal, tiny_start
+from tui_tuner.ui.start_checking import Refusal, suggest_tiny_start
 from tui_tuner.ui.widgets.form.about import About, method_words
 from tui_tuner.ui.widgets.form.draft_standing import DraftStanding
 from tui_tuner.ui.widgets.form.field import Field
@@ -94,7 +94,7 @@ class SectionsForm(EditingForm):
         if path not in form_values.list_options():
             return
         draft = self.tuner_app.drafts.draft
-        self._section_list.current = form_values.section_of(path)
+        self._section_list.current = form_values.find_form_section(path)
         field = await self._form_pages.show_field(path, draft)
         self._form_pages.mark_fields(draft, self._standing.problems)
         if field is not None:
@@ -124,7 +124,7 @@ class SectionsForm(EditingForm):
         told = None
         if self._section_list.current == METHOD_SECTION:
             told = method_words(
-                str(form_values.find_value(self.draft_values, "method.kind")), self._counts_told
+                str(form_values.find_draft_value(self.draft_values, "method.kind")), self._counts_told
             )
         other = self.shown_refusal if self.other_task_values else None
         self.query_one(About).show_section(wrong, other, told)
@@ -137,14 +137,14 @@ class SectionsForm(EditingForm):
         told = path in ("task", "data.path") and bool(self.other_task_values)
         self.query_one(About).show_field(
             option,
-            form_values.problem_of(path, self._standing.problems),
-            form_values.value_of(self.draft_values, option),
+            form_values.find_field_problem(path, self._standing.problems),
+            form_values.get_option_value(self.draft_values, option),
             refusal if refusal is not None and refusal.field == path else None,
             self.shown_refusal if told else None,
-            self._costs.get(str(form_values.find_value(self.draft_values, path)), "")
+            self._costs.get(str(form_values.find_draft_value(self.draft_values, path)), "")
             if path == "method.kind"
             else "",
-            self._counts_told if form_values.section_of(path) == METHOD_SECTION else "",
+            self._counts_told if form_values.find_form_section(path) == METHOD_SECTION else "",
         )
 
     # What methods cost
@@ -180,7 +180,7 @@ class SectionsForm(EditingForm):
     @on(MethodMeasured)
     def _show_size(self, message: MethodMeasured) -> None:
         self._counts_told = message.words
-        if form_values.section_of(self._focused_path) == METHOD_SECTION and self._focused_path:
+        if form_values.find_form_section(self._focused_path) == METHOD_SECTION and self._focused_path:
             self._explain_field(self._focused_path)
         elif self.focused is self._section_list.list:
             self._explain_section()
@@ -227,4 +227,4 @@ class SectionsForm(EditingForm):
 
 def _suggest_for(path: str, values: Mapping[str, Any]) -> Refusal | None:
     """Return a suggestion for a field of a draft that is valid already."""
-    return tiny_start(values) if path == MODEL else None
+    return suggest_tiny_start(values) if path == MODEL else None

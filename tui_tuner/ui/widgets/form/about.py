@@ -15,9 +15,14 @@ from tui_tuner.config.options import Option
 from tui_tuner.config.sections.word_help import explain_word
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.form_values import format_value, word_help
-from tui_tuner.ui.screen_words import mark_value, render_marked, safe_block, safe_line
-from tui_tuner.ui.widgets.memory_bar import draw_breakdown
+from tui_tuner.ui.form_values import describe_field_word, format_field_value
+from tui_tuner.ui.screen_words import (
+    make_safe_block,
+    make_safe_line,
+    mark_placeholder_value,
+    render_marked_sentence,
+)
+from tui_tuner.ui.widgets.memory_bar import draw_memory_breakdown
 
 if TYPE_CHECKING:
     from tui_tuner.planning.estimate import Estimate
@@ -48,9 +53,9 @@ class About(VerticalScroll):
             other: A suggestion of another task for the data, if any.
             told: About the section itself.
         """
-        lines = [Content.assemble(("✗ ", "$error"), safe_block(sentence)) for sentence in wrong]
-        lines += [task_words(other)] if other is not None else []
-        words = Content("\n").join(lines) if lines else told or form_words()
+        lines = [Content.assemble(("✗ ", "$error"), make_safe_block(sentence)) for sentence in wrong]
+        lines += [suggest_form_task(other)] if other is not None else []
+        words = Content("\n").join(lines) if lines else told or explain_form()
         self._write_words(words)
 
     def show_field(
@@ -76,7 +81,7 @@ class About(VerticalScroll):
         offered = refusal is not None and refusal.is_fixable
         said = explain_field(option, sentence, advice, offered, value, cost, size)
         if other is not None:
-            said = Content("\n").join([task_words(other), said])
+            said = Content("\n").join([suggest_form_task(other), said])
         self._write_words(said)
 
     def _write_words(self, words: Content) -> None:
@@ -101,7 +106,9 @@ class About(VerticalScroll):
 
     def show_memory(self, estimate: Estimate | None) -> None:
         """Show the parts of the memory at its peak; nothing if unknown."""
-        self.query_one("#parts", Static).update(draw_breakdown(estimate, 36) if estimate else Content(""))
+        self.query_one("#parts", Static).update(
+            draw_memory_breakdown(estimate, 36) if estimate else Content("")
+        )
 
 
 def explain_field(
@@ -129,10 +136,10 @@ def explain_field(
     way = f"{one_line(advice)} {_('Press F4 to choose.') if offered else ''}".strip()
     if advice:
         parts.append((f"{way}\n", "$warning"))
-    told = word_help(option, format_value(value))
+    told = describe_field_word(option, format_field_value(value))
     if told:
-        parts += [(format_value(value), "bold"), f": {_(told)}\n"]
-    explained = explain_word(option.path, format_value(value))
+        parts += [(format_field_value(value), "bold"), f": {_(told)}\n"]
+    explained = explain_word(option.path, format_field_value(value))
     if explained:
         parts.append(f"{explained}\n")
     if cost:
@@ -140,7 +147,7 @@ def explain_field(
     parts.append(_(option.help) + "\n")
     if option.explain:
         parts.append(_(option.explain) + "\n")
-    default = format_value(option.default) or _("empty")
+    default = format_field_value(option.default) or _("empty")
     takes = option.describe_expected(_(option.unit) if option.unit else "", _("empty"))
     parts.append((_("Takes {takes}. Default: {default}.", takes=takes, default=default), "$dim"))
     return Content.assemble(*parts)
@@ -149,8 +156,10 @@ def explain_field(
 def method_words(kind: str, size: str) -> Content:
     """Return what there is to say about a method: what it trains, how it works, usual values, its source."""
     if kind not in METHODS:
-        return form_words()
-    key = render_marked(_("{key} compares all methods for this model.", key=mark_value("F7")))
+        return explain_form()
+    key = render_marked_sentence(
+        _("{key} compares all methods for this model.", key=mark_placeholder_value("F7"))
+    )
     return Content.assemble(
         (_(METHODS[kind].label), "bold $primary"),
         (f"  {size}\n" if size else "\n", "$accent"),
@@ -159,29 +168,36 @@ def method_words(kind: str, size: str) -> Content:
     )
 
 
-def form_words() -> Content:
+def explain_form() -> Content:
     """Return how to use the form."""
-    start = _("Every value has a default, so a run can start at once: {key}.", key=mark_value("^r"))
+    start = _(
+        "Every value has a default, so a run can start at once: {key}.", key=mark_placeholder_value("^r")
+    )
     keys = _(
         "{enter} opens a section, {escape} returns. {advanced} also shows the advanced settings.",
-        enter=mark_value("Enter"),
-        escape=mark_value("Esc"),
-        advanced=mark_value("F2"),
+        enter=mark_placeholder_value("Enter"),
+        escape=mark_placeholder_value("Esc"),
+        advanced=mark_placeholder_value("F2"),
     )
     whole = _(
         "{undo} undoes, {yaml} edits everything as YAML, {open} opens another config.",
-        undo=mark_value("^z"),
-        yaml=mark_value("^e"),
-        open=mark_value("^o"),
+        undo=mark_placeholder_value("^z"),
+        yaml=mark_placeholder_value("^e"),
+        open=mark_placeholder_value("^o"),
     )
     auto = Content(_("`auto` is resolved when the run starts; the run shows the value and the reason."))
     return Content("\n").join(
-        (render_marked(start), render_marked(keys), render_marked(whole), auto.stylize("$dim"))
+        (
+            render_marked_sentence(start),
+            render_marked_sentence(keys),
+            render_marked_sentence(whole),
+            auto.stylize("$dim"),
+        )
     )
 
 
-def task_words(said: Refusal) -> Content:
+def suggest_form_task(said: Refusal) -> Content:
     """Return the suggestion of another task, with the key that applies it."""
-    task = mark_value(one_line((said.task_fix or {}).get("task", ""), 40), "bold")
-    key = render_marked(_("{key} sets task {task}.", key=mark_value("F5"), task=task))
-    return Content.assemble(("? ", "$warning"), safe_line(said.sentence), " ", key)
+    task = mark_placeholder_value(one_line((said.task_fix or {}).get("task", ""), 40), "bold")
+    key = render_marked_sentence(_("{key} sets task {task}.", key=mark_placeholder_value("F5"), task=task))
+    return Content.assemble(("? ", "$warning"), make_safe_line(said.sentence), " ", key)

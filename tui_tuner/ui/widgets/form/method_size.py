@@ -10,13 +10,13 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.worker import get_current_worker
 
-from tui_tuner.config.advice import words_of
+from tui_tuner.config.advice import format_error_words
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import format_bytes, one_line
 from tui_tuner.ui.guard.sturdy import WorkerOwner
-from tui_tuner.ui.hosting import tuner_of
-from tui_tuner.ui.screen_words import share_words
+from tui_tuner.ui.hosting import get_tuner_app
+from tui_tuner.ui.screen_words import format_share_percentage
 
 
 class MethodMeasured(Message):
@@ -40,7 +40,7 @@ class MethodSize(Widget, WorkerOwner):
         """Count for these values."""
         self._turn += 1
         # A copy, since the form changes the draft in place while the worker reads it.
-        self._measure_method(self._turn, copy.deepcopy(values), tuner_of(self.app).card)
+        self._measure_method(self._turn, copy.deepcopy(values), get_tuner_app(self.app).card)
 
     def forget_size(self) -> None:
         """Let no answer come any more, because the draft is invalid."""
@@ -53,12 +53,12 @@ class MethodSize(Widget, WorkerOwner):
         try:
             found, size = planlook.measure_method(values, card)
         except (TunerError, OSError) as problem:
-            words = _("not counted: {why}", why=one_line(words_of(problem), 200))
+            words = _("not counted: {why}", why=one_line(format_error_words(problem), 200))
         else:
             told = {
                 "count": found.trained,
-                "share": share_words(found.trained_share),
-                "size": human_bytes(size),
+                "share": format_share_percentage(found.trained_share),
+                "size": format_bytes(size),
             }
             if found.doubt:
                 words = _("trains about {count:,} weights ({share}), saves about {size}", **told)

@@ -21,9 +21,9 @@ from tui_tuner.planning.comparing.method_rows import (
     MethodRow,
     measure_row,
 )
-from tui_tuner.text import human_bytes, one_line
-from tui_tuner.ui.screen_words import fit_column, format_range, share_words
-from tui_tuner.ui.widgets.form.plan_line import short_count
+from tui_tuner.text import format_bytes, one_line
+from tui_tuner.ui.screen_words import fit_screen_column, format_duration_range, format_share_percentage
+from tui_tuner.ui.widgets.form.plan_line import format_weight_count
 from tui_tuner.ui.widgets.long_list import LongList
 
 NONE = "–"
@@ -110,14 +110,16 @@ class MethodList(LongList):
     def draw_item(self, index: int, width: int) -> list[Content]:
         name = self._names[index]
         row, columns = self._rows.get(name), _list_columns(width)
-        first = fit_column(_name_method(name, width), columns[0].width)
+        first = fit_screen_column(_name_method(name, width), columns[0].width)
         if row is None:
             return [Content.assemble(first, (f" {'…' if self.waits else NONE}", "$dim"))]
         if row.figures is None:
             room = max(8, width - columns[0].width - 3)
             reason = row.refusal.what if row.refusal is not None else ""
             why = _("needs {fields}", fields=", ".join(row.missing)) if row.missing else one_line(reason)
-            return [Content.assemble((first, "$dim"), (" ✗ ", "$error"), (fit_column(why, room), "$dim"))]
+            return [
+                Content.assemble((first, "$dim"), (" ✗ ", "$error"), (fit_screen_column(why, room), "$dim"))
+            ]
         cells = _draw_figures(row, row.figures, width)
         parts: list[Content | str] = [first]
         for column, cell in zip(columns[1:], cells, strict=True):
@@ -147,17 +149,17 @@ def _name_method(name: str, width: int) -> str:
 def _draw_figures(row: MethodRow, found: Figures, width: int) -> list[Content]:
     """Return the cells of a row behind its name."""
     counts = found.parameters
-    count = f"{counts.trained:,}" if width >= _WIDE else short_count(counts.trained)
+    count = f"{counts.trained:,}" if width >= _WIDE else format_weight_count(counts.trained)
     device = found.estimate.device
     memory = _("{gib:.2f} GiB", gib=device) if device < 100 else _("{gib:,.0f} GiB", gib=device)
     fits = (" ✓", "$success") if found.fits else (" ✗", "$error")
     seconds = found.seconds
     return [
         Content(f"~{count}" if counts.doubt else count),
-        Content(share_words(counts.trained_share)),
+        Content(format_share_percentage(counts.trained_share)),
         Content.assemble(memory, fits) if found.fits is not None else Content(memory),
-        Content(NONE if seconds is None else f"~{format_range(seconds, seconds)}"),
-        Content(human_bytes(found.file_bytes)),
+        Content(NONE if seconds is None else f"~{format_duration_range(seconds, seconds)}"),
+        Content(format_bytes(found.file_bytes)),
         _draw_mark(row.merges),
         _draw_mark(row.takes_quantised),
     ]
