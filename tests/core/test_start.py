@@ -203,7 +203,7 @@ def test_reading_ahead_leaves_alone_what_is_in_memory_or_does_not_fit(
     (tmp_path / "model.safetensors").write_bytes(b"0" * 3000)
     for patch in (
         {"_in_memory": lambda descriptor, offset: True},
-        {"_in_memory": lambda descriptor, offset: False, "host_memory": lambda: (5000, 5000)},
+        {"_in_memory": lambda descriptor, offset: False, "measure_host_memory": lambda: (5000, 5000)},
     ):
         for name, value in patch.items():
             monkeypatch.setattr(weight_reading, name, value)

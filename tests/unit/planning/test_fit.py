@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.call_counting import count_calls
@@ -167,7 +169,8 @@ def test_a_step_in_one_pass_fits_where_gradients_added_up_do_not(batch):
         training={"batch_size": batch, "optimizer": "adamw_8bit"},
         data={"max_length": 512},
     )
-    found = fit_run(asked, CARDS["H100"], facts=FACTS)
+    card = replace(CARDS["H100"], total=94.0, usable=93.2)  # the H100 NVL
+    found = fit_run(asked, card, facts=FACTS)
     assert found.fits and found.config.training.micro_batch == batch
     halves = asked.training.model_copy(update={"micro_batch": batch // 2})
-    assert not fit_run(asked.model_copy(update={"training": halves}), CARDS["H100"], facts=FACTS).fits
+    assert not fit_run(asked.model_copy(update={"training": halves}), card, facts=FACTS).fits

@@ -110,7 +110,7 @@ def test_weights_are_those_of_the_model(kind: str, monkeypatch: pytest.MonkeyPat
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and name != "lm_head"
     ]
-    monkeypatch.setattr("tui_tuner.planning.memory.static.round_up_allocation", float)
+    monkeypatch.setattr("tui_tuner.planning.memory.static.round_up", float)
     facts = read_config_facts({"model_type": kind, **config})
     frozen = list_static_rows(Setup(facts, find_installed_stack(), 1, 16, rank=0, workspace=0.0))
     trained = list_static_rows(

@@ -154,7 +154,7 @@ def test_lines_have_to_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     seen: list[tuple[int, int]] = []
     for module in ("tables", "lines", "conll"):
         monkeypatch.setattr(
-            f"tui_tuner.data.sources.{module}.check_lines_agree",
+            f"tui_tuner.data.sources.{module}.check_line_tally",
             lambda name, one, two: seen.append((one, two)),
         )
     values(tmp_path / "a.csv", 'prompt,response\n\na,"b\r\nc"\n,\n"d\n\n",e')
